@@ -1,0 +1,1 @@
+"""Trailing stops for futures positions, for bots written on trio."""

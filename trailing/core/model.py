@@ -1,0 +1,291 @@
+"""The values that everything else speaks in, validated when they are built.
+
+Money and sizes are `decimal.Decimal`, never float; times of day are aware UTC datetimes; a field called `at` is in
+seconds on the running clock, whose zero is anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from trailing.errors import UsageError
+
+Side = Literal["long", "short"]
+Source = Literal["last", "mark", "index"]
+
+# ccxt's unified form of a linear contract: BASE/QUOTE:SETTLE, settled in the quote currency, with a date if it expires.
+_LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
+
+
+def refuse(field: str, got: object, wants: str) -> UsageError:
+    """The error for a field that can't be right: which one, what it got, what it wants."""
+    return UsageError(f"{field} got {got!r}, wants {wants}")
+
+
+def check_money(field: str, value: Any, *, zero: bool = False) -> None:
+    """Refuse what isn't a finite Decimal above zero (or, where `zero` is true, at least zero)."""
+    wants = "a finite Decimal, at least 0" if zero else "a finite Decimal above 0"
+    if type(value) is not Decimal or not value.is_finite() or value < 0 or (not zero and not value):
+        raise refuse(field, value, wants)
+
+
+def check_seconds(field: str, value: Any, *, zero: bool = True) -> None:
+    """Refuse what isn't a finite number of seconds, at least zero (above it, where `zero` is false)."""
+    wants = "seconds, a finite number " + ("of at least 0" if zero else "above 0")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (not zero and value == 0):
+        raise refuse(field, value, wants)
+
+
+def check_symbol(field: str, value: Any) -> None:
+    """Refuse what isn't a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
+    match = _LINEAR.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match["quote"] != match["settle"]:
+        raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
+
+
+def check_one_of(field: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse what isn't one of the words that are allowed."""
+    if value not in allowed:
+        raise refuse(field, value, "one of " + ", ".join(map(repr, allowed)))
+
+
+def check_side(field: str, value: Any) -> None:
+    """Refuse what isn't ``"long"`` or ``"short"``."""
+    check_one_of(field, value, ("long", "short"))
+
+
+def check_source(field: str, value: Any) -> None:
+    """Refuse what isn't ``"last"``, ``"mark"`` or ``"index"``."""
+    check_one_of(field, value, ("last", "mark", "index"))
+
+
+def check_utc(field: str, value: Any) -> None:
+    """Refuse what isn't an aware datetime in UTC."""
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    if offset is None or offset:
+        raise refuse(field, value, "an aware datetime in UTC")
+
+
+class Percent(msgspec.Struct, frozen=True, order=True):
+    """A percentage, so that no bare number is ever taken for a fraction: ``Percent("1.5")`` is 1.5 %.
+
+    Args:
+        value: a str, int or Decimal, finite and at least 0; never a float.
+
+    Raises:
+        UsageError: for anything else.
+    """
+
+    value: Decimal = msgspec.field(name="percent")
+
+    if TYPE_CHECKING:
+
+        def __init__(self, value: str | int | Decimal) -> None: ...
+
+    def __post_init__(self) -> None:
+        value: Any = self.value
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            try:
+                value = Decimal(value)
+            except InvalidOperation:
+                raise refuse("Percent", value, "a number such as '1.5'") from None
+            msgspec.structs.force_setattr(self, "value", value)
+        check_money("Percent", value, zero=True)
+
+    def of(self, price: Decimal) -> Decimal:
+        """This share of a price."""
+        return price * self.value / 100
+
+    def above(self, price: Decimal) -> Decimal:
+        """The price raised by this percentage."""
+        return price + price * self.value / 100
+
+    def below(self, price: Decimal) -> Decimal:
+        """The price lowered by this percentage."""
+        return price - price * self.value / 100
+
+    def __str__(self) -> str:
+        return f"{self.value}%"
+
+
+class Position(msgspec.Struct, frozen=True):
+    """An open futures position that wants a stop behind it.
+
+    Args:
+        symbol: a linear contract in ccxt's unified form, ``"BTC/USDT:USDT"``; spot and inverse are refused.
+        side: ``"long"`` or ``"short"``.
+        quantity: in base units, above 0.
+        entry_price: what the entry was filled at, above 0. The initial stop derives from it.
+        opened_at: when it was filled, an aware UTC datetime.
+        stop_price: the initial stop, above 0, in place of the plan's; it is checked against the market when the
+            position is protected, and not against the entry (an adopted winner's stop may be beyond it).
+        id: what tells this position from an earlier or later one of the same symbol and side; without it,
+            `opened_at` does.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    opened_at: datetime
+    stop_price: Decimal | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        check_symbol("Position.symbol", self.symbol)
+        check_side("Position.side", self.side)
+        check_money("Position.quantity", self.quantity)
+        check_money("Position.entry_price", self.entry_price)
+        check_utc("Position.opened_at", self.opened_at)
+        if self.stop_price is not None:
+            check_money("Position.stop_price", self.stop_price)
+        if self.id is not None and (not isinstance(self.id, str) or not self.id):
+            raise refuse("Position.id", self.id, "a text that is not empty, or None")
+
+    @property
+    def identity(self) -> str:
+        """What tells this position from another one of its symbol and side."""
+        return self.id if self.id is not None else self.opened_at.isoformat()
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """One price of one symbol.
+
+    Args:
+        symbol: in unified form.
+        price: above 0.
+        at: seconds on the running clock.
+        source: which price: ``"last"``, ``"mark"`` or ``"index"``.
+    """
+
+    symbol: str
+    price: Decimal
+    at: float
+    source: Source = "last"
+
+    def __post_init__(self) -> None:
+        check_symbol("Tick.symbol", self.symbol)
+        check_money("Tick.price", self.price)
+        check_source("Tick.source", self.source)
+        if not isinstance(self.at, (int, float)) or not math.isfinite(self.at):
+            raise refuse("Tick.at", self.at, "seconds on the running clock")
+
+
+class Candle(msgspec.Struct, frozen=True):
+    """A closed bar of prices of one source.
+
+    Args:
+        opened_at: when the bar began, an aware UTC datetime.
+        seconds: how long it lasted, above 0.
+    """
+
+    symbol: str
+    opened_at: datetime
+    seconds: float
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    source: Source = "last"
+
+    def __post_init__(self) -> None:
+        check_symbol("Candle.symbol", self.symbol)
+        check_utc("Candle.opened_at", self.opened_at)
+        check_seconds("Candle.seconds", self.seconds, zero=False)
+        for name in ("open", "high", "low", "close"):
+            check_money(f"Candle.{name}", getattr(self, name))
+        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
+            raise refuse("Candle", (self.open, self.high, self.low, self.close), "low <= open, close <= high")
+        check_source("Candle.source", self.source)
+
+
+class Market(msgspec.Struct, frozen=True):
+    """What an exchange allows for one symbol. Every default permits all.
+
+    Args:
+        price_tick: prices are multiples of it.
+        quantity_step: quantities are multiples of it.
+        min_quantity: the smallest order, in base units, at least 0.
+        min_notional: the smallest quantity times price, at least 0.
+        contract_size: base units in one contract.
+        can_amend: a live stop can be changed in place.
+        two_stops: two reduce-only stops of one position may stand at once.
+    """
+
+    symbol: str
+    price_tick: Decimal = Decimal("1e-8")
+    quantity_step: Decimal = Decimal("1e-8")
+    min_quantity: Decimal = Decimal(0)
+    min_notional: Decimal = Decimal(0)
+    contract_size: Decimal = Decimal(1)
+    can_amend: bool = False
+    two_stops: bool = True
+
+    def __post_init__(self) -> None:
+        check_symbol("Market.symbol", self.symbol)
+        for name in ("price_tick", "quantity_step", "contract_size"):
+            check_money(f"Market.{name}", getattr(self, name))
+        for name in ("min_quantity", "min_notional"):
+            check_money(f"Market.{name}", getattr(self, name), zero=True)
+
+
+class StopOrder(msgspec.Struct, frozen=True):
+    """A live stop order, as the exchange acknowledged it.
+
+    Args:
+        side: the position's side, not the order's.
+        quantity: what is still to be filled, in base units, above 0.
+        price: the trigger price.
+        client_order_id: ours; a stop belongs to a position by it.
+        order_id: the exchange's.
+        source: which price triggers it.
+    """
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    client_order_id: str
+    order_id: str
+    source: Source = "last"
+
+    def __post_init__(self) -> None:
+        check_symbol("StopOrder.symbol", self.symbol)
+        check_side("StopOrder.side", self.side)
+        check_money("StopOrder.quantity", self.quantity)
+        check_money("StopOrder.price", self.price)
+        check_source("StopOrder.source", self.source)
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """A part of a position that one of its orders has closed.
+
+    Args:
+        side: the position's side, not the order's.
+        quantity: in base units, above 0.
+        at: seconds on the running clock.
+    """
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    order_id: str
+    client_order_id: str
+    at: float
+
+    def __post_init__(self) -> None:
+        check_symbol("Fill.symbol", self.symbol)
+        check_side("Fill.side", self.side)
+        check_money("Fill.quantity", self.quantity)
+        check_money("Fill.price", self.price)

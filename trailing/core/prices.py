@@ -1,0 +1,58 @@
+"""Price arithmetic that depends on the side: for a long the stop is below and the best price is the highest; for a
+short everything is the other way round. Nowhere else is a side turned into a direction.
+
+Rounding is exact whatever the ambient decimal context says.
+"""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+
+from trailing.core.model import Percent, Side
+
+EXACT = Context(prec=60)
+
+
+def is_crossed(side: Side, price: Decimal, stop: Decimal) -> bool:
+    """Whether a price is at or beyond a stop, so that the stop triggers."""
+    return price <= stop if side == "long" else price >= stop
+
+
+def is_tighter(side: Side, stop: Decimal, than: Decimal) -> bool:
+    """Whether a stop is closer to (or further beyond) the price than another: the ratchet's only direction."""
+    return stop > than if side == "long" else stop < than
+
+
+def is_better(side: Side, price: Decimal, than: Decimal) -> bool:
+    """Whether a price is better for the position than another: a new peak."""
+    return price > than if side == "long" else price < than
+
+
+def behind(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
+    """The price that lies a distance (percent or amount) behind another, on the losing side."""
+    amount = distance.of(price) if isinstance(distance, Percent) else distance
+    return price - amount if side == "long" else price + amount
+
+
+def ahead(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
+    """The price that lies a distance (percent or amount) ahead of another, on the winning side."""
+    return behind("short" if side == "long" else "long", price, distance)
+
+
+def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
+    """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
+    rest = EXACT.remainder(price, tick)
+    if not rest:
+        return price
+    down = EXACT.subtract(price, rest)
+    return EXACT.add(down, tick) if side == "long" else down
+
+
+def floor_quantity(quantity: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of the step that is not above the quantity."""
+    return EXACT.subtract(quantity, EXACT.remainder(quantity, step))
+
+
+def is_within(price: Decimal, other: Decimal, limit: Percent) -> bool:
+    """Whether a price is at most a percentage of another away from it."""
+    return abs(price - other) <= limit.of(other)

@@ -1,0 +1,53 @@
+"""What is kept of a position: everything that restoring it needs, its plan included.
+
+A record holds UTC times and elapsed seconds, never the clock's own readings: the clock starts anywhere in each process.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from trailing.core.model import Candle, Position, StopOrder
+
+
+class StopRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A `TrailingStop` as saved.
+
+    Args:
+        plan: the plan, as `trailing.core.plan.encode_plan` gives it.
+        state: the word of the state, as in the table of states.
+        quantity: what is left of the position, in base units, at least 0.
+        best: the best price so far.
+        last: the last price that was believed.
+        suspect: a price too far from the last one, which the next one has to confirm.
+        target: the tightest stop that was ever wanted.
+        trailed: whether a rule's stop was ever acknowledged.
+        orders: the stops that are live as far as the exchange said, the one that counts last.
+        asked: the stop of a move under way.
+        since_move, since_crossing: seconds from those to the moment of saving, rounded to microseconds; None: not so.
+        due_in: seconds from the moment of saving until `due_at`; None: not so.
+        early: what was filled of orders whose acknowledgement has not come yet, by client order id.
+        candles: the closed candles that the rules look at.
+        foreign_ticks: ticks of a source that is not the plan's.
+    """
+
+    position: Position
+    plan: dict[str, Any]
+    state: str
+    quantity: Decimal
+    best: Decimal
+    last: Decimal
+    suspect: Decimal | None
+    target: Decimal
+    trailed: bool
+    orders: tuple[StopOrder, ...]
+    asked: Decimal | None
+    since_move: float | None
+    since_crossing: float | None
+    due_in: float | None
+    early: dict[str, Decimal]
+    candles: tuple[Candle, ...]
+    foreign_ticks: int

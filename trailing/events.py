@@ -1,0 +1,152 @@
+"""What happened, as records: subscribers, the log and the store all get these.
+
+An event is telemetry. Publishing one never blocks and never fails protection.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar, Literal, TypeAlias
+
+import msgspec
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What every event carries.
+
+    Args:
+        at: an aware UTC datetime.
+        symbol, side: whose event it is; None for one of the whole manager.
+    """
+
+    level: ClassVar[Level] = "info"
+
+    at: datetime
+    symbol: str | None = None
+    side: Literal["long", "short"] | None = None
+
+
+class StopOpened(_Event):
+    """A position has a live stop: its first, or again one after it stood bare. `exposure`: the bare seconds before."""
+
+    quantity: Decimal
+    price: Decimal
+    client_order_id: str
+    exposure: float
+
+
+class StopMoved(_Event):
+    """The exchange acknowledged a move. `exposure`: the bare seconds inside it."""
+
+    previous: Decimal
+    price: Decimal
+    client_order_id: str
+    reason: str
+    exposure: float = 0.0
+
+
+class OpeningFailed(_Event):
+    """A position's protection ended without a live stop."""
+
+    level: ClassVar[Level] = "warning"
+    error: str
+    unresolved: bool
+
+
+class MoveFailed(_Event):
+    """A move was not carried out; `price` was wanted."""
+
+    level: ClassVar[Level] = "warning"
+    price: Decimal
+    error: str
+
+
+class StopFilled(_Event):
+    """One of the position's stops was filled, wholly or in part; `left` is the position's quantity afterwards."""
+
+    quantity: Decimal
+    price: Decimal
+    left: Decimal
+    client_order_id: str
+
+
+class StopGone(_Event):
+    """A stop that was live is not any more, and we did not cancel it."""
+
+    level: ClassVar[Level] = "warning"
+    client_order_id: str
+
+
+class ExitStarted(_Event):
+    """The position is being closed at market, reduce-only."""
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+
+
+class ExitFilled(_Event):
+    """A close at market was filled; `left` is the position's quantity afterwards."""
+
+    quantity: Decimal
+    price: Decimal
+    left: Decimal
+
+
+class ExitFailed(_Event):
+    """A close at market did not go through, or not surely."""
+
+    level: ClassVar[Level] = "error"
+    error: str
+
+
+class PositionClosed(_Event):
+    """The position is flat and all our orders for it are gone. `profit` in quote units, before fees, of what we saw filled."""
+
+    entry_price: Decimal
+    quantity: Decimal
+    profit: Decimal
+    moves: int
+    exposure: float
+    reason: str
+
+
+class PositionReleased(_Event):
+    """The position is no longer ours to protect; `stop_stands` tells whether its stop was left on the exchange."""
+
+    stop_stands: bool
+
+
+class StreamChanged(_Event):
+    """The exchange's stream was lost, or is there again."""
+
+    level: ClassVar[Level] = "warning"
+    connected: bool
+    detail: str = ""
+
+
+class Alarm(_Event):
+    """Somebody should look. `what` is a short constant, `detail` says more."""
+
+    level: ClassVar[Level] = "error"
+    what: str
+    detail: str = ""
+
+
+Event: TypeAlias = (
+    StopOpened
+    | StopMoved
+    | OpeningFailed
+    | MoveFailed
+    | StopFilled
+    | StopGone
+    | ExitStarted
+    | ExitFilled
+    | ExitFailed
+    | PositionClosed
+    | PositionReleased
+    | StreamChanged
+    | Alarm
+)

@@ -1,0 +1,139 @@
+"""What `trailing` needs of an exchange: the port that the paper exchange and every adapter implement.
+
+A request that was sent belongs to the exchange, not to the caller: cancelling the caller ends its waiting and recalls
+nothing. Every method raises the errors of `trailing.errors` and nothing else; `OutcomeUnknown` means that the request
+may have been, or may yet be, executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+import trio
+
+from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick
+
+
+class StopRequest(msgspec.Struct, frozen=True):
+    """A reduce-only stop that is wanted: at market once the trigger price of `source` is reached."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    client_order_id: str
+    source: Source = "last"
+
+
+class PositionReport(msgspec.Struct, frozen=True):
+    """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal
+    liquidation_price: Decimal | None = None
+
+
+class OrderUpdate(msgspec.Struct, frozen=True):
+    """Pushed when something happened to one of the account's orders.
+
+    Args:
+        status: ``"live"``: booked or amended; ``"partial"`` and ``"filled"``: with the `fill` that made it so;
+            ``"cancelled"``: it is gone, whoever cancelled it.
+        at: seconds on the running clock.
+    """
+
+    symbol: str
+    side: Side
+    client_order_id: str
+    order_id: str
+    status: Literal["live", "partial", "filled", "cancelled"]
+    at: float
+    fill: Fill | None = None
+
+
+class PositionUpdate(msgspec.Struct, frozen=True):
+    """Pushed when a position changed; quantity 0 is flat."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    at: float
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """Pushed when the stream was lost or is there again; what happened in between has to be read."""
+
+    connected: bool
+    at: float
+    detail: str = ""
+
+
+Update: TypeAlias = Tick | OrderUpdate | PositionUpdate | StreamState
+
+
+class Exchange(Protocol):
+    """An account on an exchange.
+
+    Attributes:
+        name, account: with symbol and side, the key of all that is kept.
+        hedged: whether a long and a short of one symbol may stand at once.
+        read_lag: seconds after which a read surely shows an earlier write.
+        request_validity: seconds for which a request that was sent may still be executed.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def hedged(self) -> bool: ...
+    @property
+    def read_lag(self) -> float: ...
+    @property
+    def request_validity(self) -> float: ...
+
+    def market(self, symbol: str) -> Market:
+        """The market's rules. Raises UsageError where the symbol is unknown."""
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        """Place a reduce-only stop and return it as acknowledged."""
+
+    async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
+        """Change a live stop in place and return it as acknowledged. Raises StopRejected where it is gone."""
+
+    async def cancel_stop(self, order: StopOrder) -> None:
+        """Cancel a stop; waits for a request under way for that id first. Raises StopRejected where it is gone."""
+
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        """The live stop under an id, or None; waits for a request under way for that id first."""
+
+    async def open_stops(self) -> Sequence[StopOrder]:
+        """All live stops of the account, ours or not."""
+
+    async def positions(self) -> Sequence[PositionReport]:
+        """All open positions of the account."""
+
+    async def price(self, symbol: str, source: Source) -> Tick:
+        """The exchange's own price, now."""
+
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        """Close at market, reduce-only, at most `quantity`. Raises NothingToReduce where the position is flat."""
+
+    async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
+        """Closed candles that opened at or after a time, oldest first; empty where the venue has none."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose prices are wanted from now on, as a whole."""
+
+    def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
+        """Everything pushed from now on. No update is dropped; ticks that pile up keep their extremes and the last."""
+
+    def next_turn(self, operation: str) -> float:
+        """Seconds until the rate limit would let an operation (the method's name) pass, if it were asked for now."""
