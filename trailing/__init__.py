@@ -1,1 +1,68 @@
-"""Trailing stops for futures positions, for bots written on trio."""
+"""Trailing stops for futures positions, for bots written on trio.
+
+The layers, each of which knows only those below it:
+
+- `trailing.cli`: the command.
+- `trailing.protection`: the trio shell; `open_manager` is its door.
+- `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_store`.
+- `trailing.core`: pure: values in, decisions out; no trio, no clock, no I/O.
+- `trailing.events`, `trailing.errors`: what happened, and what went wrong.
+
+`trailing.testing` is for tests, yours too.
+"""
+
+from trailing.core.model import Candle as Candle
+from trailing.core.model import Fill as Fill
+from trailing.core.model import Market as Market
+from trailing.core.model import Percent as Percent
+from trailing.core.model import Position as Position
+from trailing.core.model import StopOrder as StopOrder
+from trailing.core.model import Tick as Tick
+from trailing.core.plan import Pacing as Pacing
+from trailing.core.plan import TrailPlan as TrailPlan
+from trailing.core.record import StopRecord as StopRecord
+from trailing.core.rules import Breakeven as Breakeven
+from trailing.core.rules import Callback as Callback
+from trailing.core.rules import Chandelier as Chandelier
+from trailing.core.rules import History as History
+from trailing.core.rules import Rule as Rule
+from trailing.core.rules import Steps as Steps
+from trailing.core.states import State as State
+from trailing.core.stop import ExitPosition as ExitPosition
+from trailing.core.stop import MoveStop as MoveStop
+from trailing.core.stop import TrailingStop as TrailingStop
+from trailing.errors import AuthenticationFailed as AuthenticationFailed
+from trailing.errors import ExchangeError as ExchangeError
+from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
+from trailing.errors import LeaseLost as LeaseLost
+from trailing.errors import NothingToReduce as NothingToReduce
+from trailing.errors import OutcomeUnknown as OutcomeUnknown
+from trailing.errors import RateLimited as RateLimited
+from trailing.errors import StopRejected as StopRejected
+from trailing.errors import StoreError as StoreError
+from trailing.errors import TrailingError as TrailingError
+from trailing.errors import UsageError as UsageError
+from trailing.errors import WouldTrigger as WouldTrigger
+from trailing.exchanges.paper import open_paper as open_paper
+from trailing.exchanges.port import Exchange as Exchange
+from trailing.exchanges.port import OrderUpdate as OrderUpdate
+from trailing.exchanges.port import PositionReport as PositionReport
+from trailing.exchanges.port import PositionUpdate as PositionUpdate
+from trailing.exchanges.port import StopRequest as StopRequest
+from trailing.exchanges.port import StreamState as StreamState
+from trailing.logs import configure_logging as configure_logging
+from trailing.logs import hide_credentials as hide_credentials
+from trailing.protection.manager import Manager as Manager
+from trailing.protection.manager import Unprotected as Unprotected
+from trailing.protection.manager import open_manager as open_manager
+from trailing.protection.outcomes import AlreadyProtected as AlreadyProtected
+from trailing.protection.outcomes import Exited as Exited
+from trailing.protection.outcomes import OpeningTimes as OpeningTimes
+from trailing.protection.outcomes import Outcome as Outcome
+from trailing.protection.outcomes import Protected as Protected
+from trailing.protection.outcomes import Refused as Refused
+from trailing.protection.outcomes import TimedOut as TimedOut
+from trailing.protection.outcomes import WaveReport as WaveReport
+from trailing.protection.statistics import Statistics as Statistics
+from trailing.stores import open_store as open_store
+from trailing.stores.port import Store as Store

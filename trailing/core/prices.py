@@ -50,7 +50,8 @@ def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
 
 def floor_quantity(quantity: Decimal, step: Decimal) -> Decimal:
     """The largest multiple of the step that is not above the quantity."""
-    return EXACT.subtract(quantity, EXACT.remainder(quantity, step))
+    rest = EXACT.remainder(quantity, step)
+    return EXACT.subtract(quantity, rest) if rest else quantity
 
 
 def is_within(price: Decimal, other: Decimal, limit: Percent) -> bool:

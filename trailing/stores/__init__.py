@@ -1,0 +1,5 @@
+"""Where stops, intents and events are kept: `open_store` opens one by its address."""
+
+from trailing.stores.memory import MemoryStore as MemoryStore
+from trailing.stores.sqlite import SqliteStore as SqliteStore
+from trailing.stores.urls import open_store as open_store

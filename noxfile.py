@@ -1,0 +1,91 @@
+"""Every check of the project, each in an environment of its own: plain `nox` runs all but `bench`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+COVERAGE = ["run", "--module", "pytest"]
+
+
+def enable_pyenv_versions() -> None:
+    """Let pyenv's shims run every version it has installed: those that aren't switched on fail when they are called."""
+    if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:
+        versions = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False)
+        os.environ["PYENV_VERSION"] = ":".join(reversed(versions.stdout.split()))
+
+
+def runs(version: str) -> bool:
+    """Whether this Python is here and starts."""
+    python = shutil.which(f"python{version}")
+    return python is not None and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+enable_pyenv_versions()
+PYTHONS = [version for version in nox.project.python_versions(PROJECT) if runs(version)]
+NEWEST = PYTHONS[-1]
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project, editable so that coverage and tracebacks name its files here, and its groups."""
+    session.install("--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session(python=NEWEST, tags=["checks"])
+def lint(session: nox.Session) -> None:
+    """Style, and what ruff doesn't know about trio."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "format", "--check", "--diff", ".")
+    session.run("ruff", "check", ".")
+    session.run("flake8-async", *map(str, sorted(Path("trailing").rglob("*.py"))))
+
+
+@nox.session(python=NEWEST, tags=["checks"])
+def types(session: nox.Session) -> None:
+    """Types, ours and those that users see."""
+    install(session, "types")
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "trailing", "--ignoreexternal")
+
+
+@nox.session(python=NEWEST, tags=["checks"])
+def docs(session: nox.Session) -> None:
+    """The documentation, with every warning an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-b", "html", "-W", "--keep-going", "-n", "-E", "docs", "docs/_build/html")
+
+
+@nox.session(python=NEWEST)
+def examples(session: nox.Session) -> None:
+    """The examples of the documentation, as a reader would run them."""
+    install(session, "test")
+    session.run("pytest", "tests/test_examples.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, on every Python that is found; what they cover is measured on the newest."""
+    install(session, "test")
+    if session.python != NEWEST:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "--module", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(python=NEWEST, default=False)
+def bench(session: nox.Session) -> None:
+    """Measurements; their figures depend on the machine, so plain `nox` leaves them out."""
+    install(session, "test")
+    session.run("pytest", "-o", "addopts=", "-s", "tests/benchmarks", *session.posargs)

@@ -1,0 +1,131 @@
+"""The public conformance test, over every embedded store; and that it finds what it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from trailing.errors import StoreError
+from trailing.stores import MemoryStore, open_store
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, EventRecord, SaveStop, SettleIntent, Store
+from trailing.testing.check_store import check_store
+
+
+async def test_memory_conforms(autojump_clock: object) -> None:
+    await check_store(lambda: open_store("memory:"))
+
+
+async def test_sqlite_conforms(tmp_path: Path) -> None:
+    made = 0
+
+    def reopen() -> AbstractAsyncContextManager[Store]:
+        return open_store(f"sqlite:///{tmp_path}/{made}.db")
+
+    def make() -> AbstractAsyncContextManager[Store]:
+        nonlocal made
+        made += 1
+        return reopen()
+
+    await check_store(make, reopen=reopen)
+
+
+class _RevivesClosed(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        self._closed.clear()
+        await super().commit(entries)
+
+
+class _WritesHalf(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        try:
+            await super().commit(entries)
+        except StoreError:
+            await super().commit(entries[:1])
+            raise
+
+
+class _MixesAccounts(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, SettleIntent):
+                for intents in self._intents.values():
+                    intents.pop(entry.client_order_id, None)
+        await super().commit(entries)
+
+
+class _ReplacesIntents(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, AddIntent):
+                intents = self._intents.get((entry.intent.exchange, entry.intent.account), {})
+                if entry.intent.client_order_id in intents:
+                    intents[entry.intent.client_order_id] = entry.intent
+        await super().commit(entries)
+
+
+class _ClosesOnlyWhatItKnows(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        known = [record for stops in self._stops.values() for record in stops.values()]
+        known += [entry.record for entry in entries if isinstance(entry, SaveStop)]
+        positions = [record.position for record in known]
+        await super().commit(
+            [entry for entry in entries if not isinstance(entry, CloseStop) or entry.record.position in positions]
+        )
+
+
+class _IgnoresSince(MemoryStore):
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return super().events(None, follow=follow)
+
+
+class _NeverFollows(MemoryStore):
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return super().events(since)
+
+
+class _LosesEvents(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        events = [entry for entry in entries if isinstance(entry, AppendEvent)]
+        await super().commit([entry for entry in entries if entry not in events[500:]])
+
+
+class _ForgetsStops(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await super().commit([entry for entry in entries if not isinstance(entry, SaveStop)])
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        (_RevivesClosed, "no save brings a closed record back"),
+        (_WritesHalf, "a commit that fails changes nothing"),
+        (_MixesAccounts, "does not touch another"),
+        (_ReplacesIntents, "adding an intent again is no error and replaces nothing"),
+        (_ClosesOnlyWhatItKnows, "a record whose first entry closes it stays closed"),
+        (_IgnoresSince, "since: the events at that time or later"),
+        (_NeverFollows, "a follower sees what is there, and what comes"),
+        (_LosesEvents, "events come back exactly"),
+        (_ForgetsStops, "records come back exactly"),
+    ],
+)
+async def test_a_store_that_breaks_a_promise_is_found_out(
+    broken: Callable[[], MemoryStore], complaint: str, autojump_clock: object
+) -> None:
+    @asynccontextmanager
+    async def make() -> AsyncIterator[Store]:
+        yield broken()
+
+    with pytest.raises(AssertionError, match=complaint):
+        await check_store(make)
+
+
+async def test_a_store_that_forgets_at_closing_is_found_out() -> None:
+    def make() -> AbstractAsyncContextManager[Store]:
+        return open_store("memory:")
+
+    with pytest.raises(AssertionError, match="outlive the closing"):
+        await check_store(make, reopen=make)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import cast
+
+import pytest
+
+from trailing.errors import StoreError
+from trailing.events import Alarm
+from trailing.stores import MemoryStore
+from trailing.stores.port import AddIntent, AppendEvent, Entry, SaveStop
+from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
+
+
+async def test_it_counts_commits_that_were_made_and_not_those_that_failed() -> None:
+    store = MemoryStore()
+    await store.commit([AddIntent(sample_intent("t1"))])
+    with pytest.raises(StoreError):
+        await store.commit([AppendEvent("testex", "main", Alarm(at=datetime(2026, 1, 1), what="naive"))])  # noqa: DTZ001
+    await store.commit([AddIntent(sample_intent("t2")), AddIntent(sample_intent("t3"))])
+    assert store.commits == 2
+
+
+async def test_its_repr_tells_how_much_it_holds() -> None:
+    store = MemoryStore()
+    await store.commit(
+        [
+            SaveStop("testex", "main", sample_record("AAA/USDT:USDT")),
+            AddIntent(sample_intent("t1")),
+            AddIntent(sample_intent("t2")),
+            AppendEvent("testex", "main", sample_alarm(1)),
+        ]
+    )
+    assert repr(store) == "<MemoryStore: 1 stops, 2 intents, 1 events>"
+
+
+async def test_what_is_no_entry_is_refused_and_nothing_is_written() -> None:
+    store = MemoryStore()
+    with pytest.raises(StoreError, match="Alarm is not an entry"):
+        await store.commit([AddIntent(sample_intent("t1")), cast("Entry", sample_alarm(1))])
+    assert await store.accounts() == []
+
+
+async def test_a_follower_that_commits_while_it_reads_sees_its_own_events_too() -> None:
+    store = MemoryStore()
+    for number in range(1_500):
+        await store.commit([AppendEvent("testex", "main", sample_alarm(number))])
+    numbers = []
+    async for record in store.events(follow=True):
+        numbers.append(record.number)
+        if len(numbers) < 1_500:
+            continue
+        if record.number == 3_000:
+            break
+        await store.commit([AppendEvent("testex", "main", sample_alarm(record.number))])
+    assert numbers == list(range(1, 3_001))

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trailing.errors import UsageError
+from trailing.stores import MemoryStore, open_store
+
+
+async def test_memory_is_a_new_store_each_time() -> None:
+    async with open_store("memory:") as first, open_store("memory:") as second:
+        assert isinstance(first, MemoryStore)
+        assert first is not second
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bot:hunter2@db.example/trailing",
+        "postgres://bot:hunter2@db.example/trailing",
+        "mysql://bot:hunter2@db.example/trailing",
+        "sqlite://hunter2.db",
+        "sqlite:hunter2.db",
+        "hunter2.db",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///nul\0hunter2",
+        "memory",
+        "",
+    ],
+)
+async def test_any_other_address_is_refused_in_one_line_that_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(
+        UsageError, match="wants 'memory:', 'sqlite:///relative.db' or 'sqlite:////absolute/path.db'"
+    ) as e:
+        async with open_store(url):
+            pass
+    assert "hunter2" not in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+async def test_postgres_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="Postgres is not in this version"):
+        async with open_store("postgresql://localhost/trailing"):
+            pass
+
+
+@pytest.mark.parametrize("relative", [True, False])
+async def test_a_path_has_three_slashes_before_it_and_its_own_where_it_is_absolute(
+    relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "a %41 name?with#signs.db"
+    async with open_store(f"sqlite:///{name}" if relative else f"sqlite:///{tmp_path}/{name}") as store:
+        assert await store.accounts() == []
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+async def test_an_exception_from_the_block_comes_out_as_itself(tmp_path: Path) -> None:
+    for url in ("memory:", f"sqlite:///{tmp_path}/trailing.db"):
+        error = KeyError("mine")
+        with pytest.raises(KeyError) as e:
+            async with open_store(url):
+                raise error
+        assert e.value is error

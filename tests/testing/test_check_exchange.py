@@ -1,0 +1,323 @@
+"""check_exchange passes the paper exchange however it is set up, and fails an exchange with any of many bugs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
+from trailing.errors import NothingToReduce, StopRejected, WouldTrigger
+from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
+from trailing.exchanges.port import OrderUpdate, PositionReport, StopRequest, Update
+from trailing.testing import ExchangeUnderTest, check_exchange
+
+COARSE = tuple(
+    Market(
+        symbol,
+        price_tick=Decimal("0.5"),
+        quantity_step=Decimal("0.003"),
+        min_quantity=Decimal("0.006"),
+        min_notional=Decimal(50),
+        can_amend=can_amend,
+        two_stops=two_stops,
+    )
+    for symbol, can_amend, two_stops in (("BTC/USDT:USDT", False, True), ("ETH/USDT:USDT", True, False))
+)
+
+
+class PaperBench:
+    def __init__(self, exchange: Any) -> None:
+        self.exchange = exchange
+
+    async def enter(self, position: Position) -> None:
+        await self.exchange.enter(position)
+
+    async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
+        self.exchange.feed(Tick(symbol, price, trio.current_time(), source))
+        await trio.lowlevel.checkpoint()
+
+
+def paper(
+    wrap: Callable[[PaperExchange], Any] = lambda exchange: exchange, **settings: Any
+) -> Callable[[], AbstractAsyncContextManager[ExchangeUnderTest]]:
+    @asynccontextmanager
+    async def maker() -> AsyncIterator[ExchangeUnderTest]:
+        async with open_paper(**settings) as exchange:
+            yield PaperBench(wrap(exchange))
+
+    return maker
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, id="plain"),
+        pytest.param({"latency": 2.0}, id="slow"),
+        pytest.param({"can_amend": True, "latency": 0.3}, id="amends"),
+        pytest.param({"two_stops": False, "latency": 0.3}, id="one stop"),
+        pytest.param({"hedged": True}, id="hedged"),
+        pytest.param({"read_lag": 1.5, "latency": 0.25}, id="reads lag"),
+        pytest.param({"partial_fills": Decimal("0.25"), "leverage": 10}, id="partial fills"),
+        pytest.param({"rate_limit": RateLimit(5, 2)}, id="queues"),
+        pytest.param({"markets": COARSE, "cancel_on_flat": True}, id="coarse market"),
+        pytest.param({"latency": 0.1, "jitter": 1.0, "read_lag": 0.5}, id="jitter"),
+    ],
+)
+async def test_the_paper_exchange_keeps_the_contract_however_it_is_set_up(
+    autojump_clock: trio.testing.MockClock, settings: dict[str, Any]
+) -> None:
+    await check_exchange(paper(**settings))
+
+
+async def test_a_market_that_amends_and_allows_one_stop_only_is_checked_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    await check_exchange(paper(markets=COARSE), symbols=("ETH/USDT:USDT", "BTC/USDT:USDT"))
+
+
+class Wrapped:
+    """A paper exchange, as it is but for what a subclass breaks."""
+
+    def __init__(self, inner: PaperExchange) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class HidesStopsFromTheList(Wrapped):
+    async def open_stops(self) -> Sequence[StopOrder]:
+        await self.inner.open_stops()
+        return ()
+
+
+class ListsOnlyItsOwnTag(Wrapped):
+    async def open_stops(self) -> Sequence[StopOrder]:
+        return [order for order in await self.inner.open_stops() if order.client_order_id.startswith("check")]
+
+
+class FindsNothing(Wrapped):
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        await self.inner.find_stop(symbol, client_order_id)
+        return None
+
+
+class LooksWithoutWaiting(Wrapped):
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        listed = {order.client_order_id: order for order in await self.inner.open_stops()}
+        return listed.get(client_order_id)
+
+
+class TakesAnIdTwice(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        found = await self.inner.find_stop(request.symbol, request.client_order_id)
+        return found if found is not None else await self.inner.place_stop(request)
+
+
+class ReplacesTheFirst(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        try:
+            return await self.inner.place_stop(request)
+        except StopRejected:
+            if (found := await self.inner.find_stop(request.symbol, request.client_order_id)) is not None:
+                await self.inner.cancel_stop(found)
+            raise
+
+
+class SaysOnlyRejected(Wrapped):
+    error: type[StopRejected]
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        try:
+            return await self.inner.place_stop(request)
+        except self.error:
+            raise StopRejected("no") from None
+
+
+class DoesNotNameWouldTrigger(SaysOnlyRejected):
+    error = WouldTrigger
+
+
+class DoesNotNameNothingToReduce(SaysOnlyRejected):
+    error = NothingToReduce
+
+
+class RoundsLooser(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        tick = self.inner.market(request.symbol).price_tick
+        rest = request.price % tick
+        price = request.price + (tick - rest if request.side == "short" and rest else -rest)
+        return await self.inner.place_stop(msgspec.structs.replace(request, price=price))
+
+
+class ForgetsTheSource(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        order = await self.inner.place_stop(msgspec.structs.replace(request, source="last"))
+        return msgspec.structs.replace(order, source=request.source)
+
+
+class CancelsWhatIsGone(Wrapped):
+    async def cancel_stop(self, order: StopOrder) -> None:
+        try:
+            await self.inner.cancel_stop(order)
+        except StopRejected:
+            return
+
+
+class AmendsNothing(Wrapped):
+    async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
+        await self.inner.amend_stop(order, price=order.price, quantity=quantity)
+        return msgspec.structs.replace(order, price=price)
+
+
+class UnderstatesItsLag(Wrapped):
+    read_lag = 1.0
+
+
+class ReportsTheWantedQuantity(Wrapped):
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        fill = await self.inner.close_position(symbol, side, quantity, client_order_id)
+        return msgspec.structs.replace(fill, quantity=quantity)
+
+
+class TurnsThePosition(Wrapped):
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        fill = await self.inner.close_position(symbol, side, quantity, client_order_id)
+        if rest := quantity - fill.quantity:
+            await self.inner.enter(
+                Position(symbol, "short" if side == "long" else "long", rest, fill.price, opened_at=EPOCH)
+            )
+        return fill
+
+
+class PricesAllAlike(Wrapped):
+    async def price(self, symbol: str, source: Source) -> Tick:
+        return msgspec.structs.replace(await self.inner.price(symbol, "last"), source=source)
+
+
+class NeverUnsubscribes(Wrapped):
+    def __init__(self, inner: PaperExchange) -> None:
+        super().__init__(inner)
+        self.symbols: set[str] = set()
+
+    async def watch(self, symbols: Set[str]) -> None:
+        self.symbols |= symbols
+        await self.inner.watch(self.symbols)
+
+
+class PushesEverySymbol(Wrapped):
+    async def watch(self, symbols: Set[str]) -> None:
+        await self.inner.watch({"BTC/USDT:USDT", "ETH/USDT:USDT"})
+
+
+class Changed(trio.abc.ReceiveChannel[Update]):
+    def __init__(self, inner: trio.abc.ReceiveChannel[Update], change: Callable[[Update], Update]) -> None:
+        self.inner = inner
+        self.change = change
+
+    async def receive(self) -> Update:
+        return self.change(await self.inner.receive())
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+class ChangesUpdates(Wrapped):
+    def change(self, update: Update) -> Update:
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
+        async with self.inner.updates() as updates:
+            yield Changed(updates, self.change)
+
+
+class FillsWithoutAnId(ChangesUpdates):
+    def change(self, update: Update) -> Update:
+        if isinstance(update, OrderUpdate) and update.fill is not None:
+            return msgspec.structs.replace(update, fill=msgspec.structs.replace(update.fill, client_order_id=""))
+        return update
+
+
+class FillsAreNotPushed(ChangesUpdates):
+    def change(self, update: Update) -> Update:
+        if isinstance(update, OrderUpdate) and update.fill is not None:
+            return msgspec.structs.replace(update, fill=None)
+        return update
+
+
+class TicksCarryTheTimeOfDay(ChangesUpdates):
+    def change(self, update: Update) -> Update:
+        return msgspec.structs.replace(update, at=1.7e9) if isinstance(update, Tick) else update
+
+
+class ReportsOneSideOnly(Wrapped):
+    async def positions(self) -> Sequence[PositionReport]:
+        return [report for report in await self.inner.positions() if report.side == "long"]
+
+
+class IsNotHedged(Wrapped):
+    hedged = True
+
+
+class HasNoTurn(Wrapped):
+    def next_turn(self, operation: str) -> float:
+        return -1.0
+
+
+class HangsInCancel(Wrapped):
+    async def cancel_stop(self, order: StopOrder) -> None:
+        await trio.sleep_forever()
+
+
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def reads_are_faster(operation: str, _: str | None) -> float:
+    return 0.1 if operation == "open_stops" else 1.0
+
+
+LIFE = "a placed stop can be listed found moved and cancelled"
+
+BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
+    (HidesStopsFromTheList, {}, LIFE),
+    (ListsOnlyItsOwnTag, {}, "a stop with another tag is listed"),
+    (FindsNothing, {}, LIFE),
+    (LooksWithoutWaiting, {"latency": reads_are_faster}, "a look up tells what became of a cancelled call"),
+    (TakesAnIdTwice, {}, "a client order id that was used is refused"),
+    (ReplacesTheFirst, {}, "a client order id that was used is refused"),
+    (DoesNotNameWouldTrigger, {}, "a stop that would trigger is refused"),
+    (DoesNotNameNothingToReduce, {}, "a stop without a position is refused"),
+    (RoundsLooser, {}, "a price off the tick is refused or tightened"),
+    (ForgetsTheSource, {}, "a stop is triggered by its own source"),
+    (CancelsWhatIsGone, {}, "what is gone can not be cancelled or amended"),
+    (AmendsNothing, {"can_amend": True}, LIFE),
+    (UnderstatesItsLag, {"read_lag": 1.5}, LIFE),
+    (ReportsTheWantedQuantity, {}, "closing reduces and never crosses zero"),
+    (TurnsThePosition, {}, "closing reduces and never crosses zero"),
+    (PricesAllAlike, {}, "a price is of the source that was asked for"),
+    (NeverUnsubscribes, {}, "ticks come of the watched symbols only"),
+    (PushesEverySymbol, {}, "ticks come of the watched symbols only"),
+    (FillsWithoutAnId, {}, "a triggered stop is filled and says so"),
+    (FillsAreNotPushed, {}, "a triggered stop is filled and says so"),
+    (TicksCarryTheTimeOfDay, {}, "ticks come of the watched symbols only"),
+    (ReportsOneSideOnly, {}, r"an entered position is reported \(short\)"),
+    (IsNotHedged, {}, "both sides stand at once only where it is hedged"),
+    (HasNoTurn, {}, "its attributes make sense"),
+    (HangsInCancel, {}, LIFE),
+]
+
+
+@pytest.mark.parametrize(("bug", "settings", "check"), [pytest.param(*row, id=row[0].__name__) for row in BUGS])
+async def test_an_exchange_with_a_bug_fails_the_check_that_names_it(
+    autojump_clock: trio.testing.MockClock, bug: type[Wrapped], settings: dict[str, Any], check: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"^{check}"):
+        await check_exchange(paper(bug, **settings))

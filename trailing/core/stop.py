@@ -1,0 +1,471 @@
+"""One position's trailing stop: ticks, acknowledgements and failures in, decisions out.
+
+Nothing here waits, reads a clock or logs. State moves on the exchange's word, never on intent; an event that the table
+of states does not allow raises and changes nothing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TypeAlias
+
+import msgspec
+
+from trailing.core.model import Candle, Fill, Market, Position, StopOrder, Tick, check_money
+from trailing.core.plan import TrailPlan, decode_plan, encode_plan
+from trailing.core.prices import floor_quantity, is_better, is_crossed, is_tighter, is_within
+from trailing.core.record import StopRecord
+from trailing.core.rules import History
+from trailing.core.states import CLOSED, EXITING, LIVE, OPENING, TRANSITIONS, UNPROTECTED, UNRESOLVED, State
+from trailing.errors import OutcomeUnknown, TrailingError, UsageError, WouldTrigger
+
+_NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
+_ZERO = Decimal(0)
+
+
+class MoveStop(msgspec.Struct, frozen=True):
+    """The stop should be at this price (or, where the price is the same, cover another quantity)."""
+
+    price: Decimal
+    reason: str
+
+
+class ExitPosition(msgspec.Struct, frozen=True):
+    """The position should be closed at market, once the exchange's own price has confirmed the crossing."""
+
+    reason: str
+
+
+Decision: TypeAlias = MoveStop | ExitPosition
+
+
+class TrailingStop:
+    """The state of one position's protection.
+
+    Args:
+        position: what is to be protected.
+        plan: how.
+        market: the exchange's rules for its symbol.
+        at: seconds on the running clock, as every `at` of the methods.
+
+    Raises:
+        UsageError: where the plan gives no possible stop for this position.
+
+    Attributes:
+        state: a `State`.
+        quantity: what is left of the position, in base units.
+        first_price: the initial stop.
+        order: the live stop that counts, the tightest, or None.
+        orders: all live stops, by client order id; two only inside a move.
+        target: the tightest stop ever wanted: what to place where none is live.
+        best: the best price so far.
+        due_at: when to call `on_time` although no tick came, or None.
+        foreign_ticks: ticks of a source that isn't the plan's: counted, and otherwise ignored.
+    """
+
+    __slots__ = (
+        "_asked", "_candles", "_crossed_at", "_deferred", "_early", "_high", "_last", "_low", "_moved_at", "_now",
+        "_plan_data", "_source", "_suspect", "_trailed", "best", "due_at", "first_price", "foreign_ticks", "market",
+        "order", "orders", "plan", "position", "quantity", "state", "target",
+    )  # fmt: skip
+
+    def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
+        self.position, self.plan, self.market = position, plan, market
+        self.first_price = plan.first_stop(position, market)
+        self.state = OPENING
+        self.quantity = position.quantity
+        self.orders: dict[str, StopOrder] = {}
+        self.order: StopOrder | None = None
+        self.target = self.first_price
+        self.best = position.entry_price
+        self.due_at: float | None = None
+        self.foreign_ticks = 0
+        self._plan_data = encode_plan(plan)
+        self._source = plan.trigger
+        self._last = position.entry_price
+        self._suspect: Decimal | None = None
+        self._trailed = False
+        self._asked: Decimal | None = None
+        self._moved_at: float | None = None
+        self._crossed_at: float | None = None
+        self._deferred = False
+        self._early: dict[str, Decimal] = {}
+        self._candles: tuple[Candle, ...] = ()
+        self._now = at
+        self._arm()
+
+    @property
+    def price(self) -> Decimal | None:
+        """The trigger price of the stop that the exchange holds, or None."""
+        return self.order.price if self.order is not None else None
+
+    @property
+    def coverable(self) -> Decimal:
+        """What a stop can cover of the position: its quantity, down to the market's step."""
+        return floor_quantity(self.quantity, self.market.quantity_step)
+
+    @property
+    def uncovered(self) -> Decimal:
+        """What no live stop covers of the position."""
+        return self.quantity - min(self.quantity, self.order.quantity if self.order is not None else _ZERO)
+
+    # Prices and time.
+
+    def on_tick(self, tick: Tick) -> Decision | None:
+        """Take a price of this position's symbol.
+
+        Returns:
+            A new `MoveStop` for every improvement that pacing lets pass, also while a move is under way; an
+            `ExitPosition` where software has to close; mostly None, at the cost of two comparisons.
+        """
+        if self._low < tick.price < self._high and tick.source == self._source:
+            self._last = tick.price
+            return None
+        return self._on_notable_tick(tick)
+
+    def _on_notable_tick(self, tick: Tick) -> Decision | None:
+        if tick.source != self._source:
+            self.foreign_ticks += 1
+            return None
+        prices: tuple[Decimal, ...] = (tick.price,)
+        if not is_within(tick.price, self._last, self.plan.max_jump):
+            if self._suspect is None or not is_within(tick.price, self._suspect, self.plan.max_jump):
+                self._suspect = tick.price
+                self._arm()
+                return None
+            prices = (self._suspect, tick.price)
+        self._suspect = None
+        for price in prices:
+            self._last = price
+            if is_better(self.position.side, price, self.best):
+                self.best = price
+        return self._decide(tick.at)
+
+    def on_candle(self, candle: Candle, at: float) -> Decision | None:
+        """Take a closed candle, for the rules that look at candles."""
+        if candle.source != self._source or not self.plan.candles_needed:
+            return None
+        self._candles = (*self._candles, candle)[-self.plan.candles_needed :]
+        return self._decide(at)
+
+    def on_time(self, at: float) -> Decision | None:
+        """Call when `due_at` has come: what pacing deferred, or what was not filled in its time, is decided now."""
+        if self.due_at is None or at < self.due_at:
+            return None
+        return self._decide(at)
+
+    def _decide(self, at: float) -> Decision | None:
+        self._now = at
+        self.due_at = None
+        self._deferred = False
+        decision: Decision | None = None
+        if self.state in LIVE or self.state is UNPROTECTED:
+            self._ratchet()
+            if self.order is None:
+                crossed = is_crossed(self.position.side, self._last, self.target)
+                if crossed and self.plan.on_would_trigger == "exit":
+                    decision = ExitPosition("the price is beyond the stop of a position that has none")
+            else:
+                decision = self._decide_live(at, self.order.price)
+        self._arm()
+        return decision
+
+    def _ratchet(self) -> None:
+        history = History(self.position.side, self.position.entry_price, self.best, self._candles)
+        proposal = self.plan.propose(history, self.market.price_tick)
+        if proposal is not None and is_tighter(self.position.side, proposal, self.target):
+            self.target = proposal
+
+    def _decide_live(self, at: float, live: Decimal) -> Decision | None:
+        side = self.position.side
+        if is_crossed(side, self._last, live):
+            if self._crossed_at is None:
+                self._crossed_at = at
+            grace_ends = self._crossed_at + self.plan.exit_grace
+            if at >= grace_ends:
+                return ExitPosition(f"the stop was crossed and not filled within {self.plan.exit_grace} s")
+            self.due_at = grace_ends
+            return None
+        self._crossed_at = None
+        reference = self._asked if self._asked is not None else live
+        if not is_tighter(side, self.target, reference):
+            return None
+        wait = self.plan.pacing.wait(
+            since_move=None if self._moved_at is None else at - self._moved_at, current=reference, wanted=self.target
+        )
+        if wait is None:
+            return None
+        if is_crossed(side, self._last, self.target):
+            # With a move under way its own outcome says more than this price.
+            if self._asked is None and self.plan.on_would_trigger == "exit":
+                return ExitPosition("a stop that was not sent yet is crossed")
+            return None
+        if wait > 0:
+            self.due_at = at + wait
+            self._deferred = True
+            return None
+        self._asked, self._moved_at = self.target, at
+        return MoveStop(self.target, "trailing")
+
+    def _arm(self) -> None:
+        """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
+        if self.state is CLOSED:
+            worse, better = _NEVER_BELOW, _NEVER_ABOVE
+            self._low, self._high = worse, better
+            return
+        if self._suspect is not None or self._crossed_at is not None:
+            self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
+            return
+        crossing = self.target if self.order is None or self._deferred else self.order.price
+        if self.position.side == "long":
+            self._low, self._high = crossing, self.best
+        else:
+            self._low, self._high = self.best, crossing
+
+    # What became of stops.
+
+    def opened(self, order: StopOrder, at: float) -> Decision | None:
+        """A stop was acknowledged, or found, where none was known to be live."""
+        return self._acknowledge(order, at)
+
+    def moved(self, order: StopOrder, at: float) -> Decision | None:
+        """A move was acknowledged. Where it is a new order, the old one stays live until it is `gone`."""
+        return self._acknowledge(order, at)
+
+    def _acknowledge(self, order: StopOrder, at: float) -> Decision | None:
+        early = self._early.get(order.client_order_id, _ZERO)
+        orders = {**self.orders, order.client_order_id: order}
+        if early >= order.quantity:
+            del orders[order.client_order_id]
+        elif early:
+            orders[order.client_order_id] = msgspec.structs.replace(order, quantity=order.quantity - early)
+        trailed = self._trailed or is_tighter(self.position.side, order.price, self.first_price)
+        self._enter("acknowledged", EXITING if self.state is EXITING else self._state_with(orders, trailed=trailed))
+        self._early.pop(order.client_order_id, None)
+        self._trailed = trailed
+        self._asked = None
+        self._set_orders(orders)
+        if is_tighter(self.position.side, order.price, self.target):
+            self.target = order.price
+        return self._decide(at)
+
+    def open_failed(self, error: TrailingError, at: float) -> None:
+        """A stop could not be placed where none is live."""
+        self._enter_failure(error)
+        self._decide(at)
+
+    def move_failed(self, error: TrailingError, at: float) -> Decision | None:
+        """A move did not go through. `due_at` is now: `on_time` wants it again as soon as the caller thinks fit.
+
+        Returns:
+            `ExitPosition` where the market was already there and the plan says so.
+        """
+        self._enter_failure(error)
+        self._asked = None
+        decision = self._decide(at)
+        if isinstance(decision, MoveStop):
+            self._asked = None
+            self.due_at = at
+            decision = None
+        if self.state in LIVE and isinstance(error, WouldTrigger):
+            self.due_at = None
+            return ExitPosition("the market is at the stop") if self.plan.on_would_trigger == "exit" else None
+        return decision
+
+    def _enter_failure(self, error: TrailingError) -> None:
+        if isinstance(error, OutcomeUnknown):
+            self._enter("unknown", UNRESOLVED)
+        elif self.state in LIVE or self.state is EXITING:
+            self._enter("refused", self.state)
+        else:
+            self._enter("refused", UNPROTECTED)
+
+    def absent(self, client_order_id: str, at: float) -> Decision | None:
+        """A stop of unknown outcome is proved not to exist."""
+        self._without("absent", client_order_id)
+        self._asked = None
+        return self._decide(at)
+
+    def gone(self, client_order_id: str, at: float) -> Decision | None:
+        """A stop is not live any more and was not filled: somebody, perhaps we, cancelled it."""
+        self._without("gone", client_order_id)
+        return self._decide(at)
+
+    def _without(self, event: str, client_order_id: str) -> None:
+        orders = {key: order for key, order in self.orders.items() if key != client_order_id}
+        state = self.state
+        if state in LIVE or (event == "absent" and state in (OPENING, UNRESOLVED)):
+            state = self._state_with(orders, trailed=self._trailed, spent=UNPROTECTED)
+        if self._enter(event, state):
+            self._set_orders(orders)
+
+    # What became of the position.
+
+    def filled(self, fill: Fill, at: float) -> Decision | None:
+        """One of the position's stops was filled, wholly or in part. One not acknowledged yet is kept until it is."""
+        quantity = max(_ZERO, self.quantity - fill.quantity)
+        orders = dict(self.orders)
+        order = orders.pop(fill.client_order_id, None)
+        if order is not None and order.quantity > fill.quantity:
+            orders[fill.client_order_id] = msgspec.structs.replace(order, quantity=order.quantity - fill.quantity)
+        state = self.state
+        if state in LIVE or state is UNPROTECTED:
+            state = EXITING if not quantity else self._state_with(orders, trailed=self._trailed)
+        if not self._enter("filled", state):
+            return None
+        if order is None:
+            self._early[fill.client_order_id] = self._early.get(fill.client_order_id, _ZERO) + fill.quantity
+        self.quantity = quantity
+        self._set_orders(orders)
+        return self._decide(at)
+
+    def exited(self, fill: Fill, at: float) -> None:
+        """A close at market was filled, wholly or in part."""
+        if self._enter("filled", EXITING):
+            self.quantity = max(_ZERO, self.quantity - fill.quantity)
+            self._decide(at)
+
+    def resized(self, quantity: Decimal, at: float) -> Decision | None:
+        """The exchange reports another quantity than was known, above 0.
+
+        Returns:
+            A `MoveStop` to the same price where the live stop covers another quantity.
+        """
+        check_money("quantity", quantity)
+        if not self._enter("resized", self.state):
+            return None
+        self.quantity = quantity
+        decision = self._decide(at)
+        if decision is None and self.state in LIVE and self.order is not None and self.order.quantity != self.coverable:
+            return MoveStop(self.order.price, "resized")
+        return decision
+
+    def tighten(self, price: Decimal, at: float) -> Decision | None:
+        """Want at least this stop, whatever the rules say: the liquidation price would strike before the present one."""
+        self.target = price if is_tighter(self.position.side, price, self.target) else self.target
+        decision = self._decide(at)
+        if decision is None and self.state in LIVE and self.order is not None:
+            return MoveStop(self.target, "liquidation") if self.target != self.order.price else None
+        return decision
+
+    def exiting(self, at: float) -> None:
+        """A close at market begins: the crossing is confirmed, or the bot wants it."""
+        self._enter("crossed", EXITING)
+        self._decide(at)
+
+    def exit_unconfirmed(self, price: Decimal, at: float) -> None:
+        """The exchange's own price does not confirm the crossing: the feed was wrong, or it is over."""
+        self._last = price
+        self._crossed_at = None
+        self._decide(at)
+
+    def exit_failed(self, error: TrailingError, at: float) -> None:
+        """The close did not go through, or its outcome is unknown."""
+        if isinstance(error, OutcomeUnknown):
+            self._enter("unknown", UNRESOLVED)
+        else:
+            self._enter("exit_failed", self._state_with(self.orders, trailed=self._trailed, spent=UNPROTECTED))
+        self._crossed_at = None
+        self._decide(at)
+
+    def flat(self, at: float) -> None:
+        """The position was read back as flat, and all our orders for it are gone."""
+        if self.orders and self.state is not CLOSED:
+            raise UsageError(f"{self.position.symbol} {self.position.side} can't close: {len(self.orders)} stops live")
+        self._enter("flat", CLOSED)
+        self.quantity = _ZERO
+        self._decide(at)
+
+    def released(self, at: float) -> None:
+        """The position is no longer ours to protect; a stop that is live stays as it is."""
+        self._enter("released", CLOSED)
+        self._decide(at)
+
+    def _state_with(self, orders: dict[str, StopOrder], *, trailed: bool, spent: State = EXITING) -> State:
+        if orders:
+            return State.TRAILING if trailed else State.WAITING
+        return UNPROTECTED if self.quantity else spent
+
+    def _enter(self, event: str, state: State) -> bool:
+        """Move to a state if the table allows it; False where the event is to be ignored."""
+        allowed = TRANSITIONS.get((self.state, event))
+        if allowed is None or (allowed and state not in allowed):
+            raise UsageError(f"{self.position.symbol} {self.position.side}: {event!r} can't make {self.state} {state}")
+        if allowed:
+            self.state = state
+        return bool(allowed)
+
+    def _set_orders(self, orders: dict[str, StopOrder]) -> None:
+        self.orders = orders
+        self.order = None
+        for order in orders.values():
+            if self.order is None or not is_tighter(self.position.side, self.order.price, order.price):
+                self.order = order
+
+    # Kept over a restart.
+
+    def save(self) -> StopRecord:
+        """Everything that `restore` needs, without a reading of the running clock."""
+        return StopRecord(
+            position=self.position,
+            plan=self._plan_data,
+            state=self.state.value,
+            quantity=self.quantity,
+            best=self.best,
+            last=self._last,
+            suspect=self._suspect,
+            target=self.target,
+            trailed=self._trailed,
+            orders=tuple(self.orders.values()),
+            asked=self._asked,
+            since_move=self._since(self._moved_at),
+            since_crossing=self._since(self._crossed_at),
+            due_in=None if self.due_at is None else round(self.due_at - self._now, 6),
+            early=dict(self._early),
+            candles=self._candles,
+            foreign_ticks=self.foreign_ticks,
+        )
+
+    def _since(self, at: float | None) -> float | None:
+        return None if at is None else round(self._now - at, 6)
+
+    @classmethod
+    def restore(cls, record: StopRecord, market: Market, at: float) -> TrailingStop:
+        """The stop that was saved, with the moment of saving taken for `at`.
+
+        Raises:
+            UsageError: where the record can't be right.
+        """
+        stop = cls(record.position, decode_plan(record.plan), market, at)
+        try:
+            stop.state = State(record.state)
+        except ValueError:
+            raise UsageError(f"StopRecord.state got {record.state!r}, wants one of {[*State]}") from None
+        check_money("StopRecord.quantity", record.quantity, zero=True)
+        for name in ("best", "last", "target"):
+            check_money(f"StopRecord.{name}", getattr(record, name))
+        stop.quantity, stop.best, stop.target = record.quantity, record.best, record.target
+        stop._last, stop._suspect, stop._trailed, stop._asked = (
+            record.last,
+            record.suspect,
+            record.trailed,
+            record.asked,
+        )
+        stop._moved_at = None if record.since_move is None else at - record.since_move
+        stop._crossed_at = None if record.since_crossing is None else at - record.since_crossing
+        stop.due_at = None if record.due_in is None else at + record.due_in
+        stop._deferred = stop.due_at is not None and stop._crossed_at is None
+        stop._early, stop._candles = dict(record.early), record.candles
+        stop.foreign_ticks = record.foreign_ticks
+        stop._set_orders({order.client_order_id: order for order in record.orders})
+        stop._arm()
+        return stop
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TrailingStop) and self.market == other.market and self.save() == other.save()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        key = f"{self.position.symbol} {self.position.side}"
+        return f"<TrailingStop {key} {self.state} stop={self.price} target={self.target} best={self.best}>"

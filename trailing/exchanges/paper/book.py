@@ -1,0 +1,266 @@
+"""The matching: positions, stops and fills, as a venue keeps them. Synchronous; it knows no clock and no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Context, Decimal
+from typing import Literal
+
+import msgspec
+
+from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
+from trailing.core.prices import EXACT, is_crossed
+from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
+from trailing.exchanges.paper.lag import LaggedView
+from trailing.exchanges.paper.places import BookRules, LiveStop, Place
+from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
+from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest
+
+_SOURCES: tuple[Source, ...] = ("last", "mark", "index")
+_AVERAGE = Context(prec=28)  # a division has to end somewhere
+
+
+class Book:
+    """An account. Every `at` is in seconds on the running clock and never before the last one.
+
+    Args:
+        rules: how the venue behaves.
+        publish: called with each update, in order; it must not call back.
+    """
+
+    def __init__(self, rules: BookRules, publish: Callable[[OrderUpdate | PositionUpdate], None]) -> None:
+        self._rules = rules
+        self._publish = publish
+        self._places: dict[str, Place] = {}
+        self._ids: set[str] = set()
+        self._stops_seen: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.read_lag)
+        self._positions_seen: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.read_lag)
+
+    def __str__(self) -> str:
+        places = self._places.values()
+        positions = sum(bool(holding.quantity) for place in places for holding in place.holdings.values())
+        stops = sum(len(place.stops) for place in places)
+        return f"{positions} positions, {stops} stops"
+
+    def market(self, symbol: str) -> Market:
+        """The market's rules; permissive ones where none were given. Raises UsageError for what is no symbol."""
+        return self._place(symbol).market
+
+    def price(self, symbol: str, source: Source) -> Decimal:
+        """The last price of a source. Raises ExchangeUnreachable where there has been none."""
+        price = self._place(symbol).prices.get(source)
+        if price is None:
+            raise ExchangeUnreachable(f"{symbol} has no {source} price yet")
+        return price
+
+    def stops(self, at: float) -> Sequence[StopOrder]:
+        """All live stops as a read shows them, in the order of symbol and client order id."""
+        return tuple(order for _, order in sorted(self._stops_seen.at(at).items(), key=lambda item: item[0]))
+
+    def find(self, symbol: str, client_order_id: str, at: float) -> StopOrder | None:
+        """The live stop under an id as a read shows it."""
+        return self._stops_seen.at(at).get((symbol, client_order_id))
+
+    def positions(self, at: float) -> Sequence[PositionReport]:
+        """All open positions as a read shows them, in the order of symbol and side."""
+        return tuple(report for _, report in sorted(self._positions_seen.at(at).items(), key=lambda item: item[0]))
+
+    def enter(self, position: Position, at: float) -> None:
+        """Book a filled entry: a new position, or more of one, its entry price then averaged.
+
+        Raises:
+            UsageError: in one-way mode, where the other side is open.
+        """
+        place, side = self._place(position.symbol), position.side
+        if not self._rules.hedged and place.holdings["short" if side == "long" else "long"].quantity:
+            raise UsageError(f"{position.symbol}: a {side} entry against an open position, in one-way mode")
+        holding = place.holdings[side]
+        cost = EXACT.multiply(position.quantity, position.entry_price)
+        quantity = EXACT.add(holding.quantity, position.quantity)
+        if holding.quantity:
+            holding.entry_price = _AVERAGE.divide(EXACT.fma(holding.quantity, holding.entry_price, cost), quantity)
+        else:
+            holding.entry_price = position.entry_price
+        holding.quantity = quantity
+        if self._rules.leverage is not None:
+            holding.liquidation_price = liquidation_price(place.market, side, holding.entry_price, self._rules.leverage)
+        for source in _SOURCES:
+            place.prices.setdefault(source, position.entry_price)
+        self._position_changed(place, side, at)
+
+    def place(self, request: StopRequest, at: float) -> StopOrder:
+        """Book a reduce-only stop.
+
+        Raises:
+            StopRejected: an id that was used before, a broken rule of the market, more than the position.
+            NothingToReduce: there is no such position.
+            WouldTrigger: the price is already there.
+        """
+        place = self._place(request.symbol)
+        self._check_new(request.client_order_id)
+        self._check_stop(place, request.side, request.quantity, request.price, request.source)
+        if not place.market.two_stops and any(stop.order.side == request.side for stop in place.stops.values()):
+            raise StopRejected(f"{request.symbol} {request.side} has a stop already, and only one may stand")
+        self._ids.add(request.client_order_id)
+        order = StopOrder(
+            request.symbol,
+            request.side,
+            request.quantity,
+            request.price,
+            request.client_order_id,
+            place.next_order_id(),
+            request.source,
+        )
+        place.stops[request.client_order_id] = LiveStop(order)
+        self._stop_changed(order, "live", at)
+        return order
+
+    def amend(self, symbol: str, client_order_id: str, price: Decimal, quantity: Decimal, at: float) -> StopOrder:
+        """Change a live stop in place. Raises StopRejected where it is gone or triggered; else as `place`."""
+        place = self._place(symbol)
+        stop = place.live(client_order_id)
+        if stop.triggered:
+            raise StopRejected(f"{symbol}: the stop {client_order_id!r} has been triggered")
+        self._check_stop(place, stop.order.side, quantity, price, stop.order.source)
+        stop.order = msgspec.structs.replace(stop.order, price=price, quantity=quantity)
+        stop.whole = quantity
+        self._stop_changed(stop.order, "live", at)
+        return stop.order
+
+    def cancel(self, symbol: str, client_order_id: str, at: float) -> None:
+        """Cancel what is left of a live stop. Raises StopRejected where it is gone."""
+        place = self._place(symbol)
+        self._cancel(place, place.live(client_order_id), at)
+
+    def cancel_anywhere(self, client_order_id: str, at: float) -> str:
+        """Cancel a live stop of whichever symbol, and return that. Raises StopRejected where it is gone."""
+        for symbol, place in self._places.items():
+            if client_order_id in place.stops:
+                self.cancel(symbol, client_order_id, at)
+                return symbol
+        raise StopRejected(f"there is no live stop {client_order_id!r}")
+
+    def close(
+        self, symbol: str, side: Side, quantity: Decimal, at: float, *, client_order_id: str | None = None
+    ) -> Fill:
+        """Close at market, at most what there is. Without an id it is somebody's hand, which no rule of size binds.
+
+        Raises:
+            StopRejected: an id that was used before, or a part of the position that breaks a rule of the market.
+            NothingToReduce: the position is flat.
+        """
+        place = self._place(symbol)
+        if client_order_id is not None:
+            self._check_new(client_order_id)
+        held = place.held(side).quantity
+        price = next(place.prices[source] for source in _SOURCES if source in place.prices)
+        if client_order_id is not None:
+            if quantity < held:
+                check_quantity(place.market, quantity, price, held)
+            self._ids.add(client_order_id)
+        return self._fill_at_market(place, side, quantity, price, client_order_id, at)
+
+    def feed(self, tick: Tick, at: float) -> None:
+        """Move the market: trigger and fill stops of the tick's source, then liquidate what is beyond its margin."""
+        place = self._place(tick.symbol)
+        place.prices[tick.source] = tick.price
+        due = [
+            stop
+            for stop in place.stops.values()
+            if stop.order.source == tick.source
+            and (stop.triggered or is_crossed(stop.order.side, tick.price, stop.order.price))
+        ]
+        # Market orders go first; of the others, the one that the price has passed by most.
+        due.sort(key=lambda stop: (not stop.triggered, -abs(tick.price - stop.order.price)))
+        for stop in due:
+            if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
+                self._execute(place, stop, tick, at)
+        for side, holding in place.holdings.items():
+            limit = holding.liquidation_price
+            if limit is not None and is_crossed(side, tick.price, limit):
+                self._cancel_all(place, side, at)
+                self._fill_at_market(place, side, holding.quantity, tick.price, None, at)
+
+    def _place(self, symbol: str) -> Place:
+        place = self._places.get(symbol)
+        if place is None:
+            place = self._places[symbol] = Place(self._rules.market(symbol))
+        return place
+
+    def _check_new(self, client_order_id: str) -> None:
+        if client_order_id in self._ids:
+            raise StopRejected(f"duplicate client order id {client_order_id!r}")
+
+    def _check_stop(self, place: Place, side: Side, quantity: Decimal, price: Decimal, source: Source) -> None:
+        market, held = place.market, place.held(side).quantity
+        check_price(market, price)
+        if quantity > held:
+            raise StopRejected(f"{market.symbol}: quantity {quantity} is more than the position's {held}")
+        check_quantity(market, quantity, price, held)
+        now = place.prices[source]  # an entry has set it
+        if is_crossed(side, now, price):
+            raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
+
+    def _execute(self, place: Place, stop: LiveStop, tick: Tick, at: float) -> None:
+        """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""
+        stop.triggered = True
+        order, holding = stop.order, place.holdings[stop.order.side]
+        if not holding.quantity:
+            self._cancel(place, stop, at)
+            return
+        part = self._rules.part(stop, tick, place.market.quantity_step)
+        if not part:
+            return
+        taken = holding.take(part)
+        fill = Fill(order.symbol, order.side, taken, tick.price, order.order_id, order.client_order_id, at)
+        left = EXACT.subtract(order.quantity, taken)
+        if left:
+            stop.order = msgspec.structs.replace(order, quantity=left)
+            self._stop_changed(stop.order, "partial", at, fill)
+        else:
+            del place.stops[order.client_order_id]
+            self._stop_changed(order, "filled", at, fill)
+        self._position_changed(place, order.side, at)
+
+    def _fill_at_market(
+        self, place: Place, side: Side, wanted: Decimal, price: Decimal, client_order_id: str | None, at: float
+    ) -> Fill:
+        symbol, order_id = place.market.symbol, place.next_order_id()
+        own_id = client_order_id or f"other-{order_id}"
+        fill = Fill(symbol, side, place.holdings[side].take(wanted), price, order_id, own_id, at)
+        self._publish(OrderUpdate(symbol, side, own_id, order_id, "filled", at, fill))
+        self._position_changed(place, side, at)
+        return fill
+
+    def _cancel_all(self, place: Place, side: Side, at: float, *, triggered_only: bool = False) -> None:
+        for stop in tuple(place.stops.values()):
+            if stop.order.side == side and (stop.triggered or not triggered_only):
+                self._cancel(place, stop, at)
+
+    def _cancel(self, place: Place, stop: LiveStop, at: float) -> None:
+        del place.stops[stop.order.client_order_id]
+        self._stop_changed(stop.order, "cancelled", at)
+
+    def _stop_changed(
+        self,
+        order: StopOrder,
+        status: Literal["live", "partial", "filled", "cancelled"],
+        at: float,
+        fill: Fill | None = None,
+    ) -> None:
+        seen = order if status in {"live", "partial"} else None
+        self._stops_seen.change((order.symbol, order.client_order_id), seen, at)
+        self._publish(OrderUpdate(order.symbol, order.side, order.client_order_id, order.order_id, status, at, fill))
+
+    def _position_changed(self, place: Place, side: Side, at: float) -> None:
+        symbol, holding = place.market.symbol, place.holdings[side]
+        report = None
+        if holding.quantity:
+            report = PositionReport(symbol, side, holding.quantity, holding.entry_price, holding.liquidation_price)
+        else:
+            holding.liquidation_price = None
+        self._positions_seen.change((symbol, side), report, at)
+        self._publish(PositionUpdate(symbol, side, holding.quantity, at))
+        if not holding.quantity:
+            # A triggered stop is a market order by now: left standing, it would hit the next position.
+            self._cancel_all(place, side, at, triggered_only=not self._rules.cancel_on_flat)

@@ -1,0 +1,74 @@
+"""Minute candles, built from the ticks that were fed."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from trailing.core.model import Candle, Source, Tick
+
+SECONDS = 60
+KEPT = 10_000  # closed candles per symbol and source: almost a week
+
+
+class _Bar:
+    __slots__ = ("close", "high", "low", "minute", "open")
+
+    def __init__(self, minute: int, price: Decimal) -> None:
+        self.minute = minute
+        self.open = self.high = self.low = self.close = price
+
+    def add(self, price: Decimal) -> None:
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self.close = price
+
+
+class CandleSeries:
+    """The candles of every symbol and source. A minute without a tick has none, as on an exchange.
+
+    Args:
+        utc_start: the UTC time that `started_at` stands for.
+        started_at: seconds on the running clock.
+    """
+
+    def __init__(self, utc_start: datetime, started_at: float) -> None:
+        self._epoch_at_zero = utc_start.timestamp() - started_at
+        self._bars: dict[tuple[str, Source], deque[_Bar]] = {}
+
+    def add(self, tick: Tick, now: float) -> None:
+        """Count a tick into the minute of `now`, in seconds on the running clock."""
+        minute = self._minute(now)
+        bars = self._bars.get((tick.symbol, tick.source))
+        if bars is None:
+            bars = self._bars[tick.symbol, tick.source] = deque(maxlen=KEPT + 1)  # and the one that is still open
+        if bars and bars[-1].minute == minute:
+            bars[-1].add(tick.price)
+        else:
+            bars.append(_Bar(minute, tick.price))
+
+    def closed(self, symbol: str, source: Source, since: datetime, now: float) -> Sequence[Candle]:
+        """The candles that opened at or after a UTC time and have ended by `now`, oldest first."""
+        first, current = math.ceil(since.timestamp() / SECONDS), self._minute(now)
+        return tuple(
+            Candle(
+                symbol,
+                datetime.fromtimestamp(0, UTC) + timedelta(seconds=bar.minute * SECONDS),
+                SECONDS,
+                bar.open,
+                bar.high,
+                bar.low,
+                bar.close,
+                source,
+            )
+            for bar in self._bars.get((symbol, source), ())
+            if first <= bar.minute < current
+        )
+
+    def _minute(self, now: float) -> int:
+        return math.floor((self._epoch_at_zero + now) / SECONDS)

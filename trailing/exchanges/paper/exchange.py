@@ -1,0 +1,299 @@
+"""The paper exchange: the port's methods, and the market's and outside hands that a test or a replay needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from decimal import Decimal
+
+import trio
+
+from trailing.core.model import (
+    Candle,
+    Fill,
+    Market,
+    Position,
+    Side,
+    Source,
+    StopOrder,
+    Tick,
+    check_money,
+    check_one_of,
+    check_side,
+    check_source,
+    check_symbol,
+    check_utc,
+    refuse,
+)
+from trailing.errors import UsageError
+from trailing.exchanges.paper.book import Book
+from trailing.exchanges.paper.candles import CandleSeries
+from trailing.exchanges.paper.limits import OPERATIONS, Limiter
+from trailing.exchanges.paper.places import BookRules
+from trailing.exchanges.paper.requests import Booking, Requests
+from trailing.exchanges.paper.stream import Stream
+from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest
+from trailing.exchanges.updates import UpdateChannel
+
+
+class PaperExchange:
+    """An account on an exchange that lives in this process and matches like a venue. `open_paper` makes it.
+
+    Every method of the port is a request: it takes half of its latency to arrive, is booked at one moment, and its
+    answer takes the other half.
+
+    Cancellation: of any of them ends the caller's waiting and recalls nothing; one cancelled before it began sends
+    nothing.
+
+    Raises:
+        ExchangeUnreachable: the request expired on its way: it arrived later than `request_validity` after it was sent.
+        RateLimited: the rate limit refused it; nothing was sent.
+        OutcomeUnknown: the exchange was closed before it answered.
+        UsageError: a value that can't be right; nothing was sent.
+
+    Attributes:
+        name: ``"paper"``.
+        account, hedged, read_lag, request_validity: as given to `open_paper`.
+    """
+
+    name = "paper"
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        rules: BookRules,
+        requests: Requests,
+        limiter: Limiter | None,
+        candles: CandleSeries,
+        request_validity: float,
+    ) -> None:
+        self.account = account
+        self.hedged = rules.hedged
+        self.read_lag = rules.read_lag
+        self.request_validity = request_validity
+        self._book = Book(rules, self._publish)
+        self._requests = requests
+        self._limiter = limiter
+        self._candles = candles
+        self._stream = Stream()
+        self._watch_sent = self._watch_booked = 0
+
+    def __repr__(self) -> str:
+        line = "connected" if self._stream.connected else "disconnected"
+        return f"<PaperExchange {self.account!r}: {self._book}, {self._requests}, {line}>"
+
+    @property
+    def log(self) -> Sequence[Booking]:
+        """Everything that was booked or refused so far, in order; empty unless `open_paper` was told to record."""
+        return self._requests.log
+
+    def market(self, symbol: str) -> Market:
+        """The market's rules; permissive ones where none were given. Raises UsageError for what is no symbol."""
+        return self._book.market(symbol)
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        """Place a reduce-only stop.
+
+        Raises:
+            StopRejected: an id that was used before, a price off the tick, a quantity off the step, below a minimum
+                or beyond the position, or a second stop where one may stand.
+            NothingToReduce: there is no such position.
+            WouldTrigger: the price of the request's source is already at or beyond it.
+        """
+        _check_stop_request(request)
+        return await self._requests.send(
+            "place_stop",
+            request.symbol,
+            lambda at: self._book.place(request, at),
+            client_order_id=request.client_order_id,
+        )
+
+    async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
+        """Change a live stop in place.
+
+        Raises:
+            UsageError: this market doesn't amend.
+            StopRejected: it is gone or triggered; else as `place_stop`.
+        """
+        check_money("price", price)
+        check_money("quantity", quantity)
+        if not self.market(order.symbol).can_amend:
+            raise UsageError(f"{order.symbol} has no way to amend a stop")
+        return await self._requests.send(
+            "amend_stop",
+            order.symbol,
+            lambda at: self._book.amend(order.symbol, order.client_order_id, price, quantity, at),
+            client_order_id=order.client_order_id,
+        )
+
+    async def cancel_stop(self, order: StopOrder) -> None:
+        """Cancel a stop, after what was sent earlier under its id. Raises StopRejected where it is gone."""
+        await self._requests.send(
+            "cancel_stop",
+            order.symbol,
+            lambda at: self._book.cancel(order.symbol, order.client_order_id, at),
+            client_order_id=order.client_order_id,
+            after_earlier=True,
+        )
+
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        """The live stop under an id, after what was sent earlier under it, as of `read_lag` ago."""
+        check_symbol("symbol", symbol)
+        return await self._requests.send(
+            "find_stop",
+            symbol,
+            lambda at: self._book.find(symbol, client_order_id, at),
+            client_order_id=client_order_id,
+            after_earlier=True,
+        )
+
+    async def open_stops(self) -> Sequence[StopOrder]:
+        """All live stops, in the order of symbol and client order id, as of `read_lag` ago."""
+        return await self._requests.send("open_stops", None, self._book.stops)
+
+    async def positions(self) -> Sequence[PositionReport]:
+        """All open positions, in the order of symbol and side, as of `read_lag` ago."""
+        return await self._requests.send("positions", None, self._book.positions)
+
+    async def price(self, symbol: str, source: Source) -> Tick:
+        """The price of a source. Raises ExchangeUnreachable where there has been none."""
+        check_symbol("symbol", symbol)
+        check_source("source", source)
+        return await self._requests.send(
+            "price", symbol, lambda at: Tick(symbol, self._book.price(symbol, source), at, source)
+        )
+
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        """Close at market, reduce-only: all at once, at the last price (else the mark, else the index price).
+
+        The whole position, or more than it, may always be closed; a part keeps to the market's rules.
+
+        Raises:
+            NothingToReduce: the position is flat.
+            StopRejected: an id that was used before, or a part that breaks a rule.
+        """
+        _check_close(symbol, side, quantity)
+        _check_client_order_id(client_order_id)
+        return await self._requests.send(
+            "close_position",
+            symbol,
+            lambda at: self._book.close(symbol, side, quantity, at, client_order_id=client_order_id),
+            client_order_id=client_order_id,
+        )
+
+    async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
+        """Closed minute candles of what was fed, oldest first; a minute without a tick has none."""
+        check_symbol("symbol", symbol)
+        check_source("source", source)
+        check_utc("since", since)
+        return await self._requests.send("candles", symbol, lambda at: self._candles.closed(symbol, source, since, at))
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose ticks are pushed from now on, as a whole; the call that was sent last counts."""
+        wanted = frozenset(symbols)
+        for symbol in wanted:
+            check_symbol("symbols", symbol)
+        self._watch_sent += 1
+        number = self._watch_sent
+
+        def book(_: float) -> None:
+            if number > self._watch_booked:
+                self._watch_booked = number
+                self._stream.watched = wanted
+
+        await self._requests.send("watch", None, book)
+
+    def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
+        """Everything pushed from entering on: order and position updates, and the ticks of watched symbols."""
+        return self._stream.subscribe()
+
+    def next_turn(self, operation: str) -> float:
+        """Seconds until the rate limit would let an operation pass: exact, unless a lane before it gets somebody."""
+        check_one_of("operation", operation, OPERATIONS)
+        return 0.0 if self._limiter is None else self._limiter.next_turn(operation)
+
+    async def enter(self, position: Position) -> None:
+        """Book a filled entry, at once; one of an open position increases it and averages its entry price.
+
+        Prices that the market doesn't have yet are set to the entry price.
+
+        Cancellation: either nothing was booked, or all.
+
+        Raises:
+            UsageError: in one-way mode, where the other side is open.
+        """
+        await trio.lowlevel.checkpoint()
+        at = trio.current_time()
+        self._book.enter(position, at)
+        self._requests.note(at, "enter", position.symbol, None, position)
+
+    def feed(self, tick: Tick) -> None:
+        """Move the market now, whatever the tick's own time: push the tick, then trigger, fill and liquidate.
+
+        A stop triggers at the first tick of its own source at or beyond its price, and fills at that tick's price. What
+        `partial_fills` leaves of it fills at the ticks of that source that follow, whatever their price. A position is
+        liquidated at the price of a tick of any source at or beyond its liquidation price, after its stops were filled.
+        """
+        at = trio.current_time()
+        self._candles.add(tick, at)
+        self._stream.publish(tick)
+        self._book.feed(tick, at)
+
+    def reduce(self, symbol: str, side: Side, quantity: Decimal) -> Fill:
+        """Somebody closes a position by hand, or a part of it; never more. Raises NothingToReduce where it is flat."""
+        _check_close(symbol, side, quantity)
+        return self._book.close(symbol, side, quantity, trio.current_time())
+
+    def place_by_hand(self, request: StopRequest) -> StopOrder:
+        """Somebody places a stop by hand, at once. Raises what `place_stop` raises."""
+        _check_stop_request(request)
+        at = trio.current_time()
+        order = self._book.place(request, at)
+        self._requests.note(at, "place_by_hand", request.symbol, request.client_order_id, order)
+        return order
+
+    def cancel_by_hand(self, client_order_id: str) -> None:
+        """Somebody cancels a stop by hand, at once. Raises StopRejected where it is gone."""
+        at = trio.current_time()
+        symbol = self._book.cancel_anywhere(client_order_id, at)
+        self._requests.note(at, "cancel_by_hand", symbol, client_order_id, None)
+
+    def disconnect(self, detail: str = "") -> None:
+        """The stream goes down: subscribers are told, and get nothing until `reconnect`. Requests go on."""
+        self._stream.switch(detail, connected=False)
+
+    def reconnect(self, detail: str = "") -> None:
+        """The stream is there again, with the same watched symbols; what was pushed in between is lost."""
+        self._stream.switch(detail, connected=True)
+
+    def end(self) -> None:
+        """Take no more requests and end every subscriber's channel; `open_paper` does it when its block ends."""
+        self._requests.end()
+        self._stream.end()
+
+    def _publish(self, update: OrderUpdate | PositionUpdate) -> None:
+        if isinstance(update, OrderUpdate) and update.fill is not None:
+            self._requests.note(update.at, "fill", update.symbol, update.client_order_id, update.fill)
+        self._stream.publish(update)
+
+
+def _check_client_order_id(value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise refuse("client_order_id", value, "a text that is not empty")
+
+
+def _check_stop_request(request: StopRequest) -> None:
+    check_symbol("StopRequest.symbol", request.symbol)
+    check_side("StopRequest.side", request.side)
+    check_money("StopRequest.quantity", request.quantity)
+    check_money("StopRequest.price", request.price)
+    check_source("StopRequest.source", request.source)
+    _check_client_order_id(request.client_order_id)
+
+
+def _check_close(symbol: str, side: Side, quantity: Decimal) -> None:
+    check_symbol("symbol", symbol)
+    check_side("side", side)
+    check_money("quantity", quantity)

@@ -1,0 +1,105 @@
+"""The state of one symbol on the paper exchange, and the rules that it lives under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import TypeAlias
+
+import msgspec
+
+from trailing.core.model import Market, Side, Source, StopOrder, Tick, check_money
+from trailing.core.prices import EXACT, floor_quantity
+from trailing.errors import NothingToReduce, StopRejected
+
+PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
+"""How much of a triggered stop a tick fills: a share of the whole order, or a callable that says the quantity."""
+
+
+class BookRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How the venue behaves; the fields are described at `open_paper`."""
+
+    markets: Mapping[str, Market] = {}
+    can_amend: bool = False
+    two_stops: bool = True
+    hedged: bool = False
+    leverage: Decimal | None = None
+    partial_fills: PartialFills | None = None
+    cancel_on_flat: bool = False
+    read_lag: float = 0.0
+
+    def market(self, symbol: str) -> Market:
+        """The market of a symbol; a permissive one where none was given. Raises UsageError for what is no symbol."""
+        market = self.markets.get(symbol)
+        return market or Market(symbol, can_amend=self.can_amend, two_stops=self.two_stops)
+
+    def part(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:
+        """How much of a triggered stop a tick fills: whole steps, or all the rest."""
+        left = stop.order.quantity
+        if self.partial_fills is None:
+            return left
+        if isinstance(self.partial_fills, Decimal):
+            return min(left, max(step, floor_quantity(EXACT.multiply(stop.whole, self.partial_fills), step)))
+        wanted = self.partial_fills(stop.order, tick)
+        check_money("partial_fills(order, tick)", wanted, zero=True)
+        return left if wanted >= left else floor_quantity(wanted, step)
+
+
+class Holding:
+    """A position; flat where the quantity is 0."""
+
+    __slots__ = ("entry_price", "liquidation_price", "quantity")
+
+    def __init__(self) -> None:
+        self.quantity = Decimal(0)
+        self.entry_price = Decimal(0)
+        self.liquidation_price: Decimal | None = None
+
+    def take(self, wanted: Decimal) -> Decimal:
+        """Take a quantity off, at most what there is: no fill ever makes a position cross zero."""
+        taken = min(wanted, self.quantity)
+        self.quantity = EXACT.subtract(self.quantity, taken)
+        return taken
+
+
+class LiveStop:
+    """A stop order on the book: what is left of it, the whole of it, and whether it is a market order by now."""
+
+    __slots__ = ("order", "triggered", "whole")
+
+    def __init__(self, order: StopOrder) -> None:
+        self.order = order
+        self.whole = order.quantity
+        self.triggered = False
+
+
+class Place:
+    """All that belongs to one symbol."""
+
+    __slots__ = ("_orders", "holdings", "market", "prices", "stops")
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.prices: dict[Source, Decimal] = {}
+        self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
+        self.stops: dict[str, LiveStop] = {}
+        self._orders = 0
+
+    def next_order_id(self) -> str:
+        """Counted per symbol, so that it does not depend on the order in which tasks of several symbols run."""
+        self._orders += 1
+        return f"paper-{self.market.symbol}-{self._orders}"
+
+    def held(self, side: Side) -> Holding:
+        """The open position. Raises NothingToReduce where it is flat."""
+        holding = self.holdings[side]
+        if not holding.quantity:
+            raise NothingToReduce(f"{self.market.symbol} has no {side} position")
+        return holding
+
+    def live(self, client_order_id: str) -> LiveStop:
+        """The live stop under an id. Raises StopRejected where it is gone."""
+        stop = self.stops.get(client_order_id)
+        if stop is None:
+            raise StopRejected(f"{self.market.symbol} has no live stop {client_order_id!r}")
+        return stop

@@ -1,0 +1,232 @@
+"""Prices to feed the paper exchange with: from CSV files, or drawn at random from a seed.
+
+All of them are lazy iterators of ticks whose `at` is in seconds since 1970 (UTC), never going backwards; a replay maps
+them onto its clock.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from trailing.core.model import (
+    Percent,
+    Source,
+    Tick,
+    check_money,
+    check_seconds,
+    check_source,
+    check_symbol,
+    refuse,
+)
+from trailing.core.prices import EXACT
+from trailing.errors import UsageError
+
+_NO_JUMP = Percent(0)
+_YEAR_10000 = 253_402_300_800_000  # in milliseconds: what is beyond it was in another unit
+
+
+def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[Tick]:
+    """Read trades, one tick each.
+
+    The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, never going backwards)
+    and ``price`` (above 0). It is read as the ticks are taken.
+
+    Args:
+        symbol: in unified form, for the ticks.
+        source: which price the trades are taken for.
+
+    Raises:
+        UsageError: for an argument at once; for the file while it is read: one line that names the file, the line
+            number, the field, what it got and what it wants.
+    """
+    check_symbol("symbol", symbol)
+    check_source("source", source)
+    return _trade_ticks(Path(path), symbol, source)
+
+
+def read_candles_csv(
+    path: str | Path, symbol: str, *, high_first: bool, bar_seconds: float = 300.0, source: Source = "last"
+) -> Iterator[Tick]:
+    """Read candles, four ticks each: the open, the high and the low in the stated order, the close.
+
+    They are spread over the bar at 0, 1/3, 2/3 and 299/300 of it (at 0, 100, 200 and 299 s of five minutes). A bar does
+    not tell in which order it saw its high and low. The order that is worse for a trailing stop depends on what it
+    protects: for a long from a fresh peak, `high_first` (the stop is pulled up, then hit); for its initial stop, the
+    low first.
+
+    The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, when the bar opened),
+    ``open``, ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped over. It is read as the ticks are
+    taken.
+
+    Args:
+        symbol: in unified form, for the ticks.
+        high_first: whether every bar is assumed to have seen its high before its low.
+        bar_seconds: how long a bar lasts, above 0.
+        source: which price the candles are taken for.
+
+    Raises:
+        UsageError: as `read_trades_csv`; also where bars overlap.
+    """
+    check_symbol("symbol", symbol)
+    if type(high_first) is not bool:
+        raise refuse("high_first", high_first, "True or False")
+    check_seconds("bar_seconds", bar_seconds, zero=False)
+    check_source("source", source)
+    return _candle_ticks(Path(path), symbol, high_first, bar_seconds, source)
+
+
+def generate_prices(
+    symbol: str,
+    *,
+    seed: int,
+    start_price: Decimal,
+    tick: Decimal,
+    step_seconds: float,
+    count: int,
+    volatility: Percent,
+    jump_probability: float = 0.0,
+    jump_size: Percent = _NO_JUMP,
+    start_at: float = 0.0,
+    source: Source = "last",
+) -> Iterator[Tick]:
+    """Draw a random walk with jumps; the same arguments give the same ticks, and other symbols give others.
+
+    Args:
+        start_price: the first price, above 0, rounded to the tick.
+        tick: every price is a multiple of it, and at least one.
+        step_seconds: from tick to tick, above 0.
+        count: how many ticks, at least 1.
+        volatility: the standard deviation of one step.
+        jump_probability: how likely a step jumps, from 0 to 1.
+        jump_size: how far a jump goes, up or down with equal chance, on top of the step.
+        start_at: the first tick's time, in seconds.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
+    check_symbol("symbol", symbol)
+    if type(seed) is not int:
+        raise refuse("seed", seed, "a whole number")
+    check_money("start_price", start_price)
+    check_money("tick", tick)
+    check_seconds("step_seconds", step_seconds, zero=False)
+    if type(count) is not int or count < 1:
+        raise refuse("count", count, "a whole number of at least 1")
+    for field, percent in (("volatility", volatility), ("jump_size", jump_size)):
+        if not isinstance(percent, Percent):
+            raise refuse(field, percent, "a Percent")
+    if type(jump_probability) not in (int, float) or not 0 <= jump_probability <= 1:
+        raise refuse("jump_probability", jump_probability, "a number from 0 to 1")
+    check_seconds("start_at", start_at)
+    check_source("source", source)
+    step, jump = float(volatility.value) / 100, float(jump_size.value) / 100
+    levels = _walk(
+        random.Random(f"{seed}/{symbol}"), max(1, round(start_price / tick)), step, jump_probability, jump, count
+    )
+    return (
+        Tick(symbol, EXACT.multiply(level, tick), start_at + number * step_seconds, source)
+        for number, level in enumerate(levels)
+    )
+
+
+def _walk(
+    draw: random.Random, level: int, step: float, jump_probability: float, jump: float, count: int
+) -> Iterator[int]:
+    """Prices as whole numbers of ticks: chance is float, money never is."""
+    for _ in range(count):
+        yield level
+        # All three are drawn each time, so that a setting changes its own part of the walk only.
+        move, jumps, up = draw.gauss(0, step), draw.random() < jump_probability, draw.random() < 0.5
+        if jumps:
+            move += jump if up else -jump
+        level = max(1, level + round(level * move))
+
+
+def _trade_ticks(path: Path, symbol: str, source: Source) -> Iterator[Tick]:
+    previous = 0
+    for row in _rows(path, ("timestamp_ms", "price")):
+        at = row.milliseconds("timestamp_ms")
+        if at < previous:
+            raise row.refuse("timestamp_ms", f"at least the line before's {previous}")
+        previous = at
+        yield Tick(symbol, row.price("price"), at / 1000, source)
+
+
+def _candle_ticks(path: Path, symbol: str, high_first: bool, seconds: float, source: Source) -> Iterator[Tick]:
+    earliest = 0.0
+    for row in _rows(path, ("timestamp_ms", "open", "high", "low", "close")):
+        at = row.milliseconds("timestamp_ms")
+        if at < earliest:
+            raise row.refuse("timestamp_ms", f"at least {earliest:.0f}, when the bar of the line before ends")
+        earliest = at + seconds * 1000
+        first, high, low, last = (row.price(field) for field in ("open", "high", "low", "close"))
+        if high < max(first, low, last):
+            raise row.refuse("high", "the highest price of the bar")
+        if low > min(first, last):
+            raise row.refuse("low", "the lowest price of the bar")
+        middle = (high, low) if high_first else (low, high)
+        for price, share in zip((first, *middle, last), (0, 1 / 3, 2 / 3, 299 / 300), strict=True):
+            yield Tick(symbol, price, at / 1000 + seconds * share, source)
+
+
+class _Row:
+    """One line of a file, and the words for what is wrong with it."""
+
+    def __init__(self, path: Path, number: int, columns: dict[str, int], values: Sequence[str]) -> None:
+        self._path = path
+        self._number = number
+        self._columns = columns
+        self._values = values
+
+    def milliseconds(self, field: str) -> int:
+        text = self._values[self._columns[field]]
+        value = int(text) if text.isascii() and text.isdigit() else _YEAR_10000
+        if value >= _YEAR_10000:
+            raise self.refuse(field, "UTC milliseconds, a whole number")
+        return value
+
+    def price(self, field: str) -> Decimal:
+        try:
+            price = Decimal(self._values[self._columns[field]])
+        except InvalidOperation:
+            price = Decimal("NaN")
+        if not price.is_finite() or price <= 0:
+            raise self.refuse(field, "a price above 0")
+        return price
+
+    def refuse(self, field: str, wants: str) -> UsageError:
+        return _refuse_line(self._path, self._number, field, self._values[self._columns[field]], wants)
+
+
+def _rows(path: Path, fields: Sequence[str]) -> Iterator[_Row]:
+    """The lines of a file that has all of these columns, blank ones left out."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, None)
+            if header is None:
+                raise _refuse_line(path, 1, "header", "", "a line that names the columns")
+            columns = {name: index for index, name in enumerate(header)}
+            for field in fields:
+                if field not in columns:
+                    raise _refuse_line(path, 1, "header", ",".join(header), f"a column {field}")
+            empty = True
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    raise _refuse_line(path, reader.line_num, "line", ",".join(values), f"{len(header)} values")
+                empty = False
+                yield _Row(path, reader.line_num, columns, values)
+            if empty:
+                raise _refuse_line(path, reader.line_num, "file", "nothing after the header", "at least one line")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} can't be read: {error}") from error
+
+
+def _refuse_line(path: Path, number: int, field: str, got: str, wants: str) -> UsageError:
+    return UsageError(f"{path}, line {number}: {refuse(field, got, wants)}")

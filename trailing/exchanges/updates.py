@@ -1,0 +1,130 @@
+"""A channel of pushed updates whose sender never waits: ticks that pile up are thinned out, everything else is kept."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from trailing.core.model import Tick, refuse
+from trailing.exchanges.port import Update
+
+
+class UpdateChannel(trio.abc.ReceiveChannel[Update]):
+    """What an exchange pushed to one subscriber, in order.
+
+    Order, position and stream updates are never dropped. When more than `tick_bound` ticks wait, they are thinned out:
+    per symbol and source the first, the lowest, the highest and the last one stay, in their order, so that no peak is
+    lost. Where that alone is more than the bound, the next thinning waits until twice as many are there.
+
+    Args:
+        tick_bound: how many ticks may wait, at least 1.
+
+    Attributes:
+        dropped: how many ticks were thinned out so far.
+
+    Raises:
+        UsageError: for a bound that can't be right.
+    """
+
+    def __init__(self, tick_bound: int = 10_000) -> None:
+        if type(tick_bound) is not int or tick_bound < 1:
+            raise refuse("tick_bound", tick_bound, "a whole number of at least 1")
+        self.dropped = 0
+        self._tick_bound = tick_bound
+        self._thin_above = tick_bound
+        self._ticks = 0
+        self._queue: deque[Update] = deque()
+        self._arrival = trio.Event()
+        self._receiving = False
+        self._ended = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<UpdateChannel: {len(self._queue)} waiting, {self.dropped} ticks dropped>"
+
+    def push(self, update: Update) -> None:
+        """Hand an update to the subscriber; one that has closed the channel gets nothing."""
+        if self._closed:
+            return
+        self._queue.append(update)
+        if isinstance(update, Tick):
+            self._ticks += 1
+            if self._ticks > self._thin_above:
+                self._thin_out()
+        self._arrival.set()
+
+    def end(self) -> None:
+        """Nothing more will come: after what is queued, the receiver gets `trio.EndOfChannel`."""
+        self._ended = True
+        self._arrival.set()
+
+    def receive_nowait(self) -> Update:
+        """The next update, or `trio.WouldBlock`; else as `receive`."""
+        if self._closed:
+            raise trio.ClosedResourceError("this channel was closed")
+        if self._queue:
+            update = self._queue.popleft()
+            if isinstance(update, Tick):
+                self._ticks -= 1
+            return update
+        if self._ended:
+            raise trio.EndOfChannel
+        raise trio.WouldBlock
+
+    async def receive(self) -> Update:
+        """Wait for the next update.
+
+        Cancellation: nothing is lost; the update stays for the next call.
+
+        Raises:
+            trio.BusyResourceError: another task waits in here; each task that wants the updates subscribes itself.
+            trio.ClosedResourceError: the channel was closed.
+            trio.EndOfChannel: the exchange was closed, and everything before that has been received.
+        """
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving from this channel")
+        self._receiving = True
+        try:
+            await trio.lowlevel.checkpoint()
+            while True:
+                try:
+                    return self.receive_nowait()
+                except trio.WouldBlock:
+                    self._arrival = trio.Event()
+                    await self._arrival.wait()
+        finally:
+            self._receiving = False
+
+    def close(self) -> None:
+        """Drop what is queued and let the receiver go with `trio.ClosedResourceError`."""
+        self._closed = True
+        self._queue.clear()
+        self._arrival.set()
+
+    async def aclose(self) -> None:
+        """As `close`, then a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def _thin_out(self) -> None:
+        updates = list(self._queue)
+        kept: dict[tuple[str, str], list[int]] = {}
+        for index, update in enumerate(updates):
+            if not isinstance(update, Tick):
+                continue
+            marks = kept.setdefault((update.symbol, update.source), [index] * 4)  # first, lowest, highest, last
+            for mark, is_new in (
+                (1, update.price < updates[marks[1]].price),  # type: ignore[union-attr]  # marks point at ticks
+                (2, update.price > updates[marks[2]].price),  # type: ignore[union-attr]
+                (3, True),
+            ):
+                if is_new:
+                    marks[mark] = index
+        staying = {index for marks in kept.values() for index in marks}
+        self.dropped += self._ticks - len(staying)
+        self._ticks = len(staying)
+        self._thin_above = max(self._tick_bound, 2 * self._ticks)
+        self._queue = deque(
+            update for index, update in enumerate(updates) if not isinstance(update, Tick) or index in staying
+        )

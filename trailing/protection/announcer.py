@@ -1,0 +1,53 @@
+"""Tells the log, the store and the subscribers what happened. Never waits, never fails protection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+import trio
+
+from trailing.events import Event
+from trailing.protection.journal import Journal
+from trailing.stores.port import AppendEvent
+
+_log = structlog.get_logger("trailing")
+
+
+class Announcer:
+    """Publishes events.
+
+    Attributes:
+        dropped: events that a subscriber's full channel did not take.
+    """
+
+    def __init__(self, journal: Journal, exchange: str, account: str) -> None:
+        self._journal = journal
+        self._exchange, self._account = exchange, account
+        self._subscribers: set[trio.MemorySendChannel[Event]] = set()
+        self.dropped = 0
+
+    def publish(self, event: Event) -> None:
+        """Tell everybody, now."""
+        self._journal.post(AppendEvent(self._exchange, self._account, event))
+        for subscriber in self._subscribers:
+            try:
+                subscriber.send_nowait(event)
+            except trio.WouldBlock:
+                self.dropped += 1
+        fields = msgspec.structs.asdict(event)
+        del fields["at"]
+        getattr(_log, event.level)(type(event).__name__, **fields)
+
+    @asynccontextmanager
+    async def subscribe(self, capacity: int) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
+        """Events from now on, through a channel of this capacity; what finds it full is dropped and counted."""
+        send, receive = trio.open_memory_channel[Event](capacity)
+        self._subscribers.add(send)
+        with send, receive:
+            try:
+                yield receive
+            finally:
+                self._subscribers.discard(send)

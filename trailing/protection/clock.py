@@ -1,0 +1,31 @@
+"""The one place where the running clock and the time of day meet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import trio
+
+
+class Clock:
+    """Times of day as they follow from the monotonic clock, so that setting the machine's clock moves no interval.
+
+    Args:
+        utc_start: the time of day that the present moment stands for, aware UTC; None: now. A replay passes its data's.
+    """
+
+    def __init__(self, utc_start: datetime | None = None) -> None:
+        self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
+        self._start = trio.current_time()
+
+    def now(self) -> float:
+        """Seconds on the running clock."""
+        return trio.current_time()
+
+    def utc(self) -> datetime:
+        """The time of day."""
+        return self.utc_at(trio.current_time())
+
+    def utc_at(self, at: float) -> datetime:
+        """The time of day of a reading of the running clock."""
+        return self._utc_start + timedelta(seconds=at - self._start)

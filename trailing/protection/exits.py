@@ -1,0 +1,101 @@
+"""Closing a position: the one exit authority. Every close is reduce-only, so that no two of them cross zero."""
+
+from __future__ import annotations
+
+import trio
+
+from trailing.core.model import Fill
+from trailing.core.prices import is_crossed
+from trailing.errors import ExchangeError, NothingToReduce, StopRejected, TrailingError
+from trailing.events import ExitFailed, ExitFilled, ExitStarted, PositionClosed
+from trailing.protection.orders import Orders
+from trailing.protection.protection import Protection
+
+
+async def confirm_crossing(orders: Orders, protection: Protection) -> bool:
+    """Whether the exchange's own price confirms that the stop, live or wanted, is crossed.
+
+    Raises:
+        ExchangeUnreachable, AuthenticationFailed: it can't be read now.
+    """
+    stop = protection.stop
+    price = await orders.read_price(protection)
+    crossed = is_crossed(stop.position.side, price, stop.target)
+    if not crossed:
+        stop.exit_unconfirmed(price, orders.clock.now())
+    return crossed
+
+
+async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill | None:
+    """Close at market what is left of the position, once.
+
+    Returns:
+        The fill, or None where the exchange says that there is nothing to reduce: reading the position decides.
+
+    Raises:
+        ExchangeError: it did not go through; or, `OutcomeUnknown`, it is `pending`.
+
+    Cancellation: the request goes on and is `pending`; the position stays `exiting`.
+    """
+    stop = protection.stop
+    stop.exiting(orders.clock.now())
+    orders.tell(protection, ExitStarted, reason=reason)
+    try:
+        fill = await orders.close(protection, stop.quantity)
+    except NothingToReduce:
+        return None
+    except TrailingError as error:
+        stop.exit_failed(error, orders.clock.now())
+        protection.error = error
+        orders.tell(protection, ExitFailed, error=str(error))
+        raise
+    stop.exited(fill, orders.clock.now())
+    protection.note_fill(fill)
+    orders.tell(protection, ExitFilled, quantity=fill.quantity, price=fill.price, left=stop.quantity)
+    return fill
+
+
+async def finish(orders: Orders, protection: Protection, reason: str) -> None:
+    """Close the record once the position is read back as flat and our orders for it are gone; else go on with the rest.
+
+    Raises:
+        ExchangeError: it can't be known, or the rest can't be closed, now.
+    """
+    stop = protection.stop
+    expected = stop.quantity
+    report = await orders.read_position(protection)
+    if report is not None and not expected:
+        await trio.sleep(orders.exchange.read_lag)
+        report = await orders.read_position(protection)
+    if report is None:
+        await end(orders, protection, reason)
+        return
+    stop.resized(report.quantity, orders.clock.now())
+    if not expected:
+        # All that we knew of is closed, yet something stands: it is not ours to close, but it wants its stop.
+        stop.exit_failed(StopRejected("the position was closed and is open again"), orders.clock.now())
+        orders.alarm(protection, "a closed position is open again", f"{report.quantity}")
+    elif await close_out(orders, protection, reason) is None:
+        raise ExchangeError("the exchange reports a position that it says it can't reduce")
+
+
+async def end(orders: Orders, protection: Protection, reason: str) -> None:
+    """The position is flat: withdraw what is left of our orders and write the last record."""
+    stop, position = protection.stop, protection.position
+    for order in tuple(stop.orders.values()):
+        await orders.withdraw(protection, order)
+        stop.gone(order.client_order_id, orders.clock.now())
+    now = orders.clock.now()
+    stop.flat(now)
+    protection.note_exposure(now)
+    orders.tell(
+        protection,
+        PositionClosed,
+        entry_price=position.entry_price,
+        quantity=protection.filled,
+        profit=protection.profit,
+        moves=protection.moves,
+        exposure=protection.exposure_at(now),
+        reason=reason,
+    )
+    await orders.save(protection)

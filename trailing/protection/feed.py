@@ -1,0 +1,168 @@
+"""Every update of the exchange, straight into the core: synchronously, so that no tick is dropped and none waits."""
+
+from __future__ import annotations
+
+import trio
+
+from trailing.core.model import Source, Tick
+from trailing.core.states import CLOSED, EXITING
+from trailing.errors import TrailingError
+from trailing.events import StopFilled, StopGone, StreamChanged
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
+from trailing.protection.opening import backoffs
+from trailing.protection.orders import Orders
+from trailing.protection.protection import Protection
+from trailing.protection.registry import Registry
+
+_LOOK_FOR_SILENCE = 30.0
+"""Seconds between two looks for silent symbols at the most: half of the plan's default `stale_after`."""
+
+
+class Feed:
+    """Takes updates and gives each to the positions that it is about.
+
+    Attributes:
+        ticks: how many were taken.
+    """
+
+    def __init__(self, orders: Orders, registry: Registry) -> None:
+        self._orders, self._registry = orders, registry
+        self._last: dict[tuple[str, Source], Tick] = {}
+        self._silent: set[Protection] = set()
+        self.ticks = 0
+
+    async def run(self, updates: trio.abc.ReceiveChannel[Update]) -> None:
+        """Take updates until the channel ends."""
+        async for update in updates:
+            self.take(update)
+
+    async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
+        """Take a bot's own prices until their channel ends."""
+        async for tick in ticks:
+            self.take(tick)
+
+    async def keep_watching(self) -> None:
+        """Keep the exchange's subscriptions equal to the symbols that are claimed."""
+        watched: frozenset[str] = frozenset()
+        waits = backoffs()
+        while True:
+            changed = self._registry.changed
+            symbols = self._registry.symbols()
+            if symbols != watched:
+                try:
+                    await self._orders.exchange.watch(symbols)
+                except TrailingError as error:
+                    self._orders.alarm(None, "the prices can't be subscribed", str(error))
+                    await trio.sleep(next(waits))
+                    continue
+                watched, waits = symbols, backoffs()
+            await changed.wait()
+
+    async def notice_silence(self) -> None:
+        """Alarm, once each time, for every live position whose source has been silent for `stale_after`."""
+        while True:
+            now = self._orders.clock.now()
+            wait = _LOOK_FOR_SILENCE
+            for protection in self._registry.all():
+                last = self._last.get((protection.position.symbol, protection.plan.trigger))
+                heard_at = max(protection.claimed_at, last.at if last is not None else protection.claimed_at)
+                left = heard_at + protection.plan.stale_after - now
+                if left > 0:
+                    self._silent.discard(protection)
+                    wait = min(wait, left)
+                elif protection not in self._silent and protection.live is not None:
+                    self._silent.add(protection)
+                    self._orders.alarm(protection, "no price of its trigger source", f"for {now - heard_at:.0f} s")
+            self._silent.intersection_update(self._registry.all())
+            await trio.sleep(max(1.0, wait))
+
+    def known_price(self, symbol: str, source: Source) -> Tick | None:
+        """The last tick of a symbol and source, however old."""
+        return self._last.get((symbol, source))
+
+    def take(self, update: Update) -> None:
+        """Take one update, now."""
+        match update:
+            case Tick():
+                self._take_tick(update)
+            case OrderUpdate():
+                self._take_order(update)
+            case PositionUpdate():
+                self._take_position(update)
+            case StreamState():
+                self._take_state(update)
+
+    def _take_tick(self, tick: Tick) -> None:
+        self.ticks += 1
+        self._last[tick.symbol, tick.source] = tick
+        for protection in self._registry.of_symbol(tick.symbol):
+            if protection.frozen:
+                continue
+            stop = protection.stop
+            due_at = stop.due_at
+            try:
+                if protection.candles is not None and tick.source == stop.plan.trigger:
+                    candle = protection.candles.take(tick, self._orders.clock.utc_at(tick.at))
+                    if candle is not None:
+                        protection.want(stop.on_candle(candle, tick.at))
+                decision = stop.on_tick(tick)
+            except Exception as bug:  # a rule of one position is not the others' harm
+                protection.frozen, protection.error = True, bug
+                what = "frozen: its stop stands and is not moved"
+                self._orders.alarm(protection, what, f"{type(bug).__name__}: {bug}")
+                continue
+            protection.want(decision)
+            if stop.due_at != due_at:
+                protection.changed()
+
+    def _take_order(self, update: OrderUpdate) -> None:
+        for protection in self._registry.of_symbol(update.symbol):
+            if protection.position.side != update.side:
+                continue
+            live = update.client_order_id in protection.stop.orders
+            pending = protection.pending.get(update.client_order_id)
+            if update.fill is not None and (live or (pending is not None and pending.purpose == "stop")):
+                self._take_fill(protection, update)
+            elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
+                now = self._orders.clock.now()
+                protection.want(protection.stop.gone(update.client_order_id, now))
+                protection.note_exposure(now)
+                self._orders.tell(protection, StopGone, client_order_id=update.client_order_id)
+                # Who cancels a stop may have closed the position as well.
+                protection.check_wanted = True
+                protection.changed()
+
+    def _take_fill(self, protection: Protection, update: OrderUpdate) -> None:
+        fill, stop = update.fill, protection.stop
+        assert fill is not None
+        now = self._orders.clock.now()
+        protection.want(stop.filled(fill, now))
+        protection.note_fill(fill)
+        protection.note_exposure(now)
+        self._orders.tell(
+            protection,
+            StopFilled,
+            quantity=fill.quantity,
+            price=fill.price,
+            left=stop.quantity,
+            client_order_id=fill.client_order_id,
+        )
+        protection.changed()
+
+    def _take_position(self, update: PositionUpdate) -> None:
+        for protection in self._registry.of_symbol(update.symbol):
+            stop = protection.stop
+            same_side = protection.position.side == update.side
+            if stop.state in (EXITING, CLOSED) or (same_side and update.quantity == stop.quantity):
+                continue
+            if not same_side and not self._orders.exchange.hedged and update.quantity:
+                self._orders.alarm(protection, "the position was flipped", f"{update.quantity} {update.side}")
+            protection.check_wanted = True
+            protection.changed()
+
+    def _take_state(self, update: StreamState) -> None:
+        self._orders.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
+        if update.connected:
+            for protection in self._registry.all():
+                protection.check_wanted = True
+                protection.changed()

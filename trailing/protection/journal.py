@@ -1,0 +1,237 @@
+"""The journal: many writers, one durable commit at a time (group commit).
+
+A commit costs the disk's time whether it carries one entry or a thousand. So writers hand their entries in and wait,
+and one task commits everything that waits as one transaction, while the next ones gather.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from trailing.errors import StoreError, UsageError
+from trailing.stores.port import AppendEvent, Entry, Store
+
+
+class JournalStatistics(msgspec.Struct, frozen=True):
+    """What a journal has done so far.
+
+    Args:
+        commits: transactions that were committed.
+        entries: entries in them, telemetry included.
+        failures: calls of `write()` whose entries were not committed, or not surely.
+        dropped: telemetry that was not committed, or not surely: there was no room, its commit failed, or the journal
+            ended.
+        waiting: entries handed in and neither committed nor failed, telemetry included.
+    """
+
+    commits: int
+    entries: int
+    failures: int
+    dropped: int
+    waiting: int
+
+
+class _Tally:
+    """How many entries of one kind were handed in, and how many of them were committed or failed, in that order."""
+
+    __slots__ = ("handed_in", "settled")
+
+    def __init__(self) -> None:
+        self.handed_in = 0
+        self.settled = 0
+
+
+class _Unit:
+    """Entries that are committed together or not at all, and how that ended."""
+
+    __slots__ = ("entries", "error", "settled", "tally")
+
+    def __init__(self, entries: Sequence[Entry], tally: _Tally) -> None:
+        self.entries = entries
+        self.tally = tally
+        self.error: StoreError | None = None
+        self.settled = trio.Event()
+
+
+class Journal:
+    """Writes entries to a store, those of many writers in one commit.
+
+    Args:
+        store: where to; nobody else commits to it meanwhile.
+        telemetry_bound: how many posted events may wait; more are dropped and counted.
+        batch: how many entries one commit carries at most, unless a single writer hands in more.
+
+    Raises:
+        UsageError: `telemetry_bound` is below 0 or `batch` below 1.
+    """
+
+    def __init__(self, store: Store, *, telemetry_bound: int = 10_000, batch: int = 5_000) -> None:
+        if telemetry_bound < 0 or batch < 1:
+            raise UsageError(f"Journal got {telemetry_bound=}, {batch=}, wants at least 0 and 1")
+        self._store = store
+        self._telemetry_bound = telemetry_bound
+        self._batch = batch
+        self._writes: deque[_Unit] = deque()
+        self._telemetry: deque[AppendEvent] = deque()
+        self._under_way: list[_Unit] = []
+        self._work = trio.Event()
+        self._progress = trio.Event()
+        self._started = False
+        self._ended = False
+        self._cause: Exception | None = None
+        self._written = _Tally()
+        self._posted = _Tally()
+        self._commits = 0
+        self._entries = 0
+        self._failures = 0
+        self._dropped = 0
+
+    def __repr__(self) -> str:
+        return f"<Journal: {self.statistics()}>"
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit what is handed in, for ever: the one task that writes. It belongs in a service nursery.
+
+        Raises:
+            UsageError: it runs, or has run, already.
+            Exception: what the store raised that is not a StoreError: a bug. Every writer that waits gets a StoreError
+                from it.
+
+        Cancellation: ends the journal. A commit under way ends as its store says; every writer that still waits gets a
+        StoreError. Whoever ends it wants `drain()` first.
+        """
+        if self._started:
+            raise UsageError("Journal.run: it was started already")
+        self._started = True
+        try:
+            task_status.started()
+            while True:
+                await self._work.wait()
+                self._work = trio.Event()
+                while self._writes or self._telemetry:
+                    self._under_way = self._take()
+                    await self._commit(self._under_way)
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def write(self, *entries: Entry) -> None:
+        """Hand entries in, and wait until they are durable: all of them, or none.
+
+        Calls are committed in their order. Before `run()` has begun they wait for it.
+
+        Raises:
+            StoreError: these entries were not committed; where the journal has ended: not surely.
+
+        Cancellation: ends the waiting and recalls nothing. The entries were handed in, even where the caller was
+        cancelled before, and are committed all the same: what may exist is on the books.
+        """
+        if self._ended:
+            raise self._end_error()
+        if not entries:
+            await trio.lowlevel.checkpoint()
+            return
+        unit = _Unit(entries, self._written)
+        self._writes.append(unit)
+        self._written.handed_in += len(entries)
+        self._work.set()
+        await unit.settled.wait()
+        if unit.error is not None:
+            raise unit.error
+
+    def post(self, *entries: AppendEvent) -> None:
+        """Hand telemetry in. Never waits and never raises: what there is no room for is dropped and counted.
+
+        It is committed behind the entries of the writers that wait. Where its commit fails it is dropped.
+        """
+        room = 0 if self._ended else max(0, self._telemetry_bound - len(self._telemetry))
+        accepted = entries[:room]
+        self._dropped += len(entries) - len(accepted)
+        if accepted:
+            self._telemetry.extend(accepted)
+            self._posted.handed_in += len(accepted)
+            self._work.set()
+
+    async def drain(self) -> None:
+        """Wait until everything that was handed in so far is committed or has failed; in an ended journal it has."""
+        await trio.lowlevel.checkpoint()
+        targets = [(tally, tally.handed_in) for tally in (self._written, self._posted)]
+        while any(tally.settled < target for tally, target in targets):
+            await self._progress.wait()
+
+    def statistics(self) -> JournalStatistics:
+        """What was done so far."""
+        return JournalStatistics(
+            commits=self._commits,
+            entries=self._entries,
+            failures=self._failures,
+            dropped=self._dropped,
+            waiting=sum(tally.handed_in - tally.settled for tally in (self._written, self._posted)),
+        )
+
+    def _take(self) -> list[_Unit]:
+        """The next batch: writers in the order of their calls, telemetry behind the last of them."""
+        units: list[_Unit] = []
+        room = self._batch
+        while self._writes and (not units or len(self._writes[0].entries) <= room):
+            unit = self._writes.popleft()
+            units.append(unit)
+            room -= len(unit.entries)
+        events = min(room, len(self._telemetry))
+        if not self._writes and events > 0:
+            units.append(_Unit([self._telemetry.popleft() for _ in range(events)], self._posted))
+        return units
+
+    async def _commit(self, units: Sequence[_Unit]) -> None:
+        try:
+            await self._store.commit([entry for unit in units for entry in unit.entries])
+        except StoreError as error:
+            if len(units) > 1:
+                # Any of them may be the bad one: each gets a commit of its own, so that only its own failure is its.
+                for unit in units:
+                    await self._commit([unit])
+                return
+            self._fail(units[0], error)
+        else:
+            self._commits += 1
+            for unit in units:
+                self._entries += len(unit.entries)
+                self._settle(unit)
+        self._report_progress()
+
+    def _fail(self, unit: _Unit, error: StoreError) -> None:
+        if unit.tally is self._posted:
+            self._dropped += len(unit.entries)
+        else:
+            self._failures += 1
+        unit.error = error
+        self._settle(unit)
+
+    def _settle(self, unit: _Unit) -> None:
+        unit.tally.settled += len(unit.entries)
+        unit.settled.set()
+
+    def _report_progress(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+
+    def _end(self, error: BaseException) -> None:
+        self._ended = True
+        self._cause = error if isinstance(error, Exception) else None
+        left = [unit for unit in self._under_way if not unit.settled.is_set()]
+        left += self._writes
+        left.append(_Unit(list(self._telemetry), self._posted))
+        self._writes.clear()
+        self._telemetry.clear()
+        for unit in left:
+            self._fail(unit, self._end_error())
+        self._report_progress()
+
+    def _end_error(self) -> StoreError:
+        error = StoreError("the journal has ended" + (f": {self._cause!r}" if self._cause else ""))
+        error.__cause__ = self._cause
+        return error

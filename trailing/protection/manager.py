@@ -1,0 +1,359 @@
+"""The manager: puts exchange, store and protection together, and keeps their tasks alive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds
+from trailing.core.plan import TrailPlan
+from trailing.core.states import State
+from trailing.errors import UsageError
+from trailing.events import Event
+from trailing.exchanges.port import Exchange
+from trailing.protection.announcer import Announcer
+from trailing.protection.clock import Clock
+from trailing.protection.feed import Feed
+from trailing.protection.journal import Journal
+from trailing.protection.order_ids import OrderIds
+from trailing.protection.orders import Orders
+from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
+from trailing.protection.protection import Protection
+from trailing.protection.recovery import resume
+from trailing.protection.registry import Registry
+from trailing.protection.statistics import Statistics, Tally
+from trailing.protection.trailing import Keeper
+from trailing.protection.wave import Wave
+from trailing.services import open_services
+from trailing.stores.port import Store
+
+
+_O = TypeVar("_O", Exited, TimedOut, Refused)
+
+
+class Unprotected(msgspec.Struct, frozen=True):
+    """A position without a live stop.
+
+    Args:
+        state: its state, in the table's words; ``"closed"`` where nobody works on it any more.
+        error: why, as far as is known.
+    """
+
+    position: Position
+    state: str
+    error: Exception | None
+
+
+class Manager:
+    """Protects the positions of one account. Made by `open_manager`."""
+
+    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery) -> None:
+        self._orders, self._plan, self._tasks = orders, plan, tasks
+        exchange = orders.exchange
+        self._registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
+        self._feed = Feed(orders, self._registry)
+        self._tally = Tally()
+        self._given_up: dict[tuple[str, Side], Unprotected] = {}
+        self._waves: set[trio.CancelScope] = set()
+        self._keepers = 0
+        self._all_kept = trio.Event()
+        self._closing = False
+
+    async def protect_wave(
+        self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
+    ) -> WaveReport:
+        """Put a live stop behind every position, all in parallel.
+
+        Args:
+            positions: opened at the same moment, say.
+            deadline: seconds that each has, above 0. It returns at the latest when the plan's `cleanup_seconds` have
+                passed after it.
+            plan: in place of the manager's, for these positions.
+
+        Returns:
+            An outcome for each position, in their order. A position without a stop is tried again by the plan's
+            policy and is in `unprotected()` meanwhile.
+
+        Raises:
+            UsageError: the deadline can't be right, or the manager has ended; nothing was sent.
+            ExceptionGroup: of bugs, once every position has its outcome.
+
+        Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
+            `cleanup_seconds` long; then the cancellation passes.
+        """
+        check_seconds("deadline", deadline, zero=False)
+        self._check_open()
+        wave = Wave(self._orders, self._registry, self._feed, plan or self._plan, deadline, self._hand_over)
+        with trio.CancelScope() as scope:
+            self._waves.add(scope)
+            try:
+                report = await wave.run(positions)
+            finally:
+                self._waves.discard(scope)
+        if scope.cancelled_caught:
+            raise UsageError("the manager has ended while the wave was protected")
+        self._tally.count_wave(report)
+        for outcome in report.outcomes:
+            self._note_given_up(outcome)
+        return report
+
+    async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
+        """Put a live stop behind one position: a wave of one. See `protect_wave`."""
+        report = await self.protect_wave((position,), deadline=deadline, plan=plan)
+        return report.outcomes[0]
+
+    async def close(self, symbol: str, side: Side, *, deadline: float) -> Exited | TimedOut | Refused:
+        """Close a position at market, reduce-only, then end its stops: the bot's own exit.
+
+        Args:
+            deadline: seconds to wait for it, above 0. The manager goes on with it afterwards.
+
+        Raises:
+            UsageError: no such position is protected.
+
+        Cancellation: ends the waiting; the manager goes on with it.
+        """
+        check_seconds("deadline", deadline, zero=False)
+        protection = self._get(symbol, side)
+        started = self._orders.clock.now()
+        with trio.move_on_after(deadline) as scope:
+            await protection.opened.wait()
+            protection.exit_wanted = "closed by the bot"
+            protection.hurry()
+            while not protection.closed:
+                await protection.wait_changed()
+        if scope.cancelled_caught:
+            return self._outcome(TimedOut, protection, started, stop=protection.live)
+        if protection.last_fill is None:
+            error = protection.error or UsageError("there was nothing to close")
+            return self._outcome(Refused, protection, started, error=error)
+        return self._outcome(Exited, protection, started, fill=protection.last_fill)
+
+    def _outcome(self, kind: type[_O], protection: Protection, started: float, **fields: Any) -> _O:
+        now = self._orders.clock.now()
+        return kind(
+            position=protection.position,
+            elapsed=now - started,
+            uncovered=protection.stop.uncovered,
+            exposure=protection.exposure_at(now),
+            **fields,
+        )
+
+    async def close_all(self, *, deadline: float) -> tuple[Exited | TimedOut | Refused, ...]:
+        """Close every protected position, all in parallel. See `close`."""
+        results: dict[int, Exited | TimedOut | Refused] = {}
+
+        async def close_one(index: int, position: Position) -> None:
+            results[index] = await self.close(position.symbol, position.side, deadline=deadline)
+
+        async with trio.open_nursery() as nursery:
+            for index, protection in enumerate(self._registry.all()):
+                nursery.start_soon(close_one, index, protection.position)
+        return tuple(results[index] for index in sorted(results))
+
+    async def release(self, symbol: str, side: Side, *, cancel_stop: bool) -> None:
+        """Give a position back: it is no longer protected by this manager.
+
+        Args:
+            cancel_stop: cancel its stop; else the stop is left standing on the exchange, and is nobody's.
+
+        Raises:
+            UsageError: no such position is protected.
+
+        Cancellation: ends the waiting; the manager goes on with it.
+        """
+        if self._given_up.pop((symbol, side), None) is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        protection = self._get(symbol, side)
+        await protection.opened.wait()
+        protection.release_wanted = cancel_stop
+        protection.hurry()
+        while not protection.closed:
+            await protection.wait_changed()
+
+    def stops(self) -> dict[tuple[str, Side], StopOrder]:
+        """The live stop of every protected position, as the exchange acknowledged it."""
+        return {
+            (protection.position.symbol, protection.position.side): protection.live
+            for protection in self._registry.all()
+            if protection.live is not None
+        }
+
+    def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
+        """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
+        return self._given_up | {
+            (protection.position.symbol, protection.position.side): Unprotected(
+                protection.position, protection.stop.state.value, protection.error
+            )
+            for protection in self._registry.all()
+            if protection.live is None and protection.stop.state is not State.EXITING
+        }
+
+    def statistics(self) -> Statistics:
+        """Figures over all that this manager has done."""
+        held, tally = self._registry.all(), self._tally
+        now = self._orders.clock.now()
+        journal = self._orders.journal.statistics()
+        confirmed_at = [tally.confirmed_at, *(protection.confirmed_at for protection in held)]
+        confirmed = [at for at in confirmed_at if at is not None]
+        return Statistics(
+            waves=tally.waves,
+            outcomes=dict(tally.outcomes),
+            opening_times=tally.opening_times,
+            protected=len(self.stops()),
+            unprotected=len(self.unprotected()),
+            moves=tally.moves + sum(protection.moves for protection in held),
+            closed=tally.closed,
+            exposure=tally.exposure + sum(protection.exposure_at(now) for protection in held),
+            since_confirmed=now - max(confirmed) if confirmed else None,
+            ticks=self._feed.ticks,
+            foreign_ticks=tally.foreign_ticks + sum(protection.stop.foreign_ticks for protection in held),
+            commits=journal.commits,
+            dropped=journal.dropped + self._orders.announcer.dropped,
+        )
+
+    async def wait_closed(self) -> None:
+        """Wait until the last position has ended, or was released or given up."""
+        await self._registry.wait_empty()
+
+    def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
+        """Events from now on, over a bounded channel; what finds it full is dropped and counted, never waited for."""
+        return self._orders.announcer.subscribe(capacity)
+
+    # What the tasks need.
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise UsageError("the manager has ended")
+
+    def _get(self, symbol: str, side: Side) -> Protection:
+        self._check_open()
+        protection = self._registry.get(symbol, side)
+        if protection is None:
+            raise UsageError(f"{symbol} {side} is not protected")
+        return protection
+
+    def _note_given_up(self, outcome: Outcome) -> None:
+        key = (outcome.position.symbol, outcome.position.side)
+        if isinstance(outcome, Refused) and self._registry.get(*key) is None:
+            self._given_up[key] = Unprotected(outcome.position, State.CLOSED.value, outcome.error)
+
+    def _hand_over(self, protection: Protection) -> None:
+        """A position's opening has ended: its own task takes over, or nobody does."""
+        self._given_up.pop((protection.position.symbol, protection.position.side), None)
+        if protection.closed:
+            self._ended(protection)
+        else:
+            self._keep(protection)
+
+    def _keep(self, protection: Protection) -> None:
+        keeper = Keeper(self._orders, protection, ended=self._ended, closing=lambda: self._closing)
+        self._keepers += 1
+        self._tasks.start_soon(self._run_keeper, keeper)
+
+    async def _run_keeper(self, keeper: Keeper) -> None:
+        try:
+            await keeper.run()
+        finally:
+            self._keepers -= 1
+            if self._closing and not self._keepers:
+                self._all_kept.set()
+
+    def _ended(self, protection: Protection) -> None:
+        tally, now = self._tally, self._orders.clock.now()
+        tally.closed += not protection.stop.quantity
+        tally.moves += protection.moves
+        tally.exposure += protection.exposure_at(now)
+        tally.foreign_ticks += protection.stop.foreign_ticks
+        if protection.confirmed_at is not None:
+            tally.confirmed_at = max(protection.confirmed_at, tally.confirmed_at or protection.confirmed_at)
+        if protection.stop.quantity and protection.release_wanted is None:
+            position = protection.position
+            unprotected = Unprotected(position, protection.stop.state.value, protection.error)
+            self._given_up[position.symbol, position.side] = unprotected
+        self._registry.remove(protection)
+
+    async def _run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
+        """Start what has to run while the manager is open, and resume what the store holds."""
+        await self._tasks.start(self._listen)
+        await resume(self._orders, self._registry, store, self._plan.call_seconds, self._keep)
+        self._tasks.start_soon(self._feed.notice_silence)
+        if ticks is not None:
+            self._tasks.start_soon(self._feed.run_ticks, ticks)
+        else:
+            self._tasks.start_soon(self._feed.keep_watching)
+
+    async def _listen(self, task_status: trio.TaskStatus[None]) -> None:
+        async with self._orders.exchange.updates() as updates:
+            task_status.started()
+            await self._feed.run(updates)
+
+    async def _close(self) -> None:
+        """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""
+        self._closing = True
+        for scope in tuple(self._waves):
+            scope.cancel()
+        for protection in self._registry.all():
+            protection.hurry()
+        if not self._keepers:
+            return
+        with trio.move_on_after(self._plan.cleanup_seconds, shield=True) as scope:
+            await self._all_kept.wait()
+        if scope.cancelled_caught:
+            for protection in self._registry.all():
+                if protection.pending:
+                    self._orders.alarm(protection, "left unresolved at the end; it is in the store")
+
+
+@asynccontextmanager
+async def open_manager(
+    exchange: Exchange,
+    store: Store,
+    plan: TrailPlan,
+    *,
+    ticks: trio.abc.ReceiveChannel[Tick] | None = None,
+    utc_start: datetime | None = None,
+) -> AsyncIterator[Manager]:
+    """Protect the positions of an exchange's account, until the block ends. Stops stay live on the exchange then.
+
+    Args:
+        plan: for every position that brings none of its own.
+        ticks: the bot's own prices; else the exchange's stream is used.
+        utc_start: the time of day that the present moment stands for; a replay passes its data's.
+
+    Raises:
+        StoreError: the store can't be read.
+        BaseException: what the block raised, as itself.
+        ExceptionGroup: of a bug in a shared service.
+
+    Cancellation: waves under way clean up, position tasks end what they are at, the state is saved; each within the
+        plan's `cleanup_seconds`.
+    """
+    if not isinstance(plan, TrailPlan):
+        raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
+    journal = Journal(store)
+    announcer = Announcer(journal, exchange.name, exchange.account)
+    orders = Orders(exchange, journal, Clock(utc_start), announcer, OrderIds())
+    async with open_services() as books:
+        await books.start(journal.run)
+        try:
+            async with open_services() as tasks:
+                manager = Manager(orders, plan, tasks)
+                await manager._run(store, ticks)
+                try:
+                    yield manager
+                finally:
+                    await manager._close()
+        finally:
+            with trio.move_on_after(plan.cleanup_seconds, shield=True) as scope:
+                await journal.drain()
+            if scope.cancelled_caught:
+                orders.alarm(
+                    None, "the journal did not drain", f"{journal.statistics().waiting} entries are not written"
+                )

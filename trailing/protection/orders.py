@@ -1,0 +1,287 @@
+"""Exchange calls for one order, each with a deadline, each unknown outcome to be settled.
+
+A request that was sent belongs to the exchange. What may exist is written down before it can, and stays on the books
+until somebody has looked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, TypeVar
+
+import trio
+
+from trailing.core.model import Fill, StopOrder
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, StoreError, TrailingError
+from trailing.events import Alarm, Event
+from trailing.exchanges.port import Exchange, PositionReport, StopRequest
+from trailing.protection.announcer import Announcer
+from trailing.protection.clock import Clock
+from trailing.protection.journal import Journal
+from trailing.protection.order_ids import OrderIds
+from trailing.protection.protection import Pending, Protection
+from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+
+T = TypeVar("T")
+
+_LOOK_AGAIN = 0.25
+"""Seconds between two reads of what isn't settled yet; any figure well under the clean-up's 5 s would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What placing, looking up and cancelling one account's orders needs, and the journal of it."""
+
+    exchange: Exchange
+    journal: Journal
+    clock: Clock
+    announcer: Announcer
+    ids: OrderIds
+
+    # Sending.
+
+    async def place(self, protection: Protection, price: Decimal, quantity: Decimal) -> StopOrder:
+        """Write a stop down and place it. Afterwards it is acknowledged, surely absent, or `pending`.
+
+        Raises:
+            StopRejected, ExchangeUnreachable, AuthenticationFailed: no order exists, and the intent is settled.
+            RateLimited: also where its turn can't come before the caller's deadline.
+            OutcomeUnknown: it is `pending`.
+            StoreError: where the plan refuses to place what could not be written down; nothing was sent.
+
+        Cancellation: the request, if it was sent, goes on; it is `pending`.
+        """
+        position = protection.position
+        request = StopRequest(position.symbol, position.side, quantity, price, self.ids.new(), protection.plan.trigger)
+        await self._write_intent(protection, request.client_order_id, "stop", quantity, price)
+        # No await between this and the request: nobody else's request can take the turn.
+        turn = self.exchange.next_turn("place_stop")
+        if self.clock.now() + turn > trio.current_effective_deadline():
+            self._settled(protection, request.client_order_id)
+            raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
+        return await self._send(
+            protection, request.client_order_id, "stop", self.exchange.place_stop(request), turn=turn
+        )
+
+    async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
+        """Change a live stop in place. Errors and cancellation as `place`."""
+        turn = self.exchange.next_turn("amend_stop")
+        amending = self.exchange.amend_stop(order, price=price, quantity=quantity)
+        return await self._send(protection, order.client_order_id, "stop", amending, turn=turn)
+
+    async def close(self, protection: Protection, quantity: Decimal) -> Fill:
+        """Write a reduce-only close at market down and send it. Errors and cancellation as `place`."""
+        position = protection.position
+        client_order_id = self.ids.new()
+        await self._write_intent(protection, client_order_id, "exit", quantity, None)
+        turn = self.exchange.next_turn("close_position")
+        closing = self.exchange.close_position(position.symbol, position.side, quantity, client_order_id)
+        return await self._send(protection, client_order_id, "exit", closing, turn=turn)
+
+    async def _send(
+        self,
+        protection: Protection,
+        client_order_id: str,
+        purpose: Literal["stop", "exit"],
+        sending: Awaitable[T],
+        *,
+        turn: float,
+    ) -> T:
+        protection.pending[client_order_id] = Pending(client_order_id, purpose, self.clock.now())
+        try:
+            answer = await self._call(protection, sending, turn)
+        except OutcomeUnknown:
+            raise
+        except TrailingError:
+            self._settled(protection, client_order_id)
+            raise
+        self._settled(protection, client_order_id)
+        protection.confirm(self.clock.now())
+        return answer
+
+    @staticmethod
+    def _settled(protection: Protection, client_order_id: str) -> None:
+        protection.pending.pop(client_order_id, None)
+        protection.settled.add(client_order_id)
+
+    async def _call(self, protection: Protection, calling: Awaitable[T], turn: float) -> T:
+        seconds = protection.plan.call_seconds + turn
+        with trio.move_on_after(seconds) as scope:
+            return await calling
+        assert scope.cancelled_caught
+        raise OutcomeUnknown(f"no answer within {seconds} s")
+
+    async def _read(self, protection: Protection, operation: str, reading: Awaitable[T]) -> T:
+        try:
+            answer = await self._call(protection, reading, self.exchange.next_turn(operation))
+        except OutcomeUnknown as error:
+            raise ExchangeUnreachable(f"a read was not answered: {error}") from error
+        protection.confirm(self.clock.now())
+        return answer
+
+    # Settling.
+
+    async def settle(self, protection: Protection, client_order_id: str) -> StopOrder | None:
+        """Find out what became of a stop of unknown outcome: live, or None: it is not, and never will be.
+
+        Absence is believed after two reads, the second one later than any time at which the request could still be
+        executed or a read could still miss it. The intent stays on the books until the caller saves.
+
+        Raises:
+            AuthenticationFailed: and nothing else: it goes on until it knows, or until the caller's deadline.
+        """
+        pending = protection.pending.get(client_order_id)
+        sent_at = pending.sent_at if pending is not None else -math.inf
+        order = await self._look_up(protection, client_order_id, sent_at + self.exchange.request_validity)
+        self._settled(protection, client_order_id)
+        return order
+
+    async def _look_up(self, protection: Protection, client_order_id: str, executed_by: float) -> StopOrder | None:
+        sure_from = executed_by + self.exchange.read_lag
+        seen_absent = False
+        while True:
+            asked_at = self.clock.now()
+            try:
+                finding = self.exchange.find_stop(protection.position.symbol, client_order_id)
+                order = await self._read(protection, "find_stop", finding)
+            except ExchangeUnreachable:
+                await trio.sleep(_LOOK_AGAIN)
+                continue
+            if order is not None:
+                return order
+            if seen_absent and asked_at >= sure_from:
+                return None
+            seen_absent = True
+            await trio.sleep(max(_LOOK_AGAIN, sure_from - self.clock.now()))
+
+    async def withdraw(self, protection: Protection, order: StopOrder) -> None:
+        """Cancel a stop and return once it is surely gone, cancelled or filled.
+
+        Raises:
+            AuthenticationFailed: and nothing else: it goes on until it knows, or until the caller's deadline.
+        """
+        protection.cancelling.add(order.client_order_id)
+        try:
+            while True:
+                sent_at = self.clock.now()
+                try:
+                    await self._call(
+                        protection, self.exchange.cancel_stop(order), self.exchange.next_turn("cancel_stop")
+                    )
+                    break
+                except ExchangeUnreachable:
+                    await trio.sleep(_LOOK_AGAIN)
+                except (OutcomeUnknown, StopRejected):
+                    executed_by = sent_at + self.exchange.request_validity
+                    if await self._look_up(protection, order.client_order_id, executed_by) is None:
+                        break
+            protection.confirm(self.clock.now())
+        finally:
+            protection.cancelling.discard(order.client_order_id)
+
+    async def read_position(self, protection: Protection) -> PositionReport | None:
+        """The position as the exchange reports it, or None: it is flat.
+
+        Flatness is believed after two reads, the second one later than a read could still miss an earlier write.
+
+        Raises:
+            ExchangeUnreachable, AuthenticationFailed: it can't be read now.
+        """
+        sure_from = self.clock.now() + self.exchange.read_lag
+        seen_flat = False
+        while True:
+            asked_at = self.clock.now()
+            for report in await self._read(protection, "positions", self.exchange.positions()):
+                if (report.symbol, report.side) == (protection.position.symbol, protection.position.side):
+                    return report
+            if seen_flat and asked_at >= sure_from:
+                return None
+            seen_flat = True
+            await trio.sleep(max(0.0, sure_from - self.clock.now()))
+
+    async def read_price(self, protection: Protection) -> Decimal:
+        """The exchange's own price of the plan's source, now. Raises as `read_position`."""
+        reading = self.exchange.price(protection.position.symbol, protection.plan.trigger)
+        return (await self._read(protection, "price", reading)).price
+
+    # The journal.
+
+    async def _write_intent(
+        self,
+        protection: Protection,
+        client_order_id: str,
+        purpose: Literal["stop", "exit"],
+        quantity: Decimal,
+        price: Decimal | None,
+    ) -> None:
+        position = protection.position
+        intent = Intent(
+            exchange=self.exchange.name,
+            account=self.exchange.account,
+            symbol=position.symbol,
+            side=position.side,
+            identity=position.identity,
+            client_order_id=client_order_id,
+            purpose=purpose,
+            quantity=quantity,
+            price=price,
+            at=self.clock.utc(),
+        )
+        entries: list[Entry] = [AddIntent(intent)]
+        if not protection.saved:
+            # The first intent brings the record along: after a crash an intent always has its position and plan.
+            protection.saved = True
+            entries.insert(0, SaveStop(self.exchange.name, self.exchange.account, protection.stop.save()))
+        try:
+            error = await self._write(protection, *entries)
+            if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
+                raise error
+        except BaseException:
+            protection.settled.add(client_order_id)  # it may still be written, and nothing was sent
+            raise
+        if error is None:
+            return
+        self.alarm(protection, "an order is placed that the store does not know of", f"{client_order_id}: {error}")
+
+    async def save(self, protection: Protection) -> None:
+        """Write the record of what was acknowledged, and settle the intents whose outcome it holds.
+
+        Never fails and never waits for longer than `journal_wait`: then `unsaved` is set, with an alarm.
+
+        Cancellation: waits on, shielded, for as long.
+        """
+        name, account = self.exchange.name, self.exchange.account
+        record = protection.stop.save()
+        last = CloseStop(name, account, record) if protection.closed else SaveStop(name, account, record)
+        settled = frozenset(protection.settled)
+        entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
+        with trio.CancelScope(shield=True, deadline=self.clock.now() + protection.plan.journal_wait):
+            error = await self._write(protection, *entries)
+        protection.unsaved = error is not None
+        if error is None:
+            protection.settled -= settled
+        else:
+            self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
+
+    async def _write(self, protection: Protection, *entries: Entry) -> StoreError | None:
+        with trio.move_on_after(protection.plan.journal_wait) as scope:
+            try:
+                await self.journal.write(*entries)
+            except StoreError as error:
+                return error
+        if scope.cancelled_caught:
+            return StoreError(f"not written within {protection.plan.journal_wait} s")
+        return None
+
+    def tell(self, protection: Protection | None, event: Callable[..., Event], **fields: object) -> None:
+        """Publish what happened to a position, or (None) to the whole, now."""
+        symbol = protection.position.symbol if protection is not None else None
+        side = protection.position.side if protection is not None else None
+        self.announcer.publish(event(at=self.clock.utc(), symbol=symbol, side=side, **fields))
+
+    def alarm(self, protection: Protection | None, what: str, detail: str = "") -> None:
+        """Call for somebody to look, at a position or (None) at the whole."""
+        self.tell(protection, Alarm, what=what, detail=detail)

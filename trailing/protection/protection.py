@@ -1,0 +1,146 @@
+"""One claimed position: its stop, what of it is unknown, what is wanted next, and who waits to hear of it."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+import trio
+
+from trailing.core.candles import CandleBuilder
+from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.plan import TrailPlan
+from trailing.core.states import CLOSED, EXITING, LIVE
+from trailing.core.stop import Decision, TrailingStop
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A request that was sent and whose outcome isn't known. `sent_at`: on the running clock."""
+
+    client_order_id: str
+    purpose: Literal["stop", "exit"]
+    sent_at: float
+
+
+class Protection:
+    """What is known of one claimed position. Only one task at a time does its exchange I/O.
+
+    Attributes:
+        stop: its trailing stop.
+        opened: set once the opening has ended, whatever came of it.
+        frozen: a rule or a task of it failed: its stop stands, nothing is moved any more.
+        error: the last one, or None.
+        wanted: what its task should do next: the newest decision, for a stop only ratchets.
+        pending: requests whose outcome is unknown, by client order id.
+        settled: client order ids whose outcome is known and whose intents are still open in the store.
+        cancelling: client order ids of stops that we are cancelling.
+        exit_wanted: why the bot wants it closed, or None.
+        release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
+        check_wanted: its quantity should be read from the exchange.
+        checks: how often that was done.
+        saved: the store holds, or is about to hold, its record.
+        not_before: when its task may try again after a failure, on the running clock.
+        unsaved: the store does not hold what was acknowledged last.
+        moves, filled, proceeds: counts and sums for its report.
+        candles: builds the candles that its rules look at, or None where they look at none.
+        confirmed_at: when the exchange last confirmed something, on the running clock; None: never.
+        exposure: bare seconds so far, those before the claim included; `bare_since`: the present ones, or None.
+    """
+
+    def __init__(self, position: Position, stop: TrailingStop, *, claimed_at: float, bare_for: float) -> None:
+        self.position = position
+        self.stop = stop
+        self.claimed_at = claimed_at
+        self.opened = trio.Event()
+        self.frozen = False
+        self.error: Exception | None = None
+        self.wanted: Decision | None = None
+        self.pending: dict[str, Pending] = {}
+        self.settled: set[str] = set()
+        self.cancelling: set[str] = set()
+        self.exit_wanted: str | None = None
+        self.release_wanted: bool | None = None
+        self.check_wanted = False
+        self.checks = 0
+        self.not_before = -math.inf
+        self.saved = False
+        self.unsaved = False
+        self.moves = 0
+        self.filled = Decimal(0)
+        self.proceeds = Decimal(0)
+        self.last_fill: Fill | None = None
+        self.confirmed_at: float | None = None
+        self.exposure = bare_for
+        self.bare_since: float | None = claimed_at
+        self.candles = CandleBuilder(stop.plan.candle_seconds) if stop.plan.candles_needed else None
+        self._changed = trio.Event()
+
+    @property
+    def plan(self) -> TrailPlan:
+        """How it is protected."""
+        return self.stop.plan
+
+    @property
+    def live(self) -> StopOrder | None:
+        """The stop that stands behind it, as far as the exchange has confirmed."""
+        return self.stop.order if self.stop.state in LIVE or self.stop.state is EXITING else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.stop.state is CLOSED
+
+    def want(self, decision: Decision | None) -> None:
+        """Put a decision into the one slot and wake the task."""
+        if decision is not None:
+            self.wanted = decision
+            self.changed()
+
+    def hurry(self) -> None:
+        """Somebody waits for it: let its task try again at once."""
+        self.not_before = -math.inf
+        self.changed()
+
+    def confirm(self, at: float) -> None:
+        """The exchange has just confirmed something."""
+        self.confirmed_at = at
+        self.error = None
+
+    def note_exposure(self, at: float) -> float:
+        """Begin, go on with or end counting bare seconds by what is live now. Returns those that have just ended."""
+        if self.stop.order is None and not self.closed and self.stop.quantity:
+            if self.bare_since is None:
+                self.bare_since = at
+            return 0.0
+        if self.bare_since is None:
+            return 0.0
+        bare, self.bare_since = at - self.bare_since, None
+        self.exposure += bare
+        return bare
+
+    def exposure_at(self, at: float) -> float:
+        """All bare seconds until now."""
+        return self.exposure + (0.0 if self.bare_since is None else at - self.bare_since)
+
+    def note_fill(self, fill: Fill) -> None:
+        """Sum up what was closed, for the report."""
+        self.filled += fill.quantity
+        self.proceeds += fill.quantity * fill.price
+        self.last_fill = fill
+
+    @property
+    def profit(self) -> Decimal:
+        """In quote units, before fees, of the fills that were seen."""
+        gain = self.proceeds - self.filled * self.position.entry_price
+        return gain if self.position.side == "long" else -gain
+
+    def changed(self) -> None:
+        """Wake everybody who waits for something of this position."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_changed(self) -> None:
+        """Wait until something of this position changes."""
+        await self._changed.wait()

@@ -1,0 +1,90 @@
+"""Who is protected, and who is being protected. Here is the only lock, and nothing awaits while it is held.
+
+It is taken without waiting: it is never contended, since nothing that holds it yields, and should anybody ever await
+inside, the next taker raises at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import trio
+
+from trailing.core.model import Position, Side
+from trailing.protection.protection import Protection
+
+Key: TypeAlias = tuple[str, str, str, Side | None]
+
+
+class Registry:
+    """One claim per key: exchange, account, symbol and, where the account is hedged, side.
+
+    Attributes:
+        changed: set, and replaced by a new one, with each claim and removal.
+    """
+
+    def __init__(self, exchange: str, account: str, *, hedged: bool) -> None:
+        self._exchange, self._account, self._hedged = exchange, account, hedged
+        self._lock = trio.Lock()
+        self._claims: dict[Key, Protection] = {}
+        self.changed = trio.Event()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._lock.acquire_nowait()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def key(self, symbol: str, side: Side) -> Key:
+        """What a position is claimed under."""
+        return (self._exchange, self._account, symbol, side if self._hedged else None)
+
+    def claim(self, position: Position, new: Protection) -> Protection:
+        """Claim a position's key for `new`. Returns `new`, or whoever holds the key already."""
+        with self._locked():
+            held = self._claims.setdefault(self.key(position.symbol, position.side), new)
+            if held is new:
+                self._note_change()
+            return held
+
+    def remove(self, protection: Protection) -> None:
+        """Nobody works on it any more. Removing it again is no error."""
+        with self._locked():
+            key = self.key(protection.position.symbol, protection.position.side)
+            if self._claims.get(key) is protection:
+                del self._claims[key]
+            self._note_change()
+        protection.changed()
+
+    def get(self, symbol: str, side: Side) -> Protection | None:
+        """The protection of this symbol and side, or None."""
+        held = self._claims.get(self.key(symbol, side))
+        return held if held is not None and held.position.side == side else None
+
+    def of_symbol(self, symbol: str) -> tuple[Protection, ...]:
+        """Every protection of a symbol: one, or where the account is hedged up to two."""
+        sides: tuple[Side | None, ...] = ("long", "short") if self._hedged else (None,)
+        keys = ((self._exchange, self._account, symbol, side) for side in sides)
+        return tuple(held for key in keys if (held := self._claims.get(key)) is not None)
+
+    def all(self) -> tuple[Protection, ...]:
+        """Every protection, in the order of the claims."""
+        return tuple(self._claims.values())
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is claimed."""
+        while self._claims:
+            await self.changed.wait()
+        await trio.lowlevel.checkpoint()
+
+    def symbols(self) -> frozenset[str]:
+        """The symbols that are claimed."""
+        return frozenset(key[2] for key in self._claims)
+
+    def _note_change(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()

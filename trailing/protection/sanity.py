@@ -1,0 +1,125 @@
+"""What is checked at the door, with prices and reports that are already there: the good path of a position is one
+request, and no bad print or wrong entry price ever closes a healthy position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import trio
+
+from trailing.core.model import Side, Source, Tick
+from trailing.core.prices import behind, is_crossed, is_tighter, is_within, round_stop
+from trailing.core.stop import TrailingStop
+from trailing.errors import ExchangeError, ExchangeUnreachable, UsageError
+from trailing.exchanges.port import Exchange, PositionReport
+
+REPORT_WAIT = 1.0
+"""Seconds that an opening waits for the wave's report once its stop stands. It is asked for beside the placing, so it is
+mostly there; a venue whose report takes longer than its orders and this is not waited for."""
+
+
+class Door:
+    """Checks the positions of one wave.
+
+    Args:
+        known_price: the last tick of a symbol and source that the feed has seen, or None.
+    """
+
+    def __init__(self, known_price: Callable[[str, Source], Tick | None]) -> None:
+        self._known_price = known_price
+        self._reports: dict[tuple[str, Side], PositionReport] = {}
+        self._read = trio.Event()
+        self.error: ExchangeError | None = None
+
+    async def read(self, exchange: Exchange) -> None:
+        """Read the account's positions once. A read that fails leaves the checks with the prices alone."""
+        try:
+            self._reports = {(report.symbol, report.side): report for report in await exchange.positions()}
+        except ExchangeError as error:
+            self.error = error
+        finally:
+            self._read.set()
+
+    async def wait_read(self) -> None:
+        """Wait until the report is there, at most `REPORT_WAIT`, shielded: the position has its stop meanwhile."""
+        if self._read.is_set():
+            return
+        with trio.move_on_after(REPORT_WAIT, shield=True) as scope:
+            await self._read.wait()
+        if scope.cancelled_caught:
+            self.error = ExchangeUnreachable(f"no report of the positions within {REPORT_WAIT} s")
+
+    def known_price(self, stop: TrailingStop) -> Decimal | None:
+        """The last price of the plan's source, if the feed has one that is not stale."""
+        tick = self._known_price(stop.position.symbol, stop.plan.trigger)
+        if tick is None or trio.current_time() - tick.at > stop.plan.stale_after:
+            return None
+        return tick.price
+
+    def report(self, stop: TrailingStop) -> PositionReport | None:
+        """The position as reported, or None: not reported, or not yet visible, which proves nothing."""
+        return self._reports.get((stop.position.symbol, stop.position.side))
+
+    def check(self, stop: TrailingStop) -> None:
+        """Refuse what can't be right, by all that is known by now.
+
+        Raises:
+            UsageError: naming the field, what it got and what it wants.
+        """
+        position, plan, market = stop.position, stop.plan, stop.market
+        report, price = self.report(stop), self.known_price(stop)
+        if not stop.coverable or stop.coverable < market.min_quantity:
+            raise UsageError(
+                f"Position.quantity of {position.symbol} got {position.quantity}, wants at least "
+                f"{max(market.min_quantity, market.quantity_step)}"
+            )
+        if report is not None and stop.coverable > report.quantity:
+            raise UsageError(
+                f"Position.quantity of {position.symbol} got {position.quantity}, wants at most the "
+                f"{report.quantity} that the exchange reports"
+            )
+        self.check_entry(stop, price)
+        if price is None or is_crossed(position.side, price, stop.first_price):
+            price = position.entry_price
+        distance = abs(price - stop.first_price)
+        if distance < plan.min_stop_ticks * market.price_tick:
+            raise UsageError(
+                f"the stop of {position.symbol} got {stop.first_price}, wants at least {plan.min_stop_ticks} ticks of "
+                f"{market.price_tick} from {price}"
+            )
+
+    def check_entry(self, stop: TrailingStop, price: Decimal | None) -> None:
+        """Refuse an entry price that is too far from the exchange's own: the reported entry, else the price now."""
+        position, gap = stop.position, stop.plan.max_entry_gap
+        report = self.report(stop)
+        own = report.entry_price if report is not None else price
+        if own is not None and not is_within(position.entry_price, own, gap):
+            raise UsageError(
+                f"Position.entry_price of {position.symbol} got {position.entry_price}, wants within {gap} of the "
+                f"exchange's {own}"
+            )
+
+    def check_side(self, stop: TrailingStop, price: Decimal) -> None:
+        """Refuse a given stop on the wrong side of the price that was not crossed: it was never on the right one."""
+        position = stop.position
+        given = position.stop_price
+        if given is None or not is_crossed(position.side, price, given):
+            return
+        if is_crossed(position.side, position.entry_price, given):
+            raise UsageError(
+                f"Position.stop_price of {position.symbol} got {given}, wants it "
+                f"{'below' if position.side == 'long' else 'above'} the price, {price}"
+            )
+
+    def liquidation_stop(self, stop: TrailingStop) -> Decimal | None:
+        """The stop just before the reported liquidation price, where the wanted one lies beyond it; else None."""
+        report = self.report(stop)
+        if report is None or report.liquidation_price is None:
+            return None
+        side = stop.position.side
+        # From the liquidation price towards the market is where the other side's stop would be.
+        nearest = behind("short" if side == "long" else "long", report.liquidation_price, stop.plan.liquidation_buffer)
+        nearest = round_stop(side, nearest, stop.market.price_tick)
+        return nearest if is_tighter(side, nearest, stop.target) else None

@@ -1,0 +1,58 @@
+"""Figures over all that a manager has done."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from trailing.protection.outcomes import OpeningTimes, WaveReport
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """A snapshot of a manager's figures.
+
+    Args:
+        outcomes: how many of each kind, by its name.
+        opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
+        moves: acknowledged moves.
+        closed: positions that have ended.
+        exposure: bare seconds of all positions, ended and present ones together.
+        since_confirmed: seconds since the exchange last confirmed anything; None: never.
+        ticks: taken by the core; `foreign_ticks`: of a source that no rule looks at.
+        commits: of the journal; `dropped`: events that a full queue did not take.
+    """
+
+    waves: int
+    outcomes: dict[str, int]
+    opening_times: OpeningTimes
+    protected: int
+    unprotected: int
+    moves: int
+    closed: int
+    exposure: float
+    since_confirmed: float | None
+    ticks: int
+    foreign_ticks: int
+    commits: int
+    dropped: int
+
+
+class Tally:
+    """Counts what ended; the manager adds what is still open."""
+
+    def __init__(self) -> None:
+        self.waves = 0
+        self.outcomes: Counter[str] = Counter()
+        self.opening_times = OpeningTimes()
+        self.closed = 0
+        self.moves = 0
+        self.exposure = 0.0
+        self.foreign_ticks = 0
+        self.confirmed_at: float | None = None
+
+    def count_wave(self, report: WaveReport) -> None:
+        """Add a wave that has ended."""
+        self.waves += 1
+        self.outcomes.update(type(outcome).__name__ for outcome in report.outcomes)
+        self.opening_times = self.opening_times.joined(report.opening_times)

@@ -1,0 +1,274 @@
+"""The task that owns one position: it wakes when something is wanted of it, and does one thing at a time.
+
+What is unknown is settled first, then what is bare is covered, then what is wanted is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import trio
+
+from trailing.core.states import State
+from trailing.core.stop import ExitPosition, MoveStop
+from trailing.errors import (
+    AuthenticationFailed,
+    ExchangeError,
+    NothingToReduce,
+    RateLimited,
+    TrailingError,
+    WouldTrigger,
+)
+from trailing.events import PositionReleased
+from trailing.protection.exits import close_out, confirm_crossing, end, finish
+from trailing.protection.moves import move, trim
+from trailing.protection.opening import announce_failure, announce_opened, backoffs
+from trailing.protection.orders import Orders
+from trailing.protection.protection import Protection
+
+_SAVE_AGAIN = 5.0
+"""Seconds between tries to save what the store did not take."""
+
+
+class Keeper:
+    """Keeps one position protected until it is closed, released or given up.
+
+    Args:
+        ended: called when it is closed, released or given up.
+        closing: tells whether the manager is ending, so that nothing new is begun.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        protection: Protection,
+        *,
+        ended: Callable[[Protection], None],
+        closing: Callable[[], bool],
+    ) -> None:
+        self._orders, self._protection = orders, protection
+        self._ended, self._closing = ended, closing
+        self._waits: Iterator[float] = backoffs()
+        self._retry_until = orders.clock.now() + protection.plan.retry_for
+        self._exit_reason = "the stop was filled"
+
+    async def run(self) -> None:
+        """Until it is over. A failure backs off and is tried again; a bug freezes the position, its stop stands."""
+        protection = self._protection
+        while not (protection.closed or (self._closing() and not protection.pending)):
+            if not self._has_work():
+                await self._wait()
+                continue
+            try:
+                await self._step()
+                self._waits = backoffs()
+            except TrailingError as error:
+                self._failed(error)
+            except Exception as bug:  # one position's bug is not the others'
+                self._freeze(bug)
+        if protection.closed:
+            self._ended(protection)
+        elif self._closing():
+            await self._orders.save(protection)
+
+    def _has_work(self) -> bool:
+        protection, now = self._protection, self._orders.clock.now()
+        stop = protection.stop
+        if now < protection.not_before:
+            return False
+        if stop.due_at is not None and now >= stop.due_at and not protection.frozen:
+            protection.want(stop.on_time(now))
+        return bool(
+            protection.pending
+            or stop.state in (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
+            or protection.wanted
+            or protection.exit_wanted
+            or protection.release_wanted is not None
+            or protection.check_wanted
+            or protection.unsaved
+            or len(stop.orders) > 1
+        )
+
+    async def _wait(self) -> None:
+        protection = self._protection
+        until = protection.not_before
+        if until <= self._orders.clock.now():
+            due = protection.stop.due_at
+            until = math.inf if due is None or protection.frozen else due
+        with trio.CancelScope(deadline=until):
+            await protection.wait_changed()
+
+    # What to do.
+
+    async def _step(self) -> None:
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        if protection.pending or stop.state is State.UNRESOLVED:
+            await self._resolve()
+        elif stop.state is State.EXITING:
+            await finish(orders, protection, self._exit_reason)
+        elif protection.exit_wanted is not None:
+            await self._exit(protection.exit_wanted)
+        elif protection.release_wanted is not None:
+            await self._release(cancel_stop=protection.release_wanted)
+        elif stop.state is State.UNPROTECTED:
+            await self._cover()
+        elif len(stop.orders) > 1:
+            await trim(orders, protection)
+        elif protection.check_wanted:
+            await self._check()
+        elif protection.unsaved:
+            await self._save()
+        else:
+            await self._follow()
+
+    async def _resolve(self) -> None:
+        """Find out what became of every request whose outcome is unknown."""
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        for pending in tuple(protection.pending.values()):
+            if pending.purpose == "stop":
+                order = await orders.settle(protection, pending.client_order_id)
+                now = orders.clock.now()
+                if order is None:
+                    protection.want(stop.absent(pending.client_order_id, now))
+                else:
+                    bare = stop.order is None
+                    protection.want(stop.opened(order, now))
+                    if bare:
+                        announce_opened(orders, protection, order)
+            else:
+                await self._resolve_exit(pending.client_order_id, pending.sent_at)
+        protection.note_exposure(orders.clock.now())
+        await orders.save(protection)
+        protection.changed()
+
+    async def _resolve_exit(self, client_order_id: str, sent_at: float) -> None:
+        """A close of unknown outcome: what the position is, once the close can't be executed any more, tells."""
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        executed_by = sent_at + orders.exchange.request_validity
+        await trio.sleep(max(0.0, executed_by - orders.clock.now()))
+        report = await orders.read_position(protection)
+        del protection.pending[client_order_id]
+        protection.settled.add(client_order_id)
+        if stop.state is not State.EXITING:
+            stop.exiting(orders.clock.now())
+        if report is not None:
+            stop.resized(report.quantity, orders.clock.now())
+            stop.exit_failed(ExchangeError("the close was not executed, or not wholly"), orders.clock.now())
+
+    async def _exit(self, reason: str) -> None:
+        self._exit_reason = reason
+        try:
+            await close_out(self._orders, self._protection, reason)
+        finally:
+            self._protection.changed()
+
+    async def _release(self, *, cancel_stop: bool) -> None:
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        if cancel_stop:
+            for order in tuple(stop.orders.values()):
+                await orders.withdraw(protection, order)
+                stop.gone(order.client_order_id, orders.clock.now())
+        stop.released(orders.clock.now())
+        orders.tell(protection, PositionReleased, stop_stands=bool(stop.orders))
+        await orders.save(protection)
+
+    async def _cover(self) -> None:
+        """Place a stop behind a position that has none, by the plan's policy."""
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        now = orders.clock.now()
+        if isinstance(protection.wanted, ExitPosition):
+            await self._follow()
+            return
+        if not stop.coverable or stop.coverable < stop.market.min_quantity:
+            await self._exit("what is left is too small for a stop")
+            return
+        if stop.plan.on_unprotected != "retry" or now >= self._retry_until:
+            await self._give_up()
+            return
+        try:
+            order = await orders.place(protection, stop.target, stop.coverable)
+        except WouldTrigger as error:
+            stop.open_failed(error, orders.clock.now())
+            if stop.plan.on_would_trigger == "exit" and await confirm_crossing(orders, protection):
+                await self._exit("the price is beyond the stop of a position that has none")
+                return
+            raise
+        except NothingToReduce as error:
+            stop.open_failed(error, orders.clock.now())
+            await self._check()
+            if not protection.closed:
+                raise
+            return
+        except TrailingError as error:
+            stop.open_failed(error, orders.clock.now())
+            raise
+        protection.wanted = None
+        protection.want(stop.opened(order, orders.clock.now()))
+        announce_opened(orders, protection, order)
+        self._retry_until = orders.clock.now() + stop.plan.retry_for
+        await orders.save(protection)
+        protection.changed()
+
+    async def _give_up(self) -> None:
+        orders, protection, plan = self._orders, self._protection, self._protection.plan
+        if plan.on_unprotected == "close" or (plan.on_unprotected == "retry" and plan.retry_then == "close"):
+            await self._exit("no stop could be placed")
+            return
+        error = protection.error if protection.error is not None else ExchangeError("no stop could be placed")
+        announce_failure(orders, protection, error)
+        protection.error = error
+        stop = protection.stop
+        stop.released(orders.clock.now())
+        await orders.save(protection)
+
+    async def _check(self) -> None:
+        """Read the position, and follow what has become of it."""
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        protection.check_wanted = False
+        protection.checks += 1
+        try:
+            await trio.sleep(orders.exchange.read_lag)
+            report = await orders.read_position(protection)
+        except TrailingError:
+            protection.check_wanted = True
+            raise
+        if report is None:
+            await end(orders, protection, "closed from outside")
+        elif report.quantity != stop.quantity:
+            protection.want(stop.resized(report.quantity, orders.clock.now()))
+        protection.changed()
+
+    async def _save(self) -> None:
+        await self._orders.save(self._protection)
+        if self._protection.unsaved:
+            self._protection.not_before = self._orders.clock.now() + _SAVE_AGAIN
+
+    async def _follow(self) -> None:
+        """Carry out the newest decision."""
+        orders, protection, stop = self._orders, self._protection, self._protection.stop
+        wanted, protection.wanted = protection.wanted, None
+        if isinstance(wanted, ExitPosition):
+            if await confirm_crossing(orders, protection):
+                await self._exit(wanted.reason)
+        elif isinstance(wanted, MoveStop) and stop.order is not None and not protection.frozen:
+            await move(orders, protection, wanted.price, wanted.reason)
+
+    # What went wrong.
+
+    def _failed(self, error: TrailingError) -> None:
+        protection, now = self._protection, self._orders.clock.now()
+        protection.error = error
+        if isinstance(error, AuthenticationFailed):
+            self._orders.alarm(protection, "the exchange does not accept the credentials", str(error))
+        wait = next(self._waits)
+        if isinstance(error, RateLimited):
+            wait = max(wait, error.retry_after)
+        protection.not_before = now + wait
+        protection.changed()
+
+    def _freeze(self, bug: Exception) -> None:
+        protection = self._protection
+        protection.error, protection.frozen, protection.wanted = bug, True, None
+        self._orders.alarm(protection, "frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
+        self._protection.not_before = self._orders.clock.now() + next(self._waits)

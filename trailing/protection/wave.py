@@ -1,0 +1,193 @@
+"""A wave: a nursery, a deadline per position, a report. One position's failure is its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import trio
+
+from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.plan import TrailPlan
+from trailing.core.prices import floor_quantity
+from trailing.core.stop import TrailingStop
+from trailing.errors import TrailingError
+from trailing.protection.clock import Clock
+from trailing.protection.feed import Feed
+from trailing.protection.opening import Opening
+from trailing.protection.orders import Orders
+from trailing.protection.outcomes import (
+    AlreadyProtected,
+    Exited,
+    OpeningTimes,
+    Outcome,
+    Protected,
+    Refused,
+    TimedOut,
+    WaveReport,
+)
+from trailing.protection.protection import Protection
+from trailing.protection.registry import Registry
+from trailing.protection.sanity import Door
+
+
+class Wave:
+    """One call of `protect_wave`.
+
+    Args:
+        deadline: seconds that each position has.
+        hand_over: takes a claimed position over, once its opening has ended, whatever came of it.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        registry: Registry,
+        feed: Feed,
+        plan: TrailPlan,
+        deadline: float,
+        hand_over: Callable[[Protection], None],
+    ) -> None:
+        self._orders, self._registry, self._plan = orders, registry, plan
+        self._deadline, self._hand_over = deadline, hand_over
+        self._door = Door(feed.known_price)
+        self._outcomes: dict[int, Outcome] = {}
+        self._opening_times: list[float] = []
+        self._bugs: list[Exception] = []
+
+    async def run(self, positions: Sequence[Position]) -> WaveReport:
+        """Protect all of them, each in a task and within the deadline.
+
+        Raises:
+            ExceptionGroup: of what is not a `TrailingError`, a bug, once every position has its outcome.
+
+        Cancellation: every partial order is cleaned up; then it passes.
+        """
+        started = self._orders.clock.now()
+        async with trio.open_nursery() as wave:
+            async with trio.open_nursery() as openings:
+                for index, position in enumerate(positions):
+                    openings.start_soon(self._protect_one, index, position)
+                wave.start_soon(self._door.read, self._orders.exchange)
+            # The report may still be on its way, or hang: everybody who wanted it has gone on without it.
+            wave.cancel_scope.cancel()
+        if self._bugs:
+            raise ExceptionGroup("bugs while a wave was protected; its positions have their outcomes", self._bugs)
+        return WaveReport(
+            tuple(self._outcomes[index] for index in range(len(positions))),
+            self._orders.clock.now() - started,
+            OpeningTimes.over(self._opening_times),
+        )
+
+    async def _protect_one(self, index: int, position: Position) -> None:
+        attempt = _Attempt(position, self._orders.clock)
+        with trio.move_on_after(self._deadline) as scope:
+            try:
+                outcome = await self._protect(attempt, scope)
+            except TrailingError as error:
+                outcome = attempt.refused(error)
+            except Exception as bug:  # the siblings go on; it is raised when they are through
+                self._bugs.append(bug)
+                outcome = attempt.refused(bug)
+        if scope.cancelled_caught:
+            outcome = attempt.timed_out()
+        self._outcomes[index] = outcome
+        if attempt.opening is not None and attempt.opening.acknowledged_after is not None:
+            self._opening_times.append(attempt.opening.acknowledged_after)
+
+    async def _protect(self, attempt: _Attempt, scope: trio.CancelScope) -> Outcome:
+        position, clock = attempt.position, self._orders.clock
+        market = self._orders.exchange.market(position.symbol)
+        while True:
+            stop = TrailingStop(position, self._plan, market, clock.now())
+            new = Protection(position, stop, claimed_at=clock.now(), bare_for=attempt.bare_before)
+            held = self._registry.claim(position, new)
+            if held is new:
+                return await self._open(attempt, new, scope)
+            live = await self._join(held, position)
+            if live is not None:
+                return attempt.already_protected(live)
+
+    async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
+        attempt.opening = Opening(self._orders, protection, self._door, scope)
+        try:
+            result = await attempt.opening.run()
+        finally:
+            self._hand_over(protection)
+        return attempt.exited(result) if isinstance(result, Fill) else attempt.protected(result, protection)
+
+    async def _join(self, held: Protection, position: Position) -> StopOrder | None:
+        """Wait for what became of somebody else's claim: its live stop, or None: it has ended, so that one can claim."""
+        await held.opened.wait()
+        same = (held.position.identity, held.position.side) == (position.identity, position.side)
+        wanted = floor_quantity(position.quantity, held.stop.market.quantity_step)
+        checks = held.checks
+        while not held.closed:
+            covered = held.live is not None and held.live.quantity >= held.stop.coverable
+            if covered and held.live is not None and (held.checks > checks or (same and held.live.quantity >= wanted)):
+                return held.live
+            if held.checks == checks:
+                held.check_wanted = True
+            held.hurry()
+            await held.wait_changed()
+        return None
+
+
+class _Attempt:
+    """One position on its way through a wave, and the outcome that it comes to."""
+
+    def __init__(self, position: Position, clock: Clock) -> None:
+        self.position = position
+        self.opening: Opening | None = None
+        self.bare_before = max(0.0, (clock.utc() - position.opened_at).total_seconds())
+        self._clock, self._started = clock, clock.now()
+
+    @property
+    def _elapsed(self) -> float:
+        return self._clock.now() - self._started
+
+    def protected(self, stop: StopOrder, protection: Protection) -> Protected:
+        return Protected(
+            position=self.position,
+            elapsed=self._elapsed,
+            uncovered=self.position.quantity - stop.quantity,
+            exposure=protection.exposure,
+            stop=stop,
+        )
+
+    def already_protected(self, stop: StopOrder) -> AlreadyProtected:
+        return AlreadyProtected(
+            position=self.position,
+            elapsed=self._elapsed,
+            uncovered=max(Decimal(0), self.position.quantity - stop.quantity),
+            exposure=self.bare_before,
+            stop=stop,
+        )
+
+    def exited(self, fill: Fill) -> Exited:
+        return Exited(
+            position=self.position,
+            elapsed=self._elapsed,
+            uncovered=self.position.quantity - min(self.position.quantity, fill.quantity),
+            exposure=self.bare_before + self._elapsed,
+            fill=fill,
+        )
+
+    def refused(self, error: Exception) -> Refused:
+        return Refused(
+            position=self.position,
+            elapsed=self._elapsed,
+            uncovered=self.position.quantity,
+            exposure=self.bare_before + self._elapsed,
+            error=error,
+        )
+
+    def timed_out(self) -> TimedOut:
+        late = self.opening.late if self.opening is not None else None
+        return TimedOut(
+            position=self.position,
+            elapsed=self._elapsed,
+            uncovered=self.position.quantity - (late.quantity if late is not None else Decimal(0)),
+            exposure=self.bare_before + self._elapsed,
+            stop=late,
+        )

@@ -1,0 +1,73 @@
+"""The form in which entries are kept, the same in every store that keeps text.
+
+Records, intents and events are JSON. Money stands in it as text, so that it comes back exactly; times of day stand as
+ISO-8601 in UTC. Decoding validates as building does: what can't be right does not come back.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from trailing.core.model import check_utc
+from trailing.core.record import StopRecord
+from trailing.errors import StoreError, UsageError
+from trailing.events import Event
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+
+T = TypeVar("T")
+
+_ENTRIES = frozenset({SaveStop, AddIntent, SettleIntent, CloseStop, AppendEvent})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+STOP = msgspec.json.Decoder(StopRecord)
+INTENT = msgspec.json.Decoder(Intent)
+EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def check_entry(entry: Entry) -> None:
+    """Refuse what no store takes: something that is no entry, a time of day that is not aware UTC.
+
+    Raises:
+        StoreError: it is this entry's failure, and the store is as well as before.
+    """
+    if type(entry) not in _ENTRIES:
+        raise StoreError(f"{type(entry).__name__} is not an entry")
+    try:
+        if isinstance(entry, AppendEvent):
+            check_utc(f"{type(entry.event).__name__}.at", entry.event.at)
+        elif isinstance(entry, AddIntent):
+            check_utc("Intent.at", entry.intent.at)
+    except UsageError as error:
+        raise StoreError(str(error)) from error
+
+
+def encode(value: StopRecord | Intent | Event) -> bytes:
+    """The JSON text of a value, in UTF-8. Raises StoreError where it holds something that has none."""
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise StoreError(f"a {type(value).__name__} can't be encoded: {error}") from error
+
+
+def decode(decoder: msgspec.json.Decoder[T], text: Any, where: str) -> T:
+    """The value of a JSON text.
+
+    Args:
+        where: table and key of the row, for the error.
+
+    Raises:
+        StoreError: naming the row, and the field where there is one.
+    """
+    try:
+        return decoder.decode(text)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise StoreError(f"{where} can't be read: {error}") from error
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds from 1970 to an aware datetime, exactly."""
+    return (at - _EPOCH) // _MICROSECOND

@@ -1,0 +1,119 @@
+"""A store that lasts as long as its process: for tests, for paper trading, and on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import trio
+
+from trailing.core.model import Position, check_utc
+from trailing.core.record import StopRecord
+from trailing.stores.codec import check_entry
+from trailing.stores.port import (
+    AddIntent,
+    AppendEvent,
+    CloseStop,
+    Entry,
+    EventRecord,
+    Intent,
+    Loaded,
+    SaveStop,
+    SettleIntent,
+)
+from trailing.stores.reading import PAGE_ROWS, EventReader
+
+
+class MemoryStore:
+    """A `Store` in memory. It keeps the values themselves, and every event until it is thrown away.
+
+    Attributes:
+        commits: how many commits were made.
+    """
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self._stops: dict[tuple[str, str], dict[tuple[str, str, str], StopRecord]] = {}
+        self._closed: set[tuple[str, str, str, str, str]] = set()
+        self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
+        self._events: list[EventRecord] = []
+        self._appended = trio.Event()
+
+    def __repr__(self) -> str:
+        stops = sum(map(len, self._stops.values()))
+        intents = sum(map(len, self._intents.values()))
+        return f"<MemoryStore: {stops} stops, {intents} intents, {len(self._events)} events>"
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        """Every (exchange, account) that has an open stop or an open intent, sorted."""
+        await trio.lowlevel.checkpoint()
+        return sorted({key for table in (self._stops, self._intents) for key, rows in table.items() if rows})
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        """Everything open of one account, each in the order of its first writing."""
+        await trio.lowlevel.checkpoint()
+        key = (exchange, account)
+        return Loaded(
+            stops=tuple(self._stops.get(key, {}).values()),
+            intents=tuple(self._intents.get(key, {}).values()),
+        )
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write all of the entries or none, in order.
+
+        Raises:
+            StoreError: an entry can't be right.
+
+        Cancellation: only before anything is written.
+        """
+        await trio.lowlevel.checkpoint()
+        for entry in entries:
+            check_entry(entry)
+        events = len(self._events)
+        for entry in entries:
+            self._write(entry)
+        self.commits += 1
+        if len(self._events) > events:
+            self._appended.set()
+            self._appended = trio.Event()
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        """Events of every account at or after a time, in the order they were written; see `Store.events`.
+
+        Raises:
+            UsageError: `since` is not an aware UTC datetime.
+        """
+        if since is not None:
+            check_utc("since", since)
+
+        async def page(seen: int) -> tuple[int, Sequence[EventRecord]]:
+            records = self._events[seen : seen + PAGE_ROWS]
+            return seen + len(records), [record for record in records if since is None or record.event.at >= since]
+
+        async def wait() -> None:
+            await self._appended.wait()
+
+        return EventReader(page, lambda record: record, wait if follow else None)
+
+    def _write(self, entry: Entry) -> None:
+        match entry:
+            case SaveStop(exchange, account, record):
+                place = _place(record.position)
+                if (exchange, account, *place) not in self._closed:
+                    self._stops.setdefault((exchange, account), {})[place] = record
+            case AddIntent(intent):
+                self._intents.setdefault((intent.exchange, intent.account), {}).setdefault(
+                    intent.client_order_id, intent
+                )
+            case SettleIntent(exchange, account, client_order_id):
+                self._intents.get((exchange, account), {}).pop(client_order_id, None)
+            case CloseStop(exchange, account, record):
+                place = _place(record.position)
+                self._closed.add((exchange, account, *place))
+                self._stops.get((exchange, account), {}).pop(place, None)
+            case AppendEvent(exchange, account, event):
+                self._events.append(EventRecord(len(self._events) + 1, exchange, account, event))
+
+
+def _place(position: Position) -> tuple[str, str, str]:
+    return position.symbol, position.side, position.identity

@@ -1,0 +1,288 @@
+"""A store in a SQLite file.
+
+The file is created readable and writable by its owner only, as it tells what somebody holds; one that exists keeps its
+mode. SQLite keeps two more files beside it, ``-wal`` and ``-shm``. All of them belong on a local disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+
+import trio
+
+from trailing.core.model import check_utc
+from trailing.errors import StoreError
+from trailing.stores.codec import EVENT, INTENT, STOP, check_entry, decode, encode, microseconds
+from trailing.stores.port import (
+    AddIntent,
+    AppendEvent,
+    CloseStop,
+    Entry,
+    EventRecord,
+    Loaded,
+    SaveStop,
+    SettleIntent,
+)
+from trailing.stores.reading import PAGE_ROWS, EventReader
+from trailing.stores.schema import create_tables, is_empty
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_EventRow: TypeAlias = tuple[int, int, str, str, str]
+
+BUSY_SECONDS = 1.0
+"""How long a commit waits for another process that is writing, before it is a StoreError."""
+
+POLL_SECONDS = 0.25
+"""How often a follower looks for new events. SQLite does not tell one process what another has written."""
+
+CLOSE_SECONDS = 5.0
+"""How long closing waits for a read or a commit that is under way; it waits behind the one other call at most."""
+
+_KEEP_STOP = """
+    INSERT INTO stops (exchange, account, symbol, side, identity, closed, record)
+    VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
+    ON CONFLICT (exchange, account, symbol, side, identity)
+    DO UPDATE SET closed = excluded.closed, record = excluded.record WHERE NOT closed"""
+
+_Row: TypeAlias = tuple[object, ...]
+
+
+def _stop_row(entry: SaveStop | CloseStop) -> _Row:
+    position = entry.record.position
+    closed = type(entry) is CloseStop
+    key = (entry.exchange, entry.account, position.symbol, position.side, position.identity)
+    return *key, closed, encode(entry.record)
+
+
+def _intent_row(entry: AddIntent) -> _Row:
+    intent = entry.intent
+    return intent.exchange, intent.account, intent.client_order_id, encode(intent)
+
+
+def _settle_row(entry: SettleIntent) -> _Row:
+    return entry.exchange, entry.account, entry.client_order_id
+
+
+def _event_row(entry: AppendEvent) -> _Row:
+    return microseconds(entry.event.at), entry.exchange, entry.account, encode(entry.event)
+
+
+# For each kind of entry its statement, and what makes the statement's row of it. Any: a kind's function takes that kind.
+_WRITES: dict[type[Entry], tuple[str, Callable[[Any], _Row]]] = {
+    SaveStop: (_KEEP_STOP, _stop_row),
+    CloseStop: (_KEEP_STOP, _stop_row),
+    AddIntent: (
+        """
+        INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
+        ON CONFLICT (exchange, account, client_order_id) DO NOTHING""",
+        _intent_row,
+    ),
+    SettleIntent: ("DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?", _settle_row),
+    AppendEvent: ("INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))", _event_row),
+}
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[SqliteStore]:
+    """Open a SQLite file as a store, creating it where it is missing.
+
+    Args:
+        read_only: don't create and don't change anything; for looking into the file of a bot that runs.
+
+    Raises:
+        StoreError: naming the file: it can't be opened, is no database, is of something else or of a newer version, or
+            (with `read_only`) is missing.
+    """
+    limiter = trio.CapacityLimiter(1)
+    connection = await trio.to_thread.run_sync(_connect, path, read_only, limiter=limiter)
+    try:
+        yield SqliteStore(path, connection, limiter)
+    finally:
+        with trio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
+            await trio.to_thread.run_sync(connection.close, limiter=limiter)
+        if closing.cancelled_caught:
+            raise StoreError(f"{path}: not closed, it was still in use after {CLOSE_SECONDS} s")
+
+
+class SqliteStore:
+    """A `Store` in a SQLite file; `open_store` and `open_sqlite` make one.
+
+    Everything runs in worker threads, one call at a time: the limiter's one token is what gives the connection a
+    single user, so it does not matter that trio may take another thread for the next call. Cancellation reaches a call
+    that waits for its turn; one that has begun is finished first, as a thread can't be stopped and is not abandoned.
+
+    The file is in WAL mode, so readers and the one writer don't wait for each other, with ``synchronous = FULL``: a
+    commit has reached the disk when it returns.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter) -> None:
+        self._path = path
+        self._connection = connection
+        self._limiter = limiter
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore: {self._path}>"
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        """Every (exchange, account) that has an open stop or an open intent, sorted. Raises StoreError."""
+        return await self._run(self._read_accounts)
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        """Everything open of one account, each in the order of its first writing.
+
+        Raises:
+            StoreError: naming the row, where one can't be read: nothing is left out silently.
+        """
+        return await self._run(self._load, exchange, account)
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write all of the entries or none, in order; on the disk when it returns.
+
+        Raises:
+            StoreError: an entry can't be right, or SQLite did not take them.
+
+        Cancellation: only before the commit begins; one that has begun is finished first.
+        """
+        await self._run(self._commit, entries)
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        """Events of every account at or after a time, in the order they were written; see `Store.events`.
+
+        Following looks for new ones every `POLL_SECONDS`, other processes' among them.
+
+        Raises:
+            UsageError: `since` is not an aware UTC datetime.
+            StoreError: while iterating.
+        """
+        if since is not None:
+            check_utc("since", since)
+        earliest = None if since is None else microseconds(since)
+
+        async def page(seen: int) -> tuple[int, Sequence[_EventRow]]:
+            return await self._run(self._read_events, seen, earliest)
+
+        async def wait() -> None:
+            await trio.sleep(POLL_SECONDS)
+
+        return EventReader(page, self._decode_event, wait if follow else None)
+
+    async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)
+        except (sqlite3.Error, UnicodeError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        # Everything is encoded before the transaction begins, which keeps other writers out for as short as can be.
+        for entry in entries:
+            check_entry(entry)
+        batches = []
+        for kind, run in groupby(entries, key=type):
+            statement, make_row = _WRITES[kind]
+            batches.append((statement, [make_row(entry) for entry in run]))
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, rows in batches:
+                self._connection.executemany(statement, rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def _read_accounts(self) -> list[tuple[str, str]]:
+        return self._connection.execute(
+            "SELECT exchange, account FROM stops WHERE NOT closed UNION SELECT exchange, account FROM intents"
+            " ORDER BY exchange, account"
+        ).fetchall()
+
+    def _load(self, exchange: str, account: str) -> Loaded:
+        key = (exchange, account)
+        stops = self._connection.execute(
+            "SELECT record, symbol, side, identity FROM stops"
+            " WHERE exchange = ? AND account = ? AND NOT closed ORDER BY number",
+            key,
+        ).fetchall()
+        intents = self._connection.execute(
+            "SELECT intent, client_order_id FROM intents WHERE exchange = ? AND account = ? ORDER BY number", key
+        ).fetchall()
+        return Loaded(
+            stops=tuple(decode(STOP, text, self._where("stops", *key, *rest)) for text, *rest in stops),
+            intents=tuple(decode(INTENT, text, self._where("intents", *key, *rest)) for text, *rest in intents),
+        )
+
+    def _read_events(self, seen: int, earliest: int | None) -> tuple[int, Sequence[_EventRow]]:
+        # The time is compared here and not by SQLite, so that each call looks at one page of rows and no more: it never
+        # keeps a commit waiting for long.
+        rows: list[_EventRow] = self._connection.execute(
+            "SELECT number, at, exchange, account, event FROM events WHERE number > ? ORDER BY number LIMIT ?",
+            (seen, PAGE_ROWS),
+        ).fetchall()
+        last = rows[-1][0] if rows else seen
+        return last, [row for row in rows if earliest is None or row[1] >= earliest]
+
+    def _decode_event(self, row: _EventRow) -> EventRecord:
+        number, _, exchange, account, text = row
+        return EventRecord(number, exchange, account, decode(EVENT, text, self._where("events", str(number))))
+
+    def _where(self, table: str, *key: str) -> str:
+        return f"{self._path}: {table} row ({', '.join(key)})"
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    try:
+        if not read_only:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection, read_only)
+        except BaseException:
+            connection.close()
+            raise
+    except (OSError, sqlite3.Error, StoreError) as error:
+        raise StoreError(f"{path}: {error}") from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, read_only: bool) -> None:
+    # Reading comes first: a file that is not ours must be left as it is. It is one transaction, as another process may
+    # be creating the tables.
+    connection.execute("BEGIN")
+    try:
+        empty = is_empty(connection)
+    finally:
+        connection.rollback()
+    if read_only:
+        if empty:
+            raise StoreError("it holds nothing yet")
+        return
+    _write_ahead(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    if empty:
+        create_tables(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # Turning WAL mode on is the one thing for which SQLite itself does not wait while another process is busy.
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(BUSY_SECONDS / 100)
+        else:
+            return

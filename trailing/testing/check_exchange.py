@@ -1,0 +1,56 @@
+"""The conformance test that every exchange has to pass, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import get_args
+
+import trio
+
+from trailing.core.model import Side
+from trailing.testing.exchange_market_checks import MARKET_CHECKS
+from trailing.testing.exchange_order_checks import ORDER_CHECKS
+from trailing.testing.exchange_trial import Check, ExchangeUnderTest, Trial
+
+_SIDES: tuple[Side, ...] = get_args(Side)
+
+
+async def check_exchange(
+    maker: Callable[[], AbstractAsyncContextManager[ExchangeUnderTest]],
+    *,
+    symbols: tuple[str, str] = ("BTC/USDT:USDT", "ETH/USDT:USDT"),
+    seconds: float = 120.0,
+) -> None:
+    """Check that an exchange keeps the contract of `trailing.exchanges.port.Exchange`.
+
+    Place, list, find, move, cancel and list again; what is refused, and with which error; cancelled callers; triggers,
+    fills and closing; prices and ticks of the right source and symbol. Every check runs for a long and for a short,
+    each on an exchange of its own. A write has to be visible exactly `read_lag` later, so an exchange that understates
+    it fails.
+
+    Args:
+        maker: gives an exchange with an empty account and a hand on its market.
+        symbols: two different ones that the exchange knows, in unified form.
+        seconds: how long a check may take on the running clock.
+
+    Raises:
+        AssertionError: naming the first check that does not hold, the side, and what came instead.
+
+    Cancellation: ends the check under way.
+    """
+    for check in (*ORDER_CHECKS, *MARKET_CHECKS):
+        for side in _SIDES:
+            async with maker() as bench:
+                await _run(check, Trial(bench, *symbols, side), seconds)
+
+
+async def _run(check: Check, trial: Trial, seconds: float) -> None:
+    name = f"{check.__name__.replace('_', ' ')} ({trial.side})"
+    try:
+        with trio.fail_after(seconds):
+            await check(trial)
+    except trio.TooSlowError as error:
+        raise AssertionError(f"{name}: it takes longer than {seconds} s") from error
+    except Exception as error:
+        raise AssertionError(f"{name}: {error if isinstance(error, AssertionError) else repr(error)}") from error

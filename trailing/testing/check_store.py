@@ -1,0 +1,310 @@
+"""The conformance test of a store: what every implementation of the `Store` port has to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import msgspec
+import trio
+import trio.testing
+
+from trailing.errors import StoreError, UsageError
+from trailing.events import Alarm, Event, StopMoved, StopOpened
+from trailing.stores.port import (
+    AddIntent,
+    AppendEvent,
+    CloseStop,
+    Entry,
+    EventRecord,
+    Loaded,
+    SaveStop,
+    SettleIntent,
+    Store,
+)
+from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
+
+StoreMaker: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
+
+FOLLOW_SECONDS = 10.0
+"""How soon a follower must have seen a new event."""
+
+_HERE = ("testex", "main")
+_OTHERS = (("testex", "second"), ("otherex", "main"))
+_EMPTY = Loaded(stops=(), intents=())
+
+
+async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) -> None:
+    """Check that a store does what the port promises.
+
+    It runs on the real clock for a store that works in threads or over a network, and takes a second or two there.
+
+    Args:
+        maker: opens a new store that is empty, another one with each call.
+        reopen: opens again, as it was left, the store that `maker` opened last and that has been closed since. None:
+            nothing is to outlive the closing of this store, and that is not checked.
+
+    Raises:
+        AssertionError: saying what does not hold.
+    """
+    checks: tuple[Callable[[Store], Awaitable[None]], ...] = (
+        _check_an_empty_store,
+        _check_records,
+        _check_closing,
+        _check_intents,
+        _check_isolation,
+        _check_all_or_nothing,
+        _check_cancellation,
+        _check_events,
+        _check_following,
+        _check_concurrency,
+    )
+    for check in checks:
+        async with maker() as store:
+            await check(store)
+    if reopen is not None:
+        await _check_reopening(maker, reopen)
+
+
+async def _check_an_empty_store(store: Store) -> None:
+    _same(tuple(await store.accounts()), (), "a new store has no accounts")
+    _same(await _load(store, _HERE), _EMPTY, "an account that was never written to is empty")
+    _same(await _read(store), [], "a new store has no events")
+    await store.commit([])
+
+
+async def _check_records(store: Store) -> None:
+    first = sample_record("AAA/USDT:USDT")
+    second = sample_record("BBB/USDT:USDT", side="short", identity='the bot\'s "größte" 停')
+    await store.commit([SaveStop(*_HERE, first), SaveStop(*_HERE, second)])
+    loaded = await _load(store, _HERE)
+    _same(loaded.stops, (first, second), "records come back exactly and in order: 18 decimals, huge sizes, times")
+    moved = msgspec.structs.replace(first, state="waiting", best=HUGE, since_move=None, orders=())
+    await store.commit([SaveStop(*_HERE, moved)])
+    loaded = await _load(store, _HERE)
+    _same(loaded.stops, (moved, second), "a later save replaces the record and keeps its place")
+    later = sample_record("AAA/USDT:USDT", opened_at=MOMENT + timedelta(microseconds=1))
+    await store.commit([SaveStop(*_HERE, later), SaveStop(*_HERE, first), SaveStop(*_HERE, moved)])
+    loaded = await _load(store, _HERE)
+    _same(loaded.stops, (moved, second, later), "another position of the same symbol and side has its own record")
+
+
+async def _check_closing(store: Store) -> None:
+    record, other = sample_record("AAA/USDT:USDT"), sample_record("AAA/USDT:USDT", identity="another one")
+    closed = msgspec.structs.replace(record, state="closed")
+    await store.commit([SaveStop(*_HERE, record), SaveStop(*_HERE, other)])
+    await store.commit([CloseStop(*_HERE, closed)])
+    _same((await _load(store, _HERE)).stops, (other,), "a closed record is not loaded, others of its symbol are")
+    late_entries: tuple[list[Entry], ...] = (
+        [SaveStop(*_HERE, record)],
+        [CloseStop(*_HERE, closed), SaveStop(*_HERE, record)],
+    )
+    for late in late_entries:
+        await store.commit(late)
+        _same((await _load(store, _HERE)).stops, (other,), "no save brings a closed record back")
+    unseen = sample_record("BBB/USDT:USDT")
+    await store.commit([CloseStop(*_HERE, unseen)])
+    await store.commit([SaveStop(*_HERE, unseen)])
+    _same((await _load(store, _HERE)).stops, (other,), "a record whose first entry closes it stays closed")
+    await store.commit([CloseStop(*_HERE, other)])
+    _same(tuple(await store.accounts()), (), "an account with nothing open is not among the accounts")
+
+
+async def _check_intents(store: Store) -> None:
+    first, second, third = sample_intent("t1"), sample_intent("t2", purpose="exit", price=None), sample_intent("t0")
+    await store.commit([AddIntent(first), AddIntent(second)])
+    await store.commit([AddIntent(third)])
+    intents = (await _load(store, _HERE)).intents
+    _same(intents, (first, second, third), "intents come back exactly, in the order they were written")
+    await store.commit([AddIntent(msgspec.structs.replace(first, quantity=Decimal(1)))])
+    intents = (await _load(store, _HERE)).intents
+    _same(intents, (first, second, third), "adding an intent again is no error and replaces nothing")
+    await store.commit([SettleIntent(*_HERE, "t1"), SettleIntent(*_HERE, "never heard of")])
+    await store.commit([SettleIntent(*_HERE, "t1")])
+    intents = (await _load(store, _HERE)).intents
+    _same(intents, (second, third), "a settled intent is not loaded; settling one that is not open is no error")
+
+
+async def _check_isolation(store: Store) -> None:
+    record = sample_record("AAA/USDT:USDT")
+    everyone = (_HERE, *_OTHERS)
+    intents = {key: sample_intent("t1", *key) for key in everyone}
+    await store.commit([SaveStop(*key, record) for key in everyone] + [AddIntent(intents[key]) for key in everyone])
+    _same(tuple(await store.accounts()), tuple(sorted(everyone)), "accounts() names every account, once and sorted")
+    await store.commit([CloseStop(*_HERE, record), SettleIntent(*_HERE, "t1")])
+    _same(await _load(store, _HERE), _EMPTY, "an account whose stops and intents have all ended is empty")
+    for key in _OTHERS:
+        expected = Loaded(stops=(record,), intents=(intents[key],))
+        _same(await _load(store, key), expected, "what one (exchange, account) writes does not touch another")
+    _same(tuple(await store.accounts()), tuple(sorted(_OTHERS)), "accounts() names those with something open")
+
+
+async def _check_all_or_nothing(store: Store) -> None:
+    kept = Loaded(stops=(sample_record("AAA/USDT:USDT"),), intents=(sample_intent("t1"),))
+    await store.commit([SaveStop(*_HERE, kept.stops[0]), AddIntent(kept.intents[0])])
+    naive = MOMENT.replace(tzinfo=None)
+    bad: tuple[Entry, ...] = (
+        AppendEvent(*_HERE, Alarm(at=naive, what="naive")),
+        AddIntent(msgspec.structs.replace(sample_intent("t9"), at=naive)),
+    )
+    others: tuple[Entry, ...] = (
+        AddIntent(sample_intent("t2")),
+        SettleIntent(*_HERE, "t1"),
+        CloseStop(*_HERE, kept.stops[0]),
+        SaveStop(*_HERE, sample_record("BBB/USDT:USDT")),
+        AppendEvent(*_HERE, sample_alarm(0)),
+    )
+    for wrong in bad:
+        for entries in ((*others, wrong), (wrong, *others)):
+            try:
+                await store.commit(entries)
+            except StoreError:
+                pass
+            else:
+                raise AssertionError("a time of day that is not aware UTC is a StoreError")
+            _same(await _load(store, _HERE), kept, "a commit that fails changes nothing")
+            _same(await _read(store), [], "a commit that fails appends nothing")
+    await store.commit(others)
+    loaded = await _load(store, _HERE)
+    _same(loaded.intents, (sample_intent("t2"),), "a commit after one that failed is written")
+
+
+async def _check_cancellation(store: Store) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.commit(_pair(0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.commit, _pair(1))
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    await store.commit(_pair(2))
+    await _require_whole_pairs(store, at_least={2})
+
+
+async def _check_events(store: Store) -> None:
+    events: list[Event] = [
+        StopOpened(
+            at=MOMENT,
+            symbol="AAA/USDT:USDT",
+            side="short",
+            quantity=HUGE,
+            price=TINY,
+            client_order_id="t1",
+            exposure=0.1,
+        ),
+        StopMoved(at=MOMENT, previous=TINY, price=HUGE, client_order_id="t2", reason="Callback"),
+        *(sample_alarm(number) for number in range(1, 1_203)),
+    ]
+    await store.commit([AppendEvent(*_HERE, events[0]), AppendEvent(*_OTHERS[0], events[1])])
+    await store.commit([AppendEvent(*_HERE, event) for event in events[2:]])
+    records = await _read(store)
+    _same([record.event for record in records], events, "events come back exactly, in the order they were written")
+    keys = [(record.exchange, record.account) for record in records[:3]]
+    _same(keys, [_HERE, _OTHERS[0], _HERE], "an event keeps its exchange and account")
+    _require_growing(records)
+    since = events[700].at
+    _same(await _read(store, since), records[700:], "since: the events at that time or later, to the microsecond")
+    _same(await _read(store, since + timedelta(days=1)), [], "since: none when all events are earlier")
+    try:
+        store.events(datetime(2026, 1, 1)).__aiter__()  # noqa: DTZ001 - being naive is its point
+    except UsageError:
+        pass
+    else:
+        raise AssertionError("events(): a time that is not aware UTC is a UsageError")
+
+
+async def _check_following(store: Store) -> None:
+    await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (0, 1)])
+    seen: list[Event] = []
+    steps = {1: trio.Event(), 3: trio.Event()}
+
+    async def follow() -> None:
+        async for record in store.events(sample_alarm(1).at, follow=True):
+            seen.append(record.event)
+            if len(seen) in steps:
+                steps[len(seen)].set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        with trio.move_on_after(FOLLOW_SECONDS):
+            await steps[1].wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (2, 3)])
+        with trio.move_on_after(FOLLOW_SECONDS):
+            await steps[3].wait()
+        nursery.cancel_scope.cancel()
+    wanted = [sample_alarm(number) for number in (1, 2, 3)]
+    _same(seen, wanted, f"a follower sees what is there, and what comes within {FOLLOW_SECONDS} s, once and in order")
+
+
+async def _check_concurrency(store: Store) -> None:
+    tasks, commits = 20, 5
+
+    async def write(task: int) -> None:
+        for commit in range(commits):
+            number = task * commits + commit
+            await store.commit([*_pair(number), AppendEvent(*_HERE, sample_alarm(number))])
+
+    async with trio.open_nursery() as nursery:
+        for task in range(tasks):
+            nursery.start_soon(write, task)
+    await _require_whole_pairs(store, at_least=set(range(tasks * commits)))
+    records = await _read(store)
+    _require_growing(records)
+    numbers = [int(record.event.detail) for record in records if isinstance(record.event, Alarm)]
+    _same(sorted(numbers), list(range(tasks * commits)), "many commits at once: each event is there, once")
+    for task in range(tasks):
+        own = [number for number in numbers if number // commits == task]
+        _same(own, sorted(own), "many commits at once: those of one task keep their order")
+
+
+async def _check_reopening(maker: StoreMaker, reopen: StoreMaker) -> None:
+    record, closed = sample_record("AAA/USDT:USDT"), sample_record("BBB/USDT:USDT")
+    async with maker() as store:
+        await store.commit([SaveStop(*_HERE, record), CloseStop(*_HERE, closed), *_pair(0)])
+        await store.commit([AppendEvent(*_HERE, sample_alarm(0))])
+        loaded, records = await _load(store, _HERE), await _read(store)
+    async with reopen() as store:
+        _same(await _load(store, _HERE), loaded, "stops and intents outlive the closing of the store")
+        _same(await _read(store), records, "events outlive the closing of the store, with their numbers")
+        await store.commit([SaveStop(*_HERE, closed), AppendEvent(*_HERE, sample_alarm(1))])
+        _same((await _load(store, _HERE)).stops, (record,), "what was closed stays closed in a store that was reopened")
+        _require_growing(await _read(store))
+    async with maker() as store:
+        _same(tuple(await store.accounts()), (), "the maker's next store is another one, and empty")
+
+
+async def _load(store: Store, key: tuple[str, str]) -> Loaded:
+    loaded = await store.load(*key)
+    return Loaded(stops=tuple(loaded.stops), intents=tuple(loaded.intents))
+
+
+async def _read(store: Store, since: datetime | None = None) -> list[EventRecord]:
+    return [record async for record in store.events(since)]
+
+
+async def _require_whole_pairs(store: Store, *, at_least: set[int]) -> None:
+    ids = [intent.client_order_id for intent in (await _load(store, _HERE)).intents]
+    firsts, seconds = ([int(id_[1:]) for id_ in ids if id_[0] == letter] for letter in "ab")
+    _same(firsts, seconds, "each commit is there as a whole, or not at all")
+    if not at_least <= set(firsts):
+        raise AssertionError(f"what was committed is there: {sorted(at_least - set(firsts))} is missing")
+
+
+def _require_growing(records: Sequence[EventRecord]) -> None:
+    numbers = [record.number for record in records]
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise AssertionError(f"the number of an event is higher than that of the one before: {numbers}")
+
+
+def _same(got: Any, wanted: Any, what: str) -> None:
+    if got != wanted:
+        raise AssertionError(f"{what}:\n got    {got!r}\n wanted {wanted!r}")
+
+
+def _pair(number: int) -> list[Entry]:
+    return [AddIntent(sample_intent(f"{letter}{number}")) for letter in "ab"]

@@ -1,0 +1,184 @@
+"""What has to hold of positions, fills, prices and pushed updates on every exchange: one check each."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count, pairwise
+from typing import get_args
+
+import trio
+
+from trailing.core.model import Source
+from trailing.core.prices import behind
+from trailing.errors import NothingToReduce, UsageError
+from trailing.testing.exchange_trial import Check, Trial, expect, new_id, refused
+
+_SOURCES: tuple[Source, ...] = get_args(Source)
+
+_OPERATIONS = (
+    "place_stop",
+    "amend_stop",
+    "cancel_stop",
+    "find_stop",
+    "open_stops",
+    "positions",
+    "price",
+    "close_position",
+    "candles",
+    "watch",
+)
+
+
+async def its_attributes_make_sense(trial: Trial) -> None:
+    """Names are texts, times are finite seconds of at least 0, and a market is the one that was asked for."""
+    exchange = trial.exchange
+    for name in (exchange.name, exchange.account):
+        expect(isinstance(name, str) and bool(name), f"a name is {name!r}")
+    for seconds in (exchange.read_lag, exchange.request_validity, *map(exchange.next_turn, _OPERATIONS)):
+        expect(math.isfinite(seconds) and seconds >= 0, f"read_lag, request_validity or next_turn gives {seconds} s")
+    expect(trial.market.symbol == trial.symbol, f"the market of {trial.symbol} is {trial.market}")
+
+
+async def an_entered_position_is_reported(trial: Trial) -> None:
+    """With its side, quantity and entry price, `read_lag` after it was entered."""
+    position = await trial.enter()
+    await trio.sleep(trial.exchange.read_lag)
+    reports = [report for report in await trial.exchange.positions() if report.symbol == trial.symbol]
+    shown = [(report.side, report.quantity, report.entry_price) for report in reports]
+    wanted = [(position.side, position.quantity, position.entry_price)]
+    expect(shown == wanted, f"entered was {position}, positions reports {reports}")
+
+
+async def both_sides_stand_at_once_only_where_it_is_hedged(trial: Trial) -> None:
+    """`hedged`: a long and a short of one symbol, each with its stop; else never two positions of one symbol."""
+    position = await trial.enter()
+    try:
+        opposite = await trial.enter(trial.other_side)
+    except UsageError:
+        expect(not trial.exchange.hedged, "a hedged account did not take the other side")
+        return
+    held, opposite_held = await trial.held(trial.side), await trial.held(trial.other_side)
+    if not trial.exchange.hedged:
+        expect(not (held and opposite_held), f"a one-way account reports {held} and the other way {opposite_held}")
+        return
+    both, wanted = (held, opposite_held), (position.quantity, opposite.quantity)
+    expect(both == wanted, f"entered were {wanted}, reported are {both}")
+    order = await trial.place(trial.request())
+    await trial.expect_live(order)
+    async with trial.exchange.updates() as updates:
+        await trial.trigger(order, updates)
+    both = (await trial.held(trial.side), await trial.held(trial.other_side))
+    expect(both == (Decimal(0), opposite.quantity), f"after the {trial.side} was stopped out, reported are {both}")
+
+
+async def a_triggered_stop_is_filled_and_says_so(trial: Trial) -> None:
+    """An OrderUpdate with a Fill, matched by client order id; then neither position nor stop is left."""
+    position = await trial.enter()
+    order = await trial.place(trial.request())
+    async with trial.exchange.updates() as updates:
+        fills = await trial.trigger(order, updates)
+    for fill in fills:
+        trial.expect_fill(fill, order.client_order_id)
+    filled = sum((fill.quantity for fill in fills), Decimal(0))
+    expect(filled == position.quantity, f"a stop of {order.quantity} pushed fills of {filled}")
+    await trial.expect_flat()
+    await trial.expect_absent(order.client_order_id)
+
+
+async def a_stop_is_triggered_by_its_own_source(trial: Trial) -> None:
+    """Each source that the exchange takes (UsageError: it doesn't); the price of another one leaves the stop alone."""
+    for source in _SOURCES:
+        await trial.enter()
+        for each in _SOURCES:
+            await trial.bench.move_price(trial.symbol, trial.price, each)
+        request = trial.request(source=source)
+        try:
+            order = await trial.place(request)
+        except UsageError:
+            await trial.expect_absent(request.client_order_id)
+            await trial.exchange.close_position(trial.symbol, trial.side, 4 * trial.unit, new_id())
+            continue
+        for other in _SOURCES:
+            if other != source:
+                beyond = behind(trial.side, order.price, trial.market.price_tick)
+                await trial.bench.move_price(trial.symbol, beyond, other)
+        await trial.expect_live(order)
+        async with trial.exchange.updates() as updates:
+            await trial.trigger(order, updates)
+        await trial.expect_flat()
+
+
+async def closing_reduces_and_never_crosses_zero(trial: Trial) -> None:
+    """A part, then more than there is, then what is flat already: NothingToReduce."""
+    position = await trial.enter()
+    part = 2 * trial.unit
+    client_order_id = new_id()
+    fill = await trial.exchange.close_position(trial.symbol, trial.side, part, client_order_id)
+    trial.expect_fill(fill, client_order_id)
+    held = await trial.held(trial.side)
+    expect((fill.quantity, held) == (part, position.quantity - part), f"{part} closed by {fill}, held are {held}")
+    client_order_id = new_id()
+    fill = await trial.exchange.close_position(trial.symbol, trial.side, position.quantity, client_order_id)
+    trial.expect_fill(fill, client_order_id)
+    expect(fill.quantity == position.quantity - part, f"held were {position.quantity - part}, closed by {fill}")
+    await trial.expect_flat()
+    with refused(NothingToReduce, "closing a position that is flat"):
+        await trial.exchange.close_position(trial.symbol, trial.side, part, new_id())
+    await trial.expect_flat()
+
+
+async def a_price_is_of_the_source_that_was_asked_for(trial: Trial) -> None:
+    """Each of the sources that the exchange has (UsageError: it hasn't), after they have gone different ways."""
+    prices = {source: trial.price + steps * trial.market.price_tick for steps, source in enumerate(_SOURCES, 1)}
+    for source, price in prices.items():
+        await trial.bench.move_price(trial.symbol, price, source)
+    for source, price in prices.items():
+        try:
+            tick = await trial.exchange.price(trial.symbol, source)
+        except UsageError:
+            continue
+        shown = (tick.symbol, tick.source, tick.price)
+        expect(shown == (trial.symbol, source, price), f"the {source} price is {price}, read was {tick}")
+        trial.expect_recent(tick.at)
+
+
+async def ticks_come_of_the_watched_symbols_only(trial: Trial) -> None:
+    """`watch` names the wanted symbols as a whole: what it leaves out is not pushed any more."""
+    prices = (trial.price + steps * trial.market.price_tick for steps in count(1))
+    async with trial.exchange.updates() as updates:
+        await trial.exchange.watch({trial.symbol})
+        tick = await trial.next_tick(updates, trial.symbol, never=trial.other_symbol, prices=prices)
+        trial.expect_recent(tick.at)
+        await trial.exchange.watch({trial.symbol, trial.other_symbol})
+        await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
+        await trial.exchange.watch({trial.other_symbol})
+        # Its ticks come already; the first ones after the change may still be accompanied by the other symbol's.
+        await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
+        await trial.next_tick(updates, trial.other_symbol, never=trial.symbol, prices=prices)
+
+
+async def candles_are_closed_and_in_order(trial: Trial) -> None:
+    """Of the symbol, the source and the time that were asked for, and ended; an exchange without candles gives none."""
+    await trial.bench.move_price(trial.symbol, trial.price, "last")
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    candles = await trial.exchange.candles(trial.symbol, "last", since)
+    for candle in candles:
+        named = (candle.symbol, candle.source)
+        expect(named == (trial.symbol, "last") and candle.opened_at >= since, f"asked was since {since}, got {candle}")
+    in_order = all(one.opened_at < other.opened_at for one, other in pairwise(candles))
+    expect(in_order, f"candles are not in order: {candles}")
+
+
+MARKET_CHECKS: tuple[Check, ...] = (
+    its_attributes_make_sense,
+    an_entered_position_is_reported,
+    both_sides_stand_at_once_only_where_it_is_hedged,
+    a_triggered_stop_is_filled_and_says_so,
+    a_stop_is_triggered_by_its_own_source,
+    closing_reduces_and_never_crosses_zero,
+    a_price_is_of_the_source_that_was_asked_for,
+    ticks_come_of_the_watched_symbols_only,
+    candles_are_closed_and_in_order,
+)

@@ -1,0 +1,227 @@
+"""The ground that the checks of an exchange stand on: a bench, sizes and prices that its market takes, and questions."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Protocol, TypeAlias
+
+import msgspec
+import trio
+
+from trailing.core.model import Fill, Percent, Position, Side, Source, StopOrder, Tick
+from trailing.core.prices import behind, is_tighter, round_stop
+from trailing.errors import TrailingError
+from trailing.exchanges.port import Exchange, OrderUpdate, StopRequest, Update
+
+CALL_SECONDS = 10.0
+"""Seconds within which a call has to be answered: the manager's own limit."""
+
+
+class ExchangeUnderTest(Protocol):
+    """An exchange with an empty account, and a hand on its market.
+
+    Both methods return when the exchange has taken notice; what it pushes may come later.
+    """
+
+    @property
+    def exchange(self) -> Exchange: ...
+
+    async def enter(self, position: Position) -> None:
+        """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
+
+        Raises UsageError where the account can't hold it, such as the other side in one-way mode.
+        """
+
+    async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
+        """Move the market's price of one source."""
+
+
+@contextmanager
+def refused(error_type: type[TrailingError], what: str) -> Iterator[None]:
+    """Expect the block to raise an error of a type."""
+    try:
+        yield
+    except error_type:
+        return
+    raise AssertionError(f"{what} did not raise {error_type.__name__}")
+
+
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """Expect the block to end within so many seconds."""
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def expect(holds: bool, what: str) -> None:
+    """Assert, whatever Python's optimisation level."""
+    if not holds:
+        raise AssertionError(what)
+
+
+def new_id() -> str:
+    """A client order id that nobody has used, and that carries nobody's tag."""
+    return f"check{secrets.token_hex(8)}"
+
+
+class Trial:
+    """One check's run on one side of the market.
+
+    Attributes:
+        price: where the market stands, of every source.
+        unit: the least quantity that may be traded at about that price, in base units.
+    """
+
+    def __init__(self, bench: ExchangeUnderTest, symbol: str, other_symbol: str, side: Side) -> None:
+        self.bench = bench
+        self.exchange = bench.exchange
+        self.symbol = symbol
+        self.other_symbol = other_symbol
+        self.side: Side = side
+        self.other_side: Side = "short" if side == "long" else "long"
+        self.market = self.exchange.market(symbol)
+        # A thousand ticks at least, so that one per cent is ten of them.
+        tick, step = self.market.price_tick, self.market.quantity_step
+        self.price = tick * max(1000, math.ceil(1000 / tick))
+        least = max(self.market.min_quantity, 2 * self.market.min_notional / self.price, step)
+        self.unit = step * (least / step).to_integral_value(ROUND_CEILING)
+
+    async def enter(self, side: Side | None = None) -> Position:
+        """Open a position of four units."""
+        position = Position(self.symbol, side or self.side, 4 * self.unit, self.price, datetime.now(UTC))
+        await self.bench.enter(position)
+        return position
+
+    def stop_price(self, percent: str) -> Decimal:
+        """The price so many per cent behind the market."""
+        return round_stop(self.side, behind(self.side, self.price, Percent(percent)), self.market.price_tick)
+
+    def request(self, percent: str = "2", *, source: Source = "last") -> StopRequest:
+        """A stop for the whole position, so many per cent behind the market."""
+        return StopRequest(self.symbol, self.side, 4 * self.unit, self.stop_price(percent), new_id(), source)
+
+    async def place(self, request: StopRequest) -> StopOrder:
+        """Place a stop, which has to come out as it was wanted."""
+        with within(CALL_SECONDS, "place_stop"):
+            order = await self.exchange.place_stop(request)
+        self.expect_as_wanted(order, request)
+        return order
+
+    def expect_as_wanted(self, order: StopOrder, request: StopRequest) -> None:
+        """Expect a stop to be what was asked for."""
+        wanted = StopOrder(**msgspec.structs.asdict(request), order_id=order.order_id)
+        expect(order == wanted, f"wanted was {request}, acknowledged is {order}")
+        expect(bool(order.order_id), f"{order} has no order id")
+
+    async def listed(self, client_order_id: str) -> StopOrder | None:
+        """What a list shows under an id, as soon as `read_lag` allows to ask."""
+        await trio.sleep(self.exchange.read_lag)
+        with within(CALL_SECONDS, "open_stops"):
+            orders = [order for order in await self.exchange.open_stops() if order.client_order_id == client_order_id]
+        expect(len(orders) <= 1, f"open_stops lists {client_order_id} {len(orders)} times")
+        return orders[0] if orders else None
+
+    async def found(self, client_order_id: str) -> StopOrder | None:
+        """What a look-up finds under an id."""
+        with within(CALL_SECONDS + self.exchange.request_validity, "find_stop"):
+            return await self.exchange.find_stop(self.symbol, client_order_id)
+
+    async def expect_live(self, order: StopOrder) -> None:
+        """Expect a stop to be shown exactly so by list and look-up, `read_lag` after now."""
+        lag = self.exchange.read_lag
+        listed = await self.listed(order.client_order_id)
+        expect(listed == order, f"live is {order}; {lag} s (read_lag) later open_stops shows {listed}")
+        found = await self.found(order.client_order_id)
+        expect(found == order, f"live is {order}; {lag} s (read_lag) later find_stop shows {found}")
+
+    async def expect_absent(self, client_order_id: str) -> None:
+        """Expect neither list nor look-up to show a stop, `read_lag` after now."""
+        lag = self.exchange.read_lag
+        listed = await self.listed(client_order_id)
+        expect(listed is None, f"no stop should be live; {lag} s (read_lag) later open_stops shows {listed}")
+        found = await self.found(client_order_id)
+        expect(found is None, f"no stop should be live; {lag} s (read_lag) later find_stop shows {found}")
+
+    async def held(self, side: Side) -> Decimal:
+        """The quantity that is reported for a side, as soon as `read_lag` allows to ask; 0: no report."""
+        await trio.sleep(self.exchange.read_lag)
+        with within(CALL_SECONDS, "positions"):
+            reports = [
+                report
+                for report in await self.exchange.positions()
+                if (report.symbol, report.side) == (self.symbol, side)
+            ]
+        expect(len(reports) <= 1, f"positions reports the {side} {self.symbol} {len(reports)} times")
+        return reports[0].quantity if reports else Decimal(0)
+
+    async def expect_flat(self) -> None:
+        """Expect no position of either side."""
+        for side in (self.side, self.other_side):
+            held = await self.held(side)
+            expect(not held, f"the position should be flat, positions reports a {side} of {held}")
+
+    async def trigger(self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update]) -> list[Fill]:
+        """Move the market beyond a stop until that has ended, and return its fills as they were pushed."""
+        beyond = behind(self.side, order.price, self.market.price_tick)
+        fills: list[Fill] = []
+        with within(CALL_SECONDS, f"an update that the triggered {order.client_order_id} has ended"):
+            await self.bench.move_price(order.symbol, beyond, order.source)
+            async for update in updates:
+                if not isinstance(update, OrderUpdate) or update.client_order_id != order.client_order_id:
+                    continue
+                if update.fill is not None:
+                    fills.append(update.fill)
+                if update.status in {"filled", "cancelled"}:
+                    break
+                await self.bench.move_price(order.symbol, beyond, order.source)
+        return fills
+
+    def expect_fill(self, fill: Fill, client_order_id: str) -> None:
+        """Expect a fill to name our position and our order."""
+        named = (fill.symbol, fill.side, fill.client_order_id)
+        expect(named == (self.symbol, self.side, client_order_id), f"the fill of {client_order_id} is {fill}")
+        self.expect_recent(fill.at)
+
+    def expect_recent(self, at: float) -> None:
+        """Expect a time to be one of the running clock, and just past."""
+        now = trio.current_time()
+        expect(now - 60 <= at <= now, f"a time of {at} while the running clock stands at {now}")
+
+    async def next_tick(
+        self, updates: trio.abc.ReceiveChannel[Update], symbol: str, *, never: str | None, prices: Iterator[Decimal]
+    ) -> Tick:
+        """Move both symbols until a tick of one comes.
+
+        Args:
+            never: the symbol whose new prices must not come; None: they may.
+            prices: where the markets go, all different.
+        """
+        moved: set[Decimal] = set()
+        with within(CALL_SECONDS, f"a tick of {symbol}, which is watched"):
+            while True:
+                moved.add(price := next(prices))
+                for each in sorted({self.symbol, self.other_symbol} - {symbol}):
+                    await self.bench.move_price(each, price, "last")
+                await self.bench.move_price(symbol, price, "last")
+                with trio.move_on_after(1):
+                    async for update in updates:
+                        if not isinstance(update, Tick) or update.price not in moved:
+                            continue
+                        expect(update.symbol != never, f"{update} came, and {never} is not watched")
+                        if update.symbol == symbol:
+                            return update
+
+    def is_looser(self, price: Decimal, than: Decimal) -> bool:
+        """Whether a stop is further away from the market than another."""
+        return is_tighter(self.side, than, than=price)
+
+
+Check: TypeAlias = Callable[[Trial], Awaitable[None]]
+"""One thing that has to hold; it raises AssertionError if it doesn't."""

@@ -1,0 +1,314 @@
+"""An exchange and a store that fail on purpose, at the call that was asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import msgspec
+import trio
+
+from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
+from trailing.exchanges.port import Exchange, PositionReport, StopRequest, Update
+from trailing.stores.port import Entry, EventRecord, Loaded, Store
+
+T = TypeVar("T")
+
+Operation: TypeAlias = Literal[
+    "place_stop",
+    "amend_stop",
+    "cancel_stop",
+    "find_stop",
+    "open_stops",
+    "positions",
+    "price",
+    "close_position",
+    "candles",
+    "watch",
+    "accounts",
+    "load",
+    "commit",
+]
+"""The ports' method names that a fault can strike; the last three are a store's."""
+
+
+class Refuses(msgspec.Struct, frozen=True):
+    """The exchange says no; nothing is carried out."""
+
+    error: StopRejected = msgspec.field(default_factory=lambda: StopRejected("refused on purpose"))
+
+
+class Unreachable(msgspec.Struct, frozen=True):
+    """The request is not sent: `ExchangeUnreachable`."""
+
+
+class Throttles(msgspec.Struct, frozen=True):
+    """The rate limit does not let the request pass: `RateLimited`. `retry_after`: seconds, at least 0."""
+
+    retry_after: float
+
+    def __post_init__(self) -> None:
+        check_seconds("Throttles.retry_after", self.retry_after)
+
+
+class ReplyLost(msgspec.Struct, frozen=True):
+    """The request is carried out, or refused, and nobody learns which: `OutcomeUnknown`."""
+
+
+class Hangs(msgspec.Struct, frozen=True):
+    """No answer ever comes. `booked`: the request is carried out all the same, or refused."""
+
+    booked: bool = False
+
+
+class Slow(msgspec.Struct, frozen=True):
+    """The request leaves late, by a number of seconds, at least 0."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        check_seconds("Slow.seconds", self.seconds)
+
+
+class Fails(msgspec.Struct, frozen=True):
+    """Raises any exception: a bug, a StoreError, … `booked`: after the request was carried out."""
+
+    error: Exception
+    booked: bool = False
+
+
+Fault: TypeAlias = Refuses | Unreachable | Throttles | ReplyLost | Hangs | Slow | Fails
+
+
+class At(msgspec.Struct, frozen=True):
+    """Which call a fault strikes.
+
+    Where several name the same call, the first of these counts: symbol and number, symbol, number, operation alone.
+
+    Args:
+        operation: the port's method name.
+        symbol: the symbol whose calls count, None: all calls of the operation count, those without a symbol too.
+        call: its number, counted from 1; None: every call.
+
+    Raises:
+        UsageError: there is no such operation or number.
+    """
+
+    operation: Operation
+    symbol: str | None = None
+    call: int | None = None
+
+    def __post_init__(self) -> None:
+        check_one_of("At.operation", self.operation, Operation.__args__)  # type: ignore[attr-defined]
+        if self.call is not None and (type(self.call) is not int or self.call < 1):
+            raise refuse("At.call", self.call, "a whole number of at least 1, or None")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call as it came. `at`: seconds on the running clock; `fault`: what struck it, or None."""
+
+    operation: Operation
+    symbol: str | None
+    at: float
+    fault: Fault | None
+
+
+Faults: TypeAlias = Mapping[At, Fault] | Callable[[Operation, str | None, int], Fault | None]
+"""Which fault strikes which call; a callable is asked with the operation, the symbol, and the call's number among those
+of this operation and symbol, counted from 1."""
+
+
+class _Script:
+    """Counts the calls, chooses the faults, and plays them."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.calls: list[Call] = []
+        self._faults = faults
+        self._counts: Counter[tuple[Operation, str | None]] = Counter()
+
+    async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
+        fault = self._next_fault(operation, symbol)
+        self.calls.append(Call(operation, symbol, trio.current_time(), fault))
+        match fault:
+            case None:
+                return await carry_out()
+            case Slow(seconds):
+                await trio.sleep(seconds)
+                return await carry_out()
+            case Hangs(booked):
+                if booked:
+                    await _carry_out_unheard(carry_out)
+                await trio.sleep_forever()
+            case _:
+                booked, error = _failure(fault, operation if symbol is None else f"{operation} of {symbol}")
+                if booked:
+                    await _carry_out_unheard(carry_out)
+                else:
+                    await trio.lowlevel.checkpoint()
+                raise error
+
+    def _next_fault(self, operation: Operation, symbol: str | None) -> Fault | None:
+        self._counts[operation, symbol] += 1
+        of_symbol = self._counts[operation, symbol]
+        if not isinstance(self._faults, Mapping):
+            return self._faults(operation, symbol, of_symbol)
+        of_all = sum(count for (other, _), count in self._counts.items() if other == operation)
+        places = [At(operation, None, of_all), At(operation)]
+        if symbol is not None:
+            places = [At(operation, symbol, of_symbol), At(operation, symbol), *places]
+        return next((self._faults[place] for place in places if place in self._faults), None)
+
+
+def _failure(fault: Refuses | Unreachable | Throttles | ReplyLost | Fails, what: str) -> tuple[bool, Exception]:
+    match fault:
+        case Refuses(error):
+            return False, error
+        case Unreachable():
+            return False, ExchangeUnreachable(f"{what}: not sent, on purpose")
+        case Throttles(retry_after):
+            return False, RateLimited(f"{what}: limited on purpose", retry_after=retry_after)
+        case ReplyLost():
+            return True, OutcomeUnknown(f"{what}: the reply was lost on purpose")
+        case Fails(error, booked):
+            return booked, error
+
+
+async def _carry_out_unheard(carry_out: Callable[[], Awaitable[object]]) -> None:
+    # Whatever the answer is, an error or not, it is what gets lost.
+    with suppress(TrailingError):
+        await carry_out()
+
+
+class FaultyExchange:
+    """An exchange behind which another one works, until a fault strikes.
+
+    Cancelling the caller does what it does with the inner exchange. Whatever the port does not name (`feed`, `enter`)
+    is the inner exchange's. ::
+
+        FaultyExchange(paper, {At("place_stop", "BTC/USDT:USDT", call=2): ReplyLost()})
+
+    Args:
+        inner: the exchange that carries the calls out.
+        faults: which fault strikes which call.
+
+    Attributes:
+        inner: as given.
+        calls: every call of an async method so far.
+    """
+
+    def __init__(self, inner: Exchange, faults: Faults) -> None:
+        self.inner = inner
+        self._script = _Script(faults)
+        self.calls: Sequence[Call] = self._script.calls
+
+    def __repr__(self) -> str:
+        return f"<FaultyExchange: {len(self.calls)} calls, in front of {self.inner!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def account(self) -> str:
+        return self.inner.account
+
+    @property
+    def hedged(self) -> bool:
+        return self.inner.hedged
+
+    @property
+    def read_lag(self) -> float:
+        return self.inner.read_lag
+
+    @property
+    def request_validity(self) -> float:
+        return self.inner.request_validity
+
+    def market(self, symbol: str) -> Market:
+        return self.inner.market(symbol)
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        return await self._script.play("place_stop", request.symbol, lambda: self.inner.place_stop(request))
+
+    async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
+        return await self._script.play(
+            "amend_stop", order.symbol, lambda: self.inner.amend_stop(order, price=price, quantity=quantity)
+        )
+
+    async def cancel_stop(self, order: StopOrder) -> None:
+        await self._script.play("cancel_stop", order.symbol, lambda: self.inner.cancel_stop(order))
+
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        return await self._script.play("find_stop", symbol, lambda: self.inner.find_stop(symbol, client_order_id))
+
+    async def open_stops(self) -> Sequence[StopOrder]:
+        return await self._script.play("open_stops", None, self.inner.open_stops)
+
+    async def positions(self) -> Sequence[PositionReport]:
+        return await self._script.play("positions", None, self.inner.positions)
+
+    async def price(self, symbol: str, source: Source) -> Tick:
+        return await self._script.play("price", symbol, lambda: self.inner.price(symbol, source))
+
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        return await self._script.play(
+            "close_position", symbol, lambda: self.inner.close_position(symbol, side, quantity, client_order_id)
+        )
+
+    async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
+        return await self._script.play("candles", symbol, lambda: self.inner.candles(symbol, source, since))
+
+    async def watch(self, symbols: Set[str]) -> None:
+        await self._script.play("watch", None, lambda: self.inner.watch(symbols))
+
+    def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
+        return self.inner.updates()
+
+    def next_turn(self, operation: str) -> float:
+        return self.inner.next_turn(operation)
+
+
+class FaultyStore:
+    """A store behind which another one works, until a fault strikes: of use are `Fails`, `Hangs` and `Slow`. ::
+
+        FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
+
+    Args:
+        inner: the store that carries the calls out.
+        faults: which fault strikes which call.
+
+    Attributes:
+        inner: as given.
+        calls: every call so far, but those of `events`.
+    """
+
+    def __init__(self, inner: Store, faults: Faults) -> None:
+        self.inner = inner
+        self._script = _Script(faults)
+        self.calls: Sequence[Call] = self._script.calls
+
+    def __repr__(self) -> str:
+        return f"<FaultyStore: {len(self.calls)} calls, in front of {self.inner!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        return await self._script.play("accounts", None, self.inner.accounts)
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        return await self._script.play("load", None, lambda: self.inner.load(exchange, account))
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await self._script.play("commit", None, lambda: self.inner.commit(entries))
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return self.inner.events(since, follow=follow)
