@@ -60,7 +60,7 @@ def sources() -> dict[str, ast.Module]:
 
 
 def part_of(path: str) -> str:
-    first = path.split("/")[0].removesuffix(".py")
+    first = path.partition("/")[0].removesuffix(".py")
     return "" if first == "__init__" else first
 
 
@@ -112,13 +112,13 @@ def shields_without_a_deadline(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) in SCOPES:
             keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-            shield = keywords.get("shield", ast.Constant(value=False))
+            shield = keywords.pop("shield", ast.Constant(value=False))
             if isinstance(shield, ast.Constant) and not shield.value:
                 continue
             if called(node) == "CancelScope":
                 deadline = keywords.get("deadline") or keywords.get("relative_deadline")
             else:
-                deadline = node.args[0] if node.args else next(iter(keywords.values()))
+                deadline = node.args[0] if node.args else next(iter(keywords.values()), None)
             if deadline is None or re.search(r"\binf\b", ast.unparse(deadline)):
                 yield node.lineno
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -131,8 +131,8 @@ def waits_under_a_lock(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.With) and any(mentions_lock(item.context_expr) for item in node.items):
             yield from (node.lineno for inner in walk_here(node.body) if waits(inner))
-        elif isinstance(node, ast.AsyncWith) and any(mentions_lock(item.context_expr) for item in node.items):
-            yield node.lineno
+        elif isinstance(node, ast.AsyncWith):
+            yield from (node.lineno for item in node.items if mentions_lock(item.context_expr))
         elif isinstance(node, ast.Await) and called(node.value) == "acquire" and mentions_lock(node.value):
             yield node.lineno
 
@@ -348,7 +348,7 @@ def test_importing_the_library_imports_nothing_that_is_only_needed_when_used() -
 
 def test_every_public_name_has_a_docstring_and_stands_in_the_reference() -> None:
     reference = "\n".join(page.read_text() for page in sorted(REFERENCE.glob("*.md")))
-    documented = set(re.findall(r"^\.\. auto\w+:: trailing\.(\w+)$", reference, re.MULTILINE))
+    documented = set(re.findall(r"^\.\. (?:auto\w+|py:data):: trailing\.(\w+)(?:\(\))?$", reference, re.MULTILINE))
     names = {name: value for name in dir(trailing) if is_public(name, value := getattr(trailing, name))}
     assert len(names) > 40
     assert set(names) - documented == set()

@@ -17,7 +17,7 @@ import trio
 async def open_services() -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks no outside cancellation reaches before the block has ended; then they are cancelled.
 
-    This is the one shield without a deadline: each user of a service has a deadline of its own.
+    Here is the one shield without a deadline: each user of a service has a deadline of its own.
 
     Raises:
         BaseException: what the block raised, as itself.
@@ -27,7 +27,9 @@ async def open_services() -> AsyncIterator[trio.Nursery]:
     block_error: BaseException | None = None
     try:
         async with trio.open_nursery() as outer:
-            services = await outer.start(_host)
+            # Cancelled in here, `start` would wait for a host that nobody will ever tell to end.
+            with trio.CancelScope(shield=True):
+                services = await outer.start(_host)
             try:
                 yield services
             except BaseException as error:

@@ -138,6 +138,24 @@ def test_a_position_that_goes_flat_takes_its_stops_along_where_the_venue_does_so
     assert venue.statuses("b") == ["live", "cancelled"]
 
 
+def test_a_stop_that_went_along_with_its_position_is_not_triggered_by_the_same_tick() -> None:
+    venue = Venue(cancel_on_flat=True)
+    venue.enter()
+    venue.place("a", "98")
+    venue.place("b", "97")
+    venue.feed("90")
+    assert (venue.statuses("a"), venue.statuses("b")) == (["live", "filled"], ["live", "cancelled"])
+
+
+def test_a_share_is_one_of_the_amended_quantity() -> None:
+    venue = Venue(partial_fills=D("0.5"), can_amend=True)
+    venue.enter(quantity="8")
+    venue.place("a", "98", quantity="8")
+    venue.book.amend(BTC, "a", D(98), D(4), 0.0)
+    venue.feed("97")
+    assert venue.fills() == [("a", D(2), D(97))]
+
+
 def test_a_stop_that_outlived_part_of_its_position_fills_only_what_is_left() -> None:
     venue = Venue()
     venue.enter(quantity="5")

@@ -16,7 +16,7 @@ async def test_it_counts_commits_that_were_made_and_not_those_that_failed() -> N
     store = MemoryStore()
     await store.commit([AddIntent(sample_intent("t1"))])
     with pytest.raises(StoreError):
-        await store.commit([AppendEvent("testex", "main", Alarm(at=datetime(2026, 1, 1), what="naive"))])  # noqa: DTZ001
+        await store.commit([AppendEvent("testex", "main", Alarm(at=datetime(2026, 1, 1), what="naive"))])
     await store.commit([AddIntent(sample_intent("t2")), AddIntent(sample_intent("t3"))])
     assert store.commits == 2
 

@@ -295,6 +295,7 @@ async def test_a_commit_that_has_begun_is_finished_although_its_caller_is_cancel
             nursery.start_soon(store.commit, [AddIntent(sample_intent("t1"))])
             await trio.to_thread.run_sync(begun.wait)
             nursery.cancel_scope.cancel()
+        assert store._limiter.borrowed_tokens == 0
         assert len((await store.load(*HERE)).intents) == 1
 
 

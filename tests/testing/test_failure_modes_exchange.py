@@ -55,5 +55,5 @@ async def test_fm14_place_list_fetch_move_cancel_list_is_a_contract_that_an_invi
             yield Bench(StopsMovedToAnotherEndpoint(exchange))
 
     await check_exchange(sound)
-    with pytest.raises(AssertionError, match="^a placed stop can be listed .* later open_stops shows None"):
+    with pytest.raises(AssertionError, match=r"^a placed stop can be listed .* later open_stops shows None"):
         await check_exchange(moved)

@@ -372,8 +372,8 @@ class TrailingStop:
         """The position was read back as flat, and all our orders for it are gone."""
         if self.orders and self.state is not CLOSED:
             raise UsageError(f"{self.position.symbol} {self.position.side} can't close: {len(self.orders)} stops live")
-        self._enter("flat", CLOSED)
-        self.quantity = _ZERO
+        if self._enter("flat", CLOSED):
+            self.quantity = _ZERO
         self._decide(at)
 
     def released(self, at: float) -> None:

@@ -76,7 +76,7 @@ def read_candles_csv(
         raise refuse("high_first", high_first, "True or False")
     check_seconds("bar_seconds", bar_seconds, zero=False)
     check_source("source", source)
-    return _candle_ticks(Path(path), symbol, high_first, bar_seconds, source)
+    return _candle_ticks(Path(path), symbol, source, high_first=high_first, seconds=bar_seconds)
 
 
 def generate_prices(
@@ -156,7 +156,7 @@ def _trade_ticks(path: Path, symbol: str, source: Source) -> Iterator[Tick]:
         yield Tick(symbol, row.price("price"), at / 1000, source)
 
 
-def _candle_ticks(path: Path, symbol: str, high_first: bool, seconds: float, source: Source) -> Iterator[Tick]:
+def _candle_ticks(path: Path, symbol: str, source: Source, *, high_first: bool, seconds: float) -> Iterator[Tick]:
     earliest = 0.0
     for row in _rows(path, ("timestamp_ms", "open", "high", "low", "close")):
         at = row.milliseconds("timestamp_ms")

@@ -60,8 +60,8 @@ class Manager:
         self._tally = Tally()
         self._given_up: dict[tuple[str, Side], Unprotected] = {}
         self._waves: set[trio.CancelScope] = set()
-        self._keepers = 0
-        self._all_kept = trio.Event()
+        self._kept: set[Protection] = set()
+        self._all_ended = trio.Event()
         self._closing = False
 
     async def protect_wave(
@@ -254,16 +254,16 @@ class Manager:
 
     def _keep(self, protection: Protection) -> None:
         keeper = Keeper(self._orders, protection, ended=self._ended, closing=lambda: self._closing)
-        self._keepers += 1
-        self._tasks.start_soon(self._run_keeper, keeper)
+        self._kept.add(protection)
+        self._tasks.start_soon(self._run_keeper, keeper, protection)
 
-    async def _run_keeper(self, keeper: Keeper) -> None:
+    async def _run_keeper(self, keeper: Keeper, protection: Protection) -> None:
         try:
             await keeper.run()
         finally:
-            self._keepers -= 1
-            if self._closing and not self._keepers:
-                self._all_kept.set()
+            self._kept.discard(protection)
+            if self._closing and not self._kept:
+                self._all_ended.set()
 
     def _ended(self, protection: Protection) -> None:
         tally, now = self._tally, self._orders.clock.now()
@@ -301,10 +301,10 @@ class Manager:
             scope.cancel()
         for protection in self._registry.all():
             protection.hurry()
-        if not self._keepers:
+        if not self._kept:
             return
         with trio.move_on_after(self._plan.cleanup_seconds, shield=True) as scope:
-            await self._all_kept.wait()
+            await self._all_ended.wait()
         if scope.cancelled_caught:
             for protection in self._registry.all():
                 if protection.pending:

@@ -87,7 +87,7 @@ class Opening:
 
     async def _open(self) -> StopOrder | Fill:
         protection, stop, door = self._protection, self._protection.stop, self._door
-        door.check(stop)
+        door.check_size(stop)
         waits = backoffs()
         while True:
             known = door.known_price(stop)
@@ -103,7 +103,7 @@ class Opening:
                 await trio.sleep(next(waits))
         self._commit(order)
         await door.wait_read()
-        door.check(stop)
+        door.check_report(stop)
         liquidation_stop = door.liquidation_stop(stop)
         if liquidation_stop is not None:
             protection.want(stop.tighten(liquidation_stop, self._orders.clock.now()))

@@ -7,7 +7,7 @@ until somebody has looked.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeVar
@@ -26,6 +26,9 @@ from trailing.protection.protection import Pending, Protection
 from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, SaveStop, SettleIntent
 
 T = TypeVar("T")
+
+SAVE_AGAIN = 5.0
+"""Seconds between tries to save what the store did not take."""
 
 _LOOK_AGAIN = 0.25
 """Seconds between two reads of what isn't settled yet; any figure well under the clean-up's 5 s would do."""
@@ -67,7 +70,8 @@ class Orders:
         )
 
     async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live stop in place. Errors and cancellation as `place`."""
+        """Write a change down and make it, in place. Errors and cancellation as `place`."""
+        await self._write_intent(protection, order.client_order_id, "stop", quantity, price)
         turn = self.exchange.next_turn("amend_stop")
         amending = self.exchange.amend_stop(order, price=price, quantity=quantity)
         return await self._send(protection, order.client_order_id, "stop", amending, turn=turn)
@@ -134,8 +138,11 @@ class Orders:
             AuthenticationFailed: and nothing else: it goes on until it knows, or until the caller's deadline.
         """
         pending = protection.pending.get(client_order_id)
-        sent_at = pending.sent_at if pending is not None else -math.inf
-        order = await self._look_up(protection, client_order_id, sent_at + self.exchange.request_validity)
+        executed_by = pending.sent_at + self.exchange.request_validity if pending is not None else -math.inf
+        if client_order_id in protection.stop.orders:
+            # A change of a live stop: that it is found proves nothing while the change may still be executed.
+            await trio.sleep(max(0.0, executed_by + self.exchange.read_lag - self.clock.now()))
+        order = await self._look_up(protection, client_order_id, executed_by)
         self._settled(protection, client_order_id)
         return order
 
@@ -230,13 +237,10 @@ class Orders:
             price=price,
             at=self.clock.utc(),
         )
-        entries: list[Entry] = [AddIntent(intent)]
-        if not protection.saved:
-            # The first intent brings the record along: after a crash an intent always has its position and plan.
-            protection.saved = True
-            entries.insert(0, SaveStop(self.exchange.name, self.exchange.account, protection.stop.save()))
+        # With its record: after a crash, an intent always has its position, its plan and what was known before.
+        entries = (SaveStop(self.exchange.name, self.exchange.account, protection.stop.save()), AddIntent(intent))
         try:
-            error = await self._write(protection, *entries)
+            error = await self._write(protection, entries)
             if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
                 raise error
         except BaseException:
@@ -249,7 +253,7 @@ class Orders:
     async def save(self, protection: Protection) -> None:
         """Write the record of what was acknowledged, and settle the intents whose outcome it holds.
 
-        Never fails and never waits for longer than `journal_wait`: then `unsaved` is set, with an alarm.
+        Never fails and never waits for longer than `journal_wait`: then `save_at` is set, with an alarm for the first.
 
         Cancellation: waits on, shielded, for as long.
         """
@@ -258,16 +262,19 @@ class Orders:
         last = CloseStop(name, account, record) if protection.closed else SaveStop(name, account, record)
         settled = frozenset(protection.settled)
         entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
-        with trio.CancelScope(shield=True, deadline=self.clock.now() + protection.plan.journal_wait):
-            error = await self._write(protection, *entries)
-        protection.unsaved = error is not None
+        error = await self._write(protection, entries, shield=True)
         if error is None:
             protection.settled -= settled
-        else:
+            protection.save_at = None
+            return
+        if protection.save_at is None:
             self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
+        protection.save_at = self.clock.now() + SAVE_AGAIN
 
-    async def _write(self, protection: Protection, *entries: Entry) -> StoreError | None:
-        with trio.move_on_after(protection.plan.journal_wait) as scope:
+    async def _write(
+        self, protection: Protection, entries: Sequence[Entry], *, shield: bool = False
+    ) -> StoreError | None:
+        with trio.move_on_after(protection.plan.journal_wait, shield=shield) as scope:
             try:
                 await self.journal.write(*entries)
             except StoreError as error:

@@ -40,9 +40,8 @@ class Protection:
         release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
         check_wanted: its quantity should be read from the exchange.
         checks: how often that was done.
-        saved: the store holds, or is about to hold, its record.
         not_before: when its task may try again after a failure, on the running clock.
-        unsaved: the store does not hold what was acknowledged last.
+        save_at: when to try again to save what the store does not hold, on the running clock; None: it holds all.
         moves, filled, proceeds: counts and sums for its report.
         candles: builds the candles that its rules look at, or None where they look at none.
         confirmed_at: when the exchange last confirmed something, on the running clock; None: never.
@@ -65,8 +64,7 @@ class Protection:
         self.check_wanted = False
         self.checks = 0
         self.not_before = -math.inf
-        self.saved = False
-        self.unsaved = False
+        self.save_at: float | None = None
         self.moves = 0
         self.filled = Decimal(0)
         self.proceeds = Decimal(0)
@@ -91,6 +89,11 @@ class Protection:
     def closed(self) -> bool:
         """Whether it has ended."""
         return self.stop.state is CLOSED
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something was begun whose end has to be known: a request of unknown outcome, a move's old stop."""
+        return bool(self.pending) or len(self.stop.orders) > 1
 
     def want(self, decision: Decision | None) -> None:
         """Put a decision into the one slot and wake the task."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import trio
 
+from trailing.core.model import StopOrder
 from trailing.core.record import StopRecord
 from trailing.core.stop import TrailingStop
 from trailing.core.states import State
@@ -35,10 +36,10 @@ async def resume(
     loaded = await store.load(exchange.name, exchange.account)
     if not loaded.stops and not loaded.intents:
         return
-    listed: frozenset[str] = frozenset()
+    listed: dict[str, StopOrder] = {}
     with trio.move_on_after(call_seconds) as scope:
         try:
-            listed = frozenset(order.client_order_id for order in await exchange.open_stops())
+            listed = {order.client_order_id: order for order in await exchange.open_stops()}
         except ExchangeError as error:
             orders.alarm(None, "the exchange's stops can't be read", str(error))
     if scope.cancelled_caught:
@@ -62,17 +63,19 @@ async def resume(
         orders.alarm(None, "an intent without a record", " ".join(key))
 
 
-def _restore(orders: Orders, record: StopRecord, intents: list[Intent], listed: frozenset[str]) -> Protection:
+def _restore(orders: Orders, record: StopRecord, intents: list[Intent], listed: dict[str, StopOrder]) -> Protection:
     now = orders.clock.now()
     market = orders.exchange.market(record.position.symbol)
     stop = TrailingStop.restore(record, market, now)
     bare = max(0.0, (orders.clock.utc() - record.position.opened_at).total_seconds()) if not stop.orders else 0.0
     protection = Protection(record.position, stop, claimed_at=now, bare_for=bare)
-    protection.saved = True
     for intent in intents:
         protection.pending[intent.client_order_id] = Pending(intent.client_order_id, intent.purpose, now)
-    for client_order_id in stop.orders.keys() - listed:
-        protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
+    for client_order_id in tuple(stop.orders):
+        if client_order_id in listed:
+            protection.want(stop.moved(listed[client_order_id], now))  # the exchange's word, whatever was stored
+        else:
+            protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
     if protection.pending and stop.state is not State.EXITING:
         error = OutcomeUnknown("the process ended before it was known")
         (stop.open_failed if stop.order is None else stop.move_failed)(error, now)
@@ -80,5 +83,6 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent], listed: 
         stop.open_failed(ExchangeError("the process ended before it was sent"), now)
     protection.note_exposure(now)
     protection.check_wanted = True
+    protection.save_at = now
     protection.opened.set()
     return protection

@@ -62,33 +62,40 @@ class Door:
         """The position as reported, or None: not reported, or not yet visible, which proves nothing."""
         return self._reports.get((stop.position.symbol, stop.position.side))
 
-    def check(self, stop: TrailingStop) -> None:
-        """Refuse what can't be right, by all that is known by now.
+    def check_size(self, stop: TrailingStop) -> None:
+        """Refuse what the market does not allow: a quantity too small, a stop too near.
 
         Raises:
             UsageError: naming the field, what it got and what it wants.
         """
         position, plan, market = stop.position, stop.plan, stop.market
-        report, price = self.report(stop), self.known_price(stop)
         if not stop.coverable or stop.coverable < market.min_quantity:
             raise UsageError(
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at least "
                 f"{max(market.min_quantity, market.quantity_step)}"
             )
+        price = self.known_price(stop)
+        if price is None or is_crossed(position.side, price, stop.first_price):
+            price = position.entry_price
+        if abs(price - stop.first_price) < plan.min_stop_ticks * market.price_tick:
+            raise UsageError(
+                f"the stop of {position.symbol} got {stop.first_price}, wants at least {plan.min_stop_ticks} ticks of "
+                f"{market.price_tick} from {price}"
+            )
+
+    def check_report(self, stop: TrailingStop) -> None:
+        """Refuse what the exchange's own figures contradict: the reported position's, or the last price.
+
+        Raises:
+            UsageError: naming the field, what it got and what it wants.
+        """
+        report, position = self.report(stop), stop.position
         if report is not None and stop.coverable > report.quantity:
             raise UsageError(
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at most the "
                 f"{report.quantity} that the exchange reports"
             )
-        self.check_entry(stop, price)
-        if price is None or is_crossed(position.side, price, stop.first_price):
-            price = position.entry_price
-        distance = abs(price - stop.first_price)
-        if distance < plan.min_stop_ticks * market.price_tick:
-            raise UsageError(
-                f"the stop of {position.symbol} got {stop.first_price}, wants at least {plan.min_stop_ticks} ticks of "
-                f"{market.price_tick} from {price}"
-            )
+        self.check_entry(stop, self.known_price(stop))
 
     def check_entry(self, stop: TrailingStop, price: Decimal | None) -> None:
         """Refuse an entry price that is too far from the exchange's own: the reported entry, else the price now."""

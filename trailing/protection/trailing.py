@@ -24,11 +24,8 @@ from trailing.events import PositionReleased
 from trailing.protection.exits import close_out, confirm_crossing, end, finish
 from trailing.protection.moves import move, trim
 from trailing.protection.opening import announce_failure, announce_opened, backoffs
-from trailing.protection.orders import Orders
+from trailing.protection.orders import SAVE_AGAIN, Orders
 from trailing.protection.protection import Protection
-
-_SAVE_AGAIN = 5.0
-"""Seconds between tries to save what the store did not take."""
 
 
 class Keeper:
@@ -56,7 +53,7 @@ class Keeper:
     async def run(self) -> None:
         """Until it is over. A failure backs off and is tried again; a bug freezes the position, its stop stands."""
         protection = self._protection
-        while not (protection.closed or (self._closing() and not protection.pending)):
+        while not (protection.closed or (self._closing() and not protection.unfinished)):
             if not self._has_work():
                 await self._wait()
                 continue
@@ -80,22 +77,24 @@ class Keeper:
         if stop.due_at is not None and now >= stop.due_at and not protection.frozen:
             protection.want(stop.on_time(now))
         return bool(
-            protection.pending
+            protection.unfinished
             or stop.state in (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
             or protection.wanted
             or protection.exit_wanted
             or protection.release_wanted is not None
             or protection.check_wanted
-            or protection.unsaved
-            or len(stop.orders) > 1
+            or (protection.save_at is not None and now >= protection.save_at)
         )
 
     async def _wait(self) -> None:
         protection = self._protection
         until = protection.not_before
         if until <= self._orders.clock.now():
-            due = protection.stop.due_at
-            until = math.inf if due is None or protection.frozen else due
+            due = None if protection.frozen else protection.stop.due_at
+            until = min(math.inf if at is None else at for at in (due, protection.save_at))
+        if until == math.inf:
+            await protection.wait_changed()
+            return
         with trio.CancelScope(deadline=until):
             await protection.wait_changed()
 
@@ -117,8 +116,8 @@ class Keeper:
             await trim(orders, protection)
         elif protection.check_wanted:
             await self._check()
-        elif protection.unsaved:
-            await self._save()
+        elif protection.save_at is not None and not protection.wanted:
+            await self._save_again()
         else:
             await self._follow()
 
@@ -239,10 +238,12 @@ class Keeper:
             protection.want(stop.resized(report.quantity, orders.clock.now()))
         protection.changed()
 
-    async def _save(self) -> None:
-        await self._orders.save(self._protection)
-        if self._protection.unsaved:
-            self._protection.not_before = self._orders.clock.now() + _SAVE_AGAIN
+    async def _save_again(self) -> None:
+        """Save what the store did not take, unless it is still at what was handed in before."""
+        if self._orders.journal.statistics().waiting:
+            self._protection.save_at = self._orders.clock.now() + SAVE_AGAIN
+        else:
+            await self._orders.save(self._protection)
 
     async def _follow(self) -> None:
         """Carry out the newest decision."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, TypeVarTuple
@@ -77,7 +78,7 @@ def _event_row(entry: AppendEvent) -> _Row:
     return microseconds(entry.event.at), entry.exchange, entry.account, encode(entry.event)
 
 
-# For each kind of entry its statement, and what makes the statement's row of it. Any: a kind's function takes that kind.
+# For each kind of entry its statement, and what makes a row for it. Any: a kind's function takes that kind only.
 _WRITES: dict[type[Entry], tuple[str, Callable[[Any], _Row]]] = {
     SaveStop: (_KEEP_STOP, _stop_row),
     CloseStop: (_KEEP_STOP, _stop_row),
@@ -104,7 +105,7 @@ async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[S
             (with `read_only`) is missing.
     """
     limiter = trio.CapacityLimiter(1)
-    connection = await trio.to_thread.run_sync(_connect, path, read_only, limiter=limiter)
+    connection = await trio.to_thread.run_sync(partial(_connect, path, read_only=read_only), limiter=limiter)
     try:
         yield SqliteStore(path, connection, limiter)
     finally:
@@ -238,7 +239,7 @@ class SqliteStore:
         return f"{self._path}: {table} row ({', '.join(key)})"
 
 
-def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         if not read_only:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -247,7 +248,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(connection, read_only)
+            _prepare(connection, read_only=read_only)
         except BaseException:
             connection.close()
             raise
@@ -256,7 +257,7 @@ def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, read_only: bool) -> None:
+def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
     # Reading comes first: a file that is not ours must be left as it is. It is one transaction, as another process may
     # be creating the tables.
     connection.execute("BEGIN")

@@ -22,6 +22,7 @@ from trailing.testing.faults import ReplyLost as ReplyLost
 from trailing.testing.faults import Slow as Slow
 from trailing.testing.faults import Throttles as Throttles
 from trailing.testing.faults import Unreachable as Unreachable
+from trailing.testing.invariants import Key as Key
 from trailing.testing.invariants import Snapshot as Snapshot
 from trailing.testing.invariants import broken_invariants as broken_invariants
 from trailing.testing.invariants import check_invariants as check_invariants

@@ -1,4 +1,4 @@
-"""A scenario cancelled everywhere: once after each of its scheduling steps, each time with a check of what must hold."""
+"""A scenario cancelled everywhere: once after each of its steps, each time with a check of what must hold then."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ async def cancel_everywhere(
     """Run a scenario uncancelled, then again for each of its steps, cancelled right after that step; check every run.
 
     A step is what one task does from one checkpoint to its next. The steps of every task count while `act` runs, those
-    of the exchange too, so that an exchange's booking and the reply on its way are different points. Every run has a
-    world of its own; all of them happen in the present trio run, on its clock.
+    of the exchange too, so that before its booking, after it and after its reply are different points. Time alone is
+    none: a task that sleeps is struck as it falls asleep. Every run has a world of its own; all of them happen in the
+    present trio run, on its clock.
 
     The number of steps isn't a constant, since trio's scheduler shuffles. So this goes on, one step later each time,
     until three runs in a row have ended before their step came.

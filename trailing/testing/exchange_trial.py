@@ -1,4 +1,4 @@
-"""The ground that the checks of an exchange stand on: a bench, sizes and prices that its market takes, and questions."""
+"""What the checks of an exchange stand on: a bench, sizes and prices that its market takes, and what they ask."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def within(seconds: float, what: str) -> Iterator[None]:
         raise AssertionError(f"{what}: not within {seconds} s")
 
 
-def expect(holds: bool, what: str) -> None:
+def expect(holds: bool, what: str) -> None:  # noqa: FBT001  # it reads as assert does
     """Assert, whatever Python's optimisation level."""
     if not holds:
         raise AssertionError(what)

@@ -131,7 +131,9 @@ class _Script:
         self._faults = faults
         self._counts: Counter[tuple[Operation, str | None]] = Counter()
 
-    async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
+    async def play(  # noqa: RET503  # sleep_forever never returns
+        self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]
+    ) -> T:
         fault = self._next_fault(operation, symbol)
         self.calls.append(Call(operation, symbol, trio.current_time(), fault))
         match fault:
@@ -277,7 +279,9 @@ class FaultyExchange:
 
 
 class FaultyStore:
-    """A store behind which another one works, until a fault strikes: of use are `Fails`, `Hangs` and `Slow`. ::
+    """A store behind which another one works, until a fault strikes.
+
+    Of use are `Fails`, `Hangs` and `Slow`. ::
 
         FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
 

@@ -3,8 +3,10 @@
 1. At most one live stop per position once it is settled, none without a claim; two only inside a move.
 2. A stop never loosens, whatever the ticks, moves, restarts or rounding.
 3. The stored and the remembered stop are the last one that the exchange acknowledged.
-4. Every order that may exist is in `stops` or `intents` before it can exist, or carries our tag and has raised an alarm.
-5. After cancellation at any checkpoint and any single fault: no order that nobody tracks, and no claim that nobody holds.
+4. Every order that may exist is in `stops` or `intents` before it can exist, or carries our tag and has raised an
+   alarm.
+5. After cancellation at any checkpoint and any single fault: no order that nobody tracks, and no claim that nobody
+   holds.
 6. No exit ever makes the position cross zero.
 7. No await while the registry lock is held; one stuck symbol never delays another.
 8. No tick is dropped; a peak seen is a peak kept, across a restart as of the last commit and then from candles.

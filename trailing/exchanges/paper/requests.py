@@ -19,8 +19,6 @@ Result = TypeVar("Result")
 LatencyFunction: TypeAlias = Callable[[str, str | None], float]
 """From the port's method name and the symbol (None for lists) to seconds, there and back."""
 
-_GRAIN = 1e-9  # seconds: what waiting for an exact time may overshoot by rounding
-
 
 class Booking(msgspec.Struct, frozen=True):
     """Something that the exchange booked or refused.
@@ -175,7 +173,7 @@ class Requests:
             expires_at = trio.current_time() + self._validity
             if leg:
                 await trio.sleep(leg)
-            if trio.current_time() > expires_at + _GRAIN:
+            if trio.current_time() > expires_at:
                 request.error = ExchangeUnreachable(f"{request.operation} expired; provably not executed")
             for earlier in request.earlier:
                 await earlier.booked.wait()

@@ -1,0 +1,61 @@
+"""How the documentation is built."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import states
+from sphinx.util.nodes import make_refnode
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+project = "trailing"
+author = "The trailing authors"
+copyright = f"2026, {author}"  # noqa: A001 - Sphinx's name for it
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = "trailing"
+
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Cancellation", "If it fails"]
+
+# Names of other projects are not looked up: the documentation builds without a network.
+nitpick_ignore_regex = [(r"py:.*", r"(?!trailing\b).*")]
+nitpick_ignore = [("py:class", "trailing.testing.cancellation.World")]  # a type variable
+
+
+def resolve_by_last_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Find what a signature calls by the module that defines it where the reference has it under its public name."""
+    if node.get("refdomain") != "py":
+        return None
+    ending = "." + node.get("reftarget", "").rpartition(".")[2]
+    objects: dict[str, Any] = env.domaindata["py"]["objects"]
+    found = [name for name in objects if name.startswith("trailing.") and name.endswith(ending)]
+    if len(found) != 1:
+        return None
+    entry = objects[found[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Draw the table of states, which the design page includes, and hook the lookup of names in."""
+    states.write(Path(app.srcdir) / "_build" / "generated")
+    app.connect("missing-reference", resolve_by_last_name)

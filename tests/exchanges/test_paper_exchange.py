@@ -1,0 +1,256 @@
+"""The paper exchange as its users see it: the stream, reads, candles, outside hands, and its door."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trailing.core.model import Candle, Market, Position, Side, Tick
+from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError
+from trailing.exchanges.paper import open_paper
+from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest, StreamState, Update
+from trailing.exchanges.updates import UpdateChannel
+
+BTC = "BTC/USDT:USDT"
+ETH = "ETH/USDT:USDT"
+START = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def position(symbol: str = BTC, side: Side = "long", price: str = "100") -> Position:
+    return Position(symbol, side, D(2), D(price), START)
+
+
+def stop(name: str, price: str = "98") -> StopRequest:
+    return StopRequest(BTC, "long", D(2), D(price), name)
+
+
+def received(channel: UpdateChannel) -> list[Update]:
+    updates: list[Update] = []
+    while True:
+        try:
+            updates.append(channel.receive_nowait())
+        except trio.WouldBlock:
+            return updates
+
+
+async def test_ticks_of_watched_symbols_are_pushed_and_order_and_position_updates_always() -> None:
+    async with open_paper() as exchange, exchange.updates() as updates:
+        exchange.feed(Tick(BTC, D(100), 0.0))
+        await exchange.watch({ETH})
+        exchange.feed(Tick(BTC, D(101), 0.0))
+        eth = Tick(ETH, D(10), 0.0)
+        exchange.feed(eth)
+        assert received(updates) == [eth], "nothing was watched before, and watching says nothing"
+        await exchange.enter(position())
+        await exchange.watch({BTC})
+        await exchange.place_stop(stop("a"))
+        exchange.feed(Tick(ETH, D(11), 0.0))
+        btc = Tick(BTC, D(97), 0.0)
+        exchange.feed(btc)
+        kinds = [(type(update), getattr(update, "status", None)) for update in received(updates)]
+        assert kinds == [
+            (PositionUpdate, None),
+            (OrderUpdate, "live"),
+            (Tick, None),
+            (OrderUpdate, "filled"),
+            (PositionUpdate, None),
+        ]
+
+
+async def test_each_subscriber_gets_everything_from_its_own_beginning_to_the_end_of_the_exchange() -> None:
+    async with open_paper() as exchange:
+        await exchange.watch({BTC})
+        async with exchange.updates() as late:
+            pass
+        async with exchange.updates() as first:
+            exchange.feed(Tick(BTC, D(100), 0.0))
+            async with exchange.updates() as second:
+                exchange.feed(Tick(BTC, D(101), 0.0))
+                exchange.end()
+                prices = [[update.price async for update in channel] for channel in (first, second)]  # type: ignore[union-attr]
+        assert prices == [[D(100), D(101)], [D(101)]]
+        with pytest.raises(trio.ClosedResourceError):
+            await late.receive()
+
+
+async def test_the_watch_that_was_sent_last_counts_even_if_it_arrives_first(autojump_clock: MockClock) -> None:
+    latencies = iter([4.0, 1.0])
+    async with open_paper(latency=lambda *_: next(latencies)) as exchange, exchange.updates() as updates:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(exchange.watch, {BTC})
+            await trio.sleep(0.1)
+            nursery.start_soon(exchange.watch, {ETH})
+        exchange.feed(Tick(BTC, D(1), 0.0))
+        eth = Tick(ETH, D(1), 0.0)
+        exchange.feed(eth)
+        assert received(updates) == [eth]
+
+
+async def test_what_is_pushed_while_the_line_is_down_is_lost_and_the_ends_are_told(autojump_clock: MockClock) -> None:
+    async with open_paper() as exchange, exchange.updates() as updates:
+        await exchange.enter(position())
+        await exchange.watch({BTC})
+        received(updates)
+        exchange.disconnect("pulled")
+        exchange.disconnect("again")
+        await trio.sleep(1.0)
+        exchange.feed(Tick(BTC, D(105), 1.0))
+        await exchange.place_stop(stop("a"))
+        async with exchange.updates() as newcomer:
+            assert received(newcomer) == [StreamState(False, 1.0, "pulled")]
+        exchange.reconnect()
+        tick = Tick(BTC, D(104), 1.0)
+        exchange.feed(tick)
+        assert received(updates) == [StreamState(False, 0.0, "pulled"), StreamState(True, 1.0), tick]
+        assert len(await exchange.open_stops()) == 1, "requests went on"
+
+
+async def test_the_price_is_the_last_of_its_source_now(autojump_clock: MockClock) -> None:
+    async with open_paper(latency=1.0) as exchange:
+        with pytest.raises(ExchangeUnreachable, match="no mark price"):
+            await exchange.price(BTC, "mark")
+        await exchange.enter(position())
+        exchange.feed(Tick(BTC, D(103), 0.0, "mark"))
+        assert await exchange.price(BTC, "mark") == Tick(BTC, D(103), 1.5, "mark")
+        assert await exchange.price(BTC, "last") == Tick(BTC, D(100), 2.5, "last")
+
+
+async def test_a_read_lag_shows_an_old_state_and_surely_the_new_one_after_it(autojump_clock: MockClock) -> None:
+    async with open_paper(read_lag=0.3) as exchange:
+        await trio.sleep(2.0)
+        await exchange.enter(position())
+        order = await exchange.place_stop(stop("a"))
+        assert (await exchange.find_stop(BTC, "a"), await exchange.open_stops(), await exchange.positions()) == (
+            None,
+            (),
+            (),
+        )
+        await trio.sleep(0.3)
+        assert await exchange.find_stop(BTC, "a") == order
+        assert await exchange.open_stops() == (order,)
+        assert await exchange.positions() == (PositionReport(BTC, "long", D(2), D(100)),)
+
+
+async def test_candles_are_closed_minutes_of_utc_built_from_ticks(autojump_clock: MockClock) -> None:
+    async with open_paper(utc_start=START) as exchange:
+        for pause, price in ((0, 100), (10, 104), (10, 99), (9, 101), (1, 102), (60, 98), (30, 97)):
+            await trio.sleep(pause)
+            exchange.feed(Tick(BTC, D(price), 0.0, "mark"))
+        minute = START.replace(second=0)
+        first = Candle(BTC, minute, 60, D(100), D(104), D(99), D(101), "mark")
+        second = Candle(BTC, minute + timedelta(minutes=1), 60, D(102), D(102), D(102), D(102), "mark")
+        assert await exchange.candles(BTC, "mark", minute) == (first, second), "12:02 is not over"
+        assert await exchange.candles(BTC, "mark", START) == (second,)
+        await trio.sleep(30)
+        third = Candle(BTC, minute + timedelta(minutes=2), 60, D(98), D(98), D(97), D(97), "mark")
+        assert await exchange.candles(BTC, "mark", minute) == (first, second, third), "12:02 is over without a new tick"
+        assert await exchange.candles(BTC, "last", minute) == ()
+
+
+async def test_a_minute_without_a_tick_has_no_candle(autojump_clock: MockClock) -> None:
+    async with open_paper(utc_start=START) as exchange:
+        exchange.feed(Tick(BTC, D(100), 0.0))
+        await trio.sleep(180)
+        exchange.feed(Tick(BTC, D(101), 0.0))
+        candles = await exchange.candles(BTC, "last", START - timedelta(hours=1))
+        assert [candle.opened_at for candle in candles] == [START.replace(second=0)]
+
+
+async def test_candles_begin_at_the_walls_time_where_no_other_is_given() -> None:
+    before = datetime.now(UTC)
+    async with open_paper() as exchange:
+        assert exchange._candles._minute(trio.current_time()) in {  # a minute is long to wait for
+            int(before.timestamp() // 60),
+            int(datetime.now(UTC).timestamp() // 60),
+        }
+
+
+async def test_hands_from_outside_place_cancel_and_reduce_at_once() -> None:
+    async with open_paper(latency=2.0) as exchange, exchange.updates() as updates:
+        await exchange.enter(position())
+        order = exchange.place_by_hand(stop("foreign"))
+        assert order.client_order_id == "foreign"
+        with pytest.raises(StopRejected):
+            exchange.place_by_hand(stop("foreign"))
+        exchange.cancel_by_hand("foreign")
+        with pytest.raises(StopRejected, match="no live stop"):
+            exchange.cancel_by_hand("foreign")
+        assert exchange.reduce(BTC, "long", D("0.5")).quantity == D("0.5")
+        assert exchange.reduce(BTC, "long", D(50)).quantity == D("1.5")
+        with pytest.raises(NothingToReduce):
+            exchange.reduce(BTC, "long", D(1))
+        quantities = [update.quantity for update in received(updates) if isinstance(update, PositionUpdate)]
+        assert quantities == [D(2), D("1.5"), D(0)]
+
+
+async def test_order_ids_do_not_depend_on_the_order_in_which_symbols_run() -> None:
+    symbols = [f"COIN{number}/USDT:USDT" for number in range(20)]
+    async with open_paper() as exchange, trio.open_nursery() as nursery:
+        for symbol in symbols:
+            await exchange.enter(position(symbol))
+            nursery.start_soon(exchange.place_stop, StopRequest(symbol, "long", D(1), D(98), symbol))
+    orders = {order.symbol: order.order_id for order in exchange._book.stops(0.0)}
+    assert orders == {symbol: f"paper-{symbol}-1" for symbol in symbols}
+
+
+async def test_leverage_and_partial_fills_are_the_venues() -> None:
+    async with open_paper(leverage=10, partial_fills=D("0.5")) as exchange:
+        await exchange.enter(position())
+        assert [report.liquidation_price for report in await exchange.positions()] == [D(90)]
+        await exchange.place_stop(stop("a"))
+        exchange.feed(Tick(BTC, D(97), 0.0))
+        assert [order.quantity for order in await exchange.open_stops()] == [D(1)]
+        exchange.feed(Tick(BTC, D(89), 0.0))
+        assert await exchange.positions() == ()
+
+
+@pytest.mark.parametrize("as_mapping", [True, False])
+async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> None:
+    market = Market(BTC, price_tick=D("0.5"), can_amend=True, two_stops=False)
+    async with open_paper(markets={BTC: market} if as_mapping else [market]) as exchange:
+        assert exchange.market(BTC) is market
+        assert exchange.market(ETH) == Market(ETH)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("latency", -1),
+        ("latency", float("nan")),
+        ("latency", "2"),
+        ("jitter", -0.1),
+        ("read_lag", -1),
+        ("request_validity", 0),
+        ("markets", "BTC"),
+        ("markets", 3),
+        ("markets", [BTC]),
+        ("markets", [Market(BTC), Market(BTC)]),
+        ("markets", {ETH: Market(BTC)}),
+        ("can_amend", 1),
+        ("two_stops", None),
+        ("hedged", "no"),
+        ("cancel_on_flat", 0),
+        ("record", "yes"),
+        ("seed", 1.5),
+        ("account", ""),
+        ("rate_limit", 10),
+        ("partial_fills", 0.5),
+        ("partial_fills", D(0)),
+        ("partial_fills", D("1.1")),
+        ("partial_fills", D("nan")),
+        ("leverage", D("0.5")),
+        ("leverage", 2.5),
+        ("leverage", D("inf")),
+        ("leverage", True),
+        ("utc_start", datetime(2026, 1, 1)),  # naive is the point
+    ],
+)
+async def test_an_argument_that_can_not_be_right_is_refused_by_its_name(field: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=field):
+        async with open_paper(**{field: value}):
+            pytest.fail("it was opened")

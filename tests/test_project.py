@@ -1,0 +1,67 @@
+"""The frame around the code: what the README promises is what is run and what is shipped."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import trailing
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_has_exactly_two_commands_of_one_line_each() -> None:
+    demo, checks = COMMANDS
+    assert demo.endswith("/trailing demo")
+    assert checks.endswith("/nox")
+    assert "\n" not in demo + checks
+    assert set(re.findall(r"^```(\w*)", README, re.MULTILINE)) == {"python", "sh", ""}
+
+
+def test_ci_runs_exactly_the_readme_s_second_command() -> None:
+    script = ROOT / ".ci" / "run"
+    lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', COMMANDS[1]]
+    assert os.access(script, os.X_OK)
+
+
+def test_the_readme_s_example_takes_25_lines_and_does_what_it_says(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 25
+    command = [sys.executable, "-W", "error", "-c", example]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^3 of 3 protected in 2\.\d{3} s$", run.stdout, re.MULTILINE)
+
+
+def test_the_readme_s_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) > 5
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_type_marker_and_the_command_are_shipped() -> None:
+    assert (Path(trailing.__file__).parent / "py.typed").is_file()
+    (command,) = metadata.entry_points(group="console_scripts", name="trailing")
+    assert callable(command.load())
+
+
+def test_the_python_that_runs_is_one_that_is_promised() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "LICENSE"])
+def test_the_changelog_has_a_place_for_the_next_release_and_the_licence_is_the_one_stated(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "## Unreleased" in text if name == "CHANGELOG.md" else text.startswith("MIT License")

@@ -1,0 +1,145 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from trailing.cli.price_files import CandleOrder
+from trailing.errors import UsageError
+from trailing.logs import Level
+
+app = App(
+    name="trailing",
+    version=lambda: version("trailing"),
+    help="Trailing stops for futures positions: try them on the paper exchange, and look into a bot's store.",
+)
+
+Flag = Parameter(negative="")
+STORE = "sqlite:///trailing.db"
+
+
+@app.command
+def run(
+    *,
+    wave: Path,
+    prices: Annotated[list[str], Parameter(negative="")],
+    paper: Annotated[bool, Flag] = False,
+    plan: Path | None = None,
+    store: str = "memory:",
+    speed: str = "max",
+    candles: CandleOrder = "peak-first",
+    deadline: float = 10.0,
+    json: Annotated[bool, Flag] = False,
+    log_level: Level = "warning",
+    latency: Annotated[float, Parameter(show=False)] = 0.0,
+) -> int:
+    """Replay a wave on the paper exchange, and report what became of it.
+
+    SIGINT and SIGTERM end it in order: partial orders are cleaned up, stops stay, the state is saved.
+
+    Args:
+        wave: positions, as CSV (symbol,side,quantity,entry_price,opened_at_ms) or as a list of JSON objects.
+        prices: a directory of price files such as ada-btc-5m.csv or xrp-eth-trades.csv, one such file, or SYMBOL=FILE;
+            may be given several times.
+        paper: on the paper exchange; it has to be said, as there is no other for now.
+        plan: how to protect, in TOML; without it, an initial stop 2% away, breakeven at 0.8%, and 0.5% behind the best
+            price from 1.5% on.
+        store: where stops and events are kept: memory: or sqlite:///FILE.
+        speed: seconds of the data for one second, or max.
+        candles: which of a candle's high and low is taken to have come first; peak-first is the one that is better for
+            the position, so that its stop is pulled up before it is hit.
+        deadline: seconds in which each position has to be protected.
+        json: print the report as one JSON document, and nothing else, to standard output.
+        log_level: the least level that is logged, to standard error.
+        latency: seconds that the paper exchange takes for a request.
+    """
+    from trailing.cli.run import prepare, run_job  # noqa: PLC0415 - each command loads what it needs
+
+    if not paper:
+        raise UsageError("run wants --paper: it says that no real order is meant")
+    job = prepare(
+        wave,
+        prices,
+        plan,
+        store_url=store,
+        speed=speed,
+        candles=candles,
+        deadline=deadline,
+        latency=latency,
+    )
+    return run_job(job, json=json, log_level=log_level)
+
+
+@app.command
+def status(*, store: str = STORE, json: Annotated[bool, Flag] = False) -> int:
+    """Show the stops that are open in a store, and the orders whose outcome is not known.
+
+    Args:
+        store: sqlite:///FILE.
+        json: print one JSON document.
+    """
+    from trailing.cli.looking import show_status  # noqa: PLC0415
+
+    return show_status(store, json=json)
+
+
+@app.command
+def events(
+    *,
+    store: str = STORE,
+    since: str | None = None,
+    follow: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Show what happened, oldest first.
+
+    Args:
+        store: sqlite:///FILE.
+        since: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10); without it, since ever.
+        follow: go on with new ones until SIGINT or SIGTERM.
+        json: print one JSON object a line.
+    """
+    from trailing.cli.looking import show_events  # noqa: PLC0415
+    from trailing.cli.spans import parse_since  # noqa: PLC0415
+
+    return show_events(store, parse_since(since), follow=follow, json=json)
+
+
+@app.command
+def report(*, store: str = STORE, since: str | None = None, json: Annotated[bool, Flag] = False) -> int:
+    """Report what became of positions: their profit before fees, moves, and seconds without a stop.
+
+    Args:
+        store: sqlite:///FILE.
+        since: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10); without it, since ever.
+        json: print one JSON document.
+    """
+    from trailing.cli.looking import show_report  # noqa: PLC0415
+    from trailing.cli.spans import parse_since  # noqa: PLC0415
+
+    return show_report(store, parse_since(since), json=json)
+
+
+@app.command
+def demo(
+    *,
+    json: Annotated[bool, Flag] = False,
+    log_level: Level = "error",
+    svg: Annotated[Path | None, Parameter(show=False)] = None,
+) -> int:
+    """Protect five positions on an exchange that takes 2 s for an order: under one lock, and as trailing does it.
+
+    Then let the market move until every stop is filled. It all takes less than 30 s, and touches nothing.
+
+    Args:
+        json: print what was measured as one JSON document, and nothing else, to standard output.
+        log_level: the least level that is logged, to standard error.
+        svg: write the last screen to this file too.
+    """
+    from trailing.cli.demo import run_demo  # noqa: PLC0415
+
+    return run_demo(json=json, log_level=log_level, svg=svg)

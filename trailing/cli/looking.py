@@ -1,0 +1,162 @@
+"""`trailing status`, `events` and `report`: look into a store, and change nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import trio
+
+from trailing.cli.reports import Report, build_report, to_json
+from trailing.cli.signals import catch_signals
+from trailing.cli.stories import Stories, Story
+from trailing.cli.tables import new_table, print_report, print_table, write_money, write_state, write_time
+from trailing.core.record import StopRecord
+from trailing.errors import UsageError
+from trailing.stores import open_store
+from trailing.stores.port import EventRecord, Intent, Store
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What is open in an account."""
+
+    exchange: str
+    account: str
+    stops: tuple[StopRecord, ...]
+    intents: tuple[Intent, ...]
+
+
+class AccountReport(msgspec.Struct, frozen=True):
+    """What became of the positions of an account."""
+
+    exchange: str
+    account: str
+    report: Report
+
+
+def show_status(url: str, *, json: bool) -> int:
+    """Print what is open."""
+    accounts = trio.run(_read_accounts, url)
+    if json:
+        print(to_json({"accounts": accounts}))
+        return 0
+    for account in accounts:
+        _print_account(account)
+    if not accounts:
+        print("nothing is open")
+    return 0
+
+
+def show_report(url: str, since: datetime | None, *, json: bool) -> int:
+    """Print what became of the positions of every account, as far as events since a time tell."""
+    reports = trio.run(_read_reports, url, since)
+    if json:
+        print(to_json({"since": since, "accounts": reports}))
+        return 0
+    for told in reports:
+        print_report(told.report, title=f"{told.exchange} {told.account}")
+    if not reports:
+        print(
+            "no position was heard of" if since is None else f"no position was heard of since {write_time(since)} UTC"
+        )
+    return 0
+
+
+def show_events(url: str, since: datetime | None, *, follow: bool, json: bool) -> int:
+    """Print events, oldest first; with `follow`, new ones too until a signal comes."""
+    write = _write_json if json else _write_line
+    return trio.run(_copy_events, url, since, follow, write)
+
+
+async def _read_accounts(url: str) -> list[Account]:
+    async with _open(url) as store:
+        accounts = []
+        for exchange, account in await store.accounts():
+            loaded = await store.load(exchange, account)
+            accounts.append(Account(exchange, account, tuple(loaded.stops), tuple(loaded.intents)))
+        return accounts
+
+
+async def _read_reports(url: str, since: datetime | None) -> list[AccountReport]:
+    told: dict[tuple[str, str], Stories] = {}
+    async with _open(url) as store:
+        async for record in store.events(since):
+            told.setdefault((record.exchange, record.account), Stories()).take(record.event)
+        for exchange, account in await store.accounts():
+            loaded = await store.load(exchange, account)
+            told.setdefault((exchange, account), Stories()).know(loaded.stops)
+    # By time and name: positions of one moment are told in any order.
+    return [AccountReport(*key, build_report(sorted(told[key], key=_order))) for key in sorted(told) if len(told[key])]
+
+
+async def _copy_events(url: str, since: datetime | None, follow: bool, write: Callable[[EventRecord], None]) -> int:
+    async with catch_signals(lambda _: None) as interruption:
+        with interruption.scope:
+            async with _open(url) as store:
+                async for record in store.events(since, follow=follow):
+                    write(record)
+    return interruption.exit_code
+
+
+def _order(story: Story) -> tuple[datetime, str, str]:
+    return story.opened_at or story.closed_at or _EPOCH, story.symbol, story.side
+
+
+@asynccontextmanager
+async def _open(url: str) -> AsyncIterator[Store]:
+    if url == "memory:":
+        raise UsageError("--store got memory:, which nobody but its own process can look into")
+    async with open_store(url, read_only=True) as store:
+        yield store
+
+
+def _write_json(record: EventRecord) -> None:
+    sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _write_line(record: EventRecord) -> None:
+    event = record.event
+    fields = {
+        name: value
+        for name, value in msgspec.structs.asdict(event).items()
+        if name not in ("at", "symbol", "side") and value is not None
+    }
+    words = [
+        f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3],
+        f"{event.level:7}",
+        type(event).__name__,
+        *([f"{event.symbol} {event.side}"] if event.symbol is not None else []),
+        *(f"{name}={value}" for name, value in fields.items()),
+    ]
+    print(*words, flush=True)
+
+
+def _print_account(account: Account) -> None:
+    numbers = ("quantity", "entry", "stop", "best")
+    title = f"{account.exchange} {account.account}"
+    stops = new_table("position", "side", "state", *numbers, "opened (UTC)", right=numbers, title=title)
+    for record in account.stops:
+        position = record.position
+        stops.add_row(
+            position.symbol,
+            position.side,
+            write_state(record.state),
+            write_money(record.quantity),
+            write_money(position.entry_price),
+            write_money(record.orders[-1].price) if record.orders else "none",
+            write_money(record.best),
+            write_time(position.opened_at),
+        )
+    notes = [
+        f"may exist: {intent.purpose} {intent.client_order_id} for {intent.symbol} {intent.side}, "
+        f"{write_money(intent.quantity)}{'' if intent.price is None else f' at {write_money(intent.price)}'}, "
+        f"sent {write_time(intent.at)} UTC"
+        for intent in account.intents
+    ]
+    print_table(stops, notes=notes)

@@ -1,0 +1,122 @@
+"""A replay: a wave on the paper exchange, with prices from files, on the data's own time.
+
+It gives the same result every time, although trio runs tasks in random order: at each moment of the data, first
+everything that is due is carried out, until every task waits; then positions are entered, then prices are fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+import trio
+
+from trailing.cli.replay_clock import ReplayClock
+from trailing.core.model import Position, Tick
+from trailing.events import Event
+from trailing.exchanges.paper.exchange import PaperExchange
+from trailing.protection.manager import Manager
+
+_UNTOLD = 100_000
+"""Events that may wait to be told. Telling is all that their task does, so that few ever wait."""
+
+
+class Replay:
+    """Enters positions at their times, protects them, and feeds prices.
+
+    Args:
+        ticks: by time, on the data's clock.
+        deadline: seconds that each position has to be protected.
+        settle_seconds: how long the requests of the data's last prices may take, on the data's clock.
+        prices: the last price of each symbol is put there.
+        tell: called with every event; it must not wait.
+
+    Attributes:
+        fed: ticks so far.
+        ended: how it ended.
+    """
+
+    def __init__(
+        self,
+        positions: Sequence[Position],
+        ticks: Iterable[Tick],
+        clock: ReplayClock,
+        *,
+        deadline: float,
+        settle_seconds: float,
+        prices: dict[str, Tick],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.fed = 0
+        self.ended = "it was not completed"
+        self._positions, self._ticks, self._clock = positions, ticks, clock
+        self._deadline, self._settle_seconds = deadline, settle_seconds
+        self._prices, self._tell = prices, tell
+        self._unprotected = len(positions)
+        self._all_protected = trio.Event()
+
+    async def run(self, exchange: PaperExchange, manager: Manager) -> None:
+        """Until the last position has ended, or the data.
+
+        Raises:
+            ExceptionGroup: of a UsageError where a price file can't be read on, or of bugs.
+
+        Cancellation: as `Manager.protect_wave`.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._tell_events, manager)
+            with trio.CancelScope() as feeding:
+                nursery.start_soon(self._end_early, manager, feeding)
+                await self._feed(exchange, manager, nursery)
+            if feeding.cancelled_caught:
+                self.ended = "every position has ended"
+            else:
+                await self._all_protected.wait()
+                with trio.move_on_after(self._settle_seconds) as settling:
+                    await manager.wait_closed()
+                self.ended = "the data ended" if settling.cancelled_caught else "every position has ended"
+            await self._clock.settle()
+            nursery.cancel_scope.cancel()
+
+    async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
+        for at, entries, ticks in self._moments():
+            await trio.sleep_until(at)
+            await self._clock.settle()
+            for position in entries:
+                await exchange.enter(position)
+            if entries:
+                nursery.start_soon(self._protect, manager, entries)
+            for tick in ticks:
+                self._prices[tick.symbol] = tick
+                self.fed += 1
+                exchange.feed(tick)
+
+    def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[Tick]]]:
+        """Entries and prices by their times, each time once."""
+        by_time = sorted(self._positions, key=attrgetter("opened_at"))  # stable: the wave's order within a time
+        waves = [(at.timestamp(), tuple(wave)) for at, wave in groupby(by_time, attrgetter("opened_at"))]
+        for at, ticks in groupby(self._ticks, attrgetter("at")):
+            while waves and waves[0][0] < at:
+                yield *waves.pop(0), ()
+            entries = waves.pop(0)[1] if waves and waves[0][0] == at else ()
+            yield at, entries, tuple(ticks)
+        for at, entries in waves:
+            yield at, entries, ()
+
+    async def _protect(self, manager: Manager, positions: Sequence[Position]) -> None:
+        await manager.protect_wave(positions, deadline=self._deadline)
+        self._unprotected -= len(positions)
+        if not self._unprotected:
+            self._all_protected.set()
+
+    async def _end_early(self, manager: Manager, feeding: trio.CancelScope) -> None:
+        await self._all_protected.wait()
+        await manager.wait_closed()
+        feeding.cancel()
+
+    async def _tell_events(self, manager: Manager, task_status: trio.TaskStatus[None]) -> None:
+        async with manager.subscribe(_UNTOLD) as events:
+            task_status.started()
+            async for event in events:
+                self._tell(event)

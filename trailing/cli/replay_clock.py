@@ -1,0 +1,117 @@
+"""The clock of a replay, which keeps the data's time, and a store on which it stands still.
+
+trio's mock clock knows nothing of threads: it would jump over a deadline while a commit is being written to the disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+
+import trio
+import trio.testing
+
+from trailing.stores import open_store
+from trailing.stores.port import Entry, EventRecord, Loaded, Store
+
+
+class ReplayClock:
+    """A trio clock that begins at a time of the data and can be held.
+
+    Args:
+        start: the data's time that it begins with, in seconds since 1970.
+        speed: seconds of the data for one second; None: from event to event, as fast as the machine allows.
+
+    Attributes:
+        clock: for `trio.run`.
+    """
+
+    def __init__(self, start: float, speed: float | None) -> None:
+        self._speed = speed
+        self._holds = 0
+        self._released = trio.Event()
+        self.clock = trio.testing.MockClock()
+        self.clock.jump(start)
+        self._go()
+
+    def _go(self) -> None:
+        if self._speed is None:
+            self.clock.autojump_threshold = 0
+        else:
+            self.clock.rate = self._speed
+
+    def hold(self) -> None:
+        """Stand still until as many `release` have come."""
+        self._holds += 1
+        self.clock.rate = 0
+        self.clock.autojump_threshold = math.inf
+
+    def release(self) -> None:
+        """Go on, unless somebody else still holds it."""
+        self._holds -= 1
+        if not self._holds:
+            self._go()
+            self._released.set()
+            self._released = trio.Event()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stand still for a block."""
+        self.hold()
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def settle(self) -> None:
+        """Wait until nobody has anything left to do at this moment: every task waits, and nobody holds the clock.
+
+        After it, what happens next does not depend on the order in which trio ran the tasks.
+        """
+        await trio.testing.wait_all_tasks_blocked()
+        while self._holds:
+            await self._released.wait()
+            await trio.testing.wait_all_tasks_blocked()
+
+
+class HoldingStore:
+    """A `Store` whose calls hold the clock."""
+
+    def __init__(self, store: Store, clock: ReplayClock) -> None:
+        self._store, self._clock = store, clock
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        """See `Store.accounts`."""
+        with self._clock.held():
+            return await self._store.accounts()
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        """See `Store.load`."""
+        with self._clock.held():
+            return await self._store.load(exchange, account)
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """See `Store.commit`."""
+        with self._clock.held():
+            await self._store.commit(entries)
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        """See `Store.events`. The clock goes on: it is meant for the end, when nothing waits for it any more."""
+        return self._store.events(since, follow=follow)
+
+
+@asynccontextmanager
+async def open_holding_store(url: str, clock: ReplayClock) -> AsyncIterator[HoldingStore]:
+    """Open a store on a replay's clock. Opening and closing hold it too. See `trailing.open_store`."""
+    clock.hold()
+    try:
+        async with open_store(url) as store:
+            clock.release()
+            try:
+                yield HoldingStore(store, clock)
+            finally:
+                clock.hold()
+    finally:
+        clock.release()

@@ -1,0 +1,152 @@
+"""What became of positions, told by their events: behind the live table, `run`'s report and `trailing report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trailing.core.model import Position, Side
+from trailing.core.record import StopRecord
+from trailing.events import (
+    Alarm,
+    Event,
+    ExitFailed,
+    ExitFilled,
+    ExitStarted,
+    MoveFailed,
+    OpeningFailed,
+    PositionClosed,
+    PositionReleased,
+    StopFilled,
+    StopGone,
+    StopMoved,
+    StopOpened,
+)
+
+ENDED = ("closed", "released")
+
+
+class Story:
+    """One position, from its first event to its last.
+
+    Attributes:
+        state: ``"waiting"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"`` or ``"released"``.
+        quantity, entry_price, opened_at: None where no event told them.
+        stop_price: the live stop, or the last one.
+        moves: acknowledged.
+        exposure: bare seconds.
+        filled, proceeds: what was closed, in base and quote units.
+        profit: in quote units, before fees; None until it is closed.
+        alarms: how many, failures of moves and exits among them.
+    """
+
+    def __init__(self, symbol: str, side: Side) -> None:
+        self.symbol, self.side = symbol, side
+        self.state = "waiting"
+        self.quantity: Decimal | None = None
+        self.entry_price: Decimal | None = None
+        self.opened_at: datetime | None = None
+        self.stop_price: Decimal | None = None
+        self.moves = 0
+        self.exposure = 0.0
+        self.filled = Decimal(0)
+        self.proceeds = Decimal(0)
+        self.profit: Decimal | None = None
+        self.closed_at: datetime | None = None
+        self.reason: str | None = None
+        self.alarms = 0
+
+    @property
+    def exit_price(self) -> Decimal | None:
+        """The average over what was closed."""
+        return self.proceeds / self.filled if self.filled else None
+
+    def know(self, position: Position) -> None:
+        """Take what events don't tell from the position itself."""
+        self.quantity, self.entry_price = position.quantity, position.entry_price
+        self.opened_at = position.opened_at
+
+    def take(self, event: Event) -> None:
+        """Go on with what happened next."""
+        match event:
+            case StopOpened():
+                self.state, self.stop_price, self.exposure = "protected", event.price, event.exposure
+                self.reason = None
+                if self.opened_at is None:
+                    # Nothing covered it from its opening until now.
+                    self.opened_at = event.at - timedelta(seconds=event.exposure)
+                if self.quantity is None:
+                    self.quantity = event.quantity
+            case StopMoved():
+                self.moves += 1
+                self.stop_price = event.price
+                self.exposure += event.exposure
+            case StopFilled() | ExitFilled():
+                self.filled += event.quantity
+                self.proceeds += event.quantity * event.price
+            case OpeningFailed():
+                self.state, self.reason = "unprotected", event.error
+            case StopGone():
+                self.state = "unprotected"
+            case ExitStarted():
+                self.state, self.reason = "exiting", event.reason
+            case PositionClosed():
+                self._close(event)
+            case PositionReleased():
+                self.state, self.closed_at = "released", event.at
+                self.reason = "released, its stop stands" if event.stop_stands else "released, its stop was cancelled"
+            case MoveFailed() | ExitFailed() | Alarm():
+                self.alarms += 1
+
+    def _close(self, event: PositionClosed) -> None:
+        self.state, self.closed_at, self.reason = "closed", event.at, event.reason
+        self.entry_price, self.profit = event.entry_price, event.profit
+        self.moves, self.exposure = event.moves, event.exposure
+        if self.quantity is None:
+            self.quantity = event.quantity
+
+
+class Stories:
+    """All positions of one account, in the order in which they were first heard of.
+
+    Args:
+        positions: known from the start, in the order in which they are to be told.
+    """
+
+    def __init__(self, positions: Sequence[Position] = ()) -> None:
+        self._all: list[Story] = []
+        self._current: dict[tuple[str, Side], Story] = {}
+        for position in positions:
+            self._begin(position.symbol, position.side).know(position)
+
+    def __iter__(self) -> Iterator[Story]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, symbol: str, side: Side) -> Story:
+        """The latest position of a symbol and side."""
+        return self._current.get((symbol, side)) or self._begin(symbol, side)
+
+    def take(self, event: Event) -> None:
+        """Tell an event of a position; one of the whole manager is nobody's."""
+        if event.symbol is None or event.side is None:
+            return
+        story = self.of(event.symbol, event.side)
+        if story.state in ENDED and isinstance(event, (StopOpened, OpeningFailed, ExitStarted)):
+            story = self._begin(event.symbol, event.side)
+        story.take(event)
+
+    def know(self, records: Iterable[StopRecord]) -> None:
+        """Add what the store holds of open positions."""
+        for record in records:
+            story = self.of(record.position.symbol, record.position.side)
+            if story.state not in ENDED:
+                story.know(record.position)
+
+    def _begin(self, symbol: str, side: Side) -> Story:
+        story = self._current[symbol, side] = Story(symbol, side)
+        self._all.append(story)
+        return story
