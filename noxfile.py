@@ -15,6 +15,14 @@ nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
+FLAKE8_ASYNC = [
+    # 114 wants every function for `nursery.start` listed here. 120 forbids to wait in an `except`, where a cancellation
+    # would hide the error: ours has been recorded by then. 124: a port's method is async, whether it waits or not.
+    "--disable=ASYNC114,ASYNC120,ASYNC124",
+    # The service nursery sorts out whose cancellation is whose, and so keeps exceptions back for a moment.
+    "--per-file-disable=trailing/services.py->ASYNC103,ASYNC104",
+]
+
 
 def enable_pyenv_versions() -> None:
     """Let pyenv's shims run every version it has installed: those that aren't switched on fail when they are called."""
@@ -49,7 +57,7 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "format", "--check", "--diff", ".")
     session.run("ruff", "check", ".")
-    session.run("flake8-async", *map(str, sorted(Path("trailing").rglob("*.py"))))
+    session.run("flake8-async", *FLAKE8_ASYNC, *map(str, sorted(Path("trailing").rglob("*.py"))))
 
 
 @nox.session(python=NEWEST)

@@ -36,6 +36,7 @@ ARROWS = {
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
     "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", ""},
+    "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.
 CORE_MAY_IMPORT = {
@@ -261,7 +262,8 @@ def test_every_shield_has_a_deadline_but_that_of_the_service_nursery() -> None:
 
 
 def test_nothing_waits_while_it_holds_a_lock() -> None:
-    assert found(waits_under_a_lock) == []
+    # The baseline is the mistake itself, kept to be measured by the demo.
+    assert found(waits_under_a_lock, but={"cli/baseline.py"}) == []
     registry = ast.walk(sources()["protection/registry.py"])
     assert any(isinstance(node, ast.With) and mentions_lock(node.items[0].context_expr) for node in registry)
 

@@ -373,7 +373,7 @@ def test_a_move_that_would_trigger_keeps_the_resting_stop_where_the_plan_says_so
     stop = waiting(on_would_trigger="keep")
     stop.on_tick(tick("102", 10.0))
     assert stop.move_failed(WouldTrigger("too late"), 12.0) is None
-    assert (stop.state, stop.price, stop.due_at) == (WAITING, D(98), None)
+    assert (stop.state, stop.price, stop.due_at) == (WAITING, D(98), 12.0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The `trailing` command: its front door, and what becomes of errors.
 
-Exit codes: 0 it worked; 1 a bug, with its traceback, or nobody reads the output any more; 2 what was asked for can't be done, said in one line; 128 plus the
-signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
+Exit codes: 0 it worked; 1 a bug, with its traceback, or nobody reads the output any more; 2 what was asked for can't be
+done, said in one line; 128 plus the signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`trailing demo`: the incident that this project answers, the same wave as `trailing` runs it, and stops that trail."""
+"""`trailing demo`: a wave under one lock, the same wave as `trailing` runs it, and stops that trail the market."""
 
 from __future__ import annotations
 

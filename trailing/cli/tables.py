@@ -10,20 +10,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trailing.cli.reports import Report
+from trailing.cli.reports import Report, ReportRow
 from trailing.cli.stories import Stories, Story
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
 
-_SHOWN = Context(prec=10)
 _STYLES = {"protected": "green", "unprotected": "bold red", "exiting": "yellow", "closed": "dim", "released": "dim"}
 
 
-def write_money(value: Decimal | None) -> str:
-    """At most ten digits, without an exponent and without zeros at the end."""
+def write_money(value: Decimal | None, *, digits: int = 10) -> str:
+    """At most so many digits, without an exponent and without zeros at the end."""
     if value is None:
         return ""
-    text = f"{_SHOWN.plus(value):f}"
+    text = f"{Context(prec=digits).plus(value):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -39,7 +38,7 @@ def write_state(state: str) -> Text:
 
 def new_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
     """A table with these columns, some of them aligned to the right."""
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table
@@ -49,61 +48,76 @@ def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
     """Print a table and remarks to standard output; into a pipe as wide as it wants to be."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(80, Console(width=1000).measure(table).maximum))
+        console = Console(highlight=False, width=max(80, _width(table)))
     console.print(table)
     for note in notes:
         console.print(note, soft_wrap=True, markup=False)
 
 
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
-    """Print a report to standard output."""
-    print_table(report_table(report, title=title), notes=notes)
+    """Print a report to standard output; on a terminal without the columns that it is too narrow for."""
+    console = Console()
+    columns = list(_REPORT)
+    table = report_table(report, columns, title=title)
+    dispensable = list(_DISPENSABLE)
+    while console.is_terminal and dispensable and _width(table) > console.width:
+        columns.remove(dispensable.pop(0))
+        table = report_table(report, columns, title=title)
+    print_table(table, notes=notes)
 
 
-def report_table(report: Report, *, title: str | None = None) -> Table:
+def report_table(report: Report, columns: Sequence[str], *, title: str | None = None) -> Table:
     """A row for each position, and the totals below."""
-    numbers = ("quantity", "entry", "exit", "profit", "stop", "moves", "bare s")
-    columns = ("position", "side", "state", *numbers, "opened (UTC)", "closed (UTC)", "reason")
-    table = new_table(*columns, right=numbers, title=title)
+    table = new_table(*columns, right=_NUMBERS, title=title)
     for row in report.positions:
-        table.add_row(
-            row.symbol,
-            row.side,
-            write_state(row.state),
-            write_money(row.quantity),
-            write_money(row.entry_price),
-            write_money(row.exit_price),
-            _profit(row.profit),
-            write_money(row.stop_price),
-            str(row.moves),
-            f"{row.exposure:.3f}",
-            write_time(row.opened_at),
-            write_time(row.closed_at),
-            row.reason or "",
-        )
+        cells = _cells(row)
+        table.add_row(*(cells[column] for column in columns))
     totals = report.totals
-    table.add_section()
     for currency, profit in totals.profit.items() or [("", None)]:
-        table.add_row(
-            f"{totals.positions} positions {currency}".rstrip(),
-            "",
-            f"{totals.closed} closed",
-            "",
-            "",
-            "",
-            _profit(profit),
-            "",
-            str(totals.moves),
-            f"{totals.exposure:.3f}",
-            style="bold",
-        )
+        total: dict[str, str | Text] = {
+            "position": f"{totals.positions} positions {currency}".rstrip(),
+            "state": f"{totals.closed} closed",
+            "profit": _profit(profit),
+            "moves": str(totals.moves),
+            "bare s": f"{totals.exposure:.3f}",
+        }
+        table.add_row(*(total.get(column, "") for column in columns), style="bold")
     return table
+
+
+def _cells(row: ReportRow) -> dict[str, str | Text]:
+    return {
+        "position": row.symbol,
+        "side": row.side,
+        "state": write_state(row.state),
+        "quantity": write_money(row.quantity),
+        "entry": write_money(row.entry_price),
+        "exit": write_money(row.exit_price),
+        "profit": _profit(row.profit),
+        "stop": write_money(row.stop_price),
+        "moves": str(row.moves),
+        "bare s": f"{row.exposure:.3f}",
+        "opened (UTC)": write_time(row.opened_at),
+        "closed (UTC)": write_time(row.closed_at),
+        "reason": row.reason or "",
+    }
+
+
+_NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "bare s")
+_REPORT = ("position", "side", "state", *_NUMBERS, "opened (UTC)", "closed (UTC)", "reason")
+_DISPENSABLE = ("reason", "opened (UTC)", "quantity", "closed (UTC)", "stop", "entry")
+
+
+def _width(table: Table) -> int:
+    """How wide it wants to be."""
+    return Console(width=1000).measure(table).maximum
 
 
 def live_table(stories: Stories, prices: Mapping[str, Tick]) -> Table:
     """How every position stands now; the profit of an open one is what closing it at the last price would bring."""
     numbers = ("price", "stop", "distance", "profit", "moves", "bare s")
     table = new_table("position", "side", "state", *numbers, right=numbers)
+    table.padding = (0, 1, 0, 0)
     for story in stories:
         tick = prices.get(story.symbol)
         price = tick.price if tick is not None else None
@@ -112,12 +126,12 @@ def live_table(stories: Stories, prices: Mapping[str, Tick]) -> Table:
             story.symbol,
             story.side,
             write_state(story.state),
-            write_money(story.exit_price if is_over else price),
-            write_money(story.stop_price),
+            write_money(story.exit_price if is_over else price, digits=6),
+            write_money(story.stop_price, digits=6),
             "" if is_over else _distance(story, price),
-            _profit(story.profit if is_over else _open_profit(story, price)),
+            _profit(story.profit if is_over else _open_profit(story, price), digits=4),
             str(story.moves),
-            f"{story.exposure:.3f}",
+            f"{story.exposure:.1f}",
         )
     return table
 
@@ -135,6 +149,6 @@ def _open_profit(story: Story, price: Decimal | None) -> Decimal | None:
     return gain * story.quantity
 
 
-def _profit(value: Decimal | None) -> Text:
-    text = write_money(value)
+def _profit(value: Decimal | None, *, digits: int = 10) -> Text:
+    text = write_money(value, digits=digits)
     return Text(text, "" if not value else "green" if value > 0 else "red")

@@ -1,7 +1,7 @@
 """Wave files: the positions of a replay, as CSV or JSON.
 
-Both name the same fields: ``symbol``, ``side``, ``quantity``, ``entry_price`` and ``opened_at_ms`` (UTC milliseconds) or
-``opened_at`` (ISO 8601 in UTC); ``stop_price`` and ``id`` may be left out or empty.
+Both name the same fields: ``symbol``, ``side``, ``quantity``, ``entry_price`` and ``opened_at_ms`` (UTC milliseconds)
+or ``opened_at`` (ISO 8601 in UTC); ``stop_price`` and ``id`` may be left out or empty.
 """
 
 from __future__ import annotations

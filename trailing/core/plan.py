@@ -7,6 +7,7 @@ later default.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -83,7 +84,7 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return left if left > _AN_INSTANT else 0.0
 
 
-class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """How a position is protected.
 
     Args:
@@ -158,7 +159,12 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if type(self.min_stop_ticks) is not int or self.min_stop_ticks < 1:
             raise refuse("TrailPlan.min_stop_ticks", self.min_stop_ticks, "a whole number of at least 1")
 
-    @property
+    @cached_property
+    def encoded(self) -> dict[str, Any]:
+        """What `encode_plan` gives: every position that is protected by this plan stores it, none changes it."""
+        return encode_plan(self)
+
+    @cached_property
     def candles_needed(self) -> int:
         """How many closed candles the rules look at, at most."""
         return max((rule.candles_needed for rule in self.rules), default=0)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from trailing.core.model import Candle, Fill, Market, Position, StopOrder, Tick, check_money
-from trailing.core.plan import TrailPlan, decode_plan, encode_plan
+from trailing.core.plan import TrailPlan, decode_plan
 from trailing.core.prices import floor_quantity, is_better, is_crossed, is_tighter, is_within
 from trailing.core.record import StopRecord
 from trailing.core.rules import History
@@ -64,8 +64,8 @@ class TrailingStop:
     """
 
     __slots__ = (
-        "_asked", "_candles", "_crossed_at", "_deferred", "_early", "_high", "_last", "_low", "_moved_at", "_now",
-        "_plan_data", "_source", "_suspect", "_trailed", "best", "due_at", "first_price", "foreign_ticks", "market",
+        "_asked", "_candles", "_crossed_at", "_deferred", "_early", "_high", "_kept", "_last", "_low", "_moved_at", "_now",
+        "_source", "_suspect", "_trailed", "best", "due_at", "first_price", "foreign_ticks", "market",
         "order", "orders", "plan", "position", "quantity", "state", "target",
     )  # fmt: skip
 
@@ -80,7 +80,6 @@ class TrailingStop:
         self.best = position.entry_price
         self.due_at: float | None = None
         self.foreign_ticks = 0
-        self._plan_data = encode_plan(plan)
         self._source = plan.trigger
         self._last = position.entry_price
         self._suspect: Decimal | None = None
@@ -88,7 +87,8 @@ class TrailingStop:
         self._asked: Decimal | None = None
         self._moved_at: float | None = None
         self._crossed_at: float | None = None
-        self._deferred = False
+        self._deferred = False  # an improvement waits for its time: its crossing matters
+        self._kept = False  # one waits for the price to be ahead of it again
         self._early: dict[str, Decimal] = {}
         self._candles: tuple[Candle, ...] = ()
         self._now = at
@@ -157,7 +157,7 @@ class TrailingStop:
     def _decide(self, at: float) -> Decision | None:
         self._now = at
         self.due_at = None
-        self._deferred = False
+        self._deferred = self._kept = False
         decision: Decision | None = None
         if self.state in LIVE or self.state is UNPROTECTED:
             self._ratchet()
@@ -169,6 +169,15 @@ class TrailingStop:
                 decision = self._decide_live(at, self.order.price)
         self._arm()
         return decision
+
+    def _postpone(self, at: float) -> Decision | None:
+        """Decide, with a move left to `on_time`: the caller thinks fit when to try again what has just failed."""
+        decision = self._decide(at)
+        if not isinstance(decision, MoveStop):
+            return decision
+        self._asked = self._moved_at = None
+        self.due_at = at
+        return None
 
     def _ratchet(self) -> None:
         history = History(self.position.side, self.position.entry_price, self.best, self._candles)
@@ -199,6 +208,7 @@ class TrailingStop:
             # With a move under way its own outcome says more than this price.
             if self._asked is None and self.plan.on_would_trigger == "exit":
                 return ExitPosition("a stop that was not sent yet is crossed")
+            self._kept = True
             return None
         if wait > 0:
             self.due_at = at + wait
@@ -210,17 +220,14 @@ class TrailingStop:
     def _arm(self) -> None:
         """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
         if self.state is CLOSED:
-            worse, better = _NEVER_BELOW, _NEVER_ABOVE
-            self._low, self._high = worse, better
+            self._low, self._high = _NEVER_BELOW, _NEVER_ABOVE
             return
         if self._suspect is not None or self._crossed_at is not None:
             self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
             return
         crossing = self.target if self.order is None or self._deferred else self.order.price
-        if self.position.side == "long":
-            self._low, self._high = crossing, self.best
-        else:
-            self._low, self._high = self.best, crossing
+        better = self.target if self._kept else self.best
+        self._low, self._high = (crossing, better) if self.position.side == "long" else (better, crossing)
 
     # What became of stops.
 
@@ -261,15 +268,10 @@ class TrailingStop:
             `ExitPosition` where the market was already there and the plan says so.
         """
         self._enter_failure(error)
-        self._asked = None
-        decision = self._decide(at)
-        if isinstance(decision, MoveStop):
-            self._asked = None
-            self.due_at = at
-            decision = None
-        if self.state in LIVE and isinstance(error, WouldTrigger):
-            self.due_at = None
-            return ExitPosition("the market is at the stop") if self.plan.on_would_trigger == "exit" else None
+        self._asked = self._moved_at = None
+        decision = self._postpone(at)
+        if self.state in LIVE and isinstance(error, WouldTrigger) and self.plan.on_would_trigger == "exit":
+            return ExitPosition("the market is at the stop")
         return decision
 
     def _enter_failure(self, error: TrailingError) -> None:
@@ -337,7 +339,7 @@ class TrailingStop:
         self.quantity = quantity
         decision = self._decide(at)
         if decision is None and self.state in LIVE and self.order is not None and self.order.quantity != self.coverable:
-            return MoveStop(self.order.price, "resized")
+            return MoveStop(self._asked if self._asked is not None else self.order.price, "resized")
         return decision
 
     def tighten(self, price: Decimal, at: float) -> Decision | None:
@@ -357,7 +359,7 @@ class TrailingStop:
         """The exchange's own price does not confirm the crossing: the feed was wrong, or it is over."""
         self._last = price
         self._crossed_at = None
-        self._decide(at)
+        self._postpone(at)
 
     def exit_failed(self, error: TrailingError, at: float) -> None:
         """The close did not go through, or its outcome is unknown."""
@@ -366,7 +368,7 @@ class TrailingStop:
         else:
             self._enter("exit_failed", self._state_with(self.orders, trailed=self._trailed, spent=UNPROTECTED))
         self._crossed_at = None
-        self._decide(at)
+        self._postpone(at)
 
     def flat(self, at: float) -> None:
         """The position was read back as flat, and all our orders for it are gone."""
@@ -408,7 +410,7 @@ class TrailingStop:
         """Everything that `restore` needs, without a reading of the running clock."""
         return StopRecord(
             position=self.position,
-            plan=self._plan_data,
+            plan=self.plan.encoded,
             state=self.state.value,
             quantity=self.quantity,
             best=self.best,

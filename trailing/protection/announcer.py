@@ -13,9 +13,6 @@ from trailing.events import Event
 from trailing.protection.journal import Journal
 from trailing.stores.port import AppendEvent
 
-_log = structlog.get_logger("trailing")
-
-
 class Announcer:
     """Publishes events.
 
@@ -28,6 +25,8 @@ class Announcer:
         self._exchange, self._account = exchange, account
         self._subscribers: set[trio.MemorySendChannel[Event]] = set()
         self.dropped = 0
+        # Bound once: the logger that structlog hands out configures itself anew with every use.
+        self._log = structlog.get_logger("trailing").bind()
 
     def publish(self, event: Event) -> None:
         """Tell everybody, now."""
@@ -39,7 +38,7 @@ class Announcer:
                 self.dropped += 1
         fields = msgspec.structs.asdict(event)
         del fields["at"]
-        getattr(_log, event.level)(type(event).__name__, **fields)
+        getattr(self._log, event.level)(type(event).__name__, **fields)
 
     @asynccontextmanager
     async def subscribe(self, capacity: int) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:

@@ -154,7 +154,10 @@ class Opening:
         """Settle what may exist, within the plan's `cleanup_seconds`, the saving included."""
         orders, protection, stop = self._orders, self._protection, self._protection.stop
         seconds = max(0.0, stop.plan.cleanup_seconds - stop.plan.journal_wait)
-        failure = error if isinstance(error, TrailingError) else ExchangeError(f"{type(error).__name__}: {error}")
+        if isinstance(error, trio.Cancelled):  # its text names tasks, and tells nobody anything
+            failure: TrailingError = ExchangeError("cancelled from outside" if self.final else "the deadline struck")
+        else:
+            failure = error if isinstance(error, TrailingError) else ExchangeError(f"{type(error).__name__}: {error}")
         with trio.move_on_after(seconds, shield=True) as scope:
             try:
                 await self._settle_pending()

@@ -253,7 +253,8 @@ class Keeper:
             if await confirm_crossing(orders, protection):
                 await self._exit(wanted.reason)
         elif isinstance(wanted, MoveStop) and stop.order is not None and not protection.frozen:
-            await move(orders, protection, wanted.price, wanted.reason)
+            if (wanted.price, stop.coverable) != (stop.order.price, stop.order.quantity):
+                await move(orders, protection, wanted.price, wanted.reason)
 
     # What went wrong.
 

@@ -1,0 +1,31 @@
+"""A wave of three positions, protected on the paper exchange."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import trio
+
+import trailing
+from trailing import Percent, Position, TrailPlan
+
+
+async def main() -> None:
+    plan = TrailPlan(initial_stop=Percent("2"))
+    now = datetime.now(UTC)
+    wave = [Position(f"{coin}/USDT:USDT", "long", Decimal(1), Decimal(100), now) for coin in ("BTC", "ETH", "SOL")]
+    async with (
+        trailing.open_paper(latency=1.0) as exchange,
+        trailing.open_store("memory:") as store,
+        trailing.open_manager(exchange, store, plan) as manager,
+    ):
+        for position in wave:
+            await exchange.enter(position)
+        report = await manager.protect_wave(wave, deadline=10.0)
+        for outcome in report.outcomes:
+            print(outcome.position.symbol, type(outcome).__name__, f"after {outcome.elapsed:.1f} s")
+        print(f"{len(report.protected)} of {len(wave)} protected in {report.elapsed:.1f} s")
+        for (symbol, side), stop in manager.stops().items():
+            print(symbol, side, "has its stop at", stop.price)
+
+
+trio.run(main)

@@ -1,0 +1,80 @@
+"""A small wave with its price files, and a way to run the command in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import structlog
+
+from trailing.cli import main
+
+START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
+BARS = 120
+
+Run = Callable[..., "Ran"]
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """The command configures the log of the whole process, onto a standard error that ends with the test."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*words: object) -> Ran:
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three symbols: one rises and falls, one falls, one hardly moves; two of them with bars missing."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "wave.csv").write_text(
+        "symbol,side,quantity,entry_price,opened_at_ms\n"
+        f"AAA/BTC:BTC,long,10,100,{START}\n"
+        f"BBB/BTC:BTC,short,5,200,{START}\n"
+        f"CCC/BTC:BTC,long,2,50,{START + 600_000}\n"
+    )
+    write_candles(folder / "aaa-btc-5m.csv", lambda bar: 10_000 + (bar * 20 if bar < 60 else 1200 - (bar - 60) * 40))
+    write_candles(folder / "bbb-btc-5m.csv", lambda bar: 20_000 - bar * 15 + (bar % 7) * 40, missing=(20, 21, 22))
+    write_candles(folder / "ccc-btc-5m.csv", lambda bar: 5_000 + bar % 3, missing=(0, 50))
+    return folder
+
+
+def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int, ...] = ()) -> None:
+    """Bars around a course in hundredths."""
+    lines = ["timestamp_ms,open,high,low,close,volume"]
+    for bar in range(-3, BARS):
+        if bar in missing:
+            continue
+        first, last = cents_at(max(bar, 0)), cents_at(max(bar, 0) + 1)
+        prices = (first, max(first, last) + 8, min(first, last) - 8, last)
+        money = ",".join(f"{price // 100}.{price % 100:02}" for price in prices)
+        lines.append(f"{START + bar * 300_000},{money},1.5")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def replay(run: Run, data: Path) -> Run:
+    """Run a replay of that wave; further words may follow."""
+
+    def replay(*words: object) -> Ran:
+        return run("run", "--paper", "--wave", data / "wave.csv", "--prices", data, *words)
+
+    return replay
