@@ -28,8 +28,8 @@ from trailing.core.rules import History as History
 from trailing.core.rules import Rule as Rule
 from trailing.core.rules import Steps as Steps
 from trailing.core.states import State as State
-from trailing.core.stop import ExitPosition as ExitPosition
-from trailing.core.stop import MoveStop as MoveStop
+from trailing.core.trail import ExitPosition as ExitPosition
+from trailing.core.trail import MoveStop as MoveStop
 from trailing.core.stop import TrailingStop as TrailingStop
 from trailing.errors import AuthenticationFailed as AuthenticationFailed
 from trailing.errors import ExchangeError as ExchangeError

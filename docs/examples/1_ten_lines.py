@@ -10,6 +10,7 @@ from trailing import Percent, Position, TrailPlan
 
 
 async def main() -> None:
+    trailing.configure_logging("error")
     plan = TrailPlan(initial_stop=Percent("2"))
     now = datetime.now(UTC)
     wave = [Position(f"{coin}/USDT:USDT", "long", Decimal(1), Decimal(100), now) for coin in ("BTC", "ETH", "SOL")]
@@ -24,7 +25,7 @@ async def main() -> None:
         for outcome in report.outcomes:
             print(outcome.position.symbol, type(outcome).__name__, f"after {outcome.elapsed:.1f} s")
         print(f"{len(report.protected)} of {len(wave)} protected in {report.elapsed:.1f} s")
-        for (symbol, side), stop in manager.stops().items():
+        for (symbol, side), stop in sorted(manager.stops().items()):
             print(symbol, side, "has its stop at", stop.price)
 
 

@@ -23,10 +23,10 @@ def act_on(outcome: trailing.Outcome) -> str:
             return f"protected at {stop.price}: nothing to do"
         case AlreadyProtected(stop=stop):
             return f"was protected already, at {stop.price}: nothing to do"
-        case TimedOut(stop=None):
-            return "too late, and no stop yet: the manager goes on with it; open nothing more until it is settled"
-        case TimedOut(stop=stop):
-            return f"too late, but its stop was found live at {stop.price}, and is kept"
+        case TimedOut(stop=trailing.StopOrder(price=price)):
+            return f"late, but its stop was found live at {price}, and is kept"
+        case TimedOut():
+            return "late, and bare: the manager goes on with it; open nothing more until that is settled"
         case Exited(fill=fill):
             return f"the price was beyond the stop: closed at {fill.price}"
         case Refused(error=error):
@@ -34,6 +34,7 @@ def act_on(outcome: trailing.Outcome) -> str:
 
 
 async def main() -> None:
+    trailing.configure_logging("error")
     markets = [Market("SOL/USDT:USDT", min_quantity=Decimal(5))]
     plan = TrailPlan(initial_stop=Percent("2"))
     async with (

@@ -6,11 +6,12 @@ from decimal import Decimal
 import trio
 
 import trailing
-from trailing import Breakeven, Callback, Percent, Position, TrailPlan
+from trailing import Breakeven, Callback, Market, Percent, Position, Tick, TrailPlan
 from trailing.events import Event, PositionClosed, StopFilled, StopMoved, StopOpened
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.prices import generate_prices
 
+BTC = Market("BTC/USDT:USDT", price_tick=Decimal("0.01"))
+PRICES = ("100.0", "99.4", "100.3", "100.9", "100.6", "101.2", "101.8", "102.6", "102.3", "103.4", "103.1", "102.7")
 PLAN = TrailPlan(
     initial_stop=Percent("2"),
     rules=(
@@ -21,48 +22,43 @@ PLAN = TrailPlan(
 
 
 async def move_market(exchange: PaperExchange) -> None:
-    for tick in generate_prices(
-        "BTC/USDT:USDT",
-        seed=11,
-        start_price=Decimal(100),
-        tick=Decimal("0.01"),
-        step_seconds=0.02,
-        count=500,
-        volatility=Percent("0.2"),
-        start_at=trio.current_time(),
-    ):
-        await trio.sleep_until(tick.at)
-        exchange.feed(tick)
+    for price in PRICES:
+        await trio.sleep(0.2)
+        print("price", price)
+        exchange.feed(Tick(BTC.symbol, Decimal(price), trio.current_time()))
 
 
 def tell(event: Event) -> None:
     match event:
         case StopOpened(price=price):
-            print("a stop stands at", price)
+            print(f"    a stop stands at {price:.2f}")
         case StopMoved(previous=previous, price=price):
-            print("moved from", previous, "to", price)
+            print(f"    the stop moved from {previous:.2f} to {price:.2f}")
         case StopFilled(price=price):
-            print("filled at", price)
+            print(f"    the stop was filled at {price:.2f}")
         case PositionClosed(profit=profit, moves=moves):
-            print(f"closed with {profit:+} USDT after {moves} moves")
+            print(f"    closed with {profit:+.2f} USDT after {moves} moves")
 
 
 async def main() -> None:
+    trailing.configure_logging("error")
     async with (
-        trailing.open_paper(latency=0.05) as exchange,
+        trailing.open_paper(latency=0.02, markets=[BTC]) as exchange,
         trailing.open_store("memory:") as store,
         trailing.open_manager(exchange, store, PLAN) as manager,
-        trio.open_nursery() as nursery,
         manager.subscribe() as events,
+        trio.open_nursery() as nursery,
     ):
-        position = Position("BTC/USDT:USDT", "long", Decimal(1), Decimal(100), datetime.now(UTC))
+        position = Position(BTC.symbol, "long", Decimal(1), Decimal(100), datetime.now(UTC))
         await exchange.enter(position)
         await manager.protect(position, deadline=10.0)
         nursery.start_soon(move_market, exchange)
+        async for event in events:
+            tell(event)
+            if isinstance(event, PositionClosed):
+                break
         await manager.wait_closed()
         nursery.cancel_scope.cancel()
-        while events.statistics().current_buffer_used:
-            tell(events.receive_nowait())
 
 
 trio.run(main)

@@ -47,7 +47,9 @@ def refused(run: Run, data: Path, *words: object) -> str:
         ("", 1, "wants symbol"),
     ],
 )
-def test_a_bad_wave_in_csv_is_refused_by_line_and_column(run: Run, data: Path, text: str, line: int, field: str) -> None:
+def test_a_bad_wave_in_csv_is_refused_by_line_and_column(
+    run: Run, data: Path, text: str, line: int, field: str
+) -> None:
     wave = data / "bad.csv"
     wave.write_text(text)
     error = refused(run, data, "--wave", wave)
@@ -55,9 +57,7 @@ def test_a_bad_wave_in_csv_is_refused_by_line_and_column(run: Run, data: Path, t
     assert field in error
 
 
-POSITION = (
-    '{"symbol": "AAA/BTC:BTC", "side": "long", "quantity": 10, "entry_price": 100.5, "opened_at": "2018-01-10T05:10:00Z"}'
-)
+POSITION = '{"symbol": "AAA/BTC:BTC", "side": "long", "quantity": 10, "entry_price": 100.5, "opened_at": "2018-01-10T05:10:00Z"}'
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ POSITION = (
         (f"[{POSITION.replace('side', 'site')}]", 1, "wants side"),
     ],
 )
-def test_a_bad_wave_in_json_is_refused_by_line_and_field(run: Run, data: Path, text: str, line: int, field: str) -> None:
+def test_a_bad_wave_in_json_is_refused_by_line_and_field(
+    run: Run, data: Path, text: str, line: int, field: str
+) -> None:
     wave = data / "bad.json"
     wave.write_text(text)
     error = refused(run, data, "--wave", wave)
@@ -91,7 +93,7 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(run: Run, data: Path, t
         ("initial_stop = 2.0\n", 1, "initial_stop got 2.0"),
         ('\ninitial_stop = "200%"\n', 2, "initial_stop got"),
         ('initial_stop = "2%"\n\nfoo = 1\n', 3, "unknown field `foo`"),
-        ('initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n', 3, "$.min_interval"),
+        ('initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n', 3, "$.pacing.min_interval"),
         ('initial_stop = "2%"\n[pacing]\nmin_interval = -1\n', 3, "min_interval got -1"),
         (
             'initial_stop = "2%"\n[[rules]]\ntype = "Callback"\ndistance = "1%"\n[[rules]]\ntype = "Callback"\n'
@@ -104,9 +106,7 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(run: Run, data: Path, t
         ("", None, "initial_stop"),
     ],
 )
-def test_a_bad_plan_is_refused_by_line_and_field(
-    run: Run, data: Path, text: str, line: int | None, field: str
-) -> None:
+def test_a_bad_plan_is_refused_by_line_and_field(run: Run, data: Path, text: str, line: int | None, field: str) -> None:
     plan = data / "plan.toml"
     plan.write_text(text)
     error = refused(run, data, "--wave", data / "wave.csv", "--plan", plan)
@@ -169,11 +169,15 @@ def test_prices_that_can_not_be_meant_are_refused(run: Run, data: Path, prices: 
         ("--latency", "-1"),
         ("--candles", "middle-first"),
         ("--bogus", "1"),
-        ("--plan", "nowhere.toml"),
     ],
 )
 def test_an_option_that_can_not_be_right_is_refused(run: Run, data: Path, words: tuple[str, ...]) -> None:
     assert words[0].strip("-") in refused(run, data, "--wave", data / "wave.csv", *words)
+
+
+def test_a_file_that_is_not_there_is_named(run: Run, data: Path) -> None:
+    assert "nowhere.toml can't be read" in refused(run, data, "--wave", data / "wave.csv", "--plan", "nowhere.toml")
+    assert "nowhere.csv can't be read" in refused(run, data, "--wave", "nowhere.csv")
 
 
 def test_a_store_that_is_none_is_refused(run: Run, data: Path) -> None:

@@ -14,7 +14,8 @@ from trailing.core.model import Candle, Market, Percent, Position, Side, StopOrd
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.record import StopRecord
 from trailing.core.rules import Breakeven, Callback
-from trailing.core.stop import MoveStop, TrailingStop
+from trailing.core.stop import TrailingStop
+from trailing.core.trail import MoveStop
 from trailing.errors import UsageError
 
 D = Decimal

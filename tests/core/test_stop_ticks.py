@@ -18,7 +18,8 @@ from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.record import StopRecord
 from trailing.core.rules import Callback, Chandelier
 from trailing.core.states import CLOSED, EXITING, OPENING, TRAILING, UNPROTECTED, UNRESOLVED, WAITING
-from trailing.core.stop import ExitPosition, MoveStop, TrailingStop
+from trailing.core.stop import TrailingStop
+from trailing.core.trail import ExitPosition, MoveStop
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError, WouldTrigger
 
 D = Decimal
@@ -329,6 +330,12 @@ def test_a_move_of_exactly_the_limit_is_no_jump() -> None:
     assert stop.on_tick(tick("110")) == MoveStop(D("108.90"), "trailing")
 
 
+def test_a_doubt_is_over_with_the_next_price_that_is_believed() -> None:
+    stop = waiting()
+    assert [stop.on_tick(tick(price)) for price in ("120", "100", "119")] == [None, None, None]
+    assert stop.best == D(100)
+
+
 # Failures of moves.
 
 
@@ -425,6 +432,24 @@ def test_a_stop_that_was_kept_moves_on_when_the_price_is_ahead_of_the_wanted_one
     assert stop.on_tick(tick("102.5", 11.0)) is None  # 102.96 is crossed
     assert stop.move_failed(WouldTrigger("too late"), 12.0) is None
     assert stop.on_tick(tick("103.5", 13.0)) == MoveStop(D("102.96"), "trailing")
+
+
+def test_a_stop_whose_exit_nobody_confirmed_moves_on_when_the_price_is_ahead_of_the_wanted_one_again() -> None:
+    stop = waiting()
+    stop.on_tick(tick("104", 10.0))
+    assert stop.on_tick(tick("102.5", 11.0)) is None  # 102.96 is crossed
+    assert isinstance(stop.move_failed(StopRejected("no"), 12.0), ExitPosition)
+    assert stop.on_tick(tick("103.5", 13.0)) == MoveStop(D("102.96"), "trailing")
+
+
+def test_a_stop_that_was_kept_moves_on_after_a_restart() -> None:
+    stop = waiting(on_would_trigger="keep")
+    stop.on_tick(tick("104", 10.0))
+    stop.on_tick(tick("102.5", 11.0))
+    stop.move_failed(WouldTrigger("too late"), 12.0)
+    restored = again(stop, at=5.0)
+    assert restored.on_tick(tick("102.9", 6.0)) is None
+    assert restored.on_tick(tick("103.5", 7.0)) == MoveStop(D("102.96"), "trailing")
 
 
 def test_a_deferred_stop_that_was_crossed_and_kept_moves_on_when_the_price_is_ahead_of_it_again() -> None:
@@ -596,6 +621,18 @@ def test_only_the_candles_that_the_rules_need_are_kept() -> None:
     for bar in bars:
         stop.on_candle(bar, 60.0)
     assert stop.save().candles == tuple(bars[-3:])
+
+
+def test_a_rule_that_proposes_less_than_before_loosens_nothing() -> None:
+    stop = waiting(**CANDLES)
+    for minute in range(3):
+        stop.on_candle(candle(minute, "101", "100.5", "100.8"), 60.0)
+    assert stop.on_tick(tick("101", 130.0)) == MoveStop(D("100"), "trailing")  # twice the range of 0.5 behind 101
+    stop.moved(order(stop, "100"), 131.0)
+    for minute in range(3, 6):
+        assert stop.on_candle(candle(minute, "101", "95", "100.8"), 190.0) is None
+    assert stop.on_tick(tick("102", 200.0)) is None
+    assert (stop.price, stop.target) == (D(100), D(100))
 
 
 # Restarts.

@@ -39,7 +39,7 @@ def some_positions(count: int) -> tuple[Position, ...]:
 
 @dataclass
 class World:
-    """What a test looks at. `manager` is None where the test opens its own."""
+    """What a test looks at. `manager` is None where the test opens its own; `started`: when the exchange was opened."""
 
     paper: PaperExchange
     exchange: FaultyExchange
@@ -48,6 +48,7 @@ class World:
     plan: TrailPlan
     manager: trailing.Manager | None = None
     events: list[Event] = field(default_factory=list)
+    started: float = field(default_factory=trio.current_time)
 
     @property
     def running(self) -> trailing.Manager:

@@ -49,7 +49,8 @@ def run(
         plan: how to protect, in TOML; without it, an initial stop 2% away, breakeven at 0.8%, and 0.5% behind the best
             price from 1.5% on.
         store: where stops and events are kept: memory: or sqlite:///FILE.
-        speed: seconds of the data for one second, or max.
+        speed: seconds of the data for one second, or max. At a speed the machine's own time counts too: at 1000, a
+            millisecond of work is a second of the data.
         candles: which of a candle's high and low is taken to have come first; peak-first is the one that is better for
             the position, so that its stop is pulled up before it is hit.
         deadline: seconds in which each position has to be protected.

@@ -15,6 +15,7 @@ from trailing.cli.signals import catch_signals
 from trailing.cli.stories import Stories, Story
 from trailing.cli.tables import new_table, print_report, print_table, write_money, write_state, write_time
 from trailing.core.record import StopRecord
+from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.stores import open_store
 from trailing.stores.port import EventRecord, Intent, Store
@@ -146,7 +147,7 @@ def _print_account(account: Account) -> None:
         stops.add_row(
             position.symbol,
             position.side,
-            write_state(record.state),
+            write_state("given up" if record.state == State.CLOSED else record.state),  # yet still open, so it is here
             write_money(record.quantity),
             write_money(position.entry_price),
             write_money(record.orders[-1].price) if record.orders else "none",

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trailing.core.model import Percent, refuse
-from trailing.core.plan import TrailPlan, decode_plan, encode_plan
+from trailing.core.plan import TrailPlan, decode_plan
 from trailing.core.rules import Breakeven, Callback
 from trailing.errors import UsageError
 
@@ -103,6 +103,7 @@ def _line_of(message: str, text: str) -> int | None:
     """The line of the field that a message is about; failing that, of its table; None where neither is found."""
     names = re.findall(r"field `(\w+)`|at `\$\.([\w.]+)`|\w+\.(\w+) got|plan\.(?:rules\[\d+\]\.)?(\w+)", message)
     fields = [name for match in names for group in match if group for name in group.split(".")]
+    fields += ["type"] * ("Rule got" in message)
     rule = re.search(r"rules\[(\d+)\]", message)
     table = f"rules {rule[1]}" if rule else None
     places = dict(_toml_keys(text))
@@ -137,8 +138,3 @@ def _describe(value: Any) -> str:
     if isinstance(value, tuple):
         return "(" + ", ".join(map(_describe, value)) + ")"
     return str(value)
-
-
-def plan_document(plan: TrailPlan) -> dict[str, Any]:
-    """A plan as it is stored and printed."""
-    return encode_plan(plan)

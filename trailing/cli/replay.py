@@ -87,7 +87,12 @@ class Replay:
                 await exchange.enter(position)
             if entries:
                 nursery.start_soon(self._protect, manager, entries)
+            fed = set[str]()
             for tick in ticks:
+                if tick.symbol in fed:  # two trades in one millisecond: each is acted upon
+                    await self._clock.settle()
+                    fed.clear()
+                fed.add(tick.symbol)
                 self._prices[tick.symbol] = tick
                 self.fed += 1
                 exchange.feed(tick)

@@ -144,11 +144,11 @@ async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Resul
     async with catch_signals(_tell) as interruption, open_holding_store(job.store_url, clock) as store:
         with interruption.scope:
             async with (
+                watch(stories, prices, log_level) as tell,  # first, as it says where the log goes
                 open_paper(
                     latency=job.latency, hedged=_is_hedged(job), account=account, utc_start=job.start
                 ) as exchange,
                 open_manager(exchange, store, job.plan, utc_start=job.start) as manager,
-                watch(stories, prices, log_level) as tell,
             ):
                 replay = Replay(
                     job.positions,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from trailing.core.model import refuse
 from trailing.errors import UsageError
 
-_DURATION = re.compile(r"(\d{1,9})([smhdw])")
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

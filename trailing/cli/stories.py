@@ -31,7 +31,7 @@ class Story:
     """One position, from its first event to its last.
 
     Attributes:
-        state: ``"waiting"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"`` or ``"released"``.
+        state: ``"opening"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"`` or ``"released"``.
         quantity, entry_price, opened_at: None where no event told them.
         stop_price: the live stop, or the last one.
         moves: acknowledged.
@@ -43,7 +43,7 @@ class Story:
 
     def __init__(self, symbol: str, side: Side) -> None:
         self.symbol, self.side = symbol, side
-        self.state = "waiting"
+        self.state = "opening"
         self.quantity: Decimal | None = None
         self.entry_price: Decimal | None = None
         self.opened_at: datetime | None = None

@@ -15,7 +15,17 @@ from trailing.cli.stories import Stories, Story
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
 
-_STYLES = {"protected": "green", "unprotected": "bold red", "exiting": "yellow", "closed": "dim", "released": "dim"}
+_STYLES = {
+    "protected": "green",
+    "waiting": "green",
+    "trailing": "green",
+    "unprotected": "bold red",
+    "given up": "bold red",
+    "unresolved": "bold red",
+    "exiting": "yellow",
+    "closed": "dim",
+    "released": "dim",
+}
 
 
 def write_money(value: Decimal | None, *, digits: int = 10) -> str:

@@ -23,7 +23,7 @@ from trailing.core.model import (
     check_source,
     refuse,
 )
-from trailing.core.prices import behind, is_better, is_tighter, round_stop
+from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop
 from trailing.core.rules import Distance, History, Rule, check_distance, rule_class
 from trailing.errors import UsageError
 
@@ -75,8 +75,12 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             0.0: it may be sent now. More: it is deferred, and due in so many seconds. None: it gains too little to be
             sent at all.
         """
+        if wanted == current:
+            return None
+        if not self.min_interval and not self.min_improvement.value:
+            return 0.0
         improvement = abs(wanted - current) * 100
-        if not improvement or improvement < self.min_improvement.value * current:
+        if improvement < self.min_improvement.value * current:
             return None
         if since_move is None or (self.override is not None and improvement >= self.override.value * current):
             return 0.0
@@ -199,6 +203,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             UsageError: where a rule proposes what is no finite Decimal.
         """
         side = history.side
+        is_ahead = IS_AHEAD[side]
         tightest: Decimal | None = None
         for rule in self.rules:
             stop = rule.propose(history)
@@ -206,7 +211,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 continue
             if type(stop) is not Decimal or not stop.is_finite():
                 raise refuse(f"{type(rule).__name__}.propose()", stop, "to give a finite Decimal or None")
-            if stop > 0 and (tightest is None or is_tighter(side, stop, tightest)):
+            if stop > 0 and (tightest is None or is_ahead(stop, tightest)):
                 tightest = stop
         if tightest is None:
             return None

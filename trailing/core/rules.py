@@ -24,12 +24,13 @@ from typing import Any, TypeAlias
 import msgspec
 
 from trailing.core.model import Candle, Percent, Side, check_money, refuse
-from trailing.core.prices import ahead, behind, is_better
+from trailing.core.prices import IS_AHEAD, ahead, behind, is_better
 
 Distance: TypeAlias = Percent | Decimal
 """How far one price is from another: a percentage of the price it is measured from, or an amount in quote units."""
 
 _Shift: TypeAlias = Callable[[Decimal], Decimal]
+_IsAhead: TypeAlias = Callable[[Decimal, Decimal], bool]
 _SIDES: tuple[Side, ...] = ("long", "short")
 
 _HUNDRED = Percent(100)
@@ -109,16 +110,17 @@ class Callback(Rule, frozen=True):
         check_profit("Callback.activation", self.activation)
 
     @cached_property
-    def _shifts(self) -> Mapping[Side, tuple[_Shift, _Shift]]:
-        return {side: (_shift(side, ahead, self.activation), _shift(side, behind, self.distance)) for side in _SIDES}
+    def _by_side(self) -> Mapping[Side, tuple[_IsAhead, _Shift, _Shift]]:
+        return {
+            side: (IS_AHEAD[side], _shift(side, ahead, self.activation), _shift(side, behind, self.distance))
+            for side in _SIDES
+        }
 
     def propose(self, history: History) -> Decimal | None:
         """The stop at `distance` behind the best price, or None before the activation."""
-        side, best = history.side, history.best
-        to_activation, to_stop = self._shifts[side]
-        if is_better(side, to_activation(history.entry_price), best):
-            return None
-        return to_stop(best)
+        is_ahead, to_activation, to_stop = self._by_side[history.side]
+        best = history.best
+        return None if is_ahead(to_activation(history.entry_price), best) else to_stop(best)
 
 
 class Breakeven(Rule, frozen=True):
@@ -144,17 +146,19 @@ class Breakeven(Rule, frozen=True):
             raise refuse("Breakeven.offset", self.offset, f"less than Breakeven.at, {self.at!r}")
 
     @cached_property
-    def _shifts(self) -> Mapping[Side, tuple[_Shift, _Shift]]:
-        return {side: (_shift(side, ahead, self.at), _shift(side, ahead, self.offset)) for side in _SIDES}
+    def _by_side(self) -> Mapping[Side, tuple[_IsAhead, _Shift, _Shift]]:
+        return {
+            side: (IS_AHEAD[side], _shift(side, ahead, self.at), _shift(side, ahead, self.offset)) for side in _SIDES
+        }
 
     def propose(self, history: History) -> Decimal | None:
         """The stop at `offset` ahead of the entry price, or None before the profit."""
-        side, entry, best = history.side, history.entry_price, history.best
-        to_activation, to_stop = self._shifts[side]
-        if is_better(side, to_activation(entry), best):
+        is_ahead, to_activation, to_stop = self._by_side[history.side]
+        entry, best = history.entry_price, history.best
+        if is_ahead(to_activation(entry), best):
             return None
         stop = to_stop(entry)
-        return stop if is_better(side, best, stop) else None
+        return stop if is_ahead(best, stop) else None
 
 
 class Steps(Rule, frozen=True):
@@ -184,7 +188,9 @@ class Steps(Rule, frozen=True):
                 if not _is_less(lower, profit):
                     raise refuse(f"Steps.steps[{index}] profit", profit, f"one of the same kind as {lower!r}, and more")
                 if not _is_less(distance, wider):
-                    raise refuse(f"Steps.steps[{index}] distance", distance, f"one of the same kind as {wider!r}, and less")
+                    raise refuse(
+                        f"Steps.steps[{index}] distance", distance, f"one of the same kind as {wider!r}, and less"
+                    )
 
     def propose(self, history: History) -> Decimal | None:
         """The stop at the distance of the highest step reached, or None before the first one."""

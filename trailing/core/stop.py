@@ -7,39 +7,21 @@ of states does not allow raises and changes nothing.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TypeAlias
 
 import msgspec
 
-from trailing.core.model import Candle, Fill, Market, Position, StopOrder, Tick, check_money
+from trailing.core.model import Fill, Market, Position, StopOrder, check_money
 from trailing.core.plan import TrailPlan, decode_plan
-from trailing.core.prices import floor_quantity, is_better, is_crossed, is_tighter, is_within
+from trailing.core.prices import floor_quantity, is_tighter
 from trailing.core.record import StopRecord
-from trailing.core.rules import History
 from trailing.core.states import CLOSED, EXITING, LIVE, OPENING, TRANSITIONS, UNPROTECTED, UNRESOLVED, State
+from trailing.core.trail import Decision, ExitPosition, MoveStop, Trail
 from trailing.errors import OutcomeUnknown, TrailingError, UsageError, WouldTrigger
 
-_NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
 _ZERO = Decimal(0)
 
 
-class MoveStop(msgspec.Struct, frozen=True):
-    """The stop should be at this price (or, where the price is the same, cover another quantity)."""
-
-    price: Decimal
-    reason: str
-
-
-class ExitPosition(msgspec.Struct, frozen=True):
-    """The position should be closed at market, once the exchange's own price has confirmed the crossing."""
-
-    reason: str
-
-
-Decision: TypeAlias = MoveStop | ExitPosition
-
-
-class TrailingStop:
+class TrailingStop(Trail):
     """The state of one position's protection.
 
     Args:
@@ -63,36 +45,13 @@ class TrailingStop:
         foreign_ticks: ticks of a source that isn't the plan's: counted, and otherwise ignored.
     """
 
-    __slots__ = (
-        "_asked", "_candles", "_crossed_at", "_deferred", "_early", "_high", "_kept", "_last", "_low", "_moved_at", "_now",
-        "_source", "_suspect", "_trailed", "best", "due_at", "first_price", "foreign_ticks", "market",
-        "order", "orders", "plan", "position", "quantity", "state", "target",
-    )  # fmt: skip
+    __slots__ = ("_early", "_trailed", "quantity")
 
     def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
-        self.position, self.plan, self.market = position, plan, market
-        self.first_price = plan.first_stop(position, market)
-        self.state = OPENING
+        super().__init__(position, plan, market, at)
         self.quantity = position.quantity
-        self.orders: dict[str, StopOrder] = {}
-        self.order: StopOrder | None = None
-        self.target = self.first_price
-        self.best = position.entry_price
-        self.due_at: float | None = None
-        self.foreign_ticks = 0
-        self._source = plan.trigger
-        self._last = position.entry_price
-        self._suspect: Decimal | None = None
         self._trailed = False
-        self._asked: Decimal | None = None
-        self._moved_at: float | None = None
-        self._crossed_at: float | None = None
-        self._deferred = False  # an improvement waits for its time: its crossing matters
-        self._kept = False  # one waits for the price to be ahead of it again
         self._early: dict[str, Decimal] = {}
-        self._candles: tuple[Candle, ...] = ()
-        self._now = at
-        self._arm()
 
     @property
     def price(self) -> Decimal | None:
@@ -108,126 +67,6 @@ class TrailingStop:
     def uncovered(self) -> Decimal:
         """What no live stop covers of the position."""
         return self.quantity - min(self.quantity, self.order.quantity if self.order is not None else _ZERO)
-
-    # Prices and time.
-
-    def on_tick(self, tick: Tick) -> Decision | None:
-        """Take a price of this position's symbol.
-
-        Returns:
-            A new `MoveStop` for every improvement that pacing lets pass, also while a move is under way; an
-            `ExitPosition` where software has to close; mostly None, at the cost of two comparisons.
-        """
-        if self._low < tick.price < self._high and tick.source == self._source:
-            self._last = tick.price
-            return None
-        return self._on_notable_tick(tick)
-
-    def _on_notable_tick(self, tick: Tick) -> Decision | None:
-        if tick.source != self._source:
-            self.foreign_ticks += 1
-            return None
-        prices: tuple[Decimal, ...] = (tick.price,)
-        if not is_within(tick.price, self._last, self.plan.max_jump):
-            if self._suspect is None or not is_within(tick.price, self._suspect, self.plan.max_jump):
-                self._suspect = tick.price
-                self._arm()
-                return None
-            prices = (self._suspect, tick.price)
-        self._suspect = None
-        for price in prices:
-            self._last = price
-            if is_better(self.position.side, price, self.best):
-                self.best = price
-        return self._decide(tick.at)
-
-    def on_candle(self, candle: Candle, at: float) -> Decision | None:
-        """Take a closed candle, for the rules that look at candles."""
-        if candle.source != self._source or not self.plan.candles_needed:
-            return None
-        self._candles = (*self._candles, candle)[-self.plan.candles_needed :]
-        return self._decide(at)
-
-    def on_time(self, at: float) -> Decision | None:
-        """Call when `due_at` has come: what pacing deferred, or what was not filled in its time, is decided now."""
-        if self.due_at is None or at < self.due_at:
-            return None
-        return self._decide(at)
-
-    def _decide(self, at: float) -> Decision | None:
-        self._now = at
-        self.due_at = None
-        self._deferred = self._kept = False
-        decision: Decision | None = None
-        if self.state in LIVE or self.state is UNPROTECTED:
-            self._ratchet()
-            if self.order is None:
-                crossed = is_crossed(self.position.side, self._last, self.target)
-                if crossed and self.plan.on_would_trigger == "exit":
-                    decision = ExitPosition("the price is beyond the stop of a position that has none")
-            else:
-                decision = self._decide_live(at, self.order.price)
-        self._arm()
-        return decision
-
-    def _postpone(self, at: float) -> Decision | None:
-        """Decide, with a move left to `on_time`: the caller thinks fit when to try again what has just failed."""
-        decision = self._decide(at)
-        if not isinstance(decision, MoveStop):
-            return decision
-        self._asked = self._moved_at = None
-        self.due_at = at
-        return None
-
-    def _ratchet(self) -> None:
-        history = History(self.position.side, self.position.entry_price, self.best, self._candles)
-        proposal = self.plan.propose(history, self.market.price_tick)
-        if proposal is not None and is_tighter(self.position.side, proposal, self.target):
-            self.target = proposal
-
-    def _decide_live(self, at: float, live: Decimal) -> Decision | None:
-        side = self.position.side
-        if is_crossed(side, self._last, live):
-            if self._crossed_at is None:
-                self._crossed_at = at
-            grace_ends = self._crossed_at + self.plan.exit_grace
-            if at >= grace_ends:
-                return ExitPosition(f"the stop was crossed and not filled within {self.plan.exit_grace} s")
-            self.due_at = grace_ends
-            return None
-        self._crossed_at = None
-        reference = self._asked if self._asked is not None else live
-        if not is_tighter(side, self.target, reference):
-            return None
-        wait = self.plan.pacing.wait(
-            since_move=None if self._moved_at is None else at - self._moved_at, current=reference, wanted=self.target
-        )
-        if wait is None:
-            return None
-        if is_crossed(side, self._last, self.target):
-            # With a move under way its own outcome says more than this price.
-            if self._asked is None and self.plan.on_would_trigger == "exit":
-                return ExitPosition("a stop that was not sent yet is crossed")
-            self._kept = True
-            return None
-        if wait > 0:
-            self.due_at = at + wait
-            self._deferred = True
-            return None
-        self._asked, self._moved_at = self.target, at
-        return MoveStop(self.target, "trailing")
-
-    def _arm(self) -> None:
-        """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
-        if self.state is CLOSED:
-            self._low, self._high = _NEVER_BELOW, _NEVER_ABOVE
-            return
-        if self._suspect is not None or self._crossed_at is not None:
-            self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
-            return
-        crossing = self.target if self.order is None or self._deferred else self.order.price
-        better = self.target if self._kept else self.best
-        self._low, self._high = (crossing, better) if self.position.side == "long" else (better, crossing)
 
     # What became of stops.
 
@@ -460,6 +299,7 @@ class TrailingStop:
         stop._early, stop._candles = dict(record.early), record.candles
         stop.foreign_ticks = record.foreign_ticks
         stop._set_orders({order.client_order_id: order for order in record.orders})
+        stop._kept = stop.order is not None and stop._is_crossed(stop._last, stop.target)
         stop._arm()
         return stop
 

@@ -259,7 +259,9 @@ class Orders:
         """
         name, account = self.exchange.name, self.exchange.account
         record = protection.stop.save()
-        last = CloseStop(name, account, record) if protection.closed else SaveStop(name, account, record)
+        # For good only where it is flat: one that was released or given up is still open, and may be protected again.
+        flat = protection.closed and not record.quantity
+        last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
         settled = frozenset(protection.settled)
         entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
         error = await self._write(protection, entries, shield=True)

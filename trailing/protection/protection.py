@@ -13,7 +13,8 @@ from trailing.core.candles import CandleBuilder
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.states import CLOSED, EXITING, LIVE
-from trailing.core.stop import Decision, TrailingStop
+from trailing.core.stop import TrailingStop
+from trailing.core.trail import Decision
 
 
 class Pending(msgspec.Struct, frozen=True):

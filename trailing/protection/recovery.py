@@ -50,6 +50,8 @@ async def resume(
     for record in loaded.stops:
         position = record.position
         own = intents.pop((position.symbol, position.side, position.identity), [])
+        if record.state == State.CLOSED:  # released, or given up: it is nobody's until it is protected again
+            continue
         try:
             protection = _restore(orders, record, own, listed)
         except UsageError as error:

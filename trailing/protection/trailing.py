@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from trailing.core.states import State
-from trailing.core.stop import ExitPosition, MoveStop
+from trailing.core.trail import ExitPosition, MoveStop
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeError,
@@ -183,7 +183,10 @@ class Keeper:
             await self._exit("what is left is too small for a stop")
             return
         if stop.plan.on_unprotected != "retry" or now >= self._retry_until:
-            await self._give_up()
+            if protection.check_wanted:  # what took the stop away may have taken the position with it
+                await self._check()
+            else:
+                await self._give_up()
             return
         try:
             order = await orders.place(protection, stop.target, stop.coverable)

@@ -1,0 +1,49 @@
+"""How a figure is taken and shown: the best of several runs, beside what it is aimed at."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+
+class Report:
+    """A table of figures, printed at once."""
+
+    def __init__(self, title: str) -> None:
+        self._table = Table("what", "measured", "aim", title=f"{title} (Python {platform.python_version()})")
+
+    def add(self, what: str, measured: str, aim: str = "") -> None:
+        """Add a figure."""
+        self._table.add_row(what, measured, aim)
+
+    def show(self) -> None:
+        """Print it."""
+        Console(width=120).print(self._table)
+
+
+@contextmanager
+def report(title: str) -> Iterator[Report]:
+    """A report that is printed at the end, with the log kept quiet meanwhile."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    figures = Report(title)
+    try:
+        yield figures
+    finally:
+        structlog.reset_defaults()
+        figures.show()
+
+
+def best(measure: Callable[[], float], runs: int = 5) -> float:
+    """The best of several runs: the one that the rest of the machine disturbed least."""
+    results = []
+    for _ in range(runs):
+        gc.collect()
+        results.append(measure())
+    return min(results)

@@ -1,0 +1,221 @@
+"""A wave replayed on the paper exchange, from the files to the report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+needs_market_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the market data beside the repository is not there")
+
+LOOSE_PLAN = """
+initial_stop = "15%"
+[[rules]]
+type = "Callback"
+distance = "12%"
+activation = "1%"
+[pacing]
+min_interval = 30
+"""
+
+
+def read_events(run: Run, store: str) -> list[dict[str, Any]]:
+    ran = run("events", "--store", store, "--json")
+    assert ran.code == 0
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def check_adds_up(document: dict[str, Any]) -> None:
+    """Every figure of a report from the ones that it follows from."""
+    rows, totals = document["report"]["positions"], document["report"]["totals"]
+    closed = [row for row in rows if row["state"] == "closed"]
+    for row in closed:
+        gain = (Decimal(row["exit_price"]) - Decimal(row["entry_price"])) * Decimal(row["quantity"])
+        assert Decimal(row["profit"]) == (gain if row["side"] == "long" else -gain)
+    assert totals["positions"] == len(rows)
+    assert totals["closed"] == len(closed)
+    assert totals["open"] == len(rows) - len(closed)
+    assert totals["moves"] == sum(row["moves"] for row in rows)
+    assert sum(map(Decimal, totals["profit"].values())) == sum(Decimal(row["profit"]) for row in closed)
+    assert totals["exposure"] == pytest.approx(sum(row["exposure"] for row in rows))
+
+
+def check_monotone(events: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """No stop was ever loosened, and every move that was told is in the report."""
+    for row in rows:
+        own = [
+            event
+            for event in (e["event"] for e in events)
+            if (event["symbol"], event["side"]) == (row["symbol"], row["side"])
+        ]
+        prices = [Decimal(event["price"]) for event in own if event["type"] in ("StopOpened", "StopMoved")]
+        assert prices == sorted(prices, reverse=row["side"] == "short")
+        assert len(prices) - 1 == row["moves"]
+        assert prices[-1] == Decimal(row["stop_price"])
+
+
+def test_a_wave_is_protected_trailed_and_reported(replay: Run, run: Run, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/state.db"
+    ran = replay("--store", store, "--json")
+    assert ran.code == 0
+    document = json.loads(ran.out)
+    rows = document["report"]["positions"]
+    assert [(row["symbol"], row["side"], row["state"]) for row in rows] == [
+        ("AAA/BTC:BTC", "long", "closed"),
+        ("BBB/BTC:BTC", "short", "closed"),
+        ("CCC/BTC:BTC", "long", "protected"),
+    ]
+    assert rows[0]["moves"] > 10
+    assert Decimal(rows[0]["profit"]) > 0
+    assert rows[0]["opened_at"] == "2018-01-10T05:10:00Z"
+    assert document["ended"] == "the data ended"
+    assert (document["stops"], document["unprotected"], document["unsettled"], document["dropped"]) == (1, 0, 0, 0)
+    assert document["candles"] == "peak-first"
+    assert document["plan"]["initial_stop"] == {"percent": "2"}
+    check_adds_up(document)
+    check_monotone(read_events(run, store), rows)
+
+
+def test_the_same_input_gives_the_same_bytes_every_time(replay: Run, tmp_path: Path) -> None:
+    outputs = {replay("--store", f"sqlite:///{tmp_path}/{number}.db", "--json").out for number in range(3)}
+    outputs.add(replay("--json").out)
+    assert len(outputs) == 1
+    tables = {replay("--latency", "0.7").out for _ in range(2)}
+    assert len(tables) == 1
+
+
+def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
+    ran = replay("--json")
+    json.loads(ran.out)
+    assert "AAA/BTC:BTC long: a stop at 98, after 0.000 s" in ran.err
+
+
+def test_a_replay_says_what_it_assumes(replay: Run, data: Path) -> None:
+    ran = replay()
+    assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
+    assert "peak-first is assumed" in ran.out
+    plan = data / "plan.toml"
+    plan.write_text('initial_stop = "3%"\nstale_after = 7200.0\n')
+    ran = replay("--plan", plan, "--candles", "adverse-first")
+    assert "plan: initial stop 3%; stale_after 7200.0; candle_seconds 300.0" in ran.out
+    assert "adverse-first is assumed" in ran.out
+
+
+def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:
+    """One bar that goes up, and down again to where the stop is if, and only if, the peak came first."""
+    wave, prices = data / "one.csv", data / "one-btc-5m.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
+    prices.write_text(
+        "timestamp_ms,open,high,low,close\n1515561000000,100,102,99,101.8\n1515561300000,101.8,101.9,101.7,101.8\n"
+    )
+    states = {}
+    for order in ("peak-first", "adverse-first", "high-first", "low-first"):
+        ran = run("run", "--paper", "--wave", wave, "--prices", prices, "--candles", order, "--json")
+        states[order] = json.loads(ran.out)["report"]["positions"][0]["state"]
+    assert states == {
+        "peak-first": "closed",
+        "adverse-first": "protected",
+        "high-first": "closed",
+        "low-first": "protected",
+    }
+
+
+def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: Run, data: Path) -> None:
+    lines = (data / "wave.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    wave = data / "wave.json"
+    rows = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
+    rows[0]["opened_at"] = "2018-01-10T05:10:00Z"
+    del rows[0]["opened_at_ms"]
+    wave.write_text(json.dumps(rows))
+    ran = run("run", "--paper", "--wave", wave, "--prices", data, "--json")
+    assert ran.out == replay("--json").out
+
+
+def test_latency_shows_as_exposure_on_the_data_s_own_time(replay: Run) -> None:
+    document = json.loads(replay("--latency", "3", "--json").out)
+    assert [row["exposure"] for row in document["report"]["positions"]] == pytest.approx([3.0] * 3)
+
+
+def test_a_position_that_can_not_be_protected_in_time_is_reported_and_tried_again(replay: Run) -> None:
+    document = json.loads(replay("--latency", "3", "--deadline", "1", "--json").out)
+    rows = document["report"]["positions"]
+    assert all(row["exposure"] > 1 for row in rows)
+    assert [row["state"] for row in rows] == ["closed", "closed", "protected"]
+
+
+def test_at_a_speed_it_takes_the_data_s_time_divided_by_it_and_comes_to_the_same_end(run: Run, data: Path) -> None:
+    words = write_trades(data, [(0, "100"), (1_000, "98"), (20_000, "97"), (40_000, "98.5")])
+    started = time.monotonic()
+    slow = json.loads(run(*words, "--speed", "40", "--json").out)
+    assert time.monotonic() - started >= 1.0
+    fast = json.loads(run(*words, "--json").out)
+    for row in (*slow["report"]["positions"], *fast["report"]["positions"]):
+        del row["exposure"], row["closed_at"]
+    assert slow["report"]["positions"] == fast["report"]["positions"]
+
+
+def write_trades(data: Path, trades: list[tuple[int, str]]) -> tuple[object, ...]:
+    """A short with trades at milliseconds after its opening, and the words that replay it."""
+    wave, prices = data / "one.csv", data / "one-btc-trades.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,short,3,100,1515561000000\n")
+    lines = [f"{1515561000000 + milliseconds},{price},1,buy" for milliseconds, price in trades]
+    prices.write_text("\n".join(["timestamp_ms,price,amount,side", *lines]))
+    return "run", "--paper", "--wave", wave, "--prices", prices
+
+
+def test_trades_are_replayed_tick_by_tick(run: Run, data: Path) -> None:
+    trades = [(0, "100"), (0, "99.5"), (1, "98"), (1, "97.5"), (1, "98"), (2, "97.9"), (70_000, "98.5")]
+    document = json.loads(run(*write_trades(data, trades), "--json").out)
+    (row,) = document["report"]["positions"]
+    # The third trade of a millisecond meets the stop that the second one has pulled behind itself; then it is over.
+    assert document["ticks"] == 5
+    assert (row["stop_price"], row["exit_price"], row["profit"], row["moves"]) == ("97.9875", "98", "6", 2)
+    assert (row["state"], row["closed_at"]) == ("closed", "2018-01-10T05:10:00.001000Z")
+    assert document["candles"] is None
+
+
+@needs_market_data
+def test_a_day_of_trades_is_replayed(run: Run, tmp_path: Path) -> None:
+    wave, store = tmp_path / "wave.csv", f"sqlite:///{tmp_path}/state.db"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nXRP/ETH:ETH,long,1000,0.00141342,1570752011620\n")
+    plan = tmp_path / "plan.toml"
+    plan.write_text(LOOSE_PLAN)
+    words = ("run", "--paper", "--wave", wave, "--prices", SHARED / "xrp-eth-trades.csv", "--plan", plan)
+    ran = run(*words, "--store", store, "--json")
+    document = json.loads(ran.out)
+    assert document["ticks"] == 12_477
+    check_adds_up(document)
+    check_monotone(read_events(run, store), document["report"]["positions"])
+    assert document["report"]["positions"][0]["moves"] > 0
+    assert run(*words, "--json").out == ran.out
+
+
+@needs_market_data
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", [None, LOOSE_PLAN])
+def test_ten_pairs_over_twenty_days_all_end_and_twenty_runs_agree_to_the_byte(
+    run: Run, tmp_path: Path, plan: str | None
+) -> None:
+    words = ["run", "--paper", "--wave", SHARED / "wave-10.csv", "--prices", SHARED, "--json"]
+    if plan is not None:
+        (tmp_path / "plan.toml").write_text(plan)
+        words += ["--plan", tmp_path / "plan.toml"]
+    outputs = set()
+    for number in range(20):
+        store = f"sqlite:///{tmp_path}/{number}.db"
+        outputs.add(run(*words, "--store", store).out)
+    assert len(outputs) == 1
+    document = json.loads(outputs.pop())
+    assert [row["state"] for row in document["report"]["positions"]] == ["closed"] * 10
+    assert document["dropped"] == 0
+    check_adds_up(document)
+    check_monotone(read_events(run, store), document["report"]["positions"])

@@ -1,0 +1,211 @@
+"""Where a position's stop should be: prices, rules, pacing and time in, decisions out.
+
+What is live on the exchange is only read here. `trailing.core.stop` is told of it and changes it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from operator import ge, le
+from typing import TypeAlias
+
+import msgspec
+
+from trailing.core.model import Candle, Market, Position, StopOrder, Tick
+from trailing.core.plan import TrailPlan
+from trailing.core.prices import IS_AHEAD, is_within
+from trailing.core.rules import History
+from trailing.core.states import CLOSED, LIVE, OPENING, UNPROTECTED, State
+
+_NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
+
+
+class MoveStop(msgspec.Struct, frozen=True):
+    """The stop should be at this price (or, where the price is the same, cover another quantity)."""
+
+    price: Decimal
+    reason: str
+
+
+class ExitPosition(msgspec.Struct, frozen=True):
+    """The position should be closed at market, once the exchange's own price has confirmed the crossing."""
+
+    reason: str
+
+
+Decision: TypeAlias = MoveStop | ExitPosition
+
+
+class Trail:
+    """The price side of a `TrailingStop`, which see for what its attributes mean."""
+
+    __slots__ = (
+        "_asked",
+        "_candles",
+        "_crossed_at",
+        "_deferred",
+        "_high",
+        "_is_ahead",
+        "_is_crossed",
+        "_kept",
+        "_last",
+        "_low",
+        "_moved_at",
+        "_now",
+        "_source",
+        "_suspect",
+        "best",
+        "due_at",
+        "first_price",
+        "foreign_ticks",
+        "market",
+        "order",
+        "orders",
+        "plan",
+        "position",
+        "state",
+        "target",
+    )
+
+    def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
+        self.position, self.plan, self.market = position, plan, market
+        self.first_price = plan.first_stop(position, market)
+        self.state: State = OPENING
+        self.orders: dict[str, StopOrder] = {}
+        self.order: StopOrder | None = None
+        self.target = self.first_price
+        self.best = position.entry_price
+        self.due_at: float | None = None
+        self.foreign_ticks = 0
+        self._source = plan.trigger
+        self._is_ahead = IS_AHEAD[position.side]
+        self._is_crossed = le if position.side == "long" else ge
+        self._last = position.entry_price
+        self._suspect: Decimal | None = None  # a price that the next one has to confirm
+        self._asked: Decimal | None = None  # the stop of a move under way
+        self._moved_at: float | None = None
+        self._crossed_at: float | None = None
+        self._deferred = False  # an improvement waits for its time: its crossing matters
+        self._kept = False  # one waits for the price to be ahead of it again
+        self._candles: tuple[Candle, ...] = ()
+        self._now = at
+        self._arm()
+
+    def on_tick(self, tick: Tick) -> Decision | None:
+        """Take a price of this position's symbol.
+
+        Returns:
+            A new `MoveStop` for every improvement that pacing lets pass, also while a move is under way; an
+            `ExitPosition` where software has to close; mostly None, at the cost of two comparisons.
+        """
+        price = tick.price
+        if self._low < price < self._high and tick.source == self._source:
+            self._last = price
+            return None
+        return self._on_notable_tick(tick)
+
+    def _on_notable_tick(self, tick: Tick) -> Decision | None:
+        if tick.source != self._source:
+            self.foreign_ticks += 1
+            return None
+        price, suspect = tick.price, self._suspect
+        if not is_within(price, self._last, self.plan.max_jump):
+            if suspect is None or not is_within(price, suspect, self.plan.max_jump):
+                self._suspect = price
+                self._arm()
+                return None
+            self._believe(suspect)
+        self._suspect = None
+        self._believe(price)
+        return self._decide(tick.at)
+
+    def _believe(self, price: Decimal) -> None:
+        self._last = price
+        if self._is_ahead(price, self.best):
+            self.best = price
+
+    def on_candle(self, candle: Candle, at: float) -> Decision | None:
+        """Take a closed candle, for the rules that look at candles."""
+        if candle.source != self._source or not self.plan.candles_needed:
+            return None
+        self._candles = (*self._candles, candle)[-self.plan.candles_needed :]
+        return self._decide(at)
+
+    def on_time(self, at: float) -> Decision | None:
+        """Call when `due_at` has come: what pacing deferred, or what was not filled in its time, is decided now."""
+        if self.due_at is None or at < self.due_at:
+            return None
+        return self._decide(at)
+
+    def _decide(self, at: float) -> Decision | None:
+        self._now = at
+        self.due_at = None
+        self._deferred = self._kept = False
+        decision: Decision | None = None
+        if self.state in LIVE or self.state is UNPROTECTED:
+            self._ratchet()
+            if self.order is None:
+                crossed = self._is_crossed(self._last, self.target)
+                if crossed and self.plan.on_would_trigger == "exit":
+                    decision = ExitPosition("the price is beyond the stop of a position that has none")
+            else:
+                decision = self._decide_live(at, self.order.price)
+        self._arm()
+        return decision
+
+    def _postpone(self, at: float) -> Decision | None:
+        """Decide, with a move left to `on_time`: the caller thinks fit when to try again what has just failed."""
+        decision = self._decide(at)
+        if not isinstance(decision, MoveStop):
+            return decision
+        self._asked = self._moved_at = None
+        self.due_at = at
+        return None
+
+    def _ratchet(self) -> None:
+        history = History(self.position.side, self.position.entry_price, self.best, self._candles)
+        proposal = self.plan.propose(history, self.market.price_tick)
+        if proposal is not None and self._is_ahead(proposal, self.target):
+            self.target = proposal
+
+    def _decide_live(self, at: float, live: Decimal) -> Decision | None:
+        if self._is_crossed(self._last, live):
+            if self._crossed_at is None:
+                self._crossed_at = at
+            grace_ends = self._crossed_at + self.plan.exit_grace
+            if at >= grace_ends:
+                return ExitPosition(f"the stop was crossed and not filled within {self.plan.exit_grace} s")
+            self.due_at = grace_ends
+            return None
+        self._crossed_at = None
+        reference = self._asked if self._asked is not None else live
+        if not self._is_ahead(self.target, reference):
+            return None
+        since_move = None if self._moved_at is None else at - self._moved_at
+        wait = self.plan.pacing.wait(since_move, reference, self.target)
+        if wait is None:
+            return None
+        if self._is_crossed(self._last, self.target):
+            self._kept = True
+            # With a move under way its own outcome says more than this price.
+            if self._asked is None and self.plan.on_would_trigger == "exit":
+                return ExitPosition("a stop that was not sent yet is crossed")
+            return None
+        if wait > 0:
+            self.due_at = at + wait
+            self._deferred = True
+            return None
+        self._asked, self._moved_at = self.target, at
+        return MoveStop(self.target, "trailing")
+
+    def _arm(self) -> None:
+        """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
+        if self.state is CLOSED:
+            self._low, self._high = _NEVER_BELOW, _NEVER_ABOVE
+            return
+        if self._suspect is not None or self._crossed_at is not None:
+            self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
+            return
+        crossing = self.target if self.order is None or self._deferred else self.order.price
+        better = self.target if self._kept else self.best
+        self._low, self._high = (crossing, better) if self.position.side == "long" else (better, crossing)
