@@ -14,7 +14,7 @@ import msgspec
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     """What every event carries.
 
     Args:
@@ -29,7 +29,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     side: Literal["long", "short"] | None = None
 
 
-class StopOpened(_Event, frozen=True, kw_only=True):
+class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
     """A position has a live stop: its first, or again one after it stood bare. `exposure`: the bare seconds before."""
 
     quantity: Decimal
@@ -38,7 +38,7 @@ class StopOpened(_Event, frozen=True, kw_only=True):
     exposure: float
 
 
-class StopMoved(_Event, frozen=True, kw_only=True):
+class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
     """The exchange acknowledged a move. `exposure`: the bare seconds inside it."""
 
     previous: Decimal
@@ -48,7 +48,7 @@ class StopMoved(_Event, frozen=True, kw_only=True):
     exposure: float = 0.0
 
 
-class OpeningFailed(_Event, frozen=True, kw_only=True):
+class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
     """A position's protection ended without a live stop."""
 
     level: ClassVar[Level] = "warning"
@@ -56,7 +56,7 @@ class OpeningFailed(_Event, frozen=True, kw_only=True):
     unresolved: bool
 
 
-class MoveFailed(_Event, frozen=True, kw_only=True):
+class MoveFailed(_Event, frozen=True, kw_only=True, gc=False):
     """A move was not carried out; `price` was wanted."""
 
     level: ClassVar[Level] = "warning"
@@ -64,7 +64,7 @@ class MoveFailed(_Event, frozen=True, kw_only=True):
     error: str
 
 
-class StopFilled(_Event, frozen=True, kw_only=True):
+class StopFilled(_Event, frozen=True, kw_only=True, gc=False):
     """One of the position's stops was filled, wholly or in part; `left` is the position's quantity afterwards."""
 
     quantity: Decimal
@@ -73,21 +73,21 @@ class StopFilled(_Event, frozen=True, kw_only=True):
     client_order_id: str
 
 
-class StopGone(_Event, frozen=True, kw_only=True):
+class StopGone(_Event, frozen=True, kw_only=True, gc=False):
     """A stop that was live is not any more, and we did not cancel it."""
 
     level: ClassVar[Level] = "warning"
     client_order_id: str
 
 
-class ExitStarted(_Event, frozen=True, kw_only=True):
+class ExitStarted(_Event, frozen=True, kw_only=True, gc=False):
     """The position is being closed at market, reduce-only."""
 
     level: ClassVar[Level] = "warning"
     reason: str
 
 
-class ExitFilled(_Event, frozen=True, kw_only=True):
+class ExitFilled(_Event, frozen=True, kw_only=True, gc=False):
     """A close at market was filled; `left` is the position's quantity afterwards."""
 
     quantity: Decimal
@@ -95,14 +95,14 @@ class ExitFilled(_Event, frozen=True, kw_only=True):
     left: Decimal
 
 
-class ExitFailed(_Event, frozen=True, kw_only=True):
+class ExitFailed(_Event, frozen=True, kw_only=True, gc=False):
     """A close at market did not go through, or not surely."""
 
     level: ClassVar[Level] = "error"
     error: str
 
 
-class PositionClosed(_Event, frozen=True, kw_only=True):
+class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
     """The position is flat and all our orders for it are gone. `profit` in quote units, before fees, of what we saw filled."""
 
     entry_price: Decimal
@@ -113,13 +113,13 @@ class PositionClosed(_Event, frozen=True, kw_only=True):
     reason: str
 
 
-class PositionReleased(_Event, frozen=True, kw_only=True):
+class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
     """The position is no longer ours to protect; `stop_stands` tells whether its stop was left on the exchange."""
 
     stop_stands: bool
 
 
-class StreamChanged(_Event, frozen=True, kw_only=True):
+class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
     """The exchange's stream was lost, or is there again."""
 
     level: ClassVar[Level] = "warning"
@@ -127,7 +127,7 @@ class StreamChanged(_Event, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class Alarm(_Event, frozen=True, kw_only=True):
+class Alarm(_Event, frozen=True, kw_only=True, gc=False):
     """Somebody should look. `what` is a short constant, `detail` says more."""
 
     level: ClassVar[Level] = "error"

@@ -27,7 +27,7 @@ async def bot(exchange: Exchange, store: Store) -> trailing.WaveReport:
 async def open_world() -> AsyncIterator[tuple[Exchange, Store]]:
     """An exchange with the wave's positions, on which the first reply to the placing of ETH's stop is lost."""
     faults = {At("place_stop", "ETH/USDT:USDT", call=1): ReplyLost()}
-    async with trailing.open_paper(latency=1.0) as paper, trailing.open_store("memory:") as store:
+    async with trailing.open_paper(latency=0.5) as paper, trailing.open_store("memory:") as store:
         for position in WAVE:
             await paper.enter(position)
         yield FaultyExchange(paper, faults), store

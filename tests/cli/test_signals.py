@@ -49,6 +49,16 @@ async def read_store(url: str) -> tuple[str, Loaded]:
 
 def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> None:
     """Send a signal once every order of the wave is on its way, and look at what is left."""
+    for attempt in range(3):
+        own = folder / str(attempt)
+        own.mkdir()
+        if interrupt_once(own, number, twice=twice):
+            return
+    pytest.fail("three times this machine took more than 2 s to get from the middle of a wave to its signal")
+
+
+def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool:
+    """Whether the signal came in the middle of the wave; then everything was as it should be."""
     write_wave(folder)
     database = folder / "state.db"
     url = f"sqlite:///{database}"
@@ -68,10 +78,14 @@ def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> N
             assert time.monotonic() < give_up_at
             time.sleep(0.02)
         process.send_signal(number)
+        told = ""
         if twice:
-            time.sleep(0.2)
+            assert process.stderr is not None
+            while "cancelling" not in told:  # one that comes before the first was heard is the same one
+                told += process.stderr.readline()
             process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=60)
+        err = told + rest
     finally:
         process.kill()
         process.wait()
@@ -79,6 +93,8 @@ def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> N
     assert process.returncode == 128 + number
     document = json.loads(out)
     assert document["ended"] == f"cancelled by {number.name}"
+    if document["stops"] == 10:
+        return False
     # In the middle of the wave: nothing was protected yet, so every order was a partial one, and nothing was left of it.
     assert (document["stops"], document["unprotected"], document["unsettled"]) == (0, 10, 0)
     assert {row["state"] for row in document["report"]["positions"]} == {"unprotected"}
@@ -93,6 +109,7 @@ def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> N
     assert loaded.intents == ()
     assert len(loaded.stops) == 10
     assert not any(record.orders for record in loaded.stops)
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,6 +10,8 @@ import trio
 
 from trailing.services import open_services
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interruption:
     """What the first signal does.
@@ -33,14 +35,20 @@ class Interruption:
 async def catch_signals(tell: Callable[[str], None]) -> AsyncIterator[Interruption]:
     """Let the first SIGINT or SIGTERM cancel `Interruption.scope`, for as long as the block lasts.
 
+    After a signal, further ones are ignored once the block has ended: the process is about to end anyway, and still has
+    something to say.
+
     Args:
         tell: says what is going on; called at every signal.
     """
     interruption = Interruption()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with open_services() as tasks:
             tasks.start_soon(_listen, signals, interruption, tell)
             yield interruption
+    if interruption.by is not None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _listen(signals: AsyncIterator[int], interruption: Interruption, tell: Callable[[str], None]) -> None:

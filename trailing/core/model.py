@@ -73,7 +73,7 @@ def check_utc(field: str, value: Any) -> None:
         raise refuse(field, value, "an aware datetime in UTC")
 
 
-class Percent(msgspec.Struct, frozen=True, order=True):
+class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
     """A percentage, so that no bare number is ever taken for a fraction: ``Percent("1.5")`` is 1.5 %.
 
     Args:
@@ -115,7 +115,7 @@ class Percent(msgspec.Struct, frozen=True, order=True):
         return f"{self.value}%"
 
 
-class Position(msgspec.Struct, frozen=True):
+class Position(msgspec.Struct, frozen=True, gc=False):
     """An open futures position that wants a stop behind it.
 
     Args:
@@ -158,7 +158,7 @@ class Position(msgspec.Struct, frozen=True):
         return self.id if self.id is not None else self.opened_at.isoformat()
 
 
-class Tick(msgspec.Struct, frozen=True):
+class Tick(msgspec.Struct, frozen=True, gc=False):
     """One price of one symbol.
 
     Args:
@@ -181,7 +181,7 @@ class Tick(msgspec.Struct, frozen=True):
             raise refuse("Tick.at", self.at, "seconds on the running clock")
 
 
-class Candle(msgspec.Struct, frozen=True):
+class Candle(msgspec.Struct, frozen=True, gc=False):
     """A closed bar of prices of one source.
 
     Args:
@@ -209,7 +209,7 @@ class Candle(msgspec.Struct, frozen=True):
         check_source("Candle.source", self.source)
 
 
-class Market(msgspec.Struct, frozen=True):
+class Market(msgspec.Struct, frozen=True, gc=False):
     """What an exchange allows for one symbol. Every default permits all.
 
     Args:
@@ -239,7 +239,7 @@ class Market(msgspec.Struct, frozen=True):
             check_money(f"Market.{name}", getattr(self, name), zero=True)
 
 
-class StopOrder(msgspec.Struct, frozen=True):
+class StopOrder(msgspec.Struct, frozen=True, gc=False):
     """A live stop order, as the exchange acknowledged it.
 
     Args:
@@ -267,7 +267,7 @@ class StopOrder(msgspec.Struct, frozen=True):
         check_source("StopOrder.source", self.source)
 
 
-class Fill(msgspec.Struct, frozen=True):
+class Fill(msgspec.Struct, frozen=True, gc=False):
     """A part of a position that one of its orders has closed.
 
     Args:

@@ -20,14 +20,14 @@ from trailing.core.states import CLOSED, LIVE, OPENING, UNPROTECTED, State
 _NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
 
 
-class MoveStop(msgspec.Struct, frozen=True):
+class MoveStop(msgspec.Struct, frozen=True, gc=False):
     """The stop should be at this price (or, where the price is the same, cover another quantity)."""
 
     price: Decimal
     reason: str
 
 
-class ExitPosition(msgspec.Struct, frozen=True):
+class ExitPosition(msgspec.Struct, frozen=True, gc=False):
     """The position should be closed at market, once the exchange's own price has confirmed the crossing."""
 
     reason: str
@@ -55,6 +55,7 @@ class Trail:
         "_source",
         "_suspect",
         "best",
+        "bug",
         "due_at",
         "first_price",
         "foreign_ticks",
@@ -75,6 +76,7 @@ class Trail:
         self.order: StopOrder | None = None
         self.target = self.first_price
         self.best = position.entry_price
+        self.bug: Exception | None = None
         self.due_at: float | None = None
         self.foreign_ticks = 0
         self._source = plan.trigger

@@ -19,7 +19,7 @@ import trio
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick
 
 
-class StopRequest(msgspec.Struct, frozen=True):
+class StopRequest(msgspec.Struct, frozen=True, gc=False):
     """A reduce-only stop that is wanted: at market once the trigger price of `source` is reached."""
 
     symbol: str
@@ -30,7 +30,7 @@ class StopRequest(msgspec.Struct, frozen=True):
     source: Source = "last"
 
 
-class PositionReport(msgspec.Struct, frozen=True):
+class PositionReport(msgspec.Struct, frozen=True, gc=False):
     """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet."""
 
     symbol: str
@@ -40,7 +40,7 @@ class PositionReport(msgspec.Struct, frozen=True):
     liquidation_price: Decimal | None = None
 
 
-class OrderUpdate(msgspec.Struct, frozen=True):
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     """Pushed when something happened to one of the account's orders.
 
     Args:
@@ -58,7 +58,7 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     fill: Fill | None = None
 
 
-class PositionUpdate(msgspec.Struct, frozen=True):
+class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
     """Pushed when a position changed; quantity 0 is flat."""
 
     symbol: str
@@ -67,7 +67,7 @@ class PositionUpdate(msgspec.Struct, frozen=True):
     at: float
 
 
-class StreamState(msgspec.Struct, frozen=True):
+class StreamState(msgspec.Struct, frozen=True, gc=False):
     """Pushed when the stream was lost or is there again; what happened in between has to be read."""
 
     connected: bool

@@ -106,11 +106,11 @@ class Feed:
                     if candle is not None:
                         protection.want(stop.on_candle(candle, tick.at))
                 decision = stop.on_tick(tick)
-            except Exception as bug:  # a rule of one position is not the others' harm
-                protection.frozen, protection.error = True, bug
-                what = "frozen: its stop stands and is not moved"
-                self._orders.alarm(protection, what, f"{type(bug).__name__}: {bug}")
+            except Exception as bug:  # of one position, and not the others' harm
+                self._orders.freeze(protection, bug)
                 continue
+            if stop.bug is not None:
+                self._orders.freeze(protection, stop.bug)
             protection.want(decision)
             if stop.due_at != due_at:
                 protection.changed()
@@ -123,6 +123,8 @@ class Feed:
             pending = protection.pending.get(update.client_order_id)
             if update.fill is not None and (live or (pending is not None and pending.purpose == "stop")):
                 self._take_fill(protection, update)
+            elif update.fill is not None and pending is not None:
+                protection.unheard.append(update.fill)
             elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
                 now = self._orders.clock.now()
                 protection.want(protection.stop.gone(update.client_order_id, now))

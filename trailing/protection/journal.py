@@ -6,8 +6,10 @@ and one task commits everything that waits as one transaction, while the next on
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 import msgspec
 import trio
@@ -46,15 +48,22 @@ class _Tally:
 
 
 class _Unit:
-    """Entries that are committed together or not at all, and how that ended."""
+    """Entries that are committed together or not at all, how that ended, and what their writer was answered."""
 
-    __slots__ = ("entries", "error", "settled", "tally")
+    __slots__ = ("answered", "entries", "error", "settled", "tally")
 
     def __init__(self, entries: Sequence[Entry], tally: _Tally) -> None:
         self.entries = entries
         self.tally = tally
+        self.settled = False
+        self.answered = trio.Event()
         self.error: StoreError | None = None
-        self.settled = trio.Event()
+
+    def answer(self, error: StoreError | None) -> None:
+        """Let the writer go on; only the first answer counts."""
+        if not self.answered.is_set():
+            self.error = error
+            self.answered.set()
 
 
 class Journal:
@@ -78,6 +87,8 @@ class Journal:
         self._writes: deque[_Unit] = deque()
         self._telemetry: deque[AppendEvent] = deque()
         self._under_way: list[_Unit] = []
+        self._timed: list[tuple[float, int, _Unit]] = []
+        self._timed_came = trio.Event()
         self._work = trio.Event()
         self._progress = trio.Event()
         self._started = False
@@ -107,25 +118,54 @@ class Journal:
         if self._started:
             raise UsageError("Journal.run: it was started already")
         self._started = True
-        try:
-            task_status.started()
-            while True:
-                await self._work.wait()
-                self._work = trio.Event()
-                while self._writes or self._telemetry:
-                    self._under_way = self._take()
-                    await self._commit(self._under_way)
-        except BaseException as error:
-            self._end(error)
-            raise
+        bug: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._expire)
+            try:
+                task_status.started()
+                await self._commit_for_ever()
+            except BaseException as error:
+                self._end(error)
+                if not isinstance(error, Exception):
+                    raise
+                bug = error
+            nursery.cancel_scope.cancel()
+        if bug is not None:
+            raise bug
 
-    async def write(self, *entries: Entry) -> None:
+    async def _commit_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while self._writes or self._telemetry:
+                self._under_way = self._take()
+                await self._commit(self._under_way)
+
+    async def _expire(self) -> None:
+        """Answer writers whose time is over. One timer for all: a deadline for each would cost more than its commit."""
+        while True:
+            while self._timed and self._timed[0][2].answered.is_set():
+                heappop(self._timed)
+            if not self._timed:
+                self._timed_came = trio.Event()
+                await self._timed_came.wait()
+                continue
+            expires_at, _, unit = self._timed[0]
+            if trio.current_time() < expires_at:
+                await trio.sleep_until(expires_at)
+            else:
+                unit.answer(StoreError("not written in time; it is handed in, and may still be"))
+
+    async def write(self, *entries: Entry, within: float = math.inf) -> None:
         """Hand entries in, and wait until they are durable: all of them, or none.
 
         Calls are committed in their order. Before `run()` has begun they wait for it.
 
+        Args:
+            within: seconds to wait at most.
+
         Raises:
-            StoreError: these entries were not committed; where the journal has ended: not surely.
+            StoreError: these entries were not committed; where the journal has ended, or the time was over: not surely.
 
         Cancellation: ends the waiting and recalls nothing. The entries were handed in, even where the caller was
         cancelled before, and are committed all the same: what may exist is on the books.
@@ -139,7 +179,10 @@ class Journal:
         self._writes.append(unit)
         self._written.handed_in += len(entries)
         self._work.set()
-        await unit.settled.wait()
+        if within < math.inf:
+            heappush(self._timed, (trio.current_time() + within, self._written.handed_in, unit))
+            self._timed_came.set()
+        await unit.answered.wait()
         if unit.error is not None:
             raise unit.error
 
@@ -208,12 +251,12 @@ class Journal:
             self._dropped += len(unit.entries)
         else:
             self._failures += 1
-        unit.error = error
-        self._settle(unit)
+        self._settle(unit, error)
 
-    def _settle(self, unit: _Unit) -> None:
+    def _settle(self, unit: _Unit, error: StoreError | None = None) -> None:
         unit.tally.settled += len(unit.entries)
-        unit.settled.set()
+        unit.settled = True
+        unit.answer(error)
 
     def _report_progress(self) -> None:
         self._progress.set()
@@ -222,7 +265,7 @@ class Journal:
     def _end(self, error: BaseException) -> None:
         self._ended = True
         self._cause = error if isinstance(error, Exception) else None
-        left = [unit for unit in self._under_way if not unit.settled.is_set()]
+        left = [unit for unit in self._under_way if not unit.settled]
         left += self._writes
         left.append(_Unit(list(self._telemetry), self._posted))
         self._writes.clear()

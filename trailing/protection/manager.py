@@ -95,11 +95,11 @@ class Manager:
                 report = await wave.run(positions)
             finally:
                 self._waves.discard(scope)
+                for refused in wave.never_claimed:
+                    self._note_never_claimed(refused)
         if scope.cancelled_caught:
             raise UsageError("the manager has ended while the wave was protected")
         self._tally.count_wave(report)
-        for outcome in report.outcomes:
-            self._note_given_up(outcome)
         return report
 
     async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
@@ -239,10 +239,10 @@ class Manager:
             raise UsageError(f"{symbol} {side} is not protected")
         return protection
 
-    def _note_given_up(self, outcome: Outcome) -> None:
-        key = (outcome.position.symbol, outcome.position.side)
-        if isinstance(outcome, Refused) and self._registry.get(*key) is None:
-            self._given_up[key] = Unprotected(outcome.position, State.CLOSED.value, outcome.error)
+    def _note_never_claimed(self, refused: Refused) -> None:
+        key = (refused.position.symbol, refused.position.side)
+        if self._registry.get(*key) is None:
+            self._given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
 
     def _hand_over(self, protection: Protection) -> None:
         """A position's opening has ended: its own task takes over, or nobody does."""

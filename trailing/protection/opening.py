@@ -47,6 +47,7 @@ class Opening:
         scope: whose deadline is the position's; what else cancels the opening comes from outside.
 
     Attributes:
+        protected: the stop, once it is acknowledged and no check speaks against it.
         late: a stop that was found live, as planned, after the deadline, and kept.
         final: it ended without a stop and is not to be tried again: refused for good, or cancelled from outside.
         acknowledged_after: seconds from the claim to the acknowledgement, or None.
@@ -54,6 +55,7 @@ class Opening:
 
     def __init__(self, orders: Orders, protection: Protection, door: Door, scope: trio.CancelScope) -> None:
         self._orders, self._protection, self._door, self._scope = orders, protection, door, scope
+        self.protected: StopOrder | None = None
         self.late: StopOrder | None = None
         self.final = False
         self.acknowledged_after: float | None = None
@@ -73,6 +75,8 @@ class Opening:
         try:
             return await self._open()
         except BaseException as error:
+            if isinstance(error, trio.Cancelled) and self.protected is not None:
+                raise  # the stop stands, is tracked, and its record is handed in: there is nothing to clean up
             if isinstance(error, Exception):
                 protection.error = error
                 retried = isinstance(error, (ExchangeError, StoreError)) and not isinstance(error, AuthenticationFailed)
@@ -104,6 +108,7 @@ class Opening:
         self._commit(order)
         await door.wait_read()
         door.check_report(stop)
+        self.protected = order
         liquidation_stop = door.liquidation_stop(stop)
         if liquidation_stop is not None:
             protection.want(stop.tighten(liquidation_stop, self._orders.clock.now()))
@@ -176,7 +181,8 @@ class Opening:
             announce_failure(orders, protection, failure)
         if self.final and stop.state is State.UNPROTECTED:
             stop.released(now)
-        await orders.save(protection)
+        with trio.CancelScope(shield=True, deadline=now + stop.plan.journal_wait):
+            await orders.save(protection)
 
     async def _settle_pending(self) -> None:
         orders, protection = self._orders, self._protection

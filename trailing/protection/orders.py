@@ -62,7 +62,7 @@ class Orders:
         await self._write_intent(protection, request.client_order_id, "stop", quantity, price)
         # No await between this and the request: nobody else's request can take the turn.
         turn = self.exchange.next_turn("place_stop")
-        if self.clock.now() + turn > trio.current_effective_deadline():
+        if turn and self.clock.now() + turn > trio.current_effective_deadline():
             self._settled(protection, request.client_order_id)
             raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
         return await self._send(
@@ -113,7 +113,10 @@ class Orders:
 
     async def _call(self, protection: Protection, calling: Awaitable[T], turn: float) -> T:
         seconds = protection.plan.call_seconds + turn
-        with trio.move_on_after(seconds) as scope:
+        deadline = self.clock.now() + seconds
+        if trio.current_effective_deadline() <= deadline:
+            return await calling  # the caller's own deadline strikes first
+        with trio.CancelScope(deadline=deadline) as scope:
             return await calling
         assert scope.cancelled_caught
         raise OutcomeUnknown(f"no answer within {seconds} s")
@@ -255,7 +258,7 @@ class Orders:
 
         Never fails and never waits for longer than `journal_wait`: then `save_at` is set, with an alarm for the first.
 
-        Cancellation: waits on, shielded, for as long.
+        Cancellation: ends the waiting; what was handed in is still written.
         """
         name, account = self.exchange.name, self.exchange.account
         record = protection.stop.save()
@@ -264,7 +267,7 @@ class Orders:
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
         settled = frozenset(protection.settled)
         entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
-        error = await self._write(protection, entries, shield=True)
+        error = await self._write(protection, entries)
         if error is None:
             protection.settled -= settled
             protection.save_at = None
@@ -273,16 +276,11 @@ class Orders:
             self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
         protection.save_at = self.clock.now() + SAVE_AGAIN
 
-    async def _write(
-        self, protection: Protection, entries: Sequence[Entry], *, shield: bool = False
-    ) -> StoreError | None:
-        with trio.move_on_after(protection.plan.journal_wait, shield=shield) as scope:
-            try:
-                await self.journal.write(*entries)
-            except StoreError as error:
-                return error
-        if scope.cancelled_caught:
-            return StoreError(f"not written within {protection.plan.journal_wait} s")
+    async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
+        try:
+            await self.journal.write(*entries, within=protection.plan.journal_wait)
+        except StoreError as error:
+            return error
         return None
 
     def tell(self, protection: Protection | None, event: Callable[..., Event], **fields: object) -> None:
@@ -290,6 +288,13 @@ class Orders:
         symbol = protection.position.symbol if protection is not None else None
         side = protection.position.side if protection is not None else None
         self.announcer.publish(event(at=self.clock.utc(), symbol=symbol, side=side, **fields))
+
+    def freeze(self, protection: Protection, bug: Exception) -> None:
+        """Keep a position's stop where it is, because a rule or a task of it failed, with an alarm the first time."""
+        protection.error, protection.wanted = bug, None
+        if not protection.frozen:
+            protection.frozen = True
+            self.alarm(protection, "frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
 
     def alarm(self, protection: Protection | None, what: str, detail: str = "") -> None:
         """Call for somebody to look, at a position or (None) at the whole."""

@@ -40,10 +40,11 @@ class Protection:
         exit_wanted: why the bot wants it closed, or None.
         release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
         check_wanted: its quantity should be read from the exchange.
-        checks: how often that was done.
+        checks: how often such a reading was begun; `checked`: the number of the last one that told.
         not_before: when its task may try again after a failure, on the running clock.
         save_at: when to try again to save what the store does not hold, on the running clock; None: it holds all.
         moves, filled, proceeds: counts and sums for its report.
+        unheard: what a close under way has filled, told before its reply, which may never come.
         candles: builds the candles that its rules look at, or None where they look at none.
         confirmed_at: when the exchange last confirmed something, on the running clock; None: never.
         exposure: bare seconds so far, those before the claim included; `bare_since`: the present ones, or None.
@@ -64,12 +65,14 @@ class Protection:
         self.release_wanted: bool | None = None
         self.check_wanted = False
         self.checks = 0
+        self.checked = 0
         self.not_before = -math.inf
         self.save_at: float | None = None
         self.moves = 0
         self.filled = Decimal(0)
         self.proceeds = Decimal(0)
         self.last_fill: Fill | None = None
+        self.unheard: list[Fill] = []
         self.confirmed_at: float | None = None
         self.exposure = bare_for
         self.bare_since: float | None = claimed_at
@@ -106,6 +109,12 @@ class Protection:
         """Somebody waits for it: let its task try again at once."""
         self.not_before = -math.inf
         self.changed()
+
+    def ask_check(self) -> int:
+        """Let its quantity be read, soon. Returns the number of the reading that will tell of this moment."""
+        self.check_wanted = True
+        self.hurry()
+        return self.checks + 1
 
     def confirm(self, at: float) -> None:
         """The exchange has just confirmed something."""

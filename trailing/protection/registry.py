@@ -6,8 +6,6 @@ inside, the next taker raises at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeAlias
 
 import trio
@@ -16,6 +14,19 @@ from trailing.core.model import Position, Side
 from trailing.protection.protection import Protection
 
 Key: TypeAlias = tuple[str, str, str, Side | None]
+
+
+class _Unwaited:
+    """A lock that is taken without waiting, in a plain `with`."""
+
+    def __init__(self, lock: trio.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire_nowait()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Registry:
@@ -27,17 +38,9 @@ class Registry:
 
     def __init__(self, exchange: str, account: str, *, hedged: bool) -> None:
         self._exchange, self._account, self._hedged = exchange, account, hedged
-        self._lock = trio.Lock()
+        self._lock = _Unwaited(trio.Lock())
         self._claims: dict[Key, Protection] = {}
         self.changed = trio.Event()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._lock.acquire_nowait()
-        try:
-            yield
-        finally:
-            self._lock.release()
 
     def key(self, symbol: str, side: Side) -> Key:
         """What a position is claimed under."""
@@ -45,7 +48,7 @@ class Registry:
 
     def claim(self, position: Position, new: Protection) -> Protection:
         """Claim a position's key for `new`. Returns `new`, or whoever holds the key already."""
-        with self._locked():
+        with self._lock:
             held = self._claims.setdefault(self.key(position.symbol, position.side), new)
             if held is new:
                 self._note_change()
@@ -53,7 +56,7 @@ class Registry:
 
     def remove(self, protection: Protection) -> None:
         """Nobody works on it any more. Removing it again is no error."""
-        with self._locked():
+        with self._lock:
             key = self.key(protection.position.symbol, protection.position.side)
             if self._claims.get(key) is protection:
                 del self._claims[key]

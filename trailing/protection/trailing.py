@@ -59,6 +59,7 @@ class Keeper:
                 continue
             try:
                 await self._step()
+                protection.changed()  # whoever waits for what has just been done looks now
                 self._waits = backoffs()
             except TrailingError as error:
                 self._failed(error)
@@ -229,12 +230,14 @@ class Keeper:
         orders, protection, stop = self._orders, self._protection, self._protection.stop
         protection.check_wanted = False
         protection.checks += 1
+        number = protection.checks
         try:
             await trio.sleep(orders.exchange.read_lag)
             report = await orders.read_position(protection)
         except TrailingError:
             protection.check_wanted = True
             raise
+        protection.checked = number
         if report is None:
             await end(orders, protection, "closed from outside")
         elif report.quantity != stop.quantity:

@@ -11,7 +11,7 @@ from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.stop import TrailingStop
-from trailing.errors import TrailingError
+from trailing.errors import TrailingError, UsageError
 from trailing.protection.clock import Clock
 from trailing.protection.feed import Feed
 from trailing.protection.opening import Opening
@@ -37,6 +37,9 @@ class Wave:
     Args:
         deadline: seconds that each position has.
         hand_over: takes a claimed position over, once its opening has ended, whatever came of it.
+
+    Attributes:
+        never_claimed: the refusals of positions that nobody took over, because they were refused before.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Wave:
         self._outcomes: dict[int, Outcome] = {}
         self._opening_times: list[float] = []
         self._bugs: list[Exception] = []
+        self.never_claimed: list[Refused] = []
 
     async def run(self, positions: Sequence[Position]) -> WaveReport:
         """Protect all of them, each in a task and within the deadline.
@@ -90,8 +94,10 @@ class Wave:
                 self._bugs.append(bug)
                 outcome = attempt.refused(bug)
         if scope.cancelled_caught:
-            outcome = attempt.timed_out()
+            outcome = attempt.cut_short()
         self._outcomes[index] = outcome
+        if attempt.opening is None and isinstance(outcome, Refused):
+            self.never_claimed.append(outcome)
         if attempt.opening is not None and attempt.opening.acknowledged_after is not None:
             self._opening_times.append(attempt.opening.acknowledged_after)
 
@@ -99,14 +105,15 @@ class Wave:
         position, clock = attempt.position, self._orders.clock
         market = self._orders.exchange.market(position.symbol)
         while True:
-            stop = TrailingStop(position, self._plan, market, clock.now())
-            new = Protection(position, stop, claimed_at=clock.now(), bare_for=attempt.bare_before)
+            now = clock.now()
+            stop = TrailingStop(position, self._plan, market, now)
+            new = Protection(position, stop, claimed_at=now, bare_for=attempt.bare_before)
             held = self._registry.claim(position, new)
             if held is new:
                 return await self._open(attempt, new, scope)
             live = await self._join(held, position)
             if live is not None:
-                return attempt.already_protected(live)
+                return attempt.already_protected(live, held)
 
     async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
         attempt.opening = Opening(self._orders, protection, self._door, scope)
@@ -114,21 +121,24 @@ class Wave:
             result = await attempt.opening.run()
         finally:
             self._hand_over(protection)
-        return attempt.exited(result) if isinstance(result, Fill) else attempt.protected(result, protection)
+        return attempt.exited(result) if isinstance(result, Fill) else attempt.protected(result)
 
     async def _join(self, held: Protection, position: Position) -> StopOrder | None:
         """Wait for what became of somebody else's claim: its live stop, or None: it has ended, so that one can claim."""
         await held.opened.wait()
         same = (held.position.identity, held.position.side) == (position.identity, position.side)
         wanted = floor_quantity(position.quantity, held.stop.market.quantity_step)
-        checks = held.checks
+        asked: int | None = None
         while not held.closed:
-            covered = held.live is not None and held.live.quantity >= held.stop.coverable
-            if covered and held.live is not None and (held.checks > checks or (same and held.live.quantity >= wanted)):
-                return held.live
-            if held.checks == checks:
-                held.check_wanted = True
-            held.hurry()
+            read = asked is not None and held.checked >= asked
+            if read and held.position.side != position.side:
+                raise UsageError(f"{position.symbol} got a {position.side} position while its {held.position.side} stands")
+            live = held.live
+            covered = live is not None and live.quantity >= held.stop.coverable
+            if live is not None and covered and (read or (same and live.quantity >= wanted)):
+                return live
+            if asked is None:  # once: those who wait would keep waking each other
+                asked = held.ask_check()
             await held.wait_changed()
         return None
 
@@ -139,28 +149,30 @@ class _Attempt:
     def __init__(self, position: Position, clock: Clock) -> None:
         self.position = position
         self.opening: Opening | None = None
-        self.bare_before = max(0.0, (clock.utc() - position.opened_at).total_seconds())
         self._clock, self._started = clock, clock.now()
+        self.bare_before = max(0.0, (clock.utc_at(self._started) - position.opened_at).total_seconds())
 
     @property
     def _elapsed(self) -> float:
         return self._clock.now() - self._started
 
-    def protected(self, stop: StopOrder, protection: Protection) -> Protected:
+    def protected(self, stop: StopOrder) -> Protected:
+        acknowledged_after = self.opening.acknowledged_after if self.opening is not None else None
         return Protected(
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - stop.quantity,
-            exposure=protection.exposure,
+            exposure=self.bare_before + (acknowledged_after or 0.0),
             stop=stop,
         )
 
-    def already_protected(self, stop: StopOrder) -> AlreadyProtected:
+    def already_protected(self, stop: StopOrder, held: Protection) -> AlreadyProtected:
+        same = held.position.identity == self.position.identity
         return AlreadyProtected(
             position=self.position,
             elapsed=self._elapsed,
             uncovered=max(Decimal(0), self.position.quantity - stop.quantity),
-            exposure=self.bare_before,
+            exposure=held.exposure if same else self.bare_before,
             stop=stop,
         )
 
@@ -182,7 +194,10 @@ class _Attempt:
             error=error,
         )
 
-    def timed_out(self) -> TimedOut:
+    def cut_short(self) -> Protected | TimedOut:
+        """The deadline struck; where the stop stood by then, only its record was still on its way."""
+        if self.opening is not None and self.opening.protected is not None:
+            return self.protected(self.opening.protected)
         late = self.opening.late if self.opening is not None else None
         return TimedOut(
             position=self.position,

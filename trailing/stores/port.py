@@ -18,7 +18,7 @@ from trailing.core.record import StopRecord
 from trailing.events import Event
 
 
-class Intent(msgspec.Struct, frozen=True):
+class Intent(msgspec.Struct, frozen=True, gc=False):
     """An order that may exist on the exchange, written down before it can.
 
     Args:
@@ -40,7 +40,7 @@ class Intent(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class SaveStop(msgspec.Struct, frozen=True):
+class SaveStop(msgspec.Struct, frozen=True, gc=False):
     """Write a position's record; a row that is closed stays closed."""
 
     exchange: str
@@ -48,13 +48,13 @@ class SaveStop(msgspec.Struct, frozen=True):
     record: StopRecord
 
 
-class AddIntent(msgspec.Struct, frozen=True):
+class AddIntent(msgspec.Struct, frozen=True, gc=False):
     """Write down an order that may exist from now on."""
 
     intent: Intent
 
 
-class SettleIntent(msgspec.Struct, frozen=True):
+class SettleIntent(msgspec.Struct, frozen=True, gc=False):
     """It is known what became of that order. Settling what isn't open is no error."""
 
     exchange: str
@@ -62,7 +62,7 @@ class SettleIntent(msgspec.Struct, frozen=True):
     client_order_id: str
 
 
-class CloseStop(msgspec.Struct, frozen=True):
+class CloseStop(msgspec.Struct, frozen=True, gc=False):
     """Write a position's last record, for good: no later save brings it back."""
 
     exchange: str
@@ -70,7 +70,7 @@ class CloseStop(msgspec.Struct, frozen=True):
     record: StopRecord
 
 
-class AppendEvent(msgspec.Struct, frozen=True):
+class AppendEvent(msgspec.Struct, frozen=True, gc=False):
     """Append to the log of what happened."""
 
     exchange: str
@@ -88,7 +88,7 @@ class Loaded(msgspec.Struct, frozen=True):
     intents: Sequence[Intent]
 
 
-class EventRecord(msgspec.Struct, frozen=True):
+class EventRecord(msgspec.Struct, frozen=True, gc=False):
     """An event as stored; `number` grows by at least one with each."""
 
     number: int
