@@ -378,7 +378,7 @@ async def test_in_hedge_mode_both_sides_have_a_stop_of_their_own(autojump_clock:
 # A bug of one position.
 
 
-class Breaks(Rule, frozen=True):
+class Trips(Rule, frozen=True):
     """A bot's own rule with a bug, which shows from a price on; at 0, always."""
 
     at: Decimal
@@ -394,7 +394,7 @@ async def test_a_rule_that_raises_freezes_its_position_and_no_other(
     then: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     one, other = some_positions(2)
-    buggy = TrailPlan(initial_stop=Percent(2), rules=(Breaks(D(102)),))
+    buggy = TrailPlan(initial_stop=Percent(2), rules=(Trips(D(102)),))
     fills = (lambda order, tick: D("0.5")) if then == "partly filled" else None
     async with open_world(latency=1.0, partial_fills=fills, with_manager=False) as world:
         await world.enter(one, other)
@@ -425,7 +425,7 @@ async def test_a_rule_that_raises_freezes_its_position_and_no_other(
 async def test_a_rule_that_always_raises_leaves_no_position_bare_that_has_its_stop(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    buggy = TrailPlan(initial_stop=Percent(2), rules=(Breaks(D(0)),))
+    buggy = TrailPlan(initial_stop=Percent(2), rules=(Trips(D(0)),))
     async with open_world(latency=1.0) as world:
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=5.0, plan=buggy)

@@ -41,6 +41,7 @@ class TrailingStop(Trail):
         orders: all live stops, by client order id; two only inside a move.
         target: the tightest stop ever wanted: what to place where none is live.
         best: the best price so far.
+        bug: what a rule raised; from then on no rule is asked any more, and the stop stays where it is. Or None.
         due_at: when to call `on_time` although no tick came, or None.
         foreign_ticks: ticks of a source that isn't the plan's: counted, and otherwise ignored.
     """
@@ -110,6 +111,7 @@ class TrailingStop(Trail):
         self._asked = self._moved_at = None
         decision = self._postpone(at)
         if self.state in LIVE and isinstance(error, WouldTrigger) and self.plan.on_would_trigger == "exit":
+            self.due_at = None  # the exit is wanted now; where it is not confirmed, `exit_unconfirmed` decides anew
             return ExitPosition("the market is at the stop")
         return decision
 

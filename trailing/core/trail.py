@@ -165,8 +165,14 @@ class Trail:
         return None
 
     def _ratchet(self) -> None:
+        if self.bug is not None:
+            return
         history = History(self.position.side, self.position.entry_price, self.best, self._candles)
-        proposal = self.plan.propose(history, self.market.price_tick)
+        try:
+            proposal = self.plan.propose(history, self.market.price_tick)
+        except Exception as bug:  # what the exchange said is taken all the same, whatever a rule makes of it
+            self.bug = bug
+            return
         if proposal is not None and self._is_ahead(proposal, self.target):
             self.target = proposal
 

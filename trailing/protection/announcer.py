@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-import structlog
 import trio
 
-from trailing.events import Event
+from trailing.events import Event, Level
 from trailing.protection.journal import Journal
 from trailing.stores.port import AppendEvent
+
+_SILENT_UNCONFIGURED: frozenset[Level] = frozenset({"debug", "info"})
+"""What is not logged where nobody has configured structlog, which would write everything to the standard output."""
+
 
 class Announcer:
     """Publishes events.
@@ -25,8 +28,11 @@ class Announcer:
         self._exchange, self._account = exchange, account
         self._subscribers: set[trio.MemorySendChannel[Event]] = set()
         self.dropped = 0
+        import structlog  # noqa: PLC0415 - importing it takes 0.1 s, which `import trailing` need not wait for
+
         # Bound once: the logger that structlog hands out configures itself anew with every use.
         self._log = structlog.get_logger("trailing").bind()
+        self._silent = frozenset[Level]() if structlog.is_configured() else _SILENT_UNCONFIGURED
 
     def publish(self, event: Event) -> None:
         """Tell everybody, now."""
@@ -36,6 +42,8 @@ class Announcer:
                 subscriber.send_nowait(event)
             except trio.WouldBlock:
                 self.dropped += 1
+        if event.level in self._silent:
+            return
         fields = msgspec.structs.asdict(event)
         del fields["at"]
         getattr(self._log, event.level)(type(event).__name__, **fields)

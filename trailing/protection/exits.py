@@ -39,6 +39,7 @@ async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill
     """
     stop = protection.stop
     stop.exiting(orders.clock.now())
+    protection.exit_reason = reason
     orders.tell(protection, ExitStarted, reason=reason)
     try:
         fill = await orders.close(protection, stop.quantity)
@@ -56,7 +57,7 @@ async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill
     return fill
 
 
-async def finish(orders: Orders, protection: Protection, reason: str) -> None:
+async def finish(orders: Orders, protection: Protection) -> None:
     """Close the record once the position is read back as flat and our orders for it are gone; else go on with the rest.
 
     Raises:
@@ -69,18 +70,18 @@ async def finish(orders: Orders, protection: Protection, reason: str) -> None:
         await trio.sleep(orders.exchange.read_lag)
         report = await orders.read_position(protection)
     if report is None:
-        await end(orders, protection, reason)
+        await end(orders, protection)
         return
     stop.resized(report.quantity, orders.clock.now())
     if not expected:
         # All that we knew of is closed, yet something stands: it is not ours to close, but it wants its stop.
         stop.exit_failed(StopRejected("the position was closed and is open again"), orders.clock.now())
         orders.alarm(protection, "a closed position is open again", f"{report.quantity}")
-    elif await close_out(orders, protection, reason) is None:
+    elif await close_out(orders, protection, protection.exit_reason) is None:
         raise ExchangeError("the exchange reports a position that it says it can't reduce")
 
 
-async def end(orders: Orders, protection: Protection, reason: str) -> None:
+async def end(orders: Orders, protection: Protection) -> None:
     """The position is flat: withdraw what is left of our orders and write the last record."""
     stop, position = protection.stop, protection.position
     for order in tuple(stop.orders.values()):
@@ -97,6 +98,6 @@ async def end(orders: Orders, protection: Protection, reason: str) -> None:
         profit=protection.profit,
         moves=protection.moves,
         exposure=protection.exposure_at(now),
-        reason=reason,
+        reason=protection.exit_reason,
     )
     await orders.save(protection)

@@ -37,6 +37,7 @@ class Protection:
         pending: requests whose outcome is unknown, by client order id.
         settled: client order ids whose outcome is known and whose intents are still open in the store.
         cancelling: client order ids of stops that we are cancelling.
+        exit_reason: how it came to its end, for the report.
         exit_wanted: why the bot wants it closed, or None.
         release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
         check_wanted: its quantity should be read from the exchange.
@@ -62,6 +63,7 @@ class Protection:
         self.settled: set[str] = set()
         self.cancelling: set[str] = set()
         self.exit_wanted: str | None = None
+        self.exit_reason = "the stop was filled"
         self.release_wanted: bool | None = None
         self.check_wanted = False
         self.checks = 0

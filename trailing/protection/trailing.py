@@ -47,8 +47,6 @@ class Keeper:
         self._orders, self._protection = orders, protection
         self._ended, self._closing = ended, closing
         self._waits: Iterator[float] = backoffs()
-        self._retry_until = orders.clock.now() + protection.plan.retry_for
-        self._exit_reason = "the stop was filled"
 
     async def run(self) -> None:
         """Until it is over. A failure backs off and is tried again; a bug freezes the position, its stop stands."""
@@ -106,7 +104,7 @@ class Keeper:
         if protection.pending or stop.state is State.UNRESOLVED:
             await self._resolve()
         elif stop.state is State.EXITING:
-            await finish(orders, protection, self._exit_reason)
+            await finish(orders, protection)
         elif protection.exit_wanted is not None:
             await self._exit(protection.exit_wanted)
         elif protection.release_wanted is not None:
@@ -157,7 +155,6 @@ class Keeper:
             stop.exit_failed(ExchangeError("the close was not executed, or not wholly"), orders.clock.now())
 
     async def _exit(self, reason: str) -> None:
-        self._exit_reason = reason
         try:
             await close_out(self._orders, self._protection, reason)
         finally:
@@ -176,14 +173,14 @@ class Keeper:
     async def _cover(self) -> None:
         """Place a stop behind a position that has none, by the plan's policy."""
         orders, protection, stop = self._orders, self._protection, self._protection.stop
-        now = orders.clock.now()
+        bare_for = orders.clock.now() - protection.bare_since if protection.bare_since is not None else 0.0
         if isinstance(protection.wanted, ExitPosition):
             await self._follow()
             return
         if not stop.coverable or stop.coverable < stop.market.min_quantity:
             await self._exit("what is left is too small for a stop")
             return
-        if stop.plan.on_unprotected != "retry" or now >= self._retry_until:
+        if stop.plan.on_unprotected != "retry" or bare_for >= stop.plan.retry_for:
             if protection.check_wanted:  # what took the stop away may have taken the position with it
                 await self._check()
             else:
@@ -209,7 +206,6 @@ class Keeper:
         protection.wanted = None
         protection.want(stop.opened(order, orders.clock.now()))
         announce_opened(orders, protection, order)
-        self._retry_until = orders.clock.now() + stop.plan.retry_for
         await orders.save(protection)
         protection.changed()
 
@@ -239,7 +235,8 @@ class Keeper:
             raise
         protection.checked = number
         if report is None:
-            await end(orders, protection, "closed from outside")
+            protection.exit_reason = "closed from outside"
+            await end(orders, protection)
         elif report.quantity != stop.quantity:
             protection.want(stop.resized(report.quantity, orders.clock.now()))
         protection.changed()
@@ -256,7 +253,12 @@ class Keeper:
         orders, protection, stop = self._orders, self._protection, self._protection.stop
         wanted, protection.wanted = protection.wanted, None
         if isinstance(wanted, ExitPosition):
-            if await confirm_crossing(orders, protection):
+            try:
+                crossed = await confirm_crossing(orders, protection)
+            except TrailingError:
+                protection.wanted = protection.wanted or wanted  # a price that can't be read takes nothing back
+                raise
+            if crossed:
                 await self._exit(wanted.reason)
         elif isinstance(wanted, MoveStop) and stop.order is not None and not protection.frozen:
             if (wanted.price, stop.coverable) != (stop.order.price, stop.order.quantity):
