@@ -28,9 +28,9 @@ from trailing.core.rules import History as History
 from trailing.core.rules import Rule as Rule
 from trailing.core.rules import Steps as Steps
 from trailing.core.states import State as State
+from trailing.core.stop import TrailingStop as TrailingStop
 from trailing.core.trail import ExitPosition as ExitPosition
 from trailing.core.trail import MoveStop as MoveStop
-from trailing.core.stop import TrailingStop as TrailingStop
 from trailing.errors import AuthenticationFailed as AuthenticationFailed
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
@@ -53,7 +53,6 @@ from trailing.exchanges.port import StreamState as StreamState
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.manager import Manager as Manager
-from trailing.protection.manager import Unprotected as Unprotected
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.outcomes import AlreadyProtected as AlreadyProtected
 from trailing.protection.outcomes import Exited as Exited
@@ -64,5 +63,6 @@ from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
 from trailing.protection.statistics import Statistics as Statistics
+from trailing.protection.supervision import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store

@@ -103,7 +103,12 @@ class ExitFailed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
-    """The position is flat and all our orders for it are gone. `profit` in quote units, before fees, of what we saw filled."""
+    """The position is flat and all our orders for it are gone.
+
+    Args:
+        quantity: what we saw filled, in base units; `profit` of it in quote units, before fees.
+        exposure: all its bare seconds.
+    """
 
     entry_price: Decimal
     quantity: Decimal

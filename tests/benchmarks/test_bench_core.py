@@ -33,8 +33,7 @@ def timed_bare_ratchet(ticks: list[Tick]) -> float:
     best_price = Decimal(100)
     started = time.perf_counter()
     for tick in ticks:
-        if tick.price > best_price:
-            best_price = tick.price
+        best_price = max(best_price, tick.price)
     return (time.perf_counter() - started) / len(ticks)
 
 

@@ -96,8 +96,7 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(
         ('initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n', 3, "$.pacing.min_interval"),
         ('initial_stop = "2%"\n[pacing]\nmin_interval = -1\n', 3, "min_interval got -1"),
         (
-            'initial_stop = "2%"\n[[rules]]\ntype = "Callback"\ndistance = "1%"\n[[rules]]\ntype = "Callback"\n'
-            'distance = "0%"\n',
+            'initial_stop = "2%"\n[[rules]]\ntype = "Callback"\ndistance = "1%"\n[[rules]]\ntype = "Callback"\ndistance = "0%"\n',
             7,
             "distance got",
         ),

@@ -92,6 +92,14 @@ def test_the_same_input_gives_the_same_bytes_every_time(replay: Run, tmp_path: P
     assert len(tables) == 1
 
 
+def test_what_is_due_when_a_price_comes_is_done_before_it_every_time(run: Run, data: Path) -> None:
+    words = write_trades(data, [(0, "100"), (1_000, "103"), (2_000, "103")])
+    for _ in range(8):
+        # The order arrives after half of 2 s, in the moment of the price that triggers it.
+        (row,) = json.loads(run(*words, "--latency", "2", "--json").out)["report"]["positions"]
+        assert (row["exit_price"], row["reason"]) == ("103", "the stop was filled")
+
+
 def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
     ran = replay("--json")
     json.loads(ran.out)

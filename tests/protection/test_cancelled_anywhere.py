@@ -13,6 +13,7 @@ from worlds import World, a_position, open_listened, open_world, some_positions
 
 from trailing.errors import StoreError
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow, cancel_everywhere
+from trailing.testing.faults import Operation
 
 FAULTS: dict[str, dict[str, Any]] = {
     "no-fault": {},
@@ -92,7 +93,7 @@ async def test_move_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     position = a_position()
-    operation = "amend_stop" if kind == "amend" else "place_stop"
+    operation: Operation = "amend_stop" if kind == "amend" else "place_stop"
     call = 1 if kind == "amend" else 2
     faults: dict[str, dict[str, Any]] = {
         "no-fault": {},

@@ -29,10 +29,11 @@ from trailing import (
     TrailPlan,
 )
 from trailing import events as event_kinds
+from trailing.core.model import Side
 from trailing.events import Alarm, Event
 from trailing.testing import At, Fails, Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
 
-BTC = ("BTC/USDT:USDT", "long")
+BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
 D = Decimal
 
 
@@ -206,7 +207,7 @@ async def test_fm20_the_claim_comes_before_anything_is_written_or_sent(autojump_
 
     def look(operation: str, symbol: str | None, number: int) -> None:
         if world.manager is not None and operation in {"commit", "place_stop"}:
-            claimed.append(world.manager._registry.get(*BTC) is not None)
+            claimed.append(world.manager._supervision.registry.get(*BTC) is not None)
 
     async with open_world(latency=2.0, exchange_faults=look, store_faults=look, with_manager=False) as world:
         await world.enter(a_position())
@@ -335,7 +336,7 @@ async def test_fm37_a_cancelled_creation_leaves_no_claim_without_a_holder(
         with trio.move_on_after(after) as scope:
             await world.running.protect(a_position(), deadline=10.0)
         assert scope.cancelled_caught
-        assert world.running._registry.all() == ()
+        assert world.running._supervision.registry.all() == ()
         with trio.fail_after(2.0):  # at once, and not only when somebody has given the claim up
             outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
@@ -349,7 +350,7 @@ async def test_fm37_a_store_that_fails_while_a_creation_is_cancelled_leaves_no_c
         await world.enter(a_position())
         with trio.move_on_after(0.5):
             await world.running.protect(a_position(), deadline=10.0)
-        assert world.running._registry.all() == ()
+        assert world.running._supervision.registry.all() == ()
         await trio.sleep(30)
         assert await world.live() == ()
 
@@ -409,9 +410,7 @@ async def test_fm26_a_plan_that_gives_no_stop_is_an_outcome(autojump_clock: trio
     async with open_world(plan=PLAN) as world:
         cheap = a_position(entry_price=D("0.00000001"))
         await world.enter(cheap)
-        outcome = await world.running.protect(
-            cheap, deadline=5.0, plan=TrailPlan(initial_stop=D("0.00000001"))
-        )
+        outcome = await world.running.protect(cheap, deadline=5.0, plan=TrailPlan(initial_stop=D("0.00000001")))
         assert isinstance(outcome, Refused)
         assert "wants a distance that gives a stop above 0" in str(outcome.error)
         assert set(world.running.unprotected()) == {BTC}

@@ -20,7 +20,7 @@ from trailing.stores.port import AppendEvent, Entry
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 SYMBOL = "BTC/USDT:USDT"
-BTC = (SYMBOL, "long")
+BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
@@ -70,6 +70,20 @@ async def test_fm01_no_interleaving_of_exits_touches_more_than_the_position(
         assert await world.live() == ()
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm01_no_stop_is_left_behind_that_would_hit_the_next_position(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(latency=1.0, record=True) as world:
+        await protected(world, side=side)
+        await world.running.close(SYMBOL, side, deadline=60.0)
+        await world.enter(a_position(side=side, quantity=D("0.7")))
+        world.feed("90" if side == "long" else "110")
+        await trio.sleep(120)
+        assert net(world)[-1] == (D("0.7") if side == "long" else D("-0.7"))
+        assert await world.live() == ()
+
+
 async def test_fm01_a_partly_filled_stop_and_the_bots_close_add_up_to_the_position(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -98,7 +112,7 @@ async def test_fm17_a_crossed_price_at_the_door_leads_to_one_close_and_a_final_s
         world.feed("97" if side == "long" else "103")
         outcome = await world.running.protect(a_position(side=side), deadline=10.0)
         assert isinstance(outcome, Exited)
-        assert (outcome.fill.quantity, outcome.uncovered) == (D("1.5"), 0)
+        assert (outcome.fill.quantity, outcome.uncovered) == (D("1.5"), D(0))
         assert outcome.elapsed == 3.0  # the refused stop, the exchange's own price, the close
         await world.running.wait_closed()
         assert sum(call.operation == "close_position" for call in world.exchange.calls) == 1
@@ -166,14 +180,14 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
     plan = msgspec.structs.replace(PLAN, on_unprotected=on_unprotected)
     async with open_world(latency=1.0, plan=plan) as world:
         await protected(world)
-        (held,) = world.running._registry.all()
+        (held,) = world.running._supervision.registry.all()
         await end(world)
         with trio.fail_after(60):
             await world.running.wait_closed()
         await trio.sleep(5)
         late = held.stop.save()
         await world.running._orders.save(held)
-        world.running._registry.remove(held)  # once more
+        world.running._supervision.registry.remove(held)  # once more
         assert late.state == State.CLOSED
         assert (await world.live(), await world.paper.positions()) == ((), ())
         loaded = await world.memory.load("paper", "default")
@@ -270,9 +284,14 @@ async def test_fm33_only_our_own_orders_fills_count(autojump_clock: trio.testing
         world.feed("97")
         await world.running.wait_closed()
         (filled,) = [event for event in world.events if isinstance(event, StopFilled)]
-        assert (filled.quantity, filled.price, filled.left, filled.client_order_id) == (1, 97, 0, stop.client_order_id)
+        assert (filled.quantity, filled.price, filled.left, filled.client_order_id) == (
+            D(1),
+            D(97),
+            D(0),
+            stop.client_order_id,
+        )
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert (closed.quantity, closed.profit) == (1, -3)
+        assert (closed.quantity, closed.profit) == (D(1), D(-3))
         assert closed.reason == "the stop was filled"
 
 

@@ -20,7 +20,7 @@ from trailing.events import StopMoved
 from trailing.testing import At, Fault, FaultyExchange, Hangs, Refuses, ReplyLost, Throttles, Unreachable, peak_kept
 
 SYMBOL = "BTC/USDT:USDT"
-BTC = (SYMBOL, "long")
+BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
@@ -196,10 +196,7 @@ async def test_fm09_what_is_remembered_and_stored_was_acknowledged_at_every_step
         def look() -> None:
             remembered = world.running.stops().values()
             stored = [
-                order
-                for stops in world.memory._stops.values()
-                for record in stops.values()
-                for order in record.orders
+                order for stops in world.memory._stops.values() for record in stops.values() for order in record.orders
             ]
             for order in (*remembered, *stored):
                 assert (order.client_order_id, order.price) in acknowledged
@@ -262,7 +259,7 @@ async def test_fm28_a_peak_among_many_ticks_of_one_moment_is_kept(
         for price in seen:
             world.feed(str(price))
         await trio.sleep(10)
-        (held,) = world.running._registry.all()
+        (held,) = world.running._supervision.registry.all()
         assert peak_kept(side, seen, held.stop.best) == []
         assert held.stop.best == 100 + step * 3000
         assert world.running.stops()[SYMBOL, side].price == (D("101.97") if side == "long" else D("97.97"))
@@ -375,5 +372,5 @@ async def test_fm36_a_stop_whose_every_move_fails_does_not_look_healthy(autojump
         await trio.sleep(100)
         assert sum(call.operation == "place_stop" for call in world.exchange.calls) > 10
         assert world.running.statistics().since_confirmed == trio.current_time() - confirmed
-        (held,) = world.running._registry.all()
+        (held,) = world.running._supervision.registry.all()
         assert isinstance(held.error, trailing.StopRejected)

@@ -28,12 +28,13 @@ from trailing import (
     UsageError,
     WaveReport,
 )
+from trailing.core.model import Side
 from trailing.events import StopOpened
 from trailing.exchanges.paper import RateLimit
 from trailing.testing import At, Fails, Fault, Hangs, Refuses, ReplyLost, Slow
 
 SYMBOL = "BTC/USDT:USDT"
-BTC = (SYMBOL, "long")
+BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
@@ -174,7 +175,10 @@ async def test_a_late_order_that_is_live_as_planned_is_adopted(autojump_clock: t
         (outcome,) = report.outcomes
         assert isinstance(outcome, TimedOut)
         assert outcome.stop is not None
-        assert (outcome.elapsed, outcome.uncovered) == (5.0, 0)  # the look begins at 4 and finds what was booked at 2.5
+        assert (outcome.elapsed, outcome.uncovered) == (
+            5.0,
+            D(0),
+        )  # the look begins at 4 and finds what was booked at 2.5
         assert report.protected == (outcome,)
         assert await world.live() == (outcome.stop,)
         assert world.running.stops() == {BTC: outcome.stop}
@@ -364,7 +368,9 @@ async def test_an_entry_price_of_an_invisible_position_is_held_against_the_last_
         world.feed("100")
         wrong = a_position(entry_price=D(80))
         outcome = await world.running.protect(wrong, deadline=10.0)
-        assert isinstance(outcome, Protected)  # nothing says otherwise yet: no price was seen, the position isn't visible
+        assert isinstance(
+            outcome, Protected
+        )  # nothing says otherwise yet: no price was seen, the position isn't visible
 
 
 @pytest.mark.parametrize(
@@ -464,7 +470,7 @@ async def test_a_price_beyond_the_stop_closes_once(autojump_clock: trio.testing.
         report = await world.running.protect_wave([a_position()] * 3, deadline=10.0)
         assert Counter(kinds(report))["Exited"] == 1
         (exited,) = [outcome for outcome in report.outcomes if isinstance(outcome, Exited)]
-        assert (exited.fill.price, exited.fill.quantity) == (97, D("1.5"))
+        assert (exited.fill.price, exited.fill.quantity) == (D(97), D("1.5"))
         assert calls(world, "close_position") == 1
         assert await world.paper.positions() == ()
 
@@ -527,7 +533,7 @@ async def test_a_larger_quantity_of_the_same_position_waits_until_the_stop_cover
         await world.enter(a_position(quantity=D(2), id="one"))
         outcome = await world.running.protect(a_position(quantity=D(3), id="one"), deadline=20.0)
         assert isinstance(outcome, AlreadyProtected)
-        assert (outcome.stop.quantity, outcome.uncovered) == (3, 0)
+        assert (outcome.stop.quantity, outcome.uncovered) == (D(3), D(0))
         await trio.sleep(5)
         (live,) = await world.live()
         assert live == outcome.stop
@@ -549,7 +555,7 @@ async def test_a_tick_during_the_reading_does_not_pass_for_its_answer(autojump_c
             nursery.start_soon(shake)
             outcome = await world.running.protect(a_position(quantity=D(3), id="one"), deadline=60.0)
         assert isinstance(outcome, AlreadyProtected)
-        assert (outcome.stop.quantity, outcome.uncovered) == (3, 0)
+        assert (outcome.stop.quantity, outcome.uncovered) == (D(3), D(0))
 
 
 async def test_in_one_way_mode_the_other_side_is_never_called_protected(autojump_clock: trio.testing.MockClock) -> None:
@@ -574,7 +580,7 @@ async def test_a_new_position_after_a_flat_one_that_nobody_noticed_gets_its_own_
         await world.enter(a_position(side="short", id="two"))
         outcome = await world.running.protect(a_position(side="short", id="two"), deadline=30.0)
         assert isinstance(outcome, Protected)
-        assert [(order.side, order.price) for order in await world.live()] == [("short", 102)]
+        assert [(order.side, order.price) for order in await world.live()] == [("short", D(102))]
         loaded = await world.memory.load("paper", "default")
         assert [record.position.id for record in loaded.stops] == ["two"]
 

@@ -13,7 +13,7 @@ import trio
 
 import trailing
 from trailing import Callback, Market, Percent, Position, StopOrder, Tick, TrailPlan
-from trailing.core.model import Side
+from trailing.core.model import Side, Source
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
@@ -28,7 +28,7 @@ PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("1"), activa
 
 def a_position(symbol: str = "BTC/USDT:USDT", side: Side = "long", **changes: Any) -> Position:
     """A position of 1.5 at 100."""
-    fields = {"quantity": Decimal("1.5"), "entry_price": Decimal(100), "opened_at": START} | changes
+    fields: dict[str, Any] = {"quantity": Decimal("1.5"), "entry_price": Decimal(100), "opened_at": START} | changes
     return Position(symbol=symbol, side=side, **fields)
 
 
@@ -56,7 +56,7 @@ class World:
         assert self.manager is not None
         return self.manager
 
-    def feed(self, price: str, symbol: str = "BTC/USDT:USDT", source: trailing.core.model.Source = "last") -> None:
+    def feed(self, price: str, symbol: str = "BTC/USDT:USDT", source: Source = "last") -> None:
         """Move the market."""
         self.paper.feed(Tick(symbol, Decimal(price), trio.current_time(), source))
 
@@ -78,11 +78,13 @@ class World:
         loaded = await self.memory.load("paper", self.paper.account)
         stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
         if self.manager is not None:
-            claims = {(held.position.symbol, held.position.side) for held in self.manager._registry.all()}
-            held = {(held.position.symbol, held.position.side) for held in self.manager._kept}
+            claims = {(held.position.symbol, held.position.side) for held in self.manager._supervision.registry.all()}
+            held = {(held.position.symbol, held.position.side) for held in self.manager._supervision.kept}
             remembered = self.manager.stops()
             moving = {
-                (held.position.symbol, held.position.side) for held in self.manager._registry.all() if held.pending
+                (held.position.symbol, held.position.side)
+                for held in self.manager._supervision.registry.all()
+                if held.pending
             }
         else:
             claims = held = set(stored)

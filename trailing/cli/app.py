@@ -12,13 +12,13 @@ from trailing.cli.price_files import CandleOrder
 from trailing.errors import UsageError
 from trailing.logs import Level
 
-app = App(
+app: App = App(
     name="trailing",
     version=lambda: version("trailing"),
     help="Trailing stops for futures positions: try them on the paper exchange, and look into a bot's store.",
 )
 
-Flag = Parameter(negative="")
+Flag: Parameter = Parameter(negative="")
 STORE = "sqlite:///trailing.db"
 
 

@@ -54,7 +54,7 @@ class Delay:
     def __init__(self) -> None:
         self.place_seconds = PLACE_SECONDS
 
-    def __call__(self, operation: str, symbol: str | None) -> float:
+    def __call__(self, operation: str, _symbol: str | None) -> float:
         """Seconds for a request."""
         return self.place_seconds if operation == "place_stop" else _QUICK_SECONDS
 

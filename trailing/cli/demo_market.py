@@ -56,7 +56,7 @@ def demo_markets() -> tuple[Market, ...]:
 
 def price_steps() -> Iterator[dict[str, Decimal]]:
     """All prices, `TICKS_A_SECOND` times a second; the same ones every time."""
-    draw = random.Random(5)  # noqa: S311 - prices, not secrets
+    draw = random.Random(5)
     for step in range(int(max(path[-1][0] for path in _PATHS) * TICKS_A_SECOND) + 1):
         prices = {}
         for (symbol, side, _, entry), path in zip(_POSITIONS, _PATHS, strict=True):

@@ -39,11 +39,11 @@ class DemoScreen:
 
     def __init__(self, *, to_stderr: bool) -> None:
         self.waves: list[DemoWave] = []
-        self.stories = Stories()
+        self.stories: Stories = Stories()
         self.prices: dict[str, Tick] = {}
         self.market_moves = False
         self._console = Console(stderr=to_stderr, highlight=False)
-        self.is_live = self._console.is_terminal
+        self.is_live: bool = self._console.is_terminal
 
     @asynccontextmanager
     async def shown(self, log_level: Level) -> AsyncIterator[None]:

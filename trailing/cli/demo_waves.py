@@ -31,7 +31,7 @@ class Lane:
     def __init__(self, position: Position) -> None:
         self.position = position
         self.state: LaneState = "waits"
-        self.began_at = 0.0
+        self.began_at: float = 0.0
         self.protected_after: float | None = None
 
 
@@ -79,7 +79,7 @@ class DemoWave:
     ) -> None:
         self.name = name
         self.deadline = deadline
-        self.lanes = [Lane(position) for position in positions]
+        self.lanes: list[Lane] = [Lane(position) for position in positions]
         self.started_at: float | None = None
         self.measured: MeasuredWave | None = None
         self._changed = changed

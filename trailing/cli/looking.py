@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import trio
@@ -14,6 +15,7 @@ from trailing.cli.reports import Report, build_report, to_json
 from trailing.cli.signals import catch_signals
 from trailing.cli.stories import Stories, Story
 from trailing.cli.tables import new_table, print_report, print_table, write_money, write_state, write_time
+from trailing.core.model import Position
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.errors import UsageError
@@ -71,7 +73,7 @@ def show_report(url: str, since: datetime | None, *, json: bool) -> int:
 def show_events(url: str, since: datetime | None, *, follow: bool, json: bool) -> int:
     """Print events, oldest first; with `follow`, new ones too until a signal comes."""
     write = _write_json if json else _write_line
-    return trio.run(_copy_events, url, since, follow, write)
+    return trio.run(partial(_copy_events, url, since, write, follow=follow))
 
 
 async def _read_accounts(url: str) -> list[Account]:
@@ -79,7 +81,9 @@ async def _read_accounts(url: str) -> list[Account]:
         accounts = []
         for exchange, account in await store.accounts():
             loaded = await store.load(exchange, account)
-            accounts.append(Account(exchange, account, tuple(loaded.stops), tuple(loaded.intents)))
+            # By time and name: positions of one moment are written in any order.
+            stops = sorted(loaded.stops, key=lambda record: _order(record.position))
+            accounts.append(Account(exchange, account, tuple(stops), tuple(loaded.intents)))
         return accounts
 
 
@@ -91,11 +95,10 @@ async def _read_reports(url: str, since: datetime | None) -> list[AccountReport]
         for exchange, account in await store.accounts():
             loaded = await store.load(exchange, account)
             told.setdefault((exchange, account), Stories()).know(loaded.stops)
-    # By time and name: positions of one moment are told in any order.
     return [AccountReport(*key, build_report(sorted(told[key], key=_order))) for key in sorted(told) if len(told[key])]
 
 
-async def _copy_events(url: str, since: datetime | None, follow: bool, write: Callable[[EventRecord], None]) -> int:
+async def _copy_events(url: str, since: datetime | None, write: Callable[[EventRecord], None], *, follow: bool) -> int:
     async with catch_signals(lambda _: None) as interruption:
         with interruption.scope:
             async with _open(url) as store:
@@ -104,8 +107,9 @@ async def _copy_events(url: str, since: datetime | None, follow: bool, write: Ca
     return interruption.exit_code
 
 
-def _order(story: Story) -> tuple[datetime, str, str]:
-    return story.opened_at or story.closed_at or _EPOCH, story.symbol, story.side
+def _order(told: Story | Position) -> tuple[datetime, str, str]:
+    at = told.opened_at if isinstance(told, Position) else told.opened_at or told.closed_at
+    return at or _EPOCH, told.symbol, told.side
 
 
 @asynccontextmanager

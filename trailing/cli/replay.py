@@ -48,8 +48,8 @@ class Replay:
         prices: dict[str, Tick],
         tell: Callable[[Event], None],
     ) -> None:
-        self.fed = 0
-        self.ended = "it was not completed"
+        self.fed: int = 0
+        self.ended: str = "it was not completed"
         self._positions, self._ticks, self._clock = positions, ticks, clock
         self._deadline, self._settle_seconds = deadline, settle_seconds
         self._prices, self._tell = prices, tell
@@ -67,7 +67,8 @@ class Replay:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._tell_events, manager)
             with trio.CancelScope() as feeding:
-                nursery.start_soon(self._end_early, manager, feeding)
+                # That task may outlive the scope, which it then cancels for nothing.
+                nursery.start_soon(self._end_early, manager, feeding)  # noqa: ASYNC111
                 await self._feed(exchange, manager, nursery)
             if feeding.cancelled_caught:
                 self.ended = "every position has ended"

@@ -32,7 +32,7 @@ class ReplayClock:
         self._speed = speed
         self._holds = 0
         self._released = trio.Event()
-        self.clock = trio.testing.MockClock()
+        self.clock: trio.testing.MockClock = trio.testing.MockClock()
         self.clock.jump(start)
         self._go()
 

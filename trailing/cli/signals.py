@@ -22,7 +22,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         self.by: signal.Signals | None = None
 
     @property

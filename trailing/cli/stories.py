@@ -42,20 +42,21 @@ class Story:
     """
 
     def __init__(self, symbol: str, side: Side) -> None:
-        self.symbol, self.side = symbol, side
-        self.state = "opening"
+        self.symbol: str = symbol
+        self.side: Side = side
+        self.state: str = "opening"
         self.quantity: Decimal | None = None
         self.entry_price: Decimal | None = None
         self.opened_at: datetime | None = None
         self.stop_price: Decimal | None = None
-        self.moves = 0
-        self.exposure = 0.0
-        self.filled = Decimal(0)
-        self.proceeds = Decimal(0)
+        self.moves: int = 0
+        self.exposure: float = 0.0
+        self.filled: Decimal = Decimal(0)
+        self.proceeds: Decimal = Decimal(0)
         self.profit: Decimal | None = None
         self.closed_at: datetime | None = None
         self.reason: str | None = None
-        self.alarms = 0
+        self.alarms: int = 0
 
     @property
     def exit_price(self) -> Decimal | None:

@@ -7,13 +7,15 @@ Rounding is exact whatever the ambient decimal context says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Context, Decimal, InvalidOperation, getcontext
+from decimal import Context, Decimal, InvalidOperation, getcontext, localcontext
 from operator import gt, lt
 
 from trailing.core.model import Percent, Side
 
 EXACT = Context(prec=60)
-_ENOUGH = 28  # Python's default, in which plain operators are exact for prices; a context's methods take ten times as long
+_ENOUGH = (
+    28  # Python's default, in which plain operators are exact for prices; a context's methods take ten times as long
+)
 
 IS_AHEAD: Mapping[Side, Callable[[Decimal, Decimal], bool]] = {"long": gt, "short": lt}
 """As operators, for those who compare at every new peak: a better price and a tighter stop are on the same side."""
@@ -47,11 +49,14 @@ def ahead(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
 
 def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
-    if getcontext().prec < _ENOUGH or price.adjusted() - tick.adjusted() >= _ENOUGH:
-        rest = EXACT.remainder(price, tick)
-        down = EXACT.subtract(price, rest)
-        return down if side == "short" or not rest else EXACT.add(down, tick)
-    rest = price % tick
+    if getcontext().prec < _ENOUGH:
+        with localcontext(EXACT):
+            return round_stop(side, price, tick)
+    try:
+        rest = price % tick
+    except InvalidOperation:  # there are more ticks in it than the ambient context has digits
+        with localcontext(EXACT):
+            rest = price % tick
     if not rest:
         return price
     return price - rest + tick if side == "long" else price - rest

@@ -293,7 +293,7 @@ def _check_amount(field: str, value: Any, *, zero: bool) -> None:
 
 
 def _is_pair(step: object) -> bool:
-    return isinstance(step, tuple) and len(step) == 2  # noqa: PLR2004 - that is what a pair is
+    return isinstance(step, tuple) and len(step) == 2
 
 
 def _is_less(one: Distance, other: Distance) -> bool | None:

@@ -7,6 +7,7 @@ of states does not allow raises and changes nothing.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import ClassVar
 
 import msgspec
 
@@ -48,9 +49,12 @@ class TrailingStop(Trail):
 
     __slots__ = ("_early", "_trailed", "quantity")
 
+    due_at: float | None
+    target: Decimal
+
     def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
         super().__init__(position, plan, market, at)
-        self.quantity = position.quantity
+        self.quantity: Decimal = position.quantity
         self._trailed = False
         self._early: dict[str, Decimal] = {}
 
@@ -308,7 +312,7 @@ class TrailingStop(Trail):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TrailingStop) and self.market == other.market and self.save() == other.save()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         key = f"{self.position.symbol} {self.position.side}"

@@ -69,16 +69,18 @@ class Trail:
     )
 
     def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
-        self.position, self.plan, self.market = position, plan, market
-        self.first_price = plan.first_stop(position, market)
+        self.position: Position = position
+        self.plan: TrailPlan = plan
+        self.market: Market = market
+        self.first_price: Decimal = plan.first_stop(position, market)
         self.state: State = OPENING
         self.orders: dict[str, StopOrder] = {}
         self.order: StopOrder | None = None
-        self.target = self.first_price
-        self.best = position.entry_price
+        self.target: Decimal = self.first_price
+        self.best: Decimal = position.entry_price
         self.bug: Exception | None = None
         self.due_at: float | None = None
-        self.foreign_ticks = 0
+        self.foreign_ticks: int = 0
         self._source = plan.trigger
         self._is_ahead = IS_AHEAD[position.side]
         self._is_crossed = le if position.side == "long" else ge
@@ -116,15 +118,13 @@ class Trail:
                 self._suspect = price
                 self._arm()
                 return None
-            self._believe(suspect)
+            if self._is_ahead(suspect, self.best):
+                self.best = suspect
         self._suspect = None
-        self._believe(price)
-        return self._decide(tick.at)
-
-    def _believe(self, price: Decimal) -> None:
         self._last = price
         if self._is_ahead(price, self.best):
             self.best = price
+        return self._decide(tick.at)
 
     def on_candle(self, candle: Candle, at: float) -> Decision | None:
         """Take a closed candle, for the rules that look at candles."""

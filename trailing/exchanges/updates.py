@@ -30,7 +30,7 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
     def __init__(self, tick_bound: int = 10_000) -> None:
         if type(tick_bound) is not int or tick_bound < 1:
             raise refuse("tick_bound", tick_bound, "a whole number of at least 1")
-        self.dropped = 0
+        self.dropped: int = 0
         self._tick_bound = tick_bound
         self._thin_above = tick_bound
         self._ticks = 0

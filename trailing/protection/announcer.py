@@ -27,7 +27,7 @@ class Announcer:
         self._journal = journal
         self._exchange, self._account = exchange, account
         self._subscribers: set[trio.MemorySendChannel[Event]] = set()
-        self.dropped = 0
+        self.dropped: int = 0
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s, which `import trailing` need not wait for
 
         # Bound once: the logger that structlog hands out configures itself anew with every use.

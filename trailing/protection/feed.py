@@ -29,7 +29,7 @@ class Feed:
         self._orders, self._registry = orders, registry
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[Protection] = set()
-        self.ticks = 0
+        self.ticks: int = 0
 
     async def run(self, updates: trio.abc.ReceiveChannel[Update]) -> None:
         """Take updates until the channel ends."""

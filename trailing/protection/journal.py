@@ -124,11 +124,12 @@ class Journal:
             try:
                 task_status.started()
                 await self._commit_for_ever()
+            except Exception as error:
+                self._end(error)
+                bug = error
             except BaseException as error:
                 self._end(error)
-                if not isinstance(error, Exception):
-                    raise
-                bug = error
+                raise
             nursery.cancel_scope.cancel()
         if bug is not None:
             raise bug

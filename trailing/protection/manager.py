@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
-import msgspec
 import trio
 
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds
@@ -18,51 +17,25 @@ from trailing.events import Event
 from trailing.exchanges.port import Exchange
 from trailing.protection.announcer import Announcer
 from trailing.protection.clock import Clock
-from trailing.protection.feed import Feed
 from trailing.protection.journal import Journal
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
 from trailing.protection.protection import Protection
-from trailing.protection.recovery import resume
-from trailing.protection.registry import Registry
-from trailing.protection.statistics import Statistics, Tally
-from trailing.protection.trailing import Keeper
+from trailing.protection.statistics import Statistics
+from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_services
 from trailing.stores.port import Store
 
-
 _O = TypeVar("_O", Exited, TimedOut, Refused)
-
-
-class Unprotected(msgspec.Struct, frozen=True):
-    """A position without a live stop.
-
-    Args:
-        state: its state, in the table's words; ``"closed"`` where nobody works on it any more.
-        error: why, as far as is known.
-    """
-
-    position: Position
-    state: str
-    error: Exception | None
 
 
 class Manager:
     """Protects the positions of one account. Made by `open_manager`."""
 
-    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery) -> None:
-        self._orders, self._plan, self._tasks = orders, plan, tasks
-        exchange = orders.exchange
-        self._registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
-        self._feed = Feed(orders, self._registry)
-        self._tally = Tally()
-        self._given_up: dict[tuple[str, Side], Unprotected] = {}
-        self._waves: set[trio.CancelScope] = set()
-        self._kept: set[Protection] = set()
-        self._all_ended = trio.Event()
-        self._closing = False
+    def __init__(self, orders: Orders, plan: TrailPlan, supervision: Supervision) -> None:
+        self._orders, self._plan, self._supervision = orders, plan, supervision
 
     async def protect_wave(
         self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
@@ -87,19 +60,21 @@ class Manager:
             `cleanup_seconds` long; then the cancellation passes.
         """
         check_seconds("deadline", deadline, zero=False)
-        self._check_open()
-        wave = Wave(self._orders, self._registry, self._feed, plan or self._plan, deadline, self._hand_over)
-        with trio.CancelScope() as scope:
-            self._waves.add(scope)
+        with self._supervision.operation():
+            wave = Wave(
+                self._orders,
+                self._supervision.registry,
+                self._supervision.feed,
+                plan or self._plan,
+                deadline,
+                self._supervision.hand_over,
+            )
             try:
                 report = await wave.run(positions)
             finally:
-                self._waves.discard(scope)
                 for refused in wave.never_claimed:
-                    self._note_never_claimed(refused)
-        if scope.cancelled_caught:
-            raise UsageError("the manager has ended while the wave was protected")
-        self._tally.count_wave(report)
+                    self._supervision.note_never_claimed(refused)
+        self._supervision.tally.count_wave(report)
         return report
 
     async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
@@ -119,7 +94,11 @@ class Manager:
         Cancellation: ends the waiting; the manager goes on with it.
         """
         check_seconds("deadline", deadline, zero=False)
-        protection = self._get(symbol, side)
+        protection = self._supervision.get(symbol, side)
+        with self._supervision.operation():
+            return await self._close_one(protection, deadline)
+
+    async def _close_one(self, protection: Protection, deadline: float) -> Exited | TimedOut | Refused:
         started = self._orders.clock.now()
         with trio.move_on_after(deadline) as scope:
             await protection.opened.wait()
@@ -148,12 +127,14 @@ class Manager:
         """Close every protected position, all in parallel. See `close`."""
         results: dict[int, Exited | TimedOut | Refused] = {}
 
-        async def close_one(index: int, position: Position) -> None:
-            results[index] = await self.close(position.symbol, position.side, deadline=deadline)
+        async def close_one(index: int, protection: Protection) -> None:
+            results[index] = await self._close_one(protection, deadline)
 
-        async with trio.open_nursery() as nursery:
-            for index, protection in enumerate(self._registry.all()):
-                nursery.start_soon(close_one, index, protection.position)
+        check_seconds("deadline", deadline, zero=False)
+        with self._supervision.operation():
+            async with trio.open_nursery() as nursery:
+                for index, protection in enumerate(self._supervision.registry.all()):
+                    nursery.start_soon(close_one, index, protection)
         return tuple(results[index] for index in sorted(results))
 
     async def release(self, symbol: str, side: Side, *, cancel_stop: bool) -> None:
@@ -167,37 +148,38 @@ class Manager:
 
         Cancellation: ends the waiting; the manager goes on with it.
         """
-        if self._given_up.pop((symbol, side), None) is not None:
+        if self._supervision.given_up.pop((symbol, side), None) is not None:
             await trio.lowlevel.checkpoint()
             return
-        protection = self._get(symbol, side)
-        await protection.opened.wait()
-        protection.release_wanted = cancel_stop
-        protection.hurry()
-        while not protection.closed:
-            await protection.wait_changed()
+        protection = self._supervision.get(symbol, side)
+        with self._supervision.operation():
+            await protection.opened.wait()
+            protection.release_wanted = cancel_stop
+            protection.hurry()
+            while not protection.closed:
+                await protection.wait_changed()
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
         """The live stop of every protected position, as the exchange acknowledged it."""
         return {
             (protection.position.symbol, protection.position.side): protection.live
-            for protection in self._registry.all()
+            for protection in self._supervision.registry.all()
             if protection.live is not None
         }
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
         """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
-        return self._given_up | {
+        return self._supervision.given_up | {
             (protection.position.symbol, protection.position.side): Unprotected(
                 protection.position, protection.stop.state.value, protection.error
             )
-            for protection in self._registry.all()
+            for protection in self._supervision.registry.all()
             if protection.live is None and protection.stop.state is not State.EXITING
         }
 
     def statistics(self) -> Statistics:
         """Figures over all that this manager has done."""
-        held, tally = self._registry.all(), self._tally
+        held, tally = self._supervision.registry.all(), self._supervision.tally
         now = self._orders.clock.now()
         journal = self._orders.journal.statistics()
         confirmed_at = [tally.confirmed_at, *(protection.confirmed_at for protection in held)]
@@ -212,7 +194,7 @@ class Manager:
             closed=tally.closed,
             exposure=tally.exposure + sum(protection.exposure_at(now) for protection in held),
             since_confirmed=now - max(confirmed) if confirmed else None,
-            ticks=self._feed.ticks,
+            ticks=self._supervision.feed.ticks,
             foreign_ticks=tally.foreign_ticks + sum(protection.stop.foreign_ticks for protection in held),
             commits=journal.commits,
             dropped=journal.dropped + self._orders.announcer.dropped,
@@ -220,95 +202,12 @@ class Manager:
 
     async def wait_closed(self) -> None:
         """Wait until the last position has ended, or was released or given up."""
-        await self._registry.wait_empty()
+        with self._supervision.operation():
+            await self._supervision.registry.wait_empty()
 
     def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
         """Events from now on, over a bounded channel; what finds it full is dropped and counted, never waited for."""
         return self._orders.announcer.subscribe(capacity)
-
-    # What the tasks need.
-
-    def _check_open(self) -> None:
-        if self._closing:
-            raise UsageError("the manager has ended")
-
-    def _get(self, symbol: str, side: Side) -> Protection:
-        self._check_open()
-        protection = self._registry.get(symbol, side)
-        if protection is None:
-            raise UsageError(f"{symbol} {side} is not protected")
-        return protection
-
-    def _note_never_claimed(self, refused: Refused) -> None:
-        key = (refused.position.symbol, refused.position.side)
-        if self._registry.get(*key) is None:
-            self._given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
-
-    def _hand_over(self, protection: Protection) -> None:
-        """A position's opening has ended: its own task takes over, or nobody does."""
-        self._given_up.pop((protection.position.symbol, protection.position.side), None)
-        if protection.closed:
-            self._ended(protection)
-        else:
-            self._keep(protection)
-
-    def _keep(self, protection: Protection) -> None:
-        keeper = Keeper(self._orders, protection, ended=self._ended, closing=lambda: self._closing)
-        self._kept.add(protection)
-        self._tasks.start_soon(self._run_keeper, keeper, protection)
-
-    async def _run_keeper(self, keeper: Keeper, protection: Protection) -> None:
-        try:
-            await keeper.run()
-        finally:
-            self._kept.discard(protection)
-            if self._closing and not self._kept:
-                self._all_ended.set()
-
-    def _ended(self, protection: Protection) -> None:
-        tally, now = self._tally, self._orders.clock.now()
-        tally.closed += not protection.stop.quantity
-        tally.moves += protection.moves
-        tally.exposure += protection.exposure_at(now)
-        tally.foreign_ticks += protection.stop.foreign_ticks
-        if protection.confirmed_at is not None:
-            tally.confirmed_at = max(protection.confirmed_at, tally.confirmed_at or protection.confirmed_at)
-        if protection.stop.quantity and protection.release_wanted is None:
-            position = protection.position
-            unprotected = Unprotected(position, protection.stop.state.value, protection.error)
-            self._given_up[position.symbol, position.side] = unprotected
-        self._registry.remove(protection)
-
-    async def _run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
-        """Start what has to run while the manager is open, and resume what the store holds."""
-        await self._tasks.start(self._listen)
-        await resume(self._orders, self._registry, store, self._plan.call_seconds, self._keep)
-        self._tasks.start_soon(self._feed.notice_silence)
-        if ticks is not None:
-            self._tasks.start_soon(self._feed.run_ticks, ticks)
-        else:
-            self._tasks.start_soon(self._feed.keep_watching)
-
-    async def _listen(self, task_status: trio.TaskStatus[None]) -> None:
-        async with self._orders.exchange.updates() as updates:
-            task_status.started()
-            await self._feed.run(updates)
-
-    async def _close(self) -> None:
-        """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""
-        self._closing = True
-        for scope in tuple(self._waves):
-            scope.cancel()
-        for protection in self._registry.all():
-            protection.hurry()
-        if not self._kept:
-            return
-        with trio.move_on_after(self._plan.cleanup_seconds, shield=True) as scope:
-            await self._all_ended.wait()
-        if scope.cancelled_caught:
-            for protection in self._registry.all():
-                if protection.pending:
-                    self._orders.alarm(protection, "left unresolved at the end; it is in the store")
 
 
 @asynccontextmanager
@@ -344,12 +243,12 @@ async def open_manager(
         await books.start(journal.run)
         try:
             async with open_services() as tasks:
-                manager = Manager(orders, plan, tasks)
-                await manager._run(store, ticks)
+                supervision = Supervision(orders, plan, tasks)
+                await supervision.run(store, ticks)
                 try:
-                    yield manager
+                    yield Manager(orders, plan, supervision)
                 finally:
-                    await manager._close()
+                    await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
         finally:
             with trio.move_on_after(plan.cleanup_seconds, shield=True) as scope:
                 await journal.drain()

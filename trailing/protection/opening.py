@@ -36,7 +36,7 @@ def backoffs(first: float = 0.2, most: float = 30.0) -> Iterator[float]:
     """Seconds to wait before each further try: doubling, with jitter between half and all of it."""
     seconds = first
     while True:
-        yield seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        yield seconds * random.uniform(0.5, 1.0)
         seconds = min(most, seconds * 2)
 
 
@@ -57,7 +57,7 @@ class Opening:
         self._orders, self._protection, self._door, self._scope = orders, protection, door, scope
         self.protected: StopOrder | None = None
         self.late: StopOrder | None = None
-        self.final = False
+        self.final: bool = False
         self.acknowledged_after: float | None = None
 
     async def run(self) -> StopOrder | Fill:
@@ -83,7 +83,7 @@ class Opening:
                 self.final = not retried
             else:
                 self.final = not self._scope.cancel_called
-            await self._clean_up(error)
+            await self._clean_up(error)  # noqa: ASYNC102 - shields itself, with a deadline
             raise
         finally:
             protection.opened.set()

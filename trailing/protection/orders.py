@@ -291,9 +291,9 @@ class Orders:
 
     def freeze(self, protection: Protection, bug: Exception) -> None:
         """Keep a position's stop where it is, because a rule or a task of it failed, with an alarm the first time."""
-        protection.error, protection.wanted = bug, None
+        protection.error = bug
         if not protection.frozen:
-            protection.frozen = True
+            protection.frozen, protection.wanted = True, None
             self.alarm(protection, "frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
 
     def alarm(self, protection: Protection | None, what: str, detail: str = "") -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 import msgspec
 
 from trailing.core.model import Fill, Position, StopOrder
-from decimal import Decimal
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -18,7 +18,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         position: as it was handed in.
         elapsed: seconds from the claim until this outcome was known.
         uncovered: the quantity that the live stop does not cover: what rounding down to the step left bare, or all.
-        exposure: seconds from `Position.opened_at` until a live stop stood behind it, or until this outcome without one.
+        exposure: seconds from `Position.opened_at` until a live stop stood behind it, or else until this outcome.
     """
 
     position: Position

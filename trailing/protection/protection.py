@@ -55,7 +55,7 @@ class Protection:
         self.position = position
         self.stop = stop
         self.claimed_at = claimed_at
-        self.opened = trio.Event()
+        self.opened: trio.Event = trio.Event()
         self.frozen = False
         self.error: Exception | None = None
         self.wanted: Decision | None = None
@@ -65,20 +65,22 @@ class Protection:
         self.exit_wanted: str | None = None
         self.exit_reason = "the stop was filled"
         self.release_wanted: bool | None = None
-        self.check_wanted = False
+        self.check_wanted: bool = False
         self.checks = 0
         self.checked = 0
-        self.not_before = -math.inf
+        self.not_before: float = -math.inf
         self.save_at: float | None = None
         self.moves = 0
-        self.filled = Decimal(0)
-        self.proceeds = Decimal(0)
+        self.filled: Decimal = Decimal(0)
+        self.proceeds: Decimal = Decimal(0)
         self.last_fill: Fill | None = None
         self.unheard: list[Fill] = []
         self.confirmed_at: float | None = None
-        self.exposure = bare_for
+        self.exposure: float = bare_for
         self.bare_since: float | None = claimed_at
-        self.candles = CandleBuilder(stop.plan.candle_seconds) if stop.plan.candles_needed else None
+        self.candles: CandleBuilder | None = (
+            CandleBuilder(stop.plan.candle_seconds) if stop.plan.candles_needed else None
+        )
         self._changed = trio.Event()
 
     @property

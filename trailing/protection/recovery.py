@@ -13,8 +13,8 @@ import trio
 
 from trailing.core.model import StopOrder
 from trailing.core.record import StopRecord
-from trailing.core.stop import TrailingStop
 from trailing.core.states import State
+from trailing.core.stop import TrailingStop
 from trailing.errors import ExchangeError, OutcomeUnknown, UsageError
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Pending, Protection

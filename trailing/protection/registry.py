@@ -40,7 +40,7 @@ class Registry:
         self._exchange, self._account, self._hedged = exchange, account, hedged
         self._lock = _Unwaited(trio.Lock())
         self._claims: dict[Key, Protection] = {}
-        self.changed = trio.Event()
+        self.changed: trio.Event = trio.Event()
 
     def key(self, symbol: str, side: Side) -> Key:
         """What a position is claimed under."""

@@ -16,8 +16,8 @@ from trailing.errors import ExchangeError, ExchangeUnreachable, UsageError
 from trailing.exchanges.port import Exchange, PositionReport
 
 REPORT_WAIT = 1.0
-"""Seconds that an opening waits for the wave's report once its stop stands. It is asked for beside the placing, so it is
-mostly there; a venue whose report takes longer than its orders and this is not waited for."""
+"""Seconds that an opening waits for the wave's report once its stop stands. It is asked for beside the placing, so it
+is mostly there; a venue whose report takes longer than its orders and this is not waited for."""
 
 
 class Door:

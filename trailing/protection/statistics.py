@@ -42,12 +42,12 @@ class Tally:
     """Counts what ended; the manager adds what is still open."""
 
     def __init__(self) -> None:
-        self.waves = 0
+        self.waves: int = 0
         self.outcomes: Counter[str] = Counter()
-        self.opening_times = OpeningTimes()
+        self.opening_times: OpeningTimes = OpeningTimes()
         self.closed = 0
         self.moves = 0
-        self.exposure = 0.0
+        self.exposure: float = 0.0
         self.foreign_ticks = 0
         self.confirmed_at: float | None = None
 

@@ -52,6 +52,8 @@ class Keeper:
         """Until it is over. A failure backs off and is tried again; a bug freezes the position, its stop stands."""
         protection = self._protection
         while not (protection.closed or (self._closing() and not protection.unfinished)):
+            if protection.stop.bug is not None:
+                self._orders.freeze(protection, protection.stop.bug)
             if not self._has_work():
                 await self._wait()
                 continue
@@ -148,6 +150,9 @@ class Keeper:
         report = await orders.read_position(protection)
         del protection.pending[client_order_id]
         protection.settled.add(client_order_id)
+        for fill in protection.unheard:
+            protection.note_fill(fill)
+        protection.unheard.clear()
         if stop.state is not State.EXITING:
             stop.exiting(orders.clock.now())
         if report is not None:
@@ -261,8 +266,15 @@ class Keeper:
             if crossed:
                 await self._exit(wanted.reason)
         elif isinstance(wanted, MoveStop) and stop.order is not None and not protection.frozen:
-            if (wanted.price, stop.coverable) != (stop.order.price, stop.order.quantity):
+            if (wanted.price, stop.coverable) == (stop.order.price, stop.order.quantity):
+                return
+            try:
                 await move(orders, protection, wanted.price, wanted.reason)
+            except TrailingError:
+                # A better price is wanted again by itself; a larger quantity is told only once.
+                if protection.wanted is None and stop.order is not None and stop.order.quantity < stop.coverable:
+                    protection.wanted = MoveStop(stop.order.price, wanted.reason)
+                raise
 
     # What went wrong.
 
@@ -278,7 +290,5 @@ class Keeper:
         protection.changed()
 
     def _freeze(self, bug: Exception) -> None:
-        protection = self._protection
-        protection.error, protection.frozen, protection.wanted = bug, True, None
-        self._orders.alarm(protection, "frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
+        self._orders.freeze(self._protection, bug)
         self._protection.not_before = self._orders.clock.now() + next(self._waits)

@@ -124,7 +124,7 @@ class Wave:
         return attempt.exited(result) if isinstance(result, Fill) else attempt.protected(result)
 
     async def _join(self, held: Protection, position: Position) -> StopOrder | None:
-        """Wait for what became of somebody else's claim: its live stop, or None: it has ended, so that one can claim."""
+        """Wait for what became of somebody else's claim: its live stop, or None: it has ended, one can claim."""
         await held.opened.wait()
         same = (held.position.identity, held.position.side) == (position.identity, position.side)
         wanted = floor_quantity(position.quantity, held.stop.market.quantity_step)
@@ -132,7 +132,9 @@ class Wave:
         while not held.closed:
             read = asked is not None and held.checked >= asked
             if read and held.position.side != position.side:
-                raise UsageError(f"{position.symbol} got a {position.side} position while its {held.position.side} stands")
+                raise UsageError(
+                    f"{position.symbol} got a {position.side} position while its {held.position.side} stands"
+                )
             live = held.live
             covered = live is not None and live.quantity >= held.stop.coverable
             if live is not None and covered and (read or (same and live.quantity >= wanted)):

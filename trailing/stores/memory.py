@@ -32,7 +32,7 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self.commits = 0
+        self.commits: int = 0
         self._stops: dict[tuple[str, str], dict[tuple[str, str, str], StopRecord]] = {}
         self._closed: set[tuple[str, str, str, str, str]] = set()
         self._intents: dict[tuple[str, str], dict[str, Intent]] = {}

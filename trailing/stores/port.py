@@ -113,4 +113,4 @@ class Store(Protocol):
         """
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones as they come."""
+        """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones."""

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 import trio
 
-from trailing.core.model import Fill, Percent, Position, Side, Source, StopOrder, Tick
+from trailing.core.model import Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind, is_tighter, round_stop
 from trailing.errors import TrailingError
 from trailing.exchanges.port import Exchange, OrderUpdate, StopRequest, Update
@@ -81,17 +81,17 @@ class Trial:
 
     def __init__(self, bench: ExchangeUnderTest, symbol: str, other_symbol: str, side: Side) -> None:
         self.bench = bench
-        self.exchange = bench.exchange
+        self.exchange: Exchange = bench.exchange
         self.symbol = symbol
         self.other_symbol = other_symbol
         self.side: Side = side
         self.other_side: Side = "short" if side == "long" else "long"
-        self.market = self.exchange.market(symbol)
+        self.market: Market = self.exchange.market(symbol)
         # A thousand ticks at least, so that one per cent is ten of them.
         tick, step = self.market.price_tick, self.market.quantity_step
-        self.price = tick * max(1000, math.ceil(1000 / tick))
+        self.price: Decimal = tick * max(1000, math.ceil(1000 / tick))
         least = max(self.market.min_quantity, 2 * self.market.min_notional / self.price, step)
-        self.unit = step * (least / step).to_integral_value(ROUND_CEILING)
+        self.unit: Decimal = step * (least / step).to_integral_value(ROUND_CEILING)
 
     async def enter(self, side: Side | None = None) -> Position:
         """Open a position of four units."""

@@ -70,8 +70,8 @@ class PaperExchange:
         request_validity: float,
     ) -> None:
         self.account = account
-        self.hedged = rules.hedged
-        self.read_lag = rules.read_lag
+        self.hedged: bool = rules.hedged
+        self.read_lag: float = rules.read_lag
         self.request_validity = request_validity
         self._book = Book(rules, self._publish)
         self._requests = requests

@@ -51,8 +51,8 @@ class Holding:
     __slots__ = ("entry_price", "liquidation_price", "quantity")
 
     def __init__(self) -> None:
-        self.quantity = Decimal(0)
-        self.entry_price = Decimal(0)
+        self.quantity: Decimal = Decimal(0)
+        self.entry_price: Decimal = Decimal(0)
         self.liquidation_price: Decimal | None = None
 
     def take(self, wanted: Decimal) -> Decimal:
@@ -68,9 +68,9 @@ class LiveStop:
     __slots__ = ("order", "triggered", "whole")
 
     def __init__(self, order: StopOrder) -> None:
-        self.order = order
-        self.whole = order.quantity
-        self.triggered = False
+        self.order: StopOrder = order
+        self.whole: Decimal = order.quantity
+        self.triggered: bool = False
 
 
 class Place:
@@ -79,7 +79,7 @@ class Place:
     __slots__ = ("_orders", "holdings", "market", "prices", "stops")
 
     def __init__(self, market: Market) -> None:
-        self.market = market
+        self.market: Market = market
         self.prices: dict[Source, Decimal] = {}
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}

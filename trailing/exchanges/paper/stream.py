@@ -16,7 +16,7 @@ class Stream:
     """Hands every update to every subscriber, and ticks of watched symbols only."""
 
     def __init__(self) -> None:
-        self.connected = True
+        self.connected: bool = True
         self.watched: frozenset[str] = frozenset()
         self._channels: list[UpdateChannel] = []
         self._lost = ""

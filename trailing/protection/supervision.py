@@ -1,0 +1,168 @@
+"""What a manager runs: the tasks that keep positions, the feed, and everything that has to have ended before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import trio
+
+from trailing.core.model import Position, Side, Tick
+from trailing.core.plan import TrailPlan
+from trailing.core.states import State
+from trailing.errors import UsageError
+from trailing.protection.feed import Feed
+from trailing.protection.orders import Orders
+from trailing.protection.outcomes import Refused
+from trailing.protection.protection import Protection
+from trailing.protection.recovery import resume
+from trailing.protection.registry import Registry
+from trailing.protection.statistics import Tally
+from trailing.protection.trailing import Keeper
+from trailing.stores.port import Store
+
+
+class Unprotected(msgspec.Struct, frozen=True):
+    """A position without a live stop.
+
+    Args:
+        state: its state, in the table's words; ``"closed"`` where nobody works on it any more.
+        error: why, as far as is known.
+    """
+
+    position: Position
+    state: str
+    error: Exception | None
+
+
+class Supervision:
+    """The positions that are kept, each by a task of its own, and whoever waits for one of them.
+
+    Args:
+        plan: the manager's, for what concerns no single position.
+        tasks: the service nursery that everything runs in.
+
+    Attributes:
+        kept: the positions that a task works on.
+        given_up: those that nobody works on any more although they may be open, by symbol and side.
+    """
+
+    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery) -> None:
+        self._orders, self._plan, self._tasks = orders, plan, tasks
+        exchange = orders.exchange
+        self.registry: Registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
+        self.feed: Feed = Feed(orders, self.registry)
+        self.tally: Tally = Tally()
+        self.kept: set[Protection] = set()
+        self.given_up: dict[tuple[str, Side], Unprotected] = {}
+        self._operations: set[trio.CancelScope] = set()
+        self._all_ended = trio.Event()
+        self._closing = False
+
+    def check_open(self) -> None:
+        """Raises UsageError where the manager has ended."""
+        if self._closing:
+            raise UsageError("the manager has ended")
+
+    @contextmanager
+    def operation(self) -> Iterator[None]:
+        """What somebody waits for, perhaps in a task outside the manager's block: it ends with the manager.
+
+        Raises:
+            UsageError: the manager has ended, before or meanwhile.
+        """
+        self.check_open()
+        with trio.CancelScope() as scope:
+            self._operations.add(scope)
+            try:
+                yield
+            finally:
+                self._operations.discard(scope)
+                self._note_end()
+        if scope.cancelled_caught:
+            raise UsageError("the manager has ended meanwhile")
+
+    def _note_end(self) -> None:
+        if self._closing and not self.kept and not self._operations:
+            self._all_ended.set()
+
+    def get(self, symbol: str, side: Side) -> Protection:
+        """The protection of a position. Raises UsageError where there is none, or the manager has ended."""
+        self.check_open()
+        protection = self.registry.get(symbol, side)
+        if protection is None:
+            raise UsageError(f"{symbol} {side} is not protected")
+        return protection
+
+    def note_never_claimed(self, refused: Refused) -> None:
+        """A position was refused before it could be claimed, so that no task knows of it."""
+        key = (refused.position.symbol, refused.position.side)
+        if self.registry.get(*key) is None:
+            self.given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
+
+    def hand_over(self, protection: Protection) -> None:
+        """A position's opening has ended: its own task takes over, or nobody does."""
+        self.given_up.pop((protection.position.symbol, protection.position.side), None)
+        if protection.closed:
+            self._ended(protection)
+        else:
+            self.keep(protection)
+
+    def keep(self, protection: Protection) -> None:
+        """Start the task that owns a position from now on."""
+        keeper = Keeper(self._orders, protection, ended=self._ended, closing=lambda: self._closing)
+        self.kept.add(protection)
+        self._tasks.start_soon(self._run_keeper, keeper, protection)
+
+    async def _run_keeper(self, keeper: Keeper, protection: Protection) -> None:
+        try:
+            await keeper.run()
+        finally:
+            self.kept.discard(protection)
+            self._note_end()
+
+    def _ended(self, protection: Protection) -> None:
+        tally, now = self.tally, self._orders.clock.now()
+        tally.closed += not protection.stop.quantity
+        tally.moves += protection.moves
+        tally.exposure += protection.exposure_at(now)
+        tally.foreign_ticks += protection.stop.foreign_ticks
+        if protection.confirmed_at is not None:
+            tally.confirmed_at = max(protection.confirmed_at, tally.confirmed_at or protection.confirmed_at)
+        if protection.stop.quantity and protection.release_wanted is None:
+            position = protection.position
+            unprotected = Unprotected(position, protection.stop.state.value, protection.error)
+            self.given_up[position.symbol, position.side] = unprotected
+        self.registry.remove(protection)
+
+    async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
+        """Start what has to run while the manager is open, and resume what the store holds."""
+        await self._tasks.start(self._listen)
+        await resume(self._orders, self.registry, store, self._plan.call_seconds, self.keep)
+        self._tasks.start_soon(self.feed.notice_silence)
+        if ticks is not None:
+            self._tasks.start_soon(self.feed.run_ticks, ticks)
+        else:
+            self._tasks.start_soon(self.feed.keep_watching)
+
+    async def _listen(self, task_status: trio.TaskStatus[None]) -> None:
+        async with self._orders.exchange.updates() as updates:
+            task_status.started()
+            await self.feed.run(updates)
+
+    async def close(self) -> None:
+        """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""
+        self._closing = True
+        for operation in tuple(self._operations):
+            operation.cancel()
+        for protection in self.registry.all():
+            protection.hurry()
+        if not self.kept and not self._operations:
+            return
+        with trio.move_on_after(self._plan.cleanup_seconds, shield=True) as scope:
+            await self._all_ended.wait()
+        if scope.cancelled_caught:
+            for protection in self.registry.all():
+                if protection.pending:
+                    self._orders.alarm(protection, "left unresolved at the end; it is in the store")
