@@ -13,9 +13,11 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from trailing.core.model import (
+    Candle,
     Market,
     Percent,
     Position,
+    Side,
     Source,
     check_money,
     check_one_of,
@@ -23,13 +25,14 @@ from trailing.core.model import (
     check_source,
     refuse,
 )
-from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop
-from trailing.core.rules import Distance, History, Rule, check_distance, rule_class
+from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop, stop_rounder
+from trailing.core.rules import Distance, History, Proposer, Rule, check_distance, rule_class
 from trailing.errors import UsageError
 
 _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 _HUNDRED = Percent(100)
+_ZERO = Decimal(0)
 _AN_INSTANT = 1e-6  # seconds: what binary fractions of a clock's reading may be off, so that no wait is that short
 
 
@@ -202,21 +205,30 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Raises:
             UsageError: where a rule proposes what is no finite Decimal.
         """
-        side = history.side
+        return self.bind(history.side, history.entry_price, tick)(history.best, history.candles)
+
+    def bind(self, side: Side, entry_price: Decimal, tick: Decimal) -> Proposer:
+        """What is left of `propose` once a position is known: every new peak comes this way."""
         is_ahead = IS_AHEAD[side]
-        tightest: Decimal | None = None
-        for rule in self.rules:
-            stop = rule.propose(history)
-            if stop is None:
-                continue
-            if type(stop) is not Decimal or not stop.is_finite():
-                raise refuse(f"{type(rule).__name__}.propose()", stop, "to give a finite Decimal or None")
-            if stop > 0 and (tightest is None or is_ahead(stop, tightest)):
-                tightest = stop
-        if tightest is None:
-            return None
-        rounded = round_stop(side, tightest, tick)
-        return rounded if rounded > 0 else None
+        round_to_tick = stop_rounder(side, tick)
+        proposers = [(rule, rule.bind(side, entry_price)) for rule in self.rules]
+
+        def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
+            tightest: Decimal | None = None
+            for rule, proposer in proposers:
+                stop = proposer(best, candles)
+                if stop is None:
+                    continue
+                if type(stop) is not Decimal or not stop.is_finite():
+                    raise refuse(f"{type(rule).__name__}.propose()", stop, "to give a finite Decimal or None")
+                if stop > _ZERO and (tightest is None or is_ahead(stop, tightest)):
+                    tightest = stop
+            if tightest is None:
+                return None
+            rounded = round_to_tick(tightest)
+            return rounded if rounded > _ZERO else None
+
+        return propose
 
 
 def encode_plan(plan: TrailPlan) -> dict[str, Any]:

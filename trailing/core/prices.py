@@ -47,19 +47,32 @@ def ahead(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
     return behind("short" if side == "long" else "long", price, distance)
 
 
+def stop_rounder(side: Side, tick: Decimal) -> Callable[[Decimal], Decimal]:
+    """What rounds a stop price to a multiple of the tick, towards the market, so that rounding never loosens it."""
+    is_long = side == "long"
+
+    def round_it(price: Decimal) -> Decimal:
+        rest = price % tick
+        if not rest:
+            return price
+        return price - rest + tick if is_long else price - rest
+
+    def round_exactly(price: Decimal) -> Decimal:
+        with localcontext(EXACT):
+            return round_it(price)
+
+    def round_where_it_fits(price: Decimal) -> Decimal:
+        try:
+            return round_it(price)
+        except InvalidOperation:  # there are more ticks in it than the ambient context has digits
+            return round_exactly(price)
+
+    return round_where_it_fits if getcontext().prec >= _ENOUGH else round_exactly
+
+
 def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
-    if getcontext().prec < _ENOUGH:
-        with localcontext(EXACT):
-            return round_stop(side, price, tick)
-    try:
-        rest = price % tick
-    except InvalidOperation:  # there are more ticks in it than the ambient context has digits
-        with localcontext(EXACT):
-            rest = price % tick
-    if not rest:
-        return price
-    return price - rest + tick if side == "long" else price - rest
+    return stop_rounder(side, tick)(price)
 
 
 def floor_quantity(quantity: Decimal, step: Decimal) -> Decimal:

@@ -15,10 +15,8 @@ A bot writes its own the same way::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from functools import cached_property, partial
-from operator import add, mul
 from typing import Any, TypeAlias
 
 import msgspec
@@ -29,9 +27,8 @@ from trailing.core.prices import IS_AHEAD, ahead, behind, is_better
 Distance: TypeAlias = Percent | Decimal
 """How far one price is from another: a percentage of the price it is measured from, or an amount in quote units."""
 
-_Shift: TypeAlias = Callable[[Decimal], Decimal]
-_IsAhead: TypeAlias = Callable[[Decimal, Decimal], bool]
-_SIDES: tuple[Side, ...] = ("long", "short")
+Proposer: TypeAlias = Callable[[Decimal, tuple[Candle, ...]], Decimal | None]
+"""A rule once side and entry price are known: the best price and the closed candles in, a candidate stop or None out."""
 
 _HUNDRED = Percent(100)
 _ONE, _ZERO = Decimal(1), Decimal(0)
@@ -85,7 +82,20 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
 
         It has to be pure: the same history gives the same answer. A proposal of 0 or below counts as none.
         """
-        raise NotImplementedError
+        if type(self).bind is Rule.bind:
+            raise NotImplementedError
+        return self.bind(history.side, history.entry_price)(history.best, history.candles)
+
+    def bind(self, side: Side, entry_price: Decimal) -> Proposer:
+        """What is left of the rule once side and entry price are known: `propose` of the best price and the candles.
+
+        A rule of a bot's own writes `propose`. The built-in ones write this, since every new peak comes this way.
+        """
+
+        def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
+            return self.propose(History(side, entry_price, best, candles))
+
+        return propose
 
 
 class Callback(Rule, frozen=True):
@@ -109,18 +119,14 @@ class Callback(Rule, frozen=True):
         check_distance("Callback.distance", self.distance)
         check_profit("Callback.activation", self.activation)
 
-    @cached_property
-    def _by_side(self) -> Mapping[Side, tuple[_IsAhead, _Shift, _Shift]]:
-        return {
-            side: (IS_AHEAD[side], _shift(side, ahead, self.activation), _shift(side, behind, self.distance))
-            for side in _SIDES
-        }
-
-    def propose(self, history: History) -> Decimal | None:
+    def bind(self, side: Side, entry_price: Decimal) -> Proposer:
         """The stop at `distance` behind the best price, or None before the activation."""
-        is_ahead, to_activation, to_stop = self._by_side[history.side]
-        best = history.best
-        return None if is_ahead(to_activation(history.entry_price), best) else to_stop(best)
+        is_ahead, activation = IS_AHEAD[side], ahead(side, entry_price, self.activation)
+        if isinstance(self.distance, Percent):
+            factor = behind(side, _ONE, self.distance)
+            return lambda best, _: None if is_ahead(activation, best) else best * factor
+        amount = behind(side, _ZERO, self.distance)
+        return lambda best, _: None if is_ahead(activation, best) else best + amount
 
 
 class Breakeven(Rule, frozen=True):
@@ -145,20 +151,11 @@ class Breakeven(Rule, frozen=True):
         if _is_less(self.offset, self.at) is False:
             raise refuse("Breakeven.offset", self.offset, f"less than Breakeven.at, {self.at!r}")
 
-    @cached_property
-    def _by_side(self) -> Mapping[Side, tuple[_IsAhead, _Shift, _Shift]]:
-        return {
-            side: (IS_AHEAD[side], _shift(side, ahead, self.at), _shift(side, ahead, self.offset)) for side in _SIDES
-        }
-
-    def propose(self, history: History) -> Decimal | None:
+    def bind(self, side: Side, entry_price: Decimal) -> Proposer:
         """The stop at `offset` ahead of the entry price, or None before the profit."""
-        is_ahead, to_activation, to_stop = self._by_side[history.side]
-        entry, best = history.entry_price, history.best
-        if is_ahead(to_activation(entry), best):
-            return None
-        stop = to_stop(entry)
-        return stop if is_ahead(best, stop) else None
+        is_ahead, stop = IS_AHEAD[side], ahead(side, entry_price, self.offset)
+        activation = ahead(side, entry_price, self.at)
+        return lambda best, _: None if is_ahead(activation, best) or not is_ahead(best, stop) else stop
 
 
 class Steps(Rule, frozen=True):
@@ -245,16 +242,6 @@ class Chandelier(Rule, frozen=True):
         if not total:
             return None
         return behind(history.side, history.best, self.multiple * total / self.period)
-
-
-def _shift(side: Side, towards: Callable[[Side, Decimal, Distance], Decimal], distance: Distance) -> _Shift:
-    """`ahead` or `behind` by a distance, as one operation on a price, since every new peak comes this way.
-
-    It is a product with what becomes of 1, for a percentage; a sum with what becomes of 0, for an amount.
-    """
-    if isinstance(distance, Percent):
-        return partial(mul, towards(side, _ONE, distance))
-    return partial(add, towards(side, _ZERO, distance))
 
 
 def rule_class(name: str) -> type[Rule]:

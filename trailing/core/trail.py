@@ -14,9 +14,10 @@ import msgspec
 from trailing.core.model import Candle, Market, Position, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import IS_AHEAD, is_within
-from trailing.core.rules import History
+from trailing.core.rules import Proposer
 from trailing.core.states import CLOSED, LIVE, OPENING, UNPROTECTED, State
 
+_ZERO = Decimal(0)
 _NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
 
 
@@ -51,7 +52,10 @@ class Trail:
         "_last",
         "_low",
         "_moved_at",
+        "_near_high",
+        "_near_low",
         "_now",
+        "_propose",
         "_source",
         "_suspect",
         "best",
@@ -91,6 +95,8 @@ class Trail:
         self._crossed_at: float | None = None
         self._deferred = False  # an improvement waits for its time: its crossing matters
         self._kept = False  # one waits for the price to be ahead of it again
+        self._near_low = self._near_high = _ZERO
+        self._propose: Proposer | None = None
         self._candles: tuple[Candle, ...] = ()
         self._now = at
         self._arm()
@@ -113,7 +119,7 @@ class Trail:
             self.foreign_ticks += 1
             return None
         price, suspect = tick.price, self._suspect
-        if not is_within(price, self._last, self.plan.max_jump):
+        if self._jumps(price):
             if suspect is None or not is_within(price, suspect, self.plan.max_jump):
                 self._suspect = price
                 self._arm()
@@ -125,6 +131,18 @@ class Trail:
         if self._is_ahead(price, self.best):
             self.best = price
         return self._decide(tick.at)
+
+    def _jumps(self, price: Decimal) -> bool:
+        """Whether a price is too far from the last one to be believed by itself."""
+        if self._near_low < price < self._near_high and self._near_low < self._last < self._near_high:
+            return False
+        limit = self.plan.max_jump
+        if not is_within(price, self._last, limit):
+            return True
+        # Any two prices within a third of the limit of this one are within the limit of each other.
+        third = limit.of(price) / 3
+        self._near_low, self._near_high = price - third, price + third
+        return False
 
     def on_candle(self, candle: Candle, at: float) -> Decision | None:
         """Take a closed candle, for the rules that look at candles."""
@@ -167,9 +185,10 @@ class Trail:
     def _ratchet(self) -> None:
         if self.bug is not None:
             return
-        history = History(self.position.side, self.position.entry_price, self.best, self._candles)
         try:
-            proposal = self.plan.propose(history, self.market.price_tick)
+            if self._propose is None:
+                self._propose = self.plan.bind(self.position.side, self.position.entry_price, self.market.price_tick)
+            proposal = self._propose(self.best, self._candles)
         except Exception as bug:  # what the exchange said is taken all the same, whatever a rule makes of it
             self.bug = bug
             return
