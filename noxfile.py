@@ -85,13 +85,14 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests, on every Python that is found; what they cover is measured on the newest."""
+    """All tests, on every Python that is found; on the newest also the slow ones, and what the others cover."""
     install(session, "test")
     if session.python != NEWEST:
-        session.run("pytest", *session.posargs)
+        session.run("pytest", "-m", "not slow", *session.posargs)
         return
+    session.run("pytest", "-m", "slow", *session.posargs)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "--module", "pytest", *session.posargs)
+    session.run("coverage", "run", "--module", "pytest", "-m", "not slow", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")  # shown, not yet demanded: the layers are still growing
 

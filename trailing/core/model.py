@@ -10,6 +10,7 @@ import math
 import re
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -43,10 +44,15 @@ def check_seconds(field: str, value: Any, *, zero: bool = True) -> None:
         raise refuse(field, value, wants)
 
 
+@lru_cache(maxsize=10_000)
+def _is_linear(symbol: str) -> bool:
+    match = _LINEAR.fullmatch(symbol)
+    return match is not None and match["quote"] == match["settle"]
+
+
 def check_symbol(field: str, value: Any) -> None:
     """Refuse what isn't a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
-    match = _LINEAR.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match["quote"] != match["settle"]:
+    if not isinstance(value, str) or not _is_linear(value):
         raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
 
 

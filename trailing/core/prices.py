@@ -75,9 +75,19 @@ def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     return stop_rounder(side, tick)(price)
 
 
+def remainder(value: Decimal, unit: Decimal) -> Decimal:
+    """What is left of a value above its largest multiple of the unit; exact."""
+    if getcontext().prec >= _ENOUGH:
+        try:
+            return value % unit
+        except InvalidOperation:  # there are more units in it than the ambient context has digits
+            pass
+    return EXACT.remainder(value, unit)
+
+
 def floor_quantity(quantity: Decimal, step: Decimal) -> Decimal:
     """The largest multiple of the step that is not above the quantity."""
-    rest = EXACT.remainder(quantity, step)
+    rest = remainder(quantity, step)
     return EXACT.subtract(quantity, rest) if rest else quantity
 
 

@@ -13,7 +13,7 @@ import msgspec
 from trailing.core.model import Candle, Position, StopOrder
 
 
-class StopRecord(msgspec.Struct, frozen=True, kw_only=True):
+class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A `TrailingStop` as saved.
 
     Args:

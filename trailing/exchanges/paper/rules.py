@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trailing.core.model import Market, Side
-from trailing.core.prices import EXACT, round_stop
+from trailing.core.prices import EXACT, remainder, round_stop
 from trailing.errors import StopRejected
 
 
 def check_price(market: Market, price: Decimal) -> None:
     """Refuse a trigger price that is no multiple of the market's tick. Raises StopRejected."""
-    if EXACT.remainder(price, market.price_tick):
+    if remainder(price, market.price_tick):
         raise StopRejected(f"{market.symbol}: price {price} is no multiple of the tick {market.price_tick}")
 
 
@@ -21,7 +21,7 @@ def check_quantity(market: Market, quantity: Decimal, price: Decimal, held: Deci
     Raises:
         StopRejected: naming the rule.
     """
-    if EXACT.remainder(quantity, market.quantity_step):
+    if remainder(quantity, market.quantity_step):
         raise StopRejected(f"{market.symbol}: quantity {quantity} is no multiple of the step {market.quantity_step}")
     if quantity < market.min_quantity:
         raise StopRejected(f"{market.symbol}: quantity {quantity} is below the minimum {market.min_quantity}")
