@@ -346,3 +346,20 @@ async def test_fm27_telemetry_that_finds_no_room_is_counted_while_the_store_hang
         await trio.sleep(1)
         told = len(world.events)
         assert world.running.statistics().dropped == told > 0
+
+
+async def test_fm17_a_bad_print_closes_nothing_that_the_plan_keeps(autojump_clock: trio.testing.MockClock) -> None:
+    pacing = trailing.Pacing(min_interval=1000.0)
+    plan = msgspec.structs.replace(PLAN, on_would_trigger="keep", pacing=pacing)
+    async with open_world(plan=plan) as world:
+        position = a_position()
+        await world.enter(position)
+        await world.running.protect(position, deadline=5.0)
+        await trio.sleep(1)
+        for price in ("102", "105", "103.5"):  # moved to 100.98; 103.95 has to wait; it is crossed, and kept
+            world.feed(price)
+            await trio.sleep(1)
+        world.running._supervision.feed.take(trailing.Tick(position.symbol, D(100), trio.current_time()))
+        await trio.sleep(10)
+        assert [order.price for order in await world.live()] == [D("100.98")]
+        assert len(await world.paper.positions()) == 1
