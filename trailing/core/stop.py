@@ -69,6 +69,11 @@ class TrailingStop(Trail):
         return floor_quantity(self.quantity, self.market.quantity_step)
 
     @property
+    def can_be_covered(self) -> bool:
+        """Whether the market takes a stop that is as small as this position."""
+        return self.coverable > 0 and self.coverable >= self.market.min_quantity
+
+    @property
     def uncovered(self) -> Decimal:
         """What no live stop covers of the position."""
         return self.quantity - min(self.quantity, self.order.quantity if self.order is not None else _ZERO)
@@ -176,15 +181,17 @@ class TrailingStop(Trail):
         """The exchange reports another quantity than was known, above 0.
 
         Returns:
-            A `MoveStop` to the same price where the live stop covers another quantity.
+            A `MoveStop` to the same price where the live stop covers another quantity; reduce-only as it is, one that
+            is larger than the position may stay where no smaller one is allowed.
         """
         check_money("quantity", quantity)
         if not self._enter("resized", self.state):
             return None
         self.quantity = quantity
         decision = self._decide(at)
-        if decision is None and self.state in LIVE and self.order is not None and self.order.quantity != self.coverable:
-            return MoveStop(self._asked if self._asked is not None else self.order.price, "resized")
+        live = self.order if self.state in LIVE and self.can_be_covered else None
+        if decision is None and live is not None and live.quantity != self.coverable:
+            return MoveStop(self._asked if self._asked is not None else live.price, "resized")
         return decision
 
     def tighten(self, price: Decimal, at: float) -> Decision | None:

@@ -69,7 +69,7 @@ class Door:
             UsageError: naming the field, what it got and what it wants.
         """
         position, plan, market = stop.position, stop.plan, stop.market
-        if not stop.coverable or stop.coverable < market.min_quantity:
+        if not stop.can_be_covered:
             raise UsageError(
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at least "
                 f"{max(market.min_quantity, market.quantity_step)}"

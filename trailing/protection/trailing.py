@@ -182,7 +182,7 @@ class Keeper:
         if isinstance(protection.wanted, ExitPosition):
             await self._follow()
             return
-        if not stop.coverable or stop.coverable < stop.market.min_quantity:
+        if not stop.can_be_covered:
             await self._exit("what is left is too small for a stop")
             return
         if stop.plan.on_unprotected != "retry" or bare_for >= stop.plan.retry_for:
@@ -266,8 +266,8 @@ class Keeper:
             if crossed:
                 await self._exit(wanted.reason)
         elif isinstance(wanted, MoveStop) and stop.order is not None and not protection.frozen:
-            if (wanted.price, stop.coverable) == (stop.order.price, stop.order.quantity):
-                return
+            if not stop.can_be_covered or (wanted.price, stop.coverable) == (stop.order.price, stop.order.quantity):
+                return  # nothing to do, or a smaller stop than the market takes: the one that stands covers it
             try:
                 await move(orders, protection, wanted.price, wanted.reason)
             except TrailingError:
