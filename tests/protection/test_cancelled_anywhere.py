@@ -15,6 +15,8 @@ from trailing.errors import StoreError
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow, cancel_everywhere
 from trailing.testing.faults import Operation
 
+pytestmark = pytest.mark.slow  # some thousand runs
+
 FAULTS: dict[str, dict[str, Any]] = {
     "no-fault": {},
     "lost-reply": {"exchange_faults": {At("place_stop", None, 1): ReplyLost()}},
