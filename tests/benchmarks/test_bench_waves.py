@@ -44,7 +44,7 @@ async def timed_wave(count: int, latency: float, store_url: str) -> float:
         await enter(exchange, positions)
         await trio.sleep(0.1)
         started = time.perf_counter()
-        wave = await manager.protect_wave(positions, deadline=30.0)
+        wave = await manager.protect_wave(positions, deadline=10.0)
         seconds = time.perf_counter() - started
         assert all(isinstance(outcome, Protected) for outcome in wave.outcomes)
         assert len(await exchange.open_stops()) == count
@@ -77,7 +77,7 @@ async def timed_bare(count: int) -> float:
     """Seconds for a nursery with as many tasks and deadlines, each of which sleeps as often and does nothing else."""
 
     async def one() -> None:
-        with trio.move_on_after(30.0) as scope:
+        with trio.move_on_after(10.0) as scope:
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
         assert not scope.cancelled_caught

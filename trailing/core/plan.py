@@ -25,7 +25,7 @@ from trailing.core.model import (
     check_source,
     refuse,
 )
-from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop, stop_rounder
+from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop
 from trailing.core.rules import Distance, History, Proposer, Rule, check_distance, rule_class
 from trailing.errors import UsageError
 
@@ -210,7 +210,6 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def bind(self, side: Side, entry_price: Decimal, tick: Decimal) -> Proposer:
         """What is left of `propose` once a position is known: every new peak comes this way."""
         is_ahead = IS_AHEAD[side]
-        round_to_tick = stop_rounder(side, tick)
         proposers = [(rule, rule.bind(side, entry_price)) for rule in self.rules]
 
         def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
@@ -225,7 +224,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                     tightest = stop
             if tightest is None:
                 return None
-            rounded = round_to_tick(tightest)
+            rounded = round_stop(side, tightest, tick)
             return rounded if rounded > _ZERO else None
 
         return propose

@@ -7,7 +7,7 @@ Rounding is exact whatever the ambient decimal context says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Context, Decimal, InvalidOperation, getcontext, localcontext
+from decimal import Context, Decimal, InvalidOperation, getcontext
 from operator import gt, lt
 
 from trailing.core.model import Percent, Side
@@ -47,32 +47,15 @@ def ahead(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
     return behind("short" if side == "long" else "long", price, distance)
 
 
-def stop_rounder(side: Side, tick: Decimal) -> Callable[[Decimal], Decimal]:
-    """What rounds a stop price to a multiple of the tick, towards the market, so that rounding never loosens it."""
-    is_long = side == "long"
-
-    def round_it(price: Decimal) -> Decimal:
-        rest = price % tick
-        if not rest:
-            return price
-        return price - rest + tick if is_long else price - rest
-
-    def round_exactly(price: Decimal) -> Decimal:
-        with localcontext(EXACT):
-            return round_it(price)
-
-    def round_where_it_fits(price: Decimal) -> Decimal:
-        try:
-            return round_it(price)
-        except InvalidOperation:  # there are more ticks in it than the ambient context has digits
-            return round_exactly(price)
-
-    return round_where_it_fits if getcontext().prec >= _ENOUGH else round_exactly
-
-
 def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
-    return stop_rounder(side, tick)(price)
+    rest = remainder(price, tick)
+    if not rest:
+        return price
+    if getcontext().prec >= _ENOUGH:
+        return price - rest + tick if side == "long" else price - rest
+    down = EXACT.subtract(price, rest)
+    return EXACT.add(down, tick) if side == "long" else down
 
 
 def remainder(value: Decimal, unit: Decimal) -> Decimal:

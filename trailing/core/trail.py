@@ -186,9 +186,12 @@ class Trail:
         if self.bug is not None:
             return
         try:
-            if self._propose is None:
-                self._propose = self.plan.bind(self.position.side, self.position.entry_price, self.market.price_tick)
-            proposal = self._propose(self.best, self._candles)
+            propose = self._propose
+            if propose is None:
+                propose = self.plan.bind(self.position.side, self.position.entry_price, self.market.price_tick)
+                if self.best != self.position.entry_price:  # kept from the first peak on: many never come so far
+                    self._propose = propose
+            proposal = propose(self.best, self._candles)
         except Exception as bug:  # what the exchange said is taken all the same, whatever a rule makes of it
             self.bug = bug
             return
