@@ -17,7 +17,7 @@ import trio
 async def open_services() -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks no outside cancellation reaches before the block has ended; then they are cancelled.
 
-    Here is the one shield without a deadline: each user of a service has a deadline of its own.
+    The shields here are the only ones without a deadline: each user of a service has a deadline of its own.
 
     Raises:
         BaseException: what the block raised, as itself.
