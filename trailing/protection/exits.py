@@ -21,8 +21,8 @@ async def confirm_crossing(orders: Orders, protection: Protection) -> bool:
     stop = protection.stop
     price = await orders.read_price(protection)
     # What is wanted and not yet sent is crossed too, unless the plan keeps the stop that stands.
-    kept = stop.order is not None and stop.plan.on_would_trigger == "keep"
-    crossed = is_crossed(stop.position.side, price, stop.order.price if kept and stop.order else stop.target)
+    kept = stop.order if stop.plan.on_would_trigger == "keep" else None
+    crossed = is_crossed(stop.position.side, price, stop.target if kept is None else kept.price)
     if not crossed:
         stop.exit_unconfirmed(price, orders.clock.now())
     return crossed
