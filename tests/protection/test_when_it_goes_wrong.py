@@ -166,3 +166,14 @@ async def test_a_bug_in_the_core_freezes_its_position_and_no_other(
         assert world.running.stops()[BTC, "long"].price == D(98)
         assert world.running.stops()["ETH/USDT:USDT", "long"].price == D("100.98")
         assert "frozen: its stop stands and is not moved" in world.alarms()
+
+
+@pytest.mark.parametrize("fault", [Hangs(), Unreachable()])
+async def test_a_wave_whose_report_does_not_come_says_so_and_protects_all_the_same(
+    fault: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    position = a_position()
+    async with open_world(exchange_faults={At("positions", None, 1): fault}) as world:
+        await world.enter(position)
+        assert isinstance(await world.running.protect(position, deadline=5.0), Protected)
+        assert world.alarms() == ["the positions were not read beside the wave"]

@@ -73,6 +73,8 @@ class Wave:
                 for index, position in enumerate(positions):
                     openings.start_soon(self._protect_one, index, position)
                 wave.start_soon(self._door.read, self._orders.exchange)
+            if self._door.error is not None:
+                self._orders.alarm(None, "the positions were not read beside the wave", str(self._door.error))
             # The report may still be on its way, or hang: everybody who wanted it has gone on without it.
             wave.cancel_scope.cancel()
         if self._bugs:
