@@ -73,4 +73,4 @@ async def test_a_program_cancelled_anywhere_leaves_no_order_that_its_store_does_
             )
         )
 
-    assert await cancel_everywhere(world, program, check) > 100
+    assert await cancel_everywhere(world, program, check) > 50  # about a hundred: the scheduler is random
