@@ -200,8 +200,6 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def propose(self, history: History, tick: Decimal) -> Decimal | None:
         """The tightest stop that a rule wants, as a multiple of the tick, or None where none wants one.
 
-        A proposal of 0 or below (an amount behind a price that is smaller than it) counts as none.
-
         Raises:
             UsageError: where a rule proposes what is no finite Decimal.
         """
@@ -210,17 +208,13 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def bind(self, side: Side, entry_price: Decimal, tick: Decimal) -> Proposer:
         """What is left of `propose` once a position is known: every new peak comes this way."""
         is_ahead = IS_AHEAD[side]
-        proposers = [(rule, rule.bind(side, entry_price)) for rule in self.rules]
+        proposers = [rule.bind(side, entry_price) for rule in self.rules]
 
         def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
             tightest: Decimal | None = None
-            for rule, proposer in proposers:
+            for proposer in proposers:
                 stop = proposer(best, candles)
-                if stop is None:
-                    continue
-                if type(stop) is not Decimal or not stop.is_finite():
-                    raise refuse(f"{type(rule).__name__}.propose()", stop, "to give a finite Decimal or None")
-                if stop > _ZERO and (tightest is None or is_ahead(stop, tightest)):
+                if stop is not None and (tightest is None or is_ahead(stop, tightest)):
                     tightest = stop
             if tightest is None:
                 return None

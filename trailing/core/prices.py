@@ -49,13 +49,17 @@ def ahead(side: Side, price: Decimal, distance: Percent | Decimal) -> Decimal:
 
 def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
-    rest = remainder(price, tick)
-    if not rest:
-        return price
     if getcontext().prec >= _ENOUGH:
-        return price - rest + tick if side == "long" else price - rest
-    down = EXACT.subtract(price, rest)
-    return EXACT.add(down, tick) if side == "long" else down
+        try:
+            rest = price % tick
+        except InvalidOperation:
+            pass
+        else:
+            if not rest:
+                return price
+            return price - rest + tick if side == "long" else price - rest
+    down = EXACT.subtract(price, EXACT.remainder(price, tick))
+    return EXACT.add(down, tick) if side == "long" and down != price else down
 
 
 def remainder(value: Decimal, unit: Decimal) -> Decimal:

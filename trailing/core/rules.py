@@ -80,7 +80,8 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
     def propose(self, history: History) -> Decimal | None:
         """The stop that this rule wants, not rounded, or None where it wants none.
 
-        It has to be pure: the same history gives the same answer. A proposal of 0 or below counts as none.
+        It has to be pure: the same history gives the same answer. A proposal of 0 or below (an amount behind a price
+        that is smaller than it) counts as none.
         """
         if type(self).bind is Rule.bind:
             raise NotImplementedError
@@ -89,11 +90,20 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
     def bind(self, side: Side, entry_price: Decimal) -> Proposer:
         """What is left of the rule once side and entry price are known: `propose` of the best price and the candles.
 
-        A rule of a bot's own writes `propose`. The built-in ones write this, since every new peak comes this way.
+        A rule of a bot's own writes `propose`, whose answers are checked here. The built-in ones write this, since
+        every new peak comes this way; what they give is never other than a finite Decimal, which for a short is above 0.
+
+        Raises (the proposer):
+            UsageError: where the rule proposes what is no finite Decimal.
         """
 
         def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
-            return self.propose(History(side, entry_price, best, candles))
+            stop = self.propose(History(side, entry_price, best, candles))
+            if stop is None:
+                return None
+            if type(stop) is not Decimal or not stop.is_finite():
+                raise refuse(f"{type(self).__name__}.propose()", stop, "to give a finite Decimal or None")
+            return stop if stop > 0 else None
 
         return propose
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from trailing.core.model import Candle, Market, Position, StopOrder, Tick
-from trailing.core.plan import TrailPlan
+from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.prices import IS_AHEAD, is_within
 from trailing.core.rules import Proposer
 from trailing.core.states import CLOSED, LIVE, OPENING, UNPROTECTED, State
@@ -55,6 +55,7 @@ class Trail:
         "_near_high",
         "_near_low",
         "_now",
+        "_paced",
         "_propose",
         "_source",
         "_suspect",
@@ -88,6 +89,7 @@ class Trail:
         self._source = plan.trigger
         self._is_ahead = IS_AHEAD[position.side]
         self._is_crossed = le if position.side == "long" else ge
+        self._paced = plan.pacing != Pacing()
         self._last = position.entry_price
         self._suspect: Decimal | None = None  # a price that the next one has to confirm
         self._asked: Decimal | None = None  # the stop of a move under way
@@ -118,31 +120,31 @@ class Trail:
         if tick.source != self._source:
             self.foreign_ticks += 1
             return None
-        price, suspect = tick.price, self._suspect
-        if self._jumps(price):
-            if suspect is None or not is_within(price, suspect, self.plan.max_jump):
-                self._suspect = price
-                self._arm()
-                return None
-            if self._is_ahead(suspect, self.best):
-                self.best = suspect
+        price = tick.price
+        low, high = self._near_low, self._near_high
+        if not (low < price < high and low < self._last < high) and not self._is_believed(price):
+            return None
         self._suspect = None
         self._last = price
         if self._is_ahead(price, self.best):
             self.best = price
         return self._decide(tick.at)
 
-    def _jumps(self, price: Decimal) -> bool:
-        """Whether a price is too far from the last one to be believed by itself."""
-        if self._near_low < price < self._near_high and self._near_low < self._last < self._near_high:
-            return False
-        limit = self.plan.max_jump
-        if not is_within(price, self._last, limit):
+    def _is_believed(self, price: Decimal) -> bool:
+        """Whether a price is near the last one; one that isn't needs the next one to confirm it."""
+        limit, suspect = self.plan.max_jump, self._suspect
+        if is_within(price, self._last, limit):
+            # Any two prices within a third of the limit of this one are within the limit of each other.
+            third = limit.of(price) / 3
+            self._near_low, self._near_high = price - third, price + third
             return True
-        # Any two prices within a third of the limit of this one are within the limit of each other.
-        third = limit.of(price) / 3
-        self._near_low, self._near_high = price - third, price + third
-        return False
+        if suspect is None or not is_within(price, suspect, limit):
+            self._suspect = price
+            self._arm()
+            return False
+        if self._is_ahead(suspect, self.best):
+            self.best = suspect
+        return True
 
     def on_candle(self, candle: Candle, at: float) -> Decision | None:
         """Take a closed candle, for the rules that look at candles."""
@@ -163,28 +165,13 @@ class Trail:
         self._deferred = self._kept = False
         decision: Decision | None = None
         if self.state in LIVE or self.state is UNPROTECTED:
-            self._ratchet()
-            if self.order is None:
-                crossed = self._is_crossed(self._last, self.target)
-                if crossed and self.plan.on_would_trigger == "exit":
-                    decision = ExitPosition("the price is beyond the stop of a position that has none")
-            else:
-                decision = self._decide_live(at, self.order.price)
+            if self.bug is None:
+                self._ratchet()
+            decision = self._decide_bare() if self.order is None else self._decide_live(at, self.order.price)
         self._arm()
         return decision
 
-    def _postpone(self, at: float) -> Decision | None:
-        """Decide, with a move left to `on_time`: the caller thinks fit when to try again what has just failed."""
-        decision = self._decide(at)
-        if not isinstance(decision, MoveStop):
-            return decision
-        self._asked = self._moved_at = None
-        self.due_at = at
-        return None
-
     def _ratchet(self) -> None:
-        if self.bug is not None:
-            return
         try:
             propose = self._propose
             if propose is None:
@@ -198,8 +185,14 @@ class Trail:
         if proposal is not None and self._is_ahead(proposal, self.target):
             self.target = proposal
 
+    def _decide_bare(self) -> Decision | None:
+        if self.plan.on_would_trigger == "exit" and self._is_crossed(self._last, self.target):
+            return ExitPosition("the price is beyond the stop of a position that has none")
+        return None
+
     def _decide_live(self, at: float, live: Decimal) -> Decision | None:
-        if self._is_crossed(self._last, live):
+        last, target = self._last, self.target
+        if self._is_crossed(last, live):
             if self._crossed_at is None:
                 self._crossed_at = at
             grace_ends = self._crossed_at + self.plan.exit_grace
@@ -208,25 +201,37 @@ class Trail:
             self.due_at = grace_ends
             return None
         self._crossed_at = None
-        reference = self._asked if self._asked is not None else live
-        if not self._is_ahead(self.target, reference):
+        asked = self._asked
+        reference = live if asked is None else asked
+        if not self._is_ahead(target, reference):
             return None
-        since_move = None if self._moved_at is None else at - self._moved_at
-        wait = self.plan.pacing.wait(since_move, reference, self.target)
-        if wait is None:
-            return None
-        if self._is_crossed(self._last, self.target):
+        wait: float | None = 0.0
+        if self._paced:
+            since_move = None if self._moved_at is None else at - self._moved_at
+            wait = self.plan.pacing.wait(since_move, reference, target)
+            if wait is None:
+                return None
+        if self._is_crossed(last, target):
             self._kept = True
             # With a move under way its own outcome says more than this price.
-            if self._asked is None and self.plan.on_would_trigger == "exit":
+            if asked is None and self.plan.on_would_trigger == "exit":
                 return ExitPosition("a stop that was not sent yet is crossed")
             return None
-        if wait > 0:
+        if wait:
             self.due_at = at + wait
             self._deferred = True
             return None
-        self._asked, self._moved_at = self.target, at
-        return MoveStop(self.target, "trailing")
+        self._asked, self._moved_at = target, at
+        return MoveStop(target, "trailing")
+
+    def _postpone(self, at: float) -> Decision | None:
+        """Decide, with a move left to `on_time`: the caller thinks fit when to try again what has just failed."""
+        decision = self._decide(at)
+        if not isinstance(decision, MoveStop):
+            return decision
+        self._asked = self._moved_at = None
+        self.due_at = at
+        return None
 
     def _arm(self) -> None:
         """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
