@@ -74,10 +74,14 @@ async def timed_lock(count: int, latency: float) -> float:
 
 
 async def timed_bare(count: int) -> float:
-    """Seconds for a nursery with as many tasks and deadlines, each of which sleeps as often and does nothing else."""
+    """Seconds for a nursery with as many tasks and deadlines, each of which sleeps as often and does nothing else.
+
+    A position waits three times: until its intent is written, until the exchange has its stop, until that is written.
+    """
 
     async def one() -> None:
         with trio.move_on_after(10.0) as scope:
+            await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
         assert not scope.cancelled_caught

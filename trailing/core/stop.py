@@ -71,7 +71,8 @@ class TrailingStop(Trail):
     @property
     def can_be_covered(self) -> bool:
         """Whether the market takes a stop that is as small as this position."""
-        return self.coverable > 0 and self.coverable >= self.market.min_quantity
+        coverable = self.coverable
+        return coverable > 0 and coverable >= self.market.min_quantity
 
     @property
     def uncovered(self) -> Decimal:
@@ -263,7 +264,7 @@ class TrailingStop(Trail):
         return StopRecord(
             position=self.position,
             plan=self.plan.encoded,
-            state=self.state.value,
+            state=self.state,
             quantity=self.quantity,
             best=self.best,
             last=self._last,

@@ -52,7 +52,7 @@ async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill
         protection.error = error
         orders.tell(protection, ExitFailed, error=str(error))
         raise
-    protection.unheard.clear()
+    protection.unheard = ()
     stop.exited(fill, orders.clock.now())
     protection.note_fill(fill)
     orders.tell(protection, ExitFilled, quantity=fill.quantity, price=fill.price, left=stop.quantity)

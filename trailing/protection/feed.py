@@ -124,7 +124,7 @@ class Feed:
             if update.fill is not None and (live or (pending is not None and pending.purpose == "stop")):
                 self._take_fill(protection, update)
             elif update.fill is not None and pending is not None:
-                protection.unheard.append(update.fill)
+                protection.unheard += (update.fill,)
             elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
                 now = self._orders.clock.now()
                 protection.want(protection.stop.gone(update.client_order_id, now))

@@ -101,7 +101,7 @@ class Manager:
     async def _close_one(self, protection: Protection, deadline: float) -> Exited | TimedOut | Refused:
         started = self._orders.clock.now()
         with trio.move_on_after(deadline) as scope:
-            await protection.opened.wait()
+            await protection.wait_opened()
             protection.exit_wanted = "closed by the bot"
             protection.hurry()
             while not protection.closed:
@@ -153,7 +153,7 @@ class Manager:
             return
         protection = self._supervision.get(symbol, side)
         with self._supervision.operation():
-            await protection.opened.wait()
+            await protection.wait_opened()
             protection.release_wanted = cancel_stop
             protection.hurry()
             while not protection.closed:

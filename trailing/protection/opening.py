@@ -86,7 +86,7 @@ class Opening:
             await self._clean_up(error)  # noqa: ASYNC102 - shields itself, with a deadline
             raise
         finally:
-            protection.opened.set()
+            protection.opened = True
             protection.changed()
 
     async def _open(self) -> StopOrder | Fill:

@@ -109,7 +109,7 @@ class Orders:
     @staticmethod
     def _settled(protection: Protection, client_order_id: str) -> None:
         protection.pending.pop(client_order_id, None)
-        protection.settled.add(client_order_id)
+        protection.settled |= {client_order_id}
 
     async def _call(self, protection: Protection, calling: Awaitable[T], turn: float) -> T:
         seconds = protection.plan.call_seconds + turn
@@ -173,7 +173,7 @@ class Orders:
         Raises:
             AuthenticationFailed: and nothing else: it goes on until it knows, or until the caller's deadline.
         """
-        protection.cancelling.add(order.client_order_id)
+        protection.cancelling |= {order.client_order_id}
         try:
             while True:
                 sent_at = self.clock.now()
@@ -190,7 +190,7 @@ class Orders:
                         break
             protection.confirm(self.clock.now())
         finally:
-            protection.cancelling.discard(order.client_order_id)
+            protection.cancelling -= {order.client_order_id}
 
     async def read_position(self, protection: Protection) -> PositionReport | None:
         """The position as the exchange reports it, or None: it is flat.
@@ -247,7 +247,7 @@ class Orders:
             if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
                 raise error
         except BaseException:
-            protection.settled.add(client_order_id)  # it may still be written, and nothing was sent
+            protection.settled |= {client_order_id}  # it may still be written, and nothing was sent
             raise
         if error is None:
             return
@@ -265,7 +265,7 @@ class Orders:
         # For good only where it is flat: one that was released or given up is still open, and may be protected again.
         flat = protection.closed and not record.quantity
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
-        settled = frozenset(protection.settled)
+        settled = protection.settled
         entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
         error = await self._write(protection, entries)
         if error is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Literal
 
@@ -16,8 +17,10 @@ from trailing.core.states import CLOSED, EXITING, LIVE
 from trailing.core.stop import TrailingStop
 from trailing.core.trail import Decision
 
+_ZERO = Decimal(0)
 
-class Pending(msgspec.Struct, frozen=True):
+
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A request that was sent and whose outcome isn't known. `sent_at`: on the running clock."""
 
     client_order_id: str
@@ -30,7 +33,9 @@ class Protection:
 
     Attributes:
         stop: its trailing stop.
-        opened: set once the opening has ended, whatever came of it.
+        opened: the opening has ended, whatever came of it.
+        wake: called when something of it changes, for its task to be started where it has something to do; None:
+            its opening is at work, or nobody is any more.
         frozen: a rule or a task of it failed: its stop stands, nothing is moved any more.
         error: the last one, or None.
         wanted: what its task should do next: the newest decision, for a stop only ratchets.
@@ -51,37 +56,70 @@ class Protection:
         exposure: bare seconds so far, those before the claim included; `bare_since`: the present ones, or None.
     """
 
+    __slots__ = (
+        "_heard",
+        "bare_since",
+        "cancelling",
+        "candles",
+        "check_wanted",
+        "checked",
+        "checks",
+        "claimed_at",
+        "confirmed_at",
+        "error",
+        "exit_reason",
+        "exit_wanted",
+        "exposure",
+        "filled",
+        "frozen",
+        "last_fill",
+        "moves",
+        "not_before",
+        "opened",
+        "pending",
+        "position",
+        "proceeds",
+        "release_wanted",
+        "save_at",
+        "settled",
+        "stop",
+        "unheard",
+        "wake",
+        "wanted",
+    )
+
     def __init__(self, position: Position, stop: TrailingStop, *, claimed_at: float, bare_for: float) -> None:
         self.position = position
         self.stop = stop
         self.claimed_at = claimed_at
-        self.opened: trio.Event = trio.Event()
-        self.frozen = False
+        self.opened: bool = False
+        self.wake: Callable[[Protection], None] | None = None
+        self.frozen: bool = False
         self.error: Exception | None = None
         self.wanted: Decision | None = None
         self.pending: dict[str, Pending] = {}
-        self.settled: set[str] = set()
-        self.cancelling: set[str] = set()
+        self.settled: frozenset[str] = frozenset()
+        self.cancelling: frozenset[str] = frozenset()
         self.exit_wanted: str | None = None
-        self.exit_reason = "the stop was filled"
+        self.exit_reason: str = "the stop was filled"
         self.release_wanted: bool | None = None
         self.check_wanted: bool = False
-        self.checks = 0
-        self.checked = 0
+        self.checks: int = 0
+        self.checked: int = 0
         self.not_before: float = -math.inf
         self.save_at: float | None = None
-        self.moves = 0
-        self.filled: Decimal = Decimal(0)
-        self.proceeds: Decimal = Decimal(0)
+        self.moves: int = 0
+        self.filled: Decimal = _ZERO
+        self.proceeds: Decimal = _ZERO
         self.last_fill: Fill | None = None
-        self.unheard: list[Fill] = []
+        self.unheard: tuple[Fill, ...] = ()
         self.confirmed_at: float | None = None
         self.exposure: float = bare_for
         self.bare_since: float | None = claimed_at
         self.candles: CandleBuilder | None = (
             CandleBuilder(stop.plan.candle_seconds) if stop.plan.candles_needed else None
         )
-        self._changed = trio.Event()
+        self._heard: trio.Event | None = None
 
     @property
     def plan(self) -> TrailPlan:
@@ -155,9 +193,19 @@ class Protection:
 
     def changed(self) -> None:
         """Wake everybody who waits for something of this position."""
-        self._changed.set()
-        self._changed = trio.Event()
+        if self._heard is not None:
+            self._heard.set()
+            self._heard = None
+        if self.wake is not None:
+            self.wake(self)
 
     async def wait_changed(self) -> None:
         """Wait until something of this position changes."""
-        await self._changed.wait()
+        if self._heard is None:
+            self._heard = trio.Event()
+        await self._heard.wait()
+
+    async def wait_opened(self) -> None:
+        """Wait until the opening has ended."""
+        while not self.opened:
+            await self.wait_changed()

@@ -86,5 +86,5 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent], listed: 
     protection.note_exposure(now)
     protection.check_wanted = True
     protection.save_at = now
-    protection.opened.set()
+    protection.opened = True
     return protection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,7 @@ from trailing.protection.protection import Protection
 from trailing.protection.recovery import resume
 from trailing.protection.registry import Registry
 from trailing.protection.statistics import Tally
-from trailing.protection.trailing import Keeper
+from trailing.protection.trailing import Keeper, wakes_at
 from trailing.stores.port import Store
 
 
@@ -44,7 +45,7 @@ class Supervision:
         tasks: the service nursery that everything runs in.
 
     Attributes:
-        kept: the positions that a task works on.
+        kept: the positions that a task works on whenever there is something to do.
         given_up: those that nobody works on any more although they may be open, by symbol and side.
     """
 
@@ -56,6 +57,7 @@ class Supervision:
         self.tally: Tally = Tally()
         self.kept: set[Protection] = set()
         self.given_up: dict[tuple[str, Side], Unprotected] = {}
+        self._at_work: set[Protection] = set()
         self._operations: set[trio.CancelScope] = set()
         self._all_ended = trio.Event()
         self._closing = False
@@ -110,17 +112,28 @@ class Supervision:
             self.keep(protection)
 
     def keep(self, protection: Protection) -> None:
-        """Start the task that owns a position from now on."""
-        keeper = Keeper(self._orders, protection, ended=self._ended, closing=lambda: self._closing)
+        """From now on a task works on this position whenever it has something to do."""
         self.kept.add(protection)
-        self._tasks.start_soon(self._run_keeper, keeper, protection)
+        protection.wake = self._wake
+        self._wake(protection)
 
-    async def _run_keeper(self, keeper: Keeper, protection: Protection) -> None:
+    def _wake(self, protection: Protection) -> None:
+        if protection not in self._at_work and (self._closing or protection.closed or wakes_at(protection) < math.inf):
+            self._at_work.add(protection)
+            self._tasks.start_soon(self._work_on, protection)
+
+    async def _work_on(self, protection: Protection) -> None:
+        over = True
         try:
-            await keeper.run()
+            over = await Keeper(self._orders, protection, closing=lambda: self._closing).run()
         finally:
-            self.kept.discard(protection)
-            self._note_end()
+            self._at_work.discard(protection)
+            if over:
+                protection.wake = None
+                if protection.closed:
+                    self._ended(protection)
+                self.kept.discard(protection)
+                self._note_end()
 
     def _ended(self, protection: Protection) -> None:
         tally, now = self.tally, self._orders.clock.now()

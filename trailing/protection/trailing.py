@@ -27,35 +27,66 @@ from trailing.protection.opening import announce_failure, announce_opened, backo
 from trailing.protection.orders import SAVE_AGAIN, Orders
 from trailing.protection.protection import Protection
 
+_UNSETTLED = (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
+
+
+def wakes_at(protection: Protection) -> float:
+    """When a position has something for its task to do: a time on the running clock, past or to come.
+
+    Infinite where it has nothing to do before something changes.
+    """
+    stop = protection.stop
+    if (
+        protection.wanted is not None
+        or protection.pending
+        or stop.state in _UNSETTLED
+        or len(stop.orders) > 1
+        or protection.exit_wanted is not None
+        or protection.release_wanted is not None
+        or protection.check_wanted
+        or (stop.bug is not None and not protection.frozen)
+    ):
+        return protection.not_before
+    due_at = None if protection.frozen else stop.due_at
+    at = min(math.inf if time is None else time for time in (due_at, protection.save_at))
+    return max(at, protection.not_before)
+
 
 class Keeper:
-    """Keeps one position protected until it is closed, released or given up.
+    """Keeps one position protected, as long as it has something to do or a time to wait for.
 
     Args:
-        ended: called when it is closed, released or given up.
         closing: tells whether the manager is ending, so that nothing new is begun.
     """
 
-    def __init__(
-        self,
-        orders: Orders,
-        protection: Protection,
-        *,
-        ended: Callable[[Protection], None],
-        closing: Callable[[], bool],
-    ) -> None:
-        self._orders, self._protection = orders, protection
-        self._ended, self._closing = ended, closing
+    def __init__(self, orders: Orders, protection: Protection, *, closing: Callable[[], bool]) -> None:
+        self._orders, self._protection, self._closing = orders, protection, closing
         self._waits: Iterator[float] = backoffs()
 
-    async def run(self) -> None:
-        """Until it is over. A failure backs off and is tried again; a bug freezes the position, its stop stands."""
-        protection = self._protection
-        while not (protection.closed or (self._closing() and not protection.unfinished)):
+    async def run(self) -> bool:
+        """Do what there is to do. A failure backs off and is tried again; a bug freezes the position, its stop stands.
+
+        Returns:
+            Whether it is over: the position is closed, released or given up, or the manager is ending. Otherwise there
+            is nothing to do until something changes.
+        """
+        protection, clock = self._protection, self._orders.clock
+        while not protection.closed:
+            if self._closing() and not protection.unfinished:
+                await self._orders.save(protection)
+                return True
             if protection.stop.bug is not None:
                 self._orders.freeze(protection, protection.stop.bug)
-            if not self._has_work():
-                await self._wait()
+            now, at = clock.now(), wakes_at(protection)
+            if at > now:
+                if at == math.inf:
+                    return False
+                with trio.CancelScope(deadline=at):
+                    await protection.wait_changed()
+                continue
+            if not protection.frozen:
+                protection.want(protection.stop.on_time(now))
+            if wakes_at(protection) > now:
                 continue
             try:
                 await self._step()
@@ -65,39 +96,7 @@ class Keeper:
                 self._failed(error)
             except Exception as bug:  # one position's bug is not the others'
                 self._freeze(bug)
-        if protection.closed:
-            self._ended(protection)
-        elif self._closing():
-            await self._orders.save(protection)
-
-    def _has_work(self) -> bool:
-        protection, now = self._protection, self._orders.clock.now()
-        stop = protection.stop
-        if now < protection.not_before:
-            return False
-        if stop.due_at is not None and now >= stop.due_at and not protection.frozen:
-            protection.want(stop.on_time(now))
-        return bool(
-            protection.unfinished
-            or stop.state in (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
-            or protection.wanted
-            or protection.exit_wanted
-            or protection.release_wanted is not None
-            or protection.check_wanted
-            or (protection.save_at is not None and now >= protection.save_at)
-        )
-
-    async def _wait(self) -> None:
-        protection = self._protection
-        until = protection.not_before
-        if until <= self._orders.clock.now():
-            due = None if protection.frozen else protection.stop.due_at
-            until = min(math.inf if at is None else at for at in (due, protection.save_at))
-        if until == math.inf:
-            await protection.wait_changed()
-            return
-        with trio.CancelScope(deadline=until):
-            await protection.wait_changed()
+        return True
 
     # What to do.
 
@@ -149,10 +148,10 @@ class Keeper:
         await trio.sleep(max(0.0, executed_by - orders.clock.now()))
         report = await orders.read_position(protection)
         del protection.pending[client_order_id]
-        protection.settled.add(client_order_id)
+        protection.settled |= {client_order_id}
         for fill in protection.unheard:
             protection.note_fill(fill)
-        protection.unheard.clear()
+        protection.unheard = ()
         if stop.state is not State.EXITING:
             stop.exiting(orders.clock.now())
         if report is not None:

@@ -127,7 +127,7 @@ class Wave:
 
     async def _join(self, held: Protection, position: Position) -> StopOrder | None:
         """Wait for what became of somebody else's claim: its live stop, or None: it has ended, one can claim."""
-        await held.opened.wait()
+        await held.wait_opened()
         same = (held.position.identity, held.position.side) == (position.identity, position.side)
         wanted = floor_quantity(position.quantity, held.stop.market.quantity_step)
         asked: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 import trio
 
@@ -23,6 +24,8 @@ from trailing.stores.port import (
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 
+_Place: TypeAlias = tuple[str, str, str | datetime]  # symbol, side, and what tells a position from the next one there
+
 
 class MemoryStore:
     """A `Store` in memory. It keeps the values themselves, and every event until it is thrown away.
@@ -33,8 +36,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.commits: int = 0
-        self._stops: dict[tuple[str, str], dict[tuple[str, str, str], StopRecord]] = {}
-        self._closed: set[tuple[str, str, str, str, str]] = set()
+        self._stops: dict[tuple[str, str], dict[_Place, StopRecord]] = {}
+        self._closed: set[tuple[str, str, _Place]] = set()
         self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
         self._events: list[EventRecord] = []
         self._appended = trio.Event()
@@ -99,7 +102,7 @@ class MemoryStore:
         match entry:
             case SaveStop(exchange, account, record):
                 place = _place(record.position)
-                if (exchange, account, *place) not in self._closed:
+                if (exchange, account, place) not in self._closed:
                     self._stops.setdefault((exchange, account), {})[place] = record
             case AddIntent(intent):
                 self._intents.setdefault((intent.exchange, intent.account), {}).setdefault(
@@ -109,11 +112,11 @@ class MemoryStore:
                 self._intents.get((exchange, account), {}).pop(client_order_id, None)
             case CloseStop(exchange, account, record):
                 place = _place(record.position)
-                self._closed.add((exchange, account, *place))
+                self._closed.add((exchange, account, place))
                 self._stops.get((exchange, account), {}).pop(place, None)
             case AppendEvent(exchange, account, event):
                 self._events.append(EventRecord(len(self._events) + 1, exchange, account, event))
 
 
-def _place(position: Position) -> tuple[str, str, str]:
-    return position.symbol, position.side, position.identity
+def _place(position: Position) -> _Place:
+    return position.symbol, position.side, position.id or position.opened_at
