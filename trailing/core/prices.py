@@ -51,8 +51,8 @@ def round_stop(side: Side, price: Decimal, tick: Decimal) -> Decimal:
     """A stop price as a multiple of the tick, rounded towards the market, so that rounding never loosens it."""
     if getcontext().prec >= _ENOUGH:
         try:
-            rest = price % tick
-        except InvalidOperation:
+            rest = price % tick  # not by `remainder`, which asks for the context again: every new peak comes this way
+        except InvalidOperation:  # there are more ticks in it than the ambient context has digits
             pass
         else:
             if not rest:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from trailing.core.model import Candle, Market, Position, StopOrder, Tick
-from trailing.core.plan import Pacing, TrailPlan
+from trailing.core.plan import TrailPlan
 from trailing.core.prices import IS_AHEAD, is_within
 from trailing.core.rules import Proposer
 from trailing.core.states import CLOSED, LIVE, OPENING, UNPROTECTED, State
@@ -55,7 +55,6 @@ class Trail:
         "_near_high",
         "_near_low",
         "_now",
-        "_paced",
         "_propose",
         "_source",
         "_suspect",
@@ -89,7 +88,6 @@ class Trail:
         self._source = plan.trigger
         self._is_ahead = IS_AHEAD[position.side]
         self._is_crossed = le if position.side == "long" else ge
-        self._paced = plan.pacing != Pacing()
         self._last = position.entry_price
         self._suspect: Decimal | None = None  # a price that the next one has to confirm
         self._asked: Decimal | None = None  # the stop of a move under way
@@ -205,12 +203,10 @@ class Trail:
         reference = live if asked is None else asked
         if not self._is_ahead(target, reference):
             return None
-        wait: float | None = 0.0
-        if self._paced:
-            since_move = None if self._moved_at is None else at - self._moved_at
-            wait = self.plan.pacing.wait(since_move, reference, target)
-            if wait is None:
-                return None
+        since_move = None if self._moved_at is None else at - self._moved_at
+        wait = self.plan.pacing.wait(since_move, reference, target)
+        if wait is None:
+            return None
         if self._is_crossed(last, target):
             self._kept = True
             # With a move under way its own outcome says more than this price.

@@ -41,6 +41,8 @@ async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill
     """
     stop = protection.stop
     stop.exiting(orders.clock.now())
+    if not stop.quantity:  # filled meanwhile, while the crossing was confirmed: reading the position decides
+        return None
     protection.exit_reason = reason
     orders.tell(protection, ExitStarted, reason=reason)
     try:

@@ -240,8 +240,15 @@ class Orders:
             price=price,
             at=self.clock.utc(),
         )
-        # With its record: after a crash, an intent always has its position, its plan and what was known before.
-        entries = (SaveStop(self.exchange.name, self.exchange.account, protection.stop.save()), AddIntent(intent))
+        # With its record: after a crash, an intent always has its position, its plan and what was known before. With
+        # the end of those before it: a placing that is refused again and again leaves no heap of them.
+        name, account = self.exchange.name, self.exchange.account
+        settled = protection.settled
+        entries: tuple[Entry, ...] = (
+            SaveStop(name, account, protection.stop.save()),
+            *(SettleIntent(name, account, earlier) for earlier in settled),
+            AddIntent(intent),
+        )
         try:
             error = await self._write(protection, entries)
             if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
@@ -250,6 +257,7 @@ class Orders:
             protection.settled |= {client_order_id}  # it may still be written, and nothing was sent
             raise
         if error is None:
+            protection.settled -= settled
             return
         self.alarm(protection, "an order is placed that the store does not know of", f"{client_order_id}: {error}")
 

@@ -15,8 +15,8 @@ from trailing.core.trail import ExitPosition, MoveStop
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeError,
-    NothingToReduce,
     RateLimited,
+    StopRejected,
     TrailingError,
     WouldTrigger,
 )
@@ -198,7 +198,7 @@ class Keeper:
                 await self._exit("the price is beyond the stop of a position that has none")
                 return
             raise
-        except NothingToReduce as error:
+        except StopRejected as error:  # perhaps the position is not what it was
             stop.open_failed(error, orders.clock.now())
             await self._check()
             if not protection.closed:
@@ -280,6 +280,8 @@ class Keeper:
     def _failed(self, error: TrailingError) -> None:
         protection, now = self._protection, self._orders.clock.now()
         protection.error = error
+        if protection.settled and protection.save_at is None:  # the intent of what came to nothing is on the books yet
+            protection.save_at = now + SAVE_AGAIN
         if isinstance(error, AuthenticationFailed):
             self._orders.alarm(protection, "the exchange does not accept the credentials", str(error))
         wait = next(self._waits)

@@ -144,6 +144,8 @@ class Wave:
             if asked is None:  # once: those who wait would keep waking each other
                 asked = held.ask_check()
             await held.wait_changed()
+        while self._registry.get(held.position.symbol, held.position.side) is held:
+            await held.wait_changed()  # its last record is being written: until then the claim is its own
         return None
 
 

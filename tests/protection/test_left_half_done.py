@@ -1,0 +1,116 @@
+"""What is between two states for a moment: a record that is being closed, a close that came too late, an intent settled."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import trio
+import trio.testing
+from worlds import a_position, open_world
+
+from trailing import Position, Protected, StopRejected
+from trailing.core.trail import ExitPosition, MoveStop
+from trailing.events import ExitFailed, ExitStarted
+from trailing.testing import At, Refuses, Slow
+from trailing.testing.faults import Fault
+
+BTC = ("BTC/USDT:USDT", "long")
+
+
+async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_spinning(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    slow: list[bool] = []
+    async with open_world(latency=1.0, store_faults=lambda *_: Slow(0.5) if slow else None) as world:
+        await world.enter(a_position(id="one"))
+        await world.running.protect(a_position(id="one"), deadline=5.0)
+        slow.append(True)
+        world.feed("97")
+        registry = world.running._supervision.registry
+        held = registry.get(*BTC)
+        assert held is not None
+        with trio.fail_after(30):
+            while not held.closed:
+                await trio.sleep(0.1)
+        assert registry.get(*BTC) is held  # its record is on its way
+        await world.enter(a_position(id="two", entry_price=D(97)))
+        looks = 0
+        claim = registry.claim
+
+        def counted(position: Position, new: object) -> object:
+            nonlocal looks
+            looks += 1
+            assert looks < 10, "it asks again and again without a wait"
+            return claim(position, new)  # type: ignore[arg-type]
+
+        registry.claim = counted  # type: ignore[method-assign,assignment]
+        outcome = await world.running.protect(a_position(id="two", entry_price=D(97)), deadline=10.0)
+        assert isinstance(outcome, Protected)
+        assert looks == 2
+
+
+async def test_a_stop_that_fills_while_its_crossing_is_confirmed_leads_to_no_close_of_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    position = a_position()
+    async with open_world(latency=lambda operation, _: 1.0 if operation == "price" else 0.1) as world:
+        await world.enter(position)
+        await world.running.protect(position, deadline=5.0)
+        held = world.running._supervision.registry.get(*BTC)
+        assert held is not None
+        held.want(ExitPosition("on purpose"))
+        await trio.sleep(0.2)  # the price is being read
+        world.feed("97")  # the stop fills
+        with trio.fail_after(60):
+            await world.running.wait_closed()
+        assert not [event for event in world.events if isinstance(event, (ExitStarted, ExitFailed))]
+        await world.check(position)
+
+
+async def test_a_stop_refused_because_the_position_has_shrunk_is_placed_for_what_is_left(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        (stop,) = await world.live()
+        publish = world.paper._stream.publish
+        world.paper._stream.publish = lambda update: None  # type: ignore[method-assign]  # nobody is told of the reduction
+        world.paper.reduce(*BTC, D("0.5"))
+        world.paper._stream.publish = publish  # type: ignore[method-assign]
+        world.paper.cancel_by_hand(stop.client_order_id)
+        await trio.sleep(10)
+        assert [(order.quantity, order.price) for order in await world.live()] == [(D("1.0"), D(98))]
+        await world.check(a_position(quantity=D("1.0")))
+
+
+async def test_placings_that_are_refused_leave_no_heap_of_open_intents(autojump_clock: trio.testing.MockClock) -> None:
+    faults: dict[At, Fault] = {At("place_stop", None, call): Refuses(StopRejected("no")) for call in (2, 3, 4)}
+    async with open_world(latency=0.1, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        (stop,) = await world.live()
+        world.paper.cancel_by_hand(stop.client_order_id)
+        most = 0
+        with trio.move_on_after(20):
+            while True:
+                most = max(most, len((await world.memory.load("paper", "default")).intents))
+                await trio.sleep(0.01)
+        assert most == 1
+        assert len(await world.live()) == 1
+        assert (await world.memory.load("paper", "default")).intents == ()
+
+
+async def test_a_move_that_was_refused_and_is_not_wanted_again_leaves_no_open_intent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults: dict[At, Fault] = {At("place_stop", None, 2): Refuses(StopRejected("no"))}
+    async with open_world(latency=0.1, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        held = world.running._supervision.registry.get(*BTC)
+        assert held is not None
+        held.want(MoveStop(D(99), "on purpose"))  # which no rule wants, so that it is not tried again
+        await trio.sleep(30)
+        assert len(await world.live()) == 1
+        assert (await world.memory.load("paper", "default")).intents == ()
