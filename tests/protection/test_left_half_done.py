@@ -9,12 +9,13 @@ import trio.testing
 from worlds import a_position, open_world
 
 from trailing import Position, Protected, StopRejected
+from trailing.core.model import Side
 from trailing.core.trail import ExitPosition, MoveStop
 from trailing.events import ExitFailed, ExitStarted
 from trailing.testing import At, Refuses, Slow
 from trailing.testing.faults import Fault
 
-BTC = ("BTC/USDT:USDT", "long")
+BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
 
 
 async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_spinning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -85,7 +85,7 @@ class Limiter:
         self._limit = limit
         self._level = float(limit.capacity)
         self._level_at = trio.current_time()
-        self._queue: list[tuple[int, int, float, trio.Event]] = []  # lane, number, weight, the turn
+        self._queue: list[tuple[int, int, float, Callable[[], None]]] = []  # lane, number, weight, what to call
         self._numbers = 0
         self._changed = trio.Event()
 
@@ -95,8 +95,11 @@ class Limiter:
         ahead = sum(weight for other, _, weight, _ in self._queue if other <= lane)
         return self._seconds_until(ahead + self._limit.weight(operation))
 
-    def take(self, operation: str) -> trio.Event | None:
-        """Take the operation's tokens, or a place in the queue: the event is its turn, None means at once.
+    def take(self, operation: str, then: Callable[[], None]) -> bool:
+        """Take the operation's tokens, or a place in the queue.
+
+        Returns:
+            Whether it passes at once; else `then` is called when its turn has come.
 
         Raises:
             RateLimited: there are too few tokens, and the limit refuses.
@@ -107,12 +110,11 @@ class Limiter:
         weight = self._limit.weight(operation)
         if not wait:
             self._level -= weight
-            return None
-        turn = trio.Event()
+            return True
         self._numbers += 1
-        heapq.heappush(self._queue, (_LANES.get(operation, _READS), self._numbers, weight, turn))
+        heapq.heappush(self._queue, (_LANES.get(operation, _READS), self._numbers, weight, then))
         self._changed.set()
-        return turn
+        return False
 
     async def serve(self) -> None:
         """Give out the turns, for ever."""
@@ -120,9 +122,9 @@ class Limiter:
             self._changed = trio.Event()
             wait = math.inf
             while self._queue and not (wait := self._seconds_until(self._queue[0][2])):
-                _, _, weight, turn = heapq.heappop(self._queue)
+                _, _, weight, then = heapq.heappop(self._queue)
                 self._level -= weight
-                turn.set()
+                then()
                 wait = math.inf
             with trio.move_on_after(wait):
                 await self._changed.wait()

@@ -1,11 +1,13 @@
-"""The way to the paper exchange and back: each request is a task of the exchange, whatever becomes of its caller."""
+"""The way to the paper exchange and back: each request is the exchange's, whatever becomes of its caller."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -13,6 +15,7 @@ import trio
 from trailing.core.model import check_seconds
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError
 from trailing.exchanges.paper.limits import Limiter, Operation
+from trailing.exchanges.paper.timer import Timer
 
 Result = TypeVar("Result")
 
@@ -65,16 +68,27 @@ class Latency:
 
 
 class _Request(Generic[Result]):
+    """A request under way. `waits`: whether it has arrived, and waits for what was sent earlier under its id."""
+
     def __init__(
-        self, operation: str, symbol: str | None, client_order_id: str | None, book: Callable[[float], Result]
+        self,
+        operation: str,
+        symbol: str | None,
+        client_order_id: str | None,
+        book: Callable[[float], Result],
+        leg: float,
+        *,
+        after_earlier: bool,
     ) -> None:
         self.operation = operation
         self.symbol = symbol
         self.client_order_id = client_order_id
         self.book = book
-        self.earlier: tuple[_Request[object], ...] = ()
-        self.booked = trio.Event()
-        self.replied = trio.Event()
+        self.leg = leg
+        self.after_earlier = after_earlier
+        self.waits = False
+        self.expires_at = math.inf
+        self.replied: trio.Event | None = None
         self.result: Result
         self.error: TrailingError | None = None
         self.answered = False
@@ -84,7 +98,7 @@ class Requests:
     """Carries requests to a book and their answers back.
 
     Args:
-        services: the nursery whose tasks the requests are.
+        services: the nursery that carries the requests.
         latency: half of it passes before the booking, half after.
         limiter: who has to wait for a turn first; None: nobody.
         validity: a request that arrives later than so many seconds after its turn is refused.
@@ -95,19 +109,20 @@ class Requests:
         self, services: trio.Nursery, latency: Latency, limiter: Limiter | None, validity: float, *, record: bool
     ) -> None:
         self.log: list[Booking] = []
-        self._services = services
         self._latency = latency
         self._limiter = limiter
         self._validity = validity
         self._record = record
         self._ended = False
-        self._carried = 0
-        self._under_way: dict[str, list[_Request[object]]] = {}
+        self._timer = Timer()
+        self._unanswered: set[_Request[Any]] = set()
+        self._not_booked: dict[str, list[_Request[Any]]] = {}  # by client order id, in the order of sending
+        services.start_soon(self._run)
         if limiter is not None:
             services.start_soon(limiter.serve)
 
     def __str__(self) -> str:
-        return f"{self._carried} requests under way"
+        return f"{len(self._unanswered)} requests under way"
 
     def note(self, at: float, operation: str, symbol: str | None, client_order_id: str | None, result: object) -> None:
         """Keep a booking, where bookings are kept."""
@@ -146,57 +161,74 @@ class Requests:
         if self._ended:
             raise ExchangeUnreachable("the paper exchange was closed")
         leg = self._latency(operation, symbol) / 2
-        turn = None if self._limiter is None else self._limiter.take(operation)
-        request = _Request(operation, symbol, client_order_id, book)
+        request = _Request(operation, symbol, client_order_id, book, leg, after_earlier=after_earlier)
+        passes = self._limiter is None or self._limiter.take(operation, partial(self._depart, request))
+        self._unanswered.add(request)
         if client_order_id is not None:
-            under_way = self._under_way.setdefault(client_order_id, [])
-            if after_earlier:
-                request.earlier = tuple(under_way)
-            under_way.append(request)  # type: ignore[arg-type]  # what it answers with is nobody's business there
-        self._carried += 1
-        if leg or turn is not None or request.earlier:
-            self._services.start_soon(self._carry, request, turn, leg)
-            await request.replied.wait()
-        else:  # with nothing to wait for, it is there and booked at once; only the reply can still be lost
-            await self._carry(request, turn, leg)
+            self._not_booked.setdefault(client_order_id, []).append(request)
+        if passes:
+            self._depart(request)
+        if request.answered:  # with nothing to wait for, it was there and booked at once; only the reply can be lost
             await trio.lowlevel.checkpoint()
+        else:
+            request.replied = trio.Event()
+            await request.replied.wait()
         if not request.answered:
             raise OutcomeUnknown(f"{operation}: the paper exchange was closed before it answered")
         if request.error is not None:
             raise request.error
         return request.result
 
-    async def _carry(self, request: _Request[Result], turn: trio.Event | None, leg: float) -> None:
+    async def _run(self) -> None:
         try:
-            if turn is not None:
-                await turn.wait()
-            expires_at = trio.current_time() + self._validity
-            if leg:
-                await trio.sleep(leg)
-            if trio.current_time() > expires_at:
-                request.error = ExchangeUnreachable(f"{request.operation} expired; provably not executed")
-            for earlier in request.earlier:
-                await earlier.booked.wait()
-            self._book(request)
-            if leg:
-                await trio.sleep(leg)
-            request.answered = True
+            await self._timer.run()
         finally:
-            self._carried -= 1
-            request.replied.set()
+            for request in self._unanswered:
+                if request.replied is not None:
+                    request.replied.set()
 
-    def _book(self, request: _Request[Result]) -> None:
+    def _depart(self, request: _Request[Any]) -> None:
+        request.expires_at = trio.current_time() + self._validity
+        self._after_leg(request, self._arrive)
+
+    def _after_leg(self, request: _Request[Any], what: Callable[[_Request[Any]], None]) -> None:
+        if request.leg:
+            self._timer.call_at(trio.current_time() + request.leg, partial(what, request))
+        else:
+            what(request)
+
+    def _arrive(self, request: _Request[Any]) -> None:
+        if trio.current_time() > request.expires_at:
+            request.error = ExchangeUnreachable(f"{request.operation} expired; provably not executed")
+        if request.after_earlier and self._is_behind(request):
+            request.waits = True
+        else:
+            self._book(request)
+
+    def _is_behind(self, request: _Request[Any]) -> bool:
+        """Whether something that was sent earlier under its id is not booked yet."""
+        return request.client_order_id is not None and self._not_booked[request.client_order_id][0] is not request
+
+    def _book(self, request: _Request[Any]) -> None:
         at = trio.current_time()
         if request.error is None:
             try:
                 request.result = request.book(at)
             except TrailingError as error:
                 request.error = error
-        request.booked.set()
-        if request.client_order_id is not None:
-            under_way = self._under_way[request.client_order_id]
-            under_way.remove(request)  # type: ignore[arg-type]
-            if not under_way:
-                del self._under_way[request.client_order_id]
         answer = request.result if request.error is None else request.error
         self.note(at, request.operation, request.symbol, request.client_order_id, answer)
+        self._after_leg(request, self._reply)
+        if request.client_order_id is not None:
+            others = self._not_booked[request.client_order_id]
+            others.remove(request)
+            if not others:
+                del self._not_booked[request.client_order_id]
+            elif others[0].waits:
+                self._book(others[0])
+
+    def _reply(self, request: _Request[Any]) -> None:
+        request.answered = True
+        self._unanswered.discard(request)
+        if request.replied is not None:
+            request.replied.set()
