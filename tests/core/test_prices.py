@@ -52,6 +52,17 @@ def test_rounding_is_exact_whatever_the_ambient_context_says(side: Side, price: 
         assert (round_stop(side, price, tick), floor_quantity(price, tick)) == narrow
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_price_of_more_ticks_than_the_context_has_digits_is_rounded_exactly(side: Side) -> None:
+    tick = Decimal("0.01")
+    with localcontext(prec=28):
+        assert round_stop(side, Decimal("1e30"), tick) == Decimal("1e30")
+        assert floor_quantity(Decimal("1e30"), tick) == Decimal("1e30")
+        above = round_stop(side, Decimal("1000000000000000000000000000000.005"), tick)
+    expected = "1000000000000000000000000000000." + ("01" if side == "long" else "00")
+    assert above == Decimal(expected)
+
+
 @given(prices, ticks)
 def test_a_floored_quantity_is_the_largest_multiple_of_the_step_not_above(quantity: Decimal, step: Decimal) -> None:
     with localcontext(prec=60):

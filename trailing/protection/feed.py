@@ -89,7 +89,7 @@ class Feed:
                 self._take_order(update)
             case PositionUpdate():
                 self._take_position(update)
-            case StreamState():
+            case _:
                 self._take_state(update)
 
     def _take_tick(self, tick: Tick) -> None:

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -118,7 +119,7 @@ class Journal:
         if self._started:
             raise UsageError("Journal.run: it was started already")
         self._started = True
-        bug: Exception | None = None
+        bug: Exception
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._expire)
             try:
@@ -127,14 +128,13 @@ class Journal:
             except Exception as error:
                 self._end(error)
                 bug = error
+                nursery.cancel_scope.cancel()
             except BaseException as error:
                 self._end(error)
                 raise
-            nursery.cancel_scope.cancel()
-        if bug is not None:
-            raise bug
+        raise bug
 
-    async def _commit_for_ever(self) -> None:
+    async def _commit_for_ever(self) -> NoReturn:
         while True:
             await self._work.wait()
             self._work = trio.Event()

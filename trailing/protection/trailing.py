@@ -86,8 +86,6 @@ class Keeper:
                 continue
             if not protection.frozen:
                 protection.want(protection.stop.on_time(now))
-            if wakes_at(protection) > now:
-                continue
             try:
                 await self._step()
                 protection.changed()  # whoever waits for what has just been done looks now
