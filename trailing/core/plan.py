@@ -66,6 +66,11 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if override is not None and (not isinstance(override, Percent) or override < self.min_improvement):
             raise refuse("Pacing.override", override, "a Percent of at least Pacing.min_improvement, or None")
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether every improvement may be sent at once, however small."""
+        return not self.min_interval and not self.min_improvement.value
+
     def wait(self, since_move: float | None, current: Decimal, wanted: Decimal) -> float | None:
         """How long a move from one stop price to another has to wait.
 
@@ -80,8 +85,6 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if wanted == current:
             return None
-        if not self.min_interval and not self.min_improvement.value:
-            return 0.0
         improvement = abs(wanted - current) * 100
         if improvement < self.min_improvement.value * current:
             return None

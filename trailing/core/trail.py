@@ -48,6 +48,7 @@ class Trail:
         "_high",
         "_is_ahead",
         "_is_crossed",
+        "_is_paced",
         "_kept",
         "_last",
         "_low",
@@ -88,6 +89,7 @@ class Trail:
         self._source = plan.trigger
         self._is_ahead = IS_AHEAD[position.side]
         self._is_crossed = le if position.side == "long" else ge
+        self._is_paced = not plan.pacing.is_immediate
         self._last = position.entry_price
         self._suspect: Decimal | None = None  # a price that the next one has to confirm
         self._asked: Decimal | None = None  # the stop of a move under way
@@ -203,10 +205,12 @@ class Trail:
         reference = live if asked is None else asked
         if not self._is_ahead(target, reference):
             return None
-        since_move = None if self._moved_at is None else at - self._moved_at
-        wait = self.plan.pacing.wait(since_move, reference, target)
-        if wait is None:
-            return None
+        wait: float | None = 0.0
+        if self._is_paced:  # asked beforehand, since every new peak comes this way
+            since_move = None if self._moved_at is None else at - self._moved_at
+            wait = self.plan.pacing.wait(since_move, reference, target)
+            if wait is None:
+                return None
         if self._is_crossed(last, target):
             self._kept = True
             # With a move under way its own outcome says more than this price.

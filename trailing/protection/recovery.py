@@ -25,7 +25,7 @@ from trailing.stores.port import Intent, Store
 async def resume(
     orders: Orders, registry: Registry, store: Store, call_seconds: float, keep: Callable[[Protection], None]
 ) -> None:
-    """Claim everything stored and hand each position to a task of its own.
+    """Claim everything stored and have each position kept.
 
     Raises:
         StoreError: the store can't be read; nothing was done.

@@ -38,7 +38,7 @@ class Unprotected(msgspec.Struct, frozen=True):
 
 
 class Supervision:
-    """The positions that are kept, each by a task of its own, and whoever waits for one of them.
+    """The positions that are kept, each by a task of its own while there is something to do, and who waits for one.
 
     Args:
         plan: the manager's, for what concerns no single position.
@@ -104,7 +104,7 @@ class Supervision:
             self.given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
 
     def hand_over(self, protection: Protection) -> None:
-        """A position's opening has ended: its own task takes over, or nobody does."""
+        """A position's opening has ended: from now on its own task works on it, or nobody does."""
         self.given_up.pop((protection.position.symbol, protection.position.side), None)
         if protection.closed:
             self._ended(protection)
