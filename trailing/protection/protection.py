@@ -89,9 +89,9 @@ class Protection:
     )
 
     def __init__(self, position: Position, stop: TrailingStop, *, claimed_at: float, bare_for: float) -> None:
-        self.position = position
-        self.stop = stop
-        self.claimed_at = claimed_at
+        self.position: Position = position
+        self.stop: TrailingStop = stop
+        self.claimed_at: float = claimed_at
         self.opened: bool = False
         self.wake: Callable[[Protection], None] | None = None
         self.frozen: bool = False
