@@ -115,3 +115,21 @@ async def test_a_move_that_was_refused_and_is_not_wanted_again_leaves_no_open_in
         await trio.sleep(30)
         assert len(await world.live()) == 1
         assert (await world.memory.load("paper", "default")).intents == ()
+
+
+async def test_a_position_that_was_closed_and_is_protected_again_is_on_the_books_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    position = a_position(id="the same")
+    async with open_world() as world:
+        await world.enter(position)
+        await world.running.protect(position, deadline=5.0)
+        world.feed("97")  # its stop is filled, and the record closed
+        await world.running.wait_closed()
+        await world.enter(position)
+        world.feed("100")
+        outcome = await world.running.protect(position, deadline=5.0)
+        assert isinstance(outcome, Protected)
+        loaded = await world.memory.load("paper", "default")
+        assert [record.orders for record in loaded.stops] == [(outcome.stop,)]
+        await world.check(position, position)

@@ -240,14 +240,15 @@ class Orders:
             price=price,
             at=self.clock.utc(),
         )
-        # With its record: after a crash, an intent always has its position, its plan and what was known before. With
-        # the end of those before it: a placing that is refused again and again leaves no heap of them.
+        # With its record: after a crash, an intent always has its position, its plan and what was known before. Behind
+        # the intent, which opens the record again where an earlier life of this position was closed. With the end of
+        # the intents before it: a placing that is refused again and again leaves no heap of them.
         name, account = self.exchange.name, self.exchange.account
         settled = protection.settled
         entries: tuple[Entry, ...] = (
+            AddIntent(intent),
             SaveStop(name, account, protection.stop.save()),
             *(SettleIntent(name, account, earlier) for earlier in settled),
-            AddIntent(intent),
         )
         try:
             error = await self._write(protection, entries)

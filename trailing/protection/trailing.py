@@ -142,8 +142,9 @@ class Keeper:
     async def _resolve_exit(self, client_order_id: str, sent_at: float) -> None:
         """A close of unknown outcome: what the position is, once the close can't be executed any more, tells."""
         orders, protection, stop = self._orders, self._protection, self._protection.stop
-        executed_by = sent_at + orders.exchange.request_validity
-        await trio.sleep(max(0.0, executed_by - orders.clock.now()))
+        # Until then a read may show the position as it was before the close.
+        shown_by = sent_at + orders.exchange.request_validity + orders.exchange.read_lag
+        await trio.sleep(max(0.0, shown_by - orders.clock.now()))
         report = await orders.read_position(protection)
         del protection.pending[client_order_id]
         protection.settled |= {client_order_id}

@@ -24,7 +24,7 @@ from trailing.stores.port import (
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 
-_Place: TypeAlias = tuple[str, str, str | datetime]  # symbol, side, and what tells a position from the next one there
+_Place: TypeAlias = tuple[str, str, str]  # symbol, side, and what tells a position from the next one there
 
 
 class MemoryStore:
@@ -105,6 +105,10 @@ class MemoryStore:
                 if (exchange, account, place) not in self._closed:
                     self._stops.setdefault((exchange, account), {})[place] = record
             case AddIntent(intent):
+                if intent.purpose == "stop":
+                    self._closed.discard(
+                        (intent.exchange, intent.account, (intent.symbol, intent.side, intent.identity))
+                    )
                 self._intents.setdefault((intent.exchange, intent.account), {}).setdefault(
                     intent.client_order_id, intent
                 )
@@ -119,4 +123,4 @@ class MemoryStore:
 
 
 def _place(position: Position) -> _Place:
-    return position.symbol, position.side, position.id or position.opened_at
+    return position.symbol, position.side, position.identity

@@ -41,7 +41,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SaveStop(msgspec.Struct, frozen=True, gc=False):
-    """Write a position's record; a row that is closed stays closed."""
+    """Write a position's record; one that is closed stays closed."""
 
     exchange: str
     account: str
@@ -49,7 +49,11 @@ class SaveStop(msgspec.Struct, frozen=True, gc=False):
 
 
 class AddIntent(msgspec.Struct, frozen=True, gc=False):
-    """Write down an order that may exist from now on."""
+    """Write down an order that may exist from now on.
+
+    A stop's opens the record of its position again, where that was closed: whoever wants a stop for it has it in hand,
+    which no late save has.
+    """
 
     intent: Intent
 

@@ -55,6 +55,10 @@ _KEEP_STOP = """
     ON CONFLICT (exchange, account, symbol, side, identity)
     DO UPDATE SET closed = excluded.closed, record = excluded.record WHERE NOT closed"""
 
+_OPEN_AGAIN = """
+    UPDATE stops SET closed = 0
+    WHERE exchange = ? AND account = ? AND symbol = ? AND side = ? AND identity = ? AND closed AND ?"""
+
 _Row: TypeAlias = tuple[object, ...]
 
 
@@ -70,6 +74,11 @@ def _intent_row(entry: AddIntent) -> _Row:
     return intent.exchange, intent.account, intent.client_order_id, encode(intent)
 
 
+def _wanted_row(entry: AddIntent) -> _Row:
+    intent = entry.intent
+    return intent.exchange, intent.account, intent.symbol, intent.side, intent.identity, intent.purpose == "stop"
+
+
 def _settle_row(entry: SettleIntent) -> _Row:
     return entry.exchange, entry.account, entry.client_order_id
 
@@ -78,18 +87,21 @@ def _event_row(entry: AppendEvent) -> _Row:
     return microseconds(entry.event.at), entry.exchange, entry.account, encode(entry.event)
 
 
-# For each kind of entry its statement, and what makes a row for it. Any: a kind's function takes that kind only.
-_WRITES: dict[type[Entry], tuple[str, Callable[[Any], _Row]]] = {
-    SaveStop: (_KEEP_STOP, _stop_row),
-    CloseStop: (_KEEP_STOP, _stop_row),
+# For each kind of entry its statements, and what makes a row for each. Any: a kind's function takes that kind only.
+_WRITES: dict[type[Entry], tuple[tuple[str, Callable[[Any], _Row]], ...]] = {
+    SaveStop: ((_KEEP_STOP, _stop_row),),
+    CloseStop: ((_KEEP_STOP, _stop_row),),
     AddIntent: (
-        """
-        INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
-        ON CONFLICT (exchange, account, client_order_id) DO NOTHING""",
-        _intent_row,
+        (_OPEN_AGAIN, _wanted_row),
+        (
+            """
+            INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
+            ON CONFLICT (exchange, account, client_order_id) DO NOTHING""",
+            _intent_row,
+        ),
     ),
-    SettleIntent: ("DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?", _settle_row),
-    AppendEvent: ("INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))", _event_row),
+    SettleIntent: (("DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?", _settle_row),),
+    AppendEvent: (("INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))", _event_row),),
 }
 
 
@@ -189,8 +201,9 @@ class SqliteStore:
             check_entry(entry)
         batches = []
         for kind, run in groupby(entries, key=type):
-            statement, make_row = _WRITES[kind]
-            batches.append((statement, [make_row(entry) for entry in run]))
+            entries_of_kind = tuple(run)
+            for statement, make_row in _WRITES[kind]:
+                batches.append((statement, [make_row(entry) for entry in entries_of_kind]))
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for statement, rows in batches:

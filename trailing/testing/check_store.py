@@ -110,7 +110,16 @@ async def _check_closing(store: Store) -> None:
     await store.commit([CloseStop(*_HERE, unseen)])
     await store.commit([SaveStop(*_HERE, unseen)])
     _same((await _load(store, _HERE)).stops, (other,), "a record whose first entry closes it stays closed")
-    await store.commit([CloseStop(*_HERE, other)])
+    intent = msgspec.structs.replace(
+        sample_intent("e1", purpose="exit"), symbol="BBB/USDT:USDT", identity=unseen.position.identity
+    )
+    await store.commit([AddIntent(intent), SaveStop(*_HERE, unseen)])
+    _same((await _load(store, _HERE)).stops, (other,), "an exit's intent opens no record")
+    wanted = msgspec.structs.replace(intent, client_order_id="s1", purpose="stop")
+    await store.commit([AddIntent(wanted), SaveStop(*_HERE, unseen)])
+    _same((await _load(store, _HERE)).stops, (other, unseen), "a stop's intent opens its record again")
+    await store.commit([CloseStop(*_HERE, other), CloseStop(*_HERE, unseen)])
+    await store.commit([SettleIntent(*_HERE, "e1"), SettleIntent(*_HERE, "s1")])
     _same(tuple(await store.accounts()), (), "an account with nothing open is not among the accounts")
 
 
