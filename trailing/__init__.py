@@ -11,6 +11,7 @@ The layers, each of which knows only those below it:
 `trailing.testing` is for tests, yours too.
 """
 
+from trailing.core.account import PositionReport as PositionReport
 from trailing.core.model import Candle as Candle
 from trailing.core.model import Fill as Fill
 from trailing.core.model import Market as Market
@@ -46,7 +47,6 @@ from trailing.errors import WouldTrigger as WouldTrigger
 from trailing.exchanges.paper import open_paper as open_paper
 from trailing.exchanges.port import Exchange as Exchange
 from trailing.exchanges.port import OrderUpdate as OrderUpdate
-from trailing.exchanges.port import PositionReport as PositionReport
 from trailing.exchanges.port import PositionUpdate as PositionUpdate
 from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState

@@ -124,6 +124,24 @@ class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
     stop_stands: bool
 
 
+class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
+    """The peaks of a time without prices were read from the exchange's candles.
+
+    Args:
+        since, until: aware UTC; whole candles in between count, the bar in which it ended included.
+        source: the price that counts.
+        candles: how many there were; `missing`: seconds of that time that none of them covers.
+        best: the best price of the position, now that they are taken in.
+    """
+
+    since: datetime
+    until: datetime
+    source: str
+    candles: int
+    missing: float
+    best: Decimal
+
+
 class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
     """The exchange's stream was lost, or is there again."""
 
@@ -152,6 +170,7 @@ Event: TypeAlias = (
     | ExitFailed
     | PositionClosed
     | PositionReleased
+    | PeaksRead
     | StreamChanged
     | Alarm
 )

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper.book import Book
 from trailing.exchanges.paper.places import BookRules
-from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
 OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -10,10 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Market, Position, Side, Tick
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError
 from trailing.exchanges.paper import open_paper
-from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest, StreamState, Update
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
 from trailing.exchanges.updates import UpdateChannel
 
 BTC = "BTC/USDT:USDT"

@@ -14,11 +14,11 @@ import trio.testing
 from worlds import PLAN, START, World, a_position, open_listened, open_world
 
 from trailing import Market, Position, Protected, Refused, StopRejected, TimedOut, TrailPlan
+from trailing.core.account import PositionReport
 from trailing.core.model import Side, Tick
 from trailing.core.stop import TrailingStop
 from trailing.core.trail import MoveStop
 from trailing.errors import AuthenticationFailed, NothingToReduce, OutcomeUnknown, UsageError, WouldTrigger
-from trailing.exchanges.port import PositionReport
 from trailing.protection.protection import Protection
 from trailing.protection.sanity import Door
 from trailing.stores.port import AddIntent, Intent, SaveStop

@@ -7,6 +7,7 @@ import json
 import typing
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -295,10 +296,17 @@ async def test_fm26_every_failure_of_an_opening_ends_in_its_outcome_and_blocks_n
 
 
 def _sample(kind: type[Event]) -> Event:
-    values: dict[Any, Any] = {Decimal: D("1.50"), str: "100% {of} %s", float: 0.5, bool: True, int: 3}
+    values: dict[Any, Any] = {
+        Decimal: D("1.50"),
+        str: "100% {of} %s",
+        float: 0.5,
+        bool: True,
+        int: 3,
+        datetime: a_position().opened_at,
+    }
     hints = typing.get_type_hints(kind)
     fields = {name: values[hints[name]] for name in kind.__struct_fields__ if hints[name] in values}
-    return kind(at=a_position().opened_at, **(fields | {"symbol": BTC[0], "side": "long"}))
+    return kind(**(fields | {"symbol": BTC[0], "side": "long"}))
 
 
 @pytest.mark.parametrize("kind", typing.get_args(event_kinds.Event), ids=lambda kind: kind.__name__)
@@ -375,6 +383,7 @@ async def test_fm38_clean_up_gets_its_answer_when_the_whole_program_is_cancelled
                     found["live"] = await world.live()
                     found["loaded"] = await world.memory.load("paper", "default")
 
+    after += 1.0  # that long the manager reads the account
     started = trio.current_time()
     with trio.move_on_after(after) as scope:
         async with program() as world:

@@ -514,7 +514,6 @@ async def test_a_manager_opens_although_the_exchange_can_not_be_read(
         await world.enter(a_position())
         async with open_listened(world) as manager:
             outcome = await manager.protect(a_position(), deadline=5.0)
-        await world.exchange.open_stops()
         async with open_listened(world) as manager:
             assert set(manager.unprotected()) == {BTC}
             await trio.sleep(30)
@@ -571,7 +570,10 @@ async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protect
             assert set(manager.stops()) == {(other.symbol, "long")}
             await trio.sleep(1)
         alarms = [record.event async for record in world.memory.events() if isinstance(record.event, Alarm)]
-        assert [alarm.what for alarm in alarms] == [f"the record of {one.symbol} long can't be restored"]
+        assert [alarm.what for alarm in alarms] == [
+            f"the record of {one.symbol} long can't be restored",
+            "a stop of ours stands on a position that nobody tracks",
+        ]
 
 
 async def test_positions_of_a_plan_of_their_own_keep_it(autojump_clock: trio.testing.MockClock) -> None:

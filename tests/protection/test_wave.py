@@ -329,7 +329,7 @@ async def test_positions_whose_turn_comes_after_their_deadline_are_told_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     positions = some_positions(6)
-    async with open_world(latency=0.5, rate_limit=RateLimit(capacity=5, per_second=0.25)) as world:
+    async with open_world(latency=0.5, rate_limit=RateLimit(capacity=7, per_second=0.25)) as world:
         await world.enter(*positions)
         report = await world.running.protect_wave(positions, deadline=5.0)
         assert Counter(kinds(report)) == {"Protected": 4, "Refused": 2}

@@ -119,12 +119,22 @@ async def open_world(
     markets: Sequence[Market] = (),
     **paper: Any,
 ) -> AsyncIterator[World]:
-    """A world whose times of day begin at `START`, and whose alarms are listened to."""
+    """A world whose times of day begin at `START`, and whose alarms are listened to.
+
+    Its manager opens in no time and undisturbed: what it reads then is not counted, and strikes no fault.
+    """
     memory = MemoryStore()
-    async with trailing.open_paper(latency=latency, markets=markets, utc_start=START, **paper) as exchange:
+    opened = not with_manager
+
+    def takes(operation: str, symbol: str | None) -> float:
+        if not opened:
+            return 0.0
+        return float(latency(operation, symbol) if callable(latency) else latency)
+
+    async with trailing.open_paper(latency=takes, markets=markets, utc_start=START, **paper) as exchange:
         world = World(
             exchange,
-            FaultyExchange(exchange, exchange_faults or {}),
+            FaultyExchange(exchange, exchange_faults or {} if opened else {}),
             memory,
             FaultyStore(memory, store_faults or {}),
             plan,
@@ -133,6 +143,8 @@ async def open_world(
             yield world
             return
         async with open_listened(world):
+            opened = True
+            world.exchange.__init__(exchange, exchange_faults or {})  # type: ignore[misc]  # counts from here on
             yield world
 
 

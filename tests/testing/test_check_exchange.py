@@ -12,10 +12,11 @@ import msgspec
 import pytest
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import NothingToReduce, StopRejected, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
-from trailing.exchanges.port import OrderUpdate, PositionReport, StopRequest, Update
+from trailing.exchanges.port import OrderUpdate, StopRequest, Update
 from trailing.testing import ExchangeUnderTest, check_exchange
 
 COARSE = tuple(

@@ -141,13 +141,15 @@ async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Resul
     stories, prices = Stories(job.positions), dict[str, Tick]()
     manager: Manager | None = None
     replay: Replay | None = None
+
+    def takes(*_: object) -> float:
+        return job.latency if replay is not None else 0.0  # the manager is ready when the data begins
+
     async with catch_signals(_tell) as interruption, open_holding_store(job.store_url, clock) as store:
         with interruption.scope:
             async with (
                 watch(stories, prices, log_level) as tell,  # first, as it says where the log goes
-                open_paper(
-                    latency=job.latency, hedged=_is_hedged(job), account=account, utc_start=job.start
-                ) as exchange,
+                open_paper(latency=takes, hedged=_is_hedged(job), account=account, utc_start=job.start) as exchange,
                 open_manager(exchange, store, job.plan, utc_start=job.start) as manager,
             ):
                 replay = Replay(

@@ -110,6 +110,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         on_would_trigger: what to do where the price is already beyond the stop that is wanted: ``"exit"``, or
             ``"keep"`` the one that stands.
         on_late_order: ``"adopt"`` or ``"cancel"`` a stop that is found live after the deadline.
+        on_stop_cancelled: what to do where somebody else cancelled the stop: ``"replace"`` it, or ``"release"`` the
+            position, which then is no longer looked after.
         on_store_failure: ``"protect"`` without the store and raise an alarm, or ``"refuse"``.
         exit_grace: seconds, at least 0, that the exchange has to fill a stop which was crossed, before software closes.
         max_jump: a price further than this from the last one counts only once the next one agrees; above 0.
@@ -120,6 +122,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         call_seconds: the deadline of one exchange call, above 0.
         cleanup_seconds: the deadline of a clean-up, above 0.
         stale_after: seconds without a price after which there is an alarm, above 0.
+        reconcile_every: seconds, above 0, between two readings of the whole account that nobody asked for. The
+            manager's plan counts.
         candle_seconds: how long a candle lasts for the rules that look at candles, above 0.
 
     Raises:
@@ -136,6 +140,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retry_then: Literal["close", "report"] = "report"
     on_would_trigger: Literal["exit", "keep"] = "exit"
     on_late_order: Literal["adopt", "cancel"] = "adopt"
+    on_stop_cancelled: Literal["replace", "release"] = "replace"
     on_store_failure: Literal["protect", "refuse"] = "protect"
     exit_grace: float = 2.0
     max_jump: Percent = Percent(10)
@@ -146,6 +151,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     call_seconds: float = 10.0
     cleanup_seconds: float = 5.0
     stale_after: float = 60.0
+    reconcile_every: float = 60.0
     candle_seconds: float = 60.0
 
     def __post_init__(self) -> None:
@@ -158,10 +164,11 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         check_one_of("TrailPlan.retry_then", self.retry_then, ("close", "report"))
         check_one_of("TrailPlan.on_would_trigger", self.on_would_trigger, ("exit", "keep"))
         check_one_of("TrailPlan.on_late_order", self.on_late_order, ("adopt", "cancel"))
+        check_one_of("TrailPlan.on_stop_cancelled", self.on_stop_cancelled, ("replace", "release"))
         check_one_of("TrailPlan.on_store_failure", self.on_store_failure, ("protect", "refuse"))
         for name in ("retry_for", "exit_grace", "journal_wait"):
             check_seconds(f"TrailPlan.{name}", getattr(self, name))
-        for name in ("call_seconds", "cleanup_seconds", "stale_after", "candle_seconds"):
+        for name in ("call_seconds", "cleanup_seconds", "stale_after", "reconcile_every", "candle_seconds"):
             check_seconds(f"TrailPlan.{name}", getattr(self, name), zero=False)
         for name in ("max_jump", "max_entry_gap"):
             _check_percent(f"TrailPlan.{name}", getattr(self, name), zero=False)

@@ -78,6 +78,11 @@ def floor_quantity(quantity: Decimal, step: Decimal) -> Decimal:
     return EXACT.subtract(quantity, rest) if rest else quantity
 
 
+def stop_before_liquidation(side: Side, liquidation_price: Decimal, buffer: Percent, tick: Decimal) -> Decimal:
+    """The nearest stop that triggers before the exchange liquidates, a buffer away from that price."""
+    return round_stop(side, ahead(side, liquidation_price, buffer), tick)
+
+
 def is_within(price: Decimal, other: Decimal, limit: Percent) -> bool:
     """Whether a price is at most a percentage of another away from it."""
     return abs(price - other) * 100 <= limit.value * other

@@ -5,6 +5,7 @@ A record holds UTC times and elapsed seconds, never the clock's own readings: th
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +33,9 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         early: what was filled of orders whose acknowledgement has not come yet, by client order id.
         candles: the closed candles that the rules look at.
         foreign_ticks: ticks of a source that is not the plan's.
+        reported_entry: the entry price as the exchange last reported it; None: it never did.
+        given_up: it was closed although it is open, perhaps: no stop could be placed.
+        saved_at: the time of day of saving, aware UTC, from which on what was missed is looked for; None: not told.
     """
 
     position: Position
@@ -51,3 +55,6 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     early: dict[str, Decimal]
     candles: tuple[Candle, ...]
     foreign_ticks: int
+    reported_entry: Decimal | None = None
+    given_up: bool = False
+    saved_at: datetime | None = None

@@ -7,22 +7,20 @@ of states does not allow raises and changes nothing.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar
 
 import msgspec
 
-from trailing.core.model import Fill, Market, Position, StopOrder, check_money
-from trailing.core.plan import TrailPlan, decode_plan
+from trailing.core.kept import KeptStop
+from trailing.core.model import Fill, StopOrder, check_money
 from trailing.core.prices import floor_quantity, is_tighter
-from trailing.core.record import StopRecord
 from trailing.core.states import CLOSED, EXITING, LIVE, OPENING, TRANSITIONS, UNPROTECTED, UNRESOLVED, State
-from trailing.core.trail import Decision, ExitPosition, MoveStop, Trail
+from trailing.core.trail import Decision, ExitPosition, MoveStop
 from trailing.errors import OutcomeUnknown, TrailingError, UsageError, WouldTrigger
 
 _ZERO = Decimal(0)
 
 
-class TrailingStop(Trail):
+class TrailingStop(KeptStop):
     """The state of one position's protection.
 
     Args:
@@ -44,19 +42,13 @@ class TrailingStop(Trail):
         best: the best price so far.
         bug: what a rule raised; from then on no rule is asked any more, and the stop stays where it is. Or None.
         due_at: when to call `on_time` although no tick came, or None.
+        reported_entry: the entry price as the exchange last reported it, by which another position in its place is
+            known; None: it never did.
+        given_up: it was closed although it is open, perhaps: no stop could be placed.
         foreign_ticks: ticks of a source that isn't the plan's: counted, and otherwise ignored.
     """
 
-    __slots__ = ("_early", "_trailed", "quantity")
-
-    due_at: float | None
-    target: Decimal
-
-    def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
-        super().__init__(position, plan, market, at)
-        self.quantity: Decimal = position.quantity
-        self._trailed = False
-        self._early: dict[str, Decimal] = {}
+    __slots__ = ()
 
     @property
     def price(self) -> Decimal | None:
@@ -83,6 +75,11 @@ class TrailingStop(Trail):
 
     def opened(self, order: StopOrder, at: float) -> Decision | None:
         """A stop was acknowledged, or found, where none was known to be live."""
+        return self._acknowledge(order, at)
+
+    def found(self, order: StopOrder, at: float) -> Decision | None:
+        """A stop was found live by a read, with the figures that it has now: what was filled of it before is in them."""
+        self._early.pop(order.client_order_id, None)
         return self._acknowledge(order, at)
 
     def moved(self, order: StopOrder, at: float) -> Decision | None:
@@ -231,9 +228,14 @@ class TrailingStop(Trail):
             self.quantity = _ZERO
         self._decide(at)
 
-    def released(self, at: float) -> None:
-        """The position is no longer ours to protect; a stop that is live stays as it is."""
+    def released(self, at: float, *, given_up: bool = False) -> None:
+        """The position is no longer ours to protect; a stop that is live stays as it is.
+
+        Args:
+            given_up: nobody wants it so; it stands without a stop.
+        """
         self._enter("released", CLOSED)
+        self.given_up = given_up
         self._decide(at)
 
     def _state_with(self, orders: dict[str, StopOrder], *, trailed: bool, spent: State = EXITING) -> State:
@@ -249,78 +251,6 @@ class TrailingStop(Trail):
         if allowed:
             self.state = state
         return bool(allowed)
-
-    def _set_orders(self, orders: dict[str, StopOrder]) -> None:
-        self.orders = orders
-        self.order = None
-        for order in orders.values():
-            if self.order is None or not is_tighter(self.position.side, self.order.price, order.price):
-                self.order = order
-
-    # Kept over a restart.
-
-    def save(self) -> StopRecord:
-        """Everything that `restore` needs, without a reading of the running clock."""
-        return StopRecord(
-            position=self.position,
-            plan=self.plan.encoded,
-            state=self.state,
-            quantity=self.quantity,
-            best=self.best,
-            last=self._last,
-            suspect=self._suspect,
-            target=self.target,
-            trailed=self._trailed,
-            orders=tuple(self.orders.values()),
-            asked=self._asked,
-            since_move=self._since(self._moved_at),
-            since_crossing=self._since(self._crossed_at),
-            due_in=None if self.due_at is None else round(self.due_at - self._now, 6),
-            early=dict(self._early),
-            candles=self._candles,
-            foreign_ticks=self.foreign_ticks,
-        )
-
-    def _since(self, at: float | None) -> float | None:
-        return None if at is None else round(self._now - at, 6)
-
-    @classmethod
-    def restore(cls, record: StopRecord, market: Market, at: float) -> TrailingStop:
-        """The stop that was saved, with the moment of saving taken for `at`.
-
-        Raises:
-            UsageError: where the record can't be right.
-        """
-        stop = cls(record.position, decode_plan(record.plan), market, at)
-        try:
-            stop.state = State(record.state)
-        except ValueError:
-            raise UsageError(f"StopRecord.state got {record.state!r}, wants one of {[*State]}") from None
-        check_money("StopRecord.quantity", record.quantity, zero=True)
-        for name in ("best", "last", "target"):
-            check_money(f"StopRecord.{name}", getattr(record, name))
-        stop.quantity, stop.best, stop.target = record.quantity, record.best, record.target
-        stop._last, stop._suspect, stop._trailed, stop._asked = (
-            record.last,
-            record.suspect,
-            record.trailed,
-            record.asked,
-        )
-        stop._moved_at = None if record.since_move is None else at - record.since_move
-        stop._crossed_at = None if record.since_crossing is None else at - record.since_crossing
-        stop.due_at = None if record.due_in is None else at + record.due_in
-        stop._deferred = stop.due_at is not None and stop._crossed_at is None
-        stop._early, stop._candles = dict(record.early), record.candles
-        stop.foreign_ticks = record.foreign_ticks
-        stop._set_orders({order.client_order_id: order for order in record.orders})
-        stop._kept = stop.order is not None and stop._is_crossed(stop._last, stop.target)
-        stop._arm()
-        return stop
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TrailingStop) and self.market == other.market and self.save() == other.save()
-
-    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         key = f"{self.position.symbol} {self.position.side}"

@@ -5,6 +5,7 @@ What is live on the exchange is only read here. `trailing.core.stop` is told of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from operator import ge, le
 from typing import TypeAlias
@@ -151,6 +152,26 @@ class Trail:
         if candle.source != self._source or not self.plan.candles_needed:
             return None
         self._candles = (*self._candles, candle)[-self.plan.candles_needed :]
+        return self._decide(at)
+
+    def caught_up(self, candles: Iterable[Candle], price: Decimal, at: float) -> Decision | None:
+        """Take in what passed while no tick came.
+
+        Args:
+            candles: closed ones. Those of another source count for nothing, and so do those that began before the
+                position was opened, which is not in all of their prices.
+            price: the one now: it alone tells whether a stop is crossed.
+        """
+        long = self.position.side == "long"
+        peaks = [
+            candle.high if long else candle.low
+            for candle in candles
+            if candle.source == self._source and candle.opened_at >= self.position.opened_at
+        ]
+        for peak in (*peaks, price):
+            if self._is_ahead(peak, self.best):
+                self.best = peak
+        self._suspect, self._last = None, price
         return self._decide(at)
 
     def on_time(self, at: float) -> Decision | None:

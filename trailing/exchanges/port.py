@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick
 
 
@@ -28,16 +29,6 @@ class StopRequest(msgspec.Struct, frozen=True, gc=False):
     price: Decimal
     client_order_id: str
     source: Source = "last"
-
-
-class PositionReport(msgspec.Struct, frozen=True, gc=False):
-    """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet."""
-
-    symbol: str
-    side: Side
-    quantity: Decimal
-    entry_price: Decimal
-    liquidation_price: Decimal | None = None
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):

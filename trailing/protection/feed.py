@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from trailing.core.model import Source, Tick
 from trailing.core.states import CLOSED, EXITING
 from trailing.errors import TrailingError
-from trailing.events import StopFilled, StopGone, StreamChanged
+from trailing.events import StopFilled, StreamChanged
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
 from trailing.protection.opening import backoffs
 from trailing.protection.orders import Orders
-from trailing.protection.protection import Protection
+from trailing.protection.protection import Missed, Protection
 from trailing.protection.registry import Registry
 
 _LOOK_FOR_SILENCE = 30.0
@@ -21,12 +23,17 @@ _LOOK_FOR_SILENCE = 30.0
 class Feed:
     """Takes updates and gives each to the positions that it is about.
 
+    Args:
+        on_return: called when the stream is there again: what happened in between has to be read.
+
     Attributes:
         ticks: how many were taken.
     """
 
-    def __init__(self, orders: Orders, registry: Registry) -> None:
-        self._orders, self._registry = orders, registry
+    def __init__(self, orders: Orders, registry: Registry, on_return: Callable[[], None]) -> None:
+        self._orders, self._registry, self._on_return = orders, registry, on_return
+        self._lost_at: float | None = None
+        self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[Protection] = set()
         self.ticks: int = 0
@@ -37,7 +44,8 @@ class Feed:
             self.take(update)
 
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
-        """Take a bot's own prices until their channel ends."""
+        """Take a bot's own prices until their channel ends. They don't go with the exchange's stream."""
+        self._own_ticks = True
         async for tick in ticks:
             self.take(tick)
 
@@ -119,6 +127,7 @@ class Feed:
         for protection in self._registry.of_symbol(update.symbol):
             if protection.position.side != update.side:
                 continue
+            protection.quiet_since = self._orders.clock.now()
             live = update.client_order_id in protection.stop.orders
             pending = protection.pending.get(update.client_order_id)
             if update.fill is not None and (live or (pending is not None and pending.purpose == "stop")):
@@ -126,10 +135,7 @@ class Feed:
             elif update.fill is not None and pending is not None:
                 protection.unheard += (update.fill,)
             elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
-                now = self._orders.clock.now()
-                protection.want(protection.stop.gone(update.client_order_id, now))
-                protection.note_exposure(now)
-                self._orders.tell(protection, StopGone, client_order_id=update.client_order_id)
+                self._orders.note_gone(protection, update.client_order_id)
                 # Who cancels a stop may have closed the position as well.
                 protection.check_wanted = True
                 protection.changed()
@@ -153,6 +159,7 @@ class Feed:
 
     def _take_position(self, update: PositionUpdate) -> None:
         for protection in self._registry.of_symbol(update.symbol):
+            protection.quiet_since = self._orders.clock.now()
             stop = protection.stop
             same_side = protection.position.side == update.side
             if stop.state in (EXITING, CLOSED) or (same_side and update.quantity == stop.quantity):
@@ -164,7 +171,15 @@ class Feed:
 
     def _take_state(self, update: StreamState) -> None:
         self._orders.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
-        if update.connected:
+        now = self._orders.clock.now()
+        if not update.connected:
+            if self._lost_at is None:
+                self._lost_at = now
+            return
+        lost_at, self._lost_at = self._lost_at, None
+        if lost_at is not None and not self._own_ticks:
+            missed = Missed(self._orders.clock.utc_at(lost_at), self._orders.clock.utc_at(now), now)
             for protection in self._registry.all():
-                protection.check_wanted = True
+                protection.missed = missed.joined(protection.missed)
                 protection.changed()
+        self._on_return()

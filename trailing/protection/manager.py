@@ -22,6 +22,7 @@ from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
 from trailing.protection.protection import Protection
+from trailing.protection.reach import Reach
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
@@ -218,6 +219,7 @@ async def open_manager(
     *,
     ticks: trio.abc.ReceiveChannel[Tick] | None = None,
     utc_start: datetime | None = None,
+    take_over: bool = False,
 ) -> AsyncIterator[Manager]:
     """Protect the positions of an exchange's account, until the block ends. Stops stay live on the exchange then.
 
@@ -226,8 +228,14 @@ async def open_manager(
         ticks: the bot's own prices; else the exchange's stream is used.
         utc_start: the time of day that the present moment stands for; a replay passes its data's.
 
+        take_over: stops that another instance has placed on the account are this manager's from now on. Else a manager
+            that finds some when it opens ends before it writes anything: two that move one stop would cancel each
+            other's. Wanted where their store is lost, or was in memory only.
+
     Raises:
         StoreError: the store can't be read.
+        LeaseLost: stops of another instance stand on the account.
+        AuthenticationFailed: the exchange does not take the credentials.
         BaseException: what the block raised, as itself.
         ExceptionGroup: of a bug in a shared service.
 
@@ -238,12 +246,12 @@ async def open_manager(
         raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
     journal = Journal(store)
     announcer = Announcer(journal, exchange.name, exchange.account)
-    orders = Orders(exchange, journal, Clock(utc_start), announcer, OrderIds())
+    orders = Orders(exchange, journal, Clock(utc_start), announcer, OrderIds(), Reach())
     async with open_services() as books:
         await books.start(journal.run)
         try:
             async with open_services() as tasks:
-                supervision = Supervision(orders, plan, tasks)
+                supervision = Supervision(orders, plan, tasks, take_over=take_over)
                 await supervision.run(store, ticks)
                 try:
                     yield Manager(orders, plan, supervision)

@@ -108,6 +108,8 @@ class Opening:
         self._commit(order)
         await door.wait_read()
         door.check_report(stop)
+        report = door.report(stop)
+        stop.reported_entry = None if report is None else report.entry_price
         self.protected = order
         liquidation_stop = door.liquidation_stop(stop)
         if liquidation_stop is not None:
@@ -180,7 +182,7 @@ class Opening:
         else:
             announce_failure(orders, protection, failure)
         if self.final and stop.state is State.UNPROTECTED:
-            stop.released(now)
+            stop.released(now, given_up=True)
         with trio.CancelScope(shield=True, deadline=now + stop.plan.journal_wait):
             await orders.save(protection)
 

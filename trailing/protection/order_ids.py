@@ -9,19 +9,30 @@ import re
 import secrets
 
 _TAG = "tr"
-_OURS = re.compile(_TAG + "[0-9a-f]{20}")
+_OURS = re.compile(_TAG + "(?P<mark>[0-9a-f]{4})[0-9a-f]{16}")
+
+
+def mark_of(client_order_id: str) -> str | None:
+    """The mark of the instance that placed an order; None: it does not carry our tag."""
+    match = _OURS.fullmatch(client_order_id)
+    return None if match is None else match["mark"]
 
 
 def is_ours(client_order_id: str) -> bool:
     """Whether an order carries our tag, whichever instance placed it."""
-    return _OURS.fullmatch(client_order_id) is not None
+    return mark_of(client_order_id) is not None
 
 
 class OrderIds:
-    """Makes the client order ids of one running instance."""
+    """Makes the client order ids of one running instance.
+
+    Attributes:
+        mark: what they have in common.
+    """
 
     def __init__(self) -> None:
-        self._prefix = _TAG + secrets.token_hex(2)
+        self.mark: str = secrets.token_hex(2)
+        self._prefix = _TAG + self.mark
 
     def new(self) -> str:
         """An id that was never used before."""

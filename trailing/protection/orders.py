@@ -7,42 +7,35 @@ until somebody has looked.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeVar
 
 import trio
 
-from trailing.core.model import Fill, StopOrder
-from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, StoreError, TrailingError
-from trailing.events import Alarm, Event
-from trailing.exchanges.port import Exchange, PositionReport, StopRequest
-from trailing.protection.announcer import Announcer
-from trailing.protection.clock import Clock
-from trailing.protection.journal import Journal
+from trailing.core.account import Pending, PositionReport
+from trailing.core.model import Candle, Fill, StopOrder
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
+from trailing.exchanges.port import StopRequest
+from trailing.protection.books import Books
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.protection import Pending, Protection
-from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+from trailing.protection.protection import Protection
+from trailing.protection.reach import Reach
 
 T = TypeVar("T")
-
-SAVE_AGAIN = 5.0
-"""Seconds between tries to save what the store did not take."""
 
 _LOOK_AGAIN = 0.25
 """Seconds between two reads of what isn't settled yet; any figure well under the clean-up's 5 s would do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """What placing, looking up and cancelling one account's orders needs, and the journal of it."""
+class Orders(Books):
+    """What placing, looking up and cancelling one account's orders needs."""
 
-    exchange: Exchange
-    journal: Journal
-    clock: Clock
-    announcer: Announcer
     ids: OrderIds
+    reach: Reach
 
     # Sending.
 
@@ -59,7 +52,7 @@ class Orders:
         """
         position = protection.position
         request = StopRequest(position.symbol, position.side, quantity, price, self.ids.new(), protection.plan.trigger)
-        await self._write_intent(protection, request.client_order_id, "stop", quantity, price)
+        await self.write_intent(protection, request.client_order_id, "stop", quantity, price)
         # No await between this and the request: nobody else's request can take the turn.
         turn = self.exchange.next_turn("place_stop")
         if turn and self.clock.now() + turn > trio.current_effective_deadline():
@@ -71,7 +64,7 @@ class Orders:
 
     async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
         """Write a change down and make it, in place. Errors and cancellation as `place`."""
-        await self._write_intent(protection, order.client_order_id, "stop", quantity, price)
+        await self.write_intent(protection, order.client_order_id, "stop", quantity, price)
         turn = self.exchange.next_turn("amend_stop")
         amending = self.exchange.amend_stop(order, price=price, quantity=quantity)
         return await self._send(protection, order.client_order_id, "stop", amending, turn=turn)
@@ -80,7 +73,7 @@ class Orders:
         """Write a reduce-only close at market down and send it. Errors and cancellation as `place`."""
         position = protection.position
         client_order_id = self.ids.new()
-        await self._write_intent(protection, client_order_id, "exit", quantity, None)
+        await self.write_intent(protection, client_order_id, "exit", quantity, None)
         turn = self.exchange.next_turn("close_position")
         closing = self.exchange.close_position(position.symbol, position.side, quantity, client_order_id)
         return await self._send(protection, client_order_id, "exit", closing, turn=turn)
@@ -112,7 +105,15 @@ class Orders:
         protection.settled |= {client_order_id}
 
     async def _call(self, protection: Protection, calling: Awaitable[T], turn: float) -> T:
-        seconds = protection.plan.call_seconds + turn
+        try:
+            answer = await self._call_in_time(calling, protection.plan.call_seconds + turn)
+        except TrailingError as error:
+            self.reach.failed(error)
+            raise
+        self.reach.answered()
+        return answer
+
+    async def _call_in_time(self, calling: Awaitable[T], seconds: float) -> T:
         deadline = self.clock.now() + seconds
         if trio.current_effective_deadline() <= deadline:
             return await calling  # the caller's own deadline strikes first
@@ -217,94 +218,8 @@ class Orders:
         reading = self.exchange.price(protection.position.symbol, protection.plan.trigger)
         return (await self._read(protection, "price", reading)).price
 
-    # The journal.
-
-    async def _write_intent(
-        self,
-        protection: Protection,
-        client_order_id: str,
-        purpose: Literal["stop", "exit"],
-        quantity: Decimal,
-        price: Decimal | None,
-    ) -> None:
+    async def read_candles(self, protection: Protection, since: datetime) -> Sequence[Candle]:
+        """The closed candles of the plan's source that opened at or after a time. Raises as `read_position`."""
         position = protection.position
-        intent = Intent(
-            exchange=self.exchange.name,
-            account=self.exchange.account,
-            symbol=position.symbol,
-            side=position.side,
-            identity=position.identity,
-            client_order_id=client_order_id,
-            purpose=purpose,
-            quantity=quantity,
-            price=price,
-            at=self.clock.utc(),
-        )
-        # With its record: after a crash, an intent always has its position, its plan and what was known before. Behind
-        # the intent, which opens the record again where an earlier life of this position was closed. With the end of
-        # the intents before it: a placing that is refused again and again leaves no heap of them.
-        name, account = self.exchange.name, self.exchange.account
-        settled = protection.settled
-        entries: tuple[Entry, ...] = (
-            AddIntent(intent),
-            SaveStop(name, account, protection.stop.save()),
-            *(SettleIntent(name, account, earlier) for earlier in settled),
-        )
-        try:
-            error = await self._write(protection, entries)
-            if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
-                raise error
-        except BaseException:
-            protection.settled |= {client_order_id}  # it may still be written, and nothing was sent
-            raise
-        if error is None:
-            protection.settled -= settled
-            return
-        self.alarm(protection, "an order is placed that the store does not know of", f"{client_order_id}: {error}")
-
-    async def save(self, protection: Protection) -> None:
-        """Write the record of what was acknowledged, and settle the intents whose outcome it holds.
-
-        Never fails and never waits for longer than `journal_wait`: then `save_at` is set, with an alarm for the first.
-
-        Cancellation: ends the waiting; what was handed in is still written.
-        """
-        name, account = self.exchange.name, self.exchange.account
-        record = protection.stop.save()
-        # For good only where it is flat: one that was released or given up is still open, and may be protected again.
-        flat = protection.closed and not record.quantity
-        last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
-        settled = protection.settled
-        entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
-        error = await self._write(protection, entries)
-        if error is None:
-            protection.settled -= settled
-            protection.save_at = None
-            return
-        if protection.save_at is None:
-            self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
-        protection.save_at = self.clock.now() + SAVE_AGAIN
-
-    async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
-        try:
-            await self.journal.write(*entries, within=protection.plan.journal_wait)
-        except StoreError as error:
-            return error
-        return None
-
-    def tell(self, protection: Protection | None, event: Callable[..., Event], **fields: object) -> None:
-        """Publish what happened to a position, or (None) to the whole, now."""
-        symbol = protection.position.symbol if protection is not None else None
-        side = protection.position.side if protection is not None else None
-        self.announcer.publish(event(at=self.clock.utc(), symbol=symbol, side=side, **fields))
-
-    def freeze(self, protection: Protection, bug: Exception) -> None:
-        """Keep a position's stop where it is, because a rule or a task of it failed, with an alarm the first time."""
-        protection.error = bug
-        if not protection.frozen:
-            protection.frozen, protection.wanted = True, None
-            self.alarm(protection, "frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
-
-    def alarm(self, protection: Protection | None, what: str, detail: str = "") -> None:
-        """Call for somebody to look, at a position or (None) at the whole."""
-        self.tell(protection, Alarm, what=what, detail=detail)
+        reading = self.exchange.candles(position.symbol, protection.plan.trigger, since)
+        return await self._read(protection, "candles", reading)

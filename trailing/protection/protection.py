@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
-from typing import Literal
 
 import msgspec
 import trio
 
+from trailing.core.account import Pending
 from trailing.core.candles import CandleBuilder
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
@@ -20,12 +21,23 @@ from trailing.core.trail import Decision
 _ZERO = Decimal(0)
 
 
-class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A request that was sent and whose outcome isn't known. `sent_at`: on the running clock."""
+class Missed(msgspec.Struct, frozen=True):
+    """A time in which no price was heard.
 
-    client_order_id: str
-    purpose: Literal["stop", "exit"]
-    sent_at: float
+    Args:
+        since, until: aware UTC.
+        read_at: when to read its candles, on the running clock.
+        last_try: the bar in which it ended was still open when they were read first.
+    """
+
+    since: datetime
+    until: datetime
+    read_at: float
+    last_try: bool = False
+
+    def joined(self, earlier: Missed | None) -> Missed:
+        """This one from where an earlier one began, which was not read yet."""
+        return self if earlier is None else msgspec.structs.replace(self, since=min(self.since, earlier.since))
 
 
 class Protection:
@@ -46,6 +58,10 @@ class Protection:
         exit_wanted: why the bot wants it closed, or None.
         release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
         check_wanted: its quantity should be read from the exchange.
+        found_flat: how it ended, where the account's reading proved that it has; its task closes the record. Or None.
+        missed: a time in which its price was not heard, whose peaks are still to be read; or None.
+        at_work: its task is at something.
+        quiet_since: when it last changed by us, or we were told that it did, on the running clock.
         checks: how often such a reading was begun; `checked`: the number of the last one that told.
         not_before: when its task may try again after a failure, on the running clock.
         save_at: when to try again to save what the store does not hold, on the running clock; None: it holds all.
@@ -58,6 +74,7 @@ class Protection:
 
     __slots__ = (
         "_heard",
+        "at_work",
         "bare_since",
         "cancelling",
         "candles",
@@ -71,14 +88,17 @@ class Protection:
         "exit_wanted",
         "exposure",
         "filled",
+        "found_flat",
         "frozen",
         "last_fill",
+        "missed",
         "moves",
         "not_before",
         "opened",
         "pending",
         "position",
         "proceeds",
+        "quiet_since",
         "release_wanted",
         "save_at",
         "settled",
@@ -106,6 +126,10 @@ class Protection:
         self.check_wanted: bool = False
         self.checks: int = 0
         self.checked: int = 0
+        self.found_flat: str | None = None
+        self.missed: Missed | None = None
+        self.at_work: bool = False
+        self.quiet_since: float = claimed_at
         self.not_before: float = -math.inf
         self.save_at: float | None = None
         self.moves: int = 0
@@ -157,6 +181,11 @@ class Protection:
         self.check_wanted = True
         self.hurry()
         return self.checks + 1
+
+    def settle(self, client_order_id: str) -> None:
+        """It is known what became of an order; its intent stays on the books until this is saved."""
+        if self.pending.pop(client_order_id, None) is not None:
+            self.settled |= {client_order_id}
 
     def confirm(self, at: float) -> None:
         """The exchange has just confirmed something."""

@@ -1,90 +1,145 @@
-"""What a manager finds in its store when it opens: stops that it tracks on, orders whose outcome it still has to learn.
+"""What a manager does before it yields: takes over what its store holds, and learns from the exchange how that stands.
 
-A stop that the exchange does not list is not believed gone: it is unresolved until it was looked up.
+Nothing stored is believed: until the exchange has been read, every stop of it is of unknown outcome. Where it can't be
+read, that is how it stays, and the positions' own tasks go on with it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 
 import trio
 
-from trailing.core.model import StopOrder
+from trailing.core.account import Orphan, Pending
+from trailing.core.actions import Action, LookAgain
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.core.stop import TrailingStop
-from trailing.errors import ExchangeError, OutcomeUnknown, UsageError
+from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, OutcomeUnknown, UsageError
+from trailing.protection.following import Follower
+from trailing.protection.order_ids import mark_of
 from trailing.protection.orders import Orders
-from trailing.protection.protection import Pending, Protection
+from trailing.protection.protection import Missed, Protection
+from trailing.protection.reconciliation import Reconciliation
 from trailing.protection.registry import Registry
-from trailing.stores.port import Intent, Store
+from trailing.stores.port import Intent, Loaded
 
 
-async def resume(
-    orders: Orders, registry: Registry, store: Store, call_seconds: float, keep: Callable[[Protection], None]
-) -> None:
-    """Claim everything stored and have each position kept.
+def restore(
+    orders: Orders, registry: Registry, reconciliation: Reconciliation, orphans: dict[str, Orphan], loaded: Loaded
+) -> tuple[StopRecord, ...]:
+    """Claim everything stored. No task works on it yet.
 
-    Raises:
-        StoreError: the store can't be read; nothing was done.
-
-    Cancellation: what was handed over by then is kept.
+    Returns:
+        The records of positions that were given up: open, perhaps, and nobody's.
     """
-    exchange = orders.exchange
-    loaded = await store.load(exchange.name, exchange.account)
-    if not loaded.stops and not loaded.intents:
-        return
-    listed: dict[str, StopOrder] = {}
-    with trio.move_on_after(call_seconds) as scope:
-        try:
-            listed = {order.client_order_id: order for order in await exchange.open_stops()}
-        except ExchangeError as error:
-            orders.alarm(None, "the exchange's stops can't be read", str(error))
-    if scope.cancelled_caught:
-        orders.alarm(None, "the exchange's stops can't be read", f"no answer within {call_seconds} s")
-    intents: defaultdict[tuple[str, str, str], list[Intent]] = defaultdict(list)
+    known = [order.client_order_id for record in loaded.stops for order in record.orders]
+    known += [intent.client_order_id for intent in loaded.intents]
+    reconciliation.marks |= {mark for one in known if (mark := mark_of(one)) is not None}
+    intents: dict[tuple[str, str, str], list[Intent]] = {}
     for intent in loaded.intents:
-        intents[intent.symbol, intent.side, intent.identity].append(intent)
+        intents.setdefault((intent.symbol, intent.side, intent.identity), []).append(intent)
+    given_up = []
     for record in loaded.stops:
         position = record.position
-        own = intents.pop((position.symbol, position.side, position.identity), [])
         if record.state == State.CLOSED:  # released, or given up: it is nobody's until it is protected again
+            if record.given_up:
+                given_up.append(record)
+            reconciliation.left.update(order.client_order_id for order in record.orders)
             continue
+        own = intents.get((position.symbol, position.side, position.identity), [])
         try:
-            protection = _restore(orders, record, own, listed)
+            protection = _restore(orders, record, own)
         except UsageError as error:
             orders.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
             continue
-        if registry.claim(position, protection) is protection:
-            keep(protection)
-        else:
+        if registry.claim(position, protection) is not protection:
             orders.alarm(protection, "two records claim one position", position.identity)
-    for key in intents:
+            continue
+        intents.pop((position.symbol, position.side, position.identity), None)
+    at_risk_until = orders.clock.now() + orders.exchange.request_validity
+    for key, orphaned in intents.items():
         orders.alarm(None, "an intent without a record", " ".join(key))
+        for intent in orphaned:
+            orphans[intent.client_order_id] = Orphan(
+                intent.symbol, intent.side, intent.identity, intent.client_order_id, intent.purpose, at_risk_until
+            )
+    return tuple(given_up)
 
 
-def _restore(orders: Orders, record: StopRecord, intents: list[Intent], listed: dict[str, StopOrder]) -> Protection:
-    now = orders.clock.now()
+def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Protection:
+    now, utc = orders.clock.now(), orders.clock.utc()
     market = orders.exchange.market(record.position.symbol)
     stop = TrailingStop.restore(record, market, now)
-    bare = max(0.0, (orders.clock.utc() - record.position.opened_at).total_seconds()) if not stop.orders else 0.0
+    bare = max(0.0, (utc - record.position.opened_at).total_seconds()) if not stop.orders else 0.0
     protection = Protection(record.position, stop, claimed_at=now, bare_for=bare)
+    for client_order_id in stop.orders:
+        protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
     for intent in intents:
         protection.pending[intent.client_order_id] = Pending(intent.client_order_id, intent.purpose, now)
-    for client_order_id in tuple(stop.orders):
-        if client_order_id in listed:
-            protection.want(stop.moved(listed[client_order_id], now))  # the exchange's word, whatever was stored
-        else:
-            protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
     if protection.pending and stop.state is not State.EXITING:
         error = OutcomeUnknown("the process ended before it was known")
         (stop.open_failed if stop.order is None else stop.move_failed)(error, now)
     elif stop.state is State.OPENING:
         stop.open_failed(ExchangeError("the process ended before it was sent"), now)
+    if record.saved_at is not None:
+        protection.missed = Missed(record.saved_at, utc, now)
     protection.note_exposure(now)
-    protection.check_wanted = True
     protection.save_at = now
     protection.opened = True
     return protection
+
+
+async def recover(
+    orders: Orders,
+    registry: Registry,
+    reconciliation: Reconciliation,
+    follower: Follower,
+    keep: Callable[[Protection], None],
+    *,
+    within: float,
+) -> tuple[Action, ...]:
+    """Read the exchange until it is known how everything stands, and hand each position over as soon as it is.
+
+    Args:
+        keep: has a position worked on by its own task from then on.
+        within: seconds at most; what is not known by then is left to the positions' tasks.
+
+    Returns:
+        What was found, and followed.
+
+    Raises:
+        AuthenticationFailed: the exchange does not take the credentials.
+        LeaseLost: another instance's stops stand on the account; nothing was written.
+
+    Cancellation: what was handed over by then is kept.
+    """
+    found: list[Action] = []
+    undecided = set(registry.all())
+    with trio.move_on_after(within) as scope:
+        try:
+            if undecided:
+                # A read may still miss what happened just before updates were listened to.
+                await trio.sleep(orders.exchange.read_lag)
+            while True:
+                actions = await reconciliation.look()
+                await follower.follow(actions)
+                found += [action for action in actions if not isinstance(action, LookAgain)]
+                again = {(action.symbol, action.side) for action in actions if isinstance(action, LookAgain)}
+                decided = {held for held in undecided if (held.position.symbol, held.position.side) not in again}
+                undecided -= decided
+                for protection in decided:
+                    keep(protection)
+                if not undecided:
+                    break
+                await trio.sleep_until(reconciliation.again_at)
+        except (AuthenticationFailed, LeaseLost):
+            raise
+        except ExchangeError as error:
+            orders.alarm(None, "the account can't be read", str(error))
+    if scope.cancelled_caught:
+        orders.alarm(None, "the account was not read in time", f"within {within} s")
+    for protection in undecided:
+        keep(protection)
+    return tuple(found)

@@ -9,11 +9,12 @@ from decimal import Decimal
 
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Side, Source, Tick
-from trailing.core.prices import behind, is_crossed, is_tighter, is_within, round_stop
+from trailing.core.prices import is_crossed, is_tighter, is_within, stop_before_liquidation
 from trailing.core.stop import TrailingStop
 from trailing.errors import ExchangeError, ExchangeUnreachable, UsageError
-from trailing.exchanges.port import Exchange, PositionReport
+from trailing.exchanges.port import Exchange
 
 REPORT_WAIT = 1.0
 """Seconds that an opening waits for the wave's report once its stop stands. It is asked for beside the placing, so it
@@ -123,10 +124,10 @@ class Door:
     def liquidation_stop(self, stop: TrailingStop) -> Decimal | None:
         """The stop just before the reported liquidation price, where the wanted one lies beyond it; else None."""
         report = self.report(stop)
-        if report is None or report.liquidation_price is None:
+        if report is None or not report.liquidation_price:
             return None
-        side = stop.position.side
-        # From the liquidation price towards the market is where the other side's stop would be.
-        nearest = behind("short" if side == "long" else "long", report.liquidation_price, stop.plan.liquidation_buffer)
-        nearest = round_stop(side, nearest, stop.market.price_tick)
+        side, plan = stop.position.side, stop.plan
+        nearest = stop_before_liquidation(
+            side, report.liquidation_price, plan.liquidation_buffer, stop.market.price_tick
+        )
         return nearest if is_tighter(side, nearest, stop.target) else None

@@ -9,15 +9,19 @@ from contextlib import contextmanager
 import msgspec
 import trio
 
+from trailing.core.account import Orphan, PositionReport
+from trailing.core.actions import Action
 from trailing.core.model import Position, Side, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.states import State
-from trailing.errors import UsageError
+from trailing.errors import ExchangeError, UsageError
 from trailing.protection.feed import Feed
+from trailing.protection.following import Follower
 from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Refused
 from trailing.protection.protection import Protection
-from trailing.protection.recovery import resume
+from trailing.protection.reconciliation import Reconciliation
+from trailing.protection.recovery import recover, restore
 from trailing.protection.registry import Registry
 from trailing.protection.statistics import Tally
 from trailing.protection.trailing import Keeper, wakes_at
@@ -43,20 +47,36 @@ class Supervision:
     Args:
         plan: the manager's, for what concerns no single position.
         tasks: the service nursery that everything runs in.
+        take_over: orders of another instance that stand on the account are ours from now on.
 
     Attributes:
+        reconciliation: compares with what the exchange reports.
+        recovered: what the reading of the exchange found when the manager opened.
         kept: the positions that a task works on whenever there is something to do.
         given_up: those that nobody works on any more although they may be open, by symbol and side.
     """
 
-    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery) -> None:
+    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery, *, take_over: bool) -> None:
         self._orders, self._plan, self._tasks = orders, plan, tasks
         exchange = orders.exchange
         self.registry: Registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
-        self.feed: Feed = Feed(orders, self.registry)
         self.tally: Tally = Tally()
         self.kept: set[Protection] = set()
         self.given_up: dict[tuple[str, Side], Unprotected] = {}
+        self.recovered: tuple[Action, ...] = ()
+        self._orphans = orphans = dict[str, Orphan]()
+        self._follower = Follower(orders, self.registry, orphans, self._note_stranger, call_seconds=plan.call_seconds)
+        self.reconciliation: Reconciliation = Reconciliation(
+            orders,
+            self.registry,
+            self._follower,
+            orphans,
+            call_seconds=plan.call_seconds,
+            every=plan.reconcile_every,
+            take_over=take_over,
+        )
+        orders.reach.on_return = self.reconciliation.ask
+        self.feed: Feed = Feed(orders, self.registry, self.reconciliation.ask)
         self._at_work: set[Protection] = set()
         self._operations: set[trio.CancelScope] = set()
         self._all_ended = trio.Event()
@@ -103,6 +123,12 @@ class Supervision:
         if self.registry.get(*key) is None:
             self.given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
 
+    def _note_stranger(self, report: PositionReport, error: ExchangeError) -> None:
+        position = Position(
+            report.symbol, report.side, report.quantity, report.entry_price, self._orders.clock.utc(), id="not ours"
+        )
+        self.given_up[report.symbol, report.side] = Unprotected(position, State.CLOSED.value, error)
+
     def hand_over(self, protection: Protection) -> None:
         """A position's opening has ended: from now on its own task works on it, or nobody does."""
         self.given_up.pop((protection.position.symbol, protection.position.side), None)
@@ -143,16 +169,31 @@ class Supervision:
         tally.foreign_ticks += protection.stop.foreign_ticks
         if protection.confirmed_at is not None:
             tally.confirmed_at = max(protection.confirmed_at, tally.confirmed_at or protection.confirmed_at)
-        if protection.stop.quantity and protection.release_wanted is None:
+        if protection.stop.given_up:
             position = protection.position
             unprotected = Unprotected(position, protection.stop.state.value, protection.error)
             self.given_up[position.symbol, position.side] = unprotected
+        self.reconciliation.left.update(protection.stop.orders)
         self.registry.remove(protection)
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
         """Start what has to run while the manager is open, and resume what the store holds."""
         await self._tasks.start(self._listen)
-        await resume(self._orders, self.registry, store, self._plan.call_seconds, self.keep)
+        exchange = self._orders.exchange
+        loaded = await store.load(exchange.name, exchange.account)
+        for record in restore(self._orders, self.registry, self.reconciliation, self._orphans, loaded):
+            position = record.position
+            error = ExchangeError("it was given up before the process ended")
+            self.given_up[position.symbol, position.side] = Unprotected(position, record.state, error)
+        self.recovered = await recover(
+            self._orders,
+            self.registry,
+            self.reconciliation,
+            self._follower,
+            self.keep,
+            within=self._plan.call_seconds,
+        )
+        self._tasks.start_soon(self.reconciliation.run)
         self._tasks.start_soon(self.feed.notice_silence)
         if ticks is not None:
             self._tasks.start_soon(self.feed.run_ticks, ticks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+import msgspec
 import trio
 
 from trailing.core.states import State
@@ -21,11 +22,13 @@ from trailing.errors import (
     WouldTrigger,
 )
 from trailing.events import PositionReleased
+from trailing.protection.books import SAVE_AGAIN
 from trailing.protection.exits import close_out, confirm_crossing, end, finish
 from trailing.protection.moves import move, trim
 from trailing.protection.opening import announce_failure, announce_opened, backoffs
-from trailing.protection.orders import SAVE_AGAIN, Orders
-from trailing.protection.protection import Protection
+from trailing.protection.orders import Orders
+from trailing.protection.peaks import READ_AGAIN, catch_up
+from trailing.protection.protection import Missed, Protection
 
 _UNSETTLED = (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
 
@@ -44,11 +47,13 @@ def wakes_at(protection: Protection) -> float:
         or protection.exit_wanted is not None
         or protection.release_wanted is not None
         or protection.check_wanted
+        or protection.found_flat is not None
         or (stop.bug is not None and not protection.frozen)
     ):
         return protection.not_before
     due_at = None if protection.frozen else stop.due_at
-    at = min(math.inf if time is None else time for time in (due_at, protection.save_at))
+    read_at = None if protection.missed is None or protection.frozen else protection.missed.read_at
+    at = min(math.inf if time is None else time for time in (due_at, protection.save_at, read_at))
     return max(at, protection.not_before)
 
 
@@ -86,6 +91,7 @@ class Keeper:
                 continue
             if not protection.frozen:
                 protection.want(protection.stop.on_time(now))
+            protection.at_work = True
             try:
                 await self._step()
                 protection.changed()  # whoever waits for what has just been done looks now
@@ -94,13 +100,19 @@ class Keeper:
                 self._failed(error)
             except Exception as bug:  # one position's bug is not the others'
                 self._freeze(bug)
+            finally:
+                protection.at_work = False
+                protection.quiet_since = clock.now()
         return True
 
     # What to do.
 
     async def _step(self) -> None:
         orders, protection, stop = self._orders, self._protection, self._protection.stop
-        if protection.pending or stop.state is State.UNRESOLVED:
+        if protection.found_flat is not None:
+            protection.exit_reason = protection.found_flat
+            await end(orders, protection)
+        elif protection.pending or stop.state is State.UNRESOLVED:
             await self._resolve()
         elif stop.state is State.EXITING:
             await finish(orders, protection)
@@ -114,10 +126,12 @@ class Keeper:
             await trim(orders, protection)
         elif protection.check_wanted:
             await self._check()
-        elif protection.save_at is not None and not protection.wanted:
-            await self._save_again()
-        else:
+        elif protection.wanted is not None:
             await self._follow()
+        elif protection.missed is not None and protection.missed.read_at <= orders.clock.now():
+            await self._catch_up(protection.missed)
+        elif protection.save_at is not None:
+            await self._save_again()
 
     async def _resolve(self) -> None:
         """Find out what became of every request whose outcome is unknown."""
@@ -165,6 +179,10 @@ class Keeper:
 
     async def _release(self, *, cancel_stop: bool) -> None:
         orders, protection, stop = self._orders, self._protection, self._protection.stop
+        if protection.check_wanted:  # it may have been closed meanwhile, and then there is nothing to release
+            await self._check()
+            if protection.closed:
+                return
         if cancel_stop:
             for order in tuple(stop.orders.values()):
                 await orders.withdraw(protection, order)
@@ -221,7 +239,7 @@ class Keeper:
         announce_failure(orders, protection, error)
         protection.error = error
         stop = protection.stop
-        stop.released(orders.clock.now())
+        stop.released(orders.clock.now(), given_up=True)
         await orders.save(protection)
 
     async def _check(self) -> None:
@@ -243,6 +261,19 @@ class Keeper:
         elif report.quantity != stop.quantity:
             protection.want(stop.resized(report.quantity, orders.clock.now()))
         protection.changed()
+
+    async def _catch_up(self, missed: Missed) -> None:
+        """Read the peaks that were missed; where they can't be read now, later, and everything else meanwhile."""
+        protection = self._protection
+        try:
+            await catch_up(self._orders, protection, missed)
+        except AuthenticationFailed:
+            raise
+        except ExchangeError as error:
+            protection.error = error
+            if protection.missed is missed:
+                read_at = self._orders.clock.now() + READ_AGAIN
+                protection.missed = msgspec.structs.replace(missed, read_at=read_at)
 
     async def _save_again(self) -> None:
         """Save what the store did not take, unless it is still at what was handed in before."""

@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
-from trailing.exchanges.port import Exchange, PositionReport, StopRequest, Update
+from trailing.exchanges.port import Exchange, StopRequest, Update
 from trailing.stores.port import Entry, EventRecord, Loaded, Store
 
 T = TypeVar("T")

@@ -8,13 +8,14 @@ from typing import Literal
 
 import msgspec
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT, is_crossed
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
 from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
-from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 _SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 _AVERAGE = Context(prec=28)  # a division has to end somewhere

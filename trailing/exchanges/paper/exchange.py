@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import (
     Candle,
     Fill,
@@ -33,7 +34,7 @@ from trailing.exchanges.paper.limits import OPERATIONS, Limiter
 from trailing.exchanges.paper.places import BookRules
 from trailing.exchanges.paper.requests import Booking, Requests
 from trailing.exchanges.paper.stream import Stream
-from trailing.exchanges.port import OrderUpdate, PositionReport, PositionUpdate, StopRequest
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 from trailing.exchanges.updates import UpdateChannel
 
 

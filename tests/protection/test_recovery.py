@@ -1,0 +1,413 @@
+"""What a manager finds when it opens, comes back to after an outage, and looks for every minute."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import pytest
+import trio
+import trio.testing
+from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+
+import trailing
+from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
+from trailing.core.model import Side
+from trailing.events import Alarm, PeaksRead, PositionClosed, StopGone
+from trailing.exchanges.port import StopRequest
+from trailing.stores import MemoryStore
+from trailing.stores.port import AddIntent, Intent
+from trailing.testing import At, FaultyExchange, Hangs, Unreachable
+from trailing.testing.faults import Fault
+
+SYMBOL = "BTC/USDT:USDT"
+BTC: tuple[str, Side] = (SYMBOL, "long")
+LISTS = {"open_stops", "positions"}
+
+
+async def protect_and_end(world: World, *positions: trailing.Position) -> None:
+    """Have positions protected by a manager that has ended by now."""
+    await world.enter(*positions)
+    async with open_listened(world) as manager:
+        report = await manager.protect_wave(positions, deadline=10.0)
+        assert len(report.protected) == len(positions)
+
+
+def reads(exchange: FaultyExchange, since: int) -> list[str]:
+    return [call.operation for call in exchange.calls[since:]]
+
+
+def keep_silent(world: World) -> None:
+    """Let nobody hear of what happens from now on."""
+    world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
+
+
+async def told(world: World) -> list[str]:
+    """What every alarm was about, those before a manager had opened included."""
+    return [record.event.what async for record in world.memory.events() if isinstance(record.event, Alarm)]
+
+
+async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_list(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    positions = some_positions(1000)
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, *positions)
+        before = len(world.exchange.calls)
+        async with open_listened(world) as manager:
+            assert len(manager.stops()) == 1000
+            assert sorted(reads(world.exchange, before)) == ["open_stops", "positions"]
+            await world.check(*positions)
+
+
+async def test_nothing_stored_is_believed_before_the_read_lag_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(read_lag=2.0, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        await trio.sleep(10)
+        (stop,) = await world.live()
+        world.paper.cancel_by_hand(stop.client_order_id)  # which a read does not show for two seconds
+        async with open_listened(world) as manager:
+            await trio.sleep(5)
+            assert manager.stops()[BTC].client_order_id != stop.client_order_id
+            await trio.sleep(3)
+            await world.check(a_position())
+
+
+async def test_fm23_a_stop_that_vanished_unseen_while_it_runs_is_noticed_within_a_minute_and_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=5.0)
+        assert isinstance(outcome, Protected)
+        keep_silent(world)
+        world.paper.cancel_by_hand(outcome.stop.client_order_id)
+        await trio.sleep(65)
+        assert world.running.stops()[BTC].price == outcome.stop.price
+        await world.check(a_position())
+        assert any(isinstance(event, StopGone) for event in world.events)
+
+
+async def test_fm23_a_stop_that_vanished_while_the_process_was_dead_is_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        (stop,) = await world.live()
+        world.paper.cancel_by_hand(stop.client_order_id)
+        async with open_listened(world) as manager:
+            await trio.sleep(2)
+            assert manager.stops()[BTC].price == stop.price
+            await world.check(a_position())
+
+
+async def test_a_stop_that_somebody_cancelled_releases_its_position_where_the_plan_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), on_stop_cancelled="release")
+    async with open_world(plan=plan, latency=0.5) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=5.0)
+        assert isinstance(outcome, Protected)
+        world.paper.cancel_by_hand(outcome.stop.client_order_id)
+        await world.running.wait_closed()
+        assert await world.live() == ()
+        assert world.running.unprotected() == {}
+
+
+async def test_fm15_a_position_entered_again_while_the_process_was_dead_is_not_taken_for_the_old_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        world.feed("97")  # the old one's stop is filled, and nobody is there
+        again = a_position(entry_price=D(90))
+        await world.enter(again)
+        world.feed("90")  # beyond the stop of the old one
+        async with open_listened(world) as manager:
+            await trio.sleep(100)
+            (report,) = await world.paper.positions()
+            assert report.quantity == again.quantity  # nobody closed it
+            assert set(manager.unprotected()) == {BTC}  # it is told of
+            assert "another position stands in the place of one that is protected" in await told(world)
+            outcome = await manager.protect(again, deadline=5.0)
+            assert isinstance(outcome, Protected)
+            assert manager.unprotected() == {}
+            await world.check(a_position(), again)
+
+
+async def test_a_position_closed_while_the_process_was_dead_is_closed_in_the_books(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        world.feed("97")
+        async with open_listened(world) as manager:
+            with trio.fail_after(5):
+                await manager.wait_closed()
+            assert any(isinstance(event, PositionClosed) for event in world.events)
+        assert (await world.memory.load("paper", "default")).stops == ()
+
+
+async def test_fm16_a_stop_left_behind_by_a_closed_position_is_cancelled_and_nothing_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        by_hand = StopRequest(SYMBOL, "long", D(1), D(90), "somebody-elses")
+        world.paper.place_by_hand(by_hand)
+        world.paper.reduce(SYMBOL, "long", D("1.5"))  # its stops are left standing
+        async with open_listened(world):
+            await trio.sleep(5)
+            assert [stop.client_order_id for stop in await world.live()] == ["somebody-elses"]
+
+
+async def test_a_position_that_was_given_up_is_on_the_list_after_a_restart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), on_unprotected="report")
+    faults: dict[At, Fault] = {At("place_stop"): Unreachable()}
+    async with open_world(plan=plan, exchange_faults=faults, with_manager=False) as world:
+        await world.enter(a_position())
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=2.0)
+            await trio.sleep(60)
+            assert set(manager.unprotected()) == {BTC}
+        async with open_listened(world) as manager:
+            assert set(manager.unprotected()) == {BTC}
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_peaks_that_passed_while_the_process_was_dead_come_back_from_candles(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    peak, price, wanted = ("110", "109.5", "108.9") if side == "long" else ("90", "90.5", "90.9")
+    position = a_position(side=side)
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await trio.sleep(1)
+        await protect_and_end(world, position)
+        await trio.sleep(90)
+        world.feed(peak)
+        await trio.sleep(60)
+        world.feed(price)
+        await trio.sleep(60)
+        async with trailing.open_manager(world.exchange, world.store, PLAN) as manager:
+            await trio.sleep(5)
+            assert manager.stops()[SYMBOL, side].price == D(wanted)
+
+
+async def test_peaks_of_an_outage_of_the_stream_come_back_and_are_told_of(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(120)
+        world.paper.disconnect()
+        await trio.sleep(90)
+        world.feed("110")
+        await trio.sleep(5)
+        world.feed("109.5")
+        await trio.sleep(60)
+        world.paper.reconnect()
+        await trio.sleep(5)
+        assert world.running.stops()[BTC].price == D("108.9")
+        await trio.sleep(70)
+        (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
+        assert peaks.best == 110
+        assert peaks.candles >= 1
+
+
+async def test_a_peak_from_before_the_position_was_opened_is_not_its_own(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        world.feed("150")
+        world.feed("100")
+        await trio.sleep(30)
+        position = a_position(opened_at=START.replace(second=30))
+        await protect_and_end(world, position)
+        await trio.sleep(120)
+        async with open_listened(world) as manager:
+            await trio.sleep(90)
+            assert manager.stops()[BTC].price == 98
+
+
+async def test_whether_a_stop_is_crossed_is_judged_by_the_price_now_and_not_by_candles(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        await trio.sleep(90)
+        world.feed("110")
+        await trio.sleep(60)
+        world.feed("105")  # beyond the stop of 108.9 that was never sent
+        await trio.sleep(60)
+        async with open_listened(world) as manager:
+            with trio.fail_after(30):
+                await manager.wait_closed()
+            assert await world.paper.positions() == ()
+
+
+async def test_candles_that_can_not_be_read_keep_no_move_from_being_made(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults: dict[At, Fault] = {At("candles"): Unreachable()}
+    async with open_world(latency=0.5, with_manager=False, exchange_faults=faults) as world:
+        await protect_and_end(world, a_position())
+        async with open_listened(world) as manager:
+            await trio.sleep(20)
+            world.feed("105")
+            await trio.sleep(2)
+            assert manager.stops()[BTC].price == D("103.95")
+
+
+async def test_a_second_instance_stops_before_it_writes(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        other = MemoryStore()
+        stops = await world.live()
+        with pytest.raises(LeaseLost, match="take_over=True"):
+            async with trailing.open_manager(world.paper, other, PLAN):
+                pytest.fail("it opened")
+        assert other.commits == 0
+        assert await world.live() == stops
+        assert world.alarms() == []
+
+
+async def test_the_first_instance_is_told_of_a_second_one(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world() as world:
+        await world.enter(a_position())
+        world.paper.place_by_hand(StopRequest(SYMBOL, "long", D("1.5"), D(97), "tr" + "f" * 20))
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(200)
+        assert world.alarms().count("another instance is at work on this account") == 1
+        assert len(await world.live()) == 2
+
+
+async def test_stops_of_an_instance_that_is_no_more_are_taken_over_where_that_is_wanted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        (stop,) = await world.live()
+        async with trailing.open_manager(world.paper, MemoryStore(), PLAN, take_over=True) as manager:
+            await trio.sleep(5)
+            assert await world.live() == (stop,)  # nobody has a plan for its position: it stays
+            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            await trio.sleep(70)
+            assert await world.live() == ()
+            assert manager.stops() == {}
+
+
+async def test_a_stop_that_was_released_is_nobodys_also_after_a_restart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await world.enter(a_position())
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=5.0)
+            await manager.release(*BTC, cancel_stop=False)
+            await trio.sleep(130)
+        async with open_listened(world):
+            await trio.sleep(130)
+        assert world.alarms() == []
+        assert len(await world.live()) == 1
+
+
+async def test_an_exchange_that_can_not_be_read_is_asked_again_and_told_of_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    down: list[bool] = [True]
+    async with open_world(
+        latency=0.5,
+        with_manager=False,
+        exchange_faults=lambda operation, *_: Unreachable() if down and operation in LISTS else None,
+    ) as world:
+        down.clear()
+        await protect_and_end(world, a_position())
+        down.append(True)
+        async with open_listened(world) as manager:
+            assert set(manager.unprotected()) == {BTC}
+            await trio.sleep(300)
+            assert manager.stops()[BTC].price == 98  # each position looks for its own stop meanwhile
+            assert world.alarms().count("the account can't be read") == 1
+            down.clear()
+            await trio.sleep(60)
+            await world.check(a_position())
+
+
+async def test_a_reading_that_hangs_does_not_keep_a_manager_from_opening(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False, exchange_faults={At("positions", None, 3): Hangs()}) as world:
+        await protect_and_end(world, a_position())
+        started = trio.current_time()
+        async with open_listened(world) as manager:
+            assert trio.current_time() - started == PLAN.call_seconds
+            await trio.sleep(70)
+            assert manager.stops()[BTC].price == 98
+
+
+async def test_after_a_run_of_calls_that_reached_nothing_the_account_is_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    down: list[bool] = []
+    async with open_world(
+        exchange_faults=lambda operation, *_: Unreachable() if down and operation == "place_stop" else None
+    ) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        down.append(True)
+        world.feed("105")
+        await trio.sleep(20)
+        down.clear()
+        before = len(world.exchange.calls)
+        await trio.sleep(20)
+        assert set(reads(world.exchange, before)) >= LISTS
+
+
+async def test_a_stop_beyond_the_liquidation_price_is_found_while_it_runs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(leverage=10) as world:
+        await world.enter(a_position(side="short", entry_price=D(100)))
+        plan = TrailPlan(initial_stop=Percent(5))
+        await world.running.protect(a_position(side="short"), deadline=5.0, plan=plan)
+        assert world.running.stops()[SYMBOL, "short"].price == 105
+        holding = world.paper._book._places[SYMBOL].holdings["short"]
+        holding.liquidation_price = D(103)  # the margin was used elsewhere
+        world.paper._book._position_changed(world.paper._book._places[SYMBOL], "short", trio.current_time())
+        await trio.sleep(70)
+        stop: StopOrder = world.running.stops()[SYMBOL, "short"]
+        assert stop.price < D(103)
+        assert "the stop lies beyond the liquidation price" in world.alarms()
+
+
+async def test_an_intent_whose_record_is_missing_is_written_off(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        world.feed("97")
+        (table,) = world.memory._stops.values()
+        record = next(iter(table.values()))
+        position = record.position
+        intent = Intent(
+            "paper", "default", position.symbol, "long", "unknown", "tr" + "0" * 20, "stop", D(1), D(1), START
+        )
+        await world.memory.commit([AddIntent(intent)])
+        async with open_listened(world):
+            await trio.sleep(70)
+        assert (await world.memory.load("paper", "default")).intents == ()
+
+
+async def test_a_position_that_was_closed_unheard_is_found_closed_within_a_minute(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        keep_silent(world)
+        world.paper.feed(Tick(SYMBOL, D(97), trio.current_time()))
+        with trio.fail_after(70):
+            await world.running.wait_closed()
+        assert world.alarms() == ["no price of its trigger source"]

@@ -1,0 +1,179 @@
+"""One tracked position beside what a reading shows of it. The rules that are named here are those of `reconcile`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from trailing.core.account import Bounds, PositionReport, Reading, Tracked
+from trailing.core.actions import (
+    Action,
+    AnotherPosition,
+    CancelStop,
+    LookAgain,
+    PlaceStop,
+    PositionFlat,
+    RaiseAlarm,
+    Resize,
+    Resume,
+    StopAbsent,
+    StopGone,
+    TakeStop,
+    Tighten,
+)
+from trailing.core.model import Side, StopOrder
+from trailing.core.prices import is_tighter, stop_before_liquidation
+from trailing.core.sightings import Sightings
+from trailing.core.states import UNPROTECTED
+
+Reports = Mapping[tuple[str, Side], PositionReport]
+
+
+class Comparison:
+    """What follows for one position that is not busy, and has been quiet for as long as a read may lag behind.
+
+    Args:
+        reports: what is open, by symbol and side.
+        shown: our stops of this symbol and side, as the reading shows them.
+    """
+
+    def __init__(
+        self,
+        tracked: Tracked,
+        reading: Reading,
+        reports: Reports,
+        shown: Sequence[StopOrder],
+        bounds: Bounds,
+        sightings: Sightings,
+    ) -> None:
+        self._tracked, self._reading, self._reports = tracked, reading, reports
+        self._shown = {order.client_order_id: order for order in shown}
+        self._bounds, self._sightings = bounds, sightings
+        self._sent_at = {pending.client_order_id: pending.sent_at for pending in tracked.pending}
+        self._remembered = {order.client_order_id: order for order in tracked.orders}
+
+    def actions(self) -> Iterator[Action]:
+        """What is proved of it, in the order in which it is to be told."""
+        tracked = self._tracked
+        report = self._reports.get(tracked.key)
+        if report is None:
+            yield from self._absent()
+            return
+        live, lost, unsure = self._stops()
+        if unsure:
+            yield LookAgain(*tracked.key, f"whether its stop {unsure[0]} is live")
+        elif not live and self._is_another(report):
+            yield AnotherPosition(*tracked.key, report)
+            return
+        known = set(tracked.known)
+        yield from (action for action in lost if not unsure)
+        yield from self._taken(live)
+        strays = [order for client_order_id, order in self._shown.items() if client_order_id not in known]
+        if not live and not unsure and strays:
+            live.append(self._tightest(strays))
+            yield TakeStop(*tracked.key, live[0])
+        yield from self._leftovers([order for order in strays if order not in live])
+        if not unsure:
+            yield from self._followed(report, live)
+
+    def _sure_from(self, client_order_id: str) -> float:
+        """From when on a reading tells what became of the request under an id."""
+        sent_at = self._sent_at.get(client_order_id)
+        if sent_at is None:
+            return self._tracked.quiet_since
+        return sent_at + self._bounds.request_validity + self._bounds.read_lag
+
+    def _absent(self) -> Iterator[Action]:
+        """Rules 2 and 4: it is not reported."""
+        tracked, key = self._tracked, self._tracked.key
+        sure_from = max((self._sure_from(pending.client_order_id) for pending in tracked.pending), default=-math.inf)
+        if not self._sightings.is_proved(
+            "flat", *key, tracked.identity, unchanged_since=tracked.quiet_since, sure_from=sure_from
+        ):
+            yield LookAgain(*key, "whether the position is closed")
+            return
+        other = self._reports.get((tracked.symbol, "short" if tracked.side == "long" else "long"))
+        if other is not None and not self._bounds.hedged:
+            yield RaiseAlarm(*key, "the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
+        yield PositionFlat(*key, tuple(self._sent_at))
+
+    def _stops(self) -> tuple[list[StopOrder], list[Action], list[str]]:
+        """Rules 2 and 5: which of its known stops are live, what is proved of the others, and which are undecided."""
+        tracked, live, lost, unsure = self._tracked, list[StopOrder](), list[Action](), list[str]()
+        for client_order_id in tracked.known:
+            order = self._shown.get(client_order_id)
+            sure_from = self._sure_from(client_order_id)
+            if order is not None:
+                # A change of a live stop: that it is there proves nothing while the change may still be executed.
+                changing = client_order_id in self._remembered and client_order_id in self._sent_at
+                if changing and self._reading.asked_at < sure_from:
+                    unsure.append(client_order_id)
+                else:
+                    live.append(order)
+            elif not self._sightings.is_proved(
+                "no stop", client_order_id, unchanged_since=tracked.quiet_since, sure_from=sure_from
+            ):
+                unsure.append(client_order_id)
+            elif client_order_id in self._sent_at:
+                lost.append(StopAbsent(*tracked.key, client_order_id))
+            else:
+                lost.append(StopGone(*tracked.key, client_order_id))
+        return live, lost, unsure
+
+    def _is_another(self, report: PositionReport) -> bool:
+        """Rule 6: no stop of it is left, and what is reported was entered at another price."""
+        tracked = self._tracked
+        if tracked.entry is None or abs(report.entry_price - tracked.entry) < tracked.price_tick:
+            return False
+        # One that stood bare may have been added to, which changes its entry price as well.
+        return bool(tracked.orders) or report.quantity <= tracked.quantity
+
+    def _taken(self, live: Sequence[StopOrder]) -> Iterator[Action]:
+        """Rule 5: the exchange's figures count."""
+        for order in live:
+            remembered = self._remembered.get(order.client_order_id)
+            differs = (
+                remembered is None
+                or abs(remembered.price - order.price) >= self._tracked.price_tick
+                or remembered.quantity != order.quantity
+            )
+            if differs or order.client_order_id in self._sent_at:
+                yield TakeStop(*self._tracked.key, order)
+
+    def _tightest(self, orders: Sequence[StopOrder]) -> StopOrder:
+        tightest = orders[0]
+        for order in orders[1:]:
+            if is_tighter(self._tracked.side, order.price, tightest.price):
+                tightest = order
+        return tightest
+
+    def _leftovers(self, strays: Sequence[StopOrder]) -> Iterator[Action]:
+        """Rule 8: a stop of ours that nobody remembers, beside one that counts."""
+        for order in strays:
+            if self._sightings.is_proved("leftover", order.client_order_id, unchanged_since=self._tracked.quiet_since):
+                yield CancelStop(*self._tracked.key, order, "its position has another one")
+            else:
+                yield LookAgain(*self._tracked.key, f"whether the stop {order.client_order_id} is left over")
+
+    def _followed(self, report: PositionReport, live: Sequence[StopOrder]) -> Iterator[Action]:
+        """Rules 9 to 11: what the position's figures ask of its stop."""
+        tracked, key = self._tracked, self._tracked.key
+        counting = self._tightest(live) if live else None
+        resized = report.quantity != tracked.quantity
+        if resized or (counting is not None and tracked.coverable and counting.quantity != tracked.coverable):
+            yield Resize(*key, report.quantity, report.entry_price)
+        nearest = (
+            stop_before_liquidation(
+                tracked.side, report.liquidation_price, tracked.liquidation_buffer, tracked.price_tick
+            )
+            if report.liquidation_price
+            else None
+        )
+        tightened = nearest is not None and is_tighter(tracked.side, nearest, tracked.target)
+        if nearest is not None and tightened:
+            yield Tighten(*key, nearest)
+        if counting is not None:
+            if not resized and not tightened:
+                yield Resume(*key, counting, report.entry_price)
+        elif tracked.state is UNPROTECTED or tracked.orders or tracked.pending:
+            yield PlaceStop(*key, nearest if nearest is not None and tightened else tracked.target, tracked.coverable)

@@ -1,0 +1,164 @@
+"""What follows from a judged reading: each position is told what was proved of it, and its own task does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from decimal import Decimal
+
+import trio
+
+from trailing.core.account import Orphan, PositionReport
+from trailing.core.actions import (
+    Action,
+    AdoptStop,
+    AnotherPosition,
+    CancelStop,
+    ForeignInstance,
+    PositionFlat,
+    RaiseAlarm,
+    Resize,
+    Resume,
+    SettleIntent,
+    StopAbsent,
+    StopGone,
+    TakeStop,
+    Tighten,
+)
+from trailing.core.model import Side, StopOrder
+from trailing.errors import ExchangeError, StoreError
+from trailing.protection.opening import announce_opened
+from trailing.protection.orders import Orders
+from trailing.protection.protection import Protection
+from trailing.protection.registry import Registry
+from trailing.stores.port import SettleIntent as Settle
+
+
+class Follower:
+    """Tells positions what was proved of them, and settles what no position has.
+
+    Args:
+        orphans: open intents whose position has no record, by client order id.
+        give_up: told of an open position that nobody protects: its report, and why.
+        call_seconds: how long the exchange may take to cancel a leftover, once it is its turn.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        registry: Registry,
+        orphans: MutableMapping[str, Orphan],
+        give_up: Callable[[PositionReport, ExchangeError], None],
+        *,
+        call_seconds: float,
+    ) -> None:
+        self._orders, self._registry, self._orphans = orders, registry, orphans
+        self._give_up, self._call_seconds = give_up, call_seconds
+
+    async def follow(self, actions: Sequence[Action]) -> None:
+        """Carry actions out. What belongs to a position is told at once, before anything is waited for.
+
+        Cancellation: a leftover that is not cancelled yet is found again by the next reading.
+        """
+        leftovers: list[StopOrder] = []
+        settled: list[str] = []
+        for action in actions:
+            held = None if action.symbol is None or action.side is None else self._held(action.symbol, action.side)
+            if isinstance(action, CancelStop) and held is None:
+                leftovers.append(action.order)
+            elif isinstance(action, SettleIntent):
+                settled.append(action.client_order_id)
+            elif held is None or isinstance(action, (RaiseAlarm, AdoptStop, ForeignInstance)):
+                self._announce(held, action)
+            else:
+                self._tell(held, action)
+                held.changed()
+        if settled:
+            await self._settle(settled)
+        async with trio.open_nursery() as nursery:
+            for order in leftovers:
+                nursery.start_soon(self._cancel, order)
+
+    def _held(self, symbol: str, side: Side) -> Protection | None:
+        held = self._registry.get(symbol, side)
+        return None if held is None or held.closed else held
+
+    def _announce(self, held: Protection | None, action: Action) -> None:
+        match action:
+            case RaiseAlarm():
+                self._orders.alarm(held, action.what, action.detail)
+            case AdoptStop():
+                self._orders.alarm(held, "a stop of ours stands on a position that nobody tracks", str(action))
+            case ForeignInstance():
+                self._orders.alarm(held, "another instance is at work on this account", str(action))
+            case _:
+                return  # the position has ended meanwhile
+
+    def _tell(self, held: Protection, action: Action) -> None:
+        """Let a position know what was proved of it; its core decides what that means, its task carries it out."""
+        stop, now = held.stop, self._orders.clock.now()
+        match action:
+            case Resume():
+                self._note_entry(held, action.entry_price)
+            case TakeStop():
+                bare = stop.order is None
+                held.settle(action.order.client_order_id)
+                held.want(stop.found(action.order, now))
+                held.save_at = now
+                if bare:
+                    announce_opened(self._orders, held, action.order)
+            case StopAbsent():
+                remembered = action.client_order_id in stop.orders
+                held.settle(action.client_order_id)
+                held.want(stop.absent(action.client_order_id, now))
+                held.save_at = now
+                if remembered:
+                    self._orders.note_gone(held, action.client_order_id)
+            case StopGone():
+                self._orders.note_gone(held, action.client_order_id)
+                held.save_at = now
+            case CancelStop():
+                held.want(stop.found(action.order, now))  # one too many: the task withdraws the looser one
+            case Resize():
+                held.want(stop.resized(action.quantity, now))
+                self._note_entry(held, action.entry_price)
+            case Tighten():
+                self._orders.alarm(held, "the stop lies beyond the liquidation price", str(action.price))
+                held.want(stop.tighten(action.price, now))
+            case PositionFlat():
+                for client_order_id in action.settled:
+                    held.settle(client_order_id)
+                held.found_flat = "closed from outside, or by its stop while nobody listened"
+            case AnotherPosition():
+                held.found_flat = "closed, and another position stands in its place"
+                self._orders.alarm(held, "another position stands in the place of one that is protected", str(action))
+                self._give_up(action.report, ExchangeError("it was opened while nobody looked, and has no plan"))
+            case _:
+                return  # what is bare is covered by its task, and what is undecided is looked at again
+        held.note_exposure(now)
+
+    def _note_entry(self, held: Protection, entry_price: Decimal) -> None:
+        """Keep by which entry price the exchange knows it: so another position in its place is told from it."""
+        if held.stop.reported_entry != entry_price:
+            held.stop.reported_entry = entry_price
+            held.save_at = self._orders.clock.now()
+
+    async def _settle(self, client_order_ids: Sequence[str]) -> None:
+        exchange = self._orders.exchange
+        entries = [Settle(exchange.name, exchange.account, client_order_id) for client_order_id in client_order_ids]
+        try:
+            await self._orders.journal.write(*entries, within=self._call_seconds)
+        except StoreError as error:  # the next reading finds them again
+            self._orders.alarm(None, "intents that are settled can't be written off", str(error))
+            return
+        for client_order_id in client_order_ids:
+            self._orphans.pop(client_order_id, None)
+
+    async def _cancel(self, order: StopOrder) -> None:
+        seconds = self._call_seconds + self._orders.exchange.next_turn("cancel_stop")
+        with trio.move_on_after(seconds) as scope:
+            try:
+                await self._orders.exchange.cancel_stop(order)
+            except ExchangeError as error:
+                self._orders.alarm(None, "a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")
+        if scope.cancelled_caught:
+            self._orders.alarm(None, "a leftover stop can't be cancelled", f"{order.client_order_id}: no answer")
