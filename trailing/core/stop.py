@@ -50,6 +50,10 @@ class TrailingStop(KeptStop):
 
     __slots__ = ()
 
+    due_at: float | None
+    quantity: Decimal
+    target: Decimal
+
     @property
     def price(self) -> Decimal | None:
         """The trigger price of the stop that the exchange holds, or None."""
