@@ -111,11 +111,15 @@ def test_what_events_tell_since_the_last_record_counts(run: Run, store: str) -> 
         async with open_store(store) as opened_store:
             event = opened(100, "BBB/USDT:USDT", Exposure(opening=1.0, move=0.125, refused=2.0, cancelled=20.0))
             await opened_store.commit([AppendEvent("paper", "default", event)])
+            await opened_store.commit(
+                [AppendEvent("paper", "default", moved(110, "BBB/USDT:USDT", Exposure(move=0.25)))]
+            )
 
     trio.run(go_on)
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
     bare = account["report"]["positions"][1]
-    assert (bare["state"], bare["exposure"], bare["exposure_by"]["cancelled"]) == ("protected", 23.125, 20.0)
+    assert (bare["state"], bare["exposure"]) == ("protected", 23.375)
+    assert (bare["exposure_by"]["cancelled"], bare["exposure_by"]["move"]) == (20.0, 0.375)
 
 
 def test_events_for_people_name_the_causes(run: Run, store: str) -> None:

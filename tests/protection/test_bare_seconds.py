@@ -30,7 +30,7 @@ from trailing import (
 from trailing.core.model import Side
 from trailing.events import PositionClosed, StopMoved, StopOpened
 from trailing.stores.port import SaveStop
-from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Throttles, Unreachable
+from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
 
 SYMBOL = "BTC/USDT:USDT"
 BTC: tuple[str, Side] = (SYMBOL, "long")
@@ -263,6 +263,48 @@ async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert closed.exposure_by.rounded(6) == Exposure(opening=1.0, cancelled=1.0, outage=1.2)
         assert bare_seconds(world) == closed.exposure_by
+
+
+async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whatever_the_cause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, retry_for=12.0)
+    async with open_world(latency=1.0, plan=plan, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
+        await protected(world)
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await trio.sleep(60)
+        # 10 s without an answer, 0.2 s and two looks: more than 12 s, of which less than 3 s by the present cause.
+        assert world.running.unprotected()[BTC].state == "closed"
+        assert bare_seconds(world).rounded(6).cancelled == 10.0
+        assert await world.live() == ()
+
+
+async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving_that_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, on_unprotected="report")
+    async with open_world(
+        plan=plan, exchange_faults={At("place_stop"): Refuses()}, store_faults={At("commit"): Slow(0.5)}
+    ) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(10)
+        # Half a second for the intent, and half a second for the record of its failure.
+        assert bare_seconds(world) == Exposure(opening=0.5, refused=0.5)
+
+
+async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_the_move(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await protected(world)
+        world.feed("97")
+        await world.enter(a_position(quantity=D("0.5"), entry_price=D(97)))
+        world.feed("99")
+        await trio.sleep(30)
+        assert "a closed position is open again" in world.alarms()
+        assert world.running.stops()[BTC].quantity == D("0.5")
+        assert bare_seconds(world) == Exposure(opening=1.0, move=1.0)  # from when that is known
 
 
 # Outcomes.
