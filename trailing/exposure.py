@@ -43,10 +43,16 @@ class Exposure(msgspec.Struct, frozen=True, gc=False):
     cancelled: float = 0.0
 
     def __post_init__(self) -> None:
-        for cause in CAUSES:
-            seconds = getattr(self, cause)
-            if not 0 <= seconds < math.inf:
-                raise UsageError(f"Exposure.{cause} got {seconds!r}, wants seconds, a finite number of at least 0")
+        # Without a loop, for every position that is opened builds some of these.
+        if not (
+            0 <= self.opening < math.inf
+            and 0 <= self.move < math.inf
+            and 0 <= self.outage < math.inf
+            and 0 <= self.refused < math.inf
+            and 0 <= self.cancelled < math.inf
+        ):
+            cause, seconds = next((cause, s) for cause in CAUSES if not 0 <= (s := getattr(self, cause)) < math.inf)
+            raise UsageError(f"Exposure.{cause} got {seconds!r}, wants seconds, a finite number of at least 0")
 
     @property
     def total(self) -> float:
