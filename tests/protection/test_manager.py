@@ -16,6 +16,7 @@ from trailing import (
     Callback,
     ExchangeError,
     Exited,
+    Exposure,
     History,
     Market,
     OpeningTimes,
@@ -248,7 +249,9 @@ async def test_statistics_has_known_answers(autojump_clock: trio.testing.MockClo
             unprotected=1,
             moves=2,
             closed=1,
-            exposure=6.0,  # two seconds of each: the third was refused at once, two seconds after it was opened
+            exposure_by=Exposure(
+                opening=6.0
+            ),  # two seconds of each: the third was refused at once, two seconds after it was opened
             since_confirmed=6.0,
             ticks=4,
             foreign_ticks=1,

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trailing.core.model import Candle, Position, StopOrder
+from trailing.exposure import UNEXPOSED, Exposure
 
 
 class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,6 +37,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         reported_entry: the entry price as the exchange last reported it; None: it never did.
         given_up: it was closed although it is open, perhaps: no stop could be placed.
         saved_at: the time of day of saving, aware UTC, from which on what was missed is looked for; None: not told.
+        exposure: all its bare seconds until then, by cause. The shell's, which measures them: a stop knows nothing of it.
     """
 
     position: Position
@@ -58,3 +60,4 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reported_entry: Decimal | None = None
     given_up: bool = False
     saved_at: datetime | None = None
+    exposure: Exposure = UNEXPOSED

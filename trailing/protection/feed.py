@@ -123,7 +123,7 @@ class Feed:
         now = self._orders.clock.now()
         protection.want(stop.filled(fill, now))
         protection.note_fill(fill)
-        protection.note_exposure(now)
+        protection.note_exposure(now, "move")
         self._orders.tell(
             protection,
             StopFilled,

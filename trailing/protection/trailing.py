@@ -200,7 +200,7 @@ class Keeper:
     async def _cover(self) -> None:
         """Place a stop behind a position that has none, by the plan's policy."""
         orders, protection, stop = self._orders, self._protection, self._protection.stop
-        bare_for = orders.clock.now() - protection.bare_since if protection.bare_since is not None else 0.0
+        bare_for = orders.clock.now() - protection.bare.since if protection.bare is not None else 0.0
         if isinstance(protection.wanted, ExitPosition):
             await self._follow()
             return
