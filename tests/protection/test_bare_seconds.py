@@ -299,7 +299,7 @@ async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_t
     async with open_world(latency=1.0) as world:
         await protected(world)
         world.feed("97")
-        await world.enter(a_position(quantity=D("0.5"), entry_price=D(97)))
+        await world.enter(a_position(quantity=D("0.5")))
         world.feed("99")
         await trio.sleep(30)
         assert "a closed position is open again" in world.alarms()

@@ -630,12 +630,31 @@ async def test_what_is_bought_while_the_stop_fills_is_told_and_gets_its_stop(
     async with open_world(latency=1.0) as world:
         await protected(world)
         world.feed("97")
-        await world.enter(a_position(quantity=D("0.5"), entry_price=D(97)))
+        await world.enter(a_position(quantity=D("0.5")))
         world.feed("99")
         await trio.sleep(30)
         assert "a closed position is open again" in world.alarms()
         assert calls(world, "close_position") == 0
         assert world.running.stops()[BTC].quantity == D("0.5")
+        await world.check(a_position(quantity=D(2)))
+
+
+async def test_what_is_opened_at_another_price_while_the_stop_fills_is_nobodys_until_it_is_handed_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await protected(world)
+        world.feed("97")
+        again = a_position(quantity=D("0.5"), entry_price=D(97))
+        await world.enter(again)  # below the stop of the one before
+        await trio.sleep(30)
+        assert "another position stands in the place of one that is protected" in world.alarms()
+        assert calls(world, "close_position") == 0
+        assert set(world.running.unprotected()) == {BTC}
+        outcome = await world.running.protect(again, deadline=5.0)
+        assert isinstance(outcome, Protected)
+        assert outcome.stop.price == D("95.06")
+        assert world.running.unprotected() == {}
         await world.check(a_position(quantity=D(2)))
 
 

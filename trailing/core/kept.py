@@ -35,7 +35,7 @@ class KeptStop(Trail):
         """Everything that `restore` needs, without a reading of the running clock.
 
         Args:
-            saved_at: the time of day, aware UTC, for whoever looks for what was missed since.
+            saved_at: the time of day, aware UTC.
         """
         return StopRecord(
             position=self.position,

@@ -36,8 +36,11 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         foreign_ticks: ticks of a source that is not the plan's.
         reported_entry: the entry price as the exchange last reported it; None: it never did.
         given_up: it was closed although it is open, perhaps: no stop could be placed.
-        saved_at: the time of day of saving, aware UTC, from which on what was missed is looked for; None: not told.
-        exposure: all its bare seconds until then, by cause. The shell's, which measures them: a stop knows nothing of it.
+        saved_at: the time of day of saving, aware UTC; None: not told.
+        exposure: all its bare seconds until then, by cause.
+        heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
+
+    The last two are the shell's, which measures them: a stop knows nothing of it.
     """
 
     position: Position
@@ -61,3 +64,4 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     given_up: bool = False
     saved_at: datetime | None = None
     exposure: Exposure = UNEXPOSED
+    heard_until: datetime | None = None

@@ -124,7 +124,10 @@ class Exchange(Protocol):
         """The symbols whose prices are wanted from now on, as a whole."""
 
     def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
-        """Everything pushed from now on. No update is dropped; ticks that pile up keep their extremes and the last."""
+        """Everything pushed from now on. No update is dropped; ticks that pile up keep their extremes and the last.
+
+        Entering waits for no network: on a line that isn't up yet, the first update is a `StreamState` that says so.
+        """
 
     def next_turn(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation (the method's name) pass, if it were asked for now."""

@@ -103,7 +103,12 @@ class Books:
     def _record(self, protection: Protection, at: datetime) -> StopRecord:
         now = self.clock.now()
         protection.note_exposure(now)
-        return msgspec.structs.replace(protection.stop.save(at), exposure=protection.exposure_at(now))
+        missed, heard_at = protection.missed, self.clock.utc_at(protection.heard_at)
+        return msgspec.structs.replace(
+            protection.stop.save(at),
+            exposure=protection.exposure_at(now),
+            heard_until=heard_at if missed is None else min(heard_at, missed.since),
+        )
 
     async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
         try:

@@ -78,9 +78,17 @@ async def finish(orders: Orders, protection: Protection) -> None:
     if report is None:
         await end(orders, protection)
         return
+    known = stop.reported_entry
+    if known is not None and abs(report.entry_price - known) >= stop.market.price_tick:
+        # What was left of ours would stand at its entry price: this one is not ours to close.
+        protection.replaced_by = report
+        what = f"{report.quantity} at {report.entry_price}"
+        orders.alarm(protection, "another position stands in the place of one that is protected", what)
+        await end(orders, protection)
+        return
     stop.resized(report.quantity, orders.clock.now())
     if not expected:
-        # All that we knew of is closed, yet something stands: it is not ours to close, but it wants its stop.
+        # All that we knew of is closed, yet some of it stands: it is not ours to close, but it wants its stop.
         now = orders.clock.now()
         stop.exit_failed(StopRejected("the position was closed and is open again"), now)
         protection.note_exposure(now, "move")

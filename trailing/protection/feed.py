@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -30,7 +30,7 @@ class Feed:
 
     def __init__(self, orders: Orders, registry: Registry, on_return: Callable[[], None]) -> None:
         self._orders, self._registry, self._on_return = orders, registry, on_return
-        self._lost_at: float | None = None
+        self._lost = False
         self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[Protection] = set()
@@ -81,6 +81,7 @@ class Feed:
         self.ticks += 1
         self._last[tick.symbol, tick.source] = tick
         for protection in self._registry.of_symbol(tick.symbol):
+            protection.heard_at = tick.at
             if protection.frozen:
                 continue
             stop = protection.stop
@@ -147,21 +148,22 @@ class Feed:
             protection.changed()
 
     def _take_state(self, update: StreamState) -> None:
-        now = self._orders.clock.now()
-        if update.connected or self._lost_at is None:
+        if update.connected or not self._lost:
             self._orders.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
-        if not update.connected:
-            self._lost_at = min(now, update.at) if self._lost_at is None else self._lost_at
-            return
-        self.note_opened()
-        self._lost_at = None
+        self._lost = not update.connected
+        if update.connected:
+            self.note_opened()
 
     def note_opened(self) -> None:
         """The stream is open again, whether anything is heard yet or not: what happened in between has to be read."""
-        now = self._orders.clock.now()
-        if self._lost_at is not None and not self._own_ticks:
-            missed = Missed(self._orders.clock.utc_at(self._lost_at), self._orders.clock.utc_at(now), now)
-            for protection in self._registry.all():
-                protection.missed = missed.joined(protection.missed)
-                protection.changed()
+        if not self._own_ticks:
+            self.note_missed(self._registry.all())
         self._on_return()
+
+    def note_missed(self, protections: Sequence[Protection]) -> None:
+        """No price of these was heard from the last one on, until now."""
+        clock, now = self._orders.clock, self._orders.clock.now()
+        for protection in protections:
+            missed = Missed(clock.utc_at(protection.heard_at), clock.utc_at(now), now)
+            protection.missed = missed.joined(protection.missed)
+            protection.changed()

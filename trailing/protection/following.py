@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from decimal import Decimal
 
 import trio
 
-from trailing.core.account import Orphan, PositionReport
+from trailing.core.account import Orphan
 from trailing.core.actions import (
     Action,
     AdoptStop,
@@ -38,7 +38,6 @@ class Follower:
 
     Args:
         orphans: open intents whose position has no record, by client order id.
-        give_up: told of an open position that nobody protects: its report, and why.
         call_seconds: how long the exchange may take to cancel a leftover, once it is its turn.
     """
 
@@ -47,12 +46,11 @@ class Follower:
         orders: Orders,
         registry: Registry,
         orphans: MutableMapping[str, Orphan],
-        give_up: Callable[[PositionReport, ExchangeError], None],
         *,
         call_seconds: float,
     ) -> None:
         self._orders, self._registry, self._orphans = orders, registry, orphans
-        self._give_up, self._call_seconds = give_up, call_seconds
+        self._call_seconds = call_seconds
 
     async def follow(self, actions: Sequence[Action]) -> None:
         """Carry actions out. What belongs to a position is told at once, before anything is waited for.
@@ -130,8 +128,8 @@ class Follower:
                 held.found_flat = "closed from outside, or by its stop while nobody listened"
             case AnotherPosition():
                 held.found_flat = "closed, and another position stands in its place"
+                held.replaced_by = action.report
                 self._orders.alarm(held, "another position stands in the place of one that is protected", str(action))
-                self._give_up(action.report, ExchangeError("it was opened while nobody looked, and has no plan"))
             case _:
                 return  # what is bare is covered by its task, and what is undecided is looked at again
         held.note_exposure(now)

@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 import trio
 
-from trailing.core.account import Pending
+from trailing.core.account import Pending, PositionReport
 from trailing.core.candles import CandleBuilder
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
@@ -60,6 +60,8 @@ class Protection:
         release_wanted: the bot wants it released: with its stop cancelled (True) or left standing; None: it doesn't.
         check_wanted: its quantity should be read from the exchange.
         found_flat: how it ended, where the account's reading proved that it has; its task closes the record. Or None.
+        heard_at: when its price was heard last, on the running clock.
+        replaced_by: another position that stands in its place, and that nobody looks after; or None.
         missed: a time in which its price was not heard, whose peaks are still to be read; or None.
         at_work: its task is at something.
         quiet_since: when it last changed by us, or we were told that it did, on the running clock.
@@ -91,6 +93,7 @@ class Protection:
         "filled",
         "found_flat",
         "frozen",
+        "heard_at",
         "last_fill",
         "missed",
         "moves",
@@ -101,6 +104,7 @@ class Protection:
         "proceeds",
         "quiet_since",
         "release_wanted",
+        "replaced_by",
         "save_at",
         "settled",
         "stop",
@@ -136,6 +140,8 @@ class Protection:
         self.checks: int = 0
         self.checked: int = 0
         self.found_flat: str | None = None
+        self.heard_at: float = claimed_at
+        self.replaced_by: PositionReport | None = None
         self.missed: Missed | None = None
         self.at_work: bool = False
         self.quiet_since: float = claimed_at

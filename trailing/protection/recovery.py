@@ -82,8 +82,9 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Prote
         (stop.open_failed if stop.order is None else stop.move_failed)(error, now)
     elif stop.state is State.OPENING:
         stop.open_failed(ExchangeError("the process ended before it was sent"), now)
-    if record.saved_at is not None:
-        protection.missed = Missed(record.saved_at, utc, now)
+    heard_until = record.heard_until or record.saved_at
+    if heard_until is not None:
+        protection.missed = Missed(heard_until, utc, now)
     protection.note_exposure(now)
     if protection.bare is not None:
         dead_since = record.saved_at if record.saved_at is not None else record.position.opened_at
@@ -118,7 +119,7 @@ async def recover(
     Cancellation: what was handed over by then is kept.
     """
     found: list[Action] = []
-    undecided = set(registry.all())
+    undecided = registry.all()
     with trio.move_on_after(within) as scope:
         try:
             if undecided:
@@ -129,10 +130,10 @@ async def recover(
                 await follower.follow(actions)
                 found += [action for action in actions if not isinstance(action, LookAgain)]
                 again = {(action.symbol, action.side) for action in actions if isinstance(action, LookAgain)}
-                decided = {held for held in undecided if (held.position.symbol, held.position.side) not in again}
-                undecided -= decided
-                for protection in decided:
-                    keep(protection)
+                for protection in undecided:
+                    if (protection.position.symbol, protection.position.side) not in again:
+                        keep(protection)
+                undecided = tuple(held for held in undecided if (held.position.symbol, held.position.side) in again)
                 if not undecided:
                     break
                 await trio.sleep_until(reconciliation.again_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from trailing.errors import AuthenticationFailed, ExchangeError
+from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable
 from trailing.exchanges.port import StreamState, Update
 from trailing.protection.feed import Feed
 from trailing.protection.opening import backoffs
@@ -14,21 +14,35 @@ from trailing.protection.registry import Registry
 _LOOKS = 4
 """Looks at the stream within the time that it may be silent: one look's time is how exactly that is kept."""
 
+_PROMPT = 2.0
+"""Seconds that a position's prices may take to come after it was claimed. Where they take longer, its candles are read:
+a request for each position of a wave, which nobody wants for every wave."""
+
 
 class Stream:
     """Listens to the exchange, and has every update taken.
 
     Args:
         silence: seconds, above 0, without any update, while prices are subscribed, after which it is opened anew.
+        call_seconds: how long the exchange may take to subscribe to prices, above 0.
         prices: whether the exchange's prices are wanted.
 
     Attributes:
         opened: it was tried to open it, once at least.
     """
 
-    def __init__(self, orders: Orders, registry: Registry, feed: Feed, *, silence: float, prices: bool) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        registry: Registry,
+        feed: Feed,
+        *,
+        silence: float,
+        call_seconds: float,
+        prices: bool,
+    ) -> None:
         self._orders, self._registry, self._feed = orders, registry, feed
-        self._silence, self._prices = silence, prices
+        self._silence, self._call_seconds, self._prices = silence, call_seconds, prices
         self._taken = 0
         self._subscribed: frozenset[str] = frozenset()
         self._lost = False
@@ -102,7 +116,7 @@ class Stream:
             symbols = self._registry.symbols()
             if symbols != self._subscribed:
                 try:
-                    await self._orders.exchange.watch(symbols)
+                    await self._subscribe(symbols)
                 except AuthenticationFailed:
                     raise
                 except ExchangeError as error:
@@ -111,12 +125,24 @@ class Stream:
                     self._failed = True
                     await trio.sleep(next(waits))
                     continue
+                self._note_late(symbols - self._subscribed)
                 self._subscribed, self._failed, waits = symbols, False, backoffs()
             await changed.wait()
+
+    def _note_late(self, symbols: frozenset[str]) -> None:
+        """Prices of these are heard from now on."""
+        unheard_before = self._orders.clock.now() - _PROMPT
+        new = (held for held in self._registry.all() if held.position.symbol in symbols)
+        self._feed.note_missed([held for held in new if held.heard_at < unheard_before])
+
+    async def _subscribe(self, symbols: frozenset[str]) -> None:
+        with trio.move_on_after(self._call_seconds) as scope:
+            await self._orders.exchange.watch(symbols)
+        if scope.cancelled_caught:
+            raise ExchangeUnreachable(f"no answer within {self._call_seconds} s")
 
     def _lose(self, why: str) -> None:
         if not self._lost:
             self._lost = True
             self._orders.alarm(None, "the stream of the exchange is opened again", why)
-        # What came last may have come so long ago.
-        self._feed.take(StreamState(False, self._orders.clock.now() - self._silence * (1 + 1 / _LOOKS), why))
+        self._feed.take(StreamState(False, self._orders.clock.now(), why))

@@ -66,7 +66,7 @@ class Supervision:
         self.given_up: dict[tuple[str, Side], Unprotected] = {}
         self.recovered: tuple[Action, ...] = ()
         self._orphans = orphans = dict[str, Orphan]()
-        self._follower = Follower(orders, self.registry, orphans, self._note_stranger, call_seconds=plan.call_seconds)
+        self._follower = Follower(orders, self.registry, orphans, call_seconds=plan.call_seconds)
         self.reconciliation: Reconciliation = Reconciliation(
             orders,
             self.registry,
@@ -124,7 +124,8 @@ class Supervision:
         if self.registry.get(*key) is None:
             self.given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
 
-    def _note_stranger(self, report: PositionReport, error: ExchangeError) -> None:
+    def _note_stranger(self, report: PositionReport) -> None:
+        error = ExchangeError("it was opened while nobody looked, and has no plan")
         position = Position(
             report.symbol, report.side, report.quantity, report.entry_price, self._orders.clock.utc(), id="not ours"
         )
@@ -179,6 +180,8 @@ class Supervision:
             position = protection.position
             unprotected = Unprotected(position, protection.stop.state.value, protection.error)
             self.given_up[position.symbol, position.side] = unprotected
+        if protection.replaced_by is not None:
+            self._note_stranger(protection.replaced_by)
         self.reconciliation.left.update(protection.stop.orders)
         self.registry.remove(protection)
 
@@ -190,6 +193,7 @@ class Supervision:
             self.registry,
             self.feed,
             silence=self._plan.stale_after,
+            call_seconds=self._plan.call_seconds,
             prices=ticks is None,
         )
         self._tasks.start_soon(stream.run)

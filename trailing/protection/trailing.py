@@ -264,8 +264,10 @@ class Keeper:
         if report is None:
             protection.exit_reason = "closed from outside"
             await end(orders, protection)
-        elif report.quantity != stop.quantity:
-            protection.want(stop.resized(report.quantity, orders.clock.now()))
+        else:
+            stop.reported_entry = report.entry_price
+            if report.quantity != stop.quantity:
+                protection.want(stop.resized(report.quantity, orders.clock.now()))
         protection.changed()
 
     async def _catch_up(self, missed: Missed) -> None:

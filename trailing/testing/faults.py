@@ -124,7 +124,7 @@ Faults: TypeAlias = Mapping[At, Fault] | Callable[[Operation, str | None, int], 
 of this operation and symbol, counted from 1."""
 
 
-class _Script:
+class Script:
     """Counts the calls, chooses the faults, and plays them."""
 
     def __init__(self, faults: Faults) -> None:
@@ -206,7 +206,7 @@ class FaultyExchange:
 
     def __init__(self, inner: Exchange, faults: Faults) -> None:
         self.inner = inner
-        self._script = _Script(faults)
+        self._script = Script(faults)
         self.calls: Sequence[Call] = self._script.calls
 
     def __repr__(self) -> str:
@@ -297,7 +297,7 @@ class FaultyStore:
 
     def __init__(self, inner: Store, faults: Faults) -> None:
         self.inner = inner
-        self._script = _Script(faults)
+        self._script = Script(faults)
         self.calls: Sequence[Call] = self._script.calls
 
     def __repr__(self) -> str:

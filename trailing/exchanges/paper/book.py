@@ -66,6 +66,12 @@ class Book:
         """All open positions as a read shows them, in the order of symbol and side."""
         return tuple(report for _, report in sorted(self._positions_seen.at(at).items(), key=lambda item: item[0]))
 
+    def actual(self, symbol: str) -> tuple[tuple[StopOrder, ...], dict[Side, Decimal]]:
+        """The live stops of a symbol, and what is open on each side, whatever a read shows."""
+        place = self._place(symbol)
+        held = {side: holding.quantity for side, holding in place.holdings.items() if holding.quantity}
+        return tuple(stop.order for stop in place.stops.values()), held
+
     def enter(self, position: Position, at: float) -> None:
         """Book a filled entry: a new position, or more of one, its entry price then averaged.
 

@@ -69,6 +69,7 @@ class PaperExchange:
         limiter: Limiter | None,
         candles: CandleSeries,
         request_validity: float,
+        log: Sequence[Booking],
     ) -> None:
         self.account = account
         self.hedged: bool = rules.hedged
@@ -78,6 +79,7 @@ class PaperExchange:
         self._requests = requests
         self._limiter = limiter
         self._candles = candles
+        self._log = log
         self._stream = Stream()
         self._watch_sent = self._watch_booked = 0
 
@@ -88,7 +90,7 @@ class PaperExchange:
     @property
     def log(self) -> Sequence[Booking]:
         """Everything that was booked or refused so far, in order; empty unless `open_paper` was told to record."""
-        return self._requests.log
+        return self._log
 
     def market(self, symbol: str) -> Market:
         """The market's rules; permissive ones where none were given. Raises UsageError for what is no symbol."""
@@ -241,6 +243,19 @@ class PaperExchange:
         self._candles.add(tick, at)
         self._stream.publish(tick)
         self._book.feed(tick, at)
+
+    def actual(self, symbol: str) -> tuple[tuple[StopOrder, ...], dict[Side, Decimal]]:
+        """The live stops of a symbol, and what is open on each side, as they are now, whatever a read shows."""
+        return self._book.actual(symbol)
+
+    def actual_price(self, symbol: str, source: Source = "last") -> Decimal:
+        """The price of a source, as it is now. Raises ExchangeUnreachable where there has been none."""
+        return self._book.price(symbol, source)
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The symbols whose ticks are pushed."""
+        return self._stream.watched
 
     def reduce(self, symbol: str, side: Side, quantity: Decimal) -> Fill:
         """Somebody closes a position by hand, or a part of it; never more. Raises NothingToReduce where it is flat."""

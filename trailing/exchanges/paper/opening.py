@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.paper.limits import Limiter, RateLimit
 from trailing.exchanges.paper.places import BookRules, PartialFills
-from trailing.exchanges.paper.requests import Latency, LatencyFunction, Requests
+from trailing.exchanges.paper.requests import Booking, Latency, LatencyFunction, Requests
 from trailing.services import open_services
 
 
@@ -38,7 +38,7 @@ async def open_paper(
     leverage: int | Decimal | None = None,
     cancel_on_flat: bool = False,
     utc_start: datetime | None = None,
-    record: bool = False,
+    record: bool | Callable[[Booking], object] = False,
 ) -> AsyncIterator[PaperExchange]:
     """Open an exchange that lives in this process and matches like a venue.
 
@@ -68,7 +68,8 @@ async def open_paper(
         cancel_on_flat: the exchange cancels a position's stops when it goes flat. Many venues leave them standing
             until they trigger and find nothing to reduce; so does this one by default.
         utc_start: the UTC time of this moment, for candles, where a replay's time is not the wall's. None: now.
-        record: keep every booking in `PaperExchange.log`, which then grows without end.
+        record: keep every booking in `PaperExchange.log`, which then grows without end; or a callable that gets each
+            when it was made, and must not call back.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -83,10 +84,11 @@ async def open_paper(
         ("two_stops", two_stops),
         ("hedged", hedged),
         ("cancel_on_flat", cancel_on_flat),
-        ("record", record),
     ):
         if type(flag) is not bool:
             raise refuse(field, flag, "True or False")
+    if not callable(record) and type(record) is not bool:
+        raise refuse("record", record, "True, False or a callable")
     if type(seed) is not int:
         raise refuse("seed", seed, "a whole number")
     if not isinstance(account, str) or not account:
@@ -105,15 +107,18 @@ async def open_paper(
         cancel_on_flat=cancel_on_flat,
         read_lag=read_lag,
     )
+    log: list[Booking] = []
+    on_booking = record if callable(record) else log.append if record else None
     async with open_services() as services:
         limiter = None if rate_limit is None else Limiter(rate_limit)
         exchange = PaperExchange(
             account=account,
             rules=rules,
-            requests=Requests(services, Latency(latency, jitter, seed), limiter, request_validity, record=record),
+            requests=Requests(services, Latency(latency, jitter, seed), limiter, request_validity, record=on_booking),
             limiter=limiter,
             candles=CandleSeries(datetime.now(UTC) if utc_start is None else utc_start, trio.current_time()),
             request_validity=request_validity,
+            log=log,
         )
         try:
             yield exchange

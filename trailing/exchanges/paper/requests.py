@@ -102,13 +102,18 @@ class Requests:
         latency: half of it passes before the booking, half after.
         limiter: who has to wait for a turn first; None: nobody.
         validity: a request that arrives later than so many seconds after its turn is refused.
-        record: whether bookings are kept in `log`.
+        record: called with every booking, when it was made; None: nobody wants to know.
     """
 
     def __init__(
-        self, services: trio.Nursery, latency: Latency, limiter: Limiter | None, validity: float, *, record: bool
+        self,
+        services: trio.Nursery,
+        latency: Latency,
+        limiter: Limiter | None,
+        validity: float,
+        *,
+        record: Callable[[Booking], object] | None,
     ) -> None:
-        self.log: list[Booking] = []
         self._latency = latency
         self._limiter = limiter
         self._validity = validity
@@ -125,9 +130,9 @@ class Requests:
         return f"{len(self._unanswered)} requests under way"
 
     def note(self, at: float, operation: str, symbol: str | None, client_order_id: str | None, result: object) -> None:
-        """Keep a booking, where bookings are kept."""
-        if self._record:
-            self.log.append(Booking(at, operation, symbol, client_order_id, result))
+        """Tell of a booking, where somebody wants to know."""
+        if self._record is not None:
+            self._record(Booking(at, operation, symbol, client_order_id, result))
 
     def end(self) -> None:
         """Take no more requests; those under way end with the services."""

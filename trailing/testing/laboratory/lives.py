@@ -1,0 +1,92 @@
+"""What a witness keeps of one position of the exchange, from its entry until it is flat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+
+from trailing.core.model import Side
+from trailing.core.prices import is_better, is_crossed, is_tighter
+
+_UNHEARD = 3.0
+"""Seconds after an entry in which prices may come before they are subscribed to."""
+
+
+class Life:
+    """One position as it truly was.
+
+    Args:
+        at: when it was entered, in seconds of the world.
+
+    Attributes:
+        tightest: the tightest stop that was ever booked for it, or None.
+        crossed_at: when its price was last at or beyond its stop, or None.
+        was_added_to: whether somebody added to it from outside; `covered_once`: whether it ever had a stop.
+        closed_by_us: whether a close of ours was filled.
+        bare_since: when it lost its stop, or None; `bare`: the seconds without one until then, by why.
+        heard: the best price that the process must know of by now.
+    """
+
+    def __init__(self, symbol: str, side: Side, at: float, entry_price: Decimal) -> None:
+        self.symbol: str = symbol
+        self.side: Side = side
+        self.entered_at: float = at
+        self.tightest: Decimal | None = None
+        self.crossed_at: float | None = None
+        self.bare_since: float | None = at
+        self.bare: Counter[str] = Counter()
+        self.heard: Decimal = entry_price
+        self.closed_by_us: bool = False
+        self.was_added_to: bool = False
+        self.covered_once: bool = False
+        self._entry_price = entry_price
+        self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of its life
+        self._read = 0
+
+    def stop_booked(self, price: Decimal) -> str | None:
+        """A stop of ours was booked, or changed. Returns what is wrong with that, or None."""
+        before = self.tightest
+        if before is None or not is_tighter(self.side, before, than=price):
+            self.tightest = price
+            return None
+        return f"loosened from {before} to {price}"
+
+    def take_price(self, price: Decimal, at: float, *, heard: bool) -> None:
+        """A price, and whether the process heard it."""
+        if self.tightest is None:
+            return
+        if is_crossed(self.side, price, self.tightest):
+            self.crossed_at = at
+        ends = at - at % 60.0 + 60.0
+        if self._bars and self._bars[-1][0] == ends:
+            if is_better(self.side, price, self._bars[-1][1]):
+                self._bars[-1] = (ends, price)
+        elif ends - 60.0 >= self.entered_at + _UNHEARD:
+            self._bars.append((ends, price))
+        if heard and is_better(self.side, price, self.heard):
+            self.heard = price
+
+    def forget(self) -> None:
+        """The process died, and what it heard is in its candles at best."""
+        self.heard, self._read = self._entry_price, 0
+
+    def have_read(self, until: float) -> None:
+        """The candles that had ended by then must have been read by now."""
+        while self._read < len(self._bars) and self._bars[self._read][0] <= until:
+            price = self._bars[self._read][1]
+            self._read += 1
+            if is_better(self.side, price, self.heard):
+                self.heard = price
+
+    def knows_better_than(self, best: Decimal) -> bool:
+        """Whether a better price than that must be known by now."""
+        return is_better(self.side, self.heard, best)
+
+    def note_cover(self, at: float, why: str, *, covered: bool) -> None:
+        """Whether it has a live stop from now on; `why`: for what was bare until now."""
+        self.covered_once = self.covered_once or covered
+        if self.bare_since is not None:
+            self.bare[why] += at - self.bare_since  # type: ignore[assignment]  # a Counter of seconds
+            self.bare_since = None if covered else at
+        elif not covered:
+            self.bare_since = at

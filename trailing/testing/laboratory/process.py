@@ -1,0 +1,162 @@
+"""The border of a process that may die: from its death on nothing of it reaches exchange or store, replies neither.
+
+A death is no cancellation: whatever was sent goes on, and nobody is there to hear of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
+
+import trio
+
+from trailing.errors import OutcomeUnknown
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.port import StreamState, Update
+from trailing.stores.memory import MemoryStore
+from trailing.stores.port import Entry, EventRecord, Loaded
+from trailing.testing.faults import FaultyExchange, Operation, Script
+from trailing.testing.laboratory.weather import Weather
+
+T = TypeVar("T")
+
+
+class Process:
+    """Whether it lives, and what it does when it dies.
+
+    Attributes:
+        alive: nobody hears of it after its death.
+        steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
+    """
+
+    def __init__(self) -> None:
+        self.alive: bool = True
+        self.steps_left: int | None = None
+        self.died: trio.Event = trio.Event()
+
+    async def step(self) -> None:
+        """Something of it is about to pass the border: if it dies now, or is dead, nothing does."""
+        if self.alive and self.steps_left is not None:
+            self.steps_left -= 1
+            if self.steps_left < 0:
+                self.alive = False
+                self.died.set()
+        if not self.alive:
+            await trio.sleep_forever()
+
+
+class _MortalScript(Script):
+    def __init__(self, process: Process, weather: Weather) -> None:
+        super().__init__(weather.fault)
+        self._process, self._weather = process, weather
+
+    async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
+        await self._process.step()
+        self.calls.clear()  # a day has a million
+        outage = self._weather.outage
+        try:
+            answer = await super().play(operation, symbol, carry_out)
+        finally:
+            await self._process.step()
+        if self._weather.outage != outage:
+            raise OutcomeUnknown("the exchange went out of reach before it answered")
+        return answer
+
+
+class MortalExchange(FaultyExchange):
+    """The exchange as a process sees it, in the weather."""
+
+    def __init__(self, inner: PaperExchange, process: Process, weather: Weather) -> None:
+        super().__init__(inner, {})
+        self._script = _MortalScript(process, weather)
+        self._paper, self._process, self._weather = inner, process, weather
+        self._line: _Line | None = None
+
+    def hears(self, symbol: str) -> bool:
+        """Whether prices of a symbol come through."""
+        return self._line is not None and self._line.is_up and symbol in self._paper.watched
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
+        """A line that dies, silently, with the next outage."""
+        await self._process.step()
+        async with self.inner.updates() as updates:
+            self._line = _Line(updates, self._process, self._weather)
+            try:
+                yield self._line
+            finally:
+                self._line = None
+
+
+class _Line(trio.abc.ReceiveChannel[Update]):
+    """One that is opened during an outage says so, and comes up after it; one that an outage strikes is silent for ever."""
+
+    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process: Process, weather: Weather) -> None:
+        self._updates, self._process, self._weather = updates, process, weather
+        self._outage = weather.outage
+        self._says: list[Update] = []
+        self._waits = weather.is_out
+        if self._waits:
+            self._says.append(StreamState(False, trio.current_time(), "there is no way through yet"))
+
+    @property
+    def is_up(self) -> bool:
+        return self._weather.outage == self._outage and not self._weather.is_out
+
+    async def receive(self) -> Update:
+        while not self._says:
+            update = await self._updates.receive()
+            if not self._process.alive:
+                await trio.sleep_forever()
+            if not self.is_up:
+                continue
+            if not self._waits:
+                return update
+            self._waits = False
+            self._says += [StreamState(True, trio.current_time()), update]
+        await trio.lowlevel.checkpoint()
+        return self._says.pop(0)
+
+    async def aclose(self) -> None:
+        await self._updates.aclose()
+
+
+class MortalStore:
+    """The store as a process sees it.
+
+    Args:
+        on_commit: called with what was committed.
+    """
+
+    def __init__(
+        self,
+        inner: MemoryStore,
+        process: Process,
+        latency: float,
+        draw: random.Random,
+        on_commit: Callable[[Sequence[Entry]], None],
+    ) -> None:
+        self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
+        self._on_commit = on_commit
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        await self._process.step()
+        return await self._inner.accounts()
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        await self._process.step()
+        return await self._inner.load(exchange, account)
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await self._process.step()
+        await trio.sleep(self._draw.uniform(0, self._latency))
+        await self._process.step()
+        await self._inner.commit(entries)
+        self._on_commit(entries)
+        await self._process.step()
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return self._inner.events(since, follow=follow)
