@@ -136,7 +136,7 @@ class Keeper:
             await self._follow()
         elif protection.missed is not None and protection.missed.read_at <= orders.clock.now():
             await self._catch_up(protection.missed)
-        elif protection.save_at is not None:
+        else:
             await self._save_again()
 
     async def _resolve(self) -> None:
