@@ -77,6 +77,7 @@ async def test_while_the_store_is_stuck_no_heap_of_records_is_handed_in(
 ) -> None:
     positions, stuck = some_positions(20), list[bool]()
     async with open_world(
+        plan=TrailPlan(initial_stop=Percent(2), stale_after=100_000.0),
         latency=0.5,
         with_manager=False,
         store_faults=lambda operation, *_: Hangs() if stuck and operation == "commit" else None,

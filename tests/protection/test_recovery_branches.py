@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -23,6 +24,8 @@ from trailing.testing.faults import Fault
 SYMBOL = "BTC/USDT:USDT"
 BTC: tuple[str, Side] = (SYMBOL, "long")
 LISTS = {"open_stops", "positions"}
+PATIENT = msgspec.structs.replace(PLAN, stale_after=100_000.0)
+"""No silence is too long: the stream is lost and comes back when a test says so."""
 
 
 def calls(world: World, operation: str) -> int:
@@ -59,7 +62,7 @@ async def protected(world: World) -> trailing.StopOrder:
 async def test_a_stream_that_is_said_to_be_lost_again_has_been_lost_since_the_first_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world() as world:
+    async with open_world(plan=PATIENT) as world:
         await protected(world)
         await trio.sleep(120)
         say(world, connected=False)
@@ -107,7 +110,7 @@ async def test_a_bot_with_its_own_prices_misses_none_while_the_stream_is_lost(
 async def test_a_flip_that_nobody_heard_of_closes_the_record_with_an_alarm(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(latency=0.5) as world:
+    async with open_world(plan=PATIENT, latency=0.5) as world:
         await protected(world)
         keep_silent(world)
         world.paper.reduce(SYMBOL, "long", D("1.5"))
@@ -216,7 +219,7 @@ async def test_a_leftover_that_can_not_be_cancelled_raises_an_alarm_and_is_cance
 async def test_a_list_that_is_not_answered_raises_an_alarm_and_is_asked_for_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(exchange_faults={At("open_stops", None, 1): Hangs()}) as world:
+    async with open_world(plan=PATIENT, exchange_faults={At("open_stops", None, 1): Hangs()}) as world:
         stop = await protected(world)
         keep_silent(world)
         world.paper.cancel_by_hand(stop.client_order_id)
@@ -231,7 +234,7 @@ async def test_credentials_that_are_not_taken_any_more_end_the_manager_and_leave
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     faults: dict[At, Fault] = {At("open_stops", None, 3): Fails(AuthenticationFailed("the key was withdrawn"))}
-    async with open_world(with_manager=False, exchange_faults=faults) as world:
+    async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
         with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
             async with open_listened(world):
                 await protected(world)
@@ -289,7 +292,7 @@ async def test_a_position_that_was_closed_before_it_was_released_ends_as_closed(
 async def test_a_silence_that_comes_while_the_last_one_is_read_is_read_with_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(latency=lambda operation, _: 2.0 if operation == "candles" else 0.0) as world:
+    async with open_world(plan=PATIENT, latency=lambda operation, _: 2.0 if operation == "candles" else 0.0) as world:
         await protected(world)
         await trio.sleep(120)
         world.paper.disconnect()
@@ -314,7 +317,7 @@ async def test_a_silence_that_comes_while_the_last_one_can_not_be_read_is_read_a
 ) -> None:
     faults: dict[At, Fault] = {At("candles", None, 1): Fails(ExchangeUnreachable("the line broke"), booked=True)}
     slow = lambda operation, _: 2.0 if operation == "candles" else 0.0  # noqa: E731
-    async with open_world(latency=slow, exchange_faults=faults) as world:
+    async with open_world(plan=PATIENT, latency=slow, exchange_faults=faults) as world:
         await protected(world)
         await trio.sleep(120)
         world.paper.disconnect()
@@ -331,16 +334,17 @@ async def test_a_silence_that_comes_while_the_last_one_can_not_be_read_is_read_a
         assert peaks.since == START + timedelta(seconds=60)
 
 
-async def test_candles_that_the_credentials_do_not_allow_raise_an_alarm_and_are_read_later(
+async def test_candles_that_the_credentials_do_not_allow_end_the_manager_and_leave_its_stops(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     faults: dict[At, Fault] = {At("candles", None, 1): Fails(AuthenticationFailed("not with this key"))}
-    async with open_world(exchange_faults=faults) as world:
-        await protected(world)
-        await trio.sleep(120)
-        world.paper.disconnect()
-        await trio.sleep(60)
-        world.paper.reconnect()
-        await trio.sleep(70)
-        assert "the exchange does not accept the credentials" in world.alarms()
-        assert len([event for event in world.events if isinstance(event, PeaksRead)]) == 1
+    async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
+        with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+            async with open_listened(world):
+                await protected(world)
+                world.paper.disconnect()
+                await trio.sleep(10)
+                world.paper.reconnect()
+                await trio.sleep(10)
+                pytest.fail("it went on")
+        assert [stop.price for stop in await world.live()] == [D(98)]
