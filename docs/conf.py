@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import failure_modes
 import states
 from sphinx.util.nodes import make_refnode
 
@@ -56,6 +57,7 @@ def resolve_by_last_name(
 
 
 def setup(app: Sphinx) -> None:
-    """Draw the table of states, which the design page includes, and hook the lookup of names in."""
+    """Draw the tables that pages include, of states and of failure modes, and hook the lookup of names in."""
     states.write(Path(app.srcdir) / "_build" / "generated")
+    failure_modes.write(Path(app.srcdir) / "_build" / "generated")
     app.connect("missing-reference", resolve_by_last_name)

@@ -9,14 +9,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from trailing.core.model import Candle, Market, Percent, Position, Side, StopOrder, Tick
+from trailing.core.account import PositionReport
+from trailing.core.model import Candle, Fill, Market, Percent, Position, Side, StopOrder, Tick
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.record import StopRecord
-from trailing.core.rules import Breakeven, Callback
+from trailing.core.rules import Breakeven, Callback, Chandelier
 from trailing.core.stop import TrailingStop
 from trailing.core.trail import MoveStop
-from trailing.errors import UsageError
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, UsageError
 
 D = Decimal
 SYMBOL = "BTC/USDT:USDT"
@@ -37,6 +40,26 @@ def protected(side: Side = "long", plan: TrailPlan = PLAN) -> TrailingStop:
     stop = TrailingStop(position(side), plan, MARKET, 0.0)
     stop.opened(StopOrder(SYMBOL, side, D(1), stop.first_price, "a", "1"), 0.0)
     return stop
+
+
+WITH_A_SYMBOL: list[msgspec.Struct] = [
+    position(),
+    Tick(SYMBOL, D(100), 0.0),
+    Candle(SYMBOL, OPENED, 60.0, D(1), D(1), D(1), D(1)),
+    MARKET,
+    StopOrder(SYMBOL, "long", D(1), D(98), "a", "1"),
+    Fill(SYMBOL, "long", D(1), D(98), "1", "a", 0.0),
+    PositionReport(SYMBOL, "long", D(1), D(100)),
+]
+
+
+@pytest.mark.parametrize("value", WITH_A_SYMBOL, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "foreign", ["BTCUSDT", "BTC/USDT", "BTC/USD:BTC", "BTC-USDT-SWAP", "PF_XBTUSD", f" {SYMBOL}", "", None]
+)
+def test_fm04_a_foreign_form_of_a_symbol_can_not_be_built(value: msgspec.Struct, foreign: Any) -> None:
+    with pytest.raises(UsageError, match=r"symbol got .*, wants a linear contract in unified form"):
+        type(value)(**(msgspec.structs.asdict(value) | {"symbol": foreign}))
 
 
 @pytest.mark.parametrize("entry", ["100", "99.87", "3.70", "64321.5"])
@@ -63,6 +86,67 @@ def test_fm06_a_derived_stop_on_the_winning_side_can_not_be_built(side: Side) ->
     coarse = msgspec.structs.replace(MARKET, price_tick=D(5))  # rounding would carry the stop to the entry
     with pytest.raises(UsageError, match=r"TrailPlan.initial_stop got .* (below|above) the entry price"):
         TrailingStop(position(side), PLAN, coarse, 0.0)
+
+
+# What happens to a stop, as numbers stand for prices, sizes and client order ids.
+TAKES: dict[str, Any] = {
+    "price": lambda stop, n, at: stop.on_tick(Tick(SYMBOL, D(1000 + n) / 10, at)),
+    "far price": lambda stop, n, at: stop.on_tick(Tick(SYMBOL, D(120) + n, at)),
+    "mark price": lambda stop, n, at: stop.on_tick(Tick(SYMBOL, D(1000 + n) / 10, at, "mark")),
+    "candle": lambda stop, n, at: stop.on_candle(
+        Candle(SYMBOL, OPENED, 60.0, D(100), D(100) + abs(n) / D(50), D(100) - abs(n) / D(50), D(100)), at
+    ),
+    "time": lambda stop, n, at: stop.on_time(at),
+    "acknowledged": lambda stop, n, at: stop.moved(StopOrder(SYMBOL, "long", D(1), stop.target, f"{n % 3}", "1"), at),
+    "unreachable": lambda stop, n, at: stop.move_failed(ExchangeUnreachable("on purpose"), at),
+    "unknown": lambda stop, n, at: stop.move_failed(OutcomeUnknown("on purpose"), at),
+    "absent": lambda stop, n, at: stop.absent(f"{n % 3}", at),
+    "gone": lambda stop, n, at: stop.gone(f"{n % 3}", at),
+    "filled": lambda stop, n, at: stop.filled(Fill(SYMBOL, "long", D("0.25"), D(98), "1", f"{n % 3}", at), at),
+    "resized": lambda stop, n, at: stop.resized(D(1 + abs(n)) / 100, at),
+    "reported": lambda stop, n, at: setattr(stop, "reported_entry", D(1000 + n) / 10),
+    "exiting": lambda stop, n, at: stop.exiting(at),
+    "exit failed": lambda stop, n, at: stop.exit_failed(ExchangeUnreachable("on purpose"), at),
+    "given up": lambda stop, n, at: stop.released(at, given_up=True),
+}
+
+
+def taken(stop: TrailingStop, what: str, number: int, at: float) -> object:
+    """What a stop makes of it: its decision, or why it is not possible now."""
+    try:
+        return TAKES[what](stop, number, at)
+    except UsageError as error:
+        return str(error)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["price"] * 6 + ["acknowledged"] * 3 + [*TAKES]),
+            st.integers(-40, 40),
+            st.sampled_from([0.5, 8.0, 40.0]),
+        ),
+        max_size=25,
+    )
+)
+@example([("price", 20, 0.5), ("acknowledged", 0, 0.5), ("price", 40, 0.5), ("price", 25, 0.5)])  # deferred, crossed
+@example([("price", 11, 0.5), ("unreachable", 0, 0.5), ("price", 0, 0.5)])  # postponed, crossed
+@example([("price", 20, 0.5), ("acknowledged", 0, 0.5), ("price", -5, 0.5), ("time", 0, 8.0)])  # a live one, crossed
+@settings(max_examples=300)
+def test_fm18_a_stop_that_is_restored_is_what_was_saved_and_goes_on_as_if_nothing_had_been(
+    steps: list[tuple[str, int, float]],
+) -> None:
+    rules = (Callback(Percent(1), activation=Percent(1)), Chandelier(D(2), 2))
+    stop = protected(plan=TrailPlan(initial_stop=Percent(2), rules=rules, pacing=Pacing(min_interval=30.0)))
+    twin, at, shift = stop, 0.0, 4096.0
+    for what, number, seconds in steps:
+        kept = msgspec.json.encode(twin.save())
+        restored = TrailingStop.restore(msgspec.json.decode(kept, type=StopRecord), MARKET, twin._now + shift)
+        assert restored == twin
+        # The clock of the next process starts anywhere.
+        twin, shift, offset = restored, -shift, max(0.0, shift)
+        at += seconds
+        assert taken(twin, what, number, at + offset) == taken(stop, what, number, at)
 
 
 def test_fm22_a_deferred_improvement_is_applied_without_another_tick() -> None:

@@ -248,6 +248,16 @@ def test_a_stop_of_ours_that_nobody_remembers_becomes_that_of_its_bare_position(
     assert kinds(actions[1:]) == [LookAgain, Resume]
 
 
+def test_the_tightest_of_the_stops_that_nobody_remembers_counts_wherever_it_is_shown() -> None:
+    bare = tracked(orders=(), state=State.UNPROTECTED)
+    tight, loose = a_stop("ours-8", "98"), a_stop("ours-9", "97")
+    assert Account(bare).shows(10, tight, loose, a_report())[0] == TakeStop(*KEY, tight)
+
+
+def test_a_position_that_is_being_closed_gets_no_stop() -> None:
+    assert Account(tracked(orders=(), state=State.EXITING)).shows(10, a_report()) == ()
+
+
 def test_a_leftover_beside_the_stop_that_counts_is_cancelled_on_the_second_sighting() -> None:
     account, leftover = Account(tracked()), a_stop("ours-9", "95")
     assert kinds(account.shows(10, a_stop(), leftover, a_report())) == [LookAgain, Resume]

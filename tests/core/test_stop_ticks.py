@@ -615,6 +615,26 @@ def test_candles_of_another_source_and_candles_that_no_rule_wants_are_left_out()
     assert plain.save().candles == ()
 
 
+def test_peaks_that_were_missed_are_taken_in_from_candles() -> None:
+    stop = waiting()
+    assert stop.caught_up([candle(1, "105", "100", "104")], D("104.5"), 120.0) == MoveStop(D("103.95"), "trailing")
+    assert stop.best == D(105)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_candle_that_began_before_the_position_was_opened_is_no_peak_of_it(side: Side) -> None:
+    stop = waiting(side)
+    before, high, low = candle(-1, "150", "50", "100"), "100.5", "99.5"
+    assert stop.caught_up([before, candle(0, high, low, "100")], D(100), 60.0) is None
+    assert stop.best == D(high if side == "long" else low)
+
+
+def test_a_candle_of_another_source_is_no_peak() -> None:
+    stop = waiting()
+    assert stop.caught_up([candle(1, "150", "100", "100", "mark")], D(100), 120.0) is None
+    assert stop.best == D(100)
+
+
 def test_only_the_candles_that_the_rules_need_are_kept() -> None:
     stop = waiting(**CANDLES)
     bars = [candle(minute, "100", "96", "98.5") for minute in range(5)]

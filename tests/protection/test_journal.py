@@ -371,3 +371,34 @@ def test_bounds_that_can_not_be_right_are_refused(bounds: dict[str, int]) -> Non
 def test_its_repr_shows_its_statistics() -> None:
     expected = "<Journal: JournalStatistics(commits=0, entries=0, failures=0, dropped=0, waiting=0)>"
     assert repr(Journal(MemoryStore())) == expected
+
+
+async def test_it_is_behind_while_something_is_not_written_that_nobody_waits_for_any_more(
+    autojump_clock: MockClock, store: ScriptedStore, journal: Journal, nursery: trio.Nursery
+) -> None:
+    await nursery.start(journal.run)
+    journal.post(event(1))
+    await trio.testing.wait_all_tasks_blocked()
+    for waits_first in (COMMIT_SECONDS, 0.0):  # behind telemetry that is being written; and by itself
+        assert not journal.is_behind
+        with pytest.raises(StoreError, match="not written in time"):
+            await journal.write(intent(f"t{waits_first}"), within=COMMIT_SECONDS / 2)
+        assert journal.is_behind
+        await trio.sleep(COMMIT_SECONDS / 2 + waits_first)
+        await trio.testing.wait_all_tasks_blocked()
+    assert not journal.is_behind
+
+
+async def test_it_is_not_behind_while_the_writers_of_one_commit_are_tried_one_by_one(
+    autojump_clock: MockClock, store: ScriptedStore, journal: Journal, nursery: trio.Nursery
+) -> None:
+    store.errors["bad"] = StoreError("no")
+    failures: dict[str, StoreError] = {}
+    await nursery.start(journal.run)
+    async with trio.open_nursery() as writers:
+        for name in ("t1", "bad", "t2"):
+            writers.start_soon(failure_of, journal, failures, name)
+        for _ in range(7):
+            await trio.sleep(COMMIT_SECONDS / 2)
+            assert not journal.is_behind
+    assert list(failures) == ["bad"]

@@ -59,6 +59,39 @@ async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_li
             await world.check(*positions)
 
 
+async def test_a_thousand_resumed_positions_are_saved_at_once_in_a_few_commits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    positions = some_positions(1000)
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await protect_and_end(world, *positions)
+        commits = world.memory.commits
+        async with open_listened(world) as manager:
+            await trio.sleep(2)  # candles and price take half a second each
+            assert not any(held.save_at is not None for held in manager._supervision.registry.all())
+            assert world.memory.commits - commits < 10
+
+
+async def test_while_the_store_is_stuck_no_heap_of_records_is_handed_in(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    positions, stuck = some_positions(20), list[bool]()
+    async with open_world(
+        plan=TrailPlan(initial_stop=Percent(2), stale_after=100_000.0),
+        latency=0.5,
+        with_manager=False,
+        store_faults=lambda operation, *_: Hangs() if stuck and operation == "commit" else None,
+    ) as world:
+        await protect_and_end(world, *positions)
+        stuck.append(True)
+        async with open_listened(world) as manager:
+            await trio.sleep(100)
+            waiting = manager._orders.journal.statistics().waiting
+            await trio.sleep(300)
+            assert manager._orders.journal.statistics().waiting == waiting
+            stuck.clear()
+
+
 async def test_nothing_stored_is_believed_before_the_read_lag_is_over(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(read_lag=2.0, with_manager=False) as world:
         await protect_and_end(world, a_position())

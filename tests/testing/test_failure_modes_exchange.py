@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import trio
 
 from trailing.core.model import Position, Source, StopOrder, Tick
+from trailing.errors import UsageError
 from trailing.exchanges.paper import PaperExchange, open_paper
+from trailing.exchanges.port import StopRequest
 from trailing.testing import ExchangeUnderTest, check_exchange
 
 
@@ -39,6 +42,28 @@ class StopsMovedToAnotherEndpoint:
     async def open_stops(self) -> Sequence[StopOrder]:
         await self.inner.open_stops()
         return ()
+
+
+@pytest.mark.parametrize("foreign", ["BTCUSDT", "BTC/USDT", "BTC/USD:BTC"])
+async def test_fm04_the_exchange_refuses_a_foreign_form_before_anything_is_sent(
+    foreign: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_paper(latency=0.5, record=True) as exchange:
+        since = datetime(2026, 1, 1, tzinfo=UTC)
+        requests: list[Callable[[], Awaitable[object]]] = [
+            lambda: exchange.place_stop(StopRequest(foreign, "long", Decimal(1), Decimal(98), "a")),
+            lambda: exchange.find_stop(foreign, "a"),
+            lambda: exchange.price(foreign, "last"),
+            lambda: exchange.close_position(foreign, "long", Decimal(1), "b"),
+            lambda: exchange.candles(foreign, "last", since),
+            lambda: exchange.watch({"BTC/USDT:USDT", foreign}),
+        ]
+        for request in requests:
+            with pytest.raises(UsageError, match="wants a linear contract in unified form"):
+                await request()
+        with pytest.raises(UsageError, match="wants a linear contract in unified form"):
+            exchange.market(foreign)
+        assert (exchange.log, trio.current_time()) == ([], 0.0)
 
 
 async def test_fm14_place_list_fetch_move_cancel_list_is_a_contract_that_an_invisible_stop_breaks(

@@ -7,18 +7,25 @@ from typing import Literal
 
 import msgspec
 
-from trailing.core.model import Percent, Side, StopOrder
+from trailing.core.model import Percent, Side, StopOrder, check_symbol
 from trailing.core.states import CLOSED, State
 
 
 class PositionReport(msgspec.Struct, frozen=True, gc=False):
-    """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet."""
+    """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet.
+
+    Raises:
+        UsageError: the symbol is not in unified form. Beside it every position would look closed.
+    """
 
     symbol: str
     side: Side
     quantity: Decimal
     entry_price: Decimal
     liquidation_price: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        check_symbol("PositionReport.symbol", self.symbol)
 
 
 class Reading(msgspec.Struct, frozen=True):

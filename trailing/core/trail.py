@@ -252,6 +252,8 @@ class Trail:
             return decision
         self._asked = self._moved_at = None
         self.due_at = at
+        self._deferred = True
+        self._arm()
         return None
 
     def _arm(self) -> None:

@@ -141,6 +141,7 @@ class Journal:
             while self._writes or self._telemetry:
                 self._under_way = self._take()
                 await self._commit(self._under_way)
+                self._under_way = []
 
     async def _expire(self) -> None:
         """Answer writers whose time is over. One timer for all: a deadline for each would cost more than its commit."""
@@ -206,6 +207,12 @@ class Journal:
         targets = [(tally, tally.handed_in) for tally in (self._written, self._posted)]
         while any(tally.settled < target for tally, target in targets):
             await self._progress.wait()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not written yet for which its writer has stopped waiting: the store is stuck, or slow."""
+        oldest = (*self._under_way, *([self._writes[0]] if self._writes else ()))
+        return any(unit.answered.is_set() and not unit.settled for unit in oldest)
 
     def statistics(self) -> JournalStatistics:
         """What was done so far."""

@@ -199,8 +199,8 @@ class Protection:
 
     def settle(self, client_order_id: str) -> None:
         """It is known what became of an order; its intent stays on the books until this is saved."""
-        if self.pending.pop(client_order_id, None) is not None:
-            self.settled |= {client_order_id}
+        self.pending.pop(client_order_id, None)
+        self.settled |= {client_order_id}
 
     def confirm(self, at: float) -> None:
         """The exchange has just confirmed something."""

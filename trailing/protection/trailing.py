@@ -136,7 +136,7 @@ class Keeper:
             await self._follow()
         elif protection.missed is not None and protection.missed.read_at <= orders.clock.now():
             await self._catch_up(protection.missed)
-        elif protection.save_at is not None:
+        else:
             await self._save_again()
 
     async def _resolve(self) -> None:
@@ -284,8 +284,8 @@ class Keeper:
                 protection.missed = msgspec.structs.replace(missed, read_at=read_at)
 
     async def _save_again(self) -> None:
-        """Save what the store did not take, unless it is still at what was handed in before."""
-        if self._orders.journal.statistics().waiting:
+        """Save what the store does not hold, unless it is stuck: handing more in would only make the heap larger."""
+        if self._orders.journal.is_behind:
             self._protection.save_at = self._orders.clock.now() + SAVE_AGAIN
         else:
             await self._orders.save(self._protection)

@@ -1,0 +1,239 @@
+"""Ways in which a trailing-stop bot lost its protection: symbols, entries and creations that were taken for others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from worlds import World, a_position, open_world
+
+import trailing
+from trailing import Percent, Protected, Refused, TrailPlan, UsageError
+from trailing.core.account import PositionReport
+from trailing.core.model import Side
+from trailing.errors import NothingToReduce
+from trailing.events import OpeningFailed, PositionClosed, StopOpened
+from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Unreachable
+
+SYMBOL = "BTC/USDT:USDT"
+BTC: tuple[str, Side] = (SYMBOL, "long")
+D = Decimal
+
+
+def calls(world: World, operation: str) -> int:
+    """How many requests of a kind were made."""
+    return sum(call.operation == operation for call in world.exchange.calls)
+
+
+# 04: raw and unified symbols were compared; every position looked orphaned, and its stop was deleted.
+
+
+@pytest.mark.parametrize("foreign", ["BTCUSDT", "BTC/USDT", "BTC/USD:BTC"])
+async def test_fm04_a_foreign_form_is_refused_at_the_door_and_nothing_is_sent(
+    foreign: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(record=True) as world:
+        await world.enter(a_position())
+        assert isinstance(await world.running.protect(a_position(), deadline=5.0), Protected)
+        smuggled = a_position(id="another")
+        msgspec.structs.force_setattr(smuggled, "symbol", foreign)  # as a bot's own decoder might
+        commits, bookings = world.memory.commits, len(world.paper.log)
+        outcome = await world.running.protect(smuggled, deadline=5.0)
+        assert isinstance(outcome, Refused)
+        assert isinstance(outcome.error, UsageError)
+        assert f"{foreign!r}, wants a linear contract in unified form" in str(outcome.error)
+        with pytest.raises(UsageError, match="is not protected"):
+            await world.running.close(foreign, "long", deadline=5.0)
+        assert {booking.operation for booking in world.paper.log[bookings:]} == {"positions"}  # beside every wave
+        assert world.memory.commits == commits
+        assert set(world.running.stops()) == {BTC}
+
+
+async def test_fm04_an_adapter_that_reports_a_foreign_form_is_told_and_no_position_looks_orphaned(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False) as world:
+        await world.enter(a_position())
+        read = world.paper.positions
+
+        async def unconverted() -> Sequence[PositionReport]:
+            return [msgspec.structs.replace(report, symbol="BTCUSDT") for report in await read()]
+
+        with pytest.RaisesGroup(pytest.RaisesExc(UsageError, match="PositionReport.symbol"), flatten_subgroups=True):
+            async with trailing.open_manager(world.exchange, world.store, world.plan) as manager:
+                await manager.protect(a_position(), deadline=5.0)
+                world.paper.positions = unconverted  # type: ignore[method-assign]
+                await trio.sleep(200)
+                pytest.fail("it went on")
+        assert len(await world.live()) == 1
+        assert len((await world.memory.load("paper", "default")).stops) == 1
+
+
+# 05: an entry that was filled and not visible yet was "rolled back" by an order the wrong way: the position doubled.
+
+
+async def check_untouched(world: World, side: Side) -> None:
+    """The position is what was entered, nobody closed anything, and it is claimed and covered."""
+    (report,) = await world.paper.positions()
+    assert (report.side, report.quantity) == (side, D("1.5"))
+    assert calls(world, "close_position") == 0
+    assert world.running.stops()[SYMBOL, side].quantity == D("1.5")
+    assert world.running.unprotected() == {}
+    await world.check(a_position(side=side))
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm05_an_entry_that_is_not_visible_yet_is_protected_and_not_closed(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    position = a_position(side=side)
+    async with open_world(read_lag=5.0, latency=0.5) as world:
+        await trio.sleep(10)
+        await world.enter(position)
+        assert await world.paper.positions() == ()
+        world.running._supervision.reconciliation.ask()
+        outcome = await world.running.protect(position, deadline=3.0)
+        assert isinstance(outcome, Protected)
+        (held,) = world.running._supervision.registry.all()
+        held.ask_check()
+        await trio.sleep(70)
+        assert (await world.live()) == (outcome.stop,)
+        await check_untouched(world, side)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm05_an_entry_that_the_exchange_itself_does_not_know_of_yet_is_neither_closed_nor_given_up(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    position, visible_from = a_position(side=side), 13.0
+
+    def refuse(operation: str, *_: object) -> Fault | None:
+        early = trio.current_time() < visible_from
+        return Refuses(NothingToReduce("no such position")) if early and operation == "place_stop" else None
+
+    async with open_world(read_lag=3.0, latency=0.1, exchange_faults=refuse) as world:
+        await trio.sleep(10)
+        await world.enter(position)
+        assert isinstance(await world.running.protect(position, deadline=2.0), Refused)
+        assert set(world.running.unprotected()) == {(SYMBOL, side)}
+        await trio.sleep(70)
+        assert not any(isinstance(event, PositionClosed) for event in world.events)
+        await check_untouched(world, side)
+
+
+async def _look(world: World) -> None:
+    world.running._supervision.reconciliation.ask()
+
+
+async def _check(world: World) -> None:
+    (held,) = world.running._supervision.registry.all()
+    held.ask_check()
+
+
+@pytest.mark.parametrize("reading", [_look, _check])
+async def test_fm05_absence_in_one_read_proves_nothing(reading: Any, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        read, blind = world.paper.positions, [True]
+
+        async def positions() -> Sequence[PositionReport]:
+            shown = await read()
+            return () if blind and blind.pop() else shown
+
+        world.paper.positions = positions  # type: ignore[method-assign]
+        await reading(world)
+        await trio.sleep(70)
+        assert blind == []
+        await check_untouched(world, "long")
+
+
+async def test_fm05_an_unknown_outcome_stays_tracked_until_it_is_settled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    down: list[bool] = [True]
+
+    def lose(operation: str, symbol: str | None, number: int) -> Fault | None:
+        if operation == "place_stop" and number == 1:
+            return ReplyLost()
+        return Unreachable() if down and operation in {"find_stop", "open_stops"} else None
+
+    async with open_world(latency=0.5, exchange_faults=lose) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=3.0)
+        (stop,) = await world.live()
+        for _ in range(60):
+            await trio.sleep(2)
+            assert world.running.unprotected()[BTC].state == "unresolved"
+            (intent,) = (await world.memory.load("paper", "default")).intents
+            assert intent.client_order_id == stop.client_order_id
+        down.clear()
+        await trio.sleep(5)
+        assert world.running.stops() == {BTC: stop}
+        assert calls(world, "place_stop") == 1
+        await check_untouched(world, "long")
+
+
+# 08: a creation that timed out was logged as "continuing without" and forgotten.
+
+
+@pytest.mark.parametrize("fault", [Refuses(), Unreachable(), ReplyLost(), Hangs(), Hangs(booked=True)], ids=repr)
+async def test_fm08_a_creation_that_can_not_finish_is_on_the_list_at_every_moment_until_it_is_covered(
+    fault: Fault, autojump_clock: trio.testing.MockClock
+) -> None:
+    down: list[bool] = [True]
+    async with open_world(
+        latency=0.5,
+        exchange_faults=lambda operation, *_: (
+            None if not down else fault if operation == "place_stop" else Unreachable() if "stop" in operation else None
+        ),
+    ) as world:
+        await world.enter(a_position())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: world.running.protect(a_position(), deadline=2.0))
+            await trio.sleep(0.1)
+            for _ in range(600):
+                assert set(world.running.unprotected()) == {BTC}
+                assert world.running.stops() == {}
+                await trio.sleep(0.05)
+        (failure,) = [event for event in world.events if isinstance(event, OpeningFailed)]
+        assert (failure.symbol, failure.side) == BTC
+        assert failure.unresolved is isinstance(fault, (ReplyLost, Hangs))
+        assert world.running.unprotected()[BTC].state == ("unresolved" if failure.unresolved else "unprotected")
+        down.clear()
+        for _ in range(1000):
+            assert set(world.running.unprotected()) ^ set(world.running.stops()) == {BTC}  # on one list or the other
+            await trio.sleep(0.05)
+        assert set(world.running.stops()) == {BTC}
+        assert len([event for event in world.events if isinstance(event, StopOpened)]) == 1
+        await world.check(a_position())
+
+
+@pytest.mark.parametrize("then", ["report", "close"])
+async def test_fm08_a_creation_that_never_finishes_is_reported_for_good_or_closed(
+    then: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), retry_for=60.0, retry_then=then)
+    async with open_world(latency=0.5, plan=plan, exchange_faults={At("place_stop"): Refuses()}) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=2.0)
+        while trio.current_time() < 60.0:
+            assert set(world.running.unprotected()) == {BTC}
+            await trio.sleep(0.5)
+        tries = calls(world, "place_stop")
+        assert tries > 5
+        await trio.sleep(300)
+        assert calls(world, "place_stop") <= tries + 1
+        failures = [event for event in world.events if isinstance(event, OpeningFailed)]
+        if then == "report":
+            assert len(failures) == 2  # when its wave ended, and when it was given up
+            given_up = world.running.unprotected()[BTC]
+            assert (given_up.state, str(given_up.error)) == ("closed", "refused on purpose")
+        else:
+            assert world.running.unprotected() == {}
+            assert await world.paper.positions() == ()
+            assert any(isinstance(event, PositionClosed) for event in world.events)
