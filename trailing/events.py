@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -124,6 +124,13 @@ class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
     stop_stands: bool
 
 
+class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):
+    """The position goes on under another plan; both as `TrailPlan.encoded` gives them."""
+
+    previous: dict[str, Any]
+    plan: dict[str, Any]
+
+
 class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
     """The peaks of a time without prices were read from the exchange's candles.
 
@@ -170,6 +177,7 @@ Event: TypeAlias = (
     | ExitFailed
     | PositionClosed
     | PositionReleased
+    | PlanChanged
     | PeaksRead
     | StreamChanged
     | Alarm
