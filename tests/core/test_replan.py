@@ -250,7 +250,7 @@ def test_a_position_without_a_stop_takes_another_trigger(state: Any) -> None:
     stop.replan(chandelier(trigger="mark"), 1.0)
     assert (stop.state, stop.save().suspect) == (state, None)
     stop.on_tick(tick("101", source="last"))
-    assert (stop.foreign_ticks, stop.best) == (1, 100)
+    assert (stop.foreign_ticks, stop.best) == (1, D(100))
     stop.on_tick(tick("102", source="mark"))
     assert stop.best == 102
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
 
 import trio
 
-from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds
+from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
 from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.events import Event
 from trailing.exchanges.port import Exchange
 from trailing.protection.announcer import Announcer
+from trailing.protection.changes import change_plan
 from trailing.protection.clock import Clock
+from trailing.protection.closing import close_position
 from trailing.protection.journal import Journal
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
@@ -28,8 +29,6 @@ from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_services
 from trailing.stores.port import Store
-
-_O = TypeVar("_O", Exited, TimedOut, Refused)
 
 
 class Manager:
@@ -83,6 +82,26 @@ class Manager:
         report = await self.protect_wave((position,), deadline=deadline, plan=plan)
         return report.outcomes[0]
 
+    async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
+        """Change the plan of a position while it runs; one that stands without a stop is no exception.
+
+        The plan is replaced as a whole, and its rules are asked at once. The stop never loosens, and `initial_stop`
+        counts for nothing any more. It returns when the store holds the change; where the store does not take it within
+        `journal_wait`, the change counts all the same, with an alarm, and is saved as soon as it can be. A position that
+        is being opened is waited for. One whose rule had failed is no longer frozen.
+
+        Raises:
+            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it; or
+                its `trigger` is another one, while a stop stands, or may stand, with the present one. Nothing has changed.
+
+        Cancellation: ends the waiting; a change that was made by then stays, and is still stored.
+        """
+        if not isinstance(plan, TrailPlan):
+            raise refuse("plan", plan, "a TrailPlan")
+        protection = self._supervision.get(symbol, side)
+        with self._supervision.operation():
+            await change_plan(self._orders, protection, plan)
+
     async def close(self, symbol: str, side: Side, *, deadline: float) -> Exited | TimedOut | Refused:
         """Close a position at market, reduce-only, then end its stops: the bot's own exit.
 
@@ -97,39 +116,14 @@ class Manager:
         check_seconds("deadline", deadline, zero=False)
         protection = self._supervision.get(symbol, side)
         with self._supervision.operation():
-            return await self._close_one(protection, deadline)
-
-    async def _close_one(self, protection: Protection, deadline: float) -> Exited | TimedOut | Refused:
-        started = self._orders.clock.now()
-        with trio.move_on_after(deadline) as scope:
-            await protection.wait_opened()
-            protection.exit_wanted = "closed by the bot"
-            protection.hurry()
-            while not protection.closed:
-                await protection.wait_changed()
-        if scope.cancelled_caught:
-            return self._outcome(TimedOut, protection, started, stop=protection.live)
-        if protection.last_fill is None:
-            error = protection.error or UsageError("there was nothing to close")
-            return self._outcome(Refused, protection, started, error=error)
-        return self._outcome(Exited, protection, started, fill=protection.last_fill)
-
-    def _outcome(self, kind: type[_O], protection: Protection, started: float, **fields: Any) -> _O:
-        now = self._orders.clock.now()
-        return kind(
-            position=protection.position,
-            elapsed=now - started,
-            uncovered=protection.stop.uncovered,
-            exposure=protection.exposure_at(now),
-            **fields,
-        )
+            return await close_position(self._orders.clock, protection, deadline)
 
     async def close_all(self, *, deadline: float) -> tuple[Exited | TimedOut | Refused, ...]:
         """Close every protected position, all in parallel. See `close`."""
         results: dict[int, Exited | TimedOut | Refused] = {}
 
         async def close_one(index: int, protection: Protection) -> None:
-            results[index] = await self._close_one(protection, deadline)
+            results[index] = await close_position(self._orders.clock, protection, deadline)
 
         check_seconds("deadline", deadline, zero=False)
         with self._supervision.operation():
