@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 
 import trio
 
@@ -14,6 +15,7 @@ from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.events import Event
 from trailing.exchanges.port import Exchange
+from trailing.protection.adoption import find_position
 from trailing.protection.announcer import Announcer
 from trailing.protection.changes import change_plan
 from trailing.protection.clock import Clock
@@ -81,6 +83,49 @@ class Manager:
         """Put a live stop behind one position: a wave of one. See `protect_wave`."""
         report = await self.protect_wave((position,), deadline=deadline, plan=plan)
         return report.outcomes[0]
+
+    async def adopt(
+        self,
+        symbol: str,
+        side: Side,
+        *,
+        deadline: float,
+        plan: TrailPlan | None = None,
+        stop_price: Decimal | None = None,
+    ) -> Outcome:
+        """Take in a position that somebody opened by hand: read it from the exchange, then protect it as `protect` does.
+
+        **It may close the position at once.** Where the price is already beyond the first stop, the plan's
+        `on_would_trigger` counts, as in `protect`: with ``"exit"``, the default, the position is closed at market.
+        Without a `stop_price` that stop lies `initial_stop` behind the *entry* price, which a loser has often passed.
+
+        A stop that somebody placed by hand is not ours, and is left as it is. One of ours that was left standing there
+        is cancelled once the new one stands, or becomes the position's, where it is the tighter one.
+
+        Args:
+            deadline: seconds above 0 for all of it, the reading included; as in `protect_wave`.
+            plan: in place of the manager's.
+            stop_price: the first stop, in place of the plan's; it may lie beyond the entry price, for a winner, and is
+                `Refused` where it is on the wrong side of both the price and the entry price.
+
+        Returns:
+            As `protect`; `AlreadyProtected` where it is protected.
+
+        Raises:
+            UsageError: the exchange reports no such position, twice; an argument can't be right; the manager has ended.
+            ExchangeError: the position can't be read, before the deadline; nothing was sent.
+
+        Cancellation: as `protect_wave`; while the position is being read, nothing was sent.
+        """
+        check_seconds("deadline", deadline, zero=False)
+        orders, supervision, plan = self._orders, self._supervision, plan or self._plan
+        ends_at = orders.clock.now() + deadline
+        with supervision.operation():
+            position = await find_position(orders, supervision, symbol, side, plan, stop_price, ends_at=ends_at)
+        try:
+            return await self.protect(position, deadline=ends_at - orders.clock.now(), plan=plan)
+        finally:
+            supervision.reconciliation.ask()  # a stop of ours that was left standing is one too many now
 
     async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
         """Change the plan of a position while it runs; one that stands without a stop is no exception.
