@@ -22,14 +22,15 @@ ROOT = Path(trailing.__file__).parent
 REFERENCE = ROOT.parent / "docs" / "reference"
 LINES = 330
 
-BOTTOM = {"errors", "events", "services", "logs"}
+BOTTOM = {"errors", "events", "exposure", "services", "logs"}
 # Part of the library -> the parts it may import. "" is the public face, trailing/__init__.py.
 ARROWS = {
     "errors": set[str](),
-    "events": set[str](),
+    "exposure": {"errors"},
+    "events": {"exposure"},
     "services": set[str](),
     "logs": {"errors"},
-    "core": {"errors", "events"},
+    "core": {"errors", "events", "exposure"},
     "exchanges": BOTTOM | {"core"},
     "stores": BOTTOM | {"core"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},

@@ -6,7 +6,7 @@ The layers, each of which knows only those below it:
 - `trailing.protection`: the trio shell; `open_manager` is its door.
 - `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_store`.
 - `trailing.core`: pure: values in, decisions out; no trio, no clock, no I/O.
-- `trailing.events`, `trailing.errors`: what happened, and what went wrong.
+- `trailing.events`, `trailing.errors`, `trailing.exposure`: what happened, what went wrong, what was bare for how long.
 
 `trailing.testing` is for tests, yours too.
 """
@@ -50,6 +50,7 @@ from trailing.exchanges.port import OrderUpdate as OrderUpdate
 from trailing.exchanges.port import PositionUpdate as PositionUpdate
 from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState
+from trailing.exposure import Exposure as Exposure
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.manager import Manager as Manager

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from trailing.exposure import UNEXPOSED, Exposure
+
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
@@ -30,22 +32,32 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
 
 
 class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
-    """A position has a live stop: its first, or again one after it stood bare. `exposure`: the bare seconds before."""
+    """A position has a live stop: its first, or again one after it stood bare.
+
+    Args:
+        exposure: all its bare seconds until then; `exposure_by`: by cause.
+    """
 
     quantity: Decimal
     price: Decimal
     client_order_id: str
     exposure: float
+    exposure_by: Exposure = UNEXPOSED
 
 
 class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange acknowledged a move. `exposure`: the bare seconds inside it."""
+    """The exchange acknowledged a move.
+
+    Args:
+        exposure: the bare seconds inside it; `exposure_by`: by cause.
+    """
 
     previous: Decimal
     price: Decimal
     client_order_id: str
     reason: str
     exposure: float = 0.0
+    exposure_by: Exposure = UNEXPOSED
 
 
 class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
@@ -107,7 +119,7 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
 
     Args:
         quantity: what we saw filled, in base units; `profit` of it in quote units, before fees.
-        exposure: all its bare seconds.
+        exposure: all its bare seconds, those before a restart included; `exposure_by`: by cause.
     """
 
     entry_price: Decimal
@@ -116,6 +128,7 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
     moves: int
     exposure: float
     reason: str
+    exposure_by: Exposure = UNEXPOSED
 
 
 class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):

@@ -167,7 +167,7 @@ def test_at_a_speed_it_takes_the_data_s_time_divided_by_it_and_comes_to_the_same
     assert time.monotonic() - started >= 1.0
     fast = json.loads(run(*words, "--json").out)
     for row in (*slow["report"]["positions"], *fast["report"]["positions"]):
-        del row["exposure"], row["closed_at"]
+        del row["exposure"], row["exposure_by"], row["closed_at"]
     assert slow["report"]["positions"] == fast["report"]["positions"]
 
 

@@ -55,7 +55,7 @@ async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_li
         before = len(world.exchange.calls)
         async with open_listened(world) as manager:
             assert len(manager.stops()) == 1000
-            assert sorted(reads(world.exchange, before)) == ["open_stops", "positions"]
+            assert sorted(reads(world.exchange, before)) == ["open_stops", "positions", "watch"]
             await world.check(*positions)
 
 
@@ -212,9 +212,9 @@ async def test_peaks_of_an_outage_of_the_stream_come_back_and_are_told_of(
         await trio.sleep(5)
         assert world.running.stops()[BTC].price == D("108.9")
         await trio.sleep(70)
-        (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
-        assert peaks.best == 110
-        assert peaks.candles >= 1
+        peaks = [event for event in world.events if isinstance(event, PeaksRead)]
+        assert peaks[-1].best == 110
+        assert peaks[-1].candles >= 1
 
 
 async def test_a_peak_from_before_the_position_was_opened_is_not_its_own(
@@ -360,7 +360,7 @@ async def test_after_a_run_of_calls_that_reached_nothing_the_account_is_read(
         await world.running.protect(a_position(), deadline=5.0)
         down.append(True)
         world.feed("105")
-        await trio.sleep(20)
+        await trio.sleep(8)
         down.clear()
         before = len(world.exchange.calls)
         await trio.sleep(20)

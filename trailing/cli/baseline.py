@@ -15,6 +15,7 @@ from trailing.core.model import Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.events import StopOpened
 from trailing.exchanges.port import Exchange, StopRequest
+from trailing.exposure import Exposure
 from trailing.stores.port import AddIntent, AppendEvent, Intent, Store
 
 
@@ -67,6 +68,7 @@ class LockedManager:
     async def _write(self, position: Position, order: StopOrder) -> None:
         """The event log, then the database: a commit each."""
         account, at = ("paper", self._exchange.account), datetime.now(UTC)
+        exposure = Exposure(opening=max(0.0, (at - position.opened_at).total_seconds()))
         event = StopOpened(
             at=at,
             symbol=order.symbol,
@@ -74,7 +76,8 @@ class LockedManager:
             quantity=order.quantity,
             price=order.price,
             client_order_id=order.client_order_id,
-            exposure=(at - position.opened_at).total_seconds(),
+            exposure=exposure.total,
+            exposure_by=exposure,
         )
         await self._store.commit([AppendEvent(*account, event)])
         intent = Intent(

@@ -12,6 +12,7 @@ import msgspec
 
 from trailing.cli.stories import ENDED, Story
 from trailing.core.model import Side
+from trailing.exposure import UNEXPOSED, Exposure
 
 _PLACES = 6
 """Digits of a second: what the store keeps."""
@@ -25,7 +26,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         exit_price: the average over what was closed.
         profit: in quote units, before fees; None until it is closed.
         stop_price: the live stop, or the last one.
-        exposure: seconds without a live stop.
+        exposure: seconds without a live stop, of an open position up to its last record; `exposure_by`: by cause.
         reason: why it ended, or why it has no stop.
         alarms: failed moves, failed exits and alarms.
     """
@@ -40,6 +41,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     stop_price: Decimal | None
     moves: int
     exposure: float
+    exposure_by: Exposure
     opened_at: datetime | None
     closed_at: datetime | None
     reason: str | None
@@ -59,6 +61,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     profit: dict[str, Decimal]
     moves: int
     exposure: float
+    exposure_by: Exposure
     alarms: int
 
 
@@ -86,6 +89,7 @@ def build_report(stories: Iterable[Story]) -> Report:
             profit=dict(sorted(profit.items())),
             moves=sum(row.moves for row in rows),
             exposure=round(sum(row.exposure for row in rows), _PLACES),
+            exposure_by=sum((row.exposure_by for row in rows), UNEXPOSED).rounded(_PLACES),
             alarms=sum(row.alarms for row in rows),
         ),
     )
@@ -113,6 +117,7 @@ def _row(story: Story) -> ReportRow:
         stop_price=story.stop_price,
         moves=story.moves,
         exposure=round(story.exposure, _PLACES),
+        exposure_by=story.exposure_by.rounded(_PLACES),
         opened_at=story.opened_at,
         closed_at=story.closed_at,
         reason=story.reason,

@@ -26,7 +26,7 @@ from trailing.core.plan import TrailPlan, encode_plan
 from trailing.exchanges.paper import open_paper
 from trailing.logs import Level, hide_credentials
 from trailing.protection.manager import Manager, open_manager
-from trailing.stores.port import Store
+from trailing.stores.port import Loaded, Store
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,8 +162,8 @@ async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Resul
                     tell=tell,
                 )
                 await replay.run(exchange, manager)
-        report = await _read_report(store, account, job)
         loaded = await store.load("paper", account)
+        report = await _read_report(store, account, job, loaded)
     ended = replay.ended if replay is not None else "it was not begun"
     if interruption.by is not None:
         ended = f"cancelled by {interruption.by.name}"
@@ -179,11 +179,12 @@ async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Resul
     return result, interruption
 
 
-async def _read_report(store: Store, account: str, job: Job) -> Report:
+async def _read_report(store: Store, account: str, job: Job, loaded: Loaded) -> Report:
     stories = Stories(job.positions)
     async for record in store.events():
         if record.account == account:
             stories.take(record.event)
+    stories.know(loaded.stops)
     return build_report(stories)
 
 

@@ -23,6 +23,7 @@ from trailing.events import (
     StopMoved,
     StopOpened,
 )
+from trailing.exposure import UNEXPOSED, Exposure
 
 ENDED = ("closed", "released")
 
@@ -35,7 +36,7 @@ class Story:
         quantity, entry_price, opened_at: None where no event told them.
         stop_price: the live stop, or the last one.
         moves: acknowledged.
-        exposure: bare seconds.
+        exposure: bare seconds, as far as they were told; `exposure_by`: by cause.
         filled, proceeds: what was closed, in base and quote units.
         profit: in quote units, before fees; None until it is closed.
         alarms: how many, failures of moves and exits among them.
@@ -51,6 +52,7 @@ class Story:
         self.stop_price: Decimal | None = None
         self.moves: int = 0
         self.exposure: float = 0.0
+        self.exposure_by: Exposure = UNEXPOSED
         self.filled: Decimal = Decimal(0)
         self.proceeds: Decimal = Decimal(0)
         self.profit: Decimal | None = None
@@ -68,11 +70,18 @@ class Story:
         self.quantity, self.entry_price = position.quantity, position.entry_price
         self.opened_at = position.opened_at
 
+    def remember(self, record: StopRecord) -> None:
+        """Take what events don't tell from its record: that it stands bare is told only when that is over."""
+        self.know(record.position)
+        if record.exposure.total > self.exposure:
+            self.exposure, self.exposure_by = record.exposure.total, record.exposure
+
     def take(self, event: Event) -> None:
         """Go on with what happened next."""
         match event:
             case StopOpened():
-                self.state, self.stop_price, self.exposure = "protected", event.price, event.exposure
+                self.state, self.stop_price = "protected", event.price
+                self.exposure, self.exposure_by = event.exposure, event.exposure_by
                 self.reason = None
                 if self.opened_at is None:
                     # Nothing covered it from its opening until now.
@@ -83,6 +92,7 @@ class Story:
                 self.moves += 1
                 self.stop_price = event.price
                 self.exposure += event.exposure
+                self.exposure_by += event.exposure_by
             case StopFilled() | ExitFilled():
                 self.filled += event.quantity
                 self.proceeds += event.quantity * event.price
@@ -103,7 +113,8 @@ class Story:
     def _close(self, event: PositionClosed) -> None:
         self.state, self.closed_at, self.reason = "closed", event.at, event.reason
         self.entry_price, self.profit = event.entry_price, event.profit
-        self.moves, self.exposure = event.moves, event.exposure
+        self.moves = event.moves
+        self.exposure, self.exposure_by = event.exposure, event.exposure_by
         if self.quantity is None:
             self.quantity = event.quantity
 
@@ -145,7 +156,7 @@ class Stories:
         for record in records:
             story = self.of(record.position.symbol, record.position.side)
             if story.state not in ENDED:
-                story.know(record.position)
+                story.remember(record)
 
     def _begin(self, symbol: str, side: Side) -> Story:
         story = self._current[symbol, side] = Story(symbol, side)

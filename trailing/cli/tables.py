@@ -14,6 +14,7 @@ from trailing.cli.reports import Report, ReportRow
 from trailing.cli.stories import Stories, Story
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
+from trailing.exposure import Exposure
 
 _STYLES = {
     "protected": "green",
@@ -90,6 +91,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
             "profit": _profit(profit),
             "moves": str(totals.moves),
             "bare s": f"{totals.exposure:.3f}",
+            "by cause": _causes(totals.exposure_by),
         }
         table.add_row(*(total.get(column, "") for column in columns), style="bold")
     return table
@@ -107,6 +109,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
         "bare s": f"{row.exposure:.3f}",
+        "by cause": _causes(row.exposure_by),
         "opened (UTC)": write_time(row.opened_at),
         "closed (UTC)": write_time(row.closed_at),
         "reason": row.reason or "",
@@ -114,8 +117,12 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
 
 
 _NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "bare s")
-_REPORT = ("position", "side", "state", *_NUMBERS, "opened (UTC)", "closed (UTC)", "reason")
-_DISPENSABLE = ("reason", "opened (UTC)", "quantity", "closed (UTC)", "stop", "entry")
+_REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
+_DISPENSABLE = ("reason", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
+
+
+def _causes(exposure: Exposure) -> str:
+    return str(exposure) if exposure.total else ""
 
 
 def _width(table: Table) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trailing.core.model import Candle, Position, StopOrder
+from trailing.exposure import UNEXPOSED, Exposure
 
 
 class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -37,6 +38,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         given_up: it was closed although it is open, perhaps: no stop could be placed.
         first_price: the initial stop, which a later plan does not change; None: it is that of `plan`.
         saved_at: the time of day of saving, aware UTC, from which on what was missed is looked for; None: not told.
+        exposure: all its bare seconds until then, by cause. The shell's, which measures them: a stop knows nothing of it.
     """
 
     position: Position
@@ -60,3 +62,4 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     given_up: bool = False
     first_price: Decimal | None = None
     saved_at: datetime | None = None
+    exposure: Exposure = UNEXPOSED

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+
+from trailing.core.record import StopRecord
 from trailing.errors import StoreError
 from trailing.events import Alarm, Event, StopGone
 from trailing.exchanges.port import Exchange
@@ -59,7 +63,7 @@ class Books:
         entries: tuple[Entry, ...] = (
             *(SettleIntent(name, account, earlier) for earlier in settled),
             AddIntent(intent),
-            SaveStop(name, account, protection.stop.save(intent.at)),
+            SaveStop(name, account, self._record(protection, intent.at)),
         )
         try:
             error = await self._write(protection, entries)
@@ -81,7 +85,7 @@ class Books:
         Cancellation: ends the waiting; what was handed in is still written.
         """
         name, account = self.exchange.name, self.exchange.account
-        record = protection.stop.save(self.clock.utc())
+        record = self._record(protection, self.clock.utc())
         # For good only where it is flat: one that was released or given up is still open, and may be protected again.
         flat = protection.closed and not record.quantity
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
@@ -96,6 +100,11 @@ class Books:
         if protection.save_at is None:
             self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
         protection.save_at = self.clock.now() + SAVE_AGAIN
+
+    def _record(self, protection: Protection, at: datetime) -> StopRecord:
+        now = self.clock.now()
+        protection.note_exposure(now)
+        return msgspec.structs.replace(protection.stop.save(at), exposure=protection.exposure_at(now))
 
     async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
         try:
@@ -114,7 +123,7 @@ class Books:
         """A stop that was live is not any more, and we did not cancel it: the plan says whether it is placed again."""
         now = self.clock.now()
         protection.want(protection.stop.gone(client_order_id, now))
-        protection.note_exposure(now)
+        protection.note_exposure(now, "cancelled")
         self.tell(protection, StopGone, client_order_id=client_order_id)
         if protection.plan.on_stop_cancelled == "release" and protection.stop.order is None:
             protection.release_wanted = False

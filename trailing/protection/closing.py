@@ -37,6 +37,6 @@ def _outcome(kind: type[_O], clock: Clock, protection: Protection, started: floa
         position=protection.position,
         elapsed=now - started,
         uncovered=protection.stop.uncovered,
-        exposure=protection.exposure_at(now),
+        exposure_by=protection.exposure_at(now),
         **fields,
     )

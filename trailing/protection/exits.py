@@ -55,7 +55,9 @@ async def close_out(orders: Orders, protection: Protection, reason: str) -> Fill
         orders.tell(protection, ExitFailed, error=str(error))
         raise
     protection.unheard = ()
-    stop.exited(fill, orders.clock.now())
+    now = orders.clock.now()
+    stop.exited(fill, now)
+    protection.note_exposure(now)
     protection.note_fill(fill)
     orders.tell(protection, ExitFilled, quantity=fill.quantity, price=fill.price, left=stop.quantity)
     return fill
@@ -79,7 +81,9 @@ async def finish(orders: Orders, protection: Protection) -> None:
     stop.resized(report.quantity, orders.clock.now())
     if not expected:
         # All that we knew of is closed, yet something stands: it is not ours to close, but it wants its stop.
-        stop.exit_failed(StopRejected("the position was closed and is open again"), orders.clock.now())
+        now = orders.clock.now()
+        stop.exit_failed(StopRejected("the position was closed and is open again"), now)
+        protection.note_exposure(now, "move")
         orders.alarm(protection, "a closed position is open again", f"{report.quantity}")
     elif await close_out(orders, protection, protection.exit_reason) is None:
         raise ExchangeError("the exchange reports a position that it says it can't reduce")
@@ -94,6 +98,7 @@ async def end(orders: Orders, protection: Protection) -> None:
     now = orders.clock.now()
     stop.flat(now)
     protection.note_exposure(now)
+    exposure = protection.exposure_at(now)
     orders.tell(
         protection,
         PositionClosed,
@@ -101,7 +106,8 @@ async def end(orders: Orders, protection: Protection) -> None:
         quantity=protection.filled,
         profit=protection.profit,
         moves=protection.moves,
-        exposure=protection.exposure_at(now),
+        exposure=exposure.total,
+        exposure_by=exposure,
         reason=protection.exit_reason,
     )
     await orders.save(protection)

@@ -8,10 +8,8 @@ import trio
 
 from trailing.core.model import Source, Tick
 from trailing.core.states import CLOSED, EXITING
-from trailing.errors import TrailingError
 from trailing.events import StopFilled, StreamChanged
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
-from trailing.protection.opening import backoffs
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Missed, Protection
 from trailing.protection.registry import Registry
@@ -38,33 +36,12 @@ class Feed:
         self._silent: set[Protection] = set()
         self.ticks: int = 0
 
-    async def run(self, updates: trio.abc.ReceiveChannel[Update]) -> None:
-        """Take updates until the channel ends."""
-        async for update in updates:
-            self.take(update)
-
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
-        """Take a bot's own prices until their channel ends. They don't go with the exchange's stream."""
+        """Take a bot's own prices until their channel ends, which is an alarm. They don't go with the exchange's stream."""
         self._own_ticks = True
         async for tick in ticks:
             self.take(tick)
-
-    async def keep_watching(self) -> None:
-        """Keep the exchange's subscriptions equal to the symbols that are claimed."""
-        watched: frozenset[str] = frozenset()
-        waits = backoffs()
-        while True:
-            changed = self._registry.changed
-            symbols = self._registry.symbols()
-            if symbols != watched:
-                try:
-                    await self._orders.exchange.watch(symbols)
-                except TrailingError as error:
-                    self._orders.alarm(None, "the prices can't be subscribed", str(error))
-                    await trio.sleep(next(waits))
-                    continue
-                watched, waits = symbols, backoffs()
-            await changed.wait()
+        self._orders.alarm(None, "the bot's own prices have ended", "no stop is trailed any more")
 
     async def notice_silence(self) -> None:
         """Alarm, once each time, for every live position whose source has been silent for `stale_after`."""
@@ -146,7 +123,7 @@ class Feed:
         now = self._orders.clock.now()
         protection.want(stop.filled(fill, now))
         protection.note_fill(fill)
-        protection.note_exposure(now)
+        protection.note_exposure(now, "move")
         self._orders.tell(
             protection,
             StopFilled,
@@ -170,15 +147,20 @@ class Feed:
             protection.changed()
 
     def _take_state(self, update: StreamState) -> None:
-        self._orders.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
         now = self._orders.clock.now()
+        if update.connected or self._lost_at is None:
+            self._orders.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
         if not update.connected:
-            if self._lost_at is None:
-                self._lost_at = now
+            self._lost_at = min(now, update.at) if self._lost_at is None else self._lost_at
             return
-        lost_at, self._lost_at = self._lost_at, None
-        if lost_at is not None and not self._own_ticks:
-            missed = Missed(self._orders.clock.utc_at(lost_at), self._orders.clock.utc_at(now), now)
+        self.note_opened()
+        self._lost_at = None
+
+    def note_opened(self) -> None:
+        """The stream is open again, whether anything is heard yet or not: what happened in between has to be read."""
+        now = self._orders.clock.now()
+        if self._lost_at is not None and not self._own_ticks:
+            missed = Missed(self._orders.clock.utc_at(self._lost_at), self._orders.clock.utc_at(now), now)
             for protection in self._registry.all():
                 protection.missed = missed.joined(protection.missed)
                 protection.changed()

@@ -232,7 +232,7 @@ class Manager:
             unprotected=len(self.unprotected()),
             moves=tally.moves + sum(protection.moves for protection in held),
             closed=tally.closed,
-            exposure=tally.exposure + sum(protection.exposure_at(now) for protection in held),
+            exposure_by=sum((protection.exposure_at(now) for protection in held), tally.exposure),
             since_confirmed=now - max(confirmed) if confirmed else None,
             ticks=self._supervision.feed.ticks,
             foreign_ticks=tally.foreign_ticks + sum(protection.stop.foreign_ticks for protection in held),

@@ -50,6 +50,7 @@ def acknowledge(orders: Orders, protection: Protection, old: StopOrder, new: Sto
     now = orders.clock.now()
     protection.want(protection.stop.moved(new, now))
     protection.moves += 1
+    exposure = protection.note_exposure(now)
     orders.tell(
         protection,
         StopMoved,
@@ -57,7 +58,8 @@ def acknowledge(orders: Orders, protection: Protection, old: StopOrder, new: Sto
         price=new.price,
         client_order_id=new.client_order_id,
         reason=reason,
-        exposure=protection.note_exposure(now),
+        exposure=exposure.total,
+        exposure_by=exposure,
     )
 
 
@@ -76,7 +78,7 @@ async def _take_down(orders: Orders, protection: Protection, order: StopOrder) -
     await orders.withdraw(protection, order)
     now = orders.clock.now()
     protection.stop.gone(order.client_order_id, now)
-    protection.note_exposure(now)
+    protection.note_exposure(now, "move")
 
 
 async def _put_up(orders: Orders, protection: Protection, price: Decimal, fallback: Decimal) -> StopOrder:

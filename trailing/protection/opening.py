@@ -192,7 +192,9 @@ class Opening:
             if pending.purpose == "stop":
                 order = await orders.settle(protection, pending.client_order_id)
                 if order is not None:
-                    protection.want(protection.stop.opened(order, orders.clock.now()))
+                    now = orders.clock.now()
+                    protection.want(protection.stop.opened(order, now))
+                    protection.note_exposure(now)
 
     async def _withdraw_unwanted(self) -> None:
         """Keep a stop that is live as planned after the deadline; withdraw any other."""
@@ -202,20 +204,24 @@ class Opening:
             as_planned = order.price == stop.first_price and order.quantity == stop.coverable
             if not (late and as_planned):
                 await orders.withdraw(protection, order)
-                stop.gone(order.client_order_id, orders.clock.now())
+                now = orders.clock.now()
+                stop.gone(order.client_order_id, now)
+                protection.note_exposure(now, "outage")  # it came too late
 
 
 def announce_opened(orders: Orders, protection: Protection, order: StopOrder) -> None:
     """Note and tell that a stop stands behind a position that had none."""
     now = orders.clock.now()
     protection.note_exposure(now)
+    exposure = protection.exposure_at(now)
     orders.tell(
         protection,
         StopOpened,
         quantity=order.quantity,
         price=order.price,
         client_order_id=order.client_order_id,
-        exposure=protection.exposure_at(now),
+        exposure=exposure.total,
+        exposure_by=exposure,
     )
 
 

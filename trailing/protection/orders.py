@@ -7,7 +7,8 @@ until somebody has looked.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -50,17 +51,17 @@ class Orders(Books):
 
         Cancellation: the request, if it was sent, goes on; it is `pending`.
         """
-        position = protection.position
-        request = StopRequest(position.symbol, position.side, quantity, price, self.ids.new(), protection.plan.trigger)
-        await self.write_intent(protection, request.client_order_id, "stop", quantity, price)
-        # No await between this and the request: nobody else's request can take the turn.
-        turn = self.exchange.next_turn("place_stop")
-        if turn and self.clock.now() + turn > trio.current_effective_deadline():
-            self._settled(protection, request.client_order_id)
-            raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
-        return await self._send(
-            protection, request.client_order_id, "stop", self.exchange.place_stop(request), turn=turn
-        )
+        position, client_order_id = protection.position, self.ids.new()
+        request = StopRequest(position.symbol, position.side, quantity, price, client_order_id, protection.plan.trigger)
+        with self._failures_noted(protection):
+            await self.write_intent(protection, client_order_id, "stop", quantity, price)
+            # No await between this and the request: nobody else's request can take the turn.
+            turn = self.exchange.next_turn("place_stop")
+            if turn and self.clock.now() + turn > trio.current_effective_deadline():
+                self._settled(protection, client_order_id)
+                raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
+            placing = self.exchange.place_stop(request)
+            return await self._send(protection, client_order_id, "stop", placing, turn=turn)
 
     async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
         """Write a change down and make it, in place. Errors and cancellation as `place`."""
@@ -73,10 +74,20 @@ class Orders(Books):
         """Write a reduce-only close at market down and send it. Errors and cancellation as `place`."""
         position = protection.position
         client_order_id = self.ids.new()
-        await self.write_intent(protection, client_order_id, "exit", quantity, None)
-        turn = self.exchange.next_turn("close_position")
-        closing = self.exchange.close_position(position.symbol, position.side, quantity, client_order_id)
-        return await self._send(protection, client_order_id, "exit", closing, turn=turn)
+        with self._failures_noted(protection):
+            await self.write_intent(protection, client_order_id, "exit", quantity, None)
+            turn = self.exchange.next_turn("close_position")
+            closing = self.exchange.close_position(position.symbol, position.side, quantity, client_order_id)
+            return await self._send(protection, client_order_id, "exit", closing, turn=turn)
+
+    @contextmanager
+    def _failures_noted(self, protection: Protection) -> Iterator[None]:
+        """What keeps a bare position bare is what its last request failed with; one that was cancelled, too."""
+        try:
+            yield
+        except BaseException as error:
+            protection.note_failure(error, self.clock.now())
+            raise
 
     async def _send(
         self,
@@ -124,7 +135,8 @@ class Orders(Books):
 
     async def _read(self, protection: Protection, operation: str, reading: Awaitable[T]) -> T:
         try:
-            answer = await self._call(protection, reading, self.exchange.next_turn(operation))
+            with self._failures_noted(protection):
+                answer = await self._call(protection, reading, self.exchange.next_turn(operation))
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
         protection.confirm(self.clock.now())

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from trailing.core.model import Fill, Position, StopOrder
+from trailing.exposure import UNEXPOSED, Exposure
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -18,13 +19,19 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         position: as it was handed in.
         elapsed: seconds from the claim until this outcome was known.
         uncovered: the quantity that the live stop does not cover: what rounding down to the step left bare, or all.
-        exposure: seconds from `Position.opened_at` until a live stop stood behind it, or else until this outcome.
+        exposure_by: the bare seconds from `Position.opened_at` until a live stop stood behind it, or else until this
+            outcome, by cause.
     """
 
     position: Position
     elapsed: float
     uncovered: Decimal
-    exposure: float
+    exposure_by: Exposure
+
+    @property
+    def exposure(self) -> float:
+        """These bare seconds, whatever the cause."""
+        return self.exposure_by.total
 
 
 class Protected(_Outcome, frozen=True, kw_only=True):
@@ -112,7 +119,12 @@ class WaveReport(msgspec.Struct, frozen=True):
     @property
     def exposure(self) -> float:
         """The bare seconds of all positions together."""
-        return sum(outcome.exposure for outcome in self.outcomes)
+        return self.exposure_by.total
+
+    @property
+    def exposure_by(self) -> Exposure:
+        """The same by cause."""
+        return sum((outcome.exposure_by for outcome in self.outcomes), UNEXPOSED)
 
 
 def _stop_of(outcome: Outcome) -> StopOrder | None:

@@ -17,6 +17,7 @@ from trailing.core.plan import TrailPlan
 from trailing.core.states import CLOSED, EXITING, LIVE
 from trailing.core.stop import TrailingStop
 from trailing.core.trail import Decision
+from trailing.exposure import UNEXPOSED, Bare, Cause, Exposure, cause_of
 
 _ZERO = Decimal(0)
 
@@ -69,13 +70,13 @@ class Protection:
         unheard: what a close under way has filled, told before its reply, which may never come.
         candles: builds the candles that its rules look at, or None where they look at none.
         confirmed_at: when the exchange last confirmed something, on the running clock; None: never.
-        exposure: bare seconds so far, those before the claim included; `bare_since`: the present ones, or None.
+        exposure: bare seconds so far, those before the claim included; `bare`: the present ones, or None.
     """
 
     __slots__ = (
         "_heard",
         "at_work",
-        "bare_since",
+        "bare",
         "cancelling",
         "candles",
         "check_wanted",
@@ -108,7 +109,15 @@ class Protection:
         "wanted",
     )
 
-    def __init__(self, position: Position, stop: TrailingStop, *, claimed_at: float, bare_for: float) -> None:
+    def __init__(
+        self,
+        position: Position,
+        stop: TrailingStop,
+        *,
+        claimed_at: float,
+        exposure: Exposure,
+        cause: Cause = "opening",
+    ) -> None:
         self.position: Position = position
         self.stop: TrailingStop = stop
         self.claimed_at: float = claimed_at
@@ -138,8 +147,8 @@ class Protection:
         self.last_fill: Fill | None = None
         self.unheard: tuple[Fill, ...] = ()
         self.confirmed_at: float | None = None
-        self.exposure: float = bare_for
-        self.bare_since: float | None = claimed_at
+        self.exposure: Exposure = exposure
+        self.bare: Bare | None = Bare(claimed_at, cause, claimed_at)
         self.candles: CandleBuilder | None = (
             CandleBuilder(stop.plan.candle_seconds) if stop.plan.candles_needed else None
         )
@@ -192,21 +201,33 @@ class Protection:
         self.confirmed_at = at
         self.error = None
 
-    def note_exposure(self, at: float) -> float:
-        """Begin, go on with or end counting bare seconds by what is live now. Returns those that have just ended."""
-        if self.stop.order is None and not self.closed and self.stop.quantity:
-            if self.bare_since is None:
-                self.bare_since = at
-            return 0.0
-        if self.bare_since is None:
-            return 0.0
-        bare, self.bare_since = at - self.bare_since, None
-        self.exposure += bare
-        return bare
+    def note_exposure(self, at: float, cause: Cause = "cancelled") -> Exposure:
+        """Begin, go on with or end counting bare seconds by what is live now.
 
-    def exposure_at(self, at: float) -> float:
+        Args:
+            cause: why it is bare, where that begins now.
+
+        Returns:
+            The bare seconds that have just ended.
+        """
+        if self.stop.order is None and not self.closed and self.stop.quantity:
+            if self.bare is None:
+                self.bare = Bare(at, cause, at)
+            return UNEXPOSED
+        if self.bare is None:
+            return UNEXPOSED
+        ended, self.bare = self.bare.until(at), None
+        self.exposure += ended
+        return ended
+
+    def note_failure(self, error: BaseException, at: float) -> None:
+        """A request failed: where the position is bare, that is why from now on."""
+        if self.bare is not None:
+            self.bare = self.bare.because(cause_of(error), at)
+
+    def exposure_at(self, at: float) -> Exposure:
         """All bare seconds until now."""
-        return self.exposure + (0.0 if self.bare_since is None else at - self.bare_since)
+        return self.exposure if self.bare is None else self.exposure + self.bare.until(at)
 
     def note_fill(self, fill: Fill) -> None:
         """Sum up what was closed, for the report."""

@@ -74,8 +74,7 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Prote
     now, utc = orders.clock.now(), orders.clock.utc()
     market = orders.exchange.market(record.position.symbol)
     stop = TrailingStop.restore(record, market, now)
-    bare = max(0.0, (utc - record.position.opened_at).total_seconds()) if not stop.orders else 0.0
-    protection = Protection(record.position, stop, claimed_at=now, bare_for=bare)
+    protection = Protection(record.position, stop, claimed_at=now, exposure=record.exposure, cause="outage")
     for client_order_id in stop.orders:
         protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
     for intent in intents:
@@ -88,6 +87,9 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Prote
     if record.saved_at is not None:
         protection.missed = Missed(record.saved_at, utc, now)
     protection.note_exposure(now)
+    if protection.bare is not None:
+        dead_since = record.saved_at if record.saved_at is not None else record.position.opened_at
+        protection.exposure = record.exposure.plus("outage", max(0.0, (utc - dead_since).total_seconds()))
     protection.save_at = now
     protection.opened = True
     return protection

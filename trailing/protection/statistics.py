@@ -6,6 +6,7 @@ from collections import Counter
 
 import msgspec
 
+from trailing.exposure import UNEXPOSED, Exposure
 from trailing.protection.outcomes import OpeningTimes, WaveReport
 
 
@@ -17,7 +18,8 @@ class Statistics(msgspec.Struct, frozen=True):
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
         moves: acknowledged moves.
         closed: positions that have ended.
-        exposure: bare seconds of all positions, ended and present ones together.
+        exposure_by: bare seconds of all positions by cause, ended and present ones together, over their whole lives: for
+            those that were resumed, what they had before is included.
         since_confirmed: seconds since the exchange last confirmed anything; None: never.
         ticks: taken by the core; `foreign_ticks`: of a source that no rule looks at.
         commits: of the journal; `dropped`: events that a full queue did not take.
@@ -30,12 +32,17 @@ class Statistics(msgspec.Struct, frozen=True):
     unprotected: int
     moves: int
     closed: int
-    exposure: float
+    exposure_by: Exposure
     since_confirmed: float | None
     ticks: int
     foreign_ticks: int
     commits: int
     dropped: int
+
+    @property
+    def exposure(self) -> float:
+        """Bare seconds of all positions, whatever the cause."""
+        return self.exposure_by.total
 
 
 class Tally:
@@ -47,7 +54,7 @@ class Tally:
         self.opening_times: OpeningTimes = OpeningTimes()
         self.closed = 0
         self.moves = 0
-        self.exposure: float = 0.0
+        self.exposure: Exposure = UNEXPOSED
         self.foreign_ticks = 0
         self.confirmed_at: float | None = None
 

@@ -24,6 +24,7 @@ from trailing.protection.reconciliation import Reconciliation
 from trailing.protection.recovery import recover, restore
 from trailing.protection.registry import Registry
 from trailing.protection.statistics import Tally
+from trailing.protection.stream import Stream
 from trailing.protection.trailing import Keeper, wakes_at
 from trailing.stores.port import Store
 
@@ -142,11 +143,16 @@ class Supervision:
 
     def keep(self, protection: Protection) -> None:
         """From now on a task works on this position whenever it has something to do."""
+        if self._tasks.cancel_scope.cancel_called:
+            return  # a service has failed: nobody works on anything any more, and the stops stand
         self.kept.add(protection)
         protection.wake = self._wake
         self._wake(protection)
 
     def _wake(self, protection: Protection) -> None:
+        if self._tasks.cancel_scope.cancel_called:
+            self.kept.discard(protection)
+            return
         if protection not in self._at_work and (self._closing or protection.closed or wakes_at(protection) < math.inf):
             self._at_work.add(protection)
             self._tasks.start_soon(self._work_on, protection)
@@ -182,8 +188,16 @@ class Supervision:
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
         """Start what has to run while the manager is open, and resume what the store holds."""
-        await self._tasks.start(self._listen)
         exchange = self._orders.exchange
+        stream = Stream(
+            self._orders,
+            self.registry,
+            self.feed,
+            silence=self._plan.stale_after,
+            prices=ticks is None,
+        )
+        self._tasks.start_soon(stream.run)
+        await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
         for record in restore(self._orders, self.registry, self.reconciliation, self._orphans, loaded):
             position = record.position
@@ -201,13 +215,6 @@ class Supervision:
         self._tasks.start_soon(self.feed.notice_silence)
         if ticks is not None:
             self._tasks.start_soon(self.feed.run_ticks, ticks)
-        else:
-            self._tasks.start_soon(self.feed.keep_watching)
-
-    async def _listen(self, task_status: trio.TaskStatus[None]) -> None:
-        async with self._orders.exchange.updates() as updates:
-            task_status.started()
-            await self.feed.run(updates)
 
     async def close(self) -> None:
         """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""

@@ -74,8 +74,11 @@ class Keeper:
         Returns:
             Whether it is over: the position is closed, released or given up, or the manager is ending. Otherwise there
             is nothing to do until something changes.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials any more, which nobody here can mend.
         """
-        protection, clock = self._protection, self._orders.clock
+        orders, protection, clock = self._orders, self._protection, self._orders.clock
         while not protection.closed:
             if self._closing() and not protection.unfinished:
                 await self._orders.save(protection)
@@ -96,6 +99,9 @@ class Keeper:
                 await self._step()
                 protection.changed()  # whoever waits for what has just been done looks now
                 self._waits = backoffs()
+            except AuthenticationFailed as error:
+                orders.alarm(protection, "the exchange does not accept the credentials", str(error))
+                raise
             except TrailingError as error:
                 self._failed(error)
             except Exception as bug:  # one position's bug is not the others'
@@ -194,7 +200,7 @@ class Keeper:
     async def _cover(self) -> None:
         """Place a stop behind a position that has none, by the plan's policy."""
         orders, protection, stop = self._orders, self._protection, self._protection.stop
-        bare_for = orders.clock.now() - protection.bare_since if protection.bare_since is not None else 0.0
+        bare_for = orders.clock.now() - protection.bare.since if protection.bare is not None else 0.0
         if isinstance(protection.wanted, ExitPosition):
             await self._follow()
             return
@@ -312,8 +318,6 @@ class Keeper:
         protection.error = error
         if protection.settled and protection.save_at is None:  # the intent of what came to nothing is on the books yet
             protection.save_at = now + SAVE_AGAIN
-        if isinstance(error, AuthenticationFailed):
-            self._orders.alarm(protection, "the exchange does not accept the credentials", str(error))
         wait = next(self._waits)
         if isinstance(error, RateLimited):
             wait = max(wait, error.retry_after)

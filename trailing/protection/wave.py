@@ -12,6 +12,7 @@ from trailing.core.plan import TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.stop import TrailingStop
 from trailing.errors import TrailingError, UsageError
+from trailing.exposure import Exposure
 from trailing.protection.clock import Clock
 from trailing.protection.feed import Feed
 from trailing.protection.opening import Opening
@@ -109,7 +110,7 @@ class Wave:
         while True:
             now = clock.now()
             stop = TrailingStop(position, self._plan, market, now)
-            new = Protection(position, stop, claimed_at=now, bare_for=attempt.bare_before)
+            new = Protection(position, stop, claimed_at=now, exposure=attempt.unclaimed_exposure)
             held = self._registry.claim(position, new)
             if held is new:
                 return await self._open(attempt, new, scope)
@@ -118,6 +119,7 @@ class Wave:
                 return attempt.already_protected(live, held)
 
     async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
+        attempt.protection = protection
         attempt.opening = Opening(self._orders, protection, self._door, scope)
         try:
             result = await attempt.opening.run()
@@ -154,21 +156,31 @@ class _Attempt:
 
     def __init__(self, position: Position, clock: Clock) -> None:
         self.position = position
+        self.protection: Protection | None = None
         self.opening: Opening | None = None
         self._clock, self._started = clock, clock.now()
-        self.bare_before = max(0.0, (clock.utc_at(self._started) - position.opened_at).total_seconds())
 
     @property
     def _elapsed(self) -> float:
         return self._clock.now() - self._started
 
+    @property
+    def unclaimed_exposure(self) -> Exposure:
+        """Its bare seconds until now, where nobody has measured them."""
+        return Exposure(opening=max(0.0, (self._clock.utc() - self.position.opened_at).total_seconds()))
+
+    @property
+    def _exposure(self) -> Exposure:
+        if self.protection is None:
+            return self.unclaimed_exposure
+        return self.protection.exposure_at(self._clock.now())
+
     def protected(self, stop: StopOrder) -> Protected:
-        acknowledged_after = self.opening.acknowledged_after if self.opening is not None else None
         return Protected(
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - stop.quantity,
-            exposure=self.bare_before + (acknowledged_after or 0.0),
+            exposure_by=self._exposure,
             stop=stop,
         )
 
@@ -178,7 +190,7 @@ class _Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=max(Decimal(0), self.position.quantity - stop.quantity),
-            exposure=held.exposure if same else self.bare_before,
+            exposure_by=held.exposure if same else self.unclaimed_exposure,
             stop=stop,
         )
 
@@ -187,7 +199,7 @@ class _Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - min(self.position.quantity, fill.quantity),
-            exposure=self.bare_before + self._elapsed,
+            exposure_by=self._exposure,
             fill=fill,
         )
 
@@ -196,7 +208,7 @@ class _Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity,
-            exposure=self.bare_before + self._elapsed,
+            exposure_by=self._exposure,
             error=error,
         )
 
@@ -209,6 +221,6 @@ class _Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - (late.quantity if late is not None else Decimal(0)),
-            exposure=self.bare_before + self._elapsed,
+            exposure_by=self._exposure,
             stop=late,
         )

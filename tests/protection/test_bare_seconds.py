@@ -1,0 +1,436 @@
+"""Bare seconds by cause: in outcomes, events, records and statistics."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+from worlds import PLAN, START, World, a_position, open_world
+
+import trailing
+from trailing import (
+    AlreadyProtected,
+    Exited,
+    Exposure,
+    Market,
+    Protected,
+    Refused,
+    StopRecord,
+    TimedOut,
+    TrailingStop,
+    WouldTrigger,
+)
+from trailing.core.model import Side
+from trailing.events import PositionClosed, StopMoved, StopOpened
+from trailing.stores.port import SaveStop
+from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
+
+SYMBOL = "BTC/USDT:USDT"
+BTC: tuple[str, Side] = (SYMBOL, "long")
+
+
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is tried again after 0.2 s, then 0.4 s, and so on."""
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+
+
+async def protected(world: World) -> None:
+    """A protected position of BTC, bare for the first of its five seconds."""
+    await world.enter(a_position())
+    assert isinstance(await world.running.protect(a_position(), deadline=4.0), Protected)
+    await trio.sleep(5.0 - (trio.current_time() - world.started))
+
+
+def bare_seconds(world: World) -> Exposure:
+    return world.running.statistics().exposure_by
+
+
+def check_events(world: World) -> None:
+    """Every event that tells bare seconds tells of the same ones by cause."""
+    told = [event for event in world.events if isinstance(event, (StopOpened, StopMoved, PositionClosed))]
+    assert told
+    assert [event.exposure_by.total for event in told] == [event.exposure for event in told]
+
+
+# Each cause.
+
+
+async def test_until_its_first_stop_stands_a_position_is_bare_by_its_opening(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=2.0) as world:
+        await world.enter(a_position())
+        await trio.sleep(7)
+        report = await world.running.protect_wave([a_position()], deadline=10.0)
+        (outcome,) = report.outcomes
+        assert outcome.exposure_by == report.exposure_by == bare_seconds(world) == Exposure(opening=9.0)
+        assert outcome.exposure == report.exposure == world.running.statistics().exposure == 9.0
+        (opened,) = [event for event in world.events if isinstance(event, StopOpened)]
+        assert (opened.exposure, opened.exposure_by) == (9.0, Exposure(opening=9.0))
+        joined = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(joined, AlreadyProtected)
+        assert joined.exposure_by == Exposure(opening=9.0)
+        world.feed("97.9")
+        await world.running.wait_closed()
+        (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
+        assert (closed.exposure, closed.exposure_by) == (9.0, Exposure(opening=9.0))
+
+
+async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=1.0, two_stops=False) as world:
+        await protected(world)
+        world.feed("105")
+        await trio.sleep(10)
+        (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
+        assert (moved.exposure, moved.exposure_by) == (1.0, Exposure(move=1.0))
+        assert bare_seconds(world) == Exposure(opening=1.0, move=1.0)
+        check_events(world)
+
+
+async def test_a_rest_that_its_filled_stop_left_is_bare_by_the_move_until_it_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    coarse = Market(SYMBOL, quantity_step=D(1))
+    async with open_world(latency=1.0, markets=[coarse]) as world:
+        await protected(world)
+        world.feed("97.9")  # fills the stop of 1; what is left is closed: a second for the price, one for the close
+        await world.running.wait_closed()
+        (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
+        assert closed.exposure_by == bare_seconds(world) == Exposure(opening=1.0, move=2.0)
+        assert closed.quantity == D("1.5")
+
+
+async def test_while_a_reply_is_lost_a_position_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=2.0, exchange_faults={At("place_stop", None, 1): ReplyLost()}) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(outcome, Protected)
+        assert outcome.exposure_by == Exposure(opening=2.0, outage=2.0)  # the request, and the look
+
+
+async def test_what_a_rate_limit_turns_away_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=1.0, exchange_faults={At("place_stop", None, 1): Throttles(5.0)}) as world:
+        await world.enter(a_position())
+        await trio.sleep(3)
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert outcome.exposure_by == Exposure(opening=3.0, outage=6.0)
+
+
+async def test_what_the_store_does_not_take_first_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
+    plan = msgspec.structs.replace(PLAN, on_store_failure="refuse")
+    faults: dict[At, Fault] = {At("commit", None, 1): Hangs()}
+    async with open_world(latency=1.0, plan=plan, store_faults=faults) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(outcome, Refused)
+        assert outcome.exposure_by == Exposure(opening=1.0, outage=outcome.exposure - 1.0)
+        assert outcome.exposure > 1.0
+
+
+async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=1.0, exchange_faults={At("place_stop", None, 1): Hangs(booked=True)}) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=4.0)
+        assert isinstance(outcome, TimedOut)
+        assert outcome.stop is not None
+        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=4.0, outage=1.0)
+        check_events(world)
+
+
+async def test_a_stop_that_came_too_late_and_is_withdrawn_leaves_the_position_bare_by_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, on_late_order="cancel")
+    faults: dict[At, Fault] = {At("place_stop", None, 1): Hangs(booked=True)}
+    async with open_world(latency=1.0, plan=plan, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=4.0)
+        assert isinstance(outcome, TimedOut)
+        assert (outcome.stop, outcome.elapsed) == (None, 6.0)
+        # Found live a second after the deadline, and known to be until it is cancelled, another one later.
+        assert outcome.exposure_by == Exposure(opening=4.0, outage=1.0)
+        await trio.sleep(10)
+        assert world.running.stops()[BTC].price == 98
+        assert bare_seconds(world) == Exposure(opening=4.0, outage=2.0)
+
+
+async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(latency=1.0, exchange_faults={At("place_stop", None, 1): Refuses()}) as world:
+        await world.enter(a_position())
+        await trio.sleep(3)
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(outcome, Refused)
+        assert outcome.exposure_by == Exposure(opening=3.0)  # refused at once, and an outcome at once
+        await trio.sleep(10)
+        assert bare_seconds(world) == Exposure(opening=3.0, refused=1.0)
+        check_events(world)
+
+
+async def test_a_stop_cancelled_by_hand_leaves_the_position_bare_by_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await protected(world)
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await trio.sleep(10)
+        assert bare_seconds(world) == Exposure(opening=1.0, cancelled=1.0)
+        again = [event for event in world.events if isinstance(event, StopOpened)][-1]
+        assert (again.exposure, again.exposure_by) == (2.0, Exposure(opening=1.0, cancelled=1.0))
+
+
+# Where the cause changes.
+
+
+async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_answered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
+        await protected(world)
+        world.feed("105")
+        await trio.sleep(1 + 10)  # cancelled; `call_seconds`
+        await trio.testing.wait_all_tasks_blocked()
+        assert bare_seconds(world) == Exposure(opening=1.0, move=10.0)
+        await trio.sleep(30)
+        # Its absence takes two looks of a second each, a quarter of one between them; then a second for the new one.
+        # The failed move is tried again after 0.2 s: by then it is known to be unanswered.
+        assert bare_seconds(world).rounded(6) == Exposure(opening=1.0, move=10.0, outage=0.2 + 2.25 + 1.0)
+        assert world.running.stops()[BTC].price == D("103.95")
+        check_events(world)
+
+
+async def test_a_move_s_bare_window_is_a_refusal_s_once_the_new_stop_is_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(
+        latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Refuses()}
+    ) as world:
+        await protected(world)
+        world.feed("105")
+        await trio.sleep(10)
+        # The new one is refused at once; the old price is put back within a second.
+        moved = next(event for event in world.events if isinstance(event, StopMoved))
+        assert moved.exposure_by == Exposure(refused=1.0)
+
+
+async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults: dict[At, Fault] = {At("place_stop", None, number): Unreachable() for number in (3, 4)}
+    faults[At("place_stop", None, 2)] = Hangs()
+    async with open_world(latency=1.0, exchange_faults=faults) as world:
+        await protected(world)
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await trio.sleep(60)
+        exposure = bare_seconds(world)
+        assert (exposure.opening, exposure.cancelled, exposure.move, exposure.refused) == (1.0, 10.0, 0.0, 0.0)
+        assert exposure.outage > 2.25 + 1.0
+        check_events(world)
+
+
+async def test_a_price_that_can_not_be_read_makes_a_refusal_an_outage(autojump_clock: trio.testing.MockClock) -> None:
+    faults: dict[At, Fault] = {
+        At("place_stop", None, 1): Refuses(WouldTrigger("the price is there")),
+        At("price", None, 1): Hangs(),
+    }
+    async with open_world(latency=1.0, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=4.0)
+        # Refused at once; the reading of the positions takes a second, and that of the price hangs until the deadline.
+        assert isinstance(outcome, TimedOut)
+        await trio.sleep(0.5)
+        assert bare_seconds(world) == Exposure(refused=4.0, outage=0.5)
+
+
+async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, on_unprotected="close")
+    async with open_world(
+        latency=1.0, plan=plan, exchange_faults={At("close_position", None, 1): Unreachable()}
+    ) as world:
+        await protected(world)
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await world.running.wait_closed()
+        # It is looked at first, for a second; the close is sent again 0.2 s later, and filled after a second.
+        (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
+        assert closed.exposure_by.rounded(6) == Exposure(opening=1.0, cancelled=1.0, outage=1.2)
+        assert bare_seconds(world) == closed.exposure_by
+
+
+async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whatever_the_cause(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, retry_for=12.0)
+    async with open_world(latency=1.0, plan=plan, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
+        await protected(world)
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await trio.sleep(60)
+        # 10 s without an answer, 0.2 s and two looks: more than 12 s, of which less than 3 s by the present cause.
+        assert world.running.unprotected()[BTC].state == "closed"
+        assert bare_seconds(world).rounded(6).cancelled == 10.0
+        assert await world.live() == ()
+
+
+async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving_that_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, on_unprotected="report")
+    async with open_world(
+        plan=plan, exchange_faults={At("place_stop"): Refuses()}, store_faults={At("commit"): Slow(0.5)}
+    ) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(10)
+        # Half a second for the intent, and half a second for the record of its failure.
+        assert bare_seconds(world) == Exposure(opening=0.5, refused=0.5)
+
+
+async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_the_move(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await protected(world)
+        world.feed("97")
+        await world.enter(a_position(quantity=D("0.5"), entry_price=D(97)))
+        world.feed("99")
+        await trio.sleep(30)
+        assert "a closed position is open again" in world.alarms()
+        assert world.running.stops()[BTC].quantity == D("0.5")
+        assert bare_seconds(world) == Exposure(opening=1.0, move=1.0)  # from when that is known
+
+
+# Outcomes.
+
+
+async def test_a_position_closed_at_the_door_is_bare_until_the_close_is_filled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await world.enter(a_position())
+        world.feed("97")
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(outcome, Exited)
+        await world.running.wait_closed()
+        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=1.0, refused=2.0)
+
+
+async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump_clock: trio.testing.MockClock) -> None:
+    plan = msgspec.structs.replace(PLAN, on_unprotected="report")
+    faults: dict[At, Fault] = {At("place_stop", None, 1): Throttles(9.0)}
+    async with open_world(latency=1.0, plan=plan, exchange_faults=faults) as world:
+        await world.enter(a_position())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: world.running.protect(a_position(), deadline=2.0))
+            await trio.sleep(0.5)
+            outcome = await world.running.protect(a_position(), deadline=20.0)
+        assert isinstance(outcome, Protected)
+        assert outcome.exposure == trio.current_time() - world.started
+
+
+async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(markets=[Market(SYMBOL)], hedged=False) as world:
+        await protected(world)
+        short = a_position(side="short", opened_at=START + timedelta(seconds=2))
+        outcome = await world.running.protect(short, deadline=10.0)
+        assert isinstance(outcome, Refused)
+        assert outcome.exposure_by == Exposure(opening=3.0)
+
+
+# Over a restart.
+
+
+@asynccontextmanager
+async def restarted(world: World) -> AsyncIterator[trailing.Manager]:
+    """A manager of the world, its time of day gone on as the running clock has."""
+    utc = START + timedelta(seconds=trio.current_time() - world.started)
+    async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=utc) as manager:
+        yield manager
+
+
+async def stored(world: World) -> StopRecord:
+    (record,) = (await world.memory.load("paper", "default")).stops
+    return record
+
+
+async def test_bare_seconds_are_kept_over_a_restart_and_those_without_a_process_are_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0, with_manager=False) as world:
+        await world.enter(a_position())
+        world.exchange.__init__(world.paper, {At("place_stop"): Refuses()})  # type: ignore[misc]
+        async with restarted(world) as manager:
+            opened_after = trio.current_time() - world.started
+            assert isinstance(await manager.protect(a_position(), deadline=5.0), Refused)
+            await trio.sleep(6)  # between two tries
+        before = Exposure(opening=opened_after, refused=6.0)
+        record = await stored(world)
+        assert (record.orders, record.exposure.rounded(6)) == ((), before)
+        await trio.sleep(100)
+        world.exchange.__init__(world.paper, {})  # type: ignore[misc]
+        async with restarted(world) as manager:
+            await trio.sleep(10)
+            # Two seconds more: one for the reading of the account, one for the placing.
+            after = before.plus("outage", 102.0)
+            assert manager.statistics().exposure_by.rounded(6) == after
+            assert (await stored(world)).exposure.rounded(6) == after
+        async with restarted(world) as manager:
+            await trio.sleep(1000)
+            world.feed("97.9")
+            await manager.wait_closed()
+        told = [record.event async for record in world.memory.events()]
+        (opened,) = [event for event in told if isinstance(event, StopOpened)]
+        (closed,) = [event for event in told if isinstance(event, PositionClosed)]
+        assert opened.exposure_by.rounded(6) == closed.exposure_by.rounded(6) == after
+        assert closed.exposure == closed.exposure_by.total
+
+
+@pytest.mark.parametrize(
+    ("saved_after", "outage"), [(10.0, 20.0), (None, 30.0), (60.0, 0.0)], ids=["bare", "old", "clock set back"]
+)
+async def test_a_crash_is_an_outage_from_the_last_record_on(
+    saved_after: float | None, outage: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(with_manager=False) as world:
+        await world.enter(a_position())
+        kept = Exposure(opening=2.0, move=3.0)
+        record = msgspec.structs.replace(
+            TrailingStop(a_position(), PLAN, Market(SYMBOL), 0.0).save(),
+            state="unprotected",
+            saved_at=None if saved_after is None else START + timedelta(seconds=saved_after),
+            exposure=kept,
+        )
+        await world.memory.commit([SaveStop("paper", "default", record)])
+        await trio.sleep(30)
+        async with restarted(world) as manager:
+            await trio.sleep(10)
+            assert manager.stops()[BTC].price == 98
+            assert manager.statistics().exposure_by == kept.plus("outage", outage)
+
+
+async def test_a_stop_that_stands_is_no_exposure_over_a_restart_and_one_that_was_taken_is_from_then_on_when_it_is_known(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0, with_manager=False) as world:
+        await world.enter(a_position())
+        async with restarted(world) as manager:
+            assert isinstance(await manager.protect(a_position(), deadline=5.0), Protected)
+            before = manager.statistics().exposure_by
+            assert before.total == before.opening
+        await trio.sleep(100)
+        async with restarted(world) as manager:
+            await trio.sleep(10)
+            assert manager.statistics().exposure_by == before
+        (stop,) = await world.live()
+        world.paper.cancel_by_hand(stop.client_order_id)
+        await trio.sleep(100)
+        async with restarted(world) as manager:
+            await trio.sleep(10)
+            assert manager.statistics().exposure_by.rounded(6) == before.plus("cancelled", 1.0).rounded(6)

@@ -1,0 +1,122 @@
+"""The exchange's stream: listened to, subscribed to what is protected, and opened again where it ends or falls silent."""
+
+from __future__ import annotations
+
+import trio
+
+from trailing.errors import AuthenticationFailed, ExchangeError
+from trailing.exchanges.port import StreamState, Update
+from trailing.protection.feed import Feed
+from trailing.protection.opening import backoffs
+from trailing.protection.orders import Orders
+from trailing.protection.registry import Registry
+
+_LOOKS = 4
+"""Looks at the stream within the time that it may be silent: one look's time is how exactly that is kept."""
+
+
+class Stream:
+    """Listens to the exchange, and has every update taken.
+
+    Args:
+        silence: seconds, above 0, without any update, while prices are subscribed, after which it is opened anew.
+        prices: whether the exchange's prices are wanted.
+
+    Attributes:
+        opened: it was tried to open it, once at least.
+    """
+
+    def __init__(self, orders: Orders, registry: Registry, feed: Feed, *, silence: float, prices: bool) -> None:
+        self._orders, self._registry, self._feed = orders, registry, feed
+        self._silence, self._prices = silence, prices
+        self._taken = 0
+        self._subscribed: frozenset[str] = frozenset()
+        self._lost = False
+        self._failed = False
+        self.opened: trio.Event = trio.Event()
+
+    async def run(self) -> None:
+        """Listen for ever. What ends is opened again, further and further apart until something is heard.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials.
+        """
+        waits = backoffs()
+        while True:
+            taken = self._taken
+            try:
+                async with self._orders.exchange.updates() as updates:
+                    if self.opened.is_set():
+                        self._feed.note_opened()
+                    self.opened.set()
+                    why = await self._listen(updates)
+            except AuthenticationFailed:
+                raise
+            except ExchangeError as error:
+                why = str(error)
+                self.opened.set()
+            if self._taken != taken:
+                waits = backoffs()
+            self._lose(why)
+            await trio.sleep(next(waits))
+
+    async def _listen(self, updates: trio.abc.ReceiveChannel[Update]) -> str:
+        """Take updates until there are no more, or none come. Returns what happened."""
+        silent = False
+
+        async def end_silence() -> None:
+            nonlocal silent
+            await self._wait_silent()
+            silent = True
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end_silence)
+            if self._prices:
+                nursery.start_soon(self._keep_subscribed)
+            await self._take_all(updates)
+            nursery.cancel_scope.cancel()
+        return f"nothing came for {self._silence:g} s" if silent else "it ended"
+
+    async def _take_all(self, updates: trio.abc.ReceiveChannel[Update]) -> None:
+        async for update in updates:
+            self._taken += 1
+            if self._lost and not isinstance(update, StreamState):
+                self._feed.take(StreamState(True, self._orders.clock.now(), "it is heard again"))
+            self._lost = False
+            self._feed.take(update)
+
+    async def _wait_silent(self) -> None:
+        looks = 0
+        while looks < _LOOKS:
+            taken = self._taken
+            await trio.sleep(self._silence / _LOOKS)
+            looks = looks + 1 if self._taken == taken and self._subscribed else 0
+
+    async def _keep_subscribed(self) -> None:
+        """Keep the exchange's subscriptions equal to the symbols that are claimed."""
+        self._subscribed = frozenset()
+        waits = backoffs()
+        while True:
+            changed = self._registry.changed
+            symbols = self._registry.symbols()
+            if symbols != self._subscribed:
+                try:
+                    await self._orders.exchange.watch(symbols)
+                except AuthenticationFailed:
+                    raise
+                except ExchangeError as error:
+                    if not self._failed:
+                        self._orders.alarm(None, "the prices can't be subscribed", str(error))
+                    self._failed = True
+                    await trio.sleep(next(waits))
+                    continue
+                self._subscribed, self._failed, waits = symbols, False, backoffs()
+            await changed.wait()
+
+    def _lose(self, why: str) -> None:
+        if not self._lost:
+            self._lost = True
+            self._orders.alarm(None, "the stream of the exchange is opened again", why)
+        # What came last may have come so long ago.
+        self._feed.take(StreamState(False, self._orders.clock.now() - self._silence * (1 + 1 / _LOOKS), why))
