@@ -336,8 +336,11 @@ async def test_an_update_that_the_store_does_not_take_counts_with_an_alarm_and_i
 async def test_an_update_that_is_cancelled_while_the_store_takes_it_stays_and_is_stored(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(store_faults={At("commit", None, 3): Slow(0.5)}) as world:
+    slow: list[bool] = []
+    faults: Any = lambda *_: Slow(0.5) if slow else None  # noqa: E731
+    async with open_world(store_faults=faults) as world:
         await protected(world)
+        slow.append(True)
         with trio.move_on_after(0.1) as scope:
             await world.running.update(*BTC, TIGHT)
         assert scope.cancelled_caught
@@ -348,14 +351,20 @@ async def test_an_update_that_is_cancelled_while_the_store_takes_it_stays_and_is
 
 
 async def test_what_comes_while_an_update_is_saved_is_saved_too(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_world(store_faults={At("commit", None, 3): Slow(0.5)}) as world, trio.open_nursery() as nursery:
+    slow: list[bool] = []
+    faults: Any = lambda *_: Slow(0.5) if slow else None  # noqa: E731
+    async with open_world(store_faults=faults) as world, trio.open_nursery() as nursery:
         await protected(world)
         protection = held(world)
-        nursery.start_soon(world.running.update, *BTC, TIGHT)
+        slow.append(True)
+        nursery.start_soon(world.running.update, *BTC, STILL)
         await trio.sleep(0.2)
         protection.stop.reported_entry = D("100.5")  # as a reading of the account does
-        protection.save_at = trio.current_time() + 0.1
-        await trio.sleep(2)
+        protection.save_at = trio.current_time()
+        protection.changed()
+        await trio.sleep(0.2)
+        slow.clear()
+        await trio.sleep(10)
         (record,) = (await world.memory.load("paper", "default")).stops
         assert record.reported_entry == D("100.5")
         assert protection.save_at is None

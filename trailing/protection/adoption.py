@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
 import trio
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Position, Side, check_money, check_side, check_symbol
+from trailing.core.model import Position, Side, StopOrder, check_money, check_side, check_symbol
 from trailing.core.plan import TrailPlan
+from trailing.core.prices import is_tighter
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable, RateLimited, UsageError
 from trailing.protection.opening import backoffs
+from trailing.protection.order_ids import mark_of
 from trailing.protection.orders import Orders
 from trailing.protection.supervision import NOT_OURS, Supervision
 
@@ -28,11 +30,12 @@ async def find_position(
     stop_price: Decimal | None,
     *,
     ends_at: float,
-) -> Position:
-    """A position as the exchange reports it, opened now: what passed before is not its own.
+) -> tuple[Position, StopOrder | None]:
+    """A position as the exchange reports it, opened now: what passed before is not its own. And a stop of ours behind it.
 
     A read that fails is tried again until the deadline. Where a stop is given, the exchange's own price is read too, so
-    that the stop is checked against it.
+    that the stop is checked against it. A stop of ours is one that was left standing, the tightest of them, with the
+    plan's trigger; where the position is claimed, it is the claim's affair.
 
     Args:
         ends_at: the deadline, on the running clock.
@@ -46,8 +49,12 @@ async def find_position(
     check_side("side", side)
     if stop_price is not None:
         check_money("stop_price", stop_price)
+    stops: Sequence[StopOrder] = ()
+    claimed = supervision.registry.get(symbol, side) is not None
     with trio.move_on_at(ends_at) as scope:
         report = await _patiently(lambda: orders.find_position(symbol, side, call_seconds=plan.call_seconds))
+        if report is not None:
+            stops = await _patiently(lambda: orders.find_stops(symbol, side, call_seconds=plan.call_seconds))
         if report is not None and stop_price is not None:
             supervision.feed.take(
                 await _patiently(lambda: orders.find_price(symbol, plan.trigger, call_seconds=plan.call_seconds))
@@ -56,7 +63,18 @@ async def find_position(
         raise ExchangeUnreachable(f"the {side} position of {symbol} was not read before the deadline")
     if report is None:
         raise UsageError(f"the exchange reports no {side} position of {symbol} that could be adopted")
-    return _as_position(orders, supervision, report, stop_price)
+    claimed = claimed or supervision.registry.get(symbol, side) is not None
+    standing = None if claimed else _standing(supervision, stops, side, plan)
+    return _as_position(orders, supervision, report, stop_price), standing
+
+
+def _standing(supervision: Supervision, stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
+    marks, standing = supervision.reconciliation.marks, None
+    for order in stops:
+        ours = mark_of(order.client_order_id) in marks and order.source == plan.trigger
+        if ours and (standing is None or is_tighter(side, order.price, standing.price)):
+            standing = order
+    return standing
 
 
 async def _patiently(read: Callable[[], Awaitable[T]]) -> T:

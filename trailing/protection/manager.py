@@ -61,15 +61,21 @@ class Manager:
         Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
             `cleanup_seconds` long; then the cancellation passes.
         """
+        return await self._protect(positions, deadline, plan or self._plan)
+
+    async def _protect(
+        self, positions: Sequence[Position], deadline: float, plan: TrailPlan, standing: StopOrder | None = None
+    ) -> WaveReport:
         check_seconds("deadline", deadline, zero=False)
         with self._supervision.operation():
             wave = Wave(
                 self._orders,
                 self._supervision.registry,
                 self._supervision.feed,
-                plan or self._plan,
+                plan,
                 deadline,
                 self._supervision.hand_over,
+                standing=standing,
             )
             try:
                 report = await wave.run(positions)
@@ -100,7 +106,7 @@ class Manager:
         Without a `stop_price` that stop lies `initial_stop` behind the *entry* price, which a loser has often passed.
 
         A stop that somebody placed by hand is not ours, and is left as it is. One of ours that was left standing there
-        is cancelled once the new one stands, or becomes the position's, where it is the tighter one.
+        becomes the position's, and is moved at once where the first stop would be tighter.
 
         Args:
             deadline: seconds above 0 for all of it, the reading included; as in `protect_wave`.
@@ -121,11 +127,14 @@ class Manager:
         orders, supervision, plan = self._orders, self._supervision, plan or self._plan
         ends_at = orders.clock.now() + deadline
         with supervision.operation():
-            position = await find_position(orders, supervision, symbol, side, plan, stop_price, ends_at=ends_at)
+            position, standing = await find_position(
+                orders, supervision, symbol, side, plan, stop_price, ends_at=ends_at
+            )
         try:
-            return await self.protect(position, deadline=ends_at - orders.clock.now(), plan=plan)
+            report = await self._protect((position,), ends_at - orders.clock.now(), plan, standing)
         finally:
-            supervision.reconciliation.ask()  # a stop of ours that was left standing is one too many now
+            supervision.reconciliation.ask()  # where more than one stop of ours was left standing, all but one go
+        return report.outcomes[0]
 
     async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
         """Change the plan of a position while it runs; one that stands without a stop is no exception.

@@ -253,6 +253,11 @@ class Orders(Books):
         reading = self.exchange.price(protection.position.symbol, protection.plan.trigger)
         return (await self._read(protection, "price", reading)).price
 
+    async def find_stops(self, symbol: str, side: Side, *, call_seconds: float) -> Sequence[StopOrder]:
+        """The live stops of a position that nobody protects, ours or not. See `find_position`."""
+        stops = await self._ask("open_stops", self.exchange.open_stops(), call_seconds)
+        return tuple(order for order in stops if (order.symbol, order.side) == (symbol, side))
+
     async def find_price(self, symbol: str, source: Source, *, call_seconds: float) -> Tick:
         """The exchange's own price of a symbol that nobody protects. See `find_position`."""
         return await self._ask("price", self.exchange.price(symbol, source), call_seconds)
