@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -137,6 +137,13 @@ class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
     stop_stands: bool
 
 
+class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):
+    """The position goes on under another plan; both as `TrailPlan.encoded` gives them."""
+
+    previous: dict[str, Any]
+    plan: dict[str, Any]
+
+
 class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
     """The peaks of a time without prices were read from the exchange's candles.
 
@@ -183,6 +190,7 @@ Event: TypeAlias = (
     | ExitFailed
     | PositionClosed
     | PositionReleased
+    | PlanChanged
     | PeaksRead
     | StreamChanged
     | Alarm

@@ -1,4 +1,5 @@
-"""Any interleaving of prices, candles, acknowledgements, failures, fills and restarts keeps the core's invariants.
+"""Any interleaving of prices, candles, acknowledgements, failures, fills, other plans and restarts keeps the core's
+invariants.
 
 The machine plays shell and exchange. It knows by itself what the exchange has acknowledged, the best price it has shown,
 and the tightest stop that was ever wanted, and compares after each step.
@@ -240,7 +241,10 @@ class StopMachine(RuleBasedStateMachine):
         if isinstance(error, OutcomeUnknown):
             self.lost = self.sent
         self.sent = None
-        self.take(self.stop.move_failed(error, self.at))
+        decision = self.stop.move_failed(error, self.at)
+        self.take(decision)
+        if isinstance(decision, ExitPosition):  # the shell asks the exchange's own price, which is not there
+            self.stop.exit_unconfirmed(self.last, self.at)
 
     @precondition(lambda self: self.sent is not None and self.stop.state in LIVE and self.quantity > 1)
     @rule()
@@ -319,6 +323,32 @@ class StopMachine(RuleBasedStateMachine):
             self.stop.flat(self.at)
             self.quantity = D(0)
 
+    # Other plans.
+
+    @precondition(lambda self: self.stop.state is not CLOSED)
+    @rule(
+        rules=st.sampled_from(RULES),
+        pacing=st.sampled_from(PACINGS),
+        policy=st.sampled_from(("exit", "keep")),
+        initial=st.sampled_from((1, 5, 20)),
+        seconds=st.sampled_from((60.0, 60.0, 300.0)),
+        jump=st.sampled_from((10, 15)),
+    )
+    def plan_changes(
+        self, rules: tuple[Rule, ...], pacing: Pacing, policy: str, initial: int, seconds: float, jump: int
+    ) -> None:
+        plan = TrailPlan(
+            initial_stop=Percent(initial),
+            rules=rules,
+            pacing=pacing,
+            on_would_trigger=policy,  # type: ignore[arg-type]
+            candle_seconds=seconds,
+            max_jump=Percent(jump),
+        )
+        state = self.stop.state
+        self.take(self.stop.replan(plan, self.at))
+        assert (self.stop.plan, self.stop.state) == (plan, state)
+
     # Restarts.
 
     @rule(at=st.sampled_from((0.0, 3.5, 123456.789)))
@@ -340,6 +370,7 @@ class StopMachine(RuleBasedStateMachine):
         assert not is_tighter(self.side, self.target, self.stop.target)
         self.target = self.stop.target
         assert self.target % MARKET.price_tick == 0
+        assert self.stop.first_price == (D(95) if self.side == "long" else D(105))
 
     @invariant()
     def the_price_is_the_tightest_acknowledged_one(self) -> None:

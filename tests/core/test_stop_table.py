@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from trailing.core.model import Fill, Market, Percent, Position, StopOrder, Tick
-from trailing.core.plan import TrailPlan
+from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.rules import Callback
 from trailing.core.states import (
     CLOSED,
@@ -33,6 +33,7 @@ D = Decimal
 SYMBOL = "BTC/USDT:USDT"
 MARKET = Market(SYMBOL, price_tick=D("0.01"))
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),))
+OTHER = TrailPlan(initial_stop=Percent(1), rules=(Callback(Percent("0.5")),), pacing=Pacing(min_interval=9.0))
 AT = 50.0
 
 
@@ -115,6 +116,7 @@ CALLS: dict[str, list[Callable[[TrailingStop], object]]] = {
         lambda stop: stop.filled(fill("next", "0.4"), AT),
     ],
     "resized": [lambda stop: stop.resized(D("0.7"), AT)],
+    "replanned": [lambda stop: stop.replan(OTHER, AT), lambda stop: stop.replan(PLAN, AT)],
     "crossed": [lambda stop: stop.exiting(AT)],
     "exit_failed": [lambda stop: stop.exit_failed(StopRejected("no"), AT)],
     "flat": [lambda stop: stop.flat(AT)],

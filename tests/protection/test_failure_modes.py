@@ -303,6 +303,7 @@ def _sample(kind: type[Event]) -> Event:
         bool: True,
         int: 3,
         datetime: a_position().opened_at,
+        dict[str, Any]: PLAN.encoded,
     }
     hints = typing.get_type_hints(kind)
     fields = {name: values[hints[name]] for name in kind.__struct_fields__ if hints[name] in values}

@@ -57,6 +57,7 @@ class KeptStop(Trail):
             foreign_ticks=self.foreign_ticks,
             reported_entry=self.reported_entry,
             given_up=self.given_up,
+            first_price=self.first_price,
             saved_at=saved_at,
         )
 
@@ -79,6 +80,9 @@ class KeptStop(Trail):
         for name in ("best", "last", "target"):
             check_money(f"StopRecord.{name}", getattr(record, name))
         stop.quantity, stop.best, stop.target = record.quantity, record.best, record.target
+        if record.first_price is not None:
+            check_money("StopRecord.first_price", record.first_price)
+            stop.first_price = record.first_price
         stop._last, stop._suspect, stop._trailed, stop._asked = (
             record.last,
             record.suspect,

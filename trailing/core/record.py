@@ -36,6 +36,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         foreign_ticks: ticks of a source that is not the plan's.
         reported_entry: the entry price as the exchange last reported it; None: it never did.
         given_up: it was closed although it is open, perhaps: no stop could be placed.
+        first_price: the initial stop, which a later plan does not change; None: it is that of `plan`.
         saved_at: the time of day of saving, aware UTC; None: not told.
         exposure: all its bare seconds until then, by cause.
         heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
@@ -62,6 +63,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     foreign_ticks: int
     reported_entry: Decimal | None = None
     given_up: bool = False
+    first_price: Decimal | None = None
     saved_at: datetime | None = None
     exposure: Exposure = UNEXPOSED
     heard_until: datetime | None = None

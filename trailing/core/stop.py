@@ -11,7 +11,8 @@ from decimal import Decimal
 import msgspec
 
 from trailing.core.kept import KeptStop
-from trailing.core.model import Fill, StopOrder, check_money
+from trailing.core.model import Fill, StopOrder, check_money, refuse
+from trailing.core.plan import TrailPlan
 from trailing.core.prices import floor_quantity, is_tighter
 from trailing.core.states import CLOSED, EXITING, LIVE, OPENING, TRANSITIONS, UNPROTECTED, UNRESOLVED, State
 from trailing.core.trail import Decision, ExitPosition, MoveStop
@@ -203,6 +204,25 @@ class TrailingStop(KeptStop):
         if decision is None and self.state in LIVE and self.order is not None:
             return MoveStop(self.target, "liquidation") if self.target != self.order.price else None
         return decision
+
+    def replan(self, plan: TrailPlan, at: float) -> Decision | None:
+        """Go on under another plan, which replaces the present one as a whole; its rules are asked at once.
+
+        Nothing loosens: `target`, `best` and `first_price` stay, so that the plan's `initial_stop` counts for nothing any
+        more. Its pacing runs from the last move. The closed candles are kept where the plan's are of the same length and
+        source. A rule that failed is forgotten with its plan.
+
+        Raises:
+            UsageError: the position has ended; the plan has no possible first stop for it; or it has another trigger,
+                while a stop stands, or may stand, with the present one.
+        """
+        self._enter("replanned", self.state)
+        if plan.trigger != self.plan.trigger and (self.orders or self.state in (OPENING, UNRESOLVED)):
+            wants = f"{self.plan.trigger!r}, as long as a stop stands, or may stand, with that trigger"
+            raise refuse("TrailPlan.trigger", plan.trigger, wants)
+        plan.first_stop(self.position, self.market)
+        self._take_plan(plan)
+        return self._decide(at)
 
     def exiting(self, at: float) -> None:
         """A close at market begins: the crossing is confirmed, or the bot wants it."""

@@ -256,6 +256,20 @@ class Trail:
         self._arm()
         return None
 
+    def _take_plan(self, plan: TrailPlan) -> None:
+        """Replace the plan. What was seen and wanted by then stays, but for candles that are not the new plan's."""
+        before, needed = self.plan, plan.candles_needed
+        same_bars = (plan.trigger, plan.candle_seconds) == (before.trigger, before.candle_seconds)
+        self._candles = self._candles[-needed:] if needed and same_bars else ()
+        if plan.trigger != before.trigger:
+            self._suspect = None  # a price of another source confirms nothing
+        self.plan = plan
+        self.bug = None
+        self._source = plan.trigger
+        self._is_paced = not plan.pacing.is_immediate
+        self._near_low = self._near_high = _ZERO
+        self._propose = None
+
     def _arm(self) -> None:
         """Compute the band between the next crossing and the next peak, inside which a tick changes nothing."""
         if self.state is CLOSED:

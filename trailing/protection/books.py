@@ -89,12 +89,13 @@ class Books:
         # For good only where it is flat: one that was released or given up is still open, and may be protected again.
         flat = protection.closed and not record.quantity
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
-        settled = protection.settled
+        settled, asked = protection.settled, protection.save_at
         entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
         error = await self._write(protection, entries)
         if error is None:
             protection.settled -= settled
-            protection.save_at = None
+            if protection.save_at == asked:  # else there is more to save, which came meanwhile
+                protection.save_at = None
             return
         if protection.save_at is None:
             self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))

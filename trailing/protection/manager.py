@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from decimal import Decimal
 
 import trio
 
-from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds
+from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
 from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.events import Event
 from trailing.exchanges.port import Exchange
+from trailing.protection.adoption import find_position
 from trailing.protection.announcer import Announcer
+from trailing.protection.changes import change_plan
 from trailing.protection.clock import Clock
+from trailing.protection.closing import close_position
 from trailing.protection.journal import Journal
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
@@ -28,8 +31,6 @@ from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_services
 from trailing.stores.port import Store
-
-_O = TypeVar("_O", Exited, TimedOut, Refused)
 
 
 class Manager:
@@ -60,15 +61,21 @@ class Manager:
         Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
             `cleanup_seconds` long; then the cancellation passes.
         """
+        return await self._protect(positions, deadline, plan or self._plan)
+
+    async def _protect(
+        self, positions: Sequence[Position], deadline: float, plan: TrailPlan, standing: StopOrder | None = None
+    ) -> WaveReport:
         check_seconds("deadline", deadline, zero=False)
         with self._supervision.operation():
             wave = Wave(
                 self._orders,
                 self._supervision.registry,
                 self._supervision.feed,
-                plan or self._plan,
+                plan,
                 deadline,
                 self._supervision.hand_over,
+                standing=standing,
             )
             try:
                 report = await wave.run(positions)
@@ -82,6 +89,72 @@ class Manager:
         """Put a live stop behind one position: a wave of one. See `protect_wave`."""
         report = await self.protect_wave((position,), deadline=deadline, plan=plan)
         return report.outcomes[0]
+
+    async def adopt(
+        self,
+        symbol: str,
+        side: Side,
+        *,
+        deadline: float,
+        plan: TrailPlan | None = None,
+        stop_price: Decimal | None = None,
+    ) -> Outcome:
+        """Take in a position that somebody opened by hand: read it from the exchange, then protect it as `protect` does.
+
+        **It may close the position at once.** Where the price is already beyond the first stop, the plan's
+        `on_would_trigger` counts, as in `protect`: with ``"exit"``, the default, the position is closed at market.
+        Without a `stop_price` that stop lies `initial_stop` behind the *entry* price, which a loser has often passed.
+
+        A stop that somebody placed by hand is not ours, and is left as it is. One of ours that was left standing there
+        becomes the position's, and is moved at once where the first stop would be tighter.
+
+        Args:
+            deadline: seconds above 0 for all of it, the reading included; as in `protect_wave`.
+            plan: in place of the manager's.
+            stop_price: the first stop, in place of the plan's; it may lie beyond the entry price, for a winner, and is
+                `Refused` where it is on the wrong side of both the price and the entry price.
+
+        Returns:
+            As `protect`; `AlreadyProtected` where it is protected.
+
+        Raises:
+            UsageError: the exchange reports no such position, twice; an argument can't be right; the manager has ended.
+            ExchangeError: the position can't be read, before the deadline; nothing was sent.
+
+        Cancellation: as `protect_wave`; while the position is being read, nothing was sent.
+        """
+        check_seconds("deadline", deadline, zero=False)
+        orders, supervision, plan = self._orders, self._supervision, plan or self._plan
+        ends_at = orders.clock.now() + deadline
+        with supervision.operation():
+            position, standing = await find_position(
+                orders, supervision, symbol, side, plan, stop_price, ends_at=ends_at
+            )
+        try:
+            report = await self._protect((position,), ends_at - orders.clock.now(), plan, standing)
+        finally:
+            supervision.reconciliation.ask()  # where more than one stop of ours was left standing, all but one go
+        return report.outcomes[0]
+
+    async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
+        """Change the plan of a position while it runs; one that stands without a stop is no exception.
+
+        The plan is replaced as a whole, and its rules are asked at once. The stop never loosens, and `initial_stop`
+        counts for nothing any more. It returns when the store holds the change; where the store does not take it within
+        `journal_wait`, the change counts all the same, with an alarm, and is saved as soon as it can be. A position that
+        is being opened is waited for. One whose rule had failed is no longer frozen.
+
+        Raises:
+            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it; or
+                its `trigger` is another one, while a stop stands, or may stand, with the present one. Nothing has changed.
+
+        Cancellation: ends the waiting; a change that was made by then stays, and is still stored.
+        """
+        if not isinstance(plan, TrailPlan):
+            raise refuse("plan", plan, "a TrailPlan")
+        protection = self._supervision.get(symbol, side)
+        with self._supervision.operation():
+            await change_plan(self._orders, protection, plan)
 
     async def close(self, symbol: str, side: Side, *, deadline: float) -> Exited | TimedOut | Refused:
         """Close a position at market, reduce-only, then end its stops: the bot's own exit.
@@ -97,39 +170,14 @@ class Manager:
         check_seconds("deadline", deadline, zero=False)
         protection = self._supervision.get(symbol, side)
         with self._supervision.operation():
-            return await self._close_one(protection, deadline)
-
-    async def _close_one(self, protection: Protection, deadline: float) -> Exited | TimedOut | Refused:
-        started = self._orders.clock.now()
-        with trio.move_on_after(deadline) as scope:
-            await protection.wait_opened()
-            protection.exit_wanted = "closed by the bot"
-            protection.hurry()
-            while not protection.closed:
-                await protection.wait_changed()
-        if scope.cancelled_caught:
-            return self._outcome(TimedOut, protection, started, stop=protection.live)
-        if protection.last_fill is None:
-            error = protection.error or UsageError("there was nothing to close")
-            return self._outcome(Refused, protection, started, error=error)
-        return self._outcome(Exited, protection, started, fill=protection.last_fill)
-
-    def _outcome(self, kind: type[_O], protection: Protection, started: float, **fields: Any) -> _O:
-        now = self._orders.clock.now()
-        return kind(
-            position=protection.position,
-            elapsed=now - started,
-            uncovered=protection.stop.uncovered,
-            exposure_by=protection.exposure_at(now),
-            **fields,
-        )
+            return await close_position(self._orders.clock, protection, deadline)
 
     async def close_all(self, *, deadline: float) -> tuple[Exited | TimedOut | Refused, ...]:
         """Close every protected position, all in parallel. See `close`."""
         results: dict[int, Exited | TimedOut | Refused] = {}
 
         async def close_one(index: int, protection: Protection) -> None:
-            results[index] = await self._close_one(protection, deadline)
+            results[index] = await close_position(self._orders.clock, protection, deadline)
 
         check_seconds("deadline", deadline, zero=False)
         with self._supervision.operation():

@@ -45,6 +45,7 @@ class Opening:
 
     Args:
         scope: whose deadline is the position's; what else cancels the opening comes from outside.
+        standing: a stop of ours that stands behind it already, and is taken over. It stays, whatever comes of the rest.
 
     Attributes:
         protected: the stop, once it is acknowledged and no check speaks against it.
@@ -53,7 +54,16 @@ class Opening:
         acknowledged_after: seconds from the claim to the acknowledgement, or None.
     """
 
-    def __init__(self, orders: Orders, protection: Protection, door: Door, scope: trio.CancelScope) -> None:
+    def __init__(
+        self,
+        orders: Orders,
+        protection: Protection,
+        door: Door,
+        scope: trio.CancelScope,
+        *,
+        standing: StopOrder | None = None,
+    ) -> None:
+        self._standing = standing
         self._orders, self._protection, self._door, self._scope = orders, protection, door, scope
         self.protected: StopOrder | None = None
         self.late: StopOrder | None = None
@@ -98,7 +108,7 @@ class Opening:
             if known is not None:
                 door.check_side(stop, known)
             try:
-                order = await self._place(waits)
+                order = self._standing or await self._place(waits)
                 break
             except WouldTrigger:
                 fill = await self._exit_if_crossed()
@@ -139,7 +149,8 @@ class Opening:
         orders, protection = self._orders, self._protection
         now = orders.clock.now()
         protection.want(protection.stop.opened(order, now))
-        self.acknowledged_after = now - protection.claimed_at
+        if order != self._standing:
+            self.acknowledged_after = now - protection.claimed_at
         announce_opened(orders, protection, order)
 
     async def _exit_if_crossed(self) -> Fill | None:
@@ -202,7 +213,7 @@ class Opening:
         late = self._scope.cancel_called and stop.plan.on_late_order == "adopt"
         for order in tuple(stop.orders.values()):
             as_planned = order.price == stop.first_price and order.quantity == stop.coverable
-            if not (late and as_planned):
+            if order != self._standing and not (late and as_planned):
                 await orders.withdraw(protection, order)
                 now = orders.clock.now()
                 stop.gone(order.client_order_id, now)

@@ -7,7 +7,7 @@ until somebody has looked.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import trio
 
 from trailing.core.account import Pending, PositionReport
-from trailing.core.model import Candle, Fill, StopOrder
+from trailing.core.model import Candle, Fill, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import StopRequest
 from trailing.protection.books import Books
@@ -142,6 +142,13 @@ class Orders(Books):
         protection.confirm(self.clock.now())
         return answer
 
+    async def _ask(self, operation: str, reading: Awaitable[T], call_seconds: float) -> T:
+        """A read for no position that is protected."""
+        try:
+            return await self._call_in_time(reading, call_seconds + self.exchange.next_turn(operation))
+        except OutcomeUnknown as error:
+            raise ExchangeUnreachable(f"a read was not answered: {error}") from error
+
     # Settling.
 
     async def settle(self, protection: Protection, client_order_id: str) -> StopOrder | None:
@@ -213,12 +220,28 @@ class Orders(Books):
         Raises:
             ExchangeUnreachable, AuthenticationFailed: it can't be read now.
         """
+        position = protection.position
+        return await self._look_for_position(
+            position.symbol,
+            position.side,
+            lambda: self._read(protection, "positions", self.exchange.positions()),
+        )
+
+    async def find_position(self, symbol: str, side: Side, *, call_seconds: float) -> PositionReport | None:
+        """A position that nobody protects, as `read_position` gives one. `call_seconds`: for each read, plus its turn."""
+        return await self._look_for_position(
+            symbol, side, lambda: self._ask("positions", self.exchange.positions(), call_seconds)
+        )
+
+    async def _look_for_position(
+        self, symbol: str, side: Side, read: Callable[[], Awaitable[Sequence[PositionReport]]]
+    ) -> PositionReport | None:
         sure_from = self.clock.now() + self.exchange.read_lag
         seen_flat = False
         while True:
             asked_at = self.clock.now()
-            for report in await self._read(protection, "positions", self.exchange.positions()):
-                if (report.symbol, report.side) == (protection.position.symbol, protection.position.side):
+            for report in await read():
+                if (report.symbol, report.side) == (symbol, side):
                     return report
             if seen_flat and asked_at >= sure_from:
                 return None
@@ -229,6 +252,15 @@ class Orders(Books):
         """The exchange's own price of the plan's source, now. Raises as `read_position`."""
         reading = self.exchange.price(protection.position.symbol, protection.plan.trigger)
         return (await self._read(protection, "price", reading)).price
+
+    async def find_stops(self, symbol: str, side: Side, *, call_seconds: float) -> Sequence[StopOrder]:
+        """The live stops of a position that nobody protects, ours or not. See `find_position`."""
+        stops = await self._ask("open_stops", self.exchange.open_stops(), call_seconds)
+        return tuple(order for order in stops if (order.symbol, order.side) == (symbol, side))
+
+    async def find_price(self, symbol: str, source: Source, *, call_seconds: float) -> Tick:
+        """The exchange's own price of a symbol that nobody protects. See `find_position`."""
+        return await self._ask("price", self.exchange.price(symbol, source), call_seconds)
 
     async def read_candles(self, protection: Protection, since: datetime) -> Sequence[Candle]:
         """The closed candles of the plan's source that opened at or after a time. Raises as `read_position`."""

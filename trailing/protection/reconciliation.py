@@ -13,7 +13,7 @@ import trio
 
 from trailing.core.account import Bounds, Orphan, PositionReport, Reading, Tracked
 from trailing.core.actions import Action, ForeignInstance
-from trailing.core.model import StopOrder
+from trailing.core.model import Side, StopOrder
 from trailing.core.reconcile import reconcile
 from trailing.core.sightings import Memory
 from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable, LeaseLost
@@ -39,7 +39,8 @@ class Reconciliation:
 
     Attributes:
         marks: of the instances whose orders are ours; other orders with our tag are another instance's.
-        left: client order ids of stops that were left standing when their position was released: nobody's.
+        left: stops that were left standing when their position was released: symbol and side by client order id.
+            They are nobody's until a position there is claimed again; then they are ours, and one too many.
         reading: the last one, or None.
     """
 
@@ -60,7 +61,7 @@ class Reconciliation:
         self._wanted = trio.Event()
         self._untold: set[Protection] = set()
         self.marks: frozenset[str] = frozenset({orders.ids.mark})
-        self.left: set[str] = set()
+        self.left: dict[str, tuple[str, Side]] = {}
         self.reading: Reading | None = None
 
     @property
@@ -117,6 +118,7 @@ class Reconciliation:
         exchange, reading = self._orders.exchange, await self._read()
         if self.reading is None and self._take_over:
             self.marks |= {mark for stop in reading.stops if (mark := mark_of(stop.client_order_id)) is not None}
+        self.left = {one: key for one, key in self.left.items() if self._registry.get(*key) is None}
         held = {protection: _tracked(protection) for protection in self._registry.all()}
         told = {one for one, seen in held.items() if not seen.is_left_alone(reading.asked_at, exchange.read_lag)}
         self._untold &= held.keys() - told

@@ -46,7 +46,8 @@ def restore(
         if record.state == State.CLOSED:  # released, or given up: it is nobody's until it is protected again
             if record.given_up:
                 given_up.append(record)
-            reconciliation.left.update(order.client_order_id for order in record.orders)
+            ids = (order.client_order_id for order in record.orders)
+            reconciliation.left.update(dict.fromkeys(ids, (position.symbol, position.side)))
             continue
         own = intents.get((position.symbol, position.side, position.identity), [])
         try:
@@ -65,7 +66,8 @@ def restore(
             orphans[intent.client_order_id] = Orphan(
                 intent.symbol, intent.side, intent.identity, intent.client_order_id, intent.purpose, at_risk_until
             )
-    return tuple(given_up)
+    # What another record claims was taken in again, under another identity.
+    return tuple(one for one in given_up if registry.get(one.position.symbol, one.position.side) is None)
 
 
 def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Protection:

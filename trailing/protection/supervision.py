@@ -28,6 +28,9 @@ from trailing.protection.stream import Stream
 from trailing.protection.trailing import Keeper, wakes_at
 from trailing.stores.port import Store
 
+NOT_OURS = "not ours"
+"""The id of an open position that took the place of one of ours, and that nobody has asked us to protect."""
+
 
 class Unprotected(msgspec.Struct, frozen=True):
     """A position without a live stop.
@@ -127,7 +130,7 @@ class Supervision:
     def _note_stranger(self, report: PositionReport) -> None:
         error = ExchangeError("it was opened while nobody looked, and has no plan")
         position = Position(
-            report.symbol, report.side, report.quantity, report.entry_price, self._orders.clock.utc(), id="not ours"
+            report.symbol, report.side, report.quantity, report.entry_price, self._orders.clock.utc(), id=NOT_OURS
         )
         self.given_up[report.symbol, report.side] = Unprotected(position, State.CLOSED.value, error)
 
@@ -182,7 +185,8 @@ class Supervision:
             self.given_up[position.symbol, position.side] = unprotected
         if protection.replaced_by is not None:
             self._note_stranger(protection.replaced_by)
-        self.reconciliation.left.update(protection.stop.orders)
+        key = (protection.position.symbol, protection.position.side)
+        self.reconciliation.left.update(dict.fromkeys(protection.stop.orders, key))
         self.registry.remove(protection)
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:

@@ -38,6 +38,7 @@ class Wave:
     Args:
         deadline: seconds that each position has.
         hand_over: takes a claimed position over, once its opening has ended, whatever came of it.
+        standing: a stop of ours that was left behind the position, which takes it over; None: it gets a new one.
 
     Attributes:
         never_claimed: the refusals of positions that nobody took over, because they were refused before.
@@ -51,9 +52,11 @@ class Wave:
         plan: TrailPlan,
         deadline: float,
         hand_over: Callable[[Protection], None],
+        *,
+        standing: StopOrder | None = None,
     ) -> None:
         self._orders, self._registry, self._plan = orders, registry, plan
-        self._deadline, self._hand_over = deadline, hand_over
+        self._deadline, self._hand_over, self._standing = deadline, hand_over, standing
         self._door = Door(feed.known_price)
         self._outcomes: dict[int, Outcome] = {}
         self._opening_times: list[float] = []
@@ -114,13 +117,14 @@ class Wave:
             held = self._registry.claim(position, new)
             if held is new:
                 return await self._open(attempt, new, scope)
+            self._standing = None  # what stood there was read before: the claim may have changed it
             live = await self._join(held, position)
             if live is not None:
                 return attempt.already_protected(live, held)
 
     async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
         attempt.protection = protection
-        attempt.opening = Opening(self._orders, protection, self._door, scope)
+        attempt.opening = Opening(self._orders, protection, self._door, scope, standing=self._standing)
         try:
             result = await attempt.opening.run()
         finally:
