@@ -16,7 +16,7 @@ from trailing.events import Alarm, PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
 from trailing.stores import MemoryStore
 from trailing.stores.port import AddIntent, Intent
-from trailing.testing import At, FaultyExchange, Hangs, Unreachable
+from trailing.testing import At, FaultyExchange, Hangs, ReplyLost, Unreachable
 from trailing.testing.faults import Fault
 
 SYMBOL = "BTC/USDT:USDT"
@@ -444,3 +444,46 @@ async def test_a_position_that_was_closed_unheard_is_found_closed_within_a_minut
         with trio.fail_after(70):
             await world.running.wait_closed()
         assert world.alarms() == ["no price of its trigger source"]
+
+
+async def test_peaks_of_a_death_are_not_lost_where_the_process_dies_again_before_it_has_read_them(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    deaf: list[bool] = [True]
+    faults = lambda operation, *_: Unreachable() if deaf and operation == "candles" else None  # noqa: E731
+    async with open_world(with_manager=False, exchange_faults=faults) as world:
+        world.exchange = FaultyExchange(world.paper, faults)
+        await protect_and_end(world, a_position())
+        await trio.sleep(60)
+        world.feed("105")
+        await trio.sleep(1)
+        world.feed("104.5")
+        await trio.sleep(100)
+        async with open_listened(world) as manager:
+            await trio.sleep(30)
+            assert manager.stops()[BTC].price == D(98)
+        deaf.clear()
+        async with open_listened(world) as manager:
+            await trio.sleep(5)
+            assert manager.stops()[BTC].price == D("103.95")
+
+
+async def test_a_position_that_stands_after_a_close_of_unknown_outcome_is_not_closed_where_it_is_another_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, exchange_faults={At("close_position", None, 1): ReplyLost()}) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(70)  # a reading has told its entry price
+        async with trio.open_nursery() as nursery:
+
+            async def close() -> None:
+                await world.running.close(*BTC, deadline=60.0)
+
+            nursery.start_soon(close)
+            await trio.sleep(0.6)
+            await world.enter(a_position(entry_price=D(90), quantity=D(3)))
+        (report,) = await world.paper.positions()
+        assert (report.quantity, report.entry_price) == (D(3), D(90))
+        assert [call.operation for call in world.exchange.calls].count("close_position") == 1
+        assert set(world.running.unprotected()) == {BTC}

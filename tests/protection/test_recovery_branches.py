@@ -65,6 +65,8 @@ async def test_a_stream_that_is_said_to_be_lost_again_has_been_lost_since_the_fi
     async with open_world(plan=PATIENT) as world:
         await protected(world)
         await trio.sleep(120)
+        world.feed("100")
+        await trio.testing.wait_all_tasks_blocked()
         say(world, connected=False)
         await trio.sleep(90)
         say(world, connected=False)
@@ -75,7 +77,7 @@ async def test_a_stream_that_is_said_to_be_lost_again_has_been_lost_since_the_fi
         assert (peaks.since, peaks.until) == (START + timedelta(seconds=60), START + timedelta(seconds=300))
 
 
-async def test_a_stream_that_was_not_lost_has_missed_no_peak_and_the_account_is_read_all_the_same(
+async def test_a_stream_that_is_there_again_and_never_said_that_it_was_lost_is_read_all_the_same(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
@@ -83,7 +85,7 @@ async def test_a_stream_that_was_not_lost_has_missed_no_peak_and_the_account_is_
         before = len(world.exchange.calls)
         say(world, connected=True)
         await trio.sleep(5)
-        assert {call.operation for call in world.exchange.calls[before:]} == LISTS
+        assert {call.operation for call in world.exchange.calls[before:]} == {*LISTS, "candles", "price"}
 
 
 async def test_a_bot_with_its_own_prices_misses_none_while_the_stream_is_lost(
@@ -295,6 +297,8 @@ async def test_a_silence_that_comes_while_the_last_one_is_read_is_read_with_it(
     async with open_world(plan=PATIENT, latency=lambda operation, _: 2.0 if operation == "candles" else 0.0) as world:
         await protected(world)
         await trio.sleep(120)
+        world.feed("100")
+        await trio.testing.wait_all_tasks_blocked()
         world.paper.disconnect()
         await trio.sleep(60)
         world.paper.reconnect()
@@ -320,6 +324,8 @@ async def test_a_silence_that_comes_while_the_last_one_can_not_be_read_is_read_a
     async with open_world(plan=PATIENT, latency=slow, exchange_faults=faults) as world:
         await protected(world)
         await trio.sleep(120)
+        world.feed("100")
+        await trio.testing.wait_all_tasks_blocked()
         world.paper.disconnect()
         await trio.sleep(60)
         world.paper.reconnect()

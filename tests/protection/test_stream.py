@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from worlds import World, a_position, open_listened, open_world
+from worlds import PLAN, World, a_position, open_listened, open_world
 
 import trailing
 from trailing import Protected, Tick, TrailPlan
@@ -18,7 +18,7 @@ from trailing.errors import AuthenticationFailed, ExchangeUnreachable
 from trailing.events import Alarm, PeaksRead, StreamChanged
 from trailing.exchanges.port import Update
 from trailing.exchanges.updates import UpdateChannel
-from trailing.testing import At, Fails, FaultyExchange
+from trailing.testing import At, Fails, FaultyExchange, Hangs, Slow
 
 SYMBOL = "BTC/USDT:USDT"
 OPENED_AGAIN = "the stream of the exchange is opened again"
@@ -258,3 +258,50 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
                 await protect(world, manager, a_position())
                 await trio.sleep(10)
         assert len(await world.live()) == 1
+
+
+async def test_a_subscription_that_is_never_answered_is_asked_for_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(exchange_faults={At("watch", None, 1): Hangs()}) as world:
+        await protect(world, world.running, a_position())
+        await trio.sleep(15)
+        world.feed("105")
+        await trio.sleep(1)
+        assert world.running.stops()[SYMBOL, "long"].price == D("103.95")
+        assert world.alarms() == ["the prices can't be subscribed"]
+
+
+async def test_prices_that_came_before_a_slow_subscription_was_answered_are_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = TrailPlan(initial_stop=trailing.Percent(2), rules=PLAN.rules, stale_after=3600.0)
+    async with open_world(plan=plan, exchange_faults={At("watch", None, 1): Slow(5.0)}) as world:
+        await protect(world, world.running, a_position())
+        await trio.sleep(2)
+        world.feed("105")
+        await trio.sleep(1)
+        world.feed("104.5")
+        await trio.sleep(80)
+        assert world.running.stops()[SYMBOL, "long"].price == D("103.95")
+
+
+async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_process_saved_and_died_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False) as world:
+        async with open_listened(world) as manager:
+            await protect(world, manager, a_position())
+            await trio.sleep(60)
+            world.feed("101")
+            await trio.sleep(60)
+            world.paper.disconnect()
+            world.feed("105")
+            await trio.sleep(1)
+            world.feed("104.5")
+            await trio.sleep(65)
+            assert manager.stops()[SYMBOL, "long"].price == D(98)
+            await manager._orders.save(manager._supervision.get(SYMBOL, "long"))
+        async with open_listened(world) as manager:
+            await trio.sleep(5)
+            assert manager.stops()[SYMBOL, "long"].price == D("103.95")

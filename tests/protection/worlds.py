@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -151,7 +151,8 @@ async def open_world(
 @asynccontextmanager
 async def open_listened(world: World) -> AsyncIterator[trailing.Manager]:
     """The world's manager, its events kept in the world; afterwards the world has none."""
-    async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=START) as manager:
+    now = START + timedelta(seconds=trio.current_time() - world.started)
+    async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=now) as manager:
         publish = manager._orders.announcer.publish
 
         def keep(event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from trailing.core.account import PositionReport
 from trailing.core.model import Fill
 from trailing.core.prices import is_crossed
 from trailing.errors import ExchangeError, NothingToReduce, StopRejected, TrailingError
@@ -78,12 +79,7 @@ async def finish(orders: Orders, protection: Protection) -> None:
     if report is None:
         await end(orders, protection)
         return
-    known = stop.reported_entry
-    if known is not None and abs(report.entry_price - known) >= stop.market.price_tick:
-        # What was left of ours would stand at its entry price: this one is not ours to close.
-        protection.replaced_by = report
-        what = f"{report.quantity} at {report.entry_price}"
-        orders.alarm(protection, "another position stands in the place of one that is protected", what)
+    if is_replaced(orders, protection, report):
         await end(orders, protection)
         return
     stop.resized(report.quantity, orders.clock.now())
@@ -95,6 +91,21 @@ async def finish(orders: Orders, protection: Protection) -> None:
         orders.alarm(protection, "a closed position is open again", f"{report.quantity}")
     elif await close_out(orders, protection, protection.exit_reason) is None:
         raise ExchangeError("the exchange reports a position that it says it can't reduce")
+
+
+def is_replaced(orders: Orders, protection: Protection, report: PositionReport) -> bool:
+    """Whether another position stands where this one was closed, which is not ours to close; an alarm tells of it.
+
+    What was left of ours would stand at the entry price that it is known by.
+    """
+    known = protection.stop.reported_entry
+    if known is None or abs(report.entry_price - known) < protection.stop.market.price_tick:
+        return False
+    protection.replaced_by = report
+    protection.found_flat = protection.exit_reason
+    what = f"{report.quantity} at {report.entry_price}"
+    orders.alarm(protection, "another position stands in the place of one that is protected", what)
+    return True
 
 
 async def end(orders: Orders, protection: Protection) -> None:

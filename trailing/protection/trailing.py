@@ -29,6 +29,7 @@ from trailing.protection.opening import announce_failure, announce_opened, backo
 from trailing.protection.orders import Orders
 from trailing.protection.peaks import READ_AGAIN, catch_up
 from trailing.protection.protection import Missed, Protection
+from trailing.protection.resolving import resolve
 
 _UNSETTLED = (State.UNPROTECTED, State.UNRESOLVED, State.EXITING)
 
@@ -119,7 +120,7 @@ class Keeper:
             protection.exit_reason = protection.found_flat
             await end(orders, protection)
         elif protection.pending or stop.state is State.UNRESOLVED:
-            await self._resolve()
+            await resolve(orders, protection)
         elif stop.state is State.EXITING:
             await finish(orders, protection)
         elif protection.exit_wanted is not None:
@@ -138,44 +139,6 @@ class Keeper:
             await self._catch_up(protection.missed)
         else:
             await self._save_again()
-
-    async def _resolve(self) -> None:
-        """Find out what became of every request whose outcome is unknown."""
-        orders, protection, stop = self._orders, self._protection, self._protection.stop
-        for pending in tuple(protection.pending.values()):
-            if pending.purpose == "stop":
-                order = await orders.settle(protection, pending.client_order_id)
-                now = orders.clock.now()
-                if order is None:
-                    protection.want(stop.absent(pending.client_order_id, now))
-                else:
-                    bare = stop.order is None
-                    protection.want(stop.opened(order, now))
-                    if bare:
-                        announce_opened(orders, protection, order)
-            else:
-                await self._resolve_exit(pending.client_order_id, pending.sent_at)
-        protection.note_exposure(orders.clock.now())
-        await orders.save(protection)
-        protection.changed()
-
-    async def _resolve_exit(self, client_order_id: str, sent_at: float) -> None:
-        """A close of unknown outcome: what the position is, once the close can't be executed any more, tells."""
-        orders, protection, stop = self._orders, self._protection, self._protection.stop
-        # Until then a read may show the position as it was before the close.
-        shown_by = sent_at + orders.exchange.request_validity + orders.exchange.read_lag
-        await trio.sleep(max(0.0, shown_by - orders.clock.now()))
-        report = await orders.read_position(protection)
-        del protection.pending[client_order_id]
-        protection.settled |= {client_order_id}
-        for fill in protection.unheard:
-            protection.note_fill(fill)
-        protection.unheard = ()
-        if stop.state is not State.EXITING:
-            stop.exiting(orders.clock.now())
-        if report is not None:
-            stop.resized(report.quantity, orders.clock.now())
-            stop.exit_failed(ExchangeError("the close was not executed, or not wholly"), orders.clock.now())
 
     async def _exit(self, reason: str) -> None:
         try:
