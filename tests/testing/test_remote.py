@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import trio
 
-from trailing.core.model import Position, Source, StopOrder, Tick
+from trailing.core.model import Fill, Position, Source, StopOrder, Tick
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
@@ -33,7 +33,7 @@ from trailing.exchanges.port import Exchange, OrderUpdate, PositionUpdate, StopR
 from trailing.testing import check_exchange
 from trailing.testing.remote import serve_exchange
 from trailing.testing.remote_client import RemoteExchange, open_remote
-from trailing.testing.remote_wire import Call, Operation, encode_line, encode_raw
+from trailing.testing.remote_wire import Call, Operation, Pushed, decode_update, encode_line, encode_raw, encode_update
 
 BTC, ETH = SYMBOLS = ("BTC/USDT:USDT", "ETH/USDT:USDT")
 POSITION = Position(BTC, "long", Decimal("1.5"), Decimal(100), datetime(2026, 1, 1, tzinfo=UTC))
@@ -218,6 +218,46 @@ async def test_a_request_of_a_client_that_is_gone_is_carried_out() -> None:
         await trio.aclose_forcefully(stream)
         await trio.sleep(0.1)
         assert [order.client_order_id for order in await paper.open_stops()] == ["one"]
+
+
+async def test_what_a_client_that_is_gone_has_asked_for_goes_on_to_its_end() -> None:
+    done = trio.Event()
+
+    async def work() -> None:
+        await trio.sleep(0.05)
+        done.set()
+
+    async with served(services={"work": (Operation(tuple[()], None), work)}) as (_, port):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(encode_line(Call(1, "work", encode_raw([]))))
+        await trio.aclose_forcefully(stream)
+        with trio.fail_after(2):
+            await done.wait()
+
+
+async def test_a_client_that_dies_while_it_is_spoken_to_disturbs_nobody() -> None:
+    async def talk() -> str:
+        await trio.lowlevel.checkpoint()
+        return "more than all buffers hold" * 1_000_000
+
+    async with served(services={"talk": (Operation(tuple[()], str), talk)}) as (_, port), open_remote(port) as exchange:
+        for _ in range(3):
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(encode_line(Call(1, "talk", encode_raw([]))))
+            await trio.sleep(0.05)
+            await trio.aclose_forcefully(
+                stream
+            )  # with much that it has not read: a reset, as of a process that is killed
+            await trio.sleep(0.01)
+        assert tuple(await exchange.open_stops()) == ()
+
+
+def test_the_fill_in_an_update_is_moved_to_our_clock_too() -> None:
+    fill = Fill(BTC, "long", Decimal(1), Decimal(98), "1", "one", 50.0)
+    update = OrderUpdate(BTC, "long", "one", "1", "filled", 50.0, fill)
+    pushed = msgspec.json.decode(encode_update(update, now=51.0), type=Pushed)
+    moved = msgspec.structs.replace(update, at=99.0, fill=msgspec.structs.replace(fill, at=99.0))
+    assert decode_update(pushed, here=100.0) == moved
 
 
 async def test_who_speaks_something_else_is_hung_up_on_and_nobody_else_notices() -> None:
