@@ -108,7 +108,7 @@ class _Server:
 
     @staticmethod
     async def _write(stream: trio.SocketStream, outgoing: trio.MemoryReceiveChannel[bytes]) -> None:
-        async with outgoing:
+        with outgoing:
             async for line in outgoing:
                 try:
                     await stream.send_all(line)
