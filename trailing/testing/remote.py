@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import trio
@@ -32,7 +32,10 @@ from trailing.testing.remote_wire import (
 _OUTGOING = 100
 """Lines that may wait to be sent on a connection; who has more to say waits, and what is pushed gathers in its channel."""
 
-_NO_SERVICES: Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]] = MappingProxyType({})
+Services: TypeAlias = Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]]
+"""Further operations by name: what each takes and gives, and the function that carries it out."""
+
+_NO_SERVICES: Services = MappingProxyType({})
 
 
 async def serve_exchange(
@@ -40,7 +43,7 @@ async def serve_exchange(
     *,
     symbols: Sequence[str],
     port: int = 0,
-    services: Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]] = _NO_SERVICES,
+    services: Services = _NO_SERVICES,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an exchange on 127.0.0.1, for ever; started, it tells its port.
@@ -81,7 +84,7 @@ class _Server:
         self,
         exchange: PaperExchange,
         hello: Hello,
-        services: Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]],
+        services: Services,
         requests: trio.Nursery,
     ) -> None:
         self._exchange, self._hello, self._requests = exchange, hello, requests

@@ -128,6 +128,11 @@ class RemoteExchange:
         line = "connected" if self._lost is None else self._lost
         return f"<RemoteExchange {self.name} {self.account!r}: {len(self._asked)} requests under way, {line}>"
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Those whose markets the server has named."""
+        return tuple(self._markets)
+
     def market(self, symbol: str) -> Market:
         """The market's rules. Raises UsageError where the server did not name it."""
         market = self._markets.get(symbol)
