@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import trio
@@ -98,4 +99,13 @@ def without_a_stop(ledger: Ledger, reported: set[Key]) -> list[str]:
         f"the {life} has no live stop and is not reported as unprotected"
         for key, life in ledger.open.items()
         if not life.stops and key not in reported
+    ]
+
+
+def unsettled(loaded: Loaded, before: datetime) -> list[str]:
+    """Every order that was written down before a time and of which the store does not know what became of it."""
+    return [
+        f"it is not known what became of {intent.client_order_id}, a {intent.purpose} of the {intent.side} {intent.symbol}"
+        for intent in loaded.intents
+        if intent.at < before
     ]

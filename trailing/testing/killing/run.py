@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -16,7 +17,7 @@ import trio
 from trailing.core.model import Market
 from trailing.stores.port import Loaded
 from trailing.testing.invariants import Key
-from trailing.testing.killing.checks import Records, broken_by, file_damage, load, without_a_stop
+from trailing.testing.killing.checks import Records, broken_by, file_damage, load, unsettled, without_a_stop
 from trailing.testing.killing.history import HISTORY, SHAKE, History
 from trailing.testing.killing.ledger import Ledger
 from trailing.testing.killing.markets import JITTER, LATENCY, all_markets
@@ -28,7 +29,7 @@ Phase: TypeAlias = Literal["recovery", "wave", "trailing"]
 PROTECTED_WITHIN = 5.0
 """Seconds from a restart until each open position has a live stop or is reported as unprotected."""
 
-_READY_WITHIN = 15.0
+_READY_WITHIN = 8.0
 _IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by then
 _WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
 _LONGEST: Mapping[Phase, float] = {"recovery": 0.35, "wave": 0.025, "trailing": 0.6}
@@ -39,7 +40,7 @@ _SAID: Mapping[str, Phase] = {
     "ready": "trailing",
     "trailing": "trailing",
 }
-_ENOUGH = 20  # violations
+_ENOUGH = 10  # violations
 _LOOK_SECONDS = 0.03
 
 
@@ -120,6 +121,7 @@ class _Run:
         self._phase: Phase = "recovery"
         self._event = ""
         self._began = 0.0
+        self._restarted_at = datetime.now(UTC)
         self._reported: set[Key] = set()
 
     async def run(self, kills: int, progress: Callable[[int, Phase, float], None]) -> KillingReport:
@@ -172,6 +174,7 @@ class _Run:
         self._phase, self._event, self._reported = "recovery", "", set()
         delay = self._draw.uniform(0, _LONGEST[until])
         await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
+        self._restarted_at = datetime.now(UTC)
         await live(bot)
         self._began = trio.current_time()
         with trio.move_on_after(_READY_WITHIN) as scope:
@@ -212,7 +215,7 @@ class _Run:
             history = await self._take_history()
             loaded = await self._load()
             found = set(broken_by(self._ledger, history, loaded, self._markets))
-            found |= set(without_a_stop(self._ledger, self._reported))
+            found |= {*without_a_stop(self._ledger, self._reported), *unsettled(loaded, self._restarted_at)}
             lasting = found if lasting is None else lasting & found
             seconds = trio.current_time() - self._began
             if lasting and seconds > PROTECTED_WITHIN:
@@ -261,5 +264,4 @@ class _Run:
         if code:
             self._violations.append(f"the last bot ended with {code}: {self._bots.complaints()}")
         self._violations += await self._check_dead()
-        for intent in (await self._load()).intents:
-            self._violations.append(f"after an end in order an intent is left: {intent}")
+        self._violations += unsettled(await self._load(), datetime.now(UTC))
