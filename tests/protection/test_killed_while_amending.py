@@ -8,9 +8,8 @@ import trio
 import trio.testing
 from worlds import START, a_position, open_listened, open_world
 
-from trailing import TrailPlan
+from trailing import Percent, TrailPlan
 from trailing.core.model import Side
-from trailing.core.plan import Percent
 from trailing.stores.port import AddIntent, Intent
 
 PLAN = TrailPlan(initial_stop=Percent(2), call_seconds=10.0)

@@ -115,7 +115,6 @@ class Ledger:
             broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {life}")
         before, life.left = life.left, life.left - fill.quantity
         broken += _named(life, never_crossed_zero((before, life.left)))
-        owner.stops.pop(fill.client_order_id, None)
         if life.left <= 0:
             self.ended += 1
             del self.open[key]

@@ -70,7 +70,7 @@ class Bots:
                 raise RuntimeError(f"the exchange's process ended: {self.complaints()}")
             yield said["port"]
         finally:
-            await end(market)
+            await end(market)  # noqa: ASYNC102 - shields itself, with a deadline
 
     async def warm(self, port: int) -> Told:
         """Start a bot that waits for `live`."""
