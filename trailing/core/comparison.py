@@ -107,6 +107,7 @@ class Comparison:
                 # A change of a live stop: that it is there proves nothing while the change may still be executed.
                 changing = client_order_id in self._remembered and client_order_id in self._sent_at
                 if changing and self._reading.asked_at < sure_from:
+                    self._sightings.ask_again(sure_from)
                     unsure.append(client_order_id)
                 else:
                     live.append(order)

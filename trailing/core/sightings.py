@@ -58,8 +58,12 @@ class Sightings:
         second = max(first + max(self._read_lag, SECOND_LOOK), sure_from)
         if self._asked_at >= second:
             return True
-        self._again_at = min(self._again_at, second)
+        self.ask_again(second)
         return False
+
+    def ask_again(self, at: float) -> None:
+        """Note that a reading could decide something from this time on, on the running clock."""
+        self._again_at = min(self._again_at, at)
 
     def is_new_alarm(self, *what: str) -> bool:
         """Note that there is reason for an alarm. Whether it was not raised yet."""

@@ -1,0 +1,127 @@
+"""The process that is killed: a bot that keeps a long wave of positions protected.
+
+``python -m trailing.testing.killing.bot PORT STORE SEED``: says that it is warm, waits for a line on its standard input,
+and then recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import trio
+
+from trailing.core.model import Percent, Position, Side
+from trailing.core.plan import Pacing, TrailPlan
+from trailing.core.prices import floor_quantity
+from trailing.core.rules import Breakeven, Callback
+from trailing.core.states import State
+from trailing.errors import UsageError
+from trailing.logs import configure_logging
+from trailing.protection.manager import Manager, open_manager
+from trailing.stores import open_store
+from trailing.testing.killing.history import ENTERED
+from trailing.testing.killing.talking import say, wait_left, wait_told
+from trailing.testing.remote_client import RemoteExchange, open_remote
+
+PLAN: TrailPlan = TrailPlan(
+    initial_stop=Percent("2"),
+    rules=(Breakeven(at=Percent("0.4"), offset=Percent("0.05")), Callback(Percent("0.6"), activation=Percent("0.3"))),
+    pacing=Pacing(min_interval=0.2),
+    exit_grace=1.0,
+    journal_wait=5.0,  # a disk that is busy with other things is not what is tried here
+    cleanup_seconds=10.0,
+    call_seconds=5.0,
+    reconcile_every=1.0,
+)
+
+_LOOK_SECONDS = 0.05
+_FREE_SECONDS = 0.04  # until then its last position may still be closed in the books
+_WAVE_SECONDS = 4.0
+_WORTH = Decimal(1000)
+
+
+class Bot:
+    """One life of the bot."""
+
+    def __init__(self, exchange: RemoteExchange, manager: Manager, seed: str) -> None:
+        self._exchange, self._manager = exchange, manager
+        self._draw = random.Random(seed)
+        self._seed = seed
+        self._entered = 0
+        self._free = dict.fromkeys(exchange.symbols, trio.current_time())
+
+    async def run(self) -> None:
+        """Look what is open, and protect what isn't, again and again."""
+        ready = False
+        told: list[tuple[str, Side]] = []
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            positions = await self._unknown()
+            if positions:
+                say(event="wave", positions=len(positions))
+                await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
+            unprotected = sorted(self._manager.unprotected())
+            if positions or unprotected != told or not ready:
+                say(event="trailing" if ready else "ready", unprotected=unprotected)
+            ready, told = True, unprotected
+
+    async def _unknown(self) -> Sequence[Position]:
+        """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
+        open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
+        known = self._manager.stops().keys() | {
+            key for key, one in self._manager.unprotected().items() if one.state != State.CLOSED
+        }
+        unknown = [position for position in open_now if (position.symbol, position.side) not in known]
+        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in known}
+        free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
+        now = trio.current_time()
+        self._free = {symbol: self._free.get(symbol, now) for symbol in free}
+        async with trio.open_nursery() as nursery:
+            for symbol in free:
+                if now - self._free[symbol] >= _FREE_SECONDS:
+                    nursery.start_soon(self._enter, symbol, unknown)
+        return unknown
+
+    async def _enter(self, symbol: str, entered: list[Position]) -> None:
+        price = (await self._exchange.price(symbol, PLAN.trigger)).price
+        side: Side = self._draw.choice(("long", "short"))
+        self._entered += 1
+        quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
+        name = f"{self._seed}/{self._entered}"
+        position = Position(symbol, side, quantity, price, datetime.now(UTC), id=name)
+        try:
+            await self._exchange.enter(position)
+        except UsageError:
+            return  # the other side is still open
+        entered.append(position)
+
+
+async def _live(port: int, store: str, seed: str) -> None:
+    say(event="recovering")
+    started = trio.current_time()
+    async with (
+        open_remote(port) as exchange,
+        open_store(store) as books,
+        open_manager(exchange, books, PLAN) as manager,
+    ):
+        say(event="recovered", seconds=trio.current_time() - started)
+        await Bot(exchange, manager, seed).run()
+
+
+async def _main() -> None:
+    configure_logging("warning")  # to standard error
+    say(event="warm")
+    await wait_told()
+    async with trio.open_nursery() as nursery:
+        port, store, seed = sys.argv[1:]
+        nursery.start_soon(_live, int(port), store, seed)
+        await wait_left()
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(_main)

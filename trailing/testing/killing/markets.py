@@ -1,0 +1,37 @@
+"""The markets of a run, as every process of it knows them."""
+
+from __future__ import annotations
+
+import math
+import random
+from decimal import Decimal
+
+from trailing.core.model import Market
+
+LATENCY, JITTER = 0.002, 0.010
+"""Seconds that a request takes, and up to how many more."""
+
+VALIDITY = 0.1
+"""Seconds for which a request may be executed: so long a bot has to wait before it believes that one was not."""
+
+
+def all_markets(seed: int, positions: int) -> dict[str, Market]:
+    """The markets, by symbol: a third takes two stops, a third amends, a third takes one stop only."""
+    return {market.symbol: market for market in (_market(seed, number) for number in range(positions))}
+
+
+def first_price(seed: int, symbol: str) -> float:
+    """Where a market begins: from ten cents to ten thousand."""
+    return float(10 ** random.Random(f"{seed}/{symbol}/price").uniform(-1, 4))
+
+
+def _market(seed: int, number: int) -> Market:
+    symbol = f"COIN{number}/USDT:USDT"
+    digits = math.floor(math.log10(first_price(seed, symbol)))
+    return Market(
+        symbol,
+        price_tick=Decimal(1).scaleb(digits - 5),
+        quantity_step=Decimal(1).scaleb(-digits - 1),
+        can_amend=number % 3 == 1,
+        two_stops=number % 3 != 2,
+    )
