@@ -289,7 +289,8 @@ async def test_prices_that_came_before_a_slow_subscription_was_answered_are_read
 async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_process_saved_and_died_then(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(with_manager=False) as world:
+    plan = TrailPlan(initial_stop=trailing.Percent(2), rules=PLAN.rules, stale_after=600.0)
+    async with open_world(plan=plan, with_manager=False) as world:
         async with open_listened(world) as manager:
             await protect(world, manager, a_position())
             await trio.sleep(60)
@@ -299,7 +300,7 @@ async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_
             world.feed("105")
             await trio.sleep(1)
             world.feed("104.5")
-            await trio.sleep(65)
+            await trio.sleep(100)
             assert manager.stops()[SYMBOL, "long"].price == D(98)
             await manager._orders.save(manager._supervision.get(SYMBOL, "long"))
         async with open_listened(world) as manager:
