@@ -487,3 +487,19 @@ async def test_a_position_that_stands_after_a_close_of_unknown_outcome_is_not_cl
         assert (report.quantity, report.entry_price) == (D(3), D(90))
         assert [call.operation for call in world.exchange.calls].count("close_position") == 1
         assert set(world.running.unprotected()) == {BTC}
+
+
+async def test_a_reading_that_was_under_way_when_the_stop_was_filled_does_not_bring_the_position_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=1.0) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(5)
+        await world.enter(a_position(quantity=D("0.5"), entry_price=D(101)))  # somebody adds to it, and it is read
+        await trio.sleep(0.7)  # by now the reading is booked
+        world.feed("97")
+        with trio.fail_after(60):
+            await world.running.wait_closed()
+        assert "close_position" not in [call.operation for call in world.exchange.calls]
+        assert set(world.running.unprotected()) == {BTC}  # what was added is somebody's, and told of

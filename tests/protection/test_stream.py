@@ -301,7 +301,7 @@ async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_
             await trio.sleep(1)
             world.feed("104.5")
             await trio.sleep(100)
-            assert manager.stops()[SYMBOL, "long"].price == D(98)
+            assert manager.stops()[SYMBOL, "long"].price == D("99.99")
             await manager._orders.save(manager._supervision.get(SYMBOL, "long"))
         async with open_listened(world) as manager:
             await trio.sleep(5)

@@ -216,13 +216,16 @@ class Keeper:
         orders, protection, stop = self._orders, self._protection, self._protection.stop
         protection.check_wanted = False
         protection.checks += 1
-        number = protection.checks
+        number, begun_at = protection.checks, orders.clock.now()
         try:
             await trio.sleep(orders.exchange.read_lag)
             report = await orders.read_position(protection)
         except TrailingError:
             protection.check_wanted = True
             raise
+        if report is not None and protection.quiet_since > begun_at:
+            protection.check_wanted = True  # something was told of it meanwhile, which this reading may not show yet
+            return
         protection.checked = number
         if report is None:
             protection.exit_reason = "closed from outside"
