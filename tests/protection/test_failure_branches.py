@@ -238,7 +238,7 @@ class Reports:
 
 
 async def test_fm26_more_than_the_exchange_reports_is_refused_at_the_door() -> None:
-    door = Door(lambda *_: None)
+    door = Door(lambda *_: None, START)
     exchange: Any = Reports(PositionReport(*BTC, D(1), D(100)))
     await door.read(exchange)
     with pytest.raises(UsageError, match="wants at most the 1 that the exchange reports"):
@@ -246,7 +246,7 @@ async def test_fm26_more_than_the_exchange_reports_is_refused_at_the_door() -> N
 
 
 def test_fm26_a_given_stop_that_the_price_has_crossed_since_the_entry_is_no_mistake() -> None:
-    door = Door(lambda symbol, source: Tick(symbol, D(94), 0.0, source))
+    door = Door(lambda symbol, source: Tick(symbol, D(94), 0.0, source), START)
     door.check_side(a_stop(a_position(stop_price=D(95))), D(94))
     with pytest.raises(UsageError, match="stop_price"):
         door.check_side(a_stop(a_position(stop_price=D(101))), D(100))

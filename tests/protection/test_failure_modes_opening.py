@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 import trio
-from worlds import World, a_position, open_world
+from worlds import START, World, a_position, open_world
 
 import trailing
 from trailing import Percent, Protected, Refused, TrailPlan, UsageError
@@ -237,3 +238,20 @@ async def test_fm08_a_creation_that_never_finishes_is_reported_for_good_or_close
             assert world.running.unprotected() == {}
             assert await world.paper.positions() == ()
             assert any(isinstance(event, PositionClosed) for event in world.events)
+
+
+async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_stop_away_from_the_new_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(read_lag=2.0, latency=0.5) as world:
+        smaller = a_position(quantity=D("0.5"))
+        await world.enter(smaller)
+        await trio.sleep(10)
+        world.paper.reduce(SYMBOL, "long", D("0.5"))
+        again = a_position(opened_at=START + timedelta(seconds=10))  # of 1.5: for 2 s a read shows 0.5
+        await world.enter(again)
+        outcome = await world.running.protect(again, deadline=5.0)
+        assert isinstance(outcome, Protected)
+        assert outcome.exposure == 0.5
+        await trio.sleep(70)
+        await world.check(smaller, again)

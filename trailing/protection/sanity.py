@@ -5,6 +5,7 @@ request, and no bad print or wrong entry price ever closes a healthy position.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 
 import trio
@@ -26,10 +27,11 @@ class Door:
 
     Args:
         known_price: the last tick of a symbol and source that the feed has seen, or None.
+        shows_from: the time of day, aware UTC, from which on the report shows every position for sure.
     """
 
-    def __init__(self, known_price: Callable[[str, Source], Tick | None]) -> None:
-        self._known_price = known_price
+    def __init__(self, known_price: Callable[[str, Source], Tick | None], shows_from: datetime) -> None:
+        self._known_price, self._shows_from = known_price, shows_from
         self._reports: dict[tuple[str, Side], PositionReport] = {}
         self._read = trio.Event()
         self.error: ExchangeError | None = None
@@ -60,8 +62,17 @@ class Door:
         return tick.price
 
     def report(self, stop: TrailingStop) -> PositionReport | None:
-        """The position as reported, or None: not reported, or not yet visible, which proves nothing."""
-        return self._reports.get((stop.position.symbol, stop.position.side))
+        """The position as reported, or None: not reported, or not yet visible, which proves nothing.
+
+        One that was opened within the read lag may not be the one that the report shows, which may have just closed:
+        there, only a report that agrees with it is believed.
+        """
+        position = stop.position
+        report = self._reports.get((position.symbol, position.side))
+        if report is None or position.opened_at <= self._shows_from:
+            return report
+        agrees = (report.quantity, report.entry_price) == (position.quantity, position.entry_price)
+        return report if agrees else None
 
     def check_size(self, stop: TrailingStop) -> None:
         """Refuse what the market does not allow: a quantity too small, a stop too near.

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import trio
 
-from trailing.core.model import Fill, Side, StopOrder, Tick
+from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.errors import NothingToReduce, WouldTrigger
 from trailing.events import Alarm
 from trailing.exchanges.paper import PaperExchange
@@ -63,6 +63,7 @@ class Witness:
         self._written: dict[str, Intent] = {}  # those that are open, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
+        self._entered: dict[Key, Decimal] = {}
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
         self.events: list[tuple[object, ...]] = []
@@ -106,6 +107,10 @@ class Witness:
             )
         if booking.symbol is None:
             return
+        if isinstance(booking.result, Position):
+            key: Key = (booking.result.symbol, booking.result.side)
+            if key not in self.lives:
+                self._entered[key] = booking.result.entry_price
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
             self.complain(f"13. an order that isn't ours was touched: {booking}")
@@ -168,8 +173,7 @@ class Witness:
                 self._end(key, life, at)
                 life = None
             elif life is None and side in held:
-                price: Decimal = self._exchange.actual_price(symbol)
-                life = self.lives[key] = Life(symbol, key[1], at, price)
+                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key])
                 self._ended.pop(key, None)
             if life is not None and (not ours) != (life.bare_since is not None):
                 life.note_cover(at, self._why_bare(life), covered=bool(ours))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from decimal import Decimal
 
@@ -26,6 +27,8 @@ from trailing.testing.laboratory.witness import PATIENCE, Key, Witness
 _READ_BY = 130.0
 """Seconds after its end by which a minute's candle must have been read: a minute to be closed, one to be asked for."""
 
+_COUNT_EVERY = 2 * 3600.0 + 7.0
+
 
 class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a world.
@@ -35,6 +38,7 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
         deaths: of its process.
         steps: looks that the witness took.
         open_seconds: of all positions; `bare_seconds`: those without a live stop, by why.
+        objects: how many objects of protection were alive every so often, for who looks whether that grows.
         events: everything that the exchange booked, where it was to be kept.
     """
 
@@ -44,6 +48,7 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     open_seconds: float
     bare_seconds: dict[str, float]
+    objects: tuple[int, ...]
     events: tuple[tuple[object, ...], ...] = ()
 
     @property
@@ -78,6 +83,7 @@ class World:
         self._line: MortalExchange | None = None
         self._manager: Manager | None = None
         self._deaths = 0
+        self._objects: list[int] = []
 
     async def run(self) -> WorldReport:
         """From the first price to the last check."""
@@ -96,10 +102,11 @@ class World:
                     nursery.start_soon(happens, exchange)
                 nursery.start_soon(self._weather.play)
                 nursery.start_soon(self._kill)
+                nursery.start_soon(self._count_objects)
                 await trio.sleep(scenario.duration)
                 self._weather.is_over = True
                 self._weather.disturb()
-                await trio.sleep(scenario.calm)
+                await trio.sleep(scenario.calm + 1.0)  # not at the moment of a price
                 await self._check_all(exchange)
                 nursery.cancel_scope.cancel()
         witness.close_books()
@@ -110,6 +117,7 @@ class World:
             steps=witness.steps,
             open_seconds=witness.open_seconds,
             bare_seconds=dict(witness.bare_seconds),
+            objects=tuple(self._objects),
             events=tuple(witness.events),
         )
 
@@ -178,6 +186,13 @@ class World:
             await trio.sleep_until(at)
             self._process.steps_left = self._draw.choice((0, 0, 1, 2, 3, 5, 8))
             await self._process.died.wait()
+
+    async def _count_objects(self) -> None:
+        while True:
+            await trio.sleep(_COUNT_EVERY)
+            gc.collect()
+            kinds = (type(one).__module__ for one in gc.get_objects())
+            self._objects.append(sum(kind.startswith("trailing.protection") for kind in kinds))
 
     async def _live(self, exchange: PaperExchange) -> None:
         bot = Bot(self._scenario, exchange)
