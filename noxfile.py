@@ -104,3 +104,13 @@ def bench(session: nox.Session) -> None:
     """Measurements; their figures depend on the machine, so plain `nox` leaves them out."""
     install(session, "test")
     session.run("pytest", "-o", "addopts=", "-s", "tests/benchmarks", *session.posargs)
+
+
+@nox.session(python=NEWEST, default=False)
+def simulate(session: nox.Session) -> None:
+    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, and 200 kills of a real process."""
+    install(session, "test")
+    session.run("python", "-m", "trailing.testing.laboratory", *(session.posargs or ("--seeds", "2000")))
+    if not session.posargs:
+        session.run("python", "-m", "trailing.testing.laboratory", "--day")
+        session.run("python", "-m", "trailing.testing.killing", "--kills", "200")

@@ -16,7 +16,6 @@ from trailing.protection import moves, recovery
 from trailing.protection import trailing as keeping
 from trailing.protection.books import Books
 from trailing.protection.feed import Feed
-from trailing.protection.opening import Opening
 from trailing.protection.orders import Orders
 from trailing.protection.registry import Registry
 from trailing.stores.port import AddIntent
@@ -139,15 +138,6 @@ def a_restart_that_forgets_what_is_unknown(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "_restore", trusting)
 
 
-def a_clean_up_that_gives_up(patch: pytest.MonkeyPatch) -> None:
-    """An opening that runs out of time forgets what it has sent."""
-
-    async def nothing(self: Opening) -> None:
-        self._protection.pending.clear()
-
-    patch.setattr(Opening, "_settle_pending", nothing)
-
-
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -162,6 +152,5 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         an_intent_settled_too_early,
         a_cancellation_that_nobody_notices,
         a_restart_that_forgets_what_is_unknown,
-        a_clean_up_that_gives_up,
     )
 }

@@ -90,6 +90,9 @@ def _table(reports: Sequence[WorldReport], seconds: float) -> Table:
         "covered": f"{1 - sum(bare.values()) / open_seconds:.4%}" if open_seconds else "none were open",
         **{f"bare: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(bare.items())},
     }
+    for report in reports:
+        if report.objects:
+            rows["objects of protection, every two hours"] = ", ".join(map(str, report.objects))
     for name, value in rows.items():
         table.add_row(name, value)
     return table
