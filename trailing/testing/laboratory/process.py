@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import trio
 
-from trailing.errors import OutcomeUnknown
+from trailing.errors import OutcomeUnknown, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
 from trailing.stores.memory import MemoryStore
@@ -59,8 +59,10 @@ class _MortalScript(Script):
         outage = self._weather.outage
         try:
             answer = await super().play(operation, symbol, carry_out)
-        finally:
-            await self._process.step()
+        except TrailingError:
+            await self._process.step()  # one that is dead gets no refusal either
+            raise
+        await self._process.step()
         if self._weather.outage != outage:
             raise OutcomeUnknown("the exchange went out of reach before it answered")
         return answer
