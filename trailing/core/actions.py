@@ -95,9 +95,10 @@ class PositionFlat(_Action, frozen=True):
 
 
 class AnotherPosition(_Action, frozen=True):
-    """It has ended, and another position stands in its place, which nobody looks after."""
+    """It has ended, and another position stands in its place, which nobody looks after. `settled`: as `PositionFlat`."""
 
     report: PositionReport
+    settled: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         report = self.report

@@ -63,7 +63,7 @@ class Comparison:
         if unsure:
             yield LookAgain(*tracked.key, f"whether its stop {unsure[0]} is live")
         elif not live and self._is_another(report):
-            yield AnotherPosition(*tracked.key, report)
+            yield AnotherPosition(*tracked.key, report, tuple(self._sent_at))
             return
         known = set(tracked.known)
         yield from (action for action in lost if not unsure)

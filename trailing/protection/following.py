@@ -127,6 +127,8 @@ class Follower:
                     held.settle(client_order_id)
                 held.found_flat = "closed from outside, or by its stop while nobody listened"
             case AnotherPosition():
+                for client_order_id in action.settled:
+                    held.settle(client_order_id)
                 held.found_flat = "closed, and another position stands in its place"
                 held.replaced_by = action.report
                 self._orders.alarm(held, "another position stands in the place of one that is protected", str(action))
