@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,7 +11,9 @@ import trio
 
 from trailing.core.model import Position, check_utc
 from trailing.core.record import StopRecord
+from trailing.errors import LeaseLost
 from trailing.stores.codec import check_entry
+from trailing.stores.leases import StandingLease
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -41,6 +44,8 @@ class MemoryStore:
         self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
         self._events: list[EventRecord] = []
         self._appended = trio.Event()
+        self._owners: dict[tuple[str, str], StandingLease] = {}
+        self._marks: dict[tuple[str, str], frozenset[str]] = {}
 
     def __repr__(self) -> str:
         stops = sum(map(len, self._stops.values()))
@@ -60,6 +65,25 @@ class MemoryStore:
             stops=tuple(self._stops.get(key, {}).values()),
             intents=tuple(self._intents.get(key, {}).values()),
         )
+
+    @asynccontextmanager
+    async def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[StandingLease]:
+        """Own an account, among those who use this very store. See `Store.own`."""
+        key = (exchange, account)
+        await trio.lowlevel.checkpoint()
+        while (other := self._owners.get(key)) is not None and not other.ended.is_set():
+            if not standby:
+                raise LeaseLost(f"{exchange} {account} is owned by another manager on this store")
+            await other.ended.wait()
+        marks = self._marks.get(key, frozenset())
+        self._marks[key] = marks | {mark}
+        lease = self._owners[key] = StandingLease(self.commit, f"{exchange} {account}", marks)
+        try:
+            yield lease
+        finally:
+            lease.end()
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         """Write all of the entries or none, in order.

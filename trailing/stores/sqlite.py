@@ -1,7 +1,8 @@
 """A store in a SQLite file.
 
 The file is created readable and writable by its owner only, as it tells what somebody holds; one that exists keeps its
-mode. SQLite keeps two more files beside it, ``-wal`` and ``-shm``. All of them belong on a local disk.
+mode. SQLite keeps two more files beside it, ``-wal`` and ``-shm``, and each account that is owned has one, ``-lease-``
+with its name. All of them belong on a local disk.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import trio
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
 from trailing.stores.codec import EVENT, INTENT, STOP, check_entry, decode, encode, microseconds
+from trailing.stores.leases import StandingLease
+from trailing.stores.lock_file import hold_account
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -119,7 +122,7 @@ async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[S
     limiter = trio.CapacityLimiter(1)
     connection = await trio.to_thread.run_sync(partial(_connect, path, read_only=read_only), limiter=limiter)
     try:
-        yield SqliteStore(path, connection, limiter)
+        yield SqliteStore(path, connection, limiter, read_only=read_only)
     finally:
         with trio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
             await trio.to_thread.run_sync(connection.close, limiter=limiter)
@@ -138,10 +141,13 @@ class SqliteStore:
     commit has reached the disk when it returns.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter, *, read_only: bool
+    ) -> None:
         self._path = path
         self._connection = connection
         self._limiter = limiter
+        self._read_only = read_only
 
     def __repr__(self) -> str:
         return f"<SqliteStore: {self._path}>"
@@ -157,6 +163,25 @@ class SqliteStore:
             StoreError: naming the row, where one can't be read: nothing is left out silently.
         """
         return await self._run(self._load, exchange, account)
+
+    @asynccontextmanager
+    async def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[StandingLease]:
+        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`.
+
+        Raises:
+            LeaseLost: another process owns it, or this one through another store.
+            StoreError: naming the file: it can't be locked, or this store was opened to be read only.
+        """
+        if self._read_only:
+            raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
+        async with hold_account(self._path, exchange, account, mark=mark, standby=standby) as marks:
+            lease = StandingLease(self.commit, f"{exchange} {account}", marks)
+            try:
+                yield lease
+            finally:
+                lease.end()
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
