@@ -44,11 +44,14 @@ class Gate:
         self._call_seconds = max(self._call_seconds, plan.call_seconds)
 
     @contextmanager
-    def passing(self, turn: float, call_seconds: float) -> Iterator[None]:
+    def passing(self, turn: float, call_seconds: float) -> Iterator[float]:
         """A request that changes something, from before it is made until its answer is there or nobody waits for it.
 
         Args:
             turn: seconds until the rate limit lets it pass; `call_seconds`: how long it may take from then on.
+
+        Yields:
+            The moment of the decision, from which those seconds count: the process may be stopped right behind it.
 
         Raises:
             ExchangeUnreachable: it was not sent, and may be once the lease is renewed.
@@ -60,7 +63,7 @@ class Gate:
         if now + turn + call_seconds + self._validity > lease.held_until:
             raise ExchangeUnreachable(f"not sent: the account is owned for {lease.held_until - now:.1f} s more only")
         try:
-            yield
+            yield now
         except BaseException as error:
             if not isinstance(error, TrailingError) or isinstance(error, OutcomeUnknown):
                 sent_by = max(self._clock.now(), now + turn)

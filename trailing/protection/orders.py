@@ -133,20 +133,21 @@ class Orders(Books):
         """Send what changes something: the only way to the exchange for it, through the gate."""
         # No await between this and the request: nobody else's request can take the turn.
         turn = self.exchange.next_turn(operation)
-        with self.gate.passing(turn, call_seconds):
-            return await self._call(request(), call_seconds + turn)
+        with self.gate.passing(turn, call_seconds) as began:
+            return await self._call(request(), began, call_seconds + turn)
 
-    async def _call(self, calling: Awaitable[T], seconds: float) -> T:
+    async def _call(self, calling: Awaitable[T], began: float, seconds: float) -> T:
         try:
-            answer = await self._call_in_time(calling, seconds)
+            answer = await self._call_in_time(calling, began, seconds)
         except TrailingError as error:
             self.reach.failed(error)
             raise
         self.reach.answered()
         return answer
 
-    async def _call_in_time(self, calling: Awaitable[T], seconds: float) -> T:
-        deadline = self.clock.now() + seconds
+    @staticmethod
+    async def _call_in_time(calling: Awaitable[T], began: float, seconds: float) -> T:
+        deadline = began + seconds
         if trio.current_effective_deadline() <= deadline:
             return await calling  # the caller's own deadline strikes first
         with trio.CancelScope(deadline=deadline) as scope:
@@ -158,7 +159,7 @@ class Orders(Books):
         try:
             with self._failures_noted(protection):
                 seconds = protection.plan.call_seconds + self.exchange.next_turn(operation)
-                answer = await self._call(reading, seconds)
+                answer = await self._call(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
         protection.confirm(self.clock.now())
@@ -167,7 +168,8 @@ class Orders(Books):
     async def _ask(self, operation: str, reading: Awaitable[T], call_seconds: float) -> T:
         """A read for no position that is protected."""
         try:
-            return await self._call_in_time(reading, call_seconds + self.exchange.next_turn(operation))
+            seconds = call_seconds + self.exchange.next_turn(operation)
+            return await self._call_in_time(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
 
