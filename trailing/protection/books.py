@@ -110,6 +110,9 @@ class Books:
             protection.stop.save(at),
             exposure=protection.exposure_at(now),
             heard_until=heard_at if missed is None else min(heard_at, missed.since),
+            moves=protection.moves,
+            filled=protection.filled,
+            proceeds=protection.proceeds,
         )
 
     async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
