@@ -12,7 +12,6 @@ import trio
 from trailing.core.actions import Action
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
-from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
@@ -229,13 +228,7 @@ class Manager:
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
         """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
-        return self._supervision.given_up | {
-            (protection.position.symbol, protection.position.side): Unprotected(
-                protection.position, protection.stop.state.value, protection.error
-            )
-            for protection in self._supervision.registry.all()
-            if protection.live is None and protection.stop.state is not State.EXITING
-        }
+        return self._supervision.unprotected()
 
     def statistics(self) -> Statistics:
         """Figures over all that this manager has done."""

@@ -122,6 +122,16 @@ class Supervision:
             raise UsageError(f"{symbol} {side} is not protected")
         return protection
 
+    def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
+        """Every position without a live stop: being opened or settled, or given up. One that is being closed has its end."""
+        return self.given_up | {
+            (protection.position.symbol, protection.position.side): Unprotected(
+                protection.position, protection.stop.state.value, protection.error
+            )
+            for protection in self.registry.all()
+            if protection.live is None and protection.stop.state is not State.EXITING
+        }
+
     def note_never_claimed(self, refused: Refused) -> None:
         """A position was refused before it could be claimed, so that no task knows of it."""
         key = (refused.position.symbol, refused.position.side)
