@@ -35,6 +35,18 @@ class CleaningConnection(psycopg.AsyncConnection[Row]):
             trio.lowlevel.notify_closing(self.pgconn.socket)
         await super().close()
 
+    def finish(self) -> None:
+        """Close the connection at once, whatever it does. Postgres rolls back what was not committed."""
+        if not self.closed:
+            trio.lowlevel.notify_closing(self.pgconn.socket)
+            self.pgconn.finish()
+
+    def abandon(self, reason: str) -> None:
+        """Close the connection, whose state nobody knows."""
+        if not self.closed:
+            logger.warning("%s: closing %s", reason, self)
+            self.finish()
+
     @contextmanager
     def cleaning_up(self, trouble: str = "cleaning up took too long") -> Iterator[None]:
         """Go on although the task is cancelled, for `cleanup_seconds`; then close the connection."""
@@ -42,13 +54,6 @@ class CleaningConnection(psycopg.AsyncConnection[Row]):
             yield
         if cleaning.cancelled_caught:
             self.abandon(trouble)
-
-    def abandon(self, reason: str) -> None:
-        """Close the connection, whose state nobody knows."""
-        if not self.closed:
-            logger.warning("%s: closing %s", reason, self)
-            trio.lowlevel.notify_closing(self.pgconn.socket)
-            self.pgconn.finish()
 
 
 class Transaction(AsyncTransaction):

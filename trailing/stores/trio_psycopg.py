@@ -6,5 +6,6 @@ notifications are psycopg's own. Nothing here knows of stops or stores, so that 
 """
 
 from trailing.stores.trio_connection import TrioConnection
+from trailing.stores.trio_pool import Pool, PoolStatistics, PoolTimeout, open_pool
 
-__all__ = ["TrioConnection"]
+__all__ = ["Pool", "PoolStatistics", "PoolTimeout", "TrioConnection", "open_pool"]
