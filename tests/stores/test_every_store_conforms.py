@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from postgres_server import a_schema, in_schema
 
 from trailing.errors import StoreError
 from trailing.stores import MemoryStore, open_store
@@ -32,6 +33,21 @@ async def test_sqlite_conforms(tmp_path: Path) -> None:
         return reopen()
 
     await check_store(make, reopen=reopen)
+
+
+async def test_postgres_conforms(dsn: str) -> None:
+    with ExitStack() as schemas:
+        made = schemas.enter_context(a_schema(dsn))
+
+        def reopen() -> AbstractAsyncContextManager[Store]:
+            return open_store(in_schema(dsn, made))
+
+        def make() -> AbstractAsyncContextManager[Store]:
+            nonlocal made
+            made = schemas.enter_context(a_schema(dsn))
+            return reopen()
+
+        await check_store(make, reopen=reopen)
 
 
 class _RevivesClosed(MemoryStore):
