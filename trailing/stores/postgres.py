@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, LiteralString, NoReturn, TypeAlias
 from uuid import uuid4
@@ -13,10 +13,12 @@ import trio
 from psycopg import sql
 
 from trailing.core.model import check_utc
+from trailing.errors import StoreError
 from trailing.services import open_services
 from trailing.stores.codec import EVENT, INTENT, STOP, decode
 from trailing.stores.port import Entry, EventRecord, Loaded
 from trailing.stores.postgres_commit import CHANNEL, CommitWriter, Statement, is_committed_already
+from trailing.stores.postgres_lease import LeaseTable, LeaseTiming, PostgresLease
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
 from trailing.stores.postgres_server import Server, Timing, open_server
 from trailing.stores.reading import PAGE_ROWS, EventReader
@@ -30,7 +32,12 @@ PRUNE_ROWS: Final = 10_000
 
 @asynccontextmanager
 async def open_postgres(
-    conninfo: str, *, schema: str, read_only: bool = False, timing: Timing | None = None
+    conninfo: str,
+    *,
+    schema: str,
+    read_only: bool = False,
+    lease: LeaseTiming | None = None,
+    timing: Timing | None = None,
 ) -> AsyncIterator[PostgresStore]:
     """Open a schema of a Postgres database as a store, creating or migrating its tables where need be.
 
@@ -38,6 +45,7 @@ async def open_postgres(
         conninfo: what libpq takes: ``postgresql://user@host,host2/database?connect_timeout=3`` or ``host=… dbname=…``.
         schema: the name of the schema.
         read_only: don't create and don't change anything; for looking into the store of a bot that runs.
+        lease: how long accounts stay owned; all processes on a schema should have the same.
 
     Raises:
         UsageError: the conninfo or the name of the schema can't be right. It does not repeat the conninfo.
@@ -49,7 +57,7 @@ async def open_postgres(
         open_server(conninfo, note=f"schema {schema}", read_only=read_only, timing=timing or Timing()) as server,
     ):
         await server.run(lambda connection: prepare_schema(connection, schema, read_only=read_only))
-        yield PostgresStore(server, schema, services)
+        yield PostgresStore(server, schema, services, lease or LeaseTiming(), read_only=read_only)
 
 
 class PostgresStore:
@@ -63,12 +71,16 @@ class PostgresStore:
         commits: how many commits were made.
     """
 
-    def __init__(self, server: Server, schema: str, services: trio.Nursery) -> None:
+    def __init__(
+        self, server: Server, schema: str, services: trio.Nursery, lease: LeaseTiming, *, read_only: bool
+    ) -> None:
         self.commits: int = 0
         self._server = server
         self._schema = schema
         self._services = services
+        self._read_only = read_only
         self._writer = CommitWriter(schema, uuid4())
+        self._leases = LeaseTable(server, schema, lease, self._commit)
         self._turn = trio.StrictFIFOLock()
         self._number = 0
         self._changed = trio.Event()
@@ -123,10 +135,30 @@ class PostgresStore:
         Cancellation: only while it waits, for its turn or for the server. A try that has begun is finished first, for
         some seconds at most; where it was the server that did not answer, either all or nothing is there.
         """
+        await self._commit(entries, ())
+
+    def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AbstractAsyncContextManager[PostgresLease]:
+        """Own an account, among all who use this schema, by a lease that is renewed in the background. See `Store.own`.
+
+        While nobody can be asked, one that stands by waits.
+
+        Raises:
+            LeaseLost: somebody else owns it, and `standby` is False.
+            StoreError: it can't be known, or this store was opened to be read only.
+        """
+        if self._read_only:
+            raise StoreError(
+                f"{self._server.where}: it was opened to be read only, so no account can be owned through it"
+            )
+        return self._leases.own(exchange, account, mark=mark, standby=standby)
+
+    async def _commit(self, entries: Sequence[Entry], required: Sequence[Statement]) -> None:
         await self._turn.acquire()
         try:
             self._number += 1
-            statements = self._writer.statements(entries, self._number)
+            statements = self._writer.statements(entries, self._number, required)
             await self._server.run(lambda connection: _send(connection, statements), patient=True, shield=True)
             self.commits += 1
         finally:

@@ -95,11 +95,13 @@ class CommitWriter:
             for name, text in _STATEMENTS.items()
         }
 
-    def statements(self, entries: Iterable[Entry], number: int) -> list[Statement]:
+    def statements(self, entries: Iterable[Entry], number: int, required: Sequence[Statement] = ()) -> list[Statement]:
         """The statements of one transaction, for all of these entries in their order.
 
         Args:
             number: of this commit; higher than that of every one before it.
+            required: what has to pass before anything is written. Behind the number: a commit that was made already
+                needs nothing any more.
 
         Raises:
             StoreError: an entry can't be right.
@@ -108,7 +110,7 @@ class CommitWriter:
         for entry in entries:
             check_entry(entry)
             folded.add(entry)
-        statements = [self._statement("count", (self._writer, number))]
+        statements = [self._statement("count", (self._writer, number)), *required]
         for name, rows in folded.rows():
             if rows and name == "append":
                 # A follower reads on behind the last number that it saw, so that numbers have to become visible in their

@@ -73,6 +73,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             at timestamptz NOT NULL DEFAULT now()
         )""",
     ),
+    (
+        # Who owns which account: see `postgres_lease`. `fence` grows with each owner; `holder` tells owners apart, `owner`
+        # is for people.
+        """
+        CREATE TABLE {schema}.leases (
+            exchange text NOT NULL,
+            account text NOT NULL,
+            fence bigint NOT NULL,
+            holder uuid NOT NULL,
+            owner text NOT NULL,
+            taken_at timestamptz NOT NULL,
+            expires_at timestamptz NOT NULL,
+            marks text[] NOT NULL,
+            PRIMARY KEY (exchange, account)
+        ) WITH (fillfactor = 50)""",
+        # A takeover waits until the transaction that has required a lease is over; a read does not.
+        """
+        CREATE FUNCTION {schema}.require_lease(wanted_exchange text, wanted_account text, wanted_fence bigint)
+        RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM FROM {schema}.leases
+            WHERE exchange = wanted_exchange AND account = wanted_account AND fence = wanted_fence FOR SHARE;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'the lease is lost' USING ERRCODE = 'TR001';
+            END IF;
+        END $$""",
+    ),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)
