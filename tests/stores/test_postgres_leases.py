@@ -262,3 +262,44 @@ async def test_a_lease_that_can_not_be_right_is_refused(options: str, complaint:
 
 def test_leases_last_a_minute_and_are_renewed_every_five_seconds() -> None:
     assert (LeaseTiming().seconds, LeaseTiming().renew_every) == (60.0, 5.0)
+
+
+async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of_a_commit(lazy: str) -> None:
+    async with open_store(lazy) as first, owning(first) as former:
+        server: Any = first._server  # type: ignore[attr-defined]
+        stuck, let_go = trio.Event(), trio.Event()
+        expire(lazy)  # before: this helper would wait for the transaction, and with it everything else
+
+        async def stop_in_the_middle(connection: Any) -> None:
+            async with connection.transaction():
+                schema = parse_qs(lazy.partition("?")[2])["schema"][0]
+                await connection.execute(
+                    f"SELECT {schema}.require_lease('testex', 'main', {fence_of(former)})".encode()
+                )
+                stuck.set()
+                await let_go.wait()
+
+        async def commit() -> None:
+            with pytest.raises(StoreError, match="the lease is lost"):
+                await server.run(stop_in_the_middle)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(commit)
+            await stuck.wait()
+            async with open_store(lazy) as second:
+                with trio.fail_after(5):
+                    async with owning(second) as lease:
+                        await lease.commit([AddIntent(sample_intent("t1"))])
+            let_go.set()
+        with pytest.raises(LeaseLost):
+            await former.commit([AddIntent(sample_intent("t2"))])
+
+
+async def test_whoever_has_ended_in_order_is_not_hung_up_on(lazy: str) -> None:
+    async with open_store(lazy) as first, open_store(lazy) as second:
+        async with owning(first):
+            pids = sql(lazy, "SELECT pid FROM pg_stat_activity WHERE application_name = 'trailing' ORDER BY pid")
+        async with owning(second):
+            await first.load(*ACCOUNT)
+            after = sql(lazy, "SELECT pid FROM pg_stat_activity WHERE application_name = 'trailing' ORDER BY pid")
+    assert set(pids) <= set(after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -52,12 +53,13 @@ async def open_postgres(
         StoreError: nobody answers, or what is there is of a newer version or (with `read_only`) missing or old.
     """
     check_schema_name(schema)
+    sessions, note = secrets.randbits(62), f"schema {schema}"
     async with (
         open_services() as services,
-        open_server(conninfo, note=f"schema {schema}", read_only=read_only, timing=timing or Timing()) as server,
+        open_server(conninfo, note=note, sessions=sessions, read_only=read_only, timing=timing or Timing()) as server,
     ):
         await server.run(lambda connection: prepare_schema(connection, schema, read_only=read_only))
-        yield PostgresStore(server, schema, services, lease or LeaseTiming(), read_only=read_only)
+        yield PostgresStore(server, schema, services, lease or LeaseTiming(), sessions, read_only=read_only)
 
 
 class PostgresStore:
@@ -72,7 +74,14 @@ class PostgresStore:
     """
 
     def __init__(
-        self, server: Server, schema: str, services: trio.Nursery, lease: LeaseTiming, *, read_only: bool
+        self,
+        server: Server,
+        schema: str,
+        services: trio.Nursery,
+        lease: LeaseTiming,
+        sessions: int,
+        *,
+        read_only: bool,
     ) -> None:
         self.commits: int = 0
         self._server = server
@@ -80,7 +89,7 @@ class PostgresStore:
         self._services = services
         self._read_only = read_only
         self._writer = CommitWriter(schema, uuid4())
-        self._leases = LeaseTable(server, schema, lease, self._commit)
+        self._leases = LeaseTable(server, schema, lease, sessions, self._commit)
         self._turn = trio.StrictFIFOLock()
         self._number = 0
         self._changed = trio.Event()

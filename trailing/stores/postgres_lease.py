@@ -54,15 +54,24 @@ _LOOK: Final = """
 # `clock_timestamp` is asked again once the row is locked: another one may have taken it meanwhile. Taking it again, because
 # the reply was lost, is no error.
 _TAKE: Final = """
-    INSERT INTO {schema}.leases AS held (exchange, account, fence, holder, owner, taken_at, expires_at, marks)
-    VALUES (%(exchange)s, %(account)s, 1, %(holder)s, %(owner)s, clock_timestamp(),
+    INSERT INTO {schema}.leases AS held (exchange, account, fence, holder, owner, sessions, taken_at, expires_at, marks)
+    VALUES (%(exchange)s, %(account)s, 1, %(holder)s, %(owner)s, %(sessions)s, clock_timestamp(),
         clock_timestamp() + make_interval(secs => %(seconds)s), ARRAY[%(mark)s::text])
     ON CONFLICT (exchange, account) DO UPDATE SET fence = held.fence + 1, holder = excluded.holder,
-        owner = excluded.owner, taken_at = clock_timestamp(),
+        owner = excluded.owner, sessions = excluded.sessions, taken_at = clock_timestamp(),
         expires_at = clock_timestamp() + make_interval(secs => %(seconds)s),
         marks = (held.marks || excluded.marks)[greatest(1, cardinality(held.marks) + 2 - %(kept)s):]
     WHERE held.expires_at <= clock_timestamp() OR held.holder = excluded.holder
     RETURNING fence, marks"""
+
+# The owner whose lease has run out may have been stopped, or cut off, in the middle of a commit: it would keep its rows, and
+# us waiting, for as long as its connection stands.
+_HANG_UP: Final = """
+    SELECT count(pg_terminate_backend(pid, 1000)) FROM {schema}.leases JOIN pg_locks
+    ON locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = sessions
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    WHERE (exchange, account) = (%(exchange)s, %(account)s) AND expires_at <= clock_timestamp()
+    AND sessions <> %(sessions)s"""
 
 _RENEW: Final = """
     UPDATE {schema}.leases SET expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
@@ -71,7 +80,7 @@ _RENEW: Final = """
 _OWNER: Final = "SELECT owner FROM {schema}.leases WHERE (exchange, account) = (%(exchange)s, %(account)s)"
 
 _END: Final = """
-    UPDATE {schema}.leases SET expires_at = least(expires_at, clock_timestamp() + make_interval(secs => %(seconds)s))
+    UPDATE {schema}.leases SET sessions = NULL, expires_at = least(expires_at, clock_timestamp() + make_interval(secs => %(seconds)s))
     WHERE (exchange, account, fence) = (%(exchange)s, %(account)s, %(fence)s)"""
 
 _REQUIRE: Final = "SELECT {schema}.require_lease(%s, %s, %s)"
@@ -212,13 +221,14 @@ class LeaseTable:
     """The table of leases in a schema.
 
     Args:
+        sessions: the key of the advisory lock that the sessions of this store share.
         commit: writes entries behind further statements, in one transaction.
     """
 
-    def __init__(self, server: Server, schema: str, timing: LeaseTiming, commit: _Commit) -> None:
+    def __init__(self, server: Server, schema: str, timing: LeaseTiming, sessions: int, commit: _Commit) -> None:
         self.timing: LeaseTiming = timing
         self.commit: _Commit = commit
-        self._server, self._schema = server, schema
+        self._server, self._schema, self._sessions = server, schema, sessions
 
     def statement(self, text: LiteralString) -> bytes:
         """A statement, with the schema's name in it."""
@@ -236,7 +246,7 @@ class LeaseTable:
             StoreError: as `Server.run`.
         """
         statement = self.statement(text)
-        params = {"seconds": self.timing.seconds, **params}
+        params = {"seconds": self.timing.seconds, "sessions": self._sessions, **params}
 
         async def execute(connection: TrioConnection[Any]) -> tuple[tuple[Any, ...] | None, float]:
             sent_at = trio.current_time()
@@ -267,6 +277,11 @@ class LeaseTable:
                 await lease.end()  # noqa: ASYNC102 - shields itself, with a deadline
 
     async def _take(self, key: dict[str, Any], mark: str, *, patient: bool) -> PostgresLease | None:
+        try:
+            await self.run(_HANG_UP, key, patient=patient)
+        except StoreError as error:
+            if not isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+                raise  # else its role is not ours: it has to hang up by itself
         owner = f"{socket.gethostname()} process {os.getpid()}"
         row, sent_at = await self.run(_TAKE, {**key, "owner": owner, "mark": mark, "kept": _MARKS}, patient=patient)
         if row is None:

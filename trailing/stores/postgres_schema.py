@@ -75,7 +75,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         # Who owns which account: see `postgres_lease`. `fence` grows with each owner; `holder` tells owners apart, `owner`
-        # is for people.
+        # is for people; `sessions` is the key of the advisory lock that all its sessions share, null once it has ended.
         """
         CREATE TABLE {schema}.leases (
             exchange text NOT NULL,
@@ -83,6 +83,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             fence bigint NOT NULL,
             holder uuid NOT NULL,
             owner text NOT NULL,
+            sessions bigint,
             taken_at timestamptz NOT NULL,
             expires_at timestamptz NOT NULL,
             marks text[] NOT NULL,

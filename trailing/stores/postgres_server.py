@@ -75,11 +75,14 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_server(conninfo: str, *, note: str, read_only: bool, timing: Timing) -> AsyncIterator[Server]:
+async def open_server(
+    conninfo: str, *, note: str, sessions: int, read_only: bool, timing: Timing
+) -> AsyncIterator[Server]:
     """The way to the server of a conninfo; nothing is sent there yet.
 
     Args:
         note: what messages add to the address.
+        sessions: the key of an advisory lock that all sessions share, so that others can tell whose they are.
 
     Raises:
         UsageError: the conninfo can't be read. It does not repeat it.
@@ -92,6 +95,7 @@ async def open_server(conninfo: str, *, note: str, read_only: bool, timing: Timi
     async def configure(connection: TrioConnection[Any]) -> None:
         connection.cleanup_seconds = timing.cleanup
         await connection.execute(_SETTINGS)
+        await connection.execute("SELECT pg_advisory_lock_shared(%s)", (sessions,))
         if read_only:
             await connection.execute("SET default_transaction_read_only = on")
 
