@@ -44,7 +44,7 @@ def schema(dsn: str) -> Any:
 
 def ask(dsn: str, query: str, *, schema: str) -> list[Any]:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        cursor = connection.execute(sql.SQL(query).format(schema=sql.Identifier(schema)))  # type: ignore[arg-type]
+        cursor = connection.execute(sql.SQL(query).format(schema=sql.Identifier(schema)))
         return cursor.fetchall() if cursor.description else []
 
 
@@ -92,15 +92,14 @@ async def test_what_a_batch_of_entries_amounts_to_is_what_they_do_one_by_one(
         intent = msgspec.structs.replace(
             sample_intent(chance.choice("abc")), purpose=chance.choice(["stop", "exit"]), **place
         )
-        return chance.choice(
-            [
-                SaveStop("testex", account, record),
-                SaveStop("testex", account, record),
-                CloseStop("testex", account, record),
-                AddIntent(msgspec.structs.replace(intent, quantity=Decimal(chance.randrange(1000)))),
-                SettleIntent("testex", account, intent.client_order_id),
-            ]
-        )
+        kinds: list[Entry] = [
+            SaveStop("testex", account, record),
+            SaveStop("testex", account, record),
+            CloseStop("testex", account, record),
+            AddIntent(msgspec.structs.replace(intent, quantity=Decimal(chance.randrange(1000)))),
+            SettleIntent("testex", account, intent.client_order_id),
+        ]
+        return chance.choice(kinds)
 
     async with (
         open_store(in_schema(dsn, schema)) as postgres,
@@ -312,12 +311,13 @@ async def test_an_entry_that_postgres_can_not_hold_fails_alone_and_leaves_nothin
     dsn: str, schema: str, bad: str
 ) -> None:
     async with open_postgres(dsn, schema=schema) as store:
-        for entries in (
+        batches: tuple[list[Entry], ...] = (
             [SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AddIntent(sample_intent(bad))],
             [AppendEvent(*HERE, sample_alarm(0)), SaveStop(*HERE, sample_record("AAA/USDT:USDT", identity=bad))],
             [AddIntent(sample_intent("t1")), SettleIntent(*HERE, bad)],
             [AddIntent(sample_intent("t1")), AppendEvent("testex", bad, sample_alarm(0))],
-        ):
+        )
+        for entries in batches:
             with pytest.raises(StoreError), trio.fail_after(5):
                 await store.commit(entries)
             assert await store.load(*HERE) == Loaded(stops=(), intents=())

@@ -34,6 +34,7 @@ from trailing.stores.port import (
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 from trailing.stores.schema import create_tables, is_empty
+from trailing.stores.sqlite_pruning import prune_page
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -188,6 +189,16 @@ class SqliteStore:
             await trio.sleep(POLL_SECONDS)
 
         return EventReader(page, self._decode_event, wait if follow else None)
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time, those of one page at a time; see `Store.prune`."""
+        check_utc("before", before)
+        seen, pruned = 0, 0
+        while True:
+            last, deleted = await self._run(prune_page, self._connection, seen, microseconds(before))
+            if last == seen:
+                return pruned
+            seen, pruned = last, pruned + deleted
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:

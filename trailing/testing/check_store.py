@@ -26,6 +26,7 @@ from trailing.stores.port import (
     SettleIntent,
     Store,
 )
+from trailing.testing.store_prune_checks import check_pruning
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
 
 StoreMaker: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
@@ -61,6 +62,7 @@ async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) ->
         _check_cancellation,
         _check_events,
         _check_following,
+        check_pruning,
         _check_concurrency,
     )
     for check in checks:
