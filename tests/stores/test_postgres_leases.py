@@ -158,7 +158,8 @@ async def test_one_that_stands_by_takes_an_account_over_when_its_lease_has_run_o
     async with open_store(short) as store:
         sql(
             short,
-            "INSERT INTO leases VALUES (%s, %s, 7, gen_random_uuid(), 'a dead one', now(), now() + interval '2 s', '{beef}')",
+            "INSERT INTO leases (exchange, account, fence, holder, owner, taken_at, expires_at, marks)"
+            " VALUES (%s, %s, 7, gen_random_uuid(), 'a dead one', now(), now() + interval '2 s', '{beef}')",
             *ACCOUNT,
         )
         began = trio.current_time()

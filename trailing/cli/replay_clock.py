@@ -118,6 +118,11 @@ class HoldingStore:
         """See `Store.events`. The clock goes on: it is meant for the end, when nothing waits for it any more."""
         return self._store.events(since, follow=follow)
 
+    async def prune(self, before: datetime) -> int:
+        """See `Store.prune`."""
+        with self._clock.held():
+            return await self._store.prune(before)
+
 
 @asynccontextmanager
 async def open_holding_store(url: str, clock: ReplayClock, *, read_only: bool = False) -> AsyncIterator[HoldingStore]:

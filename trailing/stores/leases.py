@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import trio
 
 from trailing.errors import LeaseLost
 from trailing.stores.port import Entry, Lease
+
+Commit: TypeAlias = Callable[[Sequence[Entry]], Awaitable[None]]
+"""Writes entries, as `Writer.commit` does."""
 
 
 class StandingLease:
@@ -25,9 +29,7 @@ class StandingLease:
     seconds: float = math.inf
     held_until: float = math.inf
 
-    def __init__(
-        self, commit: Callable[[Sequence[Entry]], Awaitable[None]], owns: str, marks: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, commit: Commit, owns: str, marks: frozenset[str] = frozenset()) -> None:
         self._commit, self._owns = commit, owns
         self.marks: frozenset[str] = marks
         self.busy_until: float = -math.inf
@@ -57,7 +59,7 @@ class StandingLease:
 class LeaseInFront:
     """A `Lease` whose commits go another way, and which is another one in everything else."""
 
-    def __init__(self, inner: Lease, commit: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+    def __init__(self, inner: Lease, commit: Commit) -> None:
         self._inner, self._commit = inner, commit
 
     @property

@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from trailing.errors import LeaseLost, StoreError
+from trailing.stores.leases import Commit, StandingLease
 
 LOOK_SECONDS = 0.25
 """How often somebody who waits looks whether the lock is free. A thread that waits for it could not be cancelled."""
@@ -33,21 +34,19 @@ class _Owners(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def hold_account(
-    database: Path, exchange: str, account: str, *, mark: str, standby: bool
-) -> AsyncIterator[frozenset[str]]:
-    """Hold the lock of an account until the block ends, by a file beside a database.
+    database: Path, exchange: str, account: str, *, commit: Commit, mark: str, standby: bool
+) -> AsyncIterator[StandingLease]:
+    """Own an account until the block ends, by a file beside a database that is locked so long.
 
     The file is removed then; a process that is killed leaves it, and no lock.
 
     Args:
-        mark: kept in the file.
-        standby: wait for it.
-
-    Yields:
-        The marks of those who held it before and were killed, the last hundred of them.
+        commit: the store's.
+        mark: kept in the file: the lease tells those of owners that were killed, the last hundred of them.
+        standby: wait until it is free.
 
     Raises:
-        LeaseLost: another one holds it, and `standby` is False.
+        LeaseLost: another process owns it, or this one through another store, and `standby` is False.
         StoreError: naming the file: it can't be locked.
     """
     # Quoted, so that no name reaches into another folder, and no two accounts share a file.
@@ -63,9 +62,11 @@ async def hold_account(
         if not standby:
             raise LeaseLost(f"{exchange} {account} is owned by {taken}: {path} is locked")
         await trio.sleep(LOOK_SECONDS)
+    lease = StandingLease(commit, f"{exchange} {account}", taken.marks)
     try:
-        yield taken.marks
+        yield lease
     finally:
+        lease.end()
         taken.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -43,6 +44,7 @@ class MemoryStore:
         self._closed: set[tuple[str, str, _Place]] = set()
         self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
         self._events: list[EventRecord] = []
+        self._appended_so_far = 0
         self._appended = trio.Event()
         self._owners: dict[tuple[str, str], StandingLease] = {}
         self._marks: dict[tuple[str, str], frozenset[str]] = {}
@@ -96,11 +98,11 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         for entry in entries:
             check_entry(entry)
-        events = len(self._events)
+        before = self._appended_so_far
         for entry in entries:
             self._write(entry)
         self.commits += 1
-        if len(self._events) > events:
+        if self._appended_so_far > before:
             self._appended.set()
             self._appended = trio.Event()
 
@@ -114,13 +116,24 @@ class MemoryStore:
             check_utc("since", since)
 
         async def page(seen: int) -> tuple[int, Sequence[EventRecord]]:
-            records = self._events[seen : seen + PAGE_ROWS]
-            return seen + len(records), [record for record in records if since is None or record.event.at >= since]
+            first = bisect_right(self._events, seen, key=lambda record: record.number)
+            records = self._events[first : first + PAGE_ROWS]
+            last = records[-1].number if records else seen
+            return last, [record for record in records if since is None or record.event.at >= since]
 
         async def wait() -> None:
             await self._appended.wait()
 
         return EventReader(page, lambda record: record, wait if follow else None)
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time; see `Store.prune`."""
+        check_utc("before", before)
+        await trio.lowlevel.checkpoint()
+        kept = [record for record in self._events if record.event.at >= before]
+        pruned = len(self._events) - len(kept)
+        self._events = kept
+        return pruned
 
     def _write(self, entry: Entry) -> None:
         match entry:
@@ -143,7 +156,8 @@ class MemoryStore:
                 self._closed.add((exchange, account, place))
                 self._stops.get((exchange, account), {}).pop(place, None)
             case AppendEvent(exchange, account, event):
-                self._events.append(EventRecord(len(self._events) + 1, exchange, account, event))
+                self._appended_so_far += 1
+                self._events.append(EventRecord(self._appended_so_far, exchange, account, event))
 
 
 def _place(position: Position) -> _Place:

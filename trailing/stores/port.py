@@ -172,3 +172,19 @@ class Store(Writer, Protocol):
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones."""
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time, whoever's they are; stops and intents stay.
+
+        It is done bit by bit, so that commits go on meanwhile.
+
+        Args:
+            before: an aware UTC datetime.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            UsageError: `before` is not an aware UTC datetime.
+            StoreError: some may have been deleted.
+        """

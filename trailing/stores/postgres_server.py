@@ -102,7 +102,7 @@ async def open_server(
     full = make_conninfo("", **{**_DEFAULTS, **params})
     where = f"Postgres {params.get('host', '')}/{params.get('dbname', '')} {note}"
     async with open_pool(full, 0, CONNECTIONS, seconds=timing.reply, configure=configure, autocommit=True) as pool:
-        yield Server(where, full, pool, timing)
+        yield Server(where, full, pool, timing, read_only=read_only)
 
 
 class Server:
@@ -112,12 +112,13 @@ class Server:
         where: its address, without a password.
     """
 
-    def __init__(self, where: str, conninfo: str, pool: Pool, timing: Timing) -> None:
+    def __init__(self, where: str, conninfo: str, pool: Pool, timing: Timing, *, read_only: bool) -> None:
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s
 
         self.where = where
         self.timing = timing
         self._conninfo = conninfo
+        self._read_only = read_only
         self._pool = pool
         self._log = structlog.get_logger("trailing").bind()
         self._unreachable = False
@@ -147,13 +148,18 @@ class Server:
             try:
                 with trio.move_on_after(self.timing.reply, shield=shield):
                     async with self._pool.connection() as connection:
-                        result = await work(connection)
+                        try:
+                            result = await work(connection)
+                        except psycopg.errors.ReadOnlySqlTransaction:
+                            connection.finish()  # the next one may reach another server, that is no standby
+                            raise
                     self._say_reached()
                     return result
                 failure = psycopg.OperationalError(f"no answer within {self.timing.reply} s")
             except (psycopg.Error, UnicodeError) as error:
                 failure = error
-            if not _will_pass(failure) or trio.current_time() >= give_up_at:
+            refused = self._read_only and isinstance(failure, psycopg.errors.ReadOnlySqlTransaction)
+            if refused or not _will_pass(failure) or trio.current_time() >= give_up_at:
                 raise StoreError(f"{self.where}: {one_line(failure)}") from failure
             if pause:
                 self._say_unreachable(failure)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -37,6 +37,7 @@ from trailing.stores.port import (
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 from trailing.stores.schema import create_tables, is_empty
+from trailing.stores.sqlite_pruning import prune_page
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -164,24 +165,13 @@ class SqliteStore:
         """
         return await self._run(self._load, exchange, account)
 
-    @asynccontextmanager
-    async def own(
+    def own(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
-    ) -> AsyncIterator[StandingLease]:
-        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`.
-
-        Raises:
-            LeaseLost: another process owns it, or this one through another store.
-            StoreError: naming the file: it can't be locked, or this store was opened to be read only.
-        """
+    ) -> AbstractAsyncContextManager[StandingLease]:
+        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`."""
         if self._read_only:
             raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
-        async with hold_account(self._path, exchange, account, mark=mark, standby=standby) as marks:
-            lease = StandingLease(self.commit, f"{exchange} {account}", marks)
-            try:
-                yield lease
-            finally:
-                lease.end()
+        return hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
@@ -213,6 +203,16 @@ class SqliteStore:
             await trio.sleep(POLL_SECONDS)
 
         return EventReader(page, self._decode_event, wait if follow else None)
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time, those of one page at a time; see `Store.prune`."""
+        check_utc("before", before)
+        seen, pruned = 0, 0
+        while True:
+            last, deleted = await self._run(prune_page, self._connection, seen, microseconds(before))
+            if last == seen:
+                return pruned
+            seen, pruned = last, pruned + deleted
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:

@@ -99,6 +99,15 @@ class Pipeline(AsyncPipeline):
 
     _conn: CleaningConnection[Any]
 
+    async def __aenter__(self) -> Self:
+        level = self.level
+        try:
+            return await super().__aenter__()
+        except BaseException as error:
+            if self.level > level:  # what was sent before was waited for, and that was cancelled: it is entered
+                await self._empty(error)
+            raise
+
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -26,7 +26,6 @@ T = TypeVar("T")
 
 _ONE_LOOK: Final = 0.001
 _ACTIVE = pq.TransactionStatus.ACTIVE
-_COPYING = {pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH}
 
 logger = logging.getLogger("psycopg")
 
@@ -112,10 +111,12 @@ class TrioConnection(CleaningConnection[Row]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self.closed:
+            return
         try:
             if exc is None:
                 await self.commit()
-            elif not self.closed:
+            else:
                 with self.cleaning_up():
                     await self.rollback()
         except psycopg.Error as error:
@@ -135,6 +136,7 @@ class TrioConnection(CleaningConnection[Row]):
         Raises:
             psycopg.errors._WaitTimeout: it did not end in time. It is not cancelled on the server.
         """
+        was_active = self.pgconn.transaction_status == _ACTIVE
         try:
             if timeout is None:
                 return await drive(gen, self.pgconn.socket)
@@ -143,15 +145,18 @@ class TrioConnection(CleaningConnection[Row]):
                 return await drive(gen, self.pgconn.socket)
             raise psycopg.errors._WaitTimeout("wait timeout expired")  # noqa: SLF001  # what psycopg's notifies() awaits
         except (trio.Cancelled, KeyboardInterrupt) as interruption:
-            if self.closed or self.pgconn.transaction_status != _ACTIVE:
+            if self.closed or not (self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status):
                 raise
-            ended = await self._end_query(gen)
+            ended = await self._end_query(gen, is_part=was_active)
             if ended is None or self.closed or isinstance(interruption, KeyboardInterrupt):
                 raise
             return ended[0]
 
-    async def _end_query(self, gen: PQGen[T]) -> tuple[T] | None:
+    async def _end_query(self, gen: PQGen[T], *, is_part: bool) -> tuple[T] | None:
         """Have the server end the query under way, and read its end; else close the connection.
+
+        Args:
+            is_part: the query had begun before the generator. If it is a COPY, its block ends it.
 
         Returns:
             What the generator returned, where the query had ended all the same.
@@ -164,18 +169,31 @@ class TrioConnection(CleaningConnection[Row]):
                     value = (await drive(gen, self.pgconn.socket),)
                 except psycopg.Error as error:
                     logger.debug("a cancelled query ended: %s", error)
-                # Of a query whose rows are read one by one, the rest.
-                while self.pgconn.transaction_status == _ACTIVE and not self.pgconn.pipeline_status:
-                    results = await drive(generators.fetch_many(self.pgconn), self.pgconn.socket)
-                    if not results or results[-1].status in _COPYING:
-                        break
+                if self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status:
+                    value = None  # more belongs to it than this generator
+                    await self._drain(is_part=is_part)
         except psycopg.Error as error:
             self.abandon(f"a cancelled query could not be ended: {error}")
         except BaseException:
             self.abandon("cancelling a query was interrupted")
             raise
-        # In a pipeline, and in a COPY, more belongs to it than this generator.
-        return value if self.pgconn.transaction_status != _ACTIVE else None
+        return value
+
+    async def _drain(self, *, is_part: bool) -> None:
+        """Read what else belongs to the query: of one whose rows are read one by one, the rest; of a COPY, its end."""
+        copy = pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT
+        while self.pgconn.transaction_status == _ACTIVE and not self.pgconn.pipeline_status:
+            results = await drive(generators.fetch_many(self.pgconn), self.pgconn.socket)
+            if is_part and results and results[-1].status in copy:
+                return
+            try:
+                if results and results[-1].status == pq.ExecStatus.COPY_IN:
+                    await drive(generators.copy_end(self.pgconn, b"cancelled"), self.pgconn.socket)
+                elif results and results[-1].status == pq.ExecStatus.COPY_OUT:
+                    while isinstance(await drive(generators.copy_from(self.pgconn), self.pgconn.socket), memoryview):
+                        pass
+            except psycopg.errors.QueryCanceled as error:
+                logger.debug("a cancelled COPY ended: %s", error)
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
         """Ask the server to cancel the query under way, without blocking.

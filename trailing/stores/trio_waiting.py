@@ -37,12 +37,12 @@ async def drive(generator: PQGen[T], fileno: int) -> T:
         psycopg.OperationalError: the socket was closed meanwhile.
         BaseException: what the generator raises.
 
-    Cancellation: while it waits for the socket, or in between where it never has to wait for long.
+    Cancellation: while it waits for the socket, or before a look at it; a generator that never waits is not interrupted.
     """
     try:
         wanted = next(generator)
     except StopIteration as end:
-        await _let_others_run()
+        await _let_others_run(shield=True)
         result: T = end.value
         return result
     try:
@@ -96,11 +96,14 @@ async def wait_ready(fileno: int, wanted: int) -> Ready:
 _others_ran_at = 0.0
 
 
-async def _let_others_run() -> None:
-    """Make a checkpoint, unless there was one a moment ago."""
+async def _let_others_run(*, shield: bool = False) -> None:
+    """Make a checkpoint, unless there was one a moment ago; shielded, what has been done can't be cancelled any more."""
     global _others_ran_at  # noqa: PLW0603  # of the process, as what it keeps waiting is
     if time.monotonic() - _others_ran_at >= BUSY_SECONDS:
-        await trio.lowlevel.checkpoint()
+        if shield:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await trio.lowlevel.checkpoint()
         _others_ran_at = time.monotonic()
 
 

