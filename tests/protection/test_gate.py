@@ -194,6 +194,7 @@ async def test_a_lost_lease_ends_the_manager_as_itself_and_leaves_the_stops(
                 await trio.sleep_forever()
         assert trio.current_time() == lost_at
         assert writes(world) == before
+        assert "another process owns the account now" in world.alarms()
         assert len(await world.live()) == 1
         await world.check(a_position())
 
