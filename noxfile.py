@@ -108,9 +108,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST, default=False)
 def simulate(session: nox.Session) -> None:
-    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, and 200 kills of a real process."""
+    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, 200 kills and 50 takeovers."""
     install(session, "test")
     session.run("python", "-m", "trailing.testing.laboratory", *(session.posargs or ("--seeds", "2000")))
     if not session.posargs:
         session.run("python", "-m", "trailing.testing.laboratory", "--day")
         session.run("python", "-m", "trailing.testing.killing", "--kills", "200")
+        session.run("python", "-m", "trailing.testing.takeover", "--takeovers", "50")

@@ -1,11 +1,36 @@
-"""What all tests share: deterministic hypothesis runs, and another profile to go looking for more."""
+"""What all tests share: deterministic hypothesis runs, another profile to go looking for more, and a PostgreSQL server."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+from postgres_server import OwnServer, a_schema, a_server, in_schema
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def dsn() -> Iterator[str]:
+    """The address of a PostgreSQL server."""
+    with a_server() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres_url(dsn: str) -> Iterator[str]:
+    """The address of a store on that server, in a schema of its own that is not there yet."""
+    with a_schema(dsn) as schema:
+        yield in_schema(dsn, schema)
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    """A PostgreSQL server that nobody else uses, to be killed."""
+    server = OwnServer()
+    yield server
+    server.close()

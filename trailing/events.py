@@ -170,6 +170,24 @@ class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
     detail: str = ""
 
 
+class AwaitsLease(_Event, frozen=True, kw_only=True, gc=False):
+    """A manager that stands by waits until nobody else owns its account; the log only has this, the store doesn't.
+
+    Args:
+        owner: who owns it, in words.
+    """
+
+    level: ClassVar[Level] = "warning"
+    owner: str
+
+
+class TookOver(_Event, frozen=True, kw_only=True, gc=False):
+    """A manager that stood by owns its account now, and recovers. `waited`: seconds."""
+
+    level: ClassVar[Level] = "warning"
+    waited: float
+
+
 class Alarm(_Event, frozen=True, kw_only=True, gc=False):
     """Somebody should look. `what` is a short constant, `detail` says more."""
 
@@ -193,5 +211,7 @@ Event: TypeAlias = (
     | PlanChanged
     | PeaksRead
     | StreamChanged
+    | AwaitsLease
+    | TookOver
     | Alarm
 )

@@ -7,15 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+import trailing
 from trailing.cli.spans import parse_since
 from trailing.errors import UsageError
+from trailing.events import Alarm
+from trailing.stores.port import AppendEvent, CloseStop
 
 Run = Callable[..., Any]
 
@@ -114,6 +120,81 @@ def test_following_goes_on_until_a_signal_comes(store: str) -> None:
         process.kill()
         process.wait()
     assert (process.returncode, err) == (143, "")
+
+
+def test_pruning_deletes_old_events_and_leaves_what_is_open(run: Run, store: str) -> None:
+    events = [json.loads(line) for line in run("events", "--store", store, "--json").out.splitlines()]
+    before = events[len(events) // 2]["event"]["at"]
+    old = [event for event in events if event["event"]["at"] < before]
+    ran = run("prune", "--store", store, "--older", before, "--json")
+    assert json.loads(ran.out)["deleted"] == len(old) > 0
+    left = [json.loads(line) for line in run("events", "--store", store, "--json").out.splitlines()]
+    assert left == [event for event in events if event not in old]
+    assert "CCC/BTC:BTC" in run("status", "--store", store).out
+    ran = run("prune", "--store", store, "--older", "30d")
+    assert ran.out.startswith(f"{len(left)} events before ")
+
+
+def test_pruning_wants_to_know_how_old_and_creates_nothing(run: Run, store: str, tmp_path: Path) -> None:
+    assert run("prune", "--store", store).code == 2
+    ran = run("prune", "--store", store, "--older", "old")
+    assert (ran.code, ran.err.startswith("trailing: --older got 'old'")) == (2, True)
+    assert run("prune", "--store", "memory:", "--older", "30d").code == 2
+    assert run("prune", "--store", f"sqlite:///{tmp_path}/none.db", "--older", "30d").code == 2
+    assert not (tmp_path / "none.db").exists()
+
+
+async def test_a_followed_status_is_printed_again_when_something_has_happened(store: str) -> None:
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, "-m", "trailing", "status", "--store", store, "--follow", "--json"]
+        process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE, check=False))
+        async with aclosing(read_lines(process.stdout)) as output, stopping(process):
+            (account,) = json.loads(await anext(output))["accounts"]
+            assert [stop["position"]["symbol"] for stop in account["stops"]] == ["CCC/BTC:BTC"]
+            async with trailing.open_store(store) as writing:
+                (record,) = (await writing.load("paper", account["account"])).stops
+                await writing.commit(
+                    [
+                        CloseStop("paper", account["account"], record),
+                        AppendEvent("paper", account["account"], Alarm(at=datetime.now(UTC), what="closed by hand")),
+                    ]
+                )
+            assert json.loads(await anext(output))["accounts"] == []
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 143
+
+
+@asynccontextmanager
+async def stopping(process: trio.Process) -> AsyncIterator[None]:
+    """Kill a process that the block has not ended, after half a minute at the latest."""
+    try:
+        with trio.fail_after(30):
+            yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def read_lines(stream: trio.abc.ReceiveStream) -> AsyncGenerator[str]:
+    text = b""
+    async for data in stream:
+        *lines, text = (text + data).split(b"\n")
+        for line in lines:
+            yield line.decode()
+
+
+def test_what_is_open_is_shown_as_a_table_while_it_is_followed(store: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trailing", "status", "--store", store, "--follow"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith(" UTC\n")
+        assert "CCC/BTC:BTC" in "".join(process.stdout.readline() for _ in range(3))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -246,3 +248,33 @@ def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -
 def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:
     run(*words)
     assert (tmp_path / "state.db-paper").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("further", [[], ["--new"]])
+def test_a_run_that_is_under_way_is_not_resumed_by_another_process_and_nothing_is_lost_of_it(
+    further: list[str], run: Run, words: list[str], tmp_path: Path
+) -> None:
+    die(words, 6)
+    kept = tmp_path / "state.db-paper"
+    before = kept.read_bytes()
+    with kept.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = run(*words, *further)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"trailing: the run that is kept in {kept} is under way in another process\n"
+    assert kept.read_bytes() == before
+
+
+def test_a_run_whose_account_another_process_owns_is_refused_in_one_line(
+    run: Run, words: list[str], tmp_path: Path
+) -> None:
+    die(words, 6)
+    (path,) = tmp_path.glob("state.db-lease-run-*@paper")  # left by the one that died
+    account = path.name.removeprefix("state.db-lease-").removesuffix("@paper")
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = run(*words)
+    assert ran.code == 2
+    assert ran.err.startswith(f"trailing: paper {unquote(account)} is owned by process ")
+    assert ran.err.count("\n") == 1
+    assert run(*words).code == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
 from trailing.events import ExitStarted, PositionClosed, StopFilled
-from trailing.stores.port import AppendEvent, Entry
+from trailing.stores.leases import LeaseInFront
+from trailing.stores.port import AppendEvent, Entry, Lease
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 SYMBOL = "BTC/USDT:USDT"
@@ -209,10 +211,16 @@ class _RefusesEvents:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_inner"], name)
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        if any(isinstance(entry, AppendEvent) for entry in entries):
-            raise StoreError("the log is full")
-        await self._inner.commit(entries)
+    @asynccontextmanager
+    async def own(self, *account: str, **options: Any) -> AsyncIterator[Lease]:
+        async with self._inner.own(*account, **options) as lease:
+
+            async def commit(entries: Sequence[Entry]) -> None:
+                if any(isinstance(entry, AppendEvent) for entry in entries):
+                    raise StoreError("the log is full")
+                await lease.commit(entries)
+
+            yield LeaseInFront(lease, commit)
 
 
 async def test_fm27_a_subscriber_who_never_reads_and_a_broken_log_cost_events_and_nothing_else(

@@ -200,7 +200,9 @@ async def test_an_intent_that_can_not_be_written_off_raises_an_alarm_and_is_writ
 
 
 @pytest.mark.parametrize(
-    ("fault", "detail"), [(Unreachable(), "not sent, on purpose"), (Hangs(), "no answer")], ids=["unreachable", "hangs"]
+    ("fault", "detail"),
+    [(Unreachable(), "not sent, on purpose"), (Hangs(), "no answer within 10.0 s")],
+    ids=["unreachable", "hangs"],
 )
 async def test_a_leftover_that_can_not_be_cancelled_raises_an_alarm_and_is_cancelled_later(
     fault: Fault, detail: str, autojump_clock: trio.testing.MockClock

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from postgres_server import a_schema, in_schema
 
 from trailing.errors import StoreError
 from trailing.stores import MemoryStore, open_store
+from trailing.stores.leases import LeaseInFront, StandingLease
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, EventRecord, SaveStop, SettleIntent, Store
 from trailing.testing.check_store import check_store
 
@@ -31,6 +33,21 @@ async def test_sqlite_conforms(tmp_path: Path) -> None:
         return reopen()
 
     await check_store(make, reopen=reopen)
+
+
+async def test_postgres_conforms(dsn: str) -> None:
+    with ExitStack() as schemas:
+        made = schemas.enter_context(a_schema(dsn))
+
+        def reopen() -> AbstractAsyncContextManager[Store]:
+            return open_store(in_schema(dsn, made))
+
+        def make() -> AbstractAsyncContextManager[Store]:
+            nonlocal made
+            made = schemas.enter_context(a_schema(dsn))
+            return reopen()
+
+        await check_store(make, reopen=reopen)
 
 
 class _RevivesClosed(MemoryStore):
@@ -98,6 +115,28 @@ class _ForgetsStops(MemoryStore):
         await super().commit([entry for entry in entries if not isinstance(entry, SaveStop)])
 
 
+class _HasManyOwners(MemoryStore):
+    @asynccontextmanager
+    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[StandingLease]:
+        yield StandingLease(self.commit, "it")
+
+
+class _LetsFormerOwnersWrite(MemoryStore):
+    @asynccontextmanager
+    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[LeaseInFront]:  # type: ignore[override]
+        async with super().own(*account, mark=mark, standby=standby) as lease:
+            yield LeaseInFront(lease, self.commit)
+
+
+class _KeepsALease(MemoryStore):
+    @asynccontextmanager
+    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[StandingLease]:
+        async with super().own(*account, mark=mark, standby=standby) as lease:
+            yield lease
+        if mark == "0005":
+            self._owners["testex", "main"] = StandingLease(self.commit, "it")
+
+
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
@@ -110,6 +149,9 @@ class _ForgetsStops(MemoryStore):
         (_NeverFollows, "a follower sees what is there, and what comes"),
         (_LosesEvents, "events come back exactly"),
         (_ForgetsStops, "records come back exactly"),
+        (_HasManyOwners, "an account that is owned is LeaseLost for whoever comes second"),
+        (_LetsFormerOwnersWrite, "a former owner's AddIntent is LeaseLost"),
+        (_KeepsALease, "one that stands by owns the account 10.0 s after its owner has ended"),
     ],
 )
 async def test_a_store_that_breaks_a_promise_is_found_out(

@@ -50,7 +50,7 @@ def run(
         paper: on the paper exchange; it has to be said, as there is no other for now.
         plan: how to protect, in TOML; without it, an initial stop 2% away, breakeven at 0.8%, and 0.5% behind the best
             price from 1.5% on.
-        store: where stops and events are kept: memory: or sqlite:///FILE.
+        store: where stops and events are kept: memory:, sqlite:///FILE or postgresql://HOST/DATABASE.
         speed: seconds of the data for one second, or max. At a speed the machine's own time counts too: at 1000, a
             millisecond of work is a second of the data.
         candles: which of a candle's high and low is taken to have come first; peak-first is the one that is better for
@@ -108,16 +108,17 @@ def recover(
 
 
 @app.command
-def status(*, store: str = STORE, json: Annotated[bool, Flag] = False) -> int:
+def status(*, store: str = STORE, follow: Annotated[bool, Flag] = False, json: Annotated[bool, Flag] = False) -> int:
     """Show the stops that are open in a store, and the orders whose outcome is not known.
 
     Args:
-        store: sqlite:///FILE.
-        json: print one JSON document.
+        store: sqlite:///FILE or postgresql://HOST/DATABASE.
+        follow: show them again whenever something has happened, until SIGINT or SIGTERM.
+        json: print one JSON document; with --follow, one a line.
     """
-    from trailing.cli.looking import show_status  # noqa: PLC0415
+    from trailing.cli.looking import follow_status, show_status  # noqa: PLC0415
 
-    return show_status(store, json=json)
+    return follow_status(store, json=json) if follow else show_status(store, json=json)
 
 
 @app.command
@@ -131,7 +132,7 @@ def events(
     """Show what happened, oldest first.
 
     Args:
-        store: sqlite:///FILE.
+        store: sqlite:///FILE or postgresql://HOST/DATABASE.
         since: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10); without it, since ever.
         follow: go on with new ones until SIGINT or SIGTERM.
         json: print one JSON object a line.
@@ -143,11 +144,28 @@ def events(
 
 
 @app.command
+def prune(*, older: str, store: str = STORE, json: Annotated[bool, Flag] = False) -> int:
+    """Delete old events from a store. Stops, and orders whose outcome is not known, stay; a bot may run meanwhile.
+
+    Args:
+        older: delete events older than this: a duration (30d, 12w) or a UTC time (2018-01-10).
+        store: sqlite:///FILE or postgresql://HOST/DATABASE.
+        json: print one JSON document.
+    """
+    from trailing.cli.pruning import prune_store  # noqa: PLC0415
+    from trailing.cli.spans import parse_since  # noqa: PLC0415
+
+    before = parse_since(older, "--older")
+    assert before is not None
+    return prune_store(store, before, json=json)
+
+
+@app.command
 def report(*, store: str = STORE, since: str | None = None, json: Annotated[bool, Flag] = False) -> int:
     """Report what became of positions: their profit before fees, moves, and seconds without a stop.
 
     Args:
-        store: sqlite:///FILE.
+        store: sqlite:///FILE or postgresql://HOST/DATABASE.
         since: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10); without it, since ever.
         json: print one JSON document.
     """

@@ -7,6 +7,7 @@ answered to nobody.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import msgspec
 
 from trailing.cli.price_files import CandleOrder
 from trailing.core.model import Position, Side
-from trailing.errors import UsageError
+from trailing.errors import LeaseLost, UsageError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.paper.saved import SavedPlace
@@ -194,14 +195,22 @@ def read_kept(path: Path | None) -> KeptAccount | None:
 
 @contextmanager
 def open_keeper(path: Path | None, begun: Begun, kept: KeptAccount | None, fed: int) -> Iterator[Keeper | None]:
-    """Keep an account on from here, or from its beginning where there is none yet; None where it has no place."""
+    """Keep an account on from here, or from its beginning where there is none yet; None where it has no place.
+
+    Raises:
+        LeaseLost: another process keeps it.
+    """
     if path is None:
         yield None
         return
-    flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if kept is None else 0)
-    file = os.open(path, flags, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, or this process is killed
+        except BlockingIOError:
+            raise LeaseLost(f"the run that is kept in {path} is under way in another process") from None
         if kept is None:
+            os.ftruncate(file, 0)
             os.write(file, _encoded(begun))
         else:
             _cut_off_half_a_line(file)

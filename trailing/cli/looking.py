@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final, NoReturn
 
 import msgspec
 import trio
@@ -21,6 +22,12 @@ from trailing.core.states import State
 from trailing.errors import UsageError
 from trailing.stores import open_store
 from trailing.stores.port import EventRecord, Intent, Store
+
+LOOK_SECONDS: Final = 5.0
+"""How often `status --follow` looks although nothing has happened."""
+
+GATHER_SECONDS: Final = 0.5
+"""How long it lets things happen before it shows them, so that a wave is not shown a thousand times."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,12 +54,14 @@ def show_status(url: str, *, json: bool) -> int:
     accounts = trio.run(_read_accounts, url)
     if json:
         print(to_json({"accounts": accounts}))
-        return 0
-    for account in accounts:
-        _print_account(account)
-    if not accounts:
-        print("nothing is open")
+    else:
+        _print_accounts(accounts)
     return 0
+
+
+def follow_status(url: str, *, json: bool) -> int:
+    """Print what is open, and again after each change of it, until a signal comes."""
+    return trio.run(partial(_follow_status, url, json=json))
 
 
 def show_report(url: str, since: datetime | None, *, json: bool) -> int:
@@ -78,13 +87,46 @@ def show_events(url: str, since: datetime | None, *, follow: bool, json: bool) -
 
 async def _read_accounts(url: str) -> list[Account]:
     async with _open(url) as store:
-        accounts = []
-        for exchange, account in await store.accounts():
-            loaded = await store.load(exchange, account)
-            # By time and name: positions of one moment are written in any order.
-            stops = sorted(loaded.stops, key=lambda record: _order(record.position))
-            accounts.append(Account(exchange, account, tuple(stops), tuple(loaded.intents)))
-        return accounts
+        return await _list_accounts(store)
+
+
+async def _list_accounts(store: Store) -> list[Account]:
+    accounts = []
+    for exchange, account in await store.accounts():
+        loaded = await store.load(exchange, account)
+        # By time and name: positions of one moment are written in any order.
+        stops = sorted(loaded.stops, key=lambda record: _order(record.position))
+        accounts.append(Account(exchange, account, tuple(stops), tuple(loaded.intents)))
+    return accounts
+
+
+async def _follow_status(url: str, *, json: bool) -> int:
+    async with catch_signals(lambda _: None) as interruption:
+        with interruption.scope:
+            async with _open(url) as store:
+                await _print_changes(store, json=json)
+    return interruption.exit_code
+
+
+async def _print_changes(store: Store, *, json: bool) -> NoReturn:
+    happening = store.events(datetime.now(UTC), follow=True)
+    shown: list[Account] | None = None
+    while True:
+        accounts = await _list_accounts(store)
+        if accounts != shown:
+            shown = accounts
+            if json:
+                sys.stdout.buffer.write(msgspec.json.encode({"at": datetime.now(UTC), "accounts": accounts}) + b"\n")
+            else:
+                print(f"{write_time(datetime.now(UTC))} UTC")
+                _print_accounts(accounts)
+            sys.stdout.flush()
+        # Peaks are saved without an event, so that it looks now and then by itself.
+        with trio.move_on_after(LOOK_SECONDS):
+            await anext(happening)
+        with trio.move_on_after(GATHER_SECONDS):
+            while True:
+                await anext(happening)
 
 
 async def _read_reports(url: str, since: datetime | None) -> list[AccountReport]:
@@ -140,6 +182,13 @@ def _write_line(record: EventRecord) -> None:
         *(f"{name}={value}" for name, value in fields.items()),
     ]
     print(*words, flush=True)
+
+
+def _print_accounts(accounts: list[Account]) -> None:
+    for account in accounts:
+        _print_account(account)
+    if not accounts:
+        print("nothing is open")
 
 
 def _print_account(account: Account) -> None:

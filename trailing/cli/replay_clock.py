@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 
 import trio
 import trio.testing
 
 from trailing.stores import open_store
-from trailing.stores.port import Entry, EventRecord, Loaded, Store
+from trailing.stores.leases import LeaseInFront
+from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
 
 
 class ReplayClock:
@@ -96,14 +97,31 @@ class HoldingStore:
         with self._clock.held():
             return await self._store.load(exchange, account)
 
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        """See `Store.own`."""
+        async with AsyncExitStack() as stack:
+            with self._clock.held():
+                owning = self._store.own(exchange, account, mark=mark, standby=standby)
+                lease = await stack.enter_async_context(owning)
+            yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
+
     async def commit(self, entries: Sequence[Entry]) -> None:
         """See `Store.commit`."""
+        await self._commit(self._store, entries)
+
+    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
         with self._clock.held():
-            await self._store.commit(entries)
+            await writer.commit(entries)
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         """See `Store.events`. The clock goes on: it is meant for the end, when nothing waits for it any more."""
         return self._store.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        """See `Store.prune`."""
+        with self._clock.held():
+            return await self._store.prune(before)
 
 
 @asynccontextmanager

@@ -12,8 +12,11 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def parse_since(text: str | None) -> datetime | None:
+def parse_since(text: str | None, option: str = "--since") -> datetime | None:
     """The time that a text such as ``30m``, ``24h``, ``7d`` or ``2018-01-10`` means; None: since ever.
+
+    Args:
+        option: where it stands, for the error.
 
     Returns:
         An aware UTC datetime, or None for None.
@@ -30,7 +33,7 @@ def parse_since(text: str | None) -> datetime | None:
             return datetime.now(UTC) - timedelta(**{_UNITS[duration[2]]: int(duration[1])})
         time = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise refuse("--since", text, wants) from None
+        raise refuse(option, text, wants) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

@@ -76,7 +76,9 @@ class Exchange(Protocol):
         name, account: with symbol and side, the key of all that is kept.
         hedged: whether a long and a short of one symbol may stand at once.
         read_lag: seconds after which a read surely shows an earlier write.
-        request_validity: seconds for which a request that was sent may still be executed.
+        request_validity: seconds for which a request that was sent may still be executed. What changes something is
+            stamped with its time before its sender looks at the caller's deadline, and is not sent once that is over: so
+            a process that was stopped in between, and goes on much later, sends nothing that would still be executed.
     """
 
     @property

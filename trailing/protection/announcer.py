@@ -16,6 +16,25 @@ _SILENT_UNCONFIGURED: frozenset[Level] = frozenset({"debug", "info"})
 """What is not logged where nobody has configured structlog, which would write everything to the standard output."""
 
 
+class EventLog:
+    """Writes events to the log."""
+
+    def __init__(self) -> None:
+        import structlog  # noqa: PLC0415 - importing it takes 0.1 s, which `import trailing` need not wait for
+
+        # Bound once: the logger that structlog hands out configures itself anew with every use.
+        self._log = structlog.get_logger("trailing").bind()
+        self._silent = frozenset[Level]() if structlog.is_configured() else _SILENT_UNCONFIGURED
+
+    def write(self, event: Event) -> None:
+        """Write one, where its level is wanted."""
+        if event.level in self._silent:
+            return
+        fields = msgspec.structs.asdict(event)
+        del fields["at"]
+        getattr(self._log, event.level)(type(event).__name__, **fields)
+
+
 class Announcer:
     """Publishes events.
 
@@ -23,16 +42,11 @@ class Announcer:
         dropped: events that a subscriber's full channel did not take.
     """
 
-    def __init__(self, journal: Journal, exchange: str, account: str) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, log: EventLog, exchange: str, account: str) -> None:
+        self._journal, self._log = journal, log
         self._exchange, self._account = exchange, account
         self._subscribers: set[trio.MemorySendChannel[Event]] = set()
         self.dropped: int = 0
-        import structlog  # noqa: PLC0415 - importing it takes 0.1 s, which `import trailing` need not wait for
-
-        # Bound once: the logger that structlog hands out configures itself anew with every use.
-        self._log = structlog.get_logger("trailing").bind()
-        self._silent = frozenset[Level]() if structlog.is_configured() else _SILENT_UNCONFIGURED
 
     def publish(self, event: Event) -> None:
         """Tell everybody, now."""
@@ -42,11 +56,7 @@ class Announcer:
                 subscriber.send_nowait(event)
             except trio.WouldBlock:
                 self.dropped += 1
-        if event.level in self._silent:
-            return
-        fields = msgspec.structs.asdict(event)
-        del fields["at"]
-        getattr(self._log, event.level)(type(event).__name__, **fields)
+        self._log.write(event)
 
     @asynccontextmanager
     async def subscribe(self, capacity: int) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from trailing.core.record import StopRecord
-from trailing.errors import StoreError
+from trailing.errors import LeaseLost, StoreError
 from trailing.events import Alarm, Event, StopGone
 from trailing.exchanges.port import Exchange
 from trailing.protection.announcer import Announcer
@@ -65,7 +65,8 @@ class Books:
         )
         try:
             error = await self._write(protection, entries)
-            if error is not None and protection.plan.on_store_failure == "refuse" and purpose == "stop":
+            refuses = protection.plan.on_store_failure == "refuse" and purpose == "stop"
+            if error is not None and (refuses or isinstance(error, LeaseLost)):
                 raise error
         except BaseException:
             protection.settled |= {client_order_id}  # it may still be written, and nothing was sent

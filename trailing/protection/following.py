@@ -154,11 +154,7 @@ class Follower:
             self._orphans.pop(client_order_id, None)
 
     async def _cancel(self, order: StopOrder) -> None:
-        seconds = self._call_seconds + self._orders.exchange.next_turn("cancel_stop")
-        with trio.move_on_after(seconds) as scope:
-            try:
-                await self._orders.exchange.cancel_stop(order)
-            except ExchangeError as error:
-                self._orders.alarm(None, "a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")
-        if scope.cancelled_caught:
-            self._orders.alarm(None, "a leftover stop can't be cancelled", f"{order.client_order_id}: no answer")
+        try:
+            await self._orders.cancel(order, call_seconds=self._call_seconds)
+        except ExchangeError as error:
+            self._orders.alarm(None, "a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from trailing.errors import StoreError, UsageError
-from trailing.stores.port import AppendEvent, Entry, Store
+from trailing.stores.port import AppendEvent, Entry, Writer
 
 
 class JournalStatistics(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Journal:
     """Writes entries to a store, those of many writers in one commit.
 
     Args:
-        store: where to; nobody else commits to it meanwhile.
+        writer: where to; nobody else commits to it meanwhile.
         telemetry_bound: how many posted events may wait; more are dropped and counted.
         batch: how many entries one commit carries at most, unless a single writer hands in more.
 
@@ -79,10 +79,10 @@ class Journal:
         UsageError: `telemetry_bound` is below 0 or `batch` below 1.
     """
 
-    def __init__(self, store: Store, *, telemetry_bound: int = 10_000, batch: int = 5_000) -> None:
+    def __init__(self, writer: Writer, *, telemetry_bound: int = 10_000, batch: int = 5_000) -> None:
         if telemetry_bound < 0 or batch < 1:
             raise UsageError(f"Journal got {telemetry_bound=}, {batch=}, wants at least 0 and 1")
-        self._store = store
+        self._writer = writer
         self._telemetry_bound = telemetry_bound
         self._batch = batch
         self._writes: deque[_Unit] = deque()
@@ -239,7 +239,7 @@ class Journal:
 
     async def _commit(self, units: Sequence[_Unit]) -> None:
         try:
-            await self._store.commit([entry for unit in units for entry in unit.entries])
+            await self._writer.commit([entry for unit in units for entry in unit.entries])
         except StoreError as error:
             if len(units) > 1:
                 # Any of them may be the bad one: each gets a commit of its own, so that only its own failure is its.

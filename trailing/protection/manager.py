@@ -12,19 +12,20 @@ import trio
 from trailing.core.actions import Action
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
-from trailing.core.states import State
 from trailing.errors import UsageError
-from trailing.events import Event
+from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption import find_position
-from trailing.protection.announcer import Announcer
+from trailing.protection.announcer import Announcer, EventLog
 from trailing.protection.changes import change_plan
 from trailing.protection.clock import Clock
 from trailing.protection.closing import close_position
+from trailing.protection.gate import Gate
 from trailing.protection.journal import Journal
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
+from trailing.protection.ownership import own_account
 from trailing.protection.protection import Protection
 from trailing.protection.reach import Reach
 from trailing.protection.statistics import Statistics
@@ -56,7 +57,7 @@ class Manager:
             policy and is in `unprotected()` meanwhile.
 
         Raises:
-            UsageError: the deadline can't be right, or the manager has ended; nothing was sent.
+            UsageError: an argument can't be right, or the manager has ended; nothing was sent.
             ExceptionGroup: of bugs, once every position has its outcome.
 
         Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
@@ -68,6 +69,7 @@ class Manager:
         self, positions: Sequence[Position], deadline: float, plan: TrailPlan, standing: StopOrder | None = None
     ) -> WaveReport:
         check_seconds("deadline", deadline, zero=False)
+        self._orders.gate.check_plan(plan)
         with self._supervision.operation():
             wave = Wave(
                 self._orders,
@@ -126,6 +128,7 @@ class Manager:
         """
         check_seconds("deadline", deadline, zero=False)
         orders, supervision, plan = self._orders, self._supervision, plan or self._plan
+        orders.gate.check_plan(plan)
         ends_at = orders.clock.now() + deadline
         with supervision.operation():
             position, standing = await find_position(
@@ -153,6 +156,7 @@ class Manager:
         """
         if not isinstance(plan, TrailPlan):
             raise refuse("plan", plan, "a TrailPlan")
+        self._orders.gate.check_plan(plan)
         protection = self._supervision.get(symbol, side)
         with self._supervision.operation():
             await change_plan(self._orders, protection, plan)
@@ -224,13 +228,7 @@ class Manager:
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
         """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
-        return self._supervision.given_up | {
-            (protection.position.symbol, protection.position.side): Unprotected(
-                protection.position, protection.stop.state.value, protection.error
-            )
-            for protection in self._supervision.registry.all()
-            if protection.live is None and protection.stop.state is not State.EXITING
-        }
+        return self._supervision.unprotected()
 
     def statistics(self) -> Statistics:
         """Figures over all that this manager has done."""
@@ -274,6 +272,7 @@ async def open_manager(
     ticks: trio.abc.ReceiveChannel[Tick] | None = None,
     utc_start: datetime | None = None,
     take_over: bool = False,
+    standby: bool = False,
 ) -> AsyncIterator[Manager]:
     """Protect the positions of an exchange's account, until the block ends. Stops stay live on the exchange then.
 
@@ -281,14 +280,17 @@ async def open_manager(
         plan: for every position that brings none of its own.
         ticks: the bot's own prices; else the exchange's stream is used.
         utc_start: the time of day that the present moment stands for; a replay passes its data's.
-
         take_over: stops that another instance has placed on the account are this manager's from now on. Else a manager
             that finds some when it opens ends before it writes anything: two that move one stop would cancel each
             other's. Wanted where their store is lost, or was in memory only.
+        standby: where another manager owns the account in this store, wait until it ends or dies, then go on with its
+            positions, as after a restart. Else that is LeaseLost.
 
     Raises:
+        UsageError: the plan, or one of a stored position, has `call_seconds` that don't fit into the store's lease.
         StoreError: the store can't be read.
-        LeaseLost: stops of another instance stand on the account.
+        LeaseLost: another manager owns the account in this store, or has come to own it while the block ran, which is
+            cancelled then; or stops of another instance stand on the account. Stops are left standing.
         AuthenticationFailed: the exchange does not take the credentials.
         BaseException: what the block raised, as itself.
         ExceptionGroup: of a bug in a shared service.
@@ -298,23 +300,30 @@ async def open_manager(
     """
     if not isinstance(plan, TrailPlan):
         raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
-    journal = Journal(store)
-    announcer = Announcer(journal, exchange.name, exchange.account)
-    orders = Orders(exchange, journal, Clock(utc_start), announcer, OrderIds(), Reach())
-    async with open_services() as books:
-        await books.start(journal.run)
-        try:
-            async with open_services() as tasks:
-                supervision = Supervision(orders, plan, tasks, take_over=take_over)
-                await supervision.run(store, ticks)
-                try:
-                    yield Manager(orders, plan, supervision)
-                finally:
-                    await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
-        finally:
-            with trio.move_on_after(plan.cleanup_seconds, shield=True) as scope:
-                await journal.drain()
-            if scope.cancelled_caught:
-                orders.alarm(
-                    None, "the journal did not drain", f"{journal.statistics().waiting} entries are not written"
-                )
+    clock, log, ids = Clock(utc_start), EventLog(), OrderIds()
+    owning = own_account(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
+    async with owning as (lease, waited):
+        journal = Journal(lease)
+        announcer = Announcer(journal, log, exchange.name, exchange.account)
+        gate = Gate(lease, clock, exchange.request_validity)
+        gate.check_plan(plan)
+        orders = Orders(exchange, journal, clock, announcer, ids, Reach(), gate)
+        if waited is not None:
+            orders.tell(None, TookOver, waited=waited)
+        async with open_services() as books:
+            await books.start(journal.run)
+            try:
+                async with open_services() as tasks:
+                    supervision = Supervision(orders, plan, tasks, take_over=take_over)
+                    supervision.reconciliation.marks |= lease.marks
+                    await supervision.run(store, ticks)
+                    try:
+                        yield Manager(orders, plan, supervision)
+                    finally:
+                        await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
+            finally:
+                with trio.move_on_after(plan.cleanup_seconds, shield=True) as scope:
+                    await journal.drain()
+                if scope.cancelled_caught:
+                    left = journal.statistics().waiting
+                    orders.alarm(None, "the journal did not drain", f"{left} entries are not written")

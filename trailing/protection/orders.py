@@ -21,6 +21,7 @@ from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, St
 from trailing.exchanges.port import StopRequest
 from trailing.protection.books import Books
 from trailing.protection.clock import Clock
+from trailing.protection.gate import Gate
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.protection import Protection
 from trailing.protection.reach import Reach
@@ -53,6 +54,7 @@ class Orders(Books):
 
     ids: OrderIds
     reach: Reach
+    gate: Gate
 
     # Sending.
 
@@ -63,7 +65,8 @@ class Orders(Books):
             StopRejected, ExchangeUnreachable, AuthenticationFailed: no order exists, and the intent is settled.
             RateLimited: also where its turn can't come before the caller's deadline.
             OutcomeUnknown: it is `pending`.
-            StoreError: where the plan refuses to place what could not be written down; nothing was sent.
+            StoreError: where the plan refuses to place what could not be written down, or the lease is lost; nothing was
+                sent.
 
         Cancellation: the request, if it was sent, goes on; it is `pending`.
         """
@@ -71,20 +74,24 @@ class Orders(Books):
         request = StopRequest(position.symbol, position.side, quantity, price, client_order_id, protection.plan.trigger)
         with _FailureNoted(protection, self.clock):
             await self.write_intent(protection, client_order_id, "stop", quantity, price)
-            # No await between this and the request: nobody else's request can take the turn.
             turn = self.exchange.next_turn("place_stop")
             if turn and self.clock.now() + turn > trio.current_effective_deadline():
                 self._settled(protection, client_order_id)
                 raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
-            placing = self.exchange.place_stop(request)
-            return await self._send(protection, client_order_id, "stop", placing, turn=turn)
+            return await self._send(
+                protection, client_order_id, "stop", "place_stop", lambda: self.exchange.place_stop(request)
+            )
 
     async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
         """Write a change down and make it, in place. Errors and cancellation as `place`."""
         await self.write_intent(protection, order.client_order_id, "stop", quantity, price)
-        turn = self.exchange.next_turn("amend_stop")
-        amending = self.exchange.amend_stop(order, price=price, quantity=quantity)
-        return await self._send(protection, order.client_order_id, "stop", amending, turn=turn)
+        return await self._send(
+            protection,
+            order.client_order_id,
+            "stop",
+            "amend_stop",
+            lambda: self.exchange.amend_stop(order, price=price, quantity=quantity),
+        )
 
     async def close(self, protection: Protection, quantity: Decimal) -> Fill:
         """Write a reduce-only close at market down and send it. Errors and cancellation as `place`."""
@@ -92,22 +99,25 @@ class Orders(Books):
         client_order_id = self.ids.new()
         with _FailureNoted(protection, self.clock):
             await self.write_intent(protection, client_order_id, "exit", quantity, None)
-            turn = self.exchange.next_turn("close_position")
-            closing = self.exchange.close_position(position.symbol, position.side, quantity, client_order_id)
-            return await self._send(protection, client_order_id, "exit", closing, turn=turn)
+            return await self._send(
+                protection,
+                client_order_id,
+                "exit",
+                "close_position",
+                lambda: self.exchange.close_position(position.symbol, position.side, quantity, client_order_id),
+            )
 
     async def _send(
         self,
         protection: Protection,
         client_order_id: str,
         purpose: Literal["stop", "exit"],
-        sending: Awaitable[T],
-        *,
-        turn: float,
+        operation: str,
+        request: Callable[[], Awaitable[T]],
     ) -> T:
         protection.pending[client_order_id] = Pending(client_order_id, purpose, self.clock.now())
         try:
-            answer = await self._call(protection, sending, turn)
+            answer = await self._change(operation, request, protection.plan.call_seconds)
         except OutcomeUnknown:
             raise
         except TrailingError:
@@ -122,17 +132,29 @@ class Orders(Books):
         protection.pending.pop(client_order_id, None)
         protection.settled |= {client_order_id}
 
-    async def _call(self, protection: Protection, calling: Awaitable[T], turn: float) -> T:
+    async def cancel(self, order: StopOrder, *, call_seconds: float) -> None:
+        """Ask for a stop to be cancelled, once. `call_seconds`: for the call, plus its turn. Raises ExchangeError, LeaseLost."""
+        await self._change("cancel_stop", lambda: self.exchange.cancel_stop(order), call_seconds)
+
+    async def _change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
+        """Send what changes something: the only way to the exchange for it, through the gate."""
+        # No await between this and the request: nobody else's request can take the turn.
+        turn = self.exchange.next_turn(operation)
+        with self.gate.passing(turn, call_seconds) as began:
+            return await self._call(request(), began, call_seconds + turn)
+
+    async def _call(self, calling: Awaitable[T], began: float, seconds: float) -> T:
         try:
-            answer = await self._call_in_time(calling, protection.plan.call_seconds + turn)
+            answer = await self._call_in_time(calling, began, seconds)
         except TrailingError as error:
             self.reach.failed(error)
             raise
         self.reach.answered()
         return answer
 
-    async def _call_in_time(self, calling: Awaitable[T], seconds: float) -> T:
-        deadline = self.clock.now() + seconds
+    @staticmethod
+    async def _call_in_time(calling: Awaitable[T], began: float, seconds: float) -> T:
+        deadline = began + seconds
         if trio.current_effective_deadline() <= deadline:
             return await calling  # the caller's own deadline strikes first
         with trio.CancelScope(deadline=deadline) as scope:
@@ -143,7 +165,8 @@ class Orders(Books):
     async def _read(self, protection: Protection, operation: str, reading: Awaitable[T]) -> T:
         try:
             with _FailureNoted(protection, self.clock):
-                answer = await self._call(protection, reading, self.exchange.next_turn(operation))
+                seconds = protection.plan.call_seconds + self.exchange.next_turn(operation)
+                answer = await self._call(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
         protection.confirm(self.clock.now())
@@ -152,7 +175,8 @@ class Orders(Books):
     async def _ask(self, operation: str, reading: Awaitable[T], call_seconds: float) -> T:
         """A read for no position that is protected."""
         try:
-            return await self._call_in_time(reading, call_seconds + self.exchange.next_turn(operation))
+            seconds = call_seconds + self.exchange.next_turn(operation)
+            return await self._call_in_time(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
 
@@ -198,16 +222,14 @@ class Orders(Books):
         """Cancel a stop and return once it is surely gone, cancelled or filled.
 
         Raises:
-            AuthenticationFailed: and nothing else: it goes on until it knows, or until the caller's deadline.
+            AuthenticationFailed, LeaseLost: and nothing else: it goes on until it knows, or until the caller's deadline.
         """
         protection.cancelling |= {order.client_order_id}
         try:
             while True:
                 sent_at = self.clock.now()
                 try:
-                    await self._call(
-                        protection, self.exchange.cancel_stop(order), self.exchange.next_turn("cancel_stop")
-                    )
+                    await self.cancel(order, call_seconds=protection.plan.call_seconds)
                     break
                 except ExchangeUnreachable:
                     await trio.sleep(_LOOK_AGAIN)

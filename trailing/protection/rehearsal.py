@@ -10,9 +10,10 @@ from trailing.core.account import Orphan
 from trailing.core.actions import Action, LookAgain
 from trailing.core.plan import TrailPlan
 from trailing.exchanges.port import Exchange
-from trailing.protection.announcer import Announcer
+from trailing.protection.announcer import Announcer, EventLog
 from trailing.protection.clock import Clock
 from trailing.protection.following import Follower
+from trailing.protection.gate import Gate
 from trailing.protection.journal import Journal
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
@@ -20,6 +21,7 @@ from trailing.protection.reach import Reach
 from trailing.protection.reconciliation import Reconciliation
 from trailing.protection.recovery import restore
 from trailing.protection.registry import Registry
+from trailing.stores.leases import StandingLease
 from trailing.stores.port import Store
 
 
@@ -48,9 +50,12 @@ async def plan_recovery(
 
     Cancellation: nothing was written.
     """
-    journal = Journal(store)  # nobody runs it: what is told stays there
-    announcer = Announcer(journal, exchange.name, exchange.account)
-    orders = Orders(exchange, journal, Clock(utc_start), announcer, OrderIds(), Reach())
+    lease = StandingLease(store.commit, f"{exchange.name} {exchange.account}")
+    lease.end()  # nothing is owned, so that nothing can be written
+    journal, clock = Journal(lease), Clock(utc_start)  # nobody runs the journal: what is told stays there
+    announcer = Announcer(journal, EventLog(), exchange.name, exchange.account)
+    gate = Gate(lease, clock, exchange.request_validity)
+    orders = Orders(exchange, journal, clock, announcer, OrderIds(), Reach(), gate)
     registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
     orphans: dict[str, Orphan] = {}
     reconciliation = Reconciliation(

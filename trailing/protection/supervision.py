@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import trio
@@ -121,6 +122,16 @@ class Supervision:
             raise UsageError(f"{symbol} {side} is not protected")
         return protection
 
+    def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
+        """Every position without a live stop: being opened or settled, or given up. One that is being closed has its end."""
+        return self.given_up | {
+            (protection.position.symbol, protection.position.side): Unprotected(
+                protection.position, protection.stop.state.value, protection.error
+            )
+            for protection in self.registry.all()
+            if protection.live is None and protection.stop.state is not State.EXITING
+        }
+
     def note_never_claimed(self, refused: Refused) -> None:
         """A position was refused before it could be claimed, so that no task knows of it."""
         key = (refused.position.symbol, refused.position.side)
@@ -192,6 +203,7 @@ class Supervision:
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
         """Start what has to run while the manager is open, and resume what the store holds."""
         exchange = self._orders.exchange
+        self._tasks.start_soon(self._orders.gate.watch, partial(self._orders.alarm, None), self._go_on)
         stream = Stream(
             self._orders,
             self.registry,
@@ -207,6 +219,11 @@ class Supervision:
             position = record.position
             error = ExchangeError("it was given up before the process ended")
             self.given_up[position.symbol, position.side] = Unprotected(position, record.state, error)
+        for protection in self.registry.all():
+            try:
+                self._orders.gate.check_plan(protection.plan)
+            except UsageError as error:
+                raise UsageError(f"{protection.position.symbol} {protection.position.side}, stored: {error}") from None
         self.recovered = await recover(
             self._orders,
             self.registry,
@@ -219,6 +236,12 @@ class Supervision:
         self._tasks.start_soon(self.feed.notice_silence)
         if ticks is not None:
             self._tasks.start_soon(self.feed.run_ticks, ticks)
+
+    def _go_on(self) -> None:
+        """Something may be sent again: everybody tries now, and what was missed is read."""
+        self.reconciliation.ask()
+        for protection in self.registry.all():
+            protection.hurry()
 
     async def close(self) -> None:
         """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,7 +12,9 @@ import trio
 
 from trailing.core.model import Position, check_utc
 from trailing.core.record import StopRecord
+from trailing.errors import LeaseLost
 from trailing.stores.codec import check_entry
+from trailing.stores.leases import StandingLease
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -40,7 +44,10 @@ class MemoryStore:
         self._closed: set[tuple[str, str, _Place]] = set()
         self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
         self._events: list[EventRecord] = []
+        self._appended_so_far = 0
         self._appended = trio.Event()
+        self._owners: dict[tuple[str, str], StandingLease] = {}
+        self._marks: dict[tuple[str, str], frozenset[str]] = {}
 
     def __repr__(self) -> str:
         stops = sum(map(len, self._stops.values()))
@@ -61,6 +68,25 @@ class MemoryStore:
             intents=tuple(self._intents.get(key, {}).values()),
         )
 
+    @asynccontextmanager
+    async def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[StandingLease]:
+        """Own an account, among those who use this very store. See `Store.own`."""
+        key = (exchange, account)
+        await trio.lowlevel.checkpoint()
+        while (other := self._owners.get(key)) is not None and not other.ended.is_set():
+            if not standby:
+                raise LeaseLost(f"{exchange} {account} is owned by another manager on this store")
+            await other.ended.wait()
+        marks = self._marks.get(key, frozenset())
+        self._marks[key] = marks | {mark}
+        lease = self._owners[key] = StandingLease(self.commit, f"{exchange} {account}", marks)
+        try:
+            yield lease
+        finally:
+            lease.end()
+
     async def commit(self, entries: Sequence[Entry]) -> None:
         """Write all of the entries or none, in order.
 
@@ -72,11 +98,11 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         for entry in entries:
             check_entry(entry)
-        events = len(self._events)
+        before = self._appended_so_far
         for entry in entries:
             self._write(entry)
         self.commits += 1
-        if len(self._events) > events:
+        if self._appended_so_far > before:
             self._appended.set()
             self._appended = trio.Event()
 
@@ -90,13 +116,24 @@ class MemoryStore:
             check_utc("since", since)
 
         async def page(seen: int) -> tuple[int, Sequence[EventRecord]]:
-            records = self._events[seen : seen + PAGE_ROWS]
-            return seen + len(records), [record for record in records if since is None or record.event.at >= since]
+            first = bisect_right(self._events, seen, key=lambda record: record.number)
+            records = self._events[first : first + PAGE_ROWS]
+            last = records[-1].number if records else seen
+            return last, [record for record in records if since is None or record.event.at >= since]
 
         async def wait() -> None:
             await self._appended.wait()
 
         return EventReader(page, lambda record: record, wait if follow else None)
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time; see `Store.prune`."""
+        check_utc("before", before)
+        await trio.lowlevel.checkpoint()
+        kept = [record for record in self._events if record.event.at >= before]
+        pruned = len(self._events) - len(kept)
+        self._events = kept
+        return pruned
 
     def _write(self, entry: Entry) -> None:
         match entry:
@@ -119,7 +156,8 @@ class MemoryStore:
                 self._closed.add((exchange, account, place))
                 self._stops.get((exchange, account), {}).pop(place, None)
             case AppendEvent(exchange, account, event):
-                self._events.append(EventRecord(len(self._events) + 1, exchange, account, event))
+                self._appended_so_far += 1
+                self._events.append(EventRecord(self._appended_so_far, exchange, account, event))
 
 
 def _place(position: Position) -> _Place:

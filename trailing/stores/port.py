@@ -7,6 +7,7 @@ on the exchange) and `events` (append-only).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol, TypeAlias
@@ -101,7 +102,49 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
     event: Event
 
 
-class Store(Protocol):
+class Writer(Protocol):
+    """Takes entries: a lease does, for its owner, and a store for whoever looks after nobody's account."""
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write all of the entries or none, in order; durable when it returns. Raises StoreError.
+
+        Cancellation: a commit that has begun is finished first; afterwards either all or nothing is there.
+        """
+
+
+class Lease(Writer, Protocol):
+    """The right to write one account's stops and intents, and its orders: one owner has it at a time.
+
+    Its `commit` is as the store's, and raises LeaseLost instead of writing a stop or an intent that is not its owner's
+    any more; both are one transaction.
+
+    Attributes:
+        seconds: so long, at least, it is held from any moment on, as long as the store answers. Infinite, as
+            `held_until`, where nothing but its owner's own end takes it.
+        held_until: until then nobody else can own the account, on the running clock: counted from when the last renewal
+            was sent. It may be past and the lease not lost: then nobody has asked for the account yet.
+        lost: who owns the account now, in words; None: nobody else does, as far as is known. Once lost, always lost.
+        busy_until: set by its owner: until when something that was sent to the exchange may still be executed, on the
+            running clock. However the owner ends, nobody else owns the account before, where the store can see to that.
+        marks: what the client order ids of each earlier owner have in common, as far as the store remembers.
+    """
+
+    busy_until: float
+
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def held_until(self) -> float: ...
+    @property
+    def lost(self) -> str | None: ...
+    @property
+    def marks(self) -> frozenset[str]: ...
+
+    async def wait_renewed(self) -> None:
+        """Wait for the next renewal. Raises LeaseLost once it is lost, at once where it is."""
+
+
+class Store(Writer, Protocol):
     """A durable memory of stops, intents and events."""
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
@@ -110,11 +153,38 @@ class Store(Protocol):
     async def load(self, exchange: str, account: str) -> Loaded:
         """Everything open of one account. Raises StoreError."""
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        """Write all of the entries or none, in order; durable when it returns. Raises StoreError.
+    def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Own an account until the block ends.
 
-        Cancellation: a commit that has begun is finished first; afterwards either all or nothing is there.
+        Args:
+            mark: what the client order ids of this owner have in common; for `Lease.marks` of later ones.
+            standby: wait until nobody else owns it.
+
+        Raises:
+            LeaseLost: somebody else owns it, and `standby` is False.
+            StoreError: it can't be known.
+
+        Cancellation: while it waits, nothing is owned. Afterwards it is owned until the block has ended, so that a
+            shielded clean-up inside can still write.
         """
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones."""
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time, whoever's they are; stops and intents stay.
+
+        It is done bit by bit, so that commits go on meanwhile.
+
+        Args:
+            before: an aware UTC datetime.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            UsageError: `before` is not an aware UTC datetime.
+            StoreError: some may have been deleted.
+        """

@@ -1,7 +1,8 @@
 """A store in a SQLite file.
 
 The file is created readable and writable by its owner only, as it tells what somebody holds; one that exists keeps its
-mode. SQLite keeps two more files beside it, ``-wal`` and ``-shm``. All of them belong on a local disk.
+mode. SQLite keeps two more files beside it, ``-wal`` and ``-shm``, and each account that is owned has one, ``-lease-``
+with its name. All of them belong on a local disk.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from itertools import groupby
@@ -22,6 +23,8 @@ import trio
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
 from trailing.stores.codec import EVENT, INTENT, STOP, check_entry, decode, encode, microseconds
+from trailing.stores.leases import StandingLease
+from trailing.stores.lock_file import hold_account
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -34,6 +37,7 @@ from trailing.stores.port import (
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 from trailing.stores.schema import create_tables, is_empty
+from trailing.stores.sqlite_pruning import prune_page
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -119,7 +123,7 @@ async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[S
     limiter = trio.CapacityLimiter(1)
     connection = await trio.to_thread.run_sync(partial(_connect, path, read_only=read_only), limiter=limiter)
     try:
-        yield SqliteStore(path, connection, limiter)
+        yield SqliteStore(path, connection, limiter, read_only=read_only)
     finally:
         with trio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
             await trio.to_thread.run_sync(connection.close, limiter=limiter)
@@ -138,10 +142,13 @@ class SqliteStore:
     commit has reached the disk when it returns.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter, *, read_only: bool
+    ) -> None:
         self._path = path
         self._connection = connection
         self._limiter = limiter
+        self._read_only = read_only
 
     def __repr__(self) -> str:
         return f"<SqliteStore: {self._path}>"
@@ -157,6 +164,14 @@ class SqliteStore:
             StoreError: naming the row, where one can't be read: nothing is left out silently.
         """
         return await self._run(self._load, exchange, account)
+
+    def own(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AbstractAsyncContextManager[StandingLease]:
+        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`."""
+        if self._read_only:
+            raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
+        return hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
@@ -188,6 +203,16 @@ class SqliteStore:
             await trio.sleep(POLL_SECONDS)
 
         return EventReader(page, self._decode_event, wait if follow else None)
+
+    async def prune(self, before: datetime) -> int:
+        """Delete the events before a time, those of one page at a time; see `Store.prune`."""
+        check_utc("before", before)
+        seen, pruned = 0, 0
+        while True:
+            last, deleted = await self._run(prune_page, self._connection, seen, microseconds(before))
+            if last == seen:
+                return pruned
+            seen, pruned = last, pruned + deleted
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:

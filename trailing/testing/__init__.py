@@ -15,13 +15,13 @@ from trailing.testing.faults import Fails as Fails
 from trailing.testing.faults import Fault as Fault
 from trailing.testing.faults import Faults as Faults
 from trailing.testing.faults import FaultyExchange as FaultyExchange
-from trailing.testing.faults import FaultyStore as FaultyStore
 from trailing.testing.faults import Hangs as Hangs
 from trailing.testing.faults import Refuses as Refuses
 from trailing.testing.faults import ReplyLost as ReplyLost
 from trailing.testing.faults import Slow as Slow
 from trailing.testing.faults import Throttles as Throttles
 from trailing.testing.faults import Unreachable as Unreachable
+from trailing.testing.faulty_store import FaultyStore as FaultyStore
 from trailing.testing.invariants import Key as Key
 from trailing.testing.invariants import Snapshot as Snapshot
 from trailing.testing.invariants import broken_invariants as broken_invariants

@@ -26,6 +26,8 @@ from trailing.stores.port import (
     SettleIntent,
     Store,
 )
+from trailing.testing.store_lease_checks import check_owning
+from trailing.testing.store_prune_checks import check_pruning
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
 
 StoreMaker: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
@@ -61,7 +63,9 @@ async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) ->
         _check_cancellation,
         _check_events,
         _check_following,
+        check_pruning,
         _check_concurrency,
+        check_owning,
     )
     for check in checks:
         async with maker() as store:

@@ -1,9 +1,9 @@
-"""An exchange and a store that fail on purpose, at the call that was asked for."""
+"""Faults, and an exchange that fails on purpose, at the call that was asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,6 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import Exchange, StopRequest, Update
-from trailing.stores.port import Entry, EventRecord, Loaded, Store
 
 T = TypeVar("T")
 
@@ -33,9 +32,10 @@ Operation: TypeAlias = Literal[
     "watch",
     "accounts",
     "load",
+    "own",
     "commit",
 ]
-"""The ports' method names that a fault can strike; the last three are a store's."""
+"""The ports' method names that a fault can strike; the last four are a store's, `commit` its leases' too."""
 
 
 class Refuses(msgspec.Struct, frozen=True):
@@ -277,43 +277,3 @@ class FaultyExchange:
 
     def next_turn(self, operation: str) -> float:
         return self.inner.next_turn(operation)
-
-
-class FaultyStore:
-    """A store behind which another one works, until a fault strikes.
-
-    Of use are `Fails`, `Hangs` and `Slow`. ::
-
-        FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
-
-    Args:
-        inner: the store that carries the calls out.
-        faults: which fault strikes which call.
-
-    Attributes:
-        inner: as given.
-        calls: every call so far, but those of `events`.
-    """
-
-    def __init__(self, inner: Store, faults: Faults) -> None:
-        self.inner = inner
-        self._script = Script(faults)
-        self.calls: Sequence[Call] = self._script.calls
-
-    def __repr__(self) -> str:
-        return f"<FaultyStore: {len(self.calls)} calls, in front of {self.inner!r}>"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["inner"], name)
-
-    async def accounts(self) -> Sequence[tuple[str, str]]:
-        return await self._script.play("accounts", None, self.inner.accounts)
-
-    async def load(self, exchange: str, account: str) -> Loaded:
-        return await self._script.play("load", None, lambda: self.inner.load(exchange, account))
-
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        await self._script.play("commit", None, lambda: self.inner.commit(entries))
-
-    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        return self.inner.events(since, follow=follow)

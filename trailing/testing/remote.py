@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -37,6 +38,13 @@ Services: TypeAlias = Mapping[str, tuple[Operation, Callable[..., Awaitable[obje
 
 _NO_SERVICES: Services = MappingProxyType({})
 
+Carrier: TypeAlias = Callable[[Call, Callable[[], Awaitable[object]]], Awaitable[object]]
+"""Has a call carried out: given the call, and the function that does it and returns, or raises, what came of it."""
+
+
+async def _carry(_call: Call, function: Callable[[], Awaitable[object]]) -> object:
+    return await function()
+
 
 async def serve_exchange(
     exchange: PaperExchange,
@@ -44,6 +52,7 @@ async def serve_exchange(
     symbols: Sequence[str],
     port: int = 0,
     services: Services = _NO_SERVICES,
+    carrier: Carrier = _carry,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an exchange on 127.0.0.1, for ever; started, it tells its port.
@@ -55,6 +64,7 @@ async def serve_exchange(
         symbols: those whose markets the clients know.
         port: 0: one that is free.
         services: further operations, by name, that `RemoteExchange.ask` can ask for.
+        carrier: what stands between the line and the exchange: it may take time, look at who asks, and refuse.
 
     Raises:
         OSError: the port is taken.
@@ -72,7 +82,7 @@ async def serve_exchange(
         tuple(exchange.market(symbol) for symbol in symbols),
     )
     async with trio.open_nursery() as requests:
-        server = _Server(exchange, hello, services, requests)
+        server = _Server(exchange, hello, services, carrier, requests)
         task_status.started(listener.socket.getsockname()[1])
         await trio.serve_listeners(server.serve, [listener])
 
@@ -85,9 +95,10 @@ class _Server:
         exchange: PaperExchange,
         hello: Hello,
         services: Services,
+        carrier: Carrier,
         requests: trio.Nursery,
     ) -> None:
-        self._exchange, self._hello, self._requests = exchange, hello, requests
+        self._exchange, self._hello, self._carrier, self._requests = exchange, hello, carrier, requests
         self._operations = {**OPERATIONS, **{name: operation for name, (operation, _) in services.items()}}
         self._functions: dict[str, Callable[..., Awaitable[object]]] = {
             **{name: function for name, (_, function) in services.items()},
@@ -148,7 +159,7 @@ class _Server:
             if operation is None:
                 raise UsageError(f"{call.operation!r} is not served")
             function = self._functions.get(call.operation) or getattr(self._exchange, call.operation)
-            result = await function(*_arguments(operation, call))
+            result = await self._carrier(call, partial(function, *_arguments(operation, call)))
             answer = encode_line(Answer(call.number, trio.current_time(), encode_raw(result)))
         except TrailingError as error:
             answer = encode_failure(call.number, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -39,11 +40,12 @@ _INCOMING = msgspec.json.Decoder(Answer | Failure | Pushed)
 
 
 @asynccontextmanager
-async def open_remote(port: int) -> AsyncIterator[RemoteExchange]:
+async def open_remote(port: int, *, name: str = "") -> AsyncIterator[RemoteExchange]:
     """Connect to an exchange that `serve_exchange` serves on this machine.
 
     Args:
         port: the server's.
+        name: what the server knows this client by.
 
     Raises:
         ExchangeUnreachable: nobody serves there.
@@ -62,7 +64,7 @@ async def open_remote(port: int) -> AsyncIterator[RemoteExchange]:
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
         raise ExchangeUnreachable(f"no exchange is served on port {port}: {error}") from error
     async with open_services() as services:
-        exchange = RemoteExchange(hello)
+        exchange = RemoteExchange(hello, name)
         services.start_soon(exchange.run, stream, received)
         try:
             yield exchange
@@ -110,7 +112,8 @@ class RemoteExchange:
         name, account, hedged, read_lag, request_validity: of the served exchange.
     """
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: Hello, client: str = "") -> None:
+        self._client = client
         self.name: str = hello.name
         self.account: str = hello.account
         self.hedged: bool = hello.hedged
@@ -222,9 +225,14 @@ class RemoteExchange:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._lost is not None:
             raise ExchangeUnreachable(f"{name}: {self._lost}")
+        sent_at = time.monotonic()
+        # In this order: whenever the process is stopped, what goes out afterwards is stale for the server, or stays here.
+        if operation.changes and trio.current_time() > trio.current_effective_deadline():
+            raise ExchangeUnreachable(f"{name}: its time was over before it was sent")
         self._number += 1
         number = self._number
-        asked = self._asked[number] = _Asked(encode_line(Call(number, name, encode_raw(arguments))))
+        call = Call(number, name, encode_raw(arguments), self._client, sent_at)
+        asked = self._asked[number] = _Asked(encode_line(call))
         try:
             self._outgoing.send_nowait(asked)
             await asked.answered.wait()

@@ -35,11 +35,19 @@ class Hello(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request. `arguments`: a list, as the operation has them."""
+    """A request.
+
+    Args:
+        arguments: a list, as the operation has them.
+        by: the name of the client.
+        sent_at: by the machine's monotonic clock, which all its processes share.
+    """
 
     number: int
     operation: str
     arguments: msgspec.Raw
+    by: str = ""
+    sent_at: float = 0.0
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):

@@ -11,7 +11,7 @@ from trailing.testing.invariants import Key, never_crossed_zero, nothing_loosene
 from trailing.testing.killing.history import Accepted, Entered, Event, Filled, History
 
 TWO_STOPS = 2
-"""Inside a move; more are never allowed."""
+"""Inside a move."""
 
 
 class Life:
@@ -38,13 +38,17 @@ class Life:
 class Ledger:
     """Takes the exchange's history piece by piece.
 
+    Args:
+        most_stops: how many live stops a position may have inside a move.
+
     Attributes:
         open: the positions that are open, by symbol and side.
         entered, accepted, ended: how many positions, stops and ends there were.
         number: of events so far; what to ask the exchange with the next time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_stops: int = TWO_STOPS) -> None:
+        self._most_stops = most_stops
         self.open: dict[Key, Life] = {}
         self.entered: int = 0
         self.accepted: int = 0
@@ -88,8 +92,9 @@ class Ledger:
             broken += _named(life, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
             life.tightest = order.price
-        if len(life.stops) > TWO_STOPS:
-            broken.append(f"1. the {life} has {len(life.stops)} live stops, allowed are {TWO_STOPS} inside a move")
+        if len(life.stops) > self._most_stops:
+            allowed = f"allowed are {self._most_stops} inside a move"
+            broken.append(f"1. the {life} has {len(life.stops)} live stops, {allowed}")
         return [*broken, *self._look(life)]
 
     @staticmethod

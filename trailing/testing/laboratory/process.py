@@ -16,8 +16,9 @@ import trio
 from trailing.errors import OutcomeUnknown, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
+from trailing.stores.leases import LeaseInFront, StandingLease
 from trailing.stores.memory import MemoryStore
-from trailing.stores.port import AppendEvent, Entry, EventRecord, Loaded
+from trailing.stores.port import AppendEvent, Entry, EventRecord, Lease, Loaded, Writer
 from trailing.testing.faults import FaultyExchange, Operation, Script
 from trailing.testing.laboratory.weather import Weather
 
@@ -29,11 +30,13 @@ class Process:
 
     Attributes:
         alive: nobody hears of it after its death.
+        lease: its own, which ends with it.
         steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
     """
 
     def __init__(self) -> None:
         self.alive: bool = True
+        self.lease: StandingLease | None = None
         self.steps_left: int | None = None
         self.died: trio.Event = trio.Event()
 
@@ -43,6 +46,8 @@ class Process:
             self.steps_left -= 1
             if self.steps_left < 0:
                 self.alive = False
+                if self.lease is not None:
+                    self.lease.end()
                 self.died.set()
         if not self.alive:
             await trio.sleep_forever()
@@ -126,6 +131,15 @@ class _Line(trio.abc.ReceiveChannel[Update]):
         await self._updates.aclose()
 
 
+class _MortalLease(LeaseInFront):
+    """Who is dead does not hear that its lease has ended."""
+
+    lost: None = None
+
+    async def wait_renewed(self) -> None:
+        await trio.sleep_forever()
+
+
 class MortalStore:
     """The store as a process sees it.
 
@@ -152,14 +166,29 @@ class MortalStore:
         await self._process.step()
         return await self._inner.load(exchange, account)
 
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        await self._process.step()
+        async with self._inner.own(exchange, account, mark=mark, standby=standby) as lease:
+            self._process.lease = lease
+            await self._process.step()
+            yield _MortalLease(lease, lambda entries: self._commit(lease, entries))
+
     async def commit(self, entries: Sequence[Entry]) -> None:
+        await self._commit(self._inner, entries)
+
+    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
         # Events are told, and not kept: a day has a million.
-        await self._inner.commit([entry for entry in entries if not isinstance(entry, AppendEvent)])
+        await writer.commit([entry for entry in entries if not isinstance(entry, AppendEvent)])
         self._on_commit(entries)
         await self._process.step()
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         return self._inner.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        await self._process.step()
+        return await self._inner.prune(before)

