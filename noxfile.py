@@ -42,6 +42,7 @@ enable_pyenv_versions()
 # The newest first, so that the run ends with a plain run of the tests and not with the table of what they cover.
 PYTHONS = [version for version in reversed(nox.project.python_versions(PROJECT)) if runs(version)]
 NEWEST = PYTHONS[0]
+EVERY_PROCESSOR = ("--numprocesses", "auto")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -88,12 +89,11 @@ def tests(session: nox.Session) -> None:
     """All tests, on every Python that is found; on the newest also the slow ones, and what the others cover."""
     install(session, "test")
     if session.python != NEWEST:
-        session.run("pytest", "-m", "not slow", *session.posargs)
+        session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", *session.posargs)
         return
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", *EVERY_PROCESSOR, "-m", "slow", *session.posargs)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "--module", "pytest", "-m", "not slow", *session.posargs)
-    session.run("coverage", "combine", "--quiet")
+    session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", "--cov", "--cov-report=", *session.posargs)
     session.run("coverage", "report")
     # Demanded of what decides and of what acts: every failure branch is executed by a test.
     session.run("coverage", "report", "--include=trailing/core/*,trailing/protection/*", "--fail-under=100")
