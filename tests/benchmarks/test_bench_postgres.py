@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import statistics
 import time
 import warnings
@@ -18,15 +19,18 @@ from test_bench_waves import PLAN, enter, some_positions
 
 import trailing
 from trailing import Protected
+from trailing.stores.port import SaveStop
 from trailing.stores.postgres import open_postgres
 from trailing.stores.trio_psycopg import TrioConnection
+from trailing.testing.store_samples import sample_record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it subclasses what Python 3.14 drops
-    import trio_asyncio
+    trio_asyncio: Any = importlib.import_module("trio_asyncio")
 
 # psycopg was imported first, and holds what trio-asyncio has replaced since.
-psycopg.waiting.get_running_loop = asyncio.get_running_loop
+waiting: Any = psycopg.waiting
+waiting.get_running_loop = asyncio.get_running_loop
 
 QUERY = "SELECT %s::int"
 TRIPS = 1000
@@ -167,9 +171,6 @@ def test_a_wave_of_a_thousand(dsn: str) -> None:
 
 
 def test_a_commit_of_a_thousand_saves(dsn: str) -> None:
-    from trailing.stores.port import SaveStop  # noqa: PLC0415
-    from trailing.testing.store_samples import sample_record  # noqa: PLC0415
-
     records = [sample_record(f"COIN{number}/USDT:USDT") for number in range(1000)]
 
     async def timed() -> float:

@@ -212,9 +212,20 @@ class TrioConnection(CleaningConnection[Row]):
                 request.start()
                 await drive_connecting(generators.cancel(request))
             else:
-                await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
+                await self._cancel_from_beside()
         if cancelling.cancelled_caught:
             raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
+
+    async def _cancel_from_beside(self) -> None:
+        """Cancel the query under way through another connection, where libpq is older than 17.
+
+        The function that it has for this blocks, and psycopg's part in C holds the interpreter meanwhile: while the
+        network is cut, the whole program would stand still.
+        """
+        params = {option.keyword.decode(): option.val.decode() for option in self.pgconn.info if option.val}
+        async with await TrioConnection[Any].connect(make_conninfo("", **params), autocommit=True) as other:
+            other.cleanup_seconds = 0.0
+            await other.execute("SELECT pg_cancel_backend(%s)", (self.pgconn.backend_pid,))
 
     async def _try_cancel(self, *, timeout: float = CLEANUP_SECONDS) -> None:  # noqa: ASYNC109
         # What psycopg's own clean-ups call, in tasks that are cancelled already.
