@@ -19,7 +19,7 @@ from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.rules import Breakeven, Callback
 from trailing.core.states import State
-from trailing.errors import UsageError
+from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.logs import configure_logging
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores import open_store
@@ -90,7 +90,10 @@ class Bot:
         return {*self._manager.stops(), *(key for key, one in unprotected if one.state != State.CLOSED)}
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
-        price = (await self._exchange.price(symbol, PLAN.trigger)).price
+        try:
+            price = (await self._exchange.price(symbol, PLAN.trigger)).price
+        except ExchangeUnreachable:
+            return  # the machine is so busy that it took too long
         side: Side = self._draw.choice(("long", "short"))
         self._entered += 1
         quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
