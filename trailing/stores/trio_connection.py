@@ -169,7 +169,7 @@ class TrioConnection(CleaningConnection[Row]):
             with self.cleaning_up("the server did not end a cancelled query"):
                 await self._try_cancel(timeout=self.cleanup_seconds)
                 try:
-                    value = (await drive(gen, self.pgconn.socket),)
+                    value = (await drive(gen, self.pgconn.socket, has_begun=True),)
                 except psycopg.Error as error:
                     _logger.debug("a cancelled query ended: %s", error)
                 if self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status:
