@@ -115,13 +115,28 @@ class HoldingStore:
             await writer.commit(entries)
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """See `Store.events`. The clock goes on: it is meant for the end, when nothing waits for it any more."""
-        return self._store.events(since, follow=follow)
+        """See `Store.events`. A follower waits for what only comes when the clock goes on, and does not hold it."""
+        events = self._store.events(since, follow=follow)
+        return events if follow else _HeldEvents(events, self._clock)
 
     async def prune(self, before: datetime) -> int:
         """See `Store.prune`."""
         with self._clock.held():
             return await self._store.prune(before)
+
+
+class _HeldEvents:
+    """Events, each of which holds the clock while it is read."""
+
+    def __init__(self, events: AsyncIterator[EventRecord], clock: ReplayClock) -> None:
+        self._events, self._clock = events, clock
+
+    def __aiter__(self) -> _HeldEvents:
+        return self
+
+    async def __anext__(self) -> EventRecord:
+        with self._clock.held():
+            return await anext(self._events)
 
 
 @asynccontextmanager
