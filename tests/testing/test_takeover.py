@@ -23,12 +23,13 @@ from trailing.stores import open_store
 from trailing.testing.remote import serve_exchange
 from trailing.testing.remote_client import open_remote
 from trailing.testing.remote_wire import Call
+from trailing.testing.takeover import market
 from trailing.testing.takeover.contender import Contender, run_contender, start_market
 from trailing.testing.takeover.line import open_line
 from trailing.testing.takeover.market import Border
 from trailing.testing.takeover.record import Owned, booked_without_a_lease
 from trailing.testing.takeover.run import TAKEN_OVER_WITHIN, Fate, take_over_and_over
-from trailing.testing.takeover.terms import CALL_SECONDS, VALIDITY, Write
+from trailing.testing.takeover.terms import Write
 
 SYMBOL = "BTC/USDT:USDT"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -68,7 +69,7 @@ async def test_on_sqlite_the_one_that_stands_by_goes_on_as_soon_as_the_owner_is_
             owner.kill()
             owns_at = await other.hear("owns", after=0, within=30)
             assert owns_at is not None
-            assert owns_at - killed_at < CALL_SECONDS + VALIDITY + 2.0
+            assert owns_at - killed_at < TAKEN_OVER_WITHIN
             owner = other
         nursery.cancel_scope.cancel()
     async with open_store(store, read_only=True) as left:
@@ -112,6 +113,12 @@ def test_who_wrote_while_its_lease_lasted_is_in_order() -> None:
     assert closest == pytest.approx(0.1)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy makes no request stale in this process."""
+    monkeypatch.setattr(market, "VALIDITY", 60.0)
+
+
 @asynccontextmanager
 async def a_border() -> AsyncIterator[tuple[Border, int]]:
     border = Border(1)
@@ -143,9 +150,9 @@ async def test_what_comes_too_late_is_refused_and_not_written_down() -> None:
         carried.append("yes")
         return None
 
-    for age, operation in ((VALIDITY + 0.01, "cancel_stop"), (0.0, "cancel_stop"), (9.0, "open_stops")):
+    for age, operation in ((60.1, "cancel_stop"), (0.0, "cancel_stop"), (99.0, "open_stops")):
         call = Call(1, operation, msgspec.Raw(b"[]"), "one", time.monotonic() - age)
-        if age > VALIDITY and operation == "cancel_stop":
+        if age > 60 and operation == "cancel_stop":
             with pytest.raises(ExchangeUnreachable, match="s old; provably not executed"):
                 await border.carry(call, carry_out)
         else:

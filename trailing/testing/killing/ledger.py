@@ -39,7 +39,8 @@ class Ledger:
     """Takes the exchange's history piece by piece.
 
     Args:
-        most_stops: how many live stops a position may have inside a move.
+        anew: positions may be protected anew while a stop stands that their bot does not know of any more: that is one
+            more, and the new one may be the looser of them. The tightest that stands counts all the same.
 
     Attributes:
         open: the positions that are open, by symbol and side.
@@ -47,8 +48,8 @@ class Ledger:
         number: of events so far; what to ask the exchange with the next time.
     """
 
-    def __init__(self, most_stops: int = TWO_STOPS) -> None:
-        self._most_stops = most_stops
+    def __init__(self, *, anew: bool = False) -> None:
+        self._anew = anew
         self.open: dict[Key, Life] = {}
         self.entered: int = 0
         self.accepted: int = 0
@@ -88,13 +89,13 @@ class Ledger:
         life.stops[order.client_order_id] = order
         before = life.tightest
         broken: list[str] = []
-        if before is not None:
+        if before is not None and not self._anew:
             broken += _named(life, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
             life.tightest = order.price
-        if len(life.stops) > self._most_stops:
-            allowed = f"allowed are {self._most_stops} inside a move"
-            broken.append(f"1. the {life} has {len(life.stops)} live stops, {allowed}")
+        allowed = TWO_STOPS + self._anew
+        if len(life.stops) > allowed:
+            broken.append(f"1. the {life} has {len(life.stops)} live stops, allowed are {allowed} inside a move")
         return [*broken, *self._look(life)]
 
     @staticmethod

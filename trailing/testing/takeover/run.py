@@ -20,7 +20,7 @@ from trailing.stores import open_store
 from trailing.stores.port import Store
 from trailing.testing.killing.checks import broken_by, unsettled
 from trailing.testing.killing.history import HISTORY, History
-from trailing.testing.killing.ledger import TWO_STOPS, Ledger, Life
+from trailing.testing.killing.ledger import Ledger, Life
 from trailing.testing.remote_client import RemoteExchange, open_remote
 from trailing.testing.takeover.contender import Contender, run_contender, start_market
 from trailing.testing.takeover.line import open_line
@@ -104,8 +104,8 @@ async def take_over_and_over(
     async with AsyncExitStack() as stack:
         # Whoever is cut off does what the store does not know of. It moves stops: where only one may stand it takes the old
         # one down first, and that this stood so tight nobody knows any more if it is taken over from right then. It
-        # protects positions: the next owner does so again when the bot hands them in, then cancels what it finds there.
-        one_stop, most_stops = ("cut off" not in fates), (3 if "cut off" in fates else TWO_STOPS)
+        # protects positions: the next owner does so anew when the bot hands them in, then cancels what it finds there.
+        one_stop, anew = "cut off" not in fates, "cut off" in fates
         port = await stack.enter_async_context(start_market(seed, positions, log, one_stop=one_stop))
         exchange = await stack.enter_async_context(open_remote(port))
         store = await stack.enter_async_context(open_store(f"{conninfo}{'&' if '?' in conninfo else '?'}{parameters}"))
@@ -117,7 +117,7 @@ async def take_over_and_over(
                 await run_contender(f"{line.address}?{parameters}", port, log, name, line, task_status=task_status)
 
         markets = markets_of(seed, positions, one_stop=one_stop)
-        run = _Run(partial(nursery.start, live), exchange, store, record, markets, Ledger(most_stops), seed)
+        run = _Run(partial(nursery.start, live), exchange, store, record, markets, Ledger(anew=anew), seed)
         try:
             return await run.run(takeovers, fates, progress)
         finally:
