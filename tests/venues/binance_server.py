@@ -16,7 +16,6 @@ from typing import Any
 
 import trio
 from binance_shapes import (
-    SOURCES,
     WORKING_TYPES,
     algo_order,
     bar,
@@ -30,8 +29,10 @@ from binance_stream import BinanceStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
-from venue_server import API_KEY, SECRET, Clock, VenueServer
+from venue_server import API_KEY, SECRET, Clock, VenueServer, redirected
 from venue_sockets import Sockets
+
+from trailing.core.model import Source
 
 _CODES: Mapping[str, tuple[int, str]] = {
     "price step": (-4014, "Price not increased by tick size."),
@@ -305,8 +306,8 @@ class Binance:
     def _exchange_info(self, _: Mapping[str, str]) -> object:
         return exchange_info(self._market, self._clock.now(), self._weight.limit)
 
-    def _price(self, symbol: str, source: str) -> str:
-        return number(self._market.prices.get((symbol, SOURCES[source]), Decimal(0)))
+    def _price(self, symbol: str, source: Source) -> str:
+        return number(self._market.prices.get((symbol, source), Decimal(0)))
 
     def _ticker(self, params: Mapping[str, str]) -> object:
         found, now = self._instrument(params), self._clock.now()
@@ -327,14 +328,14 @@ class Binance:
             "time": self._clock.now(),
         }
 
-    def _klines(self, source: str, name: str) -> Callable[[Mapping[str, str]], object]:
+    def _klines(self, source: Source, name: str) -> Callable[[Mapping[str, str]], object]:
         def klines(params: Mapping[str, str]) -> object:
             if params.get("interval") != "1m":
                 raise Refused(-1120, "Invalid interval.")
             start, limit = params.get("startTime"), min(int(params.get("limit", 500)), 1500)
             symbol = self._instrument(params, name).symbol
             since = None if start is None else int(start)
-            return [bar(each) for each in self._market.candles.since(symbol, SOURCES[source], since, limit)]
+            return [bar(each) for each in self._market.candles.since(symbol, source, since, limit)]
 
         return klines
 
@@ -368,18 +369,11 @@ class BinanceServer(VenueServer):
 
     def configure(self, client: Any) -> None:
         """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
-        client.urls["api"] = _redirect(client.urls["api"], self.url)
+        client.urls["api"] = redirected(client.urls["api"], self.host)
         client.options["fetchCurrencies"] = False
         # ccxt picks the table of a venue's codes by the host's name.
         table = client.exceptions["linear"]
         client.get_exceptions_by_url = lambda _url, kind: table.get(kind, {})
-
-
-def _redirect(urls: Any, host: str) -> Any:
-    if isinstance(urls, dict):
-        return {name: _redirect(url, host) for name, url in urls.items()}
-    scheme, _, rest = urls.partition("://")
-    return f"{'ws' if scheme == 'wss' else 'http'}://{host}/{rest.partition('/')[2]}"
 
 
 @asynccontextmanager

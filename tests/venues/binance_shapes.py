@@ -10,7 +10,6 @@ from venue_market import Holding, Instrument, Leg, Order, VenueFill, VenueMarket
 
 from trailing.core.model import Source
 
-SOURCES: Mapping[str, Source] = {"last": "last", "mark": "mark", "index": "index"}
 WORKING_TYPES: Mapping[str, Source] = {"CONTRACT_PRICE": "last", "MARK_PRICE": "mark"}
 WORKING_TYPE: Mapping[Source, str] = {source: name for name, source in WORKING_TYPES.items()}
 ALGO_STATUS: Mapping[str, str] = {

@@ -175,7 +175,7 @@ class VenueMarket:
         hedged: a leg for each side.
         ids_for_ever: a client order id is refused though its order has ended long ago.
         cancel_on_flat: the reduce-only stops of a position that is flat are cancelled.
-        most_stops: so many may be live at once.
+        most_stops: so many may be live at once, of the account or, with `stops_by_symbol`, of each symbol.
         parts: into so many fills a market order is split, where its quantity allows.
 
     Attributes:
@@ -192,6 +192,7 @@ class VenueMarket:
         ids_for_ever: bool = False,
         cancel_on_flat: bool = False,
         most_stops: int = 200,
+        stops_by_symbol: bool = False,
         parts: int = 1,
     ) -> None:
         self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
@@ -209,6 +210,7 @@ class VenueMarket:
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
         self._cancel_on_flat = cancel_on_flat
+        self._stops_by_symbol = stops_by_symbol
         self._numbers = count(1001)
 
     def enter(self, symbol: str, side: OrderSide, quantity: Decimal, price: Decimal) -> None:
@@ -273,7 +275,8 @@ class VenueMarket:
         for order in self.orders.values():
             if order.wanted.client_order_id == wanted.client_order_id and (order.is_open or self._ids_for_ever):
                 raise Refusal("duplicate")
-        if wanted.trigger is not None and len(self.live_stops()) >= self.most_stops:
+        counted = self.live_stops(wanted.symbol if self._stops_by_symbol else None)
+        if wanted.trigger is not None and len(counted) >= self.most_stops:
             raise Refusal("too many")
 
     def _check(self, wanted: Wanted) -> None:

@@ -72,7 +72,7 @@ class VenueServer:
     """A hand on a venue: its market, its clock, its faults, its websockets and the requests that it got.
 
     Attributes:
-        url: with the port and without a path.
+        host: with the port.
         market, clock, faults, sockets: to look at and to meddle with.
         requests: all that arrived, in order.
     """
@@ -83,7 +83,7 @@ class VenueServer:
         self.faults: Faults = Faults()
         self.sockets: Sockets = sockets
         self.requests: list[Seen] = []
-        self.url: str = ""
+        self.host: str = ""
         self._face = face
 
     async def enter(self, position: Position) -> None:
@@ -110,7 +110,7 @@ class VenueServer:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.url = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        self.host = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         task_status.started()
         await trio.serve_listeners(self._serve_client, listeners)
 
@@ -202,3 +202,11 @@ def _request(head: h11.Request, body: str) -> Request:
     else:
         params |= dict(parse_qsl(body, keep_blank_values=True))
     return Request(head.method.decode(), target.path, params, target.query + body, headers)
+
+
+def redirected(urls: Any, host: str) -> Any:
+    """A ccxt client's URLs with another host in them, unencrypted."""
+    if isinstance(urls, dict):
+        return {name: redirected(url, host) for name, url in urls.items()}
+    target = urlsplit(urls)
+    return f"{'ws' if target.scheme == 'wss' else 'http'}://{host}{target.path}"
