@@ -202,11 +202,11 @@ class Binance:
     def _wanted(self, params: Mapping[str, str], own_id: str, trigger: Trigger | None) -> Wanted:
         if not _CLIENT_ID.fullmatch(own_id):
             raise Refused(-4015, "Client order id is not valid.")
+        if self._market.hedged and "reduceOnly" in params:
+            raise Refused(-1106, "Parameter 'reduceonly' sent when not required.")
         leg = params.get("positionSide", "BOTH").lower()
         if (leg != "both") != self._market.hedged or leg not in {"both", "long", "short"}:
             raise Refused(-4061, "Order's position side does not match user's setting.")
-        if self._market.hedged and "reduceOnly" in params:
-            raise Refused(-1106, "Parameter 'reduceonly' sent when not required.")
         if params.get("side") not in {"BUY", "SELL"}:
             raise Refused(-1117, "Invalid side.")
         return Wanted(
