@@ -367,6 +367,12 @@ def _decimal(params: Mapping[str, str], name: str) -> Decimal:
 class BinanceServer(VenueServer):
     """The server, and how ccxt's client finds it."""
 
+    def __init__(
+        self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Binance, stream: BinanceStream
+    ) -> None:
+        super().__init__(market, clock, sockets, face)
+        self.expire_listen_key = stream.expire_listen_key
+
     def configure(self, client: Any) -> None:
         """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
         client.urls["api"] = redirected(client.urls["api"], self.host)
@@ -397,7 +403,8 @@ async def open_binance_server(
     clock, sockets = Clock(), Sockets()
     market = VenueMarket(instruments, clock.now, hedged=hedged, most_stops=most_stops, parts=parts)
     stream = BinanceStream(market, clock, sockets)
-    server = BinanceServer(market, clock, sockets, Binance(market, clock, stream, weight_limit, order_limits))
+    face = Binance(market, clock, stream, weight_limit, order_limits)
+    server = BinanceServer(market, clock, sockets, face, stream)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
         yield server

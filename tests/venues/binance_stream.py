@@ -32,8 +32,11 @@ class BinanceStream:
         return {"listenKey": self._listen_key}
 
     def expire_listen_key(self) -> None:
-        """The key is worth nothing any more; connections with it stay, and hear nothing."""
-        self._listen_key = ""
+        """The key is worth nothing any more; connections with it are told so, stay, and hear nothing else."""
+        key, self._listen_key = self._listen_key, ""
+        for socket in self._sockets.open:
+            if socket.query.get("listenKey") == key:
+                socket.send({"e": "listenKeyExpired", "E": self._clock.now(), "listenKey": key})
 
     def opened(self, socket: Socket) -> bool:
         """Market data by category; the account for who has its key."""
