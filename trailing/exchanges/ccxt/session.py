@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -19,8 +20,9 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 import trio
 import trio_asyncio
+from ccxt.base.errors import BadResponse
 
-from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
 from trailing.services import open_services
 
 REQUEST_SECONDS: Final = 5.0
@@ -49,6 +51,22 @@ class Turns(Protocol):
 
     def learned(self, headers: Mapping[str, str]) -> None:
         """A reply came with these headers, in lower case."""
+
+
+class Unlimited:
+    """Everybody may send at once."""
+
+    def next_turn(self, operation: str) -> float:
+        return 0.0
+
+    async def turn(self, operation: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def refused(self, retry_after: float) -> None:
+        pass
+
+    def learned(self, headers: Mapping[str, str]) -> None:
+        pass
 
 
 class Reply(msgspec.Struct):
@@ -135,7 +153,12 @@ class Session:
             return request.result
         if isinstance(request.error, TrailingError):
             raise request.error
-        raise self._explain(request, request.error) from request.error
+        explained = self._explain(request, request.error)
+        if explained is None:
+            return None
+        if isinstance(explained, RateLimited):
+            self.turns.refused(explained.retry_after)
+        raise explained from request.error
 
     async def wait_for(self, client_order_id: str) -> None:
         """Wait until no call is under way for an order. Each ends by its own timeout."""
@@ -212,13 +235,13 @@ class Session:
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002
         # trio-asyncio's own handler would end the session: for a frame that is no JSON, or a rejected future of
         # ccxt's that nobody happened to wait for.
-        if not any([listener(context) for listener in self._listeners]):
+        if not any(listener(context) for listener in self._listeners):
             error = context.get("exception")
             _log.warning("asyncio: %s (%s)", context.get("message"), type(error).__name__)
 
 
-Explain: TypeAlias = Callable[[Request, BaseException], TrailingError]
-"""Makes one of our errors of what a call raised."""
+Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
+"""Makes one of our errors of what a call raised; None: that was no failure."""
 
 _reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
 
@@ -264,16 +287,31 @@ async def _host(
 
 
 async def _prepare(client: Any, session: Session) -> None:
-    """Open the client's connections to be, and let the session hear every HTTP reply."""
+    """Open the client's connections to be, and look at every HTTP reply before ccxt does."""
     client.open()
     # aiohttp sends a PUT, DELETE or GET again where a connection dies: a cancel that worked would come back as a
     # failure, and an order that is placed by GET would be placed twice.
     client.session._retry_connection = False  # noqa: SLF001 - there is no public way
     pass_on = client.on_rest_response
+    status = 0
 
-    def hear(status: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any) -> Any:
+    def hear(
+        status_now: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any
+    ) -> Any:
+        nonlocal status
+        status = status_now
         lower = {name.lower(): value for name, value in headers.items()}
         session._hear(Reply(status, lower, body))  # noqa: SLF001 - it is this module's
         return pass_on(status, reason, url, method, headers, body, *rest)
 
+    def parse(text: str) -> Any:
+        """ccxt goes on with a text that is no JSON: as an order without an id, or a list without positions."""
+        try:
+            return json.loads(text, parse_float=str)  # as it was written: ccxt makes numbers of texts too
+        except ValueError as error:
+            if 200 <= status < 300:
+                raise BadResponse(f"{client.id} answered with what is no JSON") from error
+            return None
+
     client.on_rest_response = hear
+    client.parse_json = parse  # called next, and nothing waits in between
