@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import trio
 
 from trailing.errors import TrailingError, UsageError
+from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain, scrub
 from trailing.exchanges.ccxt.exchange import CcxtExchange
-from trailing.exchanges.ccxt.session import REQUEST_SECONDS, Request, Session, Unlimited, open_session
+from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.venues import Venue
+
+
+class Unlimited:
+    """Everybody may send at once."""
+
+    def next_turn(self, operation: str) -> float:  # noqa: ARG002
+        return 0.0
+
+    async def turn(self, operation: str) -> None:  # noqa: ARG002
+        await trio.lowlevel.checkpoint()
+
+    def refused(self, retry_after: float) -> None:
+        pass
+
+    def learned(self, headers: Mapping[str, str]) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -30,7 +45,7 @@ async def connect(
     configure: Callable[[Any], object] | None,
 ) -> AsyncIterator[CcxtExchange]:
     """An exchange on a venue; `open_ccxt` says what is raised."""
-    client = await trio.to_thread.run_sync(_make_client, venue, credentials)
+    client = make_client(venue, credentials)
     if testnet and venue.testnet is not None:
         getattr(client, venue.testnet)(True)
     if configure is not None:
@@ -47,25 +62,6 @@ async def connect(
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
         )
-
-
-def _make_client(venue: Venue, credentials: Credentials) -> Any:
-    """In a thread: importing ccxt takes seconds."""
-    from ccxt import pro  # noqa: PLC0415
-
-    keys = dict(zip(venue.credential_names, credentials.values, strict=True))
-    client = getattr(pro, venue.client)(
-        {
-            **{name: value for name, value in keys.items() if value is not None},
-            "enableRateLimit": False,  # ours has lanes, and gives credit for idle time
-            "number": Decimal,
-            "timeout": int(REQUEST_SECONDS * 1000),
-            "options": dict(venue.options),
-        }
-    )
-    # ccxt's own logger gets every request with its headers: the key is in them.
-    client.logger = logging.Logger("ccxt", level=logging.CRITICAL + 1)
-    return client
 
 
 def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:

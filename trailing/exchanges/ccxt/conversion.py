@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Market, Side, Source, StopOrder
-from trailing.errors import UsageError
+from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.venues import Venue
 
 Raw: TypeAlias = Mapping[str, Any]
@@ -96,18 +96,23 @@ def id_here(venue: Venue, client_order_id: str) -> str:
 
 
 def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder | None:
-    """The live stop that an order of ccxt's is; None: it is another order, or not live."""
+    """The live stop that an order of ccxt's is; None: it is another order, or not live.
+
+    Raises ExchangeUnreachable where it carries our tag and can't be read: taken for absent, it would be placed again.
+    """
     market = markets.get(raw["symbol"])
-    price = number(raw.get("triggerPrice")) or number(raw.get("stopLossPrice"))
-    if market is None or not price or raw.get("status") != "open" or not _is_stop(venue, raw):
+    if market is None or raw.get("status") != "open" or not _is_stop(venue, raw):
         return None
+    price = number(raw.get("triggerPrice")) or number(raw.get("stopLossPrice"))
     side = _side_of(venue, raw)
     left = number(raw.get("remaining"))
     left = number(raw.get("amount")) if left is None else left
     source = _source_of(venue, raw)
-    if side is None or not left or source is None:
-        return None
     client_order_id = id_here(venue, raw.get("clientOrderId") or "")
+    if not price or side is None or not left or source is None:
+        if _OURS.fullmatch(client_order_id):
+            raise ExchangeUnreachable(f"{venue.name} shows our order {client_order_id} as no stop that we know")
+        return None
     return StopOrder(
         symbol=market.symbol,
         side=side,

@@ -25,7 +25,8 @@ from trailing.errors import (
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.session import Reply, Request
+from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venues import Venue
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})

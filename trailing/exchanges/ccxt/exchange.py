@@ -26,7 +26,7 @@ from trailing.core.model import (
     check_utc,
     refuse,
 )
-from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
     CLOSING,
@@ -39,14 +39,11 @@ from trailing.exchanges.ccxt.conversion import (
     stop_of,
     text,
 )
-from trailing.exchanges.ccxt.errors import ClockOff
+from trailing.exchanges.ccxt.requests import Requests
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.ccxt.venues import Params, Slot, Venue, filled
+from trailing.exchanges.ccxt.venues import Slot, Venue, filled
 from trailing.exchanges.port import StopRequest
 from trailing.exchanges.updates import UpdateChannel
-
-_FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between the looks at a closing order whose acknowledgement didn't tell of its fill."""
 
 _CANDLE_PAGE = 1000
 """Bars that are asked for at once; every venue of the table gives as many, or says by giving fewer."""
@@ -73,6 +70,7 @@ class CcxtExchange:
         self.read_lag: float = venue.read_lag
         self.request_validity: float = venue.request_validity
         self._session = session
+        self._requests = Requests(session, venue, hedged=hedged)
         self._venue = venue
         self._markets = markets
 
@@ -97,8 +95,8 @@ class CcxtExchange:
         check_side("StopRequest.side", request.side)
         _check_steps(market, request.price, request.quantity)
         own_id = id_there(self._venue, request.client_order_id)
-        params = self._params(self._venue.place, request.side, request.price, request.source, own_id)
-        raw = await self._call(
+        params = self._requests.params(self._venue.place, request.side, request.price, request.source, own_id)
+        raw = await self._requests.call(
             "place_stop",
             "create_order",
             request.symbol,
@@ -125,7 +123,7 @@ class CcxtExchange:
         _check_steps(market, price, quantity)
         if self._venue.amend is None:
             raise UsageError(f"{self.name} has no way to amend a stop")
-        raw = await self._call(
+        raw = await self._requests.call(
             "amend_stop",
             "edit_order",
             order.order_id,
@@ -134,7 +132,7 @@ class CcxtExchange:
             CLOSING[order.side],
             contracts(quantity, market),
             text(price) if self._venue.price_too else None,
-            self._params(
+            self._requests.params(
                 self._venue.amend, order.side, price, order.source, id_there(self._venue, order.client_order_id)
             ),
             about=order.client_order_id,
@@ -145,12 +143,12 @@ class CcxtExchange:
     async def cancel_stop(self, order: StopOrder) -> None:
         """Cancel a stop, after what is under way for its id."""
         own_id = id_there(self._venue, order.client_order_id) if order.client_order_id else ""
-        await self._call(
+        await self._requests.call(
             "cancel_stop",
             "cancel_order",
             order.order_id,
             order.symbol,
-            self._params(self._venue.cancel, order.side, order.price, order.source, own_id),
+            self._requests.params(self._venue.cancel, order.side, order.price, order.source, own_id),
             about=order.client_order_id,
             after_earlier=True,
         )
@@ -162,10 +160,14 @@ class CcxtExchange:
         await self._session.wait_for(client_order_id)
         if self._venue.find is None:
             params = filled(self._venue.find_list, values)
-            raws = await self._list("find_stop", "fetch_open_orders", symbol, params)
+            raws = await self._requests.entries("find_stop", "fetch_open_orders", symbol, params)
         else:
             try:
-                raws = [await self._call("find_stop", "fetch_order", None, symbol, filled(self._venue.find, values))]
+                raws = [
+                    await self._requests.call(
+                        "find_stop", "fetch_order", None, symbol, filled(self._venue.find, values)
+                    )
+                ]
             except StopRejected:  # there is no such order
                 return None
         found = (stop_of(self._venue, self._markets, raw) for raw in raws)
@@ -176,24 +178,22 @@ class CcxtExchange:
         raws = [
             raw
             for params in self._venue.lists
-            for raw in await self._list("open_stops", "fetch_open_orders", None, params)
+            for raw in await self._requests.entries("open_stops", "fetch_open_orders", None, params)
         ]
-        stops = (stop_of(self._venue, self._markets, raw) for raw in raws)
-        return sorted(
-            (stop for stop in stops if stop is not None), key=lambda stop: (stop.symbol, stop.client_order_id)
-        )
+        stops = [stop for raw in raws if (stop := stop_of(self._venue, self._markets, raw)) is not None]
+        by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice
+        return sorted(by_id.values(), key=lambda stop: (stop.symbol, stop.client_order_id))
 
     async def positions(self) -> Sequence[PositionReport]:
         """All open positions in linear contracts, in the order of symbol and side."""
         raws = [
             raw
             for params in self._venue.position_lists
-            for raw in await self._list("positions", "fetch_positions", None, params)
+            for raw in await self._requests.entries("positions", "fetch_positions", None, params)
         ]
-        reports = (position_of(self._markets, raw) for raw in raws)
-        return sorted(
-            (report for report in reports if report is not None), key=lambda report: (report.symbol, report.side)
-        )
+        reports = [report for raw in raws if (report := position_of(self._markets, raw)) is not None]
+        by_key = {(report.symbol, report.side): report for report in reports}
+        return [by_key[key] for key in sorted(by_key)]
 
     async def price(self, symbol: str, source: Source) -> Tick:
         """The exchange's own price. Raises UsageError for a source that the venue doesn't tell."""
@@ -202,7 +202,7 @@ class CcxtExchange:
         if source not in self._venue.prices:
             raise UsageError(f"{self.name} does not tell its {source} price")
         method, field = self._venue.prices[source]
-        raw = await self._call("price", method, symbol)
+        raw = await self._requests.call("price", method, symbol)
         price = number(raw.get(field))
         if not price:
             raise ExchangeUnreachable(f"{self.name} has no {source} price of {symbol}")
@@ -214,7 +214,7 @@ class CcxtExchange:
         check_side("side", side)
         check_money("quantity", quantity)
         own_id = id_there(self._venue, client_order_id)
-        raw = await self._call(
+        raw = await self._requests.call(
             "close_position",
             "create_order",
             symbol,
@@ -222,11 +222,11 @@ class CcxtExchange:
             CLOSING[side],
             contracts(quantity, market),
             None,
-            self._params(self._venue.close, side, None, None, own_id),
+            self._requests.params(self._venue.close, side, None, None, own_id),
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)
-        quantity, price = await self._filled(symbol, order_id, raw)
+        quantity, price = await self._requests.fill_of(symbol, order_id, raw)
         return Fill(
             symbol=symbol,
             side=side,
@@ -246,7 +246,7 @@ class CcxtExchange:
         candles: list[Candle] = []
         while params is not None:
             start = int(since.timestamp() * 1000)
-            rows = await self._call("candles", "fetch_ohlcv", symbol, "1m", start, _CANDLE_PAGE, dict(params))
+            rows = await self._requests.call("candles", "fetch_ohlcv", symbol, "1m", start, _CANDLE_PAGE, dict(params))
             page = [candle_of(symbol, source, row) for row in rows]
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
@@ -268,78 +268,6 @@ class CcxtExchange:
     def next_turn(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation pass."""
         return self._session.turns.next_turn(operation)
-
-    async def _call(
-        self, operation: str, name: str, *args: Any, about: str | None = None, after_earlier: bool = False
-    ) -> Any:
-        """Call a method of ccxt's; where the venue refused it for its time, learn the venue's time and ask once more."""
-        try:
-            return await self._session.call(operation, name, *args, client_order_id=about, after_earlier=after_earlier)
-        except ClockOff:
-            await self._session.call(operation, "load_time_difference")
-            return await self._session.call(operation, name, *args, client_order_id=about)
-
-    def _params(
-        self, template: Params, side: Side, price: Decimal | None, source: Source | None, own_id: str
-    ) -> dict[str, Any]:
-        """The parameters of a request that places or changes an order."""
-        values: dict[Slot, Any] = {
-            Slot.CLIENT_ORDER_ID: own_id,
-            Slot.DIRECTION: "descending" if side == "long" else "ascending",
-        }
-        if price is not None:
-            values[Slot.PRICE] = text(price)
-        if source is not None:
-            check_source("StopRequest.source", source)
-            if source not in self._venue.sources:
-                wants = ", ".join(map(repr, self._venue.sources))
-                raise refuse("StopRequest.source", source, f"one that {self.name} triggers by: {wants}")
-            values[Slot.SOURCE] = self._venue.sources[source]
-        hedge = self._venue.hedge if self.hedged and self._venue.hedge is not None else {}
-        return {**filled(template, values), **hedge}
-
-    async def _list(self, operation: str, name: str, symbol: str | None, params: Params) -> list[Raw]:
-        """A list, page by page. Each page is a request with a turn of its own."""
-        raws: list[Raw] = []
-        size, further = self._venue.page, dict(params)
-        while True:
-            page = await self._ask_for_page(operation, name, symbol, further)
-            raws += page
-            if size is None or not page:
-                return raws
-            cursor = self._venue.cursor and page[0]["info"].get(self._venue.cursor)
-            if not cursor and len(page) < size:
-                return raws
-            if not cursor:
-                raise ExchangeUnreachable(f"{self.name} {operation}: there is more in the list than a page of it shows")
-            further = {**params, "cursor": cursor}
-
-    async def _ask_for_page(self, operation: str, name: str, symbol: str | None, params: Params) -> list[Raw]:
-        size = self._venue.page
-        if name == "fetch_positions":
-            limit = {} if size is None else {"limit": size}
-            return list(await self._call(operation, name, None, {**params, **limit}))
-        return list(await self._call(operation, name, symbol, None, size, dict(params)))
-
-    async def _filled(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
-        """How many contracts a closing order has closed, and at what price: from its answer, or by asking."""
-        for wait in (*_FILL_WAITS, None):
-            quantity, price = number(raw.get("filled")), number(raw.get("average"))
-            ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
-            if ended and quantity and price:
-                return quantity, price
-            if ended and not quantity:
-                raise NothingToReduce(f"{self.name} close_position: the order {order_id} ended without a fill")
-            if wait is None:
-                break
-            try:
-                raw = await self._call("find_stop", "fetch_order", order_id, symbol, dict(self._venue.fetch_close))
-            except (ExchangeUnreachable, StopRejected):  # not shown yet, or not reached
-                await trio.sleep(wait)
-                continue
-            if raw.get("status") == "open":
-                await trio.sleep(wait)
-        raise OutcomeUnknown(f"{self.name} close_position: the order {order_id} was taken, its fill is not known")
 
 
 def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from trailing.core.model import refuse
 from trailing.errors import UsageError
@@ -55,10 +58,9 @@ async def open_ccxt(
         raise UsageError(f"testnet got True, which {venue} has none of that ccxt knows")
     if configure is not None and not callable(configure):
         raise refuse("configure", configure, "a callable, or None")
-    # ccxt takes seconds to import, and nobody pays for it who doesn't open a real exchange.
-    from trailing.exchanges.ccxt.connecting import connect  # noqa: PLC0415
-
-    async with connect(row, credentials, account=account, testnet=testnet, configure=configure) as exchange:
+    # ccxt takes seconds to import; in a thread, the tasks that run beside this one get their turns meanwhile.
+    connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
+    async with connecting.connect(row, credentials, account=account, testnet=testnet, configure=configure) as exchange:
         yield exchange
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import decimal
-import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -17,16 +16,12 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeAlias
 
-import msgspec
 import trio
 import trio_asyncio
-from ccxt.base.errors import BadResponse
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
+from trailing.exchanges.ccxt.client import Reply, open_client
 from trailing.services import open_services
-
-REQUEST_SECONDS: Final = 5.0
-"""Seconds until ccxt gives an HTTP request up. Half of a manager's `call_seconds`, so that a clean-up sees its end."""
 
 CLOSE_SECONDS: Final = 3.0
 """Seconds within which the client has to close its connections; ccxt sleeps a quarter of one while it does."""
@@ -51,30 +46,6 @@ class Turns(Protocol):
 
     def learned(self, headers: Mapping[str, str]) -> None:
         """A reply came with these headers, in lower case."""
-
-
-class Unlimited:
-    """Everybody may send at once."""
-
-    def next_turn(self, operation: str) -> float:
-        return 0.0
-
-    async def turn(self, operation: str) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def refused(self, retry_after: float) -> None:
-        pass
-
-    def learned(self, headers: Mapping[str, str]) -> None:
-        pass
-
-
-class Reply(msgspec.Struct):
-    """The last HTTP reply that a call got; status 0: none."""
-
-    status: int = 0
-    headers: Mapping[str, str] = {}
-    body: str = ""
 
 
 class Request:
@@ -275,7 +246,7 @@ async def _host(
     async with trio_asyncio.open_loop() as loop:
         session = Session(services, loop, client, turns, explain)
         loop.set_exception_handler(session._on_loop_error)  # noqa: SLF001 - it is this module's
-        await loop.run_aio_coroutine(_prepare(client, session))
+        await loop.run_aio_coroutine(open_client(client, session._hear))  # noqa: SLF001 - it is this module's
         try:
             task_status.started(session)
             await trio.sleep_forever()
@@ -284,34 +255,3 @@ async def _host(
                 await loop.run_aio_coroutine(client.close())
             if scope.cancelled_caught:
                 _log.warning("%s did not close its connections within %s s", client.id, CLOSE_SECONDS)
-
-
-async def _prepare(client: Any, session: Session) -> None:
-    """Open the client's connections to be, and look at every HTTP reply before ccxt does."""
-    client.open()
-    # aiohttp sends a PUT, DELETE or GET again where a connection dies: a cancel that worked would come back as a
-    # failure, and an order that is placed by GET would be placed twice.
-    client.session._retry_connection = False  # noqa: SLF001 - there is no public way
-    pass_on = client.on_rest_response
-    status = 0
-
-    def hear(
-        status_now: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any
-    ) -> Any:
-        nonlocal status
-        status = status_now
-        lower = {name.lower(): value for name, value in headers.items()}
-        session._hear(Reply(status, lower, body))  # noqa: SLF001 - it is this module's
-        return pass_on(status, reason, url, method, headers, body, *rest)
-
-    def parse(text: str) -> Any:
-        """ccxt goes on with a text that is no JSON: as an order without an id, or a list without positions."""
-        try:
-            return json.loads(text, parse_float=str)  # as it was written: ccxt makes numbers of texts too
-        except ValueError as error:
-            if 200 <= status < 300:
-                raise BadResponse(f"{client.id} answered with what is no JSON") from error
-            return None
-
-    client.on_rest_response = hear
-    client.parse_json = parse  # called next, and nothing waits in between
