@@ -7,7 +7,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from trailing.core.model import refuse
 from trailing.errors import UsageError
@@ -42,7 +42,7 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials({HIDDEN})"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("credentials are not pickled")
 
     @property
@@ -86,7 +86,9 @@ class Credentials:
             found = found.get(table)
             if not isinstance(found, Mapping):
                 raise UsageError(f"credentials: {path} has no table {table!r}")
-        unknown = sorted(set(found) - set(_FIELDS)) if table is not None else []
+        unknown = sorted(
+            name for name, value in found.items() if name not in _FIELDS and not isinstance(value, Mapping)
+        )
         if unknown:
             raise UsageError(f"credentials: {path} has {unknown[0]!r} in it, known are {', '.join(_FIELDS)}")
         for field in ("api_key", "secret"):
