@@ -95,7 +95,7 @@ class CcxtExchange:
         check_side("StopRequest.side", request.side)
         _check_steps(market, request.price, request.quantity)
         own_id = id_there(self._venue, request.client_order_id)
-        params = self._requests.params(self._venue.place, request.side, request.price, request.source, own_id)
+        params = self._requests.new_order_params(self._venue.place, request.side, request.price, request.source, own_id)
         raw = await self._requests.call(
             "place_stop",
             "create_order",
@@ -222,7 +222,7 @@ class CcxtExchange:
             CLOSING[side],
             contracts(quantity, market),
             None,
-            self._requests.params(self._venue.close, side, None, None, own_id),
+            self._requests.new_order_params(self._venue.close, side, None, None, own_id),
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)

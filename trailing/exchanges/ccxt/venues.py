@@ -88,7 +88,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
             there is none, and a list that fills its page is not believed.
         close: parameters of `create_order` for the closing at market.
         fetch_close: parameters of `fetch_order` for it, by the order's id, where the answer doesn't tell of the fill.
-        hedge: further parameters of both in hedge mode; None: hedge mode is refused.
+        hedge: further parameters of `place` and `close` in hedge mode; None: hedge mode is refused.
         sources: its words for the trigger sources; a source that isn't here is refused. Where it has only one and no
             word for it, the word is "".
         source_field: the raw order's field that holds such a word; "": there is none, the only source is meant.
