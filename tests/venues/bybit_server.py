@@ -29,7 +29,7 @@ from bybit_shapes import (
 from bybit_stream import BybitStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
-from venue_market import INSTRUMENTS, Instrument, Order, Refusal, Trigger, VenueMarket, Wanted
+from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
 from venue_server import API_KEY, SECRET, Clock, VenueServer, redirected
 from venue_sockets import Sockets
 
@@ -227,6 +227,8 @@ class Bybit:
 
     def _matching(self, params: _Params) -> Sequence[Order]:
         """The orders that a query is about, the last ones first."""
+        if params.get("settleCoin", "USDT") != "USDT":
+            return ()
         number = order_number(params["orderId"]) if "orderId" in params else None
         own_id, symbol = params.get("orderLinkId"), params.get("symbol")
         wanted = {"StopOrder": True, "Order": False}.get(params.get("orderFilter", ""))
@@ -262,11 +264,14 @@ class Bybit:
     def _positions(self, params: _Params) -> object:
         if not params.keys() & {"symbol", "settleCoin", "baseCoin"}:
             raise Refused(10001, "params error: Missing some parameters that must be filled in, symbol or settleCoin")
-        shown = [
-            position(symbol, leg, holding, self._market)
-            for (symbol, leg), holding in self._market.holdings.items()
-            if holding.quantity and params.get("symbol") in {None, self._market.instruments[symbol].id}
-        ]
+        legs: tuple[Leg, ...] = ("long", "short") if self._market.hedged else ("both",)
+        if "symbol" in params:  # shown though it is flat
+            found = [(self._instrument(params).symbol, leg) for leg in legs]
+        else:
+            found = [key for key, holding in self._market.holdings.items() if holding.quantity]
+        if params.get("settleCoin", "USDT") != "USDT":
+            found = []
+        shown = [position(symbol, leg, self._market.holding(symbol, leg), self._market) for symbol, leg in found]
         return self._page(shown, params, 20, 200)
 
     def _page(self, rows: Sequence[object], params: _Params, usual: int, most: int) -> object:

@@ -115,7 +115,7 @@ def position(
     symbol: str, leg: Leg, holding: Holding, market: VenueMarket, *, pushed: bool = False
 ) -> dict[str, object]:
     """A position; pushed, its entry price has another name."""
-    mark = market.prices[symbol, "mark"]
+    mark = market.prices.get((symbol, "mark"), Decimal(0))
     side = "Buy" if holding.quantity > 0 else "Sell" if holding.quantity < 0 else ""
     return {
         "category": "linear",

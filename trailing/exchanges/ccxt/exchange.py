@@ -105,7 +105,7 @@ class CcxtExchange:
             CLOSING[request.side],
             amount(self._venue, request.quantity, market),
             text(price) if self._venue.price_too else None,
-            self._requests.params(self._venue.place, request.side, price, request.source, own_id),
+            self._requests.new_order_params(self._venue.place, request.side, price, request.source, own_id),
             about=request.client_order_id,
         )
         return StopOrder(
@@ -216,7 +216,7 @@ class CcxtExchange:
             CLOSING[side],
             amount(self._venue, quantity, market),
             price,
-            self._requests.params(self._venue.close, side, None, None, own_id),
+            self._requests.new_order_params(self._venue.close, side, None, None, own_id),
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)

@@ -43,7 +43,7 @@ class Requests:
     def params(
         self, template: Params, side: Side, price: Decimal | None, source: Source | None, own_id: str
     ) -> dict[str, Any]:
-        """The parameters of a request that places or changes an order."""
+        """The parameters of a request that changes or cancels an order."""
         values: dict[Slot, Any] = {
             Slot.CLIENT_ORDER_ID: own_id,
             Slot.DIRECTION: "descending" if side == "long" else "ascending",
@@ -56,8 +56,14 @@ class Requests:
                 wants = ", ".join(map(repr, self._venue.sources))
                 raise refuse("StopRequest.source", source, f"one that {self._venue.name} triggers by: {wants}")
             values[Slot.SOURCE] = self._venue.sources[source]
+        return filled(template, values)
+
+    def new_order_params(
+        self, template: Params, side: Side, price: Decimal | None, source: Source | None, own_id: str
+    ) -> dict[str, Any]:
+        """The parameters of a request that places an order; only such a one says which leg of a hedge it is for."""
         hedge = self._venue.hedge if self._hedged and self._venue.hedge is not None else {}
-        return {**filled(template, values), **hedge}
+        return {**self.params(template, side, price, source, own_id), **hedge}
 
     async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
         """Open orders, page by page. Each page is a request with a turn of its own."""

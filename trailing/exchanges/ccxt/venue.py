@@ -86,7 +86,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         cancel: parameters of `cancel_order`.
         close: parameters of `create_order` for the closing at market.
         fetch_close: parameters of `fetch_order` for it, by the order's id, where the answer doesn't tell of the fill.
-        hedge: further parameters of placing and closing in hedge mode; None: hedge mode is refused.
+        hedge: further parameters of `place` and `close` in hedge mode; None: hedge mode is refused.
         price_too: an order needs a price beside its parameters: the trigger price, or the market's.
         amounts: what ccxt takes for an amount: ``"contracts"``, of `Market.contract_size` each; ``"whole contracts"``:
             only whole numbers; ``"base"``: base units, whatever the contract's size.
