@@ -13,6 +13,7 @@ The layers, each of which knows only those below it:
 """
 
 from trailing.core.account import PositionReport as PositionReport
+from trailing.core.actions import Action as Action
 from trailing.core.model import Candle as Candle
 from trailing.core.model import Fill as Fill
 from trailing.core.model import Market as Market
@@ -66,6 +67,7 @@ from trailing.protection.outcomes import Protected as Protected
 from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
+from trailing.protection.rehearsal import plan_recovery as plan_recovery
 from trailing.protection.statistics import Statistics as Statistics
 from trailing.protection.supervision import Unprotected as Unprotected
 from trailing.stores import open_store as open_store

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from ccxt import pro
 from ccxt.base.errors import ExchangeError as CcxtError
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
@@ -309,8 +310,6 @@ async def test_a_client_that_does_not_close_is_left_after_a_while_and_said_so(
 
 
 async def test_the_real_client_leaves_no_warning_behind(caplog: pytest.LogCaptureFixture) -> None:
-    from ccxt import pro
-
     async with open_session(pro.binanceusdm({"enableRateLimit": False}), Turns(), explain) as session:
         assert session.client.session._retry_connection is False
         with pytest.raises(OutcomeUnknown):

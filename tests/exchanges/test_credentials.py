@@ -85,7 +85,8 @@ def test_a_file_that_is_wrong_is_refused_without_quoting_it(tmp_path: Path, text
     path = private(tmp_path / "keys.toml", text)
     with pytest.raises(UsageError, match=says) as caught:
         Credentials.from_file(path)
-    assert KEY not in str(caught.value) and SECRET not in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert SECRET not in str(caught.value)
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 

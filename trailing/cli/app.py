@@ -33,13 +33,15 @@ def run(
     speed: str = "max",
     candles: CandleOrder = "peak-first",
     deadline: float = 10.0,
+    new: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     log_level: Level = "warning",
     latency: Annotated[float, Parameter(show=False)] = 0.0,
 ) -> int:
     """Replay a wave on the paper exchange, and report what became of it.
 
-    SIGINT and SIGTERM end it in order: partial orders are cleaned up, stops stay, the state is saved.
+    SIGINT and SIGTERM end it in order: partial orders are cleaned up, stops stay, the state is saved. With a store in a
+    file, the same command goes on with a run that was cut short, by a signal or by the death of its process.
 
     Args:
         wave: positions, as CSV (symbol,side,quantity,entry_price,opened_at_ms) or as a list of JSON objects.
@@ -54,11 +56,13 @@ def run(
         candles: which of a candle's high and low is taken to have come first; peak-first is the one that is better for
             the position, so that its stop is pulled up before it is hit.
         deadline: seconds in which each position has to be protected.
+        new: begin anew, although the store knows of a run that was cut short.
         json: print the report as one JSON document, and nothing else, to standard output.
         log_level: the least level that is logged, to standard error.
         latency: seconds that the paper exchange takes for a request.
     """
-    from trailing.cli.run import prepare, run_job  # noqa: PLC0415 - each command loads what it needs
+    from trailing.cli.jobs import prepare  # noqa: PLC0415 - each command loads what it needs
+    from trailing.cli.run import run_job  # noqa: PLC0415
 
     if not paper:
         raise UsageError("run wants --paper: it says that no real order is meant")
@@ -72,7 +76,35 @@ def run(
         deadline=deadline,
         latency=latency,
     )
-    return run_job(job, json=json, log_level=log_level)
+    return run_job(job, json=json, log_level=log_level, new=new)
+
+
+@app.command
+def recover(
+    *,
+    store: str = STORE,
+    paper: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+    log_level: Level = "warning",
+) -> int:
+    """Hold what a store knows beside the account, show what follows, and carry it out: what `run` begins with.
+
+    On the paper exchange that is the account of a run that was cut short; its prices go on until every open position that
+    the store knows has its stop. Positions that it doesn't know are protected when the run goes on.
+
+    Args:
+        store: sqlite:///FILE.
+        paper: on the paper exchange; it has to be said, as there is no other for now.
+        dry_run: show what would be done, and change nothing, here or there.
+        json: print what was found as one JSON document, and nothing else, to standard output.
+        log_level: the least level that is logged, to standard error.
+    """
+    from trailing.cli.recovering import recover_paper  # noqa: PLC0415
+
+    if not paper:
+        raise UsageError("recover wants --paper: it says that no real order is meant")
+    return recover_paper(store, dry_run=dry_run, json=json, log_level=log_level)
 
 
 @app.command

@@ -6,7 +6,7 @@ everything that is due is carried out, until every task waits; then positions ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -26,11 +26,15 @@ class Replay:
     """Enters positions at their times, protects them, and feeds prices.
 
     Args:
+        positions: to be entered.
+        entered: those that are open on the exchange already; they are protected first of all.
         ticks: by time, on the data's clock.
         deadline: seconds that each position has to be protected.
         settle_seconds: how long the requests of the data's last prices may take, on the data's clock.
         prices: the last price of each symbol is put there.
         tell: called with every event; it must not wait.
+        fed: ticks that were fed before.
+        on_fed: called after each tick with how many were fed by then.
 
     Attributes:
         fed: ticks so far.
@@ -47,17 +51,30 @@ class Replay:
         settle_seconds: float,
         prices: dict[str, Tick],
         tell: Callable[[Event], None],
+        entered: Sequence[Position] = (),
+        fed: int = 0,
+        on_fed: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.fed: int = 0
+        self.fed: int = fed
         self.ended: str = "it was not completed"
-        self._positions, self._ticks, self._clock = positions, ticks, clock
+        self._positions, self._entered, self._ticks, self._clock = positions, entered, ticks, clock
         self._deadline, self._settle_seconds = deadline, settle_seconds
-        self._prices, self._tell = prices, tell
-        self._unprotected = len(positions)
+        self._prices, self._tell, self._on_fed = prices, tell, on_fed
+        self._unprotected = len(positions) + len(entered)
         self._all_protected = trio.Event()
+        self._note_protected(0)
 
-    async def run(self, exchange: PaperExchange, manager: Manager) -> None:
+    async def run(
+        self,
+        exchange: PaperExchange,
+        manager: Manager,
+        *,
+        until: Callable[[Manager], Awaitable[None]] | None = None,
+    ) -> None:
         """Until the last position has ended, or the data.
+
+        Args:
+            until: ends the replay when it returns; None: when every position has ended.
 
         Raises:
             ExceptionGroup: of a UsageError where a price file can't be read on, or of bugs.
@@ -66,9 +83,11 @@ class Replay:
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(self._tell_events, manager)
+            if self._entered:
+                nursery.start_soon(self._protect, manager, self._entered)
             with trio.CancelScope() as feeding:
                 # That task may outlive the scope, which it then cancels for nothing.
-                nursery.start_soon(self._end_early, manager, feeding)  # noqa: ASYNC111
+                nursery.start_soon(self._end_early, manager, until or self._wait_over, feeding)  # noqa: ASYNC111
                 await self._feed(exchange, manager, nursery)
             if feeding.cancelled_caught:
                 self.ended = "every position has ended"
@@ -97,6 +116,7 @@ class Replay:
                 self._prices[tick.symbol] = tick
                 self.fed += 1
                 exchange.feed(tick)
+                self._on_fed(self.fed)
 
     def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[Tick]]]:
         """Entries and prices by their times, each time once."""
@@ -112,14 +132,23 @@ class Replay:
 
     async def _protect(self, manager: Manager, positions: Sequence[Position]) -> None:
         await manager.protect_wave(positions, deadline=self._deadline)
-        self._unprotected -= len(positions)
+        self._note_protected(len(positions))
+
+    def _note_protected(self, count: int) -> None:
+        self._unprotected -= count
         if not self._unprotected:
             self._all_protected.set()
 
-    async def _end_early(self, manager: Manager, feeding: trio.CancelScope) -> None:
+    @staticmethod
+    async def _end_early(
+        manager: Manager, until: Callable[[Manager], Awaitable[None]], feeding: trio.CancelScope
+    ) -> None:
+        await until(manager)
+        feeding.cancel()
+
+    async def _wait_over(self, manager: Manager) -> None:
         await self._all_protected.wait()
         await manager.wait_closed()
-        feeding.cancel()
 
     async def _tell_events(self, manager: Manager, task_status: trio.TaskStatus[None]) -> None:
         async with manager.subscribe(_UNTOLD) as events:

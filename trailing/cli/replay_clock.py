@@ -42,6 +42,10 @@ class ReplayClock:
         else:
             self.clock.rate = self._speed
 
+    def jump_to(self, at: float) -> None:
+        """Go on from a later time of the data, in seconds since 1970; an earlier one is no error."""
+        self.clock.jump(max(0.0, at - self.clock.current_time()))
+
     def hold(self) -> None:
         """Stand still until as many `release` have come."""
         self._holds += 1
@@ -103,11 +107,11 @@ class HoldingStore:
 
 
 @asynccontextmanager
-async def open_holding_store(url: str, clock: ReplayClock) -> AsyncIterator[HoldingStore]:
+async def open_holding_store(url: str, clock: ReplayClock, *, read_only: bool = False) -> AsyncIterator[HoldingStore]:
     """Open a store on a replay's clock. Opening and closing hold it too. See `trailing.open_store`."""
     clock.hold()
     try:
-        async with open_store(url) as store:
+        async with open_store(url, read_only=read_only) as store:
             clock.release()
             try:
                 yield HoldingStore(store, clock)

@@ -3,74 +3,43 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import trio
 
-from trailing.cli.plans import describe_plan, read_plan
-from trailing.cli.price_files import CandleOrder, PriceFile, check_prices, find_price_files, longest_bar, merged_ticks
+from trailing.cli.jobs import Job
+from trailing.cli.kept_account import KeptAccount, kept_beside, read_kept
+from trailing.cli.paper_run import PaperRun, open_paper_run
+from trailing.cli.plans import describe_plan
 from trailing.cli.replay import Replay
 from trailing.cli.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.reports import Report, build_report, to_json
 from trailing.cli.signals import Interruption, catch_signals
-from trailing.cli.spans import parse_speed
 from trailing.cli.stories import Stories
-from trailing.cli.tables import print_report
+from trailing.cli.tables import print_report, write_time
 from trailing.cli.watching import watch
-from trailing.cli.waves import read_wave
-from trailing.core.model import Position, Tick, check_seconds
-from trailing.core.plan import TrailPlan, encode_plan
-from trailing.exchanges.paper import open_paper
+from trailing.core.model import Tick
+from trailing.core.plan import encode_plan
 from trailing.logs import Level, hide_credentials
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import Loaded, Store
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to replay, checked.
-
-    Args:
-        own_plan: whether the plan came from a file.
-        deadline: seconds for a position to be protected.
-        latency: seconds that the exchange takes for a request.
-        speed: seconds of the data for one second; None: as fast as possible.
-    """
-
-    positions: tuple[Position, ...]
-    plan: TrailPlan
-    own_plan: bool
-    files: tuple[PriceFile, ...]
-    store_url: str
-    candles: CandleOrder
-    deadline: float
-    latency: float
-    speed: float | None
-
-    @property
-    def start(self) -> datetime:
-        """When the first position was opened."""
-        return min(position.opened_at for position in self.positions)
-
-    @property
-    def assumed_candles(self) -> CandleOrder | None:
-        """The assumed order of a candle's high and low; None where no file holds candles."""
-        return None if longest_bar(self.files) is None else self.candles
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How a replay ended.
 
     Args:
+        resumed_at: where it went on with a run that had been cut short, in the data's time; None: it was begun anew.
         stops, unprotected: open positions with, and without, a live stop.
         unsettled: orders in the store whose outcome is not known.
-        ticks: prices fed.
+        ticks: prices fed, before it was cut short too.
         dropped: events that the store did not take.
     """
 
     ended: str
+    resumed_at: datetime | None
     report: Report
     stops: int
     unprotected: int
@@ -79,50 +48,25 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
 
 
-def prepare(
-    wave: Path,
-    prices: list[str],
-    plan: Path | None,
-    *,
-    store_url: str,
-    speed: str,
-    candles: CandleOrder,
-    deadline: float,
-    latency: float,
-) -> Job:
-    """Read and check every file, before anything is begun.
-
-    Raises:
-        UsageError: one line for what can't be right.
-    """
-    check_seconds("--deadline", deadline, zero=False)
-    check_seconds("--latency", latency)
-    rate = parse_speed(speed)
-    positions = read_wave(wave)
-    files = find_price_files(prices, positions, candles)
-    checked = read_plan(plan, bar_seconds=longest_bar(files))
-    check_prices(files, positions, checked.trigger)
-    return Job(
-        positions=positions,
-        plan=checked,
-        own_plan=plan is not None,
-        files=files,
-        store_url=store_url,
-        candles=candles,
-        deadline=deadline,
-        latency=latency,
-        speed=rate,
-    )
-
-
-def run_job(job: Job, *, json: bool, log_level: Level) -> int:
+def run_job(job: Job, *, json: bool, log_level: Level, new: bool) -> int:
     """Replay and print the report.
+
+    Args:
+        new: begin anew, although a run was cut short that the store knows of.
 
     Returns:
         The exit code.
+
+    Raises:
+        UsageError: the run that was cut short was begun with other files.
     """
+    kept = None if new else read_kept(kept_beside(job.store_url))
+    if kept is not None and kept.ended:
+        kept = None
+    if kept is not None:
+        job.check_resumes(kept)
     clock = ReplayClock(job.start.timestamp(), job.speed)
-    result, interruption = trio.run(_replay, job, clock, log_level, clock=clock.clock)
+    result, interruption = trio.run(_replay, job, kept, clock, log_level, clock=clock.clock)
     if json:
         document: dict[str, Any] = {"plan": encode_plan(job.plan), "candles": job.assumed_candles}
         print(to_json(document | msgspec.structs.asdict(result)))
@@ -135,33 +79,37 @@ def run_job(job: Job, *, json: bool, log_level: Level) -> int:
     return interruption.exit_code
 
 
-async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Result, Interruption]:
-    # Each run has an account of its own: its exchange ends with it, and so does everything that stands there.
-    account = f"run-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+async def _replay(
+    job: Job, kept: KeptAccount | None, clock: ReplayClock, log_level: Level
+) -> tuple[Result, Interruption]:
     stories, prices = Stories(job.positions), dict[str, Tick]()
+    run: PaperRun | None = None
     manager: Manager | None = None
     replay: Replay | None = None
-
-    def takes(*_: object) -> float:
-        return job.latency if replay is not None else 0.0  # the manager is ready when the data begins
-
     async with catch_signals(_tell) as interruption, open_holding_store(job.store_url, clock) as store:
         with interruption.scope:
             async with (
                 watch(stories, prices, log_level) as tell,  # first, as it says where the log goes
-                open_paper(latency=takes, hedged=_is_hedged(job), account=account, utc_start=job.start) as exchange,
-                open_manager(exchange, store, job.plan, utc_start=job.start) as manager,
+                open_paper_run(job, kept, store, clock, keep_in=kept_beside(job.store_url)) as run,
+                open_manager(run.exchange, store, job.plan, utc_start=run.begins_at) as manager,
             ):
                 replay = Replay(
-                    job.positions,
-                    merged_ticks(job.files, job.plan.trigger, job.start.timestamp()),
+                    run.to_enter,
+                    run.ticks,
                     clock,
                     deadline=job.deadline,
                     settle_seconds=1.0 + 10 * job.latency,
                     prices=prices,
                     tell=tell,
+                    entered=run.still_open,
+                    fed=run.fed,
+                    on_fed=run.note_fed,
                 )
-                await replay.run(exchange, manager)
+                run.latency_counts = True
+                await replay.run(run.exchange, manager)
+                if run.keeper is not None:
+                    run.keeper.end()
+        account = "" if run is None else run.exchange.account
         loaded = await store.load("paper", account)
         report = await _read_report(store, account, job, loaded)
     ended = replay.ended if replay is not None else "it was not begun"
@@ -169,6 +117,7 @@ async def _replay(job: Job, clock: ReplayClock, log_level: Level) -> tuple[Resul
         ended = f"cancelled by {interruption.by.name}"
     result = Result(
         ended=ended,
+        resumed_at=run.begins_at if run is not None and run.resumed else None,
         report=report,
         stops=0 if manager is None else len(manager.stops()),
         unprotected=0 if manager is None else len(manager.unprotected()),
@@ -188,16 +137,13 @@ async def _read_report(store: Store, account: str, job: Job, loaded: Loaded) -> 
     return build_report(stories)
 
 
-def _is_hedged(job: Job) -> bool:
-    """Whether the wave holds both sides of a symbol."""
-    return len({position.symbol for position in job.positions}) < len(job.positions)
-
-
 def _notes(job: Job, result: Result) -> list[str]:
     notes = [
         f"{result.ended}, after {result.ticks} prices; profit is before fees",
         f"plan{'' if job.own_plan else ' (the default)'}: {describe_plan(job.plan)}",
     ]
+    if result.resumed_at is not None:
+        notes.insert(0, f"this run had been cut short, and went on at {write_time(result.resumed_at)} UTC")
     if job.assumed_candles is not None:
         notes.append(f"a candle does not tell which came first, its high or its low: {job.assumed_candles} is assumed")
     return notes
@@ -214,6 +160,8 @@ def _farewell(job: Job, result: Result, interruption: Interruption) -> str:
         parts.append("the state was kept in memory only (there was no --store)")
     else:
         parts.append(f"state saved in {hide_credentials(None, '', {'url': job.store_url})['url']}")
+    if kept_beside(job.store_url) is not None:
+        parts.append("the same command goes on from here")
     return "; ".join(parts)
 
 

@@ -40,8 +40,10 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         saved_at: the time of day of saving, aware UTC; None: not told.
         exposure: all its bare seconds until then, by cause.
         heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
+        moves: how often its stop was moved.
+        filled, proceeds: what was closed of it, in base units and in quote units.
 
-    The last two are the shell's, which measures them: a stop knows nothing of it.
+    From `exposure` on they are the shell's, which measures them: a stop knows nothing of it.
     """
 
     position: Position
@@ -67,3 +69,6 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     saved_at: datetime | None = None
     exposure: Exposure = UNEXPOSED
     heard_until: datetime | None = None
+    moves: int = 0
+    filled: Decimal = Decimal(0)
+    proceeds: Decimal = Decimal(0)

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import trio
 
+from trailing.core.actions import Action
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
 from trailing.core.states import State
@@ -207,6 +208,11 @@ class Manager:
             protection.hurry()
             while not protection.closed:
                 await protection.wait_changed()
+
+    @property
+    def recovered(self) -> tuple[Action, ...]:
+        """What the reading of the account found when the manager opened. As text, each is a sentence."""
+        return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
         """The live stop of every protected position, as the exchange acknowledged it."""

@@ -75,6 +75,7 @@ def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Prote
     market = orders.exchange.market(record.position.symbol)
     stop = TrailingStop.restore(record, market, now)
     protection = Protection(record.position, stop, claimed_at=now, exposure=record.exposure, cause="outage")
+    protection.moves, protection.filled, protection.proceeds = record.moves, record.filled, record.proceeds
     for client_order_id in stop.orders:
         protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
     for intent in intents:

@@ -12,7 +12,7 @@ from ccxt import pro
 from ccxt.base.errors import BadResponse
 
 from trailing.exchanges.ccxt.credentials import Credentials
-from trailing.exchanges.ccxt.venues import Venue
+from trailing.exchanges.ccxt.venue import Venue
 
 REQUEST_SECONDS: Final = 5.0
 """Seconds until ccxt gives an HTTP request up. Half of a manager's `call_seconds`, so that a clean-up sees its end."""
@@ -41,8 +41,14 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
             "options": dict(venue.options),
         }
     )
+    for method in venue.skips:
+        setattr(client, method, _do_nothing)
     client.logger = _SILENT  # it gets every request with its headers, and the key is in them
     return client
+
+
+async def _do_nothing(*_: Any, **__: Any) -> None:
+    """In place of what a venue's row skips."""
 
 
 async def open_client(client: Any, hear: Callable[[Reply], object]) -> None:

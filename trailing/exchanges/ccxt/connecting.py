@@ -16,7 +16,7 @@ from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain, scrub
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.session import Request, Session, open_session
-from trailing.exchanges.ccxt.venues import Venue
+from trailing.exchanges.ccxt.venue import Venue
 
 
 class Unlimited:

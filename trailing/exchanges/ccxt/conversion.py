@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final, TypeAlias
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Market, Side, Source, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
-from trailing.exchanges.ccxt.venues import Venue
+from trailing.exchanges.ccxt.venue import Venue
 
 Raw: TypeAlias = Mapping[str, Any]
 """What ccxt makes of a venue's answer."""
@@ -42,7 +42,7 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
     tick, step = number(raw["precision"]["price"]), number(raw["precision"]["amount"])
     if tick is None or step is None or raw["quote"] != raw["settle"]:
         return None
-    size = number(raw["contractSize"]) or Decimal(1)
+    size = Decimal(1) if venue.amounts == "base" else number(raw["contractSize"]) or Decimal(1)
     least = number(raw["limits"]["amount"]["min"]) or Decimal(0)
     worth = None if venue.minimum_spares_stops else number(raw["limits"]["cost"]["min"])
     try:
@@ -70,9 +70,19 @@ def text(value: Decimal) -> str:
     return format(value, "f")
 
 
-def contracts(quantity: Decimal, market: Market) -> str:
-    """A quantity in base units as a number of contracts."""
-    return text((quantity / market.contract_size).normalize())
+def tightened(venue: Venue, side: Side, price: Decimal) -> Decimal:
+    """A stop's price as the venue can write it: with no more significant figures than it takes, and not looser."""
+    if venue.significant_figures is None:
+        return price
+    # Whole numbers may have any number of figures.
+    places = Decimal(1).scaleb(min(0, price.adjusted() - venue.significant_figures + 1))
+    return price.quantize(places, ROUND_CEILING if side == "long" else ROUND_FLOOR)
+
+
+def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
+    """A quantity in base units as the amount that ccxt takes."""
+    contracts = quantity / market.contract_size
+    return int(contracts) if venue.amounts == "whole contracts" else text(contracts.normalize())
 
 
 def id_there(venue: Venue, client_order_id: str) -> str:
@@ -103,12 +113,13 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     market = markets.get(raw["symbol"])
     if market is None or raw.get("status") != "open" or not _is_stop(venue, raw):
         return None
-    price = number(raw.get("triggerPrice")) or number(raw.get("stopLossPrice"))
+    prices = (_field(raw, venue.price_field), raw.get("triggerPrice"), raw.get("stopLossPrice"))
+    price = next(filter(None, map(number, prices)), None)
     side = _side_of(venue, raw)
     left = number(raw.get("remaining"))
     left = number(raw.get("amount")) if left is None else left
     source = _source_of(venue, raw)
-    client_order_id = id_here(venue, raw.get("clientOrderId") or "")
+    client_order_id = id_here(venue, _field(raw, venue.id_field) or raw.get("clientOrderId") or "")
     if not price or side is None or not left or source is None:
         if _OURS.fullmatch(client_order_id):
             raise ExchangeUnreachable(f"{venue.name} shows our order {client_order_id} as no stop that we know")
@@ -125,7 +136,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
 
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
-    if venue.type_field and raw["info"].get(venue.type_field) not in venue.stop_types:
+    if venue.type_field and _field(raw, venue.type_field) not in venue.stop_types:
         return False
     return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
 
@@ -133,7 +144,7 @@ def _is_stop(venue: Venue, raw: Raw) -> bool:
 def _side_of(venue: Venue, raw: Raw) -> Side | None:
     """The side of the position that an order closes; None: it opens one."""
     closes = _CLOSED_BY[raw["side"]]
-    leg = _LEGS.get(str(raw["info"].get(venue.leg_field)).lower()) if venue.leg_field else None
+    leg = _LEGS.get(str(_field(raw, venue.leg_field)).lower())
     if leg is not None:
         return closes if leg == closes else None
     return None if raw.get("reduceOnly") is False else closes
@@ -142,8 +153,16 @@ def _side_of(venue: Venue, raw: Raw) -> Side | None:
 def _source_of(venue: Venue, raw: Raw) -> Source | None:
     if not venue.source_field:
         return next(iter(venue.sources))
-    word = str(raw["info"].get(venue.source_field))
+    word = str(_field(raw, venue.source_field))
     return next((source for source, known in venue.sources.items() if known == word), None)
+
+
+def _field(raw: Raw, path: str) -> Any:
+    """A field of the venue's own order, or of something inside of it; None where it isn't there, or has no name."""
+    value: Any = raw["info"]
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def position_of(markets: Mapping[str, Market], raw: Raw) -> PositionReport | None:

@@ -27,7 +27,7 @@ from trailing.errors import (
 )
 from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.session import Request
-from trailing.exchanges.ccxt.venues import Venue
+from trailing.exchanges.ccxt.venue import Venue
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
 """Operations whose outcome matters: a read that failed may simply be made again."""

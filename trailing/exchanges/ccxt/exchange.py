@@ -31,17 +31,18 @@ from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
     CLOSING,
     Raw,
+    amount,
     candle_of,
-    contracts,
     id_there,
     number,
     position_of,
     stop_of,
     text,
+    tightened,
 )
 from trailing.exchanges.ccxt.requests import Requests
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.ccxt.venues import Slot, Venue, filled
+from trailing.exchanges.ccxt.venue import Slot, Venue, filled
 from trailing.exchanges.port import StopRequest
 from trailing.exchanges.updates import UpdateChannel
 
@@ -94,24 +95,24 @@ class CcxtExchange:
         market = self.market(request.symbol)
         check_side("StopRequest.side", request.side)
         _check_steps(market, request.price, request.quantity)
+        price = tightened(self._venue, request.side, request.price)
         own_id = id_there(self._venue, request.client_order_id)
-        params = self._requests.new_order_params(self._venue.place, request.side, request.price, request.source, own_id)
         raw = await self._requests.call(
             "place_stop",
             "create_order",
             request.symbol,
             "market",
             CLOSING[request.side],
-            contracts(request.quantity, market),
-            text(request.price) if self._venue.price_too else None,
-            params,
+            amount(self._venue, request.quantity, market),
+            text(price) if self._venue.price_too else None,
+            self._requests.new_order_params(self._venue.place, request.side, price, request.source, own_id),
             about=request.client_order_id,
         )
         return StopOrder(
             symbol=request.symbol,
             side=request.side,
             quantity=request.quantity,
-            price=_acknowledged_price(raw) or request.price,
+            price=_acknowledged_price(raw) or price,
             client_order_id=request.client_order_id,
             order_id=_acknowledged_id("place_stop", raw),
             source=request.source,
@@ -123,6 +124,8 @@ class CcxtExchange:
         _check_steps(market, price, quantity)
         if self._venue.amend is None:
             raise UsageError(f"{self.name} has no way to amend a stop")
+        price = tightened(self._venue, order.side, price)
+        own_id = id_there(self._venue, order.client_order_id)
         raw = await self._requests.call(
             "amend_stop",
             "edit_order",
@@ -130,11 +133,9 @@ class CcxtExchange:
             order.symbol,
             self._venue.amend_type,
             CLOSING[order.side],
-            contracts(quantity, market),
+            amount(self._venue, quantity, market),
             text(price) if self._venue.price_too else None,
-            self._requests.params(
-                self._venue.amend, order.side, price, order.source, id_there(self._venue, order.client_order_id)
-            ),
+            self._requests.params(self._venue.amend, order.side, price, order.source, own_id),
             about=order.client_order_id,
         )
         order_id = order.order_id if raw is None else _acknowledged_id("amend_stop", raw)
@@ -160,7 +161,7 @@ class CcxtExchange:
         await self._session.wait_for(client_order_id)
         if self._venue.find is None:
             params = filled(self._venue.find_list, values)
-            raws = await self._requests.entries("find_stop", "fetch_open_orders", symbol, params)
+            raws = await self._requests.orders("find_stop", symbol, params)
         else:
             try:
                 raws = [
@@ -175,22 +176,14 @@ class CcxtExchange:
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """All live stops that close a position at market, ours or not, in the order of symbol and client order id."""
-        raws = [
-            raw
-            for params in self._venue.lists
-            for raw in await self._requests.entries("open_stops", "fetch_open_orders", None, params)
-        ]
+        raws = [raw for params in self._venue.lists for raw in await self._requests.orders("open_stops", None, params)]
         stops = [stop for raw in raws if (stop := stop_of(self._venue, self._markets, raw)) is not None]
         by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice
         return sorted(by_id.values(), key=lambda stop: (stop.symbol, stop.client_order_id))
 
     async def positions(self) -> Sequence[PositionReport]:
         """All open positions in linear contracts, in the order of symbol and side."""
-        raws = [
-            raw
-            for params in self._venue.position_lists
-            for raw in await self._requests.entries("positions", "fetch_positions", None, params)
-        ]
+        raws = [raw for params in self._venue.position_lists for raw in await self._requests.positions(params)]
         reports = [report for raw in raws if (report := position_of(self._markets, raw)) is not None]
         by_key = {(report.symbol, report.side): report for report in reports}
         return [by_key[key] for key in sorted(by_key)]
@@ -214,24 +207,25 @@ class CcxtExchange:
         check_side("side", side)
         check_money("quantity", quantity)
         own_id = id_there(self._venue, client_order_id)
+        price = text((await self.price(symbol, "mark")).price) if self._venue.price_too else None
         raw = await self._requests.call(
             "close_position",
             "create_order",
             symbol,
             "market",
             CLOSING[side],
-            contracts(quantity, market),
-            None,
+            amount(self._venue, quantity, market),
+            price,
             self._requests.new_order_params(self._venue.close, side, None, None, own_id),
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)
-        quantity, price = await self._requests.fill_of(symbol, order_id, raw)
+        closed, average = await self._requests.fill_of(symbol, order_id, raw)
         return Fill(
             symbol=symbol,
             side=side,
-            quantity=quantity * market.contract_size,
-            price=price,
+            quantity=closed * market.contract_size,
+            price=average,
             order_id=order_id,
             client_order_id=client_order_id,
             at=trio.current_time(),

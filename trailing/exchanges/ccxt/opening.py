@@ -12,7 +12,8 @@ import trio
 from trailing.core.model import refuse
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt.credentials import Credentials
-from trailing.exchanges.ccxt.venues import REFUSED, VENUES, Venue
+from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 if TYPE_CHECKING:
     from trailing.exchanges.ccxt.exchange import CcxtExchange

@@ -12,7 +12,7 @@ from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.ccxt.venues import Params, Slot, Venue, filled
+from trailing.exchanges.ccxt.venue import Params, Slot, Venue, filled
 
 _FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between the looks at a closing order whose acknowledgement didn't tell of its fill."""
@@ -65,30 +65,27 @@ class Requests:
         hedge = self._venue.hedge if self._hedged and self._venue.hedge is not None else {}
         return {**self.params(template, side, price, source, own_id), **hedge}
 
-    async def entries(self, operation: str, name: str, symbol: str | None, params: Params) -> list[Raw]:
-        """A list, page by page. Each page is a request with a turn of its own."""
+    async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
+        """Open orders, page by page. Each page is a request with a turn of its own."""
+        return await self._pages(operation, "fetch_open_orders", (symbol, None, self._venue.page), params)
+
+    async def positions(self, params: Params) -> list[Raw]:
+        """Positions, page by page."""
+        return await self._pages("positions", "fetch_positions", (None,), params)
+
+    async def _pages(self, operation: str, name: str, args: tuple[Any, ...], params: Params) -> list[Raw]:
         raws: list[Raw] = []
-        size, further = self._venue.page, dict(params)
+        size = args[-1] or params.get("limit")
+        further = params
         while True:
-            page = await self._page(operation, name, symbol, further)
+            page = list(await self.call(operation, name, *args, dict(further)))
             raws += page
-            if size is None or not page:
-                return raws
-            cursor = self._venue.cursor and page[0]["info"].get(self._venue.cursor)
-            if not cursor and len(page) < size:
+            cursor = page[0]["info"].get(self._venue.cursor) if page and self._venue.cursor else None
+            if not cursor and (size is None or len(page) < size):
                 return raws
             if not cursor:
-                raise ExchangeUnreachable(
-                    f"{self._venue.name} {operation}: there is more in the list than a page of it shows"
-                )
+                raise ExchangeUnreachable(f"{self._venue.name} {operation}: a list is longer than a page of it shows")
             further = {**params, "cursor": cursor}
-
-    async def _page(self, operation: str, name: str, symbol: str | None, params: Params) -> list[Raw]:
-        size = self._venue.page
-        if name == "fetch_positions":
-            limit = {} if size is None else {"limit": size}
-            return list(await self.call(operation, name, None, {**params, **limit}))
-        return list(await self.call(operation, name, symbol, None, size, dict(params)))
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """How many contracts a closing order has closed, and at what price: from its answer, or by asking."""

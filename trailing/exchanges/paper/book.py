@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, Decimal
 from typing import Literal
 
@@ -15,6 +15,7 @@ from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, Would
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
 from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
+from trailing.exchanges.paper.saved import SavedPlace
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 _SOURCES: tuple[Source, ...] = ("last", "mark", "index")
@@ -71,6 +72,31 @@ class Book:
         place = self._place(symbol)
         held = {side: holding.quantity for side, holding in place.holdings.items() if holding.quantity}
         return tuple(stop.order for stop in place.stops.values()), held
+
+    def save(self, symbol: str) -> SavedPlace:
+        """All that is known of a symbol, as it is now."""
+        return self._place(symbol).save()
+
+    def restore(self, places: Iterable[SavedPlace], used_ids: Iterable[str], at: float) -> None:
+        """Be the account that was saved so; reads show it at once. Nothing of it is pushed: it did not happen now.
+
+        Args:
+            used_ids: client order ids that are not taken again.
+        """
+        for saved in places:
+            place = self._place(saved.symbol)
+            place.restore(saved)
+            for stop in place.stops.values():
+                self._stops_seen.change(
+                    (saved.symbol, stop.order.client_order_id), stop.order, at - self._rules.read_lag
+                )
+            for side in saved.holdings:
+                self._show(place, side, at - self._rules.read_lag)
+        self._ids.update(used_ids)
+
+    def set_price(self, tick: Tick) -> None:
+        """What the market was like: nothing is triggered by it."""
+        self._place(tick.symbol).prices[tick.source] = tick.price
 
     def enter(self, position: Position, at: float) -> None:
         """Book a filled entry: a new position, or more of one, its entry price then averaged.
@@ -261,13 +287,17 @@ class Book:
 
     def _position_changed(self, place: Place, side: Side, at: float) -> None:
         symbol, holding = place.market.symbol, place.holdings[side]
-        report = None
-        if holding.quantity:
-            report = PositionReport(symbol, side, holding.quantity, holding.entry_price, holding.liquidation_price)
-        else:
+        if not holding.quantity:
             holding.liquidation_price = None
-        self._positions_seen.change((symbol, side), report, at)
+        self._show(place, side, at)
         self._publish(PositionUpdate(symbol, side, holding.quantity, at))
         if not holding.quantity:
             # A triggered stop is a market order by now: left standing, it would hit the next position.
             self._cancel_all(place, side, at, triggered_only=not self._rules.cancel_on_flat)
+
+    def _show(self, place: Place, side: Side, at: float) -> None:
+        symbol, holding = place.market.symbol, place.holdings[side]
+        report = None
+        if holding.quantity:
+            report = PositionReport(symbol, side, holding.quantity, holding.entry_price, holding.liquidation_price)
+        self._positions_seen.change((symbol, side), report, at)

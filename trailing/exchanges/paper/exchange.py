@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -21,18 +21,18 @@ from trailing.core.model import (
     Tick,
     check_money,
     check_one_of,
-    check_side,
     check_source,
     check_symbol,
     check_utc,
-    refuse,
 )
 from trailing.errors import UsageError
+from trailing.exchanges.paper.arguments import check_client_order_id, check_close, check_stop_request
 from trailing.exchanges.paper.book import Book
 from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.limits import OPERATIONS, Limiter
 from trailing.exchanges.paper.places import BookRules
 from trailing.exchanges.paper.requests import Booking, Requests
+from trailing.exchanges.paper.saved import SavedPlace
 from trailing.exchanges.paper.stream import Stream
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 from trailing.exchanges.updates import UpdateChannel
@@ -105,7 +105,7 @@ class PaperExchange:
             NothingToReduce: there is no such position.
             WouldTrigger: the price of the request's source is already at or beyond it.
         """
-        _check_stop_request(request)
+        check_stop_request(request)
         return await self._requests.send(
             "place_stop",
             request.symbol,
@@ -177,8 +177,8 @@ class PaperExchange:
             NothingToReduce: the position is flat.
             StopRejected: an id that was used before, or a part that breaks a rule.
         """
-        _check_close(symbol, side, quantity)
-        _check_client_order_id(client_order_id)
+        check_close(symbol, side, quantity)
+        check_client_order_id(client_order_id)
         return await self._requests.send(
             "close_position",
             symbol,
@@ -244,6 +244,28 @@ class PaperExchange:
         self._stream.publish(tick)
         self._book.feed(tick, at)
 
+    def save(self, symbol: str) -> SavedPlace:
+        """All that the exchange knows of a symbol, as it is now: what `restore` takes, in another process."""
+        return self._book.save(symbol)
+
+    def restore(self, places: Iterable[SavedPlace], used_ids: Iterable[str] = ()) -> None:
+        """Be an account that was saved, at once; before anything else happens on it.
+
+        Args:
+            places: one for each symbol.
+            used_ids: client order ids that are refused from now on, as used before.
+        """
+        self._book.restore(places, used_ids, trio.current_time())
+
+    def remember(self, tick: Tick) -> None:
+        """Take in what the market was like before: into the candles, and as its price. Nothing is pushed or triggered.
+
+        Args:
+            tick: `at` says when it was, on the running clock.
+        """
+        self._candles.add(tick, tick.at)
+        self._book.set_price(tick)
+
     def actual(self, symbol: str) -> tuple[tuple[StopOrder, ...], dict[Side, Decimal]]:
         """The live stops of a symbol, and what is open on each side, as they are now, whatever a read shows."""
         return self._book.actual(symbol)
@@ -259,12 +281,12 @@ class PaperExchange:
 
     def reduce(self, symbol: str, side: Side, quantity: Decimal) -> Fill:
         """Somebody closes a position by hand, or a part of it; never more. Raises NothingToReduce where it is flat."""
-        _check_close(symbol, side, quantity)
+        check_close(symbol, side, quantity)
         return self._book.close(symbol, side, quantity, trio.current_time())
 
     def place_by_hand(self, request: StopRequest) -> StopOrder:
         """Somebody places a stop by hand, at once. Raises what `place_stop` raises."""
-        _check_stop_request(request)
+        check_stop_request(request)
         at = trio.current_time()
         order = self._book.place(request, at)
         self._requests.note(at, "place_by_hand", request.symbol, request.client_order_id, order)
@@ -293,23 +315,3 @@ class PaperExchange:
         if isinstance(update, OrderUpdate) and update.fill is not None:
             self._requests.note(update.at, "fill", update.symbol, update.client_order_id, update.fill)
         self._stream.publish(update)
-
-
-def _check_client_order_id(value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise refuse("client_order_id", value, "a text that is not empty")
-
-
-def _check_stop_request(request: StopRequest) -> None:
-    check_symbol("StopRequest.symbol", request.symbol)
-    check_side("StopRequest.side", request.side)
-    check_money("StopRequest.quantity", request.quantity)
-    check_money("StopRequest.price", request.price)
-    check_source("StopRequest.source", request.source)
-    _check_client_order_id(request.client_order_id)
-
-
-def _check_close(symbol: str, side: Side, quantity: Decimal) -> None:
-    check_symbol("symbol", symbol)
-    check_side("side", side)
-    check_money("quantity", quantity)

@@ -11,6 +11,7 @@ import msgspec
 from trailing.core.model import Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, floor_quantity
 from trailing.errors import NothingToReduce, StopRejected
+from trailing.exchanges.paper.saved import SavedHolding, SavedPlace, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
 """How much of a triggered stop a tick fills: a share of the whole order, or a callable that says the quantity."""
@@ -96,6 +97,28 @@ class Place:
         if not holding.quantity:
             raise NothingToReduce(f"{self.market.symbol} has no {side} position")
         return holding
+
+    def save(self) -> SavedPlace:
+        """All of it but the market's rules."""
+        holdings = {
+            side: SavedHolding(holding.quantity, holding.entry_price, holding.liquidation_price)
+            for side, holding in self.holdings.items()
+            if holding.quantity
+        }
+        stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered) for stop in self.stops.values())
+        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders)
+
+    def restore(self, saved: SavedPlace) -> None:
+        """Be as this one was when it was saved."""
+        self.prices = dict(saved.prices)
+        for side, held in saved.holdings.items():
+            holding = self.holdings[side]
+            holding.quantity, holding.entry_price = held.quantity, held.entry_price
+            holding.liquidation_price = held.liquidation_price
+        for stood in saved.stops:
+            stop = self.stops[stood.order.client_order_id] = LiveStop(stood.order)
+            stop.whole, stop.triggered = stood.whole, stood.triggered
+        self._orders = saved.orders
 
     def live(self, client_order_id: str) -> LiveStop:
         """The live stop under an id. Raises StopRejected where it is gone."""

@@ -1,0 +1,248 @@
+"""A run that was cut short, by a signal or by the death of its process, and what goes on from there."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trailing.cli.kept_account import Keeper
+
+Run = Callable[..., Any]
+
+DIES = """
+import os, sys
+from trailing.cli import main
+from trailing.cli.kept_account import Keeper
+
+left = int(sys.argv[1])
+write = Keeper._write
+
+def write_and_die(keeper, *changed):
+    global left
+    write(keeper, *changed)
+    left -= 1
+    if not left:
+        os._exit(9)
+
+Keeper._write = write_and_die
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """A command that a signal has ended ignores further ones: it is about to end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def words(data: Path, tmp_path: Path) -> list[str]:
+    """A replay that keeps its state in a file."""
+    store = f"sqlite:///{tmp_path}/state.db"
+    return ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store, "--json"]
+
+
+def die(words: list[str], bookings: int) -> None:
+    """Let a process run that dies as soon as its exchange has booked so often: nobody hears of the last one."""
+    ran = subprocess.run([sys.executable, "-c", DIES, str(bookings), *words], capture_output=True, check=False)
+    assert ran.returncode == 9, ran.stderr.decode()
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, bookings: int) -> None:
+    """Let a SIGINT come when the exchange of this process has booked so often."""
+    write, left = Keeper._write, bookings
+
+    def write_and_signal(keeper: Keeper, *changed: Any) -> None:
+        nonlocal left
+        write(keeper, *changed)
+        left -= 1
+        if not left:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Keeper, "_write", write_and_signal)
+
+
+def figures(document: dict[str, Any]) -> list[tuple[object, ...]]:
+    """What a death must not change: where each stop stood, and what it was filled at."""
+    names = ("symbol", "side", "state", "stop_price", "exit_price", "profit", "closed_at")
+    return [tuple(row[name] for name in names) for row in document["report"]["positions"]]
+
+
+@pytest.fixture
+def whole(run: Run, words: list[str]) -> dict[str, Any]:
+    """The report of the same run when nothing cuts it short."""
+    words = [*words[:-2], words[-2].replace("state.db", "whole.db"), "--json"]
+    document: dict[str, Any] = json.loads(run(*words).out)
+    assert sum(row["moves"] for row in document["report"]["positions"]) > 30
+    return document
+
+
+def test_a_run_whose_process_died_goes_on_to_the_same_end(run: Run, words: list[str], whole: dict[str, Any]) -> None:
+    die(words, 9)
+    document = json.loads(run(*words).out)
+    assert document["resumed_at"] is not None
+    assert figures(document) == figures(whole)
+    assert (document["ended"], document["ticks"]) == (whole["ended"], whole["ticks"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_a_run_whose_process_dies_again_and_again_goes_on_to_the_same_end(
+    run: Run, words: list[str], whole: dict[str, Any], every: int
+) -> None:
+    for _ in range(12):
+        die(words, every)
+    document = json.loads(run(*words).out)
+    assert figures(document) == figures(whole)
+
+
+def test_a_run_that_a_signal_ended_goes_on_and_says_so(
+    run: Run, words: list[str], whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 15)
+        ran = run(*words)
+    assert ran.code == 128 + signal.SIGINT
+    assert "the same command goes on from here" in ran.err
+    cut = json.loads(ran.out)
+    assert cut["resumed_at"] is None
+    ran = run(*words[:-1])
+    assert "this run had been cut short, and went on at 2018-01-10" in ran.out
+    assert f"after {whole['ticks']} prices" in ran.out
+
+
+def test_a_run_that_came_to_its_end_is_begun_anew(run: Run, words: list[str]) -> None:
+    first = json.loads(run(*words).out)
+    second = json.loads(run(*words).out)
+    assert second["resumed_at"] is None
+    assert second == first
+
+
+def test_a_run_that_was_cut_short_is_left_alone_where_another_one_is_wanted(run: Run, words: list[str]) -> None:
+    die(words, 9)
+    document = json.loads(run(*words, "--new").out)
+    assert document["resumed_at"] is None
+    assert document["ticks"] > 0
+
+
+@pytest.mark.parametrize("changed", ["--wave", "--plan", "--candles"])
+def test_a_run_that_was_cut_short_goes_on_with_the_same_files_only(
+    run: Run, words: list[str], data: Path, changed: str
+) -> None:
+    die(words, 9)
+    if changed == "--wave":
+        (data / "wave.csv").write_text((data / "wave.csv").read_text().replace("long,10,100", "long,11,100"))
+    elif changed == "--plan":
+        (data / "plan.toml").write_text('initial_stop = "3%"\n')
+        words += ["--plan", str(data / "plan.toml")]
+    else:
+        words += ["--candles", "adverse-first"]
+    before = snapshot(data.parent)
+    ran = run(*words)
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = ran.err.splitlines()
+    assert f"begun with another {changed}: give the same to go on with it, or --new to begin anew" in line
+    assert snapshot(data.parent) == before
+
+
+def test_half_a_line_of_a_process_that_died_writing_is_nothing(
+    run: Run, words: list[str], whole: dict[str, Any], tmp_path: Path
+) -> None:
+    die(words, 9)
+    kept = tmp_path / "state.db-paper"
+    kept.write_bytes(kept.read_bytes() + b'{"type":"Booked","fed":')
+    document = json.loads(run(*words).out)
+    assert figures(document) == figures(whole)
+    assert b'"fed":{' not in kept.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"{}\n", "line 1: it is no paper account: Object missing required field"),
+        (b'{"type":"Ended"}\n', "line 1: it is no paper account: it does not say how it was begun"),
+        (b"\xff\n", "line 1: it is no paper account"),
+    ],
+)
+def test_a_file_that_is_no_paper_account_is_left_as_it_is(
+    run: Run, words: list[str], tmp_path: Path, text: bytes, told: str
+) -> None:
+    kept = tmp_path / "state.db-paper"
+    kept.write_bytes(text)
+    ran = run(*words)
+    assert ran.code == 2
+    assert f"{kept}, {told}" in ran.err
+    assert kept.read_bytes() == text
+
+
+def test_a_paper_account_that_can_not_be_read_is_said_in_one_line(run: Run, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "state.db-paper").mkdir()
+    ran = run(*words)
+    assert ran.code == 2
+    assert "state.db-paper can't be read" in ran.err
+
+
+def recover_words(words: list[str]) -> list[str]:
+    return ["recover", "--paper", "--store", words[words.index("--store") + 1]]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_of_a_recovery_shows_what_follows_and_changes_nothing(
+    run: Run, words: list[str], tmp_path: Path
+) -> None:
+    die(words, 9)
+    before = snapshot(tmp_path)
+    ran = run(*recover_words(words), "--dry-run")
+    assert ran.code == 0
+    assert "AAA/BTC:BTC  long" in ran.out
+    assert "its stop stands at" in ran.out
+    assert "nothing of it was carried out: this is a dry run" in ran.out
+    after = snapshot(tmp_path)
+    assert after.keys() - before.keys() <= {"state.db-shm", "state.db-wal"}  # of whoever reads a database
+    for name in ("state.db", "state.db-paper"):
+        assert after[name] == before[name]
+
+
+def test_a_recovery_is_carried_out_and_the_run_goes_on_behind_it(
+    run: Run, words: list[str], whole: dict[str, Any]
+) -> None:
+    die(words, 4)  # the first stop is booked, and its process never heard of it
+    told = json.loads(run(*recover_words(words), "--dry-run", "--json").out)
+    ran = run(*recover_words(words), "--json")
+    assert ran.code == 0
+    document = json.loads(ran.out)
+    assert [action["action"] for action in document["actions"]] == [action["action"] for action in told["actions"]]
+    assert "TakeStop" in {action["action"] for action in document["actions"]}
+    assert (document["dry_run"], document["unprotected"]) == (False, 0)
+    assert document["stops"] >= 1
+    again = run(*recover_words(words))
+    assert "positions without a stop: 0" in again.out
+    assert figures(json.loads(run(*words).out)) == figures(whole)
+
+
+def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -> None:
+    ran = run(*recover_words(words))
+    assert ran.code == 2
+    assert "there is no run beside it that was cut short" in ran.err
+    run(*words)
+    assert run(*recover_words(words)).code == 2
+    ran = run("recover", "--store", "memory:")
+    assert "recover wants --paper" in ran.err
+
+
+def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:
+    run(*words)
+    assert (tmp_path / "state.db-paper").stat().st_mode & 0o777 == 0o600

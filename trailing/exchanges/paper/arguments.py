@@ -1,0 +1,31 @@
+"""What the arguments of a request have to look like, before anything is sent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from trailing.core.model import Side, check_money, check_side, check_source, check_symbol, refuse
+from trailing.exchanges.port import StopRequest
+
+
+def check_client_order_id(value: object) -> None:
+    """Refuse what is no text, or an empty one. Raises UsageError."""
+    if not isinstance(value, str) or not value:
+        raise refuse("client_order_id", value, "a text that is not empty")
+
+
+def check_stop_request(request: StopRequest) -> None:
+    """Refuse a request with a value that can't be right. Raises UsageError."""
+    check_symbol("StopRequest.symbol", request.symbol)
+    check_side("StopRequest.side", request.side)
+    check_money("StopRequest.quantity", request.quantity)
+    check_money("StopRequest.price", request.price)
+    check_source("StopRequest.source", request.source)
+    check_client_order_id(request.client_order_id)
+
+
+def check_close(symbol: str, side: Side, quantity: Decimal) -> None:
+    """Refuse a close with a value that can't be right. Raises UsageError."""
+    check_symbol("symbol", symbol)
+    check_side("side", side)
+    check_money("quantity", quantity)

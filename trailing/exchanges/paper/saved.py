@@ -1,0 +1,41 @@
+"""What a venue knows of one symbol of an account, as a value: so that a paper account can outlive its process."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from trailing.core.model import Side, Source, StopOrder
+
+
+class SavedHolding(msgspec.Struct, frozen=True):
+    """An open position."""
+
+    quantity: Decimal
+    entry_price: Decimal
+    liquidation_price: Decimal | None = None
+
+
+class SavedStop(msgspec.Struct, frozen=True):
+    """A live stop.
+
+    Args:
+        order: with what is left of it.
+        whole: the quantity that it began with.
+        triggered: it is a market order by now.
+    """
+
+    order: StopOrder
+    whole: Decimal
+    triggered: bool = False
+
+
+class SavedPlace(msgspec.Struct, frozen=True):
+    """One symbol: its last prices, what is open, its live stops, and how many orders it has seen."""
+
+    symbol: str
+    prices: dict[Source, Decimal]
+    holdings: dict[Side, SavedHolding]
+    stops: tuple[SavedStop, ...]
+    orders: int
