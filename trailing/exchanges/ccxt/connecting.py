@@ -17,6 +17,7 @@ from trailing.exchanges.ccxt.errors import explain, scrub
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.updates import UpdateChannel
 
 
 class Unlimited:
@@ -33,6 +34,15 @@ class Unlimited:
 
     def learned(self, headers: Mapping[str, str]) -> None:
         pass
+
+
+class Silent:
+    async def watch(self, symbols: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[UpdateChannel]:
+        yield UpdateChannel()
 
 
 @asynccontextmanager
@@ -58,6 +68,7 @@ async def connect(
             session,
             venue,
             markets,
+            Silent(),
             name=f"{venue.name} testnet" if testnet else venue.name,
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
