@@ -13,10 +13,11 @@ from trailing.errors import TrailingError, UsageError
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
-from trailing.exchanges.ccxt.errors import explain, scrub
+from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.updates import UpdateChannel
 
 
 class Unlimited:
@@ -33,6 +34,15 @@ class Unlimited:
 
     def learned(self, headers: Mapping[str, str]) -> None:
         pass
+
+
+class Silent:
+    async def watch(self, symbols: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[UpdateChannel]:
+        yield UpdateChannel()
 
 
 @asynccontextmanager
@@ -58,6 +68,7 @@ async def connect(
             session,
             venue,
             markets,
+            Silent(),
             name=f"{venue.name} testnet" if testnet else venue.name,
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
@@ -65,8 +76,7 @@ async def connect(
 
 
 def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:
-    scrub(error, credentials.hide)  # it goes on as the cause of ours, and into whatever prints that
-    return explain(venue, request, error)
+    return explain(venue, request, error, credentials.hide)
 
 
 async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -50,6 +50,16 @@ _CANDLE_PAGE = 1000
 """Bars that are asked for at once; every venue of the table gives as many, or says by giving fewer."""
 
 
+class Pushing(Protocol):
+    """What pushes."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose prices are wanted from now on, as a whole."""
+
+    def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
+        """Everything pushed from now on."""
+
+
 class CcxtExchange:
     """An account on a real exchange. `open_ccxt` makes it.
 
@@ -63,7 +73,15 @@ class CcxtExchange:
     """
 
     def __init__(
-        self, session: Session, venue: Venue, markets: Mapping[str, Market], *, name: str, account: str, hedged: bool
+        self,
+        session: Session,
+        venue: Venue,
+        markets: Mapping[str, Market],
+        streams: Pushing,
+        *,
+        name: str,
+        account: str,
+        hedged: bool,
     ) -> None:
         self.name = name
         self.account = account
@@ -71,6 +89,7 @@ class CcxtExchange:
         self.read_lag: float = venue.read_lag
         self.request_validity: float = venue.request_validity
         self._session = session
+        self._streams = streams
         self._requests = Requests(session, venue, hedged=hedged)
         self._venue = venue
         self._markets = markets
