@@ -86,7 +86,8 @@ async def test_a_clock_that_is_off_and_a_stop_without_a_position_are_warnings(ve
         found = await findings(desk)
         assert verdicts(found)["clock"] == ["warning"]
         assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
-        assert verdicts(found)["stops"] == ["good", "warning"]
+        # Bybit takes the stops of a position that is flat away by itself.
+        assert verdicts(found)["stops"] == (["good", "warning"] if venue == "binanceusdm" else ["good"])
 
 
 @pytest.mark.parametrize(
