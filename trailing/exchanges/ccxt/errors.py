@@ -57,11 +57,16 @@ _CODE = re.compile(
 )
 
 
+def without_queries(text: str) -> str:
+    """A text without the queries of the URLs in it: signatures and listen keys are in them."""
+    return _QUERY.sub(r"\1", text)
+
+
 def scrub(error: BaseException, hide: Callable[[str], str]) -> None:
     """Take credentials, and the queries of URLs with their signatures, out of an error and all that it came from."""
     chained: BaseException | None = error
     while chained is not None:
-        chained.args = tuple(hide(_QUERY.sub(r"\1", arg)) if isinstance(arg, str) else arg for arg in chained.args)
+        chained.args = tuple(hide(without_queries(arg)) if isinstance(arg, str) else arg for arg in chained.args)
         chained = chained.__cause__ or chained.__context__
 
 
