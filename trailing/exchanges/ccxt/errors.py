@@ -58,6 +58,11 @@ _CODE = re.compile(
 )
 
 
+def without_queries(text: str) -> str:
+    """A text without the queries of the URLs in it: signatures and listen keys are in them."""
+    return _QUERY.sub(r"\1", text)
+
+
 class Foreign(Exception):
     """What ccxt, aiohttp or asyncio raised, as text.
 
@@ -73,7 +78,7 @@ def foreign(error: BaseException, hide: Callable[[str], str]) -> Foreign:
     while each is not None and len(lines) < 10:
         frames = traceback.extract_tb(each.__traceback__)[-3:]
         places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-        said = hide(_QUERY.sub(r"\1", str(each)))[:500]
+        said = hide(without_queries(str(each)))[:500]
         lines.append(f"{type(each).__name__}: {said} ({places})")
         each = each.__cause__ or each.__context__
     return Foreign("\n".join(lines))
@@ -92,7 +97,7 @@ def explain(
         The error; `StopRejected` also for a read that was told that there is no such order. None: it is no failure,
         what was asked for is so already.
     """
-    said = hide(_QUERY.sub(r"\1", str(error)))[:300]
+    said = hide(without_queries(str(error)))[:300]
     explained = _explain(
         venue, request, error, f"{venue.name} {request.operation}: {type(error).__name__} {said}".rstrip()
     )

@@ -11,7 +11,7 @@ import asyncio
 import decimal
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeAlias
@@ -70,7 +70,7 @@ class Session:
     """A ccxt client on an event loop of its own. `open_session` makes it.
 
     Attributes:
-        client: ccxt's; its coroutines may only be called by `call` and by pumps.
+        client: ccxt's; its coroutines may only be called by `call`.
     """
 
     def __init__(
@@ -129,21 +129,25 @@ class Session:
         for request in tuple(self._under_way.get(client_order_id, ())):
             await request.done.wait()
 
-    def start_pump(
-        self, pump: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str | None = None
-    ) -> trio.CancelScope:
-        """Run an asyncio coroutine function as a task of the session, until it returns or the session ends.
+    def start_service(self, task: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
+        """Start a task of trio's that runs until it returns or the session ends.
 
-        What it raises ends the session: the block that uses it is cancelled, and an error of ours is raised from there.
-        No cancellation of the caller reaches it.
-
-        Returns:
-            The scope that it runs in, so that it can be cancelled.
+        What it raises ends the session: the block that uses it is cancelled, and the error is raised from there.
         """
-        scope = trio.CancelScope()
-        called = name or str(getattr(pump, "__qualname__", "pump"))
-        self._services.start_soon(self._run_pump, scope, called, pump, args, name=called)
-        return scope
+        self._services.start_soon(task, *args, name=name)
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of asyncio's that shares nothing with the client's own.
+
+        Raises:
+            ExchangeUnreachable: asyncio cancelled it, and nobody here had.
+
+        Cancellation: reaches it.
+        """
+        try:
+            return await self._loop.run_aio_coroutine(coroutine)
+        except asyncio.CancelledError as error:
+            raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from error
 
     def on_loop_error(self, listener: LoopErrorListener) -> None:
         """Let a function look at the errors that asyncio raises to nobody, such as a websocket handler's."""
@@ -170,27 +174,6 @@ class Session:
         _reply.set(request.reply)
         with decimal.localcontext():  # ccxt sets the rounding of whatever context it finds
             return await getattr(self.client, name)(*args)
-
-    async def _run_pump(
-        self,
-        scope: trio.CancelScope,
-        name: str,
-        pump: Callable[..., Coroutine[Any, Any, Any]],
-        args: tuple[Any, ...],
-    ) -> None:
-        async def isolated() -> None:
-            with decimal.localcontext():
-                await pump(*args)
-
-        with scope:
-            try:
-                await self._loop.run_aio_coroutine(isolated())
-            except (trio.Cancelled, TrailingError):
-                raise
-            except (Exception, asyncio.CancelledError) as error:
-                explained = self._explain(Request(name), error)
-                if explained is not None and not self._ended:
-                    raise explained from explained.__cause__
 
     def _end_request(self, request: Request, client_order_id: str | None) -> None:
         request.done.set()
@@ -232,7 +215,7 @@ async def open_session(client: Any, turns: Turns, explain: Explain) -> AsyncIter
     Cancellation: of the block around it reaches the session when the block has ended.
 
     Raises:
-        ExceptionGroup: a pump failed; the block was cancelled for it.
+        ExceptionGroup: what a service raised; the block was cancelled for it.
     """
     async with open_services() as services:
         session = await services.start(_host, services, client, turns, explain)
