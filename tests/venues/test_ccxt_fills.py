@@ -37,6 +37,6 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str) -> None:
             async for update in updates:
                 if isinstance(update, OrderUpdate) and update.client_order_id == stop.client_order_id:
                     filled = None if update.fill is None else update.fill.quantity
-                    told.append((update.status, filled))  # noqa: PERF401  # what came until the time was over
+                    told.append((update.status, filled))  # what came until the time was over
     part, rest = Decimal("0.266"), Decimal("0.268")
     assert told == [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
