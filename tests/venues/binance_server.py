@@ -29,7 +29,7 @@ from binance_stream import BinanceStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
-from venue_server import API_KEY, SECRET, Clock, VenueServer, redirected
+from venue_server import API_KEY, SECRET, Clock, VenueServer
 from venue_sockets import Sockets
 
 from trailing.core.model import Source
@@ -365,7 +365,7 @@ def _decimal(params: Mapping[str, str], name: str) -> Decimal:
 
 
 class BinanceServer(VenueServer):
-    """The server, and how ccxt's client finds it."""
+    """The server, with what Binance alone has."""
 
     def __init__(
         self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Binance, stream: BinanceStream
@@ -374,8 +374,7 @@ class BinanceServer(VenueServer):
         self.expire_listen_key = stream.expire_listen_key
 
     def configure(self, client: Any) -> None:
-        """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
-        client.urls["api"] = redirected(client.urls["api"], self.host)
+        super().configure(client)
         client.options["fetchCurrencies"] = False
         # ccxt picks the table of a venue's codes by the host's name.
         table = client.exceptions["linear"]

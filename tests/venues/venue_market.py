@@ -15,7 +15,7 @@ import msgspec
 from venue_candles import Candles
 
 from trailing.core.model import Source
-from trailing.core.prices import floor_quantity, remainder
+from trailing.core.prices import remainder
 
 OrderSide: TypeAlias = Literal["buy", "sell"]
 Leg: TypeAlias = Literal["both", "long", "short"]
@@ -344,7 +344,7 @@ class VenueMarket:
             self._change_position(wanted.symbol, wanted.leg, part if wanted.side == "buy" else -part, price)
 
     def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
-        part = floor_quantity(quantity / self.parts, step) if self.parts > 1 else quantity
+        part = quantity // (step * self.parts) * step
         if not part or part == quantity:
             yield quantity
             return

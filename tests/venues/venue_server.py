@@ -86,6 +86,10 @@ class VenueServer:
         self.host: str = ""
         self._face = face
 
+    def configure(self, client: Any) -> None:
+        """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
+        client.urls["api"] = redirected(client.urls["api"], self.host)
+
     async def enter(self, position: Position) -> None:
         """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
 

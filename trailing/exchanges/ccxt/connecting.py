@@ -17,7 +17,7 @@ from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.dialect import Dialect, Place
-from trailing.exchanges.ccxt.errors import explain, scrub
+from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.streams import READ_SECONDS, Reading, Streams
@@ -94,8 +94,7 @@ def _streams(session: Session, venue: Venue, markets: Mapping[str, Market]) -> t
 
 
 def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:
-    scrub(error, credentials.hide)  # it goes on as the cause of ours, and into whatever prints that
-    return explain(venue, request, error)
+    return explain(venue, request, error, credentials.hide)
 
 
 async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool:
