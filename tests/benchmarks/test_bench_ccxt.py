@@ -35,12 +35,12 @@ async def compare(venue: str, bare_params: dict[str, Any]) -> tuple[float, float
     free = UNLIMITED[venue]
     async with open_desk(venue, most_stops=10**6, **free) as desk:
         await desk.enter()
-        client = desk.exchange._session.client
+        client = desk.exchange.session.client
 
         async def bare(client_order_id: str) -> None:
             params = {"stopLossPrice": "980", "reduceOnly": True, "clientOrderId": client_order_id, **bare_params}
             create = client.create_order(BTC, "market", "sell", "0.8", None, params)
-            await desk.exchange._session._loop.run_aio_coroutine(create)
+            await desk.exchange.session._loop.run_aio_coroutine(create)
 
         async def ours(client_order_id: str) -> None:
             await desk.exchange.place_stop(stop_request(client_order_id))

@@ -45,7 +45,7 @@ async def run(venue: str, store_path: str) -> None:
         trailing.open_manager(desk.exchange, store, PLAN) as manager,
     ):
         await desk.enter()
-        log.info("opened", exchange=desk.exchange, session=desk.exchange._session, manager=manager)
+        log.info("opened", exchange=desk.exchange, session=desk.exchange.session, manager=manager)
         for number in range(len(FAULTS)):  # no fault is a local variable: the log shows those, and one holds the key
             desk.server.faults.add(FAULTS[number])
             for call in (

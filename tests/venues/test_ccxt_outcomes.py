@@ -102,7 +102,7 @@ async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) ->
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
-        urls = desk.exchange._session.client.urls
+        urls = desk.exchange.session.client.urls
         urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # where nobody listens
         for attempt in (desk.exchange.cancel_stop(order), desk.exchange.place_stop(stop_request("another"))):
             with pytest.raises(ExchangeUnreachable):

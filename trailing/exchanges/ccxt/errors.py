@@ -97,7 +97,7 @@ def explain(
         The error; `StopRejected` also for a read that was told that there is no such order. None: it is no failure,
         what was asked for is so already.
     """
-    said = hide(_QUERY.sub(r"\1", str(error)))[:300]
+    said = hide(without_queries(str(error)))[:300]
     explained = _explain(
         venue, request, error, f"{venue.name} {request.operation}: {type(error).__name__} {said}".rstrip()
     )
