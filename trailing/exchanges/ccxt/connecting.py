@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
-
-import trio
 
 from trailing.errors import TrailingError, UsageError
 from trailing.exchanges.ccxt.client import make_client
@@ -15,24 +13,10 @@ from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain, scrub
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.limiter import open_limiter
+from trailing.exchanges.ccxt.limits import limits_of
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.venue import Venue
-
-
-class Unlimited:
-    """Everybody may send at once."""
-
-    def next_turn(self, operation: str) -> float:  # noqa: ARG002
-        return 0.0
-
-    async def turn(self, operation: str) -> None:  # noqa: ARG002
-        await trio.lowlevel.checkpoint()
-
-    def refused(self, retry_after: float) -> None:
-        pass
-
-    def learned(self, headers: Mapping[str, str]) -> None:
-        pass
 
 
 @asynccontextmanager
@@ -50,7 +34,10 @@ async def connect(
         getattr(client, venue.testnet)(True)
     if configure is not None:
         configure(client)
-    async with open_session(client, Unlimited(), partial(_explain, venue, credentials)) as session:
+    async with (
+        open_limiter(limits_of(venue.name)) as limiter,
+        open_session(client, limiter, partial(_explain, venue, credentials)) as session,
+    ):
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.prepare:
             await session.call("markets", method)
