@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import failure_modes
 import states
+import venue_rows
 from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def resolve_by_last_name(
 
 
 def setup(app: Sphinx) -> None:
-    """Draw the tables that pages include, of states and of failure modes, and hook the lookup of names in."""
+    """Draw the tables that pages include, of states, failure modes and venues, and hook the lookup of names in."""
     states.write(Path(app.srcdir) / "_build" / "generated")
     failure_modes.write(Path(app.srcdir) / "_build" / "generated")
+    venue_rows.write(Path(app.srcdir) / "_build" / "generated")
     app.connect("missing-reference", resolve_by_last_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +18,7 @@ from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.session import Request, open_session
 from trailing.exchanges.ccxt.venues import VENUES
+from trailing.exchanges.updates import UpdateChannel
 
 # The venue's id of the market, and its symbol.
 MARKETS: Mapping[str, tuple[str, str]] = {
@@ -62,6 +63,17 @@ class NoTurns:
 
     def learned(self, headers: Mapping[str, str]) -> None:
         pass
+
+
+class Silent:
+    """Pushes nothing."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[UpdateChannel]:
+        yield UpdateChannel()
 
 
 def market(venue: str) -> dict[str, Any]:
@@ -133,5 +145,5 @@ async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterat
 
     async with open_session(client, NoTurns(), explain) as session:
         markets = markets_of(row, client.markets)
-        exchange = CcxtExchange(session, row, markets, name=venue, account="default", hedged=False)
+        exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=False)
         yield Capture(exchange, MARKETS[venue][1], sent)

@@ -90,7 +90,9 @@ class Client:
 
 
 def explain(request: Request, error: BaseException) -> TrailingError:
-    return OutcomeUnknown(f"{request.operation}: {error!r}")
+    explained = OutcomeUnknown(f"{request.operation}: {error!r}")
+    explained.__cause__ = error
+    return explained
 
 
 def open_wall(client: Client, turns: Turns | None = None) -> Any:
@@ -217,45 +219,47 @@ async def test_a_refusal_for_the_rate_limit_is_told_to_whoever_gives_the_turns()
     assert turns.refusals == [7.0]
 
 
-async def test_a_pump_that_fails_ends_the_session_with_its_error() -> None:
-    async def pump() -> None:
-        await asyncio.sleep(0.01)
+async def test_a_service_that_fails_ends_the_session_with_its_error() -> None:
+    async def fail() -> None:
+        await trio.sleep(0.01)
         raise ValueError("a frame that nobody understands")
 
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="a frame"), flatten_subgroups=True):
         async with open_wall(Client()) as session:
-            session.start_pump(pump)
+            session.start_service(fail)
             await trio.sleep(5)
 
 
-async def test_a_pump_that_asyncio_cancels_ends_the_session_with_an_error_of_ours() -> None:
-    async def pump() -> None:
+async def test_a_coroutine_that_asyncio_cancels_fails_with_an_error_of_ours() -> None:
+    async def cancelled() -> None:
         await asyncio.sleep(0.01)
         raise asyncio.CancelledError
 
-    with pytest.RaisesGroup(ExchangeUnreachable, flatten_subgroups=True):
-        async with open_wall(Client()) as session:
-            session.start_pump(pump)
-            await trio.sleep(5)
+    async with open_wall(Client()) as session:
+        with pytest.raises(ExchangeUnreachable):
+            await session.run(cancelled())
 
 
-async def test_a_pump_runs_on_when_who_started_it_is_cancelled_and_ends_when_its_scope_is() -> None:
+async def test_a_service_runs_on_when_who_started_it_is_cancelled_and_a_coroutine_ends_with_its_caller() -> None:
     beats: list[int] = []
 
-    async def pump() -> None:
+    async def beat() -> None:
         while True:
             await asyncio.sleep(0.01)
             beats.append(1)
 
     async with open_wall(Client()) as session:
         with trio.move_on_after(0.02):
-            scope = session.start_pump(pump)
+            session.start_service(session.run, beat())
             await trio.sleep_forever()
         so_far = len(beats)
         await trio.sleep(0.1)
         assert len(beats) > so_far
-        scope.cancel()
-        await trio.sleep(0.03)
+    so_far = len(beats)
+    async with open_wall(Client()) as session:
+        with trio.move_on_after(0.05):
+            await session.run(beat())
+        assert len(beats) > so_far
         so_far = len(beats)
         await trio.sleep(0.05)
         assert len(beats) == so_far
@@ -278,8 +282,8 @@ async def test_an_error_that_asyncio_raises_to_nobody_is_shown_to_a_listener_or_
 
     async with open_wall(Client()) as session:
         session.on_loop_error(listen)
-        session.start_pump(fail_in_a_callback, "known")
-        session.start_pump(fail_in_a_callback, "unknown")
+        await session.run(fail_in_a_callback("known"))
+        await session.run(fail_in_a_callback("unknown"))
         await trio.sleep(0.05)
         assert await session.call("price", "answer", 0, "alive") == "alive"
     assert sorted(str(context["exception"]) for context in heard) == ["known", "unknown"]
@@ -291,8 +295,6 @@ async def test_what_ccxt_does_to_the_decimal_context_does_not_leak() -> None:
 
     async with open_wall(Client()) as session:
         await session.call("price", "round_up")
-        session.start_pump(session.client.round_up)
-        await trio.sleep(0.05)
     after = decimal.getcontext()
     assert (after.rounding, after.traps[decimal.Underflow]) == (before.rounding, before.traps[decimal.Underflow])
 

@@ -106,7 +106,7 @@ def execution(fill: VenueFill, order: Order, market: VenueMarket) -> dict[str, o
         "orderType": "Market",
         "stopOrderType": "UNKNOWN" if wanted.trigger is None else "Stop",
         "side": wanted.side.capitalize(),
-        "leavesQty": "0",
+        "leavesQty": number(wanted.quantity - order.filled) if order.status == "partial" else "0",
         "closedSize": number(fill.quantity),
     }
 

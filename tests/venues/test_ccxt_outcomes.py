@@ -102,7 +102,7 @@ async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) ->
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
-        urls = desk.exchange._session.client.urls
+        urls = desk.exchange.session.client.urls
         urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # where nobody listens
         for attempt in (desk.exchange.cancel_stop(order), desk.exchange.place_stop(stop_request("another"))):
             with pytest.raises(ExchangeUnreachable):
@@ -176,7 +176,8 @@ async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_fo
         assert scope.cancelled_caught
         assert desk.stops_there() == set()
         found = await desk.exchange.find_stop(BTC, ID)
-        assert found is not None and found.client_order_id == ID
+        assert found is not None
+        assert found.client_order_id == ID
         with trio.move_on_after(0.1):
             await desk.exchange.place_stop(stop_request("another"))
         with pytest.raises(StopRejected):  # the one that it waited for is live, the id it was given is not
@@ -213,10 +214,9 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
             except OutcomeUnknown as error:
                 caught.append(error)
 
-    async with trio.open_nursery() as nursery:
-        async with open_desk(venue) as desk:
-            await desk.enter()
-            desk.server.faults.latency = 1.0
-            nursery.start_soon(place, desk, trio.CancelScope(shield=True))
-            await trio.sleep(0.1)
+    async with trio.open_nursery() as nursery, open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.latency = 1.0
+        nursery.start_soon(place, desk, trio.CancelScope(shield=True))
+        await trio.sleep(0.1)
     assert len(caught) == 1

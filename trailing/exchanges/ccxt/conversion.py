@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Market, Side, Source, StopOrder
+from trailing.core.prices import EXACT
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.venue import Venue
 
@@ -49,8 +50,8 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
         return Market(
             symbol=symbol,
             price_tick=tick,
-            quantity_step=step * size,
-            min_quantity=least * size,
+            quantity_step=EXACT.multiply(step, size),
+            min_quantity=EXACT.multiply(least, size),
             min_notional=worth or Decimal(0),
             contract_size=size,
             can_amend=venue.amend is not None,
@@ -76,13 +77,13 @@ def tightened(venue: Venue, side: Side, price: Decimal) -> Decimal:
         return price
     # Whole numbers may have any number of figures.
     places = Decimal(1).scaleb(min(0, price.adjusted() - venue.significant_figures + 1))
-    return price.quantize(places, ROUND_CEILING if side == "long" else ROUND_FLOOR)
+    return price.quantize(places, ROUND_CEILING if side == "long" else ROUND_FLOOR, EXACT)
 
 
 def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     """A quantity in base units as the amount that ccxt takes."""
-    contracts = quantity / market.contract_size
-    return int(contracts) if venue.amounts == "whole contracts" else text(contracts.normalize())
+    contracts = EXACT.divide(quantity, market.contract_size)
+    return int(contracts) if venue.amounts == "whole contracts" else text(EXACT.normalize(contracts))
 
 
 def id_there(venue: Venue, client_order_id: str) -> str:
@@ -127,7 +128,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     return StopOrder(
         symbol=market.symbol,
         side=side,
-        quantity=left * market.contract_size,
+        quantity=EXACT.multiply(left, market.contract_size),
         price=price,
         client_order_id=client_order_id,
         order_id=str(raw["id"]),
@@ -175,7 +176,7 @@ def position_of(markets: Mapping[str, Market], raw: Raw) -> PositionReport | Non
     return PositionReport(
         symbol=market.symbol,
         side=side,
-        quantity=abs(held) * market.contract_size,
+        quantity=EXACT.multiply(held.copy_abs(), market.contract_size),
         entry_price=number(raw.get("entryPrice")) or Decimal(0),
         liquidation_price=number(raw.get("liquidationPrice")) or None,
     )

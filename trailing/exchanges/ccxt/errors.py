@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -57,26 +58,55 @@ _CODE = re.compile(
 )
 
 
-def scrub(error: BaseException, hide: Callable[[str], str]) -> None:
-    """Take credentials, and the queries of URLs with their signatures, out of an error and all that it came from."""
-    chained: BaseException | None = error
-    while chained is not None:
-        chained.args = tuple(hide(_QUERY.sub(r"\1", arg)) if isinstance(arg, str) else arg for arg in chained.args)
-        chained = chained.__cause__ or chained.__context__
+def without_queries(text: str) -> str:
+    """A text without the queries of the URLs in it: signatures and listen keys are in them."""
+    return _QUERY.sub(r"\1", text)
 
 
-def explain(venue: Venue, request: Request, error: BaseException) -> TrailingError | None:
-    """One of our errors for what a call raised.
+class Foreign(Exception):
+    """What ccxt, aiohttp or asyncio raised, as text.
+
+    Their errors hold the request with its headers, and so do the frames that they came through: whoever prints an
+    error with its local variables would print the key.
+    """
+
+
+def foreign(error: BaseException, hide: Callable[[str], str]) -> Foreign:
+    """An error and what it came from as text, with the places, and without credentials and queries of URLs."""
+    lines: list[str] = []
+    each: BaseException | None = error
+    while each is not None and len(lines) < 10:
+        frames = traceback.extract_tb(each.__traceback__)[-3:]
+        places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+        said = hide(without_queries(str(each)))[:500]
+        lines.append(f"{type(each).__name__}: {said} ({places})")
+        each = each.__cause__ or each.__context__
+    return Foreign("\n".join(lines))
+
+
+def explain(
+    venue: Venue, request: Request, error: BaseException, hide: Callable[[str], str] = str
+) -> TrailingError | None:
+    """One of our errors for what a call raised, with that as text for its cause.
 
     Args:
         request: with the last HTTP reply that it got.
-        error: scrubbed.
+        hide: takes credentials out of a text.
 
     Returns:
         The error; `StopRejected` also for a read that was told that there is no such order. None: it is no failure,
         what was asked for is so already.
     """
-    said = f"{venue.name} {request.operation}: {type(error).__name__} {str(error)[:300]}".rstrip()
+    said = hide(without_queries(str(error)))[:300]
+    explained = _explain(
+        venue, request, error, f"{venue.name} {request.operation}: {type(error).__name__} {said}".rstrip()
+    )
+    if explained is not None:
+        explained.__cause__ = foreign(error, hide)
+    return explained
+
+
+def _explain(venue: Venue, request: Request, error: BaseException, said: str) -> TrailingError | None:
     writes = request.operation in WRITES
     codes = _codes_in(request.reply.body)
     if codes & venue.codes.unchanged:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -26,6 +26,7 @@ from trailing.core.model import (
     check_utc,
     refuse,
 )
+from trailing.core.prices import EXACT, remainder
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
@@ -50,6 +51,16 @@ _CANDLE_PAGE = 1000
 """Bars that are asked for at once; every venue of the table gives as many, or says by giving fewer."""
 
 
+class Pushing(Protocol):
+    """What pushes."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose prices are wanted from now on, as a whole."""
+
+    def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
+        """Everything pushed from now on."""
+
+
 class CcxtExchange:
     """An account on a real exchange. `open_ccxt` makes it.
 
@@ -60,23 +71,33 @@ class CcxtExchange:
         name: the venue's; on a testnet it says so.
         account: as given to `open_ccxt`.
         hedged: as the exchange reported when it was opened.
+        session, venue: what it is made of, for the doctor and for tests.
     """
 
     def __init__(
-        self, session: Session, venue: Venue, markets: Mapping[str, Market], *, name: str, account: str, hedged: bool
+        self,
+        session: Session,
+        venue: Venue,
+        markets: Mapping[str, Market],
+        streams: Pushing,
+        *,
+        name: str,
+        account: str,
+        hedged: bool,
     ) -> None:
         self.name = name
         self.account = account
         self.hedged = hedged
         self.read_lag: float = venue.read_lag
         self.request_validity: float = venue.request_validity
-        self._session = session
+        self.session = session
+        self._streams = streams
         self._requests = Requests(session, venue, hedged=hedged)
-        self._venue = venue
+        self.venue = venue
         self._markets = markets
 
     def __repr__(self) -> str:
-        return f"<CcxtExchange {self.name} {self.account!r}: {len(self._markets)} markets, {self._session}>"
+        return f"<CcxtExchange {self.name} {self.account!r}: {len(self._markets)} markets, {self.session}>"
 
     def market(self, symbol: str) -> Market:
         """The market's rules, as of when the exchange was opened."""
@@ -95,17 +116,17 @@ class CcxtExchange:
         market = self.market(request.symbol)
         check_side("StopRequest.side", request.side)
         _check_steps(market, request.price, request.quantity)
-        price = tightened(self._venue, request.side, request.price)
-        own_id = id_there(self._venue, request.client_order_id)
+        price = tightened(self.venue, request.side, request.price)
+        own_id = id_there(self.venue, request.client_order_id)
         raw = await self._requests.call(
             "place_stop",
             "create_order",
             request.symbol,
             "market",
             CLOSING[request.side],
-            amount(self._venue, request.quantity, market),
-            text(price) if self._venue.price_too else None,
-            self._requests.new_order_params(self._venue.place, request.side, price, request.source, own_id),
+            amount(self.venue, request.quantity, market),
+            text(price) if self.venue.price_too else None,
+            self._requests.new_order_params(self.venue.place, request.side, price, request.source, own_id),
             about=request.client_order_id,
         )
         return StopOrder(
@@ -122,20 +143,20 @@ class CcxtExchange:
         """Change a live stop in place. Raises UsageError where the venue has no way to."""
         market = self.market(order.symbol)
         _check_steps(market, price, quantity)
-        if self._venue.amend is None:
+        if self.venue.amend is None:
             raise UsageError(f"{self.name} has no way to amend a stop")
-        price = tightened(self._venue, order.side, price)
-        own_id = id_there(self._venue, order.client_order_id)
+        price = tightened(self.venue, order.side, price)
+        own_id = id_there(self.venue, order.client_order_id)
         raw = await self._requests.call(
             "amend_stop",
             "edit_order",
             order.order_id,
             order.symbol,
-            self._venue.amend_type,
+            self.venue.amend_type,
             CLOSING[order.side],
-            amount(self._venue, quantity, market),
-            text(price) if self._venue.price_too else None,
-            self._requests.params(self._venue.amend, order.side, price, order.source, own_id),
+            amount(self.venue, quantity, market),
+            text(price) if self.venue.price_too else None,
+            self._requests.params(self.venue.amend, order.side, price, order.source, own_id),
             about=order.client_order_id,
         )
         order_id = order.order_id if raw is None else _acknowledged_id("amend_stop", raw)
@@ -143,13 +164,13 @@ class CcxtExchange:
 
     async def cancel_stop(self, order: StopOrder) -> None:
         """Cancel a stop, after what is under way for its id."""
-        own_id = id_there(self._venue, order.client_order_id) if order.client_order_id else ""
+        own_id = id_there(self.venue, order.client_order_id) if order.client_order_id else ""
         await self._requests.call(
             "cancel_stop",
             "cancel_order",
             order.order_id,
             order.symbol,
-            self._requests.params(self._venue.cancel, order.side, order.price, order.source, own_id),
+            self._requests.params(self.venue.cancel, order.side, order.price, order.source, own_id),
             about=order.client_order_id,
             after_earlier=True,
         )
@@ -157,33 +178,31 @@ class CcxtExchange:
     async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
         """The live stop under an id, after what is under way for it."""
         self.market(symbol)
-        values = {Slot.CLIENT_ORDER_ID: id_there(self._venue, client_order_id)}
-        await self._session.wait_for(client_order_id)
-        if self._venue.find is None:
-            params = filled(self._venue.find_list, values)
+        values = {Slot.CLIENT_ORDER_ID: id_there(self.venue, client_order_id)}
+        await self.session.wait_for(client_order_id)
+        if self.venue.find is None:
+            params = filled(self.venue.find_list, values)
             raws = await self._requests.orders("find_stop", symbol, params)
         else:
             try:
                 raws = [
-                    await self._requests.call(
-                        "find_stop", "fetch_order", None, symbol, filled(self._venue.find, values)
-                    )
+                    await self._requests.call("find_stop", "fetch_order", None, symbol, filled(self.venue.find, values))
                 ]
             except StopRejected:  # there is no such order
                 return None
-        found = (stop_of(self._venue, self._markets, raw) for raw in raws)
+        found = (stop_of(self.venue, self._markets, raw) for raw in raws)
         return next((stop for stop in found if stop is not None and stop.client_order_id == client_order_id), None)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """All live stops that close a position at market, ours or not, in the order of symbol and client order id."""
-        raws = [raw for params in self._venue.lists for raw in await self._requests.orders("open_stops", None, params)]
-        stops = [stop for raw in raws if (stop := stop_of(self._venue, self._markets, raw)) is not None]
+        raws = [raw for params in self.venue.lists for raw in await self._requests.orders("open_stops", None, params)]
+        stops = [stop for raw in raws if (stop := stop_of(self.venue, self._markets, raw)) is not None]
         by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice
         return sorted(by_id.values(), key=lambda stop: (stop.symbol, stop.client_order_id))
 
     async def positions(self) -> Sequence[PositionReport]:
         """All open positions in linear contracts, in the order of symbol and side."""
-        raws = [raw for params in self._venue.position_lists for raw in await self._requests.positions(params)]
+        raws = [raw for params in self.venue.position_lists for raw in await self._requests.positions(params)]
         reports = [report for raw in raws if (report := position_of(self._markets, raw)) is not None]
         by_key = {(report.symbol, report.side): report for report in reports}
         return [by_key[key] for key in sorted(by_key)]
@@ -192,9 +211,9 @@ class CcxtExchange:
         """The exchange's own price. Raises UsageError for a source that the venue doesn't tell."""
         self.market(symbol)
         check_source("source", source)
-        if source not in self._venue.prices:
+        if source not in self.venue.prices:
             raise UsageError(f"{self.name} does not tell its {source} price")
-        method, field = self._venue.prices[source]
+        method, field = self.venue.prices[source]
         raw = await self._requests.call("price", method, symbol)
         price = number(raw.get(field))
         if not price:
@@ -206,17 +225,17 @@ class CcxtExchange:
         market = self.market(symbol)
         check_side("side", side)
         check_money("quantity", quantity)
-        own_id = id_there(self._venue, client_order_id)
-        price = text((await self.price(symbol, "mark")).price) if self._venue.price_too else None
+        own_id = id_there(self.venue, client_order_id)
+        price = text((await self.price(symbol, "mark")).price) if self.venue.price_too else None
         raw = await self._requests.call(
             "close_position",
             "create_order",
             symbol,
             "market",
             CLOSING[side],
-            amount(self._venue, quantity, market),
+            amount(self.venue, quantity, market),
             price,
-            self._requests.new_order_params(self._venue.close, side, None, None, own_id),
+            self._requests.new_order_params(self.venue.close, side, None, None, own_id),
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)
@@ -224,7 +243,7 @@ class CcxtExchange:
         return Fill(
             symbol=symbol,
             side=side,
-            quantity=closed * market.contract_size,
+            quantity=EXACT.multiply(closed, market.contract_size),
             price=average,
             order_id=order_id,
             client_order_id=client_order_id,
@@ -236,7 +255,7 @@ class CcxtExchange:
         self.market(symbol)
         check_source("source", source)
         check_utc("since", since)
-        params = self._venue.candles.get(source)
+        params = self.venue.candles.get(source)
         candles: list[Candle] = []
         while params is not None:
             start = int(since.timestamp() * 1000)
@@ -261,15 +280,15 @@ class CcxtExchange:
 
     def next_turn(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation pass."""
-        return self._session.turns.next_turn(operation)
+        return self.session.turns.next_turn(operation)
 
 
 def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
     check_money("StopRequest.price", price)
     check_money("StopRequest.quantity", quantity)
-    if price % market.price_tick:
+    if remainder(price, market.price_tick):
         raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
-    if quantity % market.quantity_step:
+    if remainder(quantity, market.quantity_step):
         raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")
 
 

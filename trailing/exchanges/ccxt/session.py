@@ -11,7 +11,7 @@ import asyncio
 import decimal
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Protocol, TypeAlias
@@ -54,7 +54,7 @@ class Request:
     Attributes:
         operation: the port's method name.
         reply: the last HTTP reply so far.
-        error: what ccxt raised.
+        error: ours, for what ccxt raised; None: there is a result.
         done: set when the call has ended, however it did.
     """
 
@@ -62,7 +62,7 @@ class Request:
         self.operation = operation
         self.reply: Reply = Reply()
         self.result: Any = None
-        self.error: BaseException | None = OutcomeUnknown(f"{operation}: the session was closed before it answered")
+        self.error: TrailingError | None = OutcomeUnknown(f"{operation}: the session was closed before it answered")
         self.done: trio.Event = trio.Event()
 
 
@@ -70,7 +70,7 @@ class Session:
     """A ccxt client on an event loop of its own. `open_session` makes it.
 
     Attributes:
-        client: ccxt's; its coroutines may only be called by `call` and by pumps.
+        client: ccxt's; its coroutines may only be called by `call`.
     """
 
     def __init__(
@@ -120,36 +120,34 @@ class Session:
             raise
         self._services.start_soon(self._carry, request, client_order_id, name, args, name=f"{operation} {name}")
         await request.done.wait()
-        if request.error is None:
-            return request.result
-        if isinstance(request.error, TrailingError):
+        if request.error is not None:
             raise request.error
-        explained = self._explain(request, request.error)
-        if explained is None:
-            return None
-        if isinstance(explained, RateLimited):
-            self.turns.refused(explained.retry_after)
-        raise explained from request.error
+        return request.result
 
     async def wait_for(self, client_order_id: str) -> None:
         """Wait until no call is under way for an order. Each ends by its own timeout."""
         for request in tuple(self._under_way.get(client_order_id, ())):
             await request.done.wait()
 
-    def start_pump(
-        self, pump: Callable[..., Coroutine[Any, Any, Any]], *args: Any, name: str | None = None
-    ) -> trio.CancelScope:
-        """Run an asyncio coroutine function as a task of the session, until it returns or the session ends.
+    def start_service(self, task: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
+        """Start a task of trio's that runs until it returns or the session ends.
 
-        What it raises ends the session: the block that uses it is cancelled, and the error is raised from there. No
-        cancellation of the caller reaches it.
-
-        Returns:
-            The scope that it runs in, so that it can be cancelled.
+        What it raises ends the session: the block that uses it is cancelled, and the error is raised from there.
         """
-        scope = trio.CancelScope()
-        self._services.start_soon(self._run_pump, scope, pump, args, name=name)
-        return scope
+        self._services.start_soon(task, *args, name=name)
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of asyncio's that shares nothing with the client's own.
+
+        Raises:
+            ExchangeUnreachable: asyncio cancelled it, and nobody here had.
+
+        Cancellation: reaches it.
+        """
+        try:
+            return await self._loop.run_aio_coroutine(coroutine)
+        except asyncio.CancelledError as error:
+            raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from error
 
     def on_loop_error(self, listener: LoopErrorListener) -> None:
         """Let a function look at the errors that asyncio raises to nobody, such as a websocket handler's."""
@@ -166,7 +164,9 @@ class Session:
         except trio.Cancelled:  # the session ends; whoever still waits learns from the error that is there already
             raise
         except (Exception, asyncio.CancelledError) as error:
-            request.error = error
+            request.error = self._explain(request, error)
+            if isinstance(request.error, RateLimited):  # whether or not anybody still waits for it
+                self.turns.refused(request.error.retry_after)
         finally:
             self._end_request(request, client_order_id)
 
@@ -174,20 +174,6 @@ class Session:
         _reply.set(request.reply)
         with decimal.localcontext():  # ccxt sets the rounding of whatever context it finds
             return await getattr(self.client, name)(*args)
-
-    async def _run_pump(
-        self, scope: trio.CancelScope, pump: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]
-    ) -> None:
-        async def isolated() -> None:
-            with decimal.localcontext():
-                await pump(*args)
-
-        with scope:
-            try:
-                await self._loop.run_aio_coroutine(isolated())
-            except asyncio.CancelledError as error:
-                if not self._ended:
-                    raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from error
 
     def _end_request(self, request: Request, client_order_id: str | None) -> None:
         request.done.set()
@@ -212,7 +198,7 @@ class Session:
 
 
 Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
-"""Makes one of our errors of what a call raised; None: that was no failure."""
+"""Makes one of our errors, with its cause, of what a call or a pump raised; None: that was no failure."""
 
 _reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
 
@@ -229,7 +215,7 @@ async def open_session(client: Any, turns: Turns, explain: Explain) -> AsyncIter
     Cancellation: of the block around it reaches the session when the block has ended.
 
     Raises:
-        ExceptionGroup: what a pump raised; the block was cancelled for it.
+        ExceptionGroup: what a service raised; the block was cancelled for it.
     """
     async with open_services() as services:
         session = await services.start(_host, services, client, turns, explain)
