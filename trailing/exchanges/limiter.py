@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Final, Literal, TypeAlias, get_args
@@ -98,10 +98,14 @@ class Limiter:
         kept = self._kept_back({other: len(tickets) for other, tickets in before.items()})
         needed = {name: kept.get(name, 0.0) + cost.get(name, 0.0) for name in {*kept, *cost}}
         short = [name for name, tokens in needed.items() if tokens - levels[name] > _GRAIN]
-        if len(short) > 1 and any(cost.get(name) and needed[name] > self._buckets[name].capacity for name in short):
-            # A bucket may run over while those before wait for another one.
-            return closed + self._rehearse(operation, before, levels)
-        return closed + self._seconds_until(cost, kept, levels)
+        if len(short) < 2 or all(needed[name] <= self._buckets[name].capacity for name in short if cost.get(name)):
+            return closed + self._seconds_until(cost, kept, levels)
+        # From here on, a bucket may run over while those before wait for another one.
+        scarce = {other: _only(short, self._cost(other)) for other in (operation, *before)}
+        if all(each in ({}, scarce[operation]) for each in scarce.values()):
+            ahead = sum(len(tickets) for other, tickets in before.items() if scarce[other])
+            return closed + self._seconds_behind(ahead, scarce[operation], levels)
+        return closed + self._rehearse(operation, before, levels)
 
     def take(self, operation: str, then: Callable[[], object]) -> Ticket | None:
         """Take the operation's tokens, or a place in the queue.
@@ -178,8 +182,19 @@ class Limiter:
                 elif other_lane == lane and other != operation:
                     before[other] = sum(1 for _ in takewhile(partial(_is_before, number), others))
             cost, kept = self._cost(operation), self._kept_back(before)
-            fits = all(kept.get(name, 0.0) + tokens <= self._buckets[name].capacity for name, tokens in cost.items())
+            fits = all(
+                kept.get(name, 0.0) + tokens <= self._buckets[name].capacity for name, tokens in cost.items() if tokens
+            )
             yield self._seconds_until(cost, kept, levels) if fits else math.inf, lane, number, operation
+
+    def _seconds_behind(self, ahead: int, cost: Cost, levels: Cost) -> float:
+        """Until one passes that is behind so many others of the same cost.
+
+        Once the first has passed, a bucket that runs over fills faster than they all pass, and delays none of them.
+        """
+        first = self._seconds_until(cost, {}, levels)
+        levels = self._levels_after(levels, first)
+        return first + self._seconds_until(cost, {name: ahead * tokens for name, tokens in cost.items()}, levels)
 
     def _rehearse(self, operation: str, before: _Queues, levels: Cost) -> float:
         """Let those who are before a newcomer pass, one by one, and then the newcomer."""
@@ -230,3 +245,7 @@ class Limiter:
 
 def _is_before(number: float, ticket: Ticket) -> bool:
     return ticket.number < number
+
+
+def _only(names: Sequence[str], cost: Cost) -> Cost:
+    return {name: cost[name] for name in names if cost.get(name)}
