@@ -198,11 +198,11 @@ async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
                 done.append(client_order_id)
 
         async with trio.open_nursery() as nursery:
-            for number in range(10):
+            for number in range(4):  # as many as Bybit takes at once
                 nursery.start_soon(place, f"stop{number}", 0.1 if number % 2 else 5)
-        assert sorted(done) == [f"stop{number}" for number in range(0, 10, 2)]
+        assert sorted(done) == ["stop0", "stop2"]
         await trio.sleep(0.3)
-        assert len(desk.stops_there()) == 10
+        assert len(desk.stops_there()) == 4
 
 
 async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_way(venue: str) -> None:
