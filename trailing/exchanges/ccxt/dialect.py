@@ -1,8 +1,9 @@
 """What is said over a venue's websockets: the shape that each venue's dialect has.
 
-ccxt's own `watch_*` are not used. They hand over what comes while somebody awaits; what comes in between comes with the
-next message of its symbol, which of an illiquid one may be minutes later. They merge orders in place, go deaf after a
-frame that can't be read, and take five times as long for a trade as there is at a busy hour (docs/howto/streams.md).
+ccxt's own `watch_*` are not used, only its connections, hosts and keys. They hand over what comes while somebody awaits;
+what comes in between comes with the next message of its symbol, and of an illiquid one that may be minutes later. They
+merge orders in place, go deaf after a frame that can't be read, let one cancelled task block all others, and take
+several times as long for a trade (tests/benchmarks/test_bench_streams.py).
 """
 
 from __future__ import annotations

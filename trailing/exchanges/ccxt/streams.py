@@ -35,6 +35,11 @@ class Audience:
         self.watched: dict[str, float] = {}
         self.last: dict[tuple[str, Source], Tick] = {}
 
+    @property
+    def dropped(self) -> int:
+        """Ticks that were thinned out for those who listen now and don't keep up."""
+        return sum(channel.dropped for channel in self._channels)
+
     async def watch(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
         now = trio.current_time()
@@ -108,7 +113,7 @@ class Streams(Audience):
 
     def __repr__(self) -> str:
         lines = [self._account, *self._prices]
-        return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched>"
+        return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched, {self.dropped} ticks dropped>"
 
     async def watch(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
