@@ -29,7 +29,7 @@ from binance_stream import BinanceStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
-from venue_server import API_KEY, SECRET, Clock, VenueServer, redirected
+from venue_server import API_KEY, SECRET, Clock, VenueServer
 from venue_sockets import Sockets
 
 from trailing.core.model import Source
@@ -365,7 +365,7 @@ def _decimal(params: Mapping[str, str], name: str) -> Decimal:
 
 
 class BinanceServer(VenueServer):
-    """The server, and how ccxt's client finds it."""
+    """The server, with what Binance alone has."""
 
     def __init__(
         self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Binance, stream: BinanceStream
@@ -374,8 +374,7 @@ class BinanceServer(VenueServer):
         self.expire_listen_key = stream.expire_listen_key
 
     def configure(self, client: Any) -> None:
-        """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
-        client.urls["api"] = redirected(client.urls["api"], self.host)
+        super().configure(client)
         client.options["fetchCurrencies"] = False
         # ccxt picks the table of a venue's codes by the host's name.
         table = client.exceptions["linear"]
@@ -389,6 +388,8 @@ async def open_binance_server(
     hedged: bool = False,
     most_stops: int = 200,
     parts: int = 1,
+    executions_named: bool = False,
+    fills_first: bool = False,
     weight_limit: int = 2400,
     order_limits: tuple[int, int] = (300, 1200),
 ) -> AsyncIterator[BinanceServer]:
@@ -398,11 +399,20 @@ async def open_binance_server(
         hedged: in hedge mode, else one-way.
         most_stops: live conditional orders of the account.
         parts: into so many fills an order at market is split.
+        executions_named: what a triggered stop becomes has an own client order id, where others saw the stop's.
+        fills_first: its fills are pushed before the algo order is said to be triggered; others saw either.
         weight_limit: per minute, the venue's own by default; `order_limits`: per 10 s and per minute.
     """
     clock, sockets = Clock(), Sockets()
-    market = VenueMarket(instruments, clock.now, hedged=hedged, most_stops=most_stops, parts=parts)
-    stream = BinanceStream(market, clock, sockets)
+    market = VenueMarket(
+        instruments,
+        clock.now,
+        hedged=hedged,
+        most_stops=most_stops,
+        parts=parts,
+        executions_named=executions_named,
+    )
+    stream = BinanceStream(market, clock, sockets, fills_first=fills_first)
     face = Binance(market, clock, stream, weight_limit, order_limits)
     server = BinanceServer(market, clock, sockets, face, stream)
     async with trio.open_nursery() as nursery:

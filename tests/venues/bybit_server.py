@@ -30,7 +30,7 @@ from bybit_stream import BybitStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
-from venue_server import API_KEY, SECRET, Clock, VenueServer, redirected
+from venue_server import API_KEY, SECRET, Clock, VenueServer
 from venue_sockets import Sockets
 
 from trailing.core.model import Source
@@ -144,10 +144,11 @@ class Bybit:
     def _limit_headers(self, window: Window | None) -> Mapping[str, str]:
         if window is None:
             return {}
+        exceeded = window.used > window.limit
         return {
             "X-Bapi-Limit": str(window.limit),
             "X-Bapi-Limit-Status": str(max(window.limit - window.used, 0)),
-            "X-Bapi-Limit-Reset-Timestamp": str(self._clock.now() + window.left_ms),
+            "X-Bapi-Limit-Reset-Timestamp": str(self._clock.now() + (window.left_ms if exceeded else 0)),
         }
 
     def _check_signature(self, request: Request) -> None:
@@ -342,14 +343,6 @@ def _decimal(params: _Params, name: str) -> Decimal:
     return value
 
 
-class BybitServer(VenueServer):
-    """The server, and how ccxt's client finds it."""
-
-    def configure(self, client: Any) -> None:
-        """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
-        client.urls["api"] = redirected(client.urls["api"], self.host)
-
-
 @asynccontextmanager
 async def open_bybit_server(
     *,
@@ -358,7 +351,7 @@ async def open_bybit_server(
     most_stops: int = 10,
     parts: int = 1,
     order_limit: int = 10,
-) -> AsyncIterator[BybitServer]:
+) -> AsyncIterator[VenueServer]:
     """A Bybit with an empty unified account, on an ephemeral port of 127.0.0.1.
 
     Args:
@@ -379,7 +372,7 @@ async def open_bybit_server(
         parts=parts,
     )
     face = Bybit(market, clock, BybitStream(market, clock, sockets), order_limit)
-    server = BybitServer(market, clock, sockets, face)
+    server = VenueServer(market, clock, sockets, face)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
         yield server

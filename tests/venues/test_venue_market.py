@@ -63,6 +63,13 @@ def test_two_stops_close_no_more_than_the_position() -> None:
     assert [fill.quantity for fill in market.fills] == [Decimal(1)]
 
 
+def test_what_only_reduces_may_be_worth_less_than_the_minimum() -> None:
+    market = new_market()
+    market.place(at_market("sell", "0.05", reduce_only=True))
+    market.place(stop("mine", quantity="0.001"))
+    assert market.holding(BTC, "both").quantity == Decimal("0.95")
+
+
 def test_a_flat_positions_stops_are_cancelled_where_the_venue_does_that() -> None:
     market = new_market(cancel_on_flat=True)
     order = market.place(stop("mine"))

@@ -22,6 +22,7 @@ from trailing.exchanges.ccxt.dialect import (
     Place,
     order_side,
     position_updates,
+    ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import OrderUpdate
@@ -87,9 +88,7 @@ class BinanceDialect:
                 return (Tick(place.symbol, Decimal(frame["p"]), now, "last"),)
             case "markPriceUpdate":
                 place = self._places[frame["s"]]
-                mark = Tick(place.symbol, Decimal(frame["p"]), now, "mark")
-                index = Decimal(frame.get("i") or 0)  # some new contracts have none yet
-                return (mark, Tick(place.symbol, index, now, "index")) if index else (mark,)
+                return ticks_of(place.symbol, (("mark", frame["p"]), ("index", frame.get("i"))), now)
             case "ORDER_TRADE_UPDATE":
                 return self._read_order(frame["o"], now)
             case "ALGO_UPDATE":
@@ -128,7 +127,8 @@ class BinanceDialect:
             return (update,)
         if order["X"] in _ENDED:
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
-        if order["x"] in _NEWS and number not in self._stops:
+        # One at market is filled or gone next; and it may have the client order id of the stop that it was.
+        if order["x"] in _NEWS and number not in self._stops and order["o"] != "MARKET":
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
         return ()
 
@@ -141,7 +141,13 @@ class BinanceDialect:
         became = str(stop.get("ai") or "")
         if became:
             _remember(self._stops, became, (order_id, client_order_id, side))
-            return [_as_stop(each, order_id, client_order_id, side) for each in self._unclaimed.pop(became, ())]
+            told = self._unclaimed.pop(became, ())
+            # Where the venue let it keep the stop's client order id, they were told as the stop's already.
+            return [
+                _as_stop(each, order_id, client_order_id, side)
+                for each in told
+                if each.client_order_id != client_order_id
+            ]
         if stop["X"] in _ENDED:
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
         if stop["X"] == "NEW":

@@ -80,7 +80,10 @@ class Requests:
         while True:
             page = list(await self.call(operation, name, *args, dict(further)))
             raws += page
-            cursor = page[0]["info"].get(self._venue.cursor) if page and self._venue.cursor else None
+            # ccxt notes the cursor in the first entry of the answer, and then sorts them by their time.
+            cursor = self._venue.cursor and next(
+                filter(None, (raw["info"].get(self._venue.cursor) for raw in page)), ""
+            )
             if not cursor and (size is None or len(page) < size):
                 return raws
             if not cursor:
