@@ -54,9 +54,9 @@ class Ticket:
     __slots__ = ("number", "operation", "then")
 
     def __init__(self, number: float, operation: str, then: Callable[[], object]) -> None:
-        self.number = number
-        self.operation = operation
-        self.then = then
+        self.number: float = number
+        self.operation: str = operation
+        self.then: Callable[[], object] = then
 
 
 _Queues: TypeAlias = Mapping[str, deque[Ticket]]
