@@ -123,11 +123,17 @@ class Limiter:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Give a place in the queue up; one whose turn has come has none."""
-        tickets = self._queues.get(ticket.operation, ())
-        if ticket in tickets:
+        """Give a place in the queue up; or, where its turn has just come, the tokens that it has taken."""
+        if ticket in self._queues.get(ticket.operation, ()):
             self._remove(ticket)
-            self._changed.set()
+        else:
+            cost = self._cost(ticket.operation)
+            self._fill()
+            self._levels = {
+                name: min(bucket.capacity, self._levels[name] + cost.get(name, 0.0))
+                for name, bucket in self._buckets.items()
+            }
+        self._changed.set()
 
     def close(self, seconds: float) -> None:
         """Let nobody pass for so long; all buckets are empty now, since the other side counted more than was known."""

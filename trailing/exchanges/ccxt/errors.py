@@ -11,6 +11,7 @@ import re
 import socket
 import traceback
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -130,10 +131,14 @@ def _explain(venue: Venue, request: Request, error: BaseException, said: str) ->
 
 
 def retry_after(reply: Reply) -> float:
-    """Seconds until the venue takes requests again, as its reply says."""
+    """Seconds until the venue takes requests again, as its reply says: as a number, or as a date beside its own."""
+    said = reply.headers.get("retry-after", "")
+    if said.isdecimal():
+        return float(said)
     try:
-        return max(0.0, float(reply.headers.get("retry-after", RETRY_AFTER)))
-    except ValueError:  # a date; RFC 9110 allows one
+        until, now = (parsedate_to_datetime(reply.headers.get(name, "")) for name in ("retry-after", "date"))
+        return max(RETRY_AFTER, (until - now).total_seconds())
+    except (TypeError, ValueError):  # neither of them, or one without a time zone
         return RETRY_AFTER
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 
 import trio
 
@@ -43,13 +44,25 @@ class Limiter(limiter.Limiter):
     def learned(self, headers: Mapping[str, str]) -> None:
         """Believe what a reply tells of the venue's own count: others may send from the same address, or account.
 
+        So much is left that, with what comes back until the venue's window ends, the limit is kept. Its windows begin
+        at multiples of their length, in UTC, and the reply's own date says where in one it stands.
+
         Args:
             headers: names in lower case.
         """
+        at = _seconds_since_1970(headers.get("date", ""))
         for name, window in self._limits.windows.items():
             used = headers.get(window.header) if window.header else None
             if used is not None and used.isdecimal():
-                self.correct(name, window.count - int(used))
+                lasts = window.seconds if at is None else window.seconds - at % window.seconds
+                self.correct(name, window.count - int(used) - lasts * window.bucket.per_second)
+
+
+def _seconds_since_1970(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 @asynccontextmanager
