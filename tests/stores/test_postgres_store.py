@@ -382,6 +382,18 @@ async def test_a_commit_that_was_under_way_when_the_network_was_cut_is_made_once
         assert await numbers(store) == ["0", "1", "2"]
 
 
+async def test_a_server_that_is_slow_gets_more_time_with_each_try(dsn: str, schema: str) -> None:
+    async with open_postgres(dsn, schema=schema, timing=Timing(reply=0.5, cleanup=0.5, longest_pause=0.1)) as store:
+        for statement in (
+            "CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.2); RETURN NEW; END'",
+            "CREATE TRIGGER slow BEFORE INSERT ON {schema}.events FOR EACH ROW EXECUTE FUNCTION {schema}.slow()",
+        ):
+            ask(dsn, statement, schema=schema)
+        with trio.fail_after(20):
+            await store.commit([AppendEvent(*HERE, sample_alarm(0))])
+        assert await numbers(store) == ["0"]
+
+
 async def test_writers_wait_for_the_server_and_keep_their_order(own_server: OwnServer) -> None:
     with a_schema(own_server.dsn) as schema:
         async with open_postgres(own_server.dsn, schema=schema, timing=HASTE) as store:
