@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal as D
@@ -11,6 +12,7 @@ import trio
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
 from trio.testing import wait_all_tasks_blocked
 from venue_faults import Fault, json_reply
+from venue_sockets import Socket
 
 from trailing import OrderUpdate, StreamState, Tick
 from trailing.core.model import Source
@@ -36,7 +38,7 @@ class Ear:
             async for update in updates:
                 self.heard.append(update)
 
-    async def until(self, holds: Callable[[], object], seconds: float = 3.0) -> float:
+    async def until(self, holds: Callable[[], object], seconds: float = 5.0) -> float:
         """Wait until something holds, and return the seconds that it took."""
         started_at = trio.current_time()
         with trio.fail_after(seconds):
@@ -174,6 +176,29 @@ async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
         await ear.until(lambda: ear.topics() == set())
         assert ear.prices(BTC) == []
         assert ear.desk.server.sockets.opened == opened
+
+
+async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        face = ear.desk.server._face
+        receive, refused = face.received, []
+
+        def refuse_eth(socket: Socket, text: str) -> None:
+            if "subscribe" in text.lower() and "eth" in text.lower():
+                refused.append(text)
+                number = json.loads(text).get("id")
+                no = {"error": {"code": 2, "msg": "Invalid request"}, "id": number, "op": "subscribe", "success": False}
+                socket.send(no)
+            else:
+                receive(socket, text)
+
+        face.received = refuse_eth  # type: ignore[method-assign]
+        ear.desk.server.sockets.kill()
+        await ear.desk.exchange.watch({BTC, ETH})
+        await ear.until(lambda: ear.states()[-2:] == [False, True] and len(refused) >= 4)
+        assert ear.topics() == set(ear.desk.exchange._streams._dialect.topics(BTC))  # type: ignore[attr-defined]
+        await ear.desk.server.move_price(BTC, D(1001), "last")
+        await ear.until(lambda: ear.prices() == [1001])
 
 
 async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes_to_the_same(
