@@ -184,7 +184,7 @@ async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(ve
         receive, refused = face.received, []
 
         def refuse_eth(socket: Socket, text: str) -> None:
-            if "subscribe" in text.lower() and "eth" in text.lower():
+            if "subscribe" in text.lower() and "ethusdt" in text.lower():
                 refused.append(text)
                 number = json.loads(text).get("id")
                 no = {"error": {"code": 2, "msg": "Invalid request"}, "id": number, "op": "subscribe", "success": False}
