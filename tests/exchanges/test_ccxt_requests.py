@@ -304,7 +304,8 @@ def stop(venue: str, source: Any = "mark") -> StopOrder:
 
 
 def request(venue: str, **changes: Any) -> StopRequest:
-    return StopRequest(**{"symbol": MARKETS[venue][1], "side": "long", "quantity": QUANTITY, "price": PRICE} | changes)
+    values: dict[str, Any] = {"symbol": MARKETS[venue][1], "side": "long", "quantity": QUANTITY, "price": PRICE}
+    return StopRequest(**values | changes)
 
 
 def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -429,14 +430,15 @@ def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None
 
 async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> None:
     credentials = Credentials("key", "secret")
-    for arguments, says in (
+    refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
         ({"venue": "bybit", "account": ""}, "account got ''"),
         ({"venue": "bybit", "configure": 5}, "configure got 5"),
         ({"venue": "kucoinfutures", "testnet": True, "allow_unverified": True}, "testnet got True"),
-    ):
+    )
+    for arguments, says in refusals:
         with pytest.raises(UsageError, match=says):
-            async with open_ccxt(credentials=credentials, **arguments):  # type: ignore[arg-type]
+            async with open_ccxt(credentials=credentials, **arguments):
                 raise AssertionError("it was opened")
     with pytest.raises(UsageError, match="credentials wants a Credentials value") as caught:
         async with open_ccxt("bybit", credentials={"apiKey": "very-secret"}):  # type: ignore[arg-type]

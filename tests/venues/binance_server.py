@@ -388,6 +388,8 @@ async def open_binance_server(
     hedged: bool = False,
     most_stops: int = 200,
     parts: int = 1,
+    executions_named: bool = False,
+    fills_first: bool = False,
     weight_limit: int = 2400,
     order_limits: tuple[int, int] = (300, 1200),
 ) -> AsyncIterator[BinanceServer]:
@@ -397,11 +399,20 @@ async def open_binance_server(
         hedged: in hedge mode, else one-way.
         most_stops: live conditional orders of the account.
         parts: into so many fills an order at market is split.
+        executions_named: what a triggered stop becomes has an own client order id, where others saw the stop's.
+        fills_first: its fills are pushed before the algo order is said to be triggered; others saw either.
         weight_limit: per minute, the venue's own by default; `order_limits`: per 10 s and per minute.
     """
     clock, sockets = Clock(), Sockets()
-    market = VenueMarket(instruments, clock.now, hedged=hedged, most_stops=most_stops, parts=parts)
-    stream = BinanceStream(market, clock, sockets)
+    market = VenueMarket(
+        instruments,
+        clock.now,
+        hedged=hedged,
+        most_stops=most_stops,
+        parts=parts,
+        executions_named=executions_named,
+    )
+    stream = BinanceStream(market, clock, sockets, fills_first=fills_first)
     face = Binance(market, clock, stream, weight_limit, order_limits)
     server = BinanceServer(market, clock, sockets, face, stream)
     async with trio.open_nursery() as nursery:

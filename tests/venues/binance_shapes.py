@@ -32,7 +32,7 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
     """A conditional order, as its own book shows it."""
     wanted, trigger, execution = order.wanted, order.wanted.trigger, order.execution
     assert trigger is not None
-    return {
+    shown: dict[str, object] = {
         "algoId": order.number,
         "clientAlgoId": wanted.client_order_id,
         "algoType": "CONDITIONAL",
@@ -59,6 +59,9 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "triggerTime": 0 if execution is None else execution.created_at,
         "goodTillDate": 0,
     }
+    if execution is not None:
+        shown |= {"actualQty": number(order.filled), "actualType": "MARKET"}
+    return shown
 
 
 def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False) -> dict[str, object]:

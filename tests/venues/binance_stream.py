@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from binance_shapes import ALGO_STATUS, PLAIN_STATUS, WORKING_TYPE, number
-from venue_market import Event, Order, OrderEvent, PositionEvent, PriceEvent, VenueFill, VenueMarket
+from venue_market import Event, Order, OrderEvent, OrderStatus, PositionEvent, PriceEvent, VenueFill, VenueMarket
 from venue_server import Clock
 from venue_sockets import Socket, Sockets
 
@@ -16,12 +16,13 @@ _PUBLIC = frozenset({"trade", "bookTicker"})
 
 
 class BinanceStream:
-    """The websockets' face."""
+    """The websockets' face. `fills_first`: an algo order's trigger is told when all of its fills have been."""
 
-    def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets) -> None:
+    def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets, *, fills_first: bool) -> None:
         self._market = market
         self._clock = clock
         self._sockets = sockets
+        self._fills_first = fills_first
         self._listen_key = ""
         self._trades = 0
         market.listeners.append(self._publish)
@@ -67,10 +68,17 @@ class BinanceStream:
             case PositionEvent():
                 self._to_account("ACCOUNT_UPDATE", a=self._account(event))
             case OrderEvent() if event.order.wanted.trigger is not None:
-                if event.status != "partial":
-                    self._to_account("ALGO_UPDATE", o=self._algo(event.order))
+                self._publish_algo(event.order, event.status)
             case OrderEvent():
                 self._to_account("ORDER_TRADE_UPDATE", o=self._plain(event))
+
+    def _publish_algo(self, order: Order, status: OrderStatus) -> None:
+        if status == "partial" or (status == "triggered" and self._fills_first):
+            return
+        if status == "filled" and self._fills_first:
+            self._to_account("ALGO_UPDATE", o=self._algo(order, "TRIGGERED"))
+        triggering = status == "triggered" and order.execution is None
+        self._to_account("ALGO_UPDATE", o=self._algo(order, "TRIGGERING" if triggering else ALGO_STATUS[status]))
 
     def _publish_price(self, event: PriceEvent) -> None:
         found, now, prices = self._market.instruments[event.symbol], self._clock.now(), self._market.prices
@@ -116,7 +124,7 @@ class BinanceStream:
         }
         return {"m": "ORDER", "B": [], "P": [position]}
 
-    def _algo(self, order: Order) -> object:
+    def _algo(self, order: Order, status: str) -> object:
         wanted, trigger, execution = order.wanted, order.wanted.trigger, order.execution
         assert trigger is not None
         shown = {
@@ -129,7 +137,7 @@ class BinanceStream:
             "ps": wanted.leg.upper(),
             "f": "GTC",
             "q": number(wanted.quantity),
-            "X": "TRIGGERING" if order.status == "triggered" and execution is None else ALGO_STATUS[order.status],
+            "X": status,
             "ai": "" if execution is None else str(execution.number),
             "tp": number(trigger.price),
             "p": "0",

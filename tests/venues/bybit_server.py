@@ -144,10 +144,11 @@ class Bybit:
     def _limit_headers(self, window: Window | None) -> Mapping[str, str]:
         if window is None:
             return {}
+        exceeded = window.used > window.limit
         return {
             "X-Bapi-Limit": str(window.limit),
             "X-Bapi-Limit-Status": str(max(window.limit - window.used, 0)),
-            "X-Bapi-Limit-Reset-Timestamp": str(self._clock.now() + window.left_ms),
+            "X-Bapi-Limit-Reset-Timestamp": str(self._clock.now() + (window.left_ms if exceeded else 0)),
         }
 
     def _check_signature(self, request: Request) -> None:

@@ -24,8 +24,9 @@ async def test_a_conditional_order_is_in_a_book_of_its_own() -> None:
         assert len(await trader.open_stops()) == 1
 
 
-async def test_what_a_triggered_stop_became_has_ids_of_its_own() -> None:
-    async with open_trader(BINANCE) as trader:
+@pytest.mark.parametrize("named", [False, True])
+async def test_what_a_triggered_stop_became_is_an_order_of_its_own(named: bool) -> None:
+    async with open_trader(BINANCE, executions_named=named) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine")
         await trader.server.move_price(BTC, Decimal("980"), "last")
@@ -35,9 +36,25 @@ async def test_what_a_triggered_stop_became_has_ids_of_its_own() -> None:
         assert actual not in {"", placed["id"]}
         executed = await ask(trader.client.fetch_order, actual, BTC)
         assert (executed["status"], executed["average"], executed["filled"]) == ("closed", 980, 0.8)
-        assert executed["clientOrderId"] != "mine"
+        assert (executed["clientOrderId"] == "mine") is not named
         trades = await ask(trader.client.fetch_my_trades, BTC, None, None, {"orderId": actual})
         assert [(trade["price"], trade["amount"]) for trade in trades] == [(980, 0.8)]
+
+
+@pytest.mark.parametrize("fills_first", [False, True])
+async def test_a_trigger_is_told_before_the_fills_or_after_them(fills_first: bool) -> None:
+    async with open_trader(BINANCE, fills_first=fills_first) as trader:
+        await trader.enter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, trader.client.watch_orders)
+            await wait_all_tasks_blocked(0.1)
+            await trader.place_stop("mine")
+            await trader.server.move_price(BTC, Decimal("980"), "last")
+            await wait_all_tasks_blocked(0.1)
+            nursery.cancel_scope.cancel()
+        told = [message["o"]["X"] for message in trader.client.pushed if "o" in message]
+        first, after = ["NEW", "TRIGGERING", "NEW", "TRIGGERED", "FILLED"], ["NEW", "NEW", "FILLED", "TRIGGERED"]
+        assert told == [*(after if fills_first else first), "FINISHED"]
 
 
 async def test_the_plain_book_takes_no_conditional_orders() -> None:
@@ -60,6 +77,7 @@ async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_i
 
 async def test_who_goes_on_beyond_the_limit_is_banned() -> None:
     async with open_trader(BINANCE, weight_limit=80) as trader:
+        trader.server.clock.stopped_at = trader.server.clock.now()
         with pytest.raises(DDoSProtection, match="429"):
             for _ in range(90):
                 await ask(trader.client.fetch_time)
@@ -71,7 +89,7 @@ async def test_who_goes_on_beyond_the_limit_is_banned() -> None:
                     if "429" not in str(error):
                         raise
         assert "banned until" in str(caught.value)
-        assert 110 < int(trader.client.last_response_headers["Retry-After"]) <= 121
+        assert int(trader.client.last_response_headers["Retry-After"]) == 121
 
 
 async def test_a_list_of_the_whole_account_weighs_forty_times_as_much() -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 import trio
 from real_exchange import BTC, VENUES, Desk, open_desk
@@ -14,6 +15,7 @@ from real_exchange import BTC, VENUES, Desk, open_desk
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.core.model import Source
 from trailing.events import StreamChanged
+from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
@@ -34,7 +36,11 @@ class Bench:
         await self._desk.server.move_price(symbol, price, source)
 
 
-async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged() -> None:
+async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The servers show every write at once, and the checks wait so long for each.
+    rows = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.05) for name in VENUES}
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
+
     def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
         @asynccontextmanager
         async def new_bench() -> AsyncIterator[Bench]:

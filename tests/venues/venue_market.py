@@ -177,6 +177,7 @@ class VenueMarket:
         cancel_on_flat: the reduce-only stops of a position that is flat are cancelled.
         most_stops: so many may be live at once, of the account or, with `stops_by_symbol`, of each symbol.
         parts: into so many fills a market order is split, where its quantity allows.
+        executions_named: what a triggered stop becomes has an own client order id, not the stop's.
 
     Attributes:
         listeners: are called with each event, in order.
@@ -194,6 +195,7 @@ class VenueMarket:
         most_stops: int = 200,
         stops_by_symbol: bool = False,
         parts: int = 1,
+        executions_named: bool = False,
     ) -> None:
         self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
         self.by_id: Mapping[str, Instrument] = {each.id: each for each in instruments}
@@ -209,6 +211,7 @@ class VenueMarket:
         self.now = now
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
+        self._executions_named = executions_named
         self._cancel_on_flat = cancel_on_flat
         self._stops_by_symbol = stops_by_symbol
         self._numbers = count(1001)
@@ -323,7 +326,7 @@ class VenueMarket:
         if not quantity:
             self._order_changed(stop, "rejected")
             return
-        own_id = f"triggered-{stop.number}"
+        own_id = f"triggered-{stop.number}" if self._executions_named else stop.wanted.client_order_id
         stop.execution = self._book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
         self._order_changed(stop, "triggered")
         self._fill(stop.execution, quantity, stop)

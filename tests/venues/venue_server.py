@@ -23,13 +23,21 @@ _CHUNK = 65_536
 
 
 class Clock:
-    """The venue's time of day. `skew`: seconds that it is ahead of ours; below 0: behind."""
+    """The venue's time of day.
+
+    Attributes:
+        skew: seconds that it is ahead of ours; below 0: behind.
+        stopped_at: milliseconds at which it stands; None: it goes on.
+    """
 
     def __init__(self) -> None:
         self.skew: float = 0.0
+        self.stopped_at: int | None = None
 
     def now(self) -> int:
         """Milliseconds since 1970."""
+        if self.stopped_at is not None:
+            return self.stopped_at
         return int((datetime.now(UTC).timestamp() + self.skew) * 1000)
 
 

@@ -127,7 +127,8 @@ class BinanceDialect:
             return (update,)
         if order["X"] in _ENDED:
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
-        if order["x"] in _NEWS and number not in self._stops:
+        # One at market is filled or gone next; and it may have the client order id of the stop that it was.
+        if order["x"] in _NEWS and number not in self._stops and order["o"] != "MARKET":
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
         return ()
 
@@ -140,7 +141,13 @@ class BinanceDialect:
         became = str(stop.get("ai") or "")
         if became:
             _remember(self._stops, became, (order_id, client_order_id, side))
-            return [_as_stop(each, order_id, client_order_id, side) for each in self._unclaimed.pop(became, ())]
+            told = self._unclaimed.pop(became, ())
+            # Where the venue let it keep the stop's client order id, they were told as the stop's already.
+            return [
+                _as_stop(each, order_id, client_order_id, side)
+                for each in told
+                if each.client_order_id != client_order_id
+            ]
         if stop["X"] in _ENDED:
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
         if stop["X"] == "NEW":
