@@ -180,6 +180,20 @@ async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
         assert ear.desk.server.sockets.opened == opened
 
 
+async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        sockets = ear.desk.server.sockets
+        await ear.desk.exchange.watch(set())
+        await ear.until(lambda: ear.topics() == set())
+        states = len(ear.states())
+        next(socket for socket in sockets.open if "private" not in socket.path).kill()
+        await ear.until(lambda: len(sockets.open) == 1)
+        await trio.sleep(0.3)
+        assert ear.states()[states:] == []
+        await ear.desk.exchange.watch({BTC})
+        await ear.until(lambda: ear.topics() == ear.wanted() != set())
+
+
 async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
     async with open_ear(venue) as ear:
         face = ear.desk.server._face
