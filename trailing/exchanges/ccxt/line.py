@@ -91,7 +91,7 @@ class Line:
         self._address = address
         self._account = account
         self.wanted: Set[str] = frozenset(dialect.account_topics) if account else frozenset()
-        self.is_up = False
+        self.is_up: bool = False
         self._silence = SILENCE_SECONDS
         self._changed = trio.Event()
         self._dialled_at = 0.0

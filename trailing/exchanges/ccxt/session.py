@@ -143,7 +143,7 @@ class Session:
         """
         try:
             return await self._loop.run_aio_coroutine(coroutine)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # noqa: ASYNC104 - not trio's: nobody in here was cancelled
             raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from None
 
     def end(self) -> None:
@@ -156,7 +156,7 @@ class Session:
             request.error = None
         except trio.Cancelled:  # the session ends; whoever still waits learns from the error that is there already
             raise
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: ASYNC103 - the latter is not trio's
             request.error = self._explain(request, error)
             if isinstance(request.error, RateLimited):  # whether or not anybody still waits for it
                 self.turns.refused(request.error.retry_after)
