@@ -26,9 +26,6 @@ from trailing.services import open_services
 CLOSE_SECONDS: Final = 3.0
 """Seconds within which the client has to close its connections; ccxt sleeps a quarter of one while it does."""
 
-LoopErrorListener: TypeAlias = Callable[[Mapping[str, Any]], bool]
-"""Gets the context of an error that no asyncio task raises to anybody; says whether it knew what to do about it."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +80,6 @@ class Session:
         self._explain = explain
         self._ended = False
         self._under_way: dict[str, deque[Request]] = {}  # by client order id, in the order of sending
-        self._listeners: list[LoopErrorListener] = []
 
     def __repr__(self) -> str:
         return f"<Session {self.client.id}: {sum(map(len, self._under_way.values()))} orders under way>"
@@ -132,9 +128,10 @@ class Session:
     def start_service(self, task: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
         """Start a task of trio's that runs until it returns or the session ends.
 
-        What it raises ends the session: the block that uses it is cancelled, and the error is raised from there.
+        What it raises ends the session: the block that uses it is cancelled, and an error of ours is raised from there.
         """
-        self._services.start_soon(task, *args, name=name)
+        called = name or str(getattr(task, "__qualname__", "service"))
+        self._services.start_soon(self._serve, called, task, args, name=called)
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine of asyncio's that shares nothing with the client's own.
@@ -146,12 +143,8 @@ class Session:
         """
         try:
             return await self._loop.run_aio_coroutine(coroutine)
-        except asyncio.CancelledError as error:
-            raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from error
-
-    def on_loop_error(self, listener: LoopErrorListener) -> None:
-        """Let a function look at the errors that asyncio raises to nobody, such as a websocket handler's."""
-        self._listeners.append(listener)
+        except asyncio.CancelledError:
+            raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from None
 
     def end(self) -> None:
         """Take no more calls."""
@@ -175,6 +168,16 @@ class Session:
         with decimal.localcontext():  # ccxt sets the rounding of whatever context it finds
             return await getattr(self.client, name)(*args)
 
+    async def _serve(self, name: str, task: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+        try:
+            await task(*args)
+        except TrailingError:
+            raise
+        except Exception as error:
+            explained = self._explain(Request(name), error)
+            if explained is not None and not self._ended:
+                raise explained from explained.__cause__
+
     def _end_request(self, request: Request, client_order_id: str | None) -> None:
         request.done.set()
         if client_order_id is not None:
@@ -189,16 +192,9 @@ class Session:
         if waiting is not None:
             waiting.status, waiting.headers, waiting.body = reply.status, reply.headers, reply.body
 
-    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG002
-        # trio-asyncio's own handler would end the session: for a frame that is no JSON, or a rejected future of
-        # ccxt's that nobody happened to wait for.
-        if not any(listener(context) for listener in self._listeners):
-            error = context.get("exception")
-            _log.warning("asyncio: %s (%s)", context.get("message"), type(error).__name__)
-
 
 Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
-"""Makes one of our errors, with its cause, of what a call or a pump raised; None: that was no failure."""
+"""Makes one of our errors, with its cause, of what a call or a service raised; None: that was no failure."""
 
 _reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
 
@@ -231,7 +227,7 @@ async def _host(
     """Keep the loop, in a task of its own: trio-asyncio notes it in the context of the task that opens it."""
     async with trio_asyncio.open_loop() as loop:
         session = Session(services, loop, client, turns, explain)
-        loop.set_exception_handler(session._on_loop_error)  # noqa: SLF001 - it is this module's
+        loop.set_exception_handler(_log_error)
         await loop.run_aio_coroutine(open_client(client, session._hear))  # noqa: SLF001 - it is this module's
         try:
             task_status.started(session)
@@ -241,3 +237,8 @@ async def _host(
                 await loop.run_aio_coroutine(client.close())
             if scope.cancelled_caught:
                 _log.warning("%s did not close its connections within %s s", client.id, CLOSE_SECONDS)
+
+
+def _log_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
+    """Log what asyncio raises to nobody, such as a future of ccxt's that nobody waited for. Else it ends the loop."""
+    _log.warning("asyncio: %s (%s)", context.get("message"), type(context.get("exception")).__name__)
