@@ -1,55 +1,77 @@
-"""The adapter keeps the port's contract over both loopback venues, in one-way and in hedge mode."""
+"""The adapter keeps the port's contract over both venues, and a manager on it loses no peak."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
 
-import msgspec
 import pytest
-from real_exchange import VENUES, Desk, open_desk
+import trio
+from real_exchange import BTC, VENUES, Desk, open_desk
 
-from trailing.core.model import Position, Source
-from trailing.exchanges.ccxt import venues
+from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
+from trailing.core.model import Source
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
-READ_LAG = 0.02
-"""Seconds: the servers show every write at once, and the checks wait so long for each."""
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("venue", VENUES)]
 
 
 class Bench:
-    """An exchange under test: the adapter, and a hand on the venue's market."""
+    """A desk, as `check_exchange` wants it."""
 
     def __init__(self, desk: Desk) -> None:
         self.exchange: CcxtExchange = desk.exchange
-        self._server = desk.server
+        self._desk = desk
 
     async def enter(self, position: Position) -> None:
-        await self._server.enter(position)
+        await self._desk.server.enter(position)
 
-    async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
-        await self._server.move_price(symbol, price, source)
-
-
-def generous(client: Any) -> None:
-    client.timeout_on_exit = 0  # plain connections are closed at once
+    async def move_price(self, symbol: str, price: D, source: Source) -> None:
+        await self._desk.server.move_price(symbol, price, source)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hedged", [False, True], ids=["one-way", "hedged"])
-@pytest.mark.parametrize("venue", VENUES)
-async def test_the_adapter_passes_the_exchange_s_conformance_test(
-    venue: str, hedged: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row = msgspec.structs.replace(venues.VENUES[venue], read_lag=READ_LAG, request_validity=READ_LAG)
-    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
-
+@pytest.mark.parametrize("hedged", [False, True])
+async def test_it_keeps_the_contract_of_an_exchange(venue: str, hedged: bool) -> None:
     @asynccontextmanager
-    async def maker() -> AsyncIterator[Bench]:
-        async with open_desk(venue, configure=generous, hedged=hedged) as desk:
+    async def new_bench() -> AsyncIterator[Bench]:
+        async with open_desk(venue, hedged=hedged) as desk:
             yield Bench(desk)
 
-    await check_exchange(maker, seconds=20.0)
+    await check_exchange(new_bench)
+
+
+async def test_a_peak_behind_a_frozen_connection_is_noticed_within_ten_seconds_and_comes_back_from_candles(
+    venue: str,
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1)),))
+    opened_at = datetime.now(UTC) - timedelta(minutes=5)
+    async with (
+        open_desk(venue) as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, plan) as manager,
+        manager.subscribe() as events,
+    ):
+        await desk.enter()
+        position = Position(BTC, "long", D("0.8"), D(1000), opened_at)
+        outcome = await manager.protect(position, deadline=10)
+        assert isinstance(outcome, Protected)
+        with trio.fail_after(10):
+            while len(desk.server.sockets.open) < 2 or not desk.exchange._streams.watched:  # type: ignore[attr-defined]
+                await trio.sleep(0.05)
+        await trio.sleep(1)
+        desk.server.sockets.freeze()
+        frozen_at = trio.current_time()
+        await desk.server.move_price(BTC, D(1050), "last")
+        await desk.server.move_price(BTC, D(1045), "last")
+        with trio.fail_after(12):
+            async for event in events:
+                if type(event).__name__ == "StreamChanged" and not event.connected:  # type: ignore[attr-defined]
+                    break
+        assert trio.current_time() - frozen_at < 10.5
+        with trio.fail_after(100):  # the bar of the peak has to be closed before it is read for the last time
+            while manager.stops()[BTC, "long"].price != D("1039.5"):
+                await trio.sleep(0.1)
+        assert len(desk.server.market.live_stops()) == 1

@@ -22,6 +22,7 @@ from trailing.exchanges.ccxt.dialect import (
     Place,
     order_side,
     position_updates,
+    ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import OrderUpdate
@@ -87,9 +88,7 @@ class BinanceDialect:
                 return (Tick(place.symbol, Decimal(frame["p"]), now, "last"),)
             case "markPriceUpdate":
                 place = self._places[frame["s"]]
-                mark = Tick(place.symbol, Decimal(frame["p"]), now, "mark")
-                index = Decimal(frame.get("i") or 0)  # some new contracts have none yet
-                return (mark, Tick(place.symbol, index, now, "index")) if index else (mark,)
+                return ticks_of(place.symbol, (("mark", frame["p"]), ("index", frame.get("i"))), now)
             case "ORDER_TRADE_UPDATE":
                 return self._read_order(frame["o"], now)
             case "ALGO_UPDATE":

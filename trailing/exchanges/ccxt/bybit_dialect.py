@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from trailing.core.model import Fill, Source, Tick
-from trailing.exchanges.ccxt.dialect import Answer, Frame, Heard, Place, order_side, position_updates
+from trailing.exchanges.ccxt.dialect import Answer, Frame, Heard, Place, order_side, position_updates, ticks_of
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import OrderUpdate
 
@@ -80,8 +80,8 @@ class BybitDialect:
                 symbol = self._places[name].symbol
                 return [Tick(symbol, Decimal(trade["p"]), now, "last") for trade in frame["data"]]
             case "tickers":
-                symbol, data = self._places[name].symbol, frame["data"]
-                return [Tick(symbol, Decimal(data[field]), now, source) for source, field in _PRICES if data.get(field)]
+                data = frame["data"]
+                return ticks_of(self._places[name].symbol, ((each, data.get(field)) for each, field in _PRICES), now)
             case "order":
                 return [update for each in frame["data"] for update in self._read_order(each, now)]
             case "execution":

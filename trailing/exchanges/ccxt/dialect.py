@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Side, Source
+from trailing.core.model import Side, Source, Tick
 from trailing.exchanges.port import PositionUpdate, Update
 
 Frame: TypeAlias = Mapping[str, Any]
@@ -90,6 +90,11 @@ class Dialect(Protocol):
 
     def read(self, frame: Frame, now: float) -> Iterable[Heard]:
         """What a frame says. Raises KeyError, TypeError, ValueError or UsageError where it is none that we know."""
+
+
+def ticks_of(symbol: str, prices: Iterable[tuple[Source, str | None]], now: float) -> list[Tick]:
+    """The prices of a symbol that there are; a contract that is new has none of some sources, or 0."""
+    return [Tick(symbol, price, now, source) for source, text in prices if text and (price := Decimal(text))]
 
 
 def order_side(closing: str, leg: str, *, reduces: bool) -> Side:

@@ -226,17 +226,18 @@ class Line:
     async def _look_for_silence(self, socket: Socket) -> None:
         pinged_at = self._heard_at
         while True:
-            pinged = pinged_at > self._heard_at
-            due = self._heard_at + (self._silence if pinged else self._silence / 2)
+            heard_at = self._heard_at
+            pinged = pinged_at > heard_at
+            due = heard_at + (self._silence if pinged else self._silence / 2)
             await trio.sleep_until(due)
             now = trio.current_time()
             if now - due > _LATE_SECONDS:
                 self._heard_at = max(self._heard_at, now - self._silence / 2)
-            elif now < self._heard_at + self._silence / 2:
+            if self._heard_at > heard_at:
                 continue
-            elif pinged:
+            if pinged:
                 raise LineLost(f"no frame for {self._silence:g} s")
-            pinged_at = trio.current_time()
+            pinged_at = now
             beat = socket.ping() if self._dialect.heartbeat is None else socket.send_str(self._dialect.heartbeat)
             await self._session.run(beat)
 
