@@ -9,8 +9,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from figures import report
+
+from trailing.exchanges.ccxt import connecting
+from trailing.exchanges.ccxt.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "venues"))
 from real_exchange import BTC, open_desk, stop_request
@@ -49,7 +53,8 @@ async def compare(venue: str, bare_params: dict[str, Any]) -> tuple[float, float
     return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
 
 
-def test_what_a_placed_stop_costs_beside_a_bare_call() -> None:
+def test_what_a_placed_stop_costs_beside_a_bare_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "limits_of", lambda _: Limits(windows={}, costs={}, other={}))
     with report(f"a stop placed over loopback, server included: best of {ROUNDS} x {CALLS}") as figures:
         for venue, params in (
             ("binanceusdm", {"workingType": "CONTRACT_PRICE"}),

@@ -39,13 +39,22 @@ class Turns:
         pass
 
 
+class HttpSession:
+    _retry_connection = True
+
+    async def close(self) -> None:
+        pass
+
+
 class Client:
     """Has the methods of ccxt's client that the wall touches, and a few to be called."""
 
     id = "fake"
 
     def __init__(self) -> None:
-        self.session = type("HttpSession", (), {"_retry_connection": True})()
+        self.session: Any = HttpSession()
+        self.ssl_context = False
+        self.aiohttp_trust_env = False
         self.calls: list[str] = []
         self.shared: asyncio.Future[str] | None = None
         self.closed = False
@@ -55,12 +64,13 @@ class Client:
         asyncio.get_running_loop()
 
     def get_socks_proxy_session(self, url: str) -> Any:
-        return type("HttpSession", (), {"_retry_connection": True})()
+        return HttpSession()
 
     def on_rest_response(self, *args: Any) -> None:
         pass
 
     async def close(self) -> None:
+        await self.session.close()
         if self.stubborn:
             await asyncio.sleep(3600)
         self.closed = True

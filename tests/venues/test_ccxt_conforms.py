@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 import trio
 from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.core.model import Source
+from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
@@ -34,7 +36,11 @@ class Bench:
 
 
 @pytest.mark.parametrize("hedged", [False, True])
-async def test_it_keeps_the_contract_of_an_exchange(venue: str, hedged: bool) -> None:
+async def test_it_keeps_the_contract_of_an_exchange(venue: str, hedged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The servers show every write at once, and the checks wait so long for each.
+    row = msgspec.structs.replace(venues.VENUES[venue], read_lag=0.05)
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
+
     @asynccontextmanager
     async def new_bench() -> AsyncIterator[Bench]:
         async with open_desk(venue, hedged=hedged) as desk:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import aiohttp
 import msgspec
 from ccxt import pro
 from ccxt.base.errors import BadResponse
@@ -54,6 +55,10 @@ async def _do_nothing(*_: Any, **__: Any) -> None:
 async def open_client(client: Any, hear: Callable[[Reply], object]) -> None:
     """Open its connections to be, on the running loop, and look at every HTTP reply before ccxt does. For asyncio."""
     client.open()
+    await client.session.close()
+    # aiohttp's default is a hundred connections: the next request would wait for one of them, signed, while its time runs.
+    client.tcp_connector = aiohttp.TCPConnector(ssl=client.ssl_context, limit=0)
+    client.session = aiohttp.ClientSession(connector=client.tcp_connector, trust_env=client.aiohttp_trust_env)
     # aiohttp sends a PUT, DELETE or GET again where a connection dies: a cancel that worked would come back as a
     # failure, and an order that is placed by GET would be placed twice.
     client.session._retry_connection = False  # noqa: SLF001 - there is no public way

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import trio
-
 from trailing.core.model import Market
 from trailing.errors import TrailingError, UsageError
 from trailing.exchanges.ccxt.binance_dialect import BinanceDialect
@@ -19,6 +17,8 @@ from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.dialect import Dialect, Place
 from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.limiter import open_limiter
+from trailing.exchanges.ccxt.limits import limits_of
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.streams import READ_SECONDS, Reading, Streams
 from trailing.exchanges.ccxt.venue import Venue
@@ -29,22 +29,6 @@ DIALECTS: Final[Mapping[str, Callable[[Session, Iterable[Place]], Dialect]]] = {
     "bybit": BybitDialect,
 }
 """How the venues push, of which that was tried; the others are read."""
-
-
-class Unlimited:
-    """Everybody may send at once."""
-
-    def next_turn(self, operation: str) -> float:  # noqa: ARG002
-        return 0.0
-
-    async def turn(self, operation: str) -> None:  # noqa: ARG002
-        await trio.lowlevel.checkpoint()
-
-    def refused(self, retry_after: float) -> None:
-        pass
-
-    def learned(self, headers: Mapping[str, str]) -> None:
-        pass
 
 
 @asynccontextmanager
@@ -62,7 +46,10 @@ async def connect(
         getattr(client, venue.testnet)(True)
     if configure is not None:
         configure(client)
-    async with open_session(client, Unlimited(), partial(_explain, venue, credentials)) as session:
+    async with (
+        open_limiter(limits_of(venue.name)) as limiter,
+        open_session(client, limiter, partial(_explain, venue, credentials)) as session,
+    ):
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.prepare:
             await session.call("markets", method)

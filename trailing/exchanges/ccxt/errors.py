@@ -142,6 +142,8 @@ def _by_code(venue: Venue, request: Request, found: frozenset[str], said: str) -
         return bool(found & wanted) or any(" " in phrase and phrase in request.reply.body for phrase in wanted)
 
     codes = venue.codes
+    if has(codes.banned):
+        return RateLimited(said, retry_after=max(retry_after(request.reply), venue.ban_seconds))
     if has(codes.limited):
         return RateLimited(said, retry_after=retry_after(request.reply))
     if has(codes.clock):

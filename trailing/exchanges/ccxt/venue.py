@@ -51,6 +51,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         refused: other refusals that ccxt has no class for.
         clock: the request's time is too far from the venue's; it was not executed.
         limited: the rate limit; it was not executed.
+        banned: the address is banned for `Venue.ban_seconds`, where no Retry-After says longer; it was not executed.
         unknown: the venue doesn't know either.
     """
 
@@ -63,6 +64,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     refused: frozenset[str] = frozenset()
     clock: frozenset[str] = frozenset()
     limited: frozenset[str] = frozenset()
+    banned: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
 
 
@@ -109,6 +111,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         prices: ccxt's method, and the field of its answer, for the price of each source.
         candles: `fetch_ohlcv`'s parameters for the bars of each source.
         minimum_spares_stops: reduce-only orders need not reach the minimal worth.
+        ban_seconds: for which an address is banned that sent too much, where the reply doesn't say.
         request_validity, read_lag: seconds, as of `Exchange`.
     """
 
@@ -150,5 +153,6 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     prices: Mapping[Source, tuple[str, str]]
     candles: Mapping[Source, Params]
     minimum_spares_stops: bool = False
+    ban_seconds: float = 600.0
     request_validity: float = 10.0
     read_lag: float = 1.0

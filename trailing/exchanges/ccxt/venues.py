@@ -59,7 +59,7 @@ _BINANCE = Venue(
     ),
 )
 
-# https://bybit-exchange.github.io/docs/v5/error
+# https://bybit-exchange.github.io/docs/v5/error, and its page on rate limits for the ban: ten minutes
 _BYBIT = Venue(
     name="bybit",
     client="bybit",
@@ -104,7 +104,8 @@ _BYBIT = Venue(
         gone=frozenset({"110001", "110008", "110010"}),
         unchanged=frozenset({"34040"}),
         clock=frozenset({"10002"}),
-        limited=frozenset({"10006", "10018"}),
+        limited=frozenset({"10006"}),
+        banned=frozenset({"10018", "access too frequent"}),
         unknown=frozenset({"10000", "10016"}),
     ),
 )
