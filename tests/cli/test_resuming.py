@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -248,7 +247,7 @@ def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -
 
 def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:
     run(*words)
-    assert os.stat(tmp_path / "state.db-paper").st_mode & 0o777 == 0o600
+    assert (tmp_path / "state.db-paper").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("further", [[], ["--new"]])

@@ -24,7 +24,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         state: as in `Story`.
         exit_price: the average over what was closed.
-        profit: in quote units, before fees; None until it is closed.
+        profit: in quote units, before fees, of what was seen filled; None until it is closed, and where nothing was seen.
         stop_price: the live stop, or the last one.
         exposure: seconds without a live stop, of an open position up to its last record; `exposure_by`: by cause.
         reason: why it ended, or why it has no stop.

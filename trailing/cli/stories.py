@@ -38,7 +38,7 @@ class Story:
         moves: acknowledged.
         exposure: bare seconds, as far as they were told; `exposure_by`: by cause.
         filled, proceeds: what was closed, in base and quote units.
-        profit: in quote units, before fees; None until it is closed.
+        profit: in quote units, before fees, of what was seen filled; None until it is closed, and where nothing was seen.
         alarms: how many, failures of moves and exits among them.
     """
 
@@ -112,7 +112,8 @@ class Story:
 
     def _close(self, event: PositionClosed) -> None:
         self.state, self.closed_at, self.reason = "closed", event.at, event.reason
-        self.entry_price, self.profit = event.entry_price, event.profit
+        self.entry_price = event.entry_price
+        self.profit = event.profit if event.quantity else None  # it ended while nobody looked: nobody knows at what price
         self.moves = event.moves
         self.exposure, self.exposure_by = event.exposure, event.exposure_by
         if self.quantity is None:

@@ -13,6 +13,9 @@ from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.core.trail import Trail
 from trailing.errors import UsageError
+from trailing.exposure import UNEXPOSED, Exposure
+
+_ZERO = Decimal(0)
 
 
 class KeptStop(Trail):
@@ -31,11 +34,21 @@ class KeptStop(Trail):
         self._trailed = False
         self._early: dict[str, Decimal] = {}
 
-    def save(self, saved_at: datetime | None = None) -> StopRecord:
+    def save(
+        self,
+        saved_at: datetime | None = None,
+        *,
+        exposure: Exposure = UNEXPOSED,
+        heard_until: datetime | None = None,
+        moves: int = 0,
+        filled: Decimal = _ZERO,
+        proceeds: Decimal = _ZERO,
+    ) -> StopRecord:
         """Everything that `restore` needs, without a reading of the running clock.
 
         Args:
             saved_at: the time of day, aware UTC.
+            exposure, heard_until, moves, filled, proceeds: the shell's, which measures them; see `StopRecord`.
         """
         return StopRecord(
             position=self.position,
@@ -59,6 +72,11 @@ class KeptStop(Trail):
             given_up=self.given_up,
             first_price=self.first_price,
             saved_at=saved_at,
+            exposure=exposure,
+            heard_until=heard_until,
+            moves=moves,
+            filled=filled,
+            proceeds=proceeds,
         )
 
     def _since(self, at: float | None) -> float | None:

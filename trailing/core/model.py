@@ -79,6 +79,12 @@ def check_utc(field: str, value: Any) -> None:
         raise refuse(field, value, "an aware datetime in UTC")
 
 
+@lru_cache(maxsize=1024)
+def _written(at: datetime) -> str:
+    """A time as text, once for all positions of a wave."""
+    return at.isoformat()
+
+
 class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
     """A percentage, so that no bare number is ever taken for a fraction: ``Percent("1.5")`` is 1.5 %.
 
@@ -161,7 +167,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
     @property
     def identity(self) -> str:
         """What tells this position from another one of its symbol and side."""
-        return self.id if self.id is not None else self.opened_at.isoformat()
+        return self.id if self.id is not None else _written(self.opened_at)
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):

@@ -8,8 +8,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-import msgspec
-
 from trailing.core.record import StopRecord
 from trailing.errors import LeaseLost, StoreError
 from trailing.events import Alarm, Event, StopGone
@@ -106,8 +104,8 @@ class Books:
         now = self.clock.now()
         protection.note_exposure(now)
         missed, heard_at = protection.missed, self.clock.utc_at(protection.heard_at)
-        return msgspec.structs.replace(
-            protection.stop.save(at),
+        return protection.stop.save(
+            at,
             exposure=protection.exposure_at(now),
             heard_until=heard_at if missed is None else min(heard_at, missed.since),
             moves=protection.moves,

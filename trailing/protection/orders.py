@@ -7,8 +7,7 @@ until somebody has looked.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -21,6 +20,7 @@ from trailing.core.model import Candle, Fill, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import StopRequest
 from trailing.protection.books import Books
+from trailing.protection.clock import Clock
 from trailing.protection.gate import Gate
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.protection import Protection
@@ -30,6 +30,22 @@ T = TypeVar("T")
 
 _LOOK_AGAIN = 0.25
 """Seconds between two reads of what isn't settled yet; any figure well under the clean-up's 5 s would do."""
+
+
+class _FailureNoted:
+    """What keeps a bare position bare is what its last request failed with; one that was cancelled, too."""
+
+    __slots__ = ("_clock", "_protection")
+
+    def __init__(self, protection: Protection, clock: Clock) -> None:
+        self._protection, self._clock = protection, clock
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            self._protection.note_failure(error, self._clock.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,7 @@ class Orders(Books):
         """
         position, client_order_id = protection.position, self.ids.new()
         request = StopRequest(position.symbol, position.side, quantity, price, client_order_id, protection.plan.trigger)
-        with self._failures_noted(protection):
+        with _FailureNoted(protection, self.clock):
             await self.write_intent(protection, client_order_id, "stop", quantity, price)
             turn = self.exchange.next_turn("place_stop")
             if turn and self.clock.now() + turn > trio.current_effective_deadline():
@@ -81,7 +97,7 @@ class Orders(Books):
         """Write a reduce-only close at market down and send it. Errors and cancellation as `place`."""
         position = protection.position
         client_order_id = self.ids.new()
-        with self._failures_noted(protection):
+        with _FailureNoted(protection, self.clock):
             await self.write_intent(protection, client_order_id, "exit", quantity, None)
             return await self._send(
                 protection,
@@ -90,15 +106,6 @@ class Orders(Books):
                 "close_position",
                 lambda: self.exchange.close_position(position.symbol, position.side, quantity, client_order_id),
             )
-
-    @contextmanager
-    def _failures_noted(self, protection: Protection) -> Iterator[None]:
-        """What keeps a bare position bare is what its last request failed with; one that was cancelled, too."""
-        try:
-            yield
-        except BaseException as error:
-            protection.note_failure(error, self.clock.now())
-            raise
 
     async def _send(
         self,
@@ -157,7 +164,7 @@ class Orders(Books):
 
     async def _read(self, protection: Protection, operation: str, reading: Awaitable[T]) -> T:
         try:
-            with self._failures_noted(protection):
+            with _FailureNoted(protection, self.clock):
                 seconds = protection.plan.call_seconds + self.exchange.next_turn(operation)
                 answer = await self._call(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:

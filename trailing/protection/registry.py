@@ -30,17 +30,13 @@ class _Unwaited:
 
 
 class Registry:
-    """One claim per key: exchange, account, symbol and, where the account is hedged, side.
-
-    Attributes:
-        changed: set, and replaced by a new one, with each claim and removal.
-    """
+    """One claim per key: exchange, account, symbol and, where the account is hedged, side."""
 
     def __init__(self, exchange: str, account: str, *, hedged: bool) -> None:
         self._exchange, self._account, self._hedged = exchange, account, hedged
         self._lock = _Unwaited(trio.Lock())
         self._claims: dict[Key, Protection] = {}
-        self.changed: trio.Event = trio.Event()
+        self._heard: trio.Event | None = None
 
     def key(self, symbol: str, side: Side) -> Key:
         """What a position is claimed under."""
@@ -81,13 +77,20 @@ class Registry:
     async def wait_empty(self) -> None:
         """Wait until nothing is claimed."""
         while self._claims:
-            await self.changed.wait()
+            await self.wait_changed()
         await trio.lowlevel.checkpoint()
+
+    async def wait_changed(self) -> None:
+        """Wait until something is claimed or removed."""
+        if self._heard is None:
+            self._heard = trio.Event()
+        await self._heard.wait()
 
     def symbols(self) -> frozenset[str]:
         """The symbols that are claimed."""
         return frozenset(key[2] for key in self._claims)
 
     def _note_change(self) -> None:
-        self.changed.set()
-        self.changed = trio.Event()
+        if self._heard is not None:
+            self._heard.set()
+            self._heard = None

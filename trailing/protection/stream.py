@@ -112,7 +112,6 @@ class Stream:
         self._subscribed = frozenset()
         waits = backoffs()
         while True:
-            changed = self._registry.changed
             symbols = self._registry.symbols()
             if symbols != self._subscribed:
                 try:
@@ -127,7 +126,8 @@ class Stream:
                     continue
                 self._note_late(symbols - self._subscribed)
                 self._subscribed, self._failed, waits = symbols, False, backoffs()
-            await changed.wait()
+            while self._registry.symbols() == symbols:
+                await self._registry.wait_changed()
 
     def _note_late(self, symbols: frozenset[str]) -> None:
         """Prices of these are heard from now on."""

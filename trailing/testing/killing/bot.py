@@ -71,10 +71,9 @@ class Bot:
 
     async def _unknown(self) -> Sequence[Position]:
         """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
+        known = self._known()
         open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
-        known = self._manager.stops().keys() | {
-            key for key, one in self._manager.unprotected().items() if one.state != State.CLOSED
-        }
+        known |= self._known()  # what has ended meanwhile is not unknown: the answer is older than its end
         unknown = [position for position in open_now if (position.symbol, position.side) not in known]
         taken = {position.symbol for position in open_now} | {symbol for symbol, _ in known}
         free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
@@ -85,6 +84,10 @@ class Bot:
                 if now - self._free[symbol] >= _FREE_SECONDS:
                     nursery.start_soon(self._enter, symbol, unknown)
         return unknown
+
+    def _known(self) -> set[tuple[str, Side]]:
+        unprotected = self._manager.unprotected().items()
+        return {*self._manager.stops(), *(key for key, one in unprotected if one.state != State.CLOSED)}
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
         price = (await self._exchange.price(symbol, PLAN.trigger)).price

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -33,6 +33,10 @@ account, and what it takes."""
 
 JUST_NOW = 30.0
 """Seconds after something happened to a symbol in which that explains why a position stands bare."""
+
+_BARE, _UNTOLD = "bare for long", "bare, and not on the list"
+_TWO_STOPS, _STRAY = "two stops for long", "a stop without a position"
+_EXPECTED = (_BARE, _UNTOLD, _TWO_STOPS, _STRAY)
 
 
 class Witness:
@@ -179,16 +183,26 @@ class Witness:
                 life.note_cover(at, self._why_bare(life), covered=bool(ours))
             if len(ours) > 2:
                 self.complain(f"1. the {side} {symbol} has {len(ours)} live stops")
-            if life is not None and not ours:
-                told = self._tells(key)
-                # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
-                self._expect("bare for long", key, calm, at, wrong=not isinstance(told, WouldTrigger))
-                self._expect("bare, and not on the list", key, calm, at, wrong=not told)
-            else:
-                self._expect("bare for long", key, calm, at, wrong=False)
-                self._expect("bare, and not on the list", key, calm, at, wrong=False)
-            self._expect("two stops for long", key, calm, at, wrong=len(ours) > 1)
-            self._expect("a stop without a position", key, calm, at, wrong=life is None and bool(ours))
+            wrong = self._what_is_wrong(key, life, ours)
+            if wrong or self._wrong_since:
+                for what in _EXPECTED:
+                    self._expect(what, key, calm, at, wrong=what in wrong)
+
+    def _what_is_wrong(self, key: Key, life: Life | None, ours: Sequence[StopOrder]) -> Collection[str]:
+        """What must not stay so; a moment of it may be."""
+        wrong = list[str]()
+        if life is not None and not ours:
+            told = self._tells(key)
+            # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
+            if not isinstance(told, WouldTrigger):
+                wrong.append(_BARE)
+            if not told:
+                wrong.append(_UNTOLD)
+        if len(ours) > 1:
+            wrong.append(_TWO_STOPS)
+        if life is None and ours:
+            wrong.append(_STRAY)
+        return wrong
 
     def _expect(self, what: str, key: Key, calm: float, at: float, *, wrong: bool) -> None:
         """What is wrong has to be mended within its patience, of calm."""
@@ -196,7 +210,7 @@ class Witness:
             self._wrong_since.pop((what, key), None)
             return
         since = self._wrong_since.setdefault((what, key), at)
-        if min(at - since, calm) > (NOTICED if what == "bare, and not on the list" else PATIENCE):
+        if min(at - since, calm) > (NOTICED if what == _UNTOLD else PATIENCE):
             self.complain(f"1. {what}: {key[1]} {key[0]}, since {since:.3f}")
             self._wrong_since[what, key] = at
 

@@ -1,0 +1,68 @@
+"""What a recovery would do, found out before anybody does it."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+
+import pytest
+import trio
+import trio.testing
+from worlds import PLAN, World, a_position, open_listened, open_world
+
+import trailing
+from trailing import LeaseLost
+from trailing.core.actions import PlaceStop, PositionFlat, Resize, Resume, StopAbsent
+from trailing.exchanges.port import StopRequest
+
+ETH = "ETH/USDT:USDT"
+
+
+async def protect_and_end(world: World, *positions: trailing.Position) -> None:
+    """Have positions protected by a manager that has ended by now."""
+    await world.enter(*positions)
+    async with open_listened(world) as manager:
+        report = await manager.protect_wave(positions, deadline=10.0)
+        assert len(report.protected) == len(positions)
+
+
+async def test_a_rehearsal_says_what_the_recovery_then_does_and_writes_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    positions = [a_position(), a_position(ETH), a_position("SOL/USDT:USDT")]
+    async with open_world(latency=0.5, read_lag=1.0, with_manager=False) as world:
+        await protect_and_end(world, *positions)
+        await trio.sleep(2)
+        (stop,) = [order for order in await world.live() if order.symbol == ETH]
+        world.paper.cancel_by_hand(stop.client_order_id)
+        world.paper.reduce("SOL/USDT:USDT", "long", D("0.5"))
+        commits, calls = world.memory.commits, len(world.exchange.calls)
+        actions = await trailing.plan_recovery(world.exchange, world.store, PLAN)
+        assert world.memory.commits == commits
+        assert {call.operation for call in world.exchange.calls[calls:]} == {"open_stops", "positions"}
+        told = {(action.symbol.partition("/")[0], type(action)) for action in actions}
+        assert {("BTC", Resume), ("ETH", StopAbsent), ("ETH", PlaceStop), ("SOL", Resize)} <= told
+        async with open_listened(world) as manager:
+            assert [str(action) for action in manager.recovered] == [str(action) for action in actions]
+            await trio.sleep(10)
+            await world.check(*positions)
+
+
+async def test_a_rehearsal_waits_until_an_absence_can_be_believed(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(read_lag=2.0, with_manager=False) as world:
+        await protect_and_end(world, a_position())
+        await trio.sleep(5)
+        world.paper.reduce("BTC/USDT:USDT", "long", D("1.5"))
+        started = trio.current_time()
+        actions = await trailing.plan_recovery(world.exchange, world.store, PLAN)
+        assert any(isinstance(action, PositionFlat) for action in actions)
+        assert trio.current_time() - started >= 2 * world.exchange.read_lag
+
+
+async def test_a_rehearsal_finds_another_instance_at_work(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(with_manager=False) as world:
+        await world.enter(a_position())
+        request = StopRequest("BTC/USDT:USDT", "long", D("1.5"), D(97), "trffff0123456789abcdef")
+        await world.paper.place_stop(request)
+        with pytest.raises(LeaseLost, match="another instance"):
+            await trailing.plan_recovery(world.exchange, world.store, PLAN)
+        assert await trailing.plan_recovery(world.exchange, world.store, PLAN, take_over=True)
