@@ -113,7 +113,9 @@ class Story:
     def _close(self, event: PositionClosed) -> None:
         self.state, self.closed_at, self.reason = "closed", event.at, event.reason
         self.entry_price = event.entry_price
-        self.profit = event.profit if event.quantity else None  # it ended while nobody looked: nobody knows at what price
+        self.profit = (
+            event.profit if event.quantity else None
+        )  # it ended while nobody looked: nobody knows at what price
         self.moves = event.moves
         self.exposure, self.exposure_by = event.exposure, event.exposure_by
         if self.quantity is None:
