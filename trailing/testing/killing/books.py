@@ -16,6 +16,9 @@ from trailing.stores.port import Loaded
 LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
 """On Postgres: so long after the last renewal the account stays a dead bot's; and how often a lease is renewed."""
 
+OWNED_WITHIN = 8.0
+"""Seconds from a restart until a bot owns the account, beside the lease of a dead one."""
+
 CALL_SECONDS = 0.8
 """So long a call may take at most on Postgres: it has to end within what a lease surely has left."""
 
@@ -51,7 +54,7 @@ def open_books(store: str | None, folder: Path) -> AbstractAsyncContextManager[B
         folder: where the file comes to stand, and stays.
 
     Raises:
-        StoreError: there is no such server, or no schema can be made on it.
+        psycopg.Error: there is no such server.
     """
     if store is None:
         return _open_file(folder / "trailing.db")

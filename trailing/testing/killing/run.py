@@ -17,7 +17,7 @@ import trio
 from trailing.core.model import Market
 from trailing.stores.port import Loaded
 from trailing.testing.invariants import Key
-from trailing.testing.killing.books import Books, open_books
+from trailing.testing.killing.books import OWNED_WITHIN, Books, open_books
 from trailing.testing.killing.checks import Records, broken_by, unsettled, without_a_stop
 from trailing.testing.killing.history import HISTORY, SHAKE, History
 from trailing.testing.killing.ledger import Ledger
@@ -29,9 +29,6 @@ Phase: TypeAlias = Literal["waiting", "recovery", "wave", "trailing"]
 
 PROTECTED_WITHIN = 4.0
 """Seconds from when a bot owns the account until each open position has a live stop or is reported as unprotected."""
-
-OWNED_WITHIN = 8.0
-"""Seconds from a restart until a bot owns the account, beside the lease of a dead one."""
 
 _READY_WITHIN = 8.0
 _IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by then
@@ -109,7 +106,7 @@ async def kill_and_restart(
 
     Raises:
         RuntimeError: the exchange's process could not be started.
-        StoreError: there is no such server, or no schema can be made on it.
+        psycopg.Error: there is no such server, or no schema can be made on it.
 
     Cancellation: ends every process.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import trio
 
@@ -39,7 +40,9 @@ class PatientClock(trio.abc.Clock):
 def _somebody_outside_is_at_work() -> bool:
     if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
         return True
-    sockets = trio.lowlevel.current_statistics().io_statistics
+    sockets: Any = trio.lowlevel.current_statistics().io_statistics  # another type on each system
     if sockets.backend == "kqueue":
-        return sockets.tasks_waiting > _TRIO_ITSELF
-    return sockets.tasks_waiting_read + sockets.tasks_waiting_write > _TRIO_ITSELF
+        waiting: int = sockets.tasks_waiting
+    else:
+        waiting = sockets.tasks_waiting_read + sockets.tasks_waiting_write
+    return waiting > _TRIO_ITSELF
