@@ -21,6 +21,8 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 NOT_OURS = "ASYNC9,ASYNC114,ASYNC120,ASYNC124"
 # The service nursery sorts out whose cancellation is whose, and so keeps exceptions back for a moment.
 SERVICES = Path("trailing/services.py")
+# What drives psycopg handles cancellations in its stead: the shields, each with a deadline, are made by `cleaning_up`.
+CLEANING_UP = {Path("trailing/stores") / name for name in ("trio_cleanup.py", "trio_connection.py", "trio_pool.py")}
 
 
 def enable_pyenv_versions() -> None:
@@ -42,6 +44,7 @@ enable_pyenv_versions()
 # The newest first, so that the run ends with a plain run of the tests and not with the table of what they cover.
 PYTHONS = [version for version in reversed(nox.project.python_versions(PROJECT)) if runs(version)]
 NEWEST = PYTHONS[0]
+EVERY_PROCESSOR = ("--numprocesses", "auto")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -56,9 +59,10 @@ def lint(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "format", "--check", "--diff", ".")
     session.run("ruff", "check", ".")
-    others = sorted(str(path) for path in Path("trailing").rglob("*.py") if path != SERVICES)
+    others = sorted(str(path) for path in Path("trailing").rglob("*.py") if path not in {SERVICES, *CLEANING_UP})
     session.run("flake8-async", f"--disable={NOT_OURS}", *others)
     session.run("flake8-async", f"--disable={NOT_OURS},ASYNC103,ASYNC104", str(SERVICES))
+    session.run("flake8-async", f"--disable={NOT_OURS},ASYNC102,ASYNC103,ASYNC104", *sorted(map(str, CLEANING_UP)))
 
 
 @nox.session(python=NEWEST)
@@ -88,12 +92,11 @@ def tests(session: nox.Session) -> None:
     """All tests, on every Python that is found; on the newest also the slow ones, and what the others cover."""
     install(session, "test")
     if session.python != NEWEST:
-        session.run("pytest", "-m", "not slow", *session.posargs)
+        session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", *session.posargs)
         return
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", *EVERY_PROCESSOR, "-m", "slow", *session.posargs)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "--module", "pytest", "-m", "not slow", *session.posargs)
-    session.run("coverage", "combine", "--quiet")
+    session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", "--cov", "--cov-report=", *session.posargs)
     session.run("coverage", "report")
     # Demanded of what decides and of what acts: every failure branch is executed by a test.
     session.run("coverage", "report", "--include=trailing/core/*,trailing/protection/*", "--fail-under=100")
@@ -108,9 +111,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST, default=False)
 def simulate(session: nox.Session) -> None:
-    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, and 200 kills of a real process."""
+    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, 200 kills and 50 takeovers."""
     install(session, "test")
     session.run("python", "-m", "trailing.testing.laboratory", *(session.posargs or ("--seeds", "2000")))
     if not session.posargs:
         session.run("python", "-m", "trailing.testing.laboratory", "--day")
         session.run("python", "-m", "trailing.testing.killing", "--kills", "200")
+        session.run("python", "-m", "trailing.testing.takeover", "--takeovers", "50")

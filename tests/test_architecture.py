@@ -261,6 +261,22 @@ def test_asyncio_and_ccxt_stay_behind_their_wall() -> None:
     assert wrong == []
 
 
+def test_psycopg_is_imported_by_the_store_that_needs_it_and_what_drives_it_knows_nothing_of_stores() -> None:
+    names = {
+        path
+        for path, tree in sources().items()
+        for module, _ in imports(path, tree)
+        if module.split(".")[0] == "psycopg"
+    }
+    assert {path for path in names if not re.fullmatch(r"stores/(postgres|trio)_?\w*\.py", path)} == set()
+    driving = {path: tree for path, tree in sources().items() if path.startswith("stores/trio_")}
+    assert len(driving) > 4
+    ours = {
+        module for path, tree in driving.items() for module, _ in imports(path, tree) if module.startswith("trailing")
+    }
+    assert {module for module in ours if not module.startswith("trailing.stores.trio_")} == set()
+
+
 def test_every_shield_has_a_deadline_but_that_of_the_service_nursery() -> None:
     assert found(shields_without_a_deadline, but={"services.py"}) == []
     assert list(shields_without_a_deadline(sources()["services.py"])) != []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -14,7 +15,7 @@ from rented import RentedLease, RentingStore
 from worlds import PLAN, World, a_position, open_listened, open_world, some_positions
 
 import trailing
-from trailing import ExchangeUnreachable, LeaseLost, Market, Pacing, StoreError, TrailPlan, UsageError
+from trailing import ExchangeUnreachable, LeaseLost, Market, OutcomeUnknown, Pacing, StoreError, TrailPlan, UsageError
 from trailing.core.model import Side
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost
 
@@ -194,6 +195,7 @@ async def test_a_lost_lease_ends_the_manager_as_itself_and_leaves_the_stops(
                 await trio.sleep_forever()
         assert trio.current_time() == lost_at
         assert writes(world) == before
+        assert "another process owns the account now" in world.alarms()
         assert len(await world.live()) == 1
         await world.check(a_position())
 
@@ -258,16 +260,41 @@ async def test_an_error_of_the_block_stands_beside_the_lost_lease(autojump_clock
         assert caught.group_contains(ZeroDivisionError)
 
 
-@pytest.mark.parametrize("fault", [ReplyLost(), Hangs(booked=True)], ids=repr)
+@pytest.mark.parametrize(("fault", "waited"), [(ReplyLost(), 0.0), (Hangs(booked=True), 1.0)], ids=repr)
 async def test_the_lease_is_not_given_up_before_what_may_still_be_executed(
-    fault: Fault, autojump_clock: trio.testing.MockClock
+    fault: Fault, waited: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_rented(exchange_faults={At("place_stop", "ETH/USDT:USDT"): fault}) as (world, lease):
         assert lease.busy_until < trio.current_time()
         await world.enter(a_position("ETH/USDT:USDT"))
         asked_at = trio.current_time()
         await world.running.protect(a_position("ETH/USDT:USDT"), deadline=1.0)
-        assert asked_at + VALIDITY <= lease.busy_until <= asked_at + 1.0 + VALIDITY
+        assert lease.busy_until == asked_at + waited + VALIDITY
+        gate, now = world.running._orders.gate, trio.current_time()
+        with pytest.raises(OutcomeUnknown), gate.passing(5.0, CALL):
+            raise OutcomeUnknown("it waits for its turn, and is sent then")
+        assert lease.busy_until == now + 5.0 + VALIDITY
+
+
+async def test_a_process_that_is_stopped_behind_the_decision_finds_its_deadline_over(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_rented() as (world, _lease):
+        deadlines: list[float] = []
+
+        async def cancel_stop() -> None:
+            deadlines.append(trio.current_effective_deadline())
+            await trio.lowlevel.checkpoint()
+
+        def go_on_much_later(_order: object) -> Awaitable[None]:
+            autojump_clock.jump(30)
+            return cancel_stop()
+
+        monkeypatch.setattr(world.exchange, "cancel_stop", go_on_much_later)
+        with pytest.raises(OutcomeUnknown):
+            await world.running._orders.cancel(world.running.stops()[BTC], call_seconds=CALL)
+        assert deadlines == [-math.inf], "it is over before the request is made"
+        monkeypatch.undo()
 
 
 async def test_what_was_answered_or_not_sent_keeps_no_lease(autojump_clock: trio.testing.MockClock) -> None:

@@ -24,8 +24,8 @@ THIS_PROCESS = f"{socket.gethostname()} process {os.getpid()}"
 
 @pytest.fixture
 def short(postgres_url: str) -> str:
-    """A store whose leases last 1.2 s and are renewed every 0.3 s."""
-    return f"{postgres_url}&lease_seconds=1.2&renew_seconds=0.3"
+    """A store whose leases last 20 s and are renewed every 0.2 s."""
+    return f"{postgres_url}&lease_seconds=20&renew_seconds=0.2"
 
 
 @pytest.fixture
@@ -105,12 +105,17 @@ async def test_of_many_who_want_an_account_at_once_one_gets_it(lazy: str) -> Non
 
 async def test_a_lease_is_renewed_for_as_long_as_its_owner_lives(short: str) -> None:
     async with open_store(short) as store, owning(store) as lease:
-        assert lease.seconds == pytest.approx(0.6)
-        for _ in range(20):
-            await trio.sleep(0.15)
-            assert lease.held_until - trio.current_time() >= 0.2
-            ((left,),) = sql(short, "SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM leases")
-            assert left >= lease.held_until - trio.current_time() - 0.001, "the owner counts less than the server"
+        assert lease.seconds == pytest.approx(19.6)
+        for _ in range(5):
+            before = lease.held_until
+            await lease.wait_renewed()
+            assert lease.held_until > before
+            left = lease.held_until - trio.current_time()
+            ((of_server,),) = sql(
+                short, "SELECT extract(epoch FROM expires_at - clock_timestamp())::float8 FROM leases"
+            )
+            assert of_server >= lease.held_until - trio.current_time(), "the owner counts less than the server"
+            assert left <= 20
         assert lease.lost is None
 
 
@@ -164,7 +169,7 @@ async def test_one_that_stands_by_takes_an_account_over_when_its_lease_has_run_o
         )
         began = trio.current_time()
         async with owning(store, standby=True) as lease:
-            assert 1.8 <= trio.current_time() - began < 4.0
+            assert trio.current_time() - began >= 1.8
             assert fence_of(lease) == 8
             assert lease.marks == {"beef"}
 
@@ -172,13 +177,12 @@ async def test_one_that_stands_by_takes_an_account_over_when_its_lease_has_run_o
 async def test_an_owner_whose_requests_may_still_be_executed_keeps_the_account_so_long(lazy: str) -> None:
     async with open_store(lazy) as first, open_store(lazy) as second:
         async with owning(first) as lease:
-            lease.busy_until = trio.current_time() + 1.5
-        ended = trio.current_time()
-        with pytest.raises(LeaseLost, match="for 1.[0-5] s"):
+            busy_until = lease.busy_until = trio.current_time() + 5.0
+        with pytest.raises(LeaseLost, match="for [0-5][.][0-9] s"):
             async with owning(second):
                 raise AssertionError("too early")
         async with owning(second, standby=True):
-            assert trio.current_time() - ended > 1.2
+            assert trio.current_time() >= busy_until - 0.1
         async with owning(first):
             pass
 
@@ -288,7 +292,7 @@ async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of
             nursery.start_soon(commit)
             await stuck.wait()
             async with open_store(lazy) as second:
-                with trio.fail_after(5):
+                with trio.fail_after(30):
                     async with owning(second) as lease:
                         await lease.commit([AddIntent(sample_intent("t1"))])
             let_go.set()

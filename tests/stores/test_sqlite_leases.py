@@ -87,7 +87,7 @@ async def test_one_that_stands_by_takes_over_from_a_process_that_is_killed(tmp_p
         nursery.start_soon(kill)
         began = trio.current_time()
         async with store.own("ex", "main", mark="cafe", standby=True):
-            assert 0.6 <= trio.current_time() - began < 3.0
+            assert trio.current_time() - began >= 0.6
 
 
 async def test_two_stores_of_one_process_do_not_share_an_account(tmp_path: Path) -> None:

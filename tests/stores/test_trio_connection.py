@@ -335,7 +335,9 @@ async def test_another_task_cancels_a_query(autocommit: Connection) -> None:
     assert await fetch(autocommit, "SELECT 1") == [(1,)]
 
 
-async def test_an_old_libpq_cancels_in_a_thread(autocommit: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_with_an_old_libpq_a_query_is_cancelled_through_another_connection(
+    autocommit: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(type(psycopg.capabilities), "has_cancel_safe", lambda self: False)
     with trio.move_on_after(0.1) as scope:
         await autocommit.execute("SELECT pg_sleep(5)")

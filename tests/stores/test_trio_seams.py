@@ -35,7 +35,17 @@ PRIVATE: list[tuple[Any, str]] = [
 # Set on each connection and used, so that only the source shows them.
 ATTRIBUTES = {"_adapters", "_pipeline"}
 # Our own, or of the structs of Python.
-OURS = {"_connect_to_any", "_end_query", "_drain", "_unlisten", "_conn", "_roll_back", "_empty", "_connection"}
+OURS = {
+    "_connect_to_any",
+    "_end_query",
+    "_drain",
+    "_cancel_from_beside",
+    "_unlisten",
+    "_conn",
+    "_roll_back",
+    "_empty",
+    "_connection",
+}
 # Public by name, in no documentation.
 UNDOCUMENTED: list[tuple[Any, str]] = [
     (psycopg.AsyncConnection, "wait"),
@@ -50,6 +60,7 @@ UNDOCUMENTED: list[tuple[Any, str]] = [
     (waiting, "Ready"),
     (waiting, "Wait"),
     (pq.Conninfo, "get_defaults"),
+    (pq.PGconn, "info"),
 ]
 
 
@@ -89,8 +100,10 @@ def test_connections_take_turns_by_entering_their_lock() -> None:
 def test_a_connection_waits_through_its_own_methods_and_for_asyncio_only_where_these_are_replaced() -> None:
     functions = {
         name
-        for name, function in inspect.getmembers(psycopg.AsyncConnection, inspect.isroutine)
-        if re.search(r"\bwaiting\.|\basyncio\.|conninfo_attempts_async", inspect.getsource(function))
+        for kind in (inspect.isfunction, inspect.ismethod)
+        for name, function in inspect.getmembers(psycopg.AsyncConnection, kind)
+        if name != "__class_getitem__"
+        and re.search(r"\bwaiting\.|\basyncio\.|conninfo_attempts_async", inspect.getsource(function))
     }
     assert functions == {"connect", "wait", "cancel_safe"}
     assert functions <= set(vars(trailing.stores.trio_psycopg.TrioConnection))

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from trailing.stores import open_store
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseInFront, StandingLease
 from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
 
 
@@ -82,10 +82,10 @@ class ReplayClock:
 
 
 class HoldingStore:
-    """A `Store` whose calls hold the clock."""
+    """A `Store` whose calls hold the clock. `renews`: it has leases that have to be renewed."""
 
-    def __init__(self, store: Store, clock: ReplayClock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: ReplayClock, *, renews: bool = False) -> None:
+        self._store, self._clock, self._renews = store, clock, renews
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         """See `Store.accounts`."""
@@ -99,7 +99,14 @@ class HoldingStore:
 
     @asynccontextmanager
     async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
-        """See `Store.own`."""
+        """See `Store.own`.
+
+        What would have to be renewed is not owned: the clock jumps over its time. Nobody else can want it, as a run whose
+        store is no file is never resumed, and each has an account of its own.
+        """
+        if self._renews:
+            yield StandingLease(self.commit, f"{exchange} {account}")
+            return
         async with AsyncExitStack() as stack:
             with self._clock.held():
                 owning = self._store.own(exchange, account, mark=mark, standby=standby)
@@ -115,13 +122,28 @@ class HoldingStore:
             await writer.commit(entries)
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """See `Store.events`. The clock goes on: it is meant for the end, when nothing waits for it any more."""
-        return self._store.events(since, follow=follow)
+        """See `Store.events`. A follower waits for what only comes when the clock goes on, and does not hold it."""
+        events = self._store.events(since, follow=follow)
+        return events if follow else _HeldEvents(events, self._clock)
 
     async def prune(self, before: datetime) -> int:
         """See `Store.prune`."""
         with self._clock.held():
             return await self._store.prune(before)
+
+
+class _HeldEvents:
+    """Events, each of which holds the clock while it is read."""
+
+    def __init__(self, events: AsyncIterator[EventRecord], clock: ReplayClock) -> None:
+        self._events, self._clock = events, clock
+
+    def __aiter__(self) -> _HeldEvents:
+        return self
+
+    async def __anext__(self) -> EventRecord:
+        with self._clock.held():
+            return await anext(self._events)
 
 
 @asynccontextmanager
@@ -132,7 +154,7 @@ async def open_holding_store(url: str, clock: ReplayClock, *, read_only: bool = 
         async with open_store(url, read_only=read_only) as store:
             clock.release()
             try:
-                yield HoldingStore(store, clock)
+                yield HoldingStore(store, clock, renews=url.startswith("postgres"))
             finally:
                 clock.hold()
     finally:

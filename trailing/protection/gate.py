@@ -74,14 +74,18 @@ class Gate:
         """Raise an alarm when the gate shuts because the lease is not renewed, and tell when it is open again.
 
         Raises:
-            LeaseLost: another process owns the account now.
+            LeaseLost: another process owns the account now, with an alarm.
         """
         lease = self._lease
-        while True:
-            shuts_at = lease.held_until - self._validity - self._call_seconds
-            with trio.CancelScope(deadline=shuts_at) as scope:
-                await lease.wait_renewed()
-            if scope.cancelled_caught:
-                alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
-                await lease.wait_renewed()
-                on_return()
+        try:
+            while True:
+                shuts_at = lease.held_until - self._validity - self._call_seconds
+                with trio.CancelScope(deadline=shuts_at) as scope:
+                    await lease.wait_renewed()
+                if scope.cancelled_caught:
+                    alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
+                    await lease.wait_renewed()
+                    on_return()
+        except LeaseLost as lost:
+            alarm("another process owns the account now", f"{lost}; this manager ends, the stops stand")
+            raise

@@ -27,6 +27,8 @@ CHANNEL = "trailing"
 _Key: TypeAlias = tuple[str, ...]
 Statement: TypeAlias = tuple[bytes, Sequence[object]]
 
+# %b: arrays go in binary. As text, every element would be searched for what has to be quoted.
+
 _COUNT = """
     INSERT INTO {schema}.writers AS known (writer, commits) VALUES (%s, %s)
     ON CONFLICT (writer) DO UPDATE SET at = now(),
@@ -34,7 +36,7 @@ _COUNT = """
 
 _OPEN_AGAIN = """
     UPDATE {schema}.stops SET closed = false
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
     AS wanted (exchange, account, symbol, side, identity)
     WHERE closed AND (stops.exchange, stops.account, stops.symbol, stops.side, stops.identity)
     = (wanted.exchange, wanted.account, wanted.symbol, wanted.side, wanted.identity)"""
@@ -42,14 +44,15 @@ _OPEN_AGAIN = """
 _KEEP_STOPS = """
     INSERT INTO {schema}.stops AS old (exchange, account, symbol, side, identity, closed, opened_at, record)
     SELECT exchange, account, symbol, side, identity, closed, opened_at, record::jsonb
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::timestamptz[], %s::text[])
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[],
+        string_to_array(%s, E'\\n'))
     WITH ORDINALITY AS new (exchange, account, symbol, side, identity, closed, opened_at, record, place)
     ORDER BY place
     ON CONFLICT (exchange, account, symbol, side, identity)
     DO UPDATE SET closed = excluded.closed, record = excluded.record, written_at = now() WHERE NOT old.closed"""
 
 _SETTLE = """
-    DELETE FROM {schema}.intents USING unnest(%s::text[], %s::text[], %s::text[])
+    DELETE FROM {schema}.intents USING unnest(%b::text[], %b::text[], %b::text[])
     AS known (exchange, account, client_order_id)
     WHERE (intents.exchange, intents.account, intents.client_order_id)
     = (known.exchange, known.account, known.client_order_id)"""
@@ -57,7 +60,7 @@ _SETTLE = """
 _ADD_INTENTS = """
     INSERT INTO {schema}.intents (exchange, account, client_order_id, at, intent)
     SELECT exchange, account, client_order_id, at, intent::jsonb
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::timestamptz[], string_to_array(%s, E'\\n'))
     WITH ORDINALITY AS new (exchange, account, client_order_id, at, intent, place)
     ORDER BY place
     ON CONFLICT (exchange, account, client_order_id) DO NOTHING"""
@@ -65,9 +68,13 @@ _ADD_INTENTS = """
 _APPEND = """
     INSERT INTO {schema}.events (at, exchange, account, event)
     SELECT at, exchange, account, event::jsonb
-    FROM unnest(%s::timestamptz[], %s::text[], %s::text[], %s::text[])
+    FROM unnest(%b::timestamptz[], %b::text[], %b::text[], string_to_array(%s, E'\\n'))
     WITH ORDINALITY AS new (at, exchange, account, event, place)
     ORDER BY place"""
+
+# Whose last column is JSON. It goes as one text of many lines, as no line of JSON breaks: quoting each would cost more
+# than all the rest.
+_WITH_JSON = {"keep stops", "add intents", "append"}
 
 _STATEMENTS = {
     "count": _COUNT,
@@ -117,7 +124,10 @@ class CommitWriter:
                 # order: whoever appends waits until the one before has committed.
                 statements.append((b"SELECT pg_advisory_xact_lock(%s, %s)", lock_key(self._schema, "append")))
             if rows:
-                statements.append(self._statement(name, [list(column) for column in zip(*rows, strict=True)]))
+                columns: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+                if name in _WITH_JSON:
+                    columns[-1] = "\n".join(columns[-1])
+                statements.append(self._statement(name, columns))
         statements.append((b"SELECT pg_notify(%s, %s)", (CHANNEL, self._schema)))
         return statements
 

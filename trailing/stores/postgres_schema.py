@@ -156,11 +156,17 @@ async def _migrate(connection: TrioConnection[Any], schema: str, number: int) ->
 
 async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
     """0: there are no tables of ours."""
-    name = sql.Identifier(schema, "schema_version").as_string(connection)
-    found = await (await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,))).fetchone()
-    if found is None or not found[0]:
+    # Asked of the catalogue's own tables, as of this moment: after waiting for a lock, name lookups may still answer what
+    # the session had found before.
+    found = await connection.execute(
+        "SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+        " WHERE nspname = %s AND relname = 'schema_version'",
+        (schema,),
+    )
+    if await found.fetchone() is None:
         return 0
-    row = await (await connection.execute(sql.SQL("SELECT version FROM {}").format(sql.SQL(name)))).fetchone()
+    query = sql.SQL("SELECT version FROM {}.schema_version").format(sql.Identifier(schema))
+    row = await (await connection.execute(query)).fetchone()
     version = int(row[0]) if row is not None else 0
     if version > SCHEMA_VERSION:
         raise StoreError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")

@@ -21,7 +21,7 @@ from psycopg.rows import Row
 CLEANUP_SECONDS: Final = 5.0
 """How long cancelling a query, or rolling back, may keep a cancelled task: what psycopg allows itself on asyncio."""
 
-logger = logging.getLogger("psycopg")
+_logger = logging.getLogger("psycopg")
 
 
 class CleaningConnection(psycopg.AsyncConnection[Row]):
@@ -44,7 +44,7 @@ class CleaningConnection(psycopg.AsyncConnection[Row]):
     def abandon(self, reason: str) -> None:
         """Close the connection, whose state nobody knows."""
         if not self.closed:
-            logger.warning("%s: closing %s", reason, self)
+            _logger.warning("%s: closing %s", reason, self)
             self.finish()
 
     @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 import trio
-from psycopg import AsyncPipeline, AsyncTransaction, capabilities, generators, pq, sql
+from psycopg import AsyncPipeline, AsyncServerCursor, AsyncTransaction, capabilities, generators, pq, sql
 from psycopg.abc import AdaptContext, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
@@ -27,7 +27,7 @@ T = TypeVar("T")
 _ONE_LOOK: Final = 0.001
 _ACTIVE = pq.TransactionStatus.ACTIVE
 
-logger = logging.getLogger("psycopg")
+_logger = logging.getLogger("psycopg")
 
 
 class TrioConnection(CleaningConnection[Row]):
@@ -43,9 +43,12 @@ class TrioConnection(CleaningConnection[Row]):
     all the same returns its result, and the cancellation strikes at the next checkpoint.
     """
 
+    lock: trio.Lock  # type: ignore[assignment]  # psycopg enters it, and wants no more of a lock
+    server_cursor_factory: type[AsyncServerCursor[Row]]
+
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Row]", tuple_row))
-        self.lock = trio.Lock()  # type: ignore[assignment]  # psycopg enters it, and wants no more of a lock
+        self.lock = trio.Lock()
         self.server_cursor_factory = ServerCursor
 
     @classmethod
@@ -101,7 +104,7 @@ class TrioConnection(CleaningConnection[Row]):
                 failures.append((where, error))
             finally:
                 connecting.close()
-            logger.debug("connecting failed (%s), timeout: %s", where, trying.cancelled_caught)
+            _logger.debug("connecting failed (%s), timeout: %s", where, trying.cancelled_caught)
         last = failures[-1][1]
         if len(failures) > 1:
             lines = [str(last), "Every attempt failed:", *(f"- {where}: {error}" for where, error in failures)]
@@ -122,7 +125,7 @@ class TrioConnection(CleaningConnection[Row]):
         except psycopg.Error as error:
             if exc is None:
                 raise
-            logger.warning("rolling back failed on %s: %s", self, error)
+            _logger.warning("rolling back failed on %s: %s", self, error)
         finally:
             await self.close()
 
@@ -168,7 +171,7 @@ class TrioConnection(CleaningConnection[Row]):
                 try:
                     value = (await drive(gen, self.pgconn.socket),)
                 except psycopg.Error as error:
-                    logger.debug("a cancelled query ended: %s", error)
+                    _logger.debug("a cancelled query ended: %s", error)
                 if self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status:
                     value = None  # more belongs to it than this generator
                     await self._drain(is_part=is_part)
@@ -193,7 +196,7 @@ class TrioConnection(CleaningConnection[Row]):
                     while isinstance(await drive(generators.copy_from(self.pgconn), self.pgconn.socket), memoryview):
                         pass
             except psycopg.errors.QueryCanceled as error:
-                logger.debug("a cancelled COPY ended: %s", error)
+                _logger.debug("a cancelled COPY ended: %s", error)
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
         """Ask the server to cancel the query under way, without blocking.
@@ -212,16 +215,27 @@ class TrioConnection(CleaningConnection[Row]):
                 request.start()
                 await drive_connecting(generators.cancel(request))
             else:
-                await trio.to_thread.run_sync(self.cancel, abandon_on_cancel=True)
+                await self._cancel_from_beside()
         if cancelling.cancelled_caught:
             raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
+
+    async def _cancel_from_beside(self) -> None:
+        """Cancel the query under way through another connection, where libpq is older than 17.
+
+        The function that it has for this blocks, and psycopg's part in C holds the interpreter meanwhile: while the
+        network is cut, the whole program would stand still.
+        """
+        params = {option.keyword.decode(): option.val.decode() for option in self.pgconn.info if option.val}
+        async with await TrioConnection[Any].connect(make_conninfo("", **params), autocommit=True) as other:
+            other.cleanup_seconds = 0.0
+            await other.execute("SELECT pg_cancel_backend(%s)", (self.pgconn.backend_pid,))
 
     async def _try_cancel(self, *, timeout: float = CLEANUP_SECONDS) -> None:  # noqa: ASYNC109
         # What psycopg's own clean-ups call, in tasks that are cancelled already.
         with trio.move_on_after(timeout, shield=True) as cancelling:
             await super()._try_cancel(timeout=timeout)
         if cancelling.cancelled_caught:
-            logger.warning("query cancellation took more than %s s", timeout)
+            _logger.warning("query cancellation took more than %s s", timeout)
 
     @asynccontextmanager
     async def transaction(

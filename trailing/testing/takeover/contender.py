@@ -126,13 +126,16 @@ async def run_contender(
 
 
 @asynccontextmanager
-async def start_market(seed: int, positions: int, log: Path) -> AsyncIterator[int]:
+async def start_market(seed: int, positions: int, log: Path, *, one_stop: bool) -> AsyncIterator[int]:
     """Start the exchange's process. Yields its port, and ends it when the block does.
+
+    Args:
+        one_stop: some of its markets take one stop only.
 
     Raises:
         RuntimeError: it ended before it was served.
     """
-    market = await _start("market", seed, positions, log=log)
+    market = await _start("market", seed, positions, int(one_stop), log=log)
     try:
         said = await market.next()
         if said is None:

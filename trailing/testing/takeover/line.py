@@ -8,7 +8,8 @@ from functools import partial
 from urllib.parse import quote
 
 import trio
-from psycopg.conninfo import conninfo_to_dict
+
+from trailing.stores.trio_conninfo import read_conninfo
 
 _CHUNK = 65_536
 
@@ -55,7 +56,7 @@ class Line:
 @asynccontextmanager
 async def open_line(conninfo: str) -> AsyncIterator[Line]:
     """Open a line to the server of a conninfo, on a port of this machine."""
-    params = conninfo_to_dict(conninfo)
+    params = read_conninfo(conninfo)
     host, port = str(params.get("host", "127.0.0.1")), str(params.get("port", "5432"))
     connect: Callable[[], Awaitable[trio.SocketStream]]
     if host.startswith("/"):

@@ -1,6 +1,7 @@
 """The exchange's process: as the one that outlives kills, but that it refuses what is stale, and writes down who wrote.
 
-``python -m trailing.testing.takeover.market SEED POSITIONS``: prints its port, and ends when its standard input does.
+``python -m trailing.testing.takeover.market SEED POSITIONS ONE_STOP``: prints its port, and ends when its standard input
+does.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from trailing.errors import ExchangeUnreachable
 from trailing.exchanges.paper import open_paper
 from trailing.testing.killing.history import ENTERED, HISTORY
 from trailing.testing.killing.market import MovingMarket
-from trailing.testing.killing.markets import all_markets
 from trailing.testing.killing.talking import say, wait_left
 from trailing.testing.remote import Services, serve_exchange
 from trailing.testing.remote_wire import Call
-from trailing.testing.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write
+from trailing.testing.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
 
 _CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
@@ -52,8 +52,8 @@ class Border:
 
 
 async def _main() -> None:
-    seed, positions = map(int, sys.argv[1:])
-    markets, border = all_markets(seed, positions), Border(seed)
+    seed, positions, one_stop = map(int, sys.argv[1:])
+    markets, border = markets_of(seed, positions, one_stop=bool(one_stop)), Border(seed)
     async with (
         open_paper(seed=seed, markets=markets, request_validity=VALIDITY, record=True) as exchange,
         trio.open_nursery() as nursery,

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from psycopg import sql
 
 from trailing.stores.trio_psycopg import TrioConnection
 from trailing.testing.takeover.terms import Write
@@ -26,6 +25,9 @@ _INSTALL = """
     EXECUTE FUNCTION {schema}.note_owner()"""
 
 
+_READ = "SELECT at, fence, owner, expires_at FROM {schema}.owned ORDER BY at"
+
+
 class Owned(msgspec.Struct, frozen=True):
     """A lease as it was from a moment on. `process`: whose it is."""
 
@@ -36,18 +38,18 @@ class Owned(msgspec.Struct, frozen=True):
 
 
 class Record:
-    """The history of the leases of a schema that has one account."""
+    """The history of the leases of a schema that has one account. Its name is written as it is."""
 
     def __init__(self, connection: TrioConnection[Any], schema: str) -> None:
-        self._connection, self._schema = connection, sql.Identifier(schema)
+        self._connection, self._schema = connection, schema
 
     async def install(self) -> None:
         """Let Postgres write down every change of a lease from now on."""
-        await self._connection.execute(sql.SQL(_INSTALL).format(schema=self._schema))
+        await self._connection.execute(_INSTALL.format(schema=self._schema).encode())
 
     async def read(self) -> list[Owned]:
         """Everything so far, in order."""
-        statement = sql.SQL("SELECT at, fence, owner, expires_at FROM {}.owned ORDER BY at").format(self._schema)
+        statement = _READ.format(schema=self._schema).encode()
         rows = await (await self._connection.execute(statement)).fetchall()
         return [Owned(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
 

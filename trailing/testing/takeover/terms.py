@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from trailing.core.model import Market
+from trailing.testing.killing.markets import all_markets
 from trailing.testing.remote_wire import Operation
 
 LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
@@ -36,3 +38,11 @@ class Write(msgspec.Struct, frozen=True):
 
 WRITES = Operation(tuple[int], tuple[Write, ...])
 """From a number of writes to those since then."""
+
+
+def markets_of(seed: int, positions: int, *, one_stop: bool) -> dict[str, Market]:
+    """The markets, by symbol: a third amends, the others take two stops; or, with `one_stop`, half of these only one."""
+    markets = all_markets(seed, positions)
+    if one_stop:
+        return markets
+    return {symbol: msgspec.structs.replace(market, two_stops=True) for symbol, market in markets.items()}
