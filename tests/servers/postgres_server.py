@@ -6,9 +6,11 @@ import importlib
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,13 @@ def a_schema(dsn: str) -> Iterator[str]:
 def in_schema(dsn: str, schema: str) -> str:
     """The address of a store: that of the server, with a schema."""
     return f"{dsn}{'&' if '?' in dsn else '?'}schema={schema}"
+
+
+def main(command: Sequence[str]) -> int:
+    """``python tests/servers/postgres_server.py COMMAND …``: run it with the address of a server in place of each ``{}``."""
+    with a_server() as address:
+        return subprocess.run([address if part == "{}" else part for part in command], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -21,7 +21,8 @@ from trailing.core.record import StopRecord
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
 from trailing.testing.killing import KillingReport, __main__, kill_and_restart
-from trailing.testing.killing.checks import Records, broken_by, file_damage, load, unsettled, without_a_stop
+from trailing.testing.killing.books import FileBooks
+from trailing.testing.killing.checks import Records, broken_by, unsettled, without_a_stop
 from trailing.testing.killing.history import Accepted, Entered, Event, Filled, History, Withdrawn
 from trailing.testing.killing.ledger import Ledger
 from trailing.testing.killing.markets import all_markets
@@ -83,7 +84,7 @@ async def test_a_wave_outlives_a_bot_that_is_killed_again_and_again(tmp_path: Pa
     assert report.checks > report.kills  # after each of them, and when bots were ready
     assert report.positions >= 15
     assert report.stops >= report.positions / 2
-    assert await file_damage(tmp_path / "trailing.db") == []
+    assert await FileBooks(tmp_path / "trailing.db").damage() == []
 
 
 @pytest.mark.slow
@@ -209,20 +210,23 @@ async def test_the_file_of_a_store_is_whole_or_its_damage_is_told(tmp_path: Path
     path = tmp_path / "trailing.db"
     async with open_store(f"sqlite:///{path}") as store:
         await store.commit([AddIntent(an_intent()), SaveStop("paper", "default", a_record(LOOSE))] * 100)
-    assert await file_damage(path) == []
-    assert (await load(path, "paper", "default")).intents == (an_intent(),)
+    books = FileBooks(path)
+    assert await books.damage() == []
+    assert (await books.load("paper", "default")).intents == (an_intent(),)
     content = bytearray(path.read_bytes())
     content[4096 : 3 * 4096] = b"\x5a" * (2 * 4096)
     path.write_bytes(content)
-    (first, *_) = await file_damage(path)
+    (first, *_) = await books.damage()
     assert first.startswith("the store's file is damaged")
     path.write_bytes(b"no database at all" * 500)
-    assert len(await file_damage(path)) == 1
+    assert len(await books.damage()) == 1
 
 
 def test_reading_a_store_beside_its_bot_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "missing.db"
-    assert len(trio.run(file_damage, path)) == 1
+    books = FileBooks(path)
+    assert trio.run(books.load, "paper", "default") == Loaded((), ())
+    assert len(trio.run(books.damage)) == 1
     assert not path.exists()
     with pytest.raises(sqlite3.OperationalError):
         sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -242,6 +246,8 @@ def a_report(*violations: str) -> KillingReport:
         seconds=2.0,
         phases={"wave": 3},
         checks=4,
+        slowest_wait=0.1,
+        waited=0.2,
         slowest_recovery=0.5,
         slowest_protection=0.7,
         positions=20,

@@ -44,12 +44,12 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
     if url == "memory:":
         yield MemoryStore()
         return
-    if url.startswith(_POSTGRES):
+    if is_postgres(url):
         # psycopg is imported only where it is used
         from trailing.stores.postgres import open_postgres  # noqa: PLC0415
         from trailing.stores.postgres_lease import LEASE_SECONDS, RENEW_SECONDS, LeaseTiming  # noqa: PLC0415
 
-        conninfo, ours = _take_ours(url)
+        conninfo, ours = take_ours(url)
         lease = LeaseTiming(
             _seconds(ours, "lease_seconds", LEASE_SECONDS), _seconds(ours, "renew_seconds", RENEW_SECONDS)
         )
@@ -66,7 +66,12 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
         yield store
 
 
-def _take_ours(url: str) -> tuple[str, dict[str, str]]:
+def is_postgres(url: str) -> bool:
+    """Whether it is the address of a store in Postgres."""
+    return url.startswith(_POSTGRES)
+
+
+def take_ours(url: str) -> tuple[str, dict[str, str]]:
     """The address without our own parameters, which libpq does not know, and their values."""
     address, question, query = url.rpartition("?")
     parameters = [parameter.partition("=") for parameter in query.split("&")] if question else []

@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, help="of the prices and of the moments of the kills; else one is drawn")
     parser.add_argument("--positions", type=int, default=30, help="how many the wave has at a time (30)")
     parser.add_argument("--folder", type=Path, help="where the store is kept, and stays; it must not hold one yet")
+    parser.add_argument("--store", metavar="URL", help="a postgresql://… for the store, instead of a file")
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     console = Console(soft_wrap=True)
@@ -35,14 +36,20 @@ def main(arguments: list[str]) -> int:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         run = partial(
-            kill_and_restart, options.kills, seed=seed, folder=folder, positions=options.positions, progress=progress
+            kill_and_restart,
+            options.kills,
+            seed=seed,
+            folder=folder,
+            positions=options.positions,
+            store=options.store,
+            progress=progress,
         )
         report = trio.run(run)
     console.print(_table(report, seed))
     for violation in report.violations:
         console.print(f"[red]violation[/red] {escape(violation)}", highlight=False)
     if report.violations:
-        again = f"--kills {options.kills} --seed {seed} --positions {options.positions}"
+        again = f"--kills {options.kills} --seed {seed} --positions {options.positions}{' --store …' if options.store else ''}"
         console.print(f"repeat it with: python -m trailing.testing.killing {again}", highlight=False)
     return 1 if report.violations else 0
 
@@ -58,8 +65,9 @@ def _table(report: KillingReport, seed: int) -> Table:
         ("positions", f"{report.positions} entered, {report.ended} closed"),
         ("stops", f"{report.stops} accepted"),
         ("when killed", f"{report.bare_at_kill} positions bare, {report.pending_at_kill} with an order on its way"),
+        ("waited for the account", f"{report.slowest_wait:.2f} s at most, {report.waited:.1f} s in all"),
         ("slowest recovery", f"{report.slowest_recovery:.2f} s"),
-        ("slowest protection", f"{report.slowest_protection:.2f} s after the restart"),
+        ("slowest protection", f"{report.slowest_protection:.2f} s after the account was owned"),
         ("violations", len(report.violations)),
     ):
         table.add_row(name, str(value))

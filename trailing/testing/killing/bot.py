@@ -1,17 +1,19 @@
 """The process that is killed: a bot that keeps a long wave of positions protected.
 
 ``python -m trailing.testing.killing.bot PORT STORE SEED``: says that it is warm, waits for a line on its standard input,
-and then recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
+and then waits for the account, recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import msgspec
 import trio
 
 from trailing.core.model import Percent, Position, Side
@@ -23,6 +25,10 @@ from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.logs import configure_logging
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores import open_store
+from trailing.stores.port import Lease
+from trailing.stores.urls import is_postgres
+from trailing.testing.faulty_store import FaultyStore
+from trailing.testing.killing.books import CALL_SECONDS
 from trailing.testing.killing.history import ENTERED
 from trailing.testing.killing.talking import say, wait_left, wait_told
 from trailing.testing.remote_client import RemoteExchange, open_remote
@@ -106,15 +112,25 @@ class Bot:
         entered.append(position)
 
 
+class _Telling(FaultyStore):
+    """A store without faults; says when the account is owned."""
+
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        async with super().own(exchange, account, mark=mark, standby=standby) as lease:
+            say(event="recovering")
+            yield lease
+
+
 async def _live(port: int, store: str, seed: str) -> None:
-    say(event="recovering")
-    started = trio.current_time()
+    outlived = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
+    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if outlived else PLAN
     async with (
         open_remote(port) as exchange,
         open_store(store) as books,
-        open_manager(exchange, books, PLAN) as manager,
+        open_manager(exchange, _Telling(books, {}), plan, standby=outlived) as manager,
     ):
-        say(event="recovered", seconds=trio.current_time() - started)
+        say(event="recovered")
         await Bot(exchange, manager, seed).run()
 
 

@@ -1,45 +1,16 @@
-"""What is held beside what after a kill and after a restart: the exchange's truth, and the file of the store."""
+"""What is held beside what after a kill and after a restart: the exchange's truth, and what the store holds."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import datetime
-from pathlib import Path
-
-import trio
 
 from trailing.core.model import Market
 from trailing.core.record import StopRecord
 from trailing.protection.order_ids import is_ours
-from trailing.stores import open_store
 from trailing.stores.port import Loaded
 from trailing.testing.invariants import Key, Snapshot, broken_invariants, nothing_loosened, peak_kept
 from trailing.testing.killing.history import History
 from trailing.testing.killing.ledger import Ledger
-
-
-async def file_damage(path: Path) -> list[str]:
-    """What SQLite's own check finds wrong with the file; nothing where it is whole. Changes nothing.
-
-    Cancellation: the check that has begun is finished first.
-    """
-    found = await trio.to_thread.run_sync(_integrity, path)
-    return [f"the store's file is damaged: {each}" for each in found if each != "ok"]
-
-
-def _integrity(path: Path) -> list[str]:
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
-            return [row[0] for row in connection.execute("PRAGMA integrity_check")]
-    except sqlite3.DatabaseError as error:
-        return [str(error)]
-
-
-async def load(path: Path, exchange: str, account: str) -> Loaded:
-    """What the store holds, read beside the bot that writes it. Raises StoreError."""
-    async with open_store(f"sqlite:///{path}", read_only=True) as store:
-        return await store.load(exchange, account)
 
 
 def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str, Market]) -> Snapshot:

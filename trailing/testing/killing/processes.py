@@ -46,14 +46,14 @@ class Bots:
     """Starts the processes. One bot is always warm: it has imported what it needs, and waits for its turn to live.
 
     Args:
-        folder: where the store and the log of what the processes complain of are.
+        folder: where the log of what the processes complain of is.
+        store: the address of the store.
         seed: of the run.
     """
 
-    def __init__(self, folder: Path, seed: int, positions: int) -> None:
-        self.store: Path = folder / "trailing.db"
+    def __init__(self, folder: Path, store: str, seed: int, positions: int) -> None:
         self.log: Path = folder / "complaints.log"
-        self._seed, self._positions = seed, positions
+        self._store, self._seed, self._positions = store, seed, positions
         self._started = 0
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ class Bots:
     async def warm(self, port: int) -> Told:
         """Start a bot that waits for `live`."""
         self._started += 1
-        return await self._start("bot", port, f"sqlite:///{self.store}", f"{self._seed}/{self._started}")
+        return await self._start("bot", port, self._store, f"{self._seed}/{self._started}")
 
     async def _start(self, module: str, *arguments: object) -> Told:
         command = [sys.executable, "-m", f"trailing.testing.killing.{module}", *map(str, arguments)]

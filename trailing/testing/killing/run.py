@@ -17,22 +17,24 @@ import trio
 from trailing.core.model import Market
 from trailing.stores.port import Loaded
 from trailing.testing.invariants import Key
-from trailing.testing.killing.checks import Records, broken_by, file_damage, load, unsettled, without_a_stop
+from trailing.testing.killing.books import OWNED_WITHIN, Books, open_books
+from trailing.testing.killing.checks import Records, broken_by, unsettled, without_a_stop
 from trailing.testing.killing.history import HISTORY, SHAKE, History
 from trailing.testing.killing.ledger import Ledger
 from trailing.testing.killing.markets import JITTER, LATENCY, all_markets
 from trailing.testing.killing.processes import Bots, Told, end, kill, live
 from trailing.testing.remote_client import RemoteExchange, open_remote
 
-Phase: TypeAlias = Literal["recovery", "wave", "trailing"]
+Phase: TypeAlias = Literal["waiting", "recovery", "wave", "trailing"]
 
 PROTECTED_WITHIN = 4.0
-"""Seconds from a restart until each open position has a live stop or is reported as unprotected."""
+"""Seconds from when a bot owns the account until each open position has a live stop or is reported as unprotected."""
 
 _READY_WITHIN = 8.0
 _IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by then
 _WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
-_LONGEST: Mapping[Phase, float] = {"recovery": 0.35, "wave": 0.025, "trailing": 0.6}
+_WAITING: Mapping[Phase, int] = {"waiting": 1}  # where the dead go on owning the account for a while
+_LONGEST: Mapping[Phase, float] = {"waiting": 0.5, "recovery": 0.35, "wave": 0.025, "trailing": 0.6}
 _SAID: Mapping[str, Phase] = {
     "recovering": "recovery",
     "recovered": "trailing",
@@ -50,10 +52,11 @@ class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         kills: processes that SIGKILL ended; `restarts`: lives after the first.
         seconds: that the run took.
-        phases: how many were killed while they recovered, in a wave, and while they trailed.
+        phases: how many were killed while they waited for the account, recovered, in a wave, and while they trailed.
         checks: how often exchange and store were held beside each other, after a kill and when a bot was ready.
-        slowest_recovery: seconds from the restart until the manager was open, at most.
-        slowest_protection: seconds from the restart until each open position had a live stop or was reported.
+        slowest_wait: seconds from a restart until the bot owned the account, at most; `waited`: summed up.
+        slowest_recovery: seconds from then until the manager was open, at most.
+        slowest_protection: seconds from then until each open position had a live stop or was reported.
         positions, ended: how many were entered, and how many of them closed.
         stops: how many were accepted, the moves among them.
         bare_at_kill: positions that stood without a stop when their bot was killed, summed up; `pending_at_kill`: those with an order
@@ -66,6 +69,8 @@ class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     phases: dict[str, int]
     checks: int
+    slowest_wait: float
+    waited: float
     slowest_recovery: float
     slowest_protection: float
     positions: int
@@ -82,43 +87,53 @@ async def kill_and_restart(
     seed: int,
     folder: Path,
     positions: int = 30,
+    store: str | None = None,
     progress: Callable[[int, Phase, float], None] = lambda _number, _phase, _seconds: None,
 ) -> KillingReport:
     """Keep one long wave protected by a bot that is killed with SIGKILL, at moments drawn from a seed.
 
     The exchange lives in a process of its own, and through the whole run. After each kill, and after each restart once
-    the bot is ready, its truth is held beside the store's file. The last bot is ended in order.
+    the bot is ready, its truth is held beside the store's. The last bot is ended in order.
 
     Args:
         kills: how many, at least 1.
         seed: of the prices and of the moments; how the processes are scheduled is not in it.
-        folder: where the store's file comes to stand; it has to be there, and hold none.
+        folder: where the store's file and the processes' complaints come to stand; it has to be there, and hold no store.
         positions: how many the wave has at a time, at least 1.
+        store: the address of a store in Postgres, instead of a file: a schema is made there, and dropped at the end. A dead
+            bot's lease has to end then before the next one owns the account; leases are short.
         progress: told of each kill: its number from 1 on, in which phase it struck, and after how many seconds of life.
 
     Raises:
         RuntimeError: the exchange's process could not be started.
+        psycopg.Error: there is no such server, or no schema can be made on it.
 
     Cancellation: ends every process.
     """
     async with AsyncExitStack() as stack:
-        bots = Bots(folder, seed, positions)
+        books = await stack.enter_async_context(open_books(store, folder))
+        bots = Bots(folder, books.url, seed, positions)
         port = await stack.enter_async_context(bots.market())
         exchange = await stack.enter_async_context(open_remote(port))
-        run = _Run(bots, port, exchange, all_markets(seed, positions), seed)
+        run = _Run(bots, books, port, exchange, all_markets(seed, positions), seed)
         return await run.run(kills, progress)
 
 
 class _Run:
-    def __init__(self, bots: Bots, port: int, exchange: RemoteExchange, markets: dict[str, Market], seed: int) -> None:
+    def __init__(
+        self, bots: Bots, books: Books, port: int, exchange: RemoteExchange, markets: dict[str, Market], seed: int
+    ) -> None:
+        self._books = books
+        self._weights = {**_WEIGHTS, **(_WAITING if books.lease_seconds else {})}
         self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
         self._draw = random.Random(f"{seed}/moments")
         self._ledger, self._records = Ledger(), Records()
         self._phases: Counter[str] = Counter()
         self._violations: list[str] = []
         self._checks = self._bare_at_kill = self._pending_at_kill = 0
-        self._slowest_recovery = self._slowest_protection = 0.0
-        self._phase: Phase = "recovery"
+        self._lives = self._owned = 0
+        self._slowest_wait = self._waited = self._slowest_recovery = self._slowest_protection = 0.0
+        self._phase: Phase = "waiting"
         self._event = ""
         self._began = 0.0
         self._restarted_at = datetime.now(UTC)
@@ -133,7 +148,7 @@ class _Run:
                 bot, spare = spare, await self._warm(spare)
                 began = trio.current_time()
                 try:
-                    await self._live(bot, self._draw.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0])
+                    await self._live(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
                 finally:
                     code = await kill(bot)  # noqa: ASYNC102 - shields itself, with a deadline
                 killed += 1
@@ -152,6 +167,8 @@ class _Run:
             seconds=trio.current_time() - started,
             phases=dict(self._phases),
             checks=self._checks,
+            slowest_wait=self._slowest_wait,
+            waited=self._waited,
             slowest_recovery=self._slowest_recovery,
             slowest_protection=self._slowest_protection,
             positions=self._ledger.entered,
@@ -171,18 +188,20 @@ class _Run:
 
     async def _live(self, bot: Told, until: Phase) -> None:
         """Let a bot live until the moment at which it is to be killed, or until it ends by itself."""
-        self._phase, self._event, self._reported = "recovery", "", set()
+        self._phase, self._event, self._reported = "waiting", "", set()
+        self._lives += 1
         delay = self._draw.uniform(0, _LONGEST[until])
         await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
         self._restarted_at = datetime.now(UTC)
         await live(bot)
         self._began = trio.current_time()
-        with trio.move_on_after(_READY_WITHIN) as scope:
+        within = self._books.lease_seconds + OWNED_WITHIN + _READY_WITHIN
+        with trio.move_on_after(within) as scope:
             while self._event != "ready" if until == "trailing" else self._phase != until:
                 if not await self._hear(bot):
                     return
         if scope.cancelled_caught:
-            self._violations.append(f"a bot was not ready within {_READY_WITHIN} s: {self._bots.complaints()}")
+            self._violations.append(f"a bot was not ready within {within} s: {self._bots.complaints()}")
             return
         if until == "trailing":
             await self._check_ready(bot)
@@ -195,11 +214,21 @@ class _Run:
             return False
         self._event = said["event"]
         self._phase = _SAID.get(self._event, self._phase)
-        if self._event == "recovered":
+        if self._event == "recovering":
+            self._note_owned()
+        elif self._event == "recovered":
             self._slowest_recovery = max(self._slowest_recovery, trio.current_time() - self._began)
         if "unprotected" in said:
             self._reported = {(symbol, side) for symbol, side in said["unprotected"]}
         return True
+
+    def _note_owned(self) -> None:
+        self._owned += 1
+        waited, self._began = trio.current_time() - self._began, trio.current_time()
+        self._waited += waited
+        self._slowest_wait = max(self._slowest_wait, waited)
+        if waited > self._books.lease_seconds + OWNED_WITHIN:
+            self._violations.append(f"life {self._lives}: waited {waited:.1f} s for the account of a dead bot")
 
     async def _listen(self, bot: Told, seconds: float) -> None:
         with trio.move_on_after(seconds) as scope:
@@ -219,7 +248,7 @@ class _Run:
             lasting = found if lasting is None else lasting & found
             seconds = trio.current_time() - self._began
             if lasting and seconds > PROTECTED_WITHIN:
-                self._violations += [f"{seconds:.1f} s after the restart: {each}" for each in lasting]
+                self._violations += [f"{seconds:.1f} s after it owned the account: {each}" for each in lasting]
                 return
             if lasting:
                 await self._listen(bot, _LOOK_SECONDS)
@@ -232,22 +261,22 @@ class _Run:
             await trio.sleep(_IN_FLIGHT)
             history = await self._take_history()
             loaded = await self._load()
-            broken = await file_damage(self._bots.store)
-            broken += broken_by(self._ledger, history, loaded, self._markets)
+            broken = broken_by(self._ledger, history, loaded, self._markets)
             later = await self._take_history()
             if not later.events:
                 break
             # Something that was sent before was booked only now, or the market has filled a stop.
+        broken += await self._books.damage()
+        owners = await self._books.owners()
+        if owners is not None and not self._owned <= owners <= self._lives:
+            broken.append(f"{owners} owners of the account in {self._lives} lives, of which {self._owned} said so")
         self._checks += 1
         self._bare_at_kill += sum(not life.stops for life in self._ledger.open.values())
         self._pending_at_kill += len({(intent.symbol, intent.side, intent.identity) for intent in loaded.intents})
         return broken
 
     async def _load(self) -> Loaded:
-        """What the store holds; nothing where no bot has lived long enough to make one."""
-        if not self._bots.store.exists():
-            return Loaded((), ())
-        loaded = await load(self._bots.store, self._exchange.name, self._exchange.account)
+        loaded = await self._books.load(self._exchange.name, self._exchange.account)
         self._violations += self._records.take(loaded)
         return loaded
 

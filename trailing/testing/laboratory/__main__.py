@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import structlog
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from trailing.stores.urls import is_postgres
 from trailing.testing.laboratory.scenario import Scenario
 from trailing.testing.laboratory.world import WorldReport, run_world
 
@@ -28,51 +30,61 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the seed of the first one (0)")
     parser.add_argument("--seed", type=int, help="only the world of this seed, and everything that its exchange booked")
     parser.add_argument("--day", action="store_true", help="24 hours with 50 positions a wave, instead")
+    parser.add_argument(
+        "--store", type=_postgres, metavar="URL", help="a postgresql://… for the stores, instead of memory"
+    )
     options = parser.parse_args(arguments)
     console = Console(soft_wrap=True)
     started = time.monotonic()
     if options.day:
-        reports = [a_day(options.seed or options.first)]
+        reports = [a_day(options.seed or options.first, options.store)]
     elif options.seed is not None:
         quiet_log()
-        reports = [run_world(Scenario.from_seed(options.seed), keep_events=True)]
+        reports = [run_world(Scenario.from_seed(options.seed), store=options.store, keep_events=True)]
         for event in reports[0].events:
             console.print(*event, highlight=False, markup=False)
     else:
         seeds = range(options.first, options.first + options.seeds)
-        reports = list(track(run_worlds(seeds), "worlds", total=len(seeds), console=console))
+        reports = list(track(run_worlds(seeds, options.store), "worlds", total=len(seeds), console=console))
     for report in reports:
         for broken in report.broken[:5]:
             console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
     console.print(_table(reports, time.monotonic() - started))
     failing = [report.seed for report in reports if report.broken]
     if failing and options.seed is None:
-        day = " --day" if options.day else ""
+        # The address may hold a password.
+        others = f"{' --day' if options.day else ''}{' --store …' if options.store else ''}"
         console.print(
-            f"replay it with: python -m trailing.testing.laboratory{day} --seed {failing[0]}", highlight=False
+            f"replay it with: python -m trailing.testing.laboratory{others} --seed {failing[0]}", highlight=False
         )
     return 1 if failing else 0
 
 
-def run_worlds(seeds: Iterable[int]) -> Iterator[WorldReport]:
-    """Let the worlds of some seeds happen, on all processors."""
+def run_worlds(seeds: Iterable[int], store: str | None = None) -> Iterator[WorldReport]:
+    """Let the worlds of some seeds happen, on all processors; see `run_world`."""
     with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
-        yield from processes.map(_run, seeds, chunksize=4)
+        yield from processes.map(partial(_run, store=store), seeds, chunksize=4)
 
 
-def _run(seed: int) -> WorldReport:
-    return run_world(Scenario.from_seed(seed))
+def _run(seed: int, store: str | None) -> WorldReport:
+    return run_world(Scenario.from_seed(seed), store=store)
 
 
-def a_day(seed: int) -> WorldReport:
-    """Let a day happen."""
+def a_day(seed: int, store: str | None = None) -> WorldReport:
+    """Let a day happen; see `run_world`."""
     quiet_log()
-    return run_world(Scenario.a_day(seed))
+    return run_world(Scenario.a_day(seed), store=store)
 
 
 def quiet_log() -> None:
     """Worlds log what happens to them, which is what they are for."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def _postgres(address: str) -> str:
+    if not is_postgres(address):
+        raise argparse.ArgumentTypeError("wants an address of Postgres, postgresql://…")
+    return address
 
 
 def _table(reports: Sequence[WorldReport], seconds: float) -> Table:

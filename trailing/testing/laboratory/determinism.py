@@ -17,18 +17,21 @@ T = TypeVar("T")
 _SWITCH, _SHUFFLER = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 
 
-def run_deterministically(main: Callable[[], Awaitable[T]], seed: int) -> T:
+def run_deterministically(main: Callable[[], Awaitable[T]], seed: int, *, clock: trio.abc.Clock | None = None) -> T:
     """Run something on trio's virtual clock, with everything that is random drawn from a seed.
 
     trio shuffles its tasks, on purpose. A private switch of it has them shuffled from a seed instead; that is used
     here and nowhere else, and where this trio doesn't have it, it is said.
+
+    Args:
+        clock: another virtual clock. What a server answers, and when, is in no seed.
 
     Raises:
         RuntimeError: this version of trio can't be run so.
         BaseException: what `main` raised.
     """
     with _everything_drawn_from(seed):
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        return trio.run(main, clock=clock or trio.testing.MockClock(autojump_threshold=0))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ A death is no cancellation: whatever was sent goes on, and nobody is there to he
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,12 +14,11 @@ from typing import TypeVar
 
 import trio
 
-from trailing.errors import OutcomeUnknown, TrailingError
+from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
-from trailing.stores.leases import LeaseInFront, StandingLease
-from trailing.stores.memory import MemoryStore
-from trailing.stores.port import AppendEvent, Entry, EventRecord, Lease, Loaded, Writer
+from trailing.stores.leases import LeaseInFront
+from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
 from trailing.testing.faults import FaultyExchange, Operation, Script
 from trailing.testing.laboratory.weather import Weather
 
@@ -30,13 +30,13 @@ class Process:
 
     Attributes:
         alive: nobody hears of it after its death.
-        lease: its own, which ends with it.
+        lease: its own, which outlives it until somebody ends it.
         steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
     """
 
     def __init__(self) -> None:
         self.alive: bool = True
-        self.lease: StandingLease | None = None
+        self.lease: Lease | None = None
         self.steps_left: int | None = None
         self.died: trio.Event = trio.Event()
 
@@ -46,9 +46,11 @@ class Process:
             self.steps_left -= 1
             if self.steps_left < 0:
                 self.alive = False
-                if self.lease is not None:
-                    self.lease.end()
                 self.died.set()
+        await self.hear()
+
+    async def hear(self) -> None:
+        """Something has come for it: if it is dead, nobody hears that."""
         if not self.alive:
             await trio.sleep_forever()
 
@@ -134,10 +136,24 @@ class _Line(trio.abc.ReceiveChannel[Update]):
 class _MortalLease(LeaseInFront):
     """Who is dead does not hear that its lease has ended."""
 
-    lost: None = None
+    def __init__(self, inner: Lease, process: Process, commit: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+        super().__init__(inner, commit)
+        self._process = process
+
+    @property
+    def lost(self) -> str | None:
+        return super().lost if self._process.alive else None
+
+    @property
+    def held_until(self) -> float:
+        return super().held_until if self._process.alive else math.inf
 
     async def wait_renewed(self) -> None:
-        await trio.sleep_forever()
+        try:
+            await super().wait_renewed()
+        except LeaseLost:
+            await self._process.hear()
+            raise
 
 
 class MortalStore:
@@ -149,7 +165,7 @@ class MortalStore:
 
     def __init__(
         self,
-        inner: MemoryStore,
+        inner: Store,
         process: Process,
         latency: float,
         draw: random.Random,
@@ -160,11 +176,15 @@ class MortalStore:
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         await self._process.step()
-        return await self._inner.accounts()
+        accounts = await self._inner.accounts()
+        await self._process.hear()
+        return accounts
 
     async def load(self, exchange: str, account: str) -> Loaded:
         await self._process.step()
-        return await self._inner.load(exchange, account)
+        loaded = await self._inner.load(exchange, account)
+        await self._process.hear()
+        return loaded
 
     @asynccontextmanager
     async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
@@ -172,7 +192,7 @@ class MortalStore:
         async with self._inner.own(exchange, account, mark=mark, standby=standby) as lease:
             self._process.lease = lease
             await self._process.step()
-            yield _MortalLease(lease, lambda entries: self._commit(lease, entries))
+            yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         await self._commit(self._inner, entries)
@@ -181,8 +201,11 @@ class MortalStore:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
-        # Events are told, and not kept: a day has a million.
-        await writer.commit([entry for entry in entries if not isinstance(entry, AppendEvent)])
+        try:
+            await writer.commit(entries)
+        except StoreError:
+            await self._process.hear()  # one that is dead gets no refusal either
+            raise
         self._on_commit(entries)
         await self._process.step()
 
@@ -191,4 +214,6 @@ class MortalStore:
 
     async def prune(self, before: datetime) -> int:
         await self._process.step()
-        return await self._inner.prune(before)
+        pruned = await self._inner.prune(before)
+        await self._process.hear()
+        return pruned

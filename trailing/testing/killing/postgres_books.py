@@ -1,0 +1,94 @@
+"""Books of a run in a schema of a Postgres server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+import trio
+from psycopg import sql
+
+from trailing.stores import open_store
+from trailing.stores.port import Loaded, Store
+from trailing.stores.trio_psycopg import TrioConnection
+from trailing.stores.urls import take_ours
+from trailing.testing.killing.books import LEASE_SECONDS, RENEW_SECONDS
+
+_DROP_SECONDS = 10.0
+
+# What a row is found by, beside the record in it. A row's other columns are made of the record by the server.
+_STRAY_ROWS: Final = """
+    SELECT format('the stop of the %s %s is kept in a row of another one', record #>> '{{position,side}}', record #>> '{{position,symbol}}')
+    FROM {schema}.stops
+    WHERE (symbol, side) IS DISTINCT FROM (record #>> '{{position,symbol}}', record #>> '{{position,side}}')
+    UNION ALL
+    SELECT format('the intent %s is kept in a row of another one', intent ->> 'client_order_id')
+    FROM {schema}.intents
+    WHERE (exchange, account, client_order_id)
+    IS DISTINCT FROM (intent ->> 'exchange', intent ->> 'account', intent ->> 'client_order_id')"""
+
+# The server ends the transactions of who is gone, unless it has not heard of that.
+_LEFT_OPEN: Final = """
+    SELECT format('process %s of the server has kept a transaction open since %s', pid, xact_start)
+    FROM pg_stat_activity WHERE application_name = 'trailing' AND pid <> pg_backend_pid()
+    AND pid IN (SELECT pid FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+        WHERE relnamespace = {name}::regnamespace)
+    AND xact_start < clock_timestamp() - interval '5 s'"""
+
+_OWNERS: Final = "SELECT coalesce(sum(fence), 0)::bigint FROM {schema}.leases"
+
+
+@asynccontextmanager
+async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
+    """Books in a new schema, which is dropped at the end. See `open_books`."""
+    schema = f"killing_{uuid4().hex[:12]}"
+    ours = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
+    url = f"{url}{'&' if '?' in url else '?'}{ours}"
+    async with (
+        await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection,
+        open_store(url) as store,
+    ):
+        try:
+            yield PostgresBooks(url, schema, store, connection)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
+                await connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+
+
+class PostgresBooks:
+    """A schema, looked at through connections of its own.
+
+    Args:
+        url: of the store, for the bots.
+        store: the same one, opened.
+        connection: to the server.
+    """
+
+    lease_seconds: float = LEASE_SECONDS
+
+    def __init__(self, url: str, schema: str, store: Store, connection: TrioConnection[Any]) -> None:
+        self.url: str = url
+        self._store, self._connection = store, connection
+        names = {"schema": sql.Identifier(schema), "name": sql.Literal(schema)}
+        self._checks = [sql.SQL(text).format(**names) for text in (_STRAY_ROWS, _LEFT_OPEN)]
+        self._count = sql.SQL(_OWNERS).format(**names)
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        """See `Books.load`."""
+        return await self._store.load(exchange, account)
+
+    async def damage(self) -> list[str]:
+        """Rows that are not what they are found by, and transactions that the dead have left open."""
+        found: list[str] = []
+        for check in self._checks:
+            rows = await (await self._connection.execute(check)).fetchall()
+            found += [f"the store's tables are damaged: {row[0]}" for row in rows]
+        return found
+
+    async def owners(self) -> int:
+        """The fence grows with each of them."""
+        row = await (await self._connection.execute(self._count)).fetchone()
+        assert row is not None
+        return int(row[0])

@@ -1,0 +1,59 @@
+"""A world's books in a Postgres schema of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import trio
+from psycopg import sql
+
+from trailing.stores import open_store
+from trailing.stores.port import Lease, Store
+from trailing.stores.postgres_lease import PostgresLease
+from trailing.stores.trio_psycopg import TrioConnection
+from trailing.stores.urls import take_ours
+
+_DROP_SECONDS = 10.0
+
+# The server goes by its own clock, on which a world of half an hour takes a second: what would run out there is ended here.
+# The fence grows, so that a renewal that is still on its way finds nothing to renew.
+_END_LEASES = "UPDATE {}.leases SET fence = fence + 1, expires_at = clock_timestamp()"
+
+
+@asynccontextmanager
+async def open_postgres_books(url: str, seed: int) -> AsyncIterator[PostgresBooks]:
+    """Books on a server; their schema is dropped at the end. See `open_books`."""
+    schema = f"laboratory_{seed}_{uuid4().hex[:8]}"
+    name = sql.Identifier(schema)
+    async with await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection:
+        try:
+            yield PostgresBooks(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", name)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
+                await connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+
+
+class PostgresBooks:
+    """Each process opens the store for itself, over connections of its own.
+
+    Args:
+        connection: the laboratory's, which no process of the world knows of.
+        url: of the store.
+        schema: in which its tables are.
+    """
+
+    def __init__(self, connection: TrioConnection[Any], url: str, schema: sql.Identifier) -> None:
+        self._connection, self._url, self._schema = connection, url, schema
+
+    def open(self) -> AbstractAsyncContextManager[Store]:
+        """Open the store, as each process does for itself."""
+        return open_store(self._url)
+
+    async def bury(self, lease: Lease) -> None:
+        """The owner of a lease has died: let the next one own the account."""
+        assert isinstance(lease, PostgresLease)
+        lease.lose("its process died")
+        await self._connection.execute(sql.SQL(_END_LEASES).format(self._schema))
