@@ -31,8 +31,8 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 HTML = Reply(b"<html><body>Bad gateway</body></html>", 502, {"Content-Type": "text/html"})
 GREETING = Reply(b"<html><body>We are back soon</body></html>", 200, {"Content-Type": "text/html"})
-LIMITED = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-After": "7"})
-BANNED = json_reply({"code": -1003, "msg": "Way too many requests."}, 418, {"Retry-After": "120"})
+LIMITED = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-After": "1"})
+BANNED = json_reply({"code": -1003, "msg": "Way too many requests."}, 418, {"Retry-After": "2"})
 ID = stop_request().client_order_id
 
 # What goes wrong while a stop is placed, what is raised, and whether the stop is there.
@@ -65,7 +65,7 @@ async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue
         assert desk.stops_there() == ({ID} if is_there else set())
         assert len(desk.server.seen("place_stop")) == 1
         if isinstance(caught.value, RateLimited):
-            assert caught.value.retry_after == (7 if fault == "a rate limit" else 120)
+            assert caught.value.retry_after == (1 if fault == "a rate limit" else 2)
         desk.server.faults.clear()
         found = await desk.exchange.find_stop(BTC, ID)
         assert (found is not None) == is_there

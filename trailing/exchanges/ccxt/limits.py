@@ -99,12 +99,10 @@ def _careful(orders_per_second: float) -> Limits:
     """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them."""
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
-        costs={"open_stops": {"requests": _LIST}, "positions": {"requests": _LIST}},
+        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}},
         other={"requests": 1.0},
     )
 
-
-_LIST: Final = 5.0
 
 _LIMITS: Final[Mapping[str, Limits]] = {
     "binanceusdm": _BINANCE,
@@ -113,21 +111,16 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "okx": _careful(9),
     "bitget": _careful(10),
     "gate": _careful(15),
-    "kucoinfutures": _careful(30),
+    "kucoinfutures": _careful(30),  # ccxt allows 66, for accounts of every level
     "deribit": _careful(5),
     "bingx": _careful(5),
     "hyperliquid": _careful(5),  # ccxt allows 20; but a list takes 20 of 1,200 a minute, whatever else is sent
 }
 
+# krakenfutures: ccxt spaces requests by 0.6 s; woo: a stop counts 5 times 0.1 s there.
+_SLOWEST: Final = Limits(windows={"requests": Window(16, 10, burst=5)}, costs={}, other={"requests": 1.0})
+
 
 def limits_of(venue: str) -> Limits:
-    """A venue's limits; where nothing is known of them, the slowest of all: two and a half in a second."""
+    """A venue's limits; where nothing is known of them, the slowest of all: 16 requests in any 10 seconds."""
     return _LIMITS.get(venue, _SLOWEST)
-
-
-# krakenfutures: ccxt spaces requests by 0.6 s; woo: a stop counts 5 times 0.1 s there.
-_SLOWEST: Final = Limits(
-    windows={"requests": Window(16, 10, burst=5)},
-    costs={},
-    other={"requests": 1.0},
-)
