@@ -31,6 +31,7 @@ from trailing import (
     open_store,
 )
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.streams import Streams
 
 RATE, SECONDS, BURST = 10_000, 5, 50_000
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent("0.5"), activation=Percent("1.5")),))
@@ -77,7 +78,9 @@ async def open_venue() -> AsyncIterator[tuple[Venue, CcxtExchange]]:
 
 def accounted(manager: Manager, exchange: CcxtExchange) -> int:
     """Ticks that the core has taken, and those that were thinned out and counted because it did not keep up."""
-    return manager.statistics().ticks + exchange._streams.dropped  # type: ignore[attr-defined]
+    streams = exchange._streams
+    assert isinstance(streams, Streams)
+    return manager.statistics().ticks + streams.dropped
 
 
 async def into_the_core() -> dict[str, float]:

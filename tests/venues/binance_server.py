@@ -388,6 +388,7 @@ async def open_binance_server(
     hedged: bool = False,
     most_stops: int = 200,
     parts: int = 1,
+    positions_first: bool = False,
     executions_named: bool = False,
     fills_first: bool = False,
     weight_limit: int = 2400,
@@ -399,6 +400,7 @@ async def open_binance_server(
         hedged: in hedge mode, else one-way.
         most_stops: live conditional orders of the account.
         parts: into so many fills an order at market is split.
+        positions_first: a position is pushed before the fill that changed it.
         executions_named: what a triggered stop becomes has an own client order id, where others saw the stop's.
         fills_first: its fills are pushed before the algo order is said to be triggered; others saw either.
         weight_limit: per minute, the venue's own by default; `order_limits`: per 10 s and per minute.
@@ -410,6 +412,7 @@ async def open_binance_server(
         hedged=hedged,
         most_stops=most_stops,
         parts=parts,
+        positions_first=positions_first,
         executions_named=executions_named,
     )
     stream = BinanceStream(market, clock, sockets, fills_first=fills_first)

@@ -70,6 +70,8 @@ class BinanceStream:
             case OrderEvent() if event.order.wanted.trigger is not None:
                 self._publish_algo(event.order, event.status)
             case OrderEvent():
+                if event.fill is not None:
+                    self._to_account("TRADE_LITE", **_lite(event.fill, self._market))
                 self._to_account("ORDER_TRADE_UPDATE", o=self._plain(event))
 
     def _publish_algo(self, order: Order, status: OrderStatus) -> None:
@@ -183,6 +185,14 @@ class BinanceStream:
             "rp": "0",
             "pP": False,
         }
+
+
+def _lite(fill: VenueFill, market: VenueMarket) -> dict[str, object]:
+    """What is pushed of a fill beside the order's own news."""
+    wanted = fill.order.wanted
+    numbers = {"q": number(wanted.quantity), "p": "0", "L": number(fill.price), "l": number(fill.quantity)}
+    ids = {"s": market.instruments[wanted.symbol].id, "c": wanted.client_order_id, "i": fill.order.number}
+    return {**numbers, **ids, "S": wanted.side.upper(), "m": False, "t": fill.number}
 
 
 def _filled(fill: VenueFill | None) -> dict[str, object]:

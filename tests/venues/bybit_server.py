@@ -350,6 +350,7 @@ async def open_bybit_server(
     hedged: bool = False,
     most_stops: int = 10,
     parts: int = 1,
+    positions_first: bool = False,
     order_limit: int = 10,
 ) -> AsyncIterator[VenueServer]:
     """A Bybit with an empty unified account, on an ephemeral port of 127.0.0.1.
@@ -358,6 +359,7 @@ async def open_bybit_server(
         hedged: in hedge mode, else one-way.
         most_stops: live conditional orders of each symbol, the venue's own by default.
         parts: into so many fills an order at market is split.
+        positions_first: a position is pushed before the fill that changed it.
         order_limit: per second, of each of creating, amending and cancelling, the venue's own by default.
     """
     clock, sockets = Clock(), Sockets()
@@ -370,6 +372,7 @@ async def open_bybit_server(
         most_stops=most_stops,
         stops_by_symbol=True,
         parts=parts,
+        positions_first=positions_first,
     )
     face = Bybit(market, clock, BybitStream(market, clock, sockets), order_limit)
     server = VenueServer(market, clock, sockets, face)

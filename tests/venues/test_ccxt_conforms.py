@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
@@ -14,11 +14,12 @@ from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.core.model import Source
+from trailing.events import StreamChanged
 from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
-pytestmark = [pytest.mark.slow, pytest.mark.parametrize("venue", VENUES)]
+pytestmark = pytest.mark.slow
 
 
 class Bench:
@@ -35,20 +36,26 @@ class Bench:
         await self._desk.server.move_price(symbol, price, source)
 
 
-@pytest.mark.parametrize("hedged", [False, True])
-async def test_it_keeps_the_contract_of_an_exchange(venue: str, hedged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
     # The servers show every write at once, and the checks wait so long for each.
-    row = msgspec.structs.replace(venues.VENUES[venue], read_lag=0.05)
-    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
+    rows = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.05) for name in VENUES}
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
-    @asynccontextmanager
-    async def new_bench() -> AsyncIterator[Bench]:
-        async with open_desk(venue, hedged=hedged) as desk:
-            yield Bench(desk)
+    def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
+        @asynccontextmanager
+        async def new_bench() -> AsyncIterator[Bench]:
+            async with open_desk(venue, hedged=hedged) as desk:
+                yield Bench(desk)
 
-    await check_exchange(new_bench)
+        return new_bench
+
+    async with trio.open_nursery() as nursery:  # they spend their time waiting
+        for venue in VENUES:
+            for hedged in (False, True):
+                nursery.start_soon(check_exchange, maker(venue, hedged=hedged))
 
 
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_peak_behind_a_frozen_connection_is_noticed_within_ten_seconds_and_comes_back_from_candles(
     venue: str,
 ) -> None:
@@ -74,7 +81,7 @@ async def test_a_peak_behind_a_frozen_connection_is_noticed_within_ten_seconds_a
         await desk.server.move_price(BTC, D(1045), "last")
         with trio.fail_after(12):
             async for event in events:
-                if type(event).__name__ == "StreamChanged" and not event.connected:  # type: ignore[attr-defined]
+                if isinstance(event, StreamChanged) and not event.connected:
                     break
         assert trio.current_time() - frozen_at < 10.5
         with trio.fail_after(100):  # the bar of the peak has to be closed before it is read for the last time

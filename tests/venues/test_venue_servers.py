@@ -123,7 +123,7 @@ def order_statuses(pushed: list[Any]) -> list[str]:
 
 
 async def test_what_happens_to_a_stop_is_pushed_step_by_step(venue: str) -> None:
-    async with open_trader(venue, parts=2) as trader:
+    async with open_trader(venue, parts=2, positions_first=True) as trader:
         await trader.enter()
         client = trader.client
         async with watching(trader, (client.watch_orders,), (client.watch_positions,)) as pushed:

@@ -177,6 +177,7 @@ class VenueMarket:
         cancel_on_flat: the reduce-only stops of a position that is flat are cancelled.
         most_stops: so many may be live at once, of the account or, with `stops_by_symbol`, of each symbol.
         parts: into so many fills a market order is split, where its quantity allows.
+        positions_first: a fill's change of the position is told before the fill.
         executions_named: what a triggered stop becomes has an own client order id, not the stop's.
 
     Attributes:
@@ -195,6 +196,7 @@ class VenueMarket:
         most_stops: int = 200,
         stops_by_symbol: bool = False,
         parts: int = 1,
+        positions_first: bool = False,
         executions_named: bool = False,
     ) -> None:
         self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
@@ -211,6 +213,7 @@ class VenueMarket:
         self.now = now
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
+        self._positions_first = positions_first
         self._executions_named = executions_named
         self._cancel_on_flat = cancel_on_flat
         self._stops_by_symbol = stops_by_symbol
@@ -341,10 +344,14 @@ class VenueMarket:
                 each.cost += part * price
             fill = VenueFill(len(self.fills) + 1, order, part, price, self.now())
             self.fills.append(fill)
+            change = part if wanted.side == "buy" else -part
+            if self._positions_first:
+                self._change_position(wanted.symbol, wanted.leg, change, price)
             self._order_changed(order, status, fill)
             if stop is not None:
                 self._order_changed(stop, status, fill)
-            self._change_position(wanted.symbol, wanted.leg, part if wanted.side == "buy" else -part, price)
+            if not self._positions_first:
+                self._change_position(wanted.symbol, wanted.leg, change, price)
 
     def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
         part = quantity // (step * self.parts) * step

@@ -123,15 +123,23 @@ class Line:
         """Keep it up for ever."""
         waits = backoffs()
         while True:
-            while not self.wanted and not self._account:
+            if not self._is_wanted:
+                self._listener.up(self, 0.0)  # nothing is wanted, and so nothing is missing
                 await self._changed.wait()
+                continue
             self._dialled_at = trio.current_time()
             why = await self._live()
             self.is_up = False
+            if not self._is_wanted:
+                continue
             self._listener.lost(self, why)
             if trio.current_time() - self._dialled_at > _STEADY_SECONDS:
                 waits = backoffs()
             await trio.sleep(next(waits))
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._account or bool(self.wanted)
 
     async def _live(self) -> str:
         """Dial, and stay until it is lost. Returns why it was."""
@@ -239,7 +247,10 @@ class Line:
                 raise LineLost(f"no frame for {self._silence:g} s")
             pinged_at = now
             beat = socket.ping() if self._dialect.heartbeat is None else socket.send_str(self._dialect.heartbeat)
-            await self._session.run(beat)
+            with trio.move_on_after(self._silence / 2) as scope:
+                await self._session.run(beat)
+            if scope.cancelled_caught:
+                raise LineLost(f"no frame for {self._silence:g} s, and none could be sent")
 
     async def _keep_subscribed(self, socket: Socket) -> None:
         hello = self._dialect.sign_in() if self._account else None

@@ -71,11 +71,11 @@ class Session:
     """
 
     def __init__(
-        self, services: trio.Nursery, loop: trio_asyncio.TrioEventLoop, client: Any, turns: Turns, explain: Explain
+        self, tasks: trio.Nursery, loop: trio_asyncio.TrioEventLoop, client: Any, turns: Turns, explain: Explain
     ) -> None:
         self.client = client
         self.turns = turns
-        self._services = services
+        self._tasks = tasks
         self._loop = loop
         self._explain = explain
         self._ended = False
@@ -114,7 +114,7 @@ class Session:
         except BaseException:
             self._end_request(request, client_order_id)
             raise
-        self._services.start_soon(self._carry, request, client_order_id, name, args, name=f"{operation} {name}")
+        self._tasks.start_soon(self._carry, request, client_order_id, name, args, name=f"{operation} {name}")
         await request.done.wait()
         if request.error is not None:
             raise request.error
@@ -131,7 +131,7 @@ class Session:
         What it raises ends the session: the block that uses it is cancelled, and an error of ours is raised from there.
         """
         called = name or str(getattr(task, "__qualname__", "service"))
-        self._services.start_soon(self._serve, called, task, args, name=called)
+        self._tasks.start_soon(self._serve, called, task, args, name=called)
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine of asyncio's that shares nothing with the client's own.
@@ -214,24 +214,23 @@ async def open_session(client: Any, turns: Turns, explain: Explain) -> AsyncIter
         ExceptionGroup: what a service raised; the block was cancelled for it.
     """
     async with open_services() as services:
-        session = await services.start(_host, services, client, turns, explain)
+        session = await services.start(_host, client, turns, explain)
         try:
             yield session
         finally:
             session.end()
 
 
-async def _host(
-    services: trio.Nursery, client: Any, turns: Turns, explain: Explain, task_status: trio.TaskStatus[Session]
-) -> None:
+async def _host(client: Any, turns: Turns, explain: Explain, task_status: trio.TaskStatus[Session]) -> None:
     """Keep the loop, in a task of its own: trio-asyncio notes it in the context of the task that opens it."""
     async with trio_asyncio.open_loop() as loop:
-        session = Session(services, loop, client, turns, explain)
         loop.set_exception_handler(_log_error)
-        await loop.run_aio_coroutine(open_client(client, session._hear))  # noqa: SLF001 - it is this module's
         try:
-            task_status.started(session)
-            await trio.sleep_forever()
+            async with trio.open_nursery() as tasks:  # which end before the client's connections and the loop do
+                session = Session(tasks, loop, client, turns, explain)
+                await loop.run_aio_coroutine(open_client(client, session._hear))  # noqa: SLF001 - it is this module's
+                task_status.started(session)
+                await trio.sleep_forever()
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
                 await loop.run_aio_coroutine(client.close())

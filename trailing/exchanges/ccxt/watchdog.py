@@ -89,7 +89,7 @@ class Watchdog:
 
     async def _look(self, key: tuple[str, Source]) -> None:
         heard, before = self._streams.last.get(key), self._shown.get(key)
-        if before is None or (heard is not None and heard.at > before.at):
+        if before is None or (heard is not None and heard.at >= before.at):
             self._deaf.discard(key)
             before = heard
         self._looked_at[key] = trio.current_time()
