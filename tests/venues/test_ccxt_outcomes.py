@@ -171,7 +171,9 @@ async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_
 async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
-        desk.server.faults.latency = 0.4
+        desk.server.faults.add(
+            Fault(on="place_stop", delay=0.5)
+        )  # later than a look-up or a cancel, if they didn't wait
         with trio.move_on_after(0.1) as scope:
             await desk.exchange.place_stop(stop_request())
         assert scope.cancelled_caught

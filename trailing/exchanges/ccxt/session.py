@@ -143,8 +143,8 @@ class Session:
         """
         try:
             return await self._loop.run_aio_coroutine(coroutine)
-        except asyncio.CancelledError:  # noqa: ASYNC104 - not trio's: nobody in here was cancelled
-            raise ExchangeUnreachable("asyncio cancelled a task that nobody here had cancelled") from None
+        except asyncio.CancelledError:  # not trio's: nobody in here was cancelled
+            raise ExchangeUnreachable("asyncio cancelled a task of ours by itself") from None  # noqa: ASYNC104
 
     def end(self) -> None:
         """Take no more calls."""
