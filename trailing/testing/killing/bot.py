@@ -20,7 +20,6 @@ from trailing.core.model import Percent, Position, Side
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.rules import Breakeven, Callback
-from trailing.core.states import State
 from trailing.errors import TrailingError
 from trailing.logs import configure_logging
 from trailing.protection.manager import Manager, open_manager
@@ -92,8 +91,13 @@ class Bot:
         return unknown
 
     def _known(self) -> set[tuple[str, Side]]:
-        unprotected = self._manager.unprotected().items()
-        return {*self._manager.stops(), *(key for key, one in unprotected if one.state != State.CLOSED)}
+        """Every position that is looked after, until its last record is written.
+
+        One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
+        as soon as it has ended, from its beginning.
+        """
+        claims = self._manager._supervision.registry.all()  # noqa: SLF001
+        return {(claim.position.symbol, claim.position.side) for claim in claims}
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
         side: Side = self._draw.choice(("long", "short"))
