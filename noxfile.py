@@ -114,10 +114,16 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST, default=False)
 def simulate(session: nox.Session) -> None:
-    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, 200 kills and 50 takeovers."""
+    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, 200 kills and 50 takeovers.
+
+    On Postgres too: 200 worlds and 200 kills.
+    """
     install(session, "test")
     session.run("python", "-m", "trailing.testing.laboratory", *(session.posargs or ("--seeds", "2000")))
     if not session.posargs:
         session.run("python", "-m", "trailing.testing.laboratory", "--day")
         session.run("python", "-m", "trailing.testing.killing", "--kills", "200")
+        for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):
+            command = ("python", "-m", f"trailing.testing.{module}", *count, "--store", "{}")
+            session.run("python", "tests/servers/postgres_server.py", *command)
         session.run("python", "-m", "trailing.testing.takeover", "--takeovers", "50")

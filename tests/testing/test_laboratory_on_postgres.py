@@ -102,7 +102,7 @@ async def test_where_time_does_not_wait_the_deadline_strikes(autojump_clock: tri
 
 
 def a_mortal(inner: Store, process: Process, told: list[Sequence[Entry]]) -> MortalStore:
-    return MortalStore(inner, process, 0.0, random.Random(1), told.append)
+    return MortalStore(inner, process, 0.0, random.Random(1), told.append, is_far=True)
 
 
 async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_owns_the_account_at_once(

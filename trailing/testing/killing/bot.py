@@ -20,8 +20,7 @@ from trailing.core.model import Percent, Position, Side
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.rules import Breakeven, Callback
-from trailing.core.states import State
-from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.errors import TrailingError
 from trailing.logs import configure_logging
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores import open_store
@@ -92,24 +91,28 @@ class Bot:
         return unknown
 
     def _known(self) -> set[tuple[str, Side]]:
-        unprotected = self._manager.unprotected().items()
-        return {*self._manager.stops(), *(key for key, one in unprotected if one.state != State.CLOSED)}
+        """Every position that is looked after, until its last record is written.
+
+        One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
+        as soon as it has ended, from its beginning.
+        """
+        claims = self._manager._supervision.registry.all()  # noqa: SLF001
+        return {(claim.position.symbol, claim.position.side) for claim in claims}
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
-        try:
-            price = (await self._exchange.price(symbol, PLAN.trigger)).price
-        except ExchangeUnreachable:
-            return  # the machine is so busy that it took too long
         side: Side = self._draw.choice(("long", "short"))
         self._entered += 1
-        quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
-        name = f"{self._seed}/{self._entered}"
-        position = Position(symbol, side, quantity, price, datetime.now(UTC), id=name)
         try:
-            await self._exchange.enter(position)
-        except UsageError:
-            return  # the other side is still open
-        entered.append(position)
+            entered.append(await self._enter_at_market(symbol, side, f"{self._seed}/{self._entered}"))
+        except TrailingError:
+            return  # the other side is still open, or the exchange is held up: what was entered all the same is found
+
+    async def _enter_at_market(self, symbol: str, side: Side, name: str) -> Position:
+        price = (await self._exchange.price(symbol, PLAN.trigger)).price
+        quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
+        position = Position(symbol, side, quantity, price, datetime.now(UTC), id=name)
+        await self._exchange.enter(position)
+        return position
 
 
 class _Telling(FaultyStore):

@@ -13,6 +13,7 @@ from functools import partial
 import trio
 
 from trailing.core.model import Market, Position, Tick
+from trailing.errors import ExchangeUnreachable
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.testing.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
 from trailing.testing.killing.ledger import Ledger
@@ -73,7 +74,10 @@ class MovingMarket:
         """What was booked since, and how it stands now: read again until nothing came in between."""
         while True:
             before = self._catch_up()
-            stops, positions = await self._exchange.open_stops(), await self._exchange.positions()
+            try:
+                stops, positions = await self._exchange.open_stops(), await self._exchange.positions()
+            except ExchangeUnreachable:
+                continue  # this process was held up for longer than a request is valid
             if self._catch_up() == before:
                 new = tuple(self._events[since:])
                 return History(trio.current_time(), before, new, tuple(stops), tuple(positions))

@@ -12,7 +12,13 @@ from trailing.stores.port import AppendEvent, Entry, Lease, Store
 
 
 class Books(Protocol):
-    """What outlives the processes of a world."""
+    """What outlives the processes of a world.
+
+    Attributes:
+        is_far: they are kept by a server.
+    """
+
+    is_far: bool
 
     def open(self) -> AbstractAsyncContextManager[Store]:
         """Open the store, as each process does for itself."""
@@ -40,6 +46,8 @@ async def open_books(url: str | None, seed: int) -> AsyncIterator[Books]:
 
 
 class _InMemory:
+    is_far: bool = False
+
     def __init__(self) -> None:
         self._store = _Forgetful()
 

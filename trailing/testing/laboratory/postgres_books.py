@@ -45,6 +45,8 @@ class PostgresBooks:
         schema: in which its tables are.
     """
 
+    is_far: bool = True
+
     def __init__(self, connection: TrioConnection[Any], url: str, schema: sql.Identifier) -> None:
         self._connection, self._url, self._schema = connection, url, schema
 

@@ -45,9 +45,13 @@ class Process:
         if self.alive and self.steps_left is not None:
             self.steps_left -= 1
             if self.steps_left < 0:
-                self.alive = False
-                self.died.set()
+                self.die()
         await self.hear()
+
+    def die(self) -> None:
+        """It dies here and now; whoever waits for `died` sees to the rest."""
+        self.alive = False
+        self.died.set()
 
     async def hear(self) -> None:
         """Something has come for it: if it is dead, nobody hears that."""
@@ -161,6 +165,7 @@ class MortalStore:
 
     Args:
         on_commit: called with what was committed.
+        is_far: a commit takes a while there, and its process may die meanwhile.
     """
 
     def __init__(
@@ -170,9 +175,11 @@ class MortalStore:
         latency: float,
         draw: random.Random,
         on_commit: Callable[[Sequence[Entry]], None],
+        *,
+        is_far: bool,
     ) -> None:
         self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
-        self._on_commit = on_commit
+        self._on_commit, self._is_far = on_commit, is_far
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         await self._process.step()
@@ -201,6 +208,8 @@ class MortalStore:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
+        if self._is_far and self._process.steps_left == 0:
+            self._process.die()  # with its commit on the way: that goes on
         try:
             await writer.commit(entries)
         except StoreError:

@@ -226,11 +226,12 @@ class World:
                 await trio.sleep(self._draw.choice((0.5, 5.0, 40.0)))
 
     async def _run_bot(self, bot: Bot, exchange: PaperExchange, process: Process, life: trio.CancelScope) -> None:
-        scenario, note_commit = self._scenario, self._witness.note_commit
+        scenario, books, note_commit = self._scenario, self._books, self._witness.note_commit
         with life:
-            async with self._books.open() as inner:
+            async with books.open() as inner:
                 line = MortalExchange(exchange, process, self._weather)
-                store = MortalStore(inner, process, scenario.store_latency, self._draw, note_commit)
+                latency, far = scenario.store_latency, books.is_far
+                store = MortalStore(inner, process, latency, self._draw, note_commit, is_far=far)
                 async with open_manager(line, store, scenario.plan, utc_start=time_of_day()) as manager:
                     if process.alive:
                         self._manager, self._line = manager, line
