@@ -132,7 +132,7 @@ async def test_a_recovery_whose_process_dies_at_any_step_is_ended_by_the_next_on
             process, weather = Process(), Weather(scenario)
             process.steps_left = steps
             exchange = MortalExchange(world.paper, process, weather)
-            store = MortalStore(world.memory, process, 0.01, random.Random(0), lambda _: None)
+            store = MortalStore(world.memory, process, 0.01, random.Random(0), lambda _: None, is_far=False)
             now = START + timedelta(seconds=trio.current_time() - world.started)
             with trio.move_on_after(100.0) as life:
                 async with trailing.open_manager(exchange, store, PLAN, utc_start=now):
