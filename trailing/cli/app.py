@@ -15,7 +15,7 @@ from trailing.logs import Level
 app: App = App(
     name="trailing",
     version=lambda: version("trailing"),
-    help="Trailing stops for futures positions: try them on the paper exchange, and look into a bot's store.",
+    help="Trailing stops for futures positions: try them on the paper exchange, look into a bot's store, and at an account.",
 )
 
 Flag: Parameter = Parameter(negative="")
