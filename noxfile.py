@@ -22,7 +22,10 @@ NOT_OURS = "ASYNC9,ASYNC114,ASYNC120,ASYNC124"
 # The service nursery sorts out whose cancellation is whose, and so keeps exceptions back for a moment.
 SERVICES = Path("trailing/services.py")
 # What drives psycopg handles cancellations in its stead: the shields, each with a deadline, are made by `cleaning_up`.
-CLEANING_UP = {Path("trailing/stores") / name for name in ("trio_cleanup.py", "trio_connection.py", "trio_pool.py")}
+CLEANING_UP = {
+    Path("trailing/stores") / name
+    for name in ("trio_cleanup.py", "trio_connection.py", "trio_listening.py", "trio_pool.py")
+}
 
 
 def enable_pyenv_versions() -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import failure_modes
+import limit_rows
 import states
+import venue_rows
 from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
@@ -57,7 +59,9 @@ def resolve_by_last_name(
 
 
 def setup(app: Sphinx) -> None:
-    """Draw the tables that pages include, of states and of failure modes, and hook the lookup of names in."""
+    """Draw the tables that pages include, of states, failure modes, venues and limits, and hook the lookup of names in."""
     states.write(Path(app.srcdir) / "_build" / "generated")
     failure_modes.write(Path(app.srcdir) / "_build" / "generated")
+    venue_rows.write(Path(app.srcdir) / "_build" / "generated")
+    limit_rows.write(Path(app.srcdir) / "_build" / "generated")
     app.connect("missing-reference", resolve_by_last_name)

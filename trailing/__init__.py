@@ -4,7 +4,8 @@ The layers, each of which knows only those below it:
 
 - `trailing.cli`: the command.
 - `trailing.protection`: the trio shell; `open_manager` is its door.
-- `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_store`.
+- `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_ccxt`,
+  `open_store`.
 - `trailing.core`: pure: values in, decisions out; no trio, no clock, no I/O.
 - `trailing.events`, `trailing.errors`, `trailing.exposure`: what happened, what went wrong, what was bare for how long.
 
@@ -45,6 +46,8 @@ from trailing.errors import StoreError as StoreError
 from trailing.errors import TrailingError as TrailingError
 from trailing.errors import UsageError as UsageError
 from trailing.errors import WouldTrigger as WouldTrigger
+from trailing.exchanges.ccxt import Credentials as Credentials
+from trailing.exchanges.ccxt import open_ccxt as open_ccxt
 from trailing.exchanges.paper import open_paper as open_paper
 from trailing.exchanges.port import Exchange as Exchange
 from trailing.exchanges.port import OrderUpdate as OrderUpdate

@@ -13,7 +13,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from trailing.core.model import Source, Tick
 from trailing.errors import UsageError
 from trailing.exchanges.port import PositionUpdate, Update
-from trailing.exchanges.updates import UpdateChannel
+from trailing.exchanges.updates import UpdateChannel, waiting
 
 BTC = "BTC/USDT:USDT"
 ETH = "ETH/USDT:USDT"
@@ -182,3 +182,17 @@ async def test_closing_drops_what_is_queued_and_wakes_a_receiver() -> None:
 def test_a_bound_that_can_not_be_right_is_refused(bound: int) -> None:
     with pytest.raises(UsageError, match="tick_bound"):
         UpdateChannel(bound)
+
+
+def test_what_waits_can_be_had_at_once_and_up_to_a_number() -> None:
+    channel = UpdateChannel()
+    for price in (1, 2, 3):
+        channel.push(tick(price))
+    assert waiting(channel, 2) == [tick(1), tick(2)]
+    channel.end()
+    assert waiting(channel, 2) == [tick(3)]
+    assert waiting(channel, 2) == []
+    channel.close()
+    assert waiting(channel, 2) == []
+    _, other = trio.open_memory_channel[Update](1)
+    assert waiting(other, 2) == ()

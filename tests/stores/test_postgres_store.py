@@ -30,6 +30,7 @@ from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Loade
 from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_server import Timing
 from trailing.stores.trio_psycopg import TrioConnection
+from trailing.testing import cancel_everywhere
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
 
 HERE = ("testex", "main")
@@ -381,6 +382,18 @@ async def test_a_commit_that_was_under_way_when_the_network_was_cut_is_made_once
         assert await numbers(store) == ["0", "1", "2"]
 
 
+async def test_a_server_that_is_slow_gets_more_time_with_each_try(dsn: str, schema: str) -> None:
+    async with open_postgres(dsn, schema=schema, timing=Timing(reply=0.5, cleanup=0.5, longest_pause=0.1)) as store:
+        for statement in (
+            "CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.2); RETURN NEW; END'",
+            "CREATE TRIGGER slow BEFORE INSERT ON {schema}.events FOR EACH ROW EXECUTE FUNCTION {schema}.slow()",
+        ):
+            ask(dsn, statement, schema=schema)
+        with trio.fail_after(20):
+            await store.commit([AppendEvent(*HERE, sample_alarm(0))])
+        assert await numbers(store) == ["0"]
+
+
 async def test_writers_wait_for_the_server_and_keep_their_order(own_server: OwnServer) -> None:
     with a_schema(own_server.dsn) as schema:
         async with open_postgres(own_server.dsn, schema=schema, timing=HASTE) as store:
@@ -409,6 +422,29 @@ async def test_a_commit_that_waits_for_the_server_is_cancelled_at_once(own_serve
             with trio.fail_after(10):
                 await store.commit([AppendEvent(*HERE, sample_alarm(1))])
             assert await numbers(store) == ["1"]
+
+
+async def test_a_commit_that_is_cancelled_anywhere_is_there_as_a_whole_or_not_at_all(dsn: str, schema: str) -> None:
+    async with open_postgres(dsn, schema=schema, timing=HASTE) as store:
+        number = 0
+
+        @asynccontextmanager
+        async def world() -> AsyncIterator[int]:
+            nonlocal number
+            number += 1
+            yield number
+
+        async def act(mine: int) -> None:
+            await store.commit([AddIntent(sample_intent(f"a{mine}")), AppendEvent(*HERE, sample_alarm(mine))])
+
+        async def check(mine: int, cancelled: bool) -> None:
+            intents = {intent.client_order_id for intent in (await store.load(*HERE)).intents}
+            told = await numbers(store)
+            assert (f"a{mine}" in intents) == (str(mine) in told)
+            assert cancelled or str(mine) in told
+            assert len(told) == len(set(told))
+
+        assert await cancel_everywhere(world, act, check, seconds=20) >= 3
 
 
 async def test_a_session_that_the_server_ends_is_replaced_without_a_word(dsn: str, schema: str) -> None:

@@ -189,6 +189,19 @@ async def test_where_the_server_does_not_end_a_query_the_connection_is_closed(
         network.heal()
 
 
+async def test_a_query_too_large_for_a_network_that_is_cut_is_cancelled(dsn: str) -> None:
+    # The socket takes no more, so that it waits to read or to write, whatever comes first.
+    async with open_network(dsn) as network:
+        connection = await Connection.connect(network.dsn, autocommit=True)
+        connection.cleanup_seconds = 0.1
+        await connection.execute("SELECT 1")
+        network.cut()
+        with trio.move_on_after(0.2) as scope:
+            await connection.execute("SELECT %s::text", ("x" * 30_000_000,))
+        assert scope.cancelled_caught
+        assert connection.closed
+
+
 async def test_where_rolling_back_does_not_end_the_connection_is_closed(dsn: str) -> None:
     async with open_network(dsn) as network, open_pool(network.dsn, 1, 1) as pool:
         with trio.move_on_after(0.3) as scope:

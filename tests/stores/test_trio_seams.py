@@ -66,8 +66,8 @@ UNDOCUMENTED: list[tuple[Any, str]] = [
 
 def test_the_version_is_one_that_these_modules_were_made_for() -> None:
     (wanted,) = [text for text in requires("trailing") or [] if text.startswith("psycopg")]
-    assert re.search(r"<3\.4\b.*>=3\.3\.6|>=3\.3\.6\b.*<3\.4", wanted)
-    assert (3, 3, 6) <= tuple(int(part) for part in version("psycopg").split(".")[:3]) < (3, 4)
+    assert re.search(r"<3\.4\b.*>=3\.3\.7|>=3\.3\.7\b.*<3\.4", wanted)
+    assert (3, 3, 7) <= tuple(int(part) for part in version("psycopg").split(".")[:3]) < (3, 4)
 
 
 @pytest.mark.parametrize(("owner", "name"), [*PRIVATE, *UNDOCUMENTED])

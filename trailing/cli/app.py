@@ -176,6 +176,48 @@ def report(*, store: str = STORE, since: str | None = None, json: Annotated[bool
 
 
 @app.command
+def doctor(
+    venue: str,
+    *,
+    symbol: str = "BTC/USDT:USDT",
+    credentials: Path | None = None,
+    table: str | None = None,
+    place: Annotated[bool, Flag] = False,
+    testnet: Annotated[bool, Flag] = False,
+    allow_unverified: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Look at an account on a real exchange: clock, permissions, modes, markets, stream, and whether a stop is taken.
+
+    It changes nothing, unless it is told to place a stop on trial. It ends with code 2 where something was found that
+    stops can't be relied on with.
+
+    Args:
+        venue: binanceusdm, bybit, or one that --allow-unverified takes.
+        symbol: of the market to listen to, and to place a stop in.
+        credentials: a TOML file with api_key and secret that only its owner can read; without it, they are taken from
+            the environment: TRAILING_API_KEY, TRAILING_SECRET and, where the venue has one, TRAILING_PASSWORD.
+        table: the table of that file that holds them.
+        place: place a stop 20% away behind an open position of the symbol, look it up, and cancel it.
+        testnet: on the venue's test network, or its demo trading.
+        allow_unverified: take a venue of which only the requests were looked at.
+        json: print one JSON document.
+    """
+    from trailing.cli.doctor import run_doctor  # noqa: PLC0415
+
+    return run_doctor(
+        venue,
+        symbol=symbol,
+        file=credentials,
+        table=table,
+        place=place,
+        testnet=testnet,
+        allow_unverified=allow_unverified,
+        json=json,
+    )
+
+
+@app.command
 def demo(
     *,
     json: Annotated[bool, Flag] = False,

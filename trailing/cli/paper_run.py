@@ -37,7 +37,8 @@ class PaperRun:
         self.exchange: PaperExchange
         self.begins_at: datetime = job.start
         self.resumed: bool = kept is not None
-        self.ticks, self.fed = ticks, 0
+        self.ticks: Iterator[Tick] = ticks
+        self.fed: int = 0
         self.to_enter: tuple[Position, ...] = job.positions
         self.still_open: tuple[Position, ...] = ()
         self.keeper: Keeper | None = None

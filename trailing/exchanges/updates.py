@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import trio
 
@@ -72,6 +73,13 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
             raise trio.EndOfChannel
         raise trio.WouldBlock
 
+    def receive_waiting(self, most: int) -> list[Update]:
+        """What is there already, up to so many; nothing, where the channel has ended or was closed."""
+        found: list[Update] = []
+        while self._queue and len(found) < most:
+            found.append(self.receive_nowait())
+        return found
+
     async def receive(self) -> Update:
         """Wait for the next update.
 
@@ -128,3 +136,8 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
         self._queue = deque(
             update for index, update in enumerate(updates) if not isinstance(update, Tick) or index in staying
         )
+
+
+def waiting(updates: trio.abc.ReceiveChannel[Update], most: int) -> Sequence[Update]:
+    """What can be had without waiting, up to so many: a checkpoint for each update costs as much as all else about it."""
+    return updates.receive_waiting(most) if isinstance(updates, UpdateChannel) else ()

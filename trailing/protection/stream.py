@@ -6,6 +6,7 @@ import trio
 
 from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable
 from trailing.exchanges.port import StreamState, Update
+from trailing.exchanges.updates import waiting
 from trailing.protection.feed import Feed
 from trailing.protection.opening import backoffs
 from trailing.protection.orders import Orders
@@ -13,6 +14,9 @@ from trailing.protection.registry import Registry
 
 _LOOKS = 4
 """Looks at the stream within the time that it may be silent: one look's time is how exactly that is kept."""
+
+_AT_ONCE = 100
+"""Updates that are taken, where so many are there, before other tasks get their turn: some milliseconds of work."""
 
 _PROMPT = 2.0
 """Seconds that a position's prices may take to come after it was claimed. Where they take longer, its candles are read:
@@ -93,12 +97,13 @@ class Stream:
         return f"nothing came for {self._silence:g} s" if silent else "it ended"
 
     async def _take_all(self, updates: trio.abc.ReceiveChannel[Update]) -> None:
-        async for update in updates:
-            self._taken += 1
-            if self._lost and not isinstance(update, StreamState):
-                self._feed.take(StreamState(True, self._orders.clock.now(), "it is heard again"))
-            self._lost = False
-            self._feed.take(update)
+        async for first in updates:
+            for update in (first, *waiting(updates, _AT_ONCE)):
+                self._taken += 1
+                if self._lost and not isinstance(update, StreamState):
+                    self._feed.take(StreamState(True, self._orders.clock.now(), "it is heard again"))
+                self._lost = False
+                self._feed.take(update)
 
     async def _wait_silent(self) -> None:
         looks = 0

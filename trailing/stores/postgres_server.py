@@ -26,6 +26,9 @@ CONNECTIONS: Final = 3
 REPLY_SECONDS: Final = 10.0
 """How long one try may take, connecting included, before it is made again on another connection."""
 
+MOST_PATIENT: Final = 4
+"""How many times as long a later try may take, after earlier ones took too long."""
+
 CLEANUP_SECONDS: Final = 2.0
 """How long a try that took too long is cancelled on the server, before its connection is closed."""
 
@@ -128,7 +131,9 @@ class Server:
 
     async def connect(self) -> TrioConnection[Any]:
         """A connection beside those of the pool."""
-        return await TrioConnection[Any].connect(self._conninfo, autocommit=True)
+        connection = await TrioConnection[Any].connect(self._conninfo, autocommit=True)
+        connection.cleanup_seconds = self.timing.cleanup
+        return connection
 
     async def run(self, work: Work[T], *, patient: bool = False, shield: bool = False) -> T:
         """Do work on a connection, and again on another one for as long as the server can't be reached.
@@ -142,11 +147,11 @@ class Server:
             StoreError: Postgres refused, or (unless `patient`) could not be reached.
         """
         give_up_at = trio.current_time() + (math.inf if patient else self.timing.reply)
-        pause = 0.0
+        pause, seconds = 0.0, self.timing.reply
         while True:
             failure: Exception
             try:
-                with trio.move_on_after(self.timing.reply, shield=shield):
+                with trio.move_on_after(seconds, shield=shield):
                     async with self._pool.connection() as connection:
                         try:
                             result = await work(connection)
@@ -155,7 +160,8 @@ class Server:
                             raise
                     self._say_reached()
                     return result
-                failure = psycopg.OperationalError(f"no answer within {self.timing.reply} s")
+                failure = psycopg.OperationalError(f"no answer within {seconds} s")
+                seconds = min(2 * seconds, MOST_PATIENT * self.timing.reply)  # it may be slow, and not gone
             except (psycopg.Error, UnicodeError) as error:
                 failure = error
             refused = self._read_only and isinstance(failure, psycopg.errors.ReadOnlySqlTransaction)

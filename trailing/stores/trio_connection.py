@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 import psycopg
 import trio
-from psycopg import AsyncPipeline, AsyncServerCursor, AsyncTransaction, capabilities, generators, pq, sql
+from psycopg import AsyncPipeline, AsyncServerCursor, AsyncTransaction, capabilities, generators, pq
 from psycopg.abc import AdaptContext, ConnParam, PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
@@ -20,6 +19,7 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from trailing.stores.trio_cleanup import CLEANUP_SECONDS, CleaningConnection, Pipeline, ServerCursor, Transaction
 from trailing.stores.trio_conninfo import hide_secrets, read_conninfo
+from trailing.stores.trio_listening import listen
 from trailing.stores.trio_waiting import drive, drive_connecting, find_attempts
 
 T = TypeVar("T")
@@ -169,7 +169,7 @@ class TrioConnection(CleaningConnection[Row]):
             with self.cleaning_up("the server did not end a cancelled query"):
                 await self._try_cancel(timeout=self.cleanup_seconds)
                 try:
-                    value = (await drive(gen, self.pgconn.socket),)
+                    value = (await drive(gen, self.pgconn.socket, has_begun=True),)
                 except psycopg.Error as error:
                     _logger.debug("a cancelled query ended: %s", error)
                 if self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status:
@@ -272,8 +272,7 @@ class TrioConnection(CleaningConnection[Row]):
                     async with self.lock:
                         self._pipeline = None
 
-    @asynccontextmanager
-    async def listen(self, *channels: str) -> AsyncIterator[AsyncIterator[psycopg.Notify]]:
+    def listen(self, *channels: str) -> AbstractAsyncContextManager[AsyncIterator[psycopg.Notify]]:
         """Listen to channels for as long as the block lasts.
 
         Notifications that come while the connection does something else are kept; nothing else reads them meanwhile.
@@ -289,44 +288,4 @@ class TrioConnection(CleaningConnection[Row]):
             psycopg.OperationalError: while iterating: the connection is lost. What is sent until another one listens is
                 lost too, so look at what it was about then.
         """
-        if not self.autocommit:
-            raise psycopg.ProgrammingError("listen() wants a connection in autocommit mode")
-        notifications = _Notifications(self)
-        self.add_notify_handler(notifications.take)
-        try:
-            for channel in channels:
-                await self.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            yield notifications
-        finally:
-            self.remove_notify_handler(notifications.take)
-            if not self.closed:
-                with self.cleaning_up():
-                    await self._unlisten(channels)
-
-    async def _unlisten(self, channels: Sequence[str]) -> None:
-        try:
-            for channel in channels:
-                await self.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel)))
-        except psycopg.Error as error:
-            self.abandon(f"it could not be told to listen no more: {error}")
-
-
-class _Notifications:
-    """What came on the channels of a connection that listens."""
-
-    def __init__(self, connection: TrioConnection[Any]) -> None:
-        self._connection = connection
-        self._received: deque[psycopg.Notify] = deque()
-
-    def take(self, notification: psycopg.Notify) -> None:
-        self._received.append(notification)
-
-    def __aiter__(self) -> _Notifications:
-        return self
-
-    async def __anext__(self) -> psycopg.Notify:
-        await trio.lowlevel.checkpoint()
-        while not self._received:
-            async with self._connection.lock:
-                await self._connection.wait(generators.notifies(self._connection.pgconn))
-        return self._received.popleft()
+        return listen(self, channels)

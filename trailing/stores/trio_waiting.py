@@ -25,10 +25,11 @@ BUSY_SECONDS: Final = 0.005
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
-async def drive(generator: PQGen[T], fileno: int) -> T:
+async def drive(generator: PQGen[T], fileno: int, *, has_begun: bool = False) -> T:
     """Drive a generator of an established connection to its end.
 
-    The generator goes on where it stands, so that one whose driving was cancelled can be driven again.
+    Args:
+        has_begun: its driving was cancelled while it waited; it goes on there.
 
     Returns:
         What the generator returns.
@@ -40,7 +41,7 @@ async def drive(generator: PQGen[T], fileno: int) -> T:
     Cancellation: while it waits for the socket, or before a look at it; a generator that never waits is not interrupted.
     """
     try:
-        wanted = next(generator)
+        wanted = generator.send(Ready.NONE) if has_begun else next(generator)
     except StopIteration as end:
         await _let_others_run(shield=True)
         result: T = end.value

@@ -67,7 +67,7 @@ async def both_sides_stand_at_once_only_where_it_is_hedged(trial: Trial) -> None
     expect(both == wanted, f"entered were {wanted}, reported are {both}")
     order = await trial.place(trial.request())
     await trial.expect_live(order)
-    async with trial.exchange.updates() as updates:
+    async with trial.listen() as updates:
         await trial.trigger(order, updates)
     both = (await trial.held(trial.side), await trial.held(trial.other_side))
     expect(both == (Decimal(0), opposite.quantity), f"after the {trial.side} was stopped out, reported are {both}")
@@ -77,7 +77,7 @@ async def a_triggered_stop_is_filled_and_says_so(trial: Trial) -> None:
     """An OrderUpdate with a Fill, matched by client order id; then neither position nor stop is left."""
     position = await trial.enter()
     order = await trial.place(trial.request())
-    async with trial.exchange.updates() as updates:
+    async with trial.listen() as updates:
         fills = await trial.trigger(order, updates)
     for fill in fills:
         trial.expect_fill(fill, order.client_order_id)
@@ -105,7 +105,7 @@ async def a_stop_is_triggered_by_its_own_source(trial: Trial) -> None:
                 beyond = behind(trial.side, order.price, trial.market.price_tick)
                 await trial.bench.move_price(trial.symbol, beyond, other)
         await trial.expect_live(order)
-        async with trial.exchange.updates() as updates:
+        async with trial.listen() as updates:
             await trial.trigger(order, updates)
         await trial.expect_flat()
 
@@ -147,7 +147,7 @@ async def a_price_is_of_the_source_that_was_asked_for(trial: Trial) -> None:
 async def ticks_come_of_the_watched_symbols_only(trial: Trial) -> None:
     """`watch` names the wanted symbols as a whole: what it leaves out is not pushed any more."""
     prices = (trial.price + steps * trial.market.price_tick for steps in count(1))
-    async with trial.exchange.updates() as updates:
+    async with trial.listen() as updates:
         await trial.exchange.watch({trial.symbol})
         tick = await trial.next_tick(updates, trial.symbol, never=trial.other_symbol, prices=prices)
         trial.expect_recent(tick.at)

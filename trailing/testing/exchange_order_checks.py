@@ -95,7 +95,7 @@ async def a_stop_never_closes_more_than_the_position(trial: Trial) -> None:
     """One larger than the position is refused, or closes the position and nothing beyond."""
     position = await trial.enter()
     request = msgspec.structs.replace(trial.request(), quantity=2 * position.quantity)
-    async with trial.exchange.updates() as updates:
+    async with trial.listen() as updates:
         try:
             order = await trial.exchange.place_stop(request)
         except StopRejected:

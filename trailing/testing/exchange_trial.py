@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Protocol, TypeAlias
@@ -16,10 +16,13 @@ import trio
 from trailing.core.model import Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind, is_tighter, round_stop
 from trailing.errors import TrailingError
-from trailing.exchanges.port import Exchange, OrderUpdate, StopRequest, Update
+from trailing.exchanges.port import Exchange, OrderUpdate, StopRequest, StreamState, Update
 
 CALL_SECONDS = 10.0
 """Seconds within which a call has to be answered: the manager's own limit."""
+
+_FIRST_SECONDS = 0.05
+"""Seconds within which the first update comes that is there when `updates` is entered."""
 
 
 class ExchangeUnderTest(Protocol):
@@ -166,6 +169,20 @@ class Trial:
         for side in (self.side, self.other_side):
             held = await self.held(side)
             expect(not held, f"the position should be flat, positions reports a {side} of {held}")
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
+        """What is pushed, from when the line is up; a line that isn't says so with its first update."""
+        async with self.exchange.updates() as updates:
+            first: Update | None = None
+            with trio.move_on_after(_FIRST_SECONDS):
+                first = await updates.receive()
+            if isinstance(first, StreamState) and not first.connected:
+                with within(CALL_SECONDS, "a StreamState that the stream is up"):
+                    async for update in updates:
+                        if isinstance(update, StreamState) and update.connected:
+                            break
+            yield updates
 
     async def trigger(self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update]) -> list[Fill]:
         """Move the market beyond a stop until that has ended, and return its fills as they were pushed."""

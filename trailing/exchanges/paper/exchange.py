@@ -26,10 +26,10 @@ from trailing.core.model import (
     check_utc,
 )
 from trailing.errors import UsageError
+from trailing.exchanges.limiter import OPERATIONS, Limiter
 from trailing.exchanges.paper.arguments import check_client_order_id, check_close, check_stop_request
 from trailing.exchanges.paper.book import Book
 from trailing.exchanges.paper.candles import CandleSeries
-from trailing.exchanges.paper.limits import OPERATIONS, Limiter
 from trailing.exchanges.paper.places import BookRules
 from trailing.exchanges.paper.requests import Booking, Requests
 from trailing.exchanges.paper.saved import SavedPlace

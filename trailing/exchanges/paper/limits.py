@@ -1,37 +1,16 @@
-"""The rate limit: a bucket of tokens, and a queue with lanes in front of it."""
+"""The rate limit of the paper exchange: one bucket of tokens."""
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
-import trio
 
 from trailing.core.model import check_one_of, refuse
 from trailing.errors import RateLimited, UsageError
-
-Operation = Literal[
-    "place_stop",
-    "amend_stop",
-    "cancel_stop",
-    "find_stop",
-    "open_stops",
-    "positions",
-    "price",
-    "close_position",
-    "candles",
-    "watch",
-]
-OPERATIONS: tuple[str, ...] = get_args(Operation)
-
-# Clean-up before protection before moves before reads.
-_LANES = {"cancel_stop": 0, "find_stop": 0, "place_stop": 1, "close_position": 1, "amend_stop": 2}
-_READS = 3
-
-_GRAIN = 1e-9  # of a token: what waiting for an exact time may be short of by rounding
+from trailing.exchanges.limiter import OPERATIONS, Bucket, Cost, Limiter, Ticket
 
 
 def _check_number(field: str, value: Any, *, zero: bool = False) -> None:
@@ -78,60 +57,16 @@ class RateLimit(msgspec.Struct, frozen=True):
         return self.weights.get(operation, 1)
 
 
-class Limiter:
-    """Who may pass, and when. Its `serve` has to run as a task while anybody waits."""
+class PaperLimiter(Limiter):
+    """One bucket for all requests. Its `serve` has to run as a task while anybody waits."""
 
     def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
-        self._level = float(limit.capacity)
-        self._level_at = trio.current_time()
-        self._queue: list[tuple[int, int, float, Callable[[], None]]] = []  # lane, number, weight, what to call
-        self._numbers = 0
-        self._changed = trio.Event()
+        costs: Mapping[str, Cost] = {operation: {"tokens": limit.weight(operation)} for operation in OPERATIONS}
+        super().__init__({"tokens": Bucket(limit.capacity, limit.per_second)}, costs.__getitem__)
+        self._refuses = limit.mode == "refuse"
 
-    def next_turn(self, operation: str) -> float:
-        """Seconds until the operation would pass if it were asked for now: exact, unless somebody comes before it."""
-        lane = _LANES.get(operation, _READS)
-        ahead = sum(weight for other, _, weight, _ in self._queue if other <= lane)
-        return self._seconds_until(ahead + self._limit.weight(operation))
-
-    def take(self, operation: str, then: Callable[[], None]) -> bool:
-        """Take the operation's tokens, or a place in the queue.
-
-        Returns:
-            Whether it passes at once; else `then` is called when its turn has come.
-
-        Raises:
-            RateLimited: there are too few tokens, and the limit refuses.
-        """
-        wait = self.next_turn(operation)
-        if wait and self._limit.mode == "refuse":
+    def take(self, operation: str, then: Callable[[], object]) -> Ticket | None:
+        """As of `Limiter`. Raises RateLimited where there are too few tokens, and the limit refuses."""
+        if self._refuses and (wait := self.next_turn(operation)):
             raise RateLimited(f"{operation} passes in {wait:.3f} s", retry_after=wait)
-        weight = self._limit.weight(operation)
-        if not wait:
-            self._level -= weight
-            return True
-        self._numbers += 1
-        heapq.heappush(self._queue, (_LANES.get(operation, _READS), self._numbers, weight, then))
-        self._changed.set()
-        return False
-
-    async def serve(self) -> None:
-        """Give out the turns, for ever."""
-        while True:
-            self._changed = trio.Event()
-            wait = math.inf
-            while self._queue and not (wait := self._seconds_until(self._queue[0][2])):
-                _, _, weight, then = heapq.heappop(self._queue)
-                self._level -= weight
-                then()
-                wait = math.inf
-            with trio.move_on_after(wait):
-                await self._changed.wait()
-
-    def _seconds_until(self, tokens: float) -> float:
-        now = trio.current_time()
-        self._level = min(self._limit.capacity, self._level + (now - self._level_at) * self._limit.per_second)
-        self._level_at = now
-        missing = tokens - self._level
-        return missing / self._limit.per_second if missing > _GRAIN else 0.0
+        return super().take(operation, then)

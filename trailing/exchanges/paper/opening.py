@@ -14,7 +14,7 @@ from trailing.core.model import Market, check_seconds, check_utc, refuse
 from trailing.errors import UsageError
 from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.exchange import PaperExchange
-from trailing.exchanges.paper.limits import Limiter, RateLimit
+from trailing.exchanges.paper.limits import PaperLimiter, RateLimit
 from trailing.exchanges.paper.places import BookRules, PartialFills
 from trailing.exchanges.paper.requests import Booking, Latency, LatencyFunction, Requests
 from trailing.services import open_services
@@ -110,7 +110,7 @@ async def open_paper(
     log: list[Booking] = []
     on_booking = record if callable(record) else log.append if record else None
     async with open_services() as services:
-        limiter = None if rate_limit is None else Limiter(rate_limit)
+        limiter = None if rate_limit is None else PaperLimiter(rate_limit)
         exchange = PaperExchange(
             account=account,
             rules=rules,

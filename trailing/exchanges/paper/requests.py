@@ -14,7 +14,7 @@ import trio
 
 from trailing.core.model import check_seconds
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError
-from trailing.exchanges.paper.limits import Limiter, Operation
+from trailing.exchanges.limiter import Limiter, Operation
 from trailing.exchanges.paper.timer import Timer
 
 Result = TypeVar("Result")
@@ -167,7 +167,7 @@ class Requests:
             raise ExchangeUnreachable("the paper exchange was closed")
         leg = self._latency(operation, symbol) / 2
         request = _Request(operation, symbol, client_order_id, book, leg, after_earlier=after_earlier)
-        passes = self._limiter is None or self._limiter.take(operation, partial(self._depart, request))
+        passes = self._limiter is None or self._limiter.take(operation, partial(self._depart, request)) is None
         self._unanswered.add(request)
         if client_order_id is not None:
             self._not_booked.setdefault(client_order_id, []).append(request)

@@ -68,6 +68,6 @@ async def open_line(conninfo: str) -> AsyncIterator[Line]:
     own_port = listener.socket.getsockname()[1]
     line = Line(f"postgresql://{user}:{password}@127.0.0.1:{own_port}/{params.get('dbname', '')}", connect)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, line.carry, [listener])
+        await nursery.start(trio.serve_listeners, line.carry, [listener])
         yield line
         nursery.cancel_scope.cancel()

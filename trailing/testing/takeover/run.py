@@ -112,7 +112,7 @@ async def take_over_and_over(
         record = await stack.enter_async_context(open_record(conninfo, schema))
         nursery = await stack.enter_async_context(trio.open_nursery())
 
-        async def live(name: str, task_status: trio.TaskStatus[Contender]) -> None:
+        async def live(name: str, task_status: trio.TaskStatus[Contender]) -> None:  # noqa: ASYNC128 - handed on
             async with open_line(conninfo) as line:
                 await run_contender(f"{line.address}?{parameters}", port, log, name, line, task_status=task_status)
 

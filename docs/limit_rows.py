@@ -1,0 +1,43 @@
+"""What each venue lets a client send, drawn from the limits that are kept to, for the page on rate limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trailing.exchanges.ccxt.limits import Limits, limits_of
+from trailing.exchanges.ccxt.venues import VENUES
+from trailing.exchanges.limiter import OPERATIONS
+
+
+def write(folder: Path) -> None:
+    """Write `limits-NAME.md` for the verified venues, and `limits-others.md`, where they differ from what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    verified = [name for name, venue in VENUES.items() if venue.verified]
+    texts = {f"limits-{name}.md": table(limits_of(name)) for name in verified}
+    texts["limits-others.md"] = others([name for name in VENUES if name not in verified])
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def table(limits: Limits) -> str:
+    """One row for each window: what the venue allows, how that is spent, and by what."""
+    lines = ["| counted | the venue allows | at once | then, a second | taken by |", "| --- | --- | --- | --- | --- |"]
+    for name, window in limits.windows.items():
+        costs = {operation: limits.cost(operation).get(name, 0.0) for operation in OPERATIONS}
+        taken = ", ".join(f"`{operation}` {cost:g}" for operation, cost in costs.items() if cost)
+        allowed = f"{window.count:,g} in {window.seconds:g} s"
+        lines.append(f"| {name} | {allowed} | {window.burst:,g} | {window.bucket.per_second:.3g} | {taken} |")
+    return "\n".join([*lines, ""])
+
+
+def others(names: list[str]) -> str:
+    """One row for each venue with a single window."""
+    lines = ["| venue | at once | then, a second | a list counts |", "| --- | --- | --- | --- |"]
+    for name in names:
+        limits = limits_of(name)
+        (window,) = limits.windows.values()
+        (listing,) = limits.cost("open_stops").values()
+        lines.append(f"| `{name}` | {window.burst:g} | {window.bucket.per_second:.3g} | {listing:g} |")
+    return "\n".join([*lines, ""])

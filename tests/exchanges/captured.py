@@ -1,0 +1,149 @@
+"""What an adapter would send: the real ccxt client of a venue, captured where it would have gone out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Set
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import trio
+
+from trailing import Credentials
+from trailing.errors import OutcomeUnknown, TrailingError
+from trailing.exchanges.ccxt.client import make_client
+from trailing.exchanges.ccxt.conversion import markets_of
+from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.session import Request, open_session
+from trailing.exchanges.ccxt.venues import VENUES
+from trailing.exchanges.updates import UpdateChannel
+
+# The venue's id of the market, and its symbol.
+MARKETS: Mapping[str, tuple[str, str]] = {
+    "binanceusdm": ("BTCUSDT", "BTC/USDT:USDT"),
+    "bybit": ("BTCUSDT", "BTC/USDT:USDT"),
+    "okx": ("BTC-USDT-SWAP", "BTC/USDT:USDT"),
+    "bitget": ("BTCUSDT", "BTC/USDT:USDT"),
+    "gate": ("BTC_USDT", "BTC/USDT:USDT"),
+    "kucoinfutures": ("XBTUSDTM", "BTC/USDT:USDT"),
+    "krakenfutures": ("PF_XBTUSD", "BTC/USD:USD"),
+    "hyperliquid": ("0", "BTC/USDC:USDC"),
+    "deribit": ("BTC_USDC-PERPETUAL", "BTC/USDC:USDC"),
+    "bingx": ("BTC-USDT", "BTC/USDT:USDT"),
+    "woo": ("PERP_BTC_USDT", "BTC/USDT:USDT"),
+}
+# What has to be learned before a request can be made: not part of what is claimed.
+ASIDE = ("userAbstraction", "/v5/user/query-api", "/v5/account/info", "/time")
+
+Answer: TypeAlias = Callable[[str], object]
+"""From a URL to what the venue says."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A request: its method, its path, and its parameters from query and body."""
+
+    method: str
+    path: str
+    params: Any
+
+
+class NoTurns:
+    """Everybody may send at once."""
+
+    def next_turn(self, operation: str) -> float:
+        return 0.0
+
+    async def turn(self, operation: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def refused(self, retry_after: float) -> None:
+        pass
+
+    def learned(self, headers: Mapping[str, str]) -> None:
+        pass
+
+
+class Silent:
+    """Pushes nothing."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[UpdateChannel]:
+        yield UpdateChannel()
+
+
+def market(venue: str) -> dict[str, Any]:
+    """A market as ccxt has it: a price tick of 0.1, and contracts of 0.01 each where the venue counts in contracts."""
+    venue_id, symbol = MARKETS[venue]
+    base, _, rest = symbol.partition("/")
+    quote, _, settle = rest.partition(":")
+    nothing = {"min": None, "max": None}
+    in_contracts = venue in {"okx", "gate", "kucoinfutures"}
+    return {
+        "id": venue_id,
+        "symbol": symbol,
+        "base": base,
+        "quote": quote,
+        "settle": settle,
+        "baseId": "0" if venue == "hyperliquid" else base,
+        "baseName": base,
+        "quoteId": quote,
+        "settleId": settle.lower() if venue == "gate" else settle,
+        "type": "swap",
+        "contract": True,
+        "linear": True,
+        "swap": True,
+        **dict.fromkeys(("spot", "margin", "future", "option", "inverse"), False),
+        "contractSize": "0.01" if in_contracts else "1",
+        "precision": {"amount": "1" if in_contracts else "0.001", "price": "0.1"},
+        "limits": {"amount": {**nothing, "min": "0.001"}, "price": nothing, "cost": nothing, "leverage": nothing},
+        "info": {"symbol": venue_id, "orderTypes": ["MARKET", "STOP_MARKET"]},
+    }
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """An exchange that reaches nobody, its market's symbol, and what it would have sent."""
+
+    exchange: CcxtExchange
+    symbol: str
+    sent: list[Sent]
+
+
+@asynccontextmanager
+async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterator[Capture]:
+    """An exchange on a venue, whose requests end where they would leave the process."""
+    row = VENUES[venue]
+    keys = Credentials("0x" + "1" * 40, "0x" + "2" * 64 if venue == "hyperliquid" else "c2VjcmV0", "password")
+    client = make_client(row, keys)
+    client.set_markets([market(venue)])
+    client.currencies = {code: {"id": code, "code": code} for code in ("BTC", "USDC", "USDT")}
+    client.options.update(enableUnifiedMargin=False, enableUnifiedAccount=True)
+    sent: list[Sent] = []
+
+    async def fetch(url: str, method: str = "GET", headers: object = None, body: str | None = None) -> object:
+        target = urlsplit(url)
+        params = dict(parse_qsl(target.query))
+        if body:
+            params = json.loads(body) if body[0] in "[{" else dict(parse_qsl(body))
+        if not any(word in f"{url}{body}" for word in ASIDE):
+            sent.append(Sent(method, target.path, params))
+        return answer(url)
+
+    async def load_markets(*_: object) -> object:
+        return client.markets
+
+    client.timeout_on_exit = 0  # it has no connections to wait for
+    client.fetch = fetch
+    client.load_markets = load_markets
+
+    def explain(request: Request, error: BaseException) -> TrailingError:
+        return OutcomeUnknown(repr(error))
+
+    async with open_session(client, NoTurns(), explain) as session:
+        markets = markets_of(row, client.markets)
+        exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=False)
+        yield Capture(exchange, MARKETS[venue][1], sent)

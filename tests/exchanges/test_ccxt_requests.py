@@ -1,0 +1,446 @@
+"""What is sent to each venue, captured from the real ccxt client: endpoint, type, trigger, source, reduce-only, id."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from captured import MARKETS, Capture, open_capture
+
+from trailing import Credentials, StopOrder, StopRequest, TrailingError, UsageError, open_ccxt
+from trailing.exchanges.ccxt.opening import find_venue
+from trailing.exchanges.ccxt.venues import REFUSED, VENUES
+
+ID = "tr0123456789abcdef0123"
+BITS = "0x74720123456789abcdef012300000000"
+QUANTITY, PRICE, TIGHTER = Decimal("0.03"), Decimal("49000.5"), Decimal("49100.5")
+# Of each request, but no part of what is claimed: signatures, and what ccxt says of itself.
+SIGNED = {"timestamp", "recvWindow", "signature", "nonce", "vaultAddress", "tag", "clOrdId", "brokerId", "broker_id"}
+
+# A stop at 49000.5 (mark price) behind a long of 0.03, its cancelling, the looking up and the listing.
+CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
+    "binanceusdm": {
+        "place_stop": (
+            "POST /fapi/v1/algoOrder",
+            {
+                "algoType": "CONDITIONAL",
+                "type": "STOP_MARKET",
+                "symbol": "BTCUSDT",
+                "side": "SELL",
+                "quantity": "0.03",
+                "triggerPrice": "49000.5",
+                "workingType": "MARK_PRICE",
+                "reduceOnly": "true",
+                "clientAlgoId": ID,
+                "newOrderRespType": "RESULT",
+            },
+        ),
+        "cancel_stop": ("DELETE /fapi/v1/algoOrder", {"symbol": "BTCUSDT", "algoId": "123"}),
+        "find_stop": ("GET /fapi/v1/algoOrder", {"symbol": "BTCUSDT", "clientAlgoId": ID}),
+        "open_stops": ("GET /fapi/v1/openAlgoOrders", {}),
+    },
+    "bybit": {
+        "place_stop": (
+            "POST /v5/order/create",
+            {
+                "category": "linear",
+                "symbol": "BTCUSDT",
+                "side": "Sell",
+                "orderType": "Market",
+                "qty": "0.03",
+                "triggerPrice": "49000.5",
+                "triggerDirection": 2,
+                "triggerBy": "MarkPrice",
+                "reduceOnly": True,
+                "orderLinkId": ID,
+            },
+        ),
+        "amend_stop": (
+            "POST /v5/order/amend",
+            {
+                "category": "linear",
+                "symbol": "BTCUSDT",
+                "orderId": "123",
+                "qty": "0.03",
+                "triggerPrice": "49100.5",
+                "triggerBy": "MarkPrice",
+            },
+        ),
+        "cancel_stop": ("POST /v5/order/cancel", {"category": "linear", "symbol": "BTCUSDT", "orderId": "123"}),
+        "find_stop": (
+            "GET /v5/order/realtime",
+            {"category": "linear", "symbol": "BTCUSDT", "orderFilter": "StopOrder", "orderLinkId": ID, "limit": "50"},
+        ),
+        "open_stops": (
+            "GET /v5/order/realtime",
+            {"category": "linear", "settleCoin": "USDT", "orderFilter": "StopOrder", "limit": "50"},
+        ),
+    },
+    "okx": {
+        "place_stop": (
+            "POST /api/v5/trade/order-algo",
+            {
+                "instId": "BTC-USDT-SWAP",
+                "tdMode": "cross",
+                "side": "sell",
+                "ordType": "conditional",
+                "sz": "3",
+                "slTriggerPx": "49000.5",
+                "slTriggerPxType": "mark",
+                "slOrdPx": "-1",
+                "reduceOnly": True,
+                "algoClOrdId": ID,
+            },
+        ),
+        "amend_stop": (
+            "POST /api/v5/trade/amend-algos",
+            {
+                "instId": "BTC-USDT-SWAP",
+                "algoId": "123",
+                "newSz": "3",
+                "newSlTriggerPx": "49100.5",
+                "newSlTriggerPxType": "mark",
+                "newSlOrdPx": "-1",
+            },
+        ),
+        "cancel_stop": ("POST /api/v5/trade/cancel-algos", [{"algoId": "123", "instId": "BTC-USDT-SWAP"}]),
+        "find_stop": (
+            "GET /api/v5/trade/orders-algo-pending",
+            {"instId": "BTC-USDT-SWAP", "ordType": "conditional", "limit": "100"},
+        ),
+        "open_stops": ("GET /api/v5/trade/orders-algo-pending", {"ordType": "conditional", "limit": "100"}),
+    },
+    "bitget": {
+        "place_stop": (
+            "POST /api/v2/mix/order/place-plan-order",
+            {
+                "symbol": "BTCUSDT",
+                "productType": "USDT-FUTURES",
+                "marginMode": "crossed",
+                "marginCoin": "USDT",
+                "planType": "normal_plan",
+                "side": "sell",
+                "orderType": "market",
+                "force": "GTC",
+                "size": "0.03",
+                "triggerPrice": "49000.5",
+                "triggerType": "mark_price",
+                "reduceOnly": "YES",
+                "clientOid": ID,
+            },
+        ),
+        "cancel_stop": (
+            "POST /api/v2/mix/order/cancel-plan-order",
+            {
+                "symbol": "BTCUSDT",
+                "productType": "USDT-FUTURES",
+                "planType": "normal_plan",
+                "orderIdList": [{"orderId": "123"}],
+            },
+        ),
+        "find_stop": (
+            "GET /api/v2/mix/order/orders-plan-pending",
+            {"symbol": "BTCUSDT", "productType": "USDT-FUTURES", "planType": "normal_plan", "limit": "100"},
+        ),
+        "open_stops": (
+            "GET /api/v2/mix/order/orders-plan-pending",
+            {"productType": "USDT-FUTURES", "planType": "normal_plan", "limit": "100"},
+        ),
+    },
+    "gate": {
+        "place_stop": (
+            "POST /api/v4/futures/usdt/price_orders",
+            {
+                "initial": {
+                    "contract": "BTC_USDT",
+                    "size": -3,
+                    "price": "0",
+                    "tif": "ioc",
+                    "reduce_only": True,
+                    "text": f"t-{ID}",
+                },
+                "trigger": {"price_type": 1, "price": "49000.5", "rule": 2},
+            },
+        ),
+        "cancel_stop": ("DELETE /api/v4/futures/usdt/price_orders/123", {"contract": "BTC_USDT"}),
+        "find_stop": (
+            "GET /api/v4/futures/usdt/price_orders",
+            {"contract": "BTC_USDT", "status": "open", "limit": "100"},
+        ),
+        "open_stops": ("GET /api/v4/futures/usdt/price_orders", {"status": "open", "limit": "100"}),
+    },
+    "kucoinfutures": {
+        "place_stop": (
+            "POST /api/v1/orders",
+            {
+                "symbol": "XBTUSDTM",
+                "type": "market",
+                "side": "sell",
+                "size": 3,
+                "stop": "down",
+                "stopPrice": "49000.5",
+                "stopPriceType": "MP",
+                "reduceOnly": True,
+                "leverage": 1,
+                "clientOid": ID,
+            },
+        ),
+        "cancel_stop": ("DELETE /api/v1/orders/123", {}),
+        "find_stop": ("GET /api/v1/stopOrders", {"symbol": "XBTUSDTM"}),
+        "open_stops": ("GET /api/v1/stopOrders", {}),
+    },
+    "krakenfutures": {
+        "place_stop": (
+            "POST /derivatives/api/v3/sendorder",
+            {
+                "symbol": "PF_XBTUSD",
+                "orderType": "stp",
+                "side": "sell",
+                "size": "0.03",
+                "stopPrice": "49000.5",
+                "triggerSignal": "mark",
+                "reduceOnly": "true",
+                "cliOrdId": ID,
+            },
+        ),
+        "cancel_stop": ("POST /derivatives/api/v3/cancelorder", {"order_id": "123"}),
+        "find_stop": ("GET /derivatives/api/v3/openorders", {}),
+        "open_stops": ("GET /derivatives/api/v3/openorders", {}),
+    },
+    "hyperliquid": {
+        "place_stop": (
+            "POST /exchange",
+            {
+                "action": {
+                    "type": "order",
+                    "grouping": "na",
+                    "orders": [
+                        {
+                            "a": 0,
+                            "b": False,
+                            "p": "46551",
+                            "s": "0.03",
+                            "r": True,
+                            "t": {"trigger": {"isMarket": True, "triggerPx": "49001", "tpsl": "sl"}},
+                            "c": BITS,
+                        }
+                    ],
+                }
+            },
+        ),
+        "cancel_stop": ("POST /exchange", {"action": {"type": "cancel", "cancels": [{"a": 0, "o": 123}]}}),
+        "find_stop": ("POST /info", {"type": "frontendOpenOrders", "user": "0x" + "1" * 40}),
+        "open_stops": ("POST /info", {"type": "frontendOpenOrders", "user": "0x" + "1" * 40}),
+    },
+    "deribit": {
+        "place_stop": (
+            "GET /api/v2/private/sell",
+            {
+                "instrument_name": "BTC_USDC-PERPETUAL",
+                "type": "stop_market",
+                "amount": "0.03",
+                "trigger_price": "49000.5",
+                "trigger": "mark_price",
+                "reduce_only": "true",
+                "label": ID,
+            },
+        ),
+        "cancel_stop": ("GET /api/v2/private/cancel", {"order_id": "123"}),
+        "find_stop": (
+            "GET /api/v2/private/get_open_orders_by_instrument",
+            {"instrument_name": "BTC_USDC-PERPETUAL"},
+        ),
+        "open_stops": ("GET /api/v2/private/get_open_orders_by_currency", {"currency": "USDC"}),
+    },
+    "bingx": {
+        "place_stop": (
+            "POST /openApi/swap/v2/trade/order",
+            {
+                "symbol": "BTC-USDT",
+                "type": "STOP_MARKET",
+                "side": "SELL",
+                "positionSide": "BOTH",
+                "quantity": "0.03",
+                "stopPrice": "49000.5",
+                "workingType": "MARK_PRICE",
+                "reduceOnly": "true",
+                "clientOrderID": ID,
+            },
+        ),
+        "cancel_stop": ("DELETE /openApi/swap/v2/trade/order", {"symbol": "BTC-USDT", "orderId": "123"}),
+        "find_stop": ("GET /openApi/swap/v2/trade/openOrders", {"symbol": "BTC-USDT"}),
+        "open_stops": ("GET /openApi/swap/v2/trade/openOrders", {}),
+    },
+    "woo": {
+        "place_stop": (
+            "POST /v3/trade/algoOrder",
+            {
+                "symbol": "PERP_BTC_USDT",
+                "algoType": "STOP",
+                "type": "MARKET",
+                "side": "SELL",
+                "quantity": "0.03",
+                "triggerPrice": "49000.5",
+                "triggerPriceType": "MARK_PRICE",
+                "reduceOnly": True,
+                "clientAlgoOrderId": ID,
+            },
+        ),
+        "cancel_stop": ("DELETE /v3/trade/algoOrder", {"algoOrderId": "123"}),
+        "find_stop": (
+            "GET /v3/trade/algoOrders",
+            {"symbol": "PERP_BTC_USDT", "status": "INCOMPLETE", "size": "100"},
+        ),
+        "open_stops": ("GET /v3/trade/algoOrders", {"status": "INCOMPLETE", "size": "100"}),
+    },
+}
+
+
+def stop(venue: str, source: Any = "mark") -> StopOrder:
+    return StopOrder(MARKETS[venue][1], "long", QUANTITY, PRICE, ID, "123", source)
+
+
+def request(venue: str, **changes: Any) -> StopRequest:
+    values: dict[str, Any] = {"symbol": MARKETS[venue][1], "side": "long", "quantity": QUANTITY, "price": PRICE}
+    return StopRequest(**values | changes)
+
+
+def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[object]]]:
+    """How each claim is put to the test."""
+    exchange, order = capture.exchange, stop(venue)
+    return {
+        "place_stop": lambda: exchange.place_stop(request(venue, client_order_id=ID, source="mark")),
+        "amend_stop": lambda: exchange.amend_stop(order, price=TIGHTER, quantity=QUANTITY),
+        "cancel_stop": lambda: exchange.cancel_stop(order),
+        "find_stop": lambda: exchange.find_stop(order.symbol, ID),
+        "open_stops": exchange.open_stops,
+    }
+
+
+async def send(capture: Capture, call: Callable[[], Awaitable[object]]) -> list[tuple[str, Any]]:
+    """What a call sends. It gets an answer that says nothing, and so fails, or finds nothing."""
+    capture.sent.clear()
+    with suppress(TrailingError):
+        await call()
+    return [(f"{sent.method} {sent.path}", unsigned(sent.params)) for sent in capture.sent]
+
+
+def unsigned(params: Any) -> Any:
+    if isinstance(params, dict):
+        return {name: value for name, value in params.items() if name not in SIGNED}
+    return params
+
+
+@pytest.mark.parametrize("venue", CLAIMS)
+async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> None:
+    async with open_capture(venue) as capture:
+        calls = asked(capture, venue)
+        sent = {operation: (await send(capture, calls[operation]))[0] for operation in CLAIMS[venue]}
+    assert sent == CLAIMS[venue]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_other_is_taken(venue: str) -> None:
+    row = VENUES[venue]
+    async with open_capture(venue) as capture:
+        for source in ("last", "mark", "index"):
+            sent = []
+            call = asked(capture, venue)["place_stop"]
+            if source in row.sources:
+
+                async def call(source: Any = source) -> object:
+                    return await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
+
+                sent = await send(capture, call)
+                assert row.sources[source] in str(sent)
+            else:
+                with pytest.raises(UsageError, match=r"StopRequest.source got"):
+                    await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_short_s_stop_buys(venue: str) -> None:
+    async with open_capture(venue) as capture:
+        sent = await send(
+            capture,
+            lambda: capture.exchange.place_stop(request(venue, side="short", client_order_id=ID, source="mark")),
+        )
+    text = str(sent).lower()
+    words = {"gate": "'size': 3,", "hyperliquid": "'b': true", "deribit": "private/buy"}
+    assert words.get(venue, "'buy'") in text
+    directions = {"bybit": "'triggerdirection': 1", "gate": "'rule': 1", "kucoinfutures": "'stop': 'up'"}
+    assert directions.get(venue, "") in text
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_closing_is_an_order_at_market_that_only_reduces(venue: str) -> None:
+    if venue == "hyperliquid":
+        pytest.skip("its price has to be read first, which an answer that says nothing doesn't tell")
+    async with open_capture(venue) as capture:
+        sent = await send(capture, lambda: capture.exchange.close_position(MARKETS[venue][1], "long", QUANTITY, ID))
+    text = str(sent).lower().replace("_", "")
+    assert len(sent) == 1
+    assert "'reduceonly': true" in text or "'reduceonly': 'true'" in text or "'reduceonly': 'yes'" in text
+    assert ID in str(sent) or venue == "okx"  # whose clOrdId is left out above
+    assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
+
+
+async def test_hyperliquid_is_sent_no_fee_approval_and_no_referrer() -> None:
+    async with open_capture("hyperliquid") as capture:
+        sent = await send(capture, asked(capture, "hyperliquid")["place_stop"])
+    assert [params["action"]["type"] for _, params in sent] == ["order"]
+    assert "builder" not in str(sent)
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "sent"), [("long", "49000.1", "49001"), ("short", "49000.9", "49000"), ("long", "0.1", "0.1")]
+)
+async def test_hyperliquid_s_five_figures_tighten_a_stop_and_never_loosen_it(side: Any, price: str, sent: str) -> None:
+    async with open_capture("hyperliquid") as capture:
+        wanted = request("hyperliquid", side=side, price=Decimal(price), client_order_id=ID, source="mark")
+        ((_, params),) = await send(capture, lambda: capture.exchange.place_stop(wanted))
+    assert params["action"]["orders"][0]["t"]["trigger"]["triggerPx"] == sent
+
+
+async def test_an_id_that_hyperliquid_can_not_carry_is_refused() -> None:
+    async with open_capture("hyperliquid") as capture:
+        with pytest.raises(UsageError, match="takes no client order id such as 'mine'"):
+            await capture.exchange.place_stop(request("hyperliquid", client_order_id="mine", source="mark"))
+        assert capture.sent == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: str) -> None:
+    if VENUES[venue].verified:
+        assert find_venue(venue, allow_unverified=False) is VENUES[venue]
+        return
+    with pytest.raises(UsageError, match="unverified: .* nobody has seen it answer"):
+        find_venue(venue, allow_unverified=False)
+    assert find_venue(venue, allow_unverified=True) is VENUES[venue]
+
+
+@pytest.mark.parametrize("venue", REFUSED)
+def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None:
+    with pytest.raises(UsageError, match=f"can't be used safely: {REFUSED[venue][:20]}"):
+        find_venue(venue, allow_unverified=True)
+
+
+async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> None:
+    credentials = Credentials("key", "secret")
+    refusals: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
+        ({"venue": "bybit", "account": ""}, "account got ''"),
+        ({"venue": "bybit", "configure": 5}, "configure got 5"),
+        ({"venue": "kucoinfutures", "testnet": True, "allow_unverified": True}, "testnet got True"),
+    )
+    for arguments, says in refusals:
+        with pytest.raises(UsageError, match=says):
+            async with open_ccxt(credentials=credentials, **arguments):
+                raise AssertionError("it was opened")
+    with pytest.raises(UsageError, match="credentials wants a Credentials value") as caught:
+        async with open_ccxt("bybit", credentials={"apiKey": "very-secret"}):  # type: ignore[arg-type]
+            raise AssertionError("it was opened")
+    assert "very-secret" not in str(caught.value)

@@ -1,0 +1,27 @@
+"""When a venue that has refused takes requests again, by what its reply says."""
+
+from __future__ import annotations
+
+import pytest
+
+from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.errors import RETRY_AFTER, retry_after
+
+DATE = "Thu, 01 Jan 2026 00:00:30 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": DATE}, 90.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT", "date": DATE}, RETRY_AFTER),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT"}, RETRY_AFTER),
+        ({"retry-after": "inf", "date": DATE}, RETRY_AFTER),
+        ({"retry-after": "-5", "date": DATE}, RETRY_AFTER),
+        ({}, RETRY_AFTER),
+    ],
+)
+def test_a_retry_after_is_a_number_or_a_date_beside_the_replys_own(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(Reply(429, headers, "")) == seconds

@@ -1,0 +1,326 @@
+"""The wall between trio and asyncio: what crosses it, what is cancelled by whom, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import decimal
+import gc
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trio
+from ccxt import pro
+from ccxt.base.errors import ExchangeError as CcxtError
+
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
+from trailing.exchanges.ccxt.session import Request, Session, open_session
+
+
+class Turns:
+    """Lets everybody pass, or nobody until it is told to; notes what it hears."""
+
+    def __init__(self) -> None:
+        self.open = trio.Event()
+        self.open.set()
+        self.refusals: list[float] = []
+
+    def next_turn(self, operation: str) -> float:
+        return 0.0
+
+    async def turn(self, operation: str) -> None:
+        await self.open.wait()
+
+    def refused(self, retry_after: float) -> None:
+        self.refusals.append(retry_after)
+
+    def learned(self, headers: Mapping[str, str]) -> None:
+        pass
+
+
+class HttpSession:
+    _retry_connection = True
+
+    async def close(self) -> None:
+        pass
+
+
+class Client:
+    """Has the methods of ccxt's client that the wall touches, and a few to be called."""
+
+    id = "fake"
+
+    def __init__(self) -> None:
+        self.session: Any = HttpSession()
+        self.ssl_context = False
+        self.aiohttp_trust_env = False
+        self.calls: list[str] = []
+        self.shared: asyncio.Future[str] | None = None
+        self.closed = False
+        self.stubborn = False
+
+    def open(self) -> None:
+        asyncio.get_running_loop()
+
+    def get_socks_proxy_session(self, url: str) -> Any:
+        return HttpSession()
+
+    def on_rest_response(self, *args: Any) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self.session.close()
+        if self.stubborn:
+            await asyncio.sleep(3600)
+        self.closed = True
+
+    async def answer(self, seconds: float, name: str = "") -> str:
+        self.calls.append(name)
+        await asyncio.sleep(seconds)
+        self.calls.append(f"{name} answered")
+        return name
+
+    async def fail(self) -> None:
+        raise CcxtError("no")
+
+    async def share(self) -> str:
+        """As ccxt does in places: who awaits the future and is cancelled cancels it for all."""
+        if self.shared is None:
+            self.shared = asyncio.get_running_loop().create_future()
+        return await self.shared
+
+    async def unshare(self) -> None:
+        assert self.shared is not None
+        self.shared.cancel()
+
+    async def round_up(self) -> None:
+        decimal.getcontext().rounding = decimal.ROUND_UP
+        decimal.getcontext().traps[decimal.Underflow] = True
+
+
+def explain(request: Request, error: BaseException) -> TrailingError:
+    explained = OutcomeUnknown(f"{request.operation}: {error!r}")
+    explained.__cause__ = error
+    return explained
+
+
+def open_wall(client: Client, turns: Turns | None = None) -> Any:
+    return open_session(client, turns or Turns(), explain)
+
+
+async def test_a_call_gives_the_answer_and_an_error_as_one_of_ours() -> None:
+    async with open_wall(Client()) as session:
+        assert await session.call("price", "answer", 0, "hello") == "hello"
+        with pytest.raises(OutcomeUnknown, match="place_stop: ExchangeError") as caught:
+            await session.call("place_stop", "fail")
+        assert isinstance(caught.value.__cause__, CcxtError)
+
+
+async def test_a_cancelled_caller_only_stops_waiting() -> None:
+    client = Client()
+    async with open_wall(client) as session:
+        with trio.move_on_after(0.05) as scope:
+            await session.call("place_stop", "answer", 0.2, "order", client_order_id="mine")
+        assert scope.cancelled_caught
+        assert client.calls == ["order"]
+        await session.wait_for("mine")
+        assert client.calls == ["order", "order answered"]
+
+
+async def test_a_call_waits_for_those_under_way_for_its_order() -> None:
+    client = Client()
+    async with open_wall(client) as session, trio.open_nursery() as nursery:
+        for number in range(2):
+            nursery.start_soon(_call_about, session, f"placing {number}", "mine")
+        nursery.start_soon(_call_about, session, "other", "other")
+        await trio.sleep(0.01)
+        await session.call("cancel_stop", "answer", 0, "cancelling", client_order_id="mine", after_earlier=True)
+    order = [call for call in client.calls if not call.startswith("other")]
+    assert set(order[2:4]) == {"placing 0 answered", "placing 1 answered"}
+    assert order[4:] == ["cancelling", "cancelling answered"]
+
+
+async def _call_about(session: Session, name: str, client_order_id: str) -> None:
+    await session.call("place_stop", "answer", 0.05, name, client_order_id=client_order_id)
+
+
+async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> None:
+    client, turns = Client(), Turns()
+    turns.open = trio.Event()
+    async with open_wall(client, turns) as session:
+        with trio.move_on_after(0.05) as scope:
+            await session.call("place_stop", "answer", 0, "order", client_order_id="mine")
+        assert scope.cancelled_caught
+        turns.open.set()
+        await session.wait_for("mine")
+        await trio.sleep(0.01)
+    assert client.calls == []
+
+
+async def test_a_cancellation_from_asyncio_is_an_error_of_ours_for_all_whom_it_strikes() -> None:
+    async with open_wall(Client()) as session, trio.open_nursery() as nursery:
+        caught: list[TrailingError] = []
+
+        async def share() -> None:
+            try:
+                await session.call("place_stop", "share")
+            except TrailingError as error:
+                caught.append(error)
+
+        for _ in range(2):
+            nursery.start_soon(share)
+        await trio.sleep(0.05)
+        await session.call("cancel_stop", "unshare")
+        await trio.sleep(0.05)
+        assert [type(error) for error in caught] == [OutcomeUnknown, OutcomeUnknown]
+
+
+async def test_a_cancelled_caller_does_not_cancel_what_it_shares() -> None:
+    client = Client()
+    async with open_wall(client) as session:
+        with trio.move_on_after(0.05):
+            await session.call("positions", "share")
+        assert client.shared is not None
+        assert not client.shared.cancelled()
+
+
+async def test_a_cancellation_from_outside_reaches_the_session_when_its_users_are_done() -> None:
+    client = Client()
+    with trio.move_on_after(0.05):
+        async with open_wall(client) as session:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.fail_after(1, shield=True):
+                    assert await session.call("cancel_stop", "answer", 0.05, "clean-up") == "clean-up"
+                assert not client.closed
+    assert client.closed
+
+
+async def test_the_end_answers_who_still_waits_and_refuses_who_comes_later() -> None:
+    caught: list[TrailingError] = []
+    client = Client()
+
+    async def call(session: Session) -> None:
+        try:
+            await session.call("place_stop", "answer", 60, "order")
+        except TrailingError as error:
+            caught.append(error)
+
+    async with trio.open_nursery() as nursery:
+        async with open_wall(client) as session:
+            nursery.start_soon(call, session)
+            await trio.sleep(0.05)
+        await call(session)
+    assert {type(error) for error in caught} == {OutcomeUnknown, ExchangeUnreachable}
+    assert client.calls == ["order"]
+
+
+async def test_a_refusal_for_the_rate_limit_is_told_to_whoever_gives_the_turns() -> None:
+    turns = Turns()
+
+    def limited(request: Request, error: BaseException) -> TrailingError:
+        return RateLimited("slower", retry_after=7.0)
+
+    async with open_session(Client(), turns, limited) as session:
+        with pytest.raises(RateLimited):
+            await session.call("price", "fail")
+    assert turns.refusals == [7.0]
+
+
+async def test_a_service_that_fails_ends_the_session_with_its_error() -> None:
+    async def fail() -> None:
+        await trio.sleep(0.01)
+        raise ValueError("a frame that nobody understands")
+
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OutcomeUnknown, match="fail: ValueError.*a frame"), flatten_subgroups=True
+    ):
+        async with open_wall(Client()) as session:
+            session.start_service(fail)
+            await trio.sleep(5)
+
+
+async def test_a_coroutine_that_asyncio_cancels_fails_with_an_error_of_ours() -> None:
+    async def cancelled() -> None:
+        await asyncio.sleep(0.01)
+        raise asyncio.CancelledError
+
+    async with open_wall(Client()) as session:
+        with pytest.raises(ExchangeUnreachable):
+            await session.run(cancelled())
+
+
+async def test_a_service_runs_on_when_who_started_it_is_cancelled_and_a_coroutine_ends_with_its_caller() -> None:
+    beats: list[int] = []
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            beats.append(1)
+
+    async with open_wall(Client()) as session:
+        with trio.move_on_after(0.02):
+            session.start_service(session.run, beat())
+            await trio.sleep_forever()
+        so_far = len(beats)
+        await trio.sleep(0.1)
+        assert len(beats) > so_far
+    so_far = len(beats)
+    async with open_wall(Client()) as session:
+        with trio.move_on_after(0.05):
+            await session.run(beat())
+        assert len(beats) > so_far
+        so_far = len(beats)
+        await trio.sleep(0.05)
+        assert len(beats) == so_far
+
+
+async def test_an_error_that_asyncio_raises_to_nobody_is_logged_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail_in_a_callback() -> None:
+        def fail() -> None:
+            raise ValueError("a secret")
+
+        asyncio.get_running_loop().call_soon(fail)
+
+    async with open_wall(Client()) as session:
+        await session.run(fail_in_a_callback())
+        await trio.sleep(0.05)
+        assert await session.call("price", "answer", 0, "alive") == "alive"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "ValueError" in caplog.text
+    assert "a secret" not in caplog.text
+
+
+async def test_what_ccxt_does_to_the_decimal_context_does_not_leak() -> None:
+    before = decimal.getcontext().copy()
+
+    async with open_wall(Client()) as session:
+        await session.call("price", "round_up")
+    after = decimal.getcontext()
+    assert (after.rounding, after.traps[decimal.Underflow]) == (before.rounding, before.traps[decimal.Underflow])
+
+
+async def test_a_client_that_does_not_close_is_left_after_a_while_and_said_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.session.CLOSE_SECONDS", 0.1)
+    client = Client()
+    client.stubborn = True
+    with trio.fail_after(2):
+        async with open_wall(client):
+            pass
+    assert "did not close" in caplog.text
+
+
+async def test_the_real_client_leaves_no_warning_behind(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_session(pro.binanceusdm({"enableRateLimit": False}), Turns(), explain) as session:
+        assert session.client.session._retry_connection is False
+        with pytest.raises(OutcomeUnknown):
+            await session.call("price", "fetch", "http://127.0.0.1:1/")
+    del session
+    gc.collect()
+    assert caplog.records == []

@@ -1,0 +1,332 @@
+"""Several buckets, lanes, refusals and what venues tell, in exact virtual time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trailing.exchanges.ccxt.limiter import Limiter, open_limiter
+from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.venues import VENUES
+from trailing.exchanges.limiter import OPERATIONS
+
+# 4 orders at once and 1 a second; 10 of weight at once and 2 a second.
+LIMITS = Limits(
+    windows={"orders": Window(14, 10, burst=4, header="x-orders"), "weight": Window(30, 10, burst=10)},
+    costs={
+        "place_stop": {"orders": 1.0, "weight": 1.0},
+        "close_position": {"orders": 1.0, "weight": 1.0},
+        "open_stops": {"weight": 5.0},
+    },
+    other={"weight": 1.0},
+)
+
+
+ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "positions", "open_stops")
+
+
+class Passing:
+    """Who passed, and when."""
+
+    def __init__(self, limiter: Limiter, nursery: trio.Nursery) -> None:
+        self.log: list[tuple[float, str]] = []
+        self._limiter = limiter
+        self._nursery = nursery
+
+    async def ask(self, *operations: str) -> None:
+        """Let tasks ask for their turns, in this order."""
+        for operation in operations:
+            self._nursery.start_soon(self._pass, operation)
+            await wait_all_tasks_blocked()
+
+    async def _pass(self, operation: str) -> None:
+        await self._limiter.turn(operation)
+        self.log.append((trio.current_time(), operation))
+        self.log.sort(key=lambda line: (line[0], ORDER.index(line[1])))  # tasks that wake at once run in any order
+
+
+async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["place_stop"] * 7, "price", "find_stop")
+        assert passing.log == [(0.0, "find_stop"), *[(0.0, "place_stop")] * 4, (0.0, "price")]
+        assert limiter.next_turn("place_stop") == 4.0
+    assert passing.log[6:] == [(1.0, "place_stop"), (2.0, "place_stop"), (3.0, "place_stop")]
+
+
+async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["place_stop"] * 8)  # four wait for orders, and keep 4 of the 6 of weight that are left
+        assert limiter.next_turn("amend_stop") == 0.0
+        assert limiter.next_turn("open_stops") == 1.5
+        await passing.ask("open_stops", "amend_stop")
+    assert passing.log[4:] == [
+        (0.0, "amend_stop"),
+        (1.0, "place_stop"),
+        (2.0, "place_stop"),
+        (2.0, "open_stops"),
+        (3.0, "place_stop"),
+        (4.0, "place_stop"),
+    ]
+
+
+async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        for _ in range(4):
+            await limiter.turn("place_stop")
+        assert limiter.next_turn("place_stop") == 1.0
+        await trio.sleep(100)
+        for _ in range(4):
+            await limiter.turn("place_stop")
+        assert trio.current_time() == 100.0
+
+
+async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        limiter.refused(30.0)
+        limiter.refused(2.0)  # a shorter one that comes later shortens nothing
+        passing = Passing(limiter, nursery)
+        assert limiter.next_turn("cancel_stop") == 30.0
+        await passing.ask(*["place_stop"] * 6, "cancel_stop")
+        assert limiter.next_turn("place_stop") == 32.0 + 1.0
+    assert [at for at, _ in passing.log] == [30.0, 30.0, 30.0, 30.0, 30.0, 31.0, 32.0]
+
+
+async def test_clean_up_goes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        limiter.refused(0.25)  # too short for a token of weight
+        passing = Passing(limiter, nursery)
+        await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
+        assert limiter.next_turn("find_stop") == 1.0
+    assert passing.log == [(0.5, "cancel_stop"), (1.0, "place_stop"), (1.5, "amend_stop"), (2.0, "price")]
+
+
+async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        limiter.refused(0.5)
+        assert limiter.next_turn("place_stop") == 1.0
+        assert limiter.next_turn("open_stops") == 2.5
+        await limiter.turn("place_stop")
+        assert trio.current_time() == 1.0
+
+
+async def test_a_refusal_while_some_wait_holds_them_too(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["place_stop"] * 5)
+        await trio.sleep(0.5)
+        limiter.refused(3.0)
+    assert passing.log[4] == (3.5, "place_stop")
+
+
+def told(used: str, second: int) -> dict[str, str]:
+    """A reply of a second of the venue's minute, of whose 10 s so many orders were used."""
+    return {"x-orders": used, "date": f"Thu, 01 Jan 2026 00:00:{second:02} GMT"}
+
+
+async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        limiter.learned(told("11", 9))
+        assert limiter.next_turn("place_stop") == 0.0
+        await limiter.turn("place_stop")
+        await limiter.turn("place_stop")
+        assert limiter.next_turn("place_stop") == 1.0
+        limiter.learned(told("1", 9))
+        assert limiter.next_turn("place_stop") == 1.0, "what it has not counted yet is gone all the same"
+        limiter.learned(told("15", 9))
+        assert limiter.next_turn("place_stop") == 3.0
+        limiter.learned(told("many", 9))
+
+
+async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        limiter.learned(told("12", 43))  # two of its 14 are left for 7 s
+        sent_at = []
+        for _ in range(3):
+            await limiter.turn("place_stop")
+            sent_at.append(trio.current_time())
+        assert sent_at == [6.0, 7.0, 8.0]
+
+
+@pytest.mark.parametrize("date", [{}, {"date": "today"}])
+async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
+    date: dict[str, str], autojump_clock: MockClock
+) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        limiter.learned({"x-orders": "3", **date})
+        assert limiter.next_turn("place_stop") == 0.0
+        limiter.learned({"x-orders": "5", **date})
+        assert limiter.next_turn("place_stop") == 2.0
+
+
+async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["place_stop"] * 4)
+        async with trio.open_nursery() as cancelled:
+            await Passing(limiter, cancelled).ask("place_stop")
+            await passing.ask("place_stop")
+            assert limiter.next_turn("place_stop") == 3.0
+            cancelled.cancel_scope.cancel()
+        assert limiter.next_turn("place_stop") == 2.0
+    assert passing.log[4:] == [(1.0, "place_stop")]
+
+
+async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(autojump_clock: MockClock) -> None:
+    for _ in range(8):  # which of the two comes first is drawn by trio
+        async with open_limiter(LIMITS) as limiter:
+            for _ in range(4):
+                await limiter.turn("place_stop")
+            with trio.move_on_after(1.0) as scope:  # the turn's own time
+                await limiter.turn("place_stop")
+            left = limiter.next_turn("place_stop")
+            assert left == (0.0 if scope.cancelled_caught else 1.0)
+
+
+async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await limiter.turn("place_stop")
+        assert scope.cancelled_caught
+        for _ in range(4):
+            assert limiter.next_turn("place_stop") == 0.0
+            await limiter.turn("place_stop")
+
+
+async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(0.5) as outer:
+        async with open_limiter(LIMITS) as limiter:
+            limiter.refused(2.0)
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.fail_after(5.0, shield=True):
+                    await limiter.turn("cancel_stop")
+    assert outer.cancelled_caught
+    assert trio.current_time() == 2.0
+
+
+async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_nothing_more(
+    autojump_clock: MockClock,
+) -> None:
+    windows = {"fast": Window(7, 1, burst=3), "slow": Window(3.5, 1, burst=3)}
+    async with (
+        open_limiter(Limits(windows=windows, costs={}, other={"fast": 1.0, "slow": 1.0})) as limiter,
+        trio.open_nursery() as nursery,
+    ):
+        limiter.correct("fast", -8.0)
+        await Passing(limiter, nursery).ask(*["place_stop"] * 9)
+        turn = limiter.next_turn("place_stop")
+        assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
+        await limiter.turn("place_stop")
+        assert trio.current_time() == turn
+
+
+_tokens = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])
+_cost = st.dictionaries(st.sampled_from("abc"), _tokens, max_size=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    bursts=st.lists(st.sampled_from([3.0, 4.0, 7.0]), min_size=3, max_size=3),
+    rates=st.lists(st.sampled_from([0.5, 1.0, 4.0]), min_size=3, max_size=3),
+    costs=st.lists(_cost, min_size=len(OPERATIONS), max_size=len(OPERATIONS)),
+    asked=st.lists(st.sampled_from(OPERATIONS), max_size=25) | st.lists(st.just(OPERATIONS[0]), max_size=40),
+    last=st.sampled_from(OPERATIONS) | st.just(OPERATIONS[0]),
+    closed=st.sampled_from([0.0, 0.0, 1.5, 20.0]),
+    left=st.sampled_from([None, -8.0, 0.5]),
+    began=st.sampled_from([0.0, 0.75]),
+)
+def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
+    bursts: list[float],
+    rates: list[float],
+    costs: list[Mapping[str, float]],
+    asked: list[str],
+    last: str,
+    closed: float,
+    left: float | None,
+    began: float,
+) -> None:
+    windows = {name: Window(burst + rate, 1, burst) for name, burst, rate in zip("abc", bursts, rates, strict=True)}
+    limits = Limits(windows=windows, costs=dict(zip(OPERATIONS, costs, strict=True)), other={})
+
+    async def ask() -> tuple[float, float]:
+        passed_at = math.nan
+
+        async def pass_last() -> None:
+            nonlocal passed_at
+            await limiter.turn(last)
+            passed_at = trio.current_time()
+
+        async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
+            for operation in asked[: len(asked) // 2]:
+                nursery.start_soon(limiter.turn, operation)
+                await wait_all_tasks_blocked()
+            await trio.sleep(began)
+            if closed:
+                limiter.refused(closed)
+            if left is not None:
+                limiter.correct("a", left)
+            for operation in asked[len(asked) // 2 :]:
+                nursery.start_soon(limiter.turn, operation)
+                await wait_all_tasks_blocked()
+            expected = trio.current_time() + limiter.next_turn(last)
+            await pass_last()
+        return expected, passed_at
+
+    expected, passed_at = trio.run(ask, clock=MockClock(autojump_threshold=0))
+    assert passed_at == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(asked=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.sampled_from([0.0, 0.0, 0.3, 2.0])), max_size=60))
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx", "woo"])
+def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
+    limits = limits_of(venue)
+    passed: list[tuple[float, str]] = []
+
+    async def run() -> None:
+        async def pass_one(operation: str) -> None:
+            await limiter.turn(operation)
+            passed.append((trio.current_time(), operation))
+
+        async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
+            for operation, pause in asked:
+                nursery.start_soon(pass_one, operation)
+                await trio.sleep(pause)
+
+    passed.clear()
+    trio.run(run, clock=MockClock(autojump_threshold=0))
+    for name, window in limits.windows.items():
+        for start, _ in passed:
+            inside = [
+                limits.cost(operation).get(name, 0.0)
+                for at, operation in passed
+                if start <= at < start + window.seconds - 1e-6
+            ]
+            assert sum(inside) <= window.count + 1e-6
+
+
+@pytest.mark.parametrize("venue", sorted(VENUES))
+def test_every_venue_has_limits_that_every_operation_fits_into(venue: str) -> None:
+    limits = limits_of(venue)
+    for operation in (*OPERATIONS, "markets"):
+        for name, tokens in limits.cost(operation).items():
+            assert 0 < tokens <= limits.windows[name].burst < limits.windows[name].count
+
+
+async def test_a_wave_on_bybit_stops_no_move_of_other_positions(autojump_clock: MockClock) -> None:
+    async with open_limiter(limits_of("bybit")) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["place_stop"] * 50, "amend_stop", "price", "positions")
+        assert trio.current_time() == 0.0
+        assert [name for _, name in passing.log[3:]] == ["amend_stop", "price", "positions"]
+    assert passing.log[-1][0] == pytest.approx(47 / 6)

@@ -1,0 +1,151 @@
+"""What the frames of each venue say, where the order in which they come, or what they leave out, makes a difference."""
+
+from __future__ import annotations
+
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+
+from trailing import Fill, OrderUpdate, Tick
+from trailing.core.model import Side
+from trailing.exchanges.ccxt.binance_dialect import BinanceDialect
+from trailing.exchanges.ccxt.bybit_dialect import BybitDialect
+from trailing.exchanges.ccxt.dialect import Answer, Expired, Heard, Place, frame_of, order_side, position_updates
+from trailing.exchanges.port import PositionUpdate
+
+BTC = "BTC/USDT:USDT"
+PLACE = Place(BTC, "BTCUSDT", D(1))
+
+
+class NoSession:
+    client = None
+
+
+def binance() -> BinanceDialect:
+    return BinanceDialect(NoSession(), [PLACE])  # type: ignore[arg-type]
+
+
+def bybit() -> BybitDialect:
+    return BybitDialect(NoSession(), [PLACE])  # type: ignore[arg-type]
+
+
+def read(dialect: BinanceDialect | BybitDialect, frame: dict[str, Any]) -> list[Heard]:
+    return list(dialect.read(frame, 7.0))
+
+
+def child(**changes: object) -> dict[str, Any]:
+    """What Binance tells of the order at market that a stop has become."""
+    order = {"s": "BTCUSDT", "c": "its own", "S": "SELL", "x": "TRADE", "X": "FILLED", "i": 55, "l": "2", "L": "980"}
+    return {"e": "ORDER_TRADE_UPDATE", "o": {**order, "R": True, "ps": "BOTH", **changes}}
+
+
+def stop(**changes: object) -> dict[str, Any]:
+    """What Binance tells of a stop."""
+    algo = {"s": "BTCUSDT", "caid": "mine", "aid": 11, "S": "SELL", "ps": "BOTH", "X": "NEW", "ai": ""}
+    return {"e": "ALGO_UPDATE", "o": {**algo, **changes}}
+
+
+def fill_of(client_order_id: str, order_id: str, quantity: str = "2", status: str = "filled") -> OrderUpdate:
+    fill = Fill(BTC, "long", D(quantity), D(980), order_id, client_order_id, 7.0)
+    return OrderUpdate(BTC, "long", client_order_id, order_id, status, 7.0, fill)  # type: ignore[arg-type]
+
+
+def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() -> None:
+    dialect = binance()
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == []
+    assert read(dialect, child()) == [fill_of("mine", "11")]
+
+    dialect = binance()
+    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == [fill_of("its own", "55", "1", "partial")]
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [fill_of("mine", "11", "1", "partial")]
+    assert read(dialect, child(l="1")) == [fill_of("mine", "11", "1")]
+    assert read(dialect, stop(X="FINISHED", ai="55")) == []
+
+
+def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> None:
+    dialect = binance()
+    read(dialect, stop(X="TRIGGERED", ai="55"))
+    assert read(dialect, child(x="NEW", X="NEW")) == []
+    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]
+
+
+def test_only_so_many_orders_are_kept_in_mind() -> None:
+    dialect = binance()
+    for number in range(600):
+        read(dialect, child(i=number))
+        read(dialect, stop(ai=str(10_000 + number)))
+    assert len(dialect._stops) == len(dialect._unclaimed) == 500
+
+
+def test_a_contract_without_an_index_price_has_none() -> None:
+    mark = {"e": "markPriceUpdate", "s": "BTCUSDT", "p": "1000.5", "i": "0.00000000"}
+    assert read(binance(), mark) == [Tick(BTC, D("1000.5"), 7.0, "mark")]
+    deltas = {"topic": "tickers.BTCUSDT", "type": "delta", "data": {"symbol": "BTCUSDT", "indexPrice": "1000.4"}}
+    assert read(bybit(), deltas) == [Tick(BTC, D("1000.4"), 7.0, "index")]
+    assert read(bybit(), {**deltas, "data": {"symbol": "BTCUSDT", "markPrice": ""}}) == []
+
+
+def test_numbers_come_exactly_though_they_are_no_texts() -> None:
+    assert frame_of('{"p": 0.1000000000000000055511151231257827}')["p"] == D("0.1000000000000000055511151231257827")
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        ({"result": None, "id": 3}, [Answer()]),
+        ({"error": {"code": 2, "msg": "Invalid request"}, "id": 3}, [Answer("{'code': 2, 'msg': 'Invalid request'}")]),
+        ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),
+        ({"e": "MARGIN_CALL"}, []),
+        (child(s="ETHBTC"), []),
+        (stop(s="ETHBTC"), []),
+        ({"e": "ACCOUNT_UPDATE", "a": {"P": [{"s": "ETHBTC", "pa": "1"}]}}, []),
+    ],
+)
+def test_what_binance_says_besides(frame: dict[str, Any], says: list[Heard]) -> None:
+    assert read(binance(), frame) == says
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        ({"success": True, "op": "subscribe", "ret_msg": "", "req_id": "1"}, [Answer()]),
+        ({"success": False, "op": "subscribe", "ret_msg": "handler not found"}, [Answer("handler not found")]),
+        ({"success": False, "op": "auth"}, [Answer("it was refused")]),
+        ({"success": True, "ret_msg": "pong", "op": "ping"}, []),
+        ({"op": "pong", "args": ["1"]}, []),
+        ({"op": "else"}, []),
+        ({"topic": "wallet", "data": []}, []),
+        ({"topic": "order", "data": [{"category": "spot", "symbol": "BTCUSDT", "orderStatus": "New"}]}, []),
+        ({"topic": "execution", "data": [{"category": "spot", "symbol": "BTCUSDT"}]}, []),
+        ({"topic": "execution", "data": [{"category": "linear", "symbol": "BTCUSDT", "execType": "Funding"}]}, []),
+        ({"topic": "position", "data": [{"category": "inverse", "symbol": "BTCUSD"}]}, []),
+    ],
+)
+def test_what_bybit_says_besides(frame: dict[str, Any], says: list[Heard]) -> None:
+    assert read(bybit(), frame) == says
+
+
+@pytest.mark.parametrize(
+    ("closing", "leg", "reduces", "side"),
+    [
+        ("sell", "", True, "long"),
+        ("buy", "both", True, "short"),
+        ("sell", "", False, "short"),
+        ("buy", "", False, "long"),
+        ("sell", "long", True, "long"),
+        ("sell", "short", False, "short"),
+    ],
+)
+def test_the_side_of_an_order_is_its_positions(closing: str, leg: str, reduces: bool, side: Side) -> None:
+    assert order_side(closing, leg, reduces=reduces) == side
+
+
+def test_a_flat_position_in_one_way_mode_is_of_either_side() -> None:
+    place = Place(BTC, "BTCUSDT", D("0.01"))
+    assert position_updates(place, "both", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
+    assert position_updates(place, "both", D(0), 7.0) == (
+        PositionUpdate(BTC, "long", D(0), 7.0),
+        PositionUpdate(BTC, "short", D(0), 7.0),
+    )
+    assert position_updates(place, "short", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)

@@ -1,0 +1,141 @@
+"""The real, unmodified ccxt client against a venue's server, driven by trio through trio-asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import trio_asyncio
+from binance_server import open_binance_server
+from bybit_server import open_bybit_server
+from ccxt import pro
+from venue_server import API_KEY, SECRET, VenueServer
+
+from trailing.core.model import Position, Side, Source
+
+Client: TypeAlias = Any
+"""A ccxt client, whose methods are coroutine functions of asyncio: `ask` calls them."""
+
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+VENUES = ("binanceusdm", "bybit")
+_OPEN: Mapping[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
+    "binanceusdm": open_binance_server,
+    "bybit": open_bybit_server,
+}
+_NO_SNAPSHOT = {"watchPositions": {"fetchPositionsSnapshot": False, "awaitPositionsSnapshot": False}}
+_OPTIONS: Mapping[str, Mapping[str, object]] = {
+    "binanceusdm": _NO_SNAPSHOT,
+    "bybit": {"defaultType": "swap", "fetchMarkets": {"types": ["linear"]}, **_NO_SNAPSHOT},
+}
+_SOURCES: Mapping[str, Mapping[Source, Mapping[str, str]]] = {
+    "binanceusdm": {"last": {"workingType": "CONTRACT_PRICE"}, "mark": {"workingType": "MARK_PRICE"}},
+    "bybit": {
+        "last": {"triggerBy": "LastPrice"},
+        "mark": {"triggerBy": "MarkPrice"},
+        "index": {"triggerBy": "IndexPrice"},
+    },
+}
+
+
+async def ask(method: Callable[..., Any], *args: Any) -> Any:
+    """Call a method of a client from trio. Cancellation reaches it."""
+    return await trio_asyncio.aio_as_trio(method)(*args)
+
+
+@asynccontextmanager
+async def open_client(
+    venue: str, configure: Callable[[Client], None], options: Mapping[str, object] | None = None, **config: Any
+) -> AsyncIterator[Client]:
+    """A ccxt client with its markets loaded.
+
+    What it was pushed, as it came, is in its `pushed`; what failed in the loop, in nobody's call, in its `loop_errors`.
+    """
+    async with trio_asyncio.open_loop() as loop:
+        options = {**_OPTIONS[venue], **(options or {})}
+        keys = {"apiKey": API_KEY, "secret": SECRET}
+        client = getattr(pro, venue)({**keys, "enableRateLimit": False, "options": options, **config})
+        configure(client)
+        client.timeout_on_exit = 0  # it would wait for connections that were encrypted
+        handle, client.pushed, client.loop_errors = client.handle_message, [], []
+        # Without a handler of its own, an error in a callback would end trio-asyncio's loop.
+        loop.set_exception_handler(lambda _, context: client.loop_errors.append(context["exception"]))
+
+        def note(socket: Any, message: Any) -> None:
+            client.pushed.append(message)
+            handle(socket, message)
+
+        client.handle_message = note
+        try:
+            await ask(client.load_markets)
+            yield client
+        finally:
+            await ask(client.close)
+
+
+class Trader:
+    """What a bot does on either venue, with 0.8 BTC long at 1000 and everything in ccxt's words."""
+
+    def __init__(self, venue: str, server: VenueServer, client: Client) -> None:
+        self.venue: str = venue
+        self.server: VenueServer = server
+        self.client: Client = client
+
+    async def enter(self, side: Side = "long", symbol: str = BTC) -> None:
+        """Open the position."""
+        await self.server.enter(Position(symbol, side, Decimal("0.8"), Decimal("1000"), datetime.now(UTC)))
+
+    async def place_stop(
+        self,
+        own_id: str,
+        price: str = "980",
+        *,
+        quantity: str = "0.8",
+        side: str = "sell",
+        source: Source = "last",
+        **params: object,
+    ) -> Any:
+        """Place a reduce-only stop."""
+        wanted = {"stopLossPrice": price, "reduceOnly": True, "clientOrderId": own_id, **_SOURCES[self.venue][source]}
+        return await ask(self.client.create_order, BTC, "market", side, quantity, None, wanted | params)
+
+    async def close(self, own_id: str, quantity: str = "0.8") -> Any:
+        """Close at market, reduce-only."""
+        wanted = {"reduceOnly": True, "clientOrderId": own_id}
+        return await ask(self.client.create_order, BTC, "market", "sell", quantity, None, wanted)
+
+    async def open_stops(self) -> Any:
+        """List the live stops of the account."""
+        params = {"trigger": True} if self.venue == "bybit" else {"trigger": True, "type": "swap"}
+        self.client.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
+        return await ask(self.client.fetch_open_orders, None, None, None, params)
+
+    async def find_stop(self, own_id: str) -> Any:
+        """Look a stop up by our own id, whatever became of it."""
+        if self.venue == "bybit":
+            found = await ask(self.client.fetch_open_orders, BTC, None, None, {"orderLinkId": own_id})
+            return found[0]
+        return await ask(self.client.fetch_order, None, BTC, {"trigger": True, "clientOrderId": own_id})
+
+    async def cancel_stop(self, order_id: str) -> Any:
+        """Cancel a stop."""
+        return await ask(self.client.cancel_order, order_id, BTC, {"trigger": True} if self.venue != "bybit" else {})
+
+    async def positions(self) -> list[tuple[str, str, Decimal]]:
+        """Symbol, side and quantity of what is open."""
+        reported = await ask(self.client.fetch_positions)
+        return [(each["symbol"], each["side"], Decimal(str(each["contracts"]))) for each in reported]
+
+
+@asynccontextmanager
+async def open_trader(
+    venue: str, *, options: Mapping[str, object] | None = None, config: Mapping[str, Any] | None = None, **server: Any
+) -> AsyncIterator[Trader]:
+    """A server of a venue and a client at it."""
+    async with (
+        _OPEN[venue](**server) as opened,
+        open_client(venue, opened.configure, options, **(config or {})) as client,
+    ):
+        yield Trader(venue, opened, client)

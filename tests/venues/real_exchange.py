@@ -1,0 +1,78 @@
+"""`open_ccxt` on a venue's loopback server, as a test needs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import msgspec
+from binance_server import open_binance_server
+from bybit_server import open_bybit_server
+from venue_server import API_KEY, SECRET, VenueServer
+
+from trailing import Credentials, Position, StopRequest
+from trailing.core.model import Side, Source
+from trailing.exchanges.ccxt import open_ccxt
+from trailing.exchanges.ccxt.exchange import CcxtExchange
+
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+VENUES = ("binanceusdm", "bybit")
+Opener: TypeAlias = Any
+
+OPENERS: Mapping[str, Opener] = {"binanceusdm": open_binance_server, "bybit": open_bybit_server}
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """An exchange, the server behind it, and short ways to both."""
+
+    exchange: CcxtExchange
+    server: VenueServer
+
+    async def enter(self, side: Side = "long", quantity: str = "0.8", symbol: str = BTC) -> None:
+        """Open a position at 1000."""
+        await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
+
+    def stops_there(self) -> set[str]:
+        """The client order ids that are live on the server."""
+        return {order.wanted.client_order_id for order in self.server.market.live_stops()}
+
+
+def stop_request(
+    client_order_id: str = "trabcd0123456789abcdef",
+    *,
+    price: str = "980",
+    quantity: str = "0.8",
+    side: Side = "long",
+    source: Source = "last",
+) -> StopRequest:
+    """A stop for the position that `Desk.enter` opens."""
+    return StopRequest(BTC, side, Decimal(quantity), Decimal(price), client_order_id, source)
+
+
+def open_server(venue: str, **settings: Any) -> AbstractAsyncContextManager[VenueServer]:
+    """A venue on loopback."""
+    return OPENERS[venue](**settings)  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def open_desk(
+    venue: str,
+    *,
+    credentials: Credentials | None = None,
+    configure: Callable[[Any], object] = lambda _: None,
+    **settings: Any,
+) -> AsyncIterator[Desk]:
+    """An exchange on a server with an empty account."""
+    keys = Credentials(API_KEY, SECRET) if credentials is None else credentials
+
+    async with open_server(venue, **settings) as server:
+
+        def configure_both(client: Any) -> None:
+            server.configure(client)
+            configure(client)
+
+        async with open_ccxt(venue, credentials=keys, configure=configure_both) as exchange:
+            yield Desk(exchange, server)

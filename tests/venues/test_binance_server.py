@@ -1,0 +1,133 @@
+"""What is peculiar to Binance: a book of its own for conditional orders, listen keys, categories of streams, bans."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+import trio
+from ccxt import BadRequest, DDoSProtection, ExchangeError, OrderNotFound
+from ccxt_client import BTC, ask, open_trader
+from trio.testing import wait_all_tasks_blocked
+
+BINANCE = "binanceusdm"
+
+
+async def test_a_conditional_order_is_in_a_book_of_its_own() -> None:
+    async with open_trader(BINANCE) as trader:
+        await trader.enter()
+        placed = await trader.place_stop("mine")
+        for method in (trader.client.cancel_order, trader.client.fetch_order):
+            with pytest.raises(OrderNotFound):
+                await ask(method, placed["id"], BTC)
+        assert await ask(trader.client.fetch_open_orders, BTC) == []
+        assert len(await trader.open_stops()) == 1
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_what_a_triggered_stop_became_is_an_order_of_its_own(named: bool) -> None:
+    async with open_trader(BINANCE, executions_named=named) as trader:
+        await trader.enter()
+        placed = await trader.place_stop("mine")
+        await trader.server.move_price(BTC, Decimal("980"), "last")
+        found = await trader.find_stop("mine")
+        actual = found["info"]["actualOrderId"]
+        assert (found["status"], found["info"]["algoStatus"]) == ("closed", "FINISHED")
+        assert actual not in {"", placed["id"]}
+        executed = await ask(trader.client.fetch_order, actual, BTC)
+        assert (executed["status"], executed["average"], executed["filled"]) == ("closed", 980, 0.8)
+        assert (executed["clientOrderId"] == "mine") is not named
+        trades = await ask(trader.client.fetch_my_trades, BTC, None, None, {"orderId": actual})
+        assert [(trade["price"], trade["amount"]) for trade in trades] == [(980, 0.8)]
+
+
+@pytest.mark.parametrize("fills_first", [False, True])
+async def test_a_trigger_is_told_before_the_fills_or_after_them(fills_first: bool) -> None:
+    async with open_trader(BINANCE, fills_first=fills_first) as trader:
+        await trader.enter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, trader.client.watch_orders)
+            await wait_all_tasks_blocked(0.1)
+            await trader.place_stop("mine")
+            await trader.server.move_price(BTC, Decimal("980"), "last")
+            await wait_all_tasks_blocked(0.1)
+            nursery.cancel_scope.cancel()
+        told = [message["o"]["X"] for message in trader.client.pushed if "o" in message]
+        first, after = ["NEW", "TRIGGERING", "NEW", "TRIGGERED", "FILLED"], ["NEW", "NEW", "FILLED", "TRIGGERED"]
+        assert told == [*(after if fills_first else first), "FINISHED"]
+
+
+async def test_the_plain_book_takes_no_conditional_orders() -> None:
+    async with open_trader(BINANCE) as trader:
+        await trader.enter()
+        order = {"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET", "quantity": "0.8"}
+        with pytest.raises(ExchangeError, match="-4120"):
+            await ask(trader.client.fapiPrivatePostOrder, order)
+
+
+async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_is_asked_for() -> None:
+    async with open_trader(BINANCE) as trader:
+        await trader.enter()
+        order = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.4", "reduceOnly": "true"}
+        answer = await ask(trader.client.fapiPrivatePostOrder, order)
+        assert (answer["status"], answer["executedQty"]) == ("NEW", "0")
+        answer = await ask(trader.client.fapiPrivatePostOrder, {**order, "newOrderRespType": "RESULT"})
+        assert (answer["status"], answer["executedQty"], answer["avgPrice"]) == ("FILLED", "0.4", "1000")
+
+
+async def test_who_goes_on_beyond_the_limit_is_banned() -> None:
+    async with open_trader(BINANCE, weight_limit=80) as trader:
+        trader.server.clock.stopped_at = trader.server.clock.now()
+        with pytest.raises(DDoSProtection, match="429"):
+            for _ in range(90):
+                await ask(trader.client.fetch_time)
+        with pytest.raises(DDoSProtection, match="418") as caught:
+            for _ in range(90):
+                try:
+                    await ask(trader.client.fetch_time)
+                except DDoSProtection as error:
+                    if "429" not in str(error):
+                        raise
+        assert "banned until" in str(caught.value)
+        assert int(trader.client.last_response_headers["Retry-After"]) == 121
+
+
+async def test_a_list_of_the_whole_account_weighs_forty_times_as_much() -> None:
+    async with open_trader(BINANCE) as trader:
+        used: list[int] = []
+        for params in ({"symbol": "BTCUSDT"}, {}):
+            await ask(trader.client.fapiPrivateGetOpenAlgoOrders, params)
+            used.append(int(trader.client.last_response_headers["X-MBX-USED-WEIGHT-1M"]))
+        assert used[1] - used[0] in {40, 40 - used[0]}  # or a minute has begun
+
+
+async def test_a_stream_is_only_served_in_its_category() -> None:
+    async with open_trader(BINANCE) as trader:
+        for category, topic in (("public", "btcusdt@markPrice@1s"), ("market", "btcusdt@trade")):
+            url = f"ws://{trader.server.host}/{category}/ws/0"
+            request = {"method": "SUBSCRIBE", "params": [topic], "id": 7}
+            with pytest.raises(ExchangeError, match="invalid stream"):
+                await ask(trader.client.watch, url, topic, request, topic, {"id": 7})
+
+
+async def test_an_expired_listen_key_opens_nothing_and_hears_nothing() -> None:
+    async with open_trader(BINANCE) as trader:
+        await trader.enter()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, trader.client.watch_orders)
+            await wait_all_tasks_blocked(0.1)
+            key = trader.client.options["linear"]["listenKey"]
+            trader.server.expire_listen_key()  # type: ignore[attr-defined]
+            await trader.place_stop("mine")
+            await wait_all_tasks_blocked(0.1)
+            nursery.cancel_scope.cancel()
+        assert [message["e"] for message in trader.client.pushed] == ["listenKeyExpired"]
+        assert (await ask(trader.client.fapiPrivatePostListenKey))["listenKey"] != key
+
+
+async def test_an_endpoint_that_is_not_there_says_so() -> None:
+    async with open_trader(BINANCE) as trader:
+        with pytest.raises(ExchangeError, match="-5000"):
+            await ask(trader.client.fapiPrivateGetIncome)
+        with pytest.raises(BadRequest, match="-1121"):
+            await ask(trader.client.fapiPublicGetPremiumIndex, {"symbol": "XYZ"})

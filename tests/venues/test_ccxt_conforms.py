@@ -1,0 +1,90 @@
+"""The adapter keeps the port's contract over both venues, and a manager on it loses no peak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+import trio
+from real_exchange import BTC, VENUES, Desk, open_desk
+
+from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
+from trailing.core.model import Source
+from trailing.events import StreamChanged
+from trailing.exchanges.ccxt import venues
+from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.testing import check_exchange
+
+pytestmark = pytest.mark.slow
+
+
+class Bench:
+    """A desk, as `check_exchange` wants it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.exchange: CcxtExchange = desk.exchange
+        self._desk = desk
+
+    async def enter(self, position: Position) -> None:
+        await self._desk.server.enter(position)
+
+    async def move_price(self, symbol: str, price: D, source: Source) -> None:
+        await self._desk.server.move_price(symbol, price, source)
+
+
+async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The servers show every write at once, and the checks wait so long for each.
+    rows = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.05) for name in VENUES}
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
+
+    def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
+        @asynccontextmanager
+        async def new_bench() -> AsyncIterator[Bench]:
+            async with open_desk(venue, hedged=hedged) as desk:
+                yield Bench(desk)
+
+        return new_bench
+
+    async with trio.open_nursery() as nursery:  # they spend their time waiting
+        for venue in VENUES:
+            for hedged in (False, True):
+                nursery.start_soon(check_exchange, maker(venue, hedged=hedged))
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_peak_behind_a_frozen_connection_is_noticed_within_ten_seconds_and_comes_back_from_candles(
+    venue: str,
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1)),))
+    opened_at = datetime.now(UTC) - timedelta(minutes=5)
+    async with (
+        open_desk(venue) as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, plan) as manager,
+        manager.subscribe() as events,
+    ):
+        await desk.enter()
+        position = Position(BTC, "long", D("0.8"), D(1000), opened_at)
+        outcome = await manager.protect(position, deadline=10)
+        assert isinstance(outcome, Protected)
+        with trio.fail_after(10):
+            while len(desk.server.sockets.open) < 2 or not desk.exchange._streams.watched:  # type: ignore[attr-defined]
+                await trio.sleep(0.05)
+        await trio.sleep(1)
+        desk.server.sockets.freeze()
+        frozen_at = trio.current_time()
+        await desk.server.move_price(BTC, D(1050), "last")
+        await desk.server.move_price(BTC, D(1045), "last")
+        with trio.fail_after(12):
+            async for event in events:
+                if isinstance(event, StreamChanged) and not event.connected:
+                    break
+        assert trio.current_time() - frozen_at < 10.5
+        with trio.fail_after(100):  # the bar of the peak has to be closed before it is read for the last time
+            while manager.stops()[BTC, "long"].price != D("1039.5"):
+                await trio.sleep(0.1)
+        assert len(desk.server.market.live_stops()) == 1

@@ -1,0 +1,194 @@
+"""`trailing doctor` tells what could keep a stop from being placed, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
+from venue_faults import Fault, json_reply
+from venue_server import API_KEY, SECRET, VenueServer
+
+from trailing import open_ccxt
+from trailing.cli import main
+from trailing.exchanges.ccxt import venues
+from trailing.exchanges.ccxt.diagnosis import Finding, examine
+
+
+@pytest.fixture(autouse=True)
+def _quick_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.0) for name in VENUES}
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
+    monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 2.0)
+
+
+async def findings(desk: Desk, *, place: bool = False) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    async for finding in examine(desk.exchange, symbol=BTC, place=place):
+        found.setdefault(finding.subject, []).append(finding)
+    return found
+
+
+def verdicts(found: dict[str, list[Finding]]) -> dict[str, list[str]]:
+    return {subject: [finding.verdict for finding in of_it] for subject, of_it in found.items() if subject != "stream"}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_account_in_order_has_nothing_but_good_findings(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        found = await findings(desk, place=True)
+        assert {verdict for of_it in verdicts(found).values() for verdict in of_it} == {"good"}
+        assert len(found["placing"]) == len(venues.VENUES[venue].sources)
+        assert desk.stops_there() == set()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_it_places_nothing_unless_it_is_told_to(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await findings(desk)
+        assert desk.server.seen("place_stop") == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_without_a_position_no_stop_is_tried(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.server.move_price(BTC, stop_request().price, "last")
+        found = await findings(desk, place=True)
+        assert verdicts(found)["placing"] == ["note"]
+        assert desk.server.seen("place_stop") == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue: str) -> None:
+    async with open_desk(venue, most_stops=1) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request())
+        found = await findings(desk, place=True)
+        assert set(verdicts(found)["placing"]) == {"failure"}
+        assert any(code in found["placing"][0].says for code in ("-4045", "110009"))
+        assert desk.stops_there() == {stop_request().client_order_id}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_clock_that_is_off_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request())
+        desk.server.market.enter(BTC, "sell", stop_request().quantity, stop_request().price)
+        desk.server.clock.skew = 5.0
+        found = await findings(desk)
+        assert verdicts(found)["clock"] == ["warning"]
+        assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
+        # Bybit takes the stops of a position that is flat away by itself.
+        assert verdicts(found)["stops"] == (["good", "warning"] if venue == "binanceusdm" else ["good"])
+
+
+@pytest.mark.parametrize(
+    ("venue", "endpoint", "answer"),
+    [
+        (
+            "binanceusdm",
+            "GET /sapi/v1/account/apiRestrictions",
+            {"ipRestrict": False, "enableReading": True, "enableFutures": False, "enableWithdrawals": True},
+        ),
+        (
+            "bybit",
+            "GET /v5/user/query-api",
+            {
+                "retCode": 0,
+                "result": {"readOnly": 1, "ips": ["*"], "permissions": {"Wallet": ["Withdraw"], "ContractTrade": []}},
+            },
+        ),
+    ],
+)
+async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a_failure(
+    venue: str, endpoint: str, answer: object
+) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on=endpoint, reply=json_reply(answer)))
+        found = await findings(desk)
+        assert verdicts(found)["permissions"] == ["failure", "warning", "warning"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_what_can_not_be_read_is_a_finding_and_the_rest_is_looked_at(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="positions", drop="before"))
+        found = verdicts(await findings(desk))
+        assert found["positions"] == found["stops"] == ["failure"]
+        assert found["clock"] == ["good"]
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
+    """The command, with each exchange that it opens on a server of its own."""
+    opened: list[VenueServer] = []
+
+    @asynccontextmanager
+    async def on_loopback(venue: str, **arguments: Any) -> AsyncIterator[Any]:
+        async with (
+            open_server(venue) as server,
+            open_ccxt(venue, configure=server.configure, **arguments) as exchange,
+        ):
+            opened.append(server)
+            await Desk(exchange, server).enter()
+            yield exchange
+
+    monkeypatch.setattr("trailing.cli.doctor.open_ccxt", on_loopback)
+    return opened
+
+
+def test_the_command_shows_the_findings(
+    servers: list[VenueServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[there]\napi_key = "{API_KEY}"\nsecret = "{SECRET}"\n')
+    keys.chmod(0o600)
+    words = ["doctor", "bybit", "--credentials", str(keys), "--table", "there", "--place"]
+    code = main(words)
+    shown = capsys.readouterr()
+    assert (code, shown.err) == (0, "")
+    assert "placed in" in shown.out
+    assert API_KEY not in shown.out
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["exchange"], document["verdict"]) == ("bybit", "good")
+    assert len(servers) == 2
+
+
+def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
+    servers: list[VenueServer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
+    monkeypatch.setenv("TRAILING_SECRET", SECRET)
+    assert main(["doctor", "bybit", "--symbol", "DOGE/USDT:USDT"]) == 2
+    assert "does not trade" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["bitmex"], "venue got 'bitmex'"),
+        (["okx"], "unverified"),
+        (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
+        (["bybit"], "TRAILING_API_KEY is not set"),
+        (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
+    ],
+)
+def test_the_command_says_in_one_line_what_is_missing(
+    words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TRAILING_API_KEY", raising=False)
+    assert main(["doctor", *words]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1

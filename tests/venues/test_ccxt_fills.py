@@ -1,0 +1,42 @@
+"""A triggered stop's fills are told once each, in whatever order and under whatever ids the venue tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import trio
+from real_exchange import BTC, open_desk, stop_request
+
+from trailing.exchanges.port import OrderUpdate, StreamState
+
+WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "binance, as it was seen": ("binanceusdm", {}),
+    "binance, the fills before the trigger": ("binanceusdm", {"fills_first": True}),
+    "binance, the execution with an id of its own": ("binanceusdm", {"executions_named": True}),
+    "binance, both": ("binanceusdm", {"fills_first": True, "executions_named": True}),
+    "bybit": ("bybit", {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_fill_of_a_triggered_stop_is_told_once(way: str) -> None:
+    venue, settings = WAYS[way]
+    async with open_desk(venue, parts=3, **settings) as desk, desk.exchange.updates() as updates:
+        await desk.enter()
+        with trio.fail_after(5):
+            async for update in updates:
+                if isinstance(update, StreamState) and update.connected:
+                    break
+        stop = await desk.exchange.place_stop(stop_request())
+        await desk.server.move_price(BTC, Decimal(979), "last")
+        told = []
+        with trio.move_on_after(1):
+            async for update in updates:
+                if isinstance(update, OrderUpdate) and update.client_order_id == stop.client_order_id:
+                    filled = None if update.fill is None else update.fill.quantity
+                    told.append((update.status, filled))  # what came until the time was over
+    part, rest = Decimal("0.266"), Decimal("0.268")
+    assert told == [("live", None), ("partial", part), ("partial", part), ("filled", rest)]

@@ -1,0 +1,31 @@
+"""Lists that are longer than a page of the venue's: nothing in them is missed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from real_exchange import VENUES, open_desk
+from venue_market import Trigger, Wanted, instrument
+
+SYMBOLS = tuple(f"X{number}/USDT:USDT" for number in range(230))
+INSTRUMENTS = tuple(instrument(symbol.partition("/")[0], "0.1", "0.001", "5") for symbol in SYMBOLS)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_every_stop_and_every_position_is_listed_once(venue: str) -> None:
+    async with open_desk(venue, instruments=INSTRUMENTS, most_stops=500) as desk:
+        for symbol in SYMBOLS:
+            await desk.enter(symbol=symbol)
+            trigger = Trigger(Decimal(980), "last", rising=False)
+            wanted = Wanted(
+                symbol=symbol,
+                side="sell",
+                quantity=Decimal("0.8"),
+                client_order_id=f"stop-{symbol[:-10]}",
+                reduce_only=True,
+                trigger=trigger,
+            )
+            desk.server.market.place(wanted)
+        assert [stop.symbol for stop in await desk.exchange.open_stops()] == sorted(SYMBOLS)
+        assert [report.symbol for report in await desk.exchange.positions()] == sorted(SYMBOLS)

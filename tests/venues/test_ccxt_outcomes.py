@@ -1,0 +1,241 @@
+"""What becomes of a request when the line or the venue fails: the error says what may exist, and it is so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import trio
+from real_exchange import BTC, VENUES, open_desk, open_server, stop_request
+from venue_faults import Fault, Reply, json_reply
+from venue_server import API_KEY, SECRET, redirected
+
+from trailing import (
+    AuthenticationFailed,
+    Credentials,
+    ExchangeUnreachable,
+    NothingToReduce,
+    OutcomeUnknown,
+    RateLimited,
+    StopRejected,
+    UsageError,
+    WouldTrigger,
+    open_ccxt,
+)
+from trailing.errors import TrailingError
+
+pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+HTML = Reply(b"<html><body>Bad gateway</body></html>", 502, {"Content-Type": "text/html"})
+GREETING = Reply(b"<html><body>We are back soon</body></html>", 200, {"Content-Type": "text/html"})
+LIMITED = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-After": "1"})
+BANNED = json_reply({"code": -1003, "msg": "Way too many requests."}, 418, {"Retry-After": "2"})
+ID = stop_request().client_order_id
+
+# What goes wrong while a stop is placed, what is raised, and whether the stop is there.
+FAULTS: Mapping[str, tuple[dict[str, Any], type[TrailingError], bool]] = {
+    "lost before the venue": ({"drop": "before"}, OutcomeUnknown, False),
+    "its reply lost": ({"drop": "after"}, OutcomeUnknown, True),
+    "its reply late": ({"reply_delay": 1.0}, OutcomeUnknown, True),
+    "its reply broken off": ({"truncated": True}, OutcomeUnknown, True),
+    "its reply replaced by a proxy's page": ({"reply": HTML, "executed": True}, OutcomeUnknown, True),
+    "a page of HTML with status 200": ({"reply": GREETING, "executed": True}, OutcomeUnknown, True),
+    "success without an id": ({"reply": json_reply({}), "executed": True}, OutcomeUnknown, True),
+    "an internal error": ({"reply": json_reply({"code": -1001, "msg": "x"}, 503)}, OutcomeUnknown, False),
+    "a rate limit": ({"reply": LIMITED}, RateLimited, False),
+    "a ban": ({"reply": BANNED}, RateLimited, False),
+}
+
+
+def impatient(client: Any) -> None:
+    client.timeout = 400
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue: str, fault: str) -> None:
+    settings, error, is_there = FAULTS[fault]
+    async with open_desk(venue, configure=impatient) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="place_stop", **settings))
+        with pytest.raises(error) as caught:
+            await desk.exchange.place_stop(stop_request())
+        assert desk.stops_there() == ({ID} if is_there else set())
+        assert len(desk.server.seen("place_stop")) == 1
+        if isinstance(caught.value, RateLimited):
+            assert caught.value.retry_after == (1 if fault == "a rate limit" else 2)
+        desk.server.faults.clear()
+        found = await desk.exchange.find_stop(BTC, ID)
+        assert (found is not None) == is_there
+
+
+@pytest.mark.parametrize("fault", ["its reply lost", "its reply late", "its reply broken off"])
+async def test_a_cancel_whose_reply_was_lost_is_not_sent_again_and_not_taken_for_refused(
+    venue: str, fault: str
+) -> None:
+    async with open_desk(venue, configure=impatient) as desk:
+        await desk.enter()
+        order = await desk.exchange.place_stop(stop_request())
+        desk.server.faults.add(Fault(on="cancel_stop", **FAULTS[fault][0]))
+        with pytest.raises(OutcomeUnknown):
+            await desk.exchange.cancel_stop(order)
+        assert [seen.booked for seen in desk.server.seen("cancel_stop")] == [True]
+        desk.server.faults.clear()
+        assert await desk.exchange.find_stop(BTC, ID) is None
+
+
+@pytest.mark.parametrize("fault", ["lost before the venue", "its reply broken off", "a page of HTML with status 200"])
+@pytest.mark.parametrize("operation", ["positions", "open_stops"])
+async def test_a_list_that_was_not_read_is_no_empty_list(venue: str, operation: str, fault: str) -> None:
+    async with open_desk(venue, configure=impatient) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request())
+        desk.server.faults.add(Fault(on=operation, **FAULTS[fault][0]))
+        with pytest.raises(ExchangeUnreachable):
+            await getattr(desk.exchange, operation)()
+        desk.server.faults.clear()
+        assert len(await getattr(desk.exchange, operation)()) == 1
+
+
+async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) -> None:
+    async with open_desk(venue, configure=impatient) as desk:
+        await desk.enter()
+        order = await desk.exchange.place_stop(stop_request())
+        urls = desk.exchange.session.client.urls
+        urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # where nobody listens
+        for attempt in (desk.exchange.cancel_stop(order), desk.exchange.place_stop(stop_request("another"))):
+            with pytest.raises(ExchangeUnreachable):
+                await attempt
+        assert desk.stops_there() == {ID}
+
+
+async def test_a_refusal_says_why_by_its_class(venue: str) -> None:
+    async with open_desk(venue, most_stops=2) as desk:
+        await desk.server.move_price(BTC, Decimal(1000), "last")
+        with pytest.raises(NothingToReduce):
+            await desk.exchange.close_position(BTC, "long", stop_request().quantity, "nothing")
+        await desk.enter()
+        with pytest.raises(WouldTrigger):
+            await desk.exchange.place_stop(stop_request(price="1001"))
+        order = await desk.exchange.place_stop(stop_request())
+        with pytest.raises(StopRejected):
+            await desk.exchange.place_stop(stop_request(price="981"))
+        await desk.exchange.place_stop(stop_request("second"))
+        with pytest.raises(StopRejected):
+            await desk.exchange.place_stop(stop_request("third"))
+        await desk.exchange.cancel_stop(order)
+        with pytest.raises(StopRejected):
+            await desk.exchange.cancel_stop(order)
+        assert desk.stops_there() == {"second"}
+
+
+async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_it_is_sent(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        for request, field in (
+            (stop_request(price="980.05"), "price"),
+            (stop_request(quantity="0.0005"), "quantity"),
+            *([(stop_request(source="index"), "source")] if venue == "binanceusdm" else []),
+        ):
+            with pytest.raises(UsageError, match=f"StopRequest.{field} got"):
+                await desk.exchange.place_stop(request)
+        with pytest.raises(UsageError, match="does not trade"):
+            desk.exchange.market("DOGE/USDT:USDT")
+        assert desk.server.seen("place_stop") == []
+
+
+async def test_a_wrong_key_and_a_wrong_secret_are_known_at_the_door(venue: str) -> None:
+    async with open_server(venue) as server:
+        for keys in (Credentials("wrong-key", SECRET), Credentials(API_KEY, "wrong-secret")):
+            with pytest.raises(AuthenticationFailed):
+                async with open_ccxt(venue, credentials=keys, configure=server.configure):
+                    raise AssertionError("it was opened")
+
+
+@pytest.mark.parametrize("skew", [5.0, -5.0])
+async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_it_jumps(
+    venue: str, skew: float
+) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.clock.skew = skew
+        order = await desk.exchange.place_stop(stop_request())
+        desk.server.clock.skew = -skew
+        await desk.exchange.cancel_stop(order)
+        assert desk.stops_there() == set()
+        assert [seen.booked for seen in desk.server.seen("cancel_stop")].count(True) == 1
+
+
+async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.latency = 0.4
+        with trio.move_on_after(0.1) as scope:
+            await desk.exchange.place_stop(stop_request())
+        assert scope.cancelled_caught
+        assert desk.stops_there() == set()
+        found = await desk.exchange.find_stop(BTC, ID)
+        assert found is not None
+        assert found.client_order_id == ID
+        with trio.move_on_after(0.1):
+            await desk.exchange.place_stop(stop_request("another"))
+        with pytest.raises(StopRejected):  # the one that it waited for is live, the id it was given is not
+            await desk.exchange.cancel_stop(type(found)(BTC, "long", found.quantity, found.price, "another", "1"))
+        assert desk.stops_there() == {ID, "another"}
+
+
+async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.latency = 0.3
+        done = []
+
+        async def place(client_order_id: str, patience: float) -> None:
+            with trio.move_on_after(patience):
+                await desk.exchange.place_stop(stop_request(client_order_id))
+                done.append(client_order_id)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):  # as many as Bybit takes at once
+                nursery.start_soon(place, f"stop{number}", 0.1 if number % 2 else 5)
+        assert sorted(done) == ["stop0", "stop2"]
+        await trio.sleep(0.3)
+        assert len(desk.stops_there()) == 4
+
+
+async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_way(venue: str) -> None:
+    caught = []
+
+    async def place(desk: Any, patience: trio.CancelScope) -> None:
+        with patience:
+            try:
+                await desk.exchange.place_stop(stop_request())
+            except OutcomeUnknown as error:
+                caught.append(error)
+
+    async with trio.open_nursery() as nursery, open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.latency = 1.0
+        nursery.start_soon(place, desk, trio.CancelScope(shield=True))
+        await trio.sleep(0.1)
+    assert len(caught) == 1
+
+
+@pytest.mark.slow
+async def test_no_signed_request_waits_for_a_connection(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.latency = 4.0
+        async with trio.open_nursery() as nursery:
+            for _ in range(150):
+                nursery.start_soon(_ignore_refusals, desk.exchange.price, BTC, "mark")
+        at = [seen.at for seen in desk.server.seen("price")]
+        assert len(at) == 150
+        assert max(at) - min(at) < 3.9
+
+
+async def _ignore_refusals(read: Any, *args: Any) -> None:
+    with suppress(RateLimited):
+        await read(*args)

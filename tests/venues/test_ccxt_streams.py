@@ -1,0 +1,340 @@
+"""What a real exchange pushes, and what becomes of that when a connection freezes, dies, lies or has nothing to say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+import trio
+from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
+from trio.testing import wait_all_tasks_blocked
+from venue_faults import Fault, json_reply
+from venue_sockets import Socket
+
+from trailing import OrderUpdate, StreamState, Tick
+from trailing.core.model import Source
+from trailing.exchanges.port import PositionUpdate, Update
+
+pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+SILENCE = 0.6
+QUIET = 0.3
+SOURCES: tuple[Source, ...] = ("last", "mark", "index")
+
+
+class Ear:
+    """Hears what is pushed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.heard: list[Update] = []
+
+    async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with self.desk.exchange.updates() as updates:
+            task_status.started()
+            async for update in updates:
+                self.heard.append(update)
+
+    async def until(self, holds: Callable[[], object], seconds: float = 5.0) -> float:
+        """Wait until something holds, and return the seconds that it took."""
+        started_at = trio.current_time()
+        with trio.fail_after(seconds):
+            while not holds():
+                await trio.sleep(0.005)
+        return trio.current_time() - started_at
+
+    async def until_up(self) -> None:
+        """Wait until everything is subscribed to."""
+        await self.until(lambda: self.states() and self.states()[-1] and self.topics() >= self.wanted())
+
+    def states(self) -> list[bool]:
+        return [update.connected for update in self.heard if isinstance(update, StreamState)]
+
+    def prices(self, symbol: str = BTC, source: Source = "last") -> list[D]:
+        ticks = (update for update in self.heard if isinstance(update, Tick))
+        return [tick.price for tick in ticks if (tick.symbol, tick.source) == (symbol, source)]
+
+    def orders(self) -> list[tuple[str, str]]:
+        return [(each.client_order_id, each.status) for each in self.heard if isinstance(each, OrderUpdate)]
+
+    def topics(self) -> set[str]:
+        """What is subscribed to on the server, of prices."""
+        sockets = (socket for socket in self.desk.server.sockets.open if "private" not in socket.path)
+        return {topic for socket in sockets for topic in socket.topics}
+
+    def wanted(self) -> set[str]:
+        """What should be."""
+        streams = self.desk.exchange._streams
+        return {topic for symbol in streams.watched for topic in streams._dialect.topics(symbol)}  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def open_ear(venue: str, *symbols: str, **settings: Any) -> AsyncIterator[Ear]:
+    async with open_desk(venue, **settings) as desk, trio.open_nursery() as nursery:
+        await desk.enter()
+        ear = Ear(desk)
+        await desk.exchange.watch(set(symbols or (BTC,)))
+        await nursery.start(ear.listen)
+        await ear.until_up()
+        yield ear
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.line.SILENCE_SECONDS", SILENCE)
+
+
+@pytest.fixture
+def nosy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.QUIET_SECONDS", QUIET)
+
+
+async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue: str) -> None:
+    async with open_desk(venue) as desk, desk.exchange.updates() as updates:
+        entered_at = trio.current_time()
+        (first,) = updates.receive_waiting(10)
+        assert first == StreamState(False, first.at, "it is being connected")
+        with trio.fail_after(5):
+            then = await updates.receive()
+        assert then == StreamState(True, then.at)
+        assert entered_at < then.at <= trio.current_time()
+        async with desk.exchange.updates() as others:
+            assert others.receive_waiting(10) == []
+
+
+async def test_every_price_comes_exactly_under_its_source_and_at_the_running_clock(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        for number, source in enumerate(SOURCES):
+            await ear.desk.server.move_price(BTC, D(f"1001.{number}"), source)
+        await ear.until(lambda: all(ear.prices(source=source) for source in SOURCES))
+        for number, source in enumerate(SOURCES):
+            assert ear.prices(source=source)[-1] == D(f"1001.{number}")
+        ticks = [update for update in ear.heard if isinstance(update, Tick)]
+        assert all(trio.current_time() - 2 < tick.at <= trio.current_time() for tick in ticks)
+
+
+async def test_a_burst_comes_whole_and_in_order_for_each_of_several_symbols(venue: str) -> None:
+    async with open_ear(venue, BTC, ETH) as ear:
+        for step in range(300):
+            ear.desk.server.market.move_price(BTC, D(1000) + step, "last")
+            ear.desk.server.market.move_price(ETH, D(2000) + step, "last")
+        await ear.until(lambda: len(ear.prices(ETH)) >= 300)
+        assert ear.prices(BTC) == [D(1000) + step for step in range(300)]
+        assert ear.prices(ETH) == [D(2000) + step for step in range(300)]
+
+
+async def test_a_stop_is_told_of_when_it_is_placed_filled_and_flat_and_nothing_was_asked(venue: str) -> None:
+    async with open_ear(venue, parts=3) as ear:
+        request = stop_request()
+        await ear.desk.exchange.place_stop(request)
+        await ear.until(ear.orders)
+        asked = len(ear.desk.server.requests)
+        await ear.desk.server.move_price(BTC, D(979), "last")
+        await ear.until(lambda: (request.client_order_id, "filled") in ear.orders())
+        own = [status for name, status in ear.orders() if name == request.client_order_id]
+        assert own == ["live", "partial", "partial", "filled"]
+        updates = (update for update in ear.heard if isinstance(update, OrderUpdate))
+        fills = [update.fill for update in updates if update.client_order_id == request.client_order_id and update.fill]
+        assert sum(fill.quantity for fill in fills) == D("0.8")
+        assert {(fill.symbol, fill.side, fill.price, fill.client_order_id) for fill in fills} == {
+            (BTC, "long", D(979), request.client_order_id)
+        }
+        await ear.until(
+            lambda: any(
+                isinstance(each, PositionUpdate) and not each.quantity and each.side == "long" for each in ear.heard
+            )
+        )
+        assert len(ear.desk.server.requests) == asked
+
+
+async def test_a_stop_that_somebody_cancels_is_told_of_at_once(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        request = stop_request()
+        await ear.desk.exchange.place_stop(request)
+        (order,) = ear.desk.server.market.live_stops()
+        ear.desk.server.market.cancel(order)
+        assert await ear.until(lambda: (request.client_order_id, "cancelled") in ear.orders()) < 0.5
+
+
+async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
+    async with open_ear(venue, BTC) as ear:
+        watch, move = ear.desk.exchange.watch, ear.desk.server.move_price
+        opened = ear.desk.server.sockets.opened
+        await watch({BTC, ETH})
+        await ear.until(lambda: ear.topics() == ear.wanted() and any("eth" in each.lower() for each in ear.topics()))
+        await move(ETH, D(50), "last")
+        await ear.until(lambda: ear.prices(ETH) == [50])
+        await watch({ETH})
+        await move(BTC, D(1005), "last")  # comes over the line still, and is not wanted any more
+        await ear.until(
+            lambda: ear.topics() == ear.wanted() and not any("btc" in each.lower() for each in ear.topics())
+        )
+        await watch(set())
+        await ear.until(lambda: ear.topics() == set())
+        assert ear.prices(BTC) == []
+        assert ear.desk.server.sockets.opened == opened
+
+
+async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        sockets = ear.desk.server.sockets
+        await ear.desk.exchange.watch(set())
+        await ear.until(lambda: ear.topics() == set())
+        states = len(ear.states())
+        next(socket for socket in sockets.open if "private" not in socket.path).kill()
+        await ear.until(lambda: len(sockets.open) == 1)
+        await trio.sleep(0.3)
+        assert ear.states()[states:] == []
+        await ear.desk.exchange.watch({BTC})
+        await ear.until(lambda: ear.topics() == ear.wanted() != set())
+
+
+async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
+    async with open_ear(venue) as ear:
+        face = ear.desk.server._face
+        receive, refused = face.received, []
+
+        def refuse_eth(socket: Socket, text: str) -> None:
+            if "subscribe" in text.lower() and "ethusdt" in text.lower():
+                refused.append(text)
+                number = json.loads(text).get("id")
+                no = {"error": {"code": 2, "msg": "Invalid request"}, "id": number, "op": "subscribe", "success": False}
+                socket.send(no)
+            else:
+                receive(socket, text)
+
+        face.received = refuse_eth  # type: ignore[method-assign]
+        ear.desk.server.sockets.kill()
+        await ear.desk.exchange.watch({BTC, ETH})
+        await ear.until(lambda: ear.states()[-2:] == [False, True] and len(refused) >= 4)
+        assert ear.topics() == set(ear.desk.exchange._streams._dialect.topics(BTC))  # type: ignore[attr-defined]
+        await ear.desk.server.move_price(BTC, D(1001), "last")
+        await ear.until(lambda: ear.prices() == [1001])
+
+
+async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes_to_the_same(
+    venue: str, impatient: None
+) -> None:
+    async with open_ear(venue, BTC, ETH) as ear:
+        sockets = ear.desk.server.sockets
+        topics, opened, states = ear.topics(), sockets.opened, len(ear.states())
+        sockets.freeze()
+        assert SILENCE / 2 < await ear.until(lambda: ear.states()[states:] == [False]) < SILENCE + 0.3
+        await ear.until(lambda: ear.states()[states:] == [False, True])
+        assert ear.topics() == topics
+        assert sockets.opened == opened + 2
+        await ear.desk.server.move_price(BTC, D(1001), "last")
+        await ear.until(lambda: ear.prices() == [1001])
+
+
+@pytest.mark.parametrize("fault", ["killed", "bad frame", "closed by a frame of no use"])
+async def test_a_connection_that_ends_or_talks_nonsense_is_replaced_at_once(venue: str, fault: str) -> None:
+    async with open_ear(venue) as ear:
+        sockets, states = ear.desk.server.sockets, len(ear.states())
+        if fault == "killed":
+            sockets.kill()
+        elif fault == "bad frame":
+            sockets.send_text("{ this is no JSON")
+        else:
+            sockets.send_text('{"topic": "publicTrade.BTCUSDT", "e": "aggTrade", "s": "BTCUSDT", "p": null}')
+        assert await ear.until(lambda: ear.states()[states:] == [False]) < 0.5
+        await ear.until_up()
+        assert ear.states()[states:] == [False, True]
+        assert ear.topics() == ear.wanted()
+        await ear.desk.exchange.place_stop(stop_request())
+        await ear.until(ear.orders)
+
+
+async def test_a_connection_with_nothing_but_pongs_stays(venue: str, impatient: None) -> None:
+    async with open_ear(venue) as ear:
+        opened, heard = ear.desk.server.sockets.opened, len(ear.heard)
+        await trio.sleep(5 * SILENCE)
+        assert ear.desk.server.sockets.opened == opened
+        assert ear.heard[heard:] == []
+
+
+async def test_an_illiquid_symbol_is_looked_at_and_costs_no_connection(venue: str, nosy: None) -> None:
+    async with open_ear(venue, BTC, ETH) as ear:
+        server = ear.desk.server
+        await server.move_price(ETH, D(50), "last")
+        await ear.until(lambda: ear.prices(ETH))
+        opened, states = server.sockets.opened, len(ear.states())
+        await trio.sleep(8 * QUIET)
+        assert server.sockets.opened == opened
+        assert len(ear.states()) == states
+        assert len(ear.prices(ETH)) >= 4
+        assert set(ear.prices(ETH)) == {50}
+        assert {seen.operation for seen in server.requests[-10:]} == {"price"}
+
+
+async def test_a_symbol_whose_price_moves_unheard_costs_one_connection_and_is_read_from_then_on(
+    venue: str, nosy: None
+) -> None:
+    async with open_ear(venue) as ear:
+        server = ear.desk.server
+        await server.move_price(BTC, D(1001), "last")
+        await ear.until(ear.prices)
+        opened = server.sockets.opened
+        server.sockets.silent.add(BTC)
+        for step in range(2, 14):
+            await server.move_price(BTC, D(1000) + step, "last")
+            await trio.sleep(QUIET)
+        assert server.sockets.opened == opened + 1
+        assert ear.states()[-2:] == [False, True]
+        assert ear.prices()[-1] >= 1010
+        server.sockets.silent.clear()
+        await server.move_price(BTC, D(1100), "last")
+        assert await ear.until(lambda: ear.prices()[-1] == 1100) < QUIET
+
+
+async def test_it_ends_in_time_with_its_connections_open_dead_or_not_there_yet(venue: str, impatient: None) -> None:
+    async with open_desk(venue) as desk:
+        await desk.exchange.watch({BTC})
+        async with desk.exchange.updates() as updates:
+            assert isinstance(await updates.receive(), StreamState)
+        ended_at = trio.current_time()
+    assert trio.current_time() - ended_at < 1.5
+    async with open_ear(venue) as ear:
+        ear.desk.server.sockets.freeze()
+        ended_at = trio.current_time()
+    assert trio.current_time() - ended_at < 2.5
+
+
+async def test_who_listens_when_the_exchange_is_closed_reaches_the_end(venue: str) -> None:
+    async with trio.open_nursery() as nursery:
+        async with open_desk(venue) as desk:
+            ear = Ear(desk)
+            await nursery.start(ear.listen)
+        with trio.fail_after(1):
+            await wait_all_tasks_blocked()
+    assert ear.states()[0] is False
+
+
+async def test_an_account_that_can_not_be_listened_to_is_tried_again_and_said_so(venue: str) -> None:
+    if venue != "binanceusdm":
+        pytest.skip("there is no listen key")
+    async with open_desk(venue) as desk, trio.open_nursery() as nursery:
+        desk.server.faults.add(Fault(on="listen_key", reply=json_reply({"code": -1001, "msg": "Internal error"}, 503)))
+        ear = Ear(desk)
+        await nursery.start(ear.listen)
+        await ear.until(lambda: len(desk.server.seen("listen_key")) >= 3)
+        assert ear.states() == [False]
+        desk.server.faults.clear()
+        await ear.until(lambda: ear.states() == [False, True])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_listen_key_that_expires_is_replaced(venue: str) -> None:
+    if venue != "binanceusdm":
+        pytest.skip("there is no listen key")
+    async with open_ear(venue) as ear:
+        states = len(ear.states())
+        ear.desk.server.expire_listen_key()  # type: ignore[attr-defined]
+        await ear.until(lambda: ear.states()[states:] == [False, True])
+        await ear.desk.exchange.place_stop(stop_request())
+        await ear.until(ear.orders)

@@ -1,0 +1,91 @@
+"""A position's whole life over the real ccxt client: protected, trailed, stopped out, and nothing left on the venue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from real_exchange import BTC, ETH, Desk, open_desk
+
+from trailing import Callback, Pacing, Percent, Position, Protected, TrailPlan, open_manager, open_store
+from trailing.events import PositionClosed, StopFilled
+
+# How the venue tells of a stop that triggers.
+WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "binance": ("binanceusdm", {}),
+    "binance, the position first and the trigger last": ("binanceusdm", {"positions_first": True, "fills_first": True}),
+    "binance, hedged": ("binanceusdm", {"hedged": True}),
+    "bybit": ("bybit", {}),
+    "bybit, in parts and the position first": ("bybit", {"positions_first": True, "parts": 2}),
+    "bybit, hedged": ("bybit", {"hedged": True}),
+}
+PLAN = TrailPlan(
+    initial_stop=Percent("2"),
+    rules=(Callback(Percent("1")),),
+    pacing=Pacing(min_interval=0.2, min_improvement=Percent("0.1")),
+    trigger="mark",
+)
+
+
+def on_the_venue(desk: Desk) -> dict[str, tuple[str, Decimal]]:
+    """The live stops: their client order ids and trigger prices, by symbol."""
+    stops = desk.server.market.live_stops()
+    return {
+        order.wanted.symbol: (order.wanted.client_order_id, order.wanted.trigger.price)
+        for order in stops
+        if order.wanted.trigger is not None
+    }
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(5):
+        while not holds():
+            await trio.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_behind(way: str) -> None:
+    venue, settings = WAYS[way]
+    wave = [Position(symbol, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC)) for symbol in (BTC, ETH)]
+    with structlog.testing.capture_logs():
+        async with (
+            open_desk(venue, **settings) as desk,
+            open_store("memory:") as store,
+            open_manager(desk.exchange, store, PLAN) as manager,
+            manager.subscribe() as events,
+        ):
+            for position in wave:
+                await desk.server.enter(position)
+            report = await manager.protect_wave(wave, deadline=10)
+            assert [type(outcome) for outcome in report.outcomes] == [Protected, Protected]
+
+            await desk.server.move_price(BTC, Decimal(1050), "mark")
+            await desk.server.move_price(ETH, Decimal(1010), "mark")
+            wanted = {BTC: Decimal("1039.5"), ETH: Decimal("999.9")}
+            await until(lambda: {symbol: price for symbol, (_, price) in on_the_venue(desk).items()} == wanted)
+            await until(lambda: {stop.price for stop in manager.stops().values()} == set(wanted.values()))
+            known = {symbol: (stop.client_order_id, stop.price) for (symbol, _), stop in manager.stops().items()}
+            assert known == on_the_venue(desk)
+
+            for symbol in (BTC, ETH):
+                await desk.server.move_price(symbol, Decimal(990), "last")
+                await desk.server.move_price(symbol, Decimal(990), "mark")
+            with trio.fail_after(10):
+                await manager.wait_closed()
+            assert (manager.stops(), manager.unprotected(), on_the_venue(desk)) == ({}, {}, {})
+            filled: dict[str | None, Decimal] = {}
+            closed = []
+            with trio.move_on_after(0.1):
+                async for event in events:
+                    if isinstance(event, StopFilled):
+                        filled[event.symbol] = filled.get(event.symbol, Decimal(0)) + event.quantity
+                    elif isinstance(event, PositionClosed):
+                        closed.append((event.symbol, event.profit))
+            assert filled == {BTC: Decimal("0.8"), ETH: Decimal("0.8")}
+            assert sorted(closed) == [(BTC, Decimal("-8")), (ETH, Decimal("-8"))]

@@ -1,0 +1,28 @@
+"""No key is left in anything that a failing run leaves: output, logs with local variables, traceback, store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from real_exchange import VENUES
+from venue_server import API_KEY, SECRET
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.slow
+def test_a_failing_run_leaves_no_key_anywhere(venue: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "leaky_run.py"), venue, str(tmp_path / "trailing.db")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert run.returncode == 1
+    for expected in ("opening", "failed", "-9999", "Traceback", "ExchangeUnreachable", "OutcomeUnknown", "***"):
+        assert expected in run.stdout + run.stderr
+    left = {"stdout": run.stdout.encode(), "stderr": run.stderr.encode()}
+    left |= {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "trailing.db" in left
+    shows = [(name, value) for name, data in left.items() for value in (API_KEY, SECRET) if value.encode() in data]
+    assert shows == []

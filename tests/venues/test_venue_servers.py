@@ -1,0 +1,249 @@
+"""Both servers with the real ccxt client: markets, orders, prices, pushes and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import trio
+from ccxt import (
+    AuthenticationError,
+    BadRequest,
+    ExchangeError,
+    InvalidNonce,
+    InvalidOrder,
+    OperationRejected,
+    OrderImmediatelyFillable,
+    OrderNotFound,
+)
+from ccxt_client import BTC, ETH, VENUES, Trader, ask, open_trader
+from trio.testing import wait_all_tasks_blocked
+from venue_candles import MINUTE
+
+pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+REFUSED: dict[str, dict[str, tuple[type[Exception], str]]] = {
+    "would trigger": {"binanceusdm": (OrderImmediatelyFillable, "-2021"), "bybit": (InvalidOrder, "110093")},
+    "nothing to reduce": {"binanceusdm": (InvalidOrder, "-2022"), "bybit": (InvalidOrder, "110017")},
+    "duplicate": {"binanceusdm": (InvalidOrder, "-4116"), "bybit": (InvalidOrder, "110072")},
+    "too many": {"binanceusdm": (OperationRejected, "-4045"), "bybit": (InvalidOrder, "110009")},
+    "notional": {"binanceusdm": (ExchangeError, "-4164"), "bybit": (InvalidOrder, "110094")},
+    "foreign parameter": {"binanceusdm": (BadRequest, "-1104"), "bybit": (BadRequest, "10001")},
+    "position side": {"binanceusdm": (ExchangeError, "-4061"), "bybit": (BadRequest, "10001")},
+    "no reduce-only": {"binanceusdm": (BadRequest, "-1106"), "bybit": (BadRequest, "")},
+    "gone": {"binanceusdm": (OrderNotFound, "-2011"), "bybit": (OrderNotFound, "110001")},
+    "signature": {"binanceusdm": (AuthenticationError, "-1022"), "bybit": (AuthenticationError, "10004")},
+    "key": {"binanceusdm": (AuthenticationError, "-2015"), "bybit": (AuthenticationError, "10003")},
+    "clock": {"binanceusdm": (InvalidNonce, "-1021"), "bybit": (InvalidNonce, "10002")},
+}
+
+
+def refused(venue: str, why: str) -> Any:
+    error, code = REFUSED[why][venue]
+    return pytest.raises(error, match=code)
+
+
+@asynccontextmanager
+async def watching(trader: Trader, *topics: Any) -> AsyncIterator[list[Any]]:
+    """Subscribe, and collect what is pushed as it comes."""
+    async with trio.open_nursery() as nursery:
+
+        async def watch(method: Any, *args: Any) -> None:
+            while True:
+                await ask(method, *args)
+
+        for topic in topics:
+            nursery.start_soon(watch, *topic)
+        await until(lambda: trader.server.sockets.open)
+        await wait_all_tasks_blocked(0.1)  # both ends are in this process: nothing is on its way any more
+        yield trader.client.pushed
+        nursery.cancel_scope.cancel()
+
+
+async def until(holds: Any) -> None:
+    with trio.fail_after(5):
+        while not holds():
+            await trio.sleep(0.01)
+
+
+async def test_markets_are_loaded_with_their_rules(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        market = trader.client.market(BTC)
+        assert set(trader.client.markets) == {BTC, ETH}
+        assert (market["precision"]["price"], market["precision"]["amount"]) == (0.1, 0.001)
+        assert market["limits"]["cost"]["min"] == 100
+        assert market["contractSize"] == 1
+
+
+async def test_a_stop_is_placed_listed_found_and_cancelled(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        await trader.enter()
+        placed = await trader.place_stop("mine")
+        listed = await trader.open_stops()
+        shown = [(order["id"], order["clientOrderId"], order["triggerPrice"], order["amount"]) for order in listed]
+        assert shown == [(placed["id"], "mine", 980, 0.8)]
+        assert (await trader.find_stop("mine"))["status"] == "open"
+        await trader.cancel_stop(placed["id"])
+        assert await trader.open_stops() == []
+        assert (await trader.find_stop("mine"))["status"] == "canceled"
+        with refused(venue, "gone"):
+            await trader.cancel_stop(placed["id"])
+        assert [seen.booked for seen in trader.server.seen("cancel_stop")] == [True, False]
+
+
+async def test_a_triggered_stop_is_filled_at_the_last_price_and_pushed(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        await trader.enter()
+        await trader.place_stop("mine", source="mark")
+        client = trader.client
+        async with watching(trader, (client.watch_orders,), (client.watch_positions,)) as pushed:
+            await trader.server.move_price(BTC, Decimal("979"), "last")
+            assert len(await trader.open_stops()) == 1
+            await trader.server.move_price(BTC, Decimal("981"), "last")
+            await trader.server.move_price(BTC, Decimal("980"), "mark")
+            await until(lambda: {"FILLED", "Filled"} & set(order_statuses(pushed)))
+        assert await trader.open_stops() == []
+        assert await trader.positions() == []
+        assert (await trader.find_stop("mine"))["average"] in {981, None}
+        (fill,) = trader.server.market.fills
+        assert (fill.price, fill.quantity) == (Decimal("981"), Decimal("0.8"))
+
+
+def order_statuses(pushed: list[Any]) -> list[str]:
+    statuses = []
+    for message in pushed:
+        if message.get("e") in {"ORDER_TRADE_UPDATE", "ALGO_UPDATE"}:
+            statuses.append(message["o"]["X"])
+        if message.get("topic") == "order":
+            statuses += [order["orderStatus"] for order in message["data"]]
+    return statuses
+
+
+async def test_what_happens_to_a_stop_is_pushed_step_by_step(venue: str) -> None:
+    async with open_trader(venue, parts=2, positions_first=True) as trader:
+        await trader.enter()
+        client = trader.client
+        async with watching(trader, (client.watch_orders,), (client.watch_positions,)) as pushed:
+            await trader.cancel_stop((await trader.place_stop("first"))["id"])
+            await trader.place_stop("second")
+            await trader.server.move_price(BTC, Decimal("979"), "last")
+            await until(lambda: len(order_statuses(pushed)) >= {"binanceusdm": 9, "bybit": 6}[venue])
+        # On Binance the algo order's own news frame those of the order that it becomes.
+        algo = ["NEW", "CANCELED", "NEW", "TRIGGERING", "NEW", "TRIGGERED", "PARTIALLY_FILLED", "FILLED", "FINISHED"]
+        plain = ["Untriggered", "Deactivated", "Untriggered", "Triggered", "Triggered", "PartiallyFilled", "Filled"]
+        assert order_statuses(pushed) == {"binanceusdm": algo, "bybit": plain}[venue]
+
+
+async def test_a_position_is_closed_by_at_most_what_there_is(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        await trader.enter()
+        await trader.close("part", "0.3")
+        assert await trader.positions() == [(BTC, "long", Decimal("0.5"))]
+        await trader.close("rest", "0.8")
+        assert await trader.positions() == []
+        with refused(venue, "nothing to reduce"):
+            await trader.close("again")
+        assert [fill.quantity for fill in trader.server.market.fills] == [Decimal("0.3"), Decimal("0.5")]
+
+
+async def test_without_reduce_only_a_market_order_crosses_zero(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        await trader.enter()
+        await ask(trader.client.create_order, BTC, "market", "sell", "1.0", None, {})
+        assert await trader.positions() == [(BTC, "short", Decimal("0.2"))]
+
+
+async def test_prices_and_candles_are_those_of_their_source(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        prices = {"last": Decimal(1001), "mark": Decimal(1002), "index": Decimal(1003)}
+        market, now = trader.server.market, trader.server.clock.now()
+        for source, price in prices.items():
+            market.candles.add(BTC, source, price - 100, now - 2 * MINUTE)  # type: ignore[arg-type]
+            await trader.server.move_price(BTC, price, source)  # type: ignore[arg-type]
+        ticker = await ask(trader.client.fetch_ticker, BTC)
+        assert ticker["last"] == 1001
+        if venue == "binanceusdm":
+            ticker = await ask(trader.client.fetch_mark_price, BTC)
+        assert (ticker["markPrice"], ticker["indexPrice"]) == (1002, 1003)
+        for source, price in prices.items():
+            params = {} if source == "last" else {"price": source}
+            bars = await ask(trader.client.fetch_ohlcv, BTC, "1m", now - 10 * MINUTE, 10, params)
+            opened, quiet, present = (bar[:5] for bar in bars)
+            assert opened[1:] == [float(price - 100)] * 4
+            assert quiet[1:] == opened[1:]
+            assert present == [opened[0] + 2 * MINUTE, *[float(price)] * 4]
+
+
+async def test_trades_and_mark_prices_are_streamed_for_those_who_subscribed(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        client = trader.client
+        await trader.enter()
+        mark = client.watch_mark_prices if venue == "binanceusdm" else client.watch_tickers
+        async with watching(trader, (client.watch_trades_for_symbols, [BTC]), (mark, [BTC])):
+            await trader.server.move_price(ETH, Decimal("50"), "last")
+            await trader.server.move_price(BTC, Decimal("1001"), "last")
+            await trader.server.move_price(BTC, Decimal("1002"), "mark")
+            await until(lambda: client.tickers.get(BTC, {}).get("markPrice") == 1002)
+            assert [trade["price"] for trade in client.trades[BTC]] == [1001]
+            assert ETH not in client.trades
+
+
+async def test_stops_that_can_not_be_are_refused_with_the_venues_code(venue: str) -> None:
+    async with open_trader(venue, most_stops=2) as trader:
+        await trader.server.move_price(BTC, Decimal("1000"), "last")
+        with refused(venue, "nothing to reduce"):
+            await trader.place_stop("flat")
+        await trader.enter()
+        with refused(venue, "nothing to reduce"):
+            await trader.place_stop("increases", "1020", side="buy")
+        with refused(venue, "would trigger"):
+            await trader.place_stop("crossed", "1000")
+        with refused(venue, "foreign parameter"):
+            await trader.place_stop("leaky", unheard="of")
+        with refused(venue, "position side"):
+            await trader.place_stop("hedged", hedged=True)
+        with refused(venue, "notional"):
+            await ask(trader.client.create_order, BTC, "market", "buy", "0.099", None, {})
+        await trader.place_stop("one")
+        with refused(venue, "duplicate"):
+            await trader.place_stop("one", "970")
+        await trader.place_stop("two")
+        with refused(venue, "too many"):
+            await trader.place_stop("three")
+        assert [order["clientOrderId"] for order in await trader.open_stops()] in [["one", "two"], ["two", "one"]]
+        assert sum(seen.booked for seen in trader.server.requests) == 2
+
+
+async def test_in_hedge_mode_both_sides_stand_and_a_stop_ends_its_own(venue: str) -> None:
+    async with open_trader(venue, hedged=True) as trader:
+        await trader.enter("long")
+        await trader.enter("short")
+        held = [(BTC, "long", Decimal("0.8")), (BTC, "short", Decimal("0.8"))]
+        assert await trader.positions() == held
+        with refused(venue, "no reduce-only" if venue == "binanceusdm" else "position side"):
+            await trader.place_stop("sideless")
+        await trader.place_stop("mine", hedged=True)
+        await trader.server.move_price(BTC, Decimal("980"), "last")
+        assert await trader.positions() == held[1:]
+
+
+async def test_who_signs_wrongly_or_late_is_refused(venue: str) -> None:
+    async with open_trader(venue) as trader:
+        await trader.enter()
+        secret, key = trader.client.secret, trader.client.apiKey
+        trader.client.secret = "another"
+        with refused(venue, "signature"):
+            await trader.place_stop("mine")
+        trader.client.secret, trader.client.apiKey = secret, "another"
+        with refused(venue, "key"):
+            await trader.place_stop("mine")
+        trader.client.apiKey, trader.server.clock.skew = key, -5.0
+        with refused(venue, "clock"):
+            await trader.place_stop("mine")
+        trader.server.clock.skew = 20.0
+        with refused(venue, "clock"):
+            await trader.place_stop("mine")
+        assert not any(seen.booked for seen in trader.server.requests)

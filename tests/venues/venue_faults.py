@@ -1,0 +1,121 @@
+"""What goes wrong between a client and a venue, by the count of requests: delays, lost connections, foreign answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a client sent: `params` from query and body, `payload` the text that is signed."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any]
+    payload: str
+    headers: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """Method and path."""
+        return f"{self.method} {self.path}"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What is answered."""
+
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = {}
+
+
+def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """An answer in JSON."""
+    return Reply(msgspec.json.encode(value), status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def always(_: int) -> bool:
+    """Every matching request."""
+    return True
+
+
+def nth(number: int) -> Callable[[int], bool]:
+    """The n-th matching request, counted from 1."""
+    return lambda count: count == number
+
+
+def every(number: int) -> Callable[[int], bool]:
+    """Every n-th matching request."""
+    return lambda count: count % number == 0
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that goes wrong.
+
+    Args:
+        on: an operation by the port's name (``"place_stop"``), an endpoint (``"POST /v5/order/create"``), or ``"*"``.
+        when: whether it strikes, by the count of the requests that match since the fault was added, from 1.
+        delay: seconds on the way to the venue; `reply_delay`: on the way back.
+        drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer.
+        reply: is answered instead; the request is executed only where `executed` is true.
+        truncated: the answer ends in its middle, and so does the connection.
+    """
+
+    on: str
+    when: Callable[[int], bool] = always
+    delay: float = 0.0
+    reply_delay: float = 0.0
+    drop: Literal["before", "after"] | None = None
+    reply: Reply | None = None
+    executed: bool = False
+    truncated: bool = False
+
+
+class Treatment(msgspec.Struct, frozen=True):
+    """What all faults together do to one request."""
+
+    delay: float
+    reply_delay: float
+    drop: Literal["before", "after"] | None
+    reply: Reply | None
+    executed: bool
+    truncated: bool
+
+
+class Faults:
+    """The faults that are to strike. `latency`: seconds there and back, for every request."""
+
+    def __init__(self) -> None:
+        self.latency: float = 0.0
+        self._faults: list[Fault] = []
+        self._matched: Counter[int] = Counter()
+
+    def add(self, fault: Fault) -> None:
+        """Let something go wrong from now on."""
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more; the latency stays."""
+        self._faults.clear()
+        self._matched.clear()
+
+    def treat(self, operation: str, endpoint: str) -> Treatment:
+        """What happens to a request; counts it."""
+        striking = []
+        for index, fault in enumerate(self._faults):
+            if fault.on in {operation, endpoint, "*"}:
+                self._matched[index] += 1
+                if fault.when(self._matched[index]):
+                    striking.append(fault)
+        reply = next((fault.reply for fault in striking if fault.reply is not None), None)
+        return Treatment(
+            self.latency / 2 + sum(fault.delay for fault in striking),
+            self.latency / 2 + sum(fault.reply_delay for fault in striking),
+            next((fault.drop for fault in striking if fault.drop is not None), None),
+            reply,
+            reply is None or any(fault.executed for fault in striking),
+            any(fault.truncated for fault in striking),
+        )

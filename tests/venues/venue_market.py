@@ -1,0 +1,378 @@
+"""What is behind a venue, whatever its API: prices, positions, orders and their matching, in the venue's own terms.
+
+Orders buy or sell; a position is a signed quantity on a leg: one leg, `both`, in one-way mode, `long` and `short` in hedge
+mode. It shares nothing with the paper exchange, so that what passes over both of them was checked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from itertools import count
+from typing import Literal, TypeAlias
+
+import msgspec
+from venue_candles import Candles
+
+from trailing.core.model import Source
+from trailing.core.prices import remainder
+
+OrderSide: TypeAlias = Literal["buy", "sell"]
+Leg: TypeAlias = Literal["both", "long", "short"]
+OrderStatus: TypeAlias = Literal["live", "triggered", "partial", "filled", "cancelled", "rejected"]
+Reason: TypeAlias = Literal[
+    "price step",
+    "quantity step",
+    "minimum",
+    "notional",
+    "no price",
+    "duplicate",
+    "too many",
+    "nothing to reduce",
+    "would trigger",
+]
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """A linear perpetual contract: its unified symbol, the venue's id, and what an order has to keep to."""
+
+    symbol: str
+    id: str
+    base: str
+    price_tick: Decimal
+    quantity_step: Decimal
+    min_notional: Decimal
+
+
+def instrument(base: str, price_tick: str, quantity_step: str, min_notional: str) -> Instrument:
+    """A contract against USDT. The least quantity is one step."""
+    numbers = (Decimal(price_tick), Decimal(quantity_step), Decimal(min_notional))
+    return Instrument(f"{base}/USDT:USDT", f"{base}USDT", base, *numbers)
+
+
+INSTRUMENTS = (instrument("BTC", "0.1", "0.001", "100"), instrument("ETH", "0.01", "0.001", "20"))
+
+
+class Refusal(Exception):
+    """The venue says no, and why; each face has its own code for it."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """What makes a stop a market order: a price of one source that has risen or fallen so far."""
+
+    price: Decimal
+    source: Source
+    rising: bool
+
+    def is_met(self, price: Decimal) -> bool:
+        """Whether a price of its source is there."""
+        return price >= self.price if self.rising else price <= self.price
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as it is asked for: a stop with a trigger, else at market."""
+
+    symbol: str
+    side: OrderSide
+    quantity: Decimal
+    client_order_id: str
+    leg: Leg = "both"
+    reduce_only: bool = False
+    trigger: Trigger | None = None
+
+
+class Order:
+    """An order and what became of it. Times are the venue's, in milliseconds; `number` is its id on the venue.
+
+    Attributes:
+        execution: of a stop that was triggered: the order at market that it became; whose `stop` it is.
+    """
+
+    def __init__(self, number: int, wanted: Wanted, at: int, stop: Order | None = None) -> None:
+        self.number: int = number
+        self.wanted: Wanted = wanted
+        self.created_at: int = at
+        self.updated_at: int = at
+        self.status: OrderStatus = "live"
+        self.filled: Decimal = Decimal(0)
+        self.cost: Decimal = Decimal(0)
+        self.stop: Order | None = stop
+        self.execution: Order | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still be filled."""
+        return self.status in {"live", "triggered", "partial"}
+
+    @property
+    def average(self) -> Decimal:
+        """The average price of its fills; 0 without any."""
+        return self.cost / self.filled if self.filled else Decimal(0)
+
+
+class VenueFill(msgspec.Struct, frozen=True):
+    """A part of an order that was filled."""
+
+    number: int
+    order: Order
+    quantity: Decimal
+    price: Decimal
+    at: int
+
+
+class OrderEvent(msgspec.Struct, frozen=True):
+    """Something happened to an order; with the fill that it was, if it was one."""
+
+    order: Order
+    status: OrderStatus
+    fill: VenueFill | None = None
+
+
+class PositionEvent(msgspec.Struct, frozen=True):
+    """A position changed."""
+
+    symbol: str
+    leg: Leg
+
+
+class PriceEvent(msgspec.Struct, frozen=True):
+    """A price moved."""
+
+    symbol: str
+    price: Decimal
+    source: Source
+
+
+Event: TypeAlias = OrderEvent | PositionEvent | PriceEvent
+
+
+class Holding:
+    """A leg's position: above 0 long, below 0 short."""
+
+    def __init__(self) -> None:
+        self.quantity: Decimal = Decimal(0)
+        self.entry_price: Decimal = Decimal(0)
+
+    def add(self, quantity: Decimal, price: Decimal) -> None:
+        """Buy (above 0) or sell so much; what goes beyond zero is a new position."""
+        after = self.quantity + quantity
+        if self.quantity * quantity >= 0:
+            self.entry_price = (self.quantity * self.entry_price + quantity * price) / after
+        elif self.quantity * after < 0:
+            self.entry_price = price
+        self.quantity = after
+
+
+class VenueMarket:
+    """The book of one account.
+
+    Args:
+        now: the venue's time, in milliseconds.
+        hedged: a leg for each side.
+        ids_for_ever: a client order id is refused though its order has ended long ago.
+        cancel_on_flat: the reduce-only stops of a position that is flat are cancelled.
+        most_stops: so many may be live at once, of the account or, with `stops_by_symbol`, of each symbol.
+        parts: into so many fills a market order is split, where its quantity allows.
+        positions_first: a fill's change of the position is told before the fill.
+        executions_named: what a triggered stop becomes has an own client order id, not the stop's.
+
+    Attributes:
+        listeners: are called with each event, in order.
+        changes: how often the book has changed.
+    """
+
+    def __init__(
+        self,
+        instruments: tuple[Instrument, ...],
+        now: Callable[[], int],
+        *,
+        hedged: bool = False,
+        ids_for_ever: bool = False,
+        cancel_on_flat: bool = False,
+        most_stops: int = 200,
+        stops_by_symbol: bool = False,
+        parts: int = 1,
+        positions_first: bool = False,
+        executions_named: bool = False,
+    ) -> None:
+        self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
+        self.by_id: Mapping[str, Instrument] = {each.id: each for each in instruments}
+        self.prices: dict[tuple[str, Source], Decimal] = {}
+        self.holdings: dict[tuple[str, Leg], Holding] = {}
+        self.orders: dict[int, Order] = {}
+        self.fills: list[VenueFill] = []
+        self.candles: Candles = Candles(now)
+        self.hedged: bool = hedged
+        self.most_stops: int = most_stops
+        self.parts: int = parts
+        self.changes: int = 0
+        self.now = now
+        self.listeners: list[Callable[[Event], None]] = []
+        self._ids_for_ever = ids_for_ever
+        self._positions_first = positions_first
+        self._executions_named = executions_named
+        self._cancel_on_flat = cancel_on_flat
+        self._stops_by_symbol = stops_by_symbol
+        self._numbers = count(1001)
+
+    def enter(self, symbol: str, side: OrderSide, quantity: Decimal, price: Decimal) -> None:
+        """Book a filled entry; where the market has no price yet, its price becomes that, of every source."""
+        for source in ("last", "mark", "index"):
+            if (symbol, source) not in self.prices:
+                self.move_price(symbol, price, source)
+        leg: Leg = "both" if not self.hedged else "long" if side == "buy" else "short"
+        self._change_position(symbol, leg, quantity if side == "buy" else -quantity, price)
+
+    def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
+        """Move the price of a source, and trigger what waits for that; a triggered stop is filled at the last price."""
+        self.prices[symbol, source] = price
+        self.candles.add(symbol, source, price)
+        self._publish(PriceEvent(symbol, price, source))
+        for order in self.live_stops(symbol):
+            trigger = order.wanted.trigger
+            if order.is_open and trigger is not None and trigger.source == source and trigger.is_met(price):
+                self._execute(order)
+
+    def holding(self, symbol: str, leg: Leg) -> Holding:
+        """A leg's position."""
+        return self.holdings.setdefault((symbol, leg), Holding())
+
+    def live_stops(self, symbol: str | None = None) -> tuple[Order, ...]:
+        """The stops that are live, of one symbol or all."""
+        return tuple(
+            order
+            for order in self.orders.values()
+            if order.is_open and order.wanted.trigger is not None and symbol in {None, order.wanted.symbol}
+        )
+
+    def place(self, wanted: Wanted) -> Order:
+        """Book an order: a stop that waits, or one at market that is filled at once. Raises Refusal."""
+        self._check_new(wanted)
+        self._check(wanted)
+        order = self._book(wanted)
+        if wanted.trigger is None:
+            self._fill(order, self._part_to_take(wanted))
+        return order
+
+    def amend(self, order: Order, quantity: Decimal, trigger: Trigger) -> None:
+        """Change a live stop. Raises Refusal."""
+        wanted = msgspec.structs.replace(order.wanted, quantity=quantity, trigger=trigger)
+        self._check(wanted)
+        order.wanted = wanted
+        self._order_changed(order, "live")
+
+    def cancel(self, order: Order) -> None:
+        """Take a live order off the book."""
+        self._order_changed(order, "cancelled")
+
+    def find(self, *, stop: bool, number: int | None = None, client_order_id: str | None = None) -> Order | None:
+        """The stop or the plain order under a number, or the last one under a client order id."""
+        for order in reversed(self.orders.values()):
+            found = order.number == number if number is not None else order.wanted.client_order_id == client_order_id
+            if found and (order.wanted.trigger is not None) == stop:
+                return order
+        return None
+
+    def _check_new(self, wanted: Wanted) -> None:
+        for order in self.orders.values():
+            if order.wanted.client_order_id == wanted.client_order_id and (order.is_open or self._ids_for_ever):
+                raise Refusal("duplicate")
+        counted = self.live_stops(wanted.symbol if self._stops_by_symbol else None)
+        if wanted.trigger is not None and len(counted) >= self.most_stops:
+            raise Refusal("too many")
+
+    def _check(self, wanted: Wanted) -> None:
+        rules, trigger = self.instruments[wanted.symbol], wanted.trigger
+        if trigger is not None and remainder(trigger.price, rules.price_tick):
+            raise Refusal("price step")
+        if remainder(wanted.quantity, rules.quantity_step):
+            raise Refusal("quantity step")
+        if wanted.quantity < rules.quantity_step:
+            raise Refusal("minimum")
+        price = trigger.price if trigger is not None else self.prices.get((wanted.symbol, "last"))
+        if price is None:
+            raise Refusal("no price")
+        if not self._reduces(wanted) and wanted.quantity * price < rules.min_notional:
+            raise Refusal("notional")
+        if self._reduces(wanted) and not self._part_to_take(wanted):
+            raise Refusal("nothing to reduce")
+        if trigger is not None and trigger.is_met(self.prices[wanted.symbol, trigger.source]):  # an entry has set it
+            raise Refusal("would trigger")
+
+    def _reduces(self, wanted: Wanted) -> bool:
+        return wanted.reduce_only or (wanted.leg, wanted.side) in {("long", "sell"), ("short", "buy")}
+
+    def _publish(self, event: Event) -> None:
+        for listener in self.listeners:
+            listener(event)
+
+    def _part_to_take(self, wanted: Wanted) -> Decimal:
+        if not self._reduces(wanted):
+            return wanted.quantity
+        held = self.holding(wanted.symbol, wanted.leg).quantity
+        return min(wanted.quantity, max(held if wanted.side == "sell" else -held, Decimal(0)))
+
+    def _book(self, wanted: Wanted, stop: Order | None = None) -> Order:
+        order = Order(next(self._numbers), wanted, self.now(), stop)
+        self.orders[order.number] = order
+        self._order_changed(order, "live")
+        return order
+
+    def _execute(self, stop: Order) -> None:
+        """A triggered stop becomes an order of its own, at market."""
+        self._order_changed(stop, "triggered")
+        quantity = self._part_to_take(stop.wanted)
+        if not quantity:
+            self._order_changed(stop, "rejected")
+            return
+        own_id = f"triggered-{stop.number}" if self._executions_named else stop.wanted.client_order_id
+        stop.execution = self._book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
+        self._order_changed(stop, "triggered")
+        self._fill(stop.execution, quantity, stop)
+
+    def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
+        wanted, price = order.wanted, self.prices[order.wanted.symbol, "last"]
+        parts = list(self._split(quantity, self.instruments[wanted.symbol].quantity_step))
+        for part in parts:
+            status: OrderStatus = "filled" if part is parts[-1] else "partial"
+            for each in (order, stop) if stop is not None else (order,):
+                each.filled += part
+                each.cost += part * price
+            fill = VenueFill(len(self.fills) + 1, order, part, price, self.now())
+            self.fills.append(fill)
+            change = part if wanted.side == "buy" else -part
+            if self._positions_first:
+                self._change_position(wanted.symbol, wanted.leg, change, price)
+            self._order_changed(order, status, fill)
+            if stop is not None:
+                self._order_changed(stop, status, fill)
+            if not self._positions_first:
+                self._change_position(wanted.symbol, wanted.leg, change, price)
+
+    def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
+        part = quantity // (step * self.parts) * step
+        if not part or part == quantity:
+            yield quantity
+            return
+        for _ in range(self.parts - 1):
+            yield part
+        yield quantity - part * (self.parts - 1)
+
+    def _order_changed(self, order: Order, status: OrderStatus, fill: VenueFill | None = None) -> None:
+        self.changes += 1
+        order.status, order.updated_at = status, self.now()
+        self._publish(OrderEvent(order, status, fill))
+
+    def _change_position(self, symbol: str, leg: Leg, quantity: Decimal, price: Decimal) -> None:
+        self.changes += 1
+        holding = self.holding(symbol, leg)
+        holding.add(quantity, price)
+        self._publish(PositionEvent(symbol, leg))
+        if not holding.quantity and self._cancel_on_flat:
+            for order in self.live_stops(symbol):
+                if order.wanted.leg == leg and order.status == "live" and self._reduces(order.wanted):
+                    self.cancel(order)

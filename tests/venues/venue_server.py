@@ -1,0 +1,224 @@
+"""A venue on 127.0.0.1: HTTP and websockets on one ephemeral port, in front of a face that speaks a venue's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+import h11
+import msgspec
+import trio
+from venue_faults import Faults, Reply, Request
+from venue_market import OrderSide, VenueMarket
+from venue_sockets import Socket, Sockets
+
+from trailing.core.model import Position, Source
+from trailing.errors import UsageError
+
+API_KEY, SECRET = "loopback-key", "loopback-secret"
+_CHUNK = 65_536
+
+
+class Clock:
+    """The venue's time of day.
+
+    Attributes:
+        skew: seconds that it is ahead of ours; below 0: behind.
+        stopped_at: milliseconds at which it stands; None: it goes on.
+    """
+
+    def __init__(self) -> None:
+        self.skew: float = 0.0
+        self.stopped_at: int | None = None
+
+    def now(self) -> int:
+        """Milliseconds since 1970."""
+        if self.stopped_at is not None:
+            return self.stopped_at
+        return int((datetime.now(UTC).timestamp() + self.skew) * 1000)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A request that the server got.
+
+    Args:
+        at: seconds on the running clock, when it arrived.
+        operation: the port's name for it, where there is one.
+        booked: it changed the book.
+        status: of the answer as it was decided, sent or not; None: the request was lost before.
+    """
+
+    at: float
+    operation: str
+    endpoint: str
+    params: Mapping[str, Any]
+    client_order_id: str | None
+    booked: bool
+    status: int | None
+
+
+class Face(Protocol):
+    """A venue's API."""
+
+    def operation(self, request: Request) -> str:
+        """What a request is about: the port's method, or what the venue alone has; empty: unknown."""
+
+    def handle(self, request: Request) -> Reply:
+        """Execute a request."""
+
+    def opened(self, socket: Socket) -> bool:
+        """Whether a websocket is let in."""
+
+    def received(self, socket: Socket, text: str) -> None:
+        """A frame came."""
+
+
+class VenueServer:
+    """A hand on a venue: its market, its clock, its faults, its websockets and the requests that it got.
+
+    Attributes:
+        host: with the port.
+        market, clock, faults, sockets: to look at and to meddle with.
+        requests: all that arrived, in order.
+    """
+
+    def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Face) -> None:
+        self.market: VenueMarket = market
+        self.clock: Clock = clock
+        self.faults: Faults = Faults()
+        self.sockets: Sockets = sockets
+        self.requests: list[Seen] = []
+        self.host: str = ""
+        self._face = face
+
+    def configure(self, client: Any) -> None:
+        """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
+        client.urls["api"] = redirected(client.urls["api"], self.host)
+
+    async def enter(self, position: Position) -> None:
+        """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
+
+        Raises UsageError in one-way mode where the other side is open.
+        """
+        held = self.market.holding(position.symbol, "both").quantity
+        if (held < 0) if position.side == "long" else (held > 0):
+            raise UsageError(f"{position.symbol}: a {position.side} entry against an open position, in one-way mode")
+        side: OrderSide = "buy" if position.side == "long" else "sell"
+        self.market.enter(position.symbol, side, position.quantity, position.entry_price)
+        await trio.lowlevel.checkpoint()
+
+    async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
+        """Move the market's price of one source."""
+        self.market.move_price(symbol, price, source)
+        await trio.lowlevel.checkpoint()
+
+    def seen(self, operation: str) -> list[Seen]:
+        """The requests of one operation."""
+        return [seen for seen in self.requests if seen.operation == operation]
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen until cancelled."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.host = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        task_status.started()
+        await trio.serve_listeners(self._serve_client, listeners)
+
+    async def _serve_client(self, stream: trio.SocketStream) -> None:
+        connection = h11.Connection(h11.SERVER)
+        try:
+            while await self._serve_request(connection, stream):
+                connection.start_next_cycle()
+        except (trio.BrokenResourceError, h11.RemoteProtocolError):
+            pass  # the client went away in its middle
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_request(self, connection: h11.Connection, stream: trio.SocketStream) -> bool:
+        """Answer one request; whether the connection lives on."""
+        head = await _next_event(connection, stream)
+        if not isinstance(head, h11.Request):
+            return False
+        body = bytearray()
+        while isinstance(event := await _next_event(connection, stream), h11.Data):
+            body += event.data
+        if any(name == b"upgrade" and value.lower() == b"websocket" for name, value in head.headers):
+            await self._serve_socket(connection, stream, head)
+            return False
+        reply, truncated = await self._answer(_request(head, body.decode()))
+        if reply is None:
+            return False
+        headers = [*reply.headers.items(), ("Content-Length", str(len(reply.body)))]
+        answer = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
+        if truncated:
+            await stream.send_all(answer + reply.body[: len(reply.body) // 2])
+            return False
+        answer += connection.send(h11.Data(data=reply.body)) or b""
+        answer += connection.send(h11.EndOfMessage()) or b""
+        await stream.send_all(answer)
+        return connection.our_state is h11.DONE
+
+    async def _answer(self, request: Request) -> tuple[Reply | None, bool]:
+        operation = self._face.operation(request)
+        treatment = self.faults.treat(operation, request.endpoint)
+        if treatment.delay:
+            await trio.sleep(treatment.delay)
+        if treatment.drop == "before":
+            self._note(operation, request, booked=False, status=None)
+            return None, False
+        changes, reply = self.market.changes, treatment.reply
+        if treatment.executed:
+            answer = self._face.handle(request)
+            reply = answer if reply is None else reply
+        assert reply is not None
+        self._note(operation, request, booked=self.market.changes != changes, status=reply.status)
+        if treatment.reply_delay:
+            await trio.sleep(treatment.reply_delay)
+        return (None if treatment.drop == "after" else reply), treatment.truncated
+
+    def _note(self, operation: str, request: Request, *, booked: bool, status: int | None) -> None:
+        ids = ("clientAlgoId", "newClientOrderId", "origClientOrderId", "orderLinkId")
+        own_id = next((request.params[name] for name in ids if name in request.params), None)
+        params, at = dict(request.params), trio.current_time()
+        self.requests.append(Seen(at, operation, request.endpoint, params, own_id, booked, status))
+
+    async def _serve_socket(self, connection: h11.Connection, stream: trio.SocketStream, head: h11.Request) -> None:
+        target = urlsplit(head.target.decode())
+        socket = Socket(target.path, dict(parse_qsl(target.query)), stream)
+        if not self._face.opened(socket):
+            refusal = h11.Response(status_code=404, headers=[("Content-Length", "0"), ("Connection", "close")])
+            await stream.send_all((connection.send(refusal) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+            return
+        self.sockets.opened += 1
+        self.sockets.open.append(socket)
+        try:
+            await socket.serve(list(head.headers), connection.trailing_data[0], self._face.received)
+        finally:
+            self.sockets.open.remove(socket)
+
+
+async def _next_event(connection: h11.Connection, stream: trio.SocketStream) -> object:
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(await stream.receive_some(_CHUNK))
+    return event
+
+
+def _request(head: h11.Request, body: str) -> Request:
+    target = urlsplit(head.target.decode())
+    headers = {name.decode(): value.decode() for name, value in head.headers}
+    params: dict[str, Any] = dict(parse_qsl(target.query, keep_blank_values=True))
+    if headers.get("content-type", "").startswith("application/json"):
+        params |= msgspec.json.decode(body) if body else {}
+    else:
+        params |= dict(parse_qsl(body, keep_blank_values=True))
+    return Request(head.method.decode(), target.path, params, target.query + body, headers)
+
+
+def redirected(urls: Any, host: str) -> Any:
+    """A ccxt client's URLs with another host in them, unencrypted."""
+    if isinstance(urls, dict):
+        return {name: redirected(url, host) for name, url in urls.items()}
+    target = urlsplit(urls)
+    return f"{'ws' if target.scheme == 'wss' else 'http'}://{host}{target.path}"

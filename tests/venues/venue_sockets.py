@@ -1,0 +1,146 @@
+"""The websockets of a venue's server, and a hand on them: frozen, killed, or fed with what no venue should send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, Request, TextMessage
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+_CHUNK = 65_536
+
+
+class Socket:
+    """One websocket connection.
+
+    Attributes:
+        topics: what it has subscribed to.
+        received: every text that came over it.
+    """
+
+    def __init__(self, path: str, query: Mapping[str, str], stream: trio.SocketStream) -> None:
+        self.path: str = path
+        self.query: Mapping[str, str] = query
+        self.topics: set[str] = set()
+        self.received: list[str] = []
+        self._stream = stream
+        self._protocol = WSConnection(ConnectionType.SERVER)
+        self._outgoing = bytearray()
+        self._something = trio.Event()
+        self._thawed: trio.Event | None = None
+        self._scope = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.path} {sorted(self.topics)}>"
+
+    def send(self, value: object) -> None:
+        """Push a value as JSON."""
+        self.send_text(msgspec.json.encode(value).decode())
+
+    def send_text(self, text: str) -> None:
+        """Push a text as it is; on a frozen connection it is lost."""
+        if self._thawed is None:
+            self._write(TextMessage(data=text))
+
+    def freeze(self) -> None:
+        """No frame any more, no pong either, and nothing is read; the connection stays."""
+        if self._thawed is None:
+            self._thawed = trio.Event()
+
+    def thaw(self) -> None:
+        """Go on; what was pushed meanwhile is lost."""
+        if self._thawed is not None:
+            self._thawed.set()
+            self._thawed = None
+
+    def kill(self) -> None:
+        """End the connection without a farewell."""
+        self._scope.cancel()
+
+    async def serve(
+        self, headers: list[tuple[bytes, bytes]], trailing_data: bytes, receive: Callable[[Socket, str], None]
+    ) -> None:
+        """Shake hands, then carry frames until either side ends the connection."""
+        self._protocol.initiate_upgrade_connection(headers, self.path)
+        self._protocol.receive_data(trailing_data)
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_all)
+                with suppress(RemoteProtocolError, trio.BrokenResourceError):  # the client went away in its middle
+                    await self._receive_all(receive)
+                nursery.cancel_scope.cancel()
+
+    async def _receive_all(self, receive: Callable[[Socket, str], None]) -> None:
+        while True:
+            for event in self._protocol.events():
+                match event:
+                    case Request():
+                        self._write(AcceptConnection())
+                    case Ping():
+                        self._write(event.response())
+                    case TextMessage():
+                        self.received.append(event.data)
+                        receive(self, event.data)
+                    case CloseConnection():
+                        await self._stream.send_all(self._protocol.send(event.response()))
+                        return
+                    case _:
+                        pass
+            data = await self._stream.receive_some(_CHUNK)
+            if self._thawed is not None:
+                await self._thawed.wait()
+            if not data:
+                return
+            self._protocol.receive_data(data)
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._something.wait()
+            if self._thawed is not None:
+                await self._thawed.wait()
+            self._something = trio.Event()
+            data, self._outgoing = bytes(self._outgoing), bytearray()
+            try:
+                await self._stream.send_all(data)
+            except trio.BrokenResourceError:
+                self._scope.cancel()
+
+    def _write(self, event: Event) -> None:
+        try:
+            self._outgoing += self._protocol.send(event)
+        except LocalProtocolError:
+            return  # it is closing
+        self._something.set()
+
+
+class Sockets:
+    """All of a server's websockets. A silent symbol's prices are not pushed, whoever subscribed to them."""
+
+    def __init__(self) -> None:
+        self.open: list[Socket] = []
+        self.opened: int = 0
+        self.silent: set[str] = set()
+
+    def freeze(self) -> None:
+        """Freeze those that are open."""
+        for socket in self.open:
+            socket.freeze()
+
+    def thaw(self) -> None:
+        """Let those that are open go on."""
+        for socket in self.open:
+            socket.thaw()
+
+    def kill(self) -> None:
+        """Kill those that are open."""
+        for socket in self.open:
+            socket.kill()
+
+    def send_text(self, text: str) -> None:
+        """Push a text to all, as it is."""
+        for socket in self.open:
+            socket.send_text(text)

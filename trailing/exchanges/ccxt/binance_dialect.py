@@ -1,0 +1,176 @@
+"""What Binance USD-M says over its websockets, as updates: https://developers.binance.com/docs/derivatives.
+
+Trades come as `aggTrade` (those of 100 ms at one price are one, so that no price is left out), mark and index price
+together once a second. A stop that triggers becomes an order at market with ids of its own: its fills are told as the
+stop's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from trailing.core.model import Fill, Side, Source, Tick
+from trailing.exchanges.ccxt.dialect import (
+    Answer,
+    Expired,
+    Frame,
+    Heard,
+    Place,
+    order_side,
+    position_updates,
+    ticks_of,
+)
+from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.port import OrderUpdate
+
+_ENDED: Final = frozenset({"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
+_REMEMBERED: Final = 500
+"""Orders at market that stops became, and fills of orders nobody has claimed as a stop's, that are kept in mind."""
+
+_NEWS: Final[frozenset[str]] = frozenset({"NEW", "AMENDMENT"})
+_FILLS: Final[frozenset[str]] = frozenset({"TRADE", "CALCULATED"})
+
+
+class BinanceDialect:
+    """As `Dialect` says; keeps in mind which order at market was which stop."""
+
+    sources: frozenset[Source] = frozenset({"last", "mark", "index"})
+    symbols_per_line: int = 200  # of 1024 streams a connection, and two a symbol
+    topics_per_request: int = 100
+    account_topics: tuple[str, ...] = ()
+    heartbeat: str | None = None
+    renewal_seconds: float | None = 1800.0  # a listen key lives for 60 minutes
+
+    def __init__(self, session: Session, places: Iterable[Place]) -> None:
+        self._session = session
+        places = tuple(places)
+        self._places: Mapping[str, Place] = {place.id: place for place in places}
+        self._ids: Mapping[str, str] = {place.symbol: place.id.lower() for place in places}
+        self._stops: OrderedDict[str, tuple[str, str, Side]] = OrderedDict()  # by the id of what it became
+        self._unclaimed: OrderedDict[str, list[OrderUpdate]] = OrderedDict()  # by order id
+
+    def topics(self, symbol: str) -> tuple[str, ...]:
+        """Trades, and mark with index price."""
+        name = self._ids[symbol]
+        return (f"{name}@aggTrade", f"{name}@markPrice@1s")
+
+    def request(self, number: int, topics: Sequence[str], *, wanted: bool) -> str:
+        """SUBSCRIBE or UNSUBSCRIBE."""
+        method = "SUBSCRIBE" if wanted else "UNSUBSCRIBE"
+        return json.dumps({"method": method, "params": list(topics), "id": number})
+
+    async def price_address(self) -> str:
+        """Of the category that trades of 100 ms and mark prices are in."""
+        return str(self._session.client.get_ws_url("linear", "market"))
+
+    async def account_address(self) -> str:
+        """With a listen key, which is asked for."""
+        answer = await self._session.call("updates", "fapiPrivatePostListenKey")
+        return str(self._session.client.get_private_ws_url("linear", answer["listenKey"]))
+
+    def sign_in(self) -> str | None:
+        """The listen key says it all."""
+        return None
+
+    async def renew(self) -> None:
+        """Let the listen key live on."""
+        await self._session.call("updates", "fapiPrivatePutListenKey")
+
+    def read(self, frame: Frame, now: float) -> Iterable[Heard]:
+        """What a frame says; nothing, where it is of no event that is asked for."""
+        match frame.get("e"):
+            case "aggTrade":
+                place = self._places[frame["s"]]
+                return (Tick(place.symbol, Decimal(frame["p"]), now, "last"),)
+            case "markPriceUpdate":
+                place = self._places[frame["s"]]
+                return ticks_of(place.symbol, (("mark", frame["p"]), ("index", frame.get("i"))), now)
+            case "ORDER_TRADE_UPDATE":
+                return self._read_order(frame["o"], now)
+            case "ALGO_UPDATE":
+                return self._read_stop(frame["o"], now)
+            case "ACCOUNT_UPDATE":
+                return [update for each in frame["a"]["P"] for update in self._read_position(each, now)]
+            case "listenKeyExpired":
+                return (Expired("the listen key has expired"),)
+            case None if "error" in frame:
+                return (Answer(str(frame["error"])),)
+            case None if "id" in frame:
+                return (Answer(),)
+        return ()
+
+    def _read_order(self, order: Mapping[str, Any], now: float) -> Iterable[Heard]:
+        place = self._places.get(order["s"])
+        if place is None:
+            return ()
+        number = str(order["i"])
+        side = order_side(order["S"].lower(), order.get("ps", "").lower(), reduces=bool(order.get("R")))
+        order_id, client_order_id, side = self._stops.get(number, (number, order["c"], side))
+        if order["x"] in _FILLS:
+            fill = Fill(
+                symbol=place.symbol,
+                side=side,
+                quantity=Decimal(order["l"]) * place.contract_size,
+                price=Decimal(order["L"]),
+                order_id=order_id,
+                client_order_id=client_order_id,
+                at=now,
+            )
+            status: Literal["partial", "filled"] = "filled" if order["X"] == "FILLED" else "partial"
+            update = OrderUpdate(place.symbol, side, client_order_id, order_id, status, now, fill)
+            if number not in self._stops:
+                _remember(self._unclaimed, number, [*self._unclaimed.get(number, ()), update])
+            return (update,)
+        if order["X"] in _ENDED:
+            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
+        # One at market is filled or gone next; and it may have the client order id of the stop that it was.
+        if order["x"] in _NEWS and number not in self._stops and order["o"] != "MARKET":
+            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
+        return ()
+
+    def _read_stop(self, stop: Mapping[str, Any], now: float) -> Iterable[Heard]:
+        place = self._places.get(stop["s"])
+        if place is None:
+            return ()
+        order_id, client_order_id = str(stop["aid"]), stop["caid"]
+        side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
+        became = str(stop.get("ai") or "")
+        if became:
+            _remember(self._stops, became, (order_id, client_order_id, side))
+            told = self._unclaimed.pop(became, ())
+            # Where the venue let it keep the stop's client order id, they were told as the stop's already.
+            return [
+                _as_stop(each, order_id, client_order_id, side)
+                for each in told
+                if each.client_order_id != client_order_id
+            ]
+        if stop["X"] in _ENDED:
+            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
+        if stop["X"] == "NEW":
+            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
+        return ()
+
+    def _read_position(self, position: Mapping[str, Any], now: float) -> Iterable[Heard]:
+        place = self._places.get(position["s"])
+        if place is None:
+            return ()
+        return position_updates(place, position.get("ps", "").lower(), Decimal(position["pa"]), now)
+
+
+def _as_stop(update: OrderUpdate, order_id: str, client_order_id: str, side: Side) -> OrderUpdate:
+    """A fill that came before it was known whose it was."""
+    fill = update.fill
+    assert fill is not None
+    fill = Fill(fill.symbol, side, fill.quantity, fill.price, order_id, client_order_id, fill.at)
+    return OrderUpdate(update.symbol, side, client_order_id, order_id, update.status, update.at, fill)
+
+
+def _remember(memory: OrderedDict[str, Any], key: str, value: object) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > _REMEMBERED:
+        memory.popitem(last=False)

@@ -1,0 +1,94 @@
+"""ccxt's client: how it is made, and what of it is changed so that nothing is sent twice, lost or told to a log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from ccxt import pro
+from ccxt.base.errors import BadResponse
+
+from trailing.exchanges.ccxt.credentials import Credentials
+from trailing.exchanges.ccxt.venue import Venue
+
+REQUEST_SECONDS: Final = 5.0
+"""Seconds until ccxt gives an HTTP request up. Half of a manager's `call_seconds`, so that a clean-up sees its end."""
+
+_SILENT = logging.getLogger(f"{__name__}.silent")
+_SILENT.disabled = True
+
+
+class Reply(msgspec.Struct):
+    """An HTTP reply; header names in lower case, status 0: none came."""
+
+    status: int = 0
+    headers: Mapping[str, str] = {}
+    body: str = ""
+
+
+def make_client(venue: Venue, credentials: Credentials) -> Any:
+    """Ccxt's client for a venue, which has sent nothing yet."""
+    keys = dict(zip(venue.credential_names, credentials.values, strict=True))
+    client = getattr(pro, venue.client)(
+        {
+            **{name: value for name, value in keys.items() if value is not None},
+            "enableRateLimit": False,  # ours has lanes, and gives credit for idle time
+            "number": str,  # exact; a Decimal is lost where ccxt reads back what it has parsed
+            "timeout": int(REQUEST_SECONDS * 1000),
+            "options": dict(venue.options),
+        }
+    )
+    for method in venue.skips:
+        setattr(client, method, _do_nothing)
+    client.logger = _SILENT  # it gets every request with its headers, and the key is in them
+    return client
+
+
+async def _do_nothing(*_: Any, **__: Any) -> None:
+    """In place of what a venue's row skips."""
+
+
+async def open_client(client: Any, hear: Callable[[Reply], object]) -> None:
+    """Open its connections to be, on the running loop, and look at every HTTP reply before ccxt does. For asyncio."""
+    client.open()
+    await client.session.close()
+    # aiohttp's default is a hundred connections: the next request would wait for one of them, signed, while its time runs.
+    client.tcp_connector = aiohttp.TCPConnector(ssl=client.ssl_context, limit=0)
+    client.session = aiohttp.ClientSession(connector=client.tcp_connector, trust_env=client.aiohttp_trust_env)
+    # aiohttp sends a PUT, DELETE or GET again where a connection dies: a cancel that worked would come back as a
+    # failure, and an order that is placed by GET would be placed twice.
+    client.session._retry_connection = False  # noqa: SLF001 - there is no public way
+    open_socks = client.get_socks_proxy_session
+
+    def open_socks_without_resending(url: str) -> Any:
+        session = open_socks(url)
+        session._retry_connection = False  # noqa: SLF001 - as above
+        return session
+
+    client.get_socks_proxy_session = open_socks_without_resending
+    pass_on = client.on_rest_response
+    status = 0
+
+    def listen(
+        status_now: int, reason: str, url: str, method: str, headers: Mapping[str, str], body: str, *rest: Any
+    ) -> Any:
+        nonlocal status
+        status = status_now
+        hear(Reply(status, {name.lower(): value for name, value in headers.items()}, body))
+        return pass_on(status, reason, url, method, headers, body, *rest)
+
+    def parse(text: str) -> Any:
+        """What a reply says. Else ccxt goes on with a text that is no JSON: a list without positions, for example."""
+        try:
+            return json.loads(text, parse_float=str)  # as it was written: ccxt makes numbers of texts too
+        except ValueError as error:
+            if 200 <= status < 300:
+                raise BadResponse(f"{client.id} answered with what is no JSON") from error
+            return None
+
+    client.on_rest_response = listen
+    client.parse_json = parse  # called next, and nothing waits in between

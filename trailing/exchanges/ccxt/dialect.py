@@ -1,0 +1,124 @@
+"""What is said over a venue's websockets: the shape that each venue's dialect has.
+
+ccxt's own `watch_*` are not used, only its connections, hosts and keys. They hand over what comes while somebody awaits;
+what comes in between comes with the next message of its symbol, and of an illiquid one that may be minutes later. They
+merge orders in place, go deaf after a frame that can't be read, let one cancelled task block all others, and take
+several times as long for a trade (tests/benchmarks/test_bench_streams.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+
+from trailing.core.model import Side, Source, Tick
+from trailing.exchanges.port import PositionUpdate, Update
+
+Frame: TypeAlias = Mapping[str, Any]
+"""What came, with its numbers exact."""
+
+frame_of: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+"""Decodes a frame. Raises msgspec.DecodeError."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A venue's answer to the request that was sent last. `error`: why it didn't do that; "": it did."""
+
+    error: str = ""
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """The venue will push nothing more over this connection."""
+
+    detail: str
+
+
+Heard: TypeAlias = Update | Answer | Expired
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A market there and here.
+
+    Args:
+        id: what the venue calls it.
+        contract_size: base units of a contract.
+    """
+
+    symbol: str
+    id: str
+    contract_size: Decimal
+
+
+class Dialect(Protocol):
+    """How one venue is talked to.
+
+    Attributes:
+        sources: whose prices it pushes.
+        symbols_per_line: how many may be subscribed to over one connection.
+        topics_per_request: how many may be subscribed to at once.
+        account_topics: what is to be subscribed to on the account's connection.
+        heartbeat: what is sent on a silent connection, so that something comes; None: a ping frame.
+        renewal_seconds: seconds after which `renew` is due, again and again; None: never.
+    """
+
+    sources: frozenset[Source]
+    symbols_per_line: int
+    topics_per_request: int
+    account_topics: tuple[str, ...]
+    heartbeat: str | None
+    renewal_seconds: float | None
+
+    def topics(self, symbol: str) -> tuple[str, ...]:
+        """What to subscribe to for a symbol's prices."""
+
+    def request(self, number: int, topics: Sequence[str], *, wanted: bool) -> str:
+        """A request to subscribe, or not to any more."""
+
+    async def price_address(self) -> str:
+        """The URL of prices."""
+
+    async def account_address(self) -> str:
+        """The URL of the account's own. Raises ExchangeError."""
+
+    def sign_in(self) -> str | None:
+        """What to send first on the account's connection; None: nothing."""
+
+    async def renew(self) -> None:
+        """Let the account's connection live on. Raises ExchangeError."""
+
+    def read(self, frame: Frame, now: float) -> Iterable[Heard]:
+        """What a frame says. Raises KeyError, TypeError, ValueError or UsageError where it is none that we know."""
+
+
+def ticks_of(symbol: str, prices: Iterable[tuple[Source, str | None]], now: float) -> list[Tick]:
+    """The prices of a symbol that there are; a contract that is new has none of some sources, or 0."""
+    return [Tick(symbol, price, now, source) for source, text in prices if text and (price := Decimal(text))]
+
+
+def order_side(closing: str, leg: str, *, reduces: bool) -> Side:
+    """The side of the position that an order is about.
+
+    Args:
+        closing: the order's side, ``"sell"`` or ``"buy"``.
+        leg: the leg of a hedge, ``"long"`` or ``"short"``; anything else: one-way mode.
+        reduces: whether it can only close.
+    """
+    if leg in {"long", "short"}:
+        return "long" if leg == "long" else "short"
+    return "long" if (closing == "sell") == reduces else "short"
+
+
+def position_updates(place: Place, leg: str, signed: Decimal, now: float) -> tuple[PositionUpdate, ...]:
+    """What is known of a position; a flat one in one-way mode is of either side."""
+    quantity = abs(signed) * place.contract_size
+    if leg in {"long", "short"}:
+        return (PositionUpdate(place.symbol, "long" if leg == "long" else "short", quantity, now),)
+    if not signed:
+        return (
+            PositionUpdate(place.symbol, "long", quantity, now),
+            PositionUpdate(place.symbol, "short", quantity, now),
+        )
+    return (PositionUpdate(place.symbol, "long" if signed > 0 else "short", quantity, now),)

@@ -1,0 +1,306 @@
+"""A real exchange behind the port: each method is one request of ccxt's, made from the venue's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+import trio
+
+from trailing.core.account import PositionReport
+from trailing.core.model import (
+    Candle,
+    Fill,
+    Market,
+    Side,
+    Source,
+    StopOrder,
+    Tick,
+    check_money,
+    check_side,
+    check_source,
+    check_symbol,
+    check_utc,
+    refuse,
+)
+from trailing.core.prices import EXACT, remainder
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError
+from trailing.exchanges.ccxt.conversion import (
+    CANDLE_SECONDS,
+    CLOSING,
+    Raw,
+    amount,
+    candle_of,
+    id_there,
+    number,
+    position_of,
+    stop_of,
+    text,
+    tightened,
+)
+from trailing.exchanges.ccxt.requests import Requests
+from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.venue import Slot, Venue, filled
+from trailing.exchanges.port import StopRequest
+from trailing.exchanges.updates import UpdateChannel
+
+_CANDLE_PAGE = 1000
+"""Bars that are asked for at once; every venue of the table gives as many, or says by giving fewer."""
+
+
+class Pushing(Protocol):
+    """What pushes."""
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose prices are wanted from now on, as a whole."""
+
+    def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
+        """Everything pushed from now on."""
+
+
+class CcxtExchange:
+    """An account on a real exchange. `open_ccxt` makes it.
+
+    Cancellation: of any method ends the caller's waiting and recalls nothing; one whose turn in the rate limit had
+    not come yet sends nothing.
+
+    Attributes:
+        name: the venue's; on a testnet it says so.
+        account: as given to `open_ccxt`.
+        hedged: as the exchange reported when it was opened.
+        session, venue: what it is made of, for the doctor and for tests.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        venue: Venue,
+        markets: Mapping[str, Market],
+        streams: Pushing,
+        *,
+        name: str,
+        account: str,
+        hedged: bool,
+    ) -> None:
+        self.name = name
+        self.account = account
+        self.hedged = hedged
+        self.read_lag: float = venue.read_lag
+        self.request_validity: float = venue.request_validity
+        self.session = session
+        self._streams = streams
+        self._requests = Requests(session, venue, hedged=hedged)
+        self.venue = venue
+        self._markets = markets
+
+    def __repr__(self) -> str:
+        return f"<CcxtExchange {self.name} {self.account!r}: {len(self._markets)} markets, {self.session}>"
+
+    def market(self, symbol: str) -> Market:
+        """The market's rules, as of when the exchange was opened."""
+        check_symbol("symbol", symbol)
+        try:
+            return self._markets[symbol]
+        except KeyError:
+            raise UsageError(f"symbol got {symbol!r}, which {self.name} does not trade") from None
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        """Place a reduce-only stop at market.
+
+        Raises:
+            UsageError: a price off the tick, a quantity off the step, or a source that the venue can't trigger by.
+        """
+        market = self.market(request.symbol)
+        check_side("StopRequest.side", request.side)
+        _check_steps(market, request.price, request.quantity)
+        price = tightened(self.venue, request.side, request.price)
+        own_id = id_there(self.venue, request.client_order_id)
+        raw = await self._requests.call(
+            "place_stop",
+            "create_order",
+            request.symbol,
+            "market",
+            CLOSING[request.side],
+            amount(self.venue, request.quantity, market),
+            text(price) if self.venue.price_too else None,
+            self._requests.new_order_params(self.venue.place, request.side, price, request.source, own_id),
+            about=request.client_order_id,
+        )
+        return StopOrder(
+            symbol=request.symbol,
+            side=request.side,
+            quantity=request.quantity,
+            price=_acknowledged_price(raw) or price,
+            client_order_id=request.client_order_id,
+            order_id=_acknowledged_id("place_stop", raw),
+            source=request.source,
+        )
+
+    async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
+        """Change a live stop in place. Raises UsageError where the venue has no way to."""
+        market = self.market(order.symbol)
+        _check_steps(market, price, quantity)
+        if self.venue.amend is None:
+            raise UsageError(f"{self.name} has no way to amend a stop")
+        price = tightened(self.venue, order.side, price)
+        own_id = id_there(self.venue, order.client_order_id)
+        raw = await self._requests.call(
+            "amend_stop",
+            "edit_order",
+            order.order_id,
+            order.symbol,
+            self.venue.amend_type,
+            CLOSING[order.side],
+            amount(self.venue, quantity, market),
+            text(price) if self.venue.price_too else None,
+            self._requests.params(self.venue.amend, order.side, price, order.source, own_id),
+            about=order.client_order_id,
+        )
+        order_id = order.order_id if raw is None else _acknowledged_id("amend_stop", raw)
+        return StopOrder(order.symbol, order.side, quantity, price, order.client_order_id, order_id, order.source)
+
+    async def cancel_stop(self, order: StopOrder) -> None:
+        """Cancel a stop, after what is under way for its id."""
+        own_id = id_there(self.venue, order.client_order_id) if order.client_order_id else ""
+        await self._requests.call(
+            "cancel_stop",
+            "cancel_order",
+            order.order_id,
+            order.symbol,
+            self._requests.params(self.venue.cancel, order.side, order.price, order.source, own_id),
+            about=order.client_order_id,
+            after_earlier=True,
+        )
+
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        """The live stop under an id, after what is under way for it."""
+        self.market(symbol)
+        values = {Slot.CLIENT_ORDER_ID: id_there(self.venue, client_order_id)}
+        await self.session.wait_for(client_order_id)
+        if self.venue.find is None:
+            params = filled(self.venue.find_list, values)
+            raws = await self._requests.orders("find_stop", symbol, params)
+        else:
+            try:
+                raws = [
+                    await self._requests.call("find_stop", "fetch_order", None, symbol, filled(self.venue.find, values))
+                ]
+            except StopRejected:  # there is no such order
+                return None
+        found = (stop_of(self.venue, self._markets, raw) for raw in raws)
+        return next((stop for stop in found if stop is not None and stop.client_order_id == client_order_id), None)
+
+    async def open_stops(self) -> Sequence[StopOrder]:
+        """All live stops that close a position at market, ours or not, in the order of symbol and client order id."""
+        raws = [raw for params in self.venue.lists for raw in await self._requests.orders("open_stops", None, params)]
+        stops = [stop for raw in raws if (stop := stop_of(self.venue, self._markets, raw)) is not None]
+        by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice
+        return sorted(by_id.values(), key=lambda stop: (stop.symbol, stop.client_order_id))
+
+    async def positions(self) -> Sequence[PositionReport]:
+        """All open positions in linear contracts, in the order of symbol and side."""
+        raws = [raw for params in self.venue.position_lists for raw in await self._requests.positions(params)]
+        reports = [report for raw in raws if (report := position_of(self._markets, raw)) is not None]
+        by_key = {(report.symbol, report.side): report for report in reports}
+        return [by_key[key] for key in sorted(by_key)]
+
+    async def price(self, symbol: str, source: Source) -> Tick:
+        """The exchange's own price. Raises UsageError for a source that the venue doesn't tell."""
+        self.market(symbol)
+        check_source("source", source)
+        if source not in self.venue.prices:
+            raise UsageError(f"{self.name} does not tell its {source} price")
+        method, field = self.venue.prices[source]
+        raw = await self._requests.call("price", method, symbol)
+        price = number(raw.get(field))
+        if not price:
+            raise ExchangeUnreachable(f"{self.name} has no {source} price of {symbol}")
+        return Tick(symbol, price, trio.current_time(), source)
+
+    async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
+        """Close at market, reduce-only; a part has to be a multiple of the quantity step."""
+        market = self.market(symbol)
+        check_side("side", side)
+        check_money("quantity", quantity)
+        own_id = id_there(self.venue, client_order_id)
+        price = text((await self.price(symbol, "mark")).price) if self.venue.price_too else None
+        raw = await self._requests.call(
+            "close_position",
+            "create_order",
+            symbol,
+            "market",
+            CLOSING[side],
+            amount(self.venue, quantity, market),
+            price,
+            self._requests.new_order_params(self.venue.close, side, None, None, own_id),
+            about=client_order_id,
+        )
+        order_id = _acknowledged_id("close_position", raw)
+        closed, average = await self._requests.fill_of(symbol, order_id, raw)
+        return Fill(
+            symbol=symbol,
+            side=side,
+            quantity=EXACT.multiply(closed, market.contract_size),
+            price=average,
+            order_id=order_id,
+            client_order_id=client_order_id,
+            at=trio.current_time(),
+        )
+
+    async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
+        """Closed minute candles, oldest first; none for a source that the venue has none of."""
+        self.market(symbol)
+        check_source("source", source)
+        check_utc("since", since)
+        params = self.venue.candles.get(source)
+        candles: list[Candle] = []
+        while params is not None:
+            start = int(since.timestamp() * 1000)
+            rows = await self._requests.call("candles", "fetch_ohlcv", symbol, "1m", start, _CANDLE_PAGE, dict(params))
+            page = [candle_of(symbol, source, row) for row in rows]
+            still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
+            candles += [candle for candle in page if since <= candle.opened_at <= still_open]
+            if len(rows) < _CANDLE_PAGE:
+                break
+            since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
+        return candles
+
+    async def watch(self, symbols: Set[str]) -> None:
+        """The symbols whose prices are wanted from now on, as a whole."""
+        for symbol in symbols:
+            self.market(symbol)
+        await self._streams.watch(symbols)
+
+    def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
+        """Everything pushed from entering on."""
+        return self._streams.updates()
+
+    def next_turn(self, operation: str) -> float:
+        """Seconds until the rate limit would let an operation pass."""
+        return self.session.turns.next_turn(operation)
+
+
+def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
+    check_money("StopRequest.price", price)
+    check_money("StopRequest.quantity", quantity)
+    if remainder(price, market.price_tick):
+        raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
+    if remainder(quantity, market.quantity_step):
+        raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")
+
+
+def _acknowledged_id(operation: str, raw: Raw) -> str:
+    """The order's id; an answer without one, such as a page of HTML, acknowledges nothing."""
+    order_id = raw.get("id") if isinstance(raw, Mapping) else None
+    if not order_id:
+        raise OutcomeUnknown(f"{operation}: the answer holds no order id")
+    if raw.get("status") == "rejected":
+        raise StopRejected(f"{operation}: the order {order_id} was taken and rejected")
+    return str(order_id)
+
+
+def _acknowledged_price(raw: Any) -> Decimal | None:
+    return number(raw.get("triggerPrice")) if isinstance(raw, Mapping) else None

@@ -1,0 +1,121 @@
+"""The venues: two that were tried over servers of their kind, and the way to all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from trailing.exchanges.ccxt.unverified import UNVERIFIED
+from trailing.exchanges.ccxt.venue import CLIENT_ORDER_ID, PRICE, SOURCE, Codes, Venue
+
+# https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
+_BINANCE = Venue(
+    name="binanceusdm",
+    client="binanceusdm",
+    verified=True,
+    options={
+        "defaultType": "swap",
+        "fetchCurrencies": False,
+        "warnOnFetchOpenOrdersWithoutSymbol": False,
+        "adjustForTimeDifference": True,
+        "recvWindow": 5000,
+    },
+    place={
+        "stopLossPrice": PRICE,
+        "workingType": SOURCE,
+        "clientOrderId": CLIENT_ORDER_ID,
+        "reduceOnly": True,
+    },
+    cancel={"trigger": True},
+    find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
+    lists=({"trigger": True},),
+    close={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+    hedge={"hedged": True},
+    sources={"mark": "MARK_PRICE", "last": "CONTRACT_PRICE"},
+    source_field="workingType",
+    type_field="orderType",
+    stop_types=frozenset({"STOP_MARKET"}),
+    leg_field="positionSide",
+    prices={
+        "last": ("fetch_ticker", "last"),
+        "mark": ("fetch_funding_rate", "markPrice"),
+        "index": ("fetch_funding_rate", "indexPrice"),
+    },
+    candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
+    mode="fetch_position_mode",
+    minimum_spares_stops=True,  # -4164: "unless you choose reduce only"
+    testnet="enable_demo_trading",
+    request_validity=6.0,  # recvWindow, and the second by which a request's time may be ahead
+    codes=Codes(
+        would_trigger=frozenset({"-2021"}),
+        nothing_to_reduce=frozenset({"-2022", "-4112", "-4118"}),
+        duplicate=frozenset({"-4116", "-4111", "-20132"}),
+        too_many=frozenset({"-4045"}),
+        gone=frozenset({"-2011", "-2013"}),
+        refused=frozenset({"-4061", "-4120"}),
+        clock=frozenset({"-1021", "-5028"}),
+        limited=frozenset({"-1003", "-1015"}),
+        unknown=frozenset({"-1000", "-1001", "-1006", "-1007", "-1008"}),
+    ),
+)
+
+# https://bybit-exchange.github.io/docs/v5/error, and its page on rate limits for the ban: ten minutes
+_BYBIT = Venue(
+    name="bybit",
+    client="bybit",
+    verified=True,
+    options={
+        "defaultType": "swap",
+        "defaultSubType": "linear",
+        "fetchMarkets": {"types": ["linear"]},
+        "fetchCurrencies": False,
+        "adjustForTimeDifference": True,
+        "recvWindow": 5000,
+        "watchPositions": {"fetchPositionsSnapshot": False, "awaitPositionsSnapshot": False},
+    },
+    place={"stopLossPrice": PRICE, "triggerBy": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+    amend={"triggerPrice": PRICE, "triggerBy": SOURCE},
+    cancel={},
+    find_list={"trigger": True, "orderLinkId": CLIENT_ORDER_ID},
+    lists=({"trigger": True, "settleCoin": "USDT"}, {"trigger": True, "settleCoin": "USDC"}),
+    position_lists=({"settleCoin": "USDT", "limit": 200}, {"settleCoin": "USDC", "limit": 200}),
+    page=50,
+    cursor="nextPageCursor",
+    close={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+    fetch_close={"acknowledged": True},
+    hedge={"hedged": True},
+    sources={"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"},
+    source_field="triggerBy",
+    prices={
+        "last": ("fetch_ticker", "last"),
+        "mark": ("fetch_ticker", "markPrice"),
+        "index": ("fetch_ticker", "indexPrice"),
+    },
+    candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
+    prepare=("is_unified_enabled",),
+    mode="position_rows",
+    testnet="set_sandbox_mode",
+    request_validity=6.0,  # recv_window, and the second by which a request's time may be ahead
+    codes=Codes(
+        would_trigger=frozenset({"110092", "110093"}),
+        nothing_to_reduce=frozenset({"110017"}),
+        duplicate=frozenset({"110072"}),
+        too_many=frozenset({"110009"}),
+        gone=frozenset({"110001", "110008", "110010"}),
+        unchanged=frozenset({"34040"}),
+        clock=frozenset({"10002"}),
+        limited=frozenset({"10006"}),
+        banned=frozenset({"10018", "access too frequent"}),
+        unknown=frozenset({"10000", "10016"}),
+    ),
+)
+
+VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, _BYBIT, *UNVERIFIED)}
+"""By the name that `open_ccxt` takes."""
+
+REFUSED: Final[Mapping[str, str]] = {
+    "mexc": "ccxt does not check whether a cancel there worked, and no look-up finds a stop by its client order id",
+    "htx": "client order ids are numbers there, so that a stop can't be known as ours",
+    "phemex": "its stops can only be listed symbol by symbol, so that one nobody remembers would never be found",
+}
+"""Venues that can't be used safely, and why."""
