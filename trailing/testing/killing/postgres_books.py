@@ -8,7 +8,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import trio
-from psycopg import sql
 
 from trailing.stores import open_store
 from trailing.stores.port import Loaded, Store
@@ -34,7 +33,7 @@ _LEFT_OPEN: Final = """
     SELECT format('process %s of the server has kept a transaction open since %s', pid, xact_start)
     FROM pg_stat_activity WHERE application_name = 'trailing' AND pid <> pg_backend_pid()
     AND pid IN (SELECT pid FROM pg_locks JOIN pg_class ON pg_class.oid = relation
-        WHERE relnamespace = {name}::regnamespace)
+        WHERE relnamespace = '{schema}'::regnamespace)
     AND xact_start < clock_timestamp() - interval '5 s'"""
 
 _OWNERS: Final = "SELECT coalesce(sum(fence), 0)::bigint FROM {schema}.leases"
@@ -54,7 +53,7 @@ async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
             yield PostgresBooks(url, schema, store, connection)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
-                await connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+                await connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 class PostgresBooks:
@@ -62,6 +61,7 @@ class PostgresBooks:
 
     Args:
         url: of the store, for the bots.
+        schema: its name is written as it is.
         store: the same one, opened.
         connection: to the server.
     """
@@ -71,9 +71,8 @@ class PostgresBooks:
     def __init__(self, url: str, schema: str, store: Store, connection: TrioConnection[Any]) -> None:
         self.url: str = url
         self._store, self._connection = store, connection
-        names = {"schema": sql.Identifier(schema), "name": sql.Literal(schema)}
-        self._checks = [sql.SQL(text).format(**names) for text in (_STRAY_ROWS, _LEFT_OPEN)]
-        self._count = sql.SQL(_OWNERS).format(**names)
+        self._checks = [text.format(schema=schema).encode() for text in (_STRAY_ROWS, _LEFT_OPEN)]
+        self._count = _OWNERS.format(schema=schema).encode()
 
     async def load(self, exchange: str, account: str) -> Loaded:
         """See `Books.load`."""

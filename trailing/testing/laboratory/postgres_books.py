@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import trio
-from psycopg import sql
 
 from trailing.stores import open_store
 from trailing.stores.port import Lease, Store
@@ -20,20 +19,19 @@ _DROP_SECONDS = 10.0
 
 # The server goes by its own clock, on which a world of half an hour takes a second: what would run out there is ended here.
 # The fence grows, so that a renewal that is still on its way finds nothing to renew.
-_END_LEASES = "UPDATE {}.leases SET fence = fence + 1, expires_at = clock_timestamp()"
+_END_LEASES = "UPDATE {schema}.leases SET fence = fence + 1, expires_at = clock_timestamp()"
 
 
 @asynccontextmanager
 async def open_postgres_books(url: str, seed: int) -> AsyncIterator[PostgresBooks]:
     """Books on a server; their schema is dropped at the end. See `open_books`."""
     schema = f"laboratory_{seed}_{uuid4().hex[:8]}"
-    name = sql.Identifier(schema)
     async with await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection:
         try:
-            yield PostgresBooks(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", name)
+            yield PostgresBooks(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", schema)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
-                await connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
+                await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
 class PostgresBooks:
@@ -42,12 +40,12 @@ class PostgresBooks:
     Args:
         connection: the laboratory's, which no process of the world knows of.
         url: of the store.
-        schema: in which its tables are.
+        schema: in which its tables are; its name is written as it is.
     """
 
     is_far: bool = True
 
-    def __init__(self, connection: TrioConnection[Any], url: str, schema: sql.Identifier) -> None:
+    def __init__(self, connection: TrioConnection[Any], url: str, schema: str) -> None:
         self._connection, self._url, self._schema = connection, url, schema
 
     def open(self) -> AbstractAsyncContextManager[Store]:
@@ -58,4 +56,4 @@ class PostgresBooks:
         """The owner of a lease has died: let the next one own the account."""
         assert isinstance(lease, PostgresLease)
         lease.lose("its process died")
-        await self._connection.execute(sql.SQL(_END_LEASES).format(self._schema))
+        await self._connection.execute(_END_LEASES.format(schema=self._schema).encode())
