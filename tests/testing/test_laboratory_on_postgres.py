@@ -148,6 +148,28 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
     assert schemas(dsn) == before
 
 
+async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is_heard_of_by_nobody(
+    patient_clock: PatientClock, dsn: str
+) -> None:
+    process, told, told_when_it_died = Process(), list[Sequence[Entry]](), list[int]()
+
+    async def watch() -> None:
+        await process.died.wait()
+        told_when_it_died.append(len(told))
+
+    async with open_books(dsn, 0) as books, books.open() as store, trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        async with a_mortal(store, process, told).own(*ACCOUNT, mark="0000") as lease:
+            process.steps_left = 2  # before it and behind its latency; the third would be the reply's
+            with trio.move_on_after(1000) as scope:
+                await lease.commit([AddIntent(INTENT)])
+            assert scope.cancelled_caught
+            assert not process.alive
+        assert (await store.load(*ACCOUNT)).intents == (INTENT,)
+    assert told_when_it_died == [0]
+    assert told == [[AddIntent(INTENT)]]
+
+
 def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
     before = schemas(dsn)
     for seed in SEEDS:
