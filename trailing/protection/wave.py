@@ -122,6 +122,11 @@ class Wave:
             live = await self._join(held, position)
             if live is not None:
                 return attempt.already_protected(live, held)
+            same = held.position.identity == position.identity
+            if same and held.last_fill is not None and not held.stop.quantity and held.replaced_by is None:
+                return attempt.exited(
+                    held.last_fill
+                )  # it was being closed when it was handed in: nothing is left of it
 
     async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
         attempt.protection = protection
