@@ -12,7 +12,7 @@ from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import floor_quantity
 from trailing.core.stop import TrailingStop
-from trailing.errors import TrailingError, UsageError
+from trailing.errors import NothingToReduce, TrailingError, UsageError
 from trailing.exposure import Exposure
 from trailing.protection.clock import Clock
 from trailing.protection.feed import Feed
@@ -42,7 +42,7 @@ class Wave:
         standing: a stop of ours that was left behind the position, which takes it over; None: it gets a new one.
 
     Attributes:
-        never_claimed: the refusals of positions that nobody took over, because they were refused before.
+        never_claimed: the refusals of positions that may be open, and that nobody took over.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Wave:
         if scope.cancelled_caught:
             outcome = attempt.cut_short()
         self._outcomes[index] = outcome
-        if attempt.opening is None and isinstance(outcome, Refused):
+        if attempt.opening is None and isinstance(outcome, Refused) and not isinstance(outcome.error, NothingToReduce):
             self.never_claimed.append(outcome)
         if attempt.opening is not None and attempt.opening.acknowledged_after is not None:
             self._opening_times.append(attempt.opening.acknowledged_after)
@@ -123,10 +123,8 @@ class Wave:
             if live is not None:
                 return attempt.already_protected(live, held)
             same = held.position.identity == position.identity
-            if same and held.last_fill is not None and not held.stop.quantity and held.replaced_by is None:
-                return attempt.exited(
-                    held.last_fill
-                )  # it was being closed when it was handed in: nothing is left of it
+            if same and not held.stop.quantity and held.replaced_by is None:
+                raise NothingToReduce(f"{position.symbol} {position.side} was being closed when it was handed in")
 
     async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
         attempt.protection = protection
