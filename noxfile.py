@@ -47,7 +47,8 @@ enable_pyenv_versions()
 # The newest first, so that the run ends with a plain run of the tests and not with the table of what they cover.
 PYTHONS = [version for version in reversed(nox.project.python_versions(PROJECT)) if runs(version)]
 NEWEST = PYTHONS[0]
-EVERY_PROCESSOR = ("--numprocesses", "auto")
+EVERY_PROCESSOR = ("--numprocesses", "auto", "--dist", "worksteal")
+FOUR_AT_A_TIME = ("--numprocesses", "4", "--dist", "worksteal")  # the slow ones mostly wait for real time to pass
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -97,7 +98,7 @@ def tests(session: nox.Session) -> None:
     if session.python != NEWEST:
         session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", *session.posargs)
         return
-    session.run("pytest", *EVERY_PROCESSOR, "-m", "slow", *session.posargs)
+    session.run("pytest", *FOUR_AT_A_TIME, "-m", "slow", *session.posargs)
     session.run("coverage", "erase")
     session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", "--cov", "--cov-report=", *session.posargs)
     session.run("coverage", "report")

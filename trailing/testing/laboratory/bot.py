@@ -65,10 +65,11 @@ class Bot:
     async def _look_after(self, manager: Manager, nursery: trio.Nursery) -> None:
         while True:
             known = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
+            known |= manager.stops().keys()
             bare = [
                 position
                 for key, position in self._positions.items()
-                if key not in known and key not in manager.stops() and key[1] in self._exchange.actual(key[0])[1]
+                if key not in known and key[1] in self._exchange.actual(key[0])[1]
             ]
             if bare:
                 nursery.start_soon(self._protect, manager, bare)

@@ -68,6 +68,7 @@ class Witness:
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
         self._entered: dict[Key, Decimal] = {}
+        self._booked = False
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
         self.events: list[tuple[object, ...]] = []
@@ -105,6 +106,7 @@ class Witness:
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
+        self._booked = True
         if self._keep_events:
             self.events.append(
                 (booking.at, booking.operation, booking.symbol, booking.client_order_id, str(booking.result))
@@ -157,12 +159,15 @@ class Witness:
 
     def take_price(self, tick: Tick) -> None:
         """The market has moved."""
-        at, heard = trio.current_time(), self._hears(tick.symbol)
+        at, worth_a_look = trio.current_time(), self._booked or bool(self._wrong_since)
         for side in ("long", "short"):
             life = self.lives.get((tick.symbol, side))
             if life is not None:
-                life.take_price(tick.price, at, heard=heard)
-        self.look(tick.symbol)
+                life.take_price(tick.price, at, heard=self._hears(tick.symbol))
+                worth_a_look = worth_a_look or life.bare_since is not None
+        if worth_a_look:  # else nothing is there that was not there at the last look, and nothing was wrong then
+            self._booked = False
+            self.look(tick.symbol)
 
     def look(self, symbol: str) -> None:
         """Compare what stands there with what should."""
