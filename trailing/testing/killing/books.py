@@ -13,9 +13,6 @@ import trio
 from trailing.stores import open_store
 from trailing.stores.port import Loaded
 
-LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
-"""On Postgres: so long after the last renewal the account stays a dead bot's; and how often a lease is renewed."""
-
 OWNED_WITHIN = 8.0
 """Seconds from a restart until a bot owns the account, beside the lease of a dead one."""
 

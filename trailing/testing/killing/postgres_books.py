@@ -13,7 +13,6 @@ from trailing.stores import open_store
 from trailing.stores.port import Loaded, Store
 from trailing.stores.trio_psycopg import TrioConnection
 from trailing.stores.urls import take_ours
-from trailing.testing.killing.books import LEASE_SECONDS, RENEW_SECONDS
 
 _DROP_SECONDS = 10.0
 
@@ -37,6 +36,9 @@ _LEFT_OPEN: Final = """
     AND xact_start < clock_timestamp() - interval '5 s'"""
 
 _OWNERS: Final = "SELECT coalesce(sum(fence), 0)::bigint FROM {schema}.leases"
+
+LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
+"""So long after the last renewal the account stays a dead bot's; and how often a lease is renewed."""
 
 
 @asynccontextmanager
