@@ -64,7 +64,8 @@ async def test_a_real_exchange_can_not_be_opened_by_mistake(venue: str, reached_
 
 def test_who_tries_fails_though_nobody_noticed(tmp_path: Path) -> None:
     """A library that takes the error for a bad line would hide the attempt."""
-    (tmp_path / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
+    guard = Path(__file__).parent / "servers" / "loopback_only.py"
+    (tmp_path / "conftest.py").write_text(guard.read_text())
     (tmp_path / "test_quiet.py").write_text(QUIET)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -15,7 +15,8 @@ from test_laboratory_on_postgres import schemas
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent, SaveStop
 from trailing.testing.killing import __main__, kill_and_restart
-from trailing.testing.killing.books import LEASE_SECONDS, OWNED_WITHIN, Books, open_books
+from trailing.testing.killing.books import OWNED_WITHIN, Books, open_books
+from trailing.testing.killing.postgres_books import LEASE_SECONDS
 
 ACCOUNT = "paper", "default"
 
