@@ -13,22 +13,10 @@ import trio
 from trailing.core.model import Source
 from trailing.core.prices import behind
 from trailing.errors import NothingToReduce, UsageError
+from trailing.exchanges.limiter import OPERATIONS
 from trailing.testing.exchange_trial import Check, Trial, expect, new_id, refused
 
 _SOURCES: tuple[Source, ...] = get_args(Source)
-
-_OPERATIONS = (
-    "place_stop",
-    "amend_stop",
-    "cancel_stop",
-    "find_stop",
-    "open_stops",
-    "positions",
-    "price",
-    "close_position",
-    "candles",
-    "watch",
-)
 
 
 async def its_attributes_make_sense(trial: Trial) -> None:
@@ -36,7 +24,7 @@ async def its_attributes_make_sense(trial: Trial) -> None:
     exchange = trial.exchange
     for name in (exchange.name, exchange.account):
         expect(isinstance(name, str) and bool(name), f"a name is {name!r}")
-    for seconds in (exchange.read_lag, exchange.request_validity, *map(exchange.next_turn, _OPERATIONS)):
+    for seconds in (exchange.read_lag, exchange.request_validity, *map(exchange.next_turn, OPERATIONS)):
         expect(math.isfinite(seconds) and seconds >= 0, f"read_lag, request_validity or next_turn gives {seconds} s")
     expect(trial.market.symbol == trial.symbol, f"the market of {trial.symbol} is {trial.market}")
 
