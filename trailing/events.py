@@ -145,7 +145,7 @@ class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
-    """The peaks of a time without prices were read from the exchange's candles.
+    """The peaks of a time without prices were read from the exchange's candles; with 0 candles there were none to read.
 
     Args:
         since, until: aware UTC; whole candles in between count, the bar in which it ended included.

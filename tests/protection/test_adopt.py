@@ -580,7 +580,7 @@ async def test_a_position_that_is_read_at_the_deadline_is_read_too_late(autojump
 
         async def read_late() -> Any:
             reports = await read()
-            clock.now = lambda: trio.current_time() + 5.0  # type: ignore[method-assign]
+            clock.now = lambda: trio.current_time() + 5.0
             return reports
 
         world.exchange.positions = read_late  # type: ignore[method-assign]

@@ -242,7 +242,8 @@ async def test_fm26_more_than_the_exchange_reports_is_refused_at_the_door() -> N
     exchange: Any = Reports(PositionReport(*BTC, D(1), D(100)))
     await door.read(exchange)
     with pytest.raises(UsageError, match="wants at most the 1 that the exchange reports"):
-        door.check_report(a_stop(a_position()))
+        stop = a_stop(a_position())
+        door.check_report(stop, door.report(stop))
 
 
 def test_fm26_a_given_stop_that_the_price_has_crossed_since_the_entry_is_no_mistake() -> None:

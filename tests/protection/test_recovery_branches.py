@@ -82,10 +82,28 @@ async def test_a_stream_that_is_there_again_and_never_said_that_it_was_lost_is_r
 ) -> None:
     async with open_world() as world:
         await protected(world)
+        await trio.sleep(60)
         before = len(world.exchange.calls)
         say(world, connected=True)
         await trio.sleep(5)
         assert {call.operation for call in world.exchange.calls[before:]} == {*LISTS, "candles", "price"}
+
+
+async def test_a_silence_in_which_no_bar_opened_is_told_and_costs_no_reads(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(plan=PATIENT) as world:
+        young = a_position(opened_at=START + timedelta(seconds=1))
+        await world.enter(young)
+        assert isinstance(await world.running.protect(young, deadline=5.0), trailing.Protected)
+        world.feed("100")
+        await trio.sleep(30)
+        before = len(world.exchange.calls)
+        say(world, connected=True)
+        await trio.sleep(80)
+        assert {call.operation for call in world.exchange.calls[before:]} <= LISTS
+        (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
+        assert (peaks.candles, peaks.missing, peaks.best) == (0, 30.0, D(100))
 
 
 async def test_a_bot_with_its_own_prices_misses_none_while_the_stream_is_lost(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -39,10 +38,11 @@ class Books:
         quantity: Decimal,
         price: Decimal | None,
     ) -> None:
-        position = protection.position
+        position, now = protection.position, self.clock.now()
+        name, account = self.exchange.name, self.exchange.account
         intent = Intent(
-            exchange=self.exchange.name,
-            account=self.exchange.account,
+            exchange=name,
+            account=account,
             symbol=position.symbol,
             side=position.side,
             identity=position.identity,
@@ -50,18 +50,17 @@ class Books:
             purpose=purpose,
             quantity=quantity,
             price=price,
-            at=self.clock.utc(),
+            at=self.clock.utc_at(now),
         )
         # With its record: after a crash, an intent always has its position, its plan and what was known before. Behind
         # the intent, which opens the record again where an earlier life of this position was closed. And behind the end
         # of the intents before it, one of which may have been under the same id: so a placing that is refused again and
         # again leaves no heap of them.
-        name, account = self.exchange.name, self.exchange.account
         settled = protection.settled
         entries: tuple[Entry, ...] = (
             *(SettleIntent(name, account, earlier) for earlier in settled),
             AddIntent(intent),
-            SaveStop(name, account, self._record(protection, intent.at)),
+            SaveStop(name, account, self._record(protection, now)),
         )
         try:
             error = await self._write(protection, entries)
@@ -84,7 +83,7 @@ class Books:
         Cancellation: ends the waiting; what was handed in is still written.
         """
         name, account = self.exchange.name, self.exchange.account
-        record = self._record(protection, self.clock.utc())
+        record = self._record(protection, self.clock.now())
         # For good only where it is flat: one that was released or given up is still open, and may be protected again.
         flat = protection.closed and not record.quantity
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
@@ -100,12 +99,11 @@ class Books:
             self.alarm(protection, "the store does not hold what the exchange acknowledged", str(error))
         protection.save_at = self.clock.now() + SAVE_AGAIN
 
-    def _record(self, protection: Protection, at: datetime) -> StopRecord:
-        now = self.clock.now()
+    def _record(self, protection: Protection, now: float) -> StopRecord:
         protection.note_exposure(now)
         missed, heard_at = protection.missed, self.clock.utc_at(protection.heard_at)
         return protection.stop.save(
-            at,
+            self.clock.utc_at(now),
             exposure=protection.exposure_at(now),
             heard_until=heard_at if missed is None else min(heard_at, missed.since),
             moves=protection.moves,

@@ -14,18 +14,17 @@ class Clock:
         utc_start: the time of day that the present moment stands for, aware UTC; None: now. A replay passes its data's.
     """
 
+    now = staticmethod(trio.current_time)
+    """Seconds on the running clock."""
+
     def __init__(self, utc_start: datetime | None = None) -> None:
         self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
         self._start = trio.current_time()
 
-    def now(self) -> float:
-        """Seconds on the running clock."""
-        return trio.current_time()
-
     def utc(self) -> datetime:
         """The time of day."""
-        return self.utc_at(trio.current_time())
+        return self._utc_start + timedelta(0, trio.current_time() - self._start)
 
     def utc_at(self, at: float) -> datetime:
         """The time of day of a reading of the running clock."""
-        return self._utc_start + timedelta(seconds=at - self._start)
+        return self._utc_start + timedelta(0, at - self._start)

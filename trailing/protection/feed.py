@@ -11,6 +11,7 @@ from trailing.core.states import CLOSED, EXITING
 from trailing.events import StopFilled, StreamChanged
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
 from trailing.protection.orders import Orders
+from trailing.protection.peaks import is_told_by_candles, tell_unread
 from trailing.protection.protection import Missed, Protection
 from trailing.protection.registry import Registry
 
@@ -164,6 +165,9 @@ class Feed:
         """No price of these was heard from the last one on, until now."""
         clock, now = self._orders.clock, self._orders.clock.now()
         for protection in protections:
-            missed = Missed(clock.utc_at(protection.heard_at), clock.utc_at(now), now)
-            protection.missed = missed.joined(protection.missed)
-            protection.changed()
+            missed = Missed(clock.utc_at(protection.heard_at), clock.utc_at(now), now).joined(protection.missed)
+            if is_told_by_candles(protection, missed):
+                protection.missed = missed
+                protection.changed()
+            else:
+                tell_unread(self._orders, protection, missed)

@@ -6,15 +6,14 @@ booked as any other. So it is not sent where, at its slowest, it could still be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NoReturn
 
 import trio
 
 from trailing.core.model import refuse
 from trailing.core.plan import TrailPlan
-from trailing.errors import ExchangeUnreachable, LeaseLost, OutcomeUnknown, TrailingError
+from trailing.errors import ExchangeUnreachable, LeaseLost
 from trailing.protection.clock import Clock
 from trailing.stores.port import Lease
 
@@ -43,14 +42,13 @@ class Gate:
             )
         self._call_seconds = max(self._call_seconds, plan.call_seconds)
 
-    @contextmanager
-    def passing(self, turn: float, call_seconds: float) -> Iterator[float]:
-        """A request that changes something, from before it is made until its answer is there or nobody waits for it.
+    def let_pass(self, turn: float, call_seconds: float) -> float:
+        """Decide whether a request that changes something may be sent.
 
         Args:
             turn: seconds until the rate limit lets it pass; `call_seconds`: how long it may take from then on.
 
-        Yields:
+        Returns:
             The moment of the decision, from which those seconds count: the process may be stopped right behind it.
 
         Raises:
@@ -62,13 +60,16 @@ class Gate:
             raise LeaseLost(f"not sent: {lease.lost}")
         if now + turn + call_seconds + self._validity > lease.held_until:
             raise ExchangeUnreachable(f"not sent: the account is owned for {lease.held_until - now:.1f} s more only")
-        try:
-            yield now
-        except BaseException as error:
-            if not isinstance(error, TrailingError) or isinstance(error, OutcomeUnknown):
-                sent_by = max(self._clock.now(), now + turn)
-                lease.busy_until = max(lease.busy_until, sent_by + self._validity)
-            raise
+        return now
+
+    def note_unanswered(self, turn_at: float) -> None:
+        """Nobody waits any more for the answer to a request that was let pass: the account stays busy with it.
+
+        Args:
+            turn_at: when the rate limit let it pass, or will, on the running clock.
+        """
+        sent_by = max(self._clock.now(), turn_at)
+        self._lease.busy_until = max(self._lease.busy_until, sent_by + self._validity)
 
     async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
         """Raise an alarm when the gate shuts because the lease is not renewed, and tell when it is open again.

@@ -117,11 +117,11 @@ class Opening:
                 await trio.sleep(next(waits))
         self._commit(order)
         await door.wait_read()
-        door.check_report(stop)
         report = door.report(stop)
+        door.check_report(stop, report)
         stop.reported_entry = None if report is None else report.entry_price
         self.protected = order
-        liquidation_stop = door.liquidation_stop(stop)
+        liquidation_stop = door.liquidation_stop(stop, report)
         if liquidation_stop is not None:
             protection.want(stop.tighten(liquidation_stop, self._orders.clock.now()))
             self._orders.alarm(protection, "the stop lies beyond the liquidation price", str(liquidation_stop))
@@ -159,7 +159,7 @@ class Opening:
             raise WouldTrigger("the price is already beyond the stop, and the plan does not exit")
         await door.wait_read()
         price = await self._orders.read_price(protection)
-        door.check_entry(stop, price)
+        door.check_entry(stop, door.report(stop), price)
         door.check_side(stop, price)
         if not is_crossed(stop.position.side, price, stop.target):
             return None

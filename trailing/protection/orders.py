@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Literal, TypeVar
 
 import trio
@@ -79,7 +80,7 @@ class Orders(Books):
                 self._settled(protection, client_order_id)
                 raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
             return await self._send(
-                protection, client_order_id, "stop", "place_stop", lambda: self.exchange.place_stop(request)
+                protection, client_order_id, "stop", "place_stop", partial(self.exchange.place_stop, request)
             )
 
     async def amend(self, protection: Protection, order: StopOrder, price: Decimal, quantity: Decimal) -> StopOrder:
@@ -90,7 +91,7 @@ class Orders(Books):
             order.client_order_id,
             "stop",
             "amend_stop",
-            lambda: self.exchange.amend_stop(order, price=price, quantity=quantity),
+            partial(self.exchange.amend_stop, order, price=price, quantity=quantity),
         )
 
     async def close(self, protection: Protection, quantity: Decimal) -> Fill:
@@ -104,7 +105,7 @@ class Orders(Books):
                 client_order_id,
                 "exit",
                 "close_position",
-                lambda: self.exchange.close_position(position.symbol, position.side, quantity, client_order_id),
+                partial(self.exchange.close_position, position.symbol, position.side, quantity, client_order_id),
             )
 
     async def _send(
@@ -134,33 +135,35 @@ class Orders(Books):
 
     async def cancel(self, order: StopOrder, *, call_seconds: float) -> None:
         """Ask for a stop to be cancelled, once. `call_seconds`: for the call, plus its turn. Raises ExchangeError, LeaseLost."""
-        await self._change("cancel_stop", lambda: self.exchange.cancel_stop(order), call_seconds)
+        await self._change("cancel_stop", partial(self.exchange.cancel_stop, order), call_seconds)
 
     async def _change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
         """Send what changes something: the only way to the exchange for it, through the gate."""
         # No await between this and the request: nobody else's request can take the turn.
         turn = self.exchange.next_turn(operation)
-        with self.gate.passing(turn, call_seconds) as began:
+        began = self.gate.let_pass(turn, call_seconds)
+        try:
             return await self._call(request(), began, call_seconds + turn)
+        except BaseException as error:
+            if not isinstance(error, TrailingError) or isinstance(error, OutcomeUnknown):
+                self.gate.note_unanswered(began + turn)
+            raise
 
     async def _call(self, calling: Awaitable[T], began: float, seconds: float) -> T:
+        deadline = began + seconds
         try:
-            answer = await self._call_in_time(calling, began, seconds)
+            if trio.current_effective_deadline() <= deadline:
+                answer = await calling  # the caller's own deadline strikes first
+            else:
+                with trio.CancelScope(deadline=deadline) as scope:
+                    answer = await calling
+                if scope.cancelled_caught:
+                    raise OutcomeUnknown(f"no answer within {seconds} s")
         except TrailingError as error:
             self.reach.failed(error)
             raise
         self.reach.answered()
         return answer
-
-    @staticmethod
-    async def _call_in_time(calling: Awaitable[T], began: float, seconds: float) -> T:
-        deadline = began + seconds
-        if trio.current_effective_deadline() <= deadline:
-            return await calling  # the caller's own deadline strikes first
-        with trio.CancelScope(deadline=deadline) as scope:
-            return await calling
-        assert scope.cancelled_caught
-        raise OutcomeUnknown(f"no answer within {seconds} s")
 
     async def _read(self, protection: Protection, operation: str, reading: Awaitable[T]) -> T:
         try:
@@ -176,7 +179,7 @@ class Orders(Books):
         """A read for no position that is protected."""
         try:
             seconds = call_seconds + self.exchange.next_turn(operation)
-            return await self._call_in_time(reading, self.clock.now(), seconds)
+            return await self._call(reading, self.clock.now(), seconds)
         except OutcomeUnknown as error:
             raise ExchangeUnreachable(f"a read was not answered: {error}") from error
 

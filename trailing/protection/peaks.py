@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -17,6 +17,34 @@ READ_AGAIN = 5.0
 """Seconds until candles are asked for again that could not be read: a busy venue's limits count by the minute."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def begins_at(protection: Protection, missed: Missed) -> datetime:
+    """From when on a whole candle tells of a silence: it lies in the position's life."""
+    return max(missed.since - BAR, protection.position.opened_at)
+
+
+def is_told_by_candles(protection: Protection, missed: Missed) -> bool:
+    """Whether a whole candle may tell of a silence. Where none opened in it, there is nothing to read, now or later."""
+    bars = -((_EPOCH - begins_at(protection, missed)) // BAR)
+    return _EPOCH + bars * BAR < missed.until
+
+
+def tell_unread(orders: Orders, protection: Protection, missed: Missed) -> None:
+    """Say that a silence stays unknown, and how long it was."""
+    orders.tell(
+        protection,
+        PeaksRead,
+        since=missed.since,
+        until=missed.until,
+        source=protection.plan.trigger,
+        candles=0,
+        missing=(missed.until - missed.since).total_seconds(),
+        best=protection.stop.best,
+    )
+
+
 async def catch_up(orders: Orders, protection: Protection, missed: Missed) -> None:
     """Take in the whole candles of a silence that lie in the position's life, and the price now, which alone crosses.
 
@@ -25,8 +53,7 @@ async def catch_up(orders: Orders, protection: Protection, missed: Missed) -> No
     Raises:
         ExchangeError: they can't be read now.
     """
-    position, trigger = protection.position, protection.plan.trigger
-    since = max(missed.since - BAR, position.opened_at)
+    since = begins_at(protection, missed)
     candles = await orders.read_candles(protection, since)
     price = await orders.read_price(protection)
     now = orders.clock.now()
@@ -44,7 +71,7 @@ async def catch_up(orders: Orders, protection: Protection, missed: Missed) -> No
         PeaksRead,
         since=since,
         until=missed.until,
-        source=trigger,
+        source=protection.plan.trigger,
         candles=len(candles),
         missing=max(0.0, (max(ends, missed.until) - since).total_seconds() - covered),
         best=protection.stop.best,

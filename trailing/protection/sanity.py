@@ -95,24 +95,23 @@ class Door:
                 f"{market.price_tick} from {price}"
             )
 
-    def check_report(self, stop: TrailingStop) -> None:
+    def check_report(self, stop: TrailingStop, report: PositionReport | None) -> None:
         """Refuse what the exchange's own figures contradict: the reported position's, or the last price.
 
         Raises:
             UsageError: naming the field, what it got and what it wants.
         """
-        report, position = self.report(stop), stop.position
+        position = stop.position
         if report is not None and stop.coverable > report.quantity:
             raise UsageError(
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at most the "
                 f"{report.quantity} that the exchange reports"
             )
-        self.check_entry(stop, self.known_price(stop))
+        self.check_entry(stop, report, self.known_price(stop))
 
-    def check_entry(self, stop: TrailingStop, price: Decimal | None) -> None:
+    def check_entry(self, stop: TrailingStop, report: PositionReport | None, price: Decimal | None) -> None:
         """Refuse an entry price that is too far from the exchange's own: the reported entry, else the price now."""
         position, gap = stop.position, stop.plan.max_entry_gap
-        report = self.report(stop)
         own = report.entry_price if report is not None else price
         if own is not None and not is_within(position.entry_price, own, gap):
             raise UsageError(
@@ -132,9 +131,8 @@ class Door:
                 f"{'below' if position.side == 'long' else 'above'} the price, {price}"
             )
 
-    def liquidation_stop(self, stop: TrailingStop) -> Decimal | None:
+    def liquidation_stop(self, stop: TrailingStop, report: PositionReport | None) -> Decimal | None:
         """The stop just before the reported liquidation price, where the wanted one lies beyond it; else None."""
-        report = self.report(stop)
         if report is None or not report.liquidation_price:
             return None
         side, plan = stop.position.side, stop.plan

@@ -52,9 +52,12 @@ def wakes_at(protection: Protection) -> float:
         or (stop.bug is not None and not protection.frozen)
     ):
         return protection.not_before
-    due_at = None if protection.frozen else stop.due_at
-    read_at = None if protection.missed is None or protection.frozen else protection.missed.read_at
-    at = min(math.inf if time is None else time for time in (due_at, protection.save_at, read_at))
+    at = math.inf if protection.save_at is None else protection.save_at
+    if not protection.frozen:
+        if stop.due_at is not None:
+            at = min(at, stop.due_at)
+        if protection.missed is not None:
+            at = min(at, protection.missed.read_at)
     return max(at, protection.not_before)
 
 

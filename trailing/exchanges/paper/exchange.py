@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 import trio
 
@@ -109,7 +110,7 @@ class PaperExchange:
         return await self._requests.send(
             "place_stop",
             request.symbol,
-            lambda at: self._book.place(request, at),
+            partial(self._book.place, request),
             client_order_id=request.client_order_id,
         )
 

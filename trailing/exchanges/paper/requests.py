@@ -70,6 +70,21 @@ class Latency:
 class _Request(Generic[Result]):
     """A request under way. `waits`: whether it has arrived, and waits for what was sent earlier under its id."""
 
+    __slots__ = (
+        "after_earlier",
+        "answered",
+        "book",
+        "client_order_id",
+        "error",
+        "expires_at",
+        "leg",
+        "operation",
+        "replied",
+        "result",
+        "symbol",
+        "waits",
+    )
+
     def __init__(
         self,
         operation: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 
@@ -14,7 +15,7 @@ class Timer:
     def __init__(self) -> None:
         self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._asked = 0
-        self._sooner = trio.Event()
+        self._sleep = trio.CancelScope()
 
     def call_at(self, at: float, what: Callable[[], None]) -> None:
         """Let something be called at a time on the running clock, or as soon as `run` runs.
@@ -24,15 +25,13 @@ class Timer:
         self._asked += 1
         heappush(self._calls, (at, self._asked, what))
         if self._calls[0][1] == self._asked:
-            self._sooner.set()
+            self._sleep.deadline = at
 
     async def run(self) -> None:
         """Call back, for ever. Cancellation: what is still to come is not called."""
         while True:
             while self._calls and self._calls[0][0] <= trio.current_time():
                 heappop(self._calls)[2]()
-            self._sooner = trio.Event()
-            with trio.CancelScope() as scope:
-                if self._calls:
-                    scope.deadline = self._calls[0][0]
-                await self._sooner.wait()
+            self._sleep = trio.CancelScope(deadline=self._calls[0][0] if self._calls else math.inf)
+            with self._sleep:
+                await trio.sleep_forever()
