@@ -103,7 +103,7 @@ class Follower:
                 held.want(stop.found(action.order, now))
                 held.save_at = now
                 if bare:
-                    announce_opened(self._orders, held, action.order)
+                    announce_opened(self._orders, held, action.order, now)
             case StopAbsent():
                 remembered = action.client_order_id in stop.orders
                 held.settle(action.client_order_id)

@@ -151,7 +151,7 @@ class Opening:
         protection.want(protection.stop.opened(order, now))
         if order != self._standing:
             self.acknowledged_after = now - protection.claimed_at
-        announce_opened(orders, protection, order)
+        announce_opened(orders, protection, order, now)
 
     async def _exit_if_crossed(self) -> Fill | None:
         protection, stop, door = self._protection, self._protection.stop, self._door
@@ -189,7 +189,7 @@ class Opening:
             stop.open_failed(OutcomeUnknown(str(failure)) if protection.pending else failure, now)
         if stop.order is not None:
             self.late = stop.order
-            announce_opened(orders, protection, stop.order)
+            announce_opened(orders, protection, stop.order, now)
         else:
             announce_failure(orders, protection, failure)
         if self.final and stop.state is State.UNPROTECTED:
@@ -220,9 +220,8 @@ class Opening:
                 protection.note_exposure(now, "outage")  # it came too late
 
 
-def announce_opened(orders: Orders, protection: Protection, order: StopOrder) -> None:
+def announce_opened(orders: Orders, protection: Protection, order: StopOrder, now: float) -> None:
     """Note and tell that a stop stands behind a position that had none."""
-    now = orders.clock.now()
     protection.note_exposure(now)
     exposure = protection.exposure_at(now)
     orders.tell(

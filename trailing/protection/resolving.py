@@ -39,7 +39,7 @@ async def _resolve_stop(orders: Orders, protection: Protection, pending: Pending
     bare = stop.order is None
     protection.want(stop.opened(order, now))
     if bare:
-        announce_opened(orders, protection, order)
+        announce_opened(orders, protection, order, now)
 
 
 async def _resolve_exit(orders: Orders, protection: Protection, pending: Pending) -> None:

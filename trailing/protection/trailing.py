@@ -197,8 +197,9 @@ class Keeper:
             stop.open_failed(error, orders.clock.now())
             raise
         protection.wanted = None
-        protection.want(stop.opened(order, orders.clock.now()))
-        announce_opened(orders, protection, order)
+        now = orders.clock.now()
+        protection.want(stop.opened(order, now))
+        announce_opened(orders, protection, order, now)
         await orders.save(protection)
         protection.changed()
 
