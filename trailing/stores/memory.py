@@ -13,7 +13,7 @@ import trio
 from trailing.core.model import Position, check_utc
 from trailing.core.record import StopRecord
 from trailing.errors import LeaseLost
-from trailing.stores.codec import check_entry
+from trailing.stores.codec import check_entries
 from trailing.stores.leases import StandingLease
 from trailing.stores.port import (
     AddIntent,
@@ -96,8 +96,7 @@ class MemoryStore:
         Cancellation: only before anything is written.
         """
         await trio.lowlevel.checkpoint()
-        for entry in entries:
-            check_entry(entry)
+        check_entries(entries)
         before = self._appended_so_far
         for entry in entries:
             self._write(entry)
