@@ -195,9 +195,8 @@ async def test_fm09_what_is_remembered_and_stored_was_acknowledged_at_every_step
 
         def look() -> None:
             remembered = world.running.stops().values()
-            stored = [
-                order for stops in world.memory._stops.values() for record in stops.values() for order in record.orders
-            ]
+            records = world.memory._accounts["paper", "default"].open_stops()
+            stored = [order for record in records for order in record.orders]
             for order in (*remembered, *stored):
                 assert (order.client_order_id, order.price) in acknowledged
 

@@ -574,7 +574,7 @@ async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protect
         await world.enter(one, other)
         async with open_listened(world) as manager:
             await manager.protect_wave([one, other], deadline=5.0)
-        (table,) = world.memory._stops.values()
+        table = world.memory._accounts["paper", "default"].stops
         key = next(key for key in table if key[0] == one.symbol)
         table[key] = msgspec.structs.replace(table[key], state="dreaming")
         async with trailing.open_manager(world.exchange, world.store, PLAN) as manager:

@@ -421,7 +421,7 @@ async def test_an_intent_whose_record_is_missing_is_written_off(autojump_clock: 
     async with open_world(with_manager=False) as world:
         await protect_and_end(world, a_position())
         world.feed("97")
-        (table,) = world.memory._stops.values()
+        table = world.memory._accounts["paper", "default"].stops
         record = next(iter(table.values()))
         position = record.position
         intent = Intent(

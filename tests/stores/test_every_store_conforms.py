@@ -52,7 +52,8 @@ async def test_postgres_conforms(dsn: str) -> None:
 
 class _RevivesClosed(MemoryStore):
     async def commit(self, entries: Sequence[Entry]) -> None:
-        self._closed.clear()
+        for account in self._accounts.values():
+            account.closed.clear()
         await super().commit(entries)
 
 
@@ -69,8 +70,8 @@ class _MixesAccounts(MemoryStore):
     async def commit(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, SettleIntent):
-                for intents in self._intents.values():
-                    intents.pop(entry.client_order_id, None)
+                for account in self._accounts.values():
+                    account.intents.pop(entry.client_order_id, None)
         await super().commit(entries)
 
 
@@ -78,7 +79,7 @@ class _ReplacesIntents(MemoryStore):
     async def commit(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if isinstance(entry, AddIntent):
-                intents = self._intents.get((entry.intent.exchange, entry.intent.account), {})
+                intents = self._accounts[entry.intent.exchange, entry.intent.account].intents
                 if entry.intent.client_order_id in intents:
                     intents[entry.intent.client_order_id] = entry.intent
         await super().commit(entries)
@@ -86,12 +87,26 @@ class _ReplacesIntents(MemoryStore):
 
 class _ClosesOnlyWhatItKnows(MemoryStore):
     async def commit(self, entries: Sequence[Entry]) -> None:
-        known = [record for stops in self._stops.values() for record in stops.values()]
+        known = [record for account in self._accounts.values() for record in account.stops.values()]
         known += [entry.record for entry in entries if isinstance(entry, SaveStop)]
         positions = [record.position for record in known]
         await super().commit(
             [entry for entry in entries if not isinstance(entry, CloseStop) or entry.record.position in positions]
         )
+
+
+class _ForgetsWhatItCloses(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            await super().commit([entry])
+            for account in self._accounts.values():
+                for place in account.closed:
+                    account.stops.pop(place, None)
+
+
+class _ClosesAtTheEnd(MemoryStore):
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await super().commit(sorted(entries, key=lambda entry: isinstance(entry, CloseStop)))
 
 
 class _IgnoresSince(MemoryStore):
@@ -145,6 +160,8 @@ class _KeepsALease(MemoryStore):
         (_MixesAccounts, "does not touch another"),
         (_ReplacesIntents, "adding an intent again is no error and replaces nothing"),
         (_ClosesOnlyWhatItKnows, "a record whose first entry closes it stays closed"),
+        (_ForgetsWhatItCloses, "opened again without a save: as written last, in its old place"),
+        (_ClosesAtTheEnd, "closed and opened again in one commit"),
         (_IgnoresSince, "since: the events at that time or later"),
         (_NeverFollows, "a follower sees what is there, and what comes"),
         (_LosesEvents, "events come back exactly"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import subprocess
 import sys
 import traceback
@@ -11,10 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 import trio
@@ -26,7 +23,8 @@ from psycopg import sql
 from trailing.errors import StoreError, UsageError
 from trailing.events import Alarm
 from trailing.stores import open_store, postgres_schema
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Loaded, SaveStop, SettleIntent
+from trailing.stores.folding import Folded
+from trailing.stores.port import AddIntent, AppendEvent, Entry, Loaded, SaveStop, SettleIntent
 from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_server import Timing
 from trailing.stores.trio_psycopg import TrioConnection
@@ -81,41 +79,6 @@ async def test_money_keeps_every_digit_and_can_be_asked_for(dsn: str, schema: st
     assert ask(dsn, "SELECT type, at FROM {schema}.events", schema=schema) == [("Alarm", MOMENT)]
 
 
-async def test_what_a_batch_of_entries_amounts_to_is_what_they_do_one_by_one(
-    dsn: str, schema: str, tmp_path: Path
-) -> None:
-    # Against SQLite, which writes entry by entry.
-    records = [sample_record("AAA/USDT:USDT"), sample_record("AAA/USDT:USDT", identity="another")]
-
-    def entry(chance: random.Random, account: str) -> Entry:
-        record = msgspec.structs.replace(chance.choice(records), foreign_ticks=chance.randrange(1000))
-        place = {"account": account, "symbol": record.position.symbol, "identity": record.position.identity}
-        intent = msgspec.structs.replace(
-            sample_intent(chance.choice("abc")), purpose=chance.choice(["stop", "exit"]), **place
-        )
-        kinds: list[Entry] = [
-            SaveStop("testex", account, record),
-            SaveStop("testex", account, record),
-            CloseStop("testex", account, record),
-            AddIntent(msgspec.structs.replace(intent, quantity=Decimal(chance.randrange(1000)))),
-            SettleIntent("testex", account, intent.client_order_id),
-        ]
-        return chance.choice(kinds)
-
-    async with (
-        open_store(in_schema(dsn, schema)) as postgres,
-        open_store(f"sqlite:///{tmp_path}/reference.db") as sqlite,
-    ):
-        for seed in range(120):
-            chance, account = random.Random(seed), f"account {seed}"
-            for batch in range(3):
-                entries = [entry(chance, account) for _ in range(chance.randrange(1, 9))]
-                await postgres.commit(entries)
-                await sqlite.commit(entries)
-                got, wanted = await postgres.load("testex", account), await sqlite.load("testex", account)
-                assert got == wanted, f"seed {seed}, batch {batch}: {entries}"
-
-
 async def test_a_thousand_entries_are_one_transaction_of_few_statements(dsn: str, schema: str) -> None:
     async with open_postgres(dsn, schema=schema) as store:
         entries: list[Entry] = []
@@ -123,7 +86,7 @@ async def test_a_thousand_entries_are_one_transaction_of_few_statements(dsn: str
             symbol = f"COIN{number}/USDT:USDT"
             entries += [SaveStop(*HERE, sample_record(symbol)), AddIntent(sample_intent(f"t{number}"))]
             entries += [AppendEvent(*HERE, sample_alarm(number))]
-        assert len(store._writer.statements(entries, 1)) <= 8
+        assert len(list(store._writer.statements(Folded(entries), 1))) <= 8
         await store.commit(entries)
         assert store.commits == 1
         loaded = await store.load(*HERE)
@@ -362,6 +325,24 @@ async def test_a_commit_whose_reply_was_lost_is_found_and_not_made_again(dsn: st
         await store.commit([AppendEvent(*HERE, sample_alarm(2))])
         assert await numbers(store) == ["0", "1", "2"]
         assert ask(dsn, "SELECT commits FROM {schema}.writers", schema=schema) == [(3,)]
+
+
+async def test_a_commit_waits_for_no_reply_before_its_last_so_that_it_takes_one_round_trip(
+    dsn: str, schema: str
+) -> None:
+    entries: list[Entry] = [SettleIntent(*HERE, "t0")]
+    for number in range(300):
+        record = sample_record(f"COIN{number}/USDT:USDT")
+        entries += [AddIntent(sample_intent(f"t{number}")), SaveStop(*HERE, record)]
+        entries.append(AppendEvent(*HERE, sample_alarm(number)))
+    async with open_far(dsn, schema) as (network, store), store.own(*HERE, mark="one") as lease:
+        network.cut(replies=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.commit, entries)
+            with trio.fail_after(HASTE.reply):  # then it is made again, on another connection
+                while ask(dsn, "SELECT count(*) FROM {schema}.events", schema=schema) != [(300,)]:
+                    await trio.sleep(0.02)
+            network.heal()
 
 
 async def test_a_commit_that_was_under_way_when_the_network_was_cut_is_made_once(dsn: str, schema: str) -> None:

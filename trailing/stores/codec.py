@@ -6,6 +6,7 @@ ISO-8601 in UTC. Decoding validates as building does: what can't be right does n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -19,36 +20,42 @@ from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Inten
 
 T = TypeVar("T")
 
-_ENTRIES = frozenset({SaveStop, AddIntent, SettleIntent, CloseStop, AppendEvent})
+_OTHERS = (SaveStop, SettleIntent, CloseStop)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+_ENCODER = msgspec.json.Encoder()
 STOP = msgspec.json.Decoder(StopRecord)
 INTENT = msgspec.json.Decoder(Intent)
 EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def check_entry(entry: Entry) -> None:
+def check_entries(entries: Iterable[Entry]) -> None:
     """Refuse what no store takes: something that is no entry, a time of day that is not aware UTC.
 
     Raises:
         StoreError: it is this entry's failure, and the store is as well as before.
     """
-    if type(entry) not in _ENTRIES:
-        raise StoreError(f"{type(entry).__name__} is not an entry")
-    try:
+    for entry in entries:
         if isinstance(entry, AppendEvent):
-            check_utc(f"{type(entry.event).__name__}.at", entry.event.at)
+            _check_time(entry.event)
         elif isinstance(entry, AddIntent):
-            check_utc("Intent.at", entry.intent.at)
+            _check_time(entry.intent)
+        elif not isinstance(entry, _OTHERS):
+            raise StoreError(f"{type(entry).__name__} is not an entry")
+
+
+def _check_time(value: Intent | Event) -> None:
+    try:
+        check_utc("at", value.at)
     except UsageError as error:
-        raise StoreError(str(error)) from error
+        raise StoreError(f"{type(value).__name__}.{error}") from error
 
 
 def encode(value: StopRecord | Intent | Event) -> bytes:
     """The JSON text of a value, in UTF-8. Raises StoreError where it holds something that has none."""
     try:
-        return msgspec.json.encode(value)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise StoreError(f"a {type(value).__name__} can't be encoded: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,10 +11,10 @@ from typing import TypeAlias
 
 import trio
 
-from trailing.core.model import Position, check_utc
+from trailing.core.model import check_utc
 from trailing.core.record import StopRecord
 from trailing.errors import LeaseLost
-from trailing.stores.codec import check_entry
+from trailing.stores.codec import check_entries
 from trailing.stores.leases import StandingLease
 from trailing.stores.port import (
     AddIntent,
@@ -23,7 +24,6 @@ from trailing.stores.port import (
     EventRecord,
     Intent,
     Loaded,
-    SaveStop,
     SettleIntent,
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
@@ -40,9 +40,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.commits: int = 0
-        self._stops: dict[tuple[str, str], dict[_Place, StopRecord]] = {}
-        self._closed: set[tuple[str, str, _Place]] = set()
-        self._intents: dict[tuple[str, str], dict[str, Intent]] = {}
+        self._accounts: defaultdict[tuple[str, str], _Account] = defaultdict(_Account)
         self._events: list[EventRecord] = []
         self._appended_so_far = 0
         self._appended = trio.Event()
@@ -50,23 +48,20 @@ class MemoryStore:
         self._marks: dict[tuple[str, str], frozenset[str]] = {}
 
     def __repr__(self) -> str:
-        stops = sum(map(len, self._stops.values()))
-        intents = sum(map(len, self._intents.values()))
+        stops = sum(len(account.open_stops()) for account in self._accounts.values())
+        intents = sum(len(account.intents) for account in self._accounts.values())
         return f"<MemoryStore: {stops} stops, {intents} intents, {len(self._events)} events>"
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         """Every (exchange, account) that has an open stop or an open intent, sorted."""
         await trio.lowlevel.checkpoint()
-        return sorted({key for table in (self._stops, self._intents) for key, rows in table.items() if rows})
+        return sorted(key for key, account in self._accounts.items() if account.intents or account.open_stops())
 
     async def load(self, exchange: str, account: str) -> Loaded:
         """Everything open of one account, each in the order of its first writing."""
         await trio.lowlevel.checkpoint()
-        key = (exchange, account)
-        return Loaded(
-            stops=tuple(self._stops.get(key, {}).values()),
-            intents=tuple(self._intents.get(key, {}).values()),
-        )
+        kept = self._accounts[exchange, account]
+        return Loaded(stops=kept.open_stops(), intents=tuple(kept.intents.values()))
 
     @asynccontextmanager
     async def own(
@@ -96,8 +91,7 @@ class MemoryStore:
         Cancellation: only before anything is written.
         """
         await trio.lowlevel.checkpoint()
-        for entry in entries:
-            check_entry(entry)
+        check_entries(entries)
         before = self._appended_so_far
         for entry in entries:
             self._write(entry)
@@ -136,29 +130,34 @@ class MemoryStore:
         return pruned
 
     def _write(self, entry: Entry) -> None:
-        match entry:
-            case SaveStop(exchange, account, record):
-                place = _place(record.position)
-                if (exchange, account, place) not in self._closed:
-                    self._stops.setdefault((exchange, account), {})[place] = record
-            case AddIntent(intent):
-                if intent.purpose == "stop":
-                    self._closed.discard(
-                        (intent.exchange, intent.account, (intent.symbol, intent.side, intent.identity))
-                    )
-                self._intents.setdefault((intent.exchange, intent.account), {}).setdefault(
-                    intent.client_order_id, intent
-                )
-            case SettleIntent(exchange, account, client_order_id):
-                self._intents.get((exchange, account), {}).pop(client_order_id, None)
-            case CloseStop(exchange, account, record):
-                place = _place(record.position)
-                self._closed.add((exchange, account, place))
-                self._stops.get((exchange, account), {}).pop(place, None)
-            case AppendEvent(exchange, account, event):
-                self._appended_so_far += 1
-                self._events.append(EventRecord(self._appended_so_far, exchange, account, event))
+        if isinstance(entry, AppendEvent):
+            self._appended_so_far += 1
+            self._events.append(EventRecord(self._appended_so_far, entry.exchange, entry.account, entry.event))
+        elif isinstance(entry, AddIntent):
+            intent = entry.intent
+            account = self._accounts[intent.exchange, intent.account]
+            account.intents.setdefault(intent.client_order_id, intent)
+            if intent.purpose == "stop":
+                account.closed.discard((intent.symbol, intent.side, intent.identity))
+        elif isinstance(entry, SettleIntent):
+            self._accounts[entry.exchange, entry.account].intents.pop(entry.client_order_id, None)
+        else:
+            account = self._accounts[entry.exchange, entry.account]
+            position = entry.record.position
+            place = position.symbol, position.side, position.identity
+            if place not in account.closed:
+                account.stops[place] = entry.record
+                if isinstance(entry, CloseStop):
+                    account.closed.add(place)
 
 
-def _place(position: Position) -> _Place:
-    return position.symbol, position.side, position.identity
+class _Account:
+    """What is written of one account. A closed record stays, as what keeps a late save from bringing it back."""
+
+    def __init__(self) -> None:
+        self.stops: dict[_Place, StopRecord] = {}
+        self.closed: set[_Place] = set()
+        self.intents: dict[str, Intent] = {}
+
+    def open_stops(self) -> tuple[StopRecord, ...]:
+        return tuple(record for place, record in self.stops.items() if place not in self.closed)

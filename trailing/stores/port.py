@@ -52,8 +52,8 @@ class SaveStop(msgspec.Struct, frozen=True, gc=False):
 class AddIntent(msgspec.Struct, frozen=True, gc=False):
     """Write down an order that may exist from now on.
 
-    A stop's opens the record of its position again, where that was closed: whoever wants a stop for it has it in hand,
-    which no late save has.
+    A stop's opens the record of its position again, as it was written last, where that was closed: whoever wants a stop
+    for it has it in hand, which no late save has.
     """
 
     intent: Intent
@@ -87,7 +87,7 @@ Entry: TypeAlias = SaveStop | AddIntent | SettleIntent | CloseStop | AppendEvent
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What is open: records that are not closed, intents that are not settled; both in the order they were written."""
+    """What is open: records that are not closed, intents that are not settled; both in the order of first writing."""
 
     stops: Sequence[StopRecord]
     intents: Sequence[Intent]

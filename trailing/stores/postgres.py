@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, LiteralString, NoReturn, TypeAlias
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from trailing.core.model import check_utc
 from trailing.errors import StoreError
 from trailing.services import open_services
 from trailing.stores.codec import EVENT, INTENT, STOP, decode
+from trailing.stores.folding import Folded
 from trailing.stores.port import Entry, EventRecord, Loaded
 from trailing.stores.postgres_commit import CHANNEL, CommitWriter, Statement, is_committed_already
 from trailing.stores.postgres_lease import LeaseTable, LeaseTiming, PostgresLease
@@ -167,8 +169,8 @@ class PostgresStore:
         await self._turn.acquire()
         try:
             self._number += 1
-            statements = self._writer.statements(entries, self._number, required)
-            await self._server.run(lambda connection: _send(connection, statements), patient=True, shield=True)
+            statements = partial(self._writer.statements, Folded(entries), self._number, required)
+            await self._server.run(lambda connection: _send(connection, statements()), patient=True, shield=True)
             self.commits += 1
         finally:
             self._turn.release()
@@ -266,7 +268,7 @@ class PostgresStore:
         return f"{self._server.where}: {table} row ({', '.join(key)})"
 
 
-async def _send(connection: TrioConnection[Any], statements: Sequence[Statement]) -> None:
+async def _send(connection: TrioConnection[Any], statements: Iterable[Statement]) -> None:
     """Make a commit; one that had been made already is none."""
     try:
         async with connection.pipeline():

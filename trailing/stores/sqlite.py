@@ -14,27 +14,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+from typing import TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
-from trailing.stores.codec import EVENT, INTENT, STOP, check_entry, decode, encode, microseconds
+from trailing.stores.codec import EVENT, INTENT, STOP, decode, encode, microseconds
+from trailing.stores.folding import Folded
 from trailing.stores.leases import StandingLease
 from trailing.stores.lock_file import hold_account
-from trailing.stores.port import (
-    AddIntent,
-    AppendEvent,
-    CloseStop,
-    Entry,
-    EventRecord,
-    Loaded,
-    SaveStop,
-    SettleIntent,
-)
+from trailing.stores.port import AppendEvent, CloseStop, Entry, EventRecord, Loaded
 from trailing.stores.reading import PAGE_ROWS, EventReader
 from trailing.stores.schema import create_tables, is_empty
 from trailing.stores.sqlite_pruning import prune_page
@@ -61,52 +52,15 @@ _KEEP_STOP = """
 
 _OPEN_AGAIN = """
     UPDATE stops SET closed = 0
-    WHERE exchange = ? AND account = ? AND symbol = ? AND side = ? AND identity = ? AND closed AND ?"""
+    WHERE exchange = ? AND account = ? AND symbol = ? AND side = ? AND identity = ? AND closed"""
 
-_Row: TypeAlias = tuple[object, ...]
+_SETTLE = "DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?"
 
+_ADD_INTENT = """
+    INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
+    ON CONFLICT (exchange, account, client_order_id) DO NOTHING"""
 
-def _stop_row(entry: SaveStop | CloseStop) -> _Row:
-    position = entry.record.position
-    closed = type(entry) is CloseStop
-    key = (entry.exchange, entry.account, position.symbol, position.side, position.identity)
-    return *key, closed, encode(entry.record)
-
-
-def _intent_row(entry: AddIntent) -> _Row:
-    intent = entry.intent
-    return intent.exchange, intent.account, intent.client_order_id, encode(intent)
-
-
-def _wanted_row(entry: AddIntent) -> _Row:
-    intent = entry.intent
-    return intent.exchange, intent.account, intent.symbol, intent.side, intent.identity, intent.purpose == "stop"
-
-
-def _settle_row(entry: SettleIntent) -> _Row:
-    return entry.exchange, entry.account, entry.client_order_id
-
-
-def _event_row(entry: AppendEvent) -> _Row:
-    return microseconds(entry.event.at), entry.exchange, entry.account, encode(entry.event)
-
-
-# For each kind of entry its statements, and what makes a row for each. Any: a kind's function takes that kind only.
-_WRITES: dict[type[Entry], tuple[tuple[str, Callable[[Any], _Row]], ...]] = {
-    SaveStop: ((_KEEP_STOP, _stop_row),),
-    CloseStop: ((_KEEP_STOP, _stop_row),),
-    AddIntent: (
-        (_OPEN_AGAIN, _wanted_row),
-        (
-            """
-            INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
-            ON CONFLICT (exchange, account, client_order_id) DO NOTHING""",
-            _intent_row,
-        ),
-    ),
-    SettleIntent: (("DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?", _settle_row),),
-    AppendEvent: (("INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))", _event_row),),
-}
+_APPEND = "INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))"
 
 
 @asynccontextmanager
@@ -222,13 +176,7 @@ class SqliteStore:
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         # Everything is encoded before the transaction begins, which keeps other writers out for as short as can be.
-        for entry in entries:
-            check_entry(entry)
-        batches = []
-        for kind, run in groupby(entries, key=type):
-            entries_of_kind = tuple(run)
-            for statement, make_row in _WRITES[kind]:
-                batches.append((statement, [make_row(entry) for entry in entries_of_kind]))
+        batches = _batches(Folded(entries))
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for statement, rows in batches:
@@ -275,6 +223,23 @@ class SqliteStore:
 
     def _where(self, table: str, *key: str) -> str:
         return f"{self._path}: {table} row ({', '.join(key)})"
+
+
+def _event_row(entry: AppendEvent) -> tuple[object, ...]:
+    return microseconds(entry.event.at), entry.exchange, entry.account, encode(entry.event)
+
+
+def _batches(folded: Folded) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
+    """The statements of a commit, each with the rows that it is executed for."""
+    stops = folded.stops.items()
+    return [
+        (_OPEN_AGAIN, list(folded.opened_first)),
+        (_KEEP_STOP, [(*place, isinstance(entry, CloseStop), encode(entry.record)) for place, entry in stops]),
+        (_OPEN_AGAIN, list(folded.opened_last)),
+        (_SETTLE, list(folded.settled)),
+        (_ADD_INTENT, [(*order, encode(intent)) for order, intent in folded.added.items()]),
+        (_APPEND, [_event_row(entry) for entry in folded.events]),
+    ]
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

@@ -122,8 +122,15 @@ async def _check_closing(store: Store) -> None:
     wanted = msgspec.structs.replace(intent, client_order_id="s1", purpose="stop")
     await store.commit([AddIntent(wanted), SaveStop(*_HERE, unseen)])
     _same((await _load(store, _HERE)).stops, (other, unseen), "a stop's intent opens its record again")
-    await store.commit([CloseStop(*_HERE, other), CloseStop(*_HERE, unseen)])
-    await store.commit([SettleIntent(*_HERE, "e1"), SettleIntent(*_HERE, "s1")])
+    back = msgspec.structs.replace(sample_intent("s2"), identity=record.position.identity)
+    await store.commit([AddIntent(back)])
+    expected = (closed, other, unseen)
+    _same((await _load(store, _HERE)).stops, expected, "opened again without a save: as written last, in its old place")
+    await store.commit([CloseStop(*_HERE, record), AddIntent(back)])
+    expected = (record, other, unseen)
+    _same((await _load(store, _HERE)).stops, expected, "closed and opened again in one commit: as its closing wrote it")
+    await store.commit([CloseStop(*_HERE, open_record) for open_record in expected])
+    await store.commit([SettleIntent(*_HERE, client_order_id) for client_order_id in ("e1", "s1", "s2")])
     _same(tuple(await store.accounts()), (), "an account with nothing open is not among the accounts")
 
 
