@@ -252,6 +252,25 @@ async def test_a_list_that_is_not_answered_raises_an_alarm_and_is_asked_for_agai
         assert world.running.stops()[BTC].price == 98
 
 
+async def test_a_stop_that_is_gone_is_missed_although_the_peaks_of_a_silence_can_never_be_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    patient = msgspec.structs.replace(PATIENT, call_seconds=50.0)
+    async with open_world(plan=patient, exchange_faults={At("candles"): Hangs()}) as world:
+        stop = await protected(world)
+        await trio.sleep(60)
+        say(world, connected=True)
+        await trio.sleep(5)
+        assert calls(world, "candles") == 1
+        keep_silent(world)
+        world.paper.cancel_by_hand(stop.client_order_id)
+        with trio.fail_after(62):
+            while BTC in world.running.stops():
+                await trio.sleep(0.5)
+        await trio.sleep(50)
+        assert world.running.stops()[BTC].price == 98  # its task has ended the reading that it was at
+
+
 async def test_credentials_that_are_not_taken_any_more_end_the_manager_and_leave_its_stops(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

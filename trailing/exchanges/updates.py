@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -140,4 +140,5 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
 
 def waiting(updates: trio.abc.ReceiveChannel[Update], most: int) -> Sequence[Update]:
     """What can be had without waiting, up to so many: a checkpoint for each update costs as much as all else about it."""
-    return updates.receive_waiting(most) if isinstance(updates, UpdateChannel) else ()
+    receive_waiting: Callable[[int], Sequence[Update]] | None = getattr(updates, "receive_waiting", None)
+    return () if receive_waiting is None else receive_waiting(most)

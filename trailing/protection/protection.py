@@ -63,7 +63,7 @@ class Protection:
         heard_at: when its price was heard last, on the running clock.
         replaced_by: another position that stands in its place, and that nobody looks after; or None.
         missed: a time in which its price was not heard, whose peaks are still to be read; or None.
-        at_work: its task is at something.
+        at_work: its task is at something; `changing`: which may change what stands on the exchange.
         quiet_since: when it last changed by us, or we were told that it did, on the running clock.
         checks: how often such a reading was begun; `checked`: the number of the last one that told.
         not_before: when its task may try again after a failure, on the running clock.
@@ -81,6 +81,7 @@ class Protection:
         "bare",
         "cancelling",
         "candles",
+        "changing",
         "check_wanted",
         "checked",
         "checks",
@@ -144,6 +145,7 @@ class Protection:
         self.replaced_by: PositionReport | None = None
         self.missed: Missed | None = None
         self.at_work: bool = False
+        self.changing: bool = False
         self.quiet_since: float = claimed_at
         self.not_before: float = -math.inf
         self.save_at: float | None = None

@@ -188,5 +188,5 @@ def _tracked(protection: Protection) -> Tracked:
         liquidation_buffer=stop.plan.liquidation_buffer,
         entry=stop.reported_entry,
         quiet_since=protection.quiet_since,
-        busy=protection.at_work or not protection.opened,
+        busy=protection.changing or not protection.opened,
     )

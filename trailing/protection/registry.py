@@ -66,9 +66,11 @@ class Registry:
 
     def of_symbol(self, symbol: str) -> tuple[Protection, ...]:
         """Every protection of a symbol: one, or where the account is hedged up to two."""
-        sides: tuple[Side | None, ...] = ("long", "short") if self._hedged else (None,)
-        keys = ((self._exchange, self._account, symbol, side) for side in sides)
-        return tuple(held for key in keys if (held := self._claims.get(key)) is not None)
+        if not self._hedged:  # for every tick
+            held = self._claims.get((self._exchange, self._account, symbol, None))
+            return () if held is None else (held,)
+        both = (self.get(symbol, "long"), self.get(symbol, "short"))
+        return tuple(held for held in both if held is not None)
 
     def all(self) -> tuple[Protection, ...]:
         """Every protection, in the order of the claims."""

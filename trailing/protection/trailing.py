@@ -98,7 +98,7 @@ class Keeper:
                 continue
             if not protection.frozen:
                 protection.want(protection.stop.on_time(now))
-            protection.at_work = True
+            protection.at_work = protection.changing = True
             try:
                 await self._step()
                 protection.changed()  # whoever waits for what has just been done looks now
@@ -111,8 +111,9 @@ class Keeper:
             except Exception as bug:  # one position's bug is not the others'
                 self._freeze(bug)
             finally:
-                protection.at_work = False
-                protection.quiet_since = clock.now()
+                if protection.changing:
+                    protection.quiet_since = clock.now()
+                protection.at_work = protection.changing = False
         return True
 
     # What to do.
@@ -243,6 +244,7 @@ class Keeper:
     async def _catch_up(self, missed: Missed) -> None:
         """Read the peaks that were missed; where they can't be read now, later, and everything else meanwhile."""
         protection = self._protection
+        protection.changing = False  # however long it takes, what the account's reading shows meanwhile holds
         try:
             await catch_up(self._orders, protection, missed)
         except AuthenticationFailed:

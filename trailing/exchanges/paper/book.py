@@ -204,7 +204,8 @@ class Book:
             and (stop.triggered or is_crossed(stop.order.side, tick.price, stop.order.price))
         ]
         # Market orders go first; of the others, the one that the price has passed by most.
-        due.sort(key=lambda stop: (not stop.triggered, -abs(tick.price - stop.order.price)))
+        if len(due) > 1:
+            due.sort(key=lambda stop: (not stop.triggered, -abs(tick.price - stop.order.price)))
         for stop in due:
             if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
                 self._execute(place, stop, tick, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 
 from trailing.core.model import Side
@@ -51,8 +52,8 @@ class Life:
             return None
         return f"loosened from {before} to {price}"
 
-    def take_price(self, price: Decimal, at: float, *, heard: bool) -> None:
-        """A price, and whether the process heard it."""
+    def take_price(self, price: Decimal, at: float, hears: Callable[[str], bool]) -> None:
+        """A price, and whether the process hears those of a symbol."""
         if self.tightest is None:
             return
         if is_crossed(self.side, price, self.tightest):
@@ -63,7 +64,7 @@ class Life:
                 self._bars[-1] = (ends, price)
         elif ends - 60.0 >= self.entered_at + _UNHEARD:
             self._bars.append((ends, price))
-        if heard and is_better(self.side, price, self.heard):
+        if is_better(self.side, price, self.heard) and hears(self.symbol):
             self.heard = price
 
     def forget(self) -> None:

@@ -17,6 +17,7 @@ import trio
 from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
+from trailing.exchanges.updates import waiting
 from trailing.stores.leases import LeaseInFront
 from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
 from trailing.testing.faults import FaultyExchange, Operation, Script
@@ -120,18 +121,30 @@ class _Line(trio.abc.ReceiveChannel[Update]):
         return self._weather.outage == self._outage and not self._weather.is_out
 
     async def receive(self) -> Update:
+        if self._says:
+            await trio.lowlevel.checkpoint()
         while not self._says:
             update = await self._updates.receive()
             if not self._process.alive:
                 await trio.sleep_forever()
-            if not self.is_up:
-                continue
-            if not self._waits:
-                return update
-            self._waits = False
-            self._says += [StreamState(True, trio.current_time()), update]
-        await trio.lowlevel.checkpoint()
+            self._hear(update)
         return self._says.pop(0)
+
+    def receive_waiting(self, most: int) -> list[Update]:
+        if not self._process.alive:
+            return []
+        for update in waiting(self._updates, most):
+            self._hear(update)
+        said, self._says = self._says[:most], self._says[most:]
+        return said
+
+    def _hear(self, update: Update) -> None:
+        if not self.is_up:
+            return
+        if self._waits:
+            self._waits = False
+            self._says.append(StreamState(True, trio.current_time()))
+        self._says.append(update)
 
     async def aclose(self) -> None:
         await self._updates.aclose()

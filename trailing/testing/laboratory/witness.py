@@ -163,7 +163,7 @@ class Witness:
         for side in ("long", "short"):
             life = self.lives.get((tick.symbol, side))
             if life is not None:
-                life.take_price(tick.price, at, heard=self._hears(tick.symbol))
+                life.take_price(tick.price, at, self._hears)
                 worth_a_look = worth_a_look or life.bare_since is not None
         if worth_a_look:  # else nothing is there that was not there at the last look, and nothing was wrong then
             self._booked = False
