@@ -285,12 +285,21 @@ class World:
             remembered=manager.stops(),
             claims={(one.position.symbol, one.position.side) for one in supervision.registry.all()},
             held={(one.position.symbol, one.position.side) for one in supervision.kept},
+            native={
+                (one.position.symbol, one.position.side): one.stop.native
+                for one in supervision.registry.all()
+                if one.stop.native is not None
+            },
             loaded=loaded,
             is_ours=is_ours,
             moving={
                 (one.position.symbol, one.position.side)
                 for one in supervision.registry.all()
-                if one.pending or one.at_work or one.wanted is not None or one.stop.state == "exiting"
+                if one.pending
+                or one.at_work
+                or one.wanted is not None
+                or one.stop.state == "exiting"
+                or one.stop.native_task
             },
         )
         for broken in broken_invariants(snapshot):
