@@ -73,6 +73,12 @@ class Book:
         held = {side: holding.quantity for side, holding in place.holdings.items() if holding.quantity}
         return tuple(stop.order for stop in place.stops.values()), held
 
+    def trailing(self, symbol: str, client_order_id: str) -> Decimal | None:
+        """Where a live order triggers now, whatever a read shows; None: it is gone, or does not trail yet."""
+        place = self._place(symbol)
+        stop = place.stops.get(client_order_id)
+        return None if stop is None else stop.trigger_price(place.market.price_tick)
+
     def save(self, symbol: str) -> SavedPlace:
         """All that is known of a symbol, as it is now."""
         return self._place(symbol).save()

@@ -276,6 +276,10 @@ class PaperExchange:
         """The live stops of a symbol, and what is open on each side, as they are now, whatever a read shows."""
         return self._book.actual(symbol)
 
+    def actual_trailing(self, symbol: str, client_order_id: str) -> Decimal | None:
+        """Where a live stop, plain or trailing, triggers now; None: it is gone, or does not trail yet."""
+        return self._book.trailing(symbol, client_order_id)
+
     def actual_price(self, symbol: str, source: Source = "last") -> Decimal:
         """The price of a source, as it is now. Raises ExchangeUnreachable where there has been none."""
         return self._book.price(symbol, source)

@@ -15,7 +15,7 @@ from trailing.events import Alarm
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
-from trailing.stores.port import AddIntent, AppendEvent, Entry, Intent, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SettleIntent
 from trailing.testing.laboratory.lives import Life
 from trailing.testing.laboratory.weather import Weather
 
@@ -98,11 +98,22 @@ class Witness:
                 self._written[entry.intent.client_order_id] = entry.intent
             elif isinstance(entry, SettleIntent):
                 self._written.pop(entry.client_order_id, None)
+            elif isinstance(entry, CloseStop):
+                self._note_closed(entry.record.position)
             elif isinstance(entry, AppendEvent):
                 event = entry.event
                 if isinstance(event, Alarm) and event.what == ANOTHER_POSITION and event.symbol and event.side:
                     self._note_another((event.symbol, event.side))
         self.steps += 1
+
+    def _note_closed(self, position: Position) -> None:
+        """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        stops, held = self._exchange.actual(position.symbol)
+        left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
+        if left and position.side not in held:
+            self.complain(
+                f"5. the {position.side} {position.symbol} is closed in the store, and left behind was {left}"
+            )
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
