@@ -143,7 +143,7 @@ def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
 def a_trailing_order_whose_loss_nobody_notices(patch: pytest.MonkeyPatch) -> None:
     """What became of the exchange's own trailing order is neither listened to nor read."""
     for module in (feed, following):
-        patch.setattr(module, "lose_native", lambda orders, protection: None)
+        patch.setattr(module, "lose_native", lambda orders, protection, client_order_id: None)
 
 
 def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:

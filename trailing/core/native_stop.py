@@ -14,7 +14,7 @@ from trailing.core.kept import KeptStop
 from trailing.core.model import Fill, StopOrder
 from trailing.core.native import NativeTerms, native_terms
 from trailing.core.plan import TrailPlan
-from trailing.core.prices import floor_quantity, is_better
+from trailing.core.prices import floor_quantity
 from trailing.core.trail import Decision
 
 _ZERO = Decimal(0)
@@ -42,17 +42,22 @@ class NativeStop(KeptStop):
         """The trailing order that is to be placed; None: it would come too late, as the plain stop is trailed by now."""
         terms = native_terms(self.plan, self.position, self.market)
         untouched = self.order is not None and self.order.price == self.target
-        return terms if untouched and is_better(self.position.side, terms.activation, self.best) else None
+        return terms if untouched and self._is_ahead(terms.activation, self.best) else None
 
     def native_placed(self, order: StopOrder, at: float) -> Decision | None:
-        """The exchange's own trailing order was acknowledged, or found; one that isn't wanted is to be withdrawn."""
+        """The exchange's own trailing order was acknowledged, or found; one that isn't wanted is to be withdrawn.
+
+        So is one whose price was reached by then: it may have been so before the exchange booked it, which then knows of
+        no such peak.
+        """
         early = self._early.pop(order.client_order_id, _ZERO)
         if early >= order.quantity:
             self.native, self.native_task = None, None
             return self._decide(at)
         known, self.native = self.native, msgspec.structs.replace(order, quantity=order.quantity - early)
         if known is None:
-            self.native_task = None if self._is_as_planned(self.native) else "withdraw"
+            untouched = self._is_ahead(order.price, self.best)
+            self.native_task = None if untouched and self._is_as_planned(self.native) else "withdraw"
             self._asked = None
         return self._decide(at)
 

@@ -195,7 +195,11 @@ class Trail:
         if self.state in LIVE or self.state is UNPROTECTED:
             if self.bug is None:
                 self._ratchet()
-            decision = self._decide_bare() if self.order is None else self._decide_live(at, self._standing(self.order))
+            order = self.order
+            if order is None:
+                decision = self._decide_bare()
+            else:
+                decision = self._decide_live(at, order.price if self.native is None else self._standing(order))
         self._arm()
         return decision
 
@@ -215,7 +219,7 @@ class Trail:
 
     def _standing(self, order: StopOrder) -> Decimal:
         """Where a stop stands: the exchange's own trailing order stands where we would have moved the plain one to."""
-        return order.price if self.native is None or self.native_task is not None else self.target
+        return order.price if self.native_task is not None else self.target
 
     def _decide_bare(self) -> Decision | None:
         if self.plan.on_would_trigger == "exit" and self._is_crossed(self._last, self.target):
@@ -289,6 +293,10 @@ class Trail:
         if self._suspect is not None or self._crossed_at is not None:
             self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
             return
-        crossing = self.target if self.order is None or self._deferred else self._standing(self.order)
+        order = self.order
+        if order is None or self._deferred:
+            crossing = self.target
+        else:
+            crossing = order.price if self.native is None else self._standing(order)
         better = self.target if self._kept else self.best
         self._low, self._high = (crossing, better) if self.position.side == "long" else (better, crossing)

@@ -117,7 +117,7 @@ class Feed:
                 protection.unheard += (update.fill,)
             elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
                 if trailing:
-                    lose_native(self._orders, protection)
+                    lose_native(self._orders, protection, update.client_order_id)
                     continue
                 self._orders.note_gone(protection, update.client_order_id)
                 # Who cancels a stop may have closed the position as well.

@@ -122,7 +122,7 @@ class Follower:
                 take_native(self._orders, held, action.order)
                 held.save_at = now
             case NativeGone():
-                lose_native(self._orders, held)
+                lose_native(self._orders, held, action.client_order_id)
                 held.save_at = now
             case CancelStop():
                 held.want(stop.found(action.order, now))  # one too many: the task withdraws the looser one

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import trio
+
 from trailing.core.model import StopOrder
 from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
@@ -53,10 +55,14 @@ async def attend_native(orders: Orders, protection: Protection) -> None:
 
 
 async def _place(orders: Orders, protection: Protection) -> None:
-    stop = protection.stop
-    turn = orders.exchange.next_turn("place_stop")
-    if turn:  # whoever has no stop yet goes first
-        protection.not_before = orders.clock.now() + turn
+    stop, missed = protection.stop, protection.missed
+    now, turn = orders.clock.now(), orders.exchange.next_turn("place_stop")
+    if (
+        turn or missed is not None
+    ):  # whoever has no stop yet goes first; and a peak that is not read yet may have passed
+        until = now + turn if missed is None else max(now + turn, missed.read_at)
+        with trio.CancelScope(deadline=until):
+            await protection.wait_changed()
         return
     try:
         check_native_market(stop.plan, stop.market)
@@ -78,21 +84,24 @@ def take_native(orders: Orders, protection: Protection, order: StopOrder) -> Non
     stop = protection.stop
     trailed = stop.native_trails
     protection.want(stop.native_placed(order, orders.clock.now()))
-    callback = order.callback
-    if stop.native_trails and not trailed and callback is not None:
-        orders.tell(
-            protection,
-            NativeTrailingBegan,
-            quantity=order.quantity,
-            activation=order.price,
-            callback=callback.value,
-            client_order_id=order.client_order_id,
-        )
+    if trailed or not stop.native_trails:
+        return
+    assert order.callback is not None
+    orders.tell(
+        protection,
+        NativeTrailingBegan,
+        quantity=order.quantity,
+        activation=order.price,
+        callback=order.callback.value,
+        client_order_id=order.client_order_id,
+    )
 
 
-def lose_native(orders: Orders, protection: Protection) -> None:
+def lose_native(orders: Orders, protection: Protection, client_order_id: str) -> None:
     """It is not live any more, was not filled, and we did not cancel it: the plain stop is moved at once."""
-    _end(orders, protection, "it is gone, and we did not cancel it")
+    native = protection.stop.native
+    if native is not None and native.client_order_id == client_order_id:
+        _end(orders, protection, "it is gone, and we did not cancel it")
 
 
 async def withdraw_native(orders: Orders, protection: Protection) -> None:

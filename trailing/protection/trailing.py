@@ -137,10 +137,10 @@ class Keeper:
             await self._check()
         elif protection.wanted is not None:
             await self._follow()
-        elif stop.native_task is not None:
-            await attend_native(orders, protection)
         elif protection.missed is not None and protection.missed.read_at <= orders.clock.now():
             await self._catch_up(protection.missed)
+        elif stop.native_task is not None:
+            await attend_native(orders, protection)
         else:
             await self._save_again()
 

@@ -176,7 +176,7 @@ def test_one_that_was_filled_in_part_before_stands_with_the_rest() -> None:
     assert stop.native.quantity == D("0.6")
 
 
-@pytest.mark.parametrize("wrong", ["terms", "quantity", "plan"])
+@pytest.mark.parametrize("wrong", ["terms", "quantity", "plan", "too late"])
 def test_one_that_is_found_and_is_not_what_is_wanted_is_to_be_withdrawn(wrong: str) -> None:
     stop = waiting()
     found = native_order(stop, quantity="0.5" if wrong == "quantity" else "1")
@@ -184,6 +184,8 @@ def test_one_that_is_found_and_is_not_what_is_wanted_is_to_be_withdrawn(wrong: s
         found = msgspec.structs.replace(found, callback=Percent(2))
     elif wrong == "plan":
         stop.replan(OURS, 0.5)
+    elif wrong == "too late":
+        stop.on_tick(tick("101"))
     stop.native_placed(found, 1.0)
     assert (stop.native, stop.native_task, stop.native_trails) == (found, "withdraw", False)
     assert stop.on_tick(tick("102")) == MoveStop(D("100.98"), "trailing")
@@ -215,7 +217,7 @@ def test_a_crossing_of_where_our_stop_would_be_ends_in_an_exit_when_the_exchange
 
 def test_a_move_that_was_wanted_before_it_stood_is_not_waited_for() -> None:
     stop = waiting()
-    assert isinstance(stop.on_tick(tick("102")), MoveStop)
+    assert stop.tighten(D("98.5"), 0.5) == MoveStop(D("98.5"), "trailing")
     stop.native_placed(native_order(stop), 1.0)
     assert stop.on_tick(tick("103")) is None
     assert stop.native_gone(5.0) == MoveStop(D("101.97"), "trailing")

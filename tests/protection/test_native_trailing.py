@@ -22,7 +22,8 @@ from trailing.errors import StopRejected
 from trailing.events import ExitStarted, NativeTrailingBegan, NativeTrailingEnded, PositionClosed, StopMoved
 from trailing.exchanges.paper import RateLimit
 from trailing.exchanges.port import StopRequest
-from trailing.stores.port import Loaded, SaveStop
+from trailing.protection.native import lose_native
+from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
 from trailing.testing import At, Hangs, Refuses, ReplyLost, Unreachable
 
 SYMBOL = "BTC/USDT:USDT"
@@ -169,6 +170,29 @@ async def test_one_that_comes_too_late_is_not_sent(autojump_clock: trio.testing.
         assert ends(world) == ["it comes too late: its stop is trailed by now"]
 
 
+async def test_one_whose_price_is_reached_before_its_answer_is_withdrawn_and_we_trail(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(plan=NATIVE, latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(0.3)  # booked, and not answered yet
+        assert native_of(world.paper.actual(SYMBOL)[0])
+        world.feed("102")
+        await trio.sleep(5)
+        assert plain_of(await world.live()).price == D("100.98")
+        assert ends(world) == ["we cancelled it"]
+        await world.check(a_position())
+
+
+async def test_what_is_told_of_another_order_does_not_end_it(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(plan=NATIVE) as world:
+        native = await protected(world)
+        lose_native(world.running._orders, held(world), "another")
+        assert held(world).stop.native == native
+        assert ends(world) == []
+
+
 @pytest.mark.parametrize("fault", [ReplyLost(), Hangs(booked=True)])
 async def test_one_whose_reply_is_lost_is_found_and_stands(
     fault: ReplyLost | Hangs, autojump_clock: trio.testing.MockClock
@@ -195,11 +219,17 @@ async def test_one_that_never_arrived_is_sent_again(
         await world.check(a_position())
 
 
-async def test_an_opening_cancelled_by_its_deadline_has_no_native_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_one_behind_a_stop_that_came_late_is_placed_once_the_peaks_before_it_are_known(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_world(plan=NATIVE, latency=3.0) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=1.0)
-        await trio.sleep(20)  # the stop was adopted late, and its native order was placed behind it
+        await trio.sleep(20)
+        assert native_free(await world.live())
+        for _ in range(10):  # until the minute in which nobody listened is over
+            await trio.sleep(10)
+            world.feed("100")
         assert native_of(await world.live()).price == 101
         await world.check(a_position())
 
@@ -443,7 +473,55 @@ async def test_one_that_went_while_nobody_looked_is_told_of_and_the_plain_stop_i
             await world.check(a_position())
 
 
-async def test_a_process_that_dies_before_the_answer_finds_what_it_sent(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_peak_that_nobody_heard_is_read_before_it_is_placed(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(plan=NATIVE, with_manager=False, latency=0.5, native_callbacks=None) as world:
+        await world.enter(a_position())
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=5.0, plan=PLAN)
+        (record,) = (await world.memory.load("paper", "default")).stops
+        record = msgspec.structs.replace(record, plan=NATIVE.encoded, native_task="place")
+        await world.memory.commit([SaveStop("paper", "default", record)])
+        world.feed("103")
+        await trio.sleep(30)
+        world.feed("100.99")  # below what the order would begin at, and below where our stop would be
+        await trio.sleep(90)
+        async with open_listened(world) as manager:
+            await manager.wait_closed()
+        assert [call.operation for call in world.exchange.calls].count("place_stop") == 1
+
+
+async def test_a_process_that_was_killed_before_the_answer_finds_what_it_had_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(plan=NATIVE, with_manager=False) as world:
+        await world.enter(a_position())
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=5.0)
+            await trio.sleep(1)
+        native = native_of(await world.live())
+        (record,) = (await world.memory.load("paper", "default")).stops
+        intent = Intent(
+            exchange="paper",
+            account="default",
+            symbol=SYMBOL,
+            side="long",
+            identity=record.position.identity,
+            client_order_id=native.client_order_id,
+            purpose="stop",
+            quantity=native.quantity,
+            price=native.price,
+            at=START,
+        )
+        before = msgspec.structs.replace(record, native=None, native_task="place")
+        await world.memory.commit([AddIntent(intent), SaveStop("paper", "default", before)])
+        async with open_listened(world):
+            await trio.sleep(20)
+            assert held(world).stop.native == native == native_of(await world.live())
+            await world.check(a_position())
+            assert (await world.memory.load("paper", "default")).intents == ()
+
+
+async def test_a_process_that_ends_before_the_answer_finds_what_it_sent(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, latency=2.0, with_manager=False) as world:
         await world.enter(a_position())
         with trio.move_on_after(5.5):
