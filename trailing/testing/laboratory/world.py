@@ -10,7 +10,6 @@ import msgspec
 import trio
 
 from trailing.core.model import Position, StopOrder, Tick
-from trailing.core.prices import is_tighter
 from trailing.errors import TrailingError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.port import StopRequest
@@ -21,6 +20,7 @@ from trailing.testing.laboratory.books import Books, open_books
 from trailing.testing.laboratory.bot import START, Bot, time_of_day
 from trailing.testing.laboratory.clock import PatientClock
 from trailing.testing.laboratory.determinism import run_deterministically
+from trailing.testing.laboratory.natives import trails_behind_ours
 from trailing.testing.laboratory.process import MortalExchange, MortalStore, Process
 from trailing.testing.laboratory.scenario import TICK, Scenario
 from trailing.testing.laboratory.weather import Weather
@@ -157,8 +157,7 @@ class World:
                 if not number:
                     rounds += 1
                     if rounds % 20 == 0:
-                        self._check_peaks()  # before the next price: the last one has been taken in
-                        self._check_natives(exchange)
+                        self._check_peaks(exchange)  # before the next price: the last one has been taken in
                 change = draw.gauss(0, scenario.volatility)
                 if draw.random() < scenario.jumps:
                     change = draw.uniform(-0.04, 0.04)
@@ -254,7 +253,7 @@ class World:
         unprotected = self._manager.unprotected().get(key)
         return False if unprotected is None else unprotected.error or True
 
-    def _check_peaks(self) -> None:
+    def _check_peaks(self, exchange: PaperExchange) -> None:
         if self._manager is None:
             return
         for held in self._manager._supervision.registry.all():
@@ -265,29 +264,15 @@ class World:
             life.have_read(trio.current_time() - _READ_BY)
             if life.knows_better_than(held.stop.best):
                 self._witness.complain(f"8. the {key[1]} {key[0]} keeps {held.stop.best} as its peak, not {life.heard}")
-
-    def _check_natives(self, exchange: PaperExchange) -> None:
-        """Where the exchange trails, it would trigger no later than our stop would, had we moved it."""
-        if self._manager is None:
-            return
-        for held in self._manager._supervision.registry.all():
-            key: Key = (held.position.symbol, held.position.side)
-            stop = held.stop
-            if not stop.native_trails or stop.native is None or self._weather.calm_for(key[0]) < PATIENCE:
-                continue
-            there = exchange.actual_trailing(stop.native.symbol, stop.native.client_order_id)
-            standing = stop.price if there is None else there
-            if standing is None or is_tighter(key[1], stop.target, than=standing):
-                self._witness.complain(
-                    f"1. the {key[1]} {key[0]} is trailed at {standing}, ours would be at {stop.target}"
-                )
+            if (wrong := trails_behind_ours(exchange, held.stop)) is not None:
+                self._witness.complain(f"1. {wrong}")
 
     async def _check_all(self, exchange: PaperExchange) -> None:
         witness, manager = self._witness, self._manager
         if manager is None:
             witness.complain("there is no process at the end")
             return
-        self._check_peaks()
+        self._check_peaks(exchange)
         supervision = manager._supervision
         live, positions = list[StopOrder](), dict[Key, Decimal]()
         for market in self._scenario.markets:
