@@ -55,6 +55,11 @@ def held(world: World) -> Any:
     return world.running._supervision.registry.get(*BTC)
 
 
+async def closed(world: World) -> None:
+    with trio.fail_after(600):
+        await world.running.wait_closed()
+
+
 def ends(world: World) -> list[str]:
     return [event.reason for event in world.events if isinstance(event, NativeTrailingEnded)]
 
@@ -86,7 +91,7 @@ async def test_its_fill_ends_the_position_and_takes_the_plain_stop_away(autojump
         await protected(world)
         world.feed("104")
         world.feed("102.96")
-        await world.running.wait_closed()
+        await closed(world)
         assert await world.live() == ()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert closed.profit == D("1.5") * D("2.96")
@@ -105,7 +110,7 @@ async def test_however_the_position_ends_both_orders_end_with_it(
             assert isinstance(await world.running.close(*BTC, deadline=10), Exited)
         else:
             world.paper.reduce(*BTC, D("1.5"))
-        await world.running.wait_closed()
+        await closed(world)
         assert await world.live() == ()
         assert ends(world) == []
 
@@ -249,7 +254,7 @@ async def test_where_the_exchange_does_not_fill_it_we_close_as_if_our_stop_had_b
         world.feed("102.9")
         await trio.sleep(1)
         assert not any(isinstance(event, ExitStarted) for event in world.events)
-        await world.running.wait_closed()
+        await closed(world)
         (started,) = [event for event in world.events if isinstance(event, ExitStarted)]
         assert "not filled within 2.0 s" in started.reason
         assert await world.live() == ()
@@ -268,7 +273,7 @@ async def test_a_part_of_its_fill_leaves_both_with_the_rest(autojump_clock: trio
         assert held(world).stop.native.quantity == D("0.9")
         for _ in range(2):
             world.feed("102.9")
-        await world.running.wait_closed()
+        await closed(world)
         assert await world.live() == ()
 
 
@@ -359,7 +364,7 @@ async def test_one_that_is_filled_while_we_cancel_it_ends_the_position(autojump_
         await world.running.update(*BTC, PLAN)
         await trio.sleep(0.5)
         world.feed("102.9")
-        await world.running.wait_closed()
+        await closed(world)
         assert await world.live() == ()
         assert ends(world) == []
 
@@ -448,7 +453,7 @@ async def test_a_restart_finds_it_by_its_client_order_id_and_it_goes_on(autojump
             await world.check(a_position())
             assert ends(world) == []
             world.feed("103")
-            await world.running.wait_closed()
+            await closed(world)
         assert await world.live() == ()
 
 
@@ -486,7 +491,8 @@ async def test_a_peak_that_nobody_heard_is_read_before_it_is_placed(autojump_clo
         world.feed("100.99")  # below what the order would begin at, and below where our stop would be
         await trio.sleep(90)
         async with open_listened(world) as manager:
-            await manager.wait_closed()
+            with trio.fail_after(30):
+                await manager.wait_closed()
         assert [call.operation for call in world.exchange.calls].count("place_stop") == 1
 
 

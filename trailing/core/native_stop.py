@@ -15,7 +15,7 @@ from trailing.core.model import Fill, StopOrder
 from trailing.core.native import NativeTerms, native_terms
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import floor_quantity
-from trailing.core.trail import Decision
+from trailing.core.trail import Decision, NativeTask
 
 _ZERO = Decimal(0)
 
@@ -25,6 +25,8 @@ class NativeStop(KeptStop):
 
     __slots__ = ()
 
+    native: StopOrder | None
+    native_task: NativeTask | None
     quantity: Decimal
 
     @property
