@@ -55,7 +55,7 @@ def held(world: World) -> Any:
     return world.running._supervision.registry.get(*BTC)
 
 
-async def closed(world: World) -> None:
+async def wait_closed(world: World) -> None:
     with trio.fail_after(600):
         await world.running.wait_closed()
 
@@ -91,7 +91,7 @@ async def test_its_fill_ends_the_position_and_takes_the_plain_stop_away(autojump
         await protected(world)
         world.feed("104")
         world.feed("102.96")
-        await closed(world)
+        await wait_closed(world)
         assert await world.live() == ()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert closed.profit == D("1.5") * D("2.96")
@@ -110,7 +110,7 @@ async def test_however_the_position_ends_both_orders_end_with_it(
             assert isinstance(await world.running.close(*BTC, deadline=10), Exited)
         else:
             world.paper.reduce(*BTC, D("1.5"))
-        await closed(world)
+        await wait_closed(world)
         assert await world.live() == ()
         assert ends(world) == []
 
@@ -254,7 +254,7 @@ async def test_where_the_exchange_does_not_fill_it_we_close_as_if_our_stop_had_b
         world.feed("102.9")
         await trio.sleep(1)
         assert not any(isinstance(event, ExitStarted) for event in world.events)
-        await closed(world)
+        await wait_closed(world)
         (started,) = [event for event in world.events if isinstance(event, ExitStarted)]
         assert "not filled within 2.0 s" in started.reason
         assert await world.live() == ()
@@ -273,7 +273,7 @@ async def test_a_part_of_its_fill_leaves_both_with_the_rest(autojump_clock: trio
         assert held(world).stop.native.quantity == D("0.9")
         for _ in range(2):
             world.feed("102.9")
-        await closed(world)
+        await wait_closed(world)
         assert await world.live() == ()
 
 
@@ -331,12 +331,24 @@ async def test_a_release_leaves_both_standing_or_none(
             assert await world.live() == ()
             return
         assert native_of(await world.live()) == native
+        assert world.alarms() == []
         # Protected again, the position gets orders of its own, and what was left standing goes.
         await world.running.protect(a_position(id="again"), deadline=5.0)
         world.running._supervision.reconciliation.ask()
         await trio.sleep(30)
         assert native_of(await world.live()) == held(world).stop.native != native
         assert plain_of(await world.live()) == held(world).stop.order
+
+
+async def test_one_that_was_left_standing_is_not_adopted_as_the_stop(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(plan=NATIVE) as world:
+        native = await protected(world)
+        await world.running.release(*BTC, cancel_stop=False)
+        world.paper.cancel_by_hand(plain_of(await world.live()).client_order_id)
+        assert await world.live() == (native,)
+        outcome = await world.running.adopt(*BTC, deadline=5.0)
+        assert isinstance(outcome, Protected)
+        assert outcome.stop == plain_of(await world.live())
 
 
 async def test_another_plan_withdraws_or_replaces_it(autojump_clock: trio.testing.MockClock) -> None:
@@ -364,7 +376,7 @@ async def test_one_that_is_filled_while_we_cancel_it_ends_the_position(autojump_
         await world.running.update(*BTC, PLAN)
         await trio.sleep(0.5)
         world.feed("102.9")
-        await closed(world)
+        await wait_closed(world)
         assert await world.live() == ()
         assert ends(world) == []
 
@@ -453,7 +465,7 @@ async def test_a_restart_finds_it_by_its_client_order_id_and_it_goes_on(autojump
             await world.check(a_position())
             assert ends(world) == []
             world.feed("103")
-            await closed(world)
+            await wait_closed(world)
         assert await world.live() == ()
 
 
@@ -555,6 +567,20 @@ async def test_one_waits_until_nobody_waits_for_a_stop(autojump_clock: trio.test
         await trio.sleep(60)
         assert sum(order.callback is not None for order in await world.live()) == 5
         await world.check(*wave)
+
+
+async def test_a_stop_that_comes_later_does_not_wait_for_one(autojump_clock: trio.testing.MockClock) -> None:
+    limit = RateLimit(
+        capacity=1, per_second=1, weights=dict.fromkeys(("open_stops", "positions", "watch", "find_stop"), 0)
+    )
+    async with open_world(plan=NATIVE, rate_limit=limit) as world:
+        *wave, late = some_positions(5)
+        await world.enter(*wave, late)
+        await world.running.protect_wave(wave, deadline=30)
+        outcome = await world.running.protect(late, deadline=30)
+        assert outcome.elapsed <= 1.0
+        await trio.sleep(60)
+        assert sum(order.callback is not None for order in await world.live()) == 5
 
 
 async def test_one_by_hand_is_not_ours(autojump_clock: trio.testing.MockClock) -> None:

@@ -57,9 +57,8 @@ async def attend_native(orders: Orders, protection: Protection) -> None:
 async def _place(orders: Orders, protection: Protection) -> None:
     stop, missed = protection.stop, protection.missed
     now, turn = orders.clock.now(), orders.exchange.next_turn("place_stop")
-    if (
-        turn or missed is not None
-    ):  # whoever has no stop yet goes first; and a peak that is not read yet may have passed
+    if turn or missed is not None:
+        # Whoever has no stop yet goes first; and a peak that is not read yet may have passed.
         until = now + turn if missed is None else max(now + turn, missed.read_at)
         with trio.CancelScope(deadline=until):
             await protection.wait_changed()
