@@ -36,6 +36,9 @@ def table(venue: Venue) -> str:
     find = "`fetch_order`" if venue.find is not None else "`fetch_open_orders` on the symbol"
     rows = {
         "a stop": f"`create_order` at market, with {params(venue.place)}",
+        "a trailing order": "none that is used"
+        if venue.trailing is None
+        else f"`create_order` at market, with {params(venue.trailing.place)}; callbacks of {venue.trailing.callbacks}",
         "a move": "a new stop, then the old one goes"
         if venue.amend is None
         else f"`edit_order`, with {params(venue.amend)}",

@@ -14,6 +14,7 @@ The layers, each of which knows only those below it:
 
 from trailing.core.account import PositionReport as PositionReport
 from trailing.core.actions import Action as Action
+from trailing.core.model import CallbackRange as CallbackRange
 from trailing.core.model import Candle as Candle
 from trailing.core.model import Fill as Fill
 from trailing.core.model import Market as Market

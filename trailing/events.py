@@ -92,6 +92,31 @@ class StopGone(_Event, frozen=True, kw_only=True, gc=False):
     client_order_id: str
 
 
+class NativeTrailingBegan(_Event, frozen=True, kw_only=True, gc=False):
+    """The exchange trails by itself from now on, by an order beside the plain stop, which is moved no more.
+
+    Args:
+        activation: the price from which on it trails; `callback`: how far behind the best price since, in percent.
+    """
+
+    quantity: Decimal
+    activation: Decimal
+    callback: Decimal
+    client_order_id: str
+
+
+class NativeTrailingEnded(_Event, frozen=True, kw_only=True, gc=False):
+    """The exchange does not trail by itself, or not any more: the stop is moved by us from now on.
+
+    Args:
+        client_order_id: of the order that stood; None: none was placed.
+    """
+
+    level: ClassVar[Level] = "warning"
+    reason: str
+    client_order_id: str | None = None
+
+
 class ExitStarted(_Event, frozen=True, kw_only=True, gc=False):
     """The position is being closed at market, reduce-only."""
 
@@ -203,6 +228,8 @@ Event: TypeAlias = (
     | MoveFailed
     | StopFilled
     | StopGone
+    | NativeTrailingBegan
+    | NativeTrailingEnded
     | ExitStarted
     | ExitFilled
     | ExitFailed

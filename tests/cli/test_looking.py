@@ -45,6 +45,22 @@ def test_status_shows_what_is_open(run: Run, store: str) -> None:
     assert account["intents"] == []
 
 
+def test_status_shows_what_the_exchange_trails(run: Run, replay: Run, data: Path, tmp_path: Path) -> None:
+    plan, url = data / "plan.toml", f"sqlite:///{tmp_path}/state.db"
+    plan.write_text(
+        'initial_stop = "2%"\nnative = true\n[[rules]]\ntype = "Callback"\ndistance = "1%"\nactivation = "50%"\n'
+    )
+    assert replay("--plan", plan, "--store", url).code == 0
+    shown = " ".join(run("status", "--store", url).out.split())
+    assert "trailed by the exchange: the long CCC/BTC:BTC, 2 from 75 on, 1% behind the best price, tr" in shown
+    (account,) = json.loads(run("status", "--store", url, "--json").out)["accounts"]
+    assert {stop["native"]["callback"]["percent"] for stop in account["stops"]} == {"1"}
+    plan.write_text('initial_stop = "2%"\nnative = true\n')
+    refused = replay("--plan", plan)
+    assert refused.code == 2
+    assert "TrailPlan.rules got 'none', wants exactly one Callback, with native=True" in refused.err
+
+
 def test_status_shows_a_position_that_was_given_up(run: Run, replay: Run, data: Path, tmp_path: Path) -> None:
     plan, url = data / "plan.toml", f"sqlite:///{tmp_path}/state.db"
     plan.write_text('initial_stop = "2%"\non_unprotected = "report"\non_late_order = "cancel"\ncleanup_seconds = 60\n')

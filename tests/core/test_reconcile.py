@@ -18,6 +18,7 @@ from trailing.core.actions import (
     CancelStop,
     ForeignInstance,
     LookAgain,
+    NativeGone,
     PlaceStop,
     PositionFlat,
     RaiseAlarm,
@@ -26,6 +27,7 @@ from trailing.core.actions import (
     SettleIntent,
     StopAbsent,
     StopGone,
+    TakeNative,
     TakeStop,
     Tighten,
 )
@@ -42,6 +44,11 @@ BOUNDS = Bounds(read_lag=1.0, request_validity=3.0, hedged=False)
 def a_stop(client_order_id: str = "ours-1", price: str = "98", quantity: str = "2", **changes: Any) -> StopOrder:
     fields: dict[str, Any] = {"symbol": BTC, "side": "long"} | changes
     return StopOrder(quantity=D(quantity), price=D(price), client_order_id=client_order_id, order_id="7", **fields)
+
+
+def a_native(client_order_id: str = "ours-9", quantity: str = "2") -> StopOrder:
+    """A trailing order from 101 on."""
+    return a_stop(client_order_id, "101", quantity, callback=Percent(1))
 
 
 def a_report(quantity: str = "2", entry: str = "100", **changes: Any) -> PositionReport:
@@ -344,6 +351,46 @@ def test_fm16_an_empty_reading_deletes_nothing() -> None:
     assert set(kinds(Account(*held).shows(10))) == {LookAgain}
 
 
+# Rule 16.
+
+
+def test_a_trailing_order_that_stands_as_remembered_goes_on_and_is_never_the_stop() -> None:
+    account = Account(tracked(native=a_native()))
+    assert account.shows(10, a_stop(), a_native(), a_report()) == (Resume(*KEY, a_stop(), D(100)),)
+    bare = Account(tracked(orders=(), native=a_native(), state=State.UNPROTECTED))
+    assert bare.shows(10, a_native(), a_report()) == (PlaceStop(*KEY, D(98), D(2)),)
+
+
+def test_a_trailing_order_is_gone_on_the_second_sighting_and_everything_else_goes_on_meanwhile() -> None:
+    account = Account(tracked(native=a_native()))
+    assert kinds(account.shows(10, a_stop(), a_report())) == [LookAgain, Resume]
+    assert account.memory.again_at == 11
+    assert account.shows(11, a_stop(), a_report()) == (NativeGone(*KEY, "ours-9"), Resume(*KEY, a_stop(), D(100)))
+
+
+def test_a_trailing_order_of_unknown_outcome_is_taken_over_or_proved_absent() -> None:
+    pending = (Pending("ours-9", "stop", 9.0),)
+    account = Account(tracked(pending=pending))
+    assert TakeNative(*KEY, a_native()) in account.shows(10, a_stop(), a_native(), a_report())
+    account = Account(tracked(pending=pending))
+    assert kinds(account.shows(10, a_stop(), a_report())) == [LookAgain]
+    assert StopAbsent(*KEY, "ours-9") in account.shows(13.1, a_stop(), a_report())
+
+
+def test_a_trailing_order_whose_quantity_is_another_one_is_taken_as_it_stands() -> None:
+    account = Account(tracked(native=a_native()))
+    assert TakeNative(*KEY, a_native(quantity="1")) in account.shows(10, a_stop(), a_native(quantity="1"), a_report())
+
+
+def test_a_trailing_order_of_ours_that_nobody_remembers_is_cancelled_once_it_was_seen_twice() -> None:
+    account = Account(tracked(native=a_native()))
+    stray = a_native("ours-8")
+    assert LookAgain in kinds(account.shows(10, a_stop(), a_native(), stray, a_report()))
+    again = account.shows(11, a_stop(), a_native(), stray, a_report())
+    assert CancelStop(*KEY, stray, "nobody remembers it") in again
+    assert TakeStop not in kinds(again)
+
+
 def test_the_order_of_the_actions_is_that_of_what_is_tracked_then_of_the_names() -> None:
     first, second = (tracked(symbol=f"{name}/USDT:USDT", orders=(), state=State.UNPROTECTED) for name in ("Z", "A"))
     orphan = Orphan("M/USDT:USDT", "long", "one", "ours-5", "stop", 0.0)
@@ -367,6 +414,8 @@ def test_every_action_reads_as_a_sentence() -> None:
         (Account(orphans=(Orphan(*KEY, "one", "ours-1", "exit", 0.0),)), (), ()),
         (Account(tracked()), (a_stop(), a_report(liquidation_price=D(99))), (a_stop(), a_report())),
         (Account(tracked(orders=(), pending=(Pending("ours-1", "stop", 0.0),))), (a_report(),), (a_report(),)),
+        (Account(tracked(native=a_native())), (a_stop(), a_native(quantity="1"), a_report()), (a_stop(), a_report())),
+        (Account(tracked(native=a_native())), (a_stop(), a_report()), (a_stop(), a_report())),
     ):
         for action in (*account.shows(10, *first), *account.shows(20, *second)):
             seen.add(type(action))

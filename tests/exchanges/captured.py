@@ -101,7 +101,7 @@ def market(venue: str) -> dict[str, Any]:
         "contractSize": "0.01" if in_contracts else "1",
         "precision": {"amount": "1" if in_contracts else "0.001", "price": "0.1"},
         "limits": {"amount": {**nothing, "min": "0.001"}, "price": nothing, "cost": nothing, "leverage": nothing},
-        "info": {"symbol": venue_id, "orderTypes": ["MARKET", "STOP_MARKET"]},
+        "info": {"symbol": venue_id, "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"]},
     }
 
 

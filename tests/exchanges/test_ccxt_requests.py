@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from captured import MARKETS, Capture, open_capture
 
-from trailing import Credentials, StopOrder, StopRequest, TrailingError, UsageError, open_ccxt
+from trailing import Credentials, Percent, StopOrder, StopRequest, TrailingError, UsageError, open_ccxt
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
@@ -32,6 +32,22 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                 "side": "SELL",
                 "quantity": "0.03",
                 "triggerPrice": "49000.5",
+                "workingType": "MARK_PRICE",
+                "reduceOnly": "true",
+                "clientAlgoId": ID,
+                "newOrderRespType": "RESULT",
+            },
+        ),
+        "place_trailing": (
+            "POST /fapi/v1/algoOrder",
+            {
+                "algoType": "CONDITIONAL",
+                "type": "TRAILING_STOP_MARKET",
+                "symbol": "BTCUSDT",
+                "side": "SELL",
+                "quantity": "0.03",
+                "activatePrice": "49100.5",
+                "callbackRate": "1.5",
                 "workingType": "MARK_PRICE",
                 "reduceOnly": "true",
                 "clientAlgoId": ID,
@@ -313,6 +329,9 @@ def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[o
     exchange, order = capture.exchange, stop(venue)
     return {
         "place_stop": lambda: exchange.place_stop(request(venue, client_order_id=ID, source="mark")),
+        "place_trailing": lambda: exchange.place_stop(
+            request(venue, price=TIGHTER, client_order_id=ID, source="mark", callback=Percent("1.5"))
+        ),
         "amend_stop": lambda: exchange.amend_stop(order, price=TIGHTER, quantity=QUANTITY),
         "cancel_stop": lambda: exchange.cancel_stop(order),
         "find_stop": lambda: exchange.find_stop(order.symbol, ID),
@@ -340,6 +359,20 @@ async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> 
         calls = asked(capture, venue)
         sent = {operation: (await send(capture, calls[operation]))[0] for operation in CLAIMS[venue]}
     assert sent == CLAIMS[venue]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_unsent_everywhere_else(
+    venue: str,
+) -> None:
+    async with open_capture(venue) as capture:
+        trailing = request(venue, client_order_id=ID, source="mark", callback=Percent(1))
+        if VENUES[venue].trailing is not None:
+            assert "place_trailing" in CLAIMS[venue]
+            return
+        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+            await capture.exchange.place_stop(trailing)
+        assert capture.sent == []
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Candle, Market, Position, Side, Tick
+from trailing.core.model import CallbackRange, Candle, Market, Percent, Position, Side, Tick
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError
 from trailing.exchanges.paper import open_paper
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
@@ -19,6 +19,7 @@ from trailing.exchanges.updates import UpdateChannel
 
 BTC = "BTC/USDT:USDT"
 ETH = "ETH/USDT:USDT"
+CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 START = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
 
 
@@ -215,7 +216,7 @@ async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> Non
     market = Market(BTC, price_tick=D("0.5"), can_amend=True, two_stops=False)
     async with open_paper(markets={BTC: market} if as_mapping else [market]) as exchange:
         assert exchange.market(BTC) is market
-        assert exchange.market(ETH) == Market(ETH)
+        assert exchange.market(ETH) == Market(ETH, native_callbacks=CALLBACKS)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,13 @@ class World:
         """What all sides hold now; without a manager, the store answers for what is remembered and held."""
         loaded = await self.memory.load("paper", self.paper.account)
         stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
+        native = {key: record.native for key, record in stored.items() if record.native is not None}
         if self.manager is not None:
+            native = {
+                (held.position.symbol, held.position.side): held.stop.native
+                for held in self.manager._supervision.registry.all()
+                if held.stop.native is not None
+            }
             claims = {(held.position.symbol, held.position.side) for held in self.manager._supervision.registry.all()}
             held = {(held.position.symbol, held.position.side) for held in self.manager._supervision.kept}
             remembered = self.manager.stops()
@@ -95,6 +101,7 @@ class World:
             positions={(report.symbol, report.side): report.quantity for report in await self.paper.positions()},
             entered={(position.symbol, position.side): position.quantity for position in entered},
             remembered=remembered,
+            native=native,
             claims=claims,
             held=held,
             loaded=loaded,

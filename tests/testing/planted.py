@@ -7,12 +7,14 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
+from trailing.core import comparison
 from trailing.core.kept import KeptStop
 from trailing.core.model import StopOrder
 from trailing.errors import OutcomeUnknown, StopRejected
-from trailing.protection import moves, recovery
+from trailing.protection import exits, feed, following, moves, recovery
 from trailing.protection import trailing as keeping
 from trailing.protection.books import Books
 from trailing.protection.feed import Feed
@@ -128,6 +130,33 @@ def a_cancellation_that_nobody_notices(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Books, "note_gone", lambda self, protection, client_order_id: None)
 
 
+def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
+    """A position's end takes its stop away, and leaves the exchange's own trailing order standing."""
+
+    async def forget(orders: Orders, protection: Any) -> None:
+        if protection.stop.native is not None:
+            protection.stop.native_gone(orders.clock.now())
+
+    patch.setattr(exits, "withdraw_native", forget)
+
+
+def a_trailing_order_whose_loss_nobody_notices(patch: pytest.MonkeyPatch) -> None:
+    """What became of the exchange's own trailing order is neither listened to nor read."""
+    for module in (feed, following):
+        patch.setattr(module, "lose_native", lambda orders, protection, client_order_id: None)
+
+
+def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:
+    """A reading of the account takes every order of ours for a stop."""
+    whole = comparison.Comparison.__init__
+
+    def init(self: Any, tracked: Any, reading: Any, reports: Any, shown: Any, *rest: Any) -> None:
+        plain = [msgspec.structs.replace(order, callback=None) for order in shown]
+        whole(self, tracked, reading, reports, plain, *rest)
+
+    patch.setattr(comparison.Comparison, "__init__", init)
+
+
 def a_restart_that_forgets_what_is_unknown(patch: pytest.MonkeyPatch) -> None:
     """A restart takes what is stored for what is."""
     restore = recovery._restore
@@ -151,6 +180,9 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         peaks_of_a_silence_lost,
         an_intent_settled_too_early,
         a_cancellation_that_nobody_notices,
+        a_trailing_order_forgotten_at_the_close,
+        a_trailing_order_whose_loss_nobody_notices,
+        a_trailing_order_taken_for_the_stop,
         a_restart_that_forgets_what_is_unknown,
     )
 }

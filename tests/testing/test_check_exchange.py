@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
+from trailing.core.model import CallbackRange, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
+from trailing.core.prices import behind
 from trailing.errors import NothingToReduce, StopRejected, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
 from trailing.exchanges.port import OrderUpdate, StopRequest, Update
@@ -28,6 +29,7 @@ COARSE = tuple(
         min_notional=Decimal(50),
         can_amend=can_amend,
         two_stops=two_stops,
+        native_callbacks=CallbackRange(Percent(1), Percent(5), Percent(1)),
     )
     for symbol, can_amend, two_stops in (("BTC/USDT:USDT", False, True), ("ETH/USDT:USDT", True, False))
 )
@@ -64,6 +66,7 @@ def paper(
         pytest.param({"can_amend": True, "latency": 0.3}, id="amends"),
         pytest.param({"two_stops": False, "latency": 0.3}, id="one stop"),
         pytest.param({"hedged": True}, id="hedged"),
+        pytest.param({"native_callbacks": None}, id="does not trail"),
         pytest.param({"read_lag": 1.5, "latency": 0.25}, id="reads lag"),
         pytest.param({"partial_fills": Decimal("0.25"), "leverage": 10}, id="partial fills"),
         pytest.param({"rate_limit": RateLimit(5, 2)}, id="queues"),
@@ -162,6 +165,45 @@ class ForgetsTheSource(Wrapped):
     async def place_stop(self, request: StopRequest) -> StopOrder:
         order = await self.inner.place_stop(msgspec.structs.replace(request, source="last"))
         return msgspec.structs.replace(order, source=request.source)
+
+
+class ListsATrailingOneAsPlain(Wrapped):
+    async def open_stops(self) -> Sequence[StopOrder]:
+        return [msgspec.structs.replace(order, callback=None) for order in await self.inner.open_stops()]
+
+
+class TakesAnyCallback(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        if request.callback is None:
+            return await self.inner.place_stop(request)
+        order = await self.inner.place_stop(msgspec.structs.replace(request, callback=Percent(1)))
+        return msgspec.structs.replace(order, callback=request.callback)
+
+
+class TrailsAtOnce(Wrapped):
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        if request.callback is None or request.callback > Percent(10):
+            return await self.inner.place_stop(request)
+        price = behind(request.side, self.inner.actual_price(request.symbol), request.callback)
+        order = await self.inner.place_stop(msgspec.structs.replace(request, price=price, callback=None))
+        return msgspec.structs.replace(order, price=request.price, callback=request.callback)
+
+
+class TrailsByAnotherSource(Wrapped):
+    def shown(self, order: StopOrder) -> StopOrder:
+        return order if order.callback is None else msgspec.structs.replace(order, source="last")
+
+    async def place_stop(self, request: StopRequest) -> StopOrder:
+        trailing = request.callback is not None
+        order = await self.inner.place_stop(msgspec.structs.replace(request, source="mark") if trailing else request)
+        return self.shown(order)
+
+    async def open_stops(self) -> Sequence[StopOrder]:
+        return [self.shown(order) for order in await self.inner.open_stops()]
+
+    async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        order = await self.inner.find_stop(symbol, client_order_id)
+        return None if order is None else self.shown(order)
 
 
 class CancelsWhatIsGone(Wrapped):
@@ -313,6 +355,10 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (IsNotHedged, {}, "both sides stand at once only where it is hedged"),
     (HasNoTurn, {}, "its attributes make sense"),
     (HangsInCancel, {}, LIFE),
+    (ListsATrailingOneAsPlain, {}, "a trailing order stands beside a stop and each is shown as what it is"),
+    (TakesAnyCallback, {}, "a trailing order is refused where there is none"),
+    (TrailsAtOnce, {}, "a trailing order stands beside a stop and each is shown as what it is"),
+    (TrailsByAnotherSource, {}, "a trailing order triggers behind the best price since it began"),
 ]
 
 

@@ -48,7 +48,8 @@ _CODES: Mapping[str, tuple[int, str]] = {
 _CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 _SIGNATURE = re.compile(r"(?:^|&)signature=([0-9a-f]*)$")
 _ORDER = frozenset({"symbol", "side", "positionSide", "type", "quantity", "reduceOnly", "newOrderRespType"})
-_ALGO_ORDER = _ORDER | {"algoType", "triggerPrice", "workingType", "clientAlgoId", "priceProtect", "timeInForce"}
+_STOP = _ORDER | {"algoType", "triggerPrice", "workingType", "clientAlgoId", "priceProtect", "timeInForce"}
+_ALGO_ORDER = _STOP | {"activatePrice", "callbackRate"}
 _PLAIN_ORDER = _ORDER | {"newClientOrderId"}
 _ALGO_ID = frozenset({"symbol", "algoId", "clientAlgoId"})
 _PLAIN_ID = frozenset({"symbol", "orderId", "origClientOrderId"})
@@ -222,15 +223,25 @@ class Binance:
     def _place_stop(self, params: Mapping[str, str]) -> object:
         if params.get("algoType") != "CONDITIONAL":
             raise Refused(-1102, "Mandatory parameter 'algotype' was not sent, was empty/null, or malformed.")
-        if params.get("type") != "STOP_MARKET":
+        if params.get("type") not in {"STOP_MARKET", "TRAILING_STOP_MARKET"}:
             raise Refused(-1116, "Invalid orderType.")
         source = WORKING_TYPES.get(params.get("workingType", "CONTRACT_PRICE"))
         if source is None:
             raise Refused(-1102, "Mandatory parameter 'workingType' was not sent, was empty/null, or malformed.")
-        trigger = Trigger(_decimal(params, "triggerPrice"), source, rising=params.get("side") == "BUY")
+        rising = params.get("side") == "BUY"
+        if params["type"] == "STOP_MARKET":
+            trigger = Trigger(_decimal(params, "triggerPrice"), source, rising)
+        else:
+            trigger = Trigger(self._activation(params, source), source, rising, _callback(params))
         own_id = params.get("clientAlgoId", f"venue{self._clock.now()}")
         order = self._market.place(self._wanted(params, own_id, trigger))
         return algo_order(order, self._market)
+
+    def _activation(self, params: Mapping[str, str], source: Source) -> Decimal:
+        """The price of now, where none is sent."""
+        if "activatePrice" in params:
+            return _decimal(params, "activatePrice")
+        return self._market.prices.get((self._instrument(params).symbol, source), Decimal(0))
 
     def _place_plain(self, params: Mapping[str, str]) -> object:
         if params.get("type") in {"STOP_MARKET", "TAKE_PROFIT_MARKET", "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"}:
@@ -362,6 +373,14 @@ def _decimal(params: Mapping[str, str], name: str) -> Decimal:
     if not value.is_finite() or value <= 0:
         raise Refused(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
     return value
+
+
+def _callback(params: Mapping[str, str]) -> Decimal:
+    """From 0.1 to 10 percent, with one place."""
+    rate = _decimal(params, "callbackRate")
+    if not Decimal("0.1") <= rate <= 10 or rate % Decimal("0.1"):
+        raise Refused(-1130, "Data sent for parameter 'callbackRate' is not valid.")
+    return rate
 
 
 class BinanceServer(VenueServer):

@@ -36,7 +36,7 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "algoId": order.number,
         "clientAlgoId": wanted.client_order_id,
         "algoType": "CONDITIONAL",
-        "orderType": "STOP_MARKET",
+        "orderType": "STOP_MARKET" if trigger.callback is None else "TRAILING_STOP_MARKET",
         "symbol": market.instruments[wanted.symbol].id,
         "side": wanted.side.upper(),
         "positionSide": wanted.leg.upper(),
@@ -45,7 +45,7 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "algoStatus": ALGO_STATUS[order.status],
         "actualOrderId": "" if execution is None else str(execution.number),
         "actualPrice": number(order.average),
-        "triggerPrice": number(trigger.price),
+        "triggerPrice": number(trigger.price) if trigger.callback is None else trailed(order),
         "price": "0.00",
         "icebergQuantity": None,
         "selfTradePreventionMode": "EXPIRE_MAKER",
@@ -59,9 +59,18 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "triggerTime": 0 if execution is None else execution.created_at,
         "goodTillDate": 0,
     }
+    if trigger.callback is not None:
+        shown |= {"activatePrice": number(trigger.price), "callbackRate": number(trigger.callback)}
     if execution is not None:
         shown |= {"actualQty": number(order.filled), "actualType": "MARKET"}
     return shown
+
+
+def trailed(order: Order) -> str:
+    """Where a trailing order would trigger now, which is not where it was asked to begin."""
+    trigger = order.wanted.trigger
+    assert trigger is not None
+    return "0.00" if order.best is None else number(trigger.behind(order.best).price)
 
 
 def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False) -> dict[str, object]:

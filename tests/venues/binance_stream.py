@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from binance_shapes import ALGO_STATUS, PLAIN_STATUS, WORKING_TYPE, number
+from binance_shapes import ALGO_STATUS, PLAIN_STATUS, WORKING_TYPE, number, trailed
 from venue_market import Event, Order, OrderEvent, OrderStatus, PositionEvent, PriceEvent, VenueFill, VenueMarket
 from venue_server import Clock
 from venue_sockets import Socket, Sockets
@@ -133,7 +133,7 @@ class BinanceStream:
             "caid": wanted.client_order_id,
             "aid": order.number,
             "at": "CONDITIONAL",
-            "o": "STOP_MARKET",
+            "o": "STOP_MARKET" if trigger.callback is None else "TRAILING_STOP_MARKET",
             "s": self._market.instruments[wanted.symbol].id,
             "S": wanted.side.upper(),
             "ps": wanted.leg.upper(),
@@ -141,7 +141,7 @@ class BinanceStream:
             "q": number(wanted.quantity),
             "X": status,
             "ai": "" if execution is None else str(execution.number),
-            "tp": number(trigger.price),
+            "tp": number(trigger.price) if trigger.callback is None else trailed(order),
             "p": "0",
             "V": "EXPIRE_MAKER",
             "wt": WORKING_TYPE[trigger.source],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from venue_candles import MINUTE, Candles
 from venue_limits import Window
@@ -94,12 +95,39 @@ def test_a_fill_comes_in_as_many_parts_as_are_wanted_and_whole_steps() -> None:
 
 
 @pytest.mark.parametrize(
+    ("side", "activation", "moves", "ends"),
+    [
+        ("sell", "1010", ("990", "1010", "1030", "1019.8"), "1019.7"),
+        ("buy", "990", ("1010", "990", "970", "979.6"), "979.7"),
+    ],
+)
+def test_one_that_trails_is_met_behind_the_best_price_since_it_began(
+    side: OrderSide, activation: str, moves: tuple[str, ...], ends: str
+) -> None:
+    market = VenueMarket(INSTRUMENTS, lambda: 1_000_000)
+    market.enter(BTC, "buy" if side == "sell" else "sell", Decimal(1), Decimal(1000))
+    order = market.place(trailing(activation, side))
+    for price in moves:
+        market.move_price(BTC, Decimal(price), "last")
+        assert order.is_open
+    market.move_price(BTC, Decimal(ends), "last")
+    assert order.status == "filled"
+
+
+def trailing(price: str, side: OrderSide = "sell") -> Wanted:
+    wanted = stop("trails", price, side=side)
+    assert wanted.trigger is not None
+    return msgspec.structs.replace(wanted, trigger=msgspec.structs.replace(wanted.trigger, callback=Decimal(1)))
+
+
+@pytest.mark.parametrize(
     ("wanted", "reason"),
     [
         (stop("new", "990.05"), "price step"),
         (stop("new", quantity="0.0005"), "quantity step"),
         (at_market("buy", "0.099"), "notional"),
         (stop("new", "1000"), "would trigger"),
+        (trailing("1000"), "would trigger"),
         (stop("new", "1010", side="buy"), "nothing to reduce"),
         (stop("old"), "duplicate"),
     ],

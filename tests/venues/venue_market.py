@@ -62,15 +62,29 @@ class Refusal(Exception):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """What makes a stop a market order: a price of one source that has risen or fallen so far."""
+    """What makes a stop a market order: a price of one source that has risen or fallen so far.
+
+    With a callback, in percent, it trails: from `price` on it follows the best price, and is met so far behind it.
+    """
 
     price: Decimal
     source: Source
     rising: bool
+    callback: Decimal | None = None
 
     def is_met(self, price: Decimal) -> bool:
         """Whether a price of its source is there."""
         return price >= self.price if self.rising else price <= self.price
+
+    def is_active(self, price: Decimal) -> bool:
+        """Whether a price is where one that trails begins."""
+        return price <= self.price if self.rising else price >= self.price
+
+    def behind(self, best: Decimal) -> Trigger:
+        """What one that trails has become at its best price."""
+        assert self.callback is not None
+        share = self.callback / 100 * (1 if self.rising else -1)
+        return Trigger(best * (1 + share), self.source, self.rising)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +104,7 @@ class Order:
 
     Attributes:
         execution: of a stop that was triggered: the order at market that it became; whose `stop` it is.
+        best: of one that trails: the best price since it began to; None: it has not yet.
     """
 
     def __init__(self, number: int, wanted: Wanted, at: int, stop: Order | None = None) -> None:
@@ -102,11 +117,24 @@ class Order:
         self.cost: Decimal = Decimal(0)
         self.stop: Order | None = stop
         self.execution: Order | None = None
+        self.best: Decimal | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it may still be filled."""
         return self.status in {"live", "triggered", "partial"}
+
+    def takes(self, price: Decimal) -> bool:
+        """Take a price of its source in. Whether that triggers it."""
+        trigger = self.wanted.trigger
+        assert trigger is not None
+        if trigger.callback is None:
+            return trigger.is_met(price)
+        if self.best is None:
+            self.best = price if trigger.is_active(price) else None
+            return False
+        self.best = min(self.best, price) if trigger.rising else max(self.best, price)
+        return trigger.behind(self.best).is_met(price)
 
     @property
     def average(self) -> Decimal:
@@ -234,7 +262,7 @@ class VenueMarket:
         self._publish(PriceEvent(symbol, price, source))
         for order in self.live_stops(symbol):
             trigger = order.wanted.trigger
-            if order.is_open and trigger is not None and trigger.source == source and trigger.is_met(price):
+            if order.is_open and trigger is not None and trigger.source == source and order.takes(price):
                 self._execute(order)
 
     def holding(self, symbol: str, leg: Leg) -> Holding:
@@ -300,8 +328,10 @@ class VenueMarket:
             raise Refusal("notional")
         if self._reduces(wanted) and not self._part_to_take(wanted):
             raise Refusal("nothing to reduce")
-        if trigger is not None and trigger.is_met(self.prices[wanted.symbol, trigger.source]):  # an entry has set it
-            raise Refusal("would trigger")
+        if trigger is not None:
+            now = self.prices[wanted.symbol, trigger.source]  # an entry has set it
+            if trigger.is_met(now) if trigger.callback is None else trigger.is_active(now):
+                raise Refusal("would trigger")
 
     def _reduces(self, wanted: Wanted) -> bool:
         return wanted.reduce_only or (wanted.leg, wanted.side) in {("long", "sell"), ("short", "buy")}

@@ -208,6 +208,12 @@ def _print_account(account: Account) -> None:
             write_time(position.opened_at),
         )
     notes = [
+        f"trailed by the exchange: the {record.position.side} {record.position.symbol}, {write_money(native.quantity)} from "
+        f"{write_money(native.price)} on, {native.callback} behind the best price, {native.client_order_id}"
+        for record in account.stops
+        if (native := record.native) is not None
+    ]
+    notes += [
         f"may exist: {intent.purpose} {intent.client_order_id} for {intent.symbol} {intent.side}, "
         f"{write_money(intent.quantity)}{'' if intent.price is None else f' at {write_money(intent.price)}'}, "
         f"sent {write_time(intent.at)} UTC"

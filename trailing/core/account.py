@@ -67,6 +67,7 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         quantity: as known; `coverable`: what of it a stop can cover.
         orders: its live stops as remembered, the one that counts last.
+        native: the exchange's own trailing order beside them, as remembered; or None.
         pending: its requests of unknown outcome.
         target: the tightest stop that was ever wanted.
         entry: its entry price as the exchange last reported it; None: it never did.
@@ -88,6 +89,7 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
     entry: Decimal | None
     quiet_since: float
     busy: bool
+    native: StopOrder | None = None
 
     @property
     def key(self) -> tuple[str, Side]:

@@ -55,6 +55,24 @@ class StopGone(_Action, frozen=True):
         return f"its stop {self.client_order_id} is gone"
 
 
+class TakeNative(_Action, frozen=True):
+    """A trailing order of ours is live, and was of unknown outcome, or stands otherwise than remembered."""
+
+    order: StopOrder
+
+    def __str__(self) -> str:
+        return f"take its trailing order over: {self.order.quantity} from {self.order.price} on"
+
+
+class NativeGone(_Action, frozen=True):
+    """The exchange's own trailing order is proved not to be live any more: its stop is moved by us again."""
+
+    client_order_id: str
+
+    def __str__(self) -> str:
+        return f"its trailing order {self.client_order_id} is gone: move its stop ourselves"
+
+
 class PlaceStop(_Action, frozen=True):
     """It stands without a stop: place one."""
 
@@ -165,6 +183,8 @@ Action: TypeAlias = (
     | TakeStop
     | StopAbsent
     | StopGone
+    | TakeNative
+    | NativeGone
     | PlaceStop
     | CancelStop
     | Resize

@@ -11,6 +11,7 @@ from trailing.core.actions import (
     AnotherPosition,
     CancelStop,
     LookAgain,
+    NativeGone,
     PlaceStop,
     PositionFlat,
     RaiseAlarm,
@@ -18,6 +19,7 @@ from trailing.core.actions import (
     Resume,
     StopAbsent,
     StopGone,
+    TakeNative,
     TakeStop,
     Tighten,
 )
@@ -47,7 +49,8 @@ class Comparison:
         sightings: Sightings,
     ) -> None:
         self._tracked, self._reading, self._reports = tracked, reading, reports
-        self._shown = {order.client_order_id: order for order in shown}
+        self._shown = {order.client_order_id: order for order in shown if order.callback is None}
+        self._natives = {order.client_order_id: order for order in shown if order.callback is not None}
         self._bounds, self._sightings = bounds, sightings
         self._sent_at = {pending.client_order_id: pending.sent_at for pending in tracked.pending}
         self._remembered = {order.client_order_id: order for order in tracked.orders}
@@ -67,6 +70,7 @@ class Comparison:
             return
         known = set(tracked.known)
         yield from (action for action in lost if not unsure)
+        yield from self._native()
         yield from self._taken(live)
         strays = [order for client_order_id, order in self._shown.items() if client_order_id not in known]
         if not live and not unsure and strays:
@@ -101,6 +105,8 @@ class Comparison:
         """Rules 2 and 5: which of its known stops are live, what is proved of the others, and which are undecided."""
         tracked, live, lost, unsure = self._tracked, list[StopOrder](), list[Action](), list[str]()
         for client_order_id in tracked.known:
+            if client_order_id in self._natives:
+                continue
             order = self._shown.get(client_order_id)
             sure_from = self._sure_from(client_order_id)
             if order is not None:
@@ -120,6 +126,24 @@ class Comparison:
             else:
                 lost.append(StopGone(*tracked.key, client_order_id))
         return live, lost, unsure
+
+    def _native(self) -> Iterator[Action]:
+        """Rule 16: what became of its trailing order, and whether there is one that nobody remembers."""
+        tracked, remembered = self._tracked, self._tracked.native
+        known = None if remembered is None else remembered.client_order_id
+        for client_order_id, order in self._natives.items():
+            if client_order_id in self._sent_at:
+                yield TakeNative(*tracked.key, order)
+            elif client_order_id != known:
+                yield from self._leftover(order, "nobody remembers it")
+            elif remembered is not None and order.quantity != remembered.quantity:
+                yield TakeNative(*tracked.key, order)
+        if known is None or known in self._natives:
+            return
+        if self._sightings.is_proved("no trailing order", known, unchanged_since=tracked.quiet_since):
+            yield NativeGone(*tracked.key, known)
+        else:
+            yield LookAgain(*tracked.key, f"whether its trailing order {known} is live")
 
     def _is_another(self, report: PositionReport) -> bool:
         """Rule 6: no stop of it is left, and what is reported was entered at another price."""
@@ -151,10 +175,13 @@ class Comparison:
     def _leftovers(self, strays: Sequence[StopOrder]) -> Iterator[Action]:
         """Rule 8: a stop of ours that nobody remembers, beside one that counts."""
         for order in strays:
-            if self._sightings.is_proved("leftover", order.client_order_id, unchanged_since=self._tracked.quiet_since):
-                yield CancelStop(*self._tracked.key, order, "its position has another one")
-            else:
-                yield LookAgain(*self._tracked.key, f"whether the stop {order.client_order_id} is left over")
+            yield from self._leftover(order, "its position has another one")
+
+    def _leftover(self, order: StopOrder, why: str) -> Iterator[Action]:
+        if self._sightings.is_proved("leftover", order.client_order_id, unchanged_since=self._tracked.quiet_since):
+            yield CancelStop(*self._tracked.key, order, why)
+        else:
+            yield LookAgain(*self._tracked.key, f"whether the stop {order.client_order_id} is left over")
 
     def _followed(self, report: PositionReport, live: Sequence[StopOrder]) -> Iterator[Action]:
         """Rules 9 to 11: what the position's figures ask of its stop."""

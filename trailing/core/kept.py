@@ -71,6 +71,8 @@ class KeptStop(Trail):
             reported_entry=self.reported_entry,
             given_up=self.given_up,
             first_price=self.first_price,
+            native=self.native,
+            native_task=self.native_task,
             saved_at=saved_at,
             exposure=exposure,
             heard_until=heard_until,
@@ -114,6 +116,7 @@ class KeptStop(Trail):
         stop._early, stop._candles = dict(record.early), record.candles
         stop.foreign_ticks = record.foreign_ticks
         stop.reported_entry, stop.given_up = record.reported_entry, record.given_up
+        stop.native, stop.native_task = record.native, record.native_task
         stop._set_orders({order.client_order_id: order for order in record.orders})
         stop._kept = stop.order is not None and stop._is_crossed(stop._last, stop.target)
         stop._arm()

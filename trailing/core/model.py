@@ -221,6 +221,29 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
         check_source("Candle.source", self.source)
 
 
+class CallbackRange(msgspec.Struct, frozen=True, gc=False):
+    """How far behind the best price a venue's own trailing orders can follow it, in percent of that price.
+
+    Args:
+        least, most, step: above 0; from `least` to `most`, both included, in multiples of `step`.
+    """
+
+    least: Percent
+    most: Percent
+    step: Percent
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, Percent) and value.value for value in (self.least, self.most, self.step)):
+            raise refuse("CallbackRange", (self.least, self.most, self.step), "three Percent above 0")
+
+    def takes(self, callback: Percent) -> bool:
+        """Whether it is one of them."""
+        return self.least <= callback <= self.most and not callback.value % self.step.value
+
+    def __str__(self) -> str:
+        return f"{self.least} to {self.most} in steps of {self.step}"
+
+
 class Market(msgspec.Struct, frozen=True, gc=False):
     """What an exchange allows for one symbol. Every default permits all.
 
@@ -232,6 +255,7 @@ class Market(msgspec.Struct, frozen=True, gc=False):
         contract_size: base units in one contract.
         can_amend: a live stop can be changed in place.
         two_stops: two reduce-only stops of one position may stand at once.
+        native_callbacks: what its own trailing orders take; None: it has none, or none that could be known as ours.
     """
 
     symbol: str
@@ -242,6 +266,7 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     contract_size: Decimal = Decimal(1)
     can_amend: bool = False
     two_stops: bool = True
+    native_callbacks: CallbackRange | None = None
 
     def __post_init__(self) -> None:
         check_symbol("Market.symbol", self.symbol)
@@ -252,15 +277,16 @@ class Market(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopOrder(msgspec.Struct, frozen=True, gc=False):
-    """A live stop order, as the exchange acknowledged it.
+    """A live stop order, as the exchange acknowledged it; a trailing one is moved by the exchange.
 
     Args:
         side: the position's side, not the order's.
         quantity: what is still to be filled, in base units, above 0.
-        price: the trigger price.
+        price: the trigger price; of a trailing one, the price from which on it trails.
         client_order_id: ours; a stop belongs to a position by it.
         order_id: the exchange's.
         source: which price triggers it.
+        callback: of a trailing one, how far behind the best price since then it triggers; None: it is a plain stop.
     """
 
     symbol: str
@@ -270,6 +296,7 @@ class StopOrder(msgspec.Struct, frozen=True, gc=False):
     client_order_id: str
     order_id: str
     source: Source = "last"
+    callback: Percent | None = None
 
     def __post_init__(self) -> None:
         check_symbol("StopOrder.symbol", self.symbol)

@@ -25,6 +25,7 @@ from trailing.core.model import (
     check_source,
     refuse,
 )
+from trailing.core.native import check_native_rules
 from trailing.core.prices import IS_AHEAD, behind, is_better, round_stop
 from trailing.core.rules import Distance, History, Proposer, Rule, check_distance, rule_class
 from trailing.errors import UsageError
@@ -33,6 +34,7 @@ _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 _HUNDRED = Percent(100)
 _ZERO = Decimal(0)
+_WITH_RULES = ("rules", "native")  # which are checked together
 _AN_INSTANT = 1e-6  # seconds: what binary fractions of a clock's reading may be off, so that no wait is that short
 
 
@@ -103,6 +105,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         rules: each proposes a stop or nothing; the tightest proposal wins.
         pacing: how often, and for how little, the stop is moved.
         trigger: the price that counts, for peaks, for crossings and as the trigger of the orders.
+        native: have the exchange trail, by an order of its own beside the plain stop, where it can. That takes exactly one
+            rule, a `Callback` of a percentage with an `activation` above 0; `pacing` counts only where we trail.
         on_unprotected: what to do with a position that stands without a stop: ``"retry"`` for `retry_for` and then do
             as `retry_then` says; ``"close"`` it; ``"report"`` it only.
         retry_for: seconds for which it is tried again, at least 0.
@@ -135,6 +139,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rules: tuple[Rule, ...] = ()
     pacing: Pacing = Pacing()
     trigger: Source = "last"
+    native: bool = False
     on_unprotected: Literal["retry", "close", "report"] = "retry"
     retry_for: float = 300.0
     retry_then: Literal["close", "report"] = "report"
@@ -160,6 +165,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if not isinstance(self.pacing, Pacing):
             raise refuse("TrailPlan.pacing", self.pacing, "a Pacing")
         check_source("TrailPlan.trigger", self.trigger)
+        if self.native is not False:
+            check_native_rules(self.native, self.rules)
         check_one_of("TrailPlan.on_unprotected", self.on_unprotected, ("retry", "close", "report"))
         check_one_of("TrailPlan.retry_then", self.retry_then, ("close", "report"))
         check_one_of("TrailPlan.on_would_trigger", self.on_would_trigger, ("exit", "keep"))
@@ -255,8 +262,8 @@ def decode_plan(data: dict[str, Any]) -> TrailPlan:
     if not isinstance(rules, (list, tuple)):
         raise refuse("plan.rules", rules, "a list of rules")
     decoded = tuple(_decode_rule(rule, f"plan.rules[{index}]") for index, rule in enumerate(rules))
-    bare = _convert({key: value for key, value in data.items() if key != "rules"}, TrailPlan, "plan")
-    return msgspec.structs.replace(bare, rules=decoded)
+    bare = _convert({key: value for key, value in data.items() if key not in _WITH_RULES}, TrailPlan, "plan")
+    return msgspec.structs.replace(bare, rules=decoded, native=data.get("native", False))
 
 
 def _decode_rule(data: Any, path: str) -> Rule:

@@ -24,6 +24,8 @@ A pure function: a reading of the account's two lists and what is tracked in, ac
 13. An order that isn't ours is never touched: what does not carry our tag is not even looked at.
 14. Our tag with another instance's mark: another instance is at work on the account.
 15. A position that nobody tracks, without a stop of ours, is somebody else's business.
+16. A trailing order of the exchange's own never counts as the stop. Where it stands as remembered it goes on; where it is
+    proved not to, the stop is moved by us again; one of ours that nobody remembers is cancelled.
 
 The same input gives the same actions, in the order of the tracked positions, the intents without a record, and the
 other stops by symbol, side and id.

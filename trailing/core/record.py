@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,6 +37,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         reported_entry: the entry price as the exchange last reported it; None: it never did.
         given_up: it was closed although it is open, perhaps: no stop could be placed.
         first_price: the initial stop, which a later plan does not change; None: it is that of `plan`.
+        native: the exchange's own trailing order, which is live as far as the exchange said; or None.
+        native_task: what is to be done about it, as `TrailingStop.native_task`.
         saved_at: the time of day of saving, aware UTC; None: not told.
         exposure: all its bare seconds until then, by cause.
         heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
@@ -66,6 +68,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reported_entry: Decimal | None = None
     given_up: bool = False
     first_price: Decimal | None = None
+    native: StopOrder | None = None
+    native_task: Literal["place", "withdraw", "replace"] | None = None
     saved_at: datetime | None = None
     exposure: Exposure = UNEXPOSED
     heard_until: datetime | None = None

@@ -10,10 +10,10 @@ from decimal import Decimal
 
 import msgspec
 
-from trailing.core.kept import KeptStop
 from trailing.core.model import Fill, StopOrder, check_money, refuse
+from trailing.core.native_stop import NativeStop
 from trailing.core.plan import TrailPlan
-from trailing.core.prices import floor_quantity, is_tighter
+from trailing.core.prices import is_tighter
 from trailing.core.states import CLOSED, EXITING, LIVE, OPENING, TRANSITIONS, UNPROTECTED, UNRESOLVED, State
 from trailing.core.trail import Decision, ExitPosition, MoveStop
 from trailing.errors import OutcomeUnknown, TrailingError, UsageError, WouldTrigger
@@ -21,7 +21,7 @@ from trailing.errors import OutcomeUnknown, TrailingError, UsageError, WouldTrig
 _ZERO = Decimal(0)
 
 
-class TrailingStop(KeptStop):
+class TrailingStop(NativeStop):
     """The state of one position's protection.
 
     Args:
@@ -39,6 +39,9 @@ class TrailingStop(KeptStop):
         first_price: the initial stop.
         order: the live stop that counts, the tightest, or None.
         orders: all live stops, by client order id; two only inside a move.
+        native: the exchange's own trailing order, live as far as the exchange said, beside `orders`; or None.
+        native_task: what is to be done about it: ``"place"`` it; ``"withdraw"`` it; ``"replace"`` it by another one.
+            None: nothing; where it stands, no move of `order` is wanted.
         target: the tightest stop ever wanted: what to place where none is live.
         best: the best price so far.
         bug: what a rule raised; from then on no rule is asked any more, and the stop stays where it is. Or None.
@@ -59,11 +62,6 @@ class TrailingStop(KeptStop):
     def price(self) -> Decimal | None:
         """The trigger price of the stop that the exchange holds, or None."""
         return self.order.price if self.order is not None else None
-
-    @property
-    def coverable(self) -> Decimal:
-        """What a stop can cover of the position: its quantity, down to the market's step."""
-        return floor_quantity(self.quantity, self.market.quantity_step)
 
     @property
     def can_be_covered(self) -> bool:
@@ -168,7 +166,7 @@ class TrailingStop(KeptStop):
             state = EXITING if not quantity else self._state_with(orders, trailed=self._trailed)
         if not self._enter("filled", state):
             return None
-        if order is None:
+        if not self._fill_native(fill) and order is None:
             self._early[fill.client_order_id] = self._early.get(fill.client_order_id, _ZERO) + fill.quantity
         self.quantity = quantity
         self._set_orders(orders)
@@ -191,6 +189,8 @@ class TrailingStop(KeptStop):
         if not self._enter("resized", self.state):
             return None
         self.quantity = quantity
+        if self.native is not None and self.native.quantity != self.coverable:
+            self._take_over()
         decision = self._decide(at)
         live = self.order if self.state in LIVE and self.can_be_covered else None
         if decision is None and live is not None and live.quantity != self.coverable:
@@ -199,7 +199,9 @@ class TrailingStop(KeptStop):
 
     def tighten(self, price: Decimal, at: float) -> Decision | None:
         """Want at least this stop, whatever the rules say: the liquidation price would strike before the present one."""
-        self.target = price if is_tighter(self.position.side, price, self.target) else self.target
+        if is_tighter(self.position.side, price, self.target):
+            self.target = price
+            self._take_over()
         decision = self._decide(at)
         if decision is None and self.state in LIVE and self.order is not None:
             return MoveStop(self.target, "liquidation") if self.target != self.order.price else None
@@ -222,6 +224,7 @@ class TrailingStop(KeptStop):
             raise refuse("TrailPlan.trigger", plan.trigger, wants)
         plan.first_stop(self.position, self.market)
         self._take_plan(plan)
+        self._replan_native(plan)
         return self._decide(at)
 
     def exiting(self, at: float) -> None:
@@ -246,8 +249,9 @@ class TrailingStop(KeptStop):
 
     def flat(self, at: float) -> None:
         """The position was read back as flat, and all our orders for it are gone."""
-        if self.orders and self.state is not CLOSED:
-            raise UsageError(f"{self.position.symbol} {self.position.side} can't close: {len(self.orders)} stops live")
+        if (self.orders or self.native is not None) and self.state is not CLOSED:
+            live = len(self.orders) + (self.native is not None)
+            raise UsageError(f"{self.position.symbol} {self.position.side} can't close: {live} stops live")
         if self._enter("flat", CLOSED):
             self.quantity = _ZERO
         self._decide(at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 from operator import ge, le
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,9 @@ class ExitPosition(msgspec.Struct, frozen=True, gc=False):
 
 
 Decision: TypeAlias = MoveStop | ExitPosition
+
+NativeTask: TypeAlias = Literal["place", "withdraw", "replace"]
+"""What is to be done about the exchange's own trailing order; ``"replace"``: withdraw it, then place another one."""
 
 
 class Trail:
@@ -66,6 +69,8 @@ class Trail:
         "first_price",
         "foreign_ticks",
         "market",
+        "native",
+        "native_task",
         "order",
         "orders",
         "plan",
@@ -87,6 +92,8 @@ class Trail:
         self.bug: Exception | None = None
         self.due_at: float | None = None
         self.foreign_ticks: int = 0
+        self.native: StopOrder | None = None
+        self.native_task: NativeTask | None = "place" if plan.native else None
         self._source = plan.trigger
         self._is_ahead = IS_AHEAD[position.side]
         self._is_crossed = le if position.side == "long" else ge
@@ -188,7 +195,11 @@ class Trail:
         if self.state in LIVE or self.state is UNPROTECTED:
             if self.bug is None:
                 self._ratchet()
-            decision = self._decide_bare() if self.order is None else self._decide_live(at, self.order.price)
+            order = self.order
+            if order is None:
+                decision = self._decide_bare()
+            else:
+                decision = self._decide_live(at, order.price if self.native is None else self._standing(order))
         self._arm()
         return decision
 
@@ -205,6 +216,10 @@ class Trail:
             return
         if proposal is not None and self._is_ahead(proposal, self.target):
             self.target = proposal
+
+    def _standing(self, order: StopOrder) -> Decimal:
+        """Where a stop stands: the exchange's own trailing order stands where we would have moved the plain one to."""
+        return order.price if self.native_task is not None else self.target
 
     def _decide_bare(self) -> Decision | None:
         if self.plan.on_would_trigger == "exit" and self._is_crossed(self._last, self.target):
@@ -278,6 +293,10 @@ class Trail:
         if self._suspect is not None or self._crossed_at is not None:
             self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW  # every tick is notable
             return
-        crossing = self.target if self.order is None or self._deferred else self.order.price
+        order = self.order
+        if order is None or self._deferred:
+            crossing = self.target
+        else:
+            crossing = order.price if self.native is None else self._standing(order)
         better = self.target if self._kept else self.best
         self._low, self._high = (crossing, better) if self.position.side == "long" else (better, crossing)

@@ -11,17 +11,22 @@ from collections.abc import Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 import trio
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick
+from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, refuse
 
 
 class StopRequest(msgspec.Struct, frozen=True, gc=False):
-    """A reduce-only stop that is wanted: at market once the trigger price of `source` is reached."""
+    """A reduce-only stop that is wanted: at market once the trigger price of `source` is reached.
+
+    Args:
+        callback: with one, a trailing order of the exchange's own is wanted, where `Market.native_callbacks` has it:
+            from `price` on it follows the best price, and triggers that far behind it.
+    """
 
     symbol: str
     side: Side
@@ -29,6 +34,19 @@ class StopRequest(msgspec.Struct, frozen=True, gc=False):
     price: Decimal
     client_order_id: str
     source: Source = "last"
+    callback: Percent | None = None
+
+
+def check_callback(request: StopRequest, market: Market) -> None:
+    """Refuse a trailing order that a market does not have. Raises UsageError."""
+    callback: Any = request.callback
+    if callback is None:
+        return
+    callbacks = market.native_callbacks
+    if callbacks is None:
+        raise refuse("StopRequest.callback", callback, f"None: {market.symbol} has no trailing orders that we know")
+    if not isinstance(callback, Percent) or not callbacks.takes(callback):
+        raise refuse("StopRequest.callback", str(callback), f"a Percent that {market.symbol} takes: {callbacks}")
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -96,10 +114,14 @@ class Exchange(Protocol):
         """The market's rules. Raises UsageError where the symbol is unknown."""
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
-        """Place a reduce-only stop and return it as acknowledged."""
+        """Place a reduce-only stop and return it as acknowledged.
+
+        Raises UsageError for one with a `callback` that the market does not have; WouldTrigger where the price is already
+        beyond the price from which on it would trail.
+        """
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live stop in place and return it as acknowledged. Raises StopRejected where it is gone."""
+        """Change a live plain stop in place and return it as acknowledged. Raises StopRejected where it is gone."""
 
     async def cancel_stop(self, order: StopOrder) -> None:
         """Cancel a stop; waits for a request under way for that id first. Raises StopRejected where it is gone."""
@@ -108,7 +130,7 @@ class Exchange(Protocol):
         """The live stop under an id, or None; waits for a request under way for that id first."""
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops of the account, ours or not."""
+        """All live stops of the account, ours or not, trailing ones included."""
 
     async def positions(self) -> Sequence[PositionReport]:
         """All open positions of the account."""

@@ -71,7 +71,8 @@ async def find_position(
 def _standing(supervision: Supervision, stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
     marks, standing = supervision.reconciliation.marks, None
     for order in stops:
-        ours = mark_of(order.client_order_id) in marks and order.source == plan.trigger
+        plain = order.source == plan.trigger and order.callback is None
+        ours = mark_of(order.client_order_id) in marks and plain
         if ours and (standing is None or is_tighter(side, order.price, standing.price)):
             standing = order
     return standing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trailing.core.candles import CandleBuilder
 from trailing.core.model import refuse
+from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.core.trail import ExitPosition
 from trailing.errors import UsageError
@@ -29,6 +30,7 @@ async def change_plan(orders: Orders, protection: Protection, plan: TrailPlan) -
         wants = f"{before.trigger!r}, as long as something with that trigger is under way"
         raise refuse("TrailPlan.trigger", plan.trigger, wants)
     rule_failed = stop.bug is not None
+    check_native_market(plan, stop.market)
     decision = stop.replan(plan, now)
     if rule_failed:
         protection.frozen, protection.error = False, None

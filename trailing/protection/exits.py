@@ -9,6 +9,7 @@ from trailing.core.model import Fill
 from trailing.core.prices import is_crossed
 from trailing.errors import ExchangeError, NothingToReduce, StopRejected, TrailingError
 from trailing.events import ExitFailed, ExitFilled, ExitStarted, PositionClosed
+from trailing.protection.native import withdraw_native
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Protection
 
@@ -22,7 +23,7 @@ async def confirm_crossing(orders: Orders, protection: Protection) -> bool:
     stop = protection.stop
     price = await orders.read_price(protection)
     # What is wanted and not yet sent is crossed too, unless the plan keeps the stop that stands.
-    kept = stop.order if stop.plan.on_would_trigger == "keep" else None
+    kept = stop.order if stop.plan.on_would_trigger == "keep" and not stop.native_trails else None
     crossed = is_crossed(stop.position.side, price, stop.target if kept is None else kept.price)
     if not crossed:
         stop.exit_unconfirmed(price, orders.clock.now())
@@ -114,6 +115,7 @@ async def end(orders: Orders, protection: Protection) -> None:
     for order in tuple(stop.orders.values()):
         await orders.withdraw(protection, order)
         stop.gone(order.client_order_id, orders.clock.now())
+    await withdraw_native(orders, protection)
     now = orders.clock.now()
     stop.flat(now)
     protection.note_exposure(now)

@@ -10,6 +10,7 @@ from trailing.core.model import Source, Tick
 from trailing.core.states import CLOSED, EXITING
 from trailing.events import StopFilled, StreamChanged
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
+from trailing.protection.native import lose_native
 from trailing.protection.orders import Orders
 from trailing.protection.peaks import is_told_by_candles, tell_unread
 from trailing.protection.protection import Missed, Protection
@@ -107,13 +108,18 @@ class Feed:
             if protection.position.side != update.side:
                 continue
             protection.quiet_since = self._orders.clock.now()
-            live = update.client_order_id in protection.stop.orders
+            native = protection.stop.native
+            trailing = native is not None and native.client_order_id == update.client_order_id
+            live = trailing or update.client_order_id in protection.stop.orders
             pending = protection.pending.get(update.client_order_id)
             if update.fill is not None and (live or (pending is not None and pending.purpose == "stop")):
                 self._take_fill(protection, update)
             elif update.fill is not None and pending is not None:
                 protection.unheard += (update.fill,)
             elif update.status == "cancelled" and live and update.client_order_id not in protection.cancelling:
+                if trailing:
+                    lose_native(self._orders, protection, update.client_order_id)
+                    continue
                 self._orders.note_gone(protection, update.client_order_id)
                 # Who cancels a stop may have closed the position as well.
                 protection.check_wanted = True

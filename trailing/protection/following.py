@@ -14,6 +14,7 @@ from trailing.core.actions import (
     AnotherPosition,
     CancelStop,
     ForeignInstance,
+    NativeGone,
     PositionFlat,
     RaiseAlarm,
     Resize,
@@ -21,11 +22,13 @@ from trailing.core.actions import (
     SettleIntent,
     StopAbsent,
     StopGone,
+    TakeNative,
     TakeStop,
     Tighten,
 )
 from trailing.core.model import Side, StopOrder
 from trailing.errors import ExchangeError, StoreError
+from trailing.protection.native import lose_native, take_native
 from trailing.protection.opening import announce_opened
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Protection
@@ -61,7 +64,7 @@ class Follower:
         settled: list[str] = []
         for action in actions:
             held = None if action.symbol is None or action.side is None else self._held(action.symbol, action.side)
-            if isinstance(action, CancelStop) and held is None:
+            if isinstance(action, CancelStop) and (held is None or action.order.callback is not None):
                 leftovers.append(action.order)
             elif isinstance(action, SettleIntent):
                 settled.append(action.client_order_id)
@@ -113,6 +116,13 @@ class Follower:
                     self._orders.note_gone(held, action.client_order_id)
             case StopGone():
                 self._orders.note_gone(held, action.client_order_id)
+                held.save_at = now
+            case TakeNative():
+                held.settle(action.order.client_order_id)
+                take_native(self._orders, held, action.order)
+                held.save_at = now
+            case NativeGone():
+                lose_native(self._orders, held, action.client_order_id)
                 held.save_at = now
             case CancelStop():
                 held.want(stop.found(action.order, now))  # one too many: the task withdraws the looser one

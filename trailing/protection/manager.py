@@ -22,6 +22,7 @@ from trailing.protection.clock import Clock
 from trailing.protection.closing import close_position
 from trailing.protection.gate import Gate
 from trailing.protection.journal import Journal
+from trailing.protection.native import check_plan
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
@@ -57,7 +58,7 @@ class Manager:
             policy and is in `unprotected()` meanwhile.
 
         Raises:
-            UsageError: an argument can't be right, or the manager has ended; nothing was sent.
+            UsageError: an argument can't be right for these markets, or the manager has ended; nothing was sent.
             ExceptionGroup: of bugs, once every position has its outcome.
 
         Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
@@ -69,7 +70,7 @@ class Manager:
         self, positions: Sequence[Position], deadline: float, plan: TrailPlan, standing: StopOrder | None = None
     ) -> WaveReport:
         check_seconds("deadline", deadline, zero=False)
-        self._orders.gate.check_plan(plan)
+        check_plan(self._orders, plan, (position.symbol for position in positions))
         with self._supervision.operation():
             wave = Wave(
                 self._orders,
@@ -128,7 +129,7 @@ class Manager:
         """
         check_seconds("deadline", deadline, zero=False)
         orders, supervision, plan = self._orders, self._supervision, plan or self._plan
-        orders.gate.check_plan(plan)
+        check_plan(orders, plan, (symbol,))
         ends_at = orders.clock.now() + deadline
         with supervision.operation():
             position, standing = await find_position(
@@ -149,8 +150,8 @@ class Manager:
         is being opened is waited for. One whose rule had failed is no longer frozen.
 
         Raises:
-            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it; or
-                its `trigger` is another one, while a stop stands, or may stand, with the present one. Nothing has changed.
+            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it, or is
+                native where its market can't carry that out; or its `trigger` is another one, while a stop stands, or may stand, with the present one. Nothing has changed.
 
         Cancellation: ends the waiting; a change that was made by then stays, and is still stored.
         """

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import trio
 
 from trailing.core.account import Pending, PositionReport
-from trailing.core.model import Candle, Fill, Side, Source, StopOrder, Tick
+from trailing.core.model import Candle, Fill, Percent, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import StopRequest
 from trailing.protection.books import Books
@@ -59,8 +59,13 @@ class Orders(Books):
 
     # Sending.
 
-    async def place(self, protection: Protection, price: Decimal, quantity: Decimal) -> StopOrder:
+    async def place(
+        self, protection: Protection, price: Decimal, quantity: Decimal, callback: Percent | None = None
+    ) -> StopOrder:
         """Write a stop down and place it. Afterwards it is acknowledged, surely absent, or `pending`.
+
+        Args:
+            callback: of a trailing order; as of `StopRequest`.
 
         Raises:
             StopRejected, ExchangeUnreachable, AuthenticationFailed: no order exists, and the intent is settled.
@@ -72,7 +77,8 @@ class Orders(Books):
         Cancellation: the request, if it was sent, goes on; it is `pending`.
         """
         position, client_order_id = protection.position, self.ids.new()
-        request = StopRequest(position.symbol, position.side, quantity, price, client_order_id, protection.plan.trigger)
+        trigger = protection.plan.trigger
+        request = StopRequest(position.symbol, position.side, quantity, price, client_order_id, trigger, callback)
         with _FailureNoted(protection, self.clock):
             await self.write_intent(protection, client_order_id, "stop", quantity, price)
             turn = self.exchange.next_turn("place_stop")

@@ -189,4 +189,5 @@ def _tracked(protection: Protection) -> Tracked:
         entry=stop.reported_entry,
         quiet_since=protection.quiet_since,
         busy=protection.changing or not protection.opened,
+        native=stop.native,
     )

@@ -13,6 +13,7 @@ import trio
 
 from trailing.core.account import Orphan, Pending
 from trailing.core.actions import Action, LookAgain
+from trailing.core.model import StopOrder
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.core.stop import TrailingStop
@@ -34,7 +35,7 @@ def restore(
     Returns:
         The records of positions that were given up: open, perhaps, and nobody's.
     """
-    known = [order.client_order_id for record in loaded.stops for order in record.orders]
+    known = [order.client_order_id for record in loaded.stops for order in _orders_of(record)]
     known += [intent.client_order_id for intent in loaded.intents]
     reconciliation.marks |= {mark for one in known if (mark := mark_of(one)) is not None}
     intents: dict[tuple[str, str, str], list[Intent]] = {}
@@ -46,7 +47,7 @@ def restore(
         if record.state == State.CLOSED:  # released, or given up: it is nobody's until it is protected again
             if record.given_up:
                 given_up.append(record)
-            ids = (order.client_order_id for order in record.orders)
+            ids = (order.client_order_id for order in _orders_of(record))
             reconciliation.left.update(dict.fromkeys(ids, (position.symbol, position.side)))
             continue
         own = intents.get((position.symbol, position.side, position.identity), [])
@@ -68,6 +69,10 @@ def restore(
             )
     # What another record claims was taken in again, under another identity.
     return tuple(one for one in given_up if registry.get(one.position.symbol, one.position.side) is None)
+
+
+def _orders_of(record: StopRecord) -> tuple[StopOrder, ...]:
+    return record.orders if record.native is None else (*record.orders, record.native)
 
 
 def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Protection:

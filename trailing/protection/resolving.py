@@ -8,6 +8,7 @@ from trailing.core.account import Pending
 from trailing.core.states import State
 from trailing.errors import ExchangeError
 from trailing.protection.exits import is_replaced
+from trailing.protection.native import take_native
 from trailing.protection.opening import announce_opened
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Protection
@@ -35,6 +36,9 @@ async def _resolve_stop(orders: Orders, protection: Protection, pending: Pending
     now = orders.clock.now()
     if order is None:
         protection.want(stop.absent(pending.client_order_id, now))
+        return
+    if order.callback is not None:
+        take_native(orders, protection, order)
         return
     bare = stop.order is None
     protection.want(stop.opened(order, now))

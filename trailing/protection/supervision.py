@@ -198,6 +198,8 @@ class Supervision:
             self._note_stranger(protection.replaced_by)
         key = (protection.position.symbol, protection.position.side)
         self.reconciliation.left.update(dict.fromkeys(protection.stop.orders, key))
+        if protection.stop.native is not None:
+            self.reconciliation.left[protection.stop.native.client_order_id] = key
         self.registry.remove(protection)
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:

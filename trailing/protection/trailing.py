@@ -25,6 +25,7 @@ from trailing.events import PositionReleased
 from trailing.protection.books import SAVE_AGAIN
 from trailing.protection.exits import close_out, confirm_crossing, end, finish
 from trailing.protection.moves import move, trim
+from trailing.protection.native import attend_native, withdraw_native
 from trailing.protection.opening import announce_failure, announce_opened, backoffs
 from trailing.protection.orders import Orders
 from trailing.protection.peaks import READ_AGAIN, catch_up
@@ -49,6 +50,7 @@ def wakes_at(protection: Protection) -> float:
         or protection.release_wanted is not None
         or protection.check_wanted
         or protection.found_flat is not None
+        or stop.native_task is not None
         or (stop.bug is not None and not protection.frozen)
     ):
         return protection.not_before
@@ -141,6 +143,8 @@ class Keeper:
             await self._follow()
         elif protection.missed is not None and protection.missed.read_at <= orders.clock.now():
             await self._catch_up(protection.missed)
+        elif stop.native_task is not None:
+            await attend_native(orders, protection)
         else:
             await self._save_again()
 
@@ -160,6 +164,7 @@ class Keeper:
             for order in tuple(stop.orders.values()):
                 await orders.withdraw(protection, order)
                 stop.gone(order.client_order_id, orders.clock.now())
+            await withdraw_native(orders, protection)
         stop.released(orders.clock.now())
         orders.tell(protection, PositionReleased, stop_stands=bool(stop.orders))
         await orders.save(protection)

@@ -11,6 +11,7 @@ import trio
 from trailing.core.model import Side
 from trailing.testing.exchange_market_checks import MARKET_CHECKS
 from trailing.testing.exchange_order_checks import ORDER_CHECKS
+from trailing.testing.exchange_trailing_checks import TRAILING_CHECKS
 from trailing.testing.exchange_trial import Check, ExchangeUnderTest, Trial
 
 _SIDES: tuple[Side, ...] = get_args(Side)
@@ -25,7 +26,7 @@ async def check_exchange(
     """Check that an exchange keeps the contract of `trailing.exchanges.port.Exchange`.
 
     Place, list, find, move, cancel and list again; what is refused, and with which error; cancelled callers; triggers,
-    fills and closing; prices and ticks of the right source and symbol. Every check runs for a long and for a short,
+    fills and closing; its own trailing orders, where it says that it has them; prices and ticks of the right source and symbol. Every check runs for a long and for a short,
     each on an exchange of its own. A write has to be visible exactly `read_lag` later, so an exchange that understates
     it fails.
 
@@ -39,7 +40,7 @@ async def check_exchange(
 
     Cancellation: ends the check under way.
     """
-    for check in (*ORDER_CHECKS, *MARKET_CHECKS):
+    for check in (*ORDER_CHECKS, *MARKET_CHECKS, *TRAILING_CHECKS):
         for side in _SIDES:
             async with maker() as bench:
                 await _run(check, Trial(bench, *symbols, side), seconds)

@@ -184,9 +184,15 @@ class Trial:
                             break
             yield updates
 
-    async def trigger(self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update]) -> list[Fill]:
-        """Move the market beyond a stop until that has ended, and return its fills as they were pushed."""
-        beyond = behind(self.side, order.price, self.market.price_tick)
+    async def trigger(
+        self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update], beyond: Decimal | None = None
+    ) -> list[Fill]:
+        """Move the market beyond a stop until that has ended, and return its fills as they were pushed.
+
+        Args:
+            beyond: where the market goes; None: just beyond the stop's price.
+        """
+        beyond = behind(self.side, order.price, self.market.price_tick) if beyond is None else beyond
         fills: list[Fill] = []
         with within(CALL_SECONDS, f"an update that the triggered {order.client_order_id} has ended"):
             await self.bench.move_price(order.symbol, beyond, order.source)

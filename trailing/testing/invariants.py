@@ -1,6 +1,7 @@
 """The invariants, numbered, and written once for every test that can check them.
 
-1. At most one live stop per position once it is settled, none without a claim; two only inside a move.
+1. At most one live stop per position once it is settled, none without a claim; two only inside a move. Beside it at most
+   one trailing order of the exchange's own.
 2. A stop never loosens, whatever the ticks, moves, restarts or rounding.
 3. The stored and the remembered stop are the last one that the exchange acknowledged.
 4. Every order that may exist is in `stops` or `intents` before it can exist, or carries our tag and has raised an
@@ -43,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         positions: the quantity of every position that the exchange truly holds, in base units.
         entered: the quantity that was ever entered, in base units.
         remembered: the stop of each position, as `Manager.stops` gives them.
+        native: the exchange's own trailing order of each position that has one, as it is remembered.
         claims: what the registry holds.
         held: the claims that somebody answers for: a task works on them, or they are known to be unprotected.
         loaded: what the store holds of this account.
@@ -63,10 +65,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     moving: Set[Key] = frozenset()
     alarmed: Set[Key] = frozenset()
     before: Set[str] = frozenset()
+    native: Mapping[Key, StopOrder] = {}
 
     @property
     def ours(self) -> tuple[StopOrder, ...]:
-        """The live stops that carry our tag and came into being with us."""
+        """The live orders that carry our tag and came into being with us, the trailing ones included."""
         return tuple(
             order
             for order in self.live
@@ -104,10 +107,12 @@ def _shown(order: StopOrder) -> str:
 def one_stop_each(snapshot: Snapshot) -> list[str]:
     """Invariant 1: at most one live stop per position once it is settled, two inside a move, none without a claim."""
     broken = []
-    for key, count in Counter(map(_key, snapshot.ours)).items():
+    counts = Counter((_key(order), order.callback is None) for order in snapshot.ours)
+    for (key, plain), count in counts.items():
         allowed = 2 if key in snapshot.moving else 1
         if count > allowed:
-            broken.append(f"the {_named(key)} has {count} live stops, allowed are {allowed}")
+            what = "live stops" if plain else "live trailing orders"
+            broken.append(f"the {_named(key)} has {count} {what}, allowed are {allowed}")
     broken += [f"stop {_shown(order)} has no claim" for order in snapshot.ours if _key(order) not in snapshot.claims]
     return _broken(1, broken)
 
@@ -145,12 +150,17 @@ def acknowledged_is_known(snapshot: Snapshot) -> list[str]:
             broken.append(f"remembered is stop {_shown(remembered)}, stored is none")
         elif last != remembered:
             broken.append(f"remembered is stop {_shown(remembered)}, stored is {_shown(last)}")
+    for key, remembered in snapshot.native.items():
+        if key not in snapshot.moving and live.get(remembered.client_order_id) != remembered:
+            broken.append(f"remembered is trailing order {_shown(remembered)}, which isn't live so")
     return _broken(3, broken)
 
 
 def all_written_down(snapshot: Snapshot) -> list[str]:
     """Invariant 4: the store knows every live stop of ours, or an alarm was raised for its position."""
-    written = {order.client_order_id for record in snapshot.loaded.stops for order in record.orders}
+    records = snapshot.loaded.stops
+    written = {order.client_order_id for record in records for order in record.orders}
+    written |= {record.native.client_order_id for record in records if record.native is not None}
     written |= {intent.client_order_id for intent in snapshot.loaded.intents}
     return _broken(
         4,
@@ -167,7 +177,7 @@ def nothing_leaked(snapshot: Snapshot) -> list[str]:
 
     A position inside a move has two stops, of which only one is remembered.
     """
-    tracked = {order.client_order_id for order in snapshot.remembered.values()}
+    tracked = {order.client_order_id for order in (*snapshot.remembered.values(), *snapshot.native.values())}
     broken = [
         f"stop {_shown(order)} is tracked by nobody"
         for order in snapshot.ours

@@ -9,7 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final, TypeAlias
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Candle, Market, Side, Source, StopOrder
+from trailing.core.model import Candle, Market, Percent, Side, Source, StopOrder
 from trailing.core.prices import EXACT
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.venue import Venue
@@ -56,6 +56,7 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
             contract_size=size,
             can_amend=venue.amend is not None,
             two_stops=venue.two_stops,
+            native_callbacks=None if venue.trailing is None else venue.trailing.callbacks,
         )
     except UsageError:  # a symbol, or rules, that no linear contract has
         return None
@@ -107,21 +108,24 @@ def id_here(venue: Venue, client_order_id: str) -> str:
 
 
 def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder | None:
-    """The live stop that an order of ccxt's is; None: it is another order, or not live.
+    """The live stop, plain or trailing, that an order of ccxt's is; None: it is another order, or not live.
 
     Raises ExchangeUnreachable where it carries our tag and can't be read: taken for absent, it would be placed again.
     """
     market = markets.get(raw["symbol"])
     if market is None or raw.get("status") != "open" or not _is_stop(venue, raw):
         return None
-    prices = (_field(raw, venue.price_field), raw.get("triggerPrice"), raw.get("stopLossPrice"))
+    trailing = venue.trailing if _is_trailing(venue, raw) else None
+    first = venue.price_field if trailing is None else trailing.activation_field
+    prices = (_field(raw, first), raw.get("triggerPrice"), raw.get("stopLossPrice"))
     price = next(filter(None, map(number, prices)), None)
+    callback = None if trailing is None else number(_field(raw, trailing.callback_field))
     side = _side_of(venue, raw)
     left = number(raw.get("remaining"))
     left = number(raw.get("amount")) if left is None else left
     source = _source_of(venue, raw)
     client_order_id = id_here(venue, _field(raw, venue.id_field) or raw.get("clientOrderId") or "")
-    if not price or side is None or not left or source is None:
+    if not price or side is None or not left or source is None or (trailing is not None and not callback):
         if _OURS.fullmatch(client_order_id):
             raise ExchangeUnreachable(f"{venue.name} shows our order {client_order_id} as no stop that we know")
         return None
@@ -133,13 +137,18 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         client_order_id=client_order_id,
         order_id=str(raw["id"]),
         source=source,
+        callback=None if callback is None else Percent(callback),
     )
 
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
-    if venue.type_field and _field(raw, venue.type_field) not in venue.stop_types:
+    if venue.type_field and _field(raw, venue.type_field) not in venue.stop_types and not _is_trailing(venue, raw):
         return False
     return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
+
+
+def _is_trailing(venue: Venue, raw: Raw) -> bool:
+    return venue.trailing is not None and _field(raw, venue.type_field) in venue.trailing.types
 
 
 def _side_of(venue: Venue, raw: Raw) -> Side | None:

@@ -44,7 +44,7 @@ from trailing.exchanges.ccxt.conversion import (
 from trailing.exchanges.ccxt.requests import Requests
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.venue import Slot, Venue, filled
-from trailing.exchanges.port import StopRequest
+from trailing.exchanges.port import StopRequest, check_callback
 from trailing.exchanges.updates import UpdateChannel
 
 _CANDLE_PAGE = 1000
@@ -108,14 +108,18 @@ class CcxtExchange:
             raise UsageError(f"symbol got {symbol!r}, which {self.name} does not trade") from None
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
-        """Place a reduce-only stop at market.
+        """Place a reduce-only stop at market, or a trailing one.
 
         Raises:
-            UsageError: a price off the tick, a quantity off the step, or a source that the venue can't trigger by.
+            UsageError: a price off the tick, a quantity off the step, a source that the venue can't trigger by, or a
+                callback that it does not have.
         """
         market = self.market(request.symbol)
         check_side("StopRequest.side", request.side)
+        check_callback(request, market)
         _check_steps(market, request.price, request.quantity)
+        trailing = self.venue.trailing if request.callback is not None else None
+        template = self.venue.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
         own_id = id_there(self.venue, request.client_order_id)
         raw = await self._requests.call(
@@ -126,25 +130,28 @@ class CcxtExchange:
             CLOSING[request.side],
             amount(self.venue, request.quantity, market),
             text(price) if self.venue.price_too else None,
-            self._requests.new_order_params(self.venue.place, request.side, price, request.source, own_id),
+            self._requests.new_order_params(template, request.side, price, request.source, own_id, request.callback),
             about=request.client_order_id,
         )
         return StopOrder(
             symbol=request.symbol,
             side=request.side,
             quantity=request.quantity,
-            price=_acknowledged_price(raw) or price,
+            price=(trailing is None and _acknowledged_price(raw)) or price,
             client_order_id=request.client_order_id,
             order_id=_acknowledged_id("place_stop", raw),
             source=request.source,
+            callback=request.callback,
         )
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live stop in place. Raises UsageError where the venue has no way to."""
+        """Change a live stop in place. Raises UsageError where the venue has no way to, and for a trailing one."""
         market = self.market(order.symbol)
         _check_steps(market, price, quantity)
-        if self.venue.amend is None:
-            raise UsageError(f"{self.name} has no way to amend a stop")
+        if self.venue.amend is None or order.callback is not None:
+            raise UsageError(
+                f"{self.name} has no way to amend {'a stop' if order.callback is None else 'a trailing order'}"
+            )
         price = tightened(self.venue, order.side, price)
         own_id = id_there(self.venue, order.client_order_id)
         raw = await self._requests.call(
@@ -194,7 +201,7 @@ class CcxtExchange:
         return next((stop for stop in found if stop is not None and stop.client_order_id == client_order_id), None)
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops that close a position at market, ours or not, in the order of symbol and client order id."""
+        """All live stops, plain and trailing, that close a position at market, ours or not, in the order of symbol and client order id."""
         raws = [raw for params in self.venue.lists for raw in await self._requests.orders("open_stops", None, params)]
         stops = [stop for raw in raws if (stop := stop_of(self.venue, self._markets, raw)) is not None]
         by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice

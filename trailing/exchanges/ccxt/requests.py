@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trailing.core.model import Side, Source, check_source, refuse
+from trailing.core.model import Percent, Side, Source, check_source, refuse
 from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
@@ -41,7 +41,13 @@ class Requests:
             return await self._session.call(operation, name, *args, client_order_id=about)
 
     def params(
-        self, template: Params, side: Side, price: Decimal | None, source: Source | None, own_id: str
+        self,
+        template: Params,
+        side: Side,
+        price: Decimal | None,
+        source: Source | None,
+        own_id: str,
+        callback: Percent | None = None,
     ) -> dict[str, Any]:
         """The parameters of a request that changes or cancels an order."""
         values: dict[Slot, Any] = {
@@ -50,6 +56,8 @@ class Requests:
         }
         if price is not None:
             values[Slot.PRICE] = text(price)
+        if callback is not None:
+            values[Slot.CALLBACK] = text(callback.value)
         if source is not None:
             check_source("StopRequest.source", source)
             if source not in self._venue.sources:
@@ -59,11 +67,17 @@ class Requests:
         return filled(template, values)
 
     def new_order_params(
-        self, template: Params, side: Side, price: Decimal | None, source: Source | None, own_id: str
+        self,
+        template: Params,
+        side: Side,
+        price: Decimal | None,
+        source: Source | None,
+        own_id: str,
+        callback: Percent | None = None,
     ) -> dict[str, Any]:
         """The parameters of a request that places an order; only such a one says which leg of a hedge it is for."""
         hedge = self._venue.hedge if self._hedged and self._venue.hedge is not None else {}
-        return {**self.params(template, side, price, source, own_id), **hedge}
+        return {**self.params(template, side, price, source, own_id, callback), **hedge}
 
     async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
         """Open orders, page by page. Each page is a request with a turn of its own."""

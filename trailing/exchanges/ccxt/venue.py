@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Source
+from trailing.core.model import CallbackRange, Source
 
 
 class Slot(Enum):
@@ -22,12 +22,14 @@ class Slot(Enum):
     CLIENT_ORDER_ID = "client order id"
     SOURCE = "source"
     DIRECTION = "direction"
+    CALLBACK = "callback"
 
 
 PRICE: Final = Slot.PRICE
 CLIENT_ORDER_ID: Final = Slot.CLIENT_ORDER_ID
 SOURCE: Final = Slot.SOURCE
 DIRECTION: Final = Slot.DIRECTION
+CALLBACK: Final = Slot.CALLBACK
 
 Params: TypeAlias = Mapping[str, Any]
 """Parameters of a ccxt call by name; a `Slot` stands for what is filled in."""
@@ -68,6 +70,23 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     unknown: frozenset[str] = frozenset()
 
 
+class Trailing(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's own trailing orders, which stand beside plain stops and carry a client order id.
+
+    Args:
+        place: parameters of `create_order`, beside a market order of the closing side; the price is where it begins.
+        callbacks: how far behind the best price they may follow.
+        types: what the row's `type_field` says of one.
+        activation_field, callback_field: the raw order's price from which on it trails, and how far behind, in percent.
+    """
+
+    place: Params
+    callbacks: CallbackRange
+    types: frozenset[str]
+    activation_field: str
+    callback_field: str
+
+
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue's row. Fields of a raw order may be inside of others: ``"trigger.price"``.
 
@@ -83,6 +102,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         testnet: ccxt's method that switches to its test network; None: there is none.
         mode: how to learn whether the account is hedged; None: the venue has no hedge mode, or doesn't tell.
         place: parameters of `create_order`, beside a market order of the closing side.
+        trailing: the venue's own trailing orders; None: it has none, or none that carries an id and a percentage.
         amend: parameters of `edit_order`; None: it can't change a stop, and a new one is placed before the old goes.
         amend_type: the order type that `edit_order` gets.
         cancel: parameters of `cancel_order`.
@@ -126,6 +146,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     testnet: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
     mode: Literal["fetch_position_mode", "position_rows"] | None = None
     place: Params
+    trailing: Trailing | None = None
     amend: Params | None = None
     amend_type: str = "market"
     cancel: Params = {}

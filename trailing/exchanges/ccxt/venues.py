@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from trailing.core.model import CallbackRange, Percent
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
-from trailing.exchanges.ccxt.venue import CLIENT_ORDER_ID, PRICE, SOURCE, Codes, Venue
+from trailing.exchanges.ccxt.venue import CALLBACK, CLIENT_ORDER_ID, PRICE, SOURCE, Codes, Trailing, Venue
 
 # https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
 _BINANCE = Venue(
@@ -26,6 +27,20 @@ _BINANCE = Venue(
         "clientOrderId": CLIENT_ORDER_ID,
         "reduceOnly": True,
     },
+    trailing=Trailing(
+        place={
+            "trailingPercent": CALLBACK,
+            "trailingTriggerPrice": PRICE,
+            "workingType": SOURCE,
+            "clientOrderId": CLIENT_ORDER_ID,
+            "reduceOnly": True,
+        },
+        # https://developers.binance.com/docs/derivatives/usds-margined-futures/trade/rest-api: callbackRate
+        callbacks=CallbackRange(Percent("0.1"), Percent(10), Percent("0.1")),
+        types=frozenset({"TRAILING_STOP_MARKET"}),
+        activation_field="activatePrice",
+        callback_field="callbackRate",
+    ),
     cancel={"trigger": True},
     find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
     lists=({"trigger": True},),
@@ -52,7 +67,7 @@ _BINANCE = Venue(
         duplicate=frozenset({"-4116", "-4111", "-20132"}),
         too_many=frozenset({"-4045"}),
         gone=frozenset({"-2011", "-2013"}),
-        refused=frozenset({"-4061", "-4120"}),
+        refused=frozenset({"-4061", "-4120", "-4135"}),
         clock=frozenset({"-1021", "-5028"}),
         limited=frozenset({"-1003", "-1015"}),
         unknown=frozenset({"-1000", "-1001", "-1006", "-1007", "-1008"}),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trailing.core.model import Side, check_money, check_side, check_source, check_symbol, refuse
-from trailing.exchanges.port import StopRequest
+from trailing.core.model import Market, Side, check_money, check_side, check_source, check_symbol, refuse
+from trailing.exchanges.port import StopRequest, check_callback
 
 
 def check_client_order_id(value: object) -> None:
@@ -14,7 +14,7 @@ def check_client_order_id(value: object) -> None:
         raise refuse("client_order_id", value, "a text that is not empty")
 
 
-def check_stop_request(request: StopRequest) -> None:
+def check_stop_request(request: StopRequest, market: Market) -> None:
     """Refuse a request with a value that can't be right. Raises UsageError."""
     check_symbol("StopRequest.symbol", request.symbol)
     check_side("StopRequest.side", request.side)
@@ -22,6 +22,7 @@ def check_stop_request(request: StopRequest) -> None:
     check_money("StopRequest.price", request.price)
     check_source("StopRequest.source", request.source)
     check_client_order_id(request.client_order_id)
+    check_callback(request, market)
 
 
 def check_close(symbol: str, side: Side, quantity: Decimal) -> None:

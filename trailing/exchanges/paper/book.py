@@ -10,7 +10,7 @@ import msgspec
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
-from trailing.core.prices import EXACT, is_crossed
+from trailing.core.prices import EXACT, is_better, is_crossed
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
@@ -73,6 +73,12 @@ class Book:
         held = {side: holding.quantity for side, holding in place.holdings.items() if holding.quantity}
         return tuple(stop.order for stop in place.stops.values()), held
 
+    def trailing(self, symbol: str, client_order_id: str) -> Decimal | None:
+        """Where a live order triggers now, whatever a read shows; None: it is gone, or does not trail yet."""
+        place = self._place(symbol)
+        stop = place.stops.get(client_order_id)
+        return None if stop is None else stop.trigger_price(place.market.price_tick)
+
     def save(self, symbol: str) -> SavedPlace:
         """All that is known of a symbol, as it is now."""
         return self._place(symbol).save()
@@ -131,7 +137,10 @@ class Book:
         """
         place = self._place(request.symbol)
         self._check_new(request.client_order_id)
-        self._check_stop(place, request.side, request.quantity, request.price, request.source)
+        if request.callback is None:
+            self._check_stop(place, request.side, request.quantity, request.price, request.source)
+        else:
+            self._check_trailing(place, request)
         if not place.market.two_stops and any(stop.order.side == request.side for stop in place.stops.values()):
             raise StopRejected(f"{request.symbol} {request.side} has a stop already, and only one may stand")
         self._ids.add(request.client_order_id)
@@ -143,6 +152,7 @@ class Book:
             request.client_order_id,
             place.next_order_id(),
             request.source,
+            request.callback,
         )
         place.stops[request.client_order_id] = LiveStop(order)
         self._stop_changed(order, "live", at)
@@ -197,16 +207,18 @@ class Book:
         """Move the market: trigger and fill stops of the tick's source, then liquidate what is beyond its margin."""
         place = self._place(tick.symbol)
         place.prices[tick.source] = tick.price
-        due = [
-            stop
-            for stop in place.stops.values()
-            if stop.order.source == tick.source
-            and (stop.triggered or is_crossed(stop.order.side, tick.price, stop.order.price))
-        ]
+        due: list[tuple[bool, Decimal, LiveStop]] = []
+        for stop in place.stops.values():
+            if stop.order.source != tick.source:
+                continue
+            stop.follow(tick.price)
+            trigger_price = stop.trigger_price(place.market.price_tick)
+            if trigger_price is not None and (stop.triggered or is_crossed(stop.order.side, tick.price, trigger_price)):
+                due.append((not stop.triggered, -abs(tick.price - trigger_price), stop))
         # Market orders go first; of the others, the one that the price has passed by most.
         if len(due) > 1:
-            due.sort(key=lambda stop: (not stop.triggered, -abs(tick.price - stop.order.price)))
-        for stop in due:
+            due.sort(key=lambda one: one[:2])
+        for _, _, stop in due:
             if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
                 self._execute(place, stop, tick, at)
         for side, holding in place.holdings.items():
@@ -234,6 +246,17 @@ class Book:
         now = place.prices[source]  # an entry has set it
         if is_crossed(side, now, price):
             raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
+
+    def _check_trailing(self, place: Place, request: StopRequest) -> None:
+        """The rules of size as for a plain one; and the price from which on it trails has to be still ahead."""
+        market, held = place.market, place.held(request.side).quantity
+        check_price(market, request.price)
+        if request.quantity > held:
+            raise StopRejected(f"{market.symbol}: quantity {request.quantity} is more than the position's {held}")
+        check_quantity(market, request.quantity, request.price, held)
+        now = place.prices[request.source]  # an entry has set it
+        if not is_better(request.side, request.price, now):
+            raise WouldTrigger(f"{market.symbol}: the {request.source} price {now} is at or beyond {request.price}")
 
     def _execute(self, place: Place, stop: LiveStop, tick: Tick, at: float) -> None:
         """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""

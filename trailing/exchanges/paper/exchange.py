@@ -98,15 +98,17 @@ class PaperExchange:
         return self._book.market(symbol)
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
-        """Place a reduce-only stop.
+        """Place a reduce-only stop, or a trailing one.
 
         Raises:
+            UsageError: the market has no trailing orders, or none with this callback.
             StopRejected: an id that was used before, a price off the tick, a quantity off the step, below a minimum
                 or beyond the position, or a second stop where one may stand.
             NothingToReduce: there is no such position.
-            WouldTrigger: the price of the request's source is already at or beyond it.
+            WouldTrigger: the price of the request's source is already at or beyond it, or, of a trailing one, the price
+                from which on it trails.
         """
-        check_stop_request(request)
+        check_stop_request(request, self.market(request.symbol))
         return await self._requests.send(
             "place_stop",
             request.symbol,
@@ -118,13 +120,15 @@ class PaperExchange:
         """Change a live stop in place.
 
         Raises:
-            UsageError: this market doesn't amend.
+            UsageError: this market doesn't amend, or it is a trailing one.
             StopRejected: it is gone or triggered; else as `place_stop`.
         """
         check_money("price", price)
         check_money("quantity", quantity)
-        if not self.market(order.symbol).can_amend:
-            raise UsageError(f"{order.symbol} has no way to amend a stop")
+        if not self.market(order.symbol).can_amend or order.callback is not None:
+            raise UsageError(
+                f"{order.symbol} has no way to amend {'a stop' if order.callback is None else 'a trailing order'}"
+            )
         return await self._requests.send(
             "amend_stop",
             order.symbol,
@@ -237,7 +241,9 @@ class PaperExchange:
         """Move the market now, whatever the tick's own time: push the tick, then trigger, fill and liquidate.
 
         A stop triggers at the first tick of its own source at or beyond its price, and fills at that tick's price. What
-        `partial_fills` leaves of it fills at the ticks of that source that follow, whatever their price. A position is
+        `partial_fills` leaves of it fills at the ticks of that source that follow, whatever their price. A trailing one
+        follows the ticks of its source from the first one at or beyond its price on, which includes that one; it triggers at
+        the first tick that has come back by its callback from the best of them, rounded to the tick as plans round. A position is
         liquidated at the price of a tick of any source at or beyond its liquidation price, after its stops were filled.
         """
         at = trio.current_time()
@@ -271,6 +277,10 @@ class PaperExchange:
         """The live stops of a symbol, and what is open on each side, as they are now, whatever a read shows."""
         return self._book.actual(symbol)
 
+    def actual_trailing(self, symbol: str, client_order_id: str) -> Decimal | None:
+        """Where a live stop, plain or trailing, triggers now; None: it is gone, or does not trail yet."""
+        return self._book.trailing(symbol, client_order_id)
+
     def actual_price(self, symbol: str, source: Source = "last") -> Decimal:
         """The price of a source, as it is now. Raises ExchangeUnreachable where there has been none."""
         return self._book.price(symbol, source)
@@ -287,7 +297,7 @@ class PaperExchange:
 
     def place_by_hand(self, request: StopRequest) -> StopOrder:
         """Somebody places a stop by hand, at once. Raises what `place_stop` raises."""
-        check_stop_request(request)
+        check_stop_request(request, self.market(request.symbol))
         at = trio.current_time()
         order = self._book.place(request, at)
         self._requests.note(at, "place_by_hand", request.symbol, request.client_order_id, order)

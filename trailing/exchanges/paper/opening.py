@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from trailing.core.model import Market, check_seconds, check_utc, refuse
+from trailing.core.model import CallbackRange, Market, Percent, check_seconds, check_utc, refuse
 from trailing.errors import UsageError
 from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.exchange import PaperExchange
@@ -18,6 +18,8 @@ from trailing.exchanges.paper.limits import PaperLimiter, RateLimit
 from trailing.exchanges.paper.places import BookRules, PartialFills
 from trailing.exchanges.paper.requests import Booking, Latency, LatencyFunction, Requests
 from trailing.services import open_services
+
+_CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
 
 @asynccontextmanager
@@ -27,6 +29,7 @@ async def open_paper(
     markets: Iterable[Market] | Mapping[str, Market] | None = None,
     can_amend: bool = False,
     two_stops: bool = True,
+    native_callbacks: CallbackRange | None = _CALLBACKS,
     hedged: bool = False,
     seed: int = 0,
     account: str = "default",
@@ -50,7 +53,8 @@ async def open_paper(
             a callable ``(operation, symbol) -> seconds``, where `operation` is the port's method name and `symbol` is
             None for lists. `enter` and `feed` take none.
         markets: the rules of some symbols; every other symbol has a permissive market.
-        can_amend, two_stops: of the permissive markets, as in `Market`.
+        can_amend, two_stops, native_callbacks: of the permissive markets, as in `Market`; the callbacks are Binance's by
+            default.
         hedged: a long and a short of one symbol may stand at once.
         seed: of the jitter.
         account: the account's name.
@@ -89,6 +93,8 @@ async def open_paper(
             raise refuse(field, flag, "True or False")
     if not callable(record) and type(record) is not bool:
         raise refuse("record", record, "True, False or a callable")
+    if native_callbacks is not None and not isinstance(native_callbacks, CallbackRange):
+        raise refuse("native_callbacks", native_callbacks, "a CallbackRange or None")
     if type(seed) is not int:
         raise refuse("seed", seed, "a whole number")
     if not isinstance(account, str) or not account:
@@ -101,6 +107,7 @@ async def open_paper(
         markets=_by_symbol(markets),
         can_amend=can_amend,
         two_stops=two_stops,
+        native_callbacks=native_callbacks,
         hedged=hedged,
         leverage=_checked_leverage(leverage),
         partial_fills=_checked_partial_fills(partial_fills),

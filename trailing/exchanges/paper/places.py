@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from trailing.core.model import Market, Side, Source, StopOrder, Tick, check_money
-from trailing.core.prices import EXACT, floor_quantity
+from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
+from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
 from trailing.errors import NothingToReduce, StopRejected
 from trailing.exchanges.paper.saved import SavedHolding, SavedPlace, SavedStop
 
@@ -23,6 +23,7 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
     markets: Mapping[str, Market] = {}
     can_amend: bool = False
     two_stops: bool = True
+    native_callbacks: CallbackRange | None = None
     hedged: bool = False
     leverage: Decimal | None = None
     partial_fills: PartialFills | None = None
@@ -32,7 +33,9 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
     def market(self, symbol: str) -> Market:
         """The market of a symbol; a permissive one where none was given. Raises UsageError for what is no symbol."""
         market = self.markets.get(symbol)
-        return market or Market(symbol, can_amend=self.can_amend, two_stops=self.two_stops)
+        return market or Market(
+            symbol, can_amend=self.can_amend, two_stops=self.two_stops, native_callbacks=self.native_callbacks
+        )
 
     def part(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:
         """How much of a triggered stop a tick fills: whole steps, or all the rest."""
@@ -64,14 +67,39 @@ class Holding:
 
 
 class LiveStop:
-    """A stop order on the book: what is left of it, the whole of it, and whether it is a market order by now."""
+    """A stop order on the book: what is left of it, the whole of it, and whether it is a market order by now.
 
-    __slots__ = ("order", "triggered", "whole")
+    Attributes:
+        best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
+    """
+
+    __slots__ = ("best", "order", "triggered", "whole")
 
     def __init__(self, order: StopOrder) -> None:
         self.order: StopOrder = order
         self.whole: Decimal = order.quantity
         self.triggered: bool = False
+        self.best: Decimal | None = None
+
+    def follow(self, price: Decimal) -> None:
+        """Take a price of its source in, where it is a trailing one."""
+        order = self.order
+        if order.callback is None:
+            return
+        if self.best is None:
+            if not is_better(order.side, order.price, price):
+                self.best = price
+        elif is_better(order.side, price, self.best):
+            self.best = price
+
+    def trigger_price(self, tick: Decimal) -> Decimal | None:
+        """Where it triggers now, as a multiple of the tick; None: it does not trail yet."""
+        order = self.order
+        if order.callback is None:
+            return order.price
+        return (
+            None if self.best is None else round_stop(order.side, behind(order.side, self.best, order.callback), tick)
+        )
 
 
 class Place:
@@ -105,7 +133,7 @@ class Place:
             for side, holding in self.holdings.items()
             if holding.quantity
         }
-        stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered) for stop in self.stops.values())
+        stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
         return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders)
 
     def restore(self, saved: SavedPlace) -> None:
@@ -117,7 +145,7 @@ class Place:
             holding.liquidation_price = held.liquidation_price
         for stood in saved.stops:
             stop = self.stops[stood.order.client_order_id] = LiveStop(stood.order)
-            stop.whole, stop.triggered = stood.whole, stood.triggered
+            stop.whole, stop.triggered, stop.best = stood.whole, stood.triggered, stood.best
         self._orders = saved.orders
 
     def live(self, client_order_id: str) -> LiveStop:

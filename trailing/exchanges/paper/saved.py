@@ -24,11 +24,13 @@ class SavedStop(msgspec.Struct, frozen=True):
         order: with what is left of it.
         whole: the quantity that it began with.
         triggered: it is a market order by now.
+        best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
     """
 
     order: StopOrder
     whole: Decimal
     triggered: bool = False
+    best: Decimal | None = None
 
 
 class SavedPlace(msgspec.Struct, frozen=True):

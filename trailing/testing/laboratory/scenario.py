@@ -6,12 +6,18 @@ import random
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
-from trailing.core.model import Market, Percent
+from trailing.core.model import CallbackRange, Market, Percent
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.rules import Breakeven, Callback, Rule, Steps
 
 TICK = Decimal("0.01")
+
+_NATIVE = 0.3
+"""The share of the small worlds in which the exchange trails by itself."""
+
+_CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +72,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         def times(most: int, least: int = 0) -> tuple[float, ...]:
             return tuple(sorted(draw.uniform(0, duration) for _ in range(draw.randint(least, most))))
 
+        markets = tuple(_a_market(draw, f"COIN{number}/USDT:USDT") for number in range(symbols))
+        plan = _a_plan(draw)
+        if random.Random(f"{seed} native").random() < _NATIVE:
+            markets = tuple(replace(market, two_stops=True, native_callbacks=_CALLBACKS) for market in markets)
+            plan = replace(plan, rules=plan.rules[:1], native=True)
         return cls(
             seed=seed,
             symbols=symbols,
-            markets=tuple(_a_market(draw, f"COIN{number}/USDT:USDT") for number in range(symbols)),
-            plan=_a_plan(draw),
+            markets=markets,
+            plan=plan,
             duration=duration,
             volatility=draw.choice((0.0003, 0.001, 0.003)),
             jumps=draw.choice((0.0, 0.005, 0.02)),

@@ -15,7 +15,7 @@ from trailing.events import Alarm
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
-from trailing.stores.port import AddIntent, AppendEvent, Entry, Intent, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SettleIntent
 from trailing.testing.laboratory.lives import Life
 from trailing.testing.laboratory.weather import Weather
 
@@ -98,11 +98,22 @@ class Witness:
                 self._written[entry.intent.client_order_id] = entry.intent
             elif isinstance(entry, SettleIntent):
                 self._written.pop(entry.client_order_id, None)
+            elif isinstance(entry, CloseStop):
+                self._note_closed(entry.record.position)
             elif isinstance(entry, AppendEvent):
                 event = entry.event
                 if isinstance(event, Alarm) and event.what == ANOTHER_POSITION and event.symbol and event.side:
                     self._note_another((event.symbol, event.side))
         self.steps += 1
+
+    def _note_closed(self, position: Position) -> None:
+        """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        stops, held = self._exchange.actual(position.symbol)
+        left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
+        if left and position.side not in held:
+            self.complain(
+                f"5. the {position.side} {position.symbol} is closed in the store, and left behind was {left}"
+            )
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
@@ -141,6 +152,8 @@ class Witness:
     def _note_stop(self, order: StopOrder) -> None:
         if order.client_order_id not in self._written:
             self.complain(f"4. an order came to exist that is not written down: {order}")
+        if order.callback is not None:
+            return
         life = self.lives.get((order.symbol, order.side))
         wrong = None if life is None else life.stop_booked(order.price)
         if wrong is not None:
@@ -184,26 +197,31 @@ class Witness:
             elif life is None and side in held:
                 life = self.lives[key] = Life(symbol, key[1], at, self._entered[key])
                 self._ended.pop(key, None)
-            if life is not None and (not ours) != (life.bare_since is not None):
-                life.note_cover(at, self._why_bare(life), covered=bool(ours))
-            if len(ours) > 2:
-                self.complain(f"1. the {side} {symbol} has {len(ours)} live stops")
-            wrong = self._what_is_wrong(key, life, ours)
+            plain = [order for order in ours if order.callback is None]
+            if life is not None and (not plain) != (life.bare_since is not None):
+                life.note_cover(at, self._why_bare(life), covered=bool(plain))
+            if len(plain) > 2 or len(ours) - len(plain) > 1:
+                self.complain(
+                    f"1. the {side} {symbol} has {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
+                )
+            wrong = self._what_is_wrong(key, life, plain, ours)
             if wrong or self._wrong_since:
                 for what in _EXPECTED:
                     self._expect(what, key, calm, at, wrong=what in wrong)
 
-    def _what_is_wrong(self, key: Key, life: Life | None, ours: Sequence[StopOrder]) -> Collection[str]:
-        """What must not stay so; a moment of it may be."""
+    def _what_is_wrong(
+        self, key: Key, life: Life | None, plain: Sequence[StopOrder], ours: Sequence[StopOrder]
+    ) -> Collection[str]:
+        """What must not stay so; a moment of it may be. A trailing order never counts as the stop."""
         wrong = list[str]()
-        if life is not None and not ours:
+        if life is not None and not plain:
             told = self._tells(key)
             # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
             if not isinstance(told, WouldTrigger):
                 wrong.append(_BARE)
             if not told:
                 wrong.append(_UNTOLD)
-        if len(ours) > 1:
+        if len(plain) > 1:
             wrong.append(_TWO_STOPS)
         if life is None and ours:
             wrong.append(_STRAY)

@@ -20,6 +20,7 @@ from trailing.testing.laboratory.books import Books, open_books
 from trailing.testing.laboratory.bot import START, Bot, time_of_day
 from trailing.testing.laboratory.clock import PatientClock
 from trailing.testing.laboratory.determinism import run_deterministically
+from trailing.testing.laboratory.natives import trails_behind_ours
 from trailing.testing.laboratory.process import MortalExchange, MortalStore, Process
 from trailing.testing.laboratory.scenario import TICK, Scenario
 from trailing.testing.laboratory.weather import Weather
@@ -156,7 +157,7 @@ class World:
                 if not number:
                     rounds += 1
                     if rounds % 20 == 0:
-                        self._check_peaks()  # before the next price: the last one has been taken in
+                        self._check_peaks(exchange)  # before the next price: the last one has been taken in
                 change = draw.gauss(0, scenario.volatility)
                 if draw.random() < scenario.jumps:
                     change = draw.uniform(-0.04, 0.04)
@@ -252,7 +253,7 @@ class World:
         unprotected = self._manager.unprotected().get(key)
         return False if unprotected is None else unprotected.error or True
 
-    def _check_peaks(self) -> None:
+    def _check_peaks(self, exchange: PaperExchange) -> None:
         if self._manager is None:
             return
         for held in self._manager._supervision.registry.all():
@@ -263,13 +264,15 @@ class World:
             life.have_read(trio.current_time() - _READ_BY)
             if life.knows_better_than(held.stop.best):
                 self._witness.complain(f"8. the {key[1]} {key[0]} keeps {held.stop.best} as its peak, not {life.heard}")
+            if (wrong := trails_behind_ours(exchange, held.stop)) is not None:
+                self._witness.complain(f"1. {wrong}")
 
     async def _check_all(self, exchange: PaperExchange) -> None:
         witness, manager = self._witness, self._manager
         if manager is None:
             witness.complain("there is no process at the end")
             return
-        self._check_peaks()
+        self._check_peaks(exchange)
         supervision = manager._supervision
         live, positions = list[StopOrder](), dict[Key, Decimal]()
         for market in self._scenario.markets:
@@ -285,12 +288,21 @@ class World:
             remembered=manager.stops(),
             claims={(one.position.symbol, one.position.side) for one in supervision.registry.all()},
             held={(one.position.symbol, one.position.side) for one in supervision.kept},
+            native={
+                (one.position.symbol, one.position.side): one.stop.native
+                for one in supervision.registry.all()
+                if one.stop.native is not None
+            },
             loaded=loaded,
             is_ours=is_ours,
             moving={
                 (one.position.symbol, one.position.side)
                 for one in supervision.registry.all()
-                if one.pending or one.at_work or one.wanted is not None or one.stop.state == "exiting"
+                if one.pending
+                or one.at_work
+                or one.wanted is not None
+                or one.stop.state == "exiting"
+                or one.stop.native_task
             },
         )
         for broken in broken_invariants(snapshot):

@@ -1,0 +1,157 @@
+"""The exchange's own trailing orders over the real ccxt client: what Binance is asked for, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+import trio
+from real_exchange import BTC, Desk, open_desk, stop_request
+from venue_faults import Fault, json_reply
+
+from trailing import Callback, Percent, Position, Protected, StopOrder, TrailPlan, UsageError, open_manager, open_store
+from trailing.core.model import Side
+from trailing.errors import StopRejected, WouldTrigger
+from trailing.events import NativeTrailingBegan, NativeTrailingEnded, PositionClosed
+from trailing.exchanges.port import StopRequest
+
+KEY: tuple[str, Side] = (BTC, "long")
+PLAN = TrailPlan(
+    initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),), trigger="mark", native=True
+)
+
+
+def a_request(side: Side = "long", **changes: Any) -> StopRequest:
+    """A trailing order for the position that `Desk.enter` opens, from 1010 (or 990) on at 1.5 %."""
+    fields: dict[str, Any] = {"price": D(1010) if side == "long" else D(990), "callback": Percent("1.5")} | changes
+    return StopRequest(BTC, side, D("0.8"), client_order_id="trabcd0123456789abcd77", source="mark", **fields)
+
+
+def on_the_venue(desk: Desk) -> dict[str, D]:
+    """What is live there: a price for each kind."""
+    stops = [order.wanted.trigger for order in desk.server.market.live_stops()]
+    return {"plain" if trigger.callback is None else "trailing": trigger.price for trigger in stops if trigger}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(5):
+        while not holds():
+            await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize("hedged", [False, True])
+async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Side, hedged: bool) -> None:
+    async with open_desk("binanceusdm", hedged=hedged) as desk:
+        await desk.enter(side)
+        plain = await desk.exchange.place_stop(
+            stop_request(side=side, price="980" if side == "long" else "1020", source="mark")
+        )
+        request = a_request(side)
+        placed = await desk.exchange.place_stop(request)
+        assert placed == StopOrder(
+            BTC, side, D("0.8"), request.price, request.client_order_id, placed.order_id, "mark", Percent("1.5")
+        )
+        best = D(1040) if side == "long" else D(960)
+        await desk.server.move_price(BTC, best, "mark")  # where it would trigger now is shown as well, and is not meant
+        assert {order.order_id: order for order in await desk.exchange.open_stops()} == {
+            plain.order_id: plain,
+            placed.order_id: placed,
+        }
+        assert await desk.exchange.find_stop(BTC, request.client_order_id) == placed
+        await desk.exchange.cancel_stop(placed)
+        assert await desk.exchange.find_stop(BTC, request.client_order_id) is None
+        assert await desk.exchange.open_stops() == [plain]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"callback": Percent("0.05")}, UsageError, r"StopRequest.callback got '0.05%', wants a Percent that BTC"),
+        ({"price": D("1010.05")}, UsageError, r"StopRequest.price got .*, wants a multiple of BTC/USDT:USDT's tick"),
+        ({"price": D(990)}, WouldTrigger, "-2021"),
+    ],
+)
+async def test_what_can_not_be_is_refused_and_leaves_nothing(
+    changes: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    async with open_desk("binanceusdm") as desk:
+        await desk.enter()
+        with pytest.raises(error, match=says):
+            await desk.exchange.place_stop(a_request(**changes))
+        assert desk.stops_there() == set()
+
+
+async def test_an_activation_that_the_venue_does_not_like_is_a_refusal() -> None:
+    async with open_desk("binanceusdm") as desk:
+        await desk.enter()
+        reply = json_reply({"code": -4135, "msg": "Invalid activation price"}, 400)
+        desk.server.faults.add(Fault(on="place_stop", reply=reply))
+        with pytest.raises(StopRejected, match="-4135"):
+            await desk.exchange.place_stop(a_request())
+
+
+async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anything_is_sent() -> None:
+    async with (
+        open_desk("bybit") as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+    ):
+        await desk.enter()
+        position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
+        with pytest.raises(UsageError, match="TrailPlan.native got True, wants False: BTC/USDT:USDT has no trailing"):
+            await manager.protect(position, deadline=10)
+        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+            await desk.exchange.place_stop(a_request())
+        assert desk.stops_there() == set()
+
+
+@pytest.mark.parametrize("settings", [{}, {"positions_first": True, "fills_first": True, "executions_named": True}])
+async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_behind(settings: dict[str, Any]) -> None:
+    position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
+    async with (
+        open_desk("binanceusdm", **settings) as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+        manager.subscribe() as events,
+    ):
+        await desk.server.enter(position)
+        assert isinstance(await manager.protect(position, deadline=10), Protected)
+        await until(lambda: on_the_venue(desk) == {"plain": 980, "trailing": 1010})
+        for price in (1020, 1050, 1045):
+            await desk.server.move_price(BTC, D(price), "mark")
+        await trio.sleep(0.3)
+        assert on_the_venue(desk) == {"plain": 980, "trailing": 1010}
+        await desk.server.move_price(BTC, D(1039), "last")
+        await desk.server.move_price(BTC, D(1039), "mark")
+        with trio.fail_after(10):
+            await manager.wait_closed()
+        assert on_the_venue(desk) == {}
+        told = [events.receive_nowait() for _ in range(events.statistics().current_buffer_used)]
+        assert sum(isinstance(event, NativeTrailingBegan) for event in told) == 1
+        assert not any(isinstance(event, NativeTrailingEnded) for event in told)
+        assert [event.profit for event in told if isinstance(event, PositionClosed)] == [D("31.2")]
+
+
+async def test_one_that_is_cancelled_on_the_venue_is_noticed_and_the_plain_stop_is_moved() -> None:
+    position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
+    async with (
+        open_desk("binanceusdm") as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+    ):
+        await desk.server.enter(position)
+        await manager.protect(position, deadline=10)
+        await until(lambda: len(on_the_venue(desk)) == 2)
+        await until(lambda: len(desk.server.sockets.open) == 2)
+        await trio.sleep(0.5)  # until prices are subscribed to
+        await desk.server.move_price(BTC, D(1050), "mark")
+        await trio.sleep(0.2)
+        for order in desk.server.market.live_stops():
+            if order.wanted.trigger is not None and order.wanted.trigger.callback is not None:
+                desk.server.market.cancel(order)
+        await until(lambda: on_the_venue(desk) == {"plain": D("1039.5")})
+        assert manager.stops()[KEY].price == D("1039.5")
