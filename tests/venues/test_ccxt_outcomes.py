@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -223,6 +224,43 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
         nursery.start_soon(place, desk, trio.CancelScope(shield=True, deadline=trio.current_time() + 30))
         await trio.sleep(0.1)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("stopped", ["before it is signed", "when it is signed"])
+@pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
+async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_not_sent(
+    venue: str, operation: str, stopped: str
+) -> None:
+    if (venue, operation) == ("binanceusdm", "amend_stop"):
+        pytest.skip("there is none")
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        order = await desk.exchange.place_stop(stop_request())
+        requests: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "place_stop": lambda: desk.exchange.place_stop(stop_request("another")),
+            "amend_stop": lambda: desk.exchange.amend_stop(order, price=Decimal(981), quantity=order.quantity),
+            "cancel_stop": lambda: desk.exchange.cancel_stop(order),
+            "close_position": lambda: desk.exchange.close_position(BTC, "long", order.quantity, "closing"),
+        }
+        client = desk.exchange.session.client
+        sign, patience, sent = client.sign, trio.CancelScope(), len(desk.server.requests)
+
+        def stand_still_and_sign(*args: Any) -> Any:
+            signed = sign(*args) if stopped == "when it is signed" else None
+            time.sleep(0.2)
+            patience.deadline = trio.current_time() + 5  # let it wait to hear what became of it
+            return signed or sign(*args)
+
+        client.sign = stand_still_and_sign
+        patience.deadline = trio.current_time() + 0.1
+        with patience, pytest.raises(ExchangeUnreachable, match="not sent, as its deadline was over"):
+            await requests[operation]()
+        await trio.sleep(0.1)
+        assert len(desk.server.requests) == sent
+        client.sign = sign
+        with trio.fail_after(5):
+            await requests[operation]()
+        assert len(desk.server.seen(operation)) == (2 if operation == "place_stop" else 1)
 
 
 @pytest.mark.slow
