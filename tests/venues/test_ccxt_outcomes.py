@@ -155,6 +155,44 @@ async def test_a_wrong_key_and_a_wrong_secret_are_known_at_the_door(venue: str) 
                     raise AssertionError("it was opened")
 
 
+NOT_TAKEN = {
+    "binanceusdm": {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."},
+    "bybit": {"retCode": 10010, "retMsg": "Unmatched IP, please check your API key's bound IP addresses."},
+}
+
+
+@pytest.mark.parametrize("status", [401, 200, 429])
+async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_status_says_so(
+    venue: str, status: int
+) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request("taken"))
+        # What ccxt notes after some requests to Binance; from then on it takes -2015 for a ban.
+        desk.exchange.session.client.options["hasAlreadyAuthenticatedSuccessfully"] = True
+        reply = json_reply(NOT_TAKEN[venue], status, {"Retry-After": "1"})
+        for operation in ("place_stop", "positions"):
+            desk.server.faults.add(Fault(on=operation, reply=reply))
+        error: type[TrailingError] = RateLimited if status == 429 else AuthenticationFailed
+        with pytest.raises(error):
+            await desk.exchange.place_stop(stop_request())
+        with pytest.raises(error):
+            await desk.exchange.positions()
+        assert desk.stops_there() == {"taken"}
+
+
+async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_of_the_key(venue: str) -> None:
+    replies = {
+        "binanceusdm": json_reply({"code": -4192, "msg": "Trade forbidden due to Cooling-off Period."}, 400),
+        "bybit": json_reply({"retCode": 10029, "retMsg": "The requested symbol is invalid, check symbol whitelist"}),
+    }
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="place_stop", reply=replies[venue]))
+        with pytest.raises(StopRejected):
+            await desk.exchange.place_stop(stop_request())
+
+
 @pytest.mark.parametrize("skew", [5.0, -5.0])
 async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_it_jumps(
     venue: str, skew: float

@@ -49,6 +49,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         gone: there is no such live order.
         unchanged: a stop stands as it was asked for already.
         refused: other refusals that ccxt has no class for.
+        key: the credentials are not taken, or have no right to this.
         clock: the request's time is too far from the venue's; it was not executed.
         limited: the rate limit; it was not executed.
         banned: the address is banned for `Venue.ban_seconds`, where no Retry-After says longer; it was not executed.
@@ -62,6 +63,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     gone: frozenset[str] = frozenset()
     unchanged: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    key: frozenset[str] = frozenset()
     clock: frozenset[str] = frozenset()
     limited: frozenset[str] = frozenset()
     banned: frozenset[str] = frozenset()
