@@ -119,6 +119,9 @@ VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, 
 REFUSED: Final[Mapping[str, str]] = {
     "mexc": "ccxt does not check whether a cancel there worked, and no look-up finds a stop by its client order id",
     "htx": "client order ids are numbers there, so that a stop can't be known as ours",
-    "phemex": "its stops can only be listed symbol by symbol, so that one nobody remembers would never be found",
+    # Asking for the symbols that have a position, or are known, is no way out: an order that may exist is proved absent by
+    # a list of the whole account, also where its position is flat and its record is lost.
+    "phemex": "its stops are listed by symbol only: one of ours on a symbol with no position left, and whose record is lost, "
+    "would be taken for gone while it stands, and would close the next position there",
 }
 """Venues that can't be used safely, and why."""
