@@ -96,11 +96,11 @@ _BYBIT = Limits(
 )
 
 
-def _careful(orders_per_second: float) -> Limits:
-    """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them."""
+def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
+    """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them, a price as said."""
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
-        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}},
+        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}, "price": {"requests": price}},
         other={"requests": 1.0},
     )
 
@@ -115,7 +115,9 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "kucoinfutures": _careful(30),  # ccxt allows 66, for accounts of every level
     "deribit": _careful(5),
     "bingx": _careful(5),
-    "hyperliquid": _careful(5),  # ccxt allows 20; but a list takes 20 of 1,200 a minute, whatever else is sent
+    "hyperliquid": _careful(
+        5, price=5.0
+    ),  # ccxt allows 20; but a list, and that of all prices too, takes 20 of 1,200 a minute
 }
 
 # krakenfutures: ccxt spaces requests by 0.6 s; woo: a stop counts 5 times 0.1 s there.

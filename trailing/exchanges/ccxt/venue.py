@@ -111,6 +111,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         leg_field: the raw order's field that names the position's side in hedge mode.
         two_stops: two reduce-only stops of a position may stand at once.
         prices: ccxt's method, and the field of its answer, for the price of each source.
+        prices_at_once: that method takes a list of symbols of one settle currency, and answers by symbol, with one request.
         candles: `fetch_ohlcv`'s parameters for the bars of each source.
         minimum_spares_stops: reduce-only orders need not reach the minimal worth.
         ban_seconds: for which an address is banned that sent too much, where the reply doesn't say.
@@ -153,6 +154,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     leg_field: str = ""
     two_stops: bool = True
     prices: Mapping[Source, tuple[str, str]]
+    prices_at_once: bool = False
     candles: Mapping[Source, Params]
     minimum_spares_stops: bool = False
     ban_seconds: float = 600.0
