@@ -38,7 +38,7 @@ class Turns:
     def refused(self, retry_after: float) -> None:
         self.refusals.append(retry_after)
 
-    def learned(self, headers: Mapping[str, str]) -> None:
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 

@@ -20,12 +20,14 @@ class Window(msgspec.Struct, frozen=True):
             pass. More at once is less a second.
         header: the reply's header, in lower case, that tells how many were used in the venue's present window; "":
             none does.
+        left_header: the one that tells how many are left, of the window that its request counts in; "": none does.
     """
 
     count: float
     seconds: float
     burst: float
     header: str = ""
+    left_header: str = ""
 
     @property
     def bucket(self) -> Bucket:
@@ -74,14 +76,15 @@ _BINANCE = Limits(
 # any second on each endpoint that places, amends or cancels; one of them is left out, as what leaves here within a second
 # may arrive within less. It allows 50 on those that list; ccxt, which counts 10, is more careful, and a list is read by
 # pages.
+_BYBIT_ENDPOINT: Final = Window(9, 1, burst=3, left_header="x-bapi-limit-status")
 _BYBIT = Limits(
     windows={
         "requests": Window(600, 5, burst=300),
-        "order/create": Window(9, 1, burst=3),
-        "order/amend": Window(9, 1, burst=3),
-        "order/cancel": Window(9, 1, burst=3),
-        "order/realtime": Window(9, 1, burst=3),
-        "position/list": Window(9, 1, burst=3),
+        "order/create": _BYBIT_ENDPOINT,
+        "order/amend": _BYBIT_ENDPOINT,
+        "order/cancel": _BYBIT_ENDPOINT,
+        "order/realtime": _BYBIT_ENDPOINT,
+        "position/list": _BYBIT_ENDPOINT,
     },
     costs={
         "place_stop": {"requests": 1.0, "order/create": 1.0},

@@ -42,8 +42,8 @@ class Turns(Protocol):
     def refused(self, retry_after: float) -> None:
         """The venue refused a request for its rate limit: nobody passes for so many seconds."""
 
-    def learned(self, headers: Mapping[str, str]) -> None:
-        """A reply came with these headers, in lower case."""
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+        """A reply to an operation came with these headers, in lower case."""
 
 
 class Request:
@@ -210,8 +210,8 @@ class Session:
         request.sent = True
 
     def _hear(self, reply: Reply) -> None:
-        self.turns.learned(reply.headers)
         request = _request.get()
+        self.turns.learned("" if request is None else request.operation, reply.headers)
         if request is not None:
             request.reply = reply
 
