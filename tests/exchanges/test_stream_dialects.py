@@ -134,6 +134,14 @@ def test_numbers_come_exactly_though_they_are_no_texts() -> None:
     [
         ({"result": None, "id": 3}, [Answer()]),
         ({"error": {"code": 2, "msg": "Invalid request"}, "id": 3}, [Answer("{'code': 2, 'msg': 'Invalid request'}")]),
+        (
+            {"code": 2, "msg": "Invalid request", "id": 3},
+            [Answer("{'code': 2, 'msg': 'Invalid request', 'id': 3}")],
+        ),
+        ({"code": 0, "msg": "Unknown property"}, [Answer("{'code': 0, 'msg': 'Unknown property'}")]),
+        ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "B": [{"a": "USDT"}]}}, []),
+        (stop(ai="0"), [OrderUpdate(BTC, "long", "mine", "11", "live", 7.0)]),
+        (stop(X="EXPIRED"), [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]),
         ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),
         ({"e": "MARGIN_CALL"}, []),
         (child(s="ETHBTC"), []),

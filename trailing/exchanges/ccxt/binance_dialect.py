@@ -100,11 +100,12 @@ class BinanceDialect:
             case "ALGO_UPDATE":
                 return self._read_stop(frame["o"], now)
             case "ACCOUNT_UPDATE":
-                return [update for each in frame["a"]["P"] for update in self._read_position(each, now)]
+                # Funding of a cross position comes without any positions.
+                return [update for each in frame["a"].get("P", ()) for update in self._read_position(each, now)]
             case "listenKeyExpired":
                 return (Expired("the listen key has expired"),)
-            case None if "error" in frame:
-                return (Answer(str(frame["error"])),)
+            case None if "error" in frame or "code" in frame:
+                return (Answer(str(frame.get("error") or frame)),)
             case None if "id" in frame:
                 return (Answer(),)
         return ()
@@ -158,7 +159,7 @@ class BinanceDialect:
         order_id, client_order_id = str(stop["aid"]), stop["caid"]
         side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
         became = str(stop.get("ai") or "")
-        if became:
+        if became not in {"", "0"}:
             _remember(self._stops, became, (order_id, client_order_id, side))
             self._held.pop(became, None)
             # Where the venue let it keep the stop's client order id, they were told as the stop's already.
