@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -13,6 +12,7 @@ import msgspec
 import trio
 
 from trailing.errors import TrailingError
+from trailing.exchanges.ccxt.backoffs import backoffs
 from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, frame_of
 from trailing.exchanges.ccxt.errors import without_queries
 from trailing.exchanges.ccxt.session import Session
@@ -152,16 +152,11 @@ class Line:
             return _told(error)
         self._heard_at = trio.current_time()
         self._why = ""
+        tasks = (self._receive, self._look_for_silence, self._keep_subscribed, self._renew, self._tell_overdue)
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                for task in (
-                    self._receive,
-                    self._look_for_silence,
-                    self._keep_subscribed,
-                    self._renew,
-                    self._tell_overdue,
-                ):
+                for task in tasks:
                     nursery.start_soon(self._until_lost, task, socket)
         finally:
             self._scope = None
@@ -328,14 +323,6 @@ class Line:
         while self._account:
             await trio.sleep(_OVERDUE_SECONDS)
             self._hear(self._dialect.overdue(trio.current_time()))
-
-
-def backoffs() -> Iterator[float]:
-    """Seconds to wait before one dialling after another: at once, then twice as long each time, up to 30; with jitter."""
-    longest = 0.2
-    while True:
-        yield random.uniform(0, longest)
-        longest = min(30.0, 2 * longest)
 
 
 def _told(error: BaseException) -> str:
