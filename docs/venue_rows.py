@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trailing.exchanges.ccxt.reading import READ_SECONDS
 from trailing.exchanges.ccxt.venue import Slot, Venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
@@ -50,6 +51,9 @@ def table(venue: Venue) -> str:
             f"{source}{f' (`{word}`)' if word else ''}" for source, word in venue.sources.items()
         ),
         "prices told": ", ".join(venue.prices),
+        "pushed": "prices, orders and positions"
+        if venue.verified
+        else f"nothing; prices are read every {READ_SECONDS:g} s, {'all at once' if venue.prices_at_once else 'one by one'}",
         "amounts": AMOUNTS[venue.amounts],
         "client order ids": ID_FORMS[venue.id_form],
         "hedge mode": hedge,

@@ -242,7 +242,7 @@ def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -
     run(*words)
     assert run(*recover_words(words)).code == 2
     ran = run("recover", "--store", "memory:")
-    assert "recover wants --paper" in ran.err
+    assert "recover wants --paper or --exchange VENUE" in ran.err
 
 
 def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:

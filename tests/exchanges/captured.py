@@ -61,7 +61,7 @@ class NoTurns:
     def refused(self, retry_after: float) -> None:
         pass
 
-    def learned(self, headers: Mapping[str, str]) -> None:
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 

@@ -6,12 +6,25 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
-from captured import MARKETS, Capture, open_capture
+from captured import MARKETS, Capture, NoTurns, market, open_capture
 
-from trailing import Credentials, Percent, StopOrder, StopRequest, TrailingError, UsageError, open_ccxt
+from trailing import (
+    Credentials,
+    OutcomeUnknown,
+    Percent,
+    StopOrder,
+    StopRequest,
+    TrailingError,
+    UsageError,
+    open_ccxt,
+)
+from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.opening import find_venue
+from trailing.exchanges.ccxt.session import open_session
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 ID = "tr0123456789abcdef0123"
@@ -459,6 +472,26 @@ def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: 
 def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None:
     with pytest.raises(UsageError, match=f"can't be used safely: {REFUSED[venue][:20]}"):
         find_venue(venue, allow_unverified=True)
+
+
+async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() -> None:
+    row = msgspec.structs.replace(VENUES["okx"], name="phemex", client="phemex", options={"defaultType": "swap"})
+    client = make_client(row, Credentials("key", "secret"))
+    client.set_markets([{**market("okx"), "id": "BTCUSDT"}])
+    client.timeout_on_exit = 0
+    asked = []
+
+    async def fetch(url: str, *_: object) -> object:
+        asked.append(url)
+        return {}
+
+    client.fetch = fetch
+    async with open_session(client, NoTurns(), lambda _, error: OutcomeUnknown(repr(error))) as session:
+        with pytest.raises(OutcomeUnknown, match="ArgumentsRequired.*requires a symbol"):
+            await session.call("open_stops", "fetch_open_orders")
+        assert asked == []
+        await session.call("open_stops", "fetch_open_orders", "BTC/USDT:USDT")
+    assert [urlsplit(url)[2:4] for url in asked] == [("/g-orders/activeList", "symbol=BTCUSDT")]
 
 
 async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> None:

@@ -6,7 +6,10 @@ import asyncio
 import decimal
 import gc
 import logging
+import math
+import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -35,7 +38,7 @@ class Turns:
     def refused(self, retry_after: float) -> None:
         self.refusals.append(retry_after)
 
-    def learned(self, headers: Mapping[str, str]) -> None:
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 
@@ -59,6 +62,7 @@ class Client:
         self.shared: asyncio.Future[str] | None = None
         self.closed = False
         self.stubborn = False
+        self.patience = trio.CancelScope()
 
     def open(self) -> None:
         asyncio.get_running_loop()
@@ -68,6 +72,22 @@ class Client:
 
     def on_rest_response(self, *args: Any) -> None:
         pass
+
+    async def fetch(self, url: str) -> str:
+        self.calls.append(url)
+        return url
+
+    async def send(self, *parts: str) -> None:
+        """Send one part after the other; where one is called `stop`, the process stands still instead.
+
+        The caller's deadline is over then. It is let wait all the same, to hear of the outcome.
+        """
+        for part in parts:
+            if part == "stop":
+                time.sleep(0.1)  # noqa: ASYNC251 - that is what it is about
+                self.patience.deadline = math.inf
+            else:
+                await self.fetch(part)
 
     async def close(self) -> None:
         await self.session.close()
@@ -156,6 +176,27 @@ async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> Non
         await session.wait_for("mine")
         await trio.sleep(0.01)
     assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "sent"),
+    [
+        (["stop", "order"], ExchangeUnreachable, []),
+        (["question", "stop", "order"], OutcomeUnknown, ["question"]),  # who knows which part changes something
+        (["order", "stop"], None, ["order"]),
+    ],
+)
+async def test_what_is_not_sent_when_its_deadline_is_over_is_not_sent_at_all(
+    parts: list[str], error: type[TrailingError] | None, sent: list[str]
+) -> None:
+    client = Client()
+    async with open_wall(client) as session:
+        client.patience.deadline = trio.current_time() + 0.05
+        with client.patience, nullcontext() if error is None else pytest.raises(error) as caught:
+            await session.call("place_stop", "send", *parts, client_order_id="mine")
+    assert client.calls == sent
+    if caught is not None:
+        assert [entry.name for entry in caught.traceback][-1] == "call"  # and no frame of ccxt's, which has the key
 
 
 async def test_a_cancellation_from_asyncio_is_an_error_of_ours_for_all_whom_it_strikes() -> None:

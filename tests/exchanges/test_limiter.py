@@ -133,21 +133,21 @@ def told(used: str, second: int) -> dict[str, str]:
 
 async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned(told("11", 9))
+        limiter.learned("place_stop", told("11", 9))
         assert limiter.next_turn("place_stop") == 0.0
         await limiter.turn("place_stop")
         await limiter.turn("place_stop")
         assert limiter.next_turn("place_stop") == 1.0
-        limiter.learned(told("1", 9))
+        limiter.learned("place_stop", told("1", 9))
         assert limiter.next_turn("place_stop") == 1.0, "what it has not counted yet is gone all the same"
-        limiter.learned(told("15", 9))
+        limiter.learned("place_stop", told("15", 9))
         assert limiter.next_turn("place_stop") == 3.0
-        limiter.learned(told("many", 9))
+        limiter.learned("place_stop", told("many", 9))
 
 
 async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned(told("12", 43))  # two of its 14 are left for 7 s
+        limiter.learned("place_stop", told("12", 43))  # two of its 14 are left for 7 s
         sent_at = []
         for _ in range(3):
             await limiter.turn("place_stop")
@@ -160,10 +160,29 @@ async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
     date: dict[str, str], autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned({"x-orders": "3", **date})
+        limiter.learned("place_stop", {"x-orders": "3", **date})
         assert limiter.next_turn("place_stop") == 0.0
-        limiter.learned({"x-orders": "5", **date})
+        limiter.learned("place_stop", {"x-orders": "5", **date})
         assert limiter.next_turn("place_stop") == 2.0
+
+
+async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: MockClock) -> None:
+    limits = Limits(
+        {name: Window(5, 1, burst=4, left_header="x-left") for name in ("create", "cancel")},
+        {"place_stop": {"create": 1.0}, "cancel_stop": {"cancel": 1.0}},
+        {},
+    )
+    async with open_limiter(limits) as limiter:
+        limiter.learned("place_stop", {"x-left": "9"})
+        limiter.learned("place_stop", {"x-left": "none"})
+        for _ in range(4):
+            assert limiter.next_turn("place_stop") == 0.0
+            await limiter.turn("place_stop")
+        await trio.sleep(10)
+        limiter.learned("place_stop", {"x-left": "1"})  # somebody else sends too
+        await limiter.turn("place_stop")
+        assert limiter.next_turn("place_stop") == 1.0
+        assert limiter.next_turn("cancel_stop") == 0.0, "which counts by itself"
 
 
 async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock: MockClock) -> None:

@@ -36,7 +36,17 @@ def read(dialect: BinanceDialect | BybitDialect, frame: dict[str, Any]) -> list[
 
 def child(**changes: object) -> dict[str, Any]:
     """What Binance tells of the order at market that a stop has become."""
-    order = {"s": "BTCUSDT", "c": "its own", "S": "SELL", "x": "TRADE", "X": "FILLED", "i": 55, "l": "2", "L": "980"}
+    order = {
+        "s": "BTCUSDT",
+        "c": "its own",
+        "S": "SELL",
+        "o": "MARKET",
+        "x": "TRADE",
+        "X": "FILLED",
+        "i": 55,
+        "l": "2",
+        "L": "980",
+    }
     return {"e": "ORDER_TRADE_UPDATE", "o": {**order, "R": True, "ps": "BOTH", **changes}}
 
 
@@ -57,10 +67,39 @@ def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() 
     assert read(dialect, child()) == [fill_of("mine", "11")]
 
     dialect = binance()
-    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == [fill_of("its own", "55", "1", "partial")]
+    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == []
     assert read(dialect, stop(X="TRIGGERED", ai="55")) == [fill_of("mine", "11", "1", "partial")]
     assert read(dialect, child(l="1")) == [fill_of("mine", "11", "1")]
     assert read(dialect, stop(X="FINISHED", ai="55")) == []
+    assert list(dialect.overdue(100.0)) == []
+
+
+def test_what_becomes_of_an_order_at_market_that_no_stop_has_become_is_told_a_little_later_under_its_own_id() -> None:
+    dialect = binance()
+    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == []
+    assert read(dialect, child(l="1")) == []
+    assert list(dialect.overdue(8.9)) == []
+    assert list(dialect.overdue(9.0)) == [fill_of("its own", "55", "1", "partial"), fill_of("its own", "55", "1")]
+    assert list(dialect.overdue(20.0)) == []
+    # Said after all, and very late: the stop's owner has to know, though somebody was told before.
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [
+        fill_of("mine", "11", "1", "partial"),
+        fill_of("mine", "11", "1"),
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"c": "tr0123456789abcdef0123"}, {"o": "LIMIT"}])
+def test_a_fill_of_an_order_of_ours_or_with_a_limit_is_told_at_once(changes: dict[str, Any]) -> None:
+    dialect = binance()
+    (told,) = read(dialect, child(**changes))
+    assert told == fill_of(changes.get("c", "its own"), "55")
+    assert list(dialect.overdue(100.0)) == []
+
+
+def test_what_a_stop_became_and_ended_before_that_was_said_is_the_stop_that_is_gone() -> None:
+    dialect = binance()
+    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == []
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]
 
 
 def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> None:
@@ -95,6 +134,14 @@ def test_numbers_come_exactly_though_they_are_no_texts() -> None:
     [
         ({"result": None, "id": 3}, [Answer()]),
         ({"error": {"code": 2, "msg": "Invalid request"}, "id": 3}, [Answer("{'code': 2, 'msg': 'Invalid request'}")]),
+        (
+            {"code": 2, "msg": "Invalid request", "id": 3},
+            [Answer("{'code': 2, 'msg': 'Invalid request', 'id': 3}")],
+        ),
+        ({"code": 0, "msg": "Unknown property"}, [Answer("{'code': 0, 'msg': 'Unknown property'}")]),
+        ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "B": [{"a": "USDT"}]}}, []),
+        (stop(ai="0"), [OrderUpdate(BTC, "long", "mine", "11", "live", 7.0)]),
+        (stop(X="EXPIRED"), [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]),
         ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),
         ({"e": "MARGIN_CALL"}, []),
         (child(s="ETHBTC"), []),

@@ -6,19 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal as D
 
-import pytest
 import trio
 from trio.testing import MockClock
 
-from trailing import ExchangeUnreachable, StreamState, Tick
+from trailing import ExchangeUnreachable, Tick
 from trailing.core.model import Source
-from trailing.exchanges.ccxt.streams import READ_SECONDS, Reading
+from trailing.exchanges.ccxt.streams import Audience
 from trailing.exchanges.ccxt.watchdog import QUIET_SECONDS, Watchdog
 
 BTC = "BTC/USDT:USDT"
 
 
-class Line(Reading):
+class Line(Audience):
     """A connection, and the exchange behind it, which has one price."""
 
     def __init__(self) -> None:
@@ -128,29 +127,3 @@ async def test_a_symbol_that_is_not_watched_any_more_is_not_read(autojump_clock:
         await line.watch(set())
         await trio.sleep(10 * QUIET_SECONDS)
         assert len(line.reads) == 1
-
-
-async def test_where_nothing_is_pushed_prices_are_read_and_the_first_update_says_so(autojump_clock: MockClock) -> None:
-    streams = Reading()
-
-    async def read(symbol: str, source: Source) -> Tick:
-        await trio.lowlevel.checkpoint()
-        return Tick(symbol, D(1000), trio.current_time(), source)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(Watchdog(streams, read, ["mark", "last"], READ_SECONDS).run)
-        await streams.watch({BTC})
-        await trio.sleep(60)  # nobody listens
-        async with streams.updates() as updates:
-            first = updates.receive_nowait()
-            assert isinstance(first, StreamState)
-            assert not first.connected
-            assert "orders are not told" in first.detail
-            await trio.sleep(2 * READ_SECONDS + 1)
-            ticks = updates.receive_waiting(10)
-            assert [tick.source for tick in ticks if isinstance(tick, Tick)][:4] == ["last", "mark", "last", "mark"]
-            streams.end()
-            with pytest.raises(trio.EndOfChannel):
-                while True:
-                    updates.receive_nowait()
-        nursery.cancel_scope.cancel()

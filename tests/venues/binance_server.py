@@ -53,6 +53,7 @@ _ALGO_ORDER = _STOP | {"activatePrice", "callbackRate"}
 _PLAIN_ORDER = _ORDER | {"newClientOrderId"}
 _ALGO_ID = frozenset({"symbol", "algoId", "clientAlgoId"})
 _PLAIN_ID = frozenset({"symbol", "orderId", "origClientOrderId"})
+_BY_SYMBOL = frozenset({"open_stops", "open_plain", "price"})
 _KLINES = frozenset({"symbol", "pair", "interval", "startTime", "endTime", "limit"})
 
 
@@ -130,8 +131,8 @@ class Binance:
         route = self._routes.get(request.endpoint)
         if route is None:
             return json_reply({"code": -5000, "msg": f"Path {request.path}, Method {request.method} is invalid"}, 404)
-        _, weight, security, allowed, answer = route
-        if "symbol" in allowed and "symbol" not in request.params and weight:
+        operation, weight, security, allowed, answer = route
+        if operation in _BY_SYMBOL and "symbol" not in request.params:
             weight *= 40  # of the whole exchange
         limited = self._limit(weight, ordering=security == "order")
         if limited is not None:

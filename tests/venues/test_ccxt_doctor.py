@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
-from venue_faults import Fault, json_reply
+from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import open_ccxt
@@ -74,6 +74,45 @@ async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue:
         assert set(verdicts(found)["placing"]) == {"failure"}
         assert any(code in found["placing"][0].says for code in ("-4045", "110009"))
         assert desk.stops_there() == {stop_request().client_order_id}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("fault", [{"drop": "after"}, {"delay": 1.0}])
+async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_is_booked_late(
+    venue: str, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = msgspec.structs.replace(venues.VENUES[venue], read_lag=0.0, request_validity=1.0)
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
+    async with open_desk(venue, configure=lambda client: setattr(client, "timeout", 400)) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="place_stop", when=nth(1), **fault))
+        found = await findings(desk, place=True)
+        others = len(venues.VENUES[venue].sources) - 1
+        assert sorted(verdicts(found)["placing"]) == ["failure", *["good"] * others]
+        assert desk.server.seen("place_stop")[0].booked
+        assert desk.stops_there() == set()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_trial_stop_that_can_not_be_taken_back_is_named(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="cancel_stop", drop="before"))
+        found = await findings(desk, place=True)
+        left = desk.stops_there()
+        said = " ".join(finding.says for finding in found["placing"])
+        assert len(left) == len(found["placing"])
+        assert all(f"the trial stop {own_id} may still stand: cancel it by hand" in said for own_id in left)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_permissions_in_words_that_nobody_knows_are_a_note(venue: str) -> None:
+    reply = json_reply({"retCode": 0, "result": {"something": "else"}})
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        for endpoint in ("GET /sapi/v1/account/apiRestrictions", "GET /v5/user/query-api"):
+            desk.server.faults.add(Fault(on=endpoint, reply=reply))
+        assert verdicts(await findings(desk))["permissions"] == ["note"]
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -73,6 +73,19 @@ async def test_more_than_the_venue_takes_at_once_waits_here_and_is_refused_nowhe
         assert trio.current_time() - started >= (2.0 if venue == "bybit" else 0.0)
 
 
+async def test_another_program_on_the_account_is_heeded_before_the_venue_refuses(venue: str) -> None:
+    if venue != "bybit":
+        pytest.skip("Binance's count is of other windows, and tested without a venue")
+    async with open_desk(venue, most_stops=20) as desk:
+        await desk.enter()
+        window = desk.server._face._windows["POST /v5/order/create"]  # type: ignore[attr-defined]
+        desk.server.clock.stopped_at = desk.server.clock.now()
+        window.take(9)  # by somebody else, in this second
+        await desk.exchange.place_stop(stop_request(quantity="0.05"))
+        assert 0.0 < desk.exchange.next_turn("place_stop") <= 1 / 6
+        assert desk.exchange.next_turn("cancel_stop") == 0.0
+
+
 @pytest.mark.slow
 async def test_a_wave_of_fifty_with_lost_replies_is_protected_with_fifty_orders(venue: str) -> None:
     coins = tuple(instrument(f"C{number:02}", "0.1", "0.001", "5") for number in range(50))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -154,6 +155,44 @@ async def test_a_wrong_key_and_a_wrong_secret_are_known_at_the_door(venue: str) 
                     raise AssertionError("it was opened")
 
 
+NOT_TAKEN = {
+    "binanceusdm": {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."},
+    "bybit": {"retCode": 10010, "retMsg": "Unmatched IP, please check your API key's bound IP addresses."},
+}
+
+
+@pytest.mark.parametrize("status", [401, 200, 429])
+async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_status_says_so(
+    venue: str, status: int
+) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request("taken"))
+        # What ccxt notes after some requests to Binance; from then on it takes -2015 for a ban.
+        desk.exchange.session.client.options["hasAlreadyAuthenticatedSuccessfully"] = True
+        reply = json_reply(NOT_TAKEN[venue], status, {"Retry-After": "1"})
+        for operation in ("place_stop", "positions"):
+            desk.server.faults.add(Fault(on=operation, reply=reply))
+        error: type[TrailingError] = RateLimited if status == 429 else AuthenticationFailed
+        with pytest.raises(error):
+            await desk.exchange.place_stop(stop_request())
+        with pytest.raises(error):
+            await desk.exchange.positions()
+        assert desk.stops_there() == {"taken"}
+
+
+async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_of_the_key(venue: str) -> None:
+    replies = {
+        "binanceusdm": json_reply({"code": -4192, "msg": "Trade forbidden due to Cooling-off Period."}, 400),
+        "bybit": json_reply({"retCode": 10029, "retMsg": "The requested symbol is invalid, check symbol whitelist"}),
+    }
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="place_stop", reply=replies[venue]))
+        with pytest.raises(StopRejected):
+            await desk.exchange.place_stop(stop_request())
+
+
 @pytest.mark.parametrize("skew", [5.0, -5.0])
 async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_it_jumps(
     venue: str, skew: float
@@ -223,6 +262,43 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
         nursery.start_soon(place, desk, trio.CancelScope(shield=True, deadline=trio.current_time() + 30))
         await trio.sleep(0.1)
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("stopped", ["before it is signed", "when it is signed"])
+@pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
+async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_not_sent(
+    venue: str, operation: str, stopped: str
+) -> None:
+    if (venue, operation) == ("binanceusdm", "amend_stop"):
+        pytest.skip("there is none")
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        order = await desk.exchange.place_stop(stop_request())
+        requests: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "place_stop": lambda: desk.exchange.place_stop(stop_request("another")),
+            "amend_stop": lambda: desk.exchange.amend_stop(order, price=Decimal(981), quantity=order.quantity),
+            "cancel_stop": lambda: desk.exchange.cancel_stop(order),
+            "close_position": lambda: desk.exchange.close_position(BTC, "long", order.quantity, "closing"),
+        }
+        client = desk.exchange.session.client
+        sign, patience, sent = client.sign, trio.CancelScope(), len(desk.server.requests)
+
+        def stand_still_and_sign(*args: Any) -> Any:
+            signed = sign(*args) if stopped == "when it is signed" else None
+            time.sleep(0.2)
+            patience.deadline = trio.current_time() + 5  # let it wait to hear what became of it
+            return signed or sign(*args)
+
+        client.sign = stand_still_and_sign
+        patience.deadline = trio.current_time() + 0.1
+        with patience, pytest.raises(ExchangeUnreachable, match="not sent, as its deadline was over"):
+            await requests[operation]()
+        await trio.sleep(0.1)
+        assert len(desk.server.requests) == sent
+        client.sign = sign
+        with trio.fail_after(5):
+            await requests[operation]()
+        assert len(desk.server.seen(operation)) == (2 if operation == "place_stop" else 1)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -14,6 +15,7 @@ from real_exchange import BTC, ETH, Desk, open_desk
 
 from trailing import Callback, Pacing, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.events import PositionClosed, StopFilled
+from trailing.exchanges.ccxt.venues import VENUES
 
 # How the venue tells of a stop that triggers.
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -89,3 +91,29 @@ async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_beh
                         closed.append((event.symbol, event.profit))
             assert filled == {BTC: Decimal("0.8"), ETH: Decimal("0.8")}
             assert sorted(closed) == [(BTC, Decimal("-8")), (ETH, Decimal("-8"))]
+
+
+async def test_stops_trail_and_are_noticed_where_the_venue_pushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.DIALECTS", {})
+    monkeypatch.setattr("trailing.exchanges.ccxt.reading.READ_SECONDS", 0.1)
+    monkeypatch.setattr("trailing.exchanges.ccxt.reading.SPACING_SECONDS", 0.05)
+    bybit = msgspec.structs.replace(VENUES["bybit"], read_lag=0.1, request_validity=0.5)
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {"bybit": bybit})
+    plan = msgspec.structs.replace(PLAN, reconcile_every=0.5)
+    with structlog.testing.capture_logs():
+        async with (
+            open_desk("bybit") as desk,
+            open_store("memory:") as store,
+            open_manager(desk.exchange, store, plan) as manager,
+        ):
+            position = Position(BTC, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC))
+            await desk.server.enter(position)
+            assert isinstance(await manager.protect(position, deadline=5), Protected)
+            await desk.server.move_price(BTC, Decimal(1050), "mark")
+            await until(lambda: [price for _, price in on_the_venue(desk).values()] == [Decimal("1039.5")])
+            await desk.server.move_price(BTC, Decimal(990), "last")
+            await desk.server.move_price(BTC, Decimal(990), "mark")
+            with trio.fail_after(30):
+                await manager.wait_closed()
+            assert (manager.stops(), manager.unprotected(), on_the_venue(desk)) == ({}, {}, {})
+            assert desk.server.sockets.opened == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -150,7 +151,8 @@ class VenueServer:
         reply, truncated = await self._answer(_request(head, body.decode()))
         if reply is None:
             return False
-        headers = [*reply.headers.items(), ("Content-Length", str(len(reply.body)))]
+        date = format_datetime(datetime.fromtimestamp(self.clock.now() / 1000, UTC), usegmt=True)
+        headers = [*reply.headers.items(), ("Date", date), ("Content-Length", str(len(reply.body)))]
         answer = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
         if truncated:
             await stream.send_all(answer + reply.body[: len(reply.body) // 2])

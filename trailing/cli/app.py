@@ -84,27 +84,58 @@ def recover(
     *,
     store: str = STORE,
     paper: Annotated[bool, Flag] = False,
+    exchange: str | None = None,
+    account: str = "default",
+    credentials: Path | None = None,
+    table: str | None = None,
+    testnet: Annotated[bool, Flag] = False,
+    allow_unverified: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     log_level: Level = "warning",
 ) -> int:
-    """Hold what a store knows beside the account, show what follows, and carry it out: what `run` begins with.
+    """Hold what a store knows beside the account, show what follows, and carry it out: what a bot begins with.
 
-    On the paper exchange that is the account of a run that was cut short; its prices go on until every open position that
+    On the paper exchange the account is that of a run that was cut short; its prices go on until every open position that
     the store knows has its stop. Positions that it doesn't know are protected when the run goes on.
 
+    On a real exchange it is a bot's, which may not be running meanwhile unless this is a dry run. Every open position that
+    the store knows gets its stop, by its own plan; then it ends, and the stops stand. They are trailed by a bot only.
+
     Args:
-        store: sqlite:///FILE.
-        paper: on the paper exchange; it has to be said, as there is no other for now.
+        store: sqlite:///FILE, or for a real exchange postgresql://HOST/DATABASE too.
+        paper: on the paper exchange.
+        exchange: on a real one: binanceusdm, bybit, or one that --allow-unverified takes.
+        account: what the bot calls the account in its store.
+        credentials: a TOML file with api_key and secret that only its owner can read; without it, they are taken from
+            the environment: TRAILING_API_KEY, TRAILING_SECRET and, where the venue has one, TRAILING_PASSWORD.
+        table: the table of that file that holds them.
+        testnet: on the venue's test network, or its demo trading.
+        allow_unverified: take a venue of which only the requests were looked at.
         dry_run: show what would be done, and change nothing, here or there.
         json: print what was found as one JSON document, and nothing else, to standard output.
         log_level: the least level that is logged, to standard error.
     """
-    from trailing.cli.recovering import recover_paper  # noqa: PLC0415
+    if paper == (exchange is not None):
+        raise UsageError("recover wants --paper or --exchange VENUE: it says which account is meant")
+    if exchange is None:
+        from trailing.cli.recovering import recover_paper  # noqa: PLC0415
 
-    if not paper:
-        raise UsageError("recover wants --paper: it says that no real order is meant")
-    return recover_paper(store, dry_run=dry_run, json=json, log_level=log_level)
+        return recover_paper(store, dry_run=dry_run, json=json, log_level=log_level)
+    from trailing.cli.venue_recovering import recover_venue  # noqa: PLC0415
+
+    return recover_venue(
+        exchange,
+        store,
+        account=account,
+        file=credentials,
+        table=table,
+        testnet=testnet,
+        allow_unverified=allow_unverified,
+        dry_run=dry_run,
+        json=json,
+        log_level=log_level,
+    )
 
 
 @app.command

@@ -1,51 +1,21 @@
-"""`trailing recover`: what is stored beside what the account shows, as a table, and carried out."""
+"""`trailing recover --paper`: the account of a run that was cut short beside its store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
 import trio
 
 from trailing.cli.jobs import Job, prepare_again
 from trailing.cli.kept_account import KeptAccount, kept_beside, read_kept
 from trailing.cli.paper_run import open_paper_run
+from trailing.cli.recoveries import Recovery, carried_out, rehearsed, show, wait_settled
 from trailing.cli.replay import Replay
 from trailing.cli.replay_clock import ReplayClock, open_holding_store
-from trailing.cli.reports import to_json
 from trailing.cli.signals import Interruption, catch_signals
-from trailing.cli.tables import new_table, print_table
-from trailing.core.actions import Action
-from trailing.core.model import Side, Tick
-from trailing.core.states import State
+from trailing.core.model import Tick
 from trailing.errors import UsageError
 from trailing.logs import Level, configure_logging
-from trailing.protection.manager import Manager, open_manager
+from trailing.protection.manager import open_manager
 from trailing.protection.rehearsal import plan_recovery
-
-
-class Found(msgspec.Struct, frozen=True):
-    """One thing that a recovery does. `action`: its kind; `what`: a sentence."""
-
-    symbol: str
-    side: Side
-    action: str
-    what: str
-
-
-class Recovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a recovery found, and what stands afterwards.
-
-    Args:
-        dry_run: nothing was carried out.
-        stops, unprotected: open positions with, and without, a live stop; None: nothing was carried out.
-    """
-
-    account: str
-    dry_run: bool
-    actions: tuple[Found, ...]
-    stops: int | None = None
-    unprotected: int | None = None
 
 
 def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level) -> int:
@@ -66,14 +36,7 @@ def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level
     configure_logging(log_level)
     work = _rehearse if dry_run else _recover
     recovery, interruption = trio.run(work, job, kept, clock, clock=clock.clock)
-    if recovery is not None:
-        if json:
-            print(to_json(msgspec.structs.asdict(recovery)))
-        else:
-            _print(recovery)
-    if interruption.by is not None:
-        return interruption.exit_code
-    return 1 if recovery is not None and recovery.unprotected else 0
+    return show(recovery, interruption, json=json)
 
 
 async def _rehearse(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Recovery | None, Interruption]:
@@ -85,7 +48,7 @@ async def _rehearse(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Re
                 open_paper_run(job, kept, store, clock, keep_in=None) as run,
             ):
                 actions = await plan_recovery(run.exchange, store, job.plan, utc_start=run.begins_at)
-                recovery = Recovery(account=run.exchange.account, dry_run=True, actions=_told(actions))
+                recovery = rehearsed(run.exchange, actions)
     return recovery, interruption
 
 
@@ -108,36 +71,6 @@ async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Rec
                     fed=run.fed,
                     on_fed=run.note_fed,
                 )
-                await replay.run(run.exchange, manager, until=_wait_settled)
-                recovery = Recovery(
-                    account=run.exchange.account,
-                    dry_run=False,
-                    actions=_told(manager.recovered),
-                    stops=len(manager.stops()),
-                    unprotected=len(manager.unprotected()),
-                )
+                await replay.run(run.exchange, manager, until=wait_settled)
+                recovery = carried_out(run.exchange, manager)
     return recovery, interruption
-
-
-async def _wait_settled(manager: Manager) -> None:
-    """Wait until every position that is worked on has its stop, or has ended, or was given up by its plan's policy."""
-    async with manager.subscribe() as events:
-        while any(one.state != State.CLOSED for one in manager.unprotected().values()):
-            await events.receive()
-
-
-def _told(actions: Sequence[Action]) -> tuple[Found, ...]:
-    return tuple(Found(action.symbol, action.side, type(action).__name__, str(action)) for action in actions)
-
-
-def _print(recovery: Recovery) -> None:
-    table = new_table("position", "side", "action", title=recovery.account)
-    for found in recovery.actions:
-        table.add_row(found.symbol, found.side, found.what)
-    if not recovery.actions:
-        notes = ["nothing is to be done"]
-    elif recovery.dry_run:
-        notes = ["nothing of it was carried out: this is a dry run"]
-    else:
-        notes = [f"live stops: {recovery.stops}; positions without a stop: {recovery.unprotected}"]
-    print_table(table, notes=notes)

@@ -2,12 +2,13 @@
 
 Trades come as `aggTrade` (those of 100 ms at one price are one, so that no price is left out), mark and index price
 together once a second. A stop that triggers becomes an order at market with ids of its own: its fills are told as the
-stop's.
+stop's. Where they come before it is said what it has become, they are kept back for that long.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -31,6 +32,10 @@ _ENDED: Final = frozenset({"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"
 _REMEMBERED: Final = 500
 """Orders at market that stops became, and fills of orders nobody has claimed as a stop's, that are kept in mind."""
 
+_HELD_SECONDS: Final = 2.0
+"""Seconds for which what becomes of an order at market is kept back, until it is known whether a stop has become it."""
+
+_OURS: Final = re.compile(r"tr[0-9a-f]{20}")
 _NEWS: Final[frozenset[str]] = frozenset({"NEW", "AMENDMENT"})
 _FILLS: Final[frozenset[str]] = frozenset({"TRADE", "CALCULATED"})
 
@@ -52,6 +57,7 @@ class BinanceDialect:
         self._ids: Mapping[str, str] = {place.symbol: place.id.lower() for place in places}
         self._stops: OrderedDict[str, tuple[str, str, Side]] = OrderedDict()  # by the id of what it became
         self._unclaimed: OrderedDict[str, list[OrderUpdate]] = OrderedDict()  # by order id
+        self._held: dict[str, float] = {}  # those of them that nobody was told of, and since when
 
     def topics(self, symbol: str) -> tuple[str, ...]:
         """Trades, and mark with index price."""
@@ -94,14 +100,22 @@ class BinanceDialect:
             case "ALGO_UPDATE":
                 return self._read_stop(frame["o"], now)
             case "ACCOUNT_UPDATE":
-                return [update for each in frame["a"]["P"] for update in self._read_position(each, now)]
+                # Funding of a cross position comes without any positions.
+                return [update for each in frame["a"].get("P", ()) for update in self._read_position(each, now)]
             case "listenKeyExpired":
                 return (Expired("the listen key has expired"),)
-            case None if "error" in frame:
-                return (Answer(str(frame["error"])),)
+            case None if "error" in frame or "code" in frame:
+                return (Answer(str(frame.get("error") or frame)),)
             case None if "id" in frame:
                 return (Answer(),)
         return ()
+
+    def overdue(self, now: float) -> Iterable[Heard]:
+        """What became of orders at market that no stop has become."""
+        late = [number for number, since in self._held.items() if since <= now - _HELD_SECONDS]
+        for number in late:
+            del self._held[number]
+        return [update for number in late for update in self._unclaimed.get(number, ())]
 
     def _read_order(self, order: Mapping[str, Any], now: float) -> Iterable[Heard]:
         place = self._places.get(order["s"])
@@ -109,6 +123,7 @@ class BinanceDialect:
             return ()
         number = str(order["i"])
         side = order_side(order["S"].lower(), order.get("ps", "").lower(), reduces=bool(order.get("R")))
+        is_stop = number in self._stops
         order_id, client_order_id, side = self._stops.get(number, (number, order["c"], side))
         if order["x"] in _FILLS:
             fill = Fill(
@@ -122,14 +137,19 @@ class BinanceDialect:
             )
             status: Literal["partial", "filled"] = "filled" if order["X"] == "FILLED" else "partial"
             update = OrderUpdate(place.symbol, side, client_order_id, order_id, status, now, fill)
-            if number not in self._stops:
-                _remember(self._unclaimed, number, [*self._unclaimed.get(number, ()), update])
-            return (update,)
-        if order["X"] in _ENDED:
-            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
+        elif order["X"] in _ENDED:
+            update = OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now)
         # One at market is filled or gone next; and it may have the client order id of the stop that it was.
-        if order["x"] in _NEWS and number not in self._stops and order["o"] != "MARKET":
+        elif order["x"] in _NEWS and not is_stop and order["o"] != "MARKET":
             return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
+        else:
+            return ()
+        if is_stop:
+            return (update,)
+        _remember(self._unclaimed, number, [*self._unclaimed.get(number, ()), update])
+        if order["o"] != "MARKET" or _OURS.fullmatch(client_order_id):
+            return (update,)
+        self._held.setdefault(number, now)
         return ()
 
     def _read_stop(self, stop: Mapping[str, Any], now: float) -> Iterable[Heard]:
@@ -139,13 +159,13 @@ class BinanceDialect:
         order_id, client_order_id = str(stop["aid"]), stop["caid"]
         side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
         became = str(stop.get("ai") or "")
-        if became:
+        if became not in {"", "0"}:
             _remember(self._stops, became, (order_id, client_order_id, side))
-            told = self._unclaimed.pop(became, ())
+            self._held.pop(became, None)
             # Where the venue let it keep the stop's client order id, they were told as the stop's already.
             return [
                 _as_stop(each, order_id, client_order_id, side)
-                for each in told
+                for each in self._unclaimed.pop(became, ())
                 if each.client_order_id != client_order_id
             ]
         if stop["X"] in _ENDED:
@@ -162,10 +182,10 @@ class BinanceDialect:
 
 
 def _as_stop(update: OrderUpdate, order_id: str, client_order_id: str, side: Side) -> OrderUpdate:
-    """A fill that came before it was known whose it was."""
+    """What came before it was known whose it was."""
     fill = update.fill
-    assert fill is not None
-    fill = Fill(fill.symbol, side, fill.quantity, fill.price, order_id, client_order_id, fill.at)
+    if fill is not None:
+        fill = Fill(fill.symbol, side, fill.quantity, fill.price, order_id, client_order_id, fill.at)
     return OrderUpdate(update.symbol, side, client_order_id, order_id, update.status, update.at, fill)
 
 

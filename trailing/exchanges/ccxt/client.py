@@ -52,8 +52,13 @@ async def _do_nothing(*_: Any, **__: Any) -> None:
     """In place of what a venue's row skips."""
 
 
-async def open_client(client: Any, hear: Callable[[Reply], object]) -> None:
-    """Open its connections to be, on the running loop, and look at every HTTP reply before ccxt does. For asyncio."""
+async def open_client(client: Any, leave: Callable[[], object], hear: Callable[[Reply], object]) -> None:
+    """Open its connections to be, on the running loop. For asyncio.
+
+    Args:
+        leave: called when a request is signed, before any of it is sent; what it raises keeps the request back.
+        hear: called with every HTTP reply, before ccxt looks at it.
+    """
     client.open()
     await client.session.close()
     # aiohttp's default is a hundred connections: the next request would wait for one of them, signed, while its time runs.
@@ -70,6 +75,13 @@ async def open_client(client: Any, hear: Callable[[Reply], object]) -> None:
         return session
 
     client.get_socks_proxy_session = open_socks_without_resending
+    fetch = client.fetch
+
+    async def fetch_if_it_may_leave(*args: Any, **kwargs: Any) -> Any:
+        leave()
+        return await fetch(*args, **kwargs)
+
+    client.fetch = fetch_if_it_may_leave  # called right behind `sign`
     pass_on = client.on_rest_response
     status = 0
 

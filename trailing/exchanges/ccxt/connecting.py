@@ -19,8 +19,9 @@ from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.limiter import open_limiter
 from trailing.exchanges.ccxt.limits import limits_of
+from trailing.exchanges.ccxt.reading import Prices, Reading
 from trailing.exchanges.ccxt.session import Request, Session, open_session
-from trailing.exchanges.ccxt.streams import READ_SECONDS, Reading, Streams
+from trailing.exchanges.ccxt.streams import Streams
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.ccxt.watchdog import QUIET_SECONDS, Watchdog
 
@@ -53,7 +54,7 @@ async def connect(
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.prepare:
             await session.call("markets", method)
-        streams, quiet = _streams(session, venue, markets)
+        streams = _streams(session, venue, markets)
         exchange = CcxtExchange(
             session,
             venue,
@@ -63,21 +64,26 @@ async def connect(
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
         )
-        session.start_service(Watchdog(streams, exchange.price, venue.prices, quiet).run, name="watchdog")
+        if isinstance(streams, Reading):
+            prices = Prices(session, venue)
+            session.start_service(streams.run, prices.rounds, partial(prices.read, sources=venue.prices), name="prices")
+        else:
+            watchdog = Watchdog(streams, exchange.price, venue.prices, QUIET_SECONDS)
+            session.start_service(watchdog.run, name="watchdog")
         try:
             yield exchange
         finally:
             streams.end()
 
 
-def _streams(session: Session, venue: Venue, markets: Mapping[str, Market]) -> tuple[Streams | Reading, float]:
-    """What pushes, and the seconds without a price after which it is read."""
+def _streams(session: Session, venue: Venue, markets: Mapping[str, Market]) -> Streams | Reading:
+    """What pushes, or is read in place of it."""
     dialect = DIALECTS.get(venue.name)
     if dialect is None:
-        return Reading(), READ_SECONDS
+        return Reading()
     raw = session.client.markets
     places = [Place(symbol, raw[symbol]["id"], market.contract_size) for symbol, market in markets.items()]
-    return Streams(session, dialect(session, places)), QUIET_SECONDS
+    return Streams(session, dialect(session, places))
 
 
 def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:

@@ -13,7 +13,7 @@ import trio
 from trailing.core.account import PositionReport
 from trailing.core.model import Percent, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity, round_stop
-from trailing.errors import ExchangeError, StopRejected, TrailingError, UsageError
+from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
 from trailing.exchanges.ccxt.conversion import CLOSING
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.port import StopRequest
@@ -25,6 +25,9 @@ CLOCK_OFF: Final = 1.0
 
 STREAM_SECONDS: Final = 10.0
 """Seconds in which the first price has to come: within as many the stream notices that a line is silent."""
+
+CLEANUP_SECONDS: Final = 30.0
+"""Seconds within which the trial stop has to be gone again, its requests' turns included."""
 
 FAR_AWAY: Final = Percent("20")
 """How far behind the price the stop is that is placed on trial."""
@@ -100,6 +103,8 @@ async def _permissions(exchange: CcxtExchange, _: str) -> list[Finding]:
         rights = await read(exchange)
     except ExchangeError as error:
         return [Finding("permissions", "note", f"not told: {error}")]
+    except (LookupError, TypeError, ValueError) as error:
+        return [Finding("permissions", "note", f"told in words that we don't know: {error!r}")]
     findings = []
     if not rights.trades:
         findings.append(Finding("permissions", "failure", "the key may not trade futures"))
@@ -227,29 +232,47 @@ async def _place_and_cancel(exchange: CcxtExchange, report: PositionReport, sour
     )
     started = trio.current_time()
     order: StopOrder | None = None
+    may_exist = True
     try:
         order = await exchange.place_stop(request)
         seconds = trio.current_time() - started
+    except OutcomeUnknown:
+        raise
+    except (ExchangeError, UsageError):
+        may_exist = False
+        raise
     finally:
-        with trio.move_on_after(30, shield=True) as scope:
-            await _cancel(exchange, request, order)
-        if scope.cancelled_caught:
-            raise ExchangeError(f"the trial stop {request.client_order_id} may still stand: cancel it by hand")
+        if may_exist:
+            with trio.move_on_after(CLEANUP_SECONDS, shield=True) as scope:
+                await _take_back(exchange, request, order)
+            if scope.cancelled_caught:
+                raise _may_stand(request)
     placed = f"{request.symbol} {request.side} at {request.price} by the {source} price"
     return Finding("placing", "good", f"{placed}: placed in {seconds * 1000:.0f} ms, found, cancelled", seconds)
 
 
-async def _cancel(exchange: CcxtExchange, request: StopRequest, order: StopOrder | None) -> None:
-    """Cancel the trial stop, wherever its placing ended; where it was acknowledged, it has to be there."""
-    await trio.sleep(exchange.read_lag)
-    found = await exchange.find_stop(request.symbol, request.client_order_id)
+async def _take_back(exchange: CcxtExchange, request: StopRequest, order: StopOrder | None) -> None:
+    """Cancel the trial stop; where it was acknowledged, it has to be there."""
+    try:
+        await trio.sleep(exchange.read_lag)
+        found = await exchange.find_stop(request.symbol, request.client_order_id)
+        if found is None and order is None:  # of unknown outcome: it may be booked yet
+            await trio.sleep(exchange.request_validity)
+            found = await exchange.find_stop(request.symbol, request.client_order_id)
+        if found is not None:
+            await exchange.cancel_stop(found)
+            await trio.sleep(exchange.read_lag)
+            left = await exchange.find_stop(request.symbol, request.client_order_id)
+    except ExchangeError as error:
+        raise _may_stand(request) from error
     if found is None and order is not None:
         raise StopRejected(f"the {CLOSING[request.side]} stop was acknowledged, and is not found")
-    if found is not None:
-        await exchange.cancel_stop(found)
-        await trio.sleep(exchange.read_lag)
-        if await exchange.find_stop(request.symbol, request.client_order_id) is not None:
-            raise StopRejected("the stop was cancelled, and is still found")
+    if found is not None and left is not None:
+        raise StopRejected("the stop was cancelled, and is still found")
+
+
+def _may_stand(request: StopRequest) -> ExchangeError:
+    return ExchangeError(f"the trial stop {request.client_order_id} may still stand: cancel it by hand")
 
 
 def worst(findings: list[Finding]) -> Verdict:

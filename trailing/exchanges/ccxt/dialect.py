@@ -92,6 +92,9 @@ class Dialect(Protocol):
     def read(self, frame: Frame, now: float) -> Iterable[Heard]:
         """What a frame says. Raises KeyError, TypeError, ValueError or UsageError where it is none that we know."""
 
+    def overdue(self, now: float) -> Iterable[Heard]:
+        """What was said before, and kept back for a frame that would tell more, which didn't come."""
+
 
 def ticks_of(symbol: str, prices: Iterable[tuple[Source, str | None]], now: float) -> list[Tick]:
     """The prices of a symbol that there are; a contract that is new has none of some sources, or 0."""

@@ -44,6 +44,7 @@ RETRY_AFTER: Final = 1.0
 
 # Raised before a byte of the request was sent.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, socket.gaierror)
+_LIMITED_STATUS = frozenset({418, 429})
 _LIMITED = (ccxt_errors.RateLimitExceeded, ccxt_errors.DDoSProtection)
 _REFUSALS = (
     ccxt_errors.ArgumentsRequired,
@@ -117,7 +118,7 @@ def _explain(venue: Venue, request: Request, error: BaseException, said: str) ->
         return known
     if isinstance(error.__cause__, _NOT_SENT):
         return ExchangeUnreachable(said)
-    if request.reply.status in {418, 429} or isinstance(error, _LIMITED):
+    if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
         return RateLimited(said, retry_after=retry_after(request.reply))
     if isinstance(error, ccxt_errors.AuthenticationError):
         return AuthenticationFailed(said)
@@ -151,6 +152,8 @@ def _by_code(venue: Venue, request: Request, found: frozenset[str], said: str) -
         return RateLimited(said, retry_after=max(retry_after(request.reply), venue.ban_seconds))
     if has(codes.limited):
         return RateLimited(said, retry_after=retry_after(request.reply))
+    if has(codes.key) and request.reply.status not in _LIMITED_STATUS:
+        return AuthenticationFailed(said)  # ccxt may take it for a rate limit, as if trying again were of use
     if has(codes.clock):
         return ClockOff(said)
     if has(codes.gone):

@@ -41,6 +41,7 @@ from trailing.exchanges.ccxt.conversion import (
     text,
     tightened,
 )
+from trailing.exchanges.ccxt.reading import Prices
 from trailing.exchanges.ccxt.requests import Requests
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.venue import Slot, Venue, filled
@@ -93,6 +94,7 @@ class CcxtExchange:
         self.session = session
         self._streams = streams
         self._requests = Requests(session, venue, hedged=hedged)
+        self._prices = Prices(session, venue)
         self.venue = venue
         self._markets = markets
 
@@ -220,12 +222,10 @@ class CcxtExchange:
         check_source("source", source)
         if source not in self.venue.prices:
             raise UsageError(f"{self.name} does not tell its {source} price")
-        method, field = self.venue.prices[source]
-        raw = await self._requests.call("price", method, symbol)
-        price = number(raw.get(field))
-        if not price:
+        ticks = await self._prices.read([symbol], [source])
+        if not ticks:
             raise ExchangeUnreachable(f"{self.name} has no {source} price of {symbol}")
-        return Tick(symbol, price, trio.current_time(), source)
+        return ticks[0]
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         """Close at market, reduce-only; a part has to be a multiple of the quantity step."""

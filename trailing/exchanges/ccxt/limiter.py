@@ -41,13 +41,15 @@ class Limiter(limiter.Limiter):
         """The venue refused a request for its limit: nobody passes for so many seconds, and then as from empty."""
         self.close(retry_after)
 
-    def learned(self, headers: Mapping[str, str]) -> None:
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
         """Believe what a reply tells of the venue's own count: others may send from the same address, or account.
 
         So much is left that, with what comes back until the venue's window ends, the limit is kept. Its windows begin
-        at multiples of their length, in UTC, and the reply's own date says where in one it stands.
+        at multiples of their length, in UTC, and the reply's own date says where in one it stands. A venue that tells
+        what is left of a window, and not where in it we stand, is believed that no more is left now.
 
         Args:
+            operation: what was asked for.
             headers: names in lower case.
         """
         at = _seconds_since_1970(headers.get("date", ""))
@@ -56,6 +58,9 @@ class Limiter(limiter.Limiter):
             if used is not None and used.isdecimal():
                 lasts = window.seconds if at is None else window.seconds - at % window.seconds
                 self.correct(name, window.count - int(used) - lasts * window.bucket.per_second)
+            left = headers.get(window.left_header) if window.left_header else None
+            if left is not None and left.isdecimal() and name in self._limits.cost(operation):
+                self.correct(name, float(left))
 
 
 def _seconds_since_1970(date: str) -> float | None:

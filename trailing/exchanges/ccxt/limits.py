@@ -20,12 +20,14 @@ class Window(msgspec.Struct, frozen=True):
             pass. More at once is less a second.
         header: the reply's header, in lower case, that tells how many were used in the venue's present window; "":
             none does.
+        left_header: the one that tells how many are left, of the window that its request counts in; "": none does.
     """
 
     count: float
     seconds: float
     burst: float
     header: str = ""
+    left_header: str = ""
 
     @property
     def bucket(self) -> Bucket:
@@ -74,14 +76,15 @@ _BINANCE = Limits(
 # any second on each endpoint that places, amends or cancels; one of them is left out, as what leaves here within a second
 # may arrive within less. It allows 50 on those that list; ccxt, which counts 10, is more careful, and a list is read by
 # pages.
+_BYBIT_ENDPOINT: Final = Window(9, 1, burst=3, left_header="x-bapi-limit-status")
 _BYBIT = Limits(
     windows={
         "requests": Window(600, 5, burst=300),
-        "order/create": Window(9, 1, burst=3),
-        "order/amend": Window(9, 1, burst=3),
-        "order/cancel": Window(9, 1, burst=3),
-        "order/realtime": Window(9, 1, burst=3),
-        "position/list": Window(9, 1, burst=3),
+        "order/create": _BYBIT_ENDPOINT,
+        "order/amend": _BYBIT_ENDPOINT,
+        "order/cancel": _BYBIT_ENDPOINT,
+        "order/realtime": _BYBIT_ENDPOINT,
+        "position/list": _BYBIT_ENDPOINT,
     },
     costs={
         "place_stop": {"requests": 1.0, "order/create": 1.0},
@@ -96,11 +99,11 @@ _BYBIT = Limits(
 )
 
 
-def _careful(orders_per_second: float) -> Limits:
-    """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them."""
+def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
+    """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them, a price as said."""
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
-        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}},
+        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}, "price": {"requests": price}},
         other={"requests": 1.0},
     )
 
@@ -115,7 +118,9 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "kucoinfutures": _careful(30),  # ccxt allows 66, for accounts of every level
     "deribit": _careful(5),
     "bingx": _careful(5),
-    "hyperliquid": _careful(5),  # ccxt allows 20; but a list takes 20 of 1,200 a minute, whatever else is sent
+    "hyperliquid": _careful(
+        5, price=5.0
+    ),  # ccxt allows 20; but a list, and that of all prices too, takes 20 of 1,200 a minute
 }
 
 # krakenfutures: ccxt spaces requests by 0.6 s; woo: a stop counts 5 times 0.1 s there.

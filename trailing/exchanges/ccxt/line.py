@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
 from typing import Any, Final, Protocol, TypeAlias
 
 import aiohttp
@@ -13,7 +12,8 @@ import msgspec
 import trio
 
 from trailing.errors import TrailingError
-from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, frame_of
+from trailing.exchanges.ccxt.backoffs import backoffs
+from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, frame_of
 from trailing.exchanges.ccxt.errors import without_queries
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import Update
@@ -32,6 +32,9 @@ _BURST = 100
 
 _SPACING = 0.15
 """Seconds between two requests over a connection: Binance takes 10 frames a second, and ends a connection for more."""
+
+_OVERDUE_SECONDS = 0.5
+"""Seconds between two looks at what was kept back."""
 
 _LATE_SECONDS = 1.0
 """How late the look at a silent connection may be. Where it is later, we did not listen ourselves; nobody was silent."""
@@ -149,10 +152,11 @@ class Line:
             return _told(error)
         self._heard_at = trio.current_time()
         self._why = ""
+        tasks = (self._receive, self._look_for_silence, self._keep_subscribed, self._renew, self._tell_overdue)
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                for task in (self._receive, self._look_for_silence, self._keep_subscribed, self._renew):
+                for task in tasks:
                     nursery.start_soon(self._until_lost, task, socket)
         finally:
             self._scope = None
@@ -221,6 +225,9 @@ class Line:
             heard = self._dialect.read(frame_of(text), self._heard_at)
         except _UNREADABLE as error:
             raise LineLost(f"a frame that can't be read ({type(error).__name__})") from error
+        self._hear(heard)
+
+    def _hear(self, heard: Iterable[Heard]) -> None:
         for each in heard:
             match each:
                 case Answer():
@@ -312,13 +319,10 @@ class Line:
             await trio.sleep(seconds)
             await self._dialect.renew()
 
-
-def backoffs() -> Iterator[float]:
-    """Seconds to wait before one dialling after another: at once, then twice as long each time, up to 30; with jitter."""
-    longest = 0.2
-    while True:
-        yield random.uniform(0, longest)
-        longest = min(30.0, 2 * longest)
+    async def _tell_overdue(self, socket: Socket) -> None:  # noqa: ARG002 - as the others
+        while self._account:
+            await trio.sleep(_OVERDUE_SECONDS)
+            self._hear(self._dialect.overdue(trio.current_time()))
 
 
 def _told(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import decimal
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -41,8 +42,8 @@ class Turns(Protocol):
     def refused(self, retry_after: float) -> None:
         """The venue refused a request for its rate limit: nobody passes for so many seconds."""
 
-    def learned(self, headers: Mapping[str, str]) -> None:
-        """A reply came with these headers, in lower case."""
+    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+        """A reply to an operation came with these headers, in lower case."""
 
 
 class Request:
@@ -50,13 +51,17 @@ class Request:
 
     Attributes:
         operation: the port's method name.
+        deadline: its caller's, on the running clock; nothing of it is sent afterwards.
+        sent: something of it was.
         reply: the last HTTP reply so far.
         error: ours, for what ccxt raised; None: there is a result.
         done: set when the call has ended, however it did.
     """
 
-    def __init__(self, operation: str) -> None:
+    def __init__(self, operation: str, deadline: float = math.inf) -> None:
         self.operation = operation
+        self.deadline = deadline
+        self.sent = False
         self.reply: Reply = Reply()
         self.result: Any = None
         self.error: TrailingError | None = OutcomeUnknown(f"{operation}: the session was closed before it answered")
@@ -99,12 +104,13 @@ class Session:
         Raises:
             TrailingError: and nothing else; `OutcomeUnknown` where the session was closed before the answer came.
 
-        Cancellation: before its turn, nothing is sent; later it ends the waiting and recalls nothing.
+        Cancellation: before its turn, nothing is sent; later it ends the waiting and recalls nothing. What is not sent
+            yet when the caller's deadline is over is not sent, wherever this process stood still meanwhile.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if after_earlier and client_order_id is not None:
             await self.wait_for(client_order_id)
-        request = Request(operation)
+        request = Request(operation, trio.current_effective_deadline())
         if client_order_id is not None:
             self._under_way.setdefault(client_order_id, deque()).append(request)
         try:
@@ -156,6 +162,8 @@ class Session:
             request.error = None
         except trio.Cancelled:  # the session ends; whoever still waits learns from the error that is there already
             raise
+        except TrailingError as error:
+            request.error = error.with_traceback(None)  # ccxt's frames have the key in their variables
         except (Exception, asyncio.CancelledError) as error:  # noqa: ASYNC103 - the latter is not trio's
             request.error = self._explain(request, error)
             if isinstance(request.error, RateLimited):  # whether or not anybody still waits for it
@@ -164,7 +172,7 @@ class Session:
             self._end_request(request, client_order_id)
 
     async def _call_method(self, request: Request, name: str, args: tuple[Any, ...]) -> Any:
-        _reply.set(request.reply)
+        _request.set(request)
         with decimal.localcontext():  # ccxt sets the rounding of whatever context it finds
             return await getattr(self.client, name)(*args)
 
@@ -186,17 +194,32 @@ class Session:
             if not under_way:
                 del self._under_way[client_order_id]
 
+    def _leave(self) -> None:
+        """Something is signed, with the time in it, and would be sent now.
+
+        Raises:
+            ExchangeUnreachable: its caller's deadline is over, and nothing was sent.
+            OutcomeUnknown: it is over, and a part was sent before.
+        """
+        request = _request.get()
+        if request is None:
+            return
+        if trio.current_time() > request.deadline:
+            late = f"{request.operation}: not sent, as its deadline was over"
+            raise OutcomeUnknown(f"{late} when a part had been") if request.sent else ExchangeUnreachable(late)
+        request.sent = True
+
     def _hear(self, reply: Reply) -> None:
-        self.turns.learned(reply.headers)
-        waiting = _reply.get()
-        if waiting is not None:
-            waiting.status, waiting.headers, waiting.body = reply.status, reply.headers, reply.body
+        request = _request.get()
+        self.turns.learned("" if request is None else request.operation, reply.headers)
+        if request is not None:
+            request.reply = reply
 
 
 Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
 """Makes one of our errors, with its cause, of what a call or a service raised; None: that was no failure."""
 
-_reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
+_request: ContextVar[Request | None] = ContextVar("request", default=None)
 
 
 @asynccontextmanager
@@ -228,7 +251,7 @@ async def _host(client: Any, turns: Turns, explain: Explain, task_status: trio.T
         try:
             async with trio.open_nursery() as tasks:  # which end before the client's connections and the loop do
                 session = Session(tasks, loop, client, turns, explain)
-                await loop.run_aio_coroutine(open_client(client, session._hear))  # noqa: SLF001 - it is this module's
+                await loop.run_aio_coroutine(open_client(client, session._leave, session._hear))  # noqa: SLF001 - it is this module's
                 task_status.started(session)
                 await trio.sleep_forever()
         finally:

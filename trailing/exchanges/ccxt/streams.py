@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
-from typing import Final
 
 import trio
 
@@ -14,9 +13,6 @@ from trailing.exchanges.ccxt.line import Line
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import StreamState, Update
 from trailing.exchanges.updates import UpdateChannel
-
-READ_SECONDS: Final = 5.0
-"""Seconds between two readings of a price where nothing pushes it."""
 
 _PROMPT = 1.0
 """Seconds that a connection may take to be there first. Where it takes longer, what was pushed meanwhile has to be read."""
@@ -86,17 +82,6 @@ class Audience:
         """Let every subscriber reach the end of its channel."""
         for channel in self._channels:
             channel.end()
-
-
-class Reading(Audience):
-    """Of a venue that nothing is known of but its requests: a watchdog reads the prices, and orders are not told."""
-
-    def state(self) -> StreamState:
-        """Never everything."""
-        return StreamState(False, trio.current_time(), f"prices are read every {READ_SECONDS:g} s, orders are not told")
-
-    def redial(self, symbol: str, why: str) -> None:
-        """There is nothing to dial."""
 
 
 class Streams(Audience):

@@ -8,11 +8,18 @@ goes to another endpoint. Hedge mode is refused on all of them, where the venue 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from trailing.core.model import Source
 from trailing.exchanges.ccxt.venue import CLIENT_ORDER_ID, PRICE, SOURCE, Codes, Venue
 
 _CLOSE: Final = {"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}
+_TICKERS: Final[Mapping[Source, tuple[str, str]]] = {
+    "last": ("fetch_tickers", "last"),
+    "mark": ("fetch_tickers", "markPrice"),
+    "index": ("fetch_tickers", "indexPrice"),
+}
 
 _OKX = Venue(
     name="okx",
@@ -29,10 +36,14 @@ _OKX = Venue(
     find_list={"trigger": True, "ordType": "conditional"},
     lists=({"trigger": True, "ordType": "conditional"},),
     page=100,
-    sources={"last": "last", "mark": "mark", "index": "index"},
+    sources={
+        "last": "last",
+        "mark": "mark",
+    },  # "index" too; but ccxt reads no index price that a stop could be trailed by
     id_field="algoClOrdId",
     source_field="slTriggerPxType",
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_mark_price", "markPrice")},
+    prices={"last": ("fetch_tickers", "last"), "mark": ("fetch_mark_prices", "markPrice")},
+    prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
     codes=Codes(
         would_trigger=frozenset({"51277", "51278", "51279", "51280"}),
@@ -53,7 +64,8 @@ _BITGET = Venue(
     page=100,
     sources={"last": "fill_price", "mark": "mark_price"},
     source_field="triggerType",
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_mark_price", "markPrice")},
+    prices={"last": ("fetch_tickers", "last"), "mark": ("fetch_tickers", "markPrice")},
+    prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}},
     codes=Codes(would_trigger=frozenset({"40917", "45122"}), gone=frozenset({"43025"})),
 )
@@ -73,7 +85,8 @@ _GATE = Venue(
     page=100,
     sources={"last": "0", "mark": "1", "index": "2"},
     source_field="trigger.price_type",
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_ticker", "markPrice")},
+    prices=_TICKERS,
+    prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
     codes=Codes(
         would_trigger=frozenset({"AUTO_TRIGGER_PRICE_LESS_LAST", "AUTO_TRIGGER_PRICE_GREATE_LAST"}),
@@ -99,7 +112,8 @@ _KUCOIN = Venue(
     page=50,
     sources={"last": "TP", "mark": "MP", "index": "IP"},
     source_field="stopPriceType",
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_mark_price", "markPrice")},
+    prices=_TICKERS,
+    prices_at_once=True,
     candles={"last": {}},
 )
 
@@ -113,7 +127,8 @@ _KRAKEN = Venue(
     source_field="triggerSignal",
     type_field="orderType",
     stop_types=frozenset({"stop", "stp"}),
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_ticker", "markPrice")},
+    prices=_TICKERS,
+    prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
 )
 
@@ -121,7 +136,13 @@ _HYPERLIQUID = Venue(
     name="hyperliquid",
     client="hyperliquid",
     # ccxt would have the account pay a fee to it, and say who brought the customer.
-    options={"defaultType": "swap", "builderFee": False, "refSet": True, "approvedBuilderFee": False},
+    options={
+        "defaultType": "swap",
+        "fetchMarkets": {"types": ["swap"]},  # those of other dexes are told of by requests of their own
+        "builderFee": False,
+        "refSet": True,
+        "approvedBuilderFee": False,
+    },
     skips=("initialize_client",),
     credential_names=("walletAddress", "privateKey", "password"),
     testnet="set_sandbox_mode",
@@ -133,7 +154,8 @@ _HYPERLIQUID = Venue(
     sources={"mark": ""},
     type_field="orderType",
     stop_types=frozenset({"Stop Market"}),
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_ticker", "markPrice")},
+    prices={"mark": ("fetch_funding_rates", "markPrice")},
+    prices_at_once=True,
     candles={"last": {}},
     codes=Codes(would_trigger=frozenset({"Invalid TP/SL price."})),
 )
@@ -153,7 +175,11 @@ _DERIBIT = Venue(
     source_field="trigger",
     type_field="order_type",
     stop_types=frozenset({"stop_market"}),
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_ticker", "markPrice")},
+    prices={
+        "last": ("fetch_ticker", "last"),
+        "mark": ("fetch_ticker", "markPrice"),
+        "index": ("fetch_ticker", "indexPrice"),
+    },
     candles={"last": {}},
     codes=Codes(would_trigger=frozenset({"10034", "10035", "11036"}), too_many=frozenset({"11035"})),
 )
@@ -170,7 +196,12 @@ _BINGX = Venue(
     source_field="workingType",
     type_field="type",
     stop_types=frozenset({"STOP_MARKET"}),
-    prices={"last": ("fetch_ticker", "last"), "mark": ("fetch_mark_price", "markPrice")},
+    prices={
+        "last": ("fetch_tickers", "last"),
+        "mark": ("fetch_mark_prices", "markPrice"),
+        "index": ("fetch_mark_prices", "indexPrice"),
+    },
+    prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}},
     codes=Codes(nothing_to_reduce=frozenset({"101205"})),
 )
@@ -197,7 +228,8 @@ _WOO = Venue(
     source_field="triggerPriceType",
     type_field="algoType",
     stop_types=frozenset({"STOP"}),
-    prices={"last": ("fetch_ticker", "last")},
+    prices={"last": ("fetch_tickers", "last"), "mark": ("fetch_tickers", "markPrice")},
+    prices_at_once=True,
     candles={"last": {}},
     codes=Codes(would_trigger=frozenset({"317150", "317151"}), duplicate=frozenset({"-1007"})),
 )

@@ -51,6 +51,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         gone: there is no such live order.
         unchanged: a stop stands as it was asked for already.
         refused: other refusals that ccxt has no class for.
+        key: the credentials are not taken, or have no right to this.
         clock: the request's time is too far from the venue's; it was not executed.
         limited: the rate limit; it was not executed.
         banned: the address is banned for `Venue.ban_seconds`, where no Retry-After says longer; it was not executed.
@@ -64,6 +65,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     gone: frozenset[str] = frozenset()
     unchanged: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
+    key: frozenset[str] = frozenset()
     clock: frozenset[str] = frozenset()
     limited: frozenset[str] = frozenset()
     banned: frozenset[str] = frozenset()
@@ -129,6 +131,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         leg_field: the raw order's field that names the position's side in hedge mode.
         two_stops: two reduce-only stops of a position may stand at once.
         prices: ccxt's method, and the field of its answer, for the price of each source.
+        prices_at_once: that method takes a list of symbols of one settle currency, and answers by symbol, with one request.
         candles: `fetch_ohlcv`'s parameters for the bars of each source.
         minimum_spares_stops: reduce-only orders need not reach the minimal worth.
         ban_seconds: for which an address is banned that sent too much, where the reply doesn't say.
@@ -172,6 +175,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     leg_field: str = ""
     two_stops: bool = True
     prices: Mapping[Source, tuple[str, str]]
+    prices_at_once: bool = False
     candles: Mapping[Source, Params]
     minimum_spares_stops: bool = False
     ban_seconds: float = 600.0

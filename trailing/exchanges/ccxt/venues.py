@@ -67,7 +67,8 @@ _BINANCE = Venue(
         duplicate=frozenset({"-4116", "-4111", "-20132"}),
         too_many=frozenset({"-4045"}),
         gone=frozenset({"-2011", "-2013"}),
-        refused=frozenset({"-4061", "-4120", "-4135"}),
+        refused=frozenset({"-4061", "-4088", "-4120", "-4135", "-4192"}),
+        key=frozenset({"-2014", "-2015"}),
         clock=frozenset({"-1021", "-5028"}),
         limited=frozenset({"-1003", "-1015"}),
         unknown=frozenset({"-1000", "-1001", "-1006", "-1007", "-1008"}),
@@ -118,6 +119,8 @@ _BYBIT = Venue(
         too_many=frozenset({"110009"}),
         gone=frozenset({"110001", "110008", "110010"}),
         unchanged=frozenset({"34040"}),
+        refused=frozenset({"10029"}),
+        key=frozenset({"10003", "10004", "10005", "10007", "10010", "33004"}),
         clock=frozenset({"10002"}),
         limited=frozenset({"10006"}),
         banned=frozenset({"10018", "access too frequent"}),
@@ -131,6 +134,9 @@ VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, 
 REFUSED: Final[Mapping[str, str]] = {
     "mexc": "ccxt does not check whether a cancel there worked, and no look-up finds a stop by its client order id",
     "htx": "client order ids are numbers there, so that a stop can't be known as ours",
-    "phemex": "its stops can only be listed symbol by symbol, so that one nobody remembers would never be found",
+    # Asking for the symbols that have a position, or are known, is no way out: an order that may exist is proved absent by
+    # a list of the whole account, also where its position is flat and its record is lost.
+    "phemex": "its stops are listed by symbol only: one of ours on a symbol with no position left, and whose record is lost, "
+    "would be taken for gone while it stands, and would close the next position there",
 }
 """Venues that can't be used safely, and why."""

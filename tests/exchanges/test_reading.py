@@ -1,0 +1,221 @@
+"""Prices of venues that push nothing here: which requests tell them, which field is which, and how often they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal as D
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from captured import MARKETS, open_capture
+from trio.testing import MockClock
+
+from trailing import ExchangeUnreachable, StreamState, Tick
+from trailing.exchanges.ccxt.reading import READ_SECONDS, SPACING_SECONDS, Prices, Reading
+from trailing.exchanges.ccxt.unverified import UNVERIFIED
+from trailing.exchanges.ccxt.venues import VENUES
+
+BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
+SOURCES = ("last", "mark", "index")
+
+# What each venue answers, by the ends of the paths, as its documentation and ccxt's comments show it: 100 for the last
+# price, 101 for the mark price, 102 for the index price, and other figures wherever one could be taken for them.
+ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "okx": {
+        "/market/tickers?instType=SWAP": {
+            "code": "0",
+            "data": [{"instType": "SWAP", "instId": "BTC-USDT-SWAP", "last": "100", "askPx": "7", "open24h": "8"}],
+        },
+        "/public/mark-price?instType=SWAP": {
+            "code": "0",
+            "data": [{"instType": "SWAP", "instId": "BTC-USDT-SWAP", "markPx": "101", "ts": "1"}],
+        },
+    },
+    "bitget": {
+        "/mix/market/tickers?productType=USDT-FUTURES": {
+            "code": "00000",
+            "data": [{"symbol": "BTCUSDT", "lastPr": "100", "askPr": "7", "indexPrice": "102", "markPrice": "101"}],
+        },
+    },
+    "gate": {
+        "/futures/usdt/tickers?timezone=utc0": [
+            {"contract": "BTC_USDT", "last": "100", "mark_price": "101", "index_price": "102", "low_24h": "7"}
+        ],
+    },
+    "kucoinfutures": {
+        "/contracts/active": {
+            "code": "200000",
+            "data": [{"symbol": "XBTUSDTM", "lastTradePrice": 100, "markPrice": 101, "indexPrice": 102, "lowPrice": 7}],
+        },
+    },
+    "krakenfutures": {
+        "/tickers": {
+            "result": "success",
+            "tickers": [
+                {"symbol": "PF_XBTUSD", "last": 100, "markPrice": 101, "indexPrice": 102, "bid": 7, "open24h": 8}
+            ],
+        },
+    },
+    "hyperliquid": {
+        "/info": [
+            {"universe": [{"name": "BTC", "szDecimals": 5, "maxLeverage": 50}]},
+            [{"markPx": "101", "midPx": "7", "oraclePx": "102", "prevDayPx": "8", "funding": "0.1"}],
+        ],
+    },
+    "deribit": {
+        "/public/ticker?instrument_name=BTC_USDC-PERPETUAL": {
+            "result": {
+                "instrument_name": "BTC_USDC-PERPETUAL",
+                "last_price": 100,
+                "mark_price": 101,
+                "index_price": 102,
+                "best_bid_price": 7,
+            }
+        },
+    },
+    "bingx": {
+        "/swap/v2/quote/ticker": {"code": 0, "data": [{"symbol": "BTC-USDT", "lastPrice": "100", "openPrice": "7"}]},
+        "/swap/v2/quote/premiumIndex": {
+            "code": 0,
+            "data": [{"symbol": "BTC-USDT", "markPrice": "101", "indexPrice": "102", "lastFundingRate": "0.1"}],
+        },
+    },
+    "woo": {
+        "/v3/public/futures": {
+            "success": True,
+            "data": {
+                "rows": [
+                    {
+                        "symbol": "PERP_BTC_USDT",
+                        "24hClose": "100",
+                        "markPrice": "101",
+                        "indexPrice": "102",
+                        "24hLow": "7",
+                    }
+                ]
+            },
+        },
+    },
+}
+
+
+def answer(venue: str) -> Any:
+    def answered(url: str) -> object:
+        ends = [text for end, text in ANSWERS[venue].items() if url.endswith(end) or f"{end}?" in url]
+        assert len(ends) == 1, url
+        return ends[0]
+
+    return answered
+
+
+@pytest.mark.parametrize("venue", ANSWERS)
+async def test_every_price_comes_from_the_field_that_holds_it_and_all_of_them_by_as_few_requests(venue: str) -> None:
+    row = VENUES[venue]
+    async with open_capture(venue, answer(venue)) as capture:
+        prices = Prices(capture.exchange.session, row)
+        ticks = await prices.read([capture.symbol], row.prices)
+        assert {tick.source: tick.price for tick in ticks} == {
+            source: D(100 + SOURCES.index(source)) for source in row.prices
+        }
+        assert len(capture.sent) == len(ANSWERS[venue])
+        for source in row.prices:
+            tick = await capture.exchange.price(capture.symbol, source)
+            assert (tick.symbol, tick.source, tick.price) == (capture.symbol, source, D(100 + SOURCES.index(source)))
+
+
+@pytest.mark.parametrize("venue", ANSWERS)
+async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(venue: str) -> None:
+    async with open_capture(
+        venue, lambda _: [{"universe": []}, []] if venue == "hyperliquid" else nothing(venue)
+    ) as capture:
+        with pytest.raises(ExchangeUnreachable):
+            await capture.exchange.price(capture.symbol, "mark")
+
+
+def nothing(venue: str) -> object:
+    if venue == "gate":
+        return []
+    return {"data": {"rows": []} if venue == "woo" else [], "tickers": [], "result": {}}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_whatever_triggers_a_stop_is_a_price_that_can_be_trailed_by(venue: str) -> None:
+    assert set(VENUES[venue].sources) <= set(VENUES[venue].prices)
+
+
+def test_every_unverified_venue_has_its_answers_here() -> None:
+    assert {venue.name for venue in UNVERIFIED} == set(ANSWERS) == set(MARKETS) - {"binanceusdm", "bybit"}
+
+
+class Told:
+    """A venue's prices: what is asked for, and when."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+        self.reachable = True
+        self.asked: list[tuple[float, tuple[str, ...]]] = []
+
+    def rounds(self, symbols: Any) -> list[list[str]]:
+        return [sorted(symbols)] if self.at_once else [[symbol] for symbol in sorted(symbols)]
+
+    async def read(self, symbols: Sequence[str]) -> list[Tick]:
+        self.asked.append((trio.current_time(), tuple(symbols)))
+        await trio.lowlevel.checkpoint()
+        if not self.reachable:
+            raise ExchangeUnreachable("no")
+        return [Tick(symbol, D(1000), trio.current_time(), "mark") for symbol in symbols]
+
+
+async def test_all_symbols_are_read_together_again_and_again_while_somebody_listens(autojump_clock: MockClock) -> None:
+    streams, told = Reading(), Told(at_once=True)
+    symbols = {f"C{number}/USDT:USDT" for number in range(200)}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(streams.run, told.rounds, told.read)
+        await streams.watch(symbols)
+        await trio.sleep(62)
+        assert told.asked == []  # nobody listens
+        async with streams.updates() as updates:
+            first = updates.receive_nowait()
+            assert isinstance(first, StreamState)
+            assert not first.connected
+            assert "orders are not told" in first.detail
+            await trio.sleep(3 * READ_SECONDS)
+            assert {asked for _, asked in told.asked} == {tuple(sorted(symbols))}
+            times = [at for at, _ in told.asked]
+            assert [round(later - at, 6) for at, later in pairwise(times)] == [READ_SECONDS] * 2
+            assert len(updates.receive_waiting(10_000)) == 600
+            told.reachable = False
+            await trio.sleep(2 * READ_SECONDS)
+            assert updates.receive_waiting(10_000) == []
+            told.reachable = True
+            await trio.sleep(READ_SECONDS)
+            assert len(updates.receive_waiting(10_000)) == 200
+            streams.end()
+            with pytest.raises(trio.EndOfChannel):
+                updates.receive_nowait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_symbol_by_symbol_a_round_takes_as_long_as_it_takes_and_leaves_the_limit_to_others(
+    autojump_clock: MockClock,
+) -> None:
+    streams, told = Reading(), Told(at_once=False)
+    symbols = {f"C{number:02}/USDT:USDT" for number in range(30)}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(streams.run, told.rounds, told.read)
+        await streams.watch(symbols)
+        async with streams.updates():
+            await trio.sleep(READ_SECONDS + 2 * 30 * SPACING_SECONDS)
+        nursery.cancel_scope.cancel()
+    times = [at for at, (symbol,) in told.asked if symbol == min(symbols)]
+    assert times[1] - times[0] == pytest.approx(30 * SPACING_SECONDS)
+    every = [at for at, _ in told.asked]
+    assert min(later - at for at, later in pairwise(every)) == pytest.approx(SPACING_SECONDS)
+
+
+async def test_symbols_are_read_together_by_what_they_are_settled_in(autojump_clock: MockClock) -> None:
+    prices = Prices(None, VENUES["bitget"])  # type: ignore[arg-type]
+    assert prices.rounds({BTC, ETH, "BTC/USDC:USDC"}) == [["BTC/USDC:USDC"], [BTC, ETH]]
+    assert Prices(None, VENUES["deribit"]).rounds({BTC, ETH}) == [[BTC], [ETH]]  # type: ignore[arg-type]

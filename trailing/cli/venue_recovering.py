@@ -1,0 +1,87 @@
+"""`trailing recover --exchange`: an account on a real exchange beside what a bot's store knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import trio
+
+from trailing.cli.plans import DEFAULT_PLAN
+from trailing.cli.recoveries import Recovery, carried_out, rehearsed, show, wait_settled
+from trailing.cli.signals import Interruption, catch_signals
+from trailing.errors import UsageError
+from trailing.exchanges.ccxt import Credentials, open_ccxt
+from trailing.exchanges.ccxt.opening import find_venue
+from trailing.exchanges.port import Exchange
+from trailing.logs import Level, configure_logging
+from trailing.protection.manager import open_manager
+from trailing.protection.rehearsal import plan_recovery
+from trailing.stores import open_store
+
+
+def recover_venue(
+    venue: str,
+    store_url: str,
+    *,
+    account: str,
+    file: Path | None,
+    table: str | None,
+    testnet: bool,
+    allow_unverified: bool,
+    dry_run: bool,
+    json: bool,
+    log_level: Level,
+) -> int:
+    """Recover what a store knows of an account, and print what was found.
+
+    Returns:
+        The exit code; 1 where a position stands without a stop afterwards.
+
+    Raises:
+        UsageError: the store knows nothing of the account, or the venue or its credentials can't be taken.
+    """
+    if store_url == "memory:":
+        raise UsageError("--store got memory:, which knows nothing when it is opened")
+    find_venue(venue, allow_unverified=allow_unverified)
+    credentials = Credentials.from_environment() if file is None else Credentials.from_file(file, table)
+    opening = open_ccxt(
+        venue, credentials=credentials, account=account, testnet=testnet, allow_unverified=allow_unverified
+    )
+    configure_logging(log_level)
+    recovery, interruption = trio.run(_run, opening, store_url, _rehearse if dry_run else _recover)
+    return show(recovery, interruption, json=json)
+
+
+async def _run(
+    opening: AbstractAsyncContextManager[Exchange], store_url: str, work: Callable[[Exchange, str], Awaitable[Recovery]]
+) -> tuple[Recovery | None, Interruption]:
+    recovery = None
+    async with catch_signals(lambda _: None) as interruption:
+        with interruption.scope:
+            async with opening as exchange:
+                await _check_known(exchange, store_url)
+                recovery = await work(exchange, store_url)
+    return recovery, interruption
+
+
+async def _check_known(exchange: Exchange, store_url: str) -> None:
+    """Refuse a store that would be created by a slip of the pen, or that is another account's."""
+    async with open_store(store_url, read_only=True) as store:
+        known = await store.accounts()
+    if (exchange.name, exchange.account) not in known:
+        others = ", ".join(f"{name} {account}" for name, account in known) or "nothing"
+        raise UsageError(f"--store knows nothing open of {exchange.name} {exchange.account}; it knows of {others}")
+
+
+async def _rehearse(exchange: Exchange, store_url: str) -> Recovery:
+    async with open_store(store_url, read_only=True) as store:
+        return rehearsed(exchange, await plan_recovery(exchange, store, DEFAULT_PLAN))
+
+
+async def _recover(exchange: Exchange, store_url: str) -> Recovery:
+    # Each position has its own plan in the store: this one protects none.
+    async with open_store(store_url) as store, open_manager(exchange, store, DEFAULT_PLAN) as manager:
+        await wait_settled(manager)
+        return carried_out(exchange, manager)
