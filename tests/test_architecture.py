@@ -389,6 +389,12 @@ def test_importing_the_library_imports_nothing_that_is_only_needed_when_used() -
     assert loaded.split() == []
 
 
+def test_the_test_kit_is_imported_without_pytest() -> None:
+    code = "import sys, trailing.testing; print('pytest' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_every_public_name_has_a_docstring_and_stands_in_the_reference() -> None:
     reference = "\n".join(page.read_text() for page in sorted(REFERENCE.glob("*.md")))
     documented = set(re.findall(r"^\.\. (?:auto\w+|py:data):: trailing\.(\w+)(?:\(\))?$", reference, re.MULTILINE))

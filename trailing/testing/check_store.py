@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 import trio
-import trio.testing
 
 from trailing.errors import StoreError, UsageError
 from trailing.events import Alarm, Event, StopMoved, StopOpened
@@ -238,6 +237,8 @@ async def _check_events(store: Store) -> None:
 
 
 async def _check_following(store: Store) -> None:
+    from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - it imports all of pytest, which takes half a second
+
     await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (0, 1)])
     seen: list[Event] = []
     steps = {1: trio.Event(), 3: trio.Event()}
@@ -252,7 +253,7 @@ async def _check_following(store: Store) -> None:
         nursery.start_soon(follow)
         with trio.move_on_after(FOLLOW_SECONDS):
             await steps[1].wait()
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (2, 3)])
         with trio.move_on_after(FOLLOW_SECONDS):
             await steps[3].wait()

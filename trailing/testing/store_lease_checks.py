@@ -7,7 +7,6 @@ from datetime import datetime
 
 import msgspec
 import trio
-import trio.testing
 
 from trailing.errors import LeaseLost, StoreError
 from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, Lease, SaveStop, SettleIntent, Store
