@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import trio
 
-from trailing.errors import StoreError, UsageError
-from trailing.events import Alarm, Event, StopMoved, StopOpened
+from trailing.errors import StoreError
+from trailing.events import Alarm
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
     CloseStop,
     Entry,
-    EventRecord,
     Loaded,
     SaveStop,
     SettleIntent,
     Store,
 )
+from trailing.testing.store_event_checks import check_events, check_following
 from trailing.testing.store_lease_checks import check_owning
+from trailing.testing.store_looks import HERE, load, read, require_growing, same
 from trailing.testing.store_prune_checks import check_pruning
-from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
+from trailing.testing.store_samples import HUGE, MOMENT, sample_alarm, sample_intent, sample_record
 
 StoreMaker: TypeAlias = Callable[[], AbstractAsyncContextManager[Store]]
 
-FOLLOW_SECONDS = 10.0
-"""How soon a follower must have seen a new event."""
-
-_HERE = ("testex", "main")
 _OTHERS = (("testex", "second"), ("otherex", "main"))
 _EMPTY = Loaded(stops=(), intents=())
 
@@ -60,8 +56,8 @@ async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) ->
         _check_isolation,
         _check_all_or_nothing,
         _check_cancellation,
-        _check_events,
-        _check_following,
+        check_events,
+        check_following,
         check_pruning,
         _check_concurrency,
         check_owning,
@@ -74,108 +70,108 @@ async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) ->
 
 
 async def _check_an_empty_store(store: Store) -> None:
-    _same(tuple(await store.accounts()), (), "a new store has no accounts")
-    _same(await _load(store, _HERE), _EMPTY, "an account that was never written to is empty")
-    _same(await _read(store), [], "a new store has no events")
+    same(tuple(await store.accounts()), (), "a new store has no accounts")
+    same(await load(store, HERE), _EMPTY, "an account that was never written to is empty")
+    same(await read(store), [], "a new store has no events")
     await store.commit([])
 
 
 async def _check_records(store: Store) -> None:
     first = sample_record("AAA/USDT:USDT")
     second = sample_record("BBB/USDT:USDT", side="short", identity='the bot\'s "größte" 停')
-    await store.commit([SaveStop(*_HERE, first), SaveStop(*_HERE, second)])
-    loaded = await _load(store, _HERE)
-    _same(loaded.stops, (first, second), "records come back exactly and in order: 18 decimals, huge sizes, times")
+    await store.commit([SaveStop(*HERE, first), SaveStop(*HERE, second)])
+    loaded = await load(store, HERE)
+    same(loaded.stops, (first, second), "records come back exactly and in order: 18 decimals, huge sizes, times")
     moved = msgspec.structs.replace(first, state="waiting", best=HUGE, since_move=None, orders=())
-    await store.commit([SaveStop(*_HERE, moved)])
-    loaded = await _load(store, _HERE)
-    _same(loaded.stops, (moved, second), "a later save replaces the record and keeps its place")
+    await store.commit([SaveStop(*HERE, moved)])
+    loaded = await load(store, HERE)
+    same(loaded.stops, (moved, second), "a later save replaces the record and keeps its place")
     later = sample_record("AAA/USDT:USDT", opened_at=MOMENT + timedelta(microseconds=1))
-    await store.commit([SaveStop(*_HERE, later), SaveStop(*_HERE, first), SaveStop(*_HERE, moved)])
-    loaded = await _load(store, _HERE)
-    _same(loaded.stops, (moved, second, later), "another position of the same symbol and side has its own record")
+    await store.commit([SaveStop(*HERE, later), SaveStop(*HERE, first), SaveStop(*HERE, moved)])
+    loaded = await load(store, HERE)
+    same(loaded.stops, (moved, second, later), "another position of the same symbol and side has its own record")
 
 
 async def _check_closing(store: Store) -> None:
     record, other = sample_record("AAA/USDT:USDT"), sample_record("AAA/USDT:USDT", identity="another one")
     closed = msgspec.structs.replace(record, state="closed")
-    await store.commit([SaveStop(*_HERE, record), SaveStop(*_HERE, other)])
-    await store.commit([CloseStop(*_HERE, closed)])
-    _same((await _load(store, _HERE)).stops, (other,), "a closed record is not loaded, others of its symbol are")
+    await store.commit([SaveStop(*HERE, record), SaveStop(*HERE, other)])
+    await store.commit([CloseStop(*HERE, closed)])
+    same((await load(store, HERE)).stops, (other,), "a closed record is not loaded, others of its symbol are")
     late_entries: tuple[list[Entry], ...] = (
-        [SaveStop(*_HERE, record)],
-        [CloseStop(*_HERE, closed), SaveStop(*_HERE, record)],
+        [SaveStop(*HERE, record)],
+        [CloseStop(*HERE, closed), SaveStop(*HERE, record)],
     )
     for late in late_entries:
         await store.commit(late)
-        _same((await _load(store, _HERE)).stops, (other,), "no save brings a closed record back")
+        same((await load(store, HERE)).stops, (other,), "no save brings a closed record back")
     unseen = sample_record("BBB/USDT:USDT")
-    await store.commit([CloseStop(*_HERE, unseen)])
-    await store.commit([SaveStop(*_HERE, unseen)])
-    _same((await _load(store, _HERE)).stops, (other,), "a record whose first entry closes it stays closed")
+    await store.commit([CloseStop(*HERE, unseen)])
+    await store.commit([SaveStop(*HERE, unseen)])
+    same((await load(store, HERE)).stops, (other,), "a record whose first entry closes it stays closed")
     intent = msgspec.structs.replace(
         sample_intent("e1", purpose="exit"), symbol="BBB/USDT:USDT", identity=unseen.position.identity
     )
-    await store.commit([AddIntent(intent), SaveStop(*_HERE, unseen)])
-    _same((await _load(store, _HERE)).stops, (other,), "an exit's intent opens no record")
+    await store.commit([AddIntent(intent), SaveStop(*HERE, unseen)])
+    same((await load(store, HERE)).stops, (other,), "an exit's intent opens no record")
     wanted = msgspec.structs.replace(intent, client_order_id="s1", purpose="stop")
-    await store.commit([AddIntent(wanted), SaveStop(*_HERE, unseen)])
-    _same((await _load(store, _HERE)).stops, (other, unseen), "a stop's intent opens its record again")
+    await store.commit([AddIntent(wanted), SaveStop(*HERE, unseen)])
+    same((await load(store, HERE)).stops, (other, unseen), "a stop's intent opens its record again")
     back = msgspec.structs.replace(sample_intent("s2"), identity=record.position.identity)
     await store.commit([AddIntent(back)])
     expected = (closed, other, unseen)
-    _same((await _load(store, _HERE)).stops, expected, "opened again without a save: as written last, in its old place")
-    await store.commit([CloseStop(*_HERE, record), AddIntent(back)])
+    same((await load(store, HERE)).stops, expected, "opened again without a save: as written last, in its old place")
+    await store.commit([CloseStop(*HERE, record), AddIntent(back)])
     expected = (record, other, unseen)
-    _same((await _load(store, _HERE)).stops, expected, "closed and opened again in one commit: as its closing wrote it")
-    await store.commit([CloseStop(*_HERE, open_record) for open_record in expected])
-    await store.commit([SettleIntent(*_HERE, client_order_id) for client_order_id in ("e1", "s1", "s2")])
-    _same(tuple(await store.accounts()), (), "an account with nothing open is not among the accounts")
+    same((await load(store, HERE)).stops, expected, "closed and opened again in one commit: as its closing wrote it")
+    await store.commit([CloseStop(*HERE, open_record) for open_record in expected])
+    await store.commit([SettleIntent(*HERE, client_order_id) for client_order_id in ("e1", "s1", "s2")])
+    same(tuple(await store.accounts()), (), "an account with nothing open is not among the accounts")
 
 
 async def _check_intents(store: Store) -> None:
     first, second, third = sample_intent("t1"), sample_intent("t2", purpose="exit", price=None), sample_intent("t0")
     await store.commit([AddIntent(first), AddIntent(second)])
     await store.commit([AddIntent(third)])
-    intents = (await _load(store, _HERE)).intents
-    _same(intents, (first, second, third), "intents come back exactly, in the order they were written")
+    intents = (await load(store, HERE)).intents
+    same(intents, (first, second, third), "intents come back exactly, in the order they were written")
     await store.commit([AddIntent(msgspec.structs.replace(first, quantity=Decimal(1)))])
-    intents = (await _load(store, _HERE)).intents
-    _same(intents, (first, second, third), "adding an intent again is no error and replaces nothing")
-    await store.commit([SettleIntent(*_HERE, "t1"), SettleIntent(*_HERE, "never heard of")])
-    await store.commit([SettleIntent(*_HERE, "t1")])
-    intents = (await _load(store, _HERE)).intents
-    _same(intents, (second, third), "a settled intent is not loaded; settling one that is not open is no error")
+    intents = (await load(store, HERE)).intents
+    same(intents, (first, second, third), "adding an intent again is no error and replaces nothing")
+    await store.commit([SettleIntent(*HERE, "t1"), SettleIntent(*HERE, "never heard of")])
+    await store.commit([SettleIntent(*HERE, "t1")])
+    intents = (await load(store, HERE)).intents
+    same(intents, (second, third), "a settled intent is not loaded; settling one that is not open is no error")
 
 
 async def _check_isolation(store: Store) -> None:
     record = sample_record("AAA/USDT:USDT")
-    everyone = (_HERE, *_OTHERS)
+    everyone = (HERE, *_OTHERS)
     intents = {key: sample_intent("t1", *key) for key in everyone}
     await store.commit([SaveStop(*key, record) for key in everyone] + [AddIntent(intents[key]) for key in everyone])
-    _same(tuple(await store.accounts()), tuple(sorted(everyone)), "accounts() names every account, once and sorted")
-    await store.commit([CloseStop(*_HERE, record), SettleIntent(*_HERE, "t1")])
-    _same(await _load(store, _HERE), _EMPTY, "an account whose stops and intents have all ended is empty")
+    same(tuple(await store.accounts()), tuple(sorted(everyone)), "accounts() names every account, once and sorted")
+    await store.commit([CloseStop(*HERE, record), SettleIntent(*HERE, "t1")])
+    same(await load(store, HERE), _EMPTY, "an account whose stops and intents have all ended is empty")
     for key in _OTHERS:
         expected = Loaded(stops=(record,), intents=(intents[key],))
-        _same(await _load(store, key), expected, "what one (exchange, account) writes does not touch another")
-    _same(tuple(await store.accounts()), tuple(sorted(_OTHERS)), "accounts() names those with something open")
+        same(await load(store, key), expected, "what one (exchange, account) writes does not touch another")
+    same(tuple(await store.accounts()), tuple(sorted(_OTHERS)), "accounts() names those with something open")
 
 
 async def _check_all_or_nothing(store: Store) -> None:
     kept = Loaded(stops=(sample_record("AAA/USDT:USDT"),), intents=(sample_intent("t1"),))
-    await store.commit([SaveStop(*_HERE, kept.stops[0]), AddIntent(kept.intents[0])])
+    await store.commit([SaveStop(*HERE, kept.stops[0]), AddIntent(kept.intents[0])])
     naive = MOMENT.replace(tzinfo=None)
     bad: tuple[Entry, ...] = (
-        AppendEvent(*_HERE, Alarm(at=naive, what="naive")),
+        AppendEvent(*HERE, Alarm(at=naive, what="naive")),
         AddIntent(msgspec.structs.replace(sample_intent("t9"), at=naive)),
     )
     others: tuple[Entry, ...] = (
         AddIntent(sample_intent("t2")),
-        SettleIntent(*_HERE, "t1"),
-        CloseStop(*_HERE, kept.stops[0]),
-        SaveStop(*_HERE, sample_record("BBB/USDT:USDT")),
-        AppendEvent(*_HERE, sample_alarm(0)),
+        SettleIntent(*HERE, "t1"),
+        CloseStop(*HERE, kept.stops[0]),
+        SaveStop(*HERE, sample_record("BBB/USDT:USDT")),
+        AppendEvent(*HERE, sample_alarm(0)),
     )
     for wrong in bad:
         for entries in ((*others, wrong), (wrong, *others)):
@@ -185,11 +181,11 @@ async def _check_all_or_nothing(store: Store) -> None:
                 pass
             else:
                 raise AssertionError("a time of day that is not aware UTC is a StoreError")
-            _same(await _load(store, _HERE), kept, "a commit that fails changes nothing")
-            _same(await _read(store), [], "a commit that fails appends nothing")
+            same(await load(store, HERE), kept, "a commit that fails changes nothing")
+            same(await read(store), [], "a commit that fails appends nothing")
     await store.commit(others)
-    loaded = await _load(store, _HERE)
-    _same(loaded.intents, (sample_intent("t2"),), "a commit after one that failed is written")
+    loaded = await load(store, HERE)
+    same(loaded.intents, (sample_intent("t2"),), "a commit after one that failed is written")
 
 
 async def _check_cancellation(store: Store) -> None:
@@ -204,127 +200,49 @@ async def _check_cancellation(store: Store) -> None:
     await _require_whole_pairs(store, at_least={2})
 
 
-async def _check_events(store: Store) -> None:
-    events: list[Event] = [
-        StopOpened(
-            at=MOMENT,
-            symbol="AAA/USDT:USDT",
-            side="short",
-            quantity=HUGE,
-            price=TINY,
-            client_order_id="t1",
-            exposure=0.1,
-        ),
-        StopMoved(at=MOMENT, previous=TINY, price=HUGE, client_order_id="t2", reason="Callback"),
-        *(sample_alarm(number) for number in range(1, 1_203)),
-    ]
-    await store.commit([AppendEvent(*_HERE, events[0]), AppendEvent(*_OTHERS[0], events[1])])
-    await store.commit([AppendEvent(*_HERE, event) for event in events[2:]])
-    records = await _read(store)
-    _same([record.event for record in records], events, "events come back exactly, in the order they were written")
-    keys = [(record.exchange, record.account) for record in records[:3]]
-    _same(keys, [_HERE, _OTHERS[0], _HERE], "an event keeps its exchange and account")
-    _require_growing(records)
-    since = events[700].at
-    _same(await _read(store, since), records[700:], "since: the events at that time or later, to the microsecond")
-    _same(await _read(store, since + timedelta(days=1)), [], "since: none when all events are earlier")
-    try:
-        store.events(datetime(2026, 1, 1)).__aiter__()  # noqa: DTZ001 - being naive is its point
-    except UsageError:
-        pass
-    else:
-        raise AssertionError("events(): a time that is not aware UTC is a UsageError")
-
-
-async def _check_following(store: Store) -> None:
-    from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - it imports all of pytest, which takes half a second
-
-    await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (0, 1)])
-    seen: list[Event] = []
-    steps = {1: trio.Event(), 3: trio.Event()}
-
-    async def follow() -> None:
-        async for record in store.events(sample_alarm(1).at, follow=True):
-            seen.append(record.event)
-            if len(seen) in steps:
-                steps[len(seen)].set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow)
-        with trio.move_on_after(FOLLOW_SECONDS):
-            await steps[1].wait()
-        await wait_all_tasks_blocked()
-        await store.commit([AppendEvent(*_HERE, sample_alarm(number)) for number in (2, 3)])
-        with trio.move_on_after(FOLLOW_SECONDS):
-            await steps[3].wait()
-        nursery.cancel_scope.cancel()
-    wanted = [sample_alarm(number) for number in (1, 2, 3)]
-    _same(seen, wanted, f"a follower sees what is there, and what comes within {FOLLOW_SECONDS} s, once and in order")
-
-
 async def _check_concurrency(store: Store) -> None:
     tasks, commits = 20, 5
 
     async def write(task: int) -> None:
         for commit in range(commits):
             number = task * commits + commit
-            await store.commit([*_pair(number), AppendEvent(*_HERE, sample_alarm(number))])
+            await store.commit([*_pair(number), AppendEvent(*HERE, sample_alarm(number))])
 
     async with trio.open_nursery() as nursery:
         for task in range(tasks):
             nursery.start_soon(write, task)
     await _require_whole_pairs(store, at_least=set(range(tasks * commits)))
-    records = await _read(store)
-    _require_growing(records)
+    records = await read(store)
+    require_growing(records)
     numbers = [int(record.event.detail) for record in records if isinstance(record.event, Alarm)]
-    _same(sorted(numbers), list(range(tasks * commits)), "many commits at once: each event is there, once")
+    same(sorted(numbers), list(range(tasks * commits)), "many commits at once: each event is there, once")
     for task in range(tasks):
         own = [number for number in numbers if number // commits == task]
-        _same(own, sorted(own), "many commits at once: those of one task keep their order")
+        same(own, sorted(own), "many commits at once: those of one task keep their order")
 
 
 async def _check_reopening(maker: StoreMaker, reopen: StoreMaker) -> None:
     record, closed = sample_record("AAA/USDT:USDT"), sample_record("BBB/USDT:USDT")
     async with maker() as store:
-        await store.commit([SaveStop(*_HERE, record), CloseStop(*_HERE, closed), *_pair(0)])
-        await store.commit([AppendEvent(*_HERE, sample_alarm(0))])
-        loaded, records = await _load(store, _HERE), await _read(store)
+        await store.commit([SaveStop(*HERE, record), CloseStop(*HERE, closed), *_pair(0)])
+        await store.commit([AppendEvent(*HERE, sample_alarm(0))])
+        loaded, records = await load(store, HERE), await read(store)
     async with reopen() as store:
-        _same(await _load(store, _HERE), loaded, "stops and intents outlive the closing of the store")
-        _same(await _read(store), records, "events outlive the closing of the store, with their numbers")
-        await store.commit([SaveStop(*_HERE, closed), AppendEvent(*_HERE, sample_alarm(1))])
-        _same((await _load(store, _HERE)).stops, (record,), "what was closed stays closed in a store that was reopened")
-        _require_growing(await _read(store))
+        same(await load(store, HERE), loaded, "stops and intents outlive the closing of the store")
+        same(await read(store), records, "events outlive the closing of the store, with their numbers")
+        await store.commit([SaveStop(*HERE, closed), AppendEvent(*HERE, sample_alarm(1))])
+        same((await load(store, HERE)).stops, (record,), "what was closed stays closed in a store that was reopened")
+        require_growing(await read(store))
     async with maker() as store:
-        _same(tuple(await store.accounts()), (), "the maker's next store is another one, and empty")
-
-
-async def _load(store: Store, key: tuple[str, str]) -> Loaded:
-    loaded = await store.load(*key)
-    return Loaded(stops=tuple(loaded.stops), intents=tuple(loaded.intents))
-
-
-async def _read(store: Store, since: datetime | None = None) -> list[EventRecord]:
-    return [record async for record in store.events(since)]
+        same(tuple(await store.accounts()), (), "the maker's next store is another one, and empty")
 
 
 async def _require_whole_pairs(store: Store, *, at_least: set[int]) -> None:
-    ids = [intent.client_order_id for intent in (await _load(store, _HERE)).intents]
+    ids = [intent.client_order_id for intent in (await load(store, HERE)).intents]
     firsts, seconds = ([int(id_[1:]) for id_ in ids if id_[0] == letter] for letter in "ab")
-    _same(firsts, seconds, "each commit is there as a whole, or not at all")
+    same(firsts, seconds, "each commit is there as a whole, or not at all")
     if not at_least <= set(firsts):
         raise AssertionError(f"what was committed is there: {sorted(at_least - set(firsts))} is missing")
-
-
-def _require_growing(records: Sequence[EventRecord]) -> None:
-    numbers = [record.number for record in records]
-    if any(later <= earlier for earlier, later in pairwise(numbers)):
-        raise AssertionError(f"the number of an event is higher than that of the one before: {numbers}")
-
-
-def _same(got: Any, wanted: Any, what: str) -> None:
-    if got != wanted:
-        raise AssertionError(f"{what}:\n got    {got!r}\n wanted {wanted!r}")
 
 
 def _pair(number: int) -> list[Entry]:
