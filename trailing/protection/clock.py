@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -12,14 +13,15 @@ class Clock:
 
     Args:
         utc_start: the time of day that the present moment stands for, aware UTC; None: now. A replay passes its data's.
-    """
 
-    now = staticmethod(trio.current_time)
-    """Seconds on the running clock."""
+    Attributes:
+        now: called, gives seconds on the running clock.
+    """
 
     def __init__(self, utc_start: datetime | None = None) -> None:
         self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
         self._start = trio.current_time()
+        self.now: Callable[[], float] = trio.current_time
 
     def utc(self) -> datetime:
         """The time of day."""
