@@ -265,10 +265,21 @@ async def test_a_stop_that_is_gone_is_missed_although_the_peaks_of_a_silence_can
         keep_silent(world)
         world.paper.cancel_by_hand(stop.client_order_id)
         with trio.fail_after(62):
-            while BTC in world.running.stops():
-                await trio.sleep(0.5)
-        await trio.sleep(50)
-        assert world.running.stops()[BTC].price == 98  # its task has ended the reading that it was at
+            while world.running.stops().get(BTC) in {None, stop}:
+                await trio.sleep(0.1)
+        assert world.running.statistics().exposure_by.cancelled < 1
+
+
+async def test_a_close_does_not_wait_for_candles_that_never_come(autojump_clock: trio.testing.MockClock) -> None:
+    patient = msgspec.structs.replace(PATIENT, call_seconds=50.0)
+    async with open_world(plan=patient, exchange_faults={At("candles"): Hangs()}) as world:
+        await protected(world)
+        await trio.sleep(60)
+        say(world, connected=True)
+        await trio.sleep(5)
+        assert calls(world, "candles") == 1
+        with trio.fail_after(1):
+            await world.running.close(*BTC, deadline=5.0)
 
 
 async def test_credentials_that_are_not_taken_any_more_end_the_manager_and_leave_its_stops(

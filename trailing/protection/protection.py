@@ -16,7 +16,7 @@ from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.states import CLOSED, EXITING, LIVE
 from trailing.core.stop import TrailingStop
-from trailing.core.trail import Decision
+from trailing.core.trail import Decision, ExitPosition
 from trailing.exposure import UNEXPOSED, Bare, Cause, Exposure, cause_of
 
 _ZERO = Decimal(0)
@@ -64,6 +64,7 @@ class Protection:
         replaced_by: another position that stands in its place, and that nobody looks after; or None.
         missed: a time in which its price was not heard, whose peaks are still to be read; or None.
         at_work: its task is at something; `changing`: which may change what stands on the exchange.
+        reading: the candles that its task reads, which may take long and end where something can't wait; None: none.
         quiet_since: when it last changed by us, or we were told that it did, on the running clock.
         checks: how often such a reading was begun; `checked`: the number of the last one that told.
         not_before: when its task may try again after a failure, on the running clock.
@@ -104,6 +105,7 @@ class Protection:
         "position",
         "proceeds",
         "quiet_since",
+        "reading",
         "release_wanted",
         "replaced_by",
         "save_at",
@@ -146,6 +148,7 @@ class Protection:
         self.missed: Missed | None = None
         self.at_work: bool = False
         self.changing: bool = False
+        self.reading: trio.CancelScope | None = None
         self.quiet_since: float = claimed_at
         self.not_before: float = -math.inf
         self.save_at: float | None = None
@@ -254,8 +257,15 @@ class Protection:
         if self._heard is not None:
             self._heard.set()
             self._heard = None
+        if self.reading is not None and self._cannot_wait:
+            self.reading.cancel()
         if self.wake is not None:
             self.wake(self)
+
+    @property
+    def _cannot_wait(self) -> bool:
+        """Whether it stands bare, or is to be closed."""
+        return self.stop.order is None or self.exit_wanted is not None or isinstance(self.wanted, ExitPosition)
 
     async def wait_changed(self) -> None:
         """Wait until something of this position changes."""

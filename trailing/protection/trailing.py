@@ -247,11 +247,15 @@ class Keeper:
         protection.changed()
 
     async def _catch_up(self, missed: Missed) -> None:
-        """Read the peaks that were missed; where they can't be read now, later, and everything else meanwhile."""
+        """Read the peaks that were missed; where they can't be read now, later, and everything else meanwhile.
+
+        Where it stands bare by then, or is to be closed, that goes first, and they are read anew behind it.
+        """
         protection = self._protection
         protection.changing = False  # however long it takes, what the account's reading shows meanwhile holds
         try:
-            await catch_up(self._orders, protection, missed)
+            with trio.CancelScope() as protection.reading:
+                await catch_up(self._orders, protection, missed)
         except AuthenticationFailed:
             raise
         except ExchangeError as error:
@@ -259,6 +263,8 @@ class Keeper:
             if protection.missed is missed:
                 read_at = self._orders.clock.now() + READ_AGAIN
                 protection.missed = msgspec.structs.replace(missed, read_at=read_at)
+        finally:
+            protection.reading = None
 
     async def _save_again(self) -> None:
         """Save what the store does not hold, unless it is stuck: handing more in would only make the heap larger."""
