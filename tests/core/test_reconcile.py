@@ -155,6 +155,19 @@ def test_a_flat_position_with_a_request_under_way_is_closed_only_when_that_can_n
     assert account.shows(14) == (PositionFlat(*KEY, ("ours-1",)),)
 
 
+def test_what_stands_of_a_flat_position_and_is_not_remembered_is_cancelled_before_its_record_is_closed() -> None:
+    lost = tracked(orders=(), pending=(Pending("ours-1", "stop", 10.0),), state=State.UNRESOLVED)
+    booked, stray = a_stop("ours-1"), a_stop("ours-9")
+    account = Account(lost)
+    account.shows(11, booked, stray)
+    cancelled = tuple(CancelStop(*KEY, order, "its position is closed") for order in (booked, stray))
+    assert account.shows(14, booked, stray) == (*cancelled, PositionFlat(*KEY, ("ours-1",)))
+    known = Account(tracked())
+    (order,) = tracked().orders
+    known.shows(11, order)
+    assert kinds(known.shows(14, order)) == [PositionFlat]  # its task knows of it, and withdraws it
+
+
 def test_a_flip_in_one_way_mode_closes_the_record_with_an_alarm() -> None:
     account = Account(tracked())
     account.shows(10, a_report(side="short"))

@@ -99,6 +99,10 @@ class Comparison:
         other = self._reports.get((tracked.symbol, "short" if tracked.side == "long" else "long"))
         if other is not None and not self._bounds.hedged:
             yield RaiseAlarm(*key, "the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
+        remembered = {*self._remembered, *(() if tracked.native is None else (tracked.native.client_order_id,))}
+        for order in (*self._shown.values(), *self._natives.values()):
+            if order.client_order_id not in remembered:
+                yield CancelStop(*key, order, "its position is closed")
         yield PositionFlat(*key, tuple(self._sent_at))
 
     def _stops(self) -> tuple[list[StopOrder], list[Action], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from decimal import Decimal
 
 from trailing.core.model import Side
@@ -18,17 +18,20 @@ class Life:
 
     Args:
         at: when it was entered, in seconds of the world.
+        left_over: the client order ids of the stops that stood there by then, which were another position's.
 
     Attributes:
         tightest: the tightest stop that was ever booked for it, or None.
         crossed_at: when its price was last at or beyond its stop, or None.
-        was_added_to: whether somebody added to it from outside; `covered_once`: whether it ever had a stop.
+        was_added_to: whether somebody added to it from outside; `covered_once`: whether it ever had a stop of its own.
         closed_by_us: whether a close of ours was filled.
         bare_since: when it lost its stop, or None; `bare`: the seconds without one until then, by why.
         heard: the best price that the process must know of by now.
     """
 
-    def __init__(self, symbol: str, side: Side, at: float, entry_price: Decimal) -> None:
+    def __init__(
+        self, symbol: str, side: Side, at: float, entry_price: Decimal, left_over: Set[str] = frozenset()
+    ) -> None:
         self.symbol: str = symbol
         self.side: Side = side
         self.entered_at: float = at
@@ -40,7 +43,7 @@ class Life:
         self.closed_by_us: bool = False
         self.was_added_to: bool = False
         self.covered_once: bool = False
-        self._entry_price = entry_price
+        self._entry_price, self._left_over = entry_price, left_over
         self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of its life
         self._read = 0
 
@@ -83,9 +86,13 @@ class Life:
         """Whether a better price than that must be known by now."""
         return is_better(self.side, self.heard, best)
 
+    def note_stops(self, client_order_ids: Iterable[str]) -> None:
+        """These stand behind it now."""
+        if not self.covered_once:
+            self.covered_once = any(one not in self._left_over for one in client_order_ids)
+
     def note_cover(self, at: float, why: str, *, covered: bool) -> None:
         """Whether it has a live stop from now on; `why`: for what was bare until now."""
-        self.covered_once = self.covered_once or covered
         if self.bare_since is not None:
             self.bare[why] += at - self.bare_since  # type: ignore[assignment]  # a Counter of seconds
             self.bare_since = None if covered else at

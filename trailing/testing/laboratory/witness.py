@@ -195,11 +195,14 @@ class Witness:
                 self._end(key, life, at)
                 life = None
             elif life is None and side in held:
-                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key])
+                left_over = {order.client_order_id for order in ours}
+                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key], left_over)
                 self._ended.pop(key, None)
             plain = [order for order in ours if order.callback is None]
             if life is not None and (not plain) != (life.bare_since is not None):
                 life.note_cover(at, self._why_bare(life), covered=bool(plain))
+            if life is not None:
+                life.note_stops(order.client_order_id for order in plain)
             if len(plain) > 2 or len(ours) - len(plain) > 1:
                 self.complain(
                     f"1. the {side} {symbol} has {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
@@ -254,7 +257,7 @@ class Witness:
     def _why_bare(self, life: Life) -> str:
         """Why a position stood without a stop until now."""
         since = life.bare_since
-        if since == life.entered_at:
+        if since == life.entered_at or not life.covered_once:
             return "opening"
         if self.why_down is not None:
             return self.why_down
