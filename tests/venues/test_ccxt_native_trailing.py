@@ -154,4 +154,4 @@ async def test_one_that_is_cancelled_on_the_venue_is_noticed_and_the_plain_stop_
             if order.wanted.trigger is not None and order.wanted.trigger.callback is not None:
                 desk.server.market.cancel(order)
         await until(lambda: on_the_venue(desk) == {"plain": D("1039.5")})
-        assert manager.stops()[KEY].price == D("1039.5")
+        await until(lambda: manager.stops()[KEY].price == D("1039.5"))

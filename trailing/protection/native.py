@@ -49,8 +49,7 @@ async def attend_native(orders: Orders, protection: Protection) -> None:
         await _place(orders, protection)
         return
     await orders.withdraw(protection, native)
-    if protection.stop.native is not None:  # else it was filled meanwhile
-        _end(orders, protection, "we cancelled it")
+    _end(orders, protection, native.client_order_id, "we cancelled it")
     await orders.save(protection)
 
 
@@ -98,9 +97,7 @@ def take_native(orders: Orders, protection: Protection, order: StopOrder) -> Non
 
 def lose_native(orders: Orders, protection: Protection, client_order_id: str) -> None:
     """It is not live any more, was not filled, and we did not cancel it: the plain stop is moved at once."""
-    native = protection.stop.native
-    if native is not None and native.client_order_id == client_order_id:
-        _end(orders, protection, "it is gone, and we did not cancel it")
+    _end(orders, protection, client_order_id, "it is gone, and we did not cancel it")
 
 
 async def withdraw_native(orders: Orders, protection: Protection) -> None:
@@ -111,12 +108,9 @@ async def withdraw_native(orders: Orders, protection: Protection) -> None:
         protection.stop.native_gone(orders.clock.now())
 
 
-def _end(orders: Orders, protection: Protection, reason: str) -> None:
-    stop, native = protection.stop, protection.stop.native
-    protection.want(stop.native_gone(orders.clock.now()))
-    orders.tell(
-        protection,
-        NativeTrailingEnded,
-        reason=reason,
-        client_order_id=None if native is None else native.client_order_id,
-    )
+def _end(orders: Orders, protection: Protection, client_order_id: str, reason: str) -> None:
+    native = protection.stop.native
+    if native is None or native.client_order_id != client_order_id:
+        return  # it was filled meanwhile, or is another one
+    protection.want(protection.stop.native_gone(orders.clock.now()))
+    orders.tell(protection, NativeTrailingEnded, reason=reason, client_order_id=client_order_id)
