@@ -75,7 +75,7 @@ async def test_more_than_the_venue_takes_at_once_waits_here_and_is_refused_nowhe
 
 async def test_another_program_on_the_account_is_heeded_before_the_venue_refuses(venue: str) -> None:
     if venue != "bybit":
-        pytest.skip("Binance's count is of other windows, and tested without a venue")
+        pytest.skip("Binance tells its counts in other headers, which test_limiter.py reads")
     async with open_desk(venue, most_stops=20) as desk:
         await desk.enter()
         window = desk.server._face._windows["POST /v5/order/create"]  # type: ignore[attr-defined]

@@ -270,7 +270,7 @@ async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_
     venue: str, operation: str, stopped: str
 ) -> None:
     if (venue, operation) == ("binanceusdm", "amend_stop"):
-        pytest.skip("there is none")
+        pytest.skip("Binance USD-M has no way to amend a stop")
     async with open_desk(venue) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())

@@ -317,7 +317,7 @@ async def test_who_listens_when_the_exchange_is_closed_reaches_the_end(venue: st
 
 async def test_an_account_that_can_not_be_listened_to_is_tried_again_and_said_so(venue: str) -> None:
     if venue != "binanceusdm":
-        pytest.skip("there is no listen key")
+        pytest.skip("Bybit's account stream is opened without a listen key")
     async with open_desk(venue) as desk, trio.open_nursery() as nursery:
         desk.server.faults.add(Fault(on="listen_key", reply=json_reply({"code": -1001, "msg": "Internal error"}, 503)))
         ear = Ear(desk)
@@ -331,7 +331,7 @@ async def test_an_account_that_can_not_be_listened_to_is_tried_again_and_said_so
 
 async def test_a_listen_key_that_expires_is_replaced(venue: str) -> None:
     if venue != "binanceusdm":
-        pytest.skip("there is no listen key")
+        pytest.skip("Bybit's account stream is opened without a listen key")
     async with open_ear(venue) as ear:
         states = len(ear.states())
         ear.desk.server.expire_listen_key()  # type: ignore[attr-defined]

@@ -10,8 +10,13 @@ from trailing.core.model import Candle, Tick
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def bar_began(at: datetime, length: timedelta) -> datetime:
+    """When the bar began that a time of day lies in: at a multiple of its length since 1970, in UTC."""
+    return _EPOCH + (at - _EPOCH) // length * length
+
+
 class CandleBuilder:
-    """Builds the candles of one symbol and source. Bars begin at multiples of their length since 1970, in UTC.
+    """Builds the candles of one symbol and source; for where bars begin, see `bar_began`.
 
     Args:
         seconds: how long a bar lasts, above 0.
@@ -27,7 +32,7 @@ class CandleBuilder:
 
         A bar without ticks makes no candle.
         """
-        opened_at = _EPOCH + (utc - _EPOCH) // self._length * self._length
+        opened_at = bar_began(utc, self._length)
         closed: Candle | None = None
         if self._prices is not None and self._opened_at is not None and opened_at > self._opened_at:
             first, high, low, last = self._prices

@@ -25,8 +25,8 @@ class Clock:
 
     def utc(self) -> datetime:
         """The time of day."""
-        return self._utc_start + timedelta(0, trio.current_time() - self._start)
+        return self.utc_at(trio.current_time())
 
     def utc_at(self, at: float) -> datetime:
         """The time of day of a reading of the running clock."""
-        return self._utc_start + timedelta(0, at - self._start)
+        return self._utc_start + timedelta(seconds=at - self._start)

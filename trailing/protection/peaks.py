@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
+from trailing.core.candles import bar_began
+from trailing.core.model import Candle
 from trailing.events import PeaksRead
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Missed, Protection
@@ -17,9 +20,6 @@ READ_AGAIN = 5.0
 """Seconds until candles are asked for again that could not be read: a busy venue's limits count by the minute."""
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def begins_at(protection: Protection, missed: Missed) -> datetime:
     """From when on a whole candle tells of a silence: it lies in the position's life."""
     return max(missed.since - BAR, protection.position.opened_at)
@@ -27,22 +27,14 @@ def begins_at(protection: Protection, missed: Missed) -> datetime:
 
 def is_told_by_candles(protection: Protection, missed: Missed) -> bool:
     """Whether a whole candle may tell of a silence. Where none opened in it, there is nothing to read, now or later."""
-    bars = -((_EPOCH - begins_at(protection, missed)) // BAR)
-    return _EPOCH + bars * BAR < missed.until
+    since = begins_at(protection, missed)
+    bar = bar_began(since, BAR)
+    return (bar if bar == since else bar + BAR) < missed.until
 
 
 def tell_unread(orders: Orders, protection: Protection, missed: Missed) -> None:
     """Say that a silence stays unknown, and how long it was."""
-    orders.tell(
-        protection,
-        PeaksRead,
-        since=missed.since,
-        until=missed.until,
-        source=protection.plan.trigger,
-        candles=0,
-        missing=(missed.until - missed.since).total_seconds(),
-        best=protection.stop.best,
-    )
+    _tell(orders, protection, missed.since, missed.until, missed.until, ())
 
 
 async def catch_up(orders: Orders, protection: Protection, missed: Missed) -> None:
@@ -65,14 +57,25 @@ async def catch_up(orders: Orders, protection: Protection, missed: Missed) -> No
         protection.missed = msgspec.structs.replace(missed, read_at=now + BAR.total_seconds(), last_try=True)
         return
     protection.missed = None
+    _tell(orders, protection, since, missed.until, max(ends, missed.until), candles)
+
+
+def _tell(
+    orders: Orders,
+    protection: Protection,
+    since: datetime,
+    until: datetime,
+    covered_until: datetime,
+    candles: Sequence[Candle],
+) -> None:
     covered = sum(candle.seconds for candle in candles)
     orders.tell(
         protection,
         PeaksRead,
         since=since,
-        until=missed.until,
+        until=until,
         source=protection.plan.trigger,
         candles=len(candles),
-        missing=max(0.0, (max(ends, missed.until) - since).total_seconds() - covered),
+        missing=max(0.0, (covered_until - since).total_seconds() - covered),
         best=protection.stop.best,
     )

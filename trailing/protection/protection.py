@@ -63,7 +63,7 @@ class Protection:
         heard_at: when its price was heard last, on the running clock.
         replaced_by: another position that stands in its place, and that nobody looks after; or None.
         missed: a time in which its price was not heard, whose peaks are still to be read; or None.
-        at_work: its task is at something; `changing`: which may change what stands on the exchange.
+        at_work: its task is at something.
         reading: the candles that its task reads, which may take long and end where something can't wait; None: none.
         quiet_since: when it last changed by us, or we were told that it did, on the running clock.
         checks: how often such a reading was begun; `checked`: the number of the last one that told.
@@ -82,7 +82,6 @@ class Protection:
         "bare",
         "cancelling",
         "candles",
-        "changing",
         "check_wanted",
         "checked",
         "checks",
@@ -147,7 +146,6 @@ class Protection:
         self.replaced_by: PositionReport | None = None
         self.missed: Missed | None = None
         self.at_work: bool = False
-        self.changing: bool = False
         self.reading: trio.CancelScope | None = None
         self.quiet_since: float = claimed_at
         self.not_before: float = -math.inf
@@ -184,6 +182,11 @@ class Protection:
     def unfinished(self) -> bool:
         """Whether something was begun whose end has to be known: a request of unknown outcome, a move's old stop."""
         return bool(self.pending) or len(self.stop.orders) > 1
+
+    @property
+    def changing(self) -> bool:
+        """Whether its task is at something that may change what stands on the exchange."""
+        return self.at_work and self.reading is None
 
     def want(self, decision: Decision | None) -> None:
         """Put a decision into the one slot and wake the task."""

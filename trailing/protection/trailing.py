@@ -100,7 +100,7 @@ class Keeper:
                 continue
             if not protection.frozen:
                 protection.want(protection.stop.on_time(now))
-            protection.at_work = protection.changing = True
+            protection.at_work = True
             try:
                 await self._step()
                 protection.changed()  # whoever waits for what has just been done looks now
@@ -115,7 +115,7 @@ class Keeper:
             finally:
                 if protection.changing:
                     protection.quiet_since = clock.now()
-                protection.at_work = protection.changing = False
+                protection.at_work, protection.reading = False, None
         return True
 
     # What to do.
@@ -252,7 +252,6 @@ class Keeper:
         Where it stands bare by then, or is to be closed, that goes first, and they are read anew behind it.
         """
         protection = self._protection
-        protection.changing = False  # however long it takes, what the account's reading shows meanwhile holds
         try:
             with trio.CancelScope() as protection.reading:
                 await catch_up(self._orders, protection, missed)
@@ -263,8 +262,6 @@ class Keeper:
             if protection.missed is missed:
                 read_at = self._orders.clock.now() + READ_AGAIN
                 protection.missed = msgspec.structs.replace(missed, read_at=read_at)
-        finally:
-            protection.reading = None
 
     async def _save_again(self) -> None:
         """Save what the store does not hold, unless it is stuck: handing more in would only make the heap larger."""

@@ -10,12 +10,12 @@ import trio
 
 from trailing.errors import LeaseLost, StoreError
 from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, Lease, SaveStop, SettleIntent, Store
+from trailing.testing.store_looks import HERE
 from trailing.testing.store_samples import sample_intent, sample_record
 
 HAND_OVER_SECONDS = 10.0
 """How soon one that stands by must own an account whose owner has ended in order."""
 
-_HERE = ("testex", "main")
 _OTHERS = (("testex", "second"), ("otherex", "main"))
 
 
@@ -32,14 +32,14 @@ async def check_owning(store: Store) -> None:
 
 
 def _own(store: Store, mark: str, *, standby: bool = False) -> AbstractAsyncContextManager[Lease]:
-    return store.own(*_HERE, mark=mark, standby=standby)
+    return store.own(*HERE, mark=mark, standby=standby)
 
 
 async def _check_an_owner(store: Store) -> Lease:
     async with _own(store, "0001") as lease:
         if lease.lost is not None or not lease.held_until > trio.current_time() or not lease.seconds > 0:
             raise AssertionError(f"whoever has just got a lease holds it, not lost: {lease.lost!r}, {lease.held_until}")
-        await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*_HERE, sample_record("AAA/USDT:USDT"))])
+        await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*HERE, sample_record("AAA/USDT:USDT"))])
         await _require_ids(store, ["t1"], "what an owner commits is there")
         await _require_refused(store)
         for other in _OTHERS:
@@ -68,11 +68,11 @@ async def _check_a_former_owner(store: Store, former: Lease) -> None:
     async with _own(store, "0004") as lease:
         writes: tuple[Entry, ...] = (
             AddIntent(sample_intent("late")),
-            SettleIntent(*_HERE, "t1"),
-            SaveStop(*_HERE, sample_record("BBB/USDT:USDT")),
-            CloseStop(*_HERE, sample_record("AAA/USDT:USDT")),
+            SettleIntent(*HERE, "t1"),
+            SaveStop(*HERE, sample_record("BBB/USDT:USDT")),
+            CloseStop(*HERE, sample_record("AAA/USDT:USDT")),
         )
-        before = await store.load(*_HERE)
+        before = await store.load(*HERE)
         for entries in ([write] for write in writes):
             try:
                 await former.commit(entries)
@@ -80,7 +80,7 @@ async def _check_a_former_owner(store: Store, former: Lease) -> None:
                 pass
             else:
                 raise AssertionError(f"a former owner's {type(entries[0]).__name__} is LeaseLost")
-        loaded = await store.load(*_HERE)
+        loaded = await store.load(*HERE)
         if (tuple(loaded.stops), tuple(loaded.intents)) != (tuple(before.stops), tuple(before.intents)):
             raise AssertionError("what a former owner commits is not written")
         with trio.move_on_after(HAND_OVER_SECONDS) as scope:
@@ -94,7 +94,7 @@ async def _check_a_former_owner(store: Store, former: Lease) -> None:
             raise AssertionError("a former owner who waits for the next renewal hears that its lease is lost")
         if former.lost is None:
             raise AssertionError("a former owner's lease says that it is lost")
-        await lease.commit([SettleIntent(*_HERE, "t1")])
+        await lease.commit([SettleIntent(*HERE, "t1")])
         await _require_ids(store, [], "the present owner goes on")
 
 
@@ -142,7 +142,7 @@ async def _require_refused(store: Store) -> None:
 
 
 async def _require_ids(store: Store, wanted: list[str], what: str) -> None:
-    intents: list[Intent] = list((await store.load(*_HERE)).intents)
+    intents: list[Intent] = list((await store.load(*HERE)).intents)
     ids = [intent.client_order_id for intent in intents]
     if ids != wanted:
         raise AssertionError(f"{what}: got {ids}, wanted {wanted}")

@@ -132,7 +132,10 @@ class CcxtExchange:
             CLOSING[request.side],
             amount(self.venue, request.quantity, market),
             text(price) if self.venue.price_too else None,
-            self._requests.new_order_params(template, request.side, price, request.source, own_id, request.callback),
+            {
+                **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
+                **self._requests.hedge,
+            },
             about=request.client_order_id,
         )
         return StopOrder(
@@ -242,7 +245,7 @@ class CcxtExchange:
             CLOSING[side],
             amount(self.venue, quantity, market),
             price,
-            self._requests.new_order_params(self.venue.close, side, None, None, own_id),
+            {**self._requests.params(self.venue.close, side, None, None, own_id), **self._requests.hedge},
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)

@@ -49,7 +49,7 @@ class Requests:
         own_id: str,
         callback: Percent | None = None,
     ) -> dict[str, Any]:
-        """The parameters of a request that changes or cancels an order."""
+        """The parameters of a request about an order; one that places it says `hedge` too."""
         values: dict[Slot, Any] = {
             Slot.CLIENT_ORDER_ID: own_id,
             Slot.DIRECTION: "descending" if side == "long" else "ascending",
@@ -66,18 +66,10 @@ class Requests:
             values[Slot.SOURCE] = self._venue.sources[source]
         return filled(template, values)
 
-    def new_order_params(
-        self,
-        template: Params,
-        side: Side,
-        price: Decimal | None,
-        source: Source | None,
-        own_id: str,
-        callback: Percent | None = None,
-    ) -> dict[str, Any]:
-        """The parameters of a request that places an order; only such a one says which leg of a hedge it is for."""
-        hedge = self._venue.hedge if self._hedged and self._venue.hedge is not None else {}
-        return {**self.params(template, side, price, source, own_id, callback), **hedge}
+    @property
+    def hedge(self) -> Params:
+        """Which leg of a hedge an order is for, which only a request that places one says."""
+        return self._venue.hedge if self._hedged and self._venue.hedge is not None else {}
 
     async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
         """Open orders, page by page. Each page is a request with a turn of its own."""
