@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.testing
 
-from trailing import Market, Percent, Position, StopOrder, TrailingStop, TrailPlan
+from trailing import Market, Percent, Position, StopOrder, TrailingStop, TrailPlan, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Side
 from trailing.core.record import StopRecord
+from trailing.exchanges.paper import open_paper
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
 from trailing.testing.killing import KillingReport, __main__, kill_and_restart
@@ -25,6 +27,7 @@ from trailing.testing.killing.books import FileBooks
 from trailing.testing.killing.checks import Records, broken_by, unsettled, without_a_stop
 from trailing.testing.killing.history import Accepted, Entered, Event, Filled, History, Withdrawn
 from trailing.testing.killing.ledger import Ledger
+from trailing.testing.killing.market import MovingMarket
 from trailing.testing.killing.markets import all_markets
 
 BTC = "BTC/USDT:USDT"
@@ -104,6 +107,32 @@ def test_the_ledger_finds_nothing_in_a_position_that_was_protected_moved_and_sto
     assert list(ledger.open[KEY].stops) == [TIGHT.client_order_id]
     assert ledger.take(a_history(a_fill(TIGHT.client_order_id), left="0")) == []
     assert (ledger.entered, ledger.accepted, ledger.ended, ledger.open) == (1, 2, 1, {})
+
+
+def test_the_ledger_finds_a_position_that_two_bots_have_entered() -> None:
+    again = Entered(1.5, msgspec.structs.replace(POSITION, id="two"))
+    (found,) = Ledger().take(a_history(Entered(1.0, POSITION), again))
+    assert "entered again" in found
+
+
+async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: trio.testing.MockClock) -> None:
+    other = msgspec.structs.replace(POSITION, side="short", id="two")
+    async with open_paper(record=True, hedged=True) as exchange, trio.open_nursery() as nursery:
+        market = MovingMarket(exchange, MARKETS, seed=1)
+        refused = []
+
+        async def enter(position: Position) -> None:
+            try:
+                await market.enter(position)
+            except UsageError as error:
+                refused.append(str(error))
+
+        nursery.start_soon(enter, POSITION)
+        nursery.start_soon(enter, other)
+        await trio.testing.wait_all_tasks_blocked()
+        await enter(POSITION)
+        assert refused == [f"{BTC} is taken"] * 2
+        assert len(await exchange.positions()) == 1
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,7 @@ class Ledger:
         """Take one event. Returns the invariants that it broke."""
         match event:
             case Entered():
-                self.entered += 1
-                self.open[event.position.symbol, event.position.side] = Life(event.position)
-                return ()
+                return self._enter(event.position)
             case Accepted():
                 return self._accept(event.order)
             case Filled():
@@ -81,6 +79,13 @@ class Ledger:
                 life = self._owners[event.client_order_id]
                 life.stops.pop(event.client_order_id, None)
                 return self._look(life)
+
+    def _enter(self, position: Position) -> list[str]:
+        key = position.symbol, position.side
+        before = self.open.get(key)
+        self.entered += 1
+        self.open[key] = Life(position)
+        return [] if before is None else [f"the {before} was entered again, as {position.identity}: no bot does that"]
 
     def _accept(self, order: StopOrder) -> list[str]:
         life = self.open[order.symbol, order.side]

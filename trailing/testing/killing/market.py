@@ -13,13 +13,15 @@ from functools import partial
 import trio
 
 from trailing.core.model import Market, Position, Tick
-from trailing.errors import ExchangeUnreachable
+from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.paper import PaperExchange, open_paper
+from trailing.testing.invariants import Key
 from trailing.testing.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
 from trailing.testing.killing.ledger import Ledger
 from trailing.testing.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
 from trailing.testing.killing.talking import say, wait_left
 from trailing.testing.remote import Services, serve_exchange
+from trailing.testing.remote_wire import OPERATIONS
 
 TICK_SECONDS = 0.05
 _NOISE = 0.0006  # of the price, for each tick
@@ -44,6 +46,7 @@ class MovingMarket:
         self._ledger = Ledger()
         self._events: list[Event] = []
         self._taken = 0
+        self._entering: set[Key] = set()
 
     async def walk(self) -> None:
         """Move every price, again and again."""
@@ -88,6 +91,22 @@ class MovingMarket:
         self._catch_up()
         return tuple(life.position for life in self._ledger.open.values())
 
+    async def enter(self, position: Position) -> None:
+        """Book an entry, unless the symbol is taken: two bots may find it free in the moment of a takeover.
+
+        Raises:
+            UsageError: something is open there.
+        """
+        self._catch_up()
+        if any(symbol == position.symbol for symbol, _ in {*self._ledger.open, *self._entering}):
+            raise UsageError(f"{position.symbol} is taken")
+        key = position.symbol, position.side
+        self._entering.add(key)
+        try:
+            await self._exchange.enter(position)
+        finally:
+            self._entering.remove(key)
+
     async def shake(self, positions: int) -> int:
         """Let the price jump beyond the stops of so many open positions."""
         entered = await self.entered()
@@ -111,6 +130,7 @@ async def run_market(seed: int, positions: int, ended: trio.Event, task_status: 
             "history": (HISTORY, market.history),
             "entered": (ENTERED, market.entered),
             "shake": (SHAKE, market.shake),
+            "enter": (OPERATIONS["enter"], market.enter),
         }
         port = await nursery.start(partial(serve_exchange, exchange, symbols=tuple(markets), services=services))
         nursery.start_soon(market.walk)

@@ -21,7 +21,7 @@ from trailing.testing.killing.history import ENTERED, HISTORY
 from trailing.testing.killing.market import MovingMarket
 from trailing.testing.killing.talking import say, wait_left
 from trailing.testing.remote import Services, serve_exchange
-from trailing.testing.remote_wire import Call
+from trailing.testing.remote_wire import OPERATIONS, Call
 from trailing.testing.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
 
 _CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
@@ -62,6 +62,7 @@ async def _main() -> None:
         services: Services = {
             "history": (HISTORY, market.history),
             "entered": (ENTERED, market.entered),
+            "enter": (OPERATIONS["enter"], market.enter),
             "writes": (WRITES, border.writes),
         }
         serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=border.carry)
