@@ -90,10 +90,10 @@ class Account:
         self.held, self.orphans, self.bounds = held, orphans, bounds
         self.memory = Memory()
 
-    def shows(self, at: float, *shown: StopOrder | PositionReport) -> tuple[Action, ...]:
+    def shows(self, at: float, *shown: StopOrder | PositionReport, answered: float | None = None) -> tuple[Action, ...]:
         stops = tuple(one for one in shown if isinstance(one, StopOrder))
         reports = tuple(one for one in shown if isinstance(one, PositionReport))
-        reading = Reading(at, stops, reports)
+        reading = Reading(at, at if answered is None else answered, stops, reports)
         actions, self.memory = reconcile(reading, self.held, self.orphans, self.memory, self.bounds, whose)
         return actions
 
@@ -284,6 +284,38 @@ def test_a_leftover_beside_the_stop_that_counts_is_cancelled_on_the_second_sight
     (cancelled, _) = account.shows(11, a_stop(), leftover, a_report())
     assert isinstance(cancelled, CancelStop)
     assert cancelled.order == leftover
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_leftover_is_cancelled_also_beside_a_stop_that_is_moved_all_the_time(busy: bool) -> None:
+    account, leftover = Account(tracked(busy=busy, quiet_since=9.9)), a_stop("ours-9", "95")
+    assert kinds(account.shows(10, a_stop(), leftover, a_report())) == [LookAgain]
+    account.held = (tracked(busy=busy, quiet_since=10.9, orders=(a_stop("ours-2", "99"),)),)
+    shown = (a_stop("ours-2", "99"), leftover, a_report())
+    assert account.shows(11, *shown) == (CancelStop(*KEY, leftover, "its position has another one"),)
+
+
+def test_what_was_withdrawn_while_a_reading_was_under_way_is_not_taken_for_left_over() -> None:
+    account = Account(tracked(quiet_since=10.4, orders=(a_stop("ours-2", "99"),)))
+    both = (a_stop(), a_stop("ours-2", "99"), a_report())
+    assert kinds(account.shows(10, *both, answered=10.8)) == [LookAgain]
+    assert LookAgain in kinds(account.shows(11.5, *both))  # as it was at 10.5: reads lag behind by 1 s
+    assert account.memory.again_at == 11.8
+
+
+@pytest.mark.parametrize("change", [{"busy": True}, {"orders": ()}, {"pending": (Pending("ours-1", "stop", 9.0),)}])
+def test_nothing_is_left_over_beside_a_position_whose_own_stop_is_not_known_to_stand(change: dict[str, Any]) -> None:
+    account, leftover = Account(tracked(**change, quiet_since=9.5)), a_stop("ours-9", "95")
+    for at in (10, 11, 12):
+        assert CancelStop not in kinds(account.shows(at, leftover, a_report()))
+
+
+def test_what_is_tighter_than_the_stop_of_a_position_counts_once_it_was_seen_twice_and_the_position_rests() -> None:
+    account, tighter = Account(tracked(busy=True)), a_stop("ours-9", "99")
+    assert account.shows(10, a_stop(), tighter, a_report()) == ()
+    account.held = (tracked(),)
+    assert kinds(account.shows(11, a_stop(), tighter, a_report())) == [Resume]
+    assert TakeStop(*KEY, tighter) in account.shows(12, a_stop(), tighter, a_report())
 
 
 def test_a_leftover_of_a_closed_position_is_cancelled_on_the_second_sighting() -> None:

@@ -34,10 +34,12 @@ class Reading(msgspec.Struct, frozen=True):
     Args:
         asked_at: seconds on the running clock, as every time here; the lists show no earlier state than that, less the
             read lag.
+        answered_at: when both were there: they show no later one.
         stops: every live stop, ours or not.
     """
 
     asked_at: float
+    answered_at: float
     stops: tuple[StopOrder, ...]
     positions: tuple[PositionReport, ...]
 

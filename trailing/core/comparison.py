@@ -68,17 +68,32 @@ class Comparison:
         elif not live and self._is_another(report):
             yield AnotherPosition(*tracked.key, report, tuple(self._sent_at))
             return
-        known = set(tracked.known)
         yield from (action for action in lost if not unsure)
         yield from self._native()
         yield from self._taken(live)
-        strays = [order for client_order_id, order in self._shown.items() if client_order_id not in known]
+        strays = self._strays
         if not live and not unsure and strays:
             live.append(self._tightest(strays))
             yield TakeStop(*tracked.key, live[0])
-        yield from self._leftovers([order for order in strays if order not in live])
+        if live:
+            yield from self._leftovers([order for order in strays if order not in live], self._tightest(live))
         if not unsure:
             yield from self._followed(report, live)
+
+    def leftovers(self) -> Iterator[Action]:
+        """Rule 8, of a position that is left alone otherwise: whatever it is at, its stop stands, and a looser one of ours.
+
+        One that is moved all the time is never quiet for long enough to be judged as a whole.
+        """
+        standing = [order for client_order_id, order in self._shown.items() if client_order_id in self._remembered]
+        for order in self._strays if standing else ():
+            if not is_tighter(self._tracked.side, order.price, self._tightest(standing).price):
+                yield from self._leftover(order, "its position has another one")
+
+    @property
+    def _strays(self) -> list[StopOrder]:
+        known = set(self._tracked.known)
+        return [order for client_order_id, order in self._shown.items() if client_order_id not in known]
 
     def _sure_from(self, client_order_id: str) -> float:
         """From when on a reading tells what became of the request under an id."""
@@ -176,16 +191,23 @@ class Comparison:
                 tightest = order
         return tightest
 
-    def _leftovers(self, strays: Sequence[StopOrder]) -> Iterator[Action]:
-        """Rule 8: a stop of ours that nobody remembers, beside one that counts."""
+    def _leftovers(self, strays: Sequence[StopOrder], counting: StopOrder) -> Iterator[Action]:
+        """Rule 8: stops of ours that nobody remembers, beside the one that counts. One that is tighter counts instead."""
         for order in strays:
-            yield from self._leftover(order, "its position has another one")
+            if not is_tighter(self._tracked.side, order.price, counting.price):
+                yield from self._leftover(order, "its position has another one")
+            elif self._is_left_over(order):
+                yield TakeStop(*self._tracked.key, order)
 
     def _leftover(self, order: StopOrder, why: str) -> Iterator[Action]:
-        if self._sightings.is_proved("leftover", order.client_order_id, unchanged_since=self._tracked.quiet_since):
+        if self._is_left_over(order):
             yield CancelStop(*self._tracked.key, order, why)
         else:
             yield LookAgain(*self._tracked.key, f"whether the stop {order.client_order_id} is left over")
+
+    def _is_left_over(self, order: StopOrder) -> bool:
+        # What nobody remembers is remembered by nobody later, whatever its position is at: no rest is needed to tell.
+        return self._sightings.is_proved("leftover", order.client_order_id)
 
     def _followed(self, report: PositionReport, live: Sequence[StopOrder]) -> Iterator[Action]:
         """Rules 9 to 11: what the position's figures ask of its stop."""

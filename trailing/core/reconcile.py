@@ -3,11 +3,11 @@
 A pure function: a reading of the account's two lists and what is tracked in, actions out. Its rules:
 
 1.  Positive evidence only. A reading that failed is no reading, and an empty one deletes nothing by itself.
-2.  An absence (of a position, of a stop) is believed on its second sighting, the read lag after the first one; what
-    changed in between counts as not seen before. Where a request of unknown outcome is in question, the second
+2.  An absence (of a position, of a stop) is believed on its second sighting, asked for the read lag after the first one
+    was answered; what changed in between counts as not seen before. Where a request of unknown outcome is in question, the second
     sighting has to be later than any time at which that could still be executed.
 3.  A position that is busy, or changed less than the read lag before the reading was asked for, is left alone: the
-    reading may show what was before.
+    reading may show what was before. Only what stands beside its stop, is looser, and is known to nobody, is judged.
 4.  A position that is proved not to be reported is closed. Where the account has one position per symbol and the other
     side is reported, it was flipped: that is an alarm.
 5.  A stop belongs to a position by its client order id. Where it stands, the exchange's figures count; where it is
@@ -15,8 +15,9 @@ A pure function: a reading of the account's two lists and what is tracked in, ac
 6.  A position whose stops are all gone, and whose reported entry price is not the one it was known by, is another
     position: the record is closed, and the open one, which nobody looks after, is told of.
 7.  Prices are compared in ticks, quantities exactly.
-8.  A stop of ours that no record and no intent names: it becomes the position's where that has none; it is cancelled
-    where that has one, or where nothing is open; it is left standing, with an alarm, on a position without a record.
+8.  A stop of ours that no record and no intent names: it becomes the position's where that has none, or a looser one; it
+    is cancelled where that has one, or where nothing is open; it is left standing, with an alarm, on a position without
+    a record.
 9.  A stop follows its position's quantity.
 10. A stop beyond the liquidation price, less the plan's buffer, is tightened; every reading looks for it.
 11. A position that is tracked and has no stop gets one.
@@ -70,7 +71,7 @@ def reconcile(
     Returns:
         What follows, and what to remember for the next reading.
     """
-    sightings = Sightings(memory, reading.asked_at, bounds.read_lag)
+    sightings = Sightings(memory, reading.asked_at, reading.answered_at, bounds.read_lag)
     reports = {(report.symbol, report.side): report for report in reading.positions}
     ours: defaultdict[tuple[str, Side], list[StopOrder]] = defaultdict(list)
     others: list[StopOrder] = []
@@ -83,8 +84,9 @@ def reconcile(
     actions: list[Action] = []
     for one in tracked:
         shown = ours.pop(one.key, [])
-        if not one.is_left_alone(reading.asked_at, bounds.read_lag):
-            actions += Comparison(one, reading, reports, shown, bounds, sightings).actions()
+        comparison = Comparison(one, reading, reports, shown, bounds, sightings)
+        left_alone = one.is_left_alone(reading.asked_at, bounds.read_lag)
+        actions += comparison.leftovers() if left_alone else comparison.actions()
     standing = {order.client_order_id for orders in ours.values() for order in orders}
     actions += _orphaned(orphans, standing, bounds, sightings)
     actions += _untracked(ours, reports, sightings)

@@ -34,12 +34,12 @@ class Sightings:
     """The sightings of one reading, on top of those before it.
 
     Args:
-        asked_at: of the reading.
-        read_lag: the second sighting has to be so many seconds later than the first.
+        asked_at, answered_at: of the reading.
+        read_lag: the second sighting has to be asked for so many seconds after the first one was answered.
     """
 
-    def __init__(self, before: Memory, asked_at: float, read_lag: float) -> None:
-        self._before, self._asked_at, self._read_lag = before, asked_at, read_lag
+    def __init__(self, before: Memory, asked_at: float, answered_at: float, read_lag: float) -> None:
+        self._before, self._asked_at, self._answered_at, self._read_lag = before, asked_at, answered_at, read_lag
         self._seen: dict[What, float] = {}
         self._raised: set[What] = set()
         self._again_at = math.inf
@@ -51,9 +51,9 @@ class Sightings:
             unchanged_since: an earlier sighting than this counts for nothing.
             sure_from: so does a reading that was asked for before this.
         """
-        first = self._before.seen.get(what, self._asked_at)
+        first = self._before.seen.get(what, self._answered_at)
         if first < unchanged_since:
-            first = self._asked_at
+            first = self._answered_at
         self._seen[what] = first
         second = max(first + max(self._read_lag, SECOND_LOOK), sure_from)
         if self._asked_at >= second:

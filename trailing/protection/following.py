@@ -64,7 +64,7 @@ class Follower:
         settled: list[str] = []
         for action in actions:
             held = None if action.symbol is None or action.side is None else self._held(action.symbol, action.side)
-            if isinstance(action, CancelStop) and (held is None or action.order.callback is not None):
+            if isinstance(action, CancelStop):
                 leftovers.append(action.order)
             elif isinstance(action, SettleIntent):
                 settled.append(action.client_order_id)
@@ -124,8 +124,6 @@ class Follower:
             case NativeGone():
                 lose_native(self._orders, held, action.client_order_id)
                 held.save_at = now
-            case CancelStop():
-                held.want(stop.found(action.order, now))  # one too many: the task withdraws the looser one
             case Resize():
                 held.want(stop.resized(action.quantity, now))
                 self._note_entry(held, action.entry_price)

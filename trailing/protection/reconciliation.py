@@ -154,7 +154,7 @@ class Reconciliation:
             raise ExchangeUnreachable(f"no answer within {self._call_seconds + turn} s")
         if errors:
             raise errors[0]
-        return Reading(asked_at, tuple(stops), tuple(positions))
+        return Reading(asked_at, self._orders.clock.now(), tuple(stops), tuple(positions))
 
     def _whose(self, client_order_id: str) -> Literal["ours", "instance", "foreign"]:
         mark = mark_of(client_order_id)
