@@ -20,12 +20,13 @@ class Clock:
 
     def __init__(self, utc_start: datetime | None = None) -> None:
         self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
-        self._start = trio.current_time()
-        self.now: Callable[[], float] = trio.current_time
+        # Bound once: asked for some ten times on a position's way to its stop.
+        self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self._start = self.now()
 
     def utc(self) -> datetime:
         """The time of day."""
-        return self.utc_at(trio.current_time())
+        return self.utc_at(self.now())
 
     def utc_at(self, at: float) -> datetime:
         """The time of day of a reading of the running clock."""

@@ -101,10 +101,10 @@ class Opening:
 
     async def _open(self) -> StopOrder | Fill:
         protection, stop, door = self._protection, self._protection.stop, self._door
-        door.check_size(stop)
+        known = door.known_price(stop)
+        door.check_size(stop, known)
         waits = backoffs()
         while True:
-            known = door.known_price(stop)
             if known is not None:
                 door.check_side(stop, known)
             try:
@@ -115,6 +115,7 @@ class Opening:
                 if fill is not None:
                     return fill
                 await trio.sleep(next(waits))
+                known = door.known_price(stop)
         self._commit(order)
         await door.wait_read()
         report = door.report(stop)
@@ -159,7 +160,8 @@ class Opening:
             raise WouldTrigger("the price is already beyond the stop, and the plan does not exit")
         await door.wait_read()
         price = await self._orders.read_price(protection)
-        door.check_entry(stop, door.report(stop), price)
+        report = door.report(stop)
+        door.check_entry(stop, price if report is None else report.entry_price)
         door.check_side(stop, price)
         if not is_crossed(stop.position.side, price, stop.target):
             return None

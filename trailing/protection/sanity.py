@@ -74,8 +74,9 @@ class Door:
         agrees = (report.quantity, report.entry_price) == (position.quantity, position.entry_price)
         return report if agrees else None
 
-    def check_size(self, stop: TrailingStop) -> None:
-        """Refuse what the market does not allow: a quantity too small, a stop too near.
+    @staticmethod
+    def check_size(stop: TrailingStop, price: Decimal | None) -> None:
+        """Refuse what the market does not allow: a quantity too small, a stop too near to the price, where one is known.
 
         Raises:
             UsageError: naming the field, what it got and what it wants.
@@ -86,7 +87,6 @@ class Door:
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at least "
                 f"{max(market.min_quantity, market.quantity_step)}"
             )
-        price = self.known_price(stop)
         if price is None or is_crossed(position.side, price, stop.first_price):
             price = position.entry_price
         if abs(price - stop.first_price) < plan.min_stop_ticks * market.price_tick:
@@ -107,19 +107,20 @@ class Door:
                 f"Position.quantity of {position.symbol} got {position.quantity}, wants at most the "
                 f"{report.quantity} that the exchange reports"
             )
-        self.check_entry(stop, report, self.known_price(stop))
+        self.check_entry(stop, self.known_price(stop) if report is None else report.entry_price)
 
-    def check_entry(self, stop: TrailingStop, report: PositionReport | None, price: Decimal | None) -> None:
+    @staticmethod
+    def check_entry(stop: TrailingStop, own: Decimal | None) -> None:
         """Refuse an entry price that is too far from the exchange's own: the reported entry, else the price now."""
         position, gap = stop.position, stop.plan.max_entry_gap
-        own = report.entry_price if report is not None else price
         if own is not None and not is_within(position.entry_price, own, gap):
             raise UsageError(
                 f"Position.entry_price of {position.symbol} got {position.entry_price}, wants within {gap} of the "
                 f"exchange's {own}"
             )
 
-    def check_side(self, stop: TrailingStop, price: Decimal) -> None:
+    @staticmethod
+    def check_side(stop: TrailingStop, price: Decimal) -> None:
         """Refuse a given stop on the wrong side of the price that was not crossed: it was never on the right one."""
         position = stop.position
         given = position.stop_price
@@ -131,7 +132,8 @@ class Door:
                 f"{'below' if position.side == 'long' else 'above'} the price, {price}"
             )
 
-    def liquidation_stop(self, stop: TrailingStop, report: PositionReport | None) -> Decimal | None:
+    @staticmethod
+    def liquidation_stop(stop: TrailingStop, report: PositionReport | None) -> Decimal | None:
         """The stop just before the reported liquidation price, where the wanted one lies beyond it; else None."""
         if report is None or not report.liquidation_price:
             return None

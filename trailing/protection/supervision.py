@@ -155,15 +155,15 @@ class Supervision:
 
     def keep(self, protection: Protection) -> None:
         """From now on a task works on this position whenever it has something to do."""
-        if self._tasks.cancel_scope.cancel_called:
-            return  # a service has failed: nobody works on anything any more, and the stops stand
         self.kept.add(protection)
         protection.wake = self._wake
         self._wake(protection)
 
     def _wake(self, protection: Protection) -> None:
         if self._tasks.cancel_scope.cancel_called:
-            self.kept.discard(protection)
+            self.kept.discard(
+                protection
+            )  # a service has failed: nobody works on anything any more, and the stops stand
             return
         if protection not in self._at_work and (self._closing or protection.closed or wakes_at(protection) < math.inf):
             self._at_work.add(protection)

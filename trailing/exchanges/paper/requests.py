@@ -218,19 +218,19 @@ class Requests:
             what(request)
 
     def _arrive(self, request: _Request[Any]) -> None:
-        if trio.current_time() > request.expires_at:
+        at = trio.current_time()
+        if at > request.expires_at:
             request.error = ExchangeUnreachable(f"{request.operation} expired; provably not executed")
         if request.after_earlier and self._is_behind(request):
             request.waits = True
         else:
-            self._book(request)
+            self._book(request, at)
 
     def _is_behind(self, request: _Request[Any]) -> bool:
         """Whether something that was sent earlier under its id is not booked yet."""
         return request.client_order_id is not None and self._not_booked[request.client_order_id][0] is not request
 
-    def _book(self, request: _Request[Any]) -> None:
-        at = trio.current_time()
+    def _book(self, request: _Request[Any], at: float) -> None:
         if request.error is None:
             try:
                 request.result = request.book(at)
@@ -245,7 +245,7 @@ class Requests:
             if not others:
                 del self._not_booked[request.client_order_id]
             elif others[0].waits:
-                self._book(others[0])
+                self._book(others[0], at)
 
     def _reply(self, request: _Request[Any]) -> None:
         request.answered = True
