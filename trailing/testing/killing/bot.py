@@ -138,6 +138,8 @@ async def _live(port: int, store: str, seed: str) -> None:
 
 
 async def _main() -> None:
+    # What structlog would import for a terminal's colours, and a fifth of a bot's start, of which there are hundreds.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     configure_logging("warning")  # to standard error
     say(event="warm")
     await wait_told()
