@@ -53,6 +53,12 @@ async def wait_until_all_is_stored(exchange: PaperExchange, store: PostgresStore
     assert (stored, loaded.intents) == (live, ())
 
 
+async def wait_until_stops_are_on_their_way(store: PostgresStore) -> None:
+    with trio.fail_after(10):
+        while not (await store.load("paper", "default")).intents:
+            await trio.sleep(LATENCY / 20)
+
+
 async def told_of(store: PostgresStore) -> Counter[str | None]:
     return Counter([record.event.symbol async for record in store.events() if isinstance(record.event, StopOpened)])
 
@@ -84,8 +90,7 @@ async def test_the_server_is_killed_in_the_middle_of_a_wave_and_started_again(ow
         async with open_bot(own_server.dsn, schema) as (exchange, store, manager):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(protect, exchange, manager, first)
-                await trio.sleep(LATENCY / 2)
-                assert (await store.load("paper", "default")).intents
+                await wait_until_stops_are_on_their_way(store)
                 own_server.kill()
                 await protect(exchange, manager, second)
             assert len(await exchange.open_stops()) == 80
