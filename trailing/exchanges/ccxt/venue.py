@@ -49,8 +49,9 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         duplicate: the client order id was used before.
         too_many: no more stops are taken.
         gone: there is no such live order.
-        unchanged: a stop stands as it was asked for already.
-        refused: other refusals that ccxt has no class for.
+        unchanged: said to an amendment: the stop stands as it was asked for already.
+        busy: it can't be done now and was not executed; asked again later, it may be.
+        refused: other refusals, which ccxt has no class for, or takes for a matter of the credentials.
         key: the credentials are not taken, or have no right to this.
         clock: the request's time is too far from the venue's; it was not executed.
         limited: the rate limit; it was not executed.
@@ -64,6 +65,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     too_many: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     unchanged: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     key: frozenset[str] = frozenset()
     clock: frozenset[str] = frozenset()
@@ -120,6 +122,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         find_list: parameters of `fetch_open_orders` on the symbol then.
         lists: parameters of `fetch_open_orders` on the account, for each of the lists that stops may be in.
         position_lists: parameters of `fetch_positions`, for each of the lists that positions may be in.
+        bare_lists: ends of the paths that are answered with a list and nothing round it.
         page: how many entries a list of orders is asked for, and has at most; None: lists come whole.
         cursor: the raw entry's field that leads to the next page, and the parameter that it is passed back by; "":
             there is none, and a list that fills its page is not believed.
@@ -164,6 +167,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     find_list: Params = {}
     lists: tuple[Params, ...] = ({},)
     position_lists: tuple[Params, ...] = ({},)
+    bare_lists: tuple[str, ...] = ()
     page: int | None = None
     cursor: str = ""
     sources: Mapping[Source, str]
