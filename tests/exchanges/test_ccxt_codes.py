@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from captured import open_capture
 from ccxt import BaseError, pro
 
+from trailing import StopRequest
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
@@ -123,3 +126,31 @@ def test_binance_s_internal_error_was_not_executed_and_its_unknown_error_may_hav
     assert type(told("binanceusdm", "place_stop", -1001, failed, 503)) is ExchangeUnreachable
     assert type(told("binanceusdm", "place_stop", -1000, unknown, 503)) is OutcomeUnknown
     assert type(told("binanceusdm", "place_stop", -1001, "", 503)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("wouldNotReducePosition", NothingToReduce),
+        ("clientOrderIdAlreadyExist", StopRejected),
+        ("tooManySmallOrders", StopRejected),
+        ("selfFill", StopRejected),
+        ("invalidPrice", StopRejected),
+        ("marketSuspended", ExchangeUnreachable),
+    ],
+)
+def test_kraken_says_no_by_the_status_of_a_request_that_succeeded(status: str, error: type[TrailingError]) -> None:
+    request = Request("place_stop")
+    request.reply = Reply(200, {}, json.dumps({"result": "success", "sendStatus": {"status": status}}))
+    with pytest.raises(BaseError) as caught:
+        client_of("krakenfutures").verify_order_action_success(status, "createOrder", ["filled"])
+    assert type(explain(VENUES["krakenfutures"], request, caught.value)) is error
+
+
+@pytest.mark.parametrize("named", [{"order_id": "1"}, {}])
+async def test_an_order_that_was_rejected_is_no_order_with_an_id_or_without_one(named: dict[str, str]) -> None:
+    answer = {"result": "success", "sendStatus": {"status": "rejected", **named}}
+    async with open_capture("krakenfutures", lambda _: answer) as capture:
+        request = StopRequest(capture.symbol, "long", Decimal("0.03"), Decimal(980), "tr0123456789abcdef0123", "mark")
+        with pytest.raises(StopRejected, match="was rejected"):
+            await capture.exchange.place_stop(request)

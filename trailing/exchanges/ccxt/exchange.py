@@ -309,12 +309,12 @@ def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
 
 def _acknowledged_id(operation: str, raw: Raw) -> str:
     """The order's id; an answer without one, such as a page of HTML, acknowledges nothing."""
-    order_id = raw.get("id") if isinstance(raw, Mapping) else None
-    if not order_id:
+    answer: Raw = raw if isinstance(raw, Mapping) else {}
+    if answer.get("status") == "rejected":
+        raise StopRejected(f"{operation}: the order {answer.get('id')} was rejected")
+    if not answer.get("id"):
         raise OutcomeUnknown(f"{operation}: the answer holds no order id")
-    if raw.get("status") == "rejected":
-        raise StopRejected(f"{operation}: the order {order_id} was taken and rejected")
-    return str(order_id)
+    return str(answer["id"])
 
 
 def _acknowledged_price(raw: Any) -> Decimal | None:

@@ -130,6 +130,14 @@ _KRAKEN = Venue(
     prices=_TICKERS,
     prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
+    # Said as the status of a request that succeeded.
+    codes=Codes(
+        nothing_to_reduce=frozenset({"wouldNotReducePosition"}),
+        duplicate=frozenset({"clientOrderIdAlreadyExist"}),
+        too_many=frozenset({"tooManySmallOrders"}),
+        busy=frozenset({"marketSuspended", "marketInactive"}),
+        refused=frozenset({"selfFill"}),
+    ),
 )
 
 _HYPERLIQUID = Venue(
