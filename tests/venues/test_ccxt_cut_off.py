@@ -109,6 +109,17 @@ async def test_a_read_whose_answer_is_cut_off_has_failed_and_was_sent_once(venue
         await reads[operation]()
 
 
+@pytest.mark.parametrize("status", [407, 511])
+async def test_a_network_that_wants_a_log_in_says_nothing_of_our_key(venue: str, status: int) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="*", reply=Reply(b"<html>Log in</html>", status, HTML)))
+        for attempt in (desk.exchange.place_stop(stop_request()), desk.exchange.positions()):
+            with pytest.raises(ExchangeUnreachable):
+                await attempt
+        assert desk.stops_there() == set()
+
+
 async def refuse_tunnels(stream: trio.SocketStream) -> None:
     async with stream:
         await stream.receive_some(1000)

@@ -50,6 +50,7 @@ _NOT_SENT = (
     aiohttp.ClientHttpProxyError,
 )
 _LIMITED_STATUS = frozenset({418, 429})
+_ON_THE_WAY = frozenset({407, 511})  # said in the venue's place by a proxy, or a network, that wants us to log in
 _LIMITED = (ccxt_errors.RateLimitExceeded, ccxt_errors.DDoSProtection)
 _REFUSALS = (
     ccxt_errors.ArgumentsRequired,
@@ -124,6 +125,8 @@ def _explain(venue: Venue, request: Request, error: BaseException, said: str) ->
         return ExchangeUnreachable(said)
     if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
         return RateLimited(said, retry_after=retry_after(request.reply))
+    if request.reply.status in _ON_THE_WAY:
+        return ExchangeUnreachable(said)
     if isinstance(error, ccxt_errors.AuthenticationError):
         return AuthenticationFailed(said)
     if isinstance(error, ccxt_errors.InvalidNonce):
