@@ -113,6 +113,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         close: parameters of `create_order` for the closing at market.
         fetch_close: parameters of `fetch_order` for it, by the order's id, where the answer doesn't tell of the fill.
         hedge: further parameters of `place` and `close` in hedge mode; None: hedge mode is refused.
+        cross_only: orders are sent for cross margin, and cover no isolated position.
         price_too: an order needs a price beside its parameters: the trigger price, or the market's.
         amounts: what ccxt takes for an amount: ``"contracts"``, of `Market.contract_size` each; ``"whole contracts"``:
             only whole numbers; ``"base"``: base units, whatever the contract's size.
@@ -159,6 +160,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     close: Params
     fetch_close: Params = {}
     hedge: Params | None = None
+    cross_only: bool = False
     price_too: bool = False
     amounts: Literal["contracts", "whole contracts", "base"] = "contracts"
     significant_figures: int | None = None
