@@ -40,7 +40,8 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
             "enableRateLimit": False,  # ours has lanes, and gives credit for idle time
             "number": str,  # exact; a Decimal is lost where ccxt reads back what it has parsed
             "timeout": int(REQUEST_SECONDS * 1000),
-            "options": dict(venue.options),
+            # What is sent again is for us to decide; 0 is ccxt's default too.
+            "options": {"maxRetriesOnFailure": 0, **venue.options},
         }
     )
     for method in venue.skips:
