@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trailing.exchanges.ccxt.reading import READ_SECONDS
-from trailing.exchanges.ccxt.venue import Slot, Venue
+from trailing.exchanges.ccxt.venue import Codes, Slot, Venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 AMOUNTS = {
@@ -57,10 +57,26 @@ def table(venue: Venue) -> str:
         "amounts": AMOUNTS[venue.amounts],
         "client order ids": ID_FORMS[venue.id_form],
         "hedge mode": hedge,
+        "its codes": codes(venue.codes) or "by ccxt's classes only",
         "testnet": "none that ccxt knows" if venue.testnet is None else f"ccxt's `{venue.testnet}`",
     }
     lines = ["| what | how |", "| --- | --- |", *(f"| {what} | {how} |" for what, how in rows.items())]
     return "\n".join([*lines, ""])
+
+
+def codes(known: Codes) -> str:
+    """What becomes of which code; all others go by ccxt's class."""
+    classes = {
+        "WouldTrigger": known.would_trigger,
+        "NothingToReduce": known.nothing_to_reduce,
+        "StopRejected": known.duplicate | known.too_many | known.gone | known.refused,
+        "ExchangeUnreachable": known.busy | known.clock,
+        "RateLimited": known.limited | known.banned,
+        "OutcomeUnknown": known.unknown,
+        "AuthenticationFailed": known.key,
+        "done": known.unchanged,
+    }
+    return "; ".join(f"`{name}`: {', '.join(sorted(found))}" for name, found in classes.items() if found)
 
 
 def params(of_call: Mapping[str, Any]) -> str:

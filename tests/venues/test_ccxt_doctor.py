@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from binance_shapes import position_risk
 from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
@@ -155,6 +156,29 @@ async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a
         desk.server.faults.add(Fault(on=endpoint, reply=json_reply(answer)))
         found = await findings(desk)
         assert verdicts(found)["permissions"] == ["failure", "warning", "warning"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_the_margin_mode_is_told_of_the_account_or_of_its_positions(
+    venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, of the whole account", "good")}[venue]
+    async with open_desk(venue) as desk:
+        assert verdicts(await findings(desk))["margin"] == [none]
+        await desk.enter()
+        assert [each.says for each in (await findings(desk))["margin"]] == [whole.format("cross")]
+        market = desk.server.market
+        row = position_risk(BTC, "both", market.holding(BTC, "both"), market) | {"isolatedMargin": "40"}
+        desk.server.faults.add(Fault(on="GET /fapi/v3/positionRisk", reply=json_reply([row])))
+        account = json_reply({"retCode": 0, "result": {"marginMode": "ISOLATED_MARGIN"}})
+        desk.server.faults.add(Fault(on="GET /v5/account/info", reply=account))
+        found = await findings(desk)
+        assert [each.says for each in found["margin"]] == [whole.format("isolated")]
+        assert verdicts(found)["margin"] == ["good"]
+        if venue == "binanceusdm":  # as on a venue where orders are for one mode
+            monkeypatch.setattr(desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, cross_only=True))
+            (finding,) = (await findings(desk))["margin"]
+            assert (finding.verdict, "cover no position that is isolated" in finding.says) == ("failure", True)
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -59,7 +59,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         on: an operation by the port's name (``"place_stop"``), an endpoint (``"POST /v5/order/create"``), or ``"*"``.
         when: whether it strikes, by the count of the requests that match since the fault was added, from 1.
         delay: seconds on the way to the venue; `reply_delay`: on the way back.
-        drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer.
+        drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer; ``"reset"``: after
+            it, and is not closed but reset.
         reply: is answered instead; the request is executed only where `executed` is true.
         truncated: the answer ends in its middle, and so does the connection.
     """
@@ -68,7 +69,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     when: Callable[[int], bool] = always
     delay: float = 0.0
     reply_delay: float = 0.0
-    drop: Literal["before", "after"] | None = None
+    drop: Literal["before", "after", "reset"] | None = None
     reply: Reply | None = None
     executed: bool = False
     truncated: bool = False
@@ -79,7 +80,7 @@ class Treatment(msgspec.Struct, frozen=True):
 
     delay: float
     reply_delay: float
-    drop: Literal["before", "after"] | None
+    drop: Literal["before", "after", "reset"] | None
     reply: Reply | None
     executed: bool
     truncated: bool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h11
 import msgspec
 import trio
-from venue_faults import Faults, Reply, Request
+from venue_faults import Faults, Reply, Request, Treatment
 from venue_market import OrderSide, VenueMarket
 from venue_sockets import Socket, Sockets
 
@@ -148,13 +150,18 @@ class VenueServer:
         if any(name == b"upgrade" and value.lower() == b"websocket" for name, value in head.headers):
             await self._serve_socket(connection, stream, head)
             return False
-        reply, truncated = await self._answer(_request(head, body.decode()))
+        request = _request(head, body.decode())
+        operation = self._face.operation(request)
+        treatment = self.faults.treat(operation, request.endpoint)
+        reply = await self._answer(request, operation, treatment)
+        if treatment.drop == "reset":
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it sends a RST
         if reply is None:
             return False
         date = format_datetime(datetime.fromtimestamp(self.clock.now() / 1000, UTC), usegmt=True)
         headers = [*reply.headers.items(), ("Date", date), ("Content-Length", str(len(reply.body)))]
         answer = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
-        if truncated:
+        if treatment.truncated:
             await stream.send_all(answer + reply.body[: len(reply.body) // 2])
             return False
         answer += connection.send(h11.Data(data=reply.body)) or b""
@@ -162,14 +169,12 @@ class VenueServer:
         await stream.send_all(answer)
         return connection.our_state is h11.DONE
 
-    async def _answer(self, request: Request) -> tuple[Reply | None, bool]:
-        operation = self._face.operation(request)
-        treatment = self.faults.treat(operation, request.endpoint)
+    async def _answer(self, request: Request, operation: str, treatment: Treatment) -> Reply | None:
         if treatment.delay:
             await trio.sleep(treatment.delay)
         if treatment.drop == "before":
             self._note(operation, request, booked=False, status=None)
-            return None, False
+            return None
         changes, reply = self.market.changes, treatment.reply
         if treatment.executed:
             answer = self._face.handle(request)
@@ -178,7 +183,7 @@ class VenueServer:
         self._note(operation, request, booked=self.market.changes != changes, status=reply.status)
         if treatment.reply_delay:
             await trio.sleep(treatment.reply_delay)
-        return (None if treatment.drop == "after" else reply), treatment.truncated
+        return None if treatment.drop is not None else reply
 
     def _note(self, operation: str, request: Request, *, booked: bool, status: int | None) -> None:
         ids = ("clientAlgoId", "newClientOrderId", "origClientOrderId", "orderLinkId")
@@ -188,17 +193,17 @@ class VenueServer:
 
     async def _serve_socket(self, connection: h11.Connection, stream: trio.SocketStream, head: h11.Request) -> None:
         target = urlsplit(head.target.decode())
-        socket = Socket(target.path, dict(parse_qsl(target.query)), stream)
-        if not self._face.opened(socket):
+        websocket = Socket(target.path, dict(parse_qsl(target.query)), stream)
+        if not self._face.opened(websocket):
             refusal = h11.Response(status_code=404, headers=[("Content-Length", "0"), ("Connection", "close")])
             await stream.send_all((connection.send(refusal) or b"") + (connection.send(h11.EndOfMessage()) or b""))
             return
         self.sockets.opened += 1
-        self.sockets.open.append(socket)
+        self.sockets.open.append(websocket)
         try:
-            await socket.serve(list(head.headers), connection.trailing_data[0], self._face.received)
+            await websocket.serve(list(head.headers), connection.trailing_data[0], self._face.received)
         finally:
-            self.sockets.open.remove(socket)
+            self.sockets.open.remove(websocket)
 
 
 async def _next_event(connection: h11.Connection, stream: trio.SocketStream) -> object:

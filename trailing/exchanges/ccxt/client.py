@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -39,13 +40,28 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
             "enableRateLimit": False,  # ours has lanes, and gives credit for idle time
             "number": str,  # exact; a Decimal is lost where ccxt reads back what it has parsed
             "timeout": int(REQUEST_SECONDS * 1000),
-            "options": dict(venue.options),
+            # What is sent again is for us to decide; 0 is ccxt's default too.
+            "options": {"maxRetriesOnFailure": 0, **venue.options},
         }
     )
     for method in venue.skips:
         setattr(client, method, _do_nothing)
+    _know_lists(client, venue.bare_lists)
     client.logger = _SILENT  # it gets every request with its headers, and the key is in them
     return client
+
+
+def _know_lists(client: Any, paths: tuple[str, ...]) -> None:
+    """Take an answer that should be a list and is none for what it is. To ccxt an object is an empty list."""
+    handle_errors = client.handle_errors
+
+    def handle(status: int, reason: str, url: str, method: str, headers: Any, body: str, value: Any, *rest: Any) -> Any:
+        handled = handle_errors(status, reason, url, method, headers, body, value, *rest)
+        if 200 <= status < 300 and urlsplit(url).path.endswith(paths) and not isinstance(value, list):
+            raise BadResponse(f"{client.id} answered with what is no list")
+        return handled
+
+    client.handle_errors = handle
 
 
 async def _do_nothing(*_: Any, **__: Any) -> None:

@@ -14,7 +14,7 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Percent, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity, round_stop
 from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
-from trailing.exchanges.ccxt.conversion import CLOSING
+from trailing.exchanges.ccxt.conversion import CLOSING, number
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.port import StopRequest
 
@@ -60,6 +60,7 @@ async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncI
         ("clock", _clock),
         ("permissions", _permissions),
         ("mode", _mode),
+        ("margin", _margin),
         ("market", _market),
         ("positions", _positions),
         ("stops", _stops),
@@ -151,6 +152,32 @@ async def _mode(exchange: CcxtExchange, _: str) -> list[Finding]:
         return [Finding("mode", "note", "not told by this venue, and taken for one-way")]
     word = "hedge: a long and a short of one symbol may stand at once" if exchange.hedged else "one-way"
     return [Finding("mode", "good", word)]
+
+
+async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
+    """Cross or isolated: of the account where the venue tells it so, else of each open position."""
+    venue, call = exchange.venue, exchange.session.call
+    if venue.name == "bybit":
+        word = (await call("account", "privateGetV5AccountInfo"))["result"]["marginMode"]
+        return [Finding("margin", "good", f"{_BYBIT_MARGINS.get(word, word)}, of the whole account")]
+    rows = [
+        row for params in venue.position_lists for row in await call("positions", "fetch_positions", None, {**params})
+    ]
+    told = {row["symbol"]: row.get("marginMode") or "not told" for row in rows if number(row.get("contracts"))}
+    if not told:
+        return [Finding("margin", "note", "told of open positions only, and there are none")]
+    uncovered = venue.cross_only and "isolated" in told.values()
+    says = ", ".join(f"{symbol} {mode}" for symbol, mode in sorted(told.items()))
+    if uncovered:
+        says = f"stops are sent for cross margin, and cover no position that is isolated: {says}"
+    return [Finding("margin", "failure" if uncovered else "good", says)]
+
+
+_BYBIT_MARGINS: Mapping[str, str] = {
+    "REGULAR_MARGIN": "cross",
+    "ISOLATED_MARGIN": "isolated",
+    "PORTFOLIO_MARGIN": "portfolio",
+}
 
 
 async def _market(exchange: CcxtExchange, symbol: str) -> list[Finding]:

@@ -29,7 +29,7 @@ from trailing.errors import (
 )
 from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.session import Request
-from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.ccxt.venue import Codes, Venue
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
 """Operations whose outcome matters: a read that failed may simply be made again."""
@@ -42,9 +42,15 @@ class ClockOff(ExchangeUnreachable):
 RETRY_AFTER: Final = 1.0
 """Seconds until a refusal without a Retry-After is taken to be over."""
 
-# Raised before a byte of the request was sent.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, socket.gaierror)
+# Raised before a byte of the request was sent; the last by a proxy that was asked for a tunnel.
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    socket.gaierror,
+    aiohttp.ClientHttpProxyError,
+)
 _LIMITED_STATUS = frozenset({418, 429})
+_ON_THE_WAY = frozenset({407, 511})  # said in the venue's place by a proxy, or a network, that wants us to log in
 _LIMITED = (ccxt_errors.RateLimitExceeded, ccxt_errors.DDoSProtection)
 _REFUSALS = (
     ccxt_errors.ArgumentsRequired,
@@ -110,16 +116,17 @@ def explain(
 
 def _explain(venue: Venue, request: Request, error: BaseException, said: str) -> TrailingError | None:
     writes = request.operation in WRITES
-    codes = _codes_in(request.reply.body)
-    if codes & venue.codes.unchanged:
+    if request.operation == "amend_stop" and _tells(request.reply, venue.codes.unchanged):
         return None
-    known = _by_code(venue, request, codes, said)
+    known = _by_code(venue.codes, request, said, venue.ban_seconds)
     if known is not None:
         return known
     if isinstance(error.__cause__, _NOT_SENT):
         return ExchangeUnreachable(said)
     if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
         return RateLimited(said, retry_after=retry_after(request.reply))
+    if request.reply.status in _ON_THE_WAY:
+        return ExchangeUnreachable(said)
     if isinstance(error, ccxt_errors.AuthenticationError):
         return AuthenticationFailed(said)
     if isinstance(error, ccxt_errors.InvalidNonce):
@@ -143,33 +150,34 @@ def retry_after(reply: Reply) -> float:
         return RETRY_AFTER
 
 
-def _by_code(venue: Venue, request: Request, found: frozenset[str], said: str) -> TrailingError | None:
-    def has(wanted: frozenset[str]) -> bool:
-        return bool(found & wanted) or any(" " in phrase and phrase in request.reply.body for phrase in wanted)
-
-    codes = venue.codes
-    if has(codes.banned):
-        return RateLimited(said, retry_after=max(retry_after(request.reply), venue.ban_seconds))
-    if has(codes.limited):
-        return RateLimited(said, retry_after=retry_after(request.reply))
-    if has(codes.key) and request.reply.status not in _LIMITED_STATUS:
+def _by_code(codes: Codes, request: Request, said: str, ban_seconds: float) -> TrailingError | None:
+    reply = request.reply
+    if _tells(reply, codes.banned):
+        return RateLimited(said, retry_after=max(retry_after(reply), ban_seconds))
+    if _tells(reply, codes.limited):
+        return RateLimited(said, retry_after=retry_after(reply))
+    if _tells(reply, codes.key) and reply.status not in _LIMITED_STATUS:
         return AuthenticationFailed(said)  # ccxt may take it for a rate limit, as if trying again were of use
-    if has(codes.clock):
+    if _tells(reply, codes.clock):
         return ClockOff(said)
-    if has(codes.gone):
+    if _tells(reply, codes.gone):
         return StopRejected(said)
+    if _tells(reply, codes.busy):
+        return ExchangeUnreachable(said)
     if request.operation not in WRITES:
-        return None
-    if has(codes.would_trigger):
+        return ExchangeUnreachable(said) if _tells(reply, codes.refused) else None
+    if _tells(reply, codes.would_trigger):
         return WouldTrigger(said)
-    if has(codes.nothing_to_reduce):
+    if _tells(reply, codes.nothing_to_reduce):
         return NothingToReduce(said)
-    if has(codes.duplicate | codes.too_many | codes.refused):
+    if _tells(reply, codes.duplicate | codes.too_many | codes.refused):
         return StopRejected(said)
-    if has(codes.unknown):
+    if _tells(reply, codes.unknown):
         return OutcomeUnknown(said)
     return None
 
 
-def _codes_in(body: str) -> frozenset[str]:
-    return frozenset(_CODE.findall(body[:2000]))
+def _tells(reply: Reply, wanted: frozenset[str]) -> bool:
+    """Whether a reply has one of these codes, or one of the phrases among them."""
+    found = frozenset(_CODE.findall(reply.body[:2000]))
+    return bool(found & wanted) or any(" " in phrase and phrase in reply.body for phrase in wanted)

@@ -177,7 +177,7 @@ class CcxtExchange:
     async def cancel_stop(self, order: StopOrder) -> None:
         """Cancel a stop, after what is under way for its id."""
         own_id = id_there(self.venue, order.client_order_id) if order.client_order_id else ""
-        await self._requests.call(
+        raw = await self._requests.call(
             "cancel_stop",
             "cancel_order",
             order.order_id,
@@ -186,6 +186,8 @@ class CcxtExchange:
             about=order.client_order_id,
             after_earlier=True,
         )
+        if self.venue.verified:  # of the others it is not known whether they name the order
+            _acknowledged_id("cancel_stop", raw)
 
     async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
         """The live stop under an id, after what is under way for it."""
@@ -197,11 +199,14 @@ class CcxtExchange:
             raws = await self._requests.orders("find_stop", symbol, params)
         else:
             try:
-                raws = [
-                    await self._requests.call("find_stop", "fetch_order", None, symbol, filled(self.venue.find, values))
-                ]
+                raw = await self._requests.call(
+                    "find_stop", "fetch_order", None, symbol, filled(self.venue.find, values)
+                )
             except StopRejected:  # there is no such order
                 return None
+            if not raw.get("id"):
+                raise ExchangeUnreachable(f"{self.name} find_stop: the answer is no order")
+            raws = [raw]
         found = (stop_of(self.venue, self._markets, raw) for raw in raws)
         return next((stop for stop in found if stop is not None and stop.client_order_id == client_order_id), None)
 
@@ -304,12 +309,12 @@ def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
 
 def _acknowledged_id(operation: str, raw: Raw) -> str:
     """The order's id; an answer without one, such as a page of HTML, acknowledges nothing."""
-    order_id = raw.get("id") if isinstance(raw, Mapping) else None
-    if not order_id:
+    answer: Raw = raw if isinstance(raw, Mapping) else {}
+    if answer.get("status") == "rejected":
+        raise StopRejected(f"{operation}: the order {answer.get('id')} was rejected")
+    if not answer.get("id"):
         raise OutcomeUnknown(f"{operation}: the answer holds no order id")
-    if raw.get("status") == "rejected":
-        raise StopRejected(f"{operation}: the order {order_id} was taken and rejected")
-    return str(order_id)
+    return str(answer["id"])
 
 
 def _acknowledged_price(raw: Any) -> Decimal | None:

@@ -27,6 +27,7 @@ _OKX = Venue(
     options={"defaultType": "swap"},
     testnet="set_sandbox_mode",
     mode="fetch_position_mode",
+    cross_only=True,  # ccxt's default
     # Cancelling and looking up go by algoClOrdId, which ccxt doesn't make of a clientOrderId.
     place={"stopLossPrice": PRICE, "slTriggerPxType": SOURCE, "algoClOrdId": CLIENT_ORDER_ID, "reduceOnly": True},
     amend={"newSlTriggerPx": PRICE, "newSlTriggerPxType": SOURCE, "newSlOrdPx": "-1"},
@@ -56,6 +57,7 @@ _BITGET = Venue(
     client="bitget",
     options={"defaultType": "swap", "uta": False},
     testnet="set_sandbox_mode",
+    cross_only=True,  # ccxt's default
     place={"triggerPrice": PRICE, "triggerType": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
     cancel={"trigger": True, "planType": "normal_plan"},
     close=_CLOSE,
@@ -130,6 +132,14 @@ _KRAKEN = Venue(
     prices=_TICKERS,
     prices_at_once=True,
     candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
+    # Said as the status of a request that succeeded.
+    codes=Codes(
+        nothing_to_reduce=frozenset({"wouldNotReducePosition"}),
+        duplicate=frozenset({"clientOrderIdAlreadyExist"}),
+        too_many=frozenset({"tooManySmallOrders"}),
+        busy=frozenset({"marketSuspended", "marketInactive"}),
+        refused=frozenset({"selfFill"}),
+    ),
 )
 
 _HYPERLIQUID = Venue(

@@ -49,8 +49,9 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         duplicate: the client order id was used before.
         too_many: no more stops are taken.
         gone: there is no such live order.
-        unchanged: a stop stands as it was asked for already.
-        refused: other refusals that ccxt has no class for.
+        unchanged: said to an amendment: the stop stands as it was asked for already.
+        busy: it can't be done now and was not executed; asked again later, it may be.
+        refused: other refusals, which ccxt has no class for, or takes for a matter of the credentials.
         key: the credentials are not taken, or have no right to this.
         clock: the request's time is too far from the venue's; it was not executed.
         limited: the rate limit; it was not executed.
@@ -64,6 +65,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     too_many: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
     unchanged: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     key: frozenset[str] = frozenset()
     clock: frozenset[str] = frozenset()
@@ -111,6 +113,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         close: parameters of `create_order` for the closing at market.
         fetch_close: parameters of `fetch_order` for it, by the order's id, where the answer doesn't tell of the fill.
         hedge: further parameters of `place` and `close` in hedge mode; None: hedge mode is refused.
+        cross_only: orders are sent for cross margin, and cover no isolated position.
         price_too: an order needs a price beside its parameters: the trigger price, or the market's.
         amounts: what ccxt takes for an amount: ``"contracts"``, of `Market.contract_size` each; ``"whole contracts"``:
             only whole numbers; ``"base"``: base units, whatever the contract's size.
@@ -120,6 +123,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         find_list: parameters of `fetch_open_orders` on the symbol then.
         lists: parameters of `fetch_open_orders` on the account, for each of the lists that stops may be in.
         position_lists: parameters of `fetch_positions`, for each of the lists that positions may be in.
+        bare_lists: ends of the paths that are answered with a list and nothing round it.
         page: how many entries a list of orders is asked for, and has at most; None: lists come whole.
         cursor: the raw entry's field that leads to the next page, and the parameter that it is passed back by; "":
             there is none, and a list that fills its page is not believed.
@@ -156,6 +160,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     close: Params
     fetch_close: Params = {}
     hedge: Params | None = None
+    cross_only: bool = False
     price_too: bool = False
     amounts: Literal["contracts", "whole contracts", "base"] = "contracts"
     significant_figures: int | None = None
@@ -164,6 +169,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     find_list: Params = {}
     lists: tuple[Params, ...] = ({},)
     position_lists: tuple[Params, ...] = ({},)
+    bare_lists: tuple[str, ...] = ()
     page: int | None = None
     cursor: str = ""
     sources: Mapping[Source, str]

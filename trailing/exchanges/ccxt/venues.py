@@ -9,7 +9,8 @@ from trailing.core.model import CallbackRange, Percent
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venue import CALLBACK, CLIENT_ORDER_ID, PRICE, SOURCE, Codes, Trailing, Venue
 
-# https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
+# https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code, and of what comes with HTTP 503 its page
+# general-info: the internal error and -1008 are failures, an unknown error says nothing of the order.
 _BINANCE = Venue(
     name="binanceusdm",
     client="binanceusdm",
@@ -44,6 +45,7 @@ _BINANCE = Venue(
     cancel={"trigger": True},
     find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
     lists=({"trigger": True},),
+    bare_lists=("/openAlgoOrders", "/positionRisk", "/klines", "PriceKlines"),
     close={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
     hedge={"hedged": True},
     sources={"mark": "MARK_PRICE", "last": "CONTRACT_PRICE"},
@@ -62,12 +64,21 @@ _BINANCE = Venue(
     testnet="enable_demo_trading",
     request_validity=6.0,  # recvWindow, and the second by which a request's time may be ahead
     codes=Codes(
-        would_trigger=frozenset({"-2021"}),
-        nothing_to_reduce=frozenset({"-2022", "-4112", "-4118"}),
+        would_trigger=frozenset({"-2021", "-4142"}),
+        nothing_to_reduce=frozenset({"-2022", "-2024", "-4112", "-4118"}),
         duplicate=frozenset({"-4116", "-4111", "-20132"}),
         too_many=frozenset({"-4045"}),
         gone=frozenset({"-2011", "-2013"}),
-        refused=frozenset({"-4061", "-4088", "-4120", "-4135", "-4192"}),
+        busy=frozenset(
+            {"-1008", "-1016", "-4117", "Internal error; unable to process your request. Please try again."}
+        ),
+        # The last ones are of a market, or for a while; ccxt takes them for a matter of the key.
+        refused=frozenset(
+            {
+                *("-1112", "-2020", "-2023", "-4061", "-4109", "-4120", "-4135"),
+                *("-4087", "-4088", "-4192", "-4400", "-4401", "-4402"),
+            }
+        ),
         key=frozenset({"-2014", "-2015"}),
         clock=frozenset({"-1021", "-5028"}),
         limited=frozenset({"-1003", "-1015"}),
@@ -114,17 +125,24 @@ _BYBIT = Venue(
     request_validity=6.0,  # recv_window, and the second by which a request's time may be ahead
     codes=Codes(
         would_trigger=frozenset({"110092", "110093"}),
-        nothing_to_reduce=frozenset({"110017"}),
+        nothing_to_reduce=frozenset({"110017", "110034"}),
         duplicate=frozenset({"110072"}),
         too_many=frozenset({"110009"}),
         gone=frozenset({"110001", "110008", "110010"}),
-        unchanged=frozenset({"34040"}),
-        refused=frozenset({"10029"}),
+        # Said with 10001, the code of whatever is wrong with a request.
+        unchanged=frozenset({"34040", "The order remains unchanged"}),
+        busy=frozenset({"110063", "110079"}),
+        refused=frozenset(
+            {
+                *("10029", "110065", "110066", "110067", "110068", "110069"),
+                *("110095", "110097", "110098", "110099", "110100", "110103"),  # before a market has opened
+            }
+        ),
         key=frozenset({"10003", "10004", "10005", "10007", "10010", "33004"}),
-        clock=frozenset({"10002"}),
-        limited=frozenset({"10006"}),
+        clock=frozenset({"10002", "request expired"}),
+        limited=frozenset({"10006", "429"}),
         banned=frozenset({"10018", "access too frequent"}),
-        unknown=frozenset({"10000", "10016"}),
+        unknown=frozenset({"5004", "10000", "10014", "10016", "40004"}),  # 10014: the request is there twice
     ),
 )
 

@@ -1,0 +1,156 @@
+"""What a venue's codes become, by its real ccxt client and as they come from its real address.
+
+The meanings are those of the venues' own lists, https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
+and https://bybit-exchange.github.io/docs/v5/error.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from captured import open_capture
+from ccxt import BaseError, pro
+
+from trailing import StopRequest
+from trailing.errors import (
+    AuthenticationFailed,
+    ExchangeUnreachable,
+    NothingToReduce,
+    OutcomeUnknown,
+    RateLimited,
+    StopRejected,
+    TrailingError,
+    WouldTrigger,
+)
+from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.errors import WRITES, ClockOff, explain
+from trailing.exchanges.ccxt.session import Request
+from trailing.exchanges.ccxt.venues import VENUES
+
+ADDRESSES = {
+    "binanceusdm": "https://fapi.binance.com/fapi/v1/algoOrder",
+    "bybit": "https://api.bybit.com/v5/order/create",
+}
+UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
+
+# What a change of an order is told, and what that is; -9999 and 99999 are in nobody's list.
+CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
+    "binanceusdm": {
+        WouldTrigger: (-2021, -4142),
+        NothingToReduce: (-2022, -2024, -4118),
+        StopRejected: (
+            *(-1102, -1111, -1112, -1121, -2010, -2019, -2020, -2023, -2025, -2026, -2027),
+            *(-4003, -4004, -4005, -4014, -4023, -4045, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
+            *(-4164, -4192, -4210, -4211, -4400, -4401, -4402, -5021, -5022),
+        ),
+        ExchangeUnreachable: (-1008, -1016, -4117),
+        ClockOff: (-1021, -5028),
+        RateLimited: (-1003, -1015),
+        AuthenticationFailed: (-1002, -1022, -2014, -2015, -2017),
+        OutcomeUnknown: (-1000, -1001, -1006, -1007, -1010, -9999),
+    },
+    "bybit": {
+        WouldTrigger: (110092, 110093),
+        NothingToReduce: (110017, 110034),
+        StopRejected: (
+            *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110009, 110011, 110020, 110021, 110022, 110023),
+            *(110040, 110042, 110043, 110064, 110065, 110066, 110067, 110068, 110069, 110072, 110094),
+            *(110095, 110097, 110098, 110099, 110100, 110103),
+        ),
+        ExchangeUnreachable: (110063, 110079),
+        ClockOff: (10002,),
+        RateLimited: (429, 10006, 10018),
+        AuthenticationFailed: (10003, 10004, 10005, 10007, 10008, 10009, 10010, 10024, 10027, 33004),
+        OutcomeUnknown: (5004, 10000, 10014, 10016, 40004, 99999),
+    },
+}
+GONE = {"binanceusdm": (-2011, -2013), "bybit": (110001, 110008, 110010)}
+ROWS = [(venue, code, error) for venue, table in CODES.items() for error, codes in table.items() for code in codes]
+
+
+@functools.cache
+def client_of(venue: str) -> Any:
+    """A client that sends nothing."""
+    return getattr(pro, venue)()
+
+
+def told(venue: str, operation: str, code: int, message: str = "x", status: int | None = None) -> TrailingError | None:
+    """What an operation raises to whom the venue answers with a code; None: it is taken as done."""
+    status = status or (400 if venue == "binanceusdm" else 200)
+    names = ("code", "msg") if venue == "binanceusdm" else ("retCode", "retMsg")
+    value: dict[str, Any] = dict(zip(names, (code, message), strict=True))
+    request = Request(operation)
+    request.reply = Reply(status, {}, json.dumps(value))
+    with pytest.raises(BaseError) as caught:
+        client_of(venue).handle_errors(status, "", ADDRESSES[venue], "POST", {}, request.reply.body, value, {}, None)
+    return explain(VENUES[venue], request, caught.value)
+
+
+@pytest.mark.parametrize(("venue", "code", "error"), ROWS)
+def test_a_code_says_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
+    for operation in sorted(WRITES):
+        assert type(told(venue, operation, code)) is error, operation
+
+
+@pytest.mark.parametrize(("venue", "code", "error"), ROWS)
+def test_a_read_is_not_refused_for_an_order_and_leaves_nothing_unknown(
+    venue: str, code: int, error: type[TrailingError]
+) -> None:
+    kept = error in {ClockOff, RateLimited, AuthenticationFailed}
+    for operation in ("find_stop", "open_stops", "positions", "price"):
+        assert type(told(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
+
+
+@pytest.mark.parametrize(("venue", "code"), [(venue, code) for venue, codes in GONE.items() for code in codes])
+def test_that_there_is_no_such_order_is_told_to_a_look_up_too(venue: str, code: int) -> None:
+    for operation in ("amend_stop", "cancel_stop", "find_stop"):
+        assert type(told(venue, operation, code)) is StopRejected, operation
+
+
+@pytest.mark.parametrize(("code", "message"), [(10001, UNCHANGED), (34040, "not modified")])
+def test_an_amendment_that_changes_nothing_is_done_and_nothing_else_is_by_that_word(code: int, message: str) -> None:
+    assert told("bybit", "amend_stop", code, message) is None
+    for operation in sorted(WRITES - {"amend_stop"}):
+        assert told("bybit", operation, code, message) is not None, operation
+    assert type(told("bybit", "amend_stop", 10001, "params error: Qty invalid")) is StopRejected
+
+
+def test_binance_s_internal_error_was_not_executed_and_its_unknown_error_may_have_been() -> None:
+    failed = "Internal error; unable to process your request. Please try again."
+    unknown = "Unknown error, please check your request or try again later."
+    assert type(told("binanceusdm", "place_stop", -1001, failed, 503)) is ExchangeUnreachable
+    assert type(told("binanceusdm", "place_stop", -1000, unknown, 503)) is OutcomeUnknown
+    assert type(told("binanceusdm", "place_stop", -1001, "", 503)) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("wouldNotReducePosition", NothingToReduce),
+        ("clientOrderIdAlreadyExist", StopRejected),
+        ("tooManySmallOrders", StopRejected),
+        ("selfFill", StopRejected),
+        ("invalidPrice", StopRejected),
+        ("marketSuspended", ExchangeUnreachable),
+    ],
+)
+def test_kraken_says_no_by_the_status_of_a_request_that_succeeded(status: str, error: type[TrailingError]) -> None:
+    request = Request("place_stop")
+    request.reply = Reply(200, {}, json.dumps({"result": "success", "sendStatus": {"status": status}}))
+    with pytest.raises(BaseError) as caught:
+        client_of("krakenfutures").verify_order_action_success(status, "createOrder", ["filled"])
+    assert type(explain(VENUES["krakenfutures"], request, caught.value)) is error
+
+
+@pytest.mark.parametrize("named", [{"order_id": "1"}, {}])
+async def test_an_order_that_was_rejected_is_no_order_with_an_id_or_without_one(named: dict[str, str]) -> None:
+    answer = {"result": "success", "sendStatus": {"status": "rejected", **named}}
+    async with open_capture("krakenfutures", lambda _: answer) as capture:
+        request = StopRequest(capture.symbol, "long", Decimal("0.03"), Decimal(980), "tr0123456789abcdef0123", "mark")
+        with pytest.raises(StopRejected, match="was rejected"):
+            await capture.exchange.place_stop(request)
