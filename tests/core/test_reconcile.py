@@ -223,7 +223,7 @@ def test_the_exchanges_figures_of_a_stop_count() -> None:
     )
 
 
-def test_prices_within_a_tick_are_one_price() -> None:
+def test_fm15_prices_within_a_tick_are_one_price() -> None:
     assert kinds(Account(tracked()).shows(10, a_stop(price="98.09"), a_report())) == [Resume]
     assert kinds(Account(tracked()).shows(10, a_stop(price="98.1"), a_report())) == [TakeStop, Resume]
 
@@ -324,7 +324,7 @@ def test_a_leftover_of_a_closed_position_is_cancelled_on_the_second_sighting() -
     assert kinds(account.shows(11, a_stop())) == [CancelStop]
 
 
-def test_a_stop_of_ours_on_a_position_without_a_record_stays_with_one_alarm() -> None:
+def test_fm16_a_stop_of_ours_on_a_position_without_a_record_stays_with_one_alarm() -> None:
     account = Account()
     account.shows(10, a_stop(), a_report())
     assert kinds(account.shows(11, a_stop(), a_report())) == [AdoptStop]
@@ -389,6 +389,27 @@ def test_another_instances_mark_is_told_of_once_while_its_stop_stands() -> None:
 
 def test_a_position_that_nobody_tracks_is_somebody_elses_business() -> None:
     assert Account().shows(10, a_report()) == ()
+
+
+def test_fm15_a_stop_is_its_positions_by_its_id_and_by_nothing_else() -> None:
+    account = Account(tracked())
+    twin = a_stop("ours-2")  # of the same symbol, side, price and quantity
+    assert StopGone(*KEY, "ours-1") not in account.shows(10, twin, a_report())
+    actions = account.shows(11, twin, a_report())
+    assert StopGone(*KEY, "ours-1") in actions
+    assert TakeStop(*KEY, twin) in actions
+    assert not any(isinstance(action, Resume) and action.order.client_order_id == "ours-1" for action in actions)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"busy": True}, {"quiet_since": 1000.0}, {"pending": (Pending("ours-2", "stop", 9.0),)}],
+    ids=["at rest", "busy", "not quiet", "with a request under way"],
+)
+def test_fm16_a_live_stop_is_never_left_over(change: dict[str, Any]) -> None:
+    account = Account(tracked(**change))
+    for at in range(10, 30):
+        assert CancelStop not in kinds(account.shows(at, a_stop(), a_report()))
 
 
 def test_fm16_an_empty_reading_deletes_nothing() -> None:

@@ -20,6 +20,7 @@ from trailing import (
     AlreadyProtected,
     AuthenticationFailed,
     History,
+    OutcomeUnknown,
     Percent,
     Protected,
     Refused,
@@ -59,10 +60,11 @@ async def test_fm07_protected_before_return(autojump_clock: trio.testing.MockClo
         assert world.running.stops() == {BTC: outcome.stop}
 
 
+@pytest.mark.parametrize("fault", [Hangs(), Fails(OutcomeUnknown("the line broke"))], ids=["hanging", "unknown"])
 async def test_fm07_a_stop_that_was_not_acknowledged_is_not_called_protected(
-    autojump_clock: trio.testing.MockClock,
+    fault: Fault, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_world(latency=2.0, exchange_faults={At("place_stop"): Hangs()}) as world:
+    async with open_world(latency=2.0, exchange_faults={At("place_stop"): fault}) as world:
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
@@ -120,6 +122,32 @@ async def test_fm11_an_exception_while_a_tick_is_taken_is_not_discarded(autojump
         assert prices == {one.symbol: D(98), other.symbol: D("101.97")}
 
 
+class _Stumbling:
+    """What builds a position's candles, with a bug of its own."""
+
+    def take(self, *_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+
+async def test_fm11_a_bug_of_one_position_is_told_of_and_keeps_no_tick_from_another_of_its_symbol(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    one, other = a_position(), a_position(side="short")
+    async with open_world(latency=1.0, hedged=True) as world:
+        await world.enter(one, other)
+        await world.running.protect_wave([one, other], deadline=5.0)
+        await trio.sleep(5)
+        held = world.running._supervision.registry.get(*BTC)
+        assert held is not None
+        held.candles = _Stumbling()  # type: ignore[assignment]
+        world.feed("98.5")
+        await trio.sleep(5)
+        (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
+        assert (alarm.side, alarm.what) == ("long", "frozen: its stop stands and is not moved")
+        assert alarm.detail == "ZeroDivisionError: a bug"
+        assert world.running.stops()[other.symbol, "short"].price == D("99.485")
+
+
 # 13: some creation paths skipped the stop or the subscription.
 
 
@@ -137,10 +165,22 @@ async def _joined(world: World) -> None:
         nursery.start_soon(_by_itself, world)
 
 
+async def _adopted(world: World) -> None:
+    await world.running.adopt(*BTC, deadline=4.0)
+
+
+async def _adopted_behind_the_stop_that_was_left(world: World) -> None:
+    await _by_itself(world)
+    await world.running.release(*BTC, cancel_stop=False)
+    await _adopted(world)
+
+
 PATHS: dict[str, tuple[Any, dict[At, Fault]]] = {
     "wave": (_by_wave, {}),
     "single": (_by_itself, {}),
     "joined": (_joined, {}),
+    "adopted": (_adopted, {}),
+    "adopted-behind-a-stop": (_adopted_behind_the_stop_that_was_left, {}),
     "late": (_by_itself, {At("place_stop", None, 1): Hangs(booked=True)}),
     "lost": (_by_itself, {At("place_stop", None, 1): ReplyLost()}),
     "refused-then-covered": (_by_itself, {At("place_stop", None, 1): Refuses()}),

@@ -16,7 +16,7 @@ from worlds import PLAN, START, World, a_position, open_listened, open_world, so
 import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
-from trailing.events import ExitStarted, PositionClosed, StopFilled
+from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
 from trailing.stores.leases import LeaseInFront
 from trailing.stores.port import AppendEvent, Entry, Lease
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
@@ -152,6 +152,21 @@ async def test_fm17_a_crossing_that_the_exchanges_own_price_denies_closes_nothin
             assert [call.operation for call in world.exchange.calls].count("price") == 1
             assert [call.operation for call in world.exchange.calls].count("close_position") == 0
             assert manager.stops()[BTC].price == 98
+
+
+async def test_fm17_a_stop_that_was_not_sent_yet_and_is_crossed_leads_to_one_close_and_the_one_that_stands_is_withdrawn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, pacing=trailing.Pacing(min_interval=1000.0))
+    async with open_world(latency=0.5, plan=plan, record=True) as world:
+        await protected(world)
+        for price in ("102", "105", "103.5"):  # moved to 100.98; 103.95 has to wait; it is crossed
+            world.feed(price)
+            await trio.sleep(2)
+        await world.running.wait_closed()
+        assert [call.operation for call in world.exchange.calls].count("close_position") == 1
+        assert (await world.paper.positions(), await world.live()) == ((), ())
+        assert (world.running.stops(), world.running.unprotected()) == ({}, {})
 
 
 # 19: stops outlived their positions; a later save brought closed ones back.
@@ -354,6 +369,25 @@ async def test_fm27_telemetry_that_finds_no_room_is_counted_while_the_store_hang
         await trio.sleep(1)
         told = len(world.events)
         assert world.running.statistics().dropped == told > 0
+
+
+async def test_fm27_the_queue_of_telemetry_is_bounded_and_what_it_does_not_take_is_counted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stuck: list[bool] = []
+    async with open_world(
+        latency=1.0, store_faults=lambda operation, *_: Hangs() if stuck and operation == "commit" else None
+    ) as world:
+        await world.enter(a_position())
+        stuck.append(True)
+        for _ in range(10_100):
+            world.running._orders.announcer.publish(Alarm(at=START, what="a heap of it"))
+        assert world.running.statistics().dropped == 100
+        assert world.running._orders.journal.statistics().waiting == 10_000
+        outcome = await world.running.protect(a_position(), deadline=5.0)
+        assert isinstance(outcome, trailing.Protected)
+        assert outcome.elapsed == PLAN.journal_wait + 1.0 + PLAN.journal_wait  # nothing waits for the store any longer
+        stuck.clear()
 
 
 async def test_fm17_a_bad_print_closes_nothing_that_the_plan_keeps(autojump_clock: trio.testing.MockClock) -> None:
