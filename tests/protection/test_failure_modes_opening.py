@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import START, World, a_position, open_listened, open_world
+from worlds import START, World, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import Percent, Protected, Refused, TrailPlan, UsageError
@@ -295,6 +295,36 @@ async def test_fm16_a_reading_that_fails_deletes_nothing(
             assert len((await world.memory.load("paper", "default")).stops) == 1
         assert "the account can't be read" in world.alarms()
         await check_untouched(world, "long")
+
+
+@pytest.mark.parametrize(
+    ("lists", "seconds"), [({"positions"}, 50.0), ({"positions", "open_stops"}, 4.0)], ids=["positions", "both"]
+)
+async def test_fm16_an_exchange_that_answers_with_nothing_for_a_while_loses_no_position_its_stop(
+    lists: set[str], seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    positions, empty = some_positions(5), list[bool]()
+    async with open_world(latency=0.1) as world:
+        for name in lists:
+            read = getattr(world.paper, name)
+
+            async def nothing(read: Any = read) -> Sequence[Any]:
+                shown = await read()
+                return () if empty else shown
+
+            setattr(world.paper, name, nothing)
+        await world.enter(*positions)
+        await world.running.protect_wave(positions, deadline=5.0)
+        await trio.sleep(5)
+        stops = await world.live()
+        empty.append(True)
+        world.running._supervision.reconciliation.ask()
+        await trio.sleep(seconds)
+        empty.clear()
+        await trio.sleep(100)
+        assert await world.live() == stops
+        assert len(world.running.stops()) == 5
+        await world.check(*positions)
 
 
 # 14: the exchange moved its stops to another endpoint; they became invisible and were created without end.

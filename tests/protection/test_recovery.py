@@ -11,6 +11,7 @@ from worlds import PLAN, START, World, a_position, open_listened, open_world, so
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
+from trailing.core.comparison import CONTRADICTED_LOOK
 from trailing.core.model import Side
 from trailing.events import Alarm, PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
@@ -190,7 +191,7 @@ async def test_fm16_a_stop_left_behind_by_a_closed_position_is_cancelled_and_not
         world.paper.place_by_hand(by_hand)
         world.paper.reduce(SYMBOL, "long", D("1.5"))  # its stops are left standing
         async with open_listened(world):
-            await trio.sleep(5)
+            await trio.sleep(3 * CONTRADICTED_LOOK)  # an answer without any position may be a stumble
             assert [stop.client_order_id for stop in await world.live()] == ["somebody-elses"]
 
 
