@@ -200,6 +200,15 @@ def test_fm24_an_amount_behind_a_smaller_price_is_no_proposal() -> None:
     assert stop.target == D(98)
 
 
+def test_fm24_a_proposal_that_rounds_to_nothing_is_none() -> None:
+    plan = TrailPlan(initial_stop=Percent(10), rules=(Callback(D(1), activation=D(90)),))
+    stop = TrailingStop(position("short"), plan, msgspec.structs.replace(MARKET, price_tick=D(5)), 0.0)
+    stop.opened(StopOrder(SYMBOL, "short", D(1), stop.first_price, "a", "1"), 0.0)
+    for _ in range(2):  # so far from the last price, it takes two
+        assert stop.on_tick(Tick(SYMBOL, D(3), 1.0)) is None
+    assert (stop.best, stop.target) == (D(3), D(110))
+
+
 @pytest.mark.parametrize("naive", [datetime(2026, 1, 2), datetime(2026, 3, 29, 2, 30)])
 def test_fm25_a_naive_datetime_is_refused(naive: datetime) -> None:
     with pytest.raises(UsageError, match=r"Position.opened_at got .*, wants an aware datetime in UTC"):

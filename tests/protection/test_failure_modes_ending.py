@@ -16,9 +16,11 @@ from worlds import PLAN, START, World, a_position, open_listened, open_world, so
 import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
+from trailing.core.stop import TrailingStop
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
+from trailing.protection.outcomes import OpeningTimes
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import AppendEvent, Entry, Lease
+from trailing.stores.port import AppendEvent, CloseStop, Entry, Lease, SaveStop
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 SYMBOL = "BTC/USDT:USDT"
@@ -198,12 +200,14 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
     async with open_world(latency=1.0, plan=plan) as world:
         await protected(world)
         (held,) = world.running._supervision.registry.all()
+        (early,) = (await world.memory.load("paper", "default")).stops
         await end(world)
         with trio.fail_after(60):
             await world.running.wait_closed()
         await trio.sleep(5)
         late = held.stop.save()
         await world.running._orders.save(held)
+        await world.memory.commit([SaveStop("paper", "default", early)])  # handed in before, and late
         world.running._supervision.registry.remove(held)  # once more
         assert late.state == State.CLOSED
         assert (await world.live(), await world.paper.positions()) == ((), ())
@@ -212,6 +216,22 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         assert len([event for event in world.events if isinstance(event, PositionClosed)]) == 1
         assert world.running.statistics().closed == 1
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite"])
+async def test_fm19_a_late_save_revives_nothing_in_any_store(url: str, tmp_path: Path) -> None:
+    # On the real clock: SQLite works in threads.
+    stop = TrailingStop(a_position(), PLAN, Market(SYMBOL), 0.0)
+    early = stop.save()
+    stop.flat(1.0)
+    if url == "sqlite":
+        url = f"sqlite:///{tmp_path}/trailing.db"
+    async with trailing.open_store(url) as store, store.own("paper", "default", mark="0000") as lease:
+        await lease.commit([SaveStop("paper", "default", early)])
+        assert len((await store.load("paper", "default")).stops) == 1
+        await lease.commit([CloseStop("paper", "default", stop.save())])
+        await lease.commit([SaveStop("paper", "default", early)])
+        assert (await store.load("paper", "default")).stops == ()
 
 
 # 27: the event log was awaited on the hot path; its queue overflowed.
@@ -329,6 +349,12 @@ async def test_fm33_a_triggered_stop_is_counted_with_its_profit(
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert (closed.quantity, closed.profit, closed.exposure, closed.moves) == (D("1.5"), profit, 1.0, 0)
         assert world.running.statistics().closed == 1
+
+
+def test_fm33_the_opening_times_of_all_waves_are_those_of_all_their_stops() -> None:
+    first, second = OpeningTimes.over([1.0, 3.0]), OpeningTimes.over([8.0])
+    assert first.joined(second) == second.joined(first) == OpeningTimes(3, 1.0, 4.0, 8.0)
+    assert first.joined(OpeningTimes()) == OpeningTimes().joined(first) == first
 
 
 # 34: a position's stop percentage was silently replaced by a default.

@@ -350,6 +350,8 @@ async def test_fm29_one_task_at_a_time_does_a_positions_io(autojump_clock: trio.
             for step in range(40):
                 for position in positions:
                     world.feed(str(100 + D(step) / 5 + D(step % 3) / 10), position.symbol)
+                if step == 1:  # while its stop is being placed
+                    await world.enter(positions[2])
                 if step == 20:
                     world.paper.cancel_by_hand(manager.stops()[positions[0].symbol, "long"].client_order_id)
                     world.paper.reduce(positions[1].symbol, "long", D("0.5"))
