@@ -104,6 +104,23 @@ async def test_fm01_a_partly_filled_stop_and_the_bots_close_add_up_to_the_positi
         assert await world.live() == ()
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm01_a_close_that_is_on_its_way_is_waited_for_and_not_sent_again(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(
+        latency=lambda operation, _: 3.0 if operation == "close_position" else 1.0, record=True
+    ) as world:
+        await world.enter(a_position(side=side))
+        world.feed("97" if side == "long" else "103")
+        outcome = await world.running.protect(a_position(side=side), deadline=2.5)  # sent at 2, it arrives at 3.5
+        assert isinstance(outcome, trailing.TimedOut)
+        await world.running.wait_closed()
+        assert sum(call.operation == "close_position" for call in world.exchange.calls) == 1
+        assert never_crossed_zero(net(world)) == []
+        assert net(world)[-1] == 0
+
+
 # 17: after an emergency close the stop stayed on the books.
 
 
