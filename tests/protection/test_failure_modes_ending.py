@@ -109,11 +109,11 @@ async def test_fm01_a_close_that_is_on_its_way_is_waited_for_and_not_sent_again(
     side: Side, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(
-        latency=lambda operation, _: 3.0 if operation == "close_position" else 1.0, record=True
+        latency=lambda operation, _: 3.0 if operation == "close_position" else 0.125, record=True
     ) as world:
         await world.enter(a_position(side=side))
         world.feed("97" if side == "long" else "103")
-        outcome = await world.running.protect(a_position(side=side), deadline=2.5)  # sent at 2, it arrives at 3.5
+        outcome = await world.running.protect(a_position(side=side), deadline=1.0)  # it arrives at 1.75
         assert isinstance(outcome, trailing.TimedOut)
         await world.running.wait_closed()
         assert sum(call.operation == "close_position" for call in world.exchange.calls) == 1
