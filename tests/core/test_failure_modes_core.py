@@ -179,7 +179,7 @@ def test_fm24_a_percentage_is_no_fraction() -> None:
             TrailPlan(initial_stop=bare)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("initial", [Percent(100), Percent(200), D(0), D(-1)])
+@pytest.mark.parametrize("initial", [Percent(100), Percent(200), Percent(0), D(0), D(-1)])
 def test_fm24_a_distance_that_leaves_no_stop_can_not_be_planned(initial: Percent | Decimal) -> None:
     with pytest.raises(UsageError, match=r"TrailPlan.initial_stop got"):
         TrailPlan(initial_stop=initial)
