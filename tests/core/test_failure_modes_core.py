@@ -179,7 +179,7 @@ def test_fm24_a_percentage_is_no_fraction() -> None:
             TrailPlan(initial_stop=bare)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("initial", [Percent(100), Percent(200), D(0), D(-1)])
+@pytest.mark.parametrize("initial", [Percent(100), Percent(200), Percent(0), D(0), D(-1)])
 def test_fm24_a_distance_that_leaves_no_stop_can_not_be_planned(initial: Percent | Decimal) -> None:
     with pytest.raises(UsageError, match=r"TrailPlan.initial_stop got"):
         TrailPlan(initial_stop=initial)
@@ -198,6 +198,15 @@ def test_fm24_an_amount_behind_a_smaller_price_is_no_proposal() -> None:
     stop = protected(plan=TrailPlan(initial_stop=Percent(2), rules=(Callback(D(500)),)))
     assert stop.on_tick(Tick(SYMBOL, D(109), 1.0)) is None
     assert stop.target == D(98)
+
+
+def test_fm24_a_proposal_that_rounds_to_nothing_is_none() -> None:
+    plan = TrailPlan(initial_stop=Percent(10), rules=(Callback(D(1), activation=D(90)),))
+    stop = TrailingStop(position("short"), plan, msgspec.structs.replace(MARKET, price_tick=D(5)), 0.0)
+    stop.opened(StopOrder(SYMBOL, "short", D(1), stop.first_price, "a", "1"), 0.0)
+    for _ in range(2):  # so far from the last price, it takes two
+        assert stop.on_tick(Tick(SYMBOL, D(3), 1.0)) is None
+    assert (stop.best, stop.target) == (D(3), D(110))
 
 
 @pytest.mark.parametrize("naive", [datetime(2026, 1, 2), datetime(2026, 3, 29, 2, 30)])

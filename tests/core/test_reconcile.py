@@ -56,6 +56,10 @@ def a_report(quantity: str = "2", entry: str = "100", **changes: Any) -> Positio
     return PositionReport(quantity=D(quantity), entry_price=D(entry), **fields)
 
 
+ELSEWHERE = a_report(symbol="ETH/USDT:USDT")
+"""Somebody's open position, so that the list of them is not empty."""
+
+
 def tracked(**changes: Any) -> Tracked:
     """A long of 2 at 100 whose stop stands at 98, quiet since 0."""
     fields: dict[str, Any] = {
@@ -110,33 +114,33 @@ def test_where_everything_agrees_its_stop_is_resumed_and_nothing_is_undecided() 
 
 def test_an_absent_position_is_closed_on_the_second_sighting_a_read_lag_later() -> None:
     account = Account(tracked())
-    assert kinds(account.shows(10, a_stop())) == [LookAgain]
+    assert kinds(account.shows(10, a_stop(), ELSEWHERE)) == [LookAgain]
     assert account.memory.again_at == 11
-    assert kinds(account.shows(10.9, a_stop())) == [LookAgain]
+    assert kinds(account.shows(10.9, a_stop(), ELSEWHERE)) == [LookAgain]
     assert account.memory.again_at == 11
-    assert account.shows(11, a_stop()) == (PositionFlat(*KEY, ()),)
+    assert account.shows(11, a_stop(), ELSEWHERE) == (PositionFlat(*KEY, ()),)
 
 
 def test_two_readings_of_one_moment_are_one_sighting_also_where_reads_do_not_lag() -> None:
     account = Account(tracked(), bounds=Bounds(0.0, 3.0, hedged=False))
-    assert kinds(account.shows(10)) == kinds(account.shows(10)) == [LookAgain]
+    assert kinds(account.shows(10, ELSEWHERE)) == kinds(account.shows(10, ELSEWHERE)) == [LookAgain]
     assert account.memory.again_at == 10.25
-    assert kinds(account.shows(10.25)) == [PositionFlat]
+    assert kinds(account.shows(10.25, ELSEWHERE)) == [PositionFlat]
 
 
 def test_a_position_that_was_seen_again_has_to_be_missed_twice_anew() -> None:
     account = Account(tracked())
-    account.shows(10)
-    account.shows(11, a_stop(), a_report())
-    assert kinds(account.shows(12)) == [LookAgain]
+    account.shows(10, ELSEWHERE)
+    account.shows(11, a_stop(), a_report(), ELSEWHERE)
+    assert kinds(account.shows(12, ELSEWHERE)) == [LookAgain]
 
 
 def test_a_sighting_from_before_a_change_counts_for_nothing() -> None:
     account = Account(tracked())
-    account.shows(10)
+    account.shows(10, ELSEWHERE)
     account.held = (tracked(quiet_since=10.5),)
-    assert kinds(account.shows(12)) == [LookAgain]
-    assert kinds(account.shows(13)) == [PositionFlat]
+    assert kinds(account.shows(12, ELSEWHERE)) == [LookAgain]
+    assert kinds(account.shows(13, ELSEWHERE)) == [PositionFlat]
 
 
 @pytest.mark.parametrize("change", [{"busy": True}, {"quiet_since": 9.5}, {"state": State.CLOSED}])
@@ -149,23 +153,23 @@ def test_a_position_that_is_at_something_or_has_just_been_is_left_alone(change: 
 
 def test_a_flat_position_with_a_request_under_way_is_closed_only_when_that_can_not_be_executed_any_more() -> None:
     account = Account(tracked(orders=(), pending=(Pending("ours-1", "stop", 10.0),), state=State.UNRESOLVED))
-    account.shows(11)
-    assert kinds(account.shows(13.9)) == [LookAgain]
+    account.shows(11, ELSEWHERE)
+    assert kinds(account.shows(13.9, ELSEWHERE)) == [LookAgain]
     assert account.memory.again_at == 14
-    assert account.shows(14) == (PositionFlat(*KEY, ("ours-1",)),)
+    assert account.shows(14, ELSEWHERE) == (PositionFlat(*KEY, ("ours-1",)),)
 
 
 def test_what_stands_of_a_flat_position_and_is_not_remembered_is_cancelled_before_its_record_is_closed() -> None:
     lost = tracked(orders=(), pending=(Pending("ours-1", "stop", 10.0),), state=State.UNRESOLVED)
     booked, stray = a_stop("ours-1"), a_stop("ours-9")
     account = Account(lost)
-    account.shows(11, booked, stray)
+    account.shows(11, booked, stray, ELSEWHERE)
     cancelled = tuple(CancelStop(*KEY, order, "its position is closed") for order in (booked, stray))
-    assert account.shows(14, booked, stray) == (*cancelled, PositionFlat(*KEY, ("ours-1",)))
+    assert account.shows(14, booked, stray, ELSEWHERE) == (*cancelled, PositionFlat(*KEY, ("ours-1",)))
     known = Account(tracked())
     (order,) = tracked().orders
-    known.shows(11, order)
-    assert kinds(known.shows(14, order)) == [PositionFlat]  # its task knows of it, and withdraws it
+    known.shows(11, order, ELSEWHERE)
+    assert kinds(known.shows(14, order, ELSEWHERE)) == [PositionFlat]  # its task knows of it, and withdraws it
 
 
 def test_a_flip_in_one_way_mode_closes_the_record_with_an_alarm() -> None:
@@ -223,7 +227,7 @@ def test_the_exchanges_figures_of_a_stop_count() -> None:
     )
 
 
-def test_prices_within_a_tick_are_one_price() -> None:
+def test_fm15_prices_within_a_tick_are_one_price() -> None:
     assert kinds(Account(tracked()).shows(10, a_stop(price="98.09"), a_report())) == [Resume]
     assert kinds(Account(tracked()).shows(10, a_stop(price="98.1"), a_report())) == [TakeStop, Resume]
 
@@ -324,7 +328,7 @@ def test_a_leftover_of_a_closed_position_is_cancelled_on_the_second_sighting() -
     assert kinds(account.shows(11, a_stop())) == [CancelStop]
 
 
-def test_a_stop_of_ours_on_a_position_without_a_record_stays_with_one_alarm() -> None:
+def test_fm16_a_stop_of_ours_on_a_position_without_a_record_stays_with_one_alarm() -> None:
     account = Account()
     account.shows(10, a_stop(), a_report())
     assert kinds(account.shows(11, a_stop(), a_report())) == [AdoptStop]
@@ -391,9 +395,50 @@ def test_a_position_that_nobody_tracks_is_somebody_elses_business() -> None:
     assert Account().shows(10, a_report()) == ()
 
 
+def test_fm15_a_stop_is_its_positions_by_its_id_and_by_nothing_else() -> None:
+    account = Account(tracked())
+    twin = a_stop("ours-2")  # of the same symbol, side, price and quantity
+    assert StopGone(*KEY, "ours-1") not in account.shows(10, twin, a_report())
+    actions = account.shows(11, twin, a_report())
+    assert StopGone(*KEY, "ours-1") in actions
+    assert TakeStop(*KEY, twin) in actions
+    assert not any(isinstance(action, Resume) and action.order.client_order_id == "ours-1" for action in actions)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"busy": True}, {"quiet_since": 1000.0}, {"pending": (Pending("ours-2", "stop", 9.0),)}],
+    ids=["at rest", "busy", "not quiet", "with a request under way"],
+)
+def test_fm16_a_live_stop_is_never_left_over(change: dict[str, Any]) -> None:
+    account = Account(tracked(**change))
+    for at in range(10, 30):
+        assert CancelStop not in kinds(account.shows(at, a_stop(), a_report()))
+
+
 def test_fm16_an_empty_reading_deletes_nothing() -> None:
     held = [tracked(symbol=f"COIN{n}/USDT:USDT", orders=(a_stop(f"ours-{n}"),)) for n in range(5)]
     assert set(kinds(Account(*held).shows(10))) == {LookAgain}
+
+
+def test_fm16_readings_that_show_no_position_at_all_are_believed_only_after_a_while() -> None:
+    account = Account(tracked())
+    for at in (10, 11, 14.9):
+        assert kinds(account.shows(at)) == [LookAgain]
+        assert account.memory.again_at == 15
+    assert kinds(account.shows(15)) == [PositionFlat]
+
+
+def test_fm16_readings_that_show_no_position_beside_its_stop_are_believed_after_a_minute() -> None:
+    account = Account(tracked())
+    for at in (10, 11, 15, 69.9):
+        assert kinds(account.shows(at, a_stop())) == [LookAgain]
+        assert account.memory.again_at == 70
+    assert kinds(account.shows(70, a_stop())) == [PositionFlat]
+    account = Account(tracked())
+    account.shows(10, a_stop())
+    account.shows(60, a_stop(), a_report())
+    assert kinds(account.shows(70, a_stop())) == [LookAgain]
 
 
 # Rule 16.

@@ -389,7 +389,7 @@ async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_u
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_other_is_taken(venue: str) -> None:
+async def test_fm35_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_other_is_taken(venue: str) -> None:
     row = VENUES[venue]
     async with open_capture(venue) as capture:
         for source in ("last", "mark", "index"):
@@ -422,7 +422,7 @@ async def test_a_short_s_stop_buys(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_closing_is_an_order_at_market_that_only_reduces(venue: str) -> None:
+async def test_fm01_closing_is_an_order_at_market_that_only_reduces(venue: str) -> None:
     if venue == "hyperliquid":
         pytest.skip("its price has to be read first, which an answer that says nothing doesn't tell")
     async with open_capture(venue) as capture:

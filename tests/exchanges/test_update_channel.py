@@ -41,7 +41,7 @@ def test_up_to_the_bound_every_tick_stays() -> None:
     assert channel.dropped == 0
 
 
-def test_beyond_the_bound_the_first_the_extremes_and_the_last_stay_in_order() -> None:
+def test_fm28_beyond_the_bound_the_first_the_extremes_and_the_last_stay_in_order() -> None:
     channel = UpdateChannel(7)
     for price in (5, 6, 9, 7, 2, 3, 4, 4):
         channel.push(tick(price))
@@ -84,7 +84,7 @@ def test_where_the_extremes_alone_are_more_than_the_bound_it_is_not_thinned_out_
 
 @given(st.lists(st.tuples(st.sampled_from([BTC, ETH]), st.integers(1, 50), st.booleans())), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
-def test_whatever_is_pushed_and_received_extremes_and_the_last_tick_arrive(
+def test_fm28_whatever_is_pushed_and_received_extremes_and_the_last_tick_arrive(
     pushes: list[tuple[str, int, bool]], bound: int
 ) -> None:
     channel = UpdateChannel(bound)

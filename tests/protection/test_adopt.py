@@ -108,7 +108,7 @@ async def test_a_position_that_is_not_there_is_refused_on_its_second_absence(
         assert world.running.unprotected() == {}
 
 
-async def test_a_position_that_a_read_does_not_show_yet_is_adopted_all_the_same(
+async def test_fm05_a_position_that_a_read_does_not_show_yet_is_adopted_all_the_same(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(read_lag=2.0) as world:
@@ -148,7 +148,7 @@ async def test_a_position_that_is_protected_is_not_protected_again(autojump_cloc
         assert calls(world, "place_stop") == 1
 
 
-async def test_many_adoptions_of_one_position_place_one_order(autojump_clock: trio.testing.MockClock) -> None:
+async def test_fm21_many_adoptions_of_one_position_place_one_order(autojump_clock: trio.testing.MockClock) -> None:
     outcomes: list[str] = []
     async with open_world(latency=1.0) as world:
         await world.enter(a_position())

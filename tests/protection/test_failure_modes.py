@@ -20,6 +20,7 @@ from trailing import (
     AlreadyProtected,
     AuthenticationFailed,
     History,
+    OutcomeUnknown,
     Percent,
     Protected,
     Refused,
@@ -59,10 +60,11 @@ async def test_fm07_protected_before_return(autojump_clock: trio.testing.MockClo
         assert world.running.stops() == {BTC: outcome.stop}
 
 
+@pytest.mark.parametrize("fault", [Hangs(), Fails(OutcomeUnknown("the line broke"))], ids=["hanging", "unknown"])
 async def test_fm07_a_stop_that_was_not_acknowledged_is_not_called_protected(
-    autojump_clock: trio.testing.MockClock,
+    fault: Fault, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_world(latency=2.0, exchange_faults={At("place_stop"): Hangs()}) as world:
+    async with open_world(latency=2.0, exchange_faults={At("place_stop"): fault}) as world:
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
@@ -120,6 +122,32 @@ async def test_fm11_an_exception_while_a_tick_is_taken_is_not_discarded(autojump
         assert prices == {one.symbol: D(98), other.symbol: D("101.97")}
 
 
+class _Stumbling:
+    """What builds a position's candles, with a bug of its own."""
+
+    def take(self, *_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+
+async def test_fm11_a_bug_of_one_position_is_told_of_and_keeps_no_tick_from_another_of_its_symbol(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    one, other = a_position(), a_position(side="short")
+    async with open_world(latency=1.0, hedged=True) as world:
+        await world.enter(one, other)
+        await world.running.protect_wave([one, other], deadline=5.0)
+        await trio.sleep(5)
+        held = world.running._supervision.registry.get(*BTC)
+        assert held is not None
+        held.candles = _Stumbling()  # type: ignore[assignment]
+        world.feed("98.5")
+        await trio.sleep(5)
+        (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
+        assert (alarm.side, alarm.what) == ("long", "frozen: its stop stands and is not moved")
+        assert alarm.detail == "ZeroDivisionError: a bug"
+        assert world.running.stops()[other.symbol, "short"].price == D("99.485")
+
+
 # 13: some creation paths skipped the stop or the subscription.
 
 
@@ -137,10 +165,22 @@ async def _joined(world: World) -> None:
         nursery.start_soon(_by_itself, world)
 
 
+async def _adopted(world: World) -> None:
+    await world.running.adopt(*BTC, deadline=4.0)
+
+
+async def _adopted_behind_the_stop_that_was_left(world: World) -> None:
+    await _by_itself(world)
+    await world.running.release(*BTC, cancel_stop=False)
+    await _adopted(world)
+
+
 PATHS: dict[str, tuple[Any, dict[At, Fault]]] = {
     "wave": (_by_wave, {}),
     "single": (_by_itself, {}),
     "joined": (_joined, {}),
+    "adopted": (_adopted, {}),
+    "adopted-behind-a-stop": (_adopted_behind_the_stop_that_was_left, {}),
     "late": (_by_itself, {At("place_stop", None, 1): Hangs(booked=True)}),
     "lost": (_by_itself, {At("place_stop", None, 1): ReplyLost()}),
     "refused-then-covered": (_by_itself, {At("place_stop", None, 1): Refuses()}),
@@ -367,27 +407,27 @@ async def test_fm37_a_store_that_fails_while_a_creation_is_cancelled_leaves_no_c
 # 38: a shielded clean-up found the exchange's own tasks already cancelled.
 
 
+@asynccontextmanager
+async def open_program(found: dict[str, Any], **world: Any) -> AsyncIterator[World]:
+    """A program with all that it opens; what is live and what is stored when it has ended is found afterwards."""
+    async with open_world(latency=1.0, with_manager=False, **world) as opened:
+        try:
+            yield opened
+        finally:
+            with trio.move_on_after(30, shield=True):
+                found["live"] = await opened.live()
+                found["loaded"] = await opened.memory.load("paper", "default")
+
+
 @pytest.mark.parametrize("after", [0.25, 0.5, 0.75])
 async def test_fm38_clean_up_gets_its_answer_when_the_whole_program_is_cancelled(
     after: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    positions = some_positions(3)
-    found: dict[str, Any] = {}
-
-    @asynccontextmanager
-    async def program() -> AsyncIterator[World]:
-        async with open_world(latency=1.0, with_manager=False) as world:
-            try:
-                yield world
-            finally:
-                with trio.move_on_after(30, shield=True):
-                    found["live"] = await world.live()
-                    found["loaded"] = await world.memory.load("paper", "default")
-
+    positions, found = some_positions(3), dict[str, Any]()
     after += 1.0  # that long the manager reads the account
     started = trio.current_time()
     with trio.move_on_after(after) as scope:
-        async with program() as world:
+        async with open_program(found) as world:
             await world.enter(*positions)
             async with open_listened(world) as manager:
                 await manager.protect_wave(positions, deadline=10.0)
@@ -398,6 +438,43 @@ async def test_fm38_clean_up_gets_its_answer_when_the_whole_program_is_cancelled
     # The request's answer, the cancelling and its answer, and the last reading here: no clean-up ran into its deadline.
     assert trio.current_time() - started <= after + 1.0 + 1.0 + 1.0
     assert "a clean-up did not end in time" not in world.alarms()
+
+
+@pytest.mark.parametrize("after", [0.25, 0.75, 1.25, 1.75])
+async def test_fm38_a_move_is_brought_to_its_end_when_the_whole_program_is_cancelled(
+    after: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    found: dict[str, Any] = {}
+    with trio.CancelScope() as scope:
+        async with open_program(found) as world:
+            await world.enter(a_position())
+            async with open_listened(world) as manager:
+                await manager.protect(a_position(), deadline=10.0)
+                await trio.sleep(5)
+                world.feed("105")
+                await trio.sleep(after)  # placing and cancelling take a second each
+                scope.cancel()
+                await trio.sleep_forever()
+    assert [stop.price for stop in found["live"]] == [D("103.95")]
+    (record,) = found["loaded"].stops
+    assert record.orders == tuple(found["live"])
+    assert found["loaded"].intents == ()
+
+
+async def test_fm38_what_was_handed_in_is_written_when_the_whole_program_is_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    found: dict[str, Any] = {}
+    with trio.CancelScope() as scope:
+        async with open_program(found, store_faults={At("commit"): Slow(1.5)}) as world:
+            await world.enter(a_position())
+            async with open_listened(world) as manager, trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: manager.protect(a_position(), deadline=10.0))
+                await trio.sleep(1.25)  # the intent takes longer than is waited for, and the stop is on its way
+                scope.cancel()
+    assert found["live"] == ()
+    assert [record.state for record in found["loaded"].stops] == [State.CLOSED]
+    assert found["loaded"].intents == ()
 
 
 async def test_fm26_a_bug_is_refused_to_its_position_and_raised_at_the_end(

@@ -16,9 +16,11 @@ from worlds import PLAN, START, World, a_position, open_listened, open_world, so
 import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
-from trailing.events import ExitStarted, PositionClosed, StopFilled
+from trailing.core.stop import TrailingStop
+from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
+from trailing.protection.outcomes import OpeningTimes
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import AppendEvent, Entry, Lease
+from trailing.stores.port import AppendEvent, CloseStop, Entry, Lease, SaveStop
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 SYMBOL = "BTC/USDT:USDT"
@@ -102,6 +104,23 @@ async def test_fm01_a_partly_filled_stop_and_the_bots_close_add_up_to_the_positi
         assert await world.live() == ()
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm01_a_close_that_is_on_its_way_is_waited_for_and_not_sent_again(
+    side: Side, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(
+        latency=lambda operation, _: 3.0 if operation == "close_position" else 0.125, record=True
+    ) as world:
+        await world.enter(a_position(side=side))
+        world.feed("97" if side == "long" else "103")
+        outcome = await world.running.protect(a_position(side=side), deadline=1.0)  # it arrives at 1.75
+        assert isinstance(outcome, trailing.TimedOut)
+        await world.running.wait_closed()
+        assert sum(call.operation == "close_position" for call in world.exchange.calls) == 1
+        assert never_crossed_zero(net(world)) == []
+        assert net(world)[-1] == 0
+
+
 # 17: after an emergency close the stop stayed on the books.
 
 
@@ -154,6 +173,21 @@ async def test_fm17_a_crossing_that_the_exchanges_own_price_denies_closes_nothin
             assert manager.stops()[BTC].price == 98
 
 
+async def test_fm17_a_stop_that_was_not_sent_yet_and_is_crossed_leads_to_one_close_and_the_one_that_stands_is_withdrawn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = msgspec.structs.replace(PLAN, pacing=trailing.Pacing(min_interval=1000.0))
+    async with open_world(latency=0.5, plan=plan, record=True) as world:
+        await protected(world)
+        for price in ("102", "105", "103.5"):  # moved to 100.98; 103.95 has to wait; it is crossed
+            world.feed(price)
+            await trio.sleep(2)
+        await world.running.wait_closed()
+        assert [call.operation for call in world.exchange.calls].count("close_position") == 1
+        assert (await world.paper.positions(), await world.live()) == ((), ())
+        assert (world.running.stops(), world.running.unprotected()) == ({}, {})
+
+
 # 19: stops outlived their positions; a later save brought closed ones back.
 
 
@@ -183,12 +217,14 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
     async with open_world(latency=1.0, plan=plan) as world:
         await protected(world)
         (held,) = world.running._supervision.registry.all()
+        (early,) = (await world.memory.load("paper", "default")).stops
         await end(world)
         with trio.fail_after(60):
             await world.running.wait_closed()
         await trio.sleep(5)
         late = held.stop.save()
         await world.running._orders.save(held)
+        await world.memory.commit([SaveStop("paper", "default", early)])  # handed in before, and late
         world.running._supervision.registry.remove(held)  # once more
         assert late.state == State.CLOSED
         assert (await world.live(), await world.paper.positions()) == ((), ())
@@ -197,6 +233,22 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         assert len([event for event in world.events if isinstance(event, PositionClosed)]) == 1
         assert world.running.statistics().closed == 1
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite"])
+async def test_fm19_a_late_save_revives_nothing_in_any_store(url: str, tmp_path: Path) -> None:
+    # On the real clock: SQLite works in threads.
+    stop = TrailingStop(a_position(), PLAN, Market(SYMBOL), 0.0)
+    early = stop.save()
+    stop.flat(1.0)
+    if url == "sqlite":
+        url = f"sqlite:///{tmp_path}/trailing.db"
+    async with trailing.open_store(url) as store, store.own("paper", "default", mark="0000") as lease:
+        await lease.commit([SaveStop("paper", "default", early)])
+        assert len((await store.load("paper", "default")).stops) == 1
+        await lease.commit([CloseStop("paper", "default", stop.save())])
+        await lease.commit([SaveStop("paper", "default", early)])
+        assert (await store.load("paper", "default")).stops == ()
 
 
 # 27: the event log was awaited on the hot path; its queue overflowed.
@@ -316,6 +368,12 @@ async def test_fm33_a_triggered_stop_is_counted_with_its_profit(
         assert world.running.statistics().closed == 1
 
 
+def test_fm33_the_opening_times_of_all_waves_are_those_of_all_their_stops() -> None:
+    first, second = OpeningTimes.over([1.0, 3.0]), OpeningTimes.over([8.0])
+    assert first.joined(second) == second.joined(first) == OpeningTimes(3, 1.0, 4.0, 8.0)
+    assert first.joined(OpeningTimes()) == OpeningTimes().joined(first) == first
+
+
 # 34: a position's stop percentage was silently replaced by a default.
 
 
@@ -354,6 +412,25 @@ async def test_fm27_telemetry_that_finds_no_room_is_counted_while_the_store_hang
         await trio.sleep(1)
         told = len(world.events)
         assert world.running.statistics().dropped == told > 0
+
+
+async def test_fm27_the_queue_of_telemetry_is_bounded_and_what_it_does_not_take_is_counted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stuck: list[bool] = []
+    async with open_world(
+        latency=1.0, store_faults=lambda operation, *_: Hangs() if stuck and operation == "commit" else None
+    ) as world:
+        await world.enter(a_position())
+        stuck.append(True)
+        for _ in range(10_100):
+            world.running._orders.announcer.publish(Alarm(at=START, what="a heap of it"))
+        assert world.running.statistics().dropped == 100
+        assert world.running._orders.journal.statistics().waiting == 10_000
+        outcome = await world.running.protect(a_position(), deadline=5.0)
+        assert isinstance(outcome, trailing.Protected)
+        assert outcome.elapsed == PLAN.journal_wait + 1.0 + PLAN.journal_wait  # nothing waits for the store any longer
+        stuck.clear()
 
 
 async def test_fm17_a_bad_print_closes_nothing_that_the_plan_keeps(autojump_clock: trio.testing.MockClock) -> None:

@@ -14,10 +14,22 @@ import trio
 from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
 
 import trailing
-from trailing import Callback, Pacing, Percent, StopOrder, TrailPlan
+from trailing import Callback, Pacing, Percent, StopOrder, StoreError, TrailPlan
 from trailing.core.model import Side
 from trailing.events import StopMoved
-from trailing.testing import At, Fault, FaultyExchange, Hangs, Refuses, ReplyLost, Throttles, Unreachable, peak_kept
+from trailing.exposure import Exposure
+from trailing.testing import (
+    At,
+    Fails,
+    Fault,
+    FaultyExchange,
+    Hangs,
+    Refuses,
+    ReplyLost,
+    Throttles,
+    Unreachable,
+    peak_kept,
+)
 
 SYMBOL = "BTC/USDT:USDT"
 BTC: tuple[str, Side] = (SYMBOL, "long")
@@ -134,8 +146,8 @@ async def test_fm03_where_one_may_stand_the_bare_window_is_two_legs_and_measured
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
         assert moved.price == D("103.95")
-        assert moved.exposure == 1.0  # from the cancelling's answer to the placing's
-        assert world.running.statistics().exposure == 2.0
+        assert moved.exposure_by == Exposure(move=1.0)  # from the cancelling's answer to the placing's
+        assert world.running.statistics().exposure_by == Exposure(opening=1.0, move=1.0)
         await world.check(a_position())
 
 
@@ -208,6 +220,26 @@ async def test_fm09_what_is_remembered_and_stored_was_acknowledged_at_every_step
                 await trio.sleep(30)
         await world.check(a_position())
         assert world.running.stops()[BTC].price == D("105.93")
+
+
+async def test_fm09_what_the_store_did_not_take_is_stored_once_it_does(autojump_clock: trio.testing.MockClock) -> None:
+    full: list[bool] = []
+    async with open_world(
+        latency=1.0,
+        store_faults=lambda operation, *_: Fails(StoreError("disk full")) if full and operation == "commit" else None,
+    ) as world:
+        await protected(world)
+        full.append(True)
+        world.feed("105")
+        await trio.sleep(30)
+        (record,) = (await world.memory.load("paper", "default")).stops
+        assert [order.price for order in record.orders] == [98]
+        assert world.running.stops()[BTC].price == D("103.95")
+        full.clear()
+        await trio.sleep(10)  # without a tick
+        (record,) = (await world.memory.load("paper", "default")).stops
+        assert record.orders == (world.running.stops()[BTC],)
+        await world.check(a_position())
 
 
 def _note_acknowledgements(exchange: FaultyExchange, acknowledged: set[tuple[str, Decimal]]) -> None:
@@ -318,6 +350,8 @@ async def test_fm29_one_task_at_a_time_does_a_positions_io(autojump_clock: trio.
             for step in range(40):
                 for position in positions:
                     world.feed(str(100 + D(step) / 5 + D(step % 3) / 10), position.symbol)
+                if step == 1:  # while its stop is being placed
+                    await world.enter(positions[2])
                 if step == 20:
                     world.paper.cancel_by_hand(manager.stops()[positions[0].symbol, "long"].client_order_id)
                     world.paper.reduce(positions[1].symbol, "long", D("0.5"))
@@ -353,6 +387,39 @@ async def test_fm35_one_setting_decides_the_source_of_peaks_orders_and_crossings
         await trio.sleep(30)
         assert await world.live() == (moved,)
         assert len(await world.paper.positions()) == 1
+
+
+@pytest.mark.parametrize("trigger", ["last", "mark", "index"])
+async def test_fm35_a_crossing_is_confirmed_by_the_price_that_triggers(
+    trigger: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), trigger=trigger)
+    async with open_world(latency=1.0, plan=plan, partial_fills=lambda order, tick: D(0)) as world:
+        await protected(world)
+        world.feed("97", source=trigger)  # the others stay at 100, and the exchange fills nothing
+        with trio.fail_after(20):
+            await world.running.wait_closed()
+        assert await world.paper.positions() == ()
+
+
+@pytest.mark.parametrize("trigger", ["last", "mark", "index"])
+async def test_fm35_peaks_that_were_missed_are_those_of_the_price_that_triggers(
+    trigger: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    others: list[Any] = [source for source in ("last", "mark", "index") if source != trigger]
+    plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), Percent(1)),), trigger=trigger)
+    async with open_world(latency=1.0, plan=plan) as world:
+        await protected(world)
+        world.paper.disconnect()
+        await trio.sleep(65)
+        for price, further in (("105", "110"), ("104.5", "109")):
+            world.feed(price, source=trigger)
+            for other in others:
+                world.feed(further, source=other)
+        await trio.sleep(130)
+        world.paper.reconnect()
+        await trio.sleep(10)
+        assert world.running.stops()[BTC].price == D("103.95")
 
 
 # 36: health was stamped before the work.

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import START, World, a_position, open_world
+from worlds import START, World, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import Percent, Protected, Refused, TrailPlan, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.model import Side
 from trailing.errors import NothingToReduce
-from trailing.events import OpeningFailed, PositionClosed, StopOpened
+from trailing.events import Alarm, OpeningFailed, PositionClosed, StopOpened
 from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Unreachable
 
 SYMBOL = "BTC/USDT:USDT"
@@ -179,6 +179,20 @@ async def test_fm05_an_unknown_outcome_stays_tracked_until_it_is_settled(
         await check_untouched(world, "long")
 
 
+async def test_fm05_a_stop_whose_answer_is_lost_and_that_no_read_shows_yet_is_not_placed_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    lost: dict[At, Fault] = {At("place_stop", None, 1): ReplyLost()}
+    async with open_world(read_lag=2.0, latency=0.5, exchange_faults=lost) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=10.0)
+        assert isinstance(outcome, Protected)
+        assert calls(world, "find_stop") > 1  # the first did not show it
+        assert calls(world, "place_stop") == 1
+        assert await world.live() == (outcome.stop,)
+        await check_untouched(world, "long")
+
+
 # 08: a creation that timed out was logged as "continuing without" and forgotten.
 
 
@@ -255,3 +269,126 @@ async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_st
         assert outcome.exposure == 0.5
         await trio.sleep(70)
         await world.check(smaller, again)
+
+
+# 16: an empty answer counted as "no positions"; a cleaner deleted live stops.
+
+
+@pytest.mark.parametrize("lists", [{"positions"}, {"open_stops"}, {"positions", "open_stops"}], ids=repr)
+async def test_fm16_a_reading_that_fails_deletes_nothing(
+    lists: set[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    down: list[bool] = []
+    async with open_world(
+        latency=0.5, exchange_faults=lambda operation, *_: Unreachable() if down and operation in lists else None
+    ) as world:
+        await world.enter(a_position())
+        outcome = await world.running.protect(a_position(), deadline=5.0)
+        assert isinstance(outcome, Protected)
+        await trio.sleep(1)
+        down.append(True)
+        world.running._supervision.reconciliation.ask()
+        for _ in range(30):
+            await trio.sleep(10)
+            assert await world.live() == (outcome.stop,)
+            assert world.running.stops() == {BTC: outcome.stop}
+            assert len((await world.memory.load("paper", "default")).stops) == 1
+        assert "the account can't be read" in world.alarms()
+        await check_untouched(world, "long")
+
+
+@pytest.mark.parametrize(
+    ("lists", "seconds"), [({"positions"}, 50.0), ({"positions", "open_stops"}, 4.0)], ids=["positions", "both"]
+)
+async def test_fm16_an_exchange_that_answers_with_nothing_for_a_while_loses_no_position_its_stop(
+    lists: set[str], seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    positions, empty = some_positions(5), list[bool]()
+    async with open_world(latency=0.1) as world:
+        for name in lists:
+            read = getattr(world.paper, name)
+
+            async def nothing(read: Any = read) -> Sequence[Any]:
+                shown = await read()
+                return () if empty else shown
+
+            setattr(world.paper, name, nothing)
+        await world.enter(*positions)
+        await world.running.protect_wave(positions, deadline=5.0)
+        await trio.sleep(5)
+        stops = await world.live()
+        empty.append(True)
+        world.running._supervision.reconciliation.ask()
+        await trio.sleep(seconds)
+        empty.clear()
+        await trio.sleep(100)
+        assert await world.live() == stops
+        assert len(world.running.stops()) == 5
+        await world.check(*positions)
+
+
+# 14: the exchange moved its stops to another endpoint; they became invisible and were created without end.
+
+
+@pytest.mark.parametrize("shown_first", [True, False])
+@pytest.mark.parametrize("can_be_found", [True, False])
+async def test_fm14_a_stop_that_can_not_be_listed_back_is_not_created_without_end(
+    can_be_found: bool, shown_first: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    blind: list[bool] = []
+    async with open_world(latency=0.5) as world:
+        listed, found = world.paper.open_stops, world.paper.find_stop
+
+        async def open_stops() -> Sequence[trailing.StopOrder]:
+            stops = await listed()
+            return () if blind else stops
+
+        async def find_stop(symbol: str, client_order_id: str) -> trailing.StopOrder | None:
+            stop = await found(symbol, client_order_id)
+            return stop if can_be_found or not blind else None
+
+        world.paper.open_stops = open_stops  # type: ignore[method-assign]
+        world.paper.find_stop = find_stop  # type: ignore[method-assign]
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        await trio.sleep(70 if shown_first else 1)
+        blind.append(True)
+        for _ in range(100):
+            await trio.sleep(10)
+            assert len(world.paper.actual(SYMBOL)[0]) in (1, 2)
+        assert calls(world, "place_stop") == 2  # one that vanished unheard has to be replaced
+        assert world.alarms().count("a stop that was acknowledged is not listed") == 1
+        world.feed("105")
+        await trio.sleep(200)
+        (moved,) = world.paper.actual(SYMBOL)[0]
+        assert moved.price == D("103.95")
+        assert world.running.stops() == {BTC: moved}
+        blind.clear()
+        await trio.sleep(70)
+        await world.check(a_position())
+        world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
+        world.paper.cancel_by_hand(moved.client_order_id)  # the list shows again what stands: this one is gone
+        await trio.sleep(70)
+        assert world.running.stops()[BTC].client_order_id != moved.client_order_id
+        await world.check(a_position())
+
+
+async def test_fm14_two_stops_that_vanish_at_once_are_no_sign_of_a_wrong_list(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5, exchange_faults={At("cancel_stop"): Unreachable()}, with_manager=False) as world:
+        await world.enter(a_position())
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=5.0)
+            await trio.sleep(1)
+            world.feed("105")
+            await trio.sleep(10)  # the old one can't be cancelled
+        assert len(await world.live()) == 2
+        for stop in await world.live():
+            world.paper.cancel_by_hand(stop.client_order_id)
+        async with open_listened(world):
+            await trio.sleep(10)
+            assert [stop.price for stop in await world.live()] == [D("103.95")]
+            told = [record.event.what async for record in world.memory.events() if isinstance(record.event, Alarm)]
+            assert "a stop that was acknowledged is not listed" not in told
+            await world.check(a_position())

@@ -18,6 +18,7 @@ from trailing import AlreadyProtected, Callback, Exited, Pacing, Percent, Protec
 from trailing.core.model import Side
 from trailing.events import Alarm
 from trailing.exchanges.paper import PaperExchange
+from trailing.protection.clock import Clock
 from trailing.stores import MemoryStore
 from trailing.stores.port import SaveStop
 from trailing.testing import At, Fault, FaultyExchange, Hangs, ReplyLost, Unreachable
@@ -53,6 +54,13 @@ async def test_fm10_a_gap_that_the_exchange_does_not_fill_in_its_grace_is_closed
     faults = {} if fault is None else {At("close_position", None, 1): fault}
     async with open_world(latency=0.5, partial_fills=fill_once, exchange_faults=faults, record=True) as world:
         await protected(world, world.running, a_position(side=side))
+        close_position, asked_for = world.paper.close_position, list[Decimal]()
+
+        async def noting(symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> trailing.Fill:
+            asked_for.append(quantity)
+            return await close_position(symbol, side, quantity, client_order_id)
+
+        world.paper.close_position = noting  # type: ignore[method-assign]
         gapped_at = trio.current_time()
         for _ in range(20):
             world.feed("95" if side == "long" else "105")
@@ -61,6 +69,7 @@ async def test_fm10_a_gap_that_the_exchange_does_not_fill_in_its_grace_is_closed
             await world.running.wait_closed()
         (close,) = [call for call in world.exchange.calls if call.operation == "close_position"]
         assert gapped_at + PLAN.exit_grace <= close.at <= gapped_at + PLAN.exit_grace + 1.0
+        assert asked_for == [D("1.5") * (1 - D(share))]
         fills: list[Any] = [booking.result for booking in world.paper.log if booking.operation == "fill"]
         assert sum(fill.quantity for fill in fills) == D("1.5")
         assert fills[-1].quantity == D("1.5") * (1 - D(share))
@@ -261,6 +270,20 @@ async def test_fm18_what_is_restored_is_checked_as_if_it_were_new_and_a_bad_reco
         loaded = await world.memory.load("paper", "default")
         assert [repr(one) for one in loaded.stops if one.position == bad] == [repr(record)]
         assert await world.live() == stops  # its stop stands
+
+
+# 25: intervals wrapped, and times of day were mixed.
+
+
+async def test_fm25_times_of_day_follow_from_the_running_clock_and_not_from_the_machines(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    clock, began = Clock(START), trio.current_time()
+    for _ in range(2):  # more than a day
+        await trio.sleep(45_000)
+    assert clock.utc() == START + timedelta(seconds=90_000)
+    assert clock.utc_at(began + 1.5) == START + timedelta(seconds=1.5)
+    assert clock.now() == trio.current_time()
 
 
 # 32: more positions than the limit; a stale wave was taken for a fresh one, through a time zone.

@@ -224,7 +224,7 @@ async def test_credentials_that_are_not_accepted_any_more_end_the_manager_and_le
 # What it says of itself.
 
 
-async def test_statistics_has_known_answers(autojump_clock: trio.testing.MockClock) -> None:
+async def test_fm33_statistics_has_known_answers(autojump_clock: trio.testing.MockClock) -> None:
     first, second, refused = some_positions(3)
     faults: dict[At, Fault] = {At("place_stop", refused.symbol): Refuses()}
     async with open_world(latency=2.0, exchange_faults=faults) as world:
@@ -607,7 +607,7 @@ async def test_prices_that_can_not_be_subscribed_raise_an_alarm_and_are_asked_fo
         assert world.running.stops()[BTC].price == D("103.95")
 
 
-async def test_a_bug_in_one_positions_task_freezes_it_and_no_other(autojump_clock: trio.testing.MockClock) -> None:
+async def test_fm11_a_bug_in_one_positions_task_freezes_it_and_no_other(autojump_clock: trio.testing.MockClock) -> None:
     one, other = some_positions(2)
     faults: dict[At, Fault] = {At("place_stop", one.symbol, 2): Fails(KeyError("a bug"))}
     async with open_world(latency=1.0, exchange_faults=faults) as world:

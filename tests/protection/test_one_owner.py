@@ -27,7 +27,7 @@ BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
-async def test_a_second_manager_on_an_account_is_refused_before_it_reads_or_writes_anything(
+async def test_fm31_a_second_manager_on_an_account_is_refused_before_it_reads_or_writes_anything(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:

@@ -11,6 +11,7 @@ from worlds import PLAN, START, World, a_position, open_listened, open_world, so
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
+from trailing.core.comparison import CONTRADICTED_LOOK
 from trailing.core.model import Side
 from trailing.events import Alarm, PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
@@ -190,7 +191,7 @@ async def test_fm16_a_stop_left_behind_by_a_closed_position_is_cancelled_and_not
         world.paper.place_by_hand(by_hand)
         world.paper.reduce(SYMBOL, "long", D("1.5"))  # its stops are left standing
         async with open_listened(world):
-            await trio.sleep(5)
+            await trio.sleep(3 * CONTRADICTED_LOOK)  # an answer without any position may be a stumble
             assert [stop.client_order_id for stop in await world.live()] == ["somebody-elses"]
 
 
@@ -294,7 +295,7 @@ async def test_candles_that_can_not_be_read_keep_no_move_from_being_made(
             assert manager.stops()[BTC].price == D("103.95")
 
 
-async def test_a_second_instance_stops_before_it_writes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_fm31_a_second_instance_stops_before_it_writes(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
@@ -308,7 +309,31 @@ async def test_a_second_instance_stops_before_it_writes(autojump_clock: trio.tes
         assert world.alarms() == []
 
 
-async def test_the_first_instance_is_told_of_a_second_one(autojump_clock: trio.testing.MockClock) -> None:
+async def test_fm31_stops_that_are_not_ours_stand_whatever_becomes_of_the_position_beside_them(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ids = ("tradingview-1", "tr" + "f" * 19, "x-tr" + "f" * 20, "tr" + "F" * 20, "97")
+    async with open_world(latency=0.5, with_manager=False) as world:
+        await world.enter(a_position())
+        for client_order_id in ids:
+            world.paper.place_by_hand(StopRequest(SYMBOL, "long", D(1), D(90), client_order_id))
+        async with open_listened(world) as manager:
+            await manager.protect(a_position(), deadline=5.0)
+            world.feed("105")
+            await trio.sleep(200)
+        async with open_listened(world) as manager:
+            await trio.sleep(200)
+            assert len(await world.live()) == len(ids) + 1
+            await manager.close(*BTC, deadline=30.0)
+            await trio.sleep(200)
+        assert {stop.client_order_id for stop in await world.live()} == set(ids)
+        assert set(await told(world)) <= {
+            "no price of its trigger source",
+            "the stream of the exchange is opened again",
+        }
+
+
+async def test_fm31_the_first_instance_is_told_of_a_second_one(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         await world.enter(a_position())
         world.paper.place_by_hand(StopRequest(SYMBOL, "long", D("1.5"), D(97), "tr" + "f" * 20))

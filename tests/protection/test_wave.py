@@ -345,7 +345,7 @@ async def test_positions_whose_turn_comes_after_their_deadline_are_told_at_once(
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
-async def test_an_entry_price_far_from_the_exchanges_own_is_refused_and_its_stop_withdrawn(
+async def test_fm06_an_entry_price_far_from_the_exchanges_own_is_refused_and_its_stop_withdrawn(
     side: Any, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:
@@ -423,7 +423,7 @@ async def test_a_position_that_is_not_there_is_refused_and_not_called_unprotecte
 
 
 @pytest.mark.parametrize(("side", "stop_price"), [("long", "101"), ("short", "99")])
-async def test_a_given_stop_on_the_wrong_side_is_refused_and_closes_nothing(
+async def test_fm06_a_given_stop_on_the_wrong_side_is_refused_and_closes_nothing(
     side: Any, stop_price: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:

@@ -66,17 +66,18 @@ async def test_fm04_the_exchange_refuses_a_foreign_form_before_anything_is_sent(
         assert (exchange.log, trio.current_time()) == ([], 0.0)
 
 
+@pytest.mark.parametrize("ways", [{}, {"can_amend": True}, {"two_stops": False}], ids=repr)
 async def test_fm14_place_list_fetch_move_cancel_list_is_a_contract_that_an_invisible_stop_breaks(
-    autojump_clock: trio.testing.MockClock,
+    ways: dict[str, Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     @asynccontextmanager
     async def sound() -> AsyncIterator[ExchangeUnderTest]:
-        async with open_paper(latency=0.5) as exchange:
+        async with open_paper(latency=0.5, **ways) as exchange:
             yield Bench(exchange)
 
     @asynccontextmanager
     async def moved() -> AsyncIterator[ExchangeUnderTest]:
-        async with open_paper(latency=0.5) as exchange:
+        async with open_paper(latency=0.5, **ways) as exchange:
             yield Bench(StopsMovedToAnotherEndpoint(exchange))
 
     await check_exchange(sound)

@@ -25,8 +25,15 @@ from trailing.core.actions import (
 )
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_tighter, stop_before_liquidation
-from trailing.core.sightings import Sightings
+from trailing.core.sightings import SECOND_LOOK, Sightings
 from trailing.core.states import UNPROTECTED
+
+EMPTY_LOOK = 5.0
+"""Seconds between two readings at the least that report no position at all: an empty answer is how a venue stumbles. It
+fits into the time that a manager takes to open (`call_seconds`)."""
+
+CONTRADICTED_LOOK = 60.0
+"""The same where the stop of a position that is not reported still stands: a stumble of a venue seldom lasts a minute."""
 
 Reports = Mapping[tuple[str, Side], PositionReport]
 
@@ -106,8 +113,11 @@ class Comparison:
         """Rules 2 and 4: it is not reported."""
         tracked, key = self._tracked, self._tracked.key
         sure_from = max((self._sure_from(pending.client_order_id) for pending in tracked.pending), default=-math.inf)
+        apart = SECOND_LOOK
+        if not self._reading.positions:
+            apart = CONTRADICTED_LOOK if self._remembered.keys() & self._shown.keys() else EMPTY_LOOK
         if not self._sightings.is_proved(
-            "flat", *key, tracked.identity, unchanged_since=tracked.quiet_since, sure_from=sure_from
+            "flat", *key, tracked.identity, unchanged_since=tracked.quiet_since, sure_from=sure_from, apart=apart
         ):
             yield LookAgain(*key, "whether the position is closed")
             return

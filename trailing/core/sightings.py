@@ -44,18 +44,21 @@ class Sightings:
         self._raised: set[What] = set()
         self._again_at = math.inf
 
-    def is_proved(self, *what: str, unchanged_since: float = -math.inf, sure_from: float = -math.inf) -> bool:
+    def is_proved(
+        self, *what: str, unchanged_since: float = -math.inf, sure_from: float = -math.inf, apart: float = SECOND_LOOK
+    ) -> bool:
         """Note that something is seen so. Whether it is proved by that, since it was seen so before.
 
         Args:
             unchanged_since: an earlier sighting than this counts for nothing.
             sure_from: so does a reading that was asked for before this.
+            apart: so does one that was asked for less than so many seconds after the first one was answered.
         """
         first = self._before.seen.get(what, self._answered_at)
         if first < unchanged_since:
             first = self._answered_at
         self._seen[what] = first
-        second = max(first + max(self._read_lag, SECOND_LOOK), sure_from)
+        second = max(first + max(self._read_lag, apart), sure_from)
         if self._asked_at >= second:
             return True
         self.ask_again(second)

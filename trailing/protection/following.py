@@ -62,6 +62,7 @@ class Follower:
         """
         leftovers: list[StopOrder] = []
         settled: list[str] = []
+        vanished: list[tuple[Protection, StopOrder]] = []
         for action in actions:
             held = None if action.symbol is None or action.side is None else self._held(action.symbol, action.side)
             if isinstance(action, CancelStop):
@@ -71,8 +72,15 @@ class Follower:
             elif held is None or isinstance(action, (RaiseAlarm, AdoptStop, ForeignInstance)):
                 self._announce(held, action)
             else:
+                if isinstance(action, (StopAbsent, StopGone)) and action.client_order_id in held.stop.orders:
+                    order = held.stop.orders[action.client_order_id]
+                    if self._is_unlisted(held, order, leftovers):
+                        continue
+                    vanished.append((held, order))
                 self._tell(held, action)
                 held.changed()
+        for held, order in vanished:  # only now: two that are gone at once are no sign of a list that is wrong
+            held.vanished += (order,)
         if settled:
             await self._settle(settled)
         async with trio.open_nursery() as nursery:
@@ -82,6 +90,18 @@ class Follower:
     def _held(self, symbol: str, side: Side) -> Protection | None:
         held = self._registry.get(symbol, side)
         return None if held is None or held.closed else held
+
+    def _is_unlisted(self, held: Protection, order: StopOrder, leftovers: list[StopOrder]) -> bool:
+        """Whether a stop that was acknowledged is rather where the readings do not look than gone.
+
+        One may vanish unheard, and is replaced. Where the next one is not shown either, it is the list that is wrong, and
+        going on would place stops without end. That one counts as live then, with an alarm; the one before is cancelled.
+        """
+        if held.vanished and not held.unlisted:
+            held.unlisted = True
+            leftovers += held.vanished
+            self._orders.alarm(held, "a stop that was acknowledged is not listed", f"{order.client_order_id} counts")
+        return held.unlisted
 
     def _announce(self, held: Protection | None, action: Action) -> None:
         match action:

@@ -63,6 +63,8 @@ class Protection:
         heard_at: when its price was heard last, on the running clock.
         replaced_by: another position that stands in its place, and that nobody looks after; or None.
         missed: a time in which its price was not heard, whose peaks are still to be read; or None.
+        vanished: the stops that a reading proved gone last, while no reading has shown another one since.
+        unlisted: the one in their place is not shown either: its stops are not where the readings look for them.
         at_work: its task is at something.
         reading: the candles that its task reads, which may take long and end where something can't wait; None: none.
         quiet_since: when it last changed by us, or we were told that it did, on the running clock.
@@ -111,6 +113,8 @@ class Protection:
         "settled",
         "stop",
         "unheard",
+        "unlisted",
+        "vanished",
         "wake",
         "wanted",
     )
@@ -145,6 +149,8 @@ class Protection:
         self.heard_at: float = claimed_at
         self.replaced_by: PositionReport | None = None
         self.missed: Missed | None = None
+        self.vanished: tuple[StopOrder, ...] = ()
+        self.unlisted: bool = False
         self.at_work: bool = False
         self.reading: trio.CancelScope | None = None
         self.quiet_since: float = claimed_at

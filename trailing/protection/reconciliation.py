@@ -122,6 +122,10 @@ class Reconciliation:
         held = {protection: _tracked(protection) for protection in self._registry.all()}
         told = {one for one, seen in held.items() if not seen.is_left_alone(reading.asked_at, exchange.read_lag)}
         self._untold &= held.keys() - told
+        shown = {order.client_order_id for order in reading.stops}
+        for protection in held:
+            if protection.vanished and not shown.isdisjoint(protection.stop.orders):
+                protection.vanished, protection.unlisted = (), False
         actions, memory = reconcile(
             reading,
             tuple(held.values()),
