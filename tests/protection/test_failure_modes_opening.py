@@ -373,6 +373,24 @@ async def test_fm14_a_stop_that_can_not_be_listed_back_is_not_created_without_en
         await world.check(a_position())
 
 
+async def test_fm14_a_stop_that_was_listed_back_is_placed_again_when_it_vanishes_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.5) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
+        for _ in range(3):
+            (stop,) = await world.live()
+            world.paper.cancel_by_hand(stop.client_order_id)
+            with trio.fail_after(70):
+                while not await world.live():
+                    await trio.sleep(1)
+            await trio.sleep(10)  # well before the next reading that nobody asked for
+        assert "a stop that was acknowledged is not listed" not in world.alarms()
+        await world.check(a_position())
+
+
 async def test_fm14_two_stops_that_vanish_at_once_are_no_sign_of_a_wrong_list(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -86,7 +86,7 @@ class Reconciliation:
         waits, failed = backoffs(), False
         while True:
             undecided = self.again_at - self._orders.clock.now()
-            await self._wait(next(waits) if failed or self._untold else min(self._every, undecided))
+            await self._wait(next(waits) if failed or self._has_to_tell else min(self._every, undecided))
             try:
                 await self._follower.follow(await self.look())
             except AuthenticationFailed:
@@ -97,8 +97,13 @@ class Reconciliation:
                 failed = True
             else:
                 failed = False
-                if not self._untold:
+                if not self._has_to_tell:
                     waits = backoffs()
+
+    @property
+    def _has_to_tell(self) -> bool:
+        """Whether a reading of some position is owed: one was asked for, or its stop was replaced and not shown yet."""
+        return bool(self._untold) or any(one.vanished and not one.unlisted for one in self._registry.all())
 
     async def _wait(self, seconds: float) -> None:
         with trio.move_on_after(max(0.0, seconds)) as scope:
