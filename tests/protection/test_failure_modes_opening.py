@@ -274,9 +274,9 @@ async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_st
 # 16: an empty answer counted as "no positions"; a cleaner deleted live stops.
 
 
-@pytest.mark.parametrize("lists", [{"positions"}, {"open_stops"}, {"positions", "open_stops"}], ids=repr)
+@pytest.mark.parametrize("lists", [("positions",), ("open_stops",), ("positions", "open_stops")], ids=" and ".join)
 async def test_fm16_a_reading_that_fails_deletes_nothing(
-    lists: set[str], autojump_clock: trio.testing.MockClock
+    lists: tuple[str, ...], autojump_clock: trio.testing.MockClock
 ) -> None:
     down: list[bool] = []
     async with open_world(

@@ -73,13 +73,14 @@ class Journal:
     Args:
         writer: where to; nobody else commits to it meanwhile.
         telemetry_bound: how many posted events may wait; more are dropped and counted.
-        batch: how many entries one commit carries at most, unless a single writer hands in more.
+        batch: how many entries one commit carries at most, unless a single writer hands in more: those of a large wave
+            who wrote first go on while the others' are written.
 
     Raises:
         UsageError: `telemetry_bound` is below 0 or `batch` below 1.
     """
 
-    def __init__(self, writer: Writer, *, telemetry_bound: int = 10_000, batch: int = 5_000) -> None:
+    def __init__(self, writer: Writer, *, telemetry_bound: int = 10_000, batch: int = 1_000) -> None:
         if telemetry_bound < 0 or batch < 1:
             raise UsageError(f"Journal got {telemetry_bound=}, {batch=}, wants at least 0 and 1")
         self._writer = writer
