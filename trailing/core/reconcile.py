@@ -4,9 +4,10 @@ A pure function: a reading of the account's two lists and what is tracked in, ac
 
 1.  Positive evidence only. A reading that failed is no reading, and an empty one deletes nothing by itself.
 2.  An absence (of a position, of a stop) is believed on its second sighting, asked for the read lag after the first one
-    was answered; what changed in between counts as not seen before. Where a request of unknown outcome is in question, the second
-    sighting has to be later than any time at which that could still be executed. Where no position at all is reported, it
-    has to be some seconds later, for that is how a venue stumbles; and a minute, where its stop is shown all the same.
+    was answered; what changed in between counts as not seen before. Where a request of unknown outcome is in question,
+    the second sighting has to be later than any time at which that could still be executed. Where no position at all is
+    reported, it has to be some seconds later, for that is how a venue stumbles; a minute, where its stop is shown all the
+    same.
 3.  A position that is busy, or changed less than the read lag before the reading was asked for, is left alone: the
     reading may show what was before. Only what stands beside its stop, is looser, and is known to nobody, is judged.
 4.  A position that is proved not to be reported is closed. Where the account has one position per symbol and the other
