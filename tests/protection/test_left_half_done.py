@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal as D
+from typing import Any
 
+import pytest
 import trio
 import trio.testing
 from worlds import a_position, open_world
 
-from trailing import Position, Protected, StopRejected
+from trailing import Market, Position, Protected, StopRejected
 from trailing.core.model import Side
 from trailing.core.trail import ExitPosition, MoveStop
 from trailing.events import ExitFailed, ExitStarted
@@ -83,6 +85,25 @@ async def test_a_stop_refused_because_the_position_has_shrunk_is_placed_for_what
         await trio.sleep(10)
         assert [(order.quantity, order.price) for order in await world.live()] == [(D("1.0"), D(98))]
         await world.check(a_position(quantity=D("1.0")))
+
+
+@pytest.mark.parametrize("ways", [{}, {"can_amend": True}, {"two_stops": False}], ids=["place", "amend", "cancel"])
+async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_is_refused_for_it(
+    ways: dict[str, Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(latency=0.5, markets=[Market(BTC[0], **ways)]) as world:
+        await world.enter(a_position())
+        await world.running.protect(a_position(), deadline=5.0)
+        publish = world.paper._stream.publish
+        world.paper._stream.publish = lambda update: None  # type: ignore[method-assign]
+        world.paper.reduce(*BTC, D("1.5"))
+        world.paper._stream.publish = publish  # type: ignore[method-assign]
+        for price in range(105, 125):  # a move is wanted every second, so that readings leave it alone
+            world.feed(str(price))
+            await trio.sleep(1)
+        assert world.running.stops() == world.running.unprotected() == {}
+        assert await world.live() == ()
+        assert (await world.memory.load("paper", "default")).stops == ()
 
 
 async def test_placings_that_are_refused_leave_no_heap_of_open_intents(autojump_clock: trio.testing.MockClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from trailing.core.model import StopOrder
-from trailing.errors import StopRejected, TrailingError, WouldTrigger
+from trailing.errors import NothingToReduce, StopRejected, TrailingError, WouldTrigger
 from trailing.events import MoveFailed, StopMoved
 from trailing.protection.orders import Orders
 from trailing.protection.protection import Protection
@@ -16,7 +16,8 @@ async def move(orders: Orders, protection: Protection, price: Decimal, reason: s
     stand; else cancel and place, the bare window measured.
 
     Raises:
-        ExchangeError: the move did not go through; or, `OutcomeUnknown`, it is `pending`.
+        ExchangeError: the move did not go through; or, `OutcomeUnknown`, it is `pending`. Where the exchange knows of no
+            position, this is to be read next.
 
     Cancellation: a request that was sent goes on and is `pending`.
     """
@@ -38,6 +39,7 @@ async def move(orders: Orders, protection: Protection, price: Decimal, reason: s
         else:
             protection.want(stop.move_failed(error, now))
         protection.error = error
+        protection.check_wanted |= isinstance(error, NothingToReduce)
         orders.tell(protection, MoveFailed, price=price, error=str(error))
         raise
     acknowledge(orders, protection, old, new, reason)
