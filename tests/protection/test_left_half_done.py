@@ -101,7 +101,7 @@ async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_
         for price in range(105, 125):  # a move is wanted every second, so that readings leave it alone
             world.feed(str(price))
             await trio.sleep(1)
-        assert world.running.stops() == world.running.unprotected() == {}
+        assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         assert await world.live() == ()
         assert (await world.memory.load("paper", "default")).stops == ()
 
