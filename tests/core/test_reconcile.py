@@ -423,10 +423,10 @@ def test_fm16_an_empty_reading_deletes_nothing() -> None:
 
 def test_fm16_readings_that_show_no_position_at_all_are_believed_only_after_a_while() -> None:
     account = Account(tracked())
-    for at in (10, 11, 14.9):
+    for at in (10, 11, 11.9):
         assert kinds(account.shows(at)) == [LookAgain]
-        assert account.memory.again_at == 15
-    assert kinds(account.shows(15)) == [PositionFlat]
+        assert account.memory.again_at == 12
+    assert kinds(account.shows(12)) == [PositionFlat]
 
 
 def test_fm16_readings_that_show_no_position_beside_its_stop_are_believed_after_a_minute() -> None:

@@ -298,7 +298,7 @@ async def test_fm16_a_reading_that_fails_deletes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("lists", "seconds"), [({"positions"}, 50.0), ({"positions", "open_stops"}, 4.0)], ids=["positions", "both"]
+    ("lists", "seconds"), [({"positions"}, 50.0), ({"positions", "open_stops"}, 1.5)], ids=["positions", "both"]
 )
 async def test_fm16_an_exchange_that_answers_with_nothing_for_a_while_loses_no_position_its_stop(
     lists: set[str], seconds: float, autojump_clock: trio.testing.MockClock

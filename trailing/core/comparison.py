@@ -28,9 +28,9 @@ from trailing.core.prices import is_tighter, stop_before_liquidation
 from trailing.core.sightings import SECOND_LOOK, Sightings
 from trailing.core.states import UNPROTECTED
 
-EMPTY_LOOK = 5.0
-"""Seconds between two readings at the least that report no position at all: an empty answer is how a venue stumbles. It
-fits into the time that a manager takes to open (`call_seconds`)."""
+EMPTY_LOOK = 2.0
+"""Seconds between two readings at the least that report no position at all: an empty answer is how a venue stumbles.
+A manager that opens waits for it, and with it what was opened meanwhile and wants its stop: so it is no longer."""
 
 CONTRADICTED_LOOK = 60.0
 """The same where the stop of a position that is not reported still stands: a stumble of a venue seldom lasts a minute."""
