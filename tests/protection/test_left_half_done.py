@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from worlds import a_position, open_world
+from worlds import a_position, open_world, unheard
 
 from trailing import Market, Position, Protected, StopRejected
 from trailing.core.model import Side
@@ -77,10 +77,8 @@ async def test_a_stop_refused_because_the_position_has_shrunk_is_placed_for_what
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
         (stop,) = await world.live()
-        publish = world.paper._stream.publish
-        world.paper._stream.publish = lambda update: None  # type: ignore[method-assign]  # nobody is told of the reduction
-        world.paper.reduce(*BTC, D("0.5"))
-        world.paper._stream.publish = publish  # type: ignore[method-assign]
+        with unheard(world):
+            world.paper.reduce(*BTC, D("0.5"))
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(10)
         assert [(order.quantity, order.price) for order in await world.live()] == [(D("1.0"), D(98))]
@@ -94,10 +92,8 @@ async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_
     async with open_world(latency=0.5, markets=[Market(BTC[0], **ways)]) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
-        publish = world.paper._stream.publish
-        world.paper._stream.publish = lambda update: None  # type: ignore[method-assign]
-        world.paper.reduce(*BTC, D("1.5"))
-        world.paper._stream.publish = publish  # type: ignore[method-assign]
+        with unheard(world):
+            world.paper.reduce(*BTC, D("1.5"))
         for price in range(105, 125):  # a move is wanted every second, so that readings leave it alone
             world.feed(str(price))
             await trio.sleep(1)

@@ -7,7 +7,7 @@ from decimal import Decimal as D
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from worlds import PLAN, START, World, a_position, keep_silent, open_listened, open_world, some_positions
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
@@ -35,11 +35,6 @@ async def protect_and_end(world: World, *positions: trailing.Position) -> None:
 
 def reads(exchange: FaultyExchange, since: int) -> list[str]:
     return [call.operation for call in exchange.calls[since:]]
-
-
-def keep_silent(world: World) -> None:
-    """Let nobody hear of what happens from now on."""
-    world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
 
 
 async def told(world: World) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -113,6 +113,22 @@ class World:
     async def check(self, *entered: Position) -> None:
         """Assert that no invariant is broken."""
         check_invariants(await self.snapshot(entered))
+
+
+def keep_silent(world: World) -> None:
+    """Let nobody hear of what happens from now on."""
+    world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
+
+
+@contextmanager
+def unheard(world: World) -> Iterator[None]:
+    """Let nobody hear of what happens in the block."""
+    publish = world.paper._stream.publish
+    keep_silent(world)
+    try:
+        yield
+    finally:
+        world.paper._stream.publish = publish  # type: ignore[method-assign]
 
 
 @asynccontextmanager

@@ -83,7 +83,8 @@ class Comparison:
             live.append(self._tightest(strays))
             yield TakeStop(*tracked.key, live[0])
         if live:
-            yield from self._leftovers([order for order in strays if order not in live], self._tightest(live))
+            yield from self._leftovers(live)
+            yield from self._tighter(live)
         if not unsure:
             yield from self._followed(report, live)
 
@@ -93,9 +94,8 @@ class Comparison:
         One that is moved all the time is never quiet for long enough to be judged as a whole.
         """
         standing = [order for client_order_id, order in self._shown.items() if client_order_id in self._remembered]
-        for order in self._strays if standing else ():
-            if not is_tighter(self._tracked.side, order.price, self._tightest(standing).price):
-                yield from self._leftover(order, "its position has another one")
+        if standing:
+            yield from self._leftovers(standing)
 
     @property
     def _strays(self) -> list[StopOrder]:
@@ -201,12 +201,18 @@ class Comparison:
                 tightest = order
         return tightest
 
-    def _leftovers(self, strays: Sequence[StopOrder], counting: StopOrder) -> Iterator[Action]:
-        """Rule 8: stops of ours that nobody remembers, beside the one that counts. One that is tighter counts instead."""
-        for order in strays:
-            if not is_tighter(self._tracked.side, order.price, counting.price):
+    def _leftovers(self, standing: Sequence[StopOrder]) -> Iterator[Action]:
+        """Rule 8: stops of ours that nobody remembers, beside one that counts and is at least as tight."""
+        counting = self._tightest(standing)
+        for order in self._strays:
+            if order not in standing and not is_tighter(self._tracked.side, order.price, counting.price):
                 yield from self._leftover(order, "its position has another one")
-            elif self._is_left_over(order):
+
+    def _tighter(self, standing: Sequence[StopOrder]) -> Iterator[Action]:
+        """Rule 8: one of ours that nobody remembers, and that is tighter than the one that counts, counts instead."""
+        counting = self._tightest(standing)
+        for order in self._strays:
+            if is_tighter(self._tracked.side, order.price, counting.price) and self._is_left_over(order):
                 yield TakeStop(*self._tracked.key, order)
 
     def _leftover(self, order: StopOrder, why: str) -> Iterator[Action]:

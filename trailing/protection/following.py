@@ -72,10 +72,13 @@ class Follower:
             elif held is None or isinstance(action, (RaiseAlarm, AdoptStop, ForeignInstance)):
                 self._announce(held, action)
             else:
-                if isinstance(action, (StopAbsent, StopGone)) and action.client_order_id in held.stop.orders:
-                    order = held.stop.orders[action.client_order_id]
-                    if self._is_unlisted(held, order, leftovers):
-                        continue
+                order: StopOrder | None = None
+                if isinstance(action, (StopAbsent, StopGone)):
+                    order = held.stop.orders.get(action.client_order_id)
+                if order is not None and held.vanished:
+                    leftovers += self._note_unlisted(held, order)
+                    continue
+                if order is not None:
                     vanished.append((held, order))
                 self._tell(held, action)
                 held.changed()
@@ -91,17 +94,17 @@ class Follower:
         held = self._registry.get(symbol, side)
         return None if held is None or held.closed else held
 
-    def _is_unlisted(self, held: Protection, order: StopOrder, leftovers: list[StopOrder]) -> bool:
-        """Whether a stop that was acknowledged is rather where the readings do not look than gone.
+    def _note_unlisted(self, held: Protection, order: StopOrder) -> tuple[StopOrder, ...]:
+        """A stop that was acknowledged is rather where the readings do not look than gone. Returns what to cancel for it.
 
         One may vanish unheard, and is replaced. Where the next one is not shown either, it is the list that is wrong, and
         going on would place stops without end. That one counts as live then, with an alarm; the one before is cancelled.
         """
-        if held.vanished and not held.unlisted:
-            held.unlisted = True
-            leftovers += held.vanished
-            self._orders.alarm(held, "a stop that was acknowledged is not listed", f"{order.client_order_id} counts")
-        return held.unlisted
+        if held.unlisted:
+            return ()
+        held.unlisted = True
+        self._orders.alarm(held, "a stop that was acknowledged is not listed", f"{order.client_order_id} counts")
+        return held.vanished
 
     def _announce(self, held: Protection | None, action: Action) -> None:
         match action:

@@ -161,9 +161,8 @@ class Supervision:
 
     def _wake(self, protection: Protection) -> None:
         if self._tasks.cancel_scope.cancel_called:
-            self.kept.discard(
-                protection
-            )  # a service has failed: nobody works on anything any more, and the stops stand
+            # A service has failed: nobody works on anything any more, and the stops stand.
+            self.kept.discard(protection)
             return
         if protection not in self._at_work and (self._closing or protection.closed or wakes_at(protection) < math.inf):
             self._at_work.add(protection)

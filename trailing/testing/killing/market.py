@@ -15,7 +15,6 @@ import trio
 from trailing.core.model import Market, Position, Tick
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.testing.invariants import Key
 from trailing.testing.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
 from trailing.testing.killing.ledger import Ledger
 from trailing.testing.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
@@ -46,7 +45,7 @@ class MovingMarket:
         self._ledger = Ledger()
         self._events: list[Event] = []
         self._taken = 0
-        self._entering: set[Key] = set()
+        self._entering: set[str] = set()
 
     async def walk(self) -> None:
         """Move every price, again and again."""
@@ -98,14 +97,14 @@ class MovingMarket:
             UsageError: something is open there.
         """
         self._catch_up()
-        if any(symbol == position.symbol for symbol, _ in {*self._ledger.open, *self._entering}):
-            raise UsageError(f"{position.symbol} is taken")
-        key = position.symbol, position.side
-        self._entering.add(key)
+        symbol = position.symbol
+        if symbol in self._entering or any(symbol == taken for taken, _ in self._ledger.open):
+            raise UsageError(f"{symbol} is taken")
+        self._entering.add(symbol)
         try:
             await self._exchange.enter(position)
         finally:
-            self._entering.remove(key)
+            self._entering.remove(symbol)
 
     async def shake(self, positions: int) -> int:
         """Let the price jump beyond the stops of so many open positions."""
