@@ -129,11 +129,12 @@ def simulate(session: nox.Session) -> None:
     On Postgres too: 200 worlds and 200 kills.
     """
     install(session, "test")
-    session.run("python", "-m", "trailing.testing.laboratory", *(session.posargs or ("--seeds", "2000")))
+    session.env["PYTHONPATH"] = "tests"  # where the package `simulation` is
+    session.run("python", "-m", "simulation.laboratory", *(session.posargs or ("--seeds", "2000")))
     if not session.posargs:
-        session.run("python", "-m", "trailing.testing.laboratory", "--day")
-        session.run("python", "-m", "trailing.testing.killing", "--kills", "200")
+        session.run("python", "-m", "simulation.laboratory", "--day")
+        session.run("python", "-m", "simulation.killing", "--kills", "200")
         for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):
-            command = ("python", "-m", f"trailing.testing.{module}", *count, "--store", "{}")
+            command = ("python", "-m", f"simulation.{module}", *count, "--store", "{}")
             session.run("python", "tests/servers/postgres_server.py", *command)
-        session.run("python", "-m", "trailing.testing.takeover", "--takeovers", "50")
+        session.run("python", "-m", "simulation.takeover", "--takeovers", "50")

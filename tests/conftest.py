@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 from loopback_only import pytest_configure, pytest_runtest_teardown, reached_beyond
 from postgres_server import OwnServer, a_schema, a_server, in_schema
@@ -15,6 +17,14 @@ __all__ = ["pytest_configure", "pytest_runtest_teardown", "reached_beyond"]  # p
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Log nothing below critical, because thousands of runs would say the same. A test of the log configures it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

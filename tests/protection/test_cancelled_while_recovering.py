@@ -13,15 +13,15 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from simulation.laboratory import Scenario
+from simulation.laboratory.process import MortalExchange, MortalStore, Process
+from simulation.laboratory.weather import Weather
 from worlds import PLAN, START, World, a_position, open_listened, open_world
 
 import trailing
 from trailing.exchanges.port import StopRequest
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, ReplyLost, Slow, Unreachable, cancel_everywhere
-from trailing.testing.laboratory import Scenario
-from trailing.testing.laboratory.process import MortalExchange, MortalStore, Process
-from trailing.testing.laboratory.weather import Weather
 
 SETTLED = 150.0  # seconds: two readings of the account, the validity of a request, and some tries
 

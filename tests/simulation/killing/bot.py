@@ -1,0 +1,154 @@
+"""The process that is killed: a bot that keeps a long wave of positions protected.
+
+``python -m simulation.killing.bot PORT STORE SEED``: says that it is warm, waits for a line on its standard input,
+and then waits for the account, recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+import trio
+
+from simulation.killing.books import CALL_SECONDS
+from simulation.killing.history import ENTERED
+from simulation.killing.talking import say, wait_left, wait_told
+from simulation.remote_client import RemoteExchange, open_remote
+from trailing.core.model import Percent, Position, Side
+from trailing.core.plan import Pacing, TrailPlan
+from trailing.core.prices import floor_quantity
+from trailing.core.rules import Breakeven, Callback
+from trailing.errors import TrailingError
+from trailing.logs import configure_logging
+from trailing.protection.manager import Manager, open_manager
+from trailing.stores import open_store
+from trailing.stores.port import Lease
+from trailing.stores.urls import is_postgres
+from trailing.testing.faulty_store import FaultyStore
+
+PLAN: TrailPlan = TrailPlan(
+    initial_stop=Percent("2"),
+    rules=(Breakeven(at=Percent("0.4"), offset=Percent("0.05")), Callback(Percent("0.6"), activation=Percent("0.3"))),
+    pacing=Pacing(min_interval=0.2),
+    exit_grace=1.0,
+    journal_wait=5.0,  # a disk that is busy with other things is not what is tried here
+    cleanup_seconds=10.0,
+    call_seconds=5.0,
+    reconcile_every=1.0,
+)
+
+_LOOK_SECONDS = 0.05
+_FREE_SECONDS = 0.04  # until then its last position may still be closed in the books
+_WAVE_SECONDS = 4.0
+_WORTH = Decimal(1000)
+
+
+class Bot:
+    """One life of the bot."""
+
+    def __init__(self, exchange: RemoteExchange, manager: Manager, seed: str) -> None:
+        self._exchange, self._manager = exchange, manager
+        self._draw = random.Random(seed)
+        self._seed = seed
+        self._entered = 0
+        self._free = dict.fromkeys(exchange.symbols, trio.current_time())
+
+    async def run(self) -> None:
+        """Look what is open, and protect what isn't, again and again."""
+        ready = False
+        told: list[tuple[str, Side]] = []
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            positions = await self._unknown()
+            if positions:
+                say(event="wave", positions=len(positions))
+                await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
+            unprotected = sorted(self._manager.unprotected())
+            if positions or unprotected != told or not ready:
+                say(event="trailing" if ready else "ready", unprotected=unprotected)
+            ready, told = True, unprotected
+
+    async def _unknown(self) -> Sequence[Position]:
+        """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
+        known = self._known()
+        open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
+        known |= self._known()  # what has ended meanwhile is not unknown: the answer is older than its end
+        unknown = [position for position in open_now if (position.symbol, position.side) not in known]
+        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in known}
+        free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
+        now = trio.current_time()
+        self._free = {symbol: self._free.get(symbol, now) for symbol in free}
+        async with trio.open_nursery() as nursery:
+            for symbol in free:
+                if now - self._free[symbol] >= _FREE_SECONDS:
+                    nursery.start_soon(self._enter, symbol, unknown)
+        return unknown
+
+    def _known(self) -> set[tuple[str, Side]]:
+        """Every position that is looked after, until its last record is written.
+
+        One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
+        as soon as it has ended, from its beginning.
+        """
+        claims = self._manager._supervision.registry.all()
+        return {(claim.position.symbol, claim.position.side) for claim in claims}
+
+    async def _enter(self, symbol: str, entered: list[Position]) -> None:
+        side: Side = self._draw.choice(("long", "short"))
+        self._entered += 1
+        try:
+            entered.append(await self._enter_at_market(symbol, side, f"{self._seed}/{self._entered}"))
+        except TrailingError:
+            return  # the other side is still open, or the exchange is held up: what was entered all the same is found
+
+    async def _enter_at_market(self, symbol: str, side: Side, name: str) -> Position:
+        price = (await self._exchange.price(symbol, PLAN.trigger)).price
+        quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
+        position = Position(symbol, side, quantity, price, datetime.now(UTC), id=name)
+        await self._exchange.enter(position)
+        return position
+
+
+class _Telling(FaultyStore):
+    """A store without faults; says when the account is owned."""
+
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        async with super().own(exchange, account, mark=mark, standby=standby) as lease:
+            say(event="recovering")
+            yield lease
+
+
+async def _live(port: int, store: str, seed: str) -> None:
+    outlived = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
+    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if outlived else PLAN
+    async with (
+        open_remote(port) as exchange,
+        open_store(store) as books,
+        open_manager(exchange, _Telling(books, {}), plan, standby=outlived) as manager,
+    ):
+        say(event="recovered")
+        await Bot(exchange, manager, seed).run()
+
+
+async def _main() -> None:
+    # What structlog would import for a terminal's colours, and a fifth of a bot's start, of which there are hundreds.
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    configure_logging("warning")  # to standard error
+    say(event="warm")
+    await wait_told()
+    async with trio.open_nursery() as nursery:
+        port, store, seed = sys.argv[1:]
+        nursery.start_soon(_live, int(port), store, seed)
+        await wait_left()
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(_main)

@@ -1,0 +1,82 @@
+"""What is held beside what after a kill and after a restart: the exchange's truth, and what the store holds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from simulation.killing.history import History
+from simulation.killing.ledger import Ledger
+from trailing.core.model import Market
+from trailing.core.record import StopRecord
+from trailing.protection.order_ids import is_ours
+from trailing.stores.port import Loaded
+from trailing.testing.invariants import Key, Snapshot, broken_invariants, nothing_loosened, peak_kept
+
+
+def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str, Market]) -> Snapshot:
+    """Exchange and store beside each other; where no manager runs, the store answers for what is remembered and held.
+
+    Inside a move is what has an open intent, or two stops on record. Where a market takes one stop only, the old one is
+    withdrawn before the new one is written down: there also what is bare. And what has ended, its record not yet.
+    """
+    stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
+    moving: set[Key] = {(intent.symbol, intent.side) for intent in loaded.intents}
+    moving |= {key for key, record in stored.items() if len(record.orders) > 1 or key not in ledger.open}
+    for key, life in ledger.open.items():
+        market = markets[key[0]]
+        if not life.stops and not market.two_stops and not market.can_amend:
+            moving.add(key)
+    return Snapshot(
+        live=history.stops,
+        positions={(report.symbol, report.side): report.quantity for report in history.positions},
+        entered={key: life.position.quantity for key, life in ledger.open.items()},
+        remembered={key: record.orders[-1] for key, record in stored.items() if record.orders},
+        claims=stored.keys(),
+        held=stored.keys(),
+        loaded=loaded,
+        is_ours=is_ours,
+        moving=moving,
+    )
+
+
+def broken_by(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str, Market]) -> list[str]:
+    """Every invariant that exchange and store break together."""
+    return broken_invariants(snapshot(ledger, history, loaded, markets))
+
+
+class Records:
+    """The stored records as they were when they were looked at last: neither peak nor target ever goes back."""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[Key, str], StopRecord] = {}
+
+    def take(self, loaded: Loaded) -> list[str]:
+        """What the store holds now. Returns the invariants that it breaks."""
+        broken: list[str] = []
+        before, self._before = self._before, {}
+        for record in loaded.stops:
+            position = record.position
+            key = (position.symbol, position.side), position.identity
+            self._before[key] = record
+            if (earlier := before.get(key)) is not None:
+                broken += peak_kept(position.side, (earlier.best,), record.best)
+                broken += nothing_loosened(position.side, (earlier.target, record.target))
+        return [f"{each}, in the store" for each in broken]
+
+
+def without_a_stop(ledger: Ledger, reported: set[Key]) -> list[str]:
+    """Every open position that has no live stop, and isn't reported as unprotected."""
+    return [
+        f"the {life} has no live stop and is not reported as unprotected"
+        for key, life in ledger.open.items()
+        if not life.stops and key not in reported
+    ]
+
+
+def unsettled(loaded: Loaded, before: datetime) -> list[str]:
+    """Every order that was written down before a time and of which the store does not know what became of it."""
+    return [
+        f"it is not known what became of {intent.client_order_id}, a {intent.purpose} of the {intent.side} {intent.symbol}"
+        for intent in loaded.intents
+        if intent.at < before
+    ]

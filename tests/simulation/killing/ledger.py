@@ -1,0 +1,136 @@
+"""The ledger: every position's life by the exchange's history, and what in it must never have happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from simulation.killing.history import Accepted, Entered, Event, Filled, History
+from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.prices import is_tighter
+from trailing.testing.invariants import Key, never_crossed_zero, nothing_loosened
+
+TWO_STOPS = 2
+"""Inside a move."""
+
+
+class Life:
+    """One position, from its entry on.
+
+    Attributes:
+        left: what is left of it, in base units; 0: it has ended.
+        stops: its live stops, by client order id.
+        tightest: the tightest stop that was ever accepted for it, or None.
+        held: the tightest of its live stops as it last was, or None.
+    """
+
+    def __init__(self, position: Position) -> None:
+        self.position: Position = position
+        self.left: Decimal = position.quantity
+        self.stops: dict[str, StopOrder] = {}
+        self.tightest: Decimal | None = None
+        self.held: Decimal | None = None
+
+    def __str__(self) -> str:
+        return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
+
+
+class Ledger:
+    """Takes the exchange's history piece by piece.
+
+    Args:
+        anew: positions may be protected anew while a stop stands that their bot does not know of any more: that is one
+            more, and the new one may be the looser of them. The tightest that stands counts all the same.
+
+    Attributes:
+        open: the positions that are open, by symbol and side.
+        entered, accepted, ended: how many positions, stops and ends there were.
+        number: of events so far; what to ask the exchange with the next time.
+    """
+
+    def __init__(self, *, anew: bool = False) -> None:
+        self._anew = anew
+        self.open: dict[Key, Life] = {}
+        self.entered: int = 0
+        self.accepted: int = 0
+        self.ended: int = 0
+        self.number: int = 0
+        self._owners: dict[str, Life] = {}
+
+    def take(self, history: History) -> list[str]:
+        """Take what was booked since the last time, in order. Returns the invariants that it broke."""
+        self.number = history.number
+        broken = [each for event in history.events for each in self.note(event)]
+        standing = {(report.symbol, report.side): report.quantity for report in history.positions}
+        if standing != {key: life.left for key, life in self.open.items()}:
+            broken.append(f"the ledger does not agree with the exchange, which reports {standing}")
+        return broken
+
+    def note(self, event: Event) -> Iterable[str]:
+        """Take one event. Returns the invariants that it broke."""
+        match event:
+            case Entered():
+                return self._enter(event.position)
+            case Accepted():
+                return self._accept(event.order)
+            case Filled():
+                return self._fill(event.fill)
+            case _:
+                life = self._owners[event.client_order_id]
+                life.stops.pop(event.client_order_id, None)
+                return self._look(life)
+
+    def _enter(self, position: Position) -> list[str]:
+        key = position.symbol, position.side
+        before = self.open.get(key)
+        self.entered += 1
+        self.open[key] = Life(position)
+        return [] if before is None else [f"the {before} was entered again, as {position.identity}: no bot does that"]
+
+    def _accept(self, order: StopOrder) -> list[str]:
+        life = self.open[order.symbol, order.side]
+        self.accepted += 1
+        self._owners[order.client_order_id] = life
+        life.stops[order.client_order_id] = order
+        before = life.tightest
+        broken: list[str] = []
+        if before is not None and not self._anew:
+            broken += _named(life, nothing_loosened(order.side, (before, order.price)))
+        if before is None or is_tighter(order.side, order.price, than=before):
+            life.tightest = order.price
+        allowed = TWO_STOPS + self._anew
+        if len(life.stops) > allowed:
+            broken.append(f"1. the {life} has {len(life.stops)} live stops, allowed are {allowed} inside a move")
+        return [*broken, *self._look(life)]
+
+    @staticmethod
+    def _look(life: Life) -> list[str]:
+        """What protects it by now: the tightest of its live stops."""
+        tightest: Decimal | None = None
+        for stop in life.stops.values():
+            if tightest is None or is_tighter(stop.side, stop.price, than=tightest):
+                tightest = stop.price
+        if tightest is None or not life.left:
+            return []
+        before, life.held = life.held, tightest
+        return [] if before is None else _named(life, nothing_loosened(life.position.side, (before, tightest)))
+
+    def _fill(self, fill: Fill) -> list[str]:
+        key = fill.symbol, fill.side
+        life = self.open.get(key)
+        if life is None:
+            return [f"6. no exit makes a position cross zero: {fill} came with no position open"]
+        broken: list[str] = []
+        owner = self._owners.get(fill.client_order_id, life)
+        if owner is not life:
+            broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {life}")
+        before, life.left = life.left, life.left - fill.quantity
+        broken += _named(life, never_crossed_zero((before, life.left)))
+        if life.left <= 0:
+            self.ended += 1
+            del self.open[key]
+        return broken
+
+
+def _named(life: Life, broken: Iterable[str]) -> list[str]:
+    return [f"{each}, of the {life}" for each in broken]

@@ -1,0 +1,152 @@
+"""The exchange's process: a paper exchange whose prices walk in real time, served to bots that come and go.
+
+``python -m simulation.killing.market SEED POSITIONS``: prints its port, and ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from decimal import Decimal
+from functools import partial
+
+import trio
+
+from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
+from simulation.killing.ledger import Ledger
+from simulation.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
+from simulation.killing.talking import say, wait_left
+from simulation.remote import Services, serve_exchange
+from simulation.remote_wire import OPERATIONS
+from trailing.core.model import Market, Position, Tick
+from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.exchanges.paper import PaperExchange, open_paper
+
+TICK_SECONDS = 0.05
+_NOISE = 0.0006  # of the price, for each tick
+_TREND = 0.0004
+_TREND_ENDS = 0.02  # how probable it is, at each tick
+_SHAKE = 0.03  # further than the widest stop, and less than a jump that has to be confirmed
+
+
+class MovingMarket:
+    """Walks the prices, and answers for what is true.
+
+    Args:
+        exchange: opened with `record=True`.
+        markets: by symbol.
+    """
+
+    def __init__(self, exchange: PaperExchange, markets: dict[str, Market], seed: int) -> None:
+        self._exchange, self._markets = exchange, markets
+        self._draw = random.Random(f"{seed}/market")
+        self._prices = {symbol: first_price(seed, symbol) for symbol in markets}
+        self._trends = dict.fromkeys(markets, 0.0)
+        self._ledger = Ledger()
+        self._events: list[Event] = []
+        self._taken = 0
+        self._entering: set[str] = set()
+
+    async def walk(self) -> None:
+        """Move every price, again and again."""
+        while True:
+            for symbol in self._markets:
+                if self._draw.random() < _TREND_ENDS:
+                    self._trends[symbol] = self._draw.gauss(0, _TREND)
+                self._move(symbol, self._trends[symbol] + self._draw.gauss(0, _NOISE))
+            await trio.sleep(TICK_SECONDS)
+
+    def _move(self, symbol: str, share: float) -> None:
+        self._prices[symbol] *= 1 + share
+        # Chance is float; what becomes a price is text before it is money.
+        price = Decimal(f"{self._prices[symbol]:.10f}").quantize(self._markets[symbol].price_tick)
+        self._exchange.feed(Tick(symbol, price, trio.current_time()))
+
+    def _catch_up(self) -> int:
+        """Take over what the exchange has booked meanwhile. Returns how many events there are."""
+        log = self._exchange.log
+        new = told(log[self._taken :])
+        self._taken = len(log)
+        self._events += new
+        for event in new:
+            self._ledger.note(event)
+        return len(self._events)
+
+    async def history(self, since: int) -> History:
+        """What was booked since, and how it stands now: read again until nothing came in between."""
+        while True:
+            before = self._catch_up()
+            try:
+                stops, positions = await self._exchange.open_stops(), await self._exchange.positions()
+            except ExchangeUnreachable:
+                continue  # this process was held up for longer than a request is valid
+            if self._catch_up() == before:
+                new = tuple(self._events[since:])
+                return History(trio.current_time(), before, new, tuple(stops), tuple(positions))
+
+    async def entered(self) -> tuple[Position, ...]:
+        """Every open position, as it was entered."""
+        await trio.lowlevel.checkpoint()
+        self._catch_up()
+        return tuple(life.position for life in self._ledger.open.values())
+
+    async def enter(self, position: Position) -> None:
+        """Book an entry, unless the symbol is taken: two bots may find it free in the moment of a takeover.
+
+        Raises:
+            UsageError: something is open there.
+        """
+        self._catch_up()
+        symbol = position.symbol
+        if symbol in self._entering or any(symbol == taken for taken, _ in self._ledger.open):
+            raise UsageError(f"{symbol} is taken")
+        self._entering.add(symbol)
+        try:
+            await self._exchange.enter(position)
+        finally:
+            self._entering.remove(symbol)
+
+    async def shake(self, positions: int) -> int:
+        """Let the price jump beyond the stops of so many open positions."""
+        entered = await self.entered()
+        shaken = self._draw.sample(entered, min(positions, len(entered)))
+        for position in shaken:
+            self._move(position.symbol, -_SHAKE if position.side == "long" else _SHAKE)
+        return len(shaken)
+
+
+async def run_market(seed: int, positions: int, ended: trio.Event, task_status: trio.TaskStatus[int]) -> None:
+    """Open the exchange, walk its prices and serve it, until the event; started, it tells its port."""
+    markets = all_markets(seed, positions)
+    async with (
+        open_paper(
+            latency=LATENCY, jitter=JITTER, seed=seed, markets=markets, request_validity=VALIDITY, record=True
+        ) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        market = MovingMarket(exchange, markets, seed)
+        services: Services = {
+            "history": (HISTORY, market.history),
+            "entered": (ENTERED, market.entered),
+            "shake": (SHAKE, market.shake),
+            "enter": (OPERATIONS["enter"], market.enter),
+        }
+        port = await nursery.start(partial(serve_exchange, exchange, symbols=tuple(markets), services=services))
+        nursery.start_soon(market.walk)
+        task_status.started(port)
+        await ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _main() -> None:
+    seed, positions = map(int, sys.argv[1:])
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(run_market, seed, positions, ended)
+        say(port=port)
+        await wait_left()
+        ended.set()
+
+
+if __name__ == "__main__":
+    trio.run(_main)

@@ -1,0 +1,296 @@
+"""One long wave, whose bot is killed again and again, and what is checked after each time."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+import trio
+
+from simulation.killing.books import OWNED_WITHIN, Books, open_books
+from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
+from simulation.killing.history import HISTORY, SHAKE, History
+from simulation.killing.ledger import Ledger
+from simulation.killing.markets import JITTER, LATENCY, all_markets
+from simulation.killing.processes import Bots, Told, end, kill, live
+from simulation.remote_client import RemoteExchange, open_remote
+from trailing.core.model import Market
+from trailing.stores.port import Loaded
+from trailing.testing.invariants import Key
+
+Phase: TypeAlias = Literal["waiting", "recovery", "wave", "trailing"]
+
+PROTECTED_WITHIN = 4.0
+"""Seconds from when a bot owns the account until each open position has a live stop or is reported as unprotected."""
+
+_READY_WITHIN = 8.0
+_IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by then
+_WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
+_WAITING: Mapping[Phase, int] = {"waiting": 1}  # where the dead go on owning the account for a while
+_LONGEST: Mapping[Phase, float] = {"waiting": 0.5, "recovery": 0.35, "wave": 0.025, "trailing": 0.6}
+_SAID: Mapping[str, Phase] = {
+    "recovering": "recovery",
+    "recovered": "trailing",
+    "wave": "wave",
+    "ready": "trailing",
+    "trailing": "trailing",
+}
+_ENOUGH = 10  # violations
+_LOOK_SECONDS = 0.03
+
+
+class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to.
+
+    Args:
+        kills: processes that SIGKILL ended; `restarts`: lives after the first.
+        seconds: that the run took.
+        phases: how many were killed while they waited for the account, recovered, in a wave, and while they trailed.
+        checks: how often exchange and store were held beside each other, after a kill and when a bot was ready.
+        slowest_wait: seconds from a restart until the bot owned the account, at most; `waited`: summed up.
+        slowest_recovery: seconds from then until the manager was open, at most.
+        slowest_protection: seconds from then until each open position had a live stop or was reported.
+        positions, ended: how many were entered, and how many of them closed.
+        stops: how many were accepted, the moves among them.
+        bare_at_kill: positions that stood without a stop when their bot was killed, summed up; `pending_at_kill`: those with an order
+            on its way, or acknowledged and not yet on record.
+        violations: what must never happen, and did.
+    """
+
+    kills: int
+    restarts: int
+    seconds: float
+    phases: dict[str, int]
+    checks: int
+    slowest_wait: float
+    waited: float
+    slowest_recovery: float
+    slowest_protection: float
+    positions: int
+    ended: int
+    stops: int
+    bare_at_kill: int
+    pending_at_kill: int
+    violations: tuple[str, ...]
+
+
+async def kill_and_restart(
+    kills: int,
+    *,
+    seed: int,
+    folder: Path,
+    positions: int = 30,
+    store: str | None = None,
+    progress: Callable[[int, Phase, float], None] = lambda _number, _phase, _seconds: None,
+) -> KillingReport:
+    """Keep one long wave protected by a bot that is killed with SIGKILL, at moments drawn from a seed.
+
+    The exchange lives in a process of its own, and through the whole run. After each kill, and after each restart once
+    the bot is ready, its truth is held beside the store's. The last bot is ended in order.
+
+    Args:
+        kills: how many, at least 1.
+        seed: of the prices and of the moments; how the processes are scheduled is not in it.
+        folder: where the store's file and the processes' complaints come to stand; it has to be there, and hold no store.
+        positions: how many the wave has at a time, at least 1.
+        store: the address of a store in Postgres, instead of a file: a schema is made there, and dropped at the end. A dead
+            bot's lease has to end then before the next one owns the account; leases are short.
+        progress: told of each kill: its number from 1 on, in which phase it struck, and after how many seconds of life.
+
+    Raises:
+        RuntimeError: the exchange's process could not be started.
+        psycopg.Error: there is no such server, or no schema can be made on it.
+
+    Cancellation: ends every process.
+    """
+    async with AsyncExitStack() as stack:
+        books = await stack.enter_async_context(open_books(store, folder))
+        bots = Bots(folder, books.url, seed, positions)
+        port = await stack.enter_async_context(bots.market())
+        exchange = await stack.enter_async_context(open_remote(port))
+        run = _Run(bots, books, port, exchange, all_markets(seed, positions), seed)
+        return await run.run(kills, progress)
+
+
+class _Run:
+    def __init__(
+        self, bots: Bots, books: Books, port: int, exchange: RemoteExchange, markets: dict[str, Market], seed: int
+    ) -> None:
+        self._books = books
+        self._weights = {**_WEIGHTS, **(_WAITING if books.lease_seconds else {})}
+        self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
+        self._draw = random.Random(f"{seed}/moments")
+        self._ledger, self._records = Ledger(), Records()
+        self._phases: Counter[str] = Counter()
+        self._violations: list[str] = []
+        self._checks = self._bare_at_kill = self._pending_at_kill = 0
+        self._lives = self._owned = 0
+        self._slowest_wait = self._waited = self._slowest_recovery = self._slowest_protection = 0.0
+        self._phase: Phase = "waiting"
+        self._event = ""
+        self._began = 0.0
+        self._restarted_at = datetime.now(UTC)
+        self._reported: set[Key] = set()
+
+    async def run(self, kills: int, progress: Callable[[int, Phase, float], None]) -> KillingReport:
+        started = trio.current_time()
+        spare = await self._bots.warm(self._port)
+        killed = restarts = 0
+        try:
+            while killed < kills and len(self._violations) < _ENOUGH:
+                bot, spare = spare, await self._warm(spare)
+                began = trio.current_time()
+                try:
+                    await self._live(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
+                finally:
+                    code = await kill(bot)  # noqa: ASYNC102 - shields itself, with a deadline
+                killed += 1
+                restarts += 1
+                self._phases[self._phase] += 1
+                if code != -signal.SIGKILL:
+                    self._note([f"a bot ended by itself, with {code}: {self._bots.complaints()}"], killed)
+                progress(killed, self._phase, trio.current_time() - began)
+                self._note(await self._check_dead(), killed)
+            await self._last_life(spare)
+        finally:
+            await kill(spare)  # noqa: ASYNC102 - shields itself, with a deadline
+        return KillingReport(
+            kills=killed,
+            restarts=restarts,
+            seconds=trio.current_time() - started,
+            phases=dict(self._phases),
+            checks=self._checks,
+            slowest_wait=self._slowest_wait,
+            waited=self._waited,
+            slowest_recovery=self._slowest_recovery,
+            slowest_protection=self._slowest_protection,
+            positions=self._ledger.entered,
+            ended=self._ledger.ended,
+            stops=self._ledger.accepted,
+            bare_at_kill=self._bare_at_kill,
+            pending_at_kill=self._pending_at_kill,
+            violations=tuple(self._violations),
+        )
+
+    async def _warm(self, spare: Told) -> Told:
+        await spare.next()  # that it is warm
+        return await self._bots.warm(self._port)
+
+    def _note(self, broken: Iterable[str], number: int) -> None:
+        self._violations += [f"life {number}: {each}" for each in broken]
+
+    async def _live(self, bot: Told, until: Phase) -> None:
+        """Let a bot live until the moment at which it is to be killed, or until it ends by itself."""
+        self._phase, self._event, self._reported = "waiting", "", set()
+        self._lives += 1
+        delay = self._draw.uniform(0, _LONGEST[until])
+        await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
+        self._restarted_at = datetime.now(UTC)
+        await live(bot)
+        self._began = trio.current_time()
+        within = self._books.lease_seconds + OWNED_WITHIN + _READY_WITHIN
+        with trio.move_on_after(within) as scope:
+            while self._event != "ready" if until == "trailing" else self._phase != until:
+                if not await self._hear(bot):
+                    return
+        if scope.cancelled_caught:
+            self._violations.append(f"a bot was not ready within {within} s: {self._bots.complaints()}")
+            return
+        if until == "trailing":
+            await self._check_ready(bot)
+        await self._listen(bot, delay)
+
+    async def _hear(self, bot: Told) -> bool:
+        """Hear the next thing that the bot says. False: it has ended."""
+        said = await bot.next()
+        if said is None:
+            return False
+        self._event = said["event"]
+        self._phase = _SAID.get(self._event, self._phase)
+        if self._event == "recovering":
+            self._note_owned()
+        elif self._event == "recovered":
+            self._slowest_recovery = max(self._slowest_recovery, trio.current_time() - self._began)
+        if "unprotected" in said:
+            self._reported = {(symbol, side) for symbol, side in said["unprotected"]}
+        return True
+
+    def _note_owned(self) -> None:
+        self._owned += 1
+        waited, self._began = trio.current_time() - self._began, trio.current_time()
+        self._waited += waited
+        self._slowest_wait = max(self._slowest_wait, waited)
+        if waited > self._books.lease_seconds + OWNED_WITHIN:
+            self._violations.append(f"life {self._lives}: waited {waited:.1f} s for the account of a dead bot")
+
+    async def _listen(self, bot: Told, seconds: float) -> None:
+        with trio.move_on_after(seconds) as scope:
+            while await self._hear(bot):
+                pass
+        if not scope.cancelled_caught:
+            await trio.lowlevel.checkpoint()  # it has ended by itself, which its exit code tells
+
+    async def _check_ready(self, bot: Told) -> None:
+        """Look until everything holds; what is still broken when the time is over is broken in a settled state."""
+        lasting: set[str] | None = None
+        while lasting is None or lasting:
+            history = await self._take_history()
+            loaded = await self._load()
+            found = set(broken_by(self._ledger, history, loaded, self._markets))
+            found |= {*without_a_stop(self._ledger, self._reported), *unsettled(loaded, self._restarted_at)}
+            lasting = found if lasting is None else lasting & found
+            seconds = trio.current_time() - self._began
+            if lasting and seconds > PROTECTED_WITHIN:
+                self._violations += [f"{seconds:.1f} s after it owned the account: {each}" for each in lasting]
+                return
+            if lasting:
+                await self._listen(bot, _LOOK_SECONDS)
+        self._checks += 1
+        self._slowest_protection = max(self._slowest_protection, trio.current_time() - self._began)
+
+    async def _check_dead(self) -> list[str]:
+        """Nobody writes any more: exchange and store have to agree exactly, but for what the market has filled."""
+        while True:
+            await trio.sleep(_IN_FLIGHT)
+            history = await self._take_history()
+            loaded = await self._load()
+            broken = broken_by(self._ledger, history, loaded, self._markets)
+            later = await self._take_history()
+            if not later.events:
+                break
+            # Something that was sent before was booked only now, or the market has filled a stop.
+        broken += await self._books.damage()
+        owners = await self._books.owners()
+        if owners is not None and not self._owned <= owners <= self._lives:
+            broken.append(f"{owners} owners of the account in {self._lives} lives, of which {self._owned} said so")
+        self._checks += 1
+        self._bare_at_kill += sum(not life.stops for life in self._ledger.open.values())
+        self._pending_at_kill += len({(intent.symbol, intent.side, intent.identity) for intent in loaded.intents})
+        return broken
+
+    async def _load(self) -> Loaded:
+        loaded = await self._books.load(self._exchange.name, self._exchange.account)
+        self._violations += self._records.take(loaded)
+        return loaded
+
+    async def _take_history(self) -> History:
+        history: History = await self._exchange.ask("history", HISTORY, self._ledger.number)
+        self._violations += self._ledger.take(history)
+        return history
+
+    async def _last_life(self, bot: Told) -> None:
+        """Restart once more, and let the bot end in order."""
+        await bot.next()  # that it is warm
+        await self._live(bot, "trailing")
+        code = await end(bot)
+        if code:
+            self._violations.append(f"the last bot ended with {code}: {self._bots.complaints()}")
+        self._violations += await self._check_dead()
+        self._violations += unsettled(await self._load(), datetime.now(UTC))

@@ -1,0 +1,76 @@
+"""A bot as users write it: opens waves, has them protected, and hands in again what stands without a stop."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import trio
+
+from simulation.laboratory.scenario import Scenario
+from trailing.core.model import Position, Side
+from trailing.exchanges.paper import PaperExchange
+from trailing.protection.manager import Manager
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DEADLINE = 10.0
+LOOK_EVERY = 20.0
+
+
+def time_of_day() -> datetime:
+    """The world's time of day, now."""
+    return START + timedelta(seconds=trio.current_time())
+
+
+class Bot:
+    """What the bot remembers over its deaths: the positions that it has opened."""
+
+    def __init__(self, scenario: Scenario, exchange: PaperExchange) -> None:
+        self._scenario, self._exchange = scenario, exchange
+        self._draw = random.Random(f"{scenario.seed} bot")
+        self._positions: dict[tuple[str, Side], Position] = {}
+        self._waves = list(scenario.waves)
+
+    async def run(self, manager: Manager) -> None:
+        """Open waves at their times, and every now and then look for what stands without a stop."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_after, manager, nursery)
+            while self._waves:
+                at = self._waves.pop(0)
+                if at < trio.current_time():
+                    continue  # it was dead then
+                await trio.sleep_until(at)
+                wave = [
+                    await self._enter(market.symbol)
+                    for market in self._scenario.markets
+                    if self._is_flat(market.symbol)
+                ]
+                nursery.start_soon(self._protect, manager, wave)
+
+    def _is_flat(self, symbol: str) -> bool:
+        return not self._exchange.actual(symbol)[1]
+
+    async def _enter(self, symbol: str) -> Position:
+        price = self._exchange.actual_price(symbol)
+        side: Side = self._draw.choice(("long", "short"))
+        position = Position(symbol, side, Decimal(self._draw.randint(1, 9)), price, time_of_day())
+        await self._exchange.enter(position)
+        self._positions[symbol, side] = position
+        return position
+
+    async def _protect(self, manager: Manager, wave: list[Position]) -> None:
+        await manager.protect_wave(wave, deadline=DEADLINE)
+
+    async def _look_after(self, manager: Manager, nursery: trio.Nursery) -> None:
+        while True:
+            known = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
+            known |= manager.stops().keys()
+            bare = [
+                position
+                for key, position in self._positions.items()
+                if key not in known and key[1] in self._exchange.actual(key[0])[1]
+            ]
+            if bare:
+                nursery.start_soon(self._protect, manager, bare)
+            await trio.sleep(LOOK_EVERY)

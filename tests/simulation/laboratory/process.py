@@ -1,0 +1,241 @@
+"""The border of a process that may die: from its death on nothing of it reaches exchange or store, replies neither.
+
+A death is no cancellation: whatever was sent goes on, and nobody is there to hear of it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
+
+import trio
+
+from simulation.laboratory.weather import Weather
+from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.port import StreamState, Update
+from trailing.exchanges.updates import waiting
+from trailing.stores.leases import LeaseInFront
+from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.testing.faults import FaultyExchange, Operation, Script
+
+T = TypeVar("T")
+
+
+class Process:
+    """Whether it lives, and what it does when it dies.
+
+    Attributes:
+        alive: nobody hears of it after its death.
+        lease: its own, which outlives it until somebody ends it.
+        steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
+    """
+
+    def __init__(self) -> None:
+        self.alive: bool = True
+        self.lease: Lease | None = None
+        self.steps_left: int | None = None
+        self.died: trio.Event = trio.Event()
+
+    async def step(self) -> None:
+        """Something of it is about to pass the border: if it dies now, or is dead, nothing does."""
+        if self.alive and self.steps_left is not None:
+            self.steps_left -= 1
+            if self.steps_left < 0:
+                self.die()
+        await self.hear()
+
+    def die(self) -> None:
+        """It dies here and now; whoever waits for `died` sees to the rest."""
+        self.alive = False
+        self.died.set()
+
+    async def hear(self) -> None:
+        """Something has come for it: if it is dead, nobody hears that."""
+        if not self.alive:
+            await trio.sleep_forever()
+
+
+class _MortalScript(Script):
+    def __init__(self, process: Process, weather: Weather) -> None:
+        super().__init__(weather.fault)
+        self._process, self._weather = process, weather
+
+    async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
+        await self._process.step()
+        self.calls.clear()  # a day has a million
+        outage = self._weather.outage
+        try:
+            answer = await super().play(operation, symbol, carry_out)
+        except TrailingError:
+            await self._process.step()  # one that is dead gets no refusal either
+            raise
+        await self._process.step()
+        if self._weather.outage != outage:
+            raise OutcomeUnknown("the exchange went out of reach before it answered")
+        return answer
+
+
+class MortalExchange(FaultyExchange):
+    """The exchange as a process sees it, in the weather."""
+
+    def __init__(self, inner: PaperExchange, process: Process, weather: Weather) -> None:
+        super().__init__(inner, {})
+        self._script = _MortalScript(process, weather)
+        self._paper, self._process, self._weather = inner, process, weather
+        self._line: _Line | None = None
+
+    def hears(self, symbol: str) -> bool:
+        """Whether prices of a symbol come through."""
+        return self._line is not None and self._line.is_up and symbol in self._paper.watched
+
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
+        """A line that dies, silently, with the next outage."""
+        await self._process.step()
+        async with self.inner.updates() as updates:
+            self._line = _Line(updates, self._process, self._weather)
+            try:
+                yield self._line
+            finally:
+                self._line = None
+
+
+class _Line(trio.abc.ReceiveChannel[Update]):
+    """One that is opened during an outage says so, and comes up after it; one that an outage strikes is silent for ever."""
+
+    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process: Process, weather: Weather) -> None:
+        self._updates, self._process, self._weather = updates, process, weather
+        self._outage = weather.outage
+        self._says: list[Update] = []
+        self._waits = weather.is_out
+        if self._waits:
+            self._says.append(StreamState(False, trio.current_time(), "there is no way through yet"))
+
+    @property
+    def is_up(self) -> bool:
+        return self._weather.outage == self._outage and not self._weather.is_out
+
+    async def receive(self) -> Update:
+        if self._says:
+            await trio.lowlevel.checkpoint()
+        while not self._says:
+            update = await self._updates.receive()
+            if not self._process.alive:
+                await trio.sleep_forever()
+            self._hear(update)
+        return self._says.pop(0)
+
+    def receive_waiting(self, most: int) -> list[Update]:
+        if not self._process.alive:
+            return []
+        for update in waiting(self._updates, most):
+            self._hear(update)
+        said, self._says = self._says[:most], self._says[most:]
+        return said
+
+    def _hear(self, update: Update) -> None:
+        if not self.is_up:
+            return
+        if self._waits:
+            self._waits = False
+            self._says.append(StreamState(True, trio.current_time()))
+        self._says.append(update)
+
+    async def aclose(self) -> None:
+        await self._updates.aclose()
+
+
+class _MortalLease(LeaseInFront):
+    """Who is dead does not hear that its lease has ended."""
+
+    def __init__(self, inner: Lease, process: Process, commit: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+        super().__init__(inner, commit)
+        self._process = process
+
+    @property
+    def lost(self) -> str | None:
+        return super().lost if self._process.alive else None
+
+    @property
+    def held_until(self) -> float:
+        return super().held_until if self._process.alive else math.inf
+
+    async def wait_renewed(self) -> None:
+        try:
+            await super().wait_renewed()
+        except LeaseLost:
+            await self._process.hear()
+            raise
+
+
+class MortalStore:
+    """The store as a process sees it.
+
+    Args:
+        on_commit: called with what was committed.
+        is_far: a commit takes a while there, and its process may die meanwhile.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        process: Process,
+        latency: float,
+        draw: random.Random,
+        on_commit: Callable[[Sequence[Entry]], None],
+        *,
+        is_far: bool,
+    ) -> None:
+        self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
+        self._on_commit, self._is_far = on_commit, is_far
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        await self._process.step()
+        accounts = await self._inner.accounts()
+        await self._process.hear()
+        return accounts
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        await self._process.step()
+        loaded = await self._inner.load(exchange, account)
+        await self._process.hear()
+        return loaded
+
+    @asynccontextmanager
+    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+        await self._process.step()
+        async with self._inner.own(exchange, account, mark=mark, standby=standby) as lease:
+            self._process.lease = lease
+            await self._process.step()
+            yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        await self._commit(self._inner, entries)
+
+    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+        await self._process.step()
+        await trio.sleep(self._draw.uniform(0, self._latency))
+        await self._process.step()
+        if self._is_far and self._process.steps_left == 0:
+            self._process.die()  # with its commit on the way: that goes on
+        try:
+            await writer.commit(entries)
+        except StoreError:
+            await self._process.hear()  # one that is dead gets no refusal either
+            raise
+        self._on_commit(entries)
+        await self._process.step()
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        return self._inner.events(since, follow=follow)
+
+    async def prune(self, before: datetime) -> int:
+        await self._process.step()
+        pruned = await self._inner.prune(before)
+        await self._process.hear()
+        return pruned

@@ -1,0 +1,271 @@
+"""Whoever watches a simulated world: after every step of exchange and store, is anything wrong?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from decimal import Decimal
+from typing import TypeAlias
+
+import trio
+
+from simulation.laboratory.lives import Life
+from simulation.laboratory.weather import Weather
+from trailing.core.model import Fill, Position, Side, StopOrder, Tick
+from trailing.errors import NothingToReduce, WouldTrigger
+from trailing.events import Alarm
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.paper.requests import Booking
+from trailing.protection.order_ids import is_ours
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SettleIntent
+
+Key: TypeAlias = tuple[str, Side]
+
+ANOTHER_POSITION = "another position stands in the place of one that is protected"
+"""What the alarm says."""
+
+PATIENCE = 150.0
+"""Seconds of calm after which everything of a symbol has to be in order: two readings of the account, and some tries."""
+
+NOTICED = 90.0
+"""Seconds of calm after which a position that stands bare has to be on the list of the unprotected: a reading of the
+account, and what it takes."""
+
+JUST_NOW = 30.0
+"""Seconds after something happened to a symbol in which that explains why a position stands bare."""
+
+_BARE, _UNTOLD = "bare for long", "bare, and not on the list"
+_TWO_STOPS, _STRAY = "two stops for long", "a stop without a position"
+_EXPECTED = (_BARE, _UNTOLD, _TWO_STOPS, _STRAY)
+
+
+class Witness:
+    """Sees what the exchange books and what the store commits, and keeps what is wrong with it.
+
+    Args:
+        hears: whether prices of a symbol reach a process that looks after it now.
+        tells: whether the process has a position on its list of the unprotected, or the error that it gives there.
+
+    Attributes:
+        broken: what was wrong, in the order of finding.
+        events: everything that was booked, for who compares two runs; empty unless they are to be kept.
+        lives: the positions that are open, by symbol and side.
+        open_seconds, bare_seconds: of all positions, the latter by why.
+        steps: looks that were taken.
+    """
+
+    def __init__(
+        self,
+        weather: Weather,
+        hears: Callable[[str], bool],
+        tells: Callable[[Key], Exception | bool],
+        *,
+        keep_events: bool,
+    ) -> None:
+        self._weather, self._hears, self._tells, self._keep_events = weather, hears, tells, keep_events
+        self._exchange: PaperExchange
+        self._written: dict[str, Intent] = {}  # those that are open, by client order id
+        self._wrong_since: dict[tuple[str, Key], float] = {}
+        self._ended: dict[Key, bool] = {}
+        self._entered: dict[Key, Decimal] = {}
+        self._booked = False
+        self.why_down: str | None = "no process"
+        self.broken: list[str] = []
+        self.events: list[tuple[object, ...]] = []
+        self.lives: dict[Key, Life] = {}
+        self.open_seconds: float = 0.0
+        self.bare_seconds: Counter[str] = Counter()
+        self.steps: int = 0
+
+    def watch(self, exchange: PaperExchange) -> None:
+        """From now on this exchange is looked at."""
+        self._exchange = exchange
+
+    def complain(self, what: str) -> None:
+        """Keep something that is wrong."""
+        self.broken.append(f"at {trio.current_time():.3f}: {what}")
+
+    def process_died(self) -> None:
+        """Nobody hears prices, and what was heard is forgotten."""
+        self.why_down = "dead"
+        for life in self.lives.values():
+            life.forget()
+
+    def note_commit(self, entries: Sequence[Entry]) -> None:
+        """The store has committed something."""
+        for entry in entries:
+            if isinstance(entry, AddIntent):
+                self._written[entry.intent.client_order_id] = entry.intent
+            elif isinstance(entry, SettleIntent):
+                self._written.pop(entry.client_order_id, None)
+            elif isinstance(entry, CloseStop):
+                self._note_closed(entry.record.position)
+            elif isinstance(entry, AppendEvent):
+                event = entry.event
+                if isinstance(event, Alarm) and event.what == ANOTHER_POSITION and event.symbol and event.side:
+                    self._note_another((event.symbol, event.side))
+        self.steps += 1
+
+    def _note_closed(self, position: Position) -> None:
+        """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        stops, held = self._exchange.actual(position.symbol)
+        left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
+        if left and position.side not in held:
+            self.complain(
+                f"5. the {position.side} {position.symbol} is closed in the store, and left behind was {left}"
+            )
+
+    def note_booking(self, booking: Booking) -> None:
+        """The exchange has booked, or refused, something."""
+        self._booked = True
+        if self._keep_events:
+            self.events.append(
+                (booking.at, booking.operation, booking.symbol, booking.client_order_id, str(booking.result))
+            )
+        if booking.symbol is None:
+            return
+        if isinstance(booking.result, Position):
+            key: Key = (booking.result.symbol, booking.result.side)
+            if key not in self.lives:
+                self._entered[key] = booking.result.entry_price
+        own = booking.client_order_id
+        if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
+            self.complain(f"13. an order that isn't ours was touched: {booking}")
+        if isinstance(booking.result, StopOrder) and booking.operation in ("place_stop", "amend_stop"):
+            self._note_stop(booking.result)
+        elif booking.operation == "close_position":
+            self._note_close(booking)
+        elif isinstance(booking.result, Fill) and booking.result.client_order_id in self._written:
+            fill = booking.result
+            life = self.lives.get((fill.symbol, fill.side))
+            if life is not None and self._written[fill.client_order_id].purpose == "exit":
+                life.closed_by_us = True
+        self.look(booking.symbol)
+
+    def _note_close(self, booking: Booking) -> None:
+        intent = self._written.get(booking.client_order_id or "")
+        if intent is None:
+            self.complain(f"4. a close came to exist that is not written down: {booking}")
+        elif isinstance(booking.result, NothingToReduce) and self._ended.get((intent.symbol, intent.side)):
+            self.complain(f"6. the {intent.side} {intent.symbol} was closed twice")
+
+    def _note_stop(self, order: StopOrder) -> None:
+        if order.client_order_id not in self._written:
+            self.complain(f"4. an order came to exist that is not written down: {order}")
+        if order.callback is not None:
+            return
+        life = self.lives.get((order.symbol, order.side))
+        wrong = None if life is None else life.stop_booked(order.price)
+        if wrong is not None:
+            self.complain(f"2. the stop of the {order.side} {order.symbol} was {wrong}")
+
+    def _note_another(self, key: Key) -> None:
+        """The process takes what stands there for another position than the one that it knew.
+
+        That can't be told where somebody added to it, which changes its entry price, and its stop was lost unseen.
+        """
+        life = self.lives.get(key)
+        if life is not None and not life.was_added_to and life.covered_once:
+            self.complain(f"15. the {key[1]} {key[0]} was taken for another position, and is none")
+        self.lives.pop(key, None)
+        self.look(key[0])
+
+    def take_price(self, tick: Tick) -> None:
+        """The market has moved."""
+        at, worth_a_look = trio.current_time(), self._booked or bool(self._wrong_since)
+        for side in ("long", "short"):
+            life = self.lives.get((tick.symbol, side))
+            if life is not None:
+                life.take_price(tick.price, at, self._hears)
+                worth_a_look = worth_a_look or life.bare_since is not None
+        if worth_a_look:  # else nothing is there that was not there at the last look, and nothing was wrong then
+            self._booked = False
+            self.look(tick.symbol)
+
+    def look(self, symbol: str) -> None:
+        """Compare what stands there with what should."""
+        self.steps += 1
+        at, calm = trio.current_time(), self._weather.calm_for(symbol)
+        stops, held = self._exchange.actual(symbol)
+        for side in ("long", "short"):
+            key: Key = (symbol, side)
+            ours = [order for order in stops if order.side == side and is_ours(order.client_order_id)]
+            life = self.lives.get(key)
+            if life is not None and side not in held:
+                self._end(key, life, at)
+                life = None
+            elif life is None and side in held:
+                left_over = {order.client_order_id for order in ours}
+                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key], left_over)
+                self._ended.pop(key, None)
+            plain = [order for order in ours if order.callback is None]
+            if life is not None and (not plain) != (life.bare_since is not None):
+                life.note_cover(at, self._why_bare(life), covered=bool(plain))
+            if life is not None:
+                life.note_stops(order.client_order_id for order in plain)
+            if len(plain) > 2 or len(ours) - len(plain) > 1:
+                self.complain(
+                    f"1. the {side} {symbol} has {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
+                )
+            wrong = self._what_is_wrong(key, life, plain, ours)
+            if wrong or self._wrong_since:
+                for what in _EXPECTED:
+                    self._expect(what, key, calm, at, wrong=what in wrong)
+
+    def _what_is_wrong(
+        self, key: Key, life: Life | None, plain: Sequence[StopOrder], ours: Sequence[StopOrder]
+    ) -> Collection[str]:
+        """What must not stay so; a moment of it may be. A trailing order never counts as the stop."""
+        wrong = list[str]()
+        if life is not None and not plain:
+            told = self._tells(key)
+            # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
+            if not isinstance(told, WouldTrigger):
+                wrong.append(_BARE)
+            if not told:
+                wrong.append(_UNTOLD)
+        if len(plain) > 1:
+            wrong.append(_TWO_STOPS)
+        if life is None and ours:
+            wrong.append(_STRAY)
+        return wrong
+
+    def _expect(self, what: str, key: Key, calm: float, at: float, *, wrong: bool) -> None:
+        """What is wrong has to be mended within its patience, of calm."""
+        if not wrong:
+            self._wrong_since.pop((what, key), None)
+            return
+        since = self._wrong_since.setdefault((what, key), at)
+        if min(at - since, calm) > (NOTICED if what == _UNTOLD else PATIENCE):
+            self.complain(f"1. {what}: {key[1]} {key[0]}, since {since:.3f}")
+            self._wrong_since[what, key] = at
+
+    def _end(self, key: Key, life: Life, at: float) -> None:
+        if life.bare_since is not None:
+            life.note_cover(at, self._why_bare(life), covered=False)
+        self.open_seconds += at - life.entered_at
+        self.bare_seconds.update(life.bare)
+        self._ended[key] = life.closed_by_us
+        del self.lives[key]
+
+    def close_books(self) -> None:
+        """The world ends: count those that are open as well."""
+        at = trio.current_time()
+        for key, life in tuple(self.lives.items()):
+            self._end(key, life, at)
+
+    def _why_bare(self, life: Life) -> str:
+        """Why a position stood without a stop until now."""
+        since = life.bare_since
+        if since == life.entered_at or not life.covered_once:
+            return "opening"
+        if self.why_down is not None:
+            return self.why_down
+        if since is None or self._weather.calm_for(life.symbol) - (trio.current_time() - since) < JUST_NOW:
+            return "disturbed"
+        if life.crossed_at is not None and trio.current_time() - life.crossed_at < JUST_NOW:
+            return "crossed"
+        if not self._exchange.market(life.symbol).two_stops and not self._exchange.market(life.symbol).can_amend:
+            return "move"
+        self.complain(f"the {life.side} {life.symbol} stood bare since {since:.3f}, and nothing had happened to it")
+        return "unexplained"

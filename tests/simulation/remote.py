@@ -1,0 +1,196 @@
+"""An exchange behind a TCP socket of this machine, so that a bot's process can be killed and its exchange lives on.
+
+The server speaks to whoever connects to its port on 127.0.0.1: there is no secret and no encryption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import msgspec
+import trio
+
+from simulation.remote_wire import (
+    OPERATIONS,
+    Answer,
+    Call,
+    Hello,
+    Lines,
+    Operation,
+    encode_failure,
+    encode_line,
+    encode_raw,
+    encode_update,
+)
+from trailing.errors import TrailingError, UsageError
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.updates import UpdateChannel
+
+_OUTGOING = 100
+"""Lines that may wait to be sent on a connection; who has more to say waits, and what is pushed gathers in its channel."""
+
+Services: TypeAlias = Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]]
+"""Further operations by name: what each takes and gives, and the function that carries it out."""
+
+_NO_SERVICES: Services = MappingProxyType({})
+
+Carrier: TypeAlias = Callable[[Call, Callable[[], Awaitable[object]]], Awaitable[object]]
+"""Has a call carried out: given the call, and the function that does it and returns, or raises, what came of it."""
+
+
+async def _carry(_call: Call, function: Callable[[], Awaitable[object]]) -> object:
+    return await function()
+
+
+async def serve_exchange(
+    exchange: PaperExchange,
+    *,
+    symbols: Sequence[str],
+    port: int = 0,
+    services: Services = _NO_SERVICES,
+    carrier: Carrier = _carry,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an exchange on 127.0.0.1, for ever; started, it tells its port.
+
+    A request that was received belongs to the exchange: it is carried on when its connection is lost. The server knows
+    no rate limit: `next_turn` of its clients is always 0.
+
+    Args:
+        symbols: those whose markets the clients know.
+        port: 0: one that is free.
+        services: further operations, by name, that `RemoteExchange.ask` can ask for.
+        carrier: what stands between the line and the exchange: it may take time, look at who asks, and refuse.
+
+    Raises:
+        OSError: the port is taken.
+        Exception: what the exchange raised that is no `TrailingError`: a bug.
+
+    Cancellation: ends the connections, and the waiting for what is under way.
+    """
+    (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    hello = Hello(
+        exchange.name,
+        exchange.account,
+        exchange.hedged,
+        exchange.read_lag,
+        exchange.request_validity,
+        tuple(exchange.market(symbol) for symbol in symbols),
+    )
+    async with trio.open_nursery() as requests:
+        server = _Server(exchange, hello, services, carrier, requests)
+        task_status.started(listener.socket.getsockname()[1])
+        await trio.serve_listeners(server.serve, [listener])
+
+
+class _Server:
+    """Args: `requests`: the nursery that carries requests out, whatever becomes of their connections."""
+
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        hello: Hello,
+        services: Services,
+        carrier: Carrier,
+        requests: trio.Nursery,
+    ) -> None:
+        self._exchange, self._hello, self._carrier, self._requests = exchange, hello, carrier, requests
+        self._operations = {**OPERATIONS, **{name: operation for name, (operation, _) in services.items()}}
+        self._functions: dict[str, Callable[..., Awaitable[object]]] = {
+            **{name: function for name, (_, function) in services.items()},
+            "amend_stop": lambda order, price, quantity: exchange.amend_stop(order, price=price, quantity=quantity),
+            "watch": lambda symbols: exchange.watch(frozenset(symbols)),
+            "feed": self._feed,
+        }
+
+    async def _feed(self, tick: Any) -> None:
+        self._exchange.feed(msgspec.structs.replace(tick, at=trio.current_time()))
+        await trio.lowlevel.checkpoint()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one connection until its other end is closed, or speaks something else."""
+        send, outgoing = trio.open_memory_channel[bytes](_OUTGOING)
+        async with stream, trio.open_nursery() as connection:
+            connection.start_soon(self._write, stream, outgoing)
+            send.send_nowait(encode_line(self._hello))
+            await self._read(stream, send, connection)
+            connection.cancel_scope.cancel()
+
+    @staticmethod
+    async def _write(stream: trio.SocketStream, outgoing: trio.MemoryReceiveChannel[bytes]) -> None:
+        with outgoing:
+            async for line in outgoing:
+                try:
+                    await stream.send_all(line)
+                except trio.BrokenResourceError:
+                    return  # nobody hears us any more; what was sent to us before is still to be read
+
+    async def _read(
+        self, stream: trio.SocketStream, send: trio.MemorySendChannel[bytes], connection: trio.Nursery
+    ) -> None:
+        lines = Lines()
+        while True:
+            try:
+                received = await stream.receive_some()
+            except trio.BrokenResourceError:
+                return  # its process was killed
+            if not received:
+                return
+            for line in lines.feed(received):
+                try:
+                    call = msgspec.json.decode(line, type=Call)
+                except msgspec.MsgspecError:
+                    return
+                if call.operation == "subscribe":
+                    await connection.start(self._push, send)
+                    await _reply(send, encode_line(Answer(call.number, trio.current_time(), encode_raw(None))))
+                else:
+                    self._requests.start_soon(self._carry_out, call, send)
+                    # Its first step comes before the next task is started: requests arrive in the order of sending.
+                    await trio.lowlevel.checkpoint()
+
+    async def _carry_out(self, call: Call, send: trio.MemorySendChannel[bytes]) -> None:
+        try:
+            operation = self._operations.get(call.operation)
+            if operation is None:
+                raise UsageError(f"{call.operation!r} is not served")
+            function = self._functions.get(call.operation) or getattr(self._exchange, call.operation)
+            result = await self._carrier(call, partial(function, *_arguments(operation, call)))
+            answer = encode_line(Answer(call.number, trio.current_time(), encode_raw(result)))
+        except TrailingError as error:
+            answer = encode_failure(call.number, error)
+        await _reply(send, answer)
+
+    async def _push(
+        self, send: trio.MemorySendChannel[bytes], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with self._exchange.updates() as updates:
+            task_status.started()
+            assert isinstance(updates, UpdateChannel)
+            async for update in updates:
+                waiting = [update]
+                while len(waiting) < _OUTGOING:
+                    try:
+                        waiting.append(updates.receive_nowait())
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                now = trio.current_time()
+                await _reply(send, b"".join(encode_update(each, now) for each in waiting))
+
+
+async def _reply(send: trio.MemorySendChannel[bytes], line: bytes) -> None:
+    # Where the connection is lost, nobody waits for it any more; what was asked is carried out all the same.
+    with suppress(trio.BrokenResourceError):
+        await send.send(line)
+
+
+def _arguments(operation: Operation, call: Call) -> Sequence[Any]:
+    try:
+        arguments: Sequence[Any] = msgspec.json.decode(call.arguments, type=operation.arguments)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{call.operation}: {error}") from error
+    return arguments

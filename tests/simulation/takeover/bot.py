@@ -1,0 +1,49 @@
+"""One of the two: stands by until it owns the account, keeps a long wave protected, and stands by again when it is lost.
+
+``python -m simulation.takeover.bot PORT STORE NAME``: tells what it is at, and ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+import msgspec
+import trio
+
+from simulation.killing.bot import PLAN as PATIENT
+from simulation.killing.bot import Bot
+from simulation.killing.talking import say, wait_left
+from simulation.remote_client import open_remote
+from simulation.takeover.terms import CALL_SECONDS
+from trailing.errors import LeaseLost
+from trailing.logs import configure_logging
+from trailing.protection.manager import open_manager
+from trailing.stores import open_store
+
+PLAN = msgspec.structs.replace(PATIENT, call_seconds=CALL_SECONDS, cleanup_seconds=2.0, journal_wait=0.3)
+
+
+async def _live(port: int, store: str, name: str) -> None:
+    async with open_remote(port, name=name) as exchange, open_store(store) as books:
+        for life in itertools.count(1):
+            say(event="stands by")
+            try:
+                async with open_manager(exchange, books, PLAN, standby=True) as manager:
+                    say(event="owns")
+                    await Bot(exchange, manager, f"{name}/{life}").run()
+            except LeaseLost as error:
+                say(event="lost", why=str(error))
+
+
+async def _main() -> None:
+    configure_logging("warning")  # to standard error
+    port, store, name = sys.argv[1:]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_live, int(port), store, name)
+        await wait_left()
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(_main)

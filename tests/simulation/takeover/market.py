@@ -1,0 +1,77 @@
+"""The exchange's process: as the one that outlives kills, but that it refuses what is stale, and writes down who wrote.
+
+``python -m simulation.takeover.market SEED POSITIONS ONE_STOP``: prints its port, and ends when its standard input
+does.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import trio
+
+from simulation.killing.history import ENTERED, HISTORY
+from simulation.killing.market import MovingMarket
+from simulation.killing.talking import say, wait_left
+from simulation.remote import Services, serve_exchange
+from simulation.remote_wire import OPERATIONS, Call
+from simulation.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
+from trailing.errors import ExchangeUnreachable
+from trailing.exchanges.paper import open_paper
+
+_CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
+
+
+class Border:
+    """What every call passes on its way to the exchange."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = random.Random(f"{seed}/border")
+        self._writes: list[Write] = []
+
+    async def carry(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
+        """Let it travel, refuse it where it is stale, write it down and have it booked at once."""
+        if call.operation not in _CHANGES:
+            return await function()
+        await trio.sleep(self._draw.uniform(SHORTEST, LONGEST))
+        age = time.monotonic() - call.sent_at
+        if age > VALIDITY:
+            raise ExchangeUnreachable(f"{call.operation} is {age:.3f} s old; provably not executed")
+        self._writes.append(Write(datetime.now(UTC), call.by, call.operation, bytes(call.arguments).decode()))
+        return await function()
+
+    async def writes(self, since: int) -> tuple[Write, ...]:
+        """What was written since so many writes."""
+        await trio.lowlevel.checkpoint()
+        return tuple(self._writes[since:])
+
+
+async def _main() -> None:
+    seed, positions, one_stop = map(int, sys.argv[1:])
+    markets, border = markets_of(seed, positions, one_stop=bool(one_stop)), Border(seed)
+    async with (
+        open_paper(seed=seed, markets=markets, request_validity=VALIDITY, record=True) as exchange,
+        trio.open_nursery() as nursery,
+    ):
+        market = MovingMarket(exchange, markets, seed)
+        services: Services = {
+            "history": (HISTORY, market.history),
+            "entered": (ENTERED, market.entered),
+            "enter": (OPERATIONS["enter"], market.enter),
+            "writes": (WRITES, border.writes),
+        }
+        serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=border.carry)
+        port = await nursery.start(serve)
+        nursery.start_soon(market.walk)
+        say(port=port)
+        await wait_left()
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(_main)

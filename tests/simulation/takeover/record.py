@@ -1,0 +1,92 @@
+"""Who owned the account when, as Postgres itself wrote it down, and what the exchange's record must not hold beside that."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from simulation.takeover.terms import Write
+from trailing.stores.trio_psycopg import TrioConnection
+
+_INSTALL = """
+    CREATE TABLE {schema}.owned (at timestamptz, fence bigint, owner text, expires_at timestamptz);
+    CREATE FUNCTION {schema}.note_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO {schema}.owned VALUES (clock_timestamp(), NEW.fence, NEW.owner, NEW.expires_at);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER note_owner AFTER INSERT OR UPDATE ON {schema}.leases FOR EACH ROW
+    EXECUTE FUNCTION {schema}.note_owner()"""
+
+
+_READ = "SELECT at, fence, owner, expires_at FROM {schema}.owned ORDER BY at"
+
+
+class Owned(msgspec.Struct, frozen=True):
+    """A lease as it was from a moment on. `process`: whose it is."""
+
+    at: datetime
+    fence: int
+    process: int
+    expires_at: datetime
+
+
+class Record:
+    """The history of the leases of a schema that has one account. Its name is written as it is."""
+
+    def __init__(self, connection: TrioConnection[Any], schema: str) -> None:
+        self._connection, self._schema = connection, schema
+
+    async def install(self) -> None:
+        """Let Postgres write down every change of a lease from now on."""
+        await self._connection.execute(_INSTALL.format(schema=self._schema).encode())
+
+    async def read(self) -> list[Owned]:
+        """Everything so far, in order."""
+        statement = _READ.format(schema=self._schema).encode()
+        rows = await (await self._connection.execute(statement)).fetchall()
+        return [Owned(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
+
+
+@asynccontextmanager
+async def open_record(conninfo: str, schema: str) -> AsyncIterator[Record]:
+    """Watch the leases of a schema whose tables are there."""
+    connection = await TrioConnection[Any].connect(conninfo, autocommit=True)
+    async with connection:
+        record = Record(connection, schema)
+        await record.install()
+        yield record
+
+
+def booked_without_a_lease(
+    writes: Sequence[Write], owned: Sequence[Owned], processes: dict[str, int]
+) -> tuple[list[str], float]:
+    """Every write by somebody whose lease had ended, or who never had one.
+
+    Args:
+        owned: everything, in order.
+        processes: the process of each client, by its name.
+
+    Returns:
+        What must never happen; and the seconds before the end of its lease at which the latest write was booked.
+    """
+    broken: list[str] = []
+    closest = math.inf
+    moments = [lease.at for lease in owned]
+    for write in writes:
+        number = bisect_right(moments, write.at)
+        lease = owned[number - 1] if number else None
+        if lease is None or lease.process != processes[write.by]:
+            broken.append(f"{write.by} wrote at {write.at} while {lease} had the account: {write}")
+            continue
+        left = (lease.expires_at - write.at).total_seconds()
+        closest = min(closest, left)
+        if left <= 0:
+            broken.append(f"{write.by} wrote {-left:.3f} s after its lease had ended, {lease}: {write}")
+    return broken, closest

@@ -1,0 +1,324 @@
+"""A bot that is killed again and again loses nothing; and what checks that would find it if it did."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from simulation.killing import KillingReport, __main__, kill_and_restart
+from simulation.killing.books import FileBooks
+from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
+from simulation.killing.history import Accepted, Entered, Event, Filled, History, Withdrawn
+from simulation.killing.ledger import Ledger
+from simulation.killing.market import MovingMarket
+from simulation.killing.markets import all_markets
+from trailing import Market, Percent, Position, StopOrder, TrailingStop, TrailPlan, UsageError
+from trailing.core.account import PositionReport
+from trailing.core.model import Fill, Side
+from trailing.core.record import StopRecord
+from trailing.exchanges.paper import open_paper
+from trailing.stores import open_store
+from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
+
+BTC = "BTC/USDT:USDT"
+KEY: tuple[str, Side] = (BTC, "long")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+POSITION = Position(BTC, "long", D(2), D(100), START, id="one")
+MARKETS = {BTC: Market(BTC)}
+
+
+def a_stop(price: str = "98", name: str = "tr0123" + "a" * 16, **changes: Any) -> StopOrder:
+    return StopOrder(BTC, "long", D(2), D(price), name, "1", **changes)
+
+
+LOOSE, TIGHT = a_stop("98"), a_stop("99", "tr0123" + "b" * 16)
+
+
+def a_fill(name: str = LOOSE.client_order_id, quantity: str = "2") -> Event:
+    return Filled(3.0, Fill(BTC, "long", D(quantity), D(98), "1", name, 3.0))
+
+
+def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), left: str = "2") -> History:
+    """What happened to the one position; it is there unless all of it is gone."""
+    reports = (PositionReport(BTC, "long", D(left), D(100)),) if D(left) else ()
+    return History(5.0, len(events), events, stops, reports)
+
+
+def a_record(*orders: StopOrder, **changes: Any) -> StopRecord:
+    stop = TrailingStop(POSITION, TrailPlan(initial_stop=Percent(2)), MARKETS[BTC], 0.0)
+    for order in orders:
+        stop.opened(order, 0.0)
+    return msgspec.structs.replace(stop.save(START), **changes)
+
+
+def an_intent(order: StopOrder = LOOSE) -> Intent:
+    name = order.client_order_id
+    return Intent("paper", "default", BTC, "long", "one", name, "stop", order.quantity, order.price, START)
+
+
+def has_children() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+async def test_a_wave_outlives_a_bot_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    told: list[int] = []
+    with trio.fail_after(120):
+        report = await kill_and_restart(
+            8, seed=4, folder=tmp_path, positions=15, progress=lambda number, _phase, _seconds: told.append(number)
+        )
+    assert report.violations == ()
+    assert told == list(range(1, 9))
+    assert (report.kills, report.restarts, sum(report.phases.values())) == (8, 8, 8)
+    assert report.checks > report.kills  # after each of them, and when bots were ready
+    assert report.positions >= 15
+    assert report.stops >= report.positions / 2
+    assert await FileBooks(tmp_path / "trailing.db").damage() == []
+
+
+@pytest.mark.slow
+async def test_a_run_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    with trio.move_on_after(3) as scope:
+        await kill_and_restart(100, seed=4, folder=tmp_path, positions=5)
+    assert scope.cancelled_caught
+    assert not has_children()
+
+
+def test_the_ledger_finds_nothing_in_a_position_that_was_protected_moved_and_stopped_out() -> None:
+    ledger = Ledger()
+    opened = Entered(1.0, POSITION), Accepted(1.0, LOOSE)
+    assert ledger.take(a_history(*opened, stops=(LOOSE,))) == []
+    moved = Accepted(2.0, TIGHT), Withdrawn(2.0, BTC, LOOSE.client_order_id)
+    assert ledger.take(a_history(*moved, stops=(TIGHT,))) == []
+    assert list(ledger.open[KEY].stops) == [TIGHT.client_order_id]
+    assert ledger.take(a_history(a_fill(TIGHT.client_order_id), left="0")) == []
+    assert (ledger.entered, ledger.accepted, ledger.ended, ledger.open) == (1, 2, 1, {})
+
+
+def test_the_ledger_finds_a_position_that_two_bots_have_entered() -> None:
+    again = Entered(1.5, msgspec.structs.replace(POSITION, id="two"))
+    (found,) = Ledger().take(a_history(Entered(1.0, POSITION), again))
+    assert "entered again" in found
+
+
+async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: trio.testing.MockClock) -> None:
+    other = msgspec.structs.replace(POSITION, side="short", id="two")
+    async with open_paper(record=True, hedged=True) as exchange, trio.open_nursery() as nursery:
+        market = MovingMarket(exchange, MARKETS, seed=1)
+        refused = []
+
+        async def enter(position: Position) -> None:
+            try:
+                await market.enter(position)
+            except UsageError as error:
+                refused.append(str(error))
+
+        nursery.start_soon(enter, POSITION)
+        nursery.start_soon(enter, other)
+        await trio.testing.wait_all_tasks_blocked()
+        await enter(POSITION)
+        assert refused == [f"{BTC} is taken"] * 2
+        assert len(await exchange.positions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("events", "left", "found"),
+    [
+        pytest.param(
+            (Accepted(1.0, TIGHT), Accepted(1.0, LOOSE)), "2", ["2. a stop never loosens"], id="placed looser"
+        ),
+        pytest.param(
+            (Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id), Accepted(1.0, LOOSE)),
+            "2",
+            ["2. a stop never loosens", "2. a stop never loosens"],
+            id="placed looser after it stood bare",
+        ),
+        pytest.param(
+            (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id)),
+            "2",
+            ["2. a stop never loosens"],
+            id="the tighter one withdrawn",
+        ),
+        pytest.param(
+            (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Accepted(1.0, a_stop("99", "third"))),
+            "2",
+            ["1. the long"],
+            id="three stops",
+        ),
+        pytest.param((a_fill(quantity="3"),), "0", ["6. no exit makes a position cross zero"], id="more than there is"),
+        pytest.param((a_fill(), a_fill()), "0", ["6. no exit makes a position cross zero"], id="closed twice"),
+        pytest.param(
+            (Accepted(1.0, LOOSE), a_fill("close"), Entered(2.0, POSITION), a_fill()),
+            "0",
+            ["6. an exit of another position"],
+            id="an earlier position's stop",
+        ),
+        pytest.param((a_fill(quantity="1"),), "2", ["the ledger does not agree"], id="another quantity"),
+    ],
+)
+def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], left: str, found: list[str]) -> None:
+    broken = Ledger().take(a_history(Entered(0.0, POSITION), *events, left=left))
+    assert len(broken) == len(found), broken
+    assert all(one.startswith(wanted) for one, wanted in zip(broken, found, strict=True)), broken
+
+
+@pytest.mark.parametrize(
+    ("stops", "loaded", "found"),
+    [
+        pytest.param((LOOSE,), Loaded((a_record(LOOSE),), ()), [], id="as it should be"),
+        pytest.param((LOOSE, TIGHT), Loaded((a_record(LOOSE, TIGHT),), ()), [], id="two on record"),
+        pytest.param((LOOSE,), Loaded((a_record(),), (an_intent(),)), [], id="an order on its way"),
+        pytest.param((LOOSE,), Loaded((), ()), [1, 4, 5], id="a stop that the store does not know"),
+        pytest.param((LOOSE, TIGHT), Loaded((a_record(LOOSE),), ()), [1, 4, 5], id="one too many"),
+        pytest.param((TIGHT,), Loaded((a_record(LOOSE),), ()), [3, 4, 5], id="another one than is stored"),
+        pytest.param((a_stop("97"),), Loaded((a_record(LOOSE),), ()), [3], id="at another price"),
+    ],
+)
+def test_exchange_and_store_are_held_beside_each_other(
+    stops: tuple[StopOrder, ...], loaded: Loaded, found: list[int]
+) -> None:
+    ledger = Ledger()
+    history = a_history(Entered(0.0, POSITION), *(Accepted(1.0, stop) for stop in stops), stops=stops)
+    ledger.take(history)
+    broken = broken_by(ledger, history, loaded, MARKETS)
+    assert sorted({int(one[0]) for one in broken}) == found, broken
+
+
+@pytest.mark.parametrize(("two_stops", "is_fine"), [(True, False), (False, True)])
+def test_only_where_one_stop_is_allowed_may_a_dead_bot_leave_a_move_bare(two_stops: bool, is_fine: bool) -> None:
+    ledger = Ledger()
+    history = a_history(Entered(0.0, POSITION), Accepted(1.0, LOOSE), Withdrawn(2.0, BTC, LOOSE.client_order_id))
+    ledger.take(history)
+    broken = broken_by(ledger, history, Loaded((a_record(LOOSE),), ()), {BTC: Market(BTC, two_stops=two_stops)})
+    assert (broken == []) == is_fine, broken
+
+
+def test_a_bare_position_has_to_be_reported() -> None:
+    ledger = Ledger()
+    ledger.take(a_history(Entered(0.0, POSITION)))
+    assert without_a_stop(ledger, {KEY}) == []
+    (found,) = without_a_stop(ledger, set())
+    assert "has no live stop" in found
+    ledger.take(a_history(Accepted(1.0, LOOSE), stops=(LOOSE,)))
+    assert without_a_stop(ledger, set()) == []
+
+
+def test_an_order_of_a_dead_bot_has_to_be_settled_and_one_of_a_living_may_be_on_its_way() -> None:
+    loaded = Loaded((), (an_intent(),))
+    assert unsettled(loaded, START) == []
+    (found,) = unsettled(loaded, START + timedelta(seconds=1))
+    assert LOOSE.client_order_id in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [({"best": D(103)}, 0), ({"best": D(101)}, 1), ({"target": D(99)}, 0), ({"target": D(97)}, 1)],
+)
+def test_neither_peak_nor_target_goes_back_in_the_store(changes: dict[str, D], found: int) -> None:
+    records = Records()
+    assert records.take(Loaded((a_record(LOOSE, best=D(102)),), ())) == []
+    later = Loaded((a_record(LOOSE, **({"best": D(102)} | changes)),), ())
+    assert len(records.take(later)) == found
+
+
+async def test_the_file_of_a_store_is_whole_or_its_damage_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "trailing.db"
+    async with open_store(f"sqlite:///{path}") as store:
+        await store.commit([AddIntent(an_intent()), SaveStop("paper", "default", a_record(LOOSE))] * 100)
+    books = FileBooks(path)
+    assert await books.damage() == []
+    assert (await books.load("paper", "default")).intents == (an_intent(),)
+    content = bytearray(path.read_bytes())
+    content[4096 : 3 * 4096] = b"\x5a" * (2 * 4096)
+    path.write_bytes(content)
+    (first, *_) = await books.damage()
+    assert first.startswith("the store's file is damaged")
+    path.write_bytes(b"no database at all" * 500)
+    assert len(await books.damage()) == 1
+
+
+def test_reading_a_store_beside_its_bot_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "missing.db"
+    books = FileBooks(path)
+    assert trio.run(books.load, "paper", "default") == Loaded((), ())
+    assert len(trio.run(books.damage)) == 1
+    assert not path.exists()
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+
+
+def test_a_run_has_markets_of_every_kind_and_the_same_ones_for_a_seed() -> None:
+    markets = all_markets(1, 9)
+    assert markets == all_markets(1, 9)
+    assert markets != all_markets(2, 9)
+    assert len({(market.can_amend, market.two_stops) for market in markets.values()}) == 3
+
+
+def a_report(*violations: str) -> KillingReport:
+    return KillingReport(
+        kills=3,
+        restarts=3,
+        seconds=2.0,
+        phases={"wave": 3},
+        checks=4,
+        slowest_wait=0.1,
+        waited=0.2,
+        slowest_recovery=0.5,
+        slowest_protection=0.7,
+        positions=20,
+        ended=5,
+        stops=40,
+        bare_at_kill=1,
+        pending_at_kill=2,
+        violations=violations,
+    )
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[KillingReport], None]:
+    """Lets a run come to a report without running."""
+
+    def set_report(report: KillingReport) -> None:
+        async def run(*_: object, progress: Callable[[int, str, float], None], **__: object) -> KillingReport:
+            await trio.lowlevel.checkpoint()
+            progress(1, "wave", 0.25)
+            return report
+
+        monkeypatch.setattr(__main__, "kill_and_restart", run)
+
+    return set_report
+
+
+def test_the_command_prints_a_line_for_each_kill_and_a_table(
+    answer: Callable[[KillingReport], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(a_report())
+    assert __main__.main(["--kills", "3", "--seed", "5"]) == 0
+    printed = capsys.readouterr().out
+    assert "kill   1 of 3: wave      after 0.25 s" in printed
+    assert "seed 5" in printed
+    assert "repeat" not in printed
+
+
+def test_the_command_fails_on_a_violation_and_says_how_to_repeat_it(
+    answer: Callable[[KillingReport], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(a_report("2. a stop [never] loosens"))
+    assert __main__.main(["--kills", "3", "--seed", "5", "--positions", "9"]) == 1
+    printed = capsys.readouterr().out
+    assert "violation 2. a stop [never] loosens" in printed
+    assert "repeat it with: python -m simulation.killing --kills 3 --seed 5 --positions 9\n" in printed

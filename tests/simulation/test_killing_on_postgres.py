@@ -1,0 +1,98 @@
+"""A bot that is killed again and again with its books in Postgres: its lease has to end before the next one goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import psycopg
+import pytest
+import trio
+from psycopg import sql
+
+from simulation.killing import __main__, kill_and_restart
+from simulation.killing.books import OWNED_WITHIN, Books, open_books
+from simulation.killing.postgres_books import LEASE_SECONDS
+from simulation.test_killing import KEY, LOOSE, a_record, a_report, an_intent
+from simulation.test_laboratory_on_postgres import schemas
+from trailing.stores import open_store
+from trailing.stores.port import AddIntent, SaveStop
+
+ACCOUNT = "paper", "default"
+
+
+@pytest.mark.slow
+async def test_a_wave_on_postgres_outlives_a_bot_that_is_killed_again_and_again(dsn: str, tmp_path: Path) -> None:
+    before = schemas(dsn)
+    with trio.fail_after(300):
+        report = await kill_and_restart(3, seed=4, folder=tmp_path, positions=8, store=dsn)
+    assert report.violations == ()
+    assert (report.kills, report.restarts) == (3, 3)
+    assert report.checks > report.kills
+    assert report.stops > 0
+    assert report.waited > 0.5  # nobody owned the account before the lease of a dead one had ended
+    assert report.slowest_wait < LEASE_SECONDS + OWNED_WITHIN
+    assert schemas(dsn) == before
+
+
+async def a_store_of(books: Books, *entries: AddIntent | SaveStop) -> None:
+    async with open_store(books.url) as store:
+        await store.commit(entries)
+
+
+async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp_path: Path) -> None:
+    before = schemas(dsn)
+    async with open_books(dsn, tmp_path) as books:
+        (schema,) = schemas(dsn) - before
+        await a_store_of(books, AddIntent(an_intent()), SaveStop(*ACCOUNT, a_record(LOOSE)))
+        assert await books.damage() == []
+        loaded = await books.load(*ACCOUNT)
+        assert (loaded.intents, len(loaded.stops)) == ((an_intent(),), 1)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for change in ("UPDATE {}.stops SET side = 'short'", "UPDATE {}.intents SET client_order_id = 'another'"):
+                connection.execute(sql.SQL(change).format(sql.Identifier(schema)))
+        assert await books.damage() == [
+            f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is kept in a row of another one",
+            f"the store's tables are damaged: the intent {LOOSE.client_order_id} is kept in a row of another one",
+        ]
+    assert schemas(dsn) == before
+
+
+async def test_who_owned_the_account_is_counted(dsn: str, tmp_path: Path) -> None:
+    async with open_books(dsn, tmp_path) as books:
+        assert await books.owners() == 0
+        for number in (1, 2):
+            async with open_store(books.url) as store, store.own(*ACCOUNT, mark="0000"):
+                assert await books.owners() == number
+
+
+async def test_a_file_counts_no_owners(tmp_path: Path) -> None:
+    async with open_books(None, tmp_path) as books:
+        assert await books.owners() is None
+        assert books.lease_seconds == 0
+
+
+async def test_a_server_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        await kill_and_restart(1, seed=1, folder=tmp_path, store="postgresql://127.0.0.1:1/none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_a_server_and_does_not_repeat_its_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def run(*_: object, store: str, **__: object) -> object:
+        await trio.lowlevel.checkpoint()
+        asked.append(store)
+        return msgspec.structs.replace(a_report("2. a stop never loosens"), slowest_wait=1.9, waited=3.5)
+
+    monkeypatch.setattr(__main__, "kill_and_restart", run)
+    url = "postgresql://bot:secret@127.0.0.1/bots"
+    assert __main__.main(["--kills", "3", "--seed", "5", "--store", url]) == 1
+    printed = capsys.readouterr().out
+    assert asked == [url]
+    assert "1.90 s at most, 3.5 s in all" in printed
+    assert "--positions 30 --store …\n" in printed
+    assert "secret" not in printed

@@ -1,0 +1,70 @@
+"""Simulated worlds, and whether they find what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio._core import _run
+
+from simulation.laboratory import Scenario, run_world
+from simulation.laboratory.__main__ import main
+from simulation.laboratory.determinism import run_deterministically
+from simulation.planted import PLANTED
+
+BLOCK = 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 200, BLOCK))
+def test_no_invariant_is_broken_in_the_worlds_from_seed(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        report = run_world(Scenario.from_seed(seed))
+        replay = f"replay it with: python -m simulation.laboratory --seed {seed}"
+        assert report.broken == (), "\n".join((*report.broken, replay))
+        assert report.deaths >= 1
+        assert "unexplained" not in report.bare_seconds
+
+
+def test_the_same_seed_gives_the_same_events() -> None:
+    first, second = (run_world(Scenario.from_seed(7), keep_events=True) for _ in range(2))
+    assert len(first.events) > 50
+    assert first == second
+    assert run_world(Scenario.from_seed(8), keep_events=True).events != first.events
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PLANTED))
+def test_a_planted_bug_is_found_in_under_500_worlds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED[name](monkeypatch)
+    assert any(run_world(Scenario.from_seed(seed)).broken for seed in range(500))
+
+
+def test_a_world_that_crashes_tells_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulation.laboratory.world.open_paper", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_world(Scenario.from_seed(3))
+    assert raised.value.__notes__ == ["in the world of seed 3"]
+
+
+def test_a_trio_that_can_not_schedule_from_a_seed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING")
+    with pytest.raises(RuntimeError, match="it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
+        run_deterministically(trio.lowlevel.checkpoint, 0)
+
+
+def test_trio_shuffles_as_ever_after_a_world() -> None:
+    before = _run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING
+    run_world(Scenario.from_seed(0))
+    assert (_run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING) == before
+
+
+def test_the_command_tells_what_was_wrong_and_how_to_replay_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--seed", "0"]) == 0
+    told = capsys.readouterr().out
+    assert "place_stop" in told
+    assert "with something wrong │ 0" in told
+    PLANTED["a_forgotten_intent"](monkeypatch)
+    assert main(["--seed", "0"]) == 1
+    assert "4. an order came to exist that is not written down" in capsys.readouterr().out

@@ -1,0 +1,203 @@
+"""Simulated worlds whose books are in Postgres: the clock that waits for it, the dead that don't write, a few whole worlds."""
+
+from __future__ import annotations
+
+import math
+import random
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal as D
+
+import psycopg
+import pytest
+import structlog
+import trio
+from psycopg import sql
+
+from simulation.laboratory import Scenario, WorldReport, __main__, run_world
+from simulation.laboratory.__main__ import main, quiet_log
+from simulation.laboratory.books import open_books
+from simulation.laboratory.clock import PatientClock
+from simulation.laboratory.process import MortalStore, Process
+from simulation.laboratory.witness import PATIENCE
+from simulation.planted import PLANTED
+from trailing.errors import LeaseLost
+from trailing.stores.port import AddIntent, Entry, Intent, Store
+from trailing.stores.trio_psycopg import TrioConnection
+
+ACCOUNT = "paper", "default"
+SEEDS = (3, 8, 21)
+INTENT = Intent(*ACCOUNT, "BTC/USDT:USDT", "long", "one", "tr0123" + "a" * 16, "stop", D(1), D(98), datetime.now(UTC))
+
+
+@pytest.fixture
+def patient_clock() -> PatientClock:
+    """The clock of the test that asks for it."""
+    return PatientClock()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Worlds log what happens to them."""
+    quiet_log()
+    yield
+    structlog.reset_defaults()
+
+
+def schemas(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as connection:
+        return {name for (name,) in connection.execute("SELECT nspname FROM pg_namespace")}
+
+
+async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(patient_clock: PatientClock) -> None:
+    woken: list[tuple[str, float]] = []
+
+    async def sleep(name: str, seconds: float) -> None:
+        await trio.sleep(seconds)
+        woken.append((name, trio.current_time()))
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for name, seconds in (("last", 7200.0), ("first", 0.5), ("second", 100.0)):
+            nursery.start_soon(sleep, name, seconds)
+    assert woken == [("first", 0.5), ("second", 100.0), ("last", 7200.0)]
+    assert time.perf_counter() - began < 60
+
+
+async def test_time_stands_still_while_somebody_waits_for_a_socket(patient_clock: PatientClock) -> None:
+    ours, theirs = trio.socket.socketpair()
+
+    async def answer() -> None:
+        await trio.to_thread.run_sync(time.sleep, 0.05)
+        await theirs.send(b"at last")
+
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            with trio.fail_after(0.001):
+                assert await ours.recv(10) == b"at last"
+        assert trio.current_time() == 0
+        with trio.move_on_after(5) as scope:
+            await trio.sleep(10)
+    assert scope.cancelled_caught
+    assert trio.current_time() == 5
+
+
+async def test_time_stands_still_while_a_server_is_at_work_that_no_thread_of_ours_knows_of(
+    patient_clock: PatientClock, dsn: str
+) -> None:
+    async with await TrioConnection.connect(dsn) as connection:
+        with trio.fail_after(0.01):
+            await connection.execute("SELECT pg_sleep(0.1)")
+    assert trio.current_time() == 0
+
+
+async def test_where_time_does_not_wait_the_deadline_strikes(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, trio.move_on_after(0.01) as scope:
+        await trio.lowlevel.wait_readable(ours)
+    assert scope.cancelled_caught
+
+
+def a_mortal(inner: Store, process: Process, told: list[Sequence[Entry]]) -> MortalStore:
+    return MortalStore(inner, process, 0.0, random.Random(1), told.append, is_far=True)
+
+
+async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_owns_the_account_at_once(
+    patient_clock: PatientClock, dsn: str
+) -> None:
+    dead, told = Process(), list[Sequence[Entry]]()
+    before = schemas(dsn)
+    async with open_books(dsn, 0) as books, books.open() as first, books.open() as second:
+        (schema,) = schemas(dsn) - before
+
+        async def live(task_status: trio.TaskStatus[None]) -> None:
+            async with a_mortal(first, dead, told).own(*ACCOUNT, mark="0000") as lease:
+                await trio.sleep(100)  # renewed twenty times, which takes a moment of the server's clock
+                assert lease.held_until > trio.current_time() + 50
+                dead.steps_left = 0
+                task_status.started()
+                with trio.move_on_after(1000) as scope:
+                    await lease.commit([AddIntent(INTENT)])
+                assert scope.cancelled_caught
+                assert (lease.lost, lease.held_until) == (None, math.inf)
+                with trio.move_on_after(1000) as scope:
+                    await lease.wait_renewed()
+                assert scope.cancelled_caught
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(live)
+            with trio.fail_after(1):
+                await dead.died.wait()
+            with pytest.raises(LeaseLost):
+                async with second.own(*ACCOUNT, mark="0001"):
+                    raise AssertionError("its lease had not ended")
+            assert dead.lease is not None
+            await books.bury(dead.lease)
+            async with second.own(*ACCOUNT, mark="0001") as lease:
+                await trio.sleep(300)
+                await lease.commit([])
+                assert (await second.load(*ACCOUNT)).intents == ()
+                with psycopg.connect(dsn) as connection:
+                    leases = sql.Identifier(schema, "leases")
+                    found = connection.execute(sql.SQL("SELECT marks, fence FROM {}").format(leases)).fetchall()
+                assert found == [(["0000", "0001"], 3)]  # two owners, and the end that was put to the first
+    assert told == []
+    assert schemas(dsn) == before
+
+
+async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is_heard_of_by_nobody(
+    patient_clock: PatientClock, dsn: str
+) -> None:
+    process, told, told_when_it_died = Process(), list[Sequence[Entry]](), list[int]()
+
+    async def watch() -> None:
+        await process.died.wait()
+        told_when_it_died.append(len(told))
+
+    async with open_books(dsn, 0) as books, books.open() as store, trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        async with a_mortal(store, process, told).own(*ACCOUNT, mark="0000") as lease:
+            process.steps_left = 2  # before it and behind its latency; the third would be the reply's
+            with trio.move_on_after(1000) as scope:
+                await lease.commit([AddIntent(INTENT)])
+            assert scope.cancelled_caught
+            assert not process.alive
+        assert (await store.load(*ACCOUNT)).intents == (INTENT,)
+    assert told_when_it_died == [0]
+    assert told == [[AddIntent(INTENT)]]
+
+
+def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
+    before = schemas(dsn)
+    for seed in SEEDS:
+        report = run_world(Scenario.from_seed(seed), store=dsn)
+        replay = f"replay it with: python -m simulation.laboratory --seed {seed} --store …"
+        assert report.broken == (), "\n".join((*report.broken, replay))
+        assert report.deaths >= 1
+        assert report.open_seconds > PATIENCE
+        assert "unexplained" not in report.bare_seconds
+    assert schemas(dsn) == before
+
+
+def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
+    dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_this_process(seeds: Sequence[int], store: str) -> Iterator[WorldReport]:
+        return (run_world(Scenario.from_seed(seed), store=store) for seed in seeds)
+
+    monkeypatch.setattr(__main__, "run_worlds", in_this_process)
+    PLANTED["a_forgotten_intent"](monkeypatch)
+    assert main(["--seeds", "1", "--store", dsn]) == 1
+    told = capsys.readouterr().out
+    assert "4. an order came to exist that is not written down" in told
+    assert "replay it with: python -m simulation.laboratory --store … --seed 0\n" in told
+
+
+def test_the_command_takes_nothing_but_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["--store", "sqlite:///worlds.db"])
+    assert raised.value.code == 2
+    assert "argument --store: wants an address of Postgres, postgresql://…" in capsys.readouterr().err

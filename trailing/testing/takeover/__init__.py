@@ -1,8 +1,0 @@
-"""Two bots on one account, one of them standing by, and what becomes of the one that owns it: again and again.
-
-The exchange lives in a process of its own, and writes down who wrote what, and when. ``python -m trailing.testing.takeover
---takeovers 50 --postgres DSN`` runs it; see `take_over_and_over`.
-"""
-
-from trailing.testing.takeover.run import TakeoverReport as TakeoverReport
-from trailing.testing.takeover.run import take_over_and_over as take_over_and_over
