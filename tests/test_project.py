@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -53,6 +54,14 @@ def test_the_type_marker_and_the_command_are_shipped() -> None:
     assert (Path(trailing.__file__).parent / "py.typed").is_file()
     (command,) = metadata.entry_points(group="console_scripts", name="trailing")
     assert callable(command.load())
+
+
+def test_what_is_installed_has_the_kit_for_users_and_no_simulation() -> None:
+    modules = {module.name for module in pkgutil.walk_packages(trailing.__path__, "trailing.")}
+    assert {"trailing.testing.faults", "trailing.testing.check_exchange"} < modules
+    simulations = {path.parent.name for path in (ROOT / "tests" / "simulation").glob("*/__main__.py")}
+    assert simulations == {"laboratory", "killing", "takeover"}
+    assert {module for module in modules if simulations & set(module.split("."))} == set()
 
 
 def test_the_python_that_runs_is_one_that_is_promised() -> None:
