@@ -82,7 +82,6 @@ class PaperExchange:
         self._candles = candles
         self._log = log
         self._stream = Stream()
-        self._watch_sent = self._watch_booked = 0
 
     def __repr__(self) -> str:
         line = "connected" if self._stream.connected else "disconnected"
@@ -203,15 +202,7 @@ class PaperExchange:
         wanted = frozenset(symbols)
         for symbol in wanted:
             check_symbol("symbols", symbol)
-        self._watch_sent += 1
-        number = self._watch_sent
-
-        def book(_: float) -> None:
-            if number > self._watch_booked:
-                self._watch_booked = number
-                self._stream.watched = wanted
-
-        await self._requests.send("watch", None, book)
+        await self._requests.send("watch", None, self._stream.new_watch(wanted))
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
         """Everything pushed from entering on: order and position updates, and the ticks of watched symbols."""
