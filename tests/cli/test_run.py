@@ -136,6 +136,25 @@ def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(r
     }
 
 
+def write_candle(data: Path, candle: str) -> tuple[object, ...]:
+    """A long from 100 on with one candle, and the words that replay it."""
+    wave, prices = data / "one.csv", data / "one-btc-5m.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
+    prices.write_text(f"timestamp_ms,open,high,low,close\n1515561000000,{candle}\n")
+    return "run", "--paper", "--wave", wave, "--prices", prices, "--json"
+
+
+@pytest.mark.parametrize("trigger", ["last", "mark", "index"])
+def test_a_close_at_market_fills_at_the_replay_s_price_whatever_the_plan_s_trigger(
+    run: Run, data: Path, trigger: str
+) -> None:
+    plan = data / "plan.toml"
+    plan.write_text(f'initial_stop = "2%"\ntrigger = "{trigger}"\n')
+    ran = run(*write_candle(data, "97,97.5,96,97"), "--plan", plan)
+    (row,) = json.loads(ran.out)["report"]["positions"]
+    assert (row["exit_price"], row["reason"]) == ("97", "the price was already beyond the initial stop")
+
+
 def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: Run, data: Path) -> None:
     lines = (data / "wave.csv").read_text().splitlines()
     names = lines[0].split(",")

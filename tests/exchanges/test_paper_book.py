@@ -346,6 +346,18 @@ def test_a_close_fills_at_the_last_price() -> None:
     assert venue.statuses("a") == ["filled"]
 
 
+def test_a_close_fills_at_the_mark_price_where_no_last_price_was_ever_fed() -> None:
+    venue = Venue()
+    venue.enter(price="100")
+    venue.feed("103", "mark")
+    saved = venue.book.save(BTC)
+    assert venue.book.close(BTC, "long", D(1), 0.0, client_order_id="a").price == D(103)
+    again = Venue()
+    again.book.restore([saved], (), 0.0)
+    assert again.book.close(BTC, "long", D(1), 0.0, client_order_id="a").price == D(103)
+    assert again.book.price(BTC, "last") == D(100), "a stop by the last price is still checked against the entry's"
+
+
 def test_where_two_stops_may_not_stand_the_second_is_refused_until_the_first_is_gone() -> None:
     venue = Venue(two_stops=False)
     venue.enter()

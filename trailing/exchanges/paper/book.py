@@ -18,7 +18,6 @@ from trailing.exchanges.paper.rules import check_price, check_quantity, liquidat
 from trailing.exchanges.paper.saved import SavedPlace
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
-_SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 _AVERAGE = Context(prec=28)  # a division has to end somewhere
 
 
@@ -49,8 +48,8 @@ class Book:
         return self._place(symbol).market
 
     def price(self, symbol: str, source: Source) -> Decimal:
-        """The last price of a source. Raises ExchangeUnreachable where there has been none."""
-        price = self._place(symbol).prices.get(source)
+        """The last price of a source, or that of the first entry. Raises ExchangeUnreachable where there has been none."""
+        price = self._place(symbol).price(source)
         if price is None:
             raise ExchangeUnreachable(f"{symbol} has no {source} price yet")
         return price
@@ -123,8 +122,8 @@ class Book:
         holding.quantity = quantity
         if self._rules.leverage is not None:
             holding.liquidation_price = liquidation_price(place.market, side, holding.entry_price, self._rules.leverage)
-        for source in _SOURCES:
-            place.prices.setdefault(source, position.entry_price)
+        if place.first_entry_price is None:
+            place.first_entry_price = position.entry_price
         self._position_changed(place, side, at)
 
     def place(self, request: StopRequest, at: float) -> StopOrder:
@@ -196,7 +195,7 @@ class Book:
         if client_order_id is not None:
             self._check_new(client_order_id)
         held = place.held(side).quantity
-        price = next(place.prices[source] for source in _SOURCES if source in place.prices)
+        price = place.market_price
         if client_order_id is not None:
             if quantity < held:
                 check_quantity(place.market, quantity, price, held)
@@ -243,7 +242,7 @@ class Book:
         if quantity > held:
             raise StopRejected(f"{market.symbol}: quantity {quantity} is more than the position's {held}")
         check_quantity(market, quantity, price, held)
-        now = place.prices[source]  # an entry has set it
+        now = self.price(market.symbol, source)
         if is_crossed(side, now, price):
             raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
 
@@ -254,7 +253,7 @@ class Book:
         if request.quantity > held:
             raise StopRejected(f"{market.symbol}: quantity {request.quantity} is more than the position's {held}")
         check_quantity(market, request.quantity, request.price, held)
-        now = place.prices[request.source]  # an entry has set it
+        now = self.price(market.symbol, request.source)
         if not is_better(request.side, request.price, now):
             raise WouldTrigger(f"{market.symbol}: the {request.source} price {now} is at or beyond {request.price}")
 

@@ -102,14 +102,23 @@ class LiveStop:
         )
 
 
-class Place:
-    """All that belongs to one symbol."""
+_SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 
-    __slots__ = ("_orders", "holdings", "market", "prices", "stops")
+
+class Place:
+    """All that belongs to one symbol.
+
+    Attributes:
+        prices: the last price of each source that has had one.
+        first_entry_price: the price of the first entry, which stands for sources that have had none.
+    """
+
+    __slots__ = ("_orders", "first_entry_price", "holdings", "market", "prices", "stops")
 
     def __init__(self, market: Market) -> None:
         self.market: Market = market
         self.prices: dict[Source, Decimal] = {}
+        self.first_entry_price: Decimal | None = None
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}
         self._orders = 0
@@ -118,6 +127,17 @@ class Place:
         """Counted per symbol, so that it does not depend on the order in which tasks of several symbols run."""
         self._orders += 1
         return f"paper-{self.market.symbol}-{self._orders}"
+
+    def price(self, source: Source) -> Decimal | None:
+        """The price of a source; None: there has been neither one nor an entry."""
+        return self.prices.get(source, self.first_entry_price)
+
+    @property
+    def market_price(self) -> Decimal:
+        """The price of an order at market: the last, else the mark, else the index price, else the first entry's."""
+        price = next((self.prices[source] for source in _SOURCES if source in self.prices), self.first_entry_price)
+        assert price is not None  # a position that is closed was entered
+        return price
 
     def held(self, side: Side) -> Holding:
         """The open position. Raises NothingToReduce where it is flat."""
@@ -134,11 +154,11 @@ class Place:
             if holding.quantity
         }
         stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
-        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders)
+        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders, self.first_entry_price)
 
     def restore(self, saved: SavedPlace) -> None:
         """Be as this one was when it was saved."""
-        self.prices = dict(saved.prices)
+        self.prices, self.first_entry_price = dict(saved.prices), saved.first_entry_price
         for side, held in saved.holdings.items():
             holding = self.holdings[side]
             holding.quantity, holding.entry_price = held.quantity, held.entry_price
