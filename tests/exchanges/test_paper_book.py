@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal as D
-from typing import Any
 
 import pytest
+from book_venue import BTC, OPENED, Venue
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError, WouldTrigger
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.places import BookRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
-
-BTC = "BTC/USDT:USDT"
-OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-class Venue:
-    """A book, what it published, and short ways to say things."""
-
-    def __init__(self, **rules: Any) -> None:
-        self.updates: list[OrderUpdate | PositionUpdate] = []
-        self.book = Book(BookRules(**rules), self.updates.append)
-
-    def enter(self, side: Side = "long", quantity: str = "2", price: str = "100") -> None:
-        self.book.enter(Position(BTC, side, D(quantity), D(price), OPENED), 0.0)
-
-    def place(
-        self, name: str, price: str, *, quantity: str = "2", side: Side = "long", source: Source = "last"
-    ) -> StopOrder:
-        return self.book.place(StopRequest(BTC, side, D(quantity), D(price), name, source), 0.0)
-
-    def feed(self, price: str, source: Source = "last") -> None:
-        self.book.feed(Tick(BTC, D(price), 0.0, source), 1.0)
-
-    def live(self) -> dict[str, D]:
-        return {order.client_order_id: order.quantity for order in self.book.stops(9.0)}
-
-    def held(self) -> dict[Side, D]:
-        return {report.side: report.quantity for report in self.book.positions(9.0)}
-
-    def fills(self) -> list[tuple[str, D, D]]:
-        """Client order id, quantity and price of every fill."""
-        fills = [update.fill for update in self.updates if isinstance(update, OrderUpdate) and update.fill]
-        return [(fill.client_order_id, fill.quantity, fill.price) for fill in fills]
-
-    def statuses(self, name: str) -> list[str]:
-        orders = [update for update in self.updates if isinstance(update, OrderUpdate)]
-        return [order.status for order in orders if order.client_order_id == name]
 
 
 def test_a_stop_is_acknowledged_as_it_was_asked_for_with_an_order_id_counted_per_symbol() -> None:

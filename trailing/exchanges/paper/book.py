@@ -12,6 +12,7 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT, is_better, is_crossed
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
+from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
 from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
@@ -202,29 +203,29 @@ class Book:
             self._ids.add(client_order_id)
         return self._fill_at_market(place, side, quantity, price, client_order_id, at)
 
-    def feed(self, tick: Tick, at: float) -> None:
-        """Move the market: trigger and fill stops of the tick's source, then liquidate what is beyond its margin."""
+    def jump_to(self, tick: Tick, at: float) -> None:
+        """Set the price of a source. What the price is at or beyond then fills at it, in the order of `find_crossings`."""
+        self._move(tick, tick.price, at)
+
+    def move_to(self, tick: Tick, at: float) -> None:
+        """Move the price of a source from its last one through every price in between; the first price is a jump.
+
+        Each stop on the path fills at its own price, in the order in which the price passes them.
+        """
+        start = self._place(tick.symbol).price(tick.source)
+        self._move(tick, tick.price if start is None else start, at)
+
+    def _move(self, tick: Tick, start: Decimal, at: float) -> None:
         place = self._place(tick.symbol)
         place.prices[tick.source] = tick.price
-        due: list[tuple[bool, Decimal, LiveStop]] = []
-        for stop in place.stops.values():
-            if stop.order.source != tick.source:
-                continue
-            stop.follow(tick.price)
-            trigger_price = stop.trigger_price(place.market.price_tick)
-            if trigger_price is not None and (stop.triggered or is_crossed(stop.order.side, tick.price, trigger_price)):
-                due.append((not stop.triggered, -abs(tick.price - trigger_price), stop))
-        # Market orders go first; of the others, the one that the price has passed by most.
-        if len(due) > 1:
-            due.sort(key=lambda one: one[:2])
-        for _, _, stop in due:
-            if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
-                self._execute(place, stop, tick, at)
-        for side, holding in place.holdings.items():
-            limit = holding.liquidation_price
-            if limit is not None and is_crossed(side, tick.price, limit):
+        for crossing in find_crossings(place, tick, start):
+            side, stop = crossing.side, crossing.stop
+            if stop is not None:
+                if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
+                    self._execute(place, stop, crossing.price, tick, at)
+            elif place.holdings[side].quantity:  # an earlier fill may have closed it
                 self._cancel_all(place, side, at)
-                self._fill_at_market(place, side, holding.quantity, tick.price, None, at)
+                self._fill_at_market(place, side, place.holdings[side].quantity, crossing.price, None, at)
 
     def _place(self, symbol: str) -> Place:
         place = self._places.get(symbol)
@@ -257,7 +258,7 @@ class Book:
         if not is_better(request.side, request.price, now):
             raise WouldTrigger(f"{market.symbol}: the {request.source} price {now} is at or beyond {request.price}")
 
-    def _execute(self, place: Place, stop: LiveStop, tick: Tick, at: float) -> None:
+    def _execute(self, place: Place, stop: LiveStop, price: Decimal, tick: Tick, at: float) -> None:
         """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""
         stop.triggered = True
         order, holding = stop.order, place.holdings[stop.order.side]
@@ -268,7 +269,7 @@ class Book:
         if not part:
             return
         taken = holding.take(part)
-        fill = Fill(order.symbol, order.side, taken, tick.price, order.order_id, order.client_order_id, at)
+        fill = Fill(order.symbol, order.side, taken, price, order.order_id, order.client_order_id, at)
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)

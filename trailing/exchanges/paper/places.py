@@ -81,16 +81,18 @@ class LiveStop:
         self.triggered: bool = False
         self.best: Decimal | None = None
 
-    def follow(self, price: Decimal) -> None:
-        """Take a price of its source in, where it is a trailing one."""
+    def follow(self, price: Decimal) -> bool:
+        """Take a price of its source in. Returns whether it is the best that a trailing one has followed so far."""
         order = self.order
         if order.callback is None:
-            return
+            return False
         if self.best is None:
-            if not is_better(order.side, order.price, price):
-                self.best = price
-        elif is_better(order.side, price, self.best):
+            is_best = not is_better(order.side, order.price, price)
+        else:
+            is_best = is_better(order.side, price, self.best)
+        if is_best:
             self.best = price
+        return is_best
 
     def trigger_price(self, tick: Decimal) -> Decimal | None:
         """Where it triggers now, as a multiple of the tick; None: it does not trail yet."""
