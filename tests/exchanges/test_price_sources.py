@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from market_data import EXTRACTS, FULL, on_real_prices
 
 from trailing.core.model import Percent, Tick
 from trailing.errors import UsageError
 from trailing.exchanges.prices import generate_prices, read_candles_csv, read_trades_csv
 
 BTC = "BTC/USDT:USDT"
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real market data is not beside the repository")
 
 TRADES = "timestamp_ms,price,amount,side\n1000,10.5,1,buy\n1000,10.25,2,sell\n2500,0.000000000000000001,2,sell\n"
 CANDLES = "timestamp_ms,open,high,low,close,volume\n0,10,12,9,11,5\n600000,11,11,8,8,5\n"
@@ -131,21 +129,36 @@ def test_arguments_are_checked_before_the_file_is_touched(field: str, arguments:
             read_trades_csv("nowhere.csv", **({"symbol": BTC} | arguments))
 
 
-@needs_data
-def test_real_trades_are_read_whole_in_the_order_of_time() -> None:
-    times = [tick.at for tick in read_trades_csv(DATA / "xrp-eth-trades.csv", "XRP/ETH:ETH")]
-    assert len(times) == 12_477
+def lines_of(path: Path) -> int:
+    """How many lines of prices a file has."""
+    return len(path.read_text().splitlines()) - 1
+
+
+@on_real_prices
+def test_real_trades_are_read_whole_in_the_order_of_time(prices: Path) -> None:
+    path = prices / "xrp-eth-trades.csv"
+    times = [tick.at for tick in read_trades_csv(path, "XRP/ETH:ETH")]
+    assert len(times) == lines_of(path)
     assert times == sorted(times)
+    assert len(set(times)) < len(times), "several are in one millisecond"
     assert datetime.fromtimestamp(times[0], UTC).date() == date(2019, 10, 11)
 
 
-@needs_data
+@on_real_prices
 @pytest.mark.parametrize("name", ["xrp-usdt-usdt-5m.csv", "ada-btc-5m.csv", "nxt-btc-5m.csv"])
-def test_real_candles_are_read_whole_in_the_order_of_time(name: str) -> None:
-    lines = len((DATA / name).read_text().splitlines()) - 1
-    times = [tick.at for tick in read_candles_csv(DATA / name, BTC, high_first=False)]
-    assert len(times) == 4 * lines
+def test_real_candles_are_read_whole_in_the_order_of_time(prices: Path, name: str) -> None:
+    times = [tick.at for tick in read_candles_csv(prices / name, BTC, high_first=False)]
+    assert len(times) == 4 * lines_of(prices / name)
     assert all(earlier < later for earlier, later in pairwise(times))
+
+
+@pytest.mark.skipif(not FULL.is_dir(), reason="the full price files are not beside the repository")
+def test_each_extract_stands_line_by_line_in_its_full_file() -> None:
+    for path in EXTRACTS.glob("*-*-*.csv"):
+        header, lines = path.read_text().split("\n", 1)
+        full = (FULL / path.name).read_text()
+        assert full.startswith(f"{header}\n"), path.name
+        assert f"\n{lines}" in full, path.name
 
 
 def walk(**changes: Any) -> list[Tick]:
