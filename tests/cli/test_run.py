@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from market_data import extracts, slow_full
+from market_data import EXTRACTS, extracts, on_real_prices, slow_full
 
 Run = Callable[..., Any]
 
@@ -123,15 +125,16 @@ def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(r
     prices.write_text(
         "timestamp_ms,open,high,low,close\n1515561000000,100,102,99,101.8\n1515561300000,101.8,101.9,101.7,101.8\n"
     )
-    states = {}
+    ends = {}
     for order in ("peak-first", "adverse-first", "high-first", "low-first"):
         ran = run("run", "--paper", "--wave", wave, "--prices", prices, "--candles", order, "--json")
-        states[order] = json.loads(ran.out)["report"]["positions"][0]["state"]
-    assert states == {
-        "peak-first": "closed",
-        "adverse-first": "protected",
-        "high-first": "closed",
-        "low-first": "protected",
+        row = json.loads(ran.out)["report"]["positions"][0]
+        ends[order] = (row["state"], row["exit_price"])
+    assert ends == {
+        "peak-first": ("closed", "101.490"),  # 0.5 % behind the high, on the way to the low
+        "adverse-first": ("protected", None),
+        "high-first": ("closed", "101.490"),
+        "low-first": ("protected", None),
     }
 
 
@@ -141,6 +144,16 @@ def write_candle(data: Path, candle: str) -> tuple[object, ...]:
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
     prices.write_text(f"timestamp_ms,open,high,low,close\n1515561000000,{candle}\n")
     return "run", "--paper", "--wave", wave, "--prices", prices, "--json"
+
+
+@pytest.mark.parametrize("latency", ["0", "5"])
+def test_a_stop_that_was_moved_between_two_points_of_a_candle_fills_at_its_new_price(
+    run: Run, data: Path, latency: str
+) -> None:
+    """The high comes after 100 s and the low after 200 s."""
+    ran = run(*write_candle(data, "100,102,97,99"), "--latency", latency)
+    (row,) = json.loads(ran.out)["report"]["positions"]
+    assert (row["exit_price"], row["reason"]) == ("101.490", "the stop was filled")
 
 
 @pytest.mark.parametrize("trigger", ["last", "mark", "index"])
@@ -230,6 +243,37 @@ def test_real_trades_are_all_replayed(run: Run, tmp_path: Path, prices: Path) ->
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+@on_real_prices
+@pytest.mark.parametrize(
+    ("wave", "order", "gapped"),
+    [("wave-10.csv", "peak-first", 0), ("wave-10.csv", "adverse-first", 0), ("wave-gap.csv", "adverse-first", 2)],
+)
+def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_gapped(
+    run: Run, prices: Path, wave: str, order: str, gapped: int
+) -> None:
+    ran = run("run", "--paper", "--wave", EXTRACTS / wave, "--prices", prices, "--candles", order, "--json")
+    rows = json.loads(ran.out)["report"]["positions"]
+    assert len(rows) == len(read_rows(EXTRACTS / wave))
+    at_an_open = 0
+    for row in rows:
+        assert (row["state"], row["reason"]) == ("closed", "the stop was filled")
+        base, quote, _ = re.split("[/:]", row["symbol"].lower())
+        closed_at = datetime.fromisoformat(row["closed_at"]).timestamp() * 1000
+        candles = read_rows(prices / f"{base}-{quote}-5m.csv")
+        candle = [candle for candle in candles if int(candle["timestamp_ms"]) <= closed_at][-1]
+        stop, first, high, low = (
+            Decimal(text) for text in (row["stop_price"], candle["open"], candle["high"], candle["low"])
+        )
+        if closed_at == int(candle["timestamp_ms"]):
+            assert first <= stop if row["side"] == "long" else first >= stop
+            assert Decimal(row["exit_price"]) == first
+            at_an_open += 1
+        else:
+            assert low <= stop <= high
+            assert Decimal(row["exit_price"]) == stop
+    assert at_an_open == gapped
 
 
 @pytest.mark.parametrize(

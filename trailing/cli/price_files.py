@@ -1,4 +1,4 @@
-"""The price files of a replay: which belongs to which symbol, whether they are good, and their ticks in one stream.
+"""The price files of a replay: which belongs to which symbol, whether they are good, and their points in one stream.
 
 A file's name says what it holds: base and quote in lower case, then ``-trades.csv`` for trades or ``-5m.csv`` (any
 number of ``m``, ``h`` or ``d``) for candles: ``ada-btc-5m.csv`` holds ``ADA/BTC:BTC``.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Position, Source, Tick
+from trailing.core.model import Position, Source
 from trailing.errors import UsageError
-from trailing.exchanges.prices import read_candles_csv, read_trades_csv
+from trailing.exchanges.prices import PricePoint, read_candles_csv, read_trades_csv
 
 CandleOrder: TypeAlias = Literal["peak-first", "adverse-first", "high-first", "low-first"]
 
@@ -37,8 +38,8 @@ class PriceFile(msgspec.Struct, frozen=True):
     bar_seconds: float | None
     high_first: bool
 
-    def ticks(self, source: Source) -> Iterator[Tick]:
-        """Its ticks, read as they are taken. Raises UsageError while reading: file, line, field, got, wants."""
+    def points(self, source: Source) -> Iterator[PricePoint]:
+        """Its points, read as they are taken. Raises UsageError while reading: file, line, field, got, wants."""
         if self.bar_seconds is None:
             return read_trades_csv(self.path, self.symbol, source=source)
         return read_candles_csv(
@@ -51,8 +52,8 @@ def find_price_files(given: Sequence[str], positions: Sequence[Position], order:
 
     Args:
         given: directories, files, or ``SYMBOL=FILE``.
-        order: which of a candle's high and low is assumed to have come first: ``"peak-first"`` the one that is better
-            for the position.
+        order: which of a candle's high and low is assumed to have come first: with ``"peak-first"`` the high for a long,
+            the low for a short; with ``"adverse-first"`` the other one.
 
     Raises:
         UsageError: a symbol has no file or several, or a file's name doesn't say what it holds.
@@ -76,16 +77,16 @@ def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], sour
     for file in files:
         opened_at = min(position.opened_at for position in positions if position.symbol == file.symbol)
         last = 0.0
-        for tick in file.ticks(source):
-            last = tick.at
+        for point in file.points(source):
+            last = point.tick.at
         if last < opened_at.timestamp():
             raise UsageError(f"{file.path}: it ends before {file.symbol} was opened at {opened_at.isoformat()}")
 
 
-def merged_ticks(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[Tick]:
-    """The ticks of all files from a time on, by time, and those of one time in the files' order."""
-    merged = heapq.merge(*(file.ticks(source) for file in files), key=lambda tick: tick.at)
-    return (tick for tick in merged if tick.at >= start)
+def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[PricePoint]:
+    """The points of all files from a time on, by time, and those of one time in the files' order."""
+    merged = heapq.merge(*(file.points(source) for file in files), key=attrgetter("tick.at"))
+    return (point for point in merged if point.tick.at >= start)
 
 
 def longest_bar(files: Iterable[PriceFile]) -> float | None:

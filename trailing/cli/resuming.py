@@ -13,8 +13,9 @@ from itertools import chain
 import msgspec
 
 from trailing.cli.kept_account import KeptAccount
-from trailing.core.model import Position, Tick
+from trailing.core.model import Position
 from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.prices import PricePoint
 from trailing.stores.port import Store
 
 _ROUNDING = 1e-3
@@ -35,21 +36,21 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     still_open: tuple[Position, ...]
     to_enter: tuple[Position, ...]
 
-    def restore(self, exchange: PaperExchange, ticks: Iterable[Tick]) -> tuple[int, Iterator[Tick]]:
+    def restore(self, exchange: PaperExchange, points: Iterable[PricePoint]) -> tuple[int, Iterator[PricePoint]]:
         """Let the exchange be what it was.
 
         Args:
-            ticks: all of the run, from its beginning.
+            points: all of the run, from its beginning.
 
         Returns:
             How many of them are behind us, and the others.
         """
         exchange.restore(self.kept.places.values(), self.kept.used_ids)
-        coming, number = iter(ticks), 0
-        for tick in coming:
-            if number >= self.kept.fed and tick.at >= self.at - _ROUNDING:
-                return number, chain((tick,), coming)
-            exchange.remember(tick)
+        coming, number = iter(points), 0
+        for point in coming:
+            if number >= self.kept.fed and point.tick.at >= self.at - _ROUNDING:
+                return number, chain((point,), coming)
+            exchange.remember(point.tick)
             number += 1
         return number, iter(())
 

@@ -95,7 +95,7 @@ async def _replay(
             ):
                 replay = Replay(
                     run.to_enter,
-                    run.ticks,
+                    run.points,
                     clock,
                     deadline=job.deadline,
                     settle_seconds=1.0 + 10 * job.latency,
