@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,6 +23,7 @@ from trailing.exchanges.prices import PricePoint, read_candles_csv, read_trades_
 CandleOrder: TypeAlias = Literal["peak-first", "adverse-first", "high-first", "low-first"]
 
 _KIND = re.compile(r"(?P<stem>.+)-(?:trades|(?P<count>[1-9]\d*)(?P<unit>[mhd]))\.csv", re.IGNORECASE)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIT_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -68,19 +70,27 @@ def find_price_files(given: Sequence[str], positions: Sequence[Position], order:
     )
 
 
-def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], source: Source) -> None:
+def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], source: Source, *, wave: Path) -> None:
     """Read all of every file, so that a bad line is known before anything is begun.
 
+    Args:
+        wave: the file that the positions come from.
+
     Raises:
-        UsageError: a line can't be right, or a file ends before its symbol's first position was opened.
+        UsageError: a line can't be right, or a position was opened before its symbol's first price or after the last.
     """
     for file in files:
-        opened_at = min(position.opened_at for position in positions if position.symbol == file.symbol)
-        last = 0.0
-        for point in file.points(source):
-            last = point.tick.at
-        if last < opened_at.timestamp():
-            raise UsageError(f"{file.path}: it ends before {file.symbol} was opened at {opened_at.isoformat()}")
+        points = file.points(source)
+        begins = ends = next(points).tick.at  # a file without a line of prices is refused
+        for point in points:
+            ends = point.tick.at
+        first, last = datetime.fromtimestamp(begins, UTC), datetime.fromtimestamp(ends, UTC)
+        for position in positions:
+            if position.symbol == file.symbol and not first <= position.opened_at <= last:
+                raise UsageError(
+                    f"{wave}: opened_at of {position.symbol} {position.side} got {_write_time(position.opened_at)}, wants "
+                    f"a time in {file.path}, from {_write_time(first)} to {_write_time(last)}"
+                )
 
 
 def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[PricePoint]:
@@ -92,6 +102,11 @@ def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> I
 def longest_bar(files: Iterable[PriceFile]) -> float | None:
     """How many seconds the longest candles last; None where all files hold trades."""
     return max((file.bar_seconds for file in files if file.bar_seconds is not None), default=None)
+
+
+def _write_time(at: datetime) -> str:
+    """Write a time as both fields of a wave do: ``opened_at_ms``, and in brackets ``opened_at``."""
+    return f"{(at - _EPOCH) // timedelta(milliseconds=1)} ms ({at.isoformat()})"
 
 
 def _sort_out(given: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:
