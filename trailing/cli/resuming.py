@@ -2,7 +2,7 @@
 
 The market goes on where it was. Whatever the exchange booked is kept with the number of prices that had been fed by then;
 those that followed triggered nothing, or it would have been booked. So they are only remembered, up to the last moment
-that the store knows of.
+that the store knows of. Only trailing orders of the exchange follow them.
 """
 
 from __future__ import annotations
@@ -45,14 +45,20 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             How many of them are behind us, and the others.
         """
-        exchange.restore(self.kept.places.values(), self.kept.used_ids)
-        coming, number = iter(points), 0
+        bookings, fed = dict(self.kept.bookings), 0
+        coming = iter(points)
+        rest: Iterator[PricePoint] = iter(())
         for point in coming:
-            if number >= self.kept.fed and point.tick.at >= self.at - _ROUNDING:
-                return number, chain((point,), coming)
+            symbol = point.tick.symbol
+            if fed >= self.kept.fed and point.tick.at >= self.at - _ROUNDING:
+                rest = chain((point,), coming)
+                break
+            if symbol in bookings and fed >= bookings[symbol].fed:
+                exchange.restore([bookings.pop(symbol).place])  # now, because its orders follow the prices from here on
             exchange.remember(point.tick)
-            number += 1
-        return number, iter(())
+            fed += 1
+        exchange.restore((booked.place for booked in bookings.values()), self.kept.used_ids)
+        return fed, rest
 
 
 async def find_resumption(store: Store, kept: KeptAccount, exchange: str, positions: Sequence[Position]) -> Resumption:

@@ -101,8 +101,8 @@ class Book:
         self._ids.update(used_ids)
 
     def set_price(self, tick: Tick) -> None:
-        """What the market was like: nothing is triggered by it."""
-        self._place(tick.symbol).prices[tick.source] = tick.price
+        """Set the price of a source. Trailing orders follow it, and nothing is triggered."""
+        self._place(tick.symbol).set_price(tick)
 
     def enter(self, position: Position, at: float) -> None:
         """Book a filled entry: a new position, or more of one, its entry price then averaged.

@@ -252,7 +252,7 @@ class PaperExchange:
         return self._book.save(symbol)
 
     def restore(self, places: Iterable[SavedPlace], used_ids: Iterable[str] = ()) -> None:
-        """Be an account that was saved, at once; before anything else happens on it.
+        """Be an account that was saved, at once; nothing but `remember` may have happened to these symbols before.
 
         Args:
             places: one for each symbol.
@@ -261,7 +261,7 @@ class PaperExchange:
         self._book.restore(places, used_ids, trio.current_time())
 
     def remember(self, tick: Tick) -> None:
-        """Take in what the market was like before: into the candles, and as its price. Nothing is pushed or triggered.
+        """Take in what the market was like before: as its price, for candles and trailing orders. Nothing is triggered.
 
         Args:
             tick: `at` says when it was, on the running clock.

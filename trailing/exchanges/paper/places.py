@@ -130,6 +130,13 @@ class Place:
         self._orders += 1
         return f"paper-{self.market.symbol}-{self._orders}"
 
+    def set_price(self, tick: Tick) -> None:
+        """Set the price of a source, and let trailing orders follow it."""
+        self.prices[tick.source] = tick.price
+        for stop in self.stops.values():
+            if stop.order.source == tick.source:
+                stop.follow(tick.price)
+
     def price(self, source: Source) -> Decimal | None:
         """The price of a source; None: there has been neither one nor an entry."""
         return self.prices.get(source, self.first_entry_price)
