@@ -107,8 +107,10 @@ def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
     assert "AAA/BTC:BTC long: a stop at 98, after 0.000 s" in ran.err
 
 
-def test_a_replay_says_what_it_assumes(replay: Run, data: Path) -> None:
+def test_a_replay_says_what_it_assumes(replay: Run, run: Run, data: Path) -> None:
     ran = replay()
+    assert "profit is before fees and slippage" in ran.out
+    assert "inside a candle the price passes through every price, and a stop is filled at its own" in ran.out
     assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
     assert "peak-first is assumed" in ran.out
     plan = data / "plan.toml"
@@ -116,6 +118,8 @@ def test_a_replay_says_what_it_assumes(replay: Run, data: Path) -> None:
     ran = replay("--plan", plan, "--candles", "adverse-first")
     assert "plan: initial stop 3%; stale_after 7200.0; candle_seconds 300.0" in ran.out
     assert "adverse-first is assumed" in ran.out
+    ran = run(*write_trades(data, [(0, "100"), (1_000, "103")]))
+    assert "a stop is filled by the first trade at or beyond its price, at the price of that trade" in ran.out
 
 
 def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:
