@@ -62,7 +62,7 @@ async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Rec
             ):
                 replay = Replay(
                     (),
-                    run.ticks,
+                    run.points,
                     clock,
                     deadline=job.deadline,
                     settle_seconds=0.0,
