@@ -10,6 +10,7 @@ from decimal import Decimal as D
 import msgspec
 import pytest
 import trio
+from inspection.ccxt_exchange import watched_symbols
 from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
@@ -72,7 +73,7 @@ async def test_a_peak_behind_a_frozen_connection_is_noticed_within_ten_seconds_a
         outcome = await manager.protect(position, deadline=10)
         assert isinstance(outcome, Protected)
         with trio.fail_after(10):
-            while len(desk.server.sockets.open) < 2 or not desk.exchange._streams.watched:  # type: ignore[attr-defined]
+            while len(desk.server.sockets.open) < 2 or not watched_symbols(desk.exchange):
                 await trio.sleep(0.05)
         await trio.sleep(1)
         desk.server.sockets.freeze()
