@@ -1,4 +1,4 @@
-"""What is between two states for a moment: a record that is being closed, a close that came too late, an intent settled."""
+"""Short moments between two states: a record on its way to the store, a close that came too late, an intent settled."""
 
 from __future__ import annotations
 

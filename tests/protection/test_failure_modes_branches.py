@@ -1,4 +1,4 @@
-"""Ways through the shell that only something going wrong takes: each is walked here once (failure mode 26)."""
+"""Failure mode 26: ways through the code that only a failure takes. Each is walked here once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways in which a trailing-stop bot lost its protection: while positions were opened."""
+"""Failure modes of opening: waves, claims, cancellation, and bugs of one position."""
 
 from __future__ import annotations
 

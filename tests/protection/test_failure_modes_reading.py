@@ -1,4 +1,4 @@
-"""Ways in which a trailing-stop bot lost its protection: symbols, entries and creations that were taken for others."""
+"""Failure modes: what the lists and answers of an exchange show, and what must not be concluded from them."""
 
 from __future__ import annotations
 

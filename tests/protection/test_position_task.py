@@ -1,4 +1,4 @@
-"""What the position's own task does when one of its steps fails, or the market moves while it is at one."""
+"""The position task when one of its steps fails, or when the market moves during a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bare seconds by cause: in outcomes, events, records and statistics."""
+"""Unprotected seconds by cause: in outcomes, events, records and statistics."""
 
 from __future__ import annotations
 
