@@ -64,8 +64,7 @@ class Ear:
 
     def topics(self) -> set[str]:
         """What is subscribed to on the server, of prices."""
-        sockets = (socket for socket in self.desk.server.sockets.open if "private" not in socket.path)
-        return {topic for socket in sockets for topic in socket.topics}
+        return self.desk.topics()
 
     def wanted(self) -> set[str]:
         """What should be."""
