@@ -100,6 +100,7 @@ class VenueServer:
     def configure(self, client: Any) -> None:
         """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
         client.urls["api"] = redirected(client.urls["api"], self.host)
+        client.timeout_on_exit = 0  # ccxt sleeps 0.25 s for connections that are encrypted; these are not
 
     async def enter(self, position: Position) -> None:
         """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
