@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, TypeAlias, cast
+from unittest import mock
 
-import pytest
 import trio
 
 from trailing import Manager, Market, Position, StopOrder, StopRecord, Tick, TrailingStop, TrailPlan
@@ -410,6 +410,5 @@ def bug_on_ticks_of(symbol: str) -> Iterator[None]:
             raise ZeroDivisionError("planted")
         return take(stop, tick)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrailingStop, "_on_notable_tick", broken)
+    with mock.patch.object(TrailingStop, "_on_notable_tick", broken):
         yield
