@@ -21,7 +21,7 @@ from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_server import Timing
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),), journal_wait=0.5)
-HASTE = Timing(reply=1.0, cleanup=0.2, look=0.5, longest_pause=0.2)
+HASTE = Timing(reply=2.0, cleanup=0.2, look=0.5, longest_pause=0.2)
 LATENCY = 0.2
 
 

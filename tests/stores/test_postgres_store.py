@@ -32,7 +32,7 @@ from trailing.testing import cancel_everywhere
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
 
 HERE = ("testex", "main")
-HASTE = Timing(reply=1.0, cleanup=0.2, look=0.5, longest_pause=0.1)
+HASTE = Timing(reply=2.0, cleanup=0.2, look=0.5, longest_pause=0.1)
 
 
 @pytest.fixture
