@@ -51,6 +51,23 @@ class OwnServer:
                 process.kill()
         psutil.wait_procs(processes, timeout=10)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for a block: its connections stand, new ones are made by the kernel, and nothing is answered."""
+        psutil: Any = importlib.import_module("psutil")
+
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def start(self) -> None:
         self._server.ensure_postgres_running()
 

@@ -17,11 +17,13 @@ import pytest
 import structlog
 import trio
 from real_exchange import BTC, ETH, VENUES, open_server
+from silent import closed
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Percent, Position, Protected, TrailPlan, open_ccxt, open_manager, open_store
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
+from trailing.stores.postgres_server import Timing
 
 T = TypeVar("T")
 PLAN = TrailPlan(initial_stop=Percent("2"), trigger="mark")
@@ -204,3 +206,15 @@ def test_what_can_not_be_meant_is_said_in_one_line(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_nothing_is_on_standard_output_where_postgres_is_down(
+    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structlog.reset_defaults()  # as in a process of its own
+    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    with closed() as port:
+        served.store = f"postgresql://127.0.0.1:{port}/db"
+        code, out, err = recover(served, capsys, "--json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("trailing: Postgres 127.0.0.1/db ")
