@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from trailing.cli import USAGE
+from trailing.cli.complaints import complain
 from trailing.cli.reports import to_json
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.tables import new_table, print_table
@@ -37,20 +38,26 @@ def run_doctor(
     find_venue(venue, allow_unverified=allow_unverified)
     credentials = Credentials.from_environment() if file is None else Credentials.from_file(file, table)
 
-    async def look(_: Interruption) -> tuple[str, list[Finding]]:
+    findings: list[Finding] = []
+
+    async def look(_: Interruption) -> str:
         async with open_ccxt(
             venue, credentials=credentials, testnet=testnet, allow_unverified=allow_unverified
         ) as exchange:
             from trailing.exchanges.ccxt.diagnosis import examine  # noqa: PLC0415 - it imports ccxt
 
-            return exchange.name, [finding async for finding in examine(exchange, symbol=symbol, place=place)]
+            async for finding in examine(exchange, symbol=symbol, place=place):
+                findings.append(finding)  # noqa: PERF401 - a signal keeps those that there are
+            return exchange.name
 
-    looked, interruption = run_until_signal(look)
-    if looked is None:
+    name, interruption = run_until_signal(look)
+    if name is None or interruption.by is not None:
+        for finding in findings:
+            if finding.verdict == "failure":  # as a stop on trial that could not be cancelled
+                complain(f"{finding.subject}: {finding.says}")
         return interruption.exit_code
     from trailing.exchanges.ccxt.diagnosis import worst  # noqa: PLC0415 - as above
 
-    name, findings = looked
     verdict = worst(findings)
     if json:
         print(to_json({"exchange": name, "verdict": verdict, "findings": findings}))
@@ -59,6 +66,4 @@ def run_doctor(
         for finding in findings:
             shown.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.says))
         print_table(shown)
-    if interruption.by is not None:
-        return interruption.exit_code
     return USAGE if verdict == "failure" else 0
