@@ -15,11 +15,12 @@ import trio
 from trailing.cli.reports import Report, build_report, to_json
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stories import Stories, Story
-from trailing.cli.tables import new_table, print_report, print_table, write_money, write_state, write_time
+from trailing.cli.tables import UNKNOWN, new_table, print_report, print_table, write_money, write_state, write_time
 from trailing.core.model import Position
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.errors import UsageError
+from trailing.events import PositionClosed
 from trailing.stores import open_store
 from trailing.stores.port import EventRecord, Intent, Store
 
@@ -186,6 +187,8 @@ def _write_line(record: EventRecord) -> None:
         for name, value in msgspec.structs.asdict(event).items()
         if name not in ("at", "symbol", "side") and value is not None
     }
+    if isinstance(event, PositionClosed) and event.profit is None:
+        fields["profit"] = UNKNOWN
     words = [
         f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3],
         f"{event.level:7}",
