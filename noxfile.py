@@ -1,7 +1,8 @@
-"""Every check of the project, each in an environment of its own.
+"""Every check of the project, in three tiers.
 
-Plain `nox` runs all but `bench` and `simulate`, with the tests on the newest and the oldest Python; `nox -s tests` runs
-them on every one that is found.
+``nox`` runs what every change needs: style, types, and the tests that aren't slow, on the newest Python, in one environment.
+``nox -t ci`` adds what has to hold before a change lands: the slow tests, the oldest Python, the docs. ``nox -s simulate``
+adds the rest, which takes an hour: simulated worlds, killed processes, every Python, psycopg[c], repeated and random tests.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2025.10.16"
+nox.options.sessions = ["check"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+
+# Without bytecode each process of the tests spends ten more seconds on compiling what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -40,7 +47,7 @@ def enable_pyenv_versions() -> None:
 
 
 def runs(version: str) -> bool:
-    """Whether this Python is here and starts."""
+    """Return whether this Python is installed and starts."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         return True
     python = shutil.which(f"python{version}")
@@ -48,18 +55,18 @@ def runs(version: str) -> bool:
 
 
 enable_pyenv_versions()
-# The newest first, so that the run ends with a plain run of the tests and not with the table of what they cover.
 PYTHONS = [version for version in reversed(nox.project.python_versions(PROJECT)) if runs(version)]
 NEWEST, OLDEST = PYTHONS[0], PYTHONS[-1]
-nox.options.sessions = [
-    "lint",
-    "types",
-    "docs",
-    "examples",
-    *(f"tests-{one}" for one in dict.fromkeys((NEWEST, OLDEST))),
-]
-EVERY_PROCESSOR = ("--numprocesses", "auto", "--dist", "worksteal")
-FOUR_AT_A_TIME = ("--numprocesses", "4", "--dist", "worksteal")  # the slow ones mostly wait for real time to pass
+
+PROCESSORS = os.cpu_count() or 1
+# Many tests wait for sockets and servers, so that several processes share a processor. The tests that wait come first
+# (tests/conftest.py orders them) and go to the processes one by one, so that they wait beside each other.
+IN_PARALLEL = ("--numprocesses", str(max(6, 2 * PROCESSORS)), "--dist", "load", "--maxschedchunk", "1")
+# The tests of what decides and acts compute, rather than wait. They alone have to cover it.
+DECIDING = ("tests/core", "tests/protection")
+# Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves.
+TAKEOVERS = "tests/simulation/test_takeover.py"
+FAST = ("-m", "not slow and not repeats")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -68,73 +75,137 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("--no-compile", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
-@nox.session(python=NEWEST)
-def lint(session: nox.Session) -> None:
-    """Style, and what ruff doesn't know about trio."""
-    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+def run_lint(session: nox.Session) -> None:
+    """Check style, and what ruff doesn't know about trio."""
     session.run("ruff", "format", "--check", "--diff", ".")
     session.run("ruff", "check", ".")
-    others = sorted(str(path) for path in Path("trailing").rglob("*.py") if path not in {SERVICES, *CLEANING_UP})
-    session.run("flake8-async", f"--disable={NOT_OURS}", *others)
-    session.run("flake8-async", f"--disable={NOT_OURS},ASYNC103,ASYNC104", str(SERVICES))
-    session.run("flake8-async", f"--disable={NOT_OURS},ASYNC102,ASYNC103,ASYNC104", *sorted(map(str, CLEANING_UP)))
+    asynchronous = {path for path in Path("trailing").rglob("*.py") if "async " in path.read_text()}
+    flake8_async(session, NOT_OURS, asynchronous - {SERVICES, *CLEANING_UP})
+    flake8_async(session, f"{NOT_OURS},ASYNC103,ASYNC104", {SERVICES})
+    flake8_async(session, f"{NOT_OURS},ASYNC102,ASYNC103,ASYNC104", CLEANING_UP)
 
 
-@nox.session(python=NEWEST)
-def types(session: nox.Session) -> None:
-    """Types, ours and those that users see."""
-    install(session, "types")
+def flake8_async(session: nox.Session, disabled: str, files: set[Path]) -> None:
+    """Run flake8-async, which takes a third of a second for a file, on every processor at once."""
+    program = Path(session.bin) / "flake8-async"
+    ordered = sorted(map(str, files))
+    shares = [share for number in range(PROCESSORS) if (share := ordered[number::PROCESSORS])]
+    session.log(f"flake8-async --disable={disabled} ({len(ordered)} files)")
+    running = [subprocess.Popen([program, f"--disable={disabled}", *share]) for share in shares]
+    codes = [process.wait() for process in running]
+    if any(codes):
+        session.error("flake8-async found something")
+
+
+def run_types(session: nox.Session) -> None:
+    """Check the types, ours and those that users see."""
     session.run("mypy")
     session.run("pyright", "--verifytypes", "trailing", "--ignoreexternal")
 
 
-@nox.session(python=NEWEST)
+def run_fast_tests(session: nox.Session, *, covered: bool) -> None:
+    """Run the tests that aren't slow; with `covered`, all of what decides and acts has to be covered by its tests."""
+    if session.posargs or not covered:
+        session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("pytest", *IN_PARALLEL, *FAST, "--cov", "--cov-report=", *DECIDING)
+    session.run("coverage", "report")
+    session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={folder}" for folder in DECIDING))
+
+
+@nox.session(python=NEWEST, tags=["ci"])
+def check(session: nox.Session) -> None:
+    """Check style and types, and run the tests that aren't slow, in one environment."""
+    install(session, "lint", "types", "test")
+    run_lint(session)
+    run_types(session)
+    run_fast_tests(session, covered=True)
+
+
+@nox.session(python=NEWEST, tags=["ci"])
+def slow(session: nox.Session) -> None:
+    """Run the slow tests."""
+    install(session, "test")
+    if session.posargs:
+        session.run("pytest", *IN_PARALLEL, "-m", "slow", *session.posargs)
+        return
+    session.run("pytest", *IN_PARALLEL, "-m", "slow", f"--ignore={TAKEOVERS}")
+    session.run("pytest", "-m", "slow", TAKEOVERS)
+
+
+@nox.session(python=OLDEST, tags=["ci"])
+def oldest(session: nox.Session) -> None:
+    """Run the tests that aren't slow on the oldest Python."""
+    install(session, "test")
+    run_fast_tests(session, covered=False)
+
+
+@nox.session(python=NEWEST, tags=["ci"])
 def docs(session: nox.Session) -> None:
-    """The documentation, with every warning an error."""
+    """Build the documentation, with every warning an error."""
     install(session, "docs")
     session.run("sphinx-build", "-b", "html", "-W", "--keep-going", "-n", "-E", "docs", "docs/_build/html")
 
 
 @nox.session(python=NEWEST)
-def examples(session: nox.Session) -> None:
-    """The examples of the documentation, as a reader would run them."""
-    install(session, "test")
-    session.run("pytest", "tests/test_examples.py", *session.posargs)
+def lint(session: nox.Session) -> None:
+    """Check style alone."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    run_lint(session)
+
+
+@nox.session(python=NEWEST)
+def types(session: nox.Session) -> None:
+    """Check the types alone."""
+    install(session, "types")
+    run_types(session)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests; the slow ones on the newest Python alone, and what the others cover there of what decides and acts."""
+    """Run the tests that aren't slow, or those that are named behind ``--``, on each Python."""
     install(session, "test")
-    if session.python != NEWEST:
-        session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", *session.posargs)
-        return
-    session.run("pytest", *FOUR_AT_A_TIME, "-m", "slow", *session.posargs)
-    session.run("coverage", "erase")
-    session.run("pytest", *EVERY_PROCESSOR, "-m", "not slow", "--cov", "--cov-report=", *session.posargs)
-    session.run("coverage", "report")
+    run_fast_tests(session, covered=False)
 
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Measurements; their figures depend on the machine, so plain `nox` leaves them out."""
+    """Measure. The figures depend on the machine, so that no tier includes them."""
     install(session, "test")
     session.run("pytest", "-o", "addopts=", "-s", "tests/benchmarks", *session.posargs)
 
 
 @nox.session(python=NEWEST)
 def simulate(session: nox.Session) -> None:
-    """Worlds from 2,000 seeds (`-- --seeds N` for others), a day of 50 positions a wave, 200 kills and 50 takeovers.
+    """Run 2,000 worlds (or ``-- --seeds N`` alone), a day, 200 kills and 50 takeovers, on Postgres too, and all else.
 
-    On Postgres too: 200 worlds and 200 kills.
+    All else: the repeated tests, the property tests at random with 2,000 examples each, the tests on every Python between
+    the newest and the oldest, and those of the stores with psycopg[c].
     """
     install(session, "test")
     session.env["PYTHONPATH"] = "tests"  # where the package `simulation` is
     session.run("python", "-m", "simulation.laboratory", *(session.posargs or ("--seeds", "2000")))
-    if not session.posargs:
-        session.run("python", "-m", "simulation.laboratory", "--day")
-        session.run("python", "-m", "simulation.killing", "--kills", "200")
-        for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):
-            command = ("python", "-m", f"simulation.{module}", *count, "--store", "{}")
-            session.run("python", "tests/servers/postgres_server.py", *command)
-        session.run("python", "-m", "simulation.takeover", "--takeovers", "50")
+    if session.posargs:
+        return
+    session.run("python", "-m", "simulation.laboratory", "--day")
+    session.run("python", "-m", "simulation.killing", "--kills", "200")
+    for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):
+        command = ("python", "-m", f"simulation.{module}", *count, "--store", "{}")
+        session.run("python", "tests/servers/postgres_server.py", *command)
+    session.run("python", "-m", "simulation.takeover", "--takeovers", "50")
+    session.run("pytest", *IN_PARALLEL, "-m", "repeats")
+    session.run("pytest", *IN_PARALLEL, "-m", "hypothesis", env={"HYPOTHESIS_PROFILE": "explore"})
+    for version in PYTHONS[1:-1]:
+        session.notify(f"tests-{version}", posargs=())
+    session.notify("psycopg_c")
+
+
+@nox.session(python=NEWEST)
+def psycopg_c(session: nox.Session) -> None:
+    """Run the tests of the stores with psycopg's C implementation, built here from its source."""
+    if shutil.which("pg_config") is None:
+        session.skip("psycopg[c] is built with a C compiler and pg_config (Debian: gcc, libpq-dev, python3-dev)")
+    install(session, "test")
+    session.install("psycopg[c]")
+    session.run("pytest", *IN_PARALLEL, *FAST, "tests/stores", env={"PSYCOPG_IMPL": "c"})

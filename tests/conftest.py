@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 import structlog
@@ -17,6 +19,31 @@ __all__ = ["pytest_configure", "pytest_runtest_teardown", "reached_beyond"]  # p
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+FOLDER = Path(__file__).parent
+# Folders and files whose tests take longest, mostly by waiting for sockets and servers. Started first, they wait beside
+# each other and beside the tests that compute.
+LONGEST_FIRST = (
+    FOLDER / "core" / "test_stop_machine.py",
+    FOLDER / "protection" / "test_postgres_outages.py",
+    FOLDER / "cli",
+    FOLDER / "venues",
+    FOLDER / "stores",
+    FOLDER / "simulation",
+    FOLDER / "test_examples.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take longest first, so that the processes of a parallel run end at about the same time."""
+
+    @cache
+    def place(path: Path) -> int:
+        long = (number for number, first in enumerate(LONGEST_FIRST) if path.is_relative_to(first))
+        return next(long, len(LONGEST_FIRST))
+
+    items.sort(key=lambda item: place(item.path))
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -27,10 +28,10 @@ def test_the_readme_has_exactly_two_commands_of_one_line_each() -> None:
     assert set(re.findall(r"^```(\w*)", README, re.MULTILINE)) == {"python", "sh", ""}
 
 
-def test_ci_runs_exactly_the_readme_s_second_command() -> None:
+def test_ci_runs_the_readme_s_second_command_with_its_own_tier_behind_it() -> None:
     script = ROOT / ".ci" / "run"
     lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
-    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', COMMANDS[1]]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', f"{COMMANDS[1]} -t ci"]
     assert os.access(script, os.X_OK)
 
 
@@ -53,6 +54,14 @@ def test_the_type_marker_and_the_command_are_shipped() -> None:
     assert (Path(trailing.__file__).parent / "py.typed").is_file()
     (command,) = metadata.entry_points(group="console_scripts", name="trailing")
     assert callable(command.load())
+
+
+def test_what_is_installed_has_the_kit_for_users_and_no_simulation() -> None:
+    modules = {module.name for module in pkgutil.walk_packages(trailing.__path__, "trailing.")}
+    assert {"trailing.testing.faults", "trailing.testing.check_exchange"} < modules
+    simulations = {path.parent.name for path in (ROOT / "tests" / "simulation").glob("*/__main__.py")}
+    assert simulations == {"laboratory", "killing", "takeover"}
+    assert {module for module in modules if simulations & set(module.split("."))} == set()
 
 
 def test_the_python_that_runs_is_one_that_is_promised() -> None:

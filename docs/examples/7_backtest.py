@@ -25,7 +25,8 @@ def backtest(plan: TrailPlan) -> Decimal | None:
     stop = trailing.TrailingStop(POSITION, plan, MARKET, at=0.0)
     stop.opened(order_at(stop.first_price), at=0.0)
     for second, price in enumerate(Decimal(str(price)) for price in PRICES):
-        if stop.price is not None and price <= stop.price:  # the exchange fills before we hear of the price
+        # The exchange fills before we hear of the price: at this price, because trades jump from one to the next.
+        if stop.price is not None and price <= stop.price:
             stop.filled(fill_at(price, second), at=second)
             print(f"{second:4} s  {price}: the stop is filled")
             return price

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trio
 from figures import report
+from inspection.ccxt_exchange import run_in_loop
 
 from trailing.exchanges.ccxt import connecting
 from trailing.exchanges.ccxt.limits import Limits
@@ -44,7 +45,7 @@ async def compare(venue: str, bare_params: dict[str, Any]) -> tuple[float, float
         async def bare(client_order_id: str) -> None:
             params = {"stopLossPrice": "980", "reduceOnly": True, "clientOrderId": client_order_id, **bare_params}
             create = client.create_order(BTC, "market", "sell", "0.8", None, params)
-            await desk.exchange.session._loop.run_aio_coroutine(create)
+            await run_in_loop(desk.exchange, create)
 
         async def ours(client_order_id: str) -> None:
             await desk.exchange.place_stop(stop_request(client_order_id))

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import trio
 from figures import report
+from inspection import Inspection
 
 import trailing
 from trailing import Callback, Percent, Position, Protected, TrailPlan
-from trailing.protection.protection import Missed
 from trailing.testing import FaultyExchange
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),))
@@ -58,9 +58,9 @@ async def timed_recovery(count: int, store_url: str) -> Figures:
         async with trailing.open_manager(exchange, store, PLAN) as manager:
             recovered = time.perf_counter()
             assert manager.stops() == stops
-            kept = manager._supervision.registry.all()
+            claims = Inspection(manager).claims()
             with trio.fail_after(60):
-                while any(held.save_at is not None or _is_unread(held.missed) for held in kept):
+                while not all(claim.is_stored and claim.is_backfilled for claim in claims):
                     await trio.sleep(0.05)
             caught_up = time.perf_counter()
             assert manager.stops() == stops
@@ -73,11 +73,6 @@ async def timed_recovery(count: int, store_url: str) -> Figures:
             sum(made[operation] for operation in LISTS),
             made.total(),
         )
-
-
-def _is_unread(missed: Missed | None) -> bool:
-    """Whether peaks are still to be read; the bar that was open then is read a minute later, for the last time."""
-    return missed is not None and not missed.last_try
 
 
 def test_a_thousand_stored_positions_are_recovered(tmp_path: Path) -> None:

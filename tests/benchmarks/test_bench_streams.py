@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 from figures import report
+from inspection.ccxt_exchange import dropped_ticks
 from price_venue import SYMBOLS
 from venue_server import API_KEY, SECRET, redirected
 
@@ -31,7 +32,6 @@ from trailing import (
     open_store,
 )
 from trailing.exchanges.ccxt.exchange import CcxtExchange
-from trailing.exchanges.ccxt.streams import Streams
 
 RATE, SECONDS, BURST = 10_000, 5, 50_000
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent("0.5"), activation=Percent("1.5")),))
@@ -78,9 +78,7 @@ async def open_venue() -> AsyncIterator[tuple[Venue, CcxtExchange]]:
 
 def accounted(manager: Manager, exchange: CcxtExchange) -> int:
     """Ticks that the core has taken, and those that were thinned out and counted because it did not keep up."""
-    streams = exchange._streams
-    assert isinstance(streams, Streams)
-    return manager.statistics().ticks + streams.dropped
+    return manager.statistics().ticks + dropped_ticks(exchange)
 
 
 async def into_the_core() -> dict[str, float]:

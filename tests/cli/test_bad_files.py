@@ -122,10 +122,41 @@ def test_a_bad_price_late_in_a_file_is_refused_before_anything_is_begun(run: Run
     assert error.startswith(f"trailing: {prices}, line 101: open got '-")
 
 
-def test_prices_that_end_before_the_position_was_opened_are_refused(run: Run, data: Path) -> None:
-    prices = data / "aaa-btc-5m.csv"
-    prices.write_text("\n".join(prices.read_text().splitlines()[:3]))
-    assert f"{prices}: it ends before AAA/BTC:BTC was opened" in refused(run, data, "--wave", data / "wave.csv")
+FIRST_PRICE, LAST_PRICE = 1_515_560_100_000, 1_515_596_999_000  # of each file: the bars of 04:55 to 15:05 UTC
+
+
+@pytest.mark.parametrize(
+    ("opened_at_ms", "written"),
+    [
+        (1_515_561_000, "1515561000 ms (1970-01-18T12:59:21+00:00)"),  # seconds
+        (FIRST_PRICE - 1, "1515560099999 ms (2018-01-10T04:54:59.999000+00:00)"),
+        (LAST_PRICE + 1, "1515596999001 ms (2018-01-10T15:09:59.001000+00:00)"),
+    ],
+)
+def test_a_position_opened_before_its_first_price_or_after_the_last_is_refused(
+    run: Run, data: Path, opened_at_ms: int, written: str
+) -> None:
+    wave, prices = data / "wave.csv", data / "bbb-btc-5m.csv"
+    wave.write_text(wave.read_text().replace("short,5,200,1515561000000", f"short,5,200,{opened_at_ms}"))
+    assert refused(run, data, "--wave", wave) == (
+        f"trailing: {wave}: opened_at of BBB/BTC:BTC short got {written}, wants a time in {prices}, "
+        "from 1515560100000 ms (2018-01-10T04:55:00+00:00) to 1515596999000 ms (2018-01-10T15:09:59+00:00)\n"
+    )
+
+
+def test_both_positions_of_a_symbol_are_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
+    wave = data / "wave.csv"
+    wave.write_text(f"{wave.read_text()}AAA/BTC:BTC,short,10,100,{LAST_PRICE + 1}\n")
+    assert "opened_at of AAA/BTC:BTC short got" in refused(run, data, "--wave", wave, "--candles", "high-first")
+
+
+@pytest.mark.parametrize("opened_at_ms", [FIRST_PRICE, FIRST_PRICE + 1, LAST_PRICE])
+def test_a_position_opened_at_or_inside_the_first_bar_or_at_the_last_price_is_replayed(
+    run: Run, data: Path, opened_at_ms: int
+) -> None:
+    wave = data / "one.csv"
+    wave.write_text(f"{HEADER}\nAAA/BTC:BTC,long,10,100,{opened_at_ms}\n")
+    assert run("run", "--paper", "--wave", wave, "--prices", data).code == 0
 
 
 def test_a_symbol_without_prices_is_refused_with_the_name_that_its_file_should_have(run: Run, data: Path) -> None:

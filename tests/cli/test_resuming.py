@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +17,8 @@ import pytest
 from trailing.cli.kept_account import Keeper
 
 Run = Callable[..., Any]
+
+START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
 
 DIES = """
 import os, sys
@@ -95,6 +97,34 @@ def test_a_run_whose_process_died_goes_on_to_the_same_end(run: Run, words: list[
     assert document["resumed_at"] is not None
     assert figures(document) == figures(whole)
     assert (document["ended"], document["ticks"]) == (whole["ended"], whole["ticks"])
+
+
+def test_a_death_does_not_take_the_best_price_from_a_trailing_order_of_the_exchange(run: Run, tmp_path: Path) -> None:
+    """The process dies with the booking of another symbol: the trailing order has followed prices since its own."""
+    (tmp_path / "wave.csv").write_text(
+        "symbol,side,quantity,entry_price,opened_at_ms\n"
+        f"AAA/BTC:BTC,long,10,100,{START}\n"
+        f"BBB/BTC:BTC,short,5,50,{START}\n"
+    )
+    steady = ("102.5,102.6,102.3,102.5",) * 4
+    write_bars(
+        tmp_path / "aaa-btc-5m.csv", ("100,100,100,100", "102.5,103,102.4,102.5", *steady, "102.5,102.5,101,101")
+    )
+    write_bars(tmp_path / "bbb-btc-5m.csv", (*("50,50,50,50",) * 4, "50,51.5,50,51.5", *("51.5,51.5,51.5,51.5",) * 2))
+    (tmp_path / "plan.toml").write_text(
+        'initial_stop = "2%"\nnative = true\n[[rules]]\ntype = "Callback"\ndistance = "1%"\nactivation = "1%"\n'
+    )
+    words = ["run", "--paper", "--wave", str(tmp_path / "wave.csv"), "--prices", str(tmp_path), "--json"]
+    words += ["--plan", str(tmp_path / "plan.toml"), "--store", f"sqlite:///{tmp_path}/state.db"]
+    whole = json.loads(run(*words, "--new").out)
+    assert [row["exit_price"] for row in whole["report"]["positions"]] == ["101.97", "51"]
+    die([*words, "--new"], 7)  # two entries, two stops and two trailing orders were booked before the fill of BBB
+    assert figures(json.loads(run(*words).out))[0] == figures(whole)[0]
+
+
+def write_bars(path: Path, bars: Sequence[str]) -> None:
+    lines = [f"{START + number * 300_000},{bar}" for number, bar in enumerate(bars)]
+    path.write_text("\n".join(["timestamp_ms,open,high,low,close", *lines]))
 
 
 @pytest.mark.slow

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from market_data import EXTRACTS, extracts, on_real_prices, slow_full
 
 Run = Callable[..., Any]
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-needs_market_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the market data beside the repository is not there")
 
 LOOSE_PLAN = """
 initial_stop = "15%"
@@ -106,8 +107,10 @@ def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
     assert "AAA/BTC:BTC long: a stop at 98, after 0.000 s" in ran.err
 
 
-def test_a_replay_says_what_it_assumes(replay: Run, data: Path) -> None:
+def test_a_replay_says_what_it_assumes(replay: Run, run: Run, data: Path) -> None:
     ran = replay()
+    assert "profit is before fees and slippage" in ran.out
+    assert "inside a candle the price passes through every price, and a stop is filled at its own" in ran.out
     assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
     assert "peak-first is assumed" in ran.out
     plan = data / "plan.toml"
@@ -115,6 +118,8 @@ def test_a_replay_says_what_it_assumes(replay: Run, data: Path) -> None:
     ran = replay("--plan", plan, "--candles", "adverse-first")
     assert "plan: initial stop 3%; stale_after 7200.0; candle_seconds 300.0" in ran.out
     assert "adverse-first is assumed" in ran.out
+    ran = run(*write_trades(data, [(0, "100"), (1_000, "103")]))
+    assert "a stop is filled by the first trade at or beyond its price, at the price of that trade" in ran.out
 
 
 def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:
@@ -124,16 +129,46 @@ def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(r
     prices.write_text(
         "timestamp_ms,open,high,low,close\n1515561000000,100,102,99,101.8\n1515561300000,101.8,101.9,101.7,101.8\n"
     )
-    states = {}
+    ends = {}
     for order in ("peak-first", "adverse-first", "high-first", "low-first"):
         ran = run("run", "--paper", "--wave", wave, "--prices", prices, "--candles", order, "--json")
-        states[order] = json.loads(ran.out)["report"]["positions"][0]["state"]
-    assert states == {
-        "peak-first": "closed",
-        "adverse-first": "protected",
-        "high-first": "closed",
-        "low-first": "protected",
+        row = json.loads(ran.out)["report"]["positions"][0]
+        ends[order] = (row["state"], row["exit_price"])
+    assert ends == {
+        "peak-first": ("closed", "101.490"),  # 0.5 % behind the high, on the way to the low
+        "adverse-first": ("protected", None),
+        "high-first": ("closed", "101.490"),
+        "low-first": ("protected", None),
     }
+
+
+def write_candle(data: Path, candle: str) -> tuple[object, ...]:
+    """A long from 100 on with one candle, and the words that replay it."""
+    wave, prices = data / "one.csv", data / "one-btc-5m.csv"
+    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
+    prices.write_text(f"timestamp_ms,open,high,low,close\n1515561000000,{candle}\n")
+    return "run", "--paper", "--wave", wave, "--prices", prices, "--json"
+
+
+@pytest.mark.parametrize("latency", ["0", "5"])
+def test_a_stop_that_was_moved_between_two_points_of_a_candle_fills_at_its_new_price(
+    run: Run, data: Path, latency: str
+) -> None:
+    """The high comes after 100 s and the low after 200 s."""
+    ran = run(*write_candle(data, "100,102,97,99"), "--latency", latency)
+    (row,) = json.loads(ran.out)["report"]["positions"]
+    assert (row["exit_price"], row["reason"]) == ("101.490", "the stop was filled")
+
+
+@pytest.mark.parametrize("trigger", ["last", "mark", "index"])
+def test_a_close_at_market_fills_at_the_replay_s_price_whatever_the_plan_s_trigger(
+    run: Run, data: Path, trigger: str
+) -> None:
+    plan = data / "plan.toml"
+    plan.write_text(f'initial_stop = "2%"\ntrigger = "{trigger}"\n')
+    ran = run(*write_candle(data, "97,97.5,96,97"), "--plan", plan)
+    (row,) = json.loads(ran.out)["report"]["positions"]
+    assert (row["exit_price"], row["reason"]) == ("97", "the price was already beyond the initial stop")
 
 
 def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: Run, data: Path) -> None:
@@ -191,29 +226,73 @@ def test_trades_are_replayed_tick_by_tick(run: Run, data: Path) -> None:
     assert document["candles"] is None
 
 
-@needs_market_data
-def test_a_day_of_trades_is_replayed(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prices", [extracts, slow_full])
+def test_real_trades_are_all_replayed(run: Run, tmp_path: Path, prices: Path) -> None:
     wave, store = tmp_path / "wave.csv", f"sqlite:///{tmp_path}/state.db"
-    wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nXRP/ETH:ETH,long,1000,0.00141342,1570752011620\n")
+    trades = read_rows(prices / "xrp-eth-trades.csv")
+    entry = f"{trades[0]['price']},{trades[0]['timestamp_ms']}"
+    wave.write_text(f"symbol,side,quantity,entry_price,opened_at_ms\nXRP/ETH:ETH,long,1000,{entry}\n")
     plan = tmp_path / "plan.toml"
     plan.write_text(LOOSE_PLAN)
-    words = ("run", "--paper", "--wave", wave, "--prices", SHARED / "xrp-eth-trades.csv", "--plan", plan)
+    words = ("run", "--paper", "--wave", wave, "--prices", prices / "xrp-eth-trades.csv", "--plan", plan)
     ran = run(*words, "--store", store, "--json")
     document = json.loads(ran.out)
-    assert document["ticks"] == 12_477
+    assert document["ticks"] == len(trades)
     check_adds_up(document)
     check_monotone(read_events(run, store), document["report"]["positions"])
     assert document["report"]["positions"][0]["moves"] > 0
     assert run(*words, "--json").out == ran.out
 
 
-@needs_market_data
-@pytest.mark.slow
-@pytest.mark.parametrize(("plan", "runs"), [(None, 20), (LOOSE_PLAN, 3)])
-def test_ten_pairs_over_twenty_days_all_end_and_every_run_agrees_to_the_byte(
-    run: Run, tmp_path: Path, plan: str | None, runs: int
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@on_real_prices
+@pytest.mark.parametrize(
+    ("wave", "order", "gapped"),
+    [("wave-10.csv", "peak-first", 0), ("wave-10.csv", "adverse-first", 0), ("wave-gap.csv", "adverse-first", 2)],
+)
+def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_gapped(
+    run: Run, prices: Path, wave: str, order: str, gapped: int
 ) -> None:
-    words = ["run", "--paper", "--wave", SHARED / "wave-10.csv", "--prices", SHARED, "--json"]
+    ran = run("run", "--paper", "--wave", EXTRACTS / wave, "--prices", prices, "--candles", order, "--json")
+    rows = json.loads(ran.out)["report"]["positions"]
+    assert len(rows) == len(read_rows(EXTRACTS / wave))
+    at_an_open = 0
+    for row in rows:
+        assert (row["state"], row["reason"]) == ("closed", "the stop was filled")
+        base, quote, _ = re.split("[/:]", row["symbol"].lower())
+        closed_at = datetime.fromisoformat(row["closed_at"]).timestamp() * 1000
+        candles = read_rows(prices / f"{base}-{quote}-5m.csv")
+        candle = [candle for candle in candles if int(candle["timestamp_ms"]) <= closed_at][-1]
+        stop, first, high, low = (
+            Decimal(text) for text in (row["stop_price"], candle["open"], candle["high"], candle["low"])
+        )
+        if closed_at == int(candle["timestamp_ms"]):
+            assert first <= stop if row["side"] == "long" else first >= stop
+            assert Decimal(row["exit_price"]) == first
+            at_an_open += 1
+        else:
+            assert low <= stop <= high
+            assert Decimal(row["exit_price"]) == stop
+    assert at_an_open == gapped
+
+
+@pytest.mark.parametrize(
+    ("prices", "plan", "runs", "closed"),
+    [
+        pytest.param(*extracts.values, None, 3, 10, id="extracts"),
+        pytest.param(*extracts.values, LOOSE_PLAN, 2, 0, id="extracts, loose plan"),
+        pytest.param(*slow_full.values, None, 20, 10, id="full files", marks=slow_full.marks),
+        pytest.param(*slow_full.values, LOOSE_PLAN, 3, 10, id="full files, loose plan", marks=slow_full.marks),
+    ],
+)
+def test_a_wave_over_ten_real_pairs_gives_the_same_bytes_each_time_and_a_report_that_adds_up(
+    run: Run, tmp_path: Path, prices: Path, plan: str | None, runs: int, closed: int
+) -> None:
+    words = ["run", "--paper", "--wave", prices / "wave-10.csv", "--prices", prices, "--json"]
     if plan is not None:
         (tmp_path / "plan.toml").write_text(plan)
         words += ["--plan", tmp_path / "plan.toml"]
@@ -223,7 +302,8 @@ def test_ten_pairs_over_twenty_days_all_end_and_every_run_agrees_to_the_byte(
         outputs.add(run(*words, "--store", store).out)
     assert len(outputs) == 1
     document = json.loads(outputs.pop())
-    assert [row["state"] for row in document["report"]["positions"]] == ["closed"] * 10
+    states = [row["state"] for row in document["report"]["positions"]]
+    assert sorted(states) == ["closed"] * closed + ["protected"] * (10 - closed)
     assert document["dropped"] == 0
     check_adds_up(document)
     check_monotone(read_events(run, store), document["report"]["positions"])

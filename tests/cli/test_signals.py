@@ -121,7 +121,7 @@ def test_a_second_signal_does_not_break_the_clean_up_off(tmp_path: Path) -> None
     interrupt(tmp_path, signal.SIGINT, twice=True)
 
 
-@pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("time_over", range(10))
 def test_ten_times_over(tmp_path: Path, number: signal.Signals, time_over: int) -> None:

@@ -12,6 +12,7 @@ from trailing.core.model import Percent, Side
 from trailing.core.prices import (
     ahead,
     behind,
+    first_crossing,
     floor_quantity,
     is_better,
     is_crossed,
@@ -23,6 +24,29 @@ from trailing.core.prices import (
 sides: st.SearchStrategy[Side] = st.sampled_from(("long", "short"))
 prices = st.decimals("1e-18", "1e9", places=18, allow_nan=False, allow_infinity=False)
 ticks = st.sampled_from([Decimal(text) for text in ("1e-18", "1e-8", "0.00025", "0.01", "0.05", "0.5", "1", "25")])
+
+
+@pytest.mark.parametrize(
+    ("side", "start", "end", "first"),
+    [
+        ("long", 100, 95, 98),
+        ("long", 100, 98, 98),
+        ("long", 100, 99, None),
+        ("long", 97, 100, 97),
+        ("long", 97, 97, 97),
+        ("long", 99, 105, None),
+        ("short", 95, 100, 98),
+        ("short", 95, 98, 98),
+        ("short", 95, 97, None),
+        ("short", 99, 95, 99),
+        ("short", 99, 99, 99),
+        ("short", 97, 90, None),
+    ],
+)
+def test_a_stop_at_98_is_crossed_first_where_the_path_reaches_it_or_begins_beyond_it(
+    side: Side, start: int, end: int, first: int | None
+) -> None:
+    assert first_crossing(side, Decimal(98), Decimal(start), Decimal(end)) == first
 
 
 @given(sides, prices, ticks)

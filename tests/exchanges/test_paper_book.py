@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal as D
-from typing import Any
 
 import pytest
+from book_venue import BTC, OPENED, Venue
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError, WouldTrigger
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.places import BookRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
-
-BTC = "BTC/USDT:USDT"
-OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-class Venue:
-    """A book, what it published, and short ways to say things."""
-
-    def __init__(self, **rules: Any) -> None:
-        self.updates: list[OrderUpdate | PositionUpdate] = []
-        self.book = Book(BookRules(**rules), self.updates.append)
-
-    def enter(self, side: Side = "long", quantity: str = "2", price: str = "100") -> None:
-        self.book.enter(Position(BTC, side, D(quantity), D(price), OPENED), 0.0)
-
-    def place(
-        self, name: str, price: str, *, quantity: str = "2", side: Side = "long", source: Source = "last"
-    ) -> StopOrder:
-        return self.book.place(StopRequest(BTC, side, D(quantity), D(price), name, source), 0.0)
-
-    def feed(self, price: str, source: Source = "last") -> None:
-        self.book.feed(Tick(BTC, D(price), 0.0, source), 1.0)
-
-    def live(self) -> dict[str, D]:
-        return {order.client_order_id: order.quantity for order in self.book.stops(9.0)}
-
-    def held(self) -> dict[Side, D]:
-        return {report.side: report.quantity for report in self.book.positions(9.0)}
-
-    def fills(self) -> list[tuple[str, D, D]]:
-        """Client order id, quantity and price of every fill."""
-        fills = [update.fill for update in self.updates if isinstance(update, OrderUpdate) and update.fill]
-        return [(fill.client_order_id, fill.quantity, fill.price) for fill in fills]
-
-    def statuses(self, name: str) -> list[str]:
-        orders = [update for update in self.updates if isinstance(update, OrderUpdate)]
-        return [order.status for order in orders if order.client_order_id == name]
 
 
 def test_a_stop_is_acknowledged_as_it_was_asked_for_with_an_order_id_counted_per_symbol() -> None:
@@ -344,6 +304,18 @@ def test_a_close_fills_at_the_last_price() -> None:
     venue.feed("104", "mark")
     assert venue.book.close(BTC, "long", D(1), 0.0, client_order_id="a").price == D(103)
     assert venue.statuses("a") == ["filled"]
+
+
+def test_a_close_fills_at_the_mark_price_where_no_last_price_was_ever_fed() -> None:
+    venue = Venue()
+    venue.enter(price="100")
+    venue.feed("103", "mark")
+    saved = venue.book.save(BTC)
+    assert venue.book.close(BTC, "long", D(1), 0.0, client_order_id="a").price == D(103)
+    again = Venue()
+    again.book.restore([saved], (), 0.0)
+    assert again.book.close(BTC, "long", D(1), 0.0, client_order_id="a").price == D(103)
+    assert again.book.price(BTC, "last") == D(100), "a stop by the last price is still checked against the entry's"
 
 
 def test_where_two_stops_may_not_stand_the_second_is_refused_until_the_first_is_gone() -> None:

@@ -62,9 +62,9 @@ class BookMachine(RuleBasedStateMachine):
         with contextlib.suppress(StopRejected):
             self.book.close(BTC, side, quantity, 0.0, client_order_id=name)
 
-    @rule(price=prices, source=sources)
-    def feed(self, price: D, source: Source) -> None:
-        self.book.feed(Tick(BTC, price, 0.0, source), 0.0)
+    @rule(price=prices, source=sources, continuous=st.booleans())
+    def change_price(self, price: D, source: Source, continuous: bool) -> None:
+        (self.book.move_to if continuous else self.book.jump_to)(Tick(BTC, price, 0.0, source), 0.0)
 
     @invariant()
     def what_was_entered_is_held_or_was_filled(self) -> None:

@@ -163,13 +163,14 @@ async def test_a_minute_without_a_tick_has_no_candle(autojump_clock: MockClock) 
         assert [candle.opened_at for candle in candles] == [START.replace(second=0)]
 
 
-async def test_candles_begin_at_the_walls_time_where_no_other_is_given() -> None:
+async def test_candles_begin_at_the_walls_time_where_no_other_is_given(autojump_clock: MockClock) -> None:
     before = datetime.now(UTC)
     async with open_paper() as exchange:
-        assert exchange._candles._minute(trio.current_time()) in {  # a minute is long to wait for
-            int(before.timestamp() // 60),
-            int(datetime.now(UTC).timestamp() // 60),
-        }
+        exchange.feed(Tick(BTC, D(100), trio.current_time()))
+        after = datetime.now(UTC)
+        await trio.sleep(60)
+        (candle,) = await exchange.candles(BTC, "last", before - timedelta(minutes=1))
+        assert candle.opened_at in {moment.replace(second=0, microsecond=0) for moment in (before, after)}
 
 
 async def test_hands_from_outside_place_cancel_and_reduce_at_once() -> None:
@@ -196,7 +197,7 @@ async def test_order_ids_do_not_depend_on_the_order_in_which_symbols_run() -> No
         for symbol in symbols:
             await exchange.enter(position(symbol))
             nursery.start_soon(exchange.place_stop, StopRequest(symbol, "long", D(1), D(98), symbol))
-    orders = {order.symbol: order.order_id for order in exchange._book.stops(0.0)}
+    orders = {order.symbol: order.order_id for symbol in symbols for order in exchange.actual(symbol)[0]}
     assert orders == {symbol: f"paper-{symbol}-1" for symbol in symbols}
 
 

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from market_data import EXTRACTS, FULL, on_real_prices
 
 from trailing.core.model import Percent, Tick
 from trailing.errors import UsageError
-from trailing.exchanges.prices import generate_prices, read_candles_csv, read_trades_csv
+from trailing.exchanges.prices import PricePoint, generate_prices, read_candles_csv, read_trades_csv
 
 BTC = "BTC/USDT:USDT"
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real market data is not beside the repository")
 
 TRADES = "timestamp_ms,price,amount,side\n1000,10.5,1,buy\n1000,10.25,2,sell\n2500,0.000000000000000001,2,sell\n"
 CANDLES = "timestamp_ms,open,high,low,close,volume\n0,10,12,9,11,5\n600000,11,11,8,8,5\n"
@@ -31,40 +29,43 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def trades(path: Path) -> Iterator[Tick]:
+def trades(path: Path) -> Iterator[PricePoint]:
     return read_trades_csv(path, BTC)
 
 
-def candles(path: Path) -> Iterator[Tick]:
+def candles(path: Path) -> Iterator[PricePoint]:
     return read_candles_csv(path, BTC, high_first=True)
 
 
-def test_a_trade_is_a_tick_with_its_price_to_the_last_digit(tmp_path: Path) -> None:
+def test_a_trade_is_a_jump_to_its_price_to_the_last_digit(tmp_path: Path) -> None:
     assert list(read_trades_csv(write(tmp_path, TRADES), BTC, source="mark")) == [
-        Tick(BTC, D("10.5"), 1.0, "mark"),
-        Tick(BTC, D("10.25"), 1.0, "mark"),
-        Tick(BTC, D("0.000000000000000001"), 2.5, "mark"),
+        PricePoint(Tick(BTC, D("10.5"), 1.0, "mark"), continuous=False),
+        PricePoint(Tick(BTC, D("10.25"), 1.0, "mark"), continuous=False),
+        PricePoint(Tick(BTC, D("0.000000000000000001"), 2.5, "mark"), continuous=False),
     ]
 
 
 @pytest.mark.parametrize(("high_first", "prices"), [(True, [10, 12, 9, 11]), (False, [10, 9, 12, 11])])
-def test_a_candle_is_four_ticks_in_the_stated_order(tmp_path: Path, high_first: bool, prices: list[int]) -> None:
-    ticks = list(read_candles_csv(write(tmp_path, CANDLES), BTC, high_first=high_first))
-    assert [tick.price for tick in ticks[:4]] == prices
-    assert [tick.at for tick in ticks] == [0.0, 100.0, 200.0, 299.0, 600.0, 700.0, 800.0, 899.0]
+def test_a_candle_is_a_jump_to_its_open_and_three_moves_in_the_stated_order(
+    tmp_path: Path, high_first: bool, prices: list[int]
+) -> None:
+    points = list(read_candles_csv(write(tmp_path, CANDLES), BTC, high_first=high_first))
+    assert [point.tick.price for point in points[:4]] == prices
+    assert [point.tick.at for point in points] == [0.0, 100.0, 200.0, 299.0, 600.0, 700.0, 800.0, 899.0]
+    assert [point.continuous for point in points] == [False, True, True, True] * 2
 
 
 def test_columns_are_found_by_their_names_and_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     path = write(tmp_path, "\ufeffprice,timestamp_ms\n\n7,1000\n\n")
-    assert list(trades(path)) == [Tick(BTC, D(7), 1.0)]
+    assert [point.tick for point in trades(path)] == [Tick(BTC, D(7), 1.0)]
 
 
-def test_a_file_is_read_only_as_far_as_its_ticks_are_taken(tmp_path: Path) -> None:
+def test_a_file_is_read_only_as_far_as_its_points_are_taken(tmp_path: Path) -> None:
     path = write(tmp_path, TRADES + "broken")
-    ticks = trades(path)
-    assert len(list(islice(ticks, 3))) == 3
+    points = trades(path)
+    assert len(list(islice(points, 3))) == 3
     with pytest.raises(UsageError):
-        next(ticks)
+        next(points)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_file_is_read_only_as_far_as_its_ticks_are_taken(tmp_path: Path) -> No
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_that_says_where(
-    tmp_path: Path, read: Callable[[Path], Iterator[Tick]], text: str, line: int, says: str
+    tmp_path: Path, read: Callable[[Path], Iterator[PricePoint]], text: str, line: int, says: str
 ) -> None:
     path = write(tmp_path, text)
     with pytest.raises(UsageError) as caught:
@@ -131,21 +132,36 @@ def test_arguments_are_checked_before_the_file_is_touched(field: str, arguments:
             read_trades_csv("nowhere.csv", **({"symbol": BTC} | arguments))
 
 
-@needs_data
-def test_real_trades_are_read_whole_in_the_order_of_time() -> None:
-    times = [tick.at for tick in read_trades_csv(DATA / "xrp-eth-trades.csv", "XRP/ETH:ETH")]
-    assert len(times) == 12_477
+def lines_of(path: Path) -> int:
+    """How many lines of prices a file has."""
+    return len(path.read_text().splitlines()) - 1
+
+
+@on_real_prices
+def test_real_trades_are_read_whole_in_the_order_of_time(prices: Path) -> None:
+    path = prices / "xrp-eth-trades.csv"
+    times = [point.tick.at for point in read_trades_csv(path, "XRP/ETH:ETH")]
+    assert len(times) == lines_of(path)
     assert times == sorted(times)
+    assert len(set(times)) < len(times), "several are in one millisecond"
     assert datetime.fromtimestamp(times[0], UTC).date() == date(2019, 10, 11)
 
 
-@needs_data
+@on_real_prices
 @pytest.mark.parametrize("name", ["xrp-usdt-usdt-5m.csv", "ada-btc-5m.csv", "nxt-btc-5m.csv"])
-def test_real_candles_are_read_whole_in_the_order_of_time(name: str) -> None:
-    lines = len((DATA / name).read_text().splitlines()) - 1
-    times = [tick.at for tick in read_candles_csv(DATA / name, BTC, high_first=False)]
-    assert len(times) == 4 * lines
+def test_real_candles_are_read_whole_in_the_order_of_time(prices: Path, name: str) -> None:
+    times = [point.tick.at for point in read_candles_csv(prices / name, BTC, high_first=False)]
+    assert len(times) == 4 * lines_of(prices / name)
     assert all(earlier < later for earlier, later in pairwise(times))
+
+
+@pytest.mark.skipif(not FULL.is_dir(), reason="the full price files are not beside the repository")
+def test_each_extract_stands_line_by_line_in_its_full_file() -> None:
+    for path in EXTRACTS.glob("*-*-*.csv"):
+        header, lines = path.read_text().split("\n", 1)
+        full = (FULL / path.name).read_text()
+        assert full.startswith(f"{header}\n"), path.name
+        assert f"\n{lines}" in full, path.name
 
 
 def walk(**changes: Any) -> list[Tick]:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world
 
 import trailing
 from trailing import (
@@ -31,17 +31,8 @@ from trailing import (
 )
 from trailing.core.model import Side
 from trailing.exchanges.port import StopRequest
-from trailing.protection.adoption import find_position
-from trailing.protection.wave import Wave
 from trailing.stores import MemoryStore
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow, Unreachable, cancel_everywhere
-
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
-
-
-def calls(world: World, operation: str) -> int:
-    return sum(call.operation == operation for call in world.exchange.calls)
 
 
 async def prices(world: World) -> list[D]:
@@ -101,10 +92,10 @@ async def test_a_position_that_is_not_there_is_refused_on_its_second_absence(
 ) -> None:
     async with open_world(read_lag=2.0) as world:
         await world.enter(a_position(side="short"))
-        started, before = trio.current_time(), calls(world, "positions")
+        started, before = trio.current_time(), world.calls("positions")
         with pytest.raises(UsageError, match="the exchange reports no long position of BTC/USDT:USDT"):
             await world.running.adopt(*BTC, deadline=5.0)
-        assert (trio.current_time() - started, calls(world, "positions") - before) == (2.0, 2)
+        assert (trio.current_time() - started, world.calls("positions") - before) == (2.0, 2)
         assert world.running.unprotected() == {}
 
 
@@ -139,13 +130,12 @@ async def test_an_adoption_that_can_not_be_right_sends_nothing(
 
 async def test_a_position_that_is_protected_is_not_protected_again(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         outcome = await world.running.adopt(*BTC, deadline=5.0, stop_price=D(99))
         assert isinstance(outcome, AlreadyProtected)
         await trio.sleep(70)
         assert await prices(world) == [D(98)]
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
 
 
 async def test_fm21_many_adoptions_of_one_position_place_one_order(autojump_clock: trio.testing.MockClock) -> None:
@@ -160,7 +150,7 @@ async def test_fm21_many_adoptions_of_one_position_place_one_order(autojump_cloc
             for _ in range(7):
                 nursery.start_soon(adopt)
         assert sorted(outcomes) == ["AlreadyProtected"] * 6 + ["Protected"]
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         await trio.sleep(10)
         await world.check(a_position())
 
@@ -193,7 +183,7 @@ async def test_a_stop_on_the_wrong_side_of_price_and_entry_is_refused(autojump_c
         outcome = await world.running.adopt(*BTC, deadline=5.0, stop_price=D(101))
         assert isinstance(outcome, Refused)
         assert "Position.stop_price of BTC/USDT:USDT got 101, wants it below the price, 100" in str(outcome.error)
-        assert calls(world, "place_stop") == 0
+        assert world.calls("place_stop") == 0
         assert set(world.running.unprotected()) == {BTC}
 
 
@@ -336,7 +326,7 @@ async def test_of_several_stops_that_were_left_standing_the_tightest_stays(
     async with open_world(latency=0.5) as world:
         await released(world)
         for price in (D(96), D("97.5"), D("96.5")):
-            mine = world.running._orders.ids.new()
+            mine = world.inside.new_order_id()
             world.paper.place_by_hand(StopRequest(SYMBOL, "long", D(1), price, mine))
         plan = TrailPlan(initial_stop=Percent(20))
         outcome = await world.running.adopt(*BTC, deadline=5.0, plan=plan)
@@ -366,7 +356,7 @@ async def test_a_stop_taken_over_stays_where_the_deadline_strikes_behind_it(
     plan = msgspec.structs.replace(PLAN, on_late_order="cancel")
     async with open_world(latency=0.5, exchange_faults=faults) as world:
         left = await released(world)
-        world.exchange.__init__(world.paper, faults)  # type: ignore[misc]  # counts from here on
+        world.inject(faults)
         with trio.move_on_after(1.5) as scope:
             await world.running.adopt(*BTC, deadline=60.0, plan=plan)
         assert scope.cancelled_caught
@@ -406,29 +396,16 @@ async def test_a_stop_is_not_taken_over_after_somebody_else_had_the_position(
     slow: list[bool] = []
     faults: Any = lambda *_: Slow(0.9) if slow else None  # noqa: E731
     async with open_world(latency=0.1, store_faults=faults) as world:
-        await world.enter(a_position())
-        before = await world.running.protect(a_position(), deadline=5.0)
-        assert isinstance(before, Protected)
-        supervision = world.running._supervision
-        held = supervision.registry.get(*BTC)
-        assert held is not None
+        (before,) = await world.protect(settle=0.0)
+        claim = world.claim()
         world.feed("97")  # its stop is filled
         slow.append(True)
         with trio.fail_after(30):
-            while not held.closed:
+            while not claim.is_closed:
                 await trio.sleep(0.1)
-        assert supervision.registry.get(*BTC) is held  # its record is on its way
+        assert world.claim() == claim  # its record is on its way
         await world.enter(again)
-        wave = Wave(
-            world.running._orders,
-            supervision.registry,
-            supervision.feed,
-            PLAN,
-            20.0,
-            supervision.hand_over,
-            standing=before.stop,
-        )
-        (outcome,) = (await wave.run([again])).outcomes
+        outcome = await world.inside.protect_over(before, again, PLAN, deadline=20.0)
         assert isinstance(outcome, Protected)
         assert [outcome.stop] == list(await world.live())
 
@@ -437,18 +414,15 @@ async def test_a_stop_whose_claim_ended_while_the_position_was_read_is_not_taken
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world, trio.open_nursery() as nursery:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
 
         async def release() -> None:
             await trio.sleep(1.2)
             await world.running.release(*BTC, cancel_stop=True)
 
         nursery.start_soon(release)
-        orders, supervision = world.running._orders, world.running._supervision
-        ends_at = trio.current_time() + 30.0
-        _, standing = await find_position(orders, supervision, *BTC, PLAN, D(97), ends_at=ends_at)
-        assert supervision.registry.get(*BTC) is None
+        _, standing = await world.inside.find_to_adopt(*BTC, PLAN, D(97), within=30.0)
+        assert world.inside.claims() == ()
         assert (standing, await world.live()) == (None, ())
 
 
@@ -459,12 +433,11 @@ async def test_a_position_that_is_being_opened_keeps_its_stop_from_whoever_adopt
         await world.enter(a_position())
         nursery.start_soon(lambda: world.running.protect(a_position(), deadline=5.0))
         await trio.sleep(0.1)
-        orders, supervision = world.running._orders, world.running._supervision
         for claimed in (True, False):
             if not claimed:  # it comes while the position is read
                 await world.running.release(*BTC, cancel_stop=False)
                 nursery.start_soon(lambda: world.running.protect(a_position(), deadline=5.0))
-            _, standing = await find_position(orders, supervision, *BTC, PLAN, None, ends_at=trio.current_time() + 30.0)
+            _, standing = await world.inside.find_to_adopt(*BTC, PLAN, None, within=30.0)
             assert standing is None
             assert await world.live()
 
@@ -496,7 +469,7 @@ async def test_a_position_that_was_given_up_is_off_the_list_once_it_is_adopted_a
             await manager.wait_closed()
         async with open_listened(world) as manager:
             assert manager.unprotected() == {}
-        assert (await world.memory.load("paper", "default")).stops == ()
+        assert (await world.load()).stops == ()
 
 
 async def test_what_was_given_up_and_protected_under_another_identity_is_not_listed_after_a_restart(
@@ -560,7 +533,7 @@ async def test_a_position_that_can_not_be_read_before_the_deadline_is_an_error_o
             await world.running.adopt(*BTC, deadline=5.0)
         assert trio.current_time() - started <= 5.0
         assert seconds is None or trio.current_time() - started == seconds
-        assert calls(world, "place_stop") == 0
+        assert world.calls("place_stop") == 0
 
 
 async def test_a_read_that_hangs_for_longer_than_a_call_may_take_is_tried_again(
@@ -575,12 +548,11 @@ async def test_a_read_that_hangs_for_longer_than_a_call_may_take_is_tried_again(
 async def test_a_position_that_is_read_at_the_deadline_is_read_too_late(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         await world.enter(a_position())
-        clock = world.running._orders.clock
-        read = world.running._orders.exchange.positions
+        read = world.exchange.positions
 
         async def read_late() -> Any:
             reports = await read()
-            clock.now = lambda: trio.current_time() + 5.0
+            world.inside.set_clock_ahead(5.0)
             return reports
 
         world.exchange.positions = read_late  # type: ignore[method-assign]
@@ -622,12 +594,11 @@ async def test_adopting_cancelled_anywhere_leaves_nothing_behind(
 
     async def check(world: World, cancelled: bool) -> None:
         await trio.sleep(60)
-        held = world.running._supervision.registry.get(*BTC)
-        left = world.running._supervision.reconciliation.left
-        if held is None:  # not adopted: what was released stands as it was left
-            assert [order.client_order_id for order in await world.live()] == [*left]
+        claimed = BTC in world.inside.claimed()
+        if not claimed:  # not adopted: what was released stands as it was left
+            assert [order.client_order_id for order in await world.live()] == [*world.inside.released_stops()]
         else:
             await world.check(a_position())
-        assert cancelled or held is not None
+        assert cancelled or claimed
 
     assert await cancel_everywhere(world, act, check) > 10

@@ -85,7 +85,7 @@ async def check_settled(world: World) -> None:
         live = await world.live()
         assert sorted(order.symbol for order in live if order.client_order_id != "somebody's") == sorted(prices)
         assert "somebody's" in {order.client_order_id for order in live}
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert loaded.intents == ()
         await world.check(*STORED, a_position(LEFTOVER))
 

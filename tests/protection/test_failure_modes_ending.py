@@ -11,29 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from inspection.paper import push_update
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, a_record, open_listened, open_world, some_positions
 
 import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
-from trailing.core.stop import TrailingStop
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
 from trailing.protection.outcomes import OpeningTimes
 from trailing.stores.leases import LeaseInFront
 from trailing.stores.port import AppendEvent, CloseStop, Entry, Lease, SaveStop
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
-
-
-async def protected(world: World, **changes: Any) -> None:
-    """A protected position of BTC, its prices subscribed."""
-    await world.enter(a_position(**changes))
-    outcome = await world.running.protect(a_position(**changes), deadline=5.0)
-    assert isinstance(outcome, trailing.Protected)
-    await trio.sleep(5)
 
 
 def net(world: World) -> list[Decimal]:
@@ -59,7 +49,7 @@ async def test_fm01_no_interleaving_of_exits_touches_more_than_the_position(
 ) -> None:
     faults = {} if fault is None else {At("close_position", None, 1): fault}
     async with open_world(latency=1.0, exchange_faults=faults, record=True) as world:
-        await protected(world, side=side)
+        await world.protect(a_position(side=side))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: world.running.close(SYMBOL, side, deadline=60.0))
             await trio.sleep(gap)
@@ -79,7 +69,7 @@ async def test_fm01_no_stop_is_left_behind_that_would_hit_the_next_position(
     side: Side, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0, record=True) as world:
-        await protected(world, side=side)
+        await world.protect(a_position(side=side))
         await world.running.close(SYMBOL, side, deadline=60.0)
         await world.enter(a_position(side=side, quantity=D("0.7")))
         world.feed("90" if side == "long" else "110")
@@ -92,7 +82,7 @@ async def test_fm01_a_partly_filled_stop_and_the_bots_close_add_up_to_the_positi
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, partial_fills=D("0.4"), record=True) as world:
-        await protected(world)
+        await world.protect()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: world.running.close(*BTC, deadline=60.0))
             for _ in range(3):
@@ -138,7 +128,7 @@ async def test_fm17_a_crossed_price_at_the_door_leads_to_one_close_and_a_final_s
         await world.running.wait_closed()
         assert sum(call.operation == "close_position" for call in world.exchange.calls) == 1
         assert (await world.paper.positions(), await world.live()) == ((), ())
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())
         assert world.running.unprotected() == {}
 
@@ -147,7 +137,7 @@ async def test_fm17_a_gap_that_the_exchange_does_not_fill_leads_to_one_close_and
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, partial_fills=lambda order, tick: D(0), record=True) as world:
-        await protected(world)
+        await world.protect()
         crossed_at = trio.current_time()
         world.feed("97")
         await world.running.wait_closed()
@@ -178,7 +168,7 @@ async def test_fm17_a_stop_that_was_not_sent_yet_and_is_crossed_leads_to_one_clo
 ) -> None:
     plan = msgspec.structs.replace(PLAN, pacing=trailing.Pacing(min_interval=1000.0))
     async with open_world(latency=0.5, plan=plan, record=True) as world:
-        await protected(world)
+        await world.protect()
         for price in ("102", "105", "103.5"):  # moved to 100.98; 103.95 has to wait; it is crossed
             world.feed(price)
             await trio.sleep(2)
@@ -196,7 +186,7 @@ async def _filled(world: World) -> None:
 
 
 async def _closed_by_hand(world: World) -> None:
-    world.paper.reduce(SYMBOL, "long", D("1.5"))
+    world.paper.reduce(*BTC, D("1.5"))
 
 
 async def _closed_by_the_bot(world: World) -> None:
@@ -205,7 +195,7 @@ async def _closed_by_the_bot(world: World) -> None:
 
 async def _cancelled_and_closed_by_hand(world: World) -> None:
     world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
-    world.paper.reduce(SYMBOL, "long", D("1.5"))
+    world.paper.reduce(*BTC, D("1.5"))
 
 
 @pytest.mark.parametrize("end", [_filled, _closed_by_hand, _closed_by_the_bot, _cancelled_and_closed_by_hand])
@@ -215,20 +205,20 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
 ) -> None:
     plan = msgspec.structs.replace(PLAN, on_unprotected=on_unprotected)
     async with open_world(latency=1.0, plan=plan) as world:
-        await protected(world)
-        (held,) = world.running._supervision.registry.all()
-        (early,) = (await world.memory.load("paper", "default")).stops
+        await world.protect()
+        claim = world.claim()
+        (early,) = (await world.load()).stops
         await end(world)
         with trio.fail_after(60):
             await world.running.wait_closed()
         await trio.sleep(5)
-        late = held.stop.save()
-        await world.running._orders.save(held)
+        late = claim.record
+        await world.inside.save(claim)
         await world.memory.commit([SaveStop("paper", "default", early)])  # handed in before, and late
-        world.running._supervision.registry.remove(held)  # once more
+        world.inside.remove(claim)  # once more
         assert late.state == State.CLOSED
         assert (await world.live(), await world.paper.positions()) == ((), ())
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         assert len([event for event in world.events if isinstance(event, PositionClosed)]) == 1
@@ -238,15 +228,15 @@ async def test_fm19_every_end_takes_stop_claim_and_record_with_it_for_good(
 @pytest.mark.parametrize("url", ["memory:", "sqlite"])
 async def test_fm19_a_late_save_revives_nothing_in_any_store(url: str, tmp_path: Path) -> None:
     # On the real clock: SQLite works in threads.
-    stop = TrailingStop(a_position(), PLAN, Market(SYMBOL), 0.0)
-    early = stop.save()
-    stop.flat(1.0)
+    early = a_record()
     if url == "sqlite":
         url = f"sqlite:///{tmp_path}/trailing.db"
     async with trailing.open_store(url) as store, store.own("paper", "default", mark="0000") as lease:
         await lease.commit([SaveStop("paper", "default", early)])
         assert len((await store.load("paper", "default")).stops) == 1
-        await lease.commit([CloseStop("paper", "default", stop.save())])
+        await lease.commit(
+            [CloseStop("paper", "default", msgspec.structs.replace(early, state="closed", quantity=D(0)))]
+        )
         await lease.commit([SaveStop("paper", "default", early)])
         assert (await store.load("paper", "default")).stops == ()
 
@@ -334,9 +324,9 @@ async def test_fm30_prices_with_18_decimals_survive_protection_store_and_restart
 
 async def test_fm33_only_our_own_orders_fills_count(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("99")
-        world.paper.reduce(SYMBOL, "long", D("0.5"))  # somebody else's trade, at 99
+        world.paper.reduce(*BTC, D("0.5"))  # somebody else's trade, at 99
         await trio.sleep(10)
         assert [event for event in world.events if isinstance(event, StopFilled)] == []
         (stop,) = await world.live()
@@ -360,7 +350,7 @@ async def test_fm33_a_triggered_stop_is_counted_with_its_profit(
     side: Side, profit: Decimal, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world, side=side)
+        await world.protect(a_position(side=side))
         world.feed("97" if side == "long" else "103")
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
@@ -424,9 +414,9 @@ async def test_fm27_the_queue_of_telemetry_is_bounded_and_what_it_does_not_take_
         await world.enter(a_position())
         stuck.append(True)
         for _ in range(10_100):
-            world.running._orders.announcer.publish(Alarm(at=START, what="a heap of it"))
+            world.inside.publish(Alarm(at=START, what="a heap of it"))
         assert world.running.statistics().dropped == 100
-        assert world.running._orders.journal.statistics().waiting == 10_000
+        assert world.inside.entries_waiting() == 10_000
         outcome = await world.running.protect(a_position(), deadline=5.0)
         assert isinstance(outcome, trailing.Protected)
         assert outcome.elapsed == PLAN.journal_wait + 1.0 + PLAN.journal_wait  # nothing waits for the store any longer
@@ -438,13 +428,11 @@ async def test_fm17_a_bad_print_closes_nothing_that_the_plan_keeps(autojump_cloc
     plan = msgspec.structs.replace(PLAN, on_would_trigger="keep", pacing=pacing)
     async with open_world(plan=plan) as world:
         position = a_position()
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        await trio.sleep(1)
+        await world.protect(position, settle=1.0)
         for price in ("102", "105", "103.5"):  # moved to 100.98; 103.95 has to wait; it is crossed, and kept
             world.feed(price)
             await trio.sleep(1)
-        world.running._supervision.feed.take(trailing.Tick(position.symbol, D(100), trio.current_time()))
+        push_update(world.paper, trailing.Tick(position.symbol, D(100), trio.current_time()))
         await trio.sleep(10)
         assert [order.price for order in await world.live()] == [D("100.98")]
         assert len(await world.paper.positions()) == 1

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from inspection.paper import stored_now
+from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
 
 import trailing
-from trailing import Callback, Pacing, Percent, StopOrder, StoreError, TrailPlan
+from trailing import Callback, Pacing, Percent, StoreError, TrailPlan
 from trailing.core.model import Side
 from trailing.events import StopMoved
 from trailing.exposure import Exposure
@@ -31,17 +32,7 @@ from trailing.testing import (
     peak_kept,
 )
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
-
-
-async def protected(world: World, **changes: Any) -> None:
-    """A protected position of BTC, its prices subscribed."""
-    await world.enter(a_position(**changes))
-    outcome = await world.running.protect(a_position(**changes), deadline=5.0)
-    assert isinstance(outcome, trailing.Protected)
-    await trio.sleep(5)
 
 
 class _Looker(trio.abc.Instrument):
@@ -63,11 +54,6 @@ def looking(look: Any) -> Iterator[None]:
         yield
     finally:
         trio.lowlevel.remove_instrument(looker)
-
-
-def booked_stops(world: World) -> list[StopOrder]:
-    """The stops on the exchange's book at this moment, no request in between."""
-    return [stop.order for stop in world.paper._book._place(SYMBOL).stops.values()]
 
 
 # 02: the price path took a lock that it held already; everything hung.
@@ -104,7 +90,7 @@ async def test_fm02_a_fill_that_comes_inside_a_tick_is_taken_without_a_deadlock(
 ) -> None:
     # The tick that sets the peak and the one that fills the stop are both there before any task has run.
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         world.feed("97.5")
         with trio.fail_after(10):
@@ -123,16 +109,16 @@ async def test_fm03_at_every_step_of_a_move_a_stop_is_live_where_two_may_stand(
 ) -> None:
     faults = {} if fault is None else {At(operation, None, 2 if operation == "place_stop" else 1): fault}
     async with open_world(latency=1.0, exchange_faults=faults, can_amend=operation == "amend_stop") as world:
-        await protected(world)
+        await world.protect()
         counts: list[int] = []
-        with looking(lambda: counts.append(len(booked_stops(world)))):
+        with looking(lambda: counts.append(len(world.paper.actual(SYMBOL)[0]))):
             world.feed("105")
             await trio.sleep(60)
             world.feed("106")
             await trio.sleep(60)
         assert min(counts) == 1
         assert max(counts) <= 2
-        assert [stop.price for stop in booked_stops(world)] == [D("104.94")]
+        assert [stop.price for stop in world.paper.actual(SYMBOL)[0]] == [D("104.94")]
         assert world.running.statistics().exposure == 1.0  # the opening's second and nothing since
         await world.check(a_position())
 
@@ -141,7 +127,7 @@ async def test_fm03_where_one_may_stand_the_bare_window_is_two_legs_and_measured
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, two_stops=False) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
@@ -156,12 +142,12 @@ async def test_fm03_where_one_may_stand_a_refused_stop_puts_the_old_one_back(
     fault: Refuses, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): fault}) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         # The cancelling; the placing is refused at once; the old price, acknowledged a second later.
         await trio.sleep(2.0)
         await trio.testing.wait_all_tasks_blocked()
-        assert [stop.price for stop in booked_stops(world)] == [98]
+        assert [stop.price for stop in world.paper.actual(SYMBOL)[0]] == [98]
         assert world.running.stops()[BTC].price == 98
         assert world.running.statistics().exposure == 2.0
 
@@ -171,7 +157,7 @@ async def test_fm03_where_the_old_stop_can_not_be_put_back_either_the_position_i
 ) -> None:
     faults: dict[At, Fault] = {At("place_stop", None, number): Refuses() for number in (2, 3, 4, 5)}
     async with open_world(latency=1.0, two_stops=False, exchange_faults=faults) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         await trio.sleep(1.5)
         assert set(world.running.unprotected()) == {BTC}
@@ -207,8 +193,7 @@ async def test_fm09_what_is_remembered_and_stored_was_acknowledged_at_every_step
 
         def look() -> None:
             remembered = world.running.stops().values()
-            records = world.memory._accounts["paper", "default"].open_stops()
-            stored = [order for record in records for order in record.orders]
+            stored = [order for record in stored_now(world.memory) for order in record.orders]
             for order in (*remembered, *stored):
                 assert (order.client_order_id, order.price) in acknowledged
 
@@ -228,16 +213,16 @@ async def test_fm09_what_the_store_did_not_take_is_stored_once_it_does(autojump_
         latency=1.0,
         store_faults=lambda operation, *_: Fails(StoreError("disk full")) if full and operation == "commit" else None,
     ) as world:
-        await protected(world)
+        await world.protect()
         full.append(True)
         world.feed("105")
         await trio.sleep(30)
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         assert [order.price for order in record.orders] == [98]
         assert world.running.stops()[BTC].price == D("103.95")
         full.clear()
         await trio.sleep(10)  # without a tick
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         assert record.orders == (world.running.stops()[BTC],)
         await world.check(a_position())
 
@@ -263,7 +248,7 @@ async def test_fm22_a_deferred_move_is_sent_when_its_interval_ends_without_a_tic
 ) -> None:
     plan = msgspec.structs.replace(PLAN, pacing=Pacing(min_interval=30.0))
     async with open_world(latency=1.0, plan=plan) as world:
-        await protected(world)
+        await world.protect()
         started = trio.current_time()
         world.feed("105")
         await trio.sleep(3)
@@ -284,23 +269,21 @@ async def test_fm28_a_peak_among_many_ticks_of_one_moment_is_kept(
     side: Side, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world, side=side)
+        await world.protect(a_position(side=side))
         step = D("0.001") if side == "long" else D("-0.001")
         seen = [100 + step * (number if number < 3000 else 6000 - number) for number in range(3500)]
         for price in seen:
             world.feed(str(price))
         await trio.sleep(10)
-        (held,) = world.running._supervision.registry.all()
-        assert peak_kept(side, seen, held.stop.best) == []
-        assert held.stop.best == 100 + step * 3000
+        claim = world.claim(SYMBOL, side)
+        assert peak_kept(side, seen, claim.peak) == []
+        assert claim.peak == 100 + step * 3000
         assert world.running.stops()[SYMBOL, side].price == (D("101.97") if side == "long" else D("97.97"))
 
 
 async def test_fm28_a_peak_while_a_move_is_under_way_is_kept(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=4.0) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        await trio.sleep(5)
+        await world.protect()
         world.feed("104")
         await trio.sleep(1)
         for price in ("104.5", "108", "107.5"):
@@ -373,7 +356,7 @@ async def test_fm35_one_setting_decides_the_source_of_peaks_orders_and_crossings
     (other, _) = [source for source in ("last", "mark", "index") if source != trigger]
     plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1)),), trigger=trigger)
     async with open_world(latency=1.0, plan=plan) as world:
-        await protected(world)
+        await world.protect()
         assert {order.source for order in await world.live()} == {trigger}
         world.feed("109", source=other)  # type: ignore[arg-type]
         await trio.sleep(10)
@@ -395,7 +378,7 @@ async def test_fm35_a_crossing_is_confirmed_by_the_price_that_triggers(
 ) -> None:
     plan = TrailPlan(initial_stop=Percent(2), trigger=trigger)
     async with open_world(latency=1.0, plan=plan, partial_fills=lambda order, tick: D(0)) as world:
-        await protected(world)
+        await world.protect()
         world.feed("97", source=trigger)  # the others stay at 100, and the exchange fills nothing
         with trio.fail_after(20):
             await world.running.wait_closed()
@@ -409,7 +392,7 @@ async def test_fm35_peaks_that_were_missed_are_those_of_the_price_that_triggers(
     others: list[Any] = [source for source in ("last", "mark", "index") if source != trigger]
     plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), Percent(1)),), trigger=trigger)
     async with open_world(latency=1.0, plan=plan) as world:
-        await protected(world)
+        await world.protect()
         world.paper.disconnect()
         await trio.sleep(65)
         for price, further in (("105", "110"), ("104.5", "109")):
@@ -430,7 +413,7 @@ async def test_fm36_a_stop_whose_every_move_fails_does_not_look_healthy(autojump
         return Refuses() if operation == "place_stop" and number > 1 else None
 
     async with open_world(latency=1.0, exchange_faults=refused) as world:
-        await protected(world)
+        await world.protect()
         confirmed = trio.current_time() - 5.0
         world.feed("105")
         await trio.sleep(100)
@@ -438,5 +421,4 @@ async def test_fm36_a_stop_whose_every_move_fails_does_not_look_healthy(autojump
         await trio.sleep(100)
         assert sum(call.operation == "place_stop" for call in world.exchange.calls) > 10
         assert world.running.statistics().since_confirmed == trio.current_time() - confirmed
-        (held,) = world.running._supervision.registry.all()
-        assert isinstance(held.error, trailing.StopRejected)
+        assert isinstance(world.claim().error, trailing.StopRejected)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import AlreadyProtected, Callback, Exited, Pacing, Percent, Protected, TrailPlan, UsageError
@@ -23,17 +23,7 @@ from trailing.stores import MemoryStore
 from trailing.stores.port import SaveStop
 from trailing.testing import At, Fault, FaultyExchange, Hangs, ReplyLost, Unreachable
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
-
-
-async def protected(world: World, manager: trailing.Manager, *positions: trailing.Position) -> None:
-    """Positions with a stop behind each, their prices subscribed."""
-    await world.enter(*positions)
-    report = await manager.protect_wave(positions, deadline=10.0)
-    assert all(isinstance(outcome, Protected) for outcome in report.outcomes)
-    await trio.sleep(1)
 
 
 # 10: trailing exits lived in the process only; a gap rode through, and a dead process left nothing.
@@ -53,7 +43,7 @@ async def test_fm10_a_gap_that_the_exchange_does_not_fill_in_its_grace_is_closed
 
     faults = {} if fault is None else {At("close_position", None, 1): fault}
     async with open_world(latency=0.5, partial_fills=fill_once, exchange_faults=faults, record=True) as world:
-        await protected(world, world.running, a_position(side=side))
+        await world.protect(a_position(side=side), deadline=10.0, settle=1.0)
         close_position, asked_for = world.paper.close_position, list[Decimal]()
 
         async def noting(symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> trailing.Fill:
@@ -83,7 +73,7 @@ async def test_fm10_a_gap_that_the_exchange_fills_in_its_grace_is_left_to_it(
     async with open_world(
         latency=0.5, partial_fills=lambda order, _: order.quantity if late else D(0), record=True
     ) as world:
-        await protected(world, world.running, a_position())
+        await world.protect(a_position(), deadline=10.0, settle=1.0)
         world.feed("95")
         await trio.sleep(PLAN.exit_grace - 0.25)
         late.append(True)
@@ -98,8 +88,8 @@ async def test_fm10_a_manager_that_ends_leaves_the_exchanges_stops_standing(
     positions = some_positions(3)
     async with open_world(latency=0.5, with_manager=False) as world:
         with trio.CancelScope() as program:
-            async with open_listened(world) as manager:
-                await protected(world, manager, *positions)
+            async with open_listened(world):
+                await world.protect(*positions, deadline=10.0, settle=1.0)
                 stops = await world.live()
                 program.cancel()
         assert await world.live() == stops
@@ -120,7 +110,7 @@ async def test_fm10_a_process_that_dies_in_a_move_leaves_a_stop_that_is_no_loose
     async with open_world(latency=0.5, with_manager=False, exchange_faults=play_dead, store_faults=play_dead) as world:
         with trio.CancelScope() as process:
             async with open_listened(world) as manager:
-                await protected(world, manager, a_position())
+                await world.protect(a_position(), deadline=10.0, settle=1.0)
                 world.feed("105")  # placing and cancelling take half a second each
                 await trio.sleep(after)
                 dead.append(True)
@@ -150,26 +140,26 @@ async def test_fm12_after_a_disconnect_the_subscriptions_are_the_symbols_of_the_
     async with open_world(
         latency=0.5, exchange_faults=lambda operation, *_: Unreachable() if down and operation == "watch" else None
     ) as world:
-        await protected(world, world.running, first, *kept)
-        assert world.paper._stream.watched == {position.symbol for position in (first, *kept)}
+        await world.protect(first, *kept, deadline=10.0, settle=1.0)
+        assert world.paper.watched == {position.symbol for position in (first, *kept)}
         down.append(True)
         world.paper.disconnect()
         await trio.sleep(5)
         assert isinstance(await world.running.close(first.symbol, first.side, deadline=10.0), Exited)
-        await protected(world, world.running, new)
+        await world.protect(new, deadline=10.0, settle=1.0)
         await trio.sleep(60)
         assert "the prices can't be subscribed" in world.alarms()
         world.paper.reconnect()
         down.clear()
         await trio.sleep(40)
-        assert world.paper._stream.watched == {position.symbol for position in (*kept, new)}
+        assert world.paper.watched == {position.symbol for position in (*kept, new)}
         for position in (*kept, new):
             world.feed("105", position.symbol)
         await trio.sleep(5)
         assert {stop.price for stop in world.running.stops().values()} == {D("103.95")}
         await world.running.close(new.symbol, new.side, deadline=10.0)
         await trio.sleep(5)
-        assert world.paper._stream.watched == {position.symbol for position in kept}
+        assert world.paper.watched == {position.symbol for position in kept}
 
 
 async def test_fm12_a_symbol_that_falls_silent_raises_an_alarm_in_the_stated_time(
@@ -177,7 +167,7 @@ async def test_fm12_a_symbol_that_falls_silent_raises_an_alarm_in_the_stated_tim
 ) -> None:
     speaks, silent = some_positions(2)
     async with open_world(latency=0.5) as world:
-        await protected(world, world.running, speaks, silent)
+        await world.protect(speaks, silent, deadline=10.0, settle=1.0)
         for spoken in (True, False, False):  # the other one falls silent; and, after it spoke once more, again
             for _ in range(30):
                 world.feed("100.5", speaks.symbol)
@@ -206,19 +196,19 @@ async def test_fm18_a_restart_while_the_exchange_is_offline_deletes_nothing(
         latency=0.5, with_manager=False, exchange_faults=lambda *_: Unreachable() if down else None
     ) as world:
         async with open_listened(world) as manager:
-            await protected(world, manager, *positions)
+            await world.protect(*positions, deadline=10.0, settle=1.0)
             for price in ("110", "109.5"):
                 for position in positions:
                     world.feed(price, position.symbol)
             await trio.sleep(300)  # the peak is in no candle that a restart reads
             stops = manager.stops()
             assert {stop.price for stop in stops.values()} == {D("108.9")}
-        before = {record.position: record for record in (await world.memory.load("paper", "default")).stops}
+        before = {record.position: record for record in (await world.load()).stops}
         down.append(True)
         async with open_listened(world) as manager:
             for _ in range(30):
                 await trio.sleep(10)
-                loaded = await world.memory.load("paper", "default")
+                loaded = await world.load()
                 assert len(loaded.stops) == 14
                 assert set(await world.live()) == set(stops.values())
                 assert set(manager.unprotected()) == set(stops)
@@ -230,7 +220,7 @@ async def test_fm18_a_restart_while_the_exchange_is_offline_deletes_nothing(
             down.clear()
             await trio.sleep(60)
             assert manager.stops() == stops
-            assert {held.stop.best for held in manager._supervision.registry.all()} == {D(110)}
+            assert {claim.peak for claim in world.inside.claims()} == {D(110)}
             await world.check(*positions)
 
 
@@ -255,9 +245,9 @@ async def test_fm18_what_is_restored_is_checked_as_if_it_were_new_and_a_bad_reco
     change, complaint = BROKEN[broken]
     async with open_world(latency=0.5, with_manager=False) as world:
         async with open_listened(world) as manager:
-            await protected(world, manager, bad, good)
+            await world.protect(bad, good, deadline=10.0, settle=1.0)
         stops = await world.live()
-        (record,) = [one for one in (await world.memory.load("paper", "default")).stops if one.position == bad]
+        (record,) = [one for one in (await world.load()).stops if one.position == bad]
         record = msgspec.structs.replace(record, **change)
         await world.memory.commit([SaveStop("paper", "default", record)])
         async with open_listened(world) as manager:
@@ -267,7 +257,7 @@ async def test_fm18_what_is_restored_is_checked_as_if_it_were_new_and_a_bad_reco
         (alarm,) = [event for event in told if "can't be restored" in event.what]
         assert bad.symbol in alarm.what
         assert complaint in alarm.detail
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert [repr(one) for one in loaded.stops if one.position == bad] == [repr(record)]
         assert await world.live() == stops  # its stop stands
 

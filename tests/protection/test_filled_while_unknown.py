@@ -22,8 +22,7 @@ async def test_a_position_that_was_filled_while_a_move_was_unknown_is_closed(
     markets = [Market("BTC/USDT:USDT", can_amend=True)]
     async with open_world(markets=markets, latency=0.1, exchange_faults={At("amend_stop"): fault}) as world:
         position = a_position()
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
+        await world.protect(position, settle=0.0)
         async with world.exchange.updates() as updates:
             world.feed("102")  # it is moved, and nobody learns whether
             await trio.sleep(1)
@@ -35,6 +34,6 @@ async def test_a_position_that_was_filled_while_a_move_was_unknown_is_closed(
         with trio.fail_after(60):
             await world.running.wait_closed()
         assert [event for event in world.events if isinstance(event, ExitFailed)] == []
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())
         await world.check(position)

@@ -12,15 +12,12 @@ import msgspec
 import pytest
 import trio
 from rented import RentedLease, RentingStore
-from worlds import PLAN, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import ExchangeUnreachable, LeaseLost, Market, OutcomeUnknown, Pacing, StoreError, TrailPlan, UsageError
-from trailing.core.model import Side
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 CALL, VALIDITY = 10.0, 3.0  # the plan's and the paper exchange's
@@ -96,11 +93,11 @@ async def test_what_is_over_before_the_lease_at_its_slowest_is_sent(
 
 async def test_a_turn_of_the_rate_limit_counts_too(autojump_clock: trio.testing.MockClock) -> None:
     async with open_rented() as (world, lease):
-        gate, now = world.running._orders.gate, trio.current_time()
+        inside, now = world.inside, trio.current_time()
         lease.until = now + 20
-        assert gate.let_pass(20 - CALL - VALIDITY, CALL) == now
+        assert inside.check_may_send(20 - CALL - VALIDITY, CALL) == now
         with pytest.raises(ExchangeUnreachable, match="not sent: the account is owned for 20.0 s more only"):
-            gate.let_pass(20 - CALL - VALIDITY + 0.1, CALL)
+            inside.check_may_send(20 - CALL - VALIDITY + 0.1, CALL)
 
 
 async def test_a_leftover_is_not_cancelled_after_the_lease(autojump_clock: trio.testing.MockClock) -> None:
@@ -109,7 +106,7 @@ async def test_a_leftover_is_not_cancelled_after_the_lease(autojump_clock: trio.
         await world.running.release(*BTC, cancel_stop=False)
         lease.until = trio.current_time()
         with pytest.raises(ExchangeUnreachable, match="not sent"):
-            await world.running._orders.cancel(order, call_seconds=CALL)
+            await world.inside.send_cancel(order, call_seconds=CALL)
         assert "cancel_stop" not in writes(world)
 
 
@@ -121,7 +118,7 @@ async def test_what_was_not_sent_is_surely_absent_and_is_not_looked_up(autojump_
         assert isinstance(outcome, trailing.Refused)
         assert isinstance(outcome.error, ExchangeUnreachable)
         assert not any(call.operation == "find_stop" for call in world.exchange.calls)
-        assert not any(held.pending for held in world.running._supervision.registry.all())
+        assert world.inside.with_unknown_request() == set()
 
 
 async def test_a_lease_that_is_not_renewed_raises_an_alarm_once_and_all_goes_on_as_soon_as_it_is(
@@ -223,7 +220,7 @@ async def test_nothing_of_a_wave_is_sent_or_withdrawn_once_the_lease_is_lost(
         assert sent == ["place_stop"] * 4
         assert writes(world) == sent
         await trio.sleep(10)
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert {intent.symbol for intent in loaded.intents} >= {position.symbol for position in positions[1:]}
 
 
@@ -233,14 +230,14 @@ async def test_an_order_is_not_placed_where_the_store_says_that_another_one_owns
     # The store is asked first: with `on_store_failure="protect"` any other failure of it would be gone over.
     async with open_rented() as (world, lease):
         before = writes(world)
-        (held,) = world.running._supervision.registry.all()
+        claim = world.claim()
         lease.lost = "somebody else owns it now"  # which nobody has told us yet
         with pytest.raises(LeaseLost, match="somebody else"):
-            await world.running._orders.place(held, D(98), D(1))
+            await world.inside.send_place(claim, D(98), D(1))
         assert writes(world) == before
         assert "an order is placed that the store does not know of" not in world.alarms()
         with pytest.raises(LeaseLost, match="^not sent: somebody else owns it now$"):
-            await world.running._orders.cancel(world.running.stops()[BTC], call_seconds=CALL)
+            await world.inside.send_cancel(world.running.stops()[BTC], call_seconds=CALL)
         lease.lost = None
 
 
@@ -268,8 +265,8 @@ async def test_the_lease_is_not_given_up_before_what_may_still_be_executed(
         asked_at = trio.current_time()
         await world.running.protect(a_position("ETH/USDT:USDT"), deadline=1.0)
         assert lease.busy_until == asked_at + waited + VALIDITY
-        gate, now = world.running._orders.gate, trio.current_time()
-        gate.note_unanswered(gate.let_pass(5.0, CALL) + 5.0)
+        inside, now = world.inside, trio.current_time()
+        inside.extend_busy_until(inside.check_may_send(5.0, CALL) + 5.0)
         assert lease.busy_until == now + 5.0 + VALIDITY
 
 
@@ -289,7 +286,7 @@ async def test_a_process_that_is_stopped_behind_the_decision_finds_its_deadline_
 
         monkeypatch.setattr(world.exchange, "cancel_stop", go_on_much_later)
         with pytest.raises(OutcomeUnknown):
-            await world.running._orders.cancel(world.running.stops()[BTC], call_seconds=CALL)
+            await world.inside.send_cancel(world.running.stops()[BTC], call_seconds=CALL)
         assert deadlines == [-math.inf], "it is over before the request is made"
         monkeypatch.undo()
 
@@ -319,7 +316,7 @@ async def test_a_plan_whose_calls_do_not_fit_into_the_lease_is_refused_at_every_
             await manager.adopt(*BTC, deadline=5.0, plan=slow)
         with pytest.raises(UsageError, match=complaint):
             await manager.update(*BTC, slow)
-        assert manager._supervision.registry.all()[0].plan == UNPACED
+        assert world.claim().plan == UNPACED
     async with open_world(with_manager=False, plan=slow) as world:
         world.store = RentingStore(world.store, LEASE)  # type: ignore[assignment]
         with pytest.raises(UsageError, match=complaint):
@@ -337,11 +334,11 @@ async def test_a_stored_plan_whose_calls_do_not_fit_is_refused_before_anything_i
             await world.enter(a_position())
             await manager.protect(a_position(), deadline=5.0, plan=slow)
         world.store = RentingStore(world.store, LEASE)  # type: ignore[assignment]
-        before = await world.memory.load("paper", "default")
+        before = await world.load()
         with pytest.raises(UsageError, match="^BTC/USDT:USDT long, stored: TrailPlan.call_seconds got 60.0"):
             async with open_listened(world):
                 raise AssertionError("it opened")
-        assert await world.memory.load("paper", "default") == before
+        assert await world.load() == before
         assert len(await world.live()) == 1
 
 

@@ -1,3 +1,5 @@
+"""The journal: one commit for many writers, its bounds, its failures and its end."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

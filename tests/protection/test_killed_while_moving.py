@@ -6,15 +6,13 @@ from decimal import Decimal as D
 
 import trio
 import trio.testing
-from worlds import START, a_position, open_listened, open_world
+from worlds import BTC, START, a_position, open_listened, open_world
 
 from trailing import Percent, Position, StopOrder, TrailPlan
-from trailing.core.model import Side
 from trailing.protection.order_ids import OrderIds
 from trailing.stores.port import AddIntent, Intent, Loaded
 
 PLAN = TrailPlan(initial_stop=Percent(2), call_seconds=10.0)
-BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
 
 
 def an_intent(position: Position, stop: StopOrder, client_order_id: str) -> Intent:
@@ -69,4 +67,4 @@ async def test_a_move_of_a_position_in_whose_place_another_one_stands_is_settled
         async with open_listened(world) as manager:
             await trio.sleep(10)
             assert BTC in manager.unprotected()
-            assert await world.memory.load("paper", "default") == Loaded((), ())
+            assert await world.load() == Loaded((), ())

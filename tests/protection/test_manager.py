@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import (
@@ -30,25 +30,11 @@ from trailing import (
     TrailPlan,
     UsageError,
 )
-from trailing.core.model import Side
 from trailing.events import Alarm, PositionClosed, PositionReleased, StopFilled, StopGone, StopOpened
+from trailing.stores.port import SaveStop
 from trailing.testing import At, Fails, Fault, FaultyExchange, Hangs, Refuses, ReplyLost, Unreachable
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
-
-
-async def protected(world: World, **changes: Any) -> None:
-    """A protected position of BTC, its prices subscribed."""
-    await world.enter(a_position(**changes))
-    outcome = await world.running.protect(a_position(**changes), deadline=5.0)
-    assert isinstance(outcome, Protected)
-    await trio.sleep(5)
-
-
-def calls(world: World, operation: str) -> int:
-    return sum(call.operation == operation for call in world.exchange.calls)
 
 
 # The bot's own exit.
@@ -56,7 +42,7 @@ def calls(world: World, operation: str) -> int:
 
 async def test_close_ends_position_stop_and_record(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("101")
         outcome = await world.running.close(*BTC, deadline=30.0)
         assert isinstance(outcome, Exited)
@@ -71,12 +57,12 @@ async def test_a_close_whose_reply_is_lost_is_told_as_the_exit_that_it_was(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, exchange_faults={At("close_position", None, 1): ReplyLost()}) as world:
-        await protected(world)
+        await world.protect()
         world.feed("101")
         outcome = await world.running.close(*BTC, deadline=30.0)
         assert isinstance(outcome, Exited)
         assert (outcome.fill.quantity, outcome.fill.price) == (D("1.5"), D(101))
-        assert calls(world, "close_position") == 1
+        assert world.calls("close_position") == 1
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert (closed.quantity, closed.profit) == (D("1.5"), D("1.5"))
 
@@ -87,7 +73,7 @@ async def test_a_close_that_takes_too_long_is_gone_on_with(autojump_clock: trio.
 
     until = trio.current_time() + 60
     async with open_world(latency=1.0, exchange_faults=down) as world:
-        await protected(world)
+        await world.protect()
         outcome = await world.running.close(*BTC, deadline=10.0)
         assert isinstance(outcome, TimedOut)
         assert outcome.stop is not None
@@ -99,9 +85,9 @@ async def test_a_close_that_takes_too_long_is_gone_on_with(autojump_clock: trio.
 
 async def test_close_of_what_is_flat_already_says_so(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.paper.disconnect()
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        world.paper.reduce(*BTC, D("1.5"))
         outcome = await world.running.close(*BTC, deadline=30.0)
         assert isinstance(outcome, Refused)
         assert await world.live() == ()
@@ -128,7 +114,7 @@ async def test_release_gives_the_position_back_with_its_stop_or_without(
     cancel_stop: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         live = await world.live()
         await world.running.release(*BTC, cancel_stop=cancel_stop)
         assert await world.live() == (() if cancel_stop else live)
@@ -137,7 +123,7 @@ async def test_release_gives_the_position_back_with_its_stop_or_without(
         assert released.stop_stands is not cancel_stop
         world.feed("110")
         await trio.sleep(30)
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         with pytest.raises(UsageError, match="is not protected"):
             await world.running.release(*BTC, cancel_stop=True)
 
@@ -165,17 +151,17 @@ async def test_a_bare_position_is_tried_again_and_then_reported_or_closed(
         await trio.sleep(99)
         assert world.running.unprotected()[BTC].state == "unprotected"
         assert isinstance(world.running.unprotected()[BTC].error, trailing.StopRejected)
-        assert 5 < calls(world, "place_stop") < 20  # it backs off
+        assert 5 < world.calls("place_stop") < 20  # it backs off
         await trio.sleep(60)
         if then == "close":
             assert await world.paper.positions() == ()
             assert world.running.unprotected() == {}
-            assert calls(world, "close_position") == 1
+            assert world.calls("close_position") == 1
         else:
             assert len(await world.paper.positions()) == 1
             assert world.running.unprotected()[BTC].state == "closed"
             assert isinstance(world.running.unprotected()[BTC].error, trailing.StopRejected)
-        assert world.running._supervision.registry.all() == ()
+        assert world.inside.claims() == ()
 
 
 @pytest.mark.parametrize("policy", ["report", "close"])
@@ -187,7 +173,7 @@ async def test_a_bare_position_is_reported_or_closed_at_once_where_the_plan_says
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=5.0), Refused)
         await trio.sleep(10)
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         assert len(await world.paper.positions()) == (policy == "report")
         assert set(world.running.unprotected()) == ({BTC} if policy == "report" else set())
 
@@ -196,7 +182,7 @@ async def test_what_stays_too_small_for_a_stop_is_closed(autojump_clock: trio.te
     # A partial fill leaves less than a stop can cover: nothing of it stays bare behind a closed record.
     market = Market(SYMBOL, quantity_step=D("0.1"), min_quantity=D("0.5"))
     async with open_world(latency=1.0, markets=[market], partial_fills=D("0.8")) as world:
-        await protected(world)
+        await world.protect()
         world.feed("97")
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         with trio.fail_after(60):
@@ -212,11 +198,11 @@ async def test_credentials_that_are_not_accepted_any_more_end_the_manager_and_le
         world.exchange = FaultyExchange(world.paper, faults)
         with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
             async with open_listened(world):
-                await protected(world)
+                await world.protect()
                 world.feed("105")
                 await trio.sleep(30)
         (stop,) = await world.live()
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert loaded.stops[0].orders == (stop,)
         assert world.alarms().count("the exchange does not accept the credentials") == 1
 
@@ -268,7 +254,7 @@ async def test_a_subscriber_gets_events_and_a_full_channel_drops_and_counts(
         world.running.subscribe() as wide,
         world.running.subscribe(capacity=1) as narrow,
     ):
-        await protected(world)
+        await world.protect()
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(30)
         kinds = [type(wide.receive_nowait()) for _ in range(wide.statistics().current_buffer_used)]
@@ -281,7 +267,7 @@ async def test_a_subscriber_gets_events_and_a_full_channel_drops_and_counts(
 
 async def test_a_source_that_falls_silent_raises_one_alarm_each_time(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         silence = "no price of its trigger source"
         await trio.sleep(200)
         (silent,) = [event for event in world.events if isinstance(event, Alarm) and event.what == silence]
@@ -298,7 +284,7 @@ async def test_a_source_that_falls_silent_raises_one_alarm_each_time(autojump_cl
 
 async def test_a_stop_cancelled_by_hand_is_replaced(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         await trio.sleep(5)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
@@ -316,11 +302,11 @@ async def test_a_position_that_changed_gets_a_stop_of_its_size(
     by: str, connected: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         if not connected:
             world.paper.disconnect()
         if by.startswith("-"):
-            world.paper.reduce(SYMBOL, "long", D("0.5"))
+            world.paper.reduce(*BTC, D("0.5"))
         else:
             await world.enter(a_position(quantity=D("0.5")))
         world.paper.reconnect()
@@ -331,7 +317,7 @@ async def test_a_position_that_changed_gets_a_stop_of_its_size(
 
 async def test_a_resize_that_is_refused_once_is_tried_again(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0, exchange_faults={At("place_stop", None, 2): Refuses()}) as world:
-        await protected(world)
+        await world.protect()
         await world.enter(a_position(quantity=D("0.5")))
         await trio.sleep(30)
         assert world.running.stops()[BTC].quantity == 2
@@ -343,7 +329,7 @@ async def test_partial_fills_leave_nothing_bare_behind_a_closed_record(
     share: str, side: Any, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=1.0, partial_fills=D(share)) as world:
-        await protected(world, side=side)
+        await world.protect(a_position(side=side))
         for _ in range(3):
             world.feed("97" if side == "long" else "103")
             await trio.sleep(0.25)
@@ -359,8 +345,8 @@ async def test_a_flip_closes_the_old_record_ends_its_stop_and_raises_an_alarm(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        await world.protect()
+        world.paper.reduce(*BTC, D("1.5"))
         await world.enter(a_position(side="short"))
         with trio.fail_after(60):
             await world.running.wait_closed()
@@ -452,7 +438,7 @@ async def test_a_rule_that_always_raises_leaves_no_position_bare_that_has_its_st
 async def test_an_exception_of_the_block_comes_out_as_itself(autojump_clock: trio.testing.MockClock) -> None:
     with pytest.raises(KeyError, match="the bot's"):
         async with open_world(latency=1.0) as world:
-            await protected(world)
+            await world.protect()
             raise KeyError("the bot's")
 
 
@@ -513,7 +499,7 @@ async def test_the_bots_own_prices_are_used_where_it_passes_them(autojump_clock:
             await send.send(Tick(SYMBOL, D(105), trio.current_time()))
             await trio.sleep(5)
             assert manager.stops()[BTC].price == D("103.95")
-            assert calls(world, "watch") == 0
+            assert world.calls("watch") == 0
 
 
 @pytest.mark.parametrize("fault", [Hangs(), Fails(ExchangeError("down"))], ids=["hangs", "fails"])
@@ -549,13 +535,13 @@ async def test_a_restart_goes_on_with_what_every_state_left(left: str, autojump_
             await manager.protect(a_position(), deadline=4.0)
             if left == "exiting":
                 await manager.close(*BTC, deadline=2.0)
-            assert [held.stop.state.value for held in manager._supervision.registry.all()] == [left]
+            assert [claim.state for claim in world.inside.claims()] == [left]
         world.exchange = trailing.testing.FaultyExchange(world.paper, {})
         async with open_listened(world) as manager:
             await trio.sleep(60)
             await world.check(a_position())
             if left == "exiting":
-                assert (manager._supervision.registry.all(), await world.paper.positions(), await world.live()) == (
+                assert (world.inside.claims(), await world.paper.positions(), await world.live()) == (
                     (),
                     (),
                     (),
@@ -563,7 +549,7 @@ async def test_a_restart_goes_on_with_what_every_state_left(left: str, autojump_
             else:
                 assert manager.stops()[BTC].price == 98
                 assert len(await world.live()) == 1
-            assert (await world.memory.load("paper", "default")).intents == ()
+            assert (await world.load()).intents == ()
 
 
 async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protection(
@@ -574,9 +560,8 @@ async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protect
         await world.enter(one, other)
         async with open_listened(world) as manager:
             await manager.protect_wave([one, other], deadline=5.0)
-        table = world.memory._accounts["paper", "default"].stops
-        key = next(key for key in table if key[0] == one.symbol)
-        table[key] = msgspec.structs.replace(table[key], state="dreaming")
+        record = next(record for record in (await world.load()).stops if record.position == one)
+        await world.memory.commit([SaveStop("paper", "default", msgspec.structs.replace(record, state="dreaming"))])
         async with trailing.open_manager(world.exchange, world.store, PLAN) as manager:
             assert set(manager.stops()) == {(other.symbol, "long")}
             await trio.sleep(1)
@@ -600,7 +585,7 @@ async def test_prices_that_can_not_be_subscribed_raise_an_alarm_and_are_asked_fo
 ) -> None:
     faults: dict[At, Fault] = {At("watch", None, 1): Unreachable(), At("watch", None, 2): Unreachable()}
     async with open_world(latency=1.0, exchange_faults=faults) as world:
-        await protected(world)
+        await world.protect()
         assert world.alarms() == ["the prices can't be subscribed"]
         world.feed("105")
         await trio.sleep(5)
@@ -628,13 +613,13 @@ async def test_what_is_bought_while_the_stop_fills_is_told_and_gets_its_stop(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("97")
         await world.enter(a_position(quantity=D("0.5")))
         world.feed("99")
         await trio.sleep(30)
         assert "a closed position is open again" in world.alarms()
-        assert calls(world, "close_position") == 0
+        assert world.calls("close_position") == 0
         assert world.running.stops()[BTC].quantity == D("0.5")
         await world.check(a_position(quantity=D(2)))
 
@@ -643,13 +628,13 @@ async def test_what_is_opened_at_another_price_while_the_stop_fills_is_nobodys_u
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("97")
         again = a_position(quantity=D("0.5"), entry_price=D(97))
         await world.enter(again)  # below the stop of the one before
         await trio.sleep(30)
         assert "another position stands in the place of one that is protected" in world.alarms()
-        assert calls(world, "close_position") == 0
+        assert world.calls("close_position") == 0
         assert set(world.running.unprotected()) == {BTC}
         outcome = await world.running.protect(again, deadline=5.0)
         assert isinstance(outcome, Protected)
@@ -667,7 +652,7 @@ async def test_a_rule_that_looks_at_candles_moves_the_stop(autojump_clock: trio.
 
     plan = TrailPlan(initial_stop=Percent(5), rules=(UnderTheLastLow(),))
     async with open_world(latency=1.0, plan=plan) as world:
-        await protected(world)
+        await world.protect()
         for price in ("101", "99", "100"):
             world.feed(price)
             await trio.sleep(20)

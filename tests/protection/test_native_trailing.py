@@ -13,31 +13,24 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 from trailing import Exited, Market, Percent, Protected, Refused, StopOrder, UsageError, plan_recovery
 from trailing.core.actions import NativeGone
-from trailing.core.model import Side
 from trailing.errors import StopRejected
 from trailing.events import ExitStarted, NativeTrailingBegan, NativeTrailingEnded, PositionClosed, StopMoved
 from trailing.exchanges.paper import RateLimit
 from trailing.exchanges.port import StopRequest
-from trailing.protection.native import lose_native
 from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
 from trailing.testing import At, Hangs, Refuses, ReplyLost, Unreachable
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 NATIVE = msgspec.structs.replace(PLAN, native=True, reconcile_every=10.0)
 SECOND = At("place_stop", call=2)
 
 
-async def protected(world: World, **changes: Any) -> StopOrder:
+async def protected_natively(world: World) -> StopOrder:
     """Protect the position, and return its native order."""
-    await world.enter(a_position(**changes))
-    outcome = await world.running.protect(a_position(**changes), deadline=5.0)
-    assert isinstance(outcome, Protected)
-    await trio.sleep(5)
+    await world.protect()
     return native_of(await world.live())
 
 
@@ -49,10 +42,6 @@ def native_of(orders: Any) -> StopOrder:
 def plain_of(orders: Any) -> StopOrder:
     (order,) = [order for order in orders if order.callback is None]
     return order  # type: ignore[no-any-return]
-
-
-def held(world: World) -> Any:
-    return world.running._supervision.registry.get(*BTC)
 
 
 async def wait_closed(world: World) -> None:
@@ -75,7 +64,7 @@ async def test_it_is_placed_beside_the_stop_which_is_moved_no_more(autojump_cloc
         assert (native.price, native.callback, native.quantity) == (D(101), Percent(1), D("1.5"))
         (began,) = [event for event in world.events if isinstance(event, NativeTrailingBegan)]
         assert (began.activation, began.callback, began.quantity) == (D(101), D(1), D("1.5"))
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         assert (record.native, record.native_task) == (native, None)
         await world.check(a_position())
         for price in ("103", "104", "103.5"):
@@ -83,19 +72,19 @@ async def test_it_is_placed_beside_the_stop_which_is_moved_no_more(autojump_cloc
             await trio.sleep(5)
         assert not any(isinstance(event, StopMoved) for event in world.events)
         assert world.running.stops()[BTC] == outcome.stop
-        assert held(world).stop.target == D("102.96")
+        assert world.claim().target == D("102.96")
 
 
 async def test_its_fill_ends_the_position_and_takes_the_plain_stop_away(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, latency=0.5) as world:
-        await protected(world)
+        await protected_natively(world)
         world.feed("104")
         world.feed("102.96")
         await wait_closed(world)
         assert await world.live() == ()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert closed.profit == D("1.5") * D("2.96")
-        assert await world.memory.load("paper", "default") == Loaded((), ())
+        assert await world.load() == Loaded((), ())
 
 
 @pytest.mark.parametrize("how", ["the plain stop", "the bot", "by hand"])
@@ -103,7 +92,7 @@ async def test_however_the_position_ends_both_orders_end_with_it(
     how: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.5) as world:
-        await protected(world)
+        await protected_natively(world)
         if how == "the plain stop":
             world.feed("97.9")
         elif how == "the bot":
@@ -119,7 +108,7 @@ async def test_one_that_somebody_cancels_is_told_of_and_the_plain_stop_is_moved_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=NATIVE) as world:
-        native = await protected(world)
+        native = await protected_natively(world)
         world.feed("104")
         await trio.sleep(1)
         world.paper.cancel_by_hand(native.client_order_id)
@@ -134,7 +123,7 @@ async def test_one_that_somebody_cancels_is_told_of_and_the_plain_stop_is_moved_
 
 async def test_one_that_is_lost_unseen_is_missed_by_the_next_reading(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, latency=0.1) as world:
-        native = await protected(world)
+        native = await protected_natively(world)
         world.feed("104")
         world.paper.disconnect()
         world.paper.cancel_by_hand(native.client_order_id)
@@ -154,9 +143,7 @@ async def test_one_that_is_refused_is_told_of_and_we_trail(
     fault: Refuses, reason: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, exchange_faults={SECOND: fault}) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        await trio.sleep(1)
+        await world.protect(settle=1.0)
         assert ends(world) == [reason]
         world.feed("104")
         await trio.sleep(1)
@@ -179,8 +166,7 @@ async def test_one_whose_price_is_reached_before_its_answer_is_withdrawn_and_we_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(0.3)  # booked, and not answered yet
         assert native_of(world.paper.actual(SYMBOL)[0])
         world.feed("102")
@@ -192,9 +178,9 @@ async def test_one_whose_price_is_reached_before_its_answer_is_withdrawn_and_we_
 
 async def test_what_is_told_of_another_order_does_not_end_it(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE) as world:
-        native = await protected(world)
-        lose_native(world.running._orders, held(world), "another")
-        assert held(world).stop.native == native
+        native = await protected_natively(world)
+        world.inside.lose_native(world.claim(), "another")
+        assert world.claim().native == native
         assert ends(world) == []
 
 
@@ -203,11 +189,11 @@ async def test_one_whose_reply_is_lost_is_found_and_stands(
     fault: ReplyLost | Hangs, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.1, exchange_faults={SECOND: fault}) as world:
-        await protected(world)
+        await protected_natively(world)
         await trio.sleep(20)
         native = native_of(await world.live())
-        assert held(world).stop.native == native
-        assert (await world.memory.load("paper", "default")).intents == ()
+        assert world.claim().native == native
+        assert (await world.load()).intents == ()
         await world.check(a_position())
 
 
@@ -216,10 +202,9 @@ async def test_one_that_never_arrived_is_sent_again(
     fault: Unreachable | Hangs, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.1, exchange_faults={SECOND: fault}) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(30)
-        assert held(world).stop.native == native_of(await world.live())
+        assert world.claim().native == native_of(await world.live())
         assert ends(world) == []
         await world.check(a_position())
 
@@ -249,7 +234,7 @@ async def test_where_the_exchange_does_not_fill_it_we_close_as_if_our_stop_had_b
     plan = msgspec.structs.replace(NATIVE, on_would_trigger=policy)
 
     async with open_world(plan=plan, partial_fills=lambda order, tick: D(0)) as world:
-        await protected(world)
+        await protected_natively(world)
         world.feed("104")
         world.feed("102.9")
         await trio.sleep(1)
@@ -265,12 +250,12 @@ async def test_where_the_exchange_does_not_fill_it_we_close_as_if_our_stop_had_b
 
 async def test_a_part_of_its_fill_leaves_both_with_the_rest(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, partial_fills=D("0.4")) as world:
-        await protected(world)
+        await protected_natively(world)
         world.feed("104")
         world.feed("102.96")
         await trio.sleep(0.1)
-        assert held(world).stop.quantity == D("0.9")
-        assert held(world).stop.native.quantity == D("0.9")
+        assert world.claim().quantity == D("0.9")
+        assert [order.quantity for order in world.inside.natives().values()] == [D("0.9")]
         for _ in range(2):
             world.feed("102.9")
         await wait_closed(world)
@@ -282,7 +267,7 @@ async def test_where_the_quantity_changes_from_outside_we_trail_and_the_stop_fol
     change: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.1) as world:
-        await protected(world)
+        await protected_natively(world)
         if change == "reduced":
             world.paper.reduce(*BTC, D("0.5"))
         else:
@@ -305,8 +290,7 @@ async def test_a_stop_beyond_the_liquidation_price_is_tightened_and_we_trail(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=NATIVE, leverage=100) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(30)
         assert plain_of(await world.live()).price == D("99.495")
         world.feed("104")
@@ -324,7 +308,7 @@ async def test_a_release_leaves_both_standing_or_none(
     cancel_stop: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, latency=0.1) as world:
-        native = await protected(world)
+        native = await protected_natively(world)
         await world.running.release(*BTC, cancel_stop=cancel_stop)
         await trio.sleep(30)
         if cancel_stop:
@@ -334,15 +318,15 @@ async def test_a_release_leaves_both_standing_or_none(
         assert world.alarms() == []
         # Protected again, the position gets orders of its own, and what was left standing goes.
         await world.running.protect(a_position(id="again"), deadline=5.0)
-        world.running._supervision.reconciliation.ask()
+        world.inside.reconcile_now()
         await trio.sleep(30)
-        assert native_of(await world.live()) == held(world).stop.native != native
-        assert plain_of(await world.live()) == held(world).stop.order
+        assert native_of(await world.live()) == world.claim().native != native
+        assert plain_of(await world.live()) == world.claim().stop
 
 
 async def test_one_that_was_left_standing_is_not_adopted_as_the_stop(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE) as world:
-        native = await protected(world)
+        native = await protected_natively(world)
         await world.running.release(*BTC, cancel_stop=False)
         world.paper.cancel_by_hand(plain_of(await world.live()).client_order_id)
         assert await world.live() == (native,)
@@ -353,7 +337,7 @@ async def test_one_that_was_left_standing_is_not_adopted_as_the_stop(autojump_cl
 
 async def test_another_plan_withdraws_or_replaces_it(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, latency=0.1) as world:
-        first = await protected(world)
+        first = await protected_natively(world)
         wide = (msgspec.structs.replace(NATIVE.rules[0], distance=Percent(2)),)
         await world.running.update(*BTC, msgspec.structs.replace(NATIVE, rules=wide))
         await trio.sleep(5)
@@ -370,7 +354,7 @@ async def test_another_plan_withdraws_or_replaces_it(autojump_clock: trio.testin
 
 async def test_one_that_is_filled_while_we_cancel_it_ends_the_position(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE, latency=2.0) as world:
-        await protected(world)
+        await protected_natively(world)
         await trio.sleep(5)
         world.feed("104")
         await world.running.update(*BTC, PLAN)
@@ -405,7 +389,7 @@ async def test_a_market_that_can_not_carry_the_plan_out_is_refused_before_anythi
         await world.running.protect(a_position(), deadline=5.0)
         with pytest.raises(UsageError, match=says):
             await world.running.update(*BTC, NATIVE)
-        assert held(world).plan == PLAN
+        assert world.claim().plan == PLAN
 
 
 async def test_a_symbol_that_nobody_knows_is_its_own_positions_failure(autojump_clock: trio.testing.MockClock) -> None:
@@ -431,13 +415,13 @@ async def test_a_stored_plan_that_its_market_can_not_carry_out_any_more_is_trail
         await world.enter(a_position())
         async with open_listened(world) as manager:
             await manager.protect(a_position(), deadline=5.0)
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         record = msgspec.structs.replace(record, plan=NATIVE.encoded, native_task="place")
         await world.memory.commit([SaveStop("paper", "default", record)])
         async with open_listened(world):
             await trio.sleep(5)
-            assert held(world).plan.native
-            assert held(world).stop.native_task is None
+            assert world.claim().plan.native
+            assert not world.claim().has_native_work
             world.feed("104")
             await trio.sleep(5)
             assert plain_of(await world.live()).price == D("102.96")
@@ -461,7 +445,7 @@ async def test_a_restart_finds_it_by_its_client_order_id_and_it_goes_on(autojump
             world.feed("104.1")
             await trio.sleep(30)
             assert await world.live() == before
-            assert held(world).stop.native == native
+            assert world.claim().native == native
             await world.check(a_position())
             assert ends(world) == []
             world.feed("103")
@@ -495,7 +479,7 @@ async def test_a_peak_that_nobody_heard_is_read_before_it_is_placed(autojump_clo
         await world.enter(a_position())
         async with open_listened(world) as manager:
             await manager.protect(a_position(), deadline=5.0, plan=PLAN)
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         record = msgspec.structs.replace(record, plan=NATIVE.encoded, native_task="place")
         await world.memory.commit([SaveStop("paper", "default", record)])
         world.feed("103")
@@ -517,7 +501,7 @@ async def test_a_process_that_was_killed_before_the_answer_finds_what_it_had_sen
             await manager.protect(a_position(), deadline=5.0)
             await trio.sleep(1)
         native = native_of(await world.live())
-        (record,) = (await world.memory.load("paper", "default")).stops
+        (record,) = (await world.load()).stops
         intent = Intent(
             exchange="paper",
             account="default",
@@ -534,9 +518,9 @@ async def test_a_process_that_was_killed_before_the_answer_finds_what_it_had_sen
         await world.memory.commit([AddIntent(intent), SaveStop("paper", "default", before)])
         async with open_listened(world):
             await trio.sleep(20)
-            assert held(world).stop.native == native == native_of(await world.live())
+            assert world.claim().native == native == native_of(await world.live())
             await world.check(a_position())
-            assert (await world.memory.load("paper", "default")).intents == ()
+            assert (await world.load()).intents == ()
 
 
 async def test_a_process_that_ends_before_the_answer_finds_what_it_sent(autojump_clock: trio.testing.MockClock) -> None:
@@ -548,7 +532,7 @@ async def test_a_process_that_ends_before_the_answer_finds_what_it_sent(autojump
                 await trio.sleep_forever()
         async with open_listened(world):
             await trio.sleep(20)
-            assert held(world).stop.native == native_of(await world.live())
+            assert world.claim().native == native_of(await world.live())
             await world.check(a_position())
 
 

@@ -11,19 +11,16 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from worlds import PLAN, START, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import LeaseLost, StoreError, UsageError
-from trailing.core.model import Side
 from trailing.events import AwaitsLease, TookOver
 from trailing.stores import MemoryStore
 from trailing.stores.leases import LeaseInFront
 from trailing.stores.port import Entry, Lease
 from trailing.testing import At, Fails, Hangs
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
@@ -31,8 +28,7 @@ async def test_fm31_a_second_manager_on_an_account_is_refused_before_it_reads_or
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         reads, writes = len(world.exchange.calls), len(world.store.calls)
         with pytest.raises(LeaseLost, match="paper default is owned by another manager"):
             async with trailing.open_manager(world.exchange, world.store, PLAN):

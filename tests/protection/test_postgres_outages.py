@@ -109,7 +109,7 @@ async def test_the_server_is_killed_in_the_middle_of_a_wave_and_started_again(ow
 
 
 @pytest.mark.parametrize("replies", [False, True])
-@pytest.mark.parametrize(("seconds", "timing"), [(3.0, HASTE), pytest.param(30.0, Timing(), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "timing"), [(3.0, HASTE), pytest.param(30.0, Timing(), marks=pytest.mark.repeats)])
 async def test_the_network_is_cut_in_the_middle_of_a_wave_and_another_wave_comes_meanwhile(
     dsn: str, seconds: float, timing: Timing, replies: bool
 ) -> None:

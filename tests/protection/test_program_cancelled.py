@@ -55,14 +55,17 @@ async def test_a_program_cancelled_anywhere_leaves_no_order_that_its_store_does_
     async def check(remains: Remains, _cancelled: bool) -> None:
         if remains.paper is None:
             return
-        now = trio.current_time()
-        book = remains.paper._book
+        held = {position.symbol: remains.paper.actual(position.symbol) for position in POSITIONS}
         loaded = await remains.store.load("paper", "default")
         stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
         check_invariants(
             Snapshot(
-                live=book.stops(now),
-                positions={(report.symbol, report.side): report.quantity for report in book.positions(now)},
+                live=[order for stops, _ in held.values() for order in stops],
+                positions={
+                    (symbol, side): quantity
+                    for symbol, (_, quantities) in held.items()
+                    for side, quantity in quantities.items()
+                },
                 entered={(position.symbol, position.side): position.quantity for position in POSITIONS},
                 remembered={key: record.orders[-1] for key, record in stored.items() if record.orders},
                 claims=set(stored),

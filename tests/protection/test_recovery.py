@@ -7,39 +7,25 @@ from decimal import Decimal as D
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, keep_silent, open_listened, open_world, some_positions
+from inspection.paper import set_liquidation_price
+from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
 from trailing.core.comparison import CONTRADICTED_LOOK
 from trailing.core.model import Side
-from trailing.events import Alarm, PeaksRead, PositionClosed, StopGone
+from trailing.events import PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
 from trailing.stores import MemoryStore
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, FaultyExchange, Hangs, ReplyLost, Unreachable
 from trailing.testing.faults import Fault
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 LISTS = {"open_stops", "positions"}
-
-
-async def protect_and_end(world: World, *positions: trailing.Position) -> None:
-    """Have positions protected by a manager that has ended by now."""
-    await world.enter(*positions)
-    async with open_listened(world) as manager:
-        report = await manager.protect_wave(positions, deadline=10.0)
-        assert len(report.protected) == len(positions)
 
 
 def reads(exchange: FaultyExchange, since: int) -> list[str]:
     return [call.operation for call in exchange.calls[since:]]
-
-
-async def told(world: World) -> list[str]:
-    """What every alarm was about, those before a manager had opened included."""
-    return [record.event.what async for record in world.memory.events() if isinstance(record.event, Alarm)]
 
 
 async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_list(
@@ -47,7 +33,7 @@ async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_li
 ) -> None:
     positions = some_positions(1000)
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, *positions)
+        await world.protect_and_end(*positions)
         before = len(world.exchange.calls)
         async with open_listened(world) as manager:
             assert len(manager.stops()) == 1000
@@ -60,11 +46,11 @@ async def test_a_thousand_resumed_positions_are_saved_at_once_in_a_few_commits(
 ) -> None:
     positions = some_positions(1000)
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, *positions)
+        await world.protect_and_end(*positions)
         commits = world.memory.commits
-        async with open_listened(world) as manager:
+        async with open_listened(world):
             await trio.sleep(2)  # candles and price take half a second each
-            assert not any(held.save_at is not None for held in manager._supervision.registry.all())
+            assert all(claim.is_stored for claim in world.inside.claims())
             assert world.memory.commits - commits < 10
 
 
@@ -78,19 +64,19 @@ async def test_while_the_store_is_stuck_no_heap_of_records_is_handed_in(
         with_manager=False,
         store_faults=lambda operation, *_: Hangs() if stuck and operation == "commit" else None,
     ) as world:
-        await protect_and_end(world, *positions)
+        await world.protect_and_end(*positions)
         stuck.append(True)
-        async with open_listened(world) as manager:
+        async with open_listened(world):
             await trio.sleep(100)
-            waiting = manager._orders.journal.statistics().waiting
+            waiting = world.inside.entries_waiting()
             await trio.sleep(300)
-            assert manager._orders.journal.statistics().waiting == waiting
+            assert world.inside.entries_waiting() == waiting
             stuck.clear()
 
 
 async def test_nothing_stored_is_believed_before_the_read_lag_is_over(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(read_lag=2.0, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         await trio.sleep(10)
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)  # which a read does not show for two seconds
@@ -108,7 +94,7 @@ async def test_fm23_a_stop_that_vanished_unseen_while_it_runs_is_noticed_within_
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=5.0)
         assert isinstance(outcome, Protected)
-        keep_silent(world)
+        world.silence_updates()
         world.paper.cancel_by_hand(outcome.stop.client_order_id)
         await trio.sleep(65)
         assert world.running.stops()[BTC].price == outcome.stop.price
@@ -120,7 +106,7 @@ async def test_fm23_a_stop_that_vanished_while_the_process_was_dead_is_replaced(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         async with open_listened(world) as manager:
@@ -147,7 +133,7 @@ async def test_fm15_a_position_entered_again_while_the_process_was_dead_is_not_t
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         world.feed("97")  # the old one's stop is filled, and nobody is there
         again = a_position(entry_price=D(90))
         await world.enter(again)
@@ -157,7 +143,7 @@ async def test_fm15_a_position_entered_again_while_the_process_was_dead_is_not_t
             (report,) = await world.paper.positions()
             assert report.quantity == again.quantity  # nobody closed it
             assert set(manager.unprotected()) == {BTC}  # it is told of
-            assert "another position stands in the place of one that is protected" in await told(world)
+            assert "another position stands in the place of one that is protected" in await world.stored_alarms()
             outcome = await manager.protect(again, deadline=5.0)
             assert isinstance(outcome, Protected)
             assert manager.unprotected() == {}
@@ -168,23 +154,23 @@ async def test_a_position_closed_while_the_process_was_dead_is_closed_in_the_boo
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         world.feed("97")
         async with open_listened(world) as manager:
             with trio.fail_after(5):
                 await manager.wait_closed()
             assert any(isinstance(event, PositionClosed) for event in world.events)
-        assert (await world.memory.load("paper", "default")).stops == ()
+        assert (await world.load()).stops == ()
 
 
 async def test_fm16_a_stop_left_behind_by_a_closed_position_is_cancelled_and_nothing_else(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         by_hand = StopRequest(SYMBOL, "long", D(1), D(90), "somebody-elses")
         world.paper.place_by_hand(by_hand)
-        world.paper.reduce(SYMBOL, "long", D("1.5"))  # its stops are left standing
+        world.paper.reduce(*BTC, D("1.5"))  # its stops are left standing
         async with open_listened(world):
             await trio.sleep(3 * CONTRADICTED_LOOK)  # an answer without any position may be a stumble
             assert [stop.client_order_id for stop in await world.live()] == ["somebody-elses"]
@@ -213,7 +199,7 @@ async def test_peaks_that_passed_while_the_process_was_dead_come_back_from_candl
     position = a_position(side=side)
     async with open_world(latency=0.5, with_manager=False) as world:
         await trio.sleep(1)
-        await protect_and_end(world, position)
+        await world.protect_and_end(position)
         await trio.sleep(90)
         world.feed(peak)
         await trio.sleep(60)
@@ -228,8 +214,7 @@ async def test_peaks_of_an_outage_of_the_stream_come_back_and_are_told_of(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(120)
         world.paper.disconnect()
         await trio.sleep(90)
@@ -254,7 +239,7 @@ async def test_a_peak_from_before_the_position_was_opened_is_not_its_own(
         world.feed("100")
         await trio.sleep(30)
         position = a_position(opened_at=START.replace(second=30))
-        await protect_and_end(world, position)
+        await world.protect_and_end(position)
         await trio.sleep(120)
         async with open_listened(world) as manager:
             await trio.sleep(90)
@@ -265,7 +250,7 @@ async def test_whether_a_stop_is_crossed_is_judged_by_the_price_now_and_not_by_c
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         await trio.sleep(90)
         world.feed("110")
         await trio.sleep(60)
@@ -282,7 +267,7 @@ async def test_candles_that_can_not_be_read_keep_no_move_from_being_made(
 ) -> None:
     faults: dict[At, Fault] = {At("candles"): Unreachable()}
     async with open_world(latency=0.5, with_manager=False, exchange_faults=faults) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         async with open_listened(world) as manager:
             await trio.sleep(20)
             world.feed("105")
@@ -292,8 +277,7 @@ async def test_candles_that_can_not_be_read_keep_no_move_from_being_made(
 
 async def test_fm31_a_second_instance_stops_before_it_writes(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         other = MemoryStore()
         stops = await world.live()
         with pytest.raises(LeaseLost, match="take_over=True"):
@@ -322,7 +306,7 @@ async def test_fm31_stops_that_are_not_ours_stand_whatever_becomes_of_the_positi
             await manager.close(*BTC, deadline=30.0)
             await trio.sleep(200)
         assert {stop.client_order_id for stop in await world.live()} == set(ids)
-        assert set(await told(world)) <= {
+        assert set(await world.stored_alarms()) <= {
             "no price of its trigger source",
             "the stream of the exchange is opened again",
         }
@@ -342,12 +326,12 @@ async def test_stops_of_an_instance_that_is_no_more_are_taken_over_where_that_is
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         (stop,) = await world.live()
         async with trailing.open_manager(world.paper, MemoryStore(), PLAN, take_over=True) as manager:
             await trio.sleep(5)
             assert await world.live() == (stop,)  # nobody has a plan for its position: it stays
-            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            world.paper.reduce(*BTC, D("1.5"))
             await trio.sleep(70)
             assert await world.live() == ()
             assert manager.stops() == {}
@@ -378,7 +362,7 @@ async def test_an_exchange_that_can_not_be_read_is_asked_again_and_told_of_once(
         exchange_faults=lambda operation, *_: Unreachable() if down and operation in LISTS else None,
     ) as world:
         down.clear()
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         down.append(True)
         async with open_listened(world) as manager:
             assert set(manager.unprotected()) == {BTC}
@@ -394,7 +378,7 @@ async def test_a_reading_that_hangs_does_not_keep_a_manager_from_opening(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False, exchange_faults={At("positions", None, 3): Hangs()}) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         started = trio.current_time()
         async with open_listened(world) as manager:
             assert trio.current_time() - started == PLAN.call_seconds
@@ -409,8 +393,7 @@ async def test_after_a_run_of_calls_that_reached_nothing_the_account_is_read(
     async with open_world(
         exchange_faults=lambda operation, *_: Unreachable() if down and operation == "place_stop" else None
     ) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         down.append(True)
         world.feed("105")
         await trio.sleep(8)
@@ -428,9 +411,7 @@ async def test_a_stop_beyond_the_liquidation_price_is_found_while_it_runs(
         plan = TrailPlan(initial_stop=Percent(5))
         await world.running.protect(a_position(side="short"), deadline=5.0, plan=plan)
         assert world.running.stops()[SYMBOL, "short"].price == 105
-        holding = world.paper._book._places[SYMBOL].holdings["short"]
-        holding.liquidation_price = D(103)  # the margin was used elsewhere
-        world.paper._book._position_changed(world.paper._book._places[SYMBOL], "short", trio.current_time())
+        set_liquidation_price(world.paper, SYMBOL, "short", D(103))
         await trio.sleep(70)
         stop: StopOrder = world.running.stops()[SYMBOL, "short"]
         assert stop.price < D(103)
@@ -439,27 +420,24 @@ async def test_a_stop_beyond_the_liquidation_price_is_found_while_it_runs(
 
 async def test_an_intent_whose_record_is_missing_is_written_off(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         world.feed("97")
-        table = world.memory._accounts["paper", "default"].stops
-        record = next(iter(table.values()))
-        position = record.position
+        position = (await world.record()).position
         intent = Intent(
             "paper", "default", position.symbol, "long", "unknown", "tr" + "0" * 20, "stop", D(1), D(1), START
         )
         await world.memory.commit([AddIntent(intent)])
         async with open_listened(world):
             await trio.sleep(70)
-        assert (await world.memory.load("paper", "default")).intents == ()
+        assert (await world.load()).intents == ()
 
 
 async def test_a_position_that_was_closed_unheard_is_found_closed_within_a_minute(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        keep_silent(world)
+        await world.protect(settle=0.0)
+        world.silence_updates()
         world.paper.feed(Tick(SYMBOL, D(97), trio.current_time()))
         with trio.fail_after(70):
             await world.running.wait_closed()
@@ -473,7 +451,7 @@ async def test_peaks_of_a_death_are_not_lost_where_the_process_dies_again_before
     faults = lambda operation, *_: Unreachable() if deaf and operation == "candles" else None  # noqa: E731
     async with open_world(with_manager=False, exchange_faults=faults) as world:
         world.exchange = FaultyExchange(world.paper, faults)
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         await trio.sleep(60)
         world.feed("105")
         await trio.sleep(1)
@@ -492,8 +470,7 @@ async def test_a_position_that_stands_after_a_close_of_unknown_outcome_is_not_cl
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, exchange_faults={At("close_position", None, 1): ReplyLost()}) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(70)  # a reading has told its entry price
         async with trio.open_nursery() as nursery:
 
@@ -513,9 +490,7 @@ async def test_a_reading_that_was_under_way_when_the_stop_was_filled_does_not_br
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        await trio.sleep(5)
+        await world.protect()
         await world.enter(a_position(quantity=D("0.5"), entry_price=D(101)))  # somebody adds to it, and it is read
         await trio.sleep(0.7)  # by now the reading is booked
         world.feed("97")

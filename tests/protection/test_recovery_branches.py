@@ -9,51 +9,25 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world
+from inspection.paper import push_stream_state
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, a_record, open_listened, open_world
 
 import trailing
-from trailing import AuthenticationFailed, ExchangeUnreachable, Market, StoreError, Tick, UsageError
-from trailing.core.model import Side
-from trailing.core.stop import TrailingStop
+from trailing import AuthenticationFailed, ExchangeUnreachable, StoreError, Tick, UsageError
 from trailing.events import Alarm, PeaksRead, PositionClosed, PositionReleased, StopGone
-from trailing.exchanges.port import StopRequest, StreamState
+from trailing.exchanges.port import StopRequest
 from trailing.stores.port import AddIntent, Intent, SaveStop
 from trailing.testing import At, Fails, Hangs, Unreachable
 from trailing.testing.faults import Fault
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 LISTS = {"open_stops", "positions"}
 PATIENT = msgspec.structs.replace(PLAN, stale_after=100_000.0)
 """No silence is too long: the stream is lost and comes back when a test says so."""
 
 
-def calls(world: World, operation: str) -> int:
-    return sum(call.operation == operation for call in world.exchange.calls)
-
-
-def say(world: World, *, connected: bool) -> None:
-    """Let the stream's state be told, whatever was told before."""
-    for channel in world.paper._stream._channels:
-        channel.push(StreamState(connected, trio.current_time()))
-
-
-def keep_silent(world: World) -> None:
-    """Let nobody hear of what happens from now on."""
-    world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
-
-
-def a_stop_of(manager: trailing.Manager, price: str = "97") -> StopRequest:
+def an_unknown_stop(world: World, price: str = "97") -> StopRequest:
     """A stop that carries the manager's own mark, and that it knows nothing of."""
-    return StopRequest(SYMBOL, "long", D("1.5"), D(price), manager._orders.ids.new())
-
-
-async def protected(world: World) -> trailing.StopOrder:
-    """The stop of a protected position of BTC."""
-    await world.enter(a_position())
-    outcome = await world.running.protect(a_position(), deadline=5.0)
-    assert isinstance(outcome, trailing.Protected)
-    return outcome.stop
+    return StopRequest(SYMBOL, "long", D("1.5"), D(price), world.inside.new_order_id())
 
 
 # What the stream says.
@@ -63,15 +37,15 @@ async def test_a_stream_that_is_said_to_be_lost_again_has_been_lost_since_the_fi
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=PATIENT) as world:
-        await protected(world)
+        await world.protect(settle=0.0)
         await trio.sleep(120)
         world.feed("100")
         await trio.testing.wait_all_tasks_blocked()
-        say(world, connected=False)
+        push_stream_state(world.paper, connected=False)
         await trio.sleep(90)
-        say(world, connected=False)
+        push_stream_state(world.paper, connected=False)
         await trio.sleep(90)
-        say(world, connected=True)
+        push_stream_state(world.paper, connected=True)
         await trio.sleep(70)
         (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
         assert (peaks.since, peaks.until) == (START + timedelta(seconds=60), START + timedelta(seconds=300))
@@ -81,10 +55,10 @@ async def test_a_stream_that_is_there_again_and_never_said_that_it_was_lost_is_r
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        await protected(world)
+        await world.protect(settle=0.0)
         await trio.sleep(60)
         before = len(world.exchange.calls)
-        say(world, connected=True)
+        push_stream_state(world.paper, connected=True)
         await trio.sleep(5)
         assert {call.operation for call in world.exchange.calls[before:]} == {*LISTS, "candles", "price"}
 
@@ -99,7 +73,7 @@ async def test_a_silence_in_which_no_bar_opened_is_told_and_costs_no_reads(
         world.feed("100")
         await trio.sleep(30)
         before = len(world.exchange.calls)
-        say(world, connected=True)
+        push_stream_state(world.paper, connected=True)
         await trio.sleep(80)
         assert {call.operation for call in world.exchange.calls[before:]} <= LISTS
         (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
@@ -131,9 +105,9 @@ async def test_a_flip_that_nobody_heard_of_closes_the_record_with_an_alarm(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=PATIENT, latency=0.5) as world:
-        await protected(world)
-        keep_silent(world)
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        await world.protect(settle=0.0)
+        world.silence_updates()
+        world.paper.reduce(*BTC, D("1.5"))
         await world.enter(a_position(side="short"))
         with trio.fail_after(70):
             await world.running.wait_closed()
@@ -150,15 +124,14 @@ async def test_an_intent_that_came_to_nothing_is_settled_by_the_reading_and_its_
     position = a_position()
     async with open_world(with_manager=False) as world:
         await world.enter(position)
-        stop = TrailingStop(position, PLAN, Market(SYMBOL), at=0.0)
         intent = Intent("paper", "default", *BTC, position.identity, "tr" + "0" * 20, "stop", D("1.5"), D(98), START)
-        await world.memory.commit([SaveStop("paper", "default", stop.save()), AddIntent(intent)])
+        await world.memory.commit([SaveStop("paper", "default", a_record(position)), AddIntent(intent)])
         async with open_listened(world) as manager:
             await trio.sleep(5)
             assert manager.stops()[BTC].price == 98
-            assert (calls(world, "find_stop"), calls(world, "place_stop")) == (0, 1)
+            assert (world.calls("find_stop"), world.calls("place_stop")) == (0, 1)
             await world.check(position)
-        assert (await world.memory.load("paper", "default")).intents == ()
+        assert (await world.load()).intents == ()
         assert not [
             one for one in [record.event async for record in world.memory.events()] if isinstance(one, StopGone)
         ]
@@ -168,8 +141,8 @@ async def test_a_stop_of_ours_beside_the_one_that_counts_is_cancelled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        stop = await protected(world)
-        world.paper.place_by_hand(a_stop_of(world.running))
+        (stop,) = await world.protect(settle=0.0)
+        world.paper.place_by_hand(an_unknown_stop(world))
         await trio.sleep(70)
         assert await world.live() == (stop,)
         assert world.running.stops() == {BTC: stop}
@@ -184,7 +157,7 @@ async def test_a_stop_of_ours_that_nobody_remembers_becomes_that_of_its_bare_pos
     ) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=2.0)
-        request = a_stop_of(world.running)
+        request = an_unknown_stop(world)
         world.paper.place_by_hand(request)
         await trio.sleep(70)
         assert world.running.stops()[BTC].client_order_id == request.client_order_id
@@ -211,10 +184,10 @@ async def test_an_intent_that_can_not_be_written_off_raises_an_alarm_and_is_writ
             full.append(True)
             await trio.sleep(30)
             assert world.alarms() == ["intents that are settled can't be written off"]
-            assert (await world.memory.load("paper", "default")).intents == (intent,)
+            assert (await world.load()).intents == (intent,)
             full.clear()
             await trio.sleep(60)
-            assert (await world.memory.load("paper", "default")).intents == ()
+            assert (await world.load()).intents == ()
 
 
 @pytest.mark.parametrize(
@@ -227,8 +200,8 @@ async def test_a_leftover_that_can_not_be_cancelled_raises_an_alarm_and_is_cance
 ) -> None:
     async with open_world(exchange_faults={At("cancel_stop", None, 1): fault}) as world:
         await world.enter(a_position())
-        world.paper.place_by_hand(a_stop_of(world.running))
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        world.paper.place_by_hand(an_unknown_stop(world))
+        world.paper.reduce(*BTC, D("1.5"))
         await trio.sleep(90)
         (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
         assert alarm.what == "a leftover stop can't be cancelled"
@@ -242,8 +215,8 @@ async def test_a_list_that_is_not_answered_raises_an_alarm_and_is_asked_for_agai
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=PATIENT, exchange_faults={At("open_stops", None, 1): Hangs()}) as world:
-        stop = await protected(world)
-        keep_silent(world)
+        (stop,) = await world.protect(settle=0.0)
+        world.silence_updates()
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(60 + PLAN.call_seconds + 1)
         (alarm,) = [event for event in world.events if isinstance(event, Alarm) and event.symbol is None]
@@ -257,12 +230,12 @@ async def test_a_stop_that_is_gone_is_missed_although_the_peaks_of_a_silence_can
 ) -> None:
     patient = msgspec.structs.replace(PATIENT, call_seconds=50.0)
     async with open_world(plan=patient, exchange_faults={At("candles"): Hangs()}) as world:
-        stop = await protected(world)
+        (stop,) = await world.protect(settle=0.0)
         await trio.sleep(60)
-        say(world, connected=True)
+        push_stream_state(world.paper, connected=True)
         await trio.sleep(5)
-        assert calls(world, "candles") == 1
-        keep_silent(world)
+        assert world.calls("candles") == 1
+        world.silence_updates()
         world.paper.cancel_by_hand(stop.client_order_id)
         with trio.fail_after(62):
             while world.running.stops().get(BTC) in {None, stop}:
@@ -273,11 +246,11 @@ async def test_a_stop_that_is_gone_is_missed_although_the_peaks_of_a_silence_can
 async def test_a_close_does_not_wait_for_candles_that_never_come(autojump_clock: trio.testing.MockClock) -> None:
     patient = msgspec.structs.replace(PATIENT, call_seconds=50.0)
     async with open_world(plan=patient, exchange_faults={At("candles"): Hangs()}) as world:
-        await protected(world)
+        await world.protect(settle=0.0)
         await trio.sleep(60)
-        say(world, connected=True)
+        push_stream_state(world.paper, connected=True)
         await trio.sleep(5)
-        assert calls(world, "candles") == 1
+        assert world.calls("candles") == 1
         with trio.fail_after(1):
             await world.running.close(*BTC, deadline=5.0)
 
@@ -289,7 +262,7 @@ async def test_credentials_that_are_not_taken_any_more_end_the_manager_and_leave
     async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
         with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
             async with open_listened(world):
-                await protected(world)
+                await world.protect(settle=0.0)
                 await trio.sleep(200)
                 pytest.fail("it went on")
         assert trio.current_time() == 120  # nobody is waited for who can't come
@@ -318,7 +291,7 @@ async def test_an_opening_that_can_not_be_settled_when_the_manager_fails_is_left
                 await trio.sleep(100)
                 pytest.fail("it went on")
         assert trio.current_time() < 60 + PLAN.cleanup_seconds  # nobody is waited for who can't come
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         (stop,) = await world.live()
         assert [intent.client_order_id for intent in loaded.intents] == [stop.client_order_id]
 
@@ -330,11 +303,10 @@ async def test_a_position_that_was_closed_before_it_was_released_ends_as_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        await protected(world)
-        keep_silent(world)
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
-        (held,) = world.running._supervision.registry.all()
-        held.ask_check()
+        await world.protect(settle=0.0)
+        world.silence_updates()
+        world.paper.reduce(*BTC, D("1.5"))
+        world.claim().read_now()
         await world.running.release(*BTC, cancel_stop=False)
         assert await world.live() == ()
         assert any(isinstance(event, PositionClosed) for event in world.events)
@@ -345,7 +317,7 @@ async def test_a_silence_that_comes_while_the_last_one_is_read_is_read_with_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=PATIENT, latency=lambda operation, _: 2.0 if operation == "candles" else 0.0) as world:
-        await protected(world)
+        await world.protect(settle=0.0)
         await trio.sleep(120)
         world.feed("100")
         await trio.testing.wait_all_tasks_blocked()
@@ -359,7 +331,7 @@ async def test_a_silence_that_comes_while_the_last_one_is_read_is_read_with_it(
         world.feed("109.5")
         world.paper.reconnect()
         await trio.sleep(5)
-        assert calls(world, "candles") == 2
+        assert world.calls("candles") == 2
         await trio.sleep(70)
         (peaks,) = [event for event in world.events if isinstance(event, PeaksRead)]
         assert (peaks.since, peaks.until) == (START + timedelta(seconds=60), START + timedelta(seconds=181))
@@ -372,7 +344,7 @@ async def test_a_silence_that_comes_while_the_last_one_can_not_be_read_is_read_a
     faults: dict[At, Fault] = {At("candles", None, 1): Fails(ExchangeUnreachable("the line broke"), booked=True)}
     slow = lambda operation, _: 2.0 if operation == "candles" else 0.0  # noqa: E731
     async with open_world(plan=PATIENT, latency=slow, exchange_faults=faults) as world:
-        await protected(world)
+        await world.protect(settle=0.0)
         await trio.sleep(120)
         world.feed("100")
         await trio.testing.wait_all_tasks_blocked()
@@ -397,7 +369,7 @@ async def test_candles_that_the_credentials_do_not_allow_end_the_manager_and_lea
     async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
         with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
             async with open_listened(world):
-                await protected(world)
+                await world.protect(settle=0.0)
                 world.paper.disconnect()
                 await trio.sleep(10)
                 world.paper.reconnect()

@@ -7,7 +7,7 @@ from decimal import Decimal as D
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, World, a_position, open_listened, open_world
+from worlds import PLAN, a_position, open_listened, open_world
 
 import trailing
 from trailing import LeaseLost
@@ -17,20 +17,12 @@ from trailing.exchanges.port import StopRequest
 ETH = "ETH/USDT:USDT"
 
 
-async def protect_and_end(world: World, *positions: trailing.Position) -> None:
-    """Have positions protected by a manager that has ended by now."""
-    await world.enter(*positions)
-    async with open_listened(world) as manager:
-        report = await manager.protect_wave(positions, deadline=10.0)
-        assert len(report.protected) == len(positions)
-
-
 async def test_a_rehearsal_says_what_the_recovery_then_does_and_writes_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     positions = [a_position(), a_position(ETH), a_position("SOL/USDT:USDT")]
     async with open_world(latency=0.5, read_lag=1.0, with_manager=False) as world:
-        await protect_and_end(world, *positions)
+        await world.protect_and_end(*positions)
         await trio.sleep(2)
         (stop,) = [order for order in await world.live() if order.symbol == ETH]
         world.paper.cancel_by_hand(stop.client_order_id)
@@ -49,7 +41,7 @@ async def test_a_rehearsal_says_what_the_recovery_then_does_and_writes_nothing(
 
 async def test_a_rehearsal_waits_until_an_absence_can_be_believed(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(read_lag=2.0, with_manager=False) as world:
-        await protect_and_end(world, a_position())
+        await world.protect_and_end(a_position())
         await trio.sleep(5)
         world.paper.reduce("BTC/USDT:USDT", "long", D("1.5"))
         started = trio.current_time()

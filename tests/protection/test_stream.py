@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, World, a_position, open_listened, open_world
+from inspection.paper import forget_subscriptions
+from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_world
 
 import trailing
 from trailing import Protected, Tick, TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable
-from trailing.events import Alarm, PeaksRead, StreamChanged
+from trailing.events import PeaksRead, StreamChanged
 from trailing.exchanges.port import Update
 from trailing.exchanges.updates import UpdateChannel
 from trailing.testing import At, Fails, FaultyExchange, Hangs, Slow
 
-SYMBOL = "BTC/USDT:USDT"
 OPENED_AGAIN = "the stream of the exchange is opened again"
 
 
@@ -59,49 +59,37 @@ class _WithStream(FaultyExchange):
 
 
 @asynccontextmanager
-async def open_streamed(*fails: Exception, **world: Any) -> AsyncIterator[tuple[World, _WithStream, trailing.Manager]]:
+async def open_streamed(*fails: Exception, **world: Any) -> AsyncIterator[tuple[World, _WithStream]]:
     async with open_world(with_manager=False, **world) as made:
         exchange = _WithStream(made.paper, *fails)
         made.exchange = exchange
-        async with open_listened(made) as manager:
-            yield made, exchange, manager
-
-
-async def protect(world: World, manager: trailing.Manager, position: trailing.Position) -> Protected:
-    await world.enter(position)
-    outcome = await manager.protect(position, deadline=5.0)
-    assert isinstance(outcome, Protected)
-    return outcome
+        async with open_listened(made):
+            yield made, exchange
 
 
 async def test_fm12_a_stream_that_died_silently_is_opened_again_and_subscribed_to_what_is_open(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed() as (world, exchange, manager):
-        outcome = await protect(world, manager, a_position())
+    async with open_streamed() as (world, exchange):
+        (stop,) = await world.protect(settle=0.0)
         exchange.die_silently()
-        world.paper._stream.watched = frozenset()  # and the venue has forgotten what was subscribed
+        forget_subscriptions(world.paper)  # and the venue has forgotten what was subscribed
         world.feed("105")
         await trio.sleep(80)
-        assert manager.stops()[SYMBOL, "long"] != outcome.stop  # the peak was found by the reading
+        assert world.running.stops()[BTC] != stop  # the peak was found by the reading
         assert world.alarms().count(OPENED_AGAIN) == 1
-        assert world.paper._stream.watched == {SYMBOL}
+        assert world.paper.watched == {SYMBOL}
         world.feed("110")
         await trio.sleep(1)
-        assert manager.stops()[SYMBOL, "long"].price == D("108.9")
+        assert world.running.stops()[BTC].price == D("108.9")
         await world.check(a_position())
 
 
 async def test_a_silence_is_noticed_within_a_quarter_more_than_the_time_that_the_plan_states(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed(plan=TrailPlan(initial_stop=trailing.Percent(2), stale_after=20.0)) as (
-        world,
-        exchange,
-        manager,
-    ):
-        await protect(world, manager, a_position())
-        await trio.sleep(3)
+    async with open_streamed(plan=TrailPlan(initial_stop=trailing.Percent(2), stale_after=20.0)) as (world, exchange):
+        await world.protect(settle=3.0)
         world.feed("101")
         exchange.die_silently()
         await trio.sleep(19.9)
@@ -113,8 +101,8 @@ async def test_a_silence_is_noticed_within_a_quarter_more_than_the_time_that_the
 async def test_prices_that_came_while_the_stream_was_silent_are_read_from_the_last_one_on_that_came(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed() as (world, exchange, manager):
-        await protect(world, manager, a_position())
+    async with open_streamed() as (world, exchange):
+        await world.protect(settle=0.0)
         await trio.sleep(300)
         world.feed("100.1")
         exchange.die_silently()
@@ -130,7 +118,7 @@ async def test_prices_that_came_while_the_stream_was_silent_are_read_from_the_la
 async def test_a_stream_with_nothing_to_say_is_left_alone_while_no_prices_are_subscribed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed() as (world, exchange, _):
+    async with open_streamed() as (world, exchange):
         await trio.sleep(3600)
         assert exchange.opened == 1
         assert world.alarms() == []
@@ -144,7 +132,8 @@ async def test_with_prices_of_its_own_a_bot_needs_nothing_of_the_stream_but_orde
         send, receive = trio.open_memory_channel[Tick](0)
         plan = TrailPlan(initial_stop=trailing.Percent(2), stale_after=20.0)
         async with trailing.open_manager(exchange, world.store, plan, ticks=receive) as manager, send:
-            await protect(world, manager, a_position())
+            await world.enter(a_position())
+            assert isinstance(await manager.protect(a_position(), deadline=5.0), Protected)
             await trio.sleep(3600)
             assert exchange.opened == 1
 
@@ -155,23 +144,22 @@ async def test_the_end_of_a_bots_own_prices_is_an_alarm(autojump_clock: trio.tes
         async with trailing.open_manager(world.exchange, world.store, world.plan, ticks=receive):
             send.close()
             await trio.sleep(1)
-        told = [record.event.what async for record in world.memory.events() if isinstance(record.event, Alarm)]
+        told = await world.stored_alarms()
         assert told == ["the bot's own prices have ended"]
 
 
 async def test_a_stream_that_ends_is_opened_again_and_the_account_is_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed() as (world, exchange, manager):
-        outcome = await protect(world, manager, a_position())
-        await trio.sleep(5)
+    async with open_streamed() as (world, exchange):
+        (stop,) = await world.protect()
         for updates in exchange.open:
             updates.end()
             updates.push = lambda _: None  # type: ignore[method-assign,assignment]
-        world.paper.cancel_by_hand(outcome.stop.client_order_id)  # nobody hears of it
+        world.paper.cancel_by_hand(stop.client_order_id)  # nobody hears of it
         await trio.sleep(5)
         assert exchange.opened == 2
-        assert manager.stops()[SYMBOL, "long"].client_order_id != outcome.stop.client_order_id
+        assert world.running.stops()[BTC].client_order_id != stop.client_order_id
         await world.check(a_position())
 
 
@@ -179,21 +167,21 @@ async def test_a_stream_that_can_not_be_opened_is_tried_again_while_everything_e
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     fails = [ExchangeUnreachable("no route") for _ in range(6)]
-    async with open_streamed(*fails) as (world, exchange, manager):
-        await protect(world, manager, a_position())
+    async with open_streamed(*fails) as (world, exchange):
+        await world.protect(settle=0.0)
         await trio.sleep(30)
         assert exchange.opened == 1
         assert exchange.fails == []
         world.feed("105")
         await trio.sleep(1)
-        assert manager.stops()[SYMBOL, "long"].price == D("103.95")
+        assert world.running.stops()[BTC].price == D("103.95")
 
 
 async def test_a_line_that_the_exchange_says_is_down_is_not_said_to_be_up_again_before_something_is_heard(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_streamed() as (world, exchange, manager):
-        await protect(world, manager, a_position())
+    async with open_streamed() as (world, exchange):
+        await world.protect(settle=0.0)
         world.paper.disconnect("maintenance")
         await trio.sleep(600)
         assert exchange.opened > 3
@@ -218,10 +206,9 @@ async def test_a_bug_in_the_feed_ends_the_manager_and_leaves_the_stops_standing(
 ) -> None:
     async with open_world(with_manager=False) as world:
         with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
-            async with open_listened(world) as manager:
-                await protect(world, manager, a_position())
-                manager._supervision.feed._last = None  # type: ignore[assignment]
-                manager._supervision.feed.take = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
+            async with open_listened(world):
+                await world.protect(settle=0.0)
+                world.inside.break_feed()
                 world.feed("101")
                 await trio.sleep(10)
         assert len(await world.live()) == 1
@@ -240,11 +227,11 @@ async def test_a_wave_that_is_under_way_when_a_service_fails_is_cleaned_up_and_n
 
                 nursery.start_soon(protect_it)
                 await trio.sleep(0.1)
-                manager._supervision.feed.take = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
+                world.inside.break_feed()
                 world.paper.disconnect()
                 await trio.sleep(100)
         assert await world.live() == ()
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert [record.given_up for record in loaded.stops] == [True]
 
 
@@ -254,9 +241,8 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
     async with open_world(with_manager=False) as world:
         world.exchange = FaultyExchange(world.paper, {At("watch"): Fails(AuthenticationFailed("read only"))})
         with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
-            async with open_listened(world) as manager:
-                await protect(world, manager, a_position())
-                await trio.sleep(10)
+            async with open_listened(world):
+                await world.protect(settle=10.0)
         assert len(await world.live()) == 1
 
 
@@ -264,11 +250,11 @@ async def test_a_subscription_that_is_never_answered_is_asked_for_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(exchange_faults={At("watch", None, 1): Hangs()}) as world:
-        await protect(world, world.running, a_position())
+        await world.protect(settle=0.0)
         await trio.sleep(15)
         world.feed("105")
         await trio.sleep(1)
-        assert world.running.stops()[SYMBOL, "long"].price == D("103.95")
+        assert world.running.stops()[BTC].price == D("103.95")
         assert world.alarms() == ["the prices can't be subscribed"]
 
 
@@ -277,13 +263,12 @@ async def test_prices_that_came_before_a_slow_subscription_was_answered_are_read
 ) -> None:
     plan = TrailPlan(initial_stop=trailing.Percent(2), rules=PLAN.rules, stale_after=3600.0)
     async with open_world(plan=plan, exchange_faults={At("watch", None, 1): Slow(5.0)}) as world:
-        await protect(world, world.running, a_position())
-        await trio.sleep(2)
+        await world.protect(settle=2.0)
         world.feed("105")
         await trio.sleep(1)
         world.feed("104.5")
         await trio.sleep(80)
-        assert world.running.stops()[SYMBOL, "long"].price == D("103.95")
+        assert world.running.stops()[BTC].price == D("103.95")
 
 
 async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_process_saved_and_died_then(
@@ -292,7 +277,7 @@ async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_
     plan = TrailPlan(initial_stop=trailing.Percent(2), rules=PLAN.rules, stale_after=600.0)
     async with open_world(plan=plan, with_manager=False) as world:
         async with open_listened(world) as manager:
-            await protect(world, manager, a_position())
+            await world.protect(settle=0.0)
             await trio.sleep(60)
             world.feed("101")
             await trio.sleep(60)
@@ -301,8 +286,8 @@ async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_
             await trio.sleep(1)
             world.feed("104.5")
             await trio.sleep(100)
-            assert manager.stops()[SYMBOL, "long"].price == D("99.99")
-            await manager._orders.save(manager._supervision.get(SYMBOL, "long"))
+            assert manager.stops()[BTC].price == D("99.99")
+            await world.inside.save(world.claim())
         async with open_listened(world) as manager:
             await trio.sleep(5)
-            assert manager.stops()[SYMBOL, "long"].price == D("103.95")
+            assert manager.stops()[BTC].price == D("103.95")

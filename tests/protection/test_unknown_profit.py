@@ -6,22 +6,14 @@ from decimal import Decimal as D
 
 import pytest
 import trio
-from worlds import World, a_position, open_listened, open_world, unheard
+from worlds import SYMBOL, World, a_position, open_listened, open_world
 
 import trailing
 from trailing.core.model import Side
 from trailing.events import Event, PositionClosed, StopFilled
 from trailing.stores.codec import EVENT, encode
 
-SYMBOL = "BTC/USDT:USDT"
 HALF = D("0.75")
-
-
-async def protect(world: World, manager: trailing.Manager, side: Side = "long") -> None:
-    position = a_position(side=side)
-    await world.enter(position)
-    report = await manager.protect_wave([position], deadline=10.0)
-    assert len(report.protected) == 1
 
 
 async def ending(world: World) -> PositionClosed:
@@ -37,8 +29,7 @@ async def test_a_stop_that_filled_while_no_process_ran_leaves_the_profit_unknown
     side: Side, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(with_manager=False) as world:
-        async with open_listened(world) as manager:
-            await protect(world, manager, side)
+        await world.protect_and_end(a_position(side=side))
         world.feed("97" if side == "long" else "103")
         async with open_listened(world) as manager:
             await manager.wait_closed()
@@ -52,8 +43,7 @@ async def test_a_part_that_was_closed_while_no_process_ran_leaves_the_profit_unk
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False) as world:
-        async with open_listened(world) as manager:
-            await protect(world, manager)
+        await world.protect_and_end()
         world.paper.reduce(SYMBOL, "long", HALF)
         async with open_listened(world) as manager:
             await trio.sleep(10)
@@ -65,7 +55,7 @@ async def test_a_part_that_was_closed_while_no_process_ran_leaves_the_profit_unk
 
 async def test_a_part_that_was_added_by_hand_leaves_the_profit_unknown(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
-        await protect(world, world.running)
+        await world.protect()
         await world.enter(a_position(quantity=HALF, entry_price=D(104)))
         await trio.sleep(120)
         world.feed("97")
@@ -76,8 +66,8 @@ async def test_a_part_that_was_added_by_hand_leaves_the_profit_unknown(autojump_
 
 async def test_a_fill_that_is_not_pushed_leaves_the_profit_unknown(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
-        await protect(world, world.running)
-        with unheard(world):
+        await world.protect()
+        with world.updates_silenced():
             world.feed("97")
         await world.running.wait_closed()
         closed = await ending(world)
@@ -92,7 +82,7 @@ async def test_fills_before_and_after_a_restart_make_a_profit(autojump_clock: tr
 
     async with open_world(with_manager=False, partial_fills=half_at_first) as world:
         async with open_listened(world) as manager:
-            await protect(world, manager)
+            await world.protect(settle=0.0)
             world.feed("97")
             await trio.sleep(0.5)
             assert [event.quantity for event in world.events if isinstance(event, StopFilled)] == [HALF]

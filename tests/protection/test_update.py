@@ -10,18 +10,14 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world
 
 from trailing import Callback, Chandelier, History, Pacing, Percent, Refused, Rule, TrailPlan, UsageError
-from trailing.core.model import Side
 from trailing.core.plan import decode_plan
-from trailing.core.trail import ExitPosition
 from trailing.errors import StoreError
 from trailing.events import ExitStarted, PlanChanged, StopMoved
 from trailing.testing import At, Fails, Hangs, Refuses, Slow, Unreachable
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 TIGHT = msgspec.structs.replace(PLAN, rules=(Callback(Percent("0.5")),))
 STILL = msgspec.structs.replace(PLAN, rules=())
 
@@ -33,28 +29,16 @@ class FailsOnPurpose(Rule, frozen=True):
         raise ZeroDivisionError
 
 
-async def protected(world: World, **options: Any) -> None:
-    await world.enter(a_position())
-    await world.running.protect(a_position(), deadline=5.0, **options)
-    await trio.sleep(5)
-
-
 async def stored_plan(world: World) -> TrailPlan:
-    (record,) = (await world.memory.load("paper", "default")).stops
+    (record,) = (await world.load()).stops
     return decode_plan(record.plan)
-
-
-def held(world: World) -> Any:
-    found = world.running._supervision.registry.get(*BTC)
-    assert found is not None
-    return found
 
 
 async def test_an_update_counts_at_once_is_stored_when_it_returns_and_is_told(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world, plan=STILL)
+        await world.protect(plan=STILL)
         world.feed("104")
         await trio.sleep(5)
         assert world.running.stops()[BTC].price == 98
@@ -70,7 +54,7 @@ async def test_an_update_counts_at_once_is_stored_when_it_returns_and_is_told(
 
 async def test_an_update_that_wants_less_leaves_the_stop_where_it_is(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await world.protect()
         world.feed("105")
         await trio.sleep(5)
         await world.running.update(*BTC, TrailPlan(initial_stop=Percent(20)))
@@ -87,7 +71,7 @@ async def test_an_updated_plan_is_the_one_after_a_restart(autojump_clock: trio.t
             await manager.protect(a_position(), deadline=5.0)
             await manager.update(*BTC, TIGHT)
         async with open_listened(world):
-            assert held(world).plan == TIGHT
+            assert world.claim().plan == TIGHT
             await trio.sleep(5)
             world.feed("104")
             await trio.sleep(5)
@@ -118,7 +102,7 @@ async def test_an_update_of_what_ended_meanwhile_is_refused(autojump_clock: trio
 @pytest.mark.parametrize("plan", [None, "tight", {"initial_stop": "2%"}])
 async def test_an_update_takes_plans_only(plan: Any, autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
-        await protected(world)
+        await world.protect()
         with pytest.raises(UsageError, match="plan got .*, wants a TrailPlan"):
             await world.running.update(*BTC, plan)
 
@@ -127,7 +111,7 @@ async def test_what_nobody_protects_has_no_plan_to_update(autojump_clock: trio.t
     async with open_world() as world:
         with pytest.raises(UsageError, match="BTC/USDT:USDT long is not protected"):
             await world.running.update(*BTC, TIGHT)
-        await protected(world)
+        await world.protect()
         with pytest.raises(UsageError, match="BTC/USDT:USDT short is not protected"):
             await world.running.update(SYMBOL, "short", TIGHT)
 
@@ -137,10 +121,10 @@ async def test_what_nobody_protects_has_no_plan_to_update(autojump_clock: trio.t
 
 async def test_the_trigger_of_a_stop_that_stands_can_not_be_updated(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
-        await protected(world)
+        await world.protect()
         with pytest.raises(UsageError, match="TrailPlan.trigger got 'mark', wants 'last', as long as a stop stands"):
             await world.running.update(*BTC, msgspec.structs.replace(TIGHT, trigger="mark"))
-        assert held(world).plan == await stored_plan(world) == PLAN
+        assert world.claim().plan == await stored_plan(world) == PLAN
         assert not [event for event in world.events if isinstance(event, PlanChanged)]
 
 
@@ -152,11 +136,11 @@ async def test_a_bare_position_takes_another_trigger_but_not_while_a_stop_is_bei
     async with open_world(latency=2.0, exchange_faults=faults) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=5.0), Refused)
-        while not held(world).at_work:
+        while not world.claim().is_at_work:
             await trio.sleep(0.01)
         with pytest.raises(UsageError, match="TrailPlan.trigger got 'mark', wants 'last', as long as something"):
             await world.running.update(*BTC, by_mark)
-        while held(world).at_work:
+        while world.claim().is_at_work:
             await trio.sleep(0.01)
         await world.running.update(*BTC, by_mark)
         await trio.sleep(30)
@@ -168,12 +152,12 @@ async def test_a_trigger_is_not_updated_while_the_outcome_of_a_request_is_unknow
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        await protected(world)
-        protection = held(world)
-        protection.pending["unknown"] = None
-        with pytest.raises(UsageError, match="as long as something with that trigger is under way"):
+        await world.protect()
+        with (
+            world.claim().unknown_request(),
+            pytest.raises(UsageError, match="as long as something with that trigger is under way"),
+        ):
             await world.running.update(*BTC, msgspec.structs.replace(PLAN, trigger="mark"))
-        del protection.pending["unknown"]
 
 
 # Positions that are not as they should be.
@@ -195,11 +179,11 @@ async def test_a_position_of_unknown_outcome_is_updated_without_waiting_for_the_
     down: list[bool] = []
     faults: Any = lambda *_: Hangs() if down else None  # noqa: E731
     async with open_world(latency=0.1, exchange_faults=faults) as world:
-        await protected(world)
+        await world.protect()
         down.append(True)
         world.feed("105")
         await trio.sleep(12)
-        assert held(world).stop.state == "unresolved"
+        assert world.claim().state == "unresolved"
         started = trio.current_time()
         await world.running.update(*BTC, TIGHT)
         assert trio.current_time() == started
@@ -211,14 +195,14 @@ async def test_a_position_of_unknown_outcome_is_updated_without_waiting_for_the_
 
 async def test_a_rule_that_failed_is_out_of_the_way_with_its_plan(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
-        await protected(world, plan=msgspec.structs.replace(PLAN, rules=(FailsOnPurpose(),)))
+        await world.protect(plan=msgspec.structs.replace(PLAN, rules=(FailsOnPurpose(),)))
         world.feed("104")  # which a frozen position does not hear
         await trio.sleep(60)
         world.feed("103.9")
         await trio.sleep(5)
-        assert held(world).frozen
+        assert world.claim().is_frozen
         await world.running.update(*BTC, TIGHT)
-        assert (held(world).frozen, held(world).error) == (False, None)
+        assert (world.claim().is_frozen, world.claim().error) == (False, None)
         await trio.sleep(5)
         assert world.running.stops()[BTC].price == D("103.48")
         world.feed("106")
@@ -228,12 +212,12 @@ async def test_a_rule_that_failed_is_out_of_the_way_with_its_plan(autojump_clock
 
 async def test_a_task_that_failed_stays_frozen_whatever_the_plan(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
-        await protected(world)
-        world.running._orders.freeze(held(world), ZeroDivisionError())
+        await world.protect()
+        world.inside.freeze(world.claim(), ZeroDivisionError())
         await world.running.update(*BTC, TIGHT)
         world.feed("110")
         await trio.sleep(10)
-        assert held(world).frozen
+        assert world.claim().is_frozen
         assert world.running.stops()[BTC].price == 98
 
 
@@ -241,7 +225,7 @@ async def test_a_new_rule_that_fails_freezes_the_position_and_its_stop_stands(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await protected(world)
+        await world.protect()
         await world.running.update(*BTC, msgspec.structs.replace(PLAN, rules=(FailsOnPurpose(),)))
         await trio.sleep(1)
         assert "frozen: its stop stands and is not moved" in world.alarms()
@@ -255,9 +239,8 @@ async def test_an_exit_that_only_the_old_plan_wanted_is_not_carried_out(
     async with open_world(latency=0.5, exchange_faults=faults) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
-        protection = held(world)
         world.feed("97")
-        protection.wanted = ExitPosition("the price is beyond the stop of a position that has none")
+        world.claim().want_exit(later=True)
         await world.running.update(*BTC, msgspec.structs.replace(PLAN, on_would_trigger="keep"))
         await trio.sleep(30)
         assert len(await world.paper.positions()) == 1
@@ -270,30 +253,30 @@ async def test_an_exit_that_only_the_old_plan_wanted_is_not_carried_out(
 async def test_candles_are_built_as_the_new_plan_wants_them(autojump_clock: trio.testing.MockClock) -> None:
     minutes = msgspec.structs.replace(PLAN, rules=(Chandelier(D("1.5"), 2),))
     async with open_world() as world:
-        await protected(world)
-        assert held(world).candles is None
+        await world.protect()
+        assert world.claim().candle_builder is None
         await world.running.update(*BTC, minutes)
-        builder = held(world).candles
+        builder = world.claim().candle_builder
         assert builder is not None
         await world.running.update(*BTC, msgspec.structs.replace(minutes, rules=(Chandelier(D(3), 4),)))
-        assert held(world).candles is builder  # the bar under way goes on
+        assert world.claim().candle_builder is builder  # the bar under way goes on
         await world.running.update(*BTC, msgspec.structs.replace(minutes, candle_seconds=5.0))
-        assert held(world).candles is not builder
+        assert world.claim().candle_builder is not builder
         world.feed("100.5")
         await trio.sleep(5)
         world.feed("100.6")
         await trio.sleep(1)
-        (candle,) = held(world).stop.save().candles
+        (candle,) = world.claim().record.candles
         assert (candle.opened_at, candle.seconds) == (START + timedelta(seconds=5), 5.0)
         await world.running.update(*BTC, PLAN)
-        assert held(world).candles is None
-        assert held(world).stop.save().candles == ()
+        assert world.claim().candle_builder is None
+        assert world.claim().record.candles == ()
 
 
 async def test_a_deferred_move_is_made_when_the_new_plan_wants_it(autojump_clock: trio.testing.MockClock) -> None:
     slow = msgspec.structs.replace(PLAN, pacing=Pacing(min_interval=3600.0))
     async with open_world() as world:
-        await protected(world, plan=slow)
+        await world.protect(plan=slow)
         world.feed("105")
         await trio.sleep(1)
         world.feed("106")
@@ -317,10 +300,10 @@ async def test_an_update_that_the_store_does_not_take_counts_with_an_alarm_and_i
     down: list[bool] = []
     faults: Any = lambda *_: Fails(StoreError("the disk is full")) if down else None  # noqa: E731
     async with open_world(latency=0.5, store_faults=faults) as world:
-        await protected(world)
+        await world.protect()
         down.append(True)
         await world.running.update(*BTC, plan)
-        assert held(world).plan == plan
+        assert world.claim().plan == plan
         assert "the store does not hold what the exchange acknowledged" in world.alarms()
         assert await stored_plan(world) == PLAN
         world.feed("104")
@@ -339,12 +322,12 @@ async def test_an_update_that_is_cancelled_while_the_store_takes_it_stays_and_is
     slow: list[bool] = []
     faults: Any = lambda *_: Slow(0.5) if slow else None  # noqa: E731
     async with open_world(store_faults=faults) as world:
-        await protected(world)
+        await world.protect()
         slow.append(True)
         with trio.move_on_after(0.1) as scope:
             await world.running.update(*BTC, TIGHT)
         assert scope.cancelled_caught
-        assert held(world).plan == TIGHT
+        assert world.claim().plan == TIGHT
         assert [event for event in world.events if isinstance(event, PlanChanged)]
         await trio.sleep(1)
         assert await stored_plan(world) == TIGHT
@@ -354,17 +337,14 @@ async def test_what_comes_while_an_update_is_saved_is_saved_too(autojump_clock: 
     slow: list[bool] = []
     faults: Any = lambda *_: Slow(0.5) if slow else None  # noqa: E731
     async with open_world(store_faults=faults) as world, trio.open_nursery() as nursery:
-        await protected(world)
-        protection = held(world)
+        await world.protect()
+        claim = world.claim()
         slow.append(True)
         nursery.start_soon(world.running.update, *BTC, STILL)
         await trio.sleep(0.2)
-        protection.stop.reported_entry = D("100.5")  # as a reading of the account does
-        protection.save_at = trio.current_time()
-        protection.changed()
+        claim.report_entry(D("100.5"))
         await trio.sleep(0.2)
         slow.clear()
         await trio.sleep(10)
-        (record,) = (await world.memory.load("paper", "default")).stops
-        assert record.reported_entry == D("100.5")
-        assert protection.save_at is None
+        assert (await world.record()).reported_entry == D("100.5")
+        assert claim.is_stored

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, START, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
 
 from trailing import (
     AlreadyProtected,
@@ -29,22 +29,15 @@ from trailing import (
     UsageError,
     WaveReport,
 )
-from trailing.core.model import Side
 from trailing.events import StopOpened
 from trailing.exchanges.paper import RateLimit
 from trailing.testing import At, Fails, Fault, Hangs, Refuses, ReplyLost, Slow
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
 
 
 def kinds(report: WaveReport) -> list[str]:
     return [type(outcome).__name__ for outcome in report.outcomes]
-
-
-def calls(world: World, operation: str) -> int:
-    return sum(call.operation == operation for call in world.exchange.calls)
 
 
 # The waves.
@@ -78,7 +71,7 @@ async def test_fifty_concurrent_protects_of_one_symbol_place_one_order(autojump_
                 nursery.start_soon(protect)
         assert Counter(type(outcome) for outcome in outcomes) == {Protected: 1, AlreadyProtected: 49}
         assert {outcome.elapsed for outcome in outcomes} == {2.0}
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         (live,) = await world.live()
         assert {outcome.stop for outcome in outcomes} == {live}
 
@@ -198,8 +191,8 @@ async def test_a_late_order_is_cancelled_where_the_plan_says_so_and_then_tried_a
         assert outcome.stop is None
         assert outcome.elapsed == 6.0  # found after a second, cancelled after another
         await trio.sleep(30)
-        assert calls(world, "cancel_stop") == 1
-        assert calls(world, "place_stop") == 2
+        assert world.calls("cancel_stop") == 1
+        assert world.calls("place_stop") == 2
         await world.check(a_position())
         assert len(await world.live()) == 1
 
@@ -235,7 +228,7 @@ async def test_a_wave_cancelled_from_outside_is_cleaned_up_reported_and_not_trie
         assert set(world.running.stops()) == {(quick.symbol, "long")}
         assert set(world.running.unprotected()) == {(slow.symbol, "long")}
         await trio.sleep(400)
-        assert calls(world, "place_stop") == 2
+        assert world.calls("place_stop") == 2
         await world.check(quick, slow)
 
 
@@ -357,7 +350,7 @@ async def test_fm06_an_entry_price_far_from_the_exchanges_own_is_refused_and_its
         await trio.sleep(400)
         assert await world.live() == ()
         assert len(await world.paper.positions()) == 1
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         assert set(world.running.unprotected()) == {(SYMBOL, side)}
 
 
@@ -392,9 +385,9 @@ async def test_what_the_market_does_not_take_is_refused_and_nothing_sent(
         assert isinstance(outcome.error, UsageError)
         assert message in str(outcome.error)
         assert outcome.elapsed == 0.0
-        assert calls(world, "place_stop") == 0
+        assert world.calls("place_stop") == 0
         await trio.sleep(60)
-        assert calls(world, "place_stop") == 0
+        assert world.calls("place_stop") == 0
 
 
 async def test_a_quantity_beyond_the_reported_position_is_refused(autojump_clock: trio.testing.MockClock) -> None:
@@ -432,7 +425,7 @@ async def test_fm06_a_given_stop_on_the_wrong_side_is_refused_and_closes_nothing
         outcome = await world.running.protect(position, deadline=10.0)
         assert isinstance(outcome, Refused)
         assert "Position.stop_price of BTC/USDT:USDT got" in str(outcome.error)
-        assert calls(world, "close_position") == 0
+        assert world.calls("close_position") == 0
         assert len(await world.paper.positions()) == 1
 
 
@@ -472,7 +465,7 @@ async def test_a_price_beyond_the_stop_closes_once(autojump_clock: trio.testing.
         assert Counter(kinds(report))["Exited"] == 1
         (exited,) = [outcome for outcome in report.outcomes if isinstance(outcome, Exited)]
         assert (exited.fill.price, exited.fill.quantity) == (D(97), D("1.5"))
-        assert calls(world, "close_position") == 1
+        assert world.calls("close_position") == 1
         assert await world.paper.positions() == ()
 
 
@@ -485,7 +478,7 @@ async def test_a_price_beyond_the_stop_is_left_alone_where_the_plan_says_keep(
         world.feed("97")
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Refused)
-        assert calls(world, "close_position") == 0
+        assert world.calls("close_position") == 0
         await trio.sleep(20)
         world.feed("99")
         await trio.sleep(31)
@@ -516,7 +509,7 @@ async def test_a_store_that_takes_nothing_refuses_where_the_plan_is_strict(
         assert isinstance(outcome, Refused)
         assert str(outcome.error) == "disk full"
         await trio.sleep(10)
-        assert calls(world, "place_stop") == 0
+        assert world.calls("place_stop") == 0
         assert set(world.running.unprotected()) == {BTC}
 
 
@@ -527,9 +520,7 @@ async def test_a_larger_quantity_of_the_same_position_waits_until_the_stop_cover
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await world.enter(a_position(quantity=D(1), id="one"))
-        await world.running.protect(a_position(quantity=D(1), id="one"), deadline=5.0)
-        await trio.sleep(5)
+        await world.protect(a_position(quantity=D(1), id="one"))
         world.paper.disconnect()  # nobody tells the manager of the increase
         await world.enter(a_position(quantity=D(2), id="one"))
         outcome = await world.running.protect(a_position(quantity=D(3), id="one"), deadline=20.0)
@@ -542,8 +533,7 @@ async def test_a_larger_quantity_of_the_same_position_waits_until_the_stop_cover
 
 async def test_a_tick_during_the_reading_does_not_pass_for_its_answer(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=4.0, can_amend=True) as world:
-        await world.enter(a_position(quantity=D(1), id="one"))
-        await world.running.protect(a_position(quantity=D(1), id="one"), deadline=5.0)
+        await world.protect(a_position(quantity=D(1), id="one"), settle=0.0)
         await trio.sleep(20)
         await world.enter(a_position(quantity=D(2), id="one"))
 
@@ -561,8 +551,7 @@ async def test_a_tick_during_the_reading_does_not_pass_for_its_answer(autojump_c
 
 async def test_in_one_way_mode_the_other_side_is_never_called_protected(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         outcome = await world.running.protect(a_position(side="short", id="other"), deadline=20.0)
         assert isinstance(outcome, (Refused, TimedOut))
         assert outcome.uncovered == D("1.5")
@@ -574,15 +563,14 @@ async def test_a_new_position_after_a_flat_one_that_nobody_noticed_gets_its_own_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await world.enter(a_position(id="one"))
-        await world.running.protect(a_position(id="one"), deadline=5.0)
+        await world.protect(a_position(id="one"), settle=0.0)
         world.paper.disconnect()
-        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        world.paper.reduce(*BTC, D("1.5"))
         await world.enter(a_position(side="short", id="two"))
         outcome = await world.running.protect(a_position(side="short", id="two"), deadline=30.0)
         assert isinstance(outcome, Protected)
         assert [(order.side, order.price) for order in await world.live()] == [("short", D(102))]
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert [record.position.id for record in loaded.stops] == ["two"]
 
 
@@ -623,8 +611,8 @@ async def test_a_position_that_is_handed_in_again_while_its_end_is_read_is_not_p
         outcome = await manager.protect(handed_in, deadline=10.0)
         assert isinstance(outcome, Refused)
         assert isinstance(outcome.error, NothingToReduce)
-        assert calls(world, "place_stop") == placed
+        assert world.calls("place_stop") == placed
         await trio.sleep(30)
         assert manager.unprotected() == {}
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from worlds import World, a_position, open_world
 
-from trailing import Protected, events
+from trailing import events
 from trailing.events import MoveFailed, OpeningFailed, PositionClosed, StopGone, StopMoved, StopOpened
 from trailing.testing import At, Refuses
 
@@ -38,14 +38,6 @@ def test_the_page_quotes_something_in_every_section() -> None:
     assert PAGE.count("\n## ") == PAGE.count("The log says: ") == PAGE.count("\nTo do: ")
 
 
-async def protected(world: World) -> Protected:
-    await world.enter(a_position())
-    outcome = await world.running.protect(a_position(), deadline=5.0)
-    assert isinstance(outcome, Protected)
-    await trio.sleep(1)
-    return outcome
-
-
 def reasons(world: World, kind: type[PositionClosed | StopMoved]) -> list[str]:
     return [event.reason for event in world.events if isinstance(event, kind)]
 
@@ -54,7 +46,7 @@ async def test_a_position_that_is_closed_by_hand_loses_its_stop_once_and_says_so
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await protected(world)
+        await world.protect(settle=1.0)
         world.paper.reduce("BTC/USDT:USDT", "long", D("1.5"))
         await world.running.wait_closed()
         assert reasons(world, PositionClosed) == ["closed from outside"]
@@ -67,7 +59,7 @@ async def test_the_stop_of_a_position_that_is_resized_by_hand_follows_and_says_s
     entered: str | None, quantity: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await protected(world)
+        await world.protect(settle=1.0)
         if entered is not None:
             await world.enter(a_position(quantity=D(entered)))
         else:
@@ -81,8 +73,8 @@ async def test_a_stop_that_is_cancelled_by_hand_is_told_of_and_placed_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        outcome = await protected(world)
-        world.paper.cancel_by_hand(outcome.stop.client_order_id)
+        (stop,) = await world.protect(settle=1.0)
+        world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(5)
         told = [type(event) for event in world.events if isinstance(event, (StopGone, StopOpened))]
         assert told == [StopOpened, StopGone, StopOpened]
@@ -104,10 +96,10 @@ async def test_a_move_that_is_refused_is_told_and_leaves_the_old_stop_standing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, exchange_faults={At("place_stop", None, 2): Refuses()}) as world:
-        outcome = await protected(world)
+        (stop,) = await world.protect(settle=1.0)
         world.feed("105")
         await trio.sleep(0.05)
-        assert await world.live() == (outcome.stop,)
+        assert await world.live() == (stop,)
         await trio.sleep(5)
         assert any(isinstance(event, MoveFailed) for event in world.events)
         assert world.running.stops()["BTC/USDT:USDT", "long"].price == D("103.95")

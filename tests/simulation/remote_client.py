@@ -120,7 +120,7 @@ class RemoteExchange:
         self.read_lag: float = hello.read_lag
         self.request_validity: float = hello.request_validity
         self._markets = {market.symbol: market for market in hello.markets}
-        self._asked: dict[int, _Asked] = {}
+        self.asked: dict[int, _Asked] = {}
         self._number = 0
         self._outgoing, self._to_send = trio.open_memory_channel[_Asked](10_000)
         self._channels: list[UpdateChannel] = []
@@ -129,7 +129,7 @@ class RemoteExchange:
 
     def __repr__(self) -> str:
         line = "connected" if self._lost is None else self._lost
-        return f"<RemoteExchange {self.name} {self.account!r}: {len(self._asked)} requests under way, {line}>"
+        return f"<RemoteExchange {self.name} {self.account!r}: {len(self.asked)} requests under way, {line}>"
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -232,14 +232,14 @@ class RemoteExchange:
         self._number += 1
         number = self._number
         call = Call(number, name, encode_raw(arguments), self._client, sent_at)
-        asked = self._asked[number] = _Asked(encode_line(call))
+        asked = self.asked[number] = _Asked(encode_line(call))
         try:
             self._outgoing.send_nowait(asked)
             await asked.answered.wait()
         except trio.WouldBlock:
             raise ExchangeUnreachable(f"{name}: too many requests wait to be sent") from None
         finally:
-            del self._asked[number]
+            del self.asked[number]
         if asked.error is not None:
             raise asked.error
         if asked.answer is None:
@@ -283,7 +283,7 @@ class RemoteExchange:
             for channel in self._channels:
                 channel.push(update)
             return
-        asked = self._asked.get(message.number)
+        asked = self.asked.get(message.number)
         if asked is None:
             return  # its caller was cancelled; the exchange has carried it out all the same
         if isinstance(message, Failure):
@@ -300,7 +300,7 @@ class RemoteExchange:
         if self._lost is not None:
             return
         self._lost = why
-        for asked in self._asked.values():
+        for asked in self.asked.values():
             asked.answered.set()
         for channel in self._channels:
             self._hang_up(channel)

@@ -288,7 +288,7 @@ async def cut_off() -> AsyncIterator[tuple[RemoteExchange, Callable[[], None]]]:
 
 
 async def until_asked(exchange: RemoteExchange) -> None:
-    while not any(asked.sent for asked in exchange._asked.values()):
+    while not any(asked.sent for asked in exchange.asked.values()):
         await trio.sleep(0.001)
     await trio.sleep(0.01)
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import psycopg
 import pytest
 import trio
+from inspection.stores import run_on_session, take_lease
 from postgres_server import OwnServer, in_schema
 
 from trailing import LeaseLost, StoreError, UsageError
@@ -207,14 +208,13 @@ async def test_a_takeover_waits_for_a_commit_of_the_owner_that_has_begun(lazy: s
 
 async def test_taking_it_again_because_the_reply_was_lost_is_no_error(lazy: str) -> None:
     async with open_store(lazy) as store:
-        table: Any = store._leases  # type: ignore[attr-defined]
         key = {"exchange": "testex", "account": "main", "holder": "00000000-0000-0000-0000-000000000001"}
-        first = await table._take(key, "0001", patient=False)
-        again = await table._take(key, "0001", patient=False)
+        first = await take_lease(store, key, "0001")
+        again = await take_lease(store, key, "0001")
         assert again.fence == first.fence + 1
         assert again.marks == set()
         other = {**key, "holder": "00000000-0000-0000-0000-000000000002"}
-        assert await table._take(other, "0002", patient=False) is None
+        assert await take_lease(store, other, "0002") is None
 
 
 async def test_the_marks_of_the_last_hundred_owners_are_known(lazy: str) -> None:
@@ -271,7 +271,6 @@ def test_leases_last_a_minute_and_are_renewed_every_five_seconds() -> None:
 
 async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of_a_commit(lazy: str) -> None:
     async with open_store(lazy) as first, owning(first) as former:
-        server: Any = first._server  # type: ignore[attr-defined]
         stuck, let_go = trio.Event(), trio.Event()
         expire(lazy)  # before: this helper would wait for the transaction, and with it everything else
 
@@ -286,7 +285,7 @@ async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of
 
         async def commit() -> None:
             with pytest.raises(StoreError, match="the lease is lost"):
-                await server.run(stop_in_the_middle)
+                await run_on_session(first, stop_in_the_middle)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commit)

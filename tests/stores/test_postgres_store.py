@@ -16,6 +16,7 @@ import psycopg
 import pytest
 import trio
 import trio.lowlevel
+from inspection.stores import query, shown_of_server, statements_of
 from loopback import Network, open_network
 from postgres_server import OwnServer, a_schema, in_schema
 from psycopg import sql
@@ -23,7 +24,6 @@ from psycopg import sql
 from trailing.errors import StoreError, UsageError
 from trailing.events import Alarm
 from trailing.stores import open_store, postgres_schema
-from trailing.stores.folding import Folded
 from trailing.stores.port import AddIntent, AppendEvent, Entry, Loaded, SaveStop, SettleIntent
 from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_server import Timing
@@ -86,7 +86,7 @@ async def test_a_thousand_entries_are_one_transaction_of_few_statements(dsn: str
             symbol = f"COIN{number}/USDT:USDT"
             entries += [SaveStop(*HERE, sample_record(symbol)), AddIntent(sample_intent(f"t{number}"))]
             entries += [AppendEvent(*HERE, sample_alarm(number))]
-        assert len(list(store._writer.statements(Folded(entries), 1))) <= 8
+        assert statements_of(store, entries) <= 8
         await store.commit(entries)
         assert store.commits == 1
         loaded = await store.load(*HERE)
@@ -267,7 +267,7 @@ async def test_an_open_store_shows_where_it_is_and_no_password(dsn: str, schema:
     params.setdefault("password", "hunter2")
     async with open_postgres(psycopg.conninfo.make_conninfo("", **params), schema=schema) as store:
         assert f"schema {schema}" in repr(store)
-        assert str(params["password"]) not in repr(store) + repr(store._server)
+        assert str(params["password"]) not in repr(store) + shown_of_server(store)
 
 
 @pytest.mark.parametrize("bad", ["nul \0 in it", "half \ud800 a letter"])
@@ -304,7 +304,7 @@ async def test_a_row_that_can_not_be_read_is_named(dsn: str, schema: str) -> Non
 async def test_a_commit_is_on_the_disk_also_where_the_database_says_it_need_not_be(dsn: str, schema: str) -> None:
     params = {**psycopg.conninfo.conninfo_to_dict(dsn), "options": "-c synchronous_commit=off"}
     async with open_postgres(psycopg.conninfo.make_conninfo("", **params), schema=schema) as store:
-        rows = await store._read("SHOW synchronous_commit")
+        rows = await query(store, "SHOW synchronous_commit")
     assert rows == [("on",)]
 
 
@@ -432,7 +432,7 @@ async def test_a_session_that_the_server_ends_is_replaced_without_a_word(dsn: st
     async with open_postgres(dsn, schema=schema) as store:
         for number in range(3):
             await store.commit([AppendEvent(*HERE, sample_alarm(number))])
-            rows = await store._read("SELECT pg_backend_pid()")
+            rows = await query(store, "SELECT pg_backend_pid()")
             async with await TrioConnection[Any].connect(dsn, autocommit=True) as other:
                 await other.execute("SELECT pg_terminate_backend(%s, 5000)", rows[0])
         assert await numbers(store) == ["0", "1", "2"]

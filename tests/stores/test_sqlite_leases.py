@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import trio
+from inspection.stores import take_lock
 
 from trailing import LeaseLost, StoreError
 from trailing.stores import open_store
-from trailing.stores.lock_file import _take
 
 OWNER = """
 import sys, trio
@@ -160,8 +160,8 @@ def test_a_file_that_was_removed_between_opening_and_locking_is_no_lock(
         flock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", lock_too_late)
-    held = _take(path, "0001")
+    held = take_lock(path, "0001")
     assert not isinstance(held, str)
     assert os.path.samestat(path.stat(), os.fstat(held.descriptor))
-    assert _take(path, "0002") == f"process {os.getpid()}"
+    assert take_lock(path, "0002") == f"process {os.getpid()}"
     held.release()

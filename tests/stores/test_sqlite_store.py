@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from inspection.stores import connection_of, is_in_use, keep_in_use
 
 from trailing.errors import StoreError
-from trailing.stores import SqliteStore, open_store
+from trailing.stores import open_store
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Loaded, SaveStop, SettleIntent
 from trailing.stores.schema import SCHEMA_VERSION
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
@@ -59,9 +60,8 @@ async def test_closing_leaves_one_file(path: Path) -> None:
 
 async def test_the_connection_writes_ahead_and_waits_for_the_disk(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
-        assert isinstance(store, SqliteStore)
         settings = {
-            name: store._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            name: connection_of(store).execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous", "busy_timeout", "user_version")
         }
     assert settings == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 1000, "user_version": SCHEMA_VERSION}
@@ -269,9 +269,8 @@ async def test_a_store_that_was_closed_says_so(path: Path) -> None:
 
 async def test_everything_runs_outside_of_trios_thread(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
-        assert isinstance(store, SqliteStore)
         threads = set()
-        store._connection.set_trace_callback(lambda _: threads.add(threading.get_ident()))
+        connection_of(store).set_trace_callback(lambda _: threads.add(threading.get_ident()))
         await store.commit([AddIntent(sample_intent("t1"))])
         await store.load(*HERE)
         await store.accounts()
@@ -282,7 +281,6 @@ async def test_everything_runs_outside_of_trios_thread(path: Path) -> None:
 
 async def test_a_commit_that_has_begun_is_finished_although_its_caller_is_cancelled(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
-        assert isinstance(store, SqliteStore)
         begun = threading.Event()
 
         def slow_commit(statement: str) -> None:
@@ -290,12 +288,12 @@ async def test_a_commit_that_has_begun_is_finished_although_its_caller_is_cancel
                 begun.set()
                 time.sleep(0.2)
 
-        store._connection.set_trace_callback(slow_commit)
+        connection_of(store).set_trace_callback(slow_commit)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.commit, [AddIntent(sample_intent("t1"))])
             await trio.to_thread.run_sync(begun.wait)
             nursery.cancel_scope.cancel()
-        assert store._limiter.borrowed_tokens == 0
+        assert not is_in_use(store)
         assert len((await store.load(*HERE)).intents) == 1
 
 
@@ -311,9 +309,8 @@ async def test_closing_a_store_that_stays_in_use_is_an_error_in_the_end(path: Pa
     held = None
     with pytest.raises(StoreError, match=r"trailing\.db: not closed, it was still in use after 5\.0 s"):
         async with open_store(f"sqlite:///{path}") as store:
-            assert isinstance(store, SqliteStore)
-            held = store._connection
-            store._limiter.acquire_on_behalf_of_nowait(test_closing_a_store_that_stays_in_use_is_an_error_in_the_end)
+            held = connection_of(store)
+            keep_in_use(store)
     assert held is not None
     held.close()
 

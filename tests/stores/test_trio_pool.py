@@ -34,16 +34,21 @@ async def test_connections_are_lent_again_and_no_more_are_opened_than_allowed(ds
         )
         seen = set[int]()
         most = 0
+        both_lent = trio.Event()
 
         async def borrow() -> None:
             nonlocal most
             async with pool.connection() as connection:
                 seen.add(await backend(connection))
                 most = max(most, pool.statistics().size - pool.statistics().idle)
+                if most == 2:
+                    both_lent.set()
+                await both_lent.wait()  # a connection takes longer to open than the other one to be lent twenty times
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(20):
-                nursery.start_soon(borrow)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(borrow)
         statistics = pool.statistics()
         assert most == len(seen) == statistics.size == statistics.idle == statistics.opened == 2
         assert statistics.lent == 20

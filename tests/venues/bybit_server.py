@@ -103,7 +103,7 @@ class Bybit:
             "POST /v5/order/amend": ("amend_stop", order_limit, _AMEND, self._amend),
             "POST /v5/order/cancel": ("cancel_stop", order_limit, _ID, self._cancel),
         }
-        self._windows = {
+        self.windows = {
             endpoint: Window(1, route[1], clock.now) for endpoint, route in self._routes.items() if route[1] is not None
         }
 
@@ -118,7 +118,7 @@ class Bybit:
         return route[0]
 
     def handle(self, request: Request) -> Reply:
-        route, window = self._routes.get(request.endpoint), self._windows.get(request.endpoint)
+        route, window = self._routes.get(request.endpoint), self.windows.get(request.endpoint)
         if route is None:
             return json_reply({"error": "Not Found"}, 404)
         if not self._address.take(1):

@@ -58,7 +58,6 @@ async def open_client(
         keys = {"apiKey": API_KEY, "secret": SECRET}
         client = getattr(pro, venue)({**keys, "enableRateLimit": False, "options": options, **config})
         configure(client)
-        client.timeout_on_exit = 0  # it would wait for connections that were encrypted
         handle, client.pushed, client.loop_errors = client.handle_message, [], []
         # Without a handler of its own, an error in a callback would end trio-asyncio's loop.
         loop.set_exception_handler(lambda _, context: client.loop_errors.append(context["exception"]))

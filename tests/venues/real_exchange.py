@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
+import trio
 from binance_server import open_binance_server
 from bybit_server import open_bybit_server
+from inspection.ccxt_exchange import topics_of
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Position, StopRequest
@@ -34,6 +36,17 @@ class Desk(msgspec.Struct, frozen=True):
     async def enter(self, side: Side = "long", quantity: str = "0.8", symbol: str = BTC) -> None:
         """Open a position at 1000."""
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
+
+    def topics(self) -> set[str]:
+        """What is subscribed to on the server, over all connections but the account's own."""
+        sockets = (socket for socket in self.server.sockets.open if "private" not in socket.path)
+        return {topic for socket in sockets for topic in socket.topics}
+
+    async def until_subscribed(self, *symbols: str) -> None:
+        """Wait until the server pushes the prices of these symbols."""
+        with trio.fail_after(10):
+            while not self.topics() >= topics_of(self.exchange, *symbols):
+                await trio.sleep(0.02)
 
     def stops_there(self) -> set[str]:
         """The client order ids that are live on the server."""

@@ -25,7 +25,7 @@ JSON = {"Content-Type": "application/json"}
 CUTS: Mapping[str, dict[str, Any]] = {
     "closed": {"drop": "after"},
     "reset": {"drop": "reset"},
-    "too late": {"reply_delay": 1.0},
+    "too late": {"reply_delay": 4.0},
     "ended in its middle": {"truncated": True},
     "half of its JSON": {
         "reply": Reply(b'{"retCode":0,"retMsg":"OK","result":{"orderId":"16', 200, JSON),
@@ -40,7 +40,7 @@ CUTS: Mapping[str, dict[str, Any]] = {
 
 
 def impatient(client: Any) -> None:
-    client.timeout = 400
+    client.timeout = 2_000
 
 
 def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awaitable[object]]]]]:

@@ -78,7 +78,7 @@ async def test_another_program_on_the_account_is_heeded_before_the_venue_refuses
         pytest.skip("Binance tells its counts in other headers, which test_limiter.py reads")
     async with open_desk(venue, most_stops=20) as desk:
         await desk.enter()
-        window = desk.server._face._windows["POST /v5/order/create"]  # type: ignore[attr-defined]
+        window = desk.server.face.windows["POST /v5/order/create"]  # type: ignore[attr-defined]
         desk.server.clock.stopped_at = desk.server.clock.now()
         window.take(9)  # by somebody else, in this second
         await desk.exchange.place_stop(stop_request(quantity="0.05"))

@@ -39,7 +39,7 @@ ID = stop_request().client_order_id
 FAULTS: Mapping[str, tuple[dict[str, Any], type[TrailingError], bool]] = {
     "lost before the venue": ({"drop": "before"}, OutcomeUnknown, False),
     "its reply lost": ({"drop": "after"}, OutcomeUnknown, True),
-    "its reply late": ({"reply_delay": 1.0}, OutcomeUnknown, True),
+    "its reply late": ({"reply_delay": 4.0}, OutcomeUnknown, True),
     "its reply broken off": ({"truncated": True}, OutcomeUnknown, True),
     "its reply replaced by a proxy's page": ({"reply": HTML, "executed": True}, OutcomeUnknown, True),
     "a page of HTML with status 200": ({"reply": GREETING, "executed": True}, OutcomeUnknown, True),
@@ -51,7 +51,7 @@ FAULTS: Mapping[str, tuple[dict[str, Any], type[TrailingError], bool]] = {
 
 
 def impatient(client: Any) -> None:
-    client.timeout = 400
+    client.timeout = 2_000
 
 
 @pytest.mark.parametrize("fault", FAULTS)

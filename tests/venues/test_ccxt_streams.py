@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from inspection.ccxt_exchange import topics_of, watched_symbols
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
 from trio.testing import wait_all_tasks_blocked
 from venue_faults import Fault, json_reply
@@ -63,13 +64,11 @@ class Ear:
 
     def topics(self) -> set[str]:
         """What is subscribed to on the server, of prices."""
-        sockets = (socket for socket in self.desk.server.sockets.open if "private" not in socket.path)
-        return {topic for socket in sockets for topic in socket.topics}
+        return self.desk.topics()
 
     def wanted(self) -> set[str]:
         """What should be."""
-        streams = self.desk.exchange._streams
-        return {topic for symbol in streams.watched for topic in streams._dialect.topics(symbol)}  # type: ignore[attr-defined]
+        return topics_of(self.desk.exchange, *watched_symbols(self.desk.exchange))
 
 
 @asynccontextmanager
@@ -196,7 +195,7 @@ async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue
 
 async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
     async with open_ear(venue) as ear:
-        face = ear.desk.server._face
+        face = ear.desk.server.face
         receive, refused = face.received, []
 
         def refuse_eth(socket: Socket, text: str) -> None:
@@ -212,7 +211,7 @@ async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(ve
         ear.desk.server.sockets.kill()
         await ear.desk.exchange.watch({BTC, ETH})
         await ear.until(lambda: ear.states()[-2:] == [False, True] and len(refused) >= 4)
-        assert ear.topics() == set(ear.desk.exchange._streams._dialect.topics(BTC))  # type: ignore[attr-defined]
+        assert ear.topics() == topics_of(ear.desk.exchange, BTC)
         await ear.desk.server.move_price(BTC, D(1001), "last")
         await ear.until(lambda: ear.prices() == [1001])
 

@@ -20,10 +20,15 @@ from ccxt import (
     OrderNotFound,
 )
 from ccxt_client import BTC, ETH, VENUES, Trader, ask, open_trader
+from real_exchange import open_server
 from trio.testing import wait_all_tasks_blocked
 from venue_candles import MINUTE
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Ping, Pong, Request
 
 pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+PATHS = {"binanceusdm": "/public/stream", "bybit": "/v5/public/linear"}
 
 REFUSED: dict[str, dict[str, tuple[type[Exception], str]]] = {
     "would trigger": {"binanceusdm": (OrderImmediatelyFillable, "-2021"), "bybit": (InvalidOrder, "110093")},
@@ -247,3 +252,18 @@ async def test_who_signs_wrongly_or_late_is_refused(venue: str) -> None:
         with refused(venue, "clock"):
             await trader.place_stop("mine")
         assert not any(seen.booked for seen in trader.server.requests)
+
+
+async def test_a_close_frame_right_behind_a_ping_is_answered_in_order(venue: str) -> None:
+    async with open_server(venue) as server:
+        host, _, port = server.host.partition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            client = WSConnection(ConnectionType.CLIENT)
+            await stream.send_all(client.send(Request(host=server.host, target=PATHS[venue])))
+            client.receive_data(await stream.receive_some())
+            assert [type(event) for event in client.events()] == [AcceptConnection]
+            await stream.send_all(client.send(Ping()) + client.send(CloseConnection(code=1000)))
+            with trio.fail_after(5):
+                while data := await stream.receive_some():
+                    client.receive_data(data)
+            assert [type(event) for event in client.events()] == [Pong, CloseConnection]

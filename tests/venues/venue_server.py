@@ -84,7 +84,7 @@ class VenueServer:
 
     Attributes:
         host: with the port.
-        market, clock, faults, sockets: to look at and to meddle with.
+        market, clock, faults, sockets, face: to look at and to meddle with.
         requests: all that arrived, in order.
     """
 
@@ -95,11 +95,12 @@ class VenueServer:
         self.sockets: Sockets = sockets
         self.requests: list[Seen] = []
         self.host: str = ""
-        self._face = face
+        self.face: Face = face
 
     def configure(self, client: Any) -> None:
         """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
         client.urls["api"] = redirected(client.urls["api"], self.host)
+        client.timeout_on_exit = 0  # ccxt sleeps 0.25 s for connections that are encrypted; these are not
 
     async def enter(self, position: Position) -> None:
         """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
@@ -151,7 +152,7 @@ class VenueServer:
             await self._serve_socket(connection, stream, head)
             return False
         request = _request(head, body.decode())
-        operation = self._face.operation(request)
+        operation = self.face.operation(request)
         treatment = self.faults.treat(operation, request.endpoint)
         reply = await self._answer(request, operation, treatment)
         if treatment.drop == "reset":
@@ -177,7 +178,7 @@ class VenueServer:
             return None
         changes, reply = self.market.changes, treatment.reply
         if treatment.executed:
-            answer = self._face.handle(request)
+            answer = self.face.handle(request)
             reply = answer if reply is None else reply
         assert reply is not None
         self._note(operation, request, booked=self.market.changes != changes, status=reply.status)
@@ -194,14 +195,14 @@ class VenueServer:
     async def _serve_socket(self, connection: h11.Connection, stream: trio.SocketStream, head: h11.Request) -> None:
         target = urlsplit(head.target.decode())
         websocket = Socket(target.path, dict(parse_qsl(target.query)), stream)
-        if not self._face.opened(websocket):
+        if not self.face.opened(websocket):
             refusal = h11.Response(status_code=404, headers=[("Content-Length", "0"), ("Connection", "close")])
             await stream.send_all((connection.send(refusal) or b"") + (connection.send(h11.EndOfMessage()) or b""))
             return
         self.sockets.opened += 1
         self.sockets.open.append(websocket)
         try:
-            await websocket.serve(list(head.headers), connection.trailing_data[0], self._face.received)
+            await websocket.serve(list(head.headers), connection.trailing_data[0], self.face.received)
         finally:
             self.sockets.open.remove(websocket)
 

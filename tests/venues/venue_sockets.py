@@ -31,6 +31,7 @@ class Socket:
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._outgoing = bytearray()
         self._something = trio.Event()
+        self._sending = trio.Lock()
         self._thawed: trio.Event | None = None
         self._scope = trio.CancelScope()
 
@@ -86,7 +87,8 @@ class Socket:
                         self.received.append(event.data)
                         receive(self, event.data)
                     case CloseConnection():
-                        await self._stream.send_all(self._protocol.send(event.response()))
+                        self._write(event.response())
+                        await self._send_waiting()
                         return
                     case _:
                         pass
@@ -103,11 +105,15 @@ class Socket:
             if self._thawed is not None:
                 await self._thawed.wait()
             self._something = trio.Event()
-            data, self._outgoing = bytes(self._outgoing), bytearray()
             try:
-                await self._stream.send_all(data)
+                await self._send_waiting()
             except trio.BrokenResourceError:
                 self._scope.cancel()
+
+    async def _send_waiting(self) -> None:
+        async with self._sending:
+            data, self._outgoing = bytes(self._outgoing), bytearray()
+            await self._stream.send_all(data)
 
     def _write(self, event: Event) -> None:
         try:

@@ -53,8 +53,8 @@ def run(
         store: where stops and events are kept: memory:, sqlite:///FILE or postgresql://HOST/DATABASE.
         speed: seconds of the data for one second, or max. At a speed the machine's own time counts too: at 1000, a
             millisecond of work is a second of the data.
-        candles: which of a candle's high and low is taken to have come first; peak-first is the one that is better for
-            the position, so that its stop is pulled up before it is hit.
+        candles: which of a candle's high and low is assumed to have come first: with peak-first the high for a long and
+            the low for a short, with adverse-first the other one. Neither is a bound on the result.
         deadline: seconds in which each position has to be protected.
         new: begin anew, although the store knows of a run that was cut short.
         json: print the report as one JSON document, and nothing else, to standard output.

@@ -100,7 +100,7 @@ def prepare(
     positions = read_wave(wave)
     files = find_price_files(prices, positions, candles)
     checked = read_plan(plan, bar_seconds=longest_bar(files))
-    check_prices(files, positions, checked.trigger)
+    check_prices(files, positions, checked.trigger, wave=wave)
     command = Command(
         wave=str(wave.resolve()),
         prices=tuple(f"{file.symbol}={file.path.resolve()}" for file in files),

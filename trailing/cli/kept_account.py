@@ -78,7 +78,7 @@ class KeptAccount:
     """What the file tells of a run.
 
     Attributes:
-        places: by symbol.
+        bookings: the last one of each symbol.
         used_ids: client order ids that were used.
         entered: symbol and side of every position that was entered.
         fed: prices that had been fed at the last booking; `at`: when that was, on the data's clock, or None.
@@ -87,7 +87,7 @@ class KeptAccount:
 
     def __init__(self, begun: Begun) -> None:
         self.begun: Begun = begun
-        self.places: dict[str, SavedPlace] = {}
+        self.bookings: dict[str, Booked] = {}
         self.used_ids: set[str] = set()
         self.entered: set[tuple[str, Side]] = set()
         self.fed: int = 0
@@ -98,7 +98,7 @@ class KeptAccount:
         """Go on with the next line."""
         if isinstance(line, Booked):
             symbol = line.place.symbol
-            self.places[symbol] = line.place
+            self.bookings[symbol] = line
             self.fed, self.at = line.fed, line.at
             if line.client_order_id is not None:
                 self.used_ids.add(line.client_order_id)
@@ -109,9 +109,11 @@ class KeptAccount:
 
     def is_open(self, position: Position) -> bool:
         """Whether a position was entered and is open still."""
-        place = self.places.get(position.symbol)
+        booked = self.bookings.get(position.symbol)
         return (
-            (position.symbol, position.side) in self.entered and place is not None and position.side in place.holdings
+            (position.symbol, position.side) in self.entered
+            and booked is not None
+            and position.side in booked.place.holdings
         )
 
 

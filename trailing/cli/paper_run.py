@@ -11,12 +11,13 @@ import trio
 
 from trailing.cli.jobs import Job
 from trailing.cli.kept_account import Begun, Keeper, KeptAccount, open_keeper
-from trailing.cli.price_files import merged_ticks
+from trailing.cli.price_files import merged_points
 from trailing.cli.replay_clock import ReplayClock
 from trailing.cli.resuming import find_resumption
-from trailing.core.model import Position, Tick
+from trailing.core.model import Position
 from trailing.core.plan import encode_plan
 from trailing.exchanges.paper import PaperExchange, open_paper
+from trailing.exchanges.prices import PricePoint
 from trailing.stores.port import Store
 
 
@@ -27,17 +28,17 @@ class PaperRun:
         exchange: its account, as it stands.
         begins_at: the data's time at which it goes on, aware UTC.
         resumed: it was cut short before.
-        ticks: the prices to come; `fed`: how many are behind it.
+        points: the prices to come; `fed`: how many are behind it.
         to_enter: the positions that are still to be entered; `still_open`: those that were, and are open.
         keeper: writes down what the exchange books; None: nothing is kept.
         latency_counts: the exchange takes its time. Not before the manager is ready, which it is when the data begins.
     """
 
-    def __init__(self, job: Job, kept: KeptAccount | None, ticks: Iterator[Tick]) -> None:
+    def __init__(self, job: Job, kept: KeptAccount | None, points: Iterator[PricePoint]) -> None:
         self.exchange: PaperExchange
         self.begins_at: datetime = job.start
         self.resumed: bool = kept is not None
-        self.ticks: Iterator[Tick] = ticks
+        self.points: Iterator[PricePoint] = points
         self.fed: int = 0
         self.to_enter: tuple[Position, ...] = job.positions
         self.still_open: tuple[Position, ...] = ()
@@ -66,7 +67,7 @@ async def open_paper_run(
     """
     # Each run has an account of its own, so that what another one has left there is not taken for this one's.
     account = f"run-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}" if kept is None else kept.begun.account
-    run = PaperRun(job, kept, merged_ticks(job.files, job.plan.trigger, job.start.timestamp()))
+    run = PaperRun(job, kept, merged_points(job.files, job.plan.trigger, job.start.timestamp()))
     resumption = None
     if kept is not None:
         resumption = await find_resumption(store, kept, "paper", job.positions)
@@ -86,5 +87,5 @@ async def open_paper_run(
             if run.keeper is not None:
                 run.keeper.exchange = run.exchange
             if resumption is not None:
-                run.fed, run.ticks = resumption.restore(run.exchange, run.ticks)
+                run.fed, run.points = resumption.restore(run.exchange, run.points)
             yield run

@@ -1,4 +1,4 @@
-"""The price files of a replay: which belongs to which symbol, whether they are good, and their ticks in one stream.
+"""The price files of a replay: which belongs to which symbol, whether they are good, and their points in one stream.
 
 A file's name says what it holds: base and quote in lower case, then ``-trades.csv`` for trades or ``-5m.csv`` (any
 number of ``m``, ``h`` or ``d``) for candles: ``ada-btc-5m.csv`` holds ``ADA/BTC:BTC``.
@@ -9,18 +9,21 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Position, Source, Tick
+from trailing.core.model import Position, Source
 from trailing.errors import UsageError
-from trailing.exchanges.prices import read_candles_csv, read_trades_csv
+from trailing.exchanges.prices import PricePoint, read_candles_csv, read_trades_csv
 
 CandleOrder: TypeAlias = Literal["peak-first", "adverse-first", "high-first", "low-first"]
 
 _KIND = re.compile(r"(?P<stem>.+)-(?:trades|(?P<count>[1-9]\d*)(?P<unit>[mhd]))\.csv", re.IGNORECASE)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIT_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -37,8 +40,8 @@ class PriceFile(msgspec.Struct, frozen=True):
     bar_seconds: float | None
     high_first: bool
 
-    def ticks(self, source: Source) -> Iterator[Tick]:
-        """Its ticks, read as they are taken. Raises UsageError while reading: file, line, field, got, wants."""
+    def points(self, source: Source) -> Iterator[PricePoint]:
+        """Its points, read as they are taken. Raises UsageError while reading: file, line, field, got, wants."""
         if self.bar_seconds is None:
             return read_trades_csv(self.path, self.symbol, source=source)
         return read_candles_csv(
@@ -51,8 +54,8 @@ def find_price_files(given: Sequence[str], positions: Sequence[Position], order:
 
     Args:
         given: directories, files, or ``SYMBOL=FILE``.
-        order: which of a candle's high and low is assumed to have come first: ``"peak-first"`` the one that is better
-            for the position.
+        order: which of a candle's high and low is assumed to have come first: with ``"peak-first"`` the high for a long,
+            the low for a short; with ``"adverse-first"`` the other one.
 
     Raises:
         UsageError: a symbol has no file or several, or a file's name doesn't say what it holds.
@@ -67,30 +70,43 @@ def find_price_files(given: Sequence[str], positions: Sequence[Position], order:
     )
 
 
-def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], source: Source) -> None:
+def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], source: Source, *, wave: Path) -> None:
     """Read all of every file, so that a bad line is known before anything is begun.
 
+    Args:
+        wave: the file that the positions come from.
+
     Raises:
-        UsageError: a line can't be right, or a file ends before its symbol's first position was opened.
+        UsageError: a line can't be right, or a position was opened before its symbol's first price or after the last.
     """
     for file in files:
-        opened_at = min(position.opened_at for position in positions if position.symbol == file.symbol)
-        last = 0.0
-        for tick in file.ticks(source):
-            last = tick.at
-        if last < opened_at.timestamp():
-            raise UsageError(f"{file.path}: it ends before {file.symbol} was opened at {opened_at.isoformat()}")
+        points = file.points(source)
+        begins = ends = next(points).tick.at  # a file without a line of prices is refused
+        for point in points:
+            ends = point.tick.at
+        first, last = datetime.fromtimestamp(begins, UTC), datetime.fromtimestamp(ends, UTC)
+        for position in positions:
+            if position.symbol == file.symbol and not first <= position.opened_at <= last:
+                raise UsageError(
+                    f"{wave}: opened_at of {position.symbol} {position.side} got {_write_time(position.opened_at)}, wants "
+                    f"a time in {file.path}, from {_write_time(first)} to {_write_time(last)}"
+                )
 
 
-def merged_ticks(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[Tick]:
-    """The ticks of all files from a time on, by time, and those of one time in the files' order."""
-    merged = heapq.merge(*(file.ticks(source) for file in files), key=lambda tick: tick.at)
-    return (tick for tick in merged if tick.at >= start)
+def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[PricePoint]:
+    """The points of all files from a time on, by time, and those of one time in the files' order."""
+    merged = heapq.merge(*(file.points(source) for file in files), key=attrgetter("tick.at"))
+    return (point for point in merged if point.tick.at >= start)
 
 
 def longest_bar(files: Iterable[PriceFile]) -> float | None:
     """How many seconds the longest candles last; None where all files hold trades."""
     return max((file.bar_seconds for file in files if file.bar_seconds is not None), default=None)
+
+
+def _write_time(at: datetime) -> str:
+    """Write a time as both fields of a wave do: ``opened_at_ms``, and in brackets ``opened_at``."""
+    return f"{(at - _EPOCH) // timedelta(milliseconds=1)} ms ({at.isoformat()})"
 
 
 def _sort_out(given: Sequence[str]) -> tuple[dict[str, Path], list[Path]]:

@@ -57,7 +57,7 @@ async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock, interruption
             ):
                 replay = Replay(
                     (),
-                    run.ticks,
+                    run.points,
                     clock,
                     deadline=job.deadline,
                     settle_seconds=0.0,

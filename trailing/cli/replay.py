@@ -16,6 +16,7 @@ from trailing.cli.replay_clock import ReplayClock
 from trailing.core.model import Position, Tick
 from trailing.events import Event
 from trailing.exchanges.paper.exchange import PaperExchange
+from trailing.exchanges.prices import PricePoint
 from trailing.protection.manager import Manager
 
 _UNTOLD = 100_000
@@ -28,7 +29,7 @@ class Replay:
     Args:
         positions: to be entered.
         entered: those that are open on the exchange already; they are protected first of all.
-        ticks: by time, on the data's clock.
+        points: the prices by time, on the data's clock.
         deadline: seconds that each position has to be protected.
         settle_seconds: how long the requests of the data's last prices may take, on the data's clock.
         prices: the last price of each symbol is put there.
@@ -44,7 +45,7 @@ class Replay:
     def __init__(
         self,
         positions: Sequence[Position],
-        ticks: Iterable[Tick],
+        points: Iterable[PricePoint],
         clock: ReplayClock,
         *,
         deadline: float,
@@ -57,7 +58,7 @@ class Replay:
     ) -> None:
         self.fed: int = fed
         self.ended: str = "it was not completed"
-        self._positions, self._entered, self._ticks, self._clock = positions, entered, ticks, clock
+        self._positions, self._entered, self._points, self._clock = positions, entered, points, clock
         self._deadline, self._settle_seconds = deadline, settle_seconds
         self._prices, self._tell, self._on_fed = prices, tell, on_fed
         self._unprotected = len(positions) + len(entered)
@@ -100,7 +101,7 @@ class Replay:
             nursery.cancel_scope.cancel()
 
     async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
-        for at, entries, ticks in self._moments():
+        for at, entries, points in self._moments():
             await trio.sleep_until(at)
             await self._clock.settle()
             for position in entries:
@@ -108,25 +109,29 @@ class Replay:
             if entries:
                 nursery.start_soon(self._protect, manager, entries)
             fed = set[str]()
-            for tick in ticks:
+            for point in points:
+                tick = point.tick
                 if tick.symbol in fed:  # two trades in one millisecond: each is acted upon
                     await self._clock.settle()
                     fed.clear()
                 fed.add(tick.symbol)
                 self._prices[tick.symbol] = tick
                 self.fed += 1
-                exchange.feed(tick)
+                if point.continuous:
+                    exchange.move_to(tick)
+                else:
+                    exchange.feed(tick)
                 self._on_fed(self.fed)
 
-    def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[Tick]]]:
+    def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[PricePoint]]]:
         """Entries and prices by their times, each time once."""
         by_time = sorted(self._positions, key=attrgetter("opened_at"))  # stable: the wave's order within a time
         waves = [(at.timestamp(), tuple(wave)) for at, wave in groupby(by_time, attrgetter("opened_at"))]
-        for at, ticks in groupby(self._ticks, attrgetter("at")):
+        for at, points in groupby(self._points, attrgetter("tick.at")):
             while waves and waves[0][0] < at:
                 yield *waves.pop(0), ()
             entries = waves.pop(0)[1] if waves and waves[0][0] == at else ()
-            yield at, entries, tuple(ticks)
+            yield at, entries, tuple(points)
         for at, entries in waves:
             yield at, entries, ()
 

@@ -2,7 +2,7 @@
 
 The market goes on where it was. Whatever the exchange booked is kept with the number of prices that had been fed by then;
 those that followed triggered nothing, or it would have been booked. So they are only remembered, up to the last moment
-that the store knows of.
+that the store knows of. Only trailing orders of the exchange follow them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from itertools import chain
 import msgspec
 
 from trailing.cli.kept_account import KeptAccount
-from trailing.core.model import Position, Tick
+from trailing.core.model import Position
 from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.prices import PricePoint
 from trailing.stores.port import Store
 
 _ROUNDING = 1e-3
@@ -35,23 +36,29 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     still_open: tuple[Position, ...]
     to_enter: tuple[Position, ...]
 
-    def restore(self, exchange: PaperExchange, ticks: Iterable[Tick]) -> tuple[int, Iterator[Tick]]:
+    def restore(self, exchange: PaperExchange, points: Iterable[PricePoint]) -> tuple[int, Iterator[PricePoint]]:
         """Let the exchange be what it was.
 
         Args:
-            ticks: all of the run, from its beginning.
+            points: all of the run, from its beginning.
 
         Returns:
             How many of them are behind us, and the others.
         """
-        exchange.restore(self.kept.places.values(), self.kept.used_ids)
-        coming, number = iter(ticks), 0
-        for tick in coming:
-            if number >= self.kept.fed and tick.at >= self.at - _ROUNDING:
-                return number, chain((tick,), coming)
-            exchange.remember(tick)
-            number += 1
-        return number, iter(())
+        bookings, fed = dict(self.kept.bookings), 0
+        coming = iter(points)
+        rest: Iterator[PricePoint] = iter(())
+        for point in coming:
+            symbol = point.tick.symbol
+            if fed >= self.kept.fed and point.tick.at >= self.at - _ROUNDING:
+                rest = chain((point,), coming)
+                break
+            if symbol in bookings and fed >= bookings[symbol].fed:
+                exchange.restore([bookings.pop(symbol).place])  # now, because its orders follow the prices from here on
+            exchange.remember(point.tick)
+            fed += 1
+        exchange.restore((booked.place for booked in bookings.values()), self.kept.used_ids)
+        return fed, rest
 
 
 async def find_resumption(store: Store, kept: KeptAccount, exchange: str, positions: Sequence[Position]) -> Resumption:

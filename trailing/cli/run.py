@@ -98,7 +98,7 @@ async def _replay(
             ):
                 replay = Replay(
                     run.to_enter,
-                    run.ticks,
+                    run.points,
                     clock,
                     deadline=job.deadline,
                     settle_seconds=1.0 + 10 * job.latency,
@@ -141,13 +141,18 @@ async def _read_report(store: Store, account: str, job: Job, loaded: Loaded) -> 
 
 def _notes(job: Job, result: Result) -> list[str]:
     notes = [
-        f"{result.ended}, after {result.ticks} prices; profit is before fees",
+        f"{result.ended}, after {result.ticks} prices; profit is before fees and slippage",
         f"plan{'' if job.own_plan else ' (the default)'}: {describe_plan(job.plan)}",
     ]
     if result.resumed_at is not None:
         notes.insert(0, f"this run had been cut short, and went on at {write_time(result.resumed_at)} UTC")
-    if job.assumed_candles is not None:
-        notes.append(f"a candle does not tell which came first, its high or its low: {job.assumed_candles} is assumed")
+    if job.assumed_candles is None:
+        notes.append("a stop is filled by the first trade at or beyond its price, at the price of that trade")
+    else:
+        notes += [
+            "inside a candle the price passes through every price, and a stop is filled at its own; to an open it jumps",
+            f"a candle does not tell which came first, its high or its low: {job.assumed_candles} is assumed, no bound",
+        ]
     return notes
 
 

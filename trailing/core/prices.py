@@ -26,6 +26,16 @@ def is_crossed(side: Side, price: Decimal, stop: Decimal) -> bool:
     return price <= stop if side == "long" else price >= stop
 
 
+def first_crossing(side: Side, stop: Decimal, start: Decimal, end: Decimal) -> Decimal | None:
+    """Return the first price on the path from `start` to `end` that is at or beyond a stop; None: no price is.
+
+    The path passes through every price in between. A jump has no path: its start is its end.
+    """
+    if is_crossed(side, start, stop):
+        return start
+    return stop if is_crossed(side, end, stop) else None
+
+
 def is_tighter(side: Side, stop: Decimal, than: Decimal) -> bool:
     """Whether a stop is closer to (or further beyond) the price than another: the ratchet's only direction."""
     return stop > than if side == "long" else stop < than

@@ -1,4 +1,4 @@
-"""Prices to feed the paper exchange with: from CSV files, or drawn at random from a seed.
+"""Prices to move the paper exchange with: points from CSV files, or ticks drawn at random from a seed.
 
 All of them are lazy iterators of ticks whose `at` is in seconds since 1970 (UTC), never going backwards; a replay maps
 them onto its clock.
@@ -11,6 +11,8 @@ import random
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+
+import msgspec
 
 from trailing.core.model import (
     Percent,
@@ -29,8 +31,20 @@ _NO_JUMP = Percent(0)
 _YEAR_10000 = 253_402_300_800_000  # in milliseconds: what is beyond it was in another unit
 
 
-def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[Tick]:
-    """Read trades, one tick each.
+class PricePoint(msgspec.Struct, frozen=True, gc=False):
+    """A tick, and how the price moves to it from the tick before.
+
+    Args:
+        continuous: the price passes through every price in between, as inside a candle: `PaperExchange.move_to`. False: it
+            jumps, as between two trades and to a candle's open: `PaperExchange.feed`.
+    """
+
+    tick: Tick
+    continuous: bool = False
+
+
+def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[PricePoint]:
+    """Read trades, one point each; the price jumps from trade to trade.
 
     The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, never going backwards)
     and ``price`` (above 0). It is read as the ticks are taken.
@@ -45,18 +59,20 @@ def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -
     """
     check_symbol("symbol", symbol)
     check_source("source", source)
-    return _trade_ticks(Path(path), symbol, source)
+    return _trade_points(Path(path), symbol, source)
 
 
 def read_candles_csv(
     path: str | Path, symbol: str, *, high_first: bool, bar_seconds: float = 300.0, source: Source = "last"
-) -> Iterator[Tick]:
-    """Read candles, four ticks each: the open, the high and the low in the stated order, the close.
+) -> Iterator[PricePoint]:
+    """Read candles, four points each: the open, the high and the low in the stated order, the close.
 
-    They are spread over the bar at 0, 1/3, 2/3 and 299/300 of it (at 0, 100, 200 and 299 s of five minutes). A bar does
-    not tell in which order it saw its high and low. The order that is worse for a trailing stop depends on what it
-    protects: for a long from a fresh peak, `high_first` (the stop is pulled up, then hit); for its initial stop, the
-    low first.
+    They are spread over the bar at 0, 1/3, 2/3 and 299/300 of it (at 0, 100, 200 and 299 s of five minutes). The price
+    jumps to the open, and is continuous up to the close.
+
+    A bar does not tell in which order it saw its high and low. The order that is worse for a trailing stop depends on
+    what it protects: for a long from a fresh peak, `high_first` (the stop is pulled up, then hit); for its initial stop,
+    the low first. Neither order is a bound on the result.
 
     The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, when the bar opened),
     ``open``, ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped over. It is read as the ticks are
@@ -76,7 +92,7 @@ def read_candles_csv(
         raise refuse("high_first", high_first, "True or False")
     check_seconds("bar_seconds", bar_seconds, zero=False)
     check_source("source", source)
-    return _candle_ticks(Path(path), symbol, source, high_first=high_first, seconds=bar_seconds)
+    return _candle_points(Path(path), symbol, source, high_first=high_first, seconds=bar_seconds)
 
 
 def generate_prices(
@@ -146,17 +162,19 @@ def _walk(
         level = max(1, level + round(level * move))
 
 
-def _trade_ticks(path: Path, symbol: str, source: Source) -> Iterator[Tick]:
+def _trade_points(path: Path, symbol: str, source: Source) -> Iterator[PricePoint]:
     previous = 0
     for row in _rows(path, ("timestamp_ms", "price")):
         at = row.milliseconds("timestamp_ms")
         if at < previous:
             raise row.refuse("timestamp_ms", f"at least the line before's {previous}")
         previous = at
-        yield Tick(symbol, row.price("price"), at / 1000, source)
+        yield PricePoint(Tick(symbol, row.price("price"), at / 1000, source))
 
 
-def _candle_ticks(path: Path, symbol: str, source: Source, *, high_first: bool, seconds: float) -> Iterator[Tick]:
+def _candle_points(
+    path: Path, symbol: str, source: Source, *, high_first: bool, seconds: float
+) -> Iterator[PricePoint]:
     earliest = 0.0
     for row in _rows(path, ("timestamp_ms", "open", "high", "low", "close")):
         at = row.milliseconds("timestamp_ms")
@@ -170,7 +188,7 @@ def _candle_ticks(path: Path, symbol: str, source: Source, *, high_first: bool, 
             raise row.refuse("low", "the lowest price of the bar")
         middle = (high, low) if high_first else (low, high)
         for price, share in zip((first, *middle, last), (0, 1 / 3, 2 / 3, 299 / 300), strict=True):
-            yield Tick(symbol, price, at / 1000 + seconds * share, source)
+            yield PricePoint(Tick(symbol, price, at / 1000 + seconds * share, source), continuous=share > 0)
 
 
 class _Row:

@@ -15,6 +15,7 @@ from decimal import Decimal
 
 import msgspec
 import trio
+from inspection import Inspection
 
 from simulation.killing.books import CALL_SECONDS
 from simulation.killing.history import ENTERED
@@ -96,8 +97,7 @@ class Bot:
         One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
         as soon as it has ended, from its beginning.
         """
-        claims = self._manager._supervision.registry.all()
-        return {(claim.position.symbol, claim.position.side) for claim in claims}
+        return Inspection(self._manager).claimed()
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
         side: Side = self._draw.choice(("long", "short"))

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import msgspec
 import trio
+from inspection import Inspection
 
 from simulation.laboratory.books import Books, open_books
 from simulation.laboratory.bot import START, Bot, time_of_day
@@ -245,7 +246,7 @@ class World:
     def _hears(self, symbol: str) -> bool:
         if self._manager is None or self._line is None or not self._line.hears(symbol) or not self._process.alive:
             return False
-        return any(held.opened for held in self._manager._supervision.registry.of_symbol(symbol))
+        return any(claim.is_opened for claim in Inspection(self._manager).claims_of(symbol))
 
     def _tells(self, key: Key) -> Exception | bool:
         if self._manager is None:
@@ -256,15 +257,15 @@ class World:
     def _check_peaks(self, exchange: PaperExchange) -> None:
         if self._manager is None:
             return
-        for held in self._manager._supervision.registry.all():
-            key: Key = (held.position.symbol, held.position.side)
-            life = self._witness.lives.get(key)
-            if life is None or not held.opened or self._weather.calm_for(key[0]) < PATIENCE:
+        for claim in Inspection(self._manager).claims():
+            symbol, side = claim.key
+            life = self._witness.lives.get(claim.key)
+            if life is None or not claim.is_opened or self._weather.calm_for(symbol) < PATIENCE:
                 continue
             life.have_read(trio.current_time() - _READ_BY)
-            if life.knows_better_than(held.stop.best):
-                self._witness.complain(f"8. the {key[1]} {key[0]} keeps {held.stop.best} as its peak, not {life.heard}")
-            if (wrong := trails_behind_ours(exchange, held.stop)) is not None:
+            if life.knows_better_than(claim.peak):
+                self._witness.complain(f"8. the {side} {symbol} keeps {claim.peak} as its peak, not {life.heard}")
+            if (wrong := trails_behind_ours(exchange, claim)) is not None:
                 self._witness.complain(f"1. {wrong}")
 
     async def _check_all(self, exchange: PaperExchange) -> None:
@@ -273,7 +274,7 @@ class World:
             witness.complain("there is no process at the end")
             return
         self._check_peaks(exchange)
-        supervision = manager._supervision
+        inside = Inspection(manager)
         live, positions = list[StopOrder](), dict[Key, Decimal]()
         for market in self._scenario.markets:
             stops, held = exchange.actual(market.symbol)
@@ -286,24 +287,12 @@ class World:
             positions=positions,
             entered=positions,
             remembered=manager.stops(),
-            claims={(one.position.symbol, one.position.side) for one in supervision.registry.all()},
-            held={(one.position.symbol, one.position.side) for one in supervision.kept},
-            native={
-                (one.position.symbol, one.position.side): one.stop.native
-                for one in supervision.registry.all()
-                if one.stop.native is not None
-            },
+            claims=inside.claimed(),
+            held=inside.with_task(),
+            native=inside.natives(),
             loaded=loaded,
             is_ours=is_ours,
-            moving={
-                (one.position.symbol, one.position.side)
-                for one in supervision.registry.all()
-                if one.pending
-                or one.at_work
-                or one.wanted is not None
-                or one.stop.state == "exiting"
-                or one.stop.native_task
-            },
+            moving=inside.with_work(),
         )
         for broken in broken_invariants(snapshot):
             witness.complain(broken)

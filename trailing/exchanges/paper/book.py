@@ -12,13 +12,13 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT, is_better, is_crossed
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
+from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
 from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
 from trailing.exchanges.paper.saved import SavedPlace
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
-_SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 _AVERAGE = Context(prec=28)  # a division has to end somewhere
 
 
@@ -49,8 +49,8 @@ class Book:
         return self._place(symbol).market
 
     def price(self, symbol: str, source: Source) -> Decimal:
-        """The last price of a source. Raises ExchangeUnreachable where there has been none."""
-        price = self._place(symbol).prices.get(source)
+        """The last price of a source, or that of the first entry. Raises ExchangeUnreachable where there has been none."""
+        price = self._place(symbol).price(source)
         if price is None:
             raise ExchangeUnreachable(f"{symbol} has no {source} price yet")
         return price
@@ -101,8 +101,8 @@ class Book:
         self._ids.update(used_ids)
 
     def set_price(self, tick: Tick) -> None:
-        """What the market was like: nothing is triggered by it."""
-        self._place(tick.symbol).prices[tick.source] = tick.price
+        """Set the price of a source. Trailing orders follow it, and nothing is triggered."""
+        self._place(tick.symbol).set_price(tick)
 
     def enter(self, position: Position, at: float) -> None:
         """Book a filled entry: a new position, or more of one, its entry price then averaged.
@@ -123,8 +123,8 @@ class Book:
         holding.quantity = quantity
         if self._rules.leverage is not None:
             holding.liquidation_price = liquidation_price(place.market, side, holding.entry_price, self._rules.leverage)
-        for source in _SOURCES:
-            place.prices.setdefault(source, position.entry_price)
+        if place.first_entry_price is None:
+            place.first_entry_price = position.entry_price
         self._position_changed(place, side, at)
 
     def place(self, request: StopRequest, at: float) -> StopOrder:
@@ -196,36 +196,36 @@ class Book:
         if client_order_id is not None:
             self._check_new(client_order_id)
         held = place.held(side).quantity
-        price = next(place.prices[source] for source in _SOURCES if source in place.prices)
+        price = place.market_price
         if client_order_id is not None:
             if quantity < held:
                 check_quantity(place.market, quantity, price, held)
             self._ids.add(client_order_id)
         return self._fill_at_market(place, side, quantity, price, client_order_id, at)
 
-    def feed(self, tick: Tick, at: float) -> None:
-        """Move the market: trigger and fill stops of the tick's source, then liquidate what is beyond its margin."""
+    def jump_to(self, tick: Tick, at: float) -> None:
+        """Set the price of a source. What the price is at or beyond then fills at it, in the order of `find_crossings`."""
+        self._move(tick, tick.price, at)
+
+    def move_to(self, tick: Tick, at: float) -> None:
+        """Move the price of a source from its last one through every price in between; the first price is a jump.
+
+        Each stop on the path fills at its own price, in the order in which the price passes them.
+        """
+        start = self._place(tick.symbol).price(tick.source)
+        self._move(tick, tick.price if start is None else start, at)
+
+    def _move(self, tick: Tick, start: Decimal, at: float) -> None:
         place = self._place(tick.symbol)
         place.prices[tick.source] = tick.price
-        due: list[tuple[bool, Decimal, LiveStop]] = []
-        for stop in place.stops.values():
-            if stop.order.source != tick.source:
-                continue
-            stop.follow(tick.price)
-            trigger_price = stop.trigger_price(place.market.price_tick)
-            if trigger_price is not None and (stop.triggered or is_crossed(stop.order.side, tick.price, trigger_price)):
-                due.append((not stop.triggered, -abs(tick.price - trigger_price), stop))
-        # Market orders go first; of the others, the one that the price has passed by most.
-        if len(due) > 1:
-            due.sort(key=lambda one: one[:2])
-        for _, _, stop in due:
-            if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
-                self._execute(place, stop, tick, at)
-        for side, holding in place.holdings.items():
-            limit = holding.liquidation_price
-            if limit is not None and is_crossed(side, tick.price, limit):
+        for crossing in find_crossings(place, tick, start):
+            side, stop = crossing.side, crossing.stop
+            if stop is not None:
+                if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
+                    self._execute(place, stop, crossing.price, tick, at)
+            elif place.holdings[side].quantity:  # an earlier fill may have closed it
                 self._cancel_all(place, side, at)
-                self._fill_at_market(place, side, holding.quantity, tick.price, None, at)
+                self._fill_at_market(place, side, place.holdings[side].quantity, crossing.price, None, at)
 
     def _place(self, symbol: str) -> Place:
         place = self._places.get(symbol)
@@ -243,7 +243,7 @@ class Book:
         if quantity > held:
             raise StopRejected(f"{market.symbol}: quantity {quantity} is more than the position's {held}")
         check_quantity(market, quantity, price, held)
-        now = place.prices[source]  # an entry has set it
+        now = self.price(market.symbol, source)
         if is_crossed(side, now, price):
             raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
 
@@ -254,11 +254,11 @@ class Book:
         if request.quantity > held:
             raise StopRejected(f"{market.symbol}: quantity {request.quantity} is more than the position's {held}")
         check_quantity(market, request.quantity, request.price, held)
-        now = place.prices[request.source]  # an entry has set it
+        now = self.price(market.symbol, request.source)
         if not is_better(request.side, request.price, now):
             raise WouldTrigger(f"{market.symbol}: the {request.source} price {now} is at or beyond {request.price}")
 
-    def _execute(self, place: Place, stop: LiveStop, tick: Tick, at: float) -> None:
+    def _execute(self, place: Place, stop: LiveStop, price: Decimal, tick: Tick, at: float) -> None:
         """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""
         stop.triggered = True
         order, holding = stop.order, place.holdings[stop.order.side]
@@ -269,7 +269,7 @@ class Book:
         if not part:
             return
         taken = holding.take(part)
-        fill = Fill(order.symbol, order.side, taken, tick.price, order.order_id, order.client_order_id, at)
+        fill = Fill(order.symbol, order.side, taken, price, order.order_id, order.client_order_id, at)
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)

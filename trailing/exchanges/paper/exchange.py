@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -82,7 +82,6 @@ class PaperExchange:
         self._candles = candles
         self._log = log
         self._stream = Stream()
-        self._watch_sent = self._watch_booked = 0
 
     def __repr__(self) -> str:
         line = "connected" if self._stream.connected else "disconnected"
@@ -203,15 +202,7 @@ class PaperExchange:
         wanted = frozenset(symbols)
         for symbol in wanted:
             check_symbol("symbols", symbol)
-        self._watch_sent += 1
-        number = self._watch_sent
-
-        def book(_: float) -> None:
-            if number > self._watch_booked:
-                self._watch_booked = number
-                self._stream.watched = wanted
-
-        await self._requests.send("watch", None, book)
+        await self._requests.send("watch", None, self._stream.new_watch(wanted))
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
         """Everything pushed from entering on: order and position updates, and the ticks of watched symbols."""
@@ -238,7 +229,7 @@ class PaperExchange:
         self._requests.note(at, "enter", position.symbol, None, position)
 
     def feed(self, tick: Tick) -> None:
-        """Move the market now, whatever the tick's own time: push the tick, then trigger, fill and liquidate.
+        """Let the market jump to a price now, whatever the tick's own time: push the tick, then trigger, fill and liquidate.
 
         A stop triggers at the first tick of its own source at or beyond its price, and fills at that tick's price. What
         `partial_fills` leaves of it fills at the ticks of that source that follow, whatever their price. A trailing one
@@ -246,17 +237,22 @@ class PaperExchange:
         the first tick that has come back by its callback from the best of them, rounded to the tick as plans round. A position is
         liquidated at the price of a tick of any source at or beyond its liquidation price, after its stops were filled.
         """
-        at = trio.current_time()
-        self._candles.add(tick, at)
-        self._stream.publish(tick)
-        self._book.feed(tick, at)
+        self._take(tick, self._book.jump_to)
+
+    def move_to(self, tick: Tick) -> None:
+        """Let the market pass through every price from the last one of the tick's source up to this one; else as `feed`.
+
+        Each stop on the path fills at its own price, and a liquidation happens at its own, in the order in which the price
+        passes them. What `partial_fills` has left of a stop fills where the move begins.
+        """
+        self._take(tick, self._book.move_to)
 
     def save(self, symbol: str) -> SavedPlace:
         """All that the exchange knows of a symbol, as it is now: what `restore` takes, in another process."""
         return self._book.save(symbol)
 
     def restore(self, places: Iterable[SavedPlace], used_ids: Iterable[str] = ()) -> None:
-        """Be an account that was saved, at once; before anything else happens on it.
+        """Be an account that was saved, at once; nothing but `remember` may have happened to these symbols before.
 
         Args:
             places: one for each symbol.
@@ -265,7 +261,7 @@ class PaperExchange:
         self._book.restore(places, used_ids, trio.current_time())
 
     def remember(self, tick: Tick) -> None:
-        """Take in what the market was like before: into the candles, and as its price. Nothing is pushed or triggered.
+        """Take in what the market was like before: as its price, for candles and trailing orders. Nothing is triggered.
 
         Args:
             tick: `at` says when it was, on the running clock.
@@ -321,6 +317,12 @@ class PaperExchange:
         """Take no more requests and end every subscriber's channel; `open_paper` does it when its block ends."""
         self._requests.end()
         self._stream.end()
+
+    def _take(self, tick: Tick, move: Callable[[Tick, float], None]) -> None:
+        at = trio.current_time()
+        self._candles.add(tick, at)
+        self._stream.publish(tick)
+        move(tick, at)
 
     def _publish(self, update: OrderUpdate | PositionUpdate) -> None:
         if isinstance(update, OrderUpdate) and update.fill is not None:

@@ -51,7 +51,7 @@ async def open_paper(
     Args:
         latency: seconds that a request takes, at least 0, half of them on its way there and half on its way back; or
             a callable ``(operation, symbol) -> seconds``, where `operation` is the port's method name and `symbol` is
-            None for lists. `enter` and `feed` take none.
+            None for lists. `enter`, `feed` and `move_to` take none.
         markets: the rules of some symbols; every other symbol has a permissive market.
         can_amend, two_stops, native_callbacks: of the permissive markets, as in `Market`; the callbacks are Binance's by
             default.

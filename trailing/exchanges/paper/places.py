@@ -81,16 +81,18 @@ class LiveStop:
         self.triggered: bool = False
         self.best: Decimal | None = None
 
-    def follow(self, price: Decimal) -> None:
-        """Take a price of its source in, where it is a trailing one."""
+    def follow(self, price: Decimal) -> bool:
+        """Take a price of its source in. Returns whether it is the best that a trailing one has followed so far."""
         order = self.order
         if order.callback is None:
-            return
+            return False
         if self.best is None:
-            if not is_better(order.side, order.price, price):
-                self.best = price
-        elif is_better(order.side, price, self.best):
+            is_best = not is_better(order.side, order.price, price)
+        else:
+            is_best = is_better(order.side, price, self.best)
+        if is_best:
             self.best = price
+        return is_best
 
     def trigger_price(self, tick: Decimal) -> Decimal | None:
         """Where it triggers now, as a multiple of the tick; None: it does not trail yet."""
@@ -102,14 +104,23 @@ class LiveStop:
         )
 
 
-class Place:
-    """All that belongs to one symbol."""
+_SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 
-    __slots__ = ("_orders", "holdings", "market", "prices", "stops")
+
+class Place:
+    """All that belongs to one symbol.
+
+    Attributes:
+        prices: the last price of each source that has had one.
+        first_entry_price: the price of the first entry, which stands for sources that have had none.
+    """
+
+    __slots__ = ("_orders", "first_entry_price", "holdings", "market", "prices", "stops")
 
     def __init__(self, market: Market) -> None:
         self.market: Market = market
         self.prices: dict[Source, Decimal] = {}
+        self.first_entry_price: Decimal | None = None
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}
         self._orders = 0
@@ -118,6 +129,24 @@ class Place:
         """Counted per symbol, so that it does not depend on the order in which tasks of several symbols run."""
         self._orders += 1
         return f"paper-{self.market.symbol}-{self._orders}"
+
+    def set_price(self, tick: Tick) -> None:
+        """Set the price of a source, and let trailing orders follow it."""
+        self.prices[tick.source] = tick.price
+        for stop in self.stops.values():
+            if stop.order.source == tick.source:
+                stop.follow(tick.price)
+
+    def price(self, source: Source) -> Decimal | None:
+        """The price of a source; None: there has been neither one nor an entry."""
+        return self.prices.get(source, self.first_entry_price)
+
+    @property
+    def market_price(self) -> Decimal:
+        """The price of an order at market: the last, else the mark, else the index price, else the first entry's."""
+        price = next((self.prices[source] for source in _SOURCES if source in self.prices), self.first_entry_price)
+        assert price is not None  # a position that is closed was entered
+        return price
 
     def held(self, side: Side) -> Holding:
         """The open position. Raises NothingToReduce where it is flat."""
@@ -134,11 +163,11 @@ class Place:
             if holding.quantity
         }
         stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
-        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders)
+        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders, self.first_entry_price)
 
     def restore(self, saved: SavedPlace) -> None:
         """Be as this one was when it was saved."""
-        self.prices = dict(saved.prices)
+        self.prices, self.first_entry_price = dict(saved.prices), saved.first_entry_price
         for side, held in saved.holdings.items():
             holding = self.holdings[side]
             holding.quantity, holding.entry_price = held.quantity, held.entry_price

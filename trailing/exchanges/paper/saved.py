@@ -34,10 +34,11 @@ class SavedStop(msgspec.Struct, frozen=True):
 
 
 class SavedPlace(msgspec.Struct, frozen=True):
-    """One symbol: its last prices, what is open, its live stops, and how many orders it has seen."""
+    """One symbol: its last prices, what is open, its live stops, how many orders it has seen, and its first entry's price."""
 
     symbol: str
     prices: dict[Source, Decimal]
     holdings: dict[Side, SavedHolding]
     stops: tuple[SavedStop, ...]
     orders: int
+    first_entry_price: Decimal | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -20,6 +20,7 @@ class Stream:
         self.watched: frozenset[str] = frozenset()
         self._channels: list[UpdateChannel] = []
         self._lost = ""
+        self._watch_sent = self._watch_booked = 0
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[UpdateChannel]:
@@ -33,6 +34,17 @@ class Stream:
         finally:
             self._channels.remove(channel)
             channel.close()
+
+    def new_watch(self, symbols: frozenset[str]) -> Callable[[float], None]:
+        """Return what books a watch of these symbols. The watch that was sent last counts, even if it arrives first."""
+        self._watch_sent += 1
+        number = self._watch_sent
+
+        def book(_: float) -> None:
+            if number > self._watch_booked:
+                self._watch_booked, self.watched = number, symbols
+
+        return book
 
     def publish(self, update: Tick | OrderUpdate | PositionUpdate) -> None:
         """Push to all; what is published while the line is down is lost."""

@@ -1,4 +1,4 @@
-"""Ways in which a trailing-stop bot lost its protection: while positions were opened."""
+"""Failure modes of opening: waves, claims, cancellation, and bugs of one position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from worlds import PLAN, World, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 from trailing import (
     AlreadyProtected,
@@ -31,11 +31,9 @@ from trailing import (
     TrailPlan,
 )
 from trailing import events as event_kinds
-from trailing.core.model import Side
 from trailing.events import Alarm, Event
 from trailing.testing import At, Fails, Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
 
-BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
 D = Decimal
 
 
@@ -53,7 +51,7 @@ async def test_fm07_protected_before_return(autojump_clock: trio.testing.MockClo
         started = trio.current_time()
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert trio.current_time() - started == 2.0
-        live = world.paper._book.stops(trio.current_time())  # as it is booked at this moment, no request in between
+        live, _ = world.paper.actual(SYMBOL)  # as it is booked at this moment, no request in between
         assert isinstance(outcome, Protected)
         assert list(live) == [outcome.stop]
         assert outcome.stop.price == 98
@@ -122,13 +120,6 @@ async def test_fm11_an_exception_while_a_tick_is_taken_is_not_discarded(autojump
         assert prices == {one.symbol: D(98), other.symbol: D("101.97")}
 
 
-class _Stumbling:
-    """What builds a position's candles, with a bug of its own."""
-
-    def take(self, *_: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-
 async def test_fm11_a_bug_of_one_position_is_told_of_and_keeps_no_tick_from_another_of_its_symbol(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -137,9 +128,7 @@ async def test_fm11_a_bug_of_one_position_is_told_of_and_keeps_no_tick_from_anot
         await world.enter(one, other)
         await world.running.protect_wave([one, other], deadline=5.0)
         await trio.sleep(5)
-        held = world.running._supervision.registry.get(*BTC)
-        assert held is not None
-        held.candles = _Stumbling()  # type: ignore[assignment]
+        world.claim().break_candles()
         world.feed("98.5")
         await trio.sleep(5)
         (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
@@ -248,7 +237,7 @@ async def test_fm20_the_claim_comes_before_anything_is_written_or_sent(autojump_
 
     def look(operation: str, symbol: str | None, number: int) -> None:
         if world.manager is not None and operation in {"commit", "place_stop"}:
-            claimed.append(world.manager._supervision.registry.get(*BTC) is not None)
+            claimed.append(BTC in world.inside.claimed())
 
     async with open_world(latency=2.0, exchange_faults=look, store_faults=look, with_manager=False) as world:
         await world.enter(a_position())
@@ -364,7 +353,7 @@ async def test_fm26_every_event_can_be_logged_stored_and_received(
     )
     event = _sample(kind)
     async with open_world() as world, world.running.subscribe() as received:
-        world.running._orders.announcer.publish(event)
+        world.inside.publish(event)
         assert await received.receive() == event
         await trio.sleep(1)
         (stored,) = [record.event async for record in world.memory.events()]
@@ -386,7 +375,7 @@ async def test_fm37_a_cancelled_creation_leaves_no_claim_without_a_holder(
         with trio.move_on_after(after) as scope:
             await world.running.protect(a_position(), deadline=10.0)
         assert scope.cancelled_caught
-        assert world.running._supervision.registry.all() == ()
+        assert world.inside.claims() == ()
         with trio.fail_after(2.0):  # at once, and not only when somebody has given the claim up
             outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
@@ -400,7 +389,7 @@ async def test_fm37_a_store_that_fails_while_a_creation_is_cancelled_leaves_no_c
         await world.enter(a_position())
         with trio.move_on_after(0.5):
             await world.running.protect(a_position(), deadline=10.0)
-        assert world.running._supervision.registry.all() == ()
+        assert world.inside.claims() == ()
         await trio.sleep(30)
         assert await world.live() == ()
 

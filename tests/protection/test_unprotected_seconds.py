@@ -1,10 +1,8 @@
-"""Bare seconds by cause: in outcomes, events, records and statistics."""
+"""Unprotected seconds by cause: in outcomes, events, records and statistics."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal as D
 
@@ -12,9 +10,8 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_world
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, a_record, open_listened, open_world
 
-import trailing
 from trailing import (
     AlreadyProtected,
     Exited,
@@ -22,18 +19,12 @@ from trailing import (
     Market,
     Protected,
     Refused,
-    StopRecord,
     TimedOut,
-    TrailingStop,
     WouldTrigger,
 )
-from trailing.core.model import Side
 from trailing.events import PositionClosed, StopMoved, StopOpened
 from trailing.stores.port import SaveStop
 from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
-
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +33,9 @@ def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda _, most: most)
 
 
-async def protected(world: World) -> None:
-    """A protected position of BTC, bare for the first of its five seconds."""
-    await world.enter(a_position())
-    assert isinstance(await world.running.protect(a_position(), deadline=4.0), Protected)
+async def unprotected_for_one_second(world: World) -> None:
+    """Protect the position of BTC; a second of its first five passes without a stop."""
+    await world.protect(deadline=4.0, settle=0.0)
     await trio.sleep(5.0 - (trio.current_time() - world.started))
 
 
@@ -86,7 +76,7 @@ async def test_until_its_first_stop_stands_a_position_is_bare_by_its_opening(
 
 async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=1.0, two_stops=False) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.feed("105")
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
@@ -100,7 +90,7 @@ async def test_a_rest_that_its_filled_stop_left_is_bare_by_the_move_until_it_is_
 ) -> None:
     coarse = Market(SYMBOL, quantity_step=D(1))
     async with open_world(latency=1.0, markets=[coarse]) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.feed("97.9")  # fills the stop of 1; what is left is closed: a second for the price, one for the close
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
@@ -178,7 +168,7 @@ async def test_a_stop_cancelled_by_hand_leaves_the_position_bare_by_that(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(10)
         assert bare_seconds(world) == Exposure(opening=1.0, cancelled=1.0)
@@ -193,7 +183,7 @@ async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_an
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.feed("105")
         await trio.sleep(1 + 10)  # cancelled; `call_seconds`
         await trio.testing.wait_all_tasks_blocked()
@@ -212,7 +202,7 @@ async def test_a_move_s_bare_window_is_a_refusal_s_once_the_new_stop_is_refused(
     async with open_world(
         latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Refuses()}
     ) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.feed("105")
         await trio.sleep(10)
         # The new one is refused at once; the old price is put back within a second.
@@ -226,7 +216,7 @@ async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
     faults: dict[At, Fault] = {At("place_stop", None, number): Unreachable() for number in (3, 4)}
     faults[At("place_stop", None, 2)] = Hangs()
     async with open_world(latency=1.0, exchange_faults=faults) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(60)
         exposure = bare_seconds(world)
@@ -256,7 +246,7 @@ async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends
     async with open_world(
         latency=1.0, plan=plan, exchange_faults={At("close_position", None, 1): Unreachable()}
     ) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await world.running.wait_closed()
         # It is looked at first, for a second; the close is sent again 0.2 s later, and filled after a second.
@@ -270,7 +260,7 @@ async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whateve
 ) -> None:
     plan = msgspec.structs.replace(PLAN, retry_for=12.0)
     async with open_world(latency=1.0, plan=plan, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(60)
         # 10 s without an answer, 0.2 s and two looks: more than 12 s, of which less than 3 s by the present cause.
@@ -297,7 +287,7 @@ async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_t
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         world.feed("97")
         await world.enter(a_position(quantity=D("0.5")))
         world.feed("99")
@@ -337,7 +327,7 @@ async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump
 
 async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(markets=[Market(SYMBOL)], hedged=False) as world:
-        await protected(world)
+        await unprotected_for_one_second(world)
         short = a_position(side="short", opened_at=START + timedelta(seconds=2))
         outcome = await world.running.protect(short, deadline=10.0)
         assert isinstance(outcome, Refused)
@@ -347,41 +337,28 @@ async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_cl
 # Over a restart.
 
 
-@asynccontextmanager
-async def restarted(world: World) -> AsyncIterator[trailing.Manager]:
-    """A manager of the world, its time of day gone on as the running clock has."""
-    utc = START + timedelta(seconds=trio.current_time() - world.started)
-    async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=utc) as manager:
-        yield manager
-
-
-async def stored(world: World) -> StopRecord:
-    (record,) = (await world.memory.load("paper", "default")).stops
-    return record
-
-
 async def test_bare_seconds_are_kept_over_a_restart_and_those_without_a_process_are_an_outage(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, with_manager=False) as world:
         await world.enter(a_position())
-        world.exchange.__init__(world.paper, {At("place_stop"): Refuses()})  # type: ignore[misc]
-        async with restarted(world) as manager:
+        world.inject({At("place_stop"): Refuses()})
+        async with open_listened(world) as manager:
             opened_after = trio.current_time() - world.started
             assert isinstance(await manager.protect(a_position(), deadline=5.0), Refused)
             await trio.sleep(6)  # between two tries
         before = Exposure(opening=opened_after, refused=6.0)
-        record = await stored(world)
+        record = await world.record()
         assert (record.orders, record.exposure.rounded(6)) == ((), before)
         await trio.sleep(100)
-        world.exchange.__init__(world.paper, {})  # type: ignore[misc]
-        async with restarted(world) as manager:
+        world.inject({})
+        async with open_listened(world) as manager:
             await trio.sleep(10)
             # Two seconds more: one for the reading of the account, one for the placing.
             after = before.plus("outage", 102.0)
             assert manager.statistics().exposure_by.rounded(6) == after
-            assert (await stored(world)).exposure.rounded(6) == after
-        async with restarted(world) as manager:
+            assert (await world.record()).exposure.rounded(6) == after
+        async with open_listened(world) as manager:
             await trio.sleep(1000)
             world.feed("97.9")
             await manager.wait_closed()
@@ -402,14 +379,14 @@ async def test_a_crash_is_an_outage_from_the_last_record_on(
         await world.enter(a_position())
         kept = Exposure(opening=2.0, move=3.0)
         record = msgspec.structs.replace(
-            TrailingStop(a_position(), PLAN, Market(SYMBOL), 0.0).save(),
+            a_record(),
             state="unprotected",
             saved_at=None if saved_after is None else START + timedelta(seconds=saved_after),
             exposure=kept,
         )
         await world.memory.commit([SaveStop("paper", "default", record)])
         await trio.sleep(30)
-        async with restarted(world) as manager:
+        async with open_listened(world) as manager:
             await trio.sleep(10)
             assert manager.stops()[BTC].price == 98
             assert manager.statistics().exposure_by == kept.plus("outage", outage)
@@ -420,17 +397,17 @@ async def test_a_stop_that_stands_is_no_exposure_over_a_restart_and_one_that_was
 ) -> None:
     async with open_world(latency=1.0, with_manager=False) as world:
         await world.enter(a_position())
-        async with restarted(world) as manager:
+        async with open_listened(world) as manager:
             assert isinstance(await manager.protect(a_position(), deadline=5.0), Protected)
             before = manager.statistics().exposure_by
             assert before.total == before.opening
         await trio.sleep(100)
-        async with restarted(world) as manager:
+        async with open_listened(world) as manager:
             await trio.sleep(10)
             assert manager.statistics().exposure_by == before
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(100)
-        async with restarted(world) as manager:
+        async with open_listened(world) as manager:
             await trio.sleep(10)
             assert manager.statistics().exposure_by.rounded(6) == before.plus("cancelled", 1.0).rounded(6)

@@ -1,4 +1,4 @@
-"""Ways in which a trailing-stop bot lost its protection: symbols, entries and creations that were taken for others."""
+"""Failure modes: what the lists and answers of an exchange show, and what must not be concluded from them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import START, World, a_position, keep_silent, open_listened, open_world, some_positions
+from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 import trailing
 from trailing import Percent, Protected, Refused, TrailPlan, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.model import Side
 from trailing.errors import NothingToReduce
-from trailing.events import Alarm, OpeningFailed, PositionClosed, StopOpened
+from trailing.events import OpeningFailed, PositionClosed, StopOpened
 from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Unreachable
 
-SYMBOL = "BTC/USDT:USDT"
-BTC: tuple[str, Side] = (SYMBOL, "long")
 D = Decimal
-
-
-def calls(world: World, operation: str) -> int:
-    """How many requests of a kind were made."""
-    return sum(call.operation == operation for call in world.exchange.calls)
 
 
 # 04: raw and unified symbols were compared; every position looked orphaned, and its stop was deleted.
@@ -71,7 +64,7 @@ async def test_fm04_an_adapter_that_reports_a_foreign_form_is_told_and_no_positi
                 await trio.sleep(200)
                 pytest.fail("it went on")
         assert len(await world.live()) == 1
-        assert len((await world.memory.load("paper", "default")).stops) == 1
+        assert len((await world.load()).stops) == 1
 
 
 # 05: an entry that was filled and not visible yet was "rolled back" by an order the wrong way: the position doubled.
@@ -81,7 +74,7 @@ async def check_untouched(world: World, side: Side) -> None:
     """The position is what was entered, nobody closed anything, and it is claimed and covered."""
     (report,) = await world.paper.positions()
     assert (report.side, report.quantity) == (side, D("1.5"))
-    assert calls(world, "close_position") == 0
+    assert world.calls("close_position") == 0
     assert world.running.stops()[SYMBOL, side].quantity == D("1.5")
     assert world.running.unprotected() == {}
     await world.check(a_position(side=side))
@@ -96,11 +89,10 @@ async def test_fm05_an_entry_that_is_not_visible_yet_is_protected_and_not_closed
         await trio.sleep(10)
         await world.enter(position)
         assert await world.paper.positions() == ()
-        world.running._supervision.reconciliation.ask()
+        world.inside.reconcile_now()
         outcome = await world.running.protect(position, deadline=3.0)
         assert isinstance(outcome, Protected)
-        (held,) = world.running._supervision.registry.all()
-        held.ask_check()
+        world.claim(SYMBOL, side).read_now()
         await trio.sleep(70)
         assert (await world.live()) == (outcome.stop,)
         await check_untouched(world, side)
@@ -127,19 +119,17 @@ async def test_fm05_an_entry_that_the_exchange_itself_does_not_know_of_yet_is_ne
 
 
 async def _look(world: World) -> None:
-    world.running._supervision.reconciliation.ask()
+    world.inside.reconcile_now()
 
 
 async def _check(world: World) -> None:
-    (held,) = world.running._supervision.registry.all()
-    held.ask_check()
+    world.claim().read_now()
 
 
 @pytest.mark.parametrize("reading", [_look, _check])
 async def test_fm05_absence_in_one_read_proves_nothing(reading: Any, autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         read, blind = world.paper.positions, [True]
 
         async def positions() -> Sequence[PositionReport]:
@@ -170,12 +160,12 @@ async def test_fm05_an_unknown_outcome_stays_tracked_until_it_is_settled(
         for _ in range(60):
             await trio.sleep(2)
             assert world.running.unprotected()[BTC].state == "unresolved"
-            (intent,) = (await world.memory.load("paper", "default")).intents
+            (intent,) = (await world.load()).intents
             assert intent.client_order_id == stop.client_order_id
         down.clear()
         await trio.sleep(5)
         assert world.running.stops() == {BTC: stop}
-        assert calls(world, "place_stop") == 1
+        assert world.calls("place_stop") == 1
         await check_untouched(world, "long")
 
 
@@ -187,8 +177,8 @@ async def test_fm05_a_stop_whose_answer_is_lost_and_that_no_read_shows_yet_is_no
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert calls(world, "find_stop") > 1  # the first did not show it
-        assert calls(world, "place_stop") == 1
+        assert world.calls("find_stop") > 1  # the first did not show it
+        assert world.calls("place_stop") == 1
         assert await world.live() == (outcome.stop,)
         await check_untouched(world, "long")
 
@@ -239,10 +229,10 @@ async def test_fm08_a_creation_that_never_finishes_is_reported_for_good_or_close
         while trio.current_time() < 60.0:
             assert set(world.running.unprotected()) == {BTC}
             await trio.sleep(0.5)
-        tries = calls(world, "place_stop")
+        tries = world.calls("place_stop")
         assert tries > 5
         await trio.sleep(300)
-        assert calls(world, "place_stop") <= tries + 1
+        assert world.calls("place_stop") <= tries + 1
         failures = [event for event in world.events if isinstance(event, OpeningFailed)]
         if then == "report":
             assert len(failures) == 2  # when its wave ended, and when it was given up
@@ -261,7 +251,7 @@ async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_st
         smaller = a_position(quantity=D("0.5"))
         await world.enter(smaller)
         await trio.sleep(10)
-        world.paper.reduce(SYMBOL, "long", D("0.5"))
+        world.paper.reduce(*BTC, D("0.5"))
         again = a_position(opened_at=START + timedelta(seconds=10))  # of 1.5: for 2 s a read shows 0.5
         await world.enter(again)
         outcome = await world.running.protect(again, deadline=5.0)
@@ -287,12 +277,12 @@ async def test_fm16_a_reading_that_fails_deletes_nothing(
         assert isinstance(outcome, Protected)
         await trio.sleep(1)
         down.append(True)
-        world.running._supervision.reconciliation.ask()
+        world.inside.reconcile_now()
         for _ in range(30):
             await trio.sleep(10)
             assert await world.live() == (outcome.stop,)
             assert world.running.stops() == {BTC: outcome.stop}
-            assert len((await world.memory.load("paper", "default")).stops) == 1
+            assert len((await world.load()).stops) == 1
         assert "the account can't be read" in world.alarms()
         await check_untouched(world, "long")
 
@@ -318,7 +308,7 @@ async def test_fm16_an_exchange_that_answers_with_nothing_for_a_while_loses_no_p
         await trio.sleep(5)
         stops = await world.live()
         empty.append(True)
-        world.running._supervision.reconciliation.ask()
+        world.inside.reconcile_now()
         await trio.sleep(seconds)
         empty.clear()
         await trio.sleep(100)
@@ -349,14 +339,13 @@ async def test_fm14_a_stop_that_can_not_be_listed_back_is_not_created_without_en
 
         world.paper.open_stops = open_stops  # type: ignore[method-assign]
         world.paper.find_stop = find_stop  # type: ignore[method-assign]
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await trio.sleep(70 if shown_first else 1)
         blind.append(True)
         for _ in range(100):
             await trio.sleep(10)
             assert len(world.paper.actual(SYMBOL)[0]) in (1, 2)
-        assert calls(world, "place_stop") == 2  # one that vanished unheard has to be replaced
+        assert world.calls("place_stop") == 2  # one that vanished unheard has to be replaced
         assert world.alarms().count("a stop that was acknowledged is not listed") == 1
         world.feed("105")
         await trio.sleep(200)
@@ -366,7 +355,7 @@ async def test_fm14_a_stop_that_can_not_be_listed_back_is_not_created_without_en
         blind.clear()
         await trio.sleep(70)
         await world.check(a_position())
-        keep_silent(world)
+        world.silence_updates()
         world.paper.cancel_by_hand(moved.client_order_id)  # the list shows again what stands: this one is gone
         await trio.sleep(70)
         assert world.running.stops()[BTC].client_order_id != moved.client_order_id
@@ -377,9 +366,8 @@ async def test_fm14_a_stop_that_was_listed_back_is_placed_again_when_it_vanishes
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        keep_silent(world)
+        await world.protect(settle=0.0)
+        world.silence_updates()
         for _ in range(3):
             (stop,) = await world.live()
             world.paper.cancel_by_hand(stop.client_order_id)
@@ -407,6 +395,6 @@ async def test_fm14_two_stops_that_vanish_at_once_are_no_sign_of_a_wrong_list(
         async with open_listened(world):
             await trio.sleep(10)
             assert [stop.price for stop in await world.live()] == [D("103.95")]
-            told = [record.event.what async for record in world.memory.events() if isinstance(record.event, Alarm)]
+            told = await world.stored_alarms()
             assert "a stop that was acknowledged is not listed" not in told
             await world.check(a_position())

@@ -1,4 +1,4 @@
-"""What is between two states for a moment: a record that is being closed, a close that came too late, an intent settled."""
+"""Short moments between two states: a record on its way to the store, a close that came too late, an intent settled."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from worlds import a_position, open_world, unheard
+from worlds import BTC, a_position, open_world
 
-from trailing import Market, Position, Protected, StopRejected
-from trailing.core.model import Side
-from trailing.core.trail import ExitPosition, MoveStop
+from trailing import Market, Protected, StopRejected
 from trailing.events import ExitFailed, ExitStarted
 from trailing.testing import At, Refuses, Slow
 from trailing.testing.faults import Fault
-
-BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
 
 
 async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_spinning(
@@ -25,31 +21,19 @@ async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_s
 ) -> None:
     slow: list[bool] = []
     async with open_world(latency=1.0, store_faults=lambda *_: Slow(0.5) if slow else None) as world:
-        await world.enter(a_position(id="one"))
-        await world.running.protect(a_position(id="one"), deadline=5.0)
+        await world.protect(a_position(id="one"), settle=0.0)
         slow.append(True)
         world.feed("97")
-        registry = world.running._supervision.registry
-        held = registry.get(*BTC)
-        assert held is not None
+        claim = world.claim()
         with trio.fail_after(30):
-            while not held.closed:
+            while not claim.is_closed:
                 await trio.sleep(0.1)
-        assert registry.get(*BTC) is held  # its record is on its way
+        assert world.claim() == claim  # its record is on its way
         await world.enter(a_position(id="two", entry_price=D(97)))
-        looks = 0
-        claim = registry.claim
-
-        def counted(position: Position, new: object) -> object:
-            nonlocal looks
-            looks += 1
-            assert looks < 10, "it asks again and again without a wait"
-            return claim(position, new)  # type: ignore[arg-type]
-
-        registry.claim = counted  # type: ignore[method-assign,assignment]
+        attempts = world.inside.note_claiming(most=9)
         outcome = await world.running.protect(a_position(id="two", entry_price=D(97)), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert looks == 2
+        assert attempts == [BTC, BTC]
 
 
 async def test_a_stop_that_fills_while_its_crossing_is_confirmed_leads_to_no_close_of_nothing(
@@ -57,11 +41,8 @@ async def test_a_stop_that_fills_while_its_crossing_is_confirmed_leads_to_no_clo
 ) -> None:
     position = a_position()
     async with open_world(latency=lambda operation, _: 1.0 if operation == "price" else 0.1) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        held = world.running._supervision.registry.get(*BTC)
-        assert held is not None
-        held.want(ExitPosition("on purpose"))
+        await world.protect(position, settle=0.0)
+        world.claim().want_exit()
         await trio.sleep(0.2)  # the price is being read
         world.feed("97")  # the stop fills
         with trio.fail_after(60):
@@ -74,10 +55,9 @@ async def test_a_stop_refused_because_the_position_has_shrunk_is_placed_for_what
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         (stop,) = await world.live()
-        with unheard(world):
+        with world.updates_silenced():
             world.paper.reduce(*BTC, D("0.5"))
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(10)
@@ -90,33 +70,31 @@ async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_
     ways: dict[str, Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=0.5, markets=[Market(BTC[0], **ways)]) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        with unheard(world):
+        await world.protect(settle=0.0)
+        with world.updates_silenced():
             world.paper.reduce(*BTC, D("1.5"))
         for price in range(105, 125):  # a move is wanted every second, so that readings leave it alone
             world.feed(str(price))
             await trio.sleep(1)
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         assert await world.live() == ()
-        assert (await world.memory.load("paper", "default")).stops == ()
+        assert (await world.load()).stops == ()
 
 
 async def test_placings_that_are_refused_leave_no_heap_of_open_intents(autojump_clock: trio.testing.MockClock) -> None:
     faults: dict[At, Fault] = {At("place_stop", None, call): Refuses(StopRejected("no")) for call in (2, 3, 4)}
     async with open_world(latency=0.1, exchange_faults=faults) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         most = 0
         with trio.move_on_after(20):
             while True:
-                most = max(most, len((await world.memory.load("paper", "default")).intents))
+                most = max(most, len((await world.load()).intents))
                 await trio.sleep(0.01)
         assert most == 1
         assert len(await world.live()) == 1
-        assert (await world.memory.load("paper", "default")).intents == ()
+        assert (await world.load()).intents == ()
 
 
 async def test_a_move_that_was_refused_and_is_not_wanted_again_leaves_no_open_intent(
@@ -124,14 +102,11 @@ async def test_a_move_that_was_refused_and_is_not_wanted_again_leaves_no_open_in
 ) -> None:
     faults: dict[At, Fault] = {At("place_stop", None, 2): Refuses(StopRejected("no"))}
     async with open_world(latency=0.1, exchange_faults=faults) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        held = world.running._supervision.registry.get(*BTC)
-        assert held is not None
-        held.want(MoveStop(D(99), "on purpose"))  # which no rule wants, so that it is not tried again
+        await world.protect(settle=0.0)
+        world.claim().want_move(D(99))  # which no rule wants, so that it is not tried again
         await trio.sleep(30)
         assert len(await world.live()) == 1
-        assert (await world.memory.load("paper", "default")).intents == ()
+        assert (await world.load()).intents == ()
 
 
 async def test_a_position_that_was_closed_and_is_protected_again_is_on_the_books_again(
@@ -139,14 +114,13 @@ async def test_a_position_that_was_closed_and_is_protected_again_is_on_the_books
 ) -> None:
     position = a_position(id="the same")
     async with open_world() as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
+        await world.protect(position, settle=0.0)
         world.feed("97")  # its stop is filled, and the record closed
         await world.running.wait_closed()
         await world.enter(position)
         world.feed("100")
         outcome = await world.running.protect(position, deadline=5.0)
         assert isinstance(outcome, Protected)
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert [record.orders for record in loaded.stops] == [(outcome.stop,)]
         await world.check(position, position)

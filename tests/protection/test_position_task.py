@@ -1,4 +1,4 @@
-"""What the position's own task does when one of its steps fails, or the market moves while it is at one."""
+"""The position task when one of its steps fails, or when the market moves during a step."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from worlds import PLAN, a_position, open_world
+from inspection.manager import bug_on_ticks_of
+from worlds import BTC, PLAN, SYMBOL, a_position, open_world
 
-import trailing
-from trailing import Exited, Market, Pacing, Protected, StopRejected, TrailingStop
+from trailing import Exited, Market, Pacing, Protected, StopRejected
 from trailing.events import ExitFilled, ExitStarted, MoveFailed, PositionClosed
 from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Unreachable
 
 D = Decimal
-BTC = "BTC/USDT:USDT"
 
 
 async def test_what_a_stop_leaves_that_is_too_small_for_another_is_closed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    market = Market(BTC, quantity_step=D("0.5"), min_quantity=D("0.5"))
+    market = Market(SYMBOL, quantity_step=D("0.5"), min_quantity=D("0.5"))
     position = a_position(quantity=D("1.2"))
     async with open_world(markets=[market]) as world:
         await world.enter(position)
@@ -39,12 +38,11 @@ async def test_what_a_stop_leaves_that_is_too_small_for_another_is_closed(
 async def test_a_position_that_has_become_too_small_for_a_stop_keeps_the_one_it_has(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    market = Market(BTC, quantity_step=D("0.5"), min_quantity=D("0.5"))
+    market = Market(SYMBOL, quantity_step=D("0.5"), min_quantity=D("0.5"))
     position = a_position(quantity=D("1.5"))
     async with open_world(markets=[market]) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        world.paper.reduce(BTC, "long", D("1.3"))
+        await world.protect(position, settle=0.0)
+        world.paper.reduce(*BTC, D("1.3"))
         await trio.sleep(5)
         (stop,) = await world.live()
         assert (stop.quantity, world.alarms()) == (D("1.5"), [])
@@ -61,9 +59,7 @@ async def test_a_price_that_passes_the_stop_while_it_is_put_back_leads_to_one_cl
 ) -> None:
     position = a_position()
     async with open_world(latency=1.0) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        await trio.sleep(1)
+        await world.protect(position, settle=1.0)
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(0.25)  # the new stop is on its way
@@ -79,13 +75,11 @@ async def test_a_position_that_goes_away_while_its_stop_is_put_back_is_closed(
 ) -> None:
     position = a_position()
     async with open_world(latency=1.0) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        await trio.sleep(1)
+        await world.protect(position, settle=1.0)
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(0.25)
-        world.paper.reduce(BTC, "long", position.quantity)
+        world.paper.reduce(*BTC, position.quantity)
         await world.running.wait_closed()
         assert await world.live() == ()
         assert not [event for event in world.events if isinstance(event, ExitStarted)]
@@ -96,9 +90,8 @@ async def test_a_position_that_can_not_be_read_at_once_is_read_again(autojump_cl
     position = a_position()
     faults = {At("positions", None, 2): Unreachable()}
     async with open_world(exchange_faults=faults) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        world.paper.reduce(BTC, "long", D("0.5"))
+        await world.protect(position, settle=0.0)
+        world.paper.reduce(*BTC, D("0.5"))
         await trio.sleep(5)
         assert [order.quantity for order in await world.live()] == [D("1.0")]
         await world.check(position)
@@ -110,8 +103,7 @@ async def test_a_crossing_whose_price_can_not_be_read_at_once_is_not_forgotten(
     position = a_position()
     plan = msgspec.structs.replace(PLAN, pacing=Pacing(min_interval=1000.0))
     async with open_world(plan=plan, exchange_faults={At("price", None, 1): Unreachable()}) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
+        await world.protect(position, settle=0.0)
         for price in ("102", "105", "103.5"):  # 103.95 had to wait, and is crossed
             world.feed(price)
             await trio.sleep(1)
@@ -123,13 +115,12 @@ async def test_a_crossing_whose_price_can_not_be_read_at_once_is_not_forgotten(
 async def test_a_close_that_was_not_executed_is_sent_again(fault: Any, autojump_clock: trio.testing.MockClock) -> None:
     position = a_position()
     async with open_world(exchange_faults={At("close_position", None, 1): fault}) as world:
-        await world.enter(position)
-        await world.running.protect(position, deadline=5.0)
-        outcome = await world.running.close(BTC, "long", deadline=60.0)
+        await world.protect(position, settle=0.0)
+        outcome = await world.running.close(*BTC, deadline=60.0)
         assert isinstance(outcome, Exited)
         assert outcome.fill.quantity == position.quantity
         assert await world.live() == ()
-        loaded = await world.memory.load("paper", "default")
+        loaded = await world.load()
         assert (loaded.stops, loaded.intents) == ((), ())
 
 
@@ -145,25 +136,18 @@ async def test_a_lost_reply_is_looked_up_until_the_exchange_answers(autojump_clo
 
 
 async def test_a_bug_in_the_core_freezes_its_position_and_no_other(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     first, second = a_position(), a_position("ETH/USDT:USDT")
-    take = TrailingStop._on_notable_tick
-
-    def broken(self: TrailingStop, tick: trailing.Tick) -> object:
-        if tick.symbol == BTC:
-            raise ZeroDivisionError("planted")
-        return take(self, tick)
-
     async with open_world() as world:
         await world.enter(first, second)
         await world.running.protect_wave((first, second), deadline=5.0)
         await trio.sleep(1)
-        monkeypatch.setattr(TrailingStop, "_on_notable_tick", broken)
-        world.feed("102")
-        world.feed("102", "ETH/USDT:USDT")
-        await trio.sleep(1)
-        assert world.running.stops()[BTC, "long"].price == D(98)
+        with bug_on_ticks_of(SYMBOL):
+            world.feed("102")
+            world.feed("102", "ETH/USDT:USDT")
+            await trio.sleep(1)
+        assert world.running.stops()[BTC].price == D(98)
         assert world.running.stops()["ETH/USDT:USDT", "long"].price == D("100.98")
         assert "frozen: its stop stands and is not moved" in world.alarms()
 

@@ -1,45 +1,24 @@
-"""Ways through the shell that only something going wrong takes: each is walked here once (failure mode 26)."""
+"""Failure mode 26: ways through the code that only a failure takes. Each is walked here once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal as D
-from typing import Any
 
 import msgspec
 import pytest
 import structlog
 import trio
 import trio.testing
-from worlds import PLAN, START, World, a_position, open_listened, open_world
+from inspection.manager import check_given_stop, check_reported
+from worlds import BTC, PLAN, START, World, a_position, a_record, open_listened, open_world
 
-from trailing import Market, Position, Protected, Refused, StopRejected, TimedOut, TrailPlan
+from trailing import Market, Position, Protected, Refused, StopRejected, TimedOut
 from trailing.core.account import PositionReport
-from trailing.core.model import Side, Tick
-from trailing.core.stop import TrailingStop
-from trailing.core.trail import MoveStop
 from trailing.errors import AuthenticationFailed, NothingToReduce, OutcomeUnknown, UsageError, WouldTrigger
-from trailing.protection.protection import Protection
-from trailing.protection.sanity import Door
 from trailing.stores.port import AddIntent, Intent, SaveStop
 from trailing.testing import At, Fails, Hangs, Refuses, Slow
 from trailing.testing.faults import Fault, Faults
-
-BTC: tuple[str, Side] = ("BTC/USDT:USDT", "long")
-
-
-def calls(world: World, operation: str) -> int:
-    return sum(call.operation == operation for call in world.exchange.calls)
-
-
-def held(world: World) -> Protection:
-    found = world.running._supervision.registry.get(*BTC)
-    assert found is not None
-    return found
-
-
-def a_stop(position: Position, plan: TrailPlan = PLAN) -> TrailingStop:
-    return TrailingStop(position, plan, Market(position.symbol), at=0.0)
 
 
 async def test_fm26_a_stop_said_to_trigger_at_a_price_that_does_not_is_placed_again(
@@ -49,7 +28,7 @@ async def test_fm26_a_stop_said_to_trigger_at_a_price_that_does_not_is_placed_ag
     async with open_world(latency=0.5, exchange_faults=faults) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=10.0), Protected)
-        assert (calls(world, "place_stop"), calls(world, "close_position")) == (2, 0)
+        assert (world.calls("place_stop"), world.calls("close_position")) == (2, 0)
         await world.check(a_position())
 
 
@@ -93,7 +72,7 @@ async def test_fm26_a_close_at_the_door_that_hangs_is_settled_by_the_positions_t
         outcome = await world.running.protect(a_position(), deadline=2.0)
         assert isinstance(outcome, TimedOut)
         await world.running.wait_closed()
-        assert calls(world, "close_position") == 1
+        assert world.calls("close_position") == 1
         await world.check(a_position())
 
 
@@ -132,12 +111,11 @@ async def test_fm26_a_resize_that_would_trigger_puts_the_stop_back(autojump_cloc
     markets = [Market(BTC[0], two_stops=False)]
     faults: dict[At, Fault] = {At("place_stop", None, 2): Refuses(WouldTrigger("for a moment"))}
     async with open_world(latency=0.1, markets=markets, exchange_faults=faults) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await world.enter(a_position(quantity=D("0.5")))
         await trio.sleep(30)
         assert [(order.price, order.quantity) for order in await world.live()] == [(D(98), D(2))]
-        assert calls(world, "close_position") == 0
+        assert world.calls("close_position") == 0
         await world.check(a_position(quantity=D(2)))
 
 
@@ -146,39 +124,35 @@ async def test_fm26_a_close_of_what_the_exchange_reports_and_can_not_reduce_is_t
 ) -> None:
     faults: dict[At, Fault] = {At("close_position", None, n): Refuses(NothingToReduce("flat")) for n in (1, 2)}
     async with open_world(latency=0.1, exchange_faults=faults) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         await world.running.close(*BTC, deadline=60.0)
-        assert calls(world, "close_position") == 3
+        assert world.calls("close_position") == 3
         await world.check(a_position())
 
 
 async def test_fm26_a_read_that_is_not_answered_is_made_again(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.1, exchange_faults={At("positions", None, 2): Hangs()}) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        number = held(world).ask_check()
+        await world.protect(settle=0.0)
+        number = world.claim().read_now()
         await trio.sleep(30)
-        assert held(world).checked >= number
-        assert calls(world, "positions") == 3
+        assert world.claim().reads_done >= number
+        assert world.calls("positions") == 3
 
 
 async def test_fm26_a_move_to_where_the_stop_is_sends_nothing(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.1) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
-        held(world).want(MoveStop(D(98), "on purpose"))
+        await world.protect(settle=0.0)
+        world.claim().want_move(D(98))
         await trio.sleep(5)
-        assert calls(world, "place_stop") == 1
-        assert held(world).wanted is None
+        assert world.calls("place_stop") == 1
+        assert not world.claim().has_request_wanted
 
 
 async def test_fm26_a_refusal_before_the_claim_takes_nothing_from_who_holds_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.1) as world:
-        await world.enter(a_position())
-        await world.running.protect(a_position(), deadline=5.0)
+        await world.protect(settle=0.0)
         impossible = msgspec.structs.replace(PLAN, initial_stop=D(1000))
         outcome = await world.running.protect(a_position(id="two"), deadline=5.0, plan=impossible)
         assert isinstance(outcome, Refused)
@@ -188,15 +162,16 @@ async def test_fm26_a_refusal_before_the_claim_takes_nothing_from_who_holds_it(
 
 async def stored_records(world: World, positions: Sequence[Position]) -> None:
     for position in positions:
-        await world.memory.commit([SaveStop("paper", "default", a_stop(position).save())])
+        await world.memory.commit([SaveStop("paper", "default", a_record(position))])
 
 
 async def test_fm26_two_records_of_one_position_raise_an_alarm(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(with_manager=False, latency=0.1) as world:
         await world.enter(a_position())
         await stored_records(world, [a_position(id="one"), a_position(id="two")])
-        told = await alarms_of_opening(world)
-        assert "two records claim one position" in told
+        async with open_listened(world):
+            await trio.sleep(1)
+        assert "two records claim one position" in await world.stored_alarms()
 
 
 async def test_fm26_a_record_written_before_its_intent_is_covered_after_a_restart(
@@ -215,42 +190,20 @@ async def test_fm26_an_intent_without_a_record_raises_an_alarm(autojump_clock: t
     async with open_world(with_manager=False, latency=0.1) as world:
         intent = Intent("paper", "default", *BTC, "one", "tr" + "0" * 20, "stop", D(1), D(98), START)
         await world.memory.commit([AddIntent(intent)])
-        assert await alarms_of_opening(world) == ["an intent without a record"]
-
-
-async def alarms_of_opening(world: World) -> list[str]:
-    """What a manager that opens on the world's store raises alarms about, as its store keeps them."""
-    async with open_listened(world):
-        await trio.sleep(1)
-    records = [record async for record in world.memory.events()]
-    return [record.event.what for record in records if type(record.event).__name__ == "Alarm"]  # type: ignore[union-attr]
-
-
-class Reports:
-    """An exchange of which only the positions are asked for."""
-
-    def __init__(self, *reports: PositionReport) -> None:
-        self._reports = reports
-
-    async def positions(self) -> Sequence[PositionReport]:
-        await trio.lowlevel.checkpoint()
-        return self._reports
+        async with open_listened(world):
+            await trio.sleep(1)
+        assert await world.stored_alarms() == ["an intent without a record"]
 
 
 async def test_fm26_more_than_the_exchange_reports_is_refused_at_the_door() -> None:
-    door = Door(lambda *_: None, START)
-    exchange: Any = Reports(PositionReport(*BTC, D(1), D(100)))
-    await door.read(exchange)
     with pytest.raises(UsageError, match="wants at most the 1 that the exchange reports"):
-        stop = a_stop(a_position())
-        door.check_report(stop, door.report(stop))
+        await check_reported(a_position(), PositionReport(*BTC, D(1), D(100)), PLAN)
 
 
 def test_fm26_a_given_stop_that_the_price_has_crossed_since_the_entry_is_no_mistake() -> None:
-    door = Door(lambda symbol, source: Tick(symbol, D(94), 0.0, source), START)
-    door.check_side(a_stop(a_position(stop_price=D(95))), D(94))
+    check_given_stop(a_position(stop_price=D(95)), D(94), PLAN)
     with pytest.raises(UsageError, match="stop_price"):
-        door.check_side(a_stop(a_position(stop_price=D(101))), D(100))
+        check_given_stop(a_position(stop_price=D(101)), D(100), PLAN)
 
 
 async def test_fm26_without_a_configured_log_only_what_wants_a_look_is_printed(

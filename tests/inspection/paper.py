@@ -1,0 +1,59 @@
+"""Disturb the paper exchange and look at the store in memory, without a request and without a wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+
+import trio
+
+from trailing import StopRecord
+from trailing.core.model import Side
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.port import StreamState, Update
+from trailing.stores import MemoryStore
+
+
+def silence_updates(paper: PaperExchange) -> None:
+    """Push no more ticks and no more updates of orders and positions."""
+    paper._stream.publish = lambda _: None  # type: ignore[method-assign,assignment]
+
+
+@contextmanager
+def updates_silenced(paper: PaperExchange) -> Iterator[None]:
+    """Push no ticks and no updates of orders and positions within the block; they are lost."""
+    publish = paper._stream.publish
+    silence_updates(paper)
+    try:
+        yield
+    finally:
+        paper._stream.publish = publish  # type: ignore[method-assign]
+
+
+def push_update(paper: PaperExchange, update: Update) -> None:
+    """Push an update that nothing on the exchange stands behind, over each stream that is open."""
+    for channel in paper._stream._channels:
+        channel.push(update)
+
+
+def push_stream_state(paper: PaperExchange, *, connected: bool) -> None:
+    """Push that the stream is lost, or is there again, whatever was pushed before."""
+    push_update(paper, StreamState(connected, trio.current_time()))
+
+
+def forget_subscriptions(paper: PaperExchange) -> None:
+    """Let the exchange forget which symbols are subscribed."""
+    paper._stream.watched = frozenset()
+
+
+def set_liquidation_price(paper: PaperExchange, symbol: str, side: Side, price: Decimal) -> None:
+    """Change the liquidation price of a position, as when its margin is used elsewhere, and push the position."""
+    place = paper._book._places[symbol]
+    place.holdings[side].liquidation_price = price
+    paper._book._position_changed(place, side, trio.current_time())
+
+
+def stored_now(memory: MemoryStore, exchange: str = "paper", account: str = "default") -> Sequence[StopRecord]:
+    """The open records of an account at this moment."""
+    return memory._accounts[exchange, account].open_stops()
