@@ -318,6 +318,18 @@ def test_what_changes_something_on_the_exchange_passes_the_gate() -> None:
     assert [f"{path}:{node.lineno}" for path, node in calls if node not in inside] == []
 
 
+def test_every_command_runs_its_work_where_a_signal_ends_it() -> None:
+    # `run_until_signal` runs a command's work; `open_real_clock_loop` runs beside it, and ends with it.
+    runs = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith("cli/") and path not in {"cli/signals.py", "cli/real_clock.py"}
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "trio.run"
+    ]
+    assert runs == []
+
+
 def test_nobody_reads_a_naive_time_of_day() -> None:
     assert found(wall_clock_readings, but=set(WALL_CLOCK)) == []
 

@@ -143,17 +143,23 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
     """The position is flat and all our orders for it are gone.
 
     Args:
-        quantity: what we saw filled, in base units; `profit` of it in quote units, before fees.
+        quantity: what was reported as filled, in base units; less than the position where a fill was not reported,
+            as when its stop was filled while no process ran.
+        profit: in quote units, before fees; None where `quantity` is not the whole position: it is not known then.
         exposure: all its bare seconds, those before a restart included; `exposure_by`: by cause.
     """
 
     entry_price: Decimal
     quantity: Decimal
-    profit: Decimal
+    profit: Decimal | None
     moves: int
     exposure: float
     reason: str
     exposure_by: Exposure = UNEXPOSED
+
+    def __post_init__(self) -> None:
+        if not self.quantity:  # events of older versions have a profit of 0 then
+            msgspec.structs.force_setattr(self, "profit", None)
 
 
 class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):

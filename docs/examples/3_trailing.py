@@ -36,7 +36,7 @@ def tell(event: Event) -> None:
             print(f"    the stop moved from {previous:.2f} to {price:.2f}")
         case StopFilled(price=price):
             print(f"    the stop was filled at {price:.2f}")
-        case PositionClosed(profit=profit, moves=moves):
+        case PositionClosed(profit=profit, moves=moves) if profit is not None:  # None: not every fill was reported
             print(f"    closed with {profit:+.2f} USDT after {moves} moves")
 
 

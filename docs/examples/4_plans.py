@@ -70,7 +70,8 @@ async def main() -> None:
         for name in PLANS:
             event = closed[f"{name}/USDT:USDT"]
             minutes = (event.at - START).total_seconds() / 60
-            print(f"{name:10} {event.profit:+.2f} USDT, {event.moves:2} moves, closed after {minutes:.0f} minutes")
+            profit = "not known" if event.profit is None else f"{event.profit:+.2f} USDT"
+            print(f"{name:10} {profit}, {event.moves:2} moves, closed after {minutes:.0f} minutes")
 
 
 trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -149,28 +149,3 @@ def test_a_position_that_never_got_a_stop_is_bare_in_its_report(run: Run, replay
         assert row["exposure_by"]["outage"] > 0
     (account,) = json.loads(run("report", "--store", url, "--json").out)["accounts"]
     assert account["report"] == report
-
-
-def test_a_position_that_ended_while_nobody_looked_has_no_profit(run: Run, store: str) -> None:
-    symbol = "CCC/USDT:USDT"
-
-    async def end_unseen() -> None:
-        async with open_store(store) as opened_store:
-            ended = PositionClosed(
-                **at(95, symbol),
-                entry_price=HUNDRED,
-                quantity=Decimal(0),
-                profit=Decimal(0),
-                moves=0,
-                reason="closed from outside, or by its stop while nobody listened",
-                **told(Exposure(opening=2.0)),
-            )
-            await opened_store.commit(
-                [AppendEvent("paper", "default", event) for event in (opened(4, symbol, Exposure()), ended)]
-            )
-
-    trio.run(end_unseen)
-    (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
-    rows = {row["symbol"]: row for row in account["report"]["positions"]}
-    assert (rows[symbol]["state"], rows[symbol]["profit"]) == ("closed", None)
-    assert account["report"]["totals"]["profit"] == {"USDT": "7"}

@@ -327,6 +327,7 @@ async def test_fm26_every_failure_of_an_opening_ends_in_its_outcome_and_blocks_n
 def _sample(kind: type[Event]) -> Event:
     values: dict[Any, Any] = {
         Decimal: D("1.50"),
+        Decimal | None: D("1.50"),
         str: "100% {of} %s",
         float: 0.5,
         bool: True,

@@ -64,6 +64,21 @@ class OwnServer:
                 process.kill()
         psutil.wait_procs(processes, timeout=10)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for a block: its connections stand, new ones are made by the kernel, and nothing is answered."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def start(self) -> None:
         self._server.ensure_postgres_running()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,17 @@ import msgspec
 import pytest
 from binance_shapes import position_risk
 from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
+from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import open_ccxt
 from trailing.cli import main
+from trailing.core.model import StopOrder
 from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.diagnosis import Finding, examine
+from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.port import StopRequest
 
 
 @pytest.fixture(autouse=True)
@@ -228,6 +235,38 @@ def test_the_command_shows_the_findings(
     document = json.loads(capsys.readouterr().out)
     assert (document["exchange"], document["verdict"]) == ("bybit", "good")
     assert len(servers) == 2
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_stop_back_or_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cancels: bool
+) -> None:
+    monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
+    monkeypatch.setenv("TRAILING_SECRET", SECRET)
+    place_stop = CcxtExchange.place_stop
+
+    async def place_and_signal(exchange: CcxtExchange, request: StopRequest) -> StopOrder:
+        order = await place_stop(exchange, request)
+        signal.raise_signal(signal.SIGTERM)
+        return order
+
+    monkeypatch.setattr(CcxtExchange, "place_stop", place_and_signal)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with serving("bybit", "memory:") as served:
+        monkeypatch.setattr("trailing.cli.doctor.open_ccxt", partial(open_ccxt, configure=served.server.configure))
+        served.do(served.server.market.enter, BTC, "buy", Decimal("0.8"), Decimal(1000))
+        if not cancels:
+            served.do(served.server.faults.add, Fault(on="cancel_stop", drop="before"))
+        try:
+            code = main(["doctor", "bybit", "--place", "--json"])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        said = capsys.readouterr()
+        assert (code, said.out) == (143, "")
+        assert served.changes().count("place_stop") == 1
+        assert len(served.stops()) == (0 if cancels else 1)
+        assert ("may still stand: cancel it by hand" in said.err) is not cancels
 
 
 def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(

@@ -3,95 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 import pytest
 import structlog
-import trio
-from real_exchange import BTC, ETH, VENUES, open_server
-from venue_server import API_KEY, SECRET, VenueServer
+from real_exchange import BTC, ETH, VENUES
+from served_exchange import PLAN, Served, serving
+from silent import closed
+from venue_server import API_KEY, SECRET
 
-from trailing import Credentials, Percent, Position, Protected, TrailPlan, open_ccxt, open_manager, open_store
+from trailing import open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-
-T = TypeVar("T")
-PLAN = TrailPlan(initial_stop=Percent("2"), trigger="mark")
-CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
-
-
-class Served:
-    """A venue in a thread of its own, as commands run loops of their own.
-
-    Attributes:
-        server: to be looked at; changed only by `do`.
-        bot: opens an account there.
-    """
-
-    def __init__(self, venue: str, server: VenueServer, token: trio.lowlevel.TrioToken, store: str) -> None:
-        self.venue, self.server, self._token, self.store = venue, server, token, store
-        keys = Credentials(API_KEY, SECRET)
-        self.bot: Callable[[], Any] = partial(open_ccxt, venue, credentials=keys, configure=server.configure)
-
-    def do(self, what: Callable[..., T], *args: Any) -> T:
-        """Let the venue do something."""
-        return trio.from_thread.run_sync(what, *args, trio_token=self._token)
-
-    def protect(self, *symbols: str) -> None:
-        """Let a bot protect a long of each, and end."""
-
-        async def protect() -> None:
-            async with (
-                self.bot() as exchange,
-                open_store(self.store) as store,
-                open_manager(exchange, store, PLAN) as manager,
-            ):
-                wave = [Position(each, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC)) for each in symbols]
-                report = await manager.protect_wave(wave, deadline=10)
-                assert {type(outcome) for outcome in report.outcomes} == {Protected}
-
-        for symbol in symbols:
-            self.do(self.server.market.enter, symbol, "buy", Decimal("0.8"), Decimal(1000))
-        trio.run(protect)
-
-    def stops(self) -> dict[str, Decimal]:
-        """The trigger prices that are live, by symbol."""
-        live = self.do(self.server.market.live_stops)
-        return {order.wanted.symbol: order.wanted.trigger.price for order in live if order.wanted.trigger is not None}
-
-    def changes(self) -> list[str]:
-        """What was asked for that changes something."""
-        return [seen.operation for seen in self.server.requests if seen.operation in CHANGES]
-
-
-@contextmanager
-def serving(venue: str, store: str) -> Iterator[Served]:
-    """A venue with an empty account, until the block ends."""
-    there, over = threading.Event(), trio.Event()
-    served: list[Served] = []
-
-    async def serve() -> None:
-        async with open_server(venue) as server:
-            served.append(Served(venue, server, trio.lowlevel.current_trio_token(), store))
-            there.set()
-            await over.wait()
-
-    thread = threading.Thread(target=trio.run, args=(serve,))
-    thread.start()
-    assert there.wait(5)
-    try:
-        yield served[0]
-    finally:
-        served[0].do(over.set)
-        thread.join(5)
+from trailing.stores.postgres_server import Timing
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +89,7 @@ def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
 def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{__name__}.PLAN", msgspec.structs.replace(PLAN, on_unprotected="report"))
+    monkeypatch.setattr("served_exchange.PLAN", msgspec.structs.replace(PLAN, on_unprotected="report"))
     served.protect(BTC)
     (order,) = served.do(served.server.market.live_stops)
     served.do(served.server.market.cancel, order)
@@ -204,3 +131,15 @@ def test_what_can_not_be_meant_is_said_in_one_line(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_nothing_is_on_standard_output_where_postgres_is_down(
+    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structlog.reset_defaults()  # as in a process of its own
+    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    with closed() as port:
+        served.store = f"postgresql://127.0.0.1:{port}/db"
+        code, out, err = recover(served, capsys, "--json")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("trailing: Postgres 127.0.0.1/db ")

@@ -1,17 +1,19 @@
-"""The `trailing` command: its front door, and what becomes of errors.
+"""The `trailing` command: its entry point and its exit codes.
 
-Exit codes: 0 it worked; 1 a bug, with its traceback, or nobody reads the output any more; 2 what was asked for can't be
-done, said in one line; 128 plus the signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
+Exit codes: 0 it worked; 1 a bug, with its traceback, or the reader of standard output has gone, or `recover` left a
+position without a stop; 2 what was asked for can't be done, said in one line, or `doctor` found a failure; 128 plus the
+signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-from trailing.errors import TrailingError
+from trailing.cli.complaints import complain, documented_error
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
@@ -26,44 +28,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        complain("cancelled by SIGINT")
+        return INTERRUPTED
+    except BaseException as error:
+        documented = documented_error(error)
+        if documented is not None:
+            complain(str(documented))
+            return USAGE
+        if not _is_broken_pipe(error):
+            raise
+        # The reader of our output has gone, as `head` does. What is left must not be flushed at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the limit of a clean-up after a signal, see `signals`: it has ended
+
+
+def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError  # noqa: PLC0415 - importing it takes a while, and `import trailing.cli` need not
 
     from trailing.cli.app import app  # noqa: PLC0415
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         command, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
         code = command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
-        return _complain(str(error))
-    except TrailingError as error:
-        return _complain(str(error))
-    except BaseExceptionGroup as group:
-        only = _only_error(group)
-        if only is None:
-            raise
-        return _complain(str(only))
-    except KeyboardInterrupt:
-        print("trailing: cancelled by SIGINT before anything was begun", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does. What is left must not be flushed to them at the very end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        complain(str(error))
+        return USAGE
+    sys.stdout.flush()  # here, so that a reader who has gone is noticed here
     return code if isinstance(code, int) else 0
 
 
-def _only_error(group: BaseExceptionGroup[BaseException]) -> TrailingError | None:
-    """The one error of the library that a group was wrapped around, or None where it holds anything else."""
-    match group.exceptions:
-        case [TrailingError() as error]:
-            return error
-        case [BaseExceptionGroup() as inner]:
-            return _only_error(inner)
-        case _:
-            return None
-
-
-def _complain(message: str) -> int:
-    print("trailing:", " ".join(message.split()), file=sys.stderr)
-    return USAGE
+def _is_broken_pipe(error: BaseException) -> bool:
+    """Whether an exception is a BrokenPipeError, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_broken_pipe, error.exceptions))
+    return isinstance(error, BrokenPipeError)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from trailing.cli.demo_market import PLAN, TICKS_A_SECOND, demo_markets, open_po
 from trailing.cli.demo_screen import DemoScreen, write_svg
 from trailing.cli.demo_waves import DemoWave, MeasuredWave
 from trailing.cli.reports import Report, build_report, to_json
-from trailing.cli.signals import catch_signals
+from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stories import Stories
 from trailing.core.model import Tick
 from trailing.exchanges.paper import open_paper
@@ -67,29 +68,26 @@ def run_demo(*, json: bool, log_level: Level, svg: Path | None) -> int:
     """
     screen = DemoScreen(to_stderr=json)
     with tempfile.TemporaryDirectory(prefix="trailing-demo-") as folder:
-        result, code = trio.run(_run_on_screen, screen, f"sqlite:///{folder}", log_level)
+        work = partial(_run_on_screen, screen, f"sqlite:///{folder}", log_level)
+        result, interruption = run_until_signal(work, tell=_tell, log_level=log_level)
     if result is None:
-        return code
+        return interruption.exit_code
     if json:
         print(to_json(result))
     elif not screen.is_live:
         screen.print_last()
     if svg is not None:
         write_svg(svg, screen)
-    return code
+    return interruption.exit_code
 
 
-async def _run_on_screen(screen: DemoScreen, folder: str, log_level: Level) -> tuple[DemoResult | None, int]:
-    result = None
-    async with catch_signals(_tell) as interruption:
-        with interruption.scope:
-            async with (
-                screen.shown(log_level),
-                open_store(f"{folder}/baseline.db") as baseline_store,
-                open_store(f"{folder}/trailing.db") as store,
-            ):
-                result = await run_acts(screen, baseline_store, store)
-    return result, interruption.exit_code
+async def _run_on_screen(screen: DemoScreen, folder: str, log_level: Level, _: Interruption) -> DemoResult:
+    async with (
+        screen.shown(log_level),
+        open_store(f"{folder}/baseline.db") as baseline_store,
+        open_store(f"{folder}/trailing.db") as store,
+    ):
+        return await run_acts(screen, baseline_store, store)
 
 
 async def run_acts(screen: DemoScreen, baseline_store: Store, store: Store) -> DemoResult:

@@ -13,18 +13,20 @@ import msgspec
 import trio
 
 from trailing.cli.reports import Report, build_report, to_json
-from trailing.cli.signals import catch_signals
+from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stories import Stories, Story
-from trailing.cli.tables import new_table, print_report, print_table, write_money, write_state, write_time
+from trailing.cli.tables import UNKNOWN, new_table, print_report, print_table, write_money, write_state, write_time
 from trailing.core.model import Position
 from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.errors import UsageError
+from trailing.events import PositionClosed
 from trailing.stores import open_store
 from trailing.stores.port import EventRecord, Intent, Store
 
 LOOK_SECONDS: Final = 5.0
-"""How often `status --follow` looks although nothing has happened."""
+"""How often a follower reads the store although nothing has happened; `status` because peaks are saved without an event,
+and `events` because it ends where the store can't be reached any more."""
 
 GATHER_SECONDS: Final = 0.5
 """How long it lets things happen before it shows them, so that a wave is not shown a thousand times."""
@@ -51,41 +53,47 @@ class AccountReport(msgspec.Struct, frozen=True):
 
 def show_status(url: str, *, json: bool) -> int:
     """Print what is open."""
-    accounts = trio.run(_read_accounts, url)
+    accounts, interruption = run_until_signal(partial(_read_accounts, url))
+    if accounts is None:
+        return interruption.exit_code
     if json:
         print(to_json({"accounts": accounts}))
     else:
         _print_accounts(accounts)
-    return 0
+    return interruption.exit_code
 
 
 def follow_status(url: str, *, json: bool) -> int:
     """Print what is open, and again after each change of it, until a signal comes."""
-    return trio.run(partial(_follow_status, url, json=json))
+    _, interruption = run_until_signal(partial(_follow_status, url, json=json))
+    return interruption.exit_code
 
 
 def show_report(url: str, since: datetime | None, *, json: bool) -> int:
     """Print what became of the positions of every account, as far as events since a time tell."""
-    reports = trio.run(_read_reports, url, since)
+    reports, interruption = run_until_signal(partial(_read_reports, url, since))
+    if reports is None:
+        return interruption.exit_code
     if json:
         print(to_json({"since": since, "accounts": reports}))
-        return 0
+        return interruption.exit_code
     for told in reports:
         print_report(told.report, title=f"{told.exchange} {told.account}")
     if not reports:
         print(
             "no position was heard of" if since is None else f"no position was heard of since {write_time(since)} UTC"
         )
-    return 0
+    return interruption.exit_code
 
 
 def show_events(url: str, since: datetime | None, *, follow: bool, json: bool) -> int:
     """Print events, oldest first; with `follow`, new ones too until a signal comes."""
     write = _write_json if json else _write_line
-    return trio.run(partial(_copy_events, url, since, write, follow=follow))
+    _, interruption = run_until_signal(partial(_copy_events, url, since, write, follow=follow))
+    return interruption.exit_code
 
 
-async def _read_accounts(url: str) -> list[Account]:
+async def _read_accounts(url: str, _: Interruption) -> list[Account]:
     async with _open(url) as store:
         return await _list_accounts(store)
 
@@ -100,12 +108,9 @@ async def _list_accounts(store: Store) -> list[Account]:
     return accounts
 
 
-async def _follow_status(url: str, *, json: bool) -> int:
-    async with catch_signals(lambda _: None) as interruption:
-        with interruption.scope:
-            async with _open(url) as store:
-                await _print_changes(store, json=json)
-    return interruption.exit_code
+async def _follow_status(url: str, _: Interruption, *, json: bool) -> None:
+    async with _open(url) as store:
+        await _print_changes(store, json=json)
 
 
 async def _print_changes(store: Store, *, json: bool) -> NoReturn:
@@ -129,7 +134,7 @@ async def _print_changes(store: Store, *, json: bool) -> NoReturn:
                 await anext(happening)
 
 
-async def _read_reports(url: str, since: datetime | None) -> list[AccountReport]:
+async def _read_reports(url: str, since: datetime | None, _: Interruption) -> list[AccountReport]:
     told: dict[tuple[str, str], Stories] = {}
     async with _open(url) as store:
         async for record in store.events(since):
@@ -140,13 +145,21 @@ async def _read_reports(url: str, since: datetime | None) -> list[AccountReport]
     return [AccountReport(*key, build_report(sorted(told[key], key=_order))) for key in sorted(told) if len(told[key])]
 
 
-async def _copy_events(url: str, since: datetime | None, write: Callable[[EventRecord], None], *, follow: bool) -> int:
-    async with catch_signals(lambda _: None) as interruption:
-        with interruption.scope:
-            async with _open(url) as store:
-                async for record in store.events(since, follow=follow):
-                    write(record)
-    return interruption.exit_code
+async def _copy_events(
+    url: str, since: datetime | None, write: Callable[[EventRecord], None], _: Interruption, *, follow: bool
+) -> None:
+    async with _open(url) as store, trio.open_nursery() as nursery:
+        if follow:
+            nursery.start_soon(_check_reachable, store)
+        async for record in store.events(since, follow=follow):
+            write(record)
+
+
+async def _check_reachable(store: Store) -> NoReturn:
+    """Read from a store again and again. Raises StoreError when it can't be reached, for which a follower waits."""
+    while True:
+        await trio.sleep(LOOK_SECONDS)
+        await store.accounts()
 
 
 def _order(told: Story | Position) -> tuple[datetime, str, str]:
@@ -174,6 +187,8 @@ def _write_line(record: EventRecord) -> None:
         for name, value in msgspec.structs.asdict(event).items()
         if name not in ("at", "symbol", "side") and value is not None
     }
+    if isinstance(event, PositionClosed) and event.profit is None:
+        fields["profit"] = UNKNOWN
     words = [
         f"{event.at:%Y-%m-%d %H:%M:%S.%f}"[:-3],
         f"{event.level:7}",

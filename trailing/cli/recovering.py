@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import trio
+from functools import partial
 
 from trailing.cli.jobs import Job, prepare_again
 from trailing.cli.kept_account import KeptAccount, kept_beside, read_kept
@@ -10,10 +10,10 @@ from trailing.cli.paper_run import open_paper_run
 from trailing.cli.recoveries import Recovery, carried_out, rehearsed, show, wait_settled
 from trailing.cli.replay import Replay
 from trailing.cli.replay_clock import ReplayClock, open_holding_store
-from trailing.cli.signals import Interruption, catch_signals
+from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.errors import UsageError
-from trailing.logs import Level, configure_logging
+from trailing.logs import Level
 from trailing.protection.manager import open_manager
 from trailing.protection.rehearsal import plan_recovery
 
@@ -33,29 +33,24 @@ def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level
     job = prepare_again(kept.begun.command, store_url)
     job.check_resumes(kept)
     clock = ReplayClock(job.start.timestamp(), None)
-    configure_logging(log_level)
-    work = _rehearse if dry_run else _recover
-    recovery, interruption = trio.run(work, job, kept, clock, clock=clock.clock)
+    work = partial(_rehearse if dry_run else _recover, job, kept, clock)
+    recovery, interruption = run_until_signal(work, log_level=log_level, clock=clock.clock)
     return show(recovery, interruption, json=json)
 
 
-async def _rehearse(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Recovery | None, Interruption]:
-    recovery = None
-    async with catch_signals(lambda _: None) as interruption:
-        with interruption.scope:
-            async with (
-                open_holding_store(job.store_url, clock, read_only=True) as store,
-                open_paper_run(job, kept, store, clock, keep_in=None) as run,
-            ):
-                actions = await plan_recovery(run.exchange, store, job.plan, utc_start=run.begins_at)
-                recovery = rehearsed(run.exchange, actions)
-    return recovery, interruption
+async def _rehearse(job: Job, kept: KeptAccount, clock: ReplayClock, _: Interruption) -> Recovery | None:
+    async with (
+        open_holding_store(job.store_url, clock, read_only=True) as store,
+        open_paper_run(job, kept, store, clock, keep_in=None) as run,
+    ):
+        actions = await plan_recovery(run.exchange, store, job.plan, utc_start=run.begins_at)
+        return rehearsed(run.exchange, actions)
 
 
-async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Recovery | None, Interruption]:
+async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock, interruption: Interruption) -> Recovery | None:
     recovery = None
-    async with catch_signals(lambda _: None) as interruption, open_holding_store(job.store_url, clock) as store:
-        with interruption.scope:
+    async with open_holding_store(job.store_url, clock) as store:
+        with interruption.cancels():  # this block alone, because what was recovered by then is printed
             async with (
                 open_paper_run(job, kept, store, clock, keep_in=kept_beside(job.store_url)) as run,
                 open_manager(run.exchange, store, job.plan, utc_start=run.begins_at) as manager,
@@ -73,4 +68,4 @@ async def _recover(job: Job, kept: KeptAccount, clock: ReplayClock) -> tuple[Rec
                 )
                 await replay.run(run.exchange, manager, until=wait_settled)
                 recovery = carried_out(run.exchange, manager)
-    return recovery, interruption
+    return recovery

@@ -13,9 +13,11 @@ from datetime import datetime
 import trio
 import trio.testing
 
+from trailing.cli.distant_store import open_distant_store
 from trailing.stores import open_store
-from trailing.stores.leases import LeaseInFront, StandingLease
+from trailing.stores.leases import LeaseInFront
 from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.stores.urls import is_postgres
 
 
 class ReplayClock:
@@ -82,10 +84,14 @@ class ReplayClock:
 
 
 class HoldingStore:
-    """A `Store` whose calls hold the clock. `renews`: it has leases that have to be renewed."""
+    """A `Store` whose calls hold the clock.
 
-    def __init__(self, store: Store, clock: ReplayClock, *, renews: bool = False) -> None:
-        self._store, self._clock, self._renews = store, clock, renews
+    No deadline of the replay's clock passes during a call, so that the store has to end each of its calls by itself:
+    memory does not wait, SQLite's threads have timeouts, and for Postgres there is `DistantStore`.
+    """
+
+    def __init__(self, store: Store, clock: ReplayClock) -> None:
+        self._store, self._clock = store, clock
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         """See `Store.accounts`."""
@@ -99,14 +105,7 @@ class HoldingStore:
 
     @asynccontextmanager
     async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
-        """See `Store.own`.
-
-        What would have to be renewed is not owned: the clock jumps over its time. Nobody else can want it, as a run whose
-        store is no file is never resumed, and each has an account of its own.
-        """
-        if self._renews:
-            yield StandingLease(self.commit, f"{exchange} {account}")
-            return
+        """See `Store.own`."""
         async with AsyncExitStack() as stack:
             with self._clock.held():
                 owning = self._store.own(exchange, account, mark=mark, standby=standby)
@@ -148,13 +147,18 @@ class _HeldEvents:
 
 @asynccontextmanager
 async def open_holding_store(url: str, clock: ReplayClock, *, read_only: bool = False) -> AsyncIterator[HoldingStore]:
-    """Open a store on a replay's clock. Opening and closing hold it too. See `trailing.open_store`."""
+    """Open a store on a replay's clock. Opening and closing hold it too. See `trailing.open_store`.
+
+    Raises:
+        StoreError: also where a store in Postgres did not answer, on the real clock; the block was cancelled for it.
+    """
+    opening = open_distant_store if is_postgres(url) else open_store
     clock.hold()
     try:
-        async with open_store(url, read_only=read_only) as store:
+        async with opening(url, read_only=read_only) as store:
             clock.release()
             try:
-                yield HoldingStore(store, clock, renews=url.startswith("postgres"))
+                yield HoldingStore(store, clock)
             finally:
                 clock.hold()
     finally:

@@ -23,8 +23,9 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         state: as in `Story`.
-        exit_price: the average over what was closed.
-        profit: in quote units, before fees, of what was seen filled; None until it is closed, and where nothing was seen.
+        exit_price: the average over the fills that were reported; None where there was none.
+        profit: in quote units, before fees; None until it is closed, and where it is not known because a fill was not
+            reported.
         stop_price: the live stop, or the last one.
         exposure: seconds without a live stop, of an open position up to its last record; `exposure_by`: by cause.
         reason: why it ended, or why it has no stop.
@@ -52,13 +53,15 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over the rows.
 
     Args:
-        profit: by quote currency, of the closed positions, before fees.
+        profit: by quote currency, of the closed positions whose profit is known, before fees.
+        profit_unknown: how many closed positions that leaves out.
     """
 
     positions: int
     closed: int
     open: int
     profit: dict[str, Decimal]
+    profit_unknown: int
     moves: int
     exposure: float
     exposure_by: Exposure
@@ -87,6 +90,7 @@ def build_report(stories: Iterable[Story]) -> Report:
             closed=closed,
             open=len(rows) - closed,
             profit=dict(sorted(profit.items())),
+            profit_unknown=sum(row.state == "closed" and row.profit is None for row in rows),
             moves=sum(row.moves for row in rows),
             exposure=round(sum(row.exposure for row in rows), _PLACES),
             exposure_by=sum((row.exposure_by for row in rows), UNEXPOSED).rounded(_PLACES),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
-import trio
 
 from trailing.cli.jobs import Job
 from trailing.cli.kept_account import KeptAccount, kept_beside, read_kept
@@ -16,7 +16,7 @@ from trailing.cli.plans import describe_plan
 from trailing.cli.replay import Replay
 from trailing.cli.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.reports import Report, build_report, to_json
-from trailing.cli.signals import Interruption, catch_signals
+from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.stories import Stories
 from trailing.cli.tables import print_report, write_time
 from trailing.cli.watching import watch
@@ -66,7 +66,10 @@ def run_job(job: Job, *, json: bool, log_level: Level, new: bool) -> int:
     if kept is not None:
         job.check_resumes(kept)
     clock = ReplayClock(job.start.timestamp(), job.speed)
-    result, interruption = trio.run(_replay, job, kept, clock, log_level, clock=clock.clock)
+    work = partial(_replay, job, kept, clock, log_level)
+    result, interruption = run_until_signal(work, tell=_tell, log_level=log_level, clock=clock.clock)
+    if result is None:
+        return interruption.exit_code  # what there is to say was printed
     if json:
         document: dict[str, Any] = {"plan": encode_plan(job.plan), "candles": job.assumed_candles}
         print(to_json(document | msgspec.structs.asdict(result)))
@@ -80,14 +83,14 @@ def run_job(job: Job, *, json: bool, log_level: Level, new: bool) -> int:
 
 
 async def _replay(
-    job: Job, kept: KeptAccount | None, clock: ReplayClock, log_level: Level
-) -> tuple[Result, Interruption]:
+    job: Job, kept: KeptAccount | None, clock: ReplayClock, log_level: Level, interruption: Interruption
+) -> Result:
     stories, prices = Stories(job.positions), dict[str, Tick]()
     run: PaperRun | None = None
     manager: Manager | None = None
     replay: Replay | None = None
-    async with catch_signals(_tell) as interruption, open_holding_store(job.store_url, clock) as store:
-        with interruption.scope:
+    async with open_holding_store(job.store_url, clock) as store:
+        with interruption.cancels():  # this block alone, because the report is read after it
             async with (
                 watch(stories, prices, log_level) as tell,  # first, as it says where the log goes
                 open_paper_run(job, kept, store, clock, keep_in=kept_beside(job.store_url)) as run,
@@ -115,7 +118,7 @@ async def _replay(
     ended = replay.ended if replay is not None else "it was not begun"
     if interruption.by is not None:
         ended = f"cancelled by {interruption.by.name}"
-    result = Result(
+    return Result(
         ended=ended,
         resumed_at=run.begins_at if run is not None and run.resumed else None,
         report=report,
@@ -125,7 +128,6 @@ async def _replay(
         ticks=0 if replay is None else replay.fed,
         dropped=0 if manager is None else manager.statistics().dropped,
     )
-    return result, interruption
 
 
 async def _read_report(store: Store, account: str, job: Job, loaded: Loaded) -> Report:

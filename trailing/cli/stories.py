@@ -37,8 +37,8 @@ class Story:
         stop_price: the live stop, or the last one.
         moves: acknowledged.
         exposure: bare seconds, as far as they were told; `exposure_by`: by cause.
-        filled, proceeds: what was closed, in base and quote units.
-        profit: in quote units, before fees, of what was seen filled; None until it is closed, and where nothing was seen.
+        filled, proceeds: the fills that were reported, in base and quote units.
+        profit: in quote units, before fees; None until it is closed, and where it is not known.
         alarms: how many, failures of moves and exits among them.
     """
 
@@ -62,7 +62,7 @@ class Story:
 
     @property
     def exit_price(self) -> Decimal | None:
-        """The average over what was closed."""
+        """The average over the fills that were reported; None where there was none."""
         return self.proceeds / self.filled if self.filled else None
 
     def know(self, position: Position) -> None:
@@ -113,9 +113,7 @@ class Story:
     def _close(self, event: PositionClosed) -> None:
         self.state, self.closed_at, self.reason = "closed", event.at, event.reason
         self.entry_price = event.entry_price
-        self.profit = (
-            event.profit if event.quantity else None
-        )  # it ended while nobody looked: nobody knows at what price
+        self.profit = event.profit
         self.moves = event.moves
         self.exposure, self.exposure_by = event.exposure, event.exposure_by
         if self.quantity is None:

@@ -16,6 +16,9 @@ from trailing.core.model import Tick
 from trailing.core.prices import ahead
 from trailing.exposure import Exposure
 
+UNKNOWN = "unknown"
+"""What a table and a line have in place of a figure that is not known."""
+
 _STYLES = {
     "protected": "green",
     "waiting": "green",
@@ -74,7 +77,14 @@ def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None
     while console.is_terminal and dispensable and _width(table) > console.width:
         columns.remove(dispensable.pop(0))
         table = report_table(report, columns, title=title)
-    print_table(table, notes=notes)
+    print_table(table, notes=[*_left_out(report), *notes])
+
+
+def _left_out(report: Report) -> list[str]:
+    """Return what the totals leave out, in words."""
+    count = report.totals.profit_unknown
+    positions = "1 closed position" if count == 1 else f"{count} closed positions"
+    return [f"the profit leaves out {positions} whose exit price is not known"] if count else []
 
 
 def report_table(report: Report, columns: Sequence[str], *, title: str | None = None) -> Table:
@@ -88,7 +98,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
         total: dict[str, str | Text] = {
             "position": f"{totals.positions} positions {currency}".rstrip(),
             "state": f"{totals.closed} closed",
-            "profit": _profit(profit),
+            "profit": _profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
             "bare s": f"{totals.exposure:.3f}",
             "by cause": _causes(totals.exposure_by),
@@ -104,8 +114,8 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "state": write_state(row.state),
         "quantity": write_money(row.quantity),
         "entry": write_money(row.entry_price),
-        "exit": write_money(row.exit_price),
-        "profit": _profit(row.profit),
+        "exit": write_money(row.exit_price) or (UNKNOWN if row.state == "closed" else ""),
+        "profit": _profit(row.profit, unknown=row.state == "closed"),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
         "bare s": f"{row.exposure:.3f}",
@@ -138,15 +148,15 @@ def live_table(stories: Stories, prices: Mapping[str, Tick]) -> Table:
     for story in stories:
         tick = prices.get(story.symbol)
         price = tick.price if tick is not None else None
-        is_over = story.closed_at is not None
+        is_over, is_closed = story.closed_at is not None, story.state == "closed"
         table.add_row(
             story.symbol,
             story.side,
             write_state(story.state),
-            write_money(story.exit_price if is_over else price, digits=6),
+            write_money(story.exit_price if is_over else price, digits=6) or (UNKNOWN if is_closed else ""),
             write_money(story.stop_price, digits=6),
             "" if is_over else _distance(story, price),
-            _profit(story.profit if is_over else _open_profit(story, price), digits=4),
+            _profit(story.profit if is_over else _open_profit(story, price), digits=4, unknown=is_closed),
             str(story.moves),
             f"{story.exposure:.1f}",
         )
@@ -166,6 +176,8 @@ def _open_profit(story: Story, price: Decimal | None) -> Decimal | None:
     return gain * story.quantity
 
 
-def _profit(value: Decimal | None, *, digits: int = 10) -> Text:
+def _profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:
+    if value is None and unknown:
+        return Text(UNKNOWN)
     text = write_money(value, digits=digits)
     return Text(text, "" if not value else "green" if value > 0 else "red")

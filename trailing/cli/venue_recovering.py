@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
-
-import trio
 
 from trailing.cli.plans import DEFAULT_PLAN
 from trailing.cli.recoveries import Recovery, carried_out, rehearsed, show, wait_settled
-from trailing.cli.signals import Interruption, catch_signals
+from trailing.cli.signals import Interruption, run_until_signal
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt import Credentials, open_ccxt
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.port import Exchange
-from trailing.logs import Level, configure_logging
+from trailing.logs import Level
 from trailing.protection.manager import open_manager
 from trailing.protection.rehearsal import plan_recovery
 from trailing.stores import open_store
@@ -49,21 +48,23 @@ def recover_venue(
     opening = open_ccxt(
         venue, credentials=credentials, account=account, testnet=testnet, allow_unverified=allow_unverified
     )
-    configure_logging(log_level)
-    recovery, interruption = trio.run(_run, opening, store_url, _rehearse if dry_run else _recover)
+    work = partial(_run, opening, store_url, _rehearse if dry_run else _recover)
+    recovery, interruption = run_until_signal(work, log_level=log_level)
     return show(recovery, interruption, json=json)
 
 
 async def _run(
-    opening: AbstractAsyncContextManager[Exchange], store_url: str, work: Callable[[Exchange, str], Awaitable[Recovery]]
-) -> tuple[Recovery | None, Interruption]:
+    opening: AbstractAsyncContextManager[Exchange],
+    store_url: str,
+    work: Callable[[Exchange, str], Awaitable[Recovery]],
+    interruption: Interruption,
+) -> Recovery | None:
     recovery = None
-    async with catch_signals(lambda _: None) as interruption:
-        with interruption.scope:
-            async with opening as exchange:
-                await _check_known(exchange, store_url)
-                recovery = await work(exchange, store_url)
-    return recovery, interruption
+    with interruption.cancels():  # this block alone, because what was recovered by then is printed
+        async with opening as exchange:
+            await _check_known(exchange, store_url)
+            recovery = await work(exchange, store_url)
+    return recovery
 
 
 async def _check_known(exchange: Exchange, store_url: str) -> None:

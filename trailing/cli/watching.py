@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from trailing.cli.stories import Stories
-from trailing.cli.tables import live_table, write_money, write_time
+from trailing.cli.tables import UNKNOWN, live_table, write_money, write_time
 from trailing.core.model import Tick
 from trailing.events import Event, OpeningFailed, PositionClosed, StopOpened
 from trailing.logs import Level, configure_logging
@@ -68,7 +68,8 @@ def _line(event: Event) -> str | None:
         case StopOpened():
             return f"{begin} a stop at {write_money(event.price)}, after {event.exposure:.3f} s"
         case PositionClosed():
-            return f"{begin} closed, profit {write_money(event.profit)} after {event.moves} moves: {event.reason}"
+            profit = UNKNOWN if event.profit is None else write_money(event.profit)
+            return f"{begin} closed, profit {profit} after {event.moves} moves: {event.reason}"
         case OpeningFailed():
             return f"{begin} no stop: {event.error}"
         case _:

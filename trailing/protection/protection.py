@@ -256,8 +256,10 @@ class Protection:
         self.last_fill = fill
 
     @property
-    def profit(self) -> Decimal:
-        """In quote units, before fees, of the fills that were seen."""
+    def profit(self) -> Decimal | None:
+        """In quote units, before fees. None unless the reported fills are those of the whole position."""
+        if abs(self.filled - self.position.quantity) >= self.stop.market.quantity_step:
+            return None
         gain = self.proceeds - self.filled * self.position.entry_price
         return gain if self.position.side == "long" else -gain
 

@@ -167,7 +167,7 @@ class Server:
             refused = self._read_only and isinstance(failure, psycopg.errors.ReadOnlySqlTransaction)
             if refused or not _will_pass(failure) or trio.current_time() >= give_up_at:
                 raise StoreError(f"{self.where}: {one_line(failure)}") from failure
-            if pause:
+            if pause and patient:  # the others are told by the error
                 self._say_unreachable(failure)
             await trio.sleep(pause)
             pause = min(2 * pause or 0.1, self.timing.longest_pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -243,6 +244,8 @@ async def _placing(exchange: CcxtExchange, symbol: str) -> list[Finding]:
             findings.append(await _place_and_cancel(exchange, report, source))
         except (ExchangeError, UsageError) as error:
             findings.append(Finding("placing", "failure", f"{symbol} {report.side} by the {source} price: {error}"))
+        if trio.current_effective_deadline() == -math.inf:
+            break  # cancelled, and what was found is still returned: a stop that may stand among it
     return findings
 
 

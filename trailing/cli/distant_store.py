@@ -1,0 +1,159 @@
+"""A store over a network for a replay: its waits and its leases are on the real clock, not on the replay's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+import trio
+
+from trailing.cli.real_clock import RealClockLoop, open_real_clock_loop
+from trailing.errors import StoreError
+from trailing.services import open_services
+from trailing.stores import open_store
+from trailing.stores.leases import StandingLease
+from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store
+from trailing.stores.reading import PAGE_ROWS
+
+T = TypeVar("T")
+
+ANSWER_SECONDS: Final = 10.0
+"""How long one call may take, on the real clock: as long as one try of the Postgres store. A restart of the server fits."""
+
+
+class DistantStore:
+    """A `Store` whose calls run in a loop on the real clock, each for `ANSWER_SECONDS` at most.
+
+    The first call that takes longer cancels the block of `open_distant_store`; every later call fails at once.
+
+    Attributes:
+        gave_up: cancelled when a call took too long.
+    """
+
+    def __init__(self, store: Store, loop: RealClockLoop) -> None:
+        self.gave_up: trio.CancelScope = trio.CancelScope()
+        self._store, self._loop = store, loop
+
+    async def accounts(self) -> Sequence[tuple[str, str]]:
+        """See `Store.accounts`."""
+        return await self._call(self._store.accounts)
+
+    async def load(self, exchange: str, account: str) -> Loaded:
+        """See `Store.load`."""
+        return await self._call(partial(self._store.load, exchange, account))
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """See `Store.commit`."""
+        await self._call(partial(self._store.commit, entries))
+
+    async def prune(self, before: datetime) -> int:
+        """See `Store.prune`."""
+        return await self._call(partial(self._store.prune, before))
+
+    @asynccontextmanager
+    async def own(
+        self,
+        exchange: str,
+        account: str,
+        *,
+        mark: str,  # noqa: ARG002 - as `Store.own`
+        standby: bool = False,  # noqa: ARG002
+    ) -> AsyncIterator[Lease]:
+        """Return a lease that needs no renewal, whatever the store's are.
+
+        A lease of the store's would expire while the replay's clock jumps over its time. No other process wants the
+        account: each run has one of its own, and a run that was cut short is resumed only where its store is a file.
+        """
+        await trio.lowlevel.checkpoint()
+        lease = StandingLease(self.commit, f"{exchange} {account}")
+        try:
+            yield lease
+        finally:
+            lease.end()
+
+    def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
+        """See `Store.events`. Following is not possible: no replay needs it, and it waits without a deadline."""
+        if follow:
+            raise NotImplementedError("a replay does not follow its own events")
+        return _Events(self._store.events(since), self._call)
+
+    async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self.gave_up.cancel_called:
+            raise no_answer()
+        try:
+            return await self._loop.run(work, seconds=ANSWER_SECONDS)
+        except trio.TooSlowError as error:
+            self.gave_up.cancel()
+            raise no_answer() from error
+
+
+def no_answer() -> StoreError:
+    """Return the error of the call that took too long, of each call after it, and of the block that they are in."""
+    return StoreError(
+        f"the store did not answer within {ANSWER_SECONDS:g} s: the run was ended, and its last steps are not stored"
+    )
+
+
+class _Events:
+    """Iterates over stored events; a call to the other loop fetches a page of them."""
+
+    def __init__(
+        self,
+        events: AsyncIterator[EventRecord],
+        call: Callable[[Callable[[], Awaitable[list[EventRecord]]]], Awaitable[list[EventRecord]]],
+    ) -> None:
+        self._events, self._call = events, call
+        self._page: deque[EventRecord] = deque()
+
+    def __aiter__(self) -> _Events:
+        return self
+
+    async def __anext__(self) -> EventRecord:
+        if not self._page:
+            self._page.extend(await self._call(self._read))
+        if not self._page:
+            raise StopAsyncIteration
+        return self._page.popleft()
+
+    async def _read(self) -> list[EventRecord]:
+        page: list[EventRecord] = []
+        async for record in self._events:
+            page.append(record)
+            if len(page) == PAGE_ROWS:
+                break
+        return page
+
+
+@asynccontextmanager
+async def open_distant_store(url: str, *, read_only: bool = False) -> AsyncIterator[DistantStore]:
+    """Open a store in a loop on the real clock. See `trailing.open_store`.
+
+    Raises:
+        StoreError: the store can't be opened; or a call took too long, and the block was cancelled for it.
+
+    Cancellation: while the store is being opened, gives up and closes what was opened.
+    """
+    with open_real_clock_loop() as loop:
+        async with open_services() as services:
+            store: DistantStore = await services.start(partial(_keep_open, loop, url, read_only=read_only))
+            with store.gave_up:
+                yield store
+            if store.gave_up.cancel_called:
+                raise no_answer()
+
+
+async def _keep_open(
+    loop: RealClockLoop, url: str, *, read_only: bool, task_status: trio.TaskStatus[DistantStore]
+) -> None:
+    here = trio.lowlevel.current_trio_token()
+
+    async def keep() -> None:
+        async with open_store(url, read_only=read_only) as store:
+            here.run_sync_soon(task_status.started, DistantStore(store, loop))
+            await trio.sleep_forever()
+
+    await loop.run(keep)
