@@ -108,8 +108,8 @@ async def test_a_peak_behind_a_frozen_connection_is_noticed_in_time_and_comes_ba
             async for event in events:
                 if isinstance(event, StreamChanged) and not event.connected:
                     break
-        assert trio.current_time() - frozen_at < SILENCE + 1.0
-        with trio.fail_after(20):
+        assert trio.current_time() - frozen_at < SILENCE + 5.0
+        with trio.fail_after(60):
             while manager.stops()[BTC, "long"].price != D("1039.5"):
                 await trio.sleep(0.1)
         assert len(desk.server.market.live_stops()) == 1

@@ -257,9 +257,9 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
 
     async with trio.open_nursery() as nursery, open_desk(venue) as desk:
         await desk.enter()
-        desk.server.faults.latency = 1.0
+        desk.server.faults.latency = 3.0
         nursery.start_soon(place, desk, trio.CancelScope(shield=True, deadline=trio.current_time() + 30))
-        await trio.sleep(0.1)
+        await trio.sleep(1.0)  # it is sent by then, and not answered
     assert len(caught) == 1
 
 
