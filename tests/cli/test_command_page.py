@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import signal
 import tomllib
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from trailing.cli import INTERRUPTED, USAGE
 from trailing.cli import app as commands
+from trailing.cli.demo import DemoResult
 from trailing.cli.plans import DEFAULT_PLAN
+from trailing.cli.recoveries import Recovery
+from trailing.cli.run import Result
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.rules import Breakeven, Callback, Chandelier, Steps
+
+Run = Callable[..., Any]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "command.md").read_text()
 COMMANDS = ("demo", "run", "recover", "status", "events", "prune", "doctor", "report")
@@ -46,6 +56,66 @@ def test_the_options_of_run_have_the_defaults_that_the_table_says() -> None:
             assert text == "", name
         else:
             assert text == (default if isinstance(default, str) else f"{default:g}"), name
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The options of a command with their defaults; "" where there is none."""
+    parameters = dict(inspect.signature(getattr(commands, name)).parameters)
+    for hidden in ("venue", "svg"):  # an argument, and an option for the project's own pictures
+        parameters.pop(hidden, None)
+    given = {option.replace("_", "-"): parameter.default for option, parameter in parameters.items()}
+    return {option: "" if default in (None, inspect.Parameter.empty) else default for option, default in given.items()}
+
+
+def test_the_options_of_the_other_commands_have_the_defaults_that_the_table_says() -> None:
+    (section,) = re.findall(r"^## Options of the other commands\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
+    flags = set(re.findall(r"`--([\w-]+)`", section.partition("|")[0]))
+    stated: dict[str, dict[str, str]] = {name: {} for name in COMMANDS if name != "run"}
+    named: list[str] = []
+    for line in section.splitlines():
+        if line.startswith("|") and "`" in line:
+            _, command, options, default, *_ = line.split("|")
+            named = re.findall(r"`(\w+)`", command) or named
+            for name, option in product(named, re.findall(r"`--([\w-]+)`", options)):
+                stated[name] |= {option: default.strip(" `")} if option in defaults(name) else {}
+    for name, found in stated.items():
+        expected = defaults(name)
+        assert {option for option, default in expected.items() if default is False} <= flags
+        assert {option: default for option, default in expected.items() if default is not False} == {
+            option: default for option, default in found.items() if expected[option] is not False
+        }
+
+
+def test_the_exit_codes_are_those_that_the_table_says() -> None:
+    codes = {int(code) for row in re.findall(r"^\| (\d[\d, ]*) \|", PAGE, re.MULTILINE) for code in row.split(",")}
+    assert codes == {0, 1, USAGE, INTERRUPTED, 128 + signal.SIGTERM}
+
+
+def keys(command: str) -> list[str]:
+    """The keys that a command prints, as the page says."""
+    (table,) = re.findall(r"^## What `--json` prints\n(.*?)^A `report`", PAGE, re.MULTILINE | re.DOTALL)
+    (cell,) = re.findall(rf"^\| `{command}` \| (.*) \|$", table, re.MULTILINE)
+    return re.findall(r"`(\w+)`", cell)
+
+
+def names(kind: type[msgspec.Struct]) -> list[str]:
+    return list(kind.__struct_fields__)
+
+
+def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    assert list(json.loads(replay("--json", "--store", url).out)) == keys("run") == ["plan", "candles", *names(Result)]
+    first, *_ = run("events", "--json", "--store", url).out.splitlines()
+    assert list(json.loads(first)) == keys("events")
+    report, status, pruned = (
+        json.loads(run(*words, "--json", "--store", url).out)
+        for words in (("report",), ("status",), ("prune", "--older", "1d"))
+    )
+    assert [*report, *report["accounts"][0]] == keys("report")
+    assert [*status, *status["accounts"][0], "at"] == keys("status")
+    assert list(pruned) == keys("prune")
+    assert keys("recover") == names(Recovery)
+    assert keys("demo") == names(DemoResult)
 
 
 def test_the_plan_names_every_field_with_its_default() -> None:

@@ -13,6 +13,7 @@ import structlog
 from real_exchange import BTC, ETH, VENUES
 from served_exchange import PLAN, Served, serving
 from silent import closed
+from venue_faults import Fault, always
 from venue_server import API_KEY, SECRET
 
 from trailing import open_ccxt
@@ -97,6 +98,19 @@ def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
     code, out, _ = recover(served, capsys)
     assert code == 1
     assert "positions without a stop: 1" in out
+
+
+def test_fm59_a_recovery_ends_although_the_exchange_is_not_read_any_more(
+    served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.cli.venue_recovering.SETTLE_SECONDS", 1.0)
+    served.protect(BTC)
+    for operation in ("open_stops", "find_stop"):
+        served.do(served.server.faults.add, Fault(on=operation, drop="before", when=always))
+    code, out, err = recover(served, capsys, "--json")
+    document = json.loads(out)
+    assert (code, document["stops"], document["unprotected"]) == (1, 0, 1)
+    assert "trailing: not every position was settled within 1 s: see which have no stop\n" in err
 
 
 def test_a_store_of_another_account_or_none_at_all_is_refused_and_not_created(

@@ -6,11 +6,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+import trio
+
+from trailing.cli.complaints import complain
 from trailing.cli.plans import DEFAULT_PLAN
 from trailing.cli.recoveries import Recovery, carried_out, rehearsed, show, wait_settled
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.errors import UsageError
+from trailing.errors import ExchangeError, UsageError
 from trailing.exchanges.ccxt import Credentials, open_ccxt
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.port import Exchange
@@ -18,6 +22,9 @@ from trailing.logs import Level
 from trailing.protection.manager import open_manager
 from trailing.protection.rehearsal import plan_recovery
 from trailing.stores import open_store
+
+SETTLE_SECONDS: Final = 900.0
+"""How long the positions may take to be settled: three times as long as a plan tries by default (`retry_for`)."""
 
 
 def recover_venue(
@@ -78,11 +85,16 @@ async def _check_known(exchange: Exchange, store_url: str) -> None:
 
 async def _rehearse(exchange: Exchange, store_url: str) -> Recovery:
     async with open_store(store_url, read_only=True) as store:
-        return rehearsed(exchange, await plan_recovery(exchange, store, DEFAULT_PLAN))
+        with trio.move_on_after(SETTLE_SECONDS):
+            return rehearsed(exchange, await plan_recovery(exchange, store, DEFAULT_PLAN))
+        raise ExchangeError(f"what the account shows was not clear within {SETTLE_SECONDS:g} s; nothing was changed")
 
 
 async def _recover(exchange: Exchange, store_url: str) -> Recovery:
     # Each position has its own plan in the store: this one protects none.
     async with open_store(store_url) as store, open_manager(exchange, store, DEFAULT_PLAN) as manager:
-        await wait_settled(manager)
+        with trio.move_on_after(SETTLE_SECONDS) as settling:
+            await wait_settled(manager)
+        if settling.cancelled_caught:
+            complain(f"not every position was settled within {SETTLE_SECONDS:g} s: see which have no stop")
         return carried_out(exchange, manager)

@@ -68,8 +68,8 @@ class PostgresStore:
     """A `Store` in a Postgres schema; `open_store` and `open_postgres` make one.
 
     Commits are made one at a time, in the order in which they were asked for. Where the server can't be reached, they
-    wait until it is back, for as long as their callers do, and are made then, each of them once. Reads wait for a few
-    seconds.
+    wait until it is back, for as long as their callers do, and are made then, each of them once. Reads are tried again
+    for `REPLY_SECONDS`, and fail after twice as long at most.
 
     Attributes:
         commits: how many commits were made.
