@@ -146,7 +146,7 @@ async def open_distant_store(url: str, *, read_only: bool = False) -> AsyncItera
                 raise no_answer()
 
 
-async def _keep_open(
+async def _keep_open(  # noqa: ASYNC128 - handed on
     loop: RealClockLoop, url: str, *, read_only: bool, task_status: trio.TaskStatus[DistantStore]
 ) -> None:
     here = trio.lowlevel.current_trio_token()

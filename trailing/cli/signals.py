@@ -110,7 +110,7 @@ def run_until_signal(
 
     try:
         result = trio.run(main, clock=clock)
-    except BaseException as error:
+    except Exception as error:
         documented = documented_error(error)
         if interruption.by is None or documented is None:
             raise
