@@ -252,6 +252,10 @@ class Inspection:
         """The keys of all claims."""
         return {claim.key for claim in self.claims()}
 
+    def listed(self) -> set[Key]:
+        """The keys that a caller finds in `stops()` or in `unprotected()`."""
+        return self._manager.stops().keys() | self._manager.unprotected().keys()
+
     def with_task(self) -> set[Key]:
         """The keys of all claims that a position task answers for."""
         return {claim.key for claim in self.claims() if claim.has_task}

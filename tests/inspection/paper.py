@@ -9,7 +9,8 @@ from decimal import Decimal
 import trio
 
 from trailing import StopRecord
-from trailing.core.model import Side
+from trailing.core.model import Side, StopOrder
+from trailing.errors import TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
 from trailing.stores import MemoryStore
@@ -52,6 +53,27 @@ def set_liquidation_price(paper: PaperExchange, symbol: str, side: Side, price: 
     place = paper._book._places[symbol]
     place.holdings[side].liquidation_price = price
     paper._book._position_changed(place, side, trio.current_time())
+
+
+def amend_by_hand(paper: PaperExchange, order: StopOrder, price: Decimal) -> StopOrder:
+    """Amend a live stop at once, as a person does on the exchange's website, whether or not a program may amend there.
+
+    Raises StopRejected: the stop is gone or triggered, or can't be at that price.
+    """
+    at = trio.current_time()
+    amended = paper._book.amend(order.symbol, order.client_order_id, price, order.quantity, at)
+    paper._requests.note(at, "amend_by_hand", order.symbol, order.client_order_id, amended)
+    return amended
+
+
+async def cancel_in_vain(paper: PaperExchange, order: StopOrder, error: TrailingError) -> None:
+    """Send a cancellation that waits for its turn and takes its time as any other, and is answered an error."""
+
+    def refuse(_: float) -> None:
+        raise error
+
+    own = order.client_order_id
+    await paper._requests.send("cancel_stop", order.symbol, refuse, client_order_id=own, after_earlier=True)
 
 
 def stored_now(memory: MemoryStore, exchange: str = "paper", account: str = "default") -> Sequence[StopRecord]:

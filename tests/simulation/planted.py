@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from trailing.core import comparison
+from trailing.core.actions import StopGone
 from trailing.core.kept import KeptStop
 from trailing.core.model import StopOrder
+from trailing.core.stop import TrailingStop
 from trailing.errors import OutcomeUnknown, StopRejected
 from trailing.protection import exits, feed, following, moves, recovery
 from trailing.protection import trailing as keeping
@@ -186,3 +188,49 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         a_restart_that_forgets_what_is_unknown,
     )
 }
+
+
+def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:
+    """What a list shows of a known stop counts only where a request for it has an unknown outcome."""
+    taken = comparison.Comparison._taken
+
+    def ignoring(self: Any, live: Any) -> Any:
+        actions: Any = taken(self, live)
+        return (action for action in actions if action.order.client_order_id in self._sent_at)
+
+    patch.setattr(comparison.Comparison, "_taken", ignoring)
+
+
+def a_loss_without_an_update_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    """A stop that no list shows any more is believed to stand."""
+    tell = following.Follower._tell
+
+    def deaf(self: Any, held: Any, action: Any) -> None:
+        if not isinstance(action, StopGone):
+            tell(self, held, action)
+
+    patch.setattr(following.Follower, "_tell", deaf)
+
+
+def a_fill_before_the_acknowledgement_counted_twice(patch: pytest.MonkeyPatch) -> None:
+    """What was filled of a stop before its acknowledgement is taken off twice."""
+    filled = TrailingStop.filled
+
+    def twice(self: TrailingStop, fill: Any, at: float) -> Any:
+        decision, early = filled(self, fill, at), self._early
+        if fill.client_order_id in early:
+            early[fill.client_order_id] += fill.quantity
+        return decision
+
+    patch.setattr(TrailingStop, "filled", twice)
+
+
+HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
+    plant.__name__: (kind, plant)
+    for kind, plant in (
+        ("amended_stops", an_amendment_by_hand_ignored),
+        ("silent_losses", a_loss_without_an_update_not_noticed),
+        ("early_fills", a_fill_before_the_acknowledgement_counted_twice),
+    )
+}
+"""Bugs that only a kind of harsh fault brings to light, by name: the kind, and how to put the bug in."""

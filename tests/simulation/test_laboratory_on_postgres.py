@@ -17,10 +17,11 @@ import trio
 from psycopg import sql
 
 from simulation.laboratory import Scenario, WorldReport, __main__, run_world
-from simulation.laboratory.__main__ import main, quiet_log
+from simulation.laboratory.__main__ import main
 from simulation.laboratory.books import open_books
 from simulation.laboratory.clock import PatientClock
 from simulation.laboratory.process import MortalStore, Process
+from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.witness import PATIENCE
 from simulation.planted import PLANTED
 from trailing.errors import LeaseLost

@@ -5,6 +5,7 @@ Each happens on trio's virtual clock, the same way every time, and is looked at 
 ``--day``.
 """
 
+from simulation.laboratory.harsh_rates import HarshRates as HarshRates
+from simulation.laboratory.report import WorldReport as WorldReport
 from simulation.laboratory.scenario import Scenario as Scenario
-from simulation.laboratory.world import WorldReport as WorldReport
 from simulation.laboratory.world import run_world as run_world

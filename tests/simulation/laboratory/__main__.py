@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import time
@@ -11,20 +10,76 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 
-import structlog
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from simulation.laboratory.harsh_rates import HarshRates
+from simulation.laboratory.harsh_table import (
+    ALL,
+    ROWS,
+    KindReport,
+    classes_table,
+    count_kinds,
+    kinds_table,
+    replay,
+    run_kinds,
+)
+from simulation.laboratory.quiet import quiet_log
+from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import Scenario
-from simulation.laboratory.world import WorldReport, run_world
+from simulation.laboratory.world import run_world
 from trailing.stores.urls import is_postgres
+
+TABLE_WIDTH = 140
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run and print. Returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.harsh is not None and (options.day or options.store):
+        parser.error("--harsh goes neither with --day nor with --store")
+    if options.json is not None and not options.table:
+        parser.error("--json goes with --table")
+    console = Console(soft_wrap=True)
+    seeds = range(options.first, options.first + options.seeds)
+    if options.table:
+        return _tabulate(console, ROWS if options.harsh in {None, ALL} else [options.harsh], seeds, options.json)
+    started = time.monotonic()
+    harsh = None if options.harsh is None else HarshRates.of(options.harsh)
+    if options.day:
+        reports = [a_day(options.seed or options.first, options.store)]
+    elif options.seed is not None:
+        quiet_log()
+        scenario = Scenario.from_seed(options.seed, harsh)
+        reports = [run_world(scenario, store=options.store, keep_events=True)]
+        for event in reports[0].events:
+            console.print(*event, highlight=False, markup=False)
+    elif options.harsh is not None:
+        worlds = track(run_kinds([options.harsh], seeds), "worlds", total=len(seeds), console=console)
+        reports = [report for _, report in worlds]
+    else:
+        reports = list(track(run_worlds(seeds, options.store), "worlds", total=len(seeds), console=console))
+    for report in reports:
+        for broken in report.broken[: None if options.seed is not None else 5]:
+            console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
+        if report.broken and options.harsh is not None and options.seed is None:
+            _print_replay(console, replay(options.harsh, report.seed))
+    console.print(_table(reports, time.monotonic() - started))
+    failing = [report.seed for report in reports if report.broken]
+    if failing and options.seed is None and options.harsh is None:
+        # The address may hold a password.
+        others = f"{'--day ' if options.day else ''}{'--store … ' if options.store else ''}"
+        _print_replay(console, f"{others}--seed {failing[0]}")
+    return 1 if failing else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulation.laboratory", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many worlds (200)")
     parser.add_argument("--first", type=int, default=0, help="the seed of the first one (0)")
@@ -33,29 +88,34 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--store", type=_postgres, metavar="URL", help="a postgresql://… for the stores, instead of memory"
     )
-    options = parser.parse_args(arguments)
-    console = Console(soft_wrap=True)
-    started = time.monotonic()
-    if options.day:
-        reports = [a_day(options.seed or options.first, options.store)]
-    elif options.seed is not None:
-        quiet_log()
-        reports = [run_world(Scenario.from_seed(options.seed), store=options.store, keep_events=True)]
-        for event in reports[0].events:
-            console.print(*event, highlight=False, markup=False)
-    else:
-        seeds = range(options.first, options.first + options.seeds)
-        reports = list(track(run_worlds(seeds, options.store), "worlds", total=len(seeds), console=console))
-    for report in reports:
-        for broken in report.broken[:5]:
-            console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
-    console.print(_table(reports, time.monotonic() - started))
-    failing = [report.seed for report in reports if report.broken]
-    if failing and options.seed is None:
-        # The address may hold a password.
-        others = f"{' --day' if options.day else ''}{' --store …' if options.store else ''}"
-        console.print(f"replay it with: python -m simulation.laboratory{others} --seed {failing[0]}", highlight=False)
-    return 1 if failing else 0
+    parser.add_argument(
+        "--harsh",
+        nargs="?",
+        const=ALL,
+        choices=ROWS,
+        metavar="KIND",
+        help=f"harsh faults besides, of one kind or of all: {', '.join(ROWS)}",
+    )
+    parser.add_argument("--table", action="store_true", help="each kind of harsh faults alone, then all, as a table")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --table: write it there, too")
+    return parser
+
+
+def _tabulate(console: Console, kinds: Sequence[str], seeds: Sequence[int], file: Path | None) -> int:
+    total = len(kinds) * len(seeds)
+    rows: list[KindReport] = count_kinds(track(run_kinds(kinds, seeds), "worlds", total=total, console=console))
+    wide = Console(width=max(console.width, TABLE_WIDTH))  # where it is no terminal, a console takes itself for narrow
+    for row in rows:
+        if row.failing:
+            wide.print(classes_table(row))
+    wide.print(kinds_table(rows))
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    return 1 if any(row.failing for row in rows) else 0
+
+
+def _print_replay(console: Console, options: str) -> None:
+    console.print(f"replay it with: python -m simulation.laboratory {options}", highlight=False)
 
 
 def run_worlds(seeds: Iterable[int], store: str | None = None) -> Iterator[WorldReport]:
@@ -72,11 +132,6 @@ def a_day(seed: int, store: str | None = None) -> WorldReport:
     """Let a day happen; see `run_world`."""
     quiet_log()
     return run_world(Scenario.a_day(seed), store=store)
-
-
-def quiet_log() -> None:
-    """Worlds log what happens to them, which is what they are for."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _postgres(address: str) -> str:
@@ -100,6 +155,10 @@ def _table(reports: Sequence[WorldReport], seconds: float) -> Table:
         "covered": f"{1 - sum(bare.values()) / open_seconds:.4%}" if open_seconds else "none were open",
         **{f"bare: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(bare.items())},
     }
+    strikes = Counter[str]()
+    for report in reports:
+        strikes.update(report.strikes)
+    rows |= {f"strikes: {kind}": f"{count:,}" for kind, count in strikes.most_common()}
     for report in reports:
         if report.objects:
             rows["objects of protection, every two hours"] = ", ".join(map(str, report.objects))

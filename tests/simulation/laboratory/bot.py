@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -24,10 +25,16 @@ def time_of_day() -> datetime:
 
 
 class Bot:
-    """What the bot remembers over its deaths: the positions that it has opened."""
+    """What the bot remembers over its deaths: the positions that it has opened.
 
-    def __init__(self, scenario: Scenario, exchange: PaperExchange) -> None:
-        self._scenario, self._exchange = scenario, exchange
+    Args:
+        note_handed_in: called with symbol and side of each position, when it is handed in.
+    """
+
+    def __init__(
+        self, scenario: Scenario, exchange: PaperExchange, note_handed_in: Callable[[str, Side], object]
+    ) -> None:
+        self._scenario, self._exchange, self._note_handed_in = scenario, exchange, note_handed_in
         self._draw = random.Random(f"{scenario.seed} bot")
         self._positions: dict[tuple[str, Side], Position] = {}
         self._waves = list(scenario.waves)
@@ -60,6 +67,8 @@ class Bot:
         return position
 
     async def _protect(self, manager: Manager, wave: list[Position]) -> None:
+        for position in wave:
+            self._note_handed_in(position.symbol, position.side)
         await manager.protect_wave(wave, deadline=DEADLINE)
 
     async def _look_after(self, manager: Manager, nursery: trio.Nursery) -> None:

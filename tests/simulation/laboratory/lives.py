@@ -53,7 +53,7 @@ class Life:
         if before is None or not is_tighter(self.side, before, than=price):
             self.tightest = price
             return None
-        return f"loosened from {before} to {price}"
+        return f"from {before} to {price}"
 
     def take_price(self, price: Decimal, at: float, hears: Callable[[str], bool]) -> None:
         """A price, and whether the process hears those of a symbol."""

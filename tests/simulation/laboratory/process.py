@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import trio
 
+from simulation.laboratory.harsh_exchange import HarshExchange
 from simulation.laboratory.weather import Weather
 from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
@@ -83,15 +84,15 @@ class _MortalScript(Script):
 class MortalExchange(FaultyExchange):
     """The exchange as a process sees it, in the weather."""
 
-    def __init__(self, inner: PaperExchange, process: Process, weather: Weather) -> None:
+    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, weather: Weather) -> None:
         super().__init__(inner, {})
         self._script = _MortalScript(process, weather)
-        self._paper, self._process, self._weather = inner, process, weather
+        self._process, self._weather = process, weather
         self._line: _Line | None = None
 
     def hears(self, symbol: str) -> bool:
         """Whether prices of a symbol come through."""
-        return self._line is not None and self._line.is_up and symbol in self._paper.watched
+        return self._line is not None and self._line.is_up and symbol in self.watched
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:

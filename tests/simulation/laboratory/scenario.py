@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
+from simulation.laboratory.harsh_rates import HarshRates
 from trailing.core.model import CallbackRange, Market, Percent
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.rules import Breakeven, Callback, Rule, Steps
@@ -38,6 +39,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         hands: when somebody outside closes, reduces, adds to or cancels something, or places a stop by hand.
         waves: when the bot opens a position in every symbol where it has none.
         store_latency: seconds that a commit takes at the most.
+        harsh: the rates of the harsh faults; None: an ordinary world.
     """
 
     seed: int
@@ -62,10 +64,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     hands: tuple[float, ...]
     waves: tuple[float, ...]
     store_latency: float
+    harsh: HarshRates | None = None
 
     @classmethod
-    def from_seed(cls, seed: int) -> Scenario:
-        """A small world: some positions, twenty minutes, at least one death."""
+    def from_seed(cls, seed: int, harsh: HarshRates | None = None) -> Scenario:
+        """A small world: some positions, twenty minutes, at least one death.
+
+        With harsh rates it is the ordinary world of that seed, with the same deaths and waves, and harsh faults besides.
+        """
         draw = random.Random(f"{seed} scenario")
         symbols, duration = draw.randint(2, 5), draw.uniform(600, 1500)
 
@@ -93,6 +99,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             hands=times(6),
             waves=(draw.uniform(0, 30), *times(3)),
             store_latency=draw.choice((0.0, 0.05)),
+            harsh=harsh,
         )
 
     @classmethod

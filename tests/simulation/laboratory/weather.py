@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import trio
 
@@ -26,24 +27,30 @@ class Weather:
         self._scenario = scenario
         self._draw = random.Random(f"{scenario.seed} weather")
         self._latency = random.Random(f"{scenario.seed} latency")
-        self._calm_since = 0.0
-        self._calm_of: dict[str | None, float] = {}
+        self._disturbed: dict[str | None, float] = {None: 0.0}
+        self._explained: dict[str | None, float] = {None: 0.0}
         self.outage: int = 0
         self.is_out: bool = False
         self.is_over: bool = False
 
-    def disturb(self, symbol: str | None = None) -> None:
-        """Something happened to a symbol, or (None) to all."""
-        if symbol is None:
-            self._calm_since = trio.current_time()
-        else:
-            self._calm_of[symbol] = trio.current_time()
+    def disturb(self, symbol: str | None = None, *, until: float | None = None, explains: bool = True) -> None:
+        """Something happened to a symbol, or (None) to all.
+
+        Args:
+            until: when it ends, in seconds of the world; None: now.
+            explains: whether it explains that a position stands without a stop.
+        """
+        at = trio.current_time() if until is None else until
+        for times in (self._disturbed, self._explained) if explains else (self._disturbed,):
+            times[symbol] = max(at, times.get(symbol, 0.0))
 
     def calm_for(self, symbol: str) -> float:
-        """Seconds in which nothing has happened to a symbol."""
-        if self.is_out:
-            return 0.0
-        return trio.current_time() - max(self._calm_since, self._calm_of.get(symbol, 0.0))
+        """Seconds in which nothing has happened to a symbol; below 0 where something goes on for some time."""
+        return 0.0 if self.is_out else _seconds_since(self._disturbed, symbol)
+
+    def unexplained_for(self, symbol: str) -> float:
+        """Seconds in which nothing has happened that explains that a position of a symbol stands without a stop."""
+        return 0.0 if self.is_out else _seconds_since(self._explained, symbol)
 
     def latency(self, _: str, symbol: str | None) -> float:
         """How long a request takes, there and back."""
@@ -87,3 +94,7 @@ class Weather:
             await trio.sleep(self._scenario.outage_seconds)
             self.is_out = False
             self.disturb()
+
+
+def _seconds_since(times: Mapping[str | None, float], symbol: str) -> float:
+    return trio.current_time() - max(times[None], times.get(symbol, 0.0))

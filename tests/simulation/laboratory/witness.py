@@ -81,9 +81,9 @@ class Witness:
         """From now on this exchange is looked at."""
         self._exchange = exchange
 
-    def complain(self, what: str) -> None:
-        """Keep something that is wrong."""
-        self.broken.append(f"at {trio.current_time():.3f}: {what}")
+    def complain(self, what: str, about: str = "") -> None:
+        """Keep something that is wrong. `what` is the same text for everything of its class; `about` says where and how."""
+        self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
 
     def process_died(self) -> None:
         """Nobody hears prices, and what was heard is forgotten."""
@@ -111,9 +111,7 @@ class Witness:
         stops, held = self._exchange.actual(position.symbol)
         left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
         if left and position.side not in held:
-            self.complain(
-                f"5. the {position.side} {position.symbol} is closed in the store, and left behind was {left}"
-            )
+            self.complain("5. a stop was left behind a position whose record is closed", f"{left}")
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
@@ -130,7 +128,7 @@ class Witness:
                 self._entered[key] = booking.result.entry_price
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
-            self.complain(f"13. an order that isn't ours was touched: {booking}")
+            self.complain("FM 31. an order that isn't ours was touched", f"{booking}")
         if isinstance(booking.result, StopOrder) and booking.operation in ("place_stop", "amend_stop"):
             self._note_stop(booking.result)
         elif booking.operation == "close_position":
@@ -145,19 +143,19 @@ class Witness:
     def _note_close(self, booking: Booking) -> None:
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
-            self.complain(f"4. a close came to exist that is not written down: {booking}")
+            self.complain("4. a close came to exist that is not written down", f"{booking}")
         elif isinstance(booking.result, NothingToReduce) and self._ended.get((intent.symbol, intent.side)):
-            self.complain(f"6. the {intent.side} {intent.symbol} was closed twice")
+            self.complain("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
     def _note_stop(self, order: StopOrder) -> None:
         if order.client_order_id not in self._written:
-            self.complain(f"4. an order came to exist that is not written down: {order}")
+            self.complain("4. an order came to exist that is not written down", f"{order}")
         if order.callback is not None:
             return
         life = self.lives.get((order.symbol, order.side))
         wrong = None if life is None else life.stop_booked(order.price)
         if wrong is not None:
-            self.complain(f"2. the stop of the {order.side} {order.symbol} was {wrong}")
+            self.complain("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
 
     def _note_another(self, key: Key) -> None:
         """The process takes what stands there for another position than the one that it knew.
@@ -166,7 +164,7 @@ class Witness:
         """
         life = self.lives.get(key)
         if life is not None and not life.was_added_to and life.covered_once:
-            self.complain(f"15. the {key[1]} {key[0]} was taken for another position, and is none")
+            self.complain("FM 15. a position was taken for another one, and is none", f"{key[1]} {key[0]}")
         self.lives.pop(key, None)
         self.look(key[0])
 
@@ -204,9 +202,8 @@ class Witness:
             if life is not None:
                 life.note_stops(order.client_order_id for order in plain)
             if len(plain) > 2 or len(ours) - len(plain) > 1:
-                self.complain(
-                    f"1. the {side} {symbol} has {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
-                )
+                about = f"{side} {symbol}, {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
+                self.complain("1. more than two stops, or more than one trailing order", about)
             wrong = self._what_is_wrong(key, life, plain, ours)
             if wrong or self._wrong_since:
                 for what in _EXPECTED:
@@ -237,7 +234,7 @@ class Witness:
             return
         since = self._wrong_since.setdefault((what, key), at)
         if min(at - since, calm) > (NOTICED if what == _UNTOLD else PATIENCE):
-            self.complain(f"1. {what}: {key[1]} {key[0]}, since {since:.3f}")
+            self.complain(f"1. {what}", f"{key[1]} {key[0]}, since {since:.3f}")
             self._wrong_since[what, key] = at
 
     def _end(self, key: Key, life: Life, at: float) -> None:
@@ -261,11 +258,12 @@ class Witness:
             return "opening"
         if self.why_down is not None:
             return self.why_down
-        if since is None or self._weather.calm_for(life.symbol) - (trio.current_time() - since) < JUST_NOW:
+        if since is None or self._weather.unexplained_for(life.symbol) - (trio.current_time() - since) < JUST_NOW:
             return "disturbed"
         if life.crossed_at is not None and trio.current_time() - life.crossed_at < JUST_NOW:
             return "crossed"
         if not self._exchange.market(life.symbol).two_stops and not self._exchange.market(life.symbol).can_amend:
             return "move"
-        self.complain(f"the {life.side} {life.symbol} stood bare since {since:.3f}, and nothing had happened to it")
+        about = f"{life.side} {life.symbol}, since {since:.3f}"
+        self.complain("1. a position stood bare, and nothing had happened to it", about)
         return "unexplained"

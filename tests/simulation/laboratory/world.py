@@ -4,60 +4,37 @@ from __future__ import annotations
 
 import gc
 import random
-from decimal import Decimal
+from collections.abc import Sequence
 
-import msgspec
 import trio
 from inspection import Inspection
 
 from simulation.laboratory.books import Books, open_books
 from simulation.laboratory.bot import START, Bot, time_of_day
+from simulation.laboratory.bugs import is_ours_to_mend, leaves
 from simulation.laboratory.clock import PatientClock
 from simulation.laboratory.determinism import run_deterministically
+from simulation.laboratory.hands import Hands
+from simulation.laboratory.harsh import HarshWorld, exchange_options
+from simulation.laboratory.harsh_rates import HarshRates
 from simulation.laboratory.natives import trails_behind_ours
 from simulation.laboratory.process import MortalExchange, MortalStore, Process
+from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import TICK, Scenario
+from simulation.laboratory.settled import check_settled
 from simulation.laboratory.weather import Weather
 from simulation.laboratory.witness import PATIENCE, Key, Witness
-from trailing.core.model import Position, StopOrder, Tick
-from trailing.errors import TrailingError, WouldTrigger
+from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.port import StopRequest
+from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.port import Exchange
 from trailing.protection.manager import Manager, open_manager
-from trailing.protection.order_ids import is_ours
-from trailing.testing.invariants import Snapshot, broken_invariants
+from trailing.stores.port import Entry
 
 _READ_BY = 130.0
 """Seconds after its end by which a minute's candle must have been read: a minute to be closed, one to be asked for."""
 
 _COUNT_EVERY = 2 * 3600.0 + 7.0
-
-
-class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a world.
-
-    Args:
-        broken: what was wrong; empty: nothing.
-        deaths: of its process.
-        steps: looks that the witness took.
-        open_seconds: of all positions; `bare_seconds`: those without a live stop, by why.
-        objects: how many objects of protection were alive every so often, for who looks whether that grows.
-        events: everything that the exchange booked, where it was to be kept.
-    """
-
-    seed: int
-    broken: tuple[str, ...]
-    deaths: int
-    steps: int
-    open_seconds: float
-    bare_seconds: dict[str, float]
-    objects: tuple[int, ...]
-    events: tuple[tuple[object, ...], ...] = ()
-
-    @property
-    def coverage(self) -> float:
-        """The share of the position-seconds with a live stop."""
-        return 1.0 - sum(self.bare_seconds.values()) / self.open_seconds if self.open_seconds else 1.0
 
 
 def run_world(scenario: Scenario, *, store: str | None = None, keep_events: bool = False) -> WorldReport:
@@ -89,6 +66,8 @@ class World:
         self._weather = Weather(scenario)
         self._witness = Witness(self._weather, self._hears, self._tells, keep_events=keep_events)
         self._draw = random.Random(f"{scenario.seed} world")
+        self._hands = Hands(scenario, self._weather, self._witness, self._draw)
+        self._harsh: HarshWorld | None = None
         self._store = store
         self._books: Books
         self._process = Process()
@@ -103,21 +82,26 @@ class World:
         async with (
             open_books(self._store, scenario.seed) as self._books,
             open_paper(
-                latency=self._weather.latency,
+                latency=self._latency,
                 markets=scenario.markets,
                 read_lag=scenario.read_lag,
                 utc_start=START,
-                record=witness.note_booking,
+                record=self._note_booking,
+                **exchange_options(scenario.harsh),
             ) as exchange,
         ):
             witness.watch(exchange)
+            if scenario.harsh is not None:
+                self._harsh = self._harsh_world(exchange, scenario.harsh)
             self._feed_all(exchange, [10_000] * scenario.symbols)
             async with trio.open_nursery() as nursery:
-                for happens in (self._move_prices, self._lend_hands, self._live):
+                for happens in (self._move_prices, self._hands.lend, self._live):
                     nursery.start_soon(happens, exchange)
                 nursery.start_soon(self._weather.play)
                 nursery.start_soon(self._kill)
                 nursery.start_soon(self._count_objects)
+                if self._harsh is not None:
+                    self._harsh.start(nursery)
                 await trio.sleep(scenario.duration)
                 self._weather.is_over = True
                 self._weather.disturb()
@@ -134,6 +118,18 @@ class World:
             bare_seconds=dict(witness.bare_seconds),
             objects=tuple(self._objects),
             events=tuple(witness.events),
+            strikes={} if self._harsh is None else self._harsh.strikes,
+        )
+
+    def _harsh_world(self, exchange: PaperExchange, rates: HarshRates) -> HarshWorld:
+        return HarshWorld(
+            self._scenario,
+            rates,
+            exchange,
+            self._weather,
+            lambda tick: self._take(exchange, tick),
+            self._witness.complain,
+            lambda: self._manager,
         )
 
     # What happens.
@@ -143,9 +139,15 @@ class World:
             self._feed(exchange, market.symbol, price)
 
     def _feed(self, exchange: PaperExchange, symbol: str, price: int) -> None:
-        tick = Tick(symbol, price * TICK, trio.current_time())
+        self._take(exchange, Tick(symbol, price * TICK, trio.current_time()))
+
+    def _take(self, exchange: PaperExchange, tick: Tick) -> None:
+        if self._harsh is not None:
+            self._harsh.note_price(tick)
         exchange.feed(tick)
         self._witness.take_price(tick)
+        if self._harsh is not None:
+            self._harsh.look(tick.symbol)
 
     async def _move_prices(self, exchange: PaperExchange) -> None:
         scenario, draw = self._scenario, random.Random(f"{self._scenario.seed} prices")
@@ -166,36 +168,6 @@ class World:
                 prices[number] += round(prices[number] * change + (10_000 - prices[number]) * 0.0005)
                 self._feed(exchange, market.symbol, prices[number])
 
-    async def _lend_hands(self, exchange: PaperExchange) -> None:
-        for at in self._scenario.hands:
-            await trio.sleep_until(at)
-            symbol = self._draw.choice(self._scenario.markets).symbol
-            self._weather.disturb(symbol)
-            try:
-                await self._do_by_hand(exchange, symbol)
-            except TrailingError:
-                continue  # the venue does not take it
-
-    async def _do_by_hand(self, exchange: PaperExchange, symbol: str) -> None:
-        stops, held = exchange.actual(symbol)
-        what = self._draw.choice(("close", "reduce", "increase", "cancel", "place"))
-        if not held:
-            return
-        ((side, quantity),) = held.items()
-        price = exchange.actual_price(symbol)
-        if what == "close":
-            exchange.reduce(symbol, side, quantity)
-        elif what == "reduce" and quantity > 1:
-            exchange.reduce(symbol, side, Decimal(1))
-        elif what == "increase":
-            await exchange.enter(Position(symbol, side, Decimal(1), price, time_of_day()))
-            self._witness.lives[symbol, side].was_added_to = True
-        elif what == "cancel" and stops:
-            exchange.cancel_by_hand(stops[-1].client_order_id)
-        elif what == "place" and exchange.market(symbol).two_stops:  # else it would take our stop's place
-            far = (price * Decimal("0.9" if side == "long" else "1.1")).quantize(TICK)
-            exchange.place_by_hand(StopRequest(symbol, side, quantity, far, f"by hand {trio.current_time()}", "last"))
-
     async def _kill(self) -> None:
         for at in self._scenario.deaths:
             await trio.sleep_until(at)
@@ -210,7 +182,7 @@ class World:
             self._objects.append(sum(kind.startswith("trailing.protection") for kind in kinds))
 
     async def _live(self, exchange: PaperExchange) -> None:
-        bot = Bot(self._scenario, exchange)
+        bot = Bot(self._scenario, exchange, self._note_handed_in)
         async with trio.open_nursery() as zombies:
             while True:
                 process = self._process
@@ -221,6 +193,8 @@ class World:
                 self._deaths += 1
                 self._manager, self._line = None, None
                 self._witness.process_died()
+                if self._harsh is not None:
+                    self._harsh.process_died()
                 self._weather.disturb()
                 self._process = Process()
                 if process.lease is not None:
@@ -228,18 +202,52 @@ class World:
                 await trio.sleep(self._draw.choice((0.5, 5.0, 40.0)))
 
     async def _run_bot(self, bot: Bot, exchange: PaperExchange, process: Process, life: trio.CancelScope) -> None:
-        scenario, books, note_commit = self._scenario, self._books, self._witness.note_commit
         with life:
-            async with books.open() as inner:
-                line = MortalExchange(exchange, process, self._weather)
-                latency, far = scenario.store_latency, books.is_far
-                store = MortalStore(inner, process, latency, self._draw, note_commit, is_far=far)
-                async with open_manager(line, store, scenario.plan, utc_start=time_of_day()) as manager:
-                    if process.alive:
-                        self._manager, self._line = manager, line
-                        self._witness.why_down = None
-                        self._weather.disturb()
-                    await bot.run(manager)
+            try:
+                await self._run_process(bot, exchange, process)
+            except Exception as error:
+                if self._harsh is None or is_ours_to_mend(error):
+                    raise
+                # A supervisor starts the next one, so that the world shows what else is wrong.
+                self._witness.complain("9. the manager ended", ", ".join(map(repr, leaves(error))))
+                process.die()
+
+    async def _run_process(self, bot: Bot, exchange: PaperExchange, process: Process) -> None:
+        scenario, books = self._scenario, self._books
+        async with books.open() as inner:
+            line: MortalExchange
+            seen: Exchange
+            if self._harsh is None:
+                line = seen = MortalExchange(exchange, process, self._weather)
+            else:
+                line, seen = self._harsh.connect(process)
+            latency, far = scenario.store_latency, books.is_far
+            store = MortalStore(inner, process, latency, self._draw, self._note_commit, is_far=far)
+            async with open_manager(seen, store, scenario.plan, utc_start=time_of_day()) as manager:
+                if process.alive:
+                    self._manager, self._line = manager, line
+                    self._witness.why_down = None
+                    self._weather.disturb()
+                await bot.run(manager)
+
+    def _latency(self, operation: str, symbol: str | None) -> float:
+        if self._harsh is not None:
+            self._harsh.note_sent(operation, symbol)
+        return self._weather.latency(operation, symbol)
+
+    def _note_booking(self, booking: Booking) -> None:
+        if self._harsh is not None:
+            self._harsh.note_booking(booking)
+        self._witness.note_booking(booking)
+
+    def _note_commit(self, entries: Sequence[Entry]) -> None:
+        if self._harsh is not None:
+            self._harsh.note_commit(entries)
+        self._witness.note_commit(entries)
+
+    def _note_handed_in(self, symbol: str, side: Side) -> None:
+        if self._harsh is not None:
+            self._harsh.note_handed_in(symbol, side)
 
     # What is looked at.
 
@@ -264,43 +272,18 @@ class World:
                 continue
             life.have_read(trio.current_time() - _READ_BY)
             if life.knows_better_than(claim.peak):
-                self._witness.complain(f"8. the {side} {symbol} keeps {claim.peak} as its peak, not {life.heard}")
+                about = f"{side} {symbol} keeps {claim.peak}, not {life.heard}"
+                self._witness.complain("8. a peak was lost", about)
+            if self._harsh is not None:
+                self._harsh.check_peak(claim)
             if (wrong := trails_behind_ours(exchange, claim)) is not None:
-                self._witness.complain(f"1. {wrong}")
+                self._witness.complain("1. the exchange trails behind our stop", wrong)
 
     async def _check_all(self, exchange: PaperExchange) -> None:
-        witness, manager = self._witness, self._manager
-        if manager is None:
-            witness.complain("there is no process at the end")
+        if self._manager is None:
+            self._witness.complain("9. there is no process at the end")
             return
         self._check_peaks(exchange)
-        inside = Inspection(manager)
-        live, positions = list[StopOrder](), dict[Key, Decimal]()
-        for market in self._scenario.markets:
-            stops, held = exchange.actual(market.symbol)
-            live += stops
-            positions |= {(market.symbol, side): quantity for side, quantity in held.items()}
         async with self._books.open() as store:
             loaded = await store.load(exchange.name, exchange.account)
-        snapshot = Snapshot(
-            live=live,
-            positions=positions,
-            entered=positions,
-            remembered=manager.stops(),
-            claims=inside.claimed(),
-            held=inside.with_task(),
-            native=inside.natives(),
-            loaded=loaded,
-            is_ours=is_ours,
-            moving=inside.with_work(),
-        )
-        for broken in broken_invariants(snapshot):
-            witness.complain(broken)
-        for key in snapshot.claims - positions.keys() - snapshot.moving:
-            witness.complain(f"19. {key[1]} {key[0]} is claimed, and long closed")
-        for key, unprotected in manager.unprotected().items():
-            market = exchange.market(key[0])
-            # Where only one stop may stand, a move that goes on right now has taken the old one away.
-            in_between = key in snapshot.moving and not market.two_stops and not market.can_amend
-            if key in positions and not in_between and not isinstance(unprotected.error, WouldTrigger):
-                witness.complain(f"{key[1]} {key[0]} is unprotected after all that calm: {unprotected}")
+        check_settled(exchange, self._manager, loaded, self._scenario.markets, self._witness.complain)

@@ -1,0 +1,139 @@
+"""A small exchange with the monitors of a harsh world, for tests that let one thing happen at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal as D
+
+import trio
+from inspection.paper import amend_by_hand
+
+from simulation.laboratory.cancellations import Cancellations
+from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.harsh_rates import HarshRates
+from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.position_monitor import PositionMonitor
+from simulation.laboratory.request_monitor import RequestMonitor
+from simulation.laboratory.scenario import TICK, Scenario
+from simulation.laboratory.weather import Weather
+from trailing.core.model import Market, Percent, Position, Side, StopOrder, Tick
+from trailing.core.plan import TrailPlan
+from trailing.core.rules import Callback
+from trailing.exchanges.paper import PaperExchange, open_paper
+from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.port import StopRequest
+
+SYMBOL = "COIN/USDT:USDT"
+ONE_STOP = "ONE/USDT:USDT"
+MARKETS = (Market(SYMBOL, price_tick=TICK), Market(ONE_STOP, price_tick=TICK, two_stops=False))
+PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("0.5"), activation=Percent("0.5")),))
+
+
+def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenario:
+    """A world without faults of its own."""
+    return Scenario(
+        seed=0,
+        symbols=len(MARKETS),
+        markets=MARKETS,
+        plan=plan,
+        duration=100_000.0,
+        volatility=0.0,
+        jumps=0.0,
+        latency=0.01,
+        spikes=0.0,
+        read_lag=0.0,
+        outages=(),
+        deaths=(),
+        hands=(),
+        waves=(),
+        store_latency=0.0,
+        harsh=rates or HarshRates.of("none"),
+    )
+
+
+def fault_log(kind: str) -> FaultLog:
+    """A log in which only one kind strikes, at its stated rate."""
+    world = scenario(rates=HarshRates.of(kind))
+    return FaultLog(world.seed, HarshRates.of(kind), Weather(world))
+
+
+class Bench:
+    """The exchange, its hands, and the monitors. Each stop is ours, and the process was shown none of them.
+
+    Attributes:
+        complaints: the classes of what was wrong, in their order.
+        opening: whether the positions are being opened.
+    """
+
+    def __init__(self, plan: TrailPlan) -> None:
+        self.paper: PaperExchange
+        self.plan = plan
+        self.complaints: list[str] = []
+        self.opening = False
+        self.weather = Weather(scenario(plan))
+        self.log = FaultLog(0, HarshRates.of("none"), self.weather)
+        self.knowledge = Knowledge()
+        self._stops = 0
+
+    def put_up(self, paper: PaperExchange) -> None:
+        """Set the monitors up."""
+        self.paper = paper
+        self.requests = RequestMonitor(paper, self.knowledge, self._complain)
+        self.cancellations = Cancellations(
+            paper, self.plan, self.knowledge, self.requests, lambda *_: self.opening, self._complain
+        )
+        self.positions = PositionMonitor(
+            scenario(self.plan), paper, self.weather, self.log, self.knowledge, self._complain
+        )
+
+    def _complain(self, what: str, _: str) -> None:
+        self.complaints.append(what)
+
+    def note_booking(self, booking: Booking) -> None:
+        """What the exchange booked."""
+        self.knowledge.note_booking(booking)
+        self.cancellations.note_booking(booking)
+        self.positions.note_booking(booking)
+
+    async def enter(self, symbol: str = SYMBOL, side: Side = "long", quantity: int = 1) -> Position:
+        """Enter a position at 100."""
+        position = Position(symbol, side, D(quantity), D(100), datetime(2026, 1, 1, tzinfo=UTC))
+        await self.paper.enter(position)
+        return position
+
+    async def place(self, price: str, symbol: str = SYMBOL, *, shown: bool = True) -> StopOrder:
+        """Place a stop of ours behind the long position, and show it to the process."""
+        self._stops += 1
+        own = f"tr0000{self._stops:016x}"
+        order = await self.paper.place_stop(StopRequest(symbol, "long", D(1), D(price), own))
+        if shown:
+            self.knowledge.note_shown((order,))
+        return order
+
+    async def cancel(self, order: StopOrder) -> None:
+        """Let the process cancel a stop."""
+        self.knowledge.note_cancelled(order)
+        self.cancellations.note_asked(order)
+        await self.paper.cancel_stop(order)
+        self.cancellations.note_answered(order)
+
+    def amend_by_hand(self, order: StopOrder, price: str) -> StopOrder:
+        """Amend a stop by hand, and return it as it is then."""
+        return amend_by_hand(self.paper, order, D(price))
+
+    def move_market(self, price: str, symbol: str = SYMBOL) -> None:
+        """Move the market."""
+        tick = Tick(symbol, D(price), trio.current_time())
+        self.positions.note_price(tick)
+        self.paper.feed(tick)
+
+
+@asynccontextmanager
+async def open_bench(plan: TrailPlan = PLAN) -> AsyncIterator[Bench]:
+    """A bench with two markets: `SYMBOL` takes two stops, `ONE_STOP` one."""
+    bench = Bench(plan)
+    async with open_paper(latency=0.01, markets=MARKETS, record=bench.note_booking) as paper:
+        bench.put_up(paper)
+        yield bench

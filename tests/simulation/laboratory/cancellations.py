@@ -1,0 +1,132 @@
+"""Invariant 11 in a harsh world: a live stop is cancelled only for an allowed reason, as the truth knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.request_monitor import STARTS_WITHIN, Complain, RequestMonitor
+from trailing.core.model import Side, StopOrder
+from trailing.core.plan import TrailPlan
+from trailing.core.prices import is_tighter
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.paper.requests import Booking
+from trailing.protection.order_ids import is_ours
+
+UNTOLD_SECONDS: Final = 120.0
+"""How long the end of a stop may go unnoticed of which no update came: a reading of the account each minute, and tries."""
+
+
+class Cancellations:
+    """Judges each cancellation of a plain stop of ours.
+
+    Allowed are, as in the design: the position is flat; another live stop of it is at least as tight; the market takes
+    one stop only, and placing is not throttled; the plan cancels late orders, and the position is being opened.
+
+    Args:
+        exchange: what is true.
+        knowledge: what the process was shown.
+        requests: what the process has asked for.
+        is_opening: whether a position is being opened.
+    """
+
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        plan: TrailPlan,
+        knowledge: Knowledge,
+        requests: RequestMonitor,
+        is_opening: Callable[[str, Side], bool],
+        complain: Complain,
+    ) -> None:
+        self._exchange, self._plan = exchange, plan
+        self._knowledge, self._requests = knowledge, requests
+        self._is_opening, self._complain = is_opening, complain
+        self._stops: dict[str, StopOrder] = {}
+        self._ended: dict[str, tuple[StopOrder, float]] = {}
+        self._allowed: set[str] = set()
+        self._only_ones: dict[tuple[str, Side], float] = {}  # when the only stop of a position was cancelled
+
+    def note_asked(self, order: StopOrder) -> None:
+        """The process asks for a cancellation.
+
+        Excuse: what allows it when it is asked for may have changed when it is booked.
+        """
+        known = self._stops.get(order.client_order_id)
+        if known is None or self._why_not(known) is None:
+            self._allowed.add(order.client_order_id)
+
+    def note_booking(self, booking: Booking) -> None:
+        """The exchange has booked, or refused, something."""
+        order, own = booking.result, booking.client_order_id
+        if isinstance(order, StopOrder) and is_ours(order.client_order_id) and order.callback is None:
+            self._stops[order.client_order_id] = order
+        elif own in self._stops and booking.operation == "cancel_by_hand":
+            self._ended[own] = (self._stops.pop(own), booking.at)
+        elif own in self._stops and booking.operation == "cancel_stop" and booking.result is None:
+            cancelled = self._stops.pop(own)
+            wrong = self._why_not(cancelled)
+            if wrong is not None and own not in self._allowed:
+                self._complain(f"11. {wrong}", f"{cancelled}")
+
+    def note_answered(self, order: StopOrder) -> None:
+        """The process learns that a stop is cancelled.
+
+        Excuse: where the answer is lost, it has to find that out first.
+        """
+        if not self._takes_two(order.symbol):
+            self._only_ones[order.symbol, order.side] = trio.current_time()
+
+    def process_died(self) -> None:
+        """What the process was at is not carried on."""
+        self._only_ones.clear()
+
+    def look(self) -> None:
+        """Where a market takes one stop, another one is tried within `STARTS_WITHIN` of its cancellation, or an exit."""
+        for (symbol, side), at in tuple(self._only_ones.items()):
+            stops, held = self._exchange.actual(symbol)
+            has_stop = any(order.side == side and is_ours(order.client_order_id) for order in stops)
+            if side not in held or has_stop or self._requests.tried_at(symbol) >= at:
+                del self._only_ones[symbol, side]
+            elif trio.current_time() - at > STARTS_WITHIN:
+                del self._only_ones[symbol, side]
+                self._complain("11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}")
+
+    def _takes_two(self, symbol: str) -> bool:
+        market = self._exchange.market(symbol)
+        return market.two_stops or market.can_amend
+
+    def _why_not(self, order: StopOrder) -> str | None:
+        """Why the cancellation of a stop is not allowed now; None: it is."""
+        stops, held = self._exchange.actual(order.symbol)
+        if order.side not in held or self._is_superseded(order, stops):
+            return None
+        if self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side):
+            return None
+        if self._takes_two(order.symbol):
+            return "a live stop was cancelled for no allowed reason"
+        if self._requests.is_throttled("place_stop", order.symbol):
+            return "the only stop was cancelled while placing was throttled"
+        return None
+
+    def _is_superseded(self, order: StopOrder, live: tuple[StopOrder, ...]) -> bool:
+        """Whether another stop of the position is at least as tight.
+
+        Excuses: the process takes a stop for as tight as it was last shown, until it is shown otherwise; and for live until
+        it is told of the end, by an update or, where none came, by the readings of `UNTOLD_SECONDS`.
+        """
+        now, told = trio.current_time(), self._knowledge.was_told_of_end
+        ended = [one for one, at in self._ended.values() if now - at < UNTOLD_SECONDS and not told(one.client_order_id)]
+        return any(self._may_supersede(one, order) for one in (*live, *ended))
+
+    def _may_supersede(self, one: StopOrder, order: StopOrder) -> bool:
+        key = (order.symbol, order.side, None)
+        if one.client_order_id == order.client_order_id or (one.symbol, one.side, one.callback) != key:
+            return False
+        possible = self._knowledge.possible_prices
+        return is_ours(one.client_order_id) and any(
+            not is_tighter(order.side, cancelled, than=left) for cancelled in possible(order) for left in possible(one)
+        )

@@ -1,0 +1,59 @@
+"""The hands of an ordinary world: somebody outside closes, reduces, adds to or cancels something, or places a stop."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+import trio
+
+from simulation.laboratory.bot import time_of_day
+from simulation.laboratory.scenario import TICK, Scenario
+from simulation.laboratory.weather import Weather
+from simulation.laboratory.witness import Witness
+from trailing.core.model import Position
+from trailing.errors import TrailingError
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.port import StopRequest
+
+
+class Hands:
+    """Somebody outside.
+
+    Args:
+        draw: the world's.
+    """
+
+    def __init__(self, scenario: Scenario, weather: Weather, witness: Witness, draw: random.Random) -> None:
+        self._scenario, self._weather, self._witness, self._draw = scenario, weather, witness, draw
+
+    async def lend(self, exchange: PaperExchange) -> None:
+        """Do something at each of the scenario's times."""
+        for at in self._scenario.hands:
+            await trio.sleep_until(at)
+            symbol = self._draw.choice(self._scenario.markets).symbol
+            self._weather.disturb(symbol)
+            try:
+                await self._do(exchange, symbol)
+            except TrailingError:
+                continue  # the venue does not take it
+
+    async def _do(self, exchange: PaperExchange, symbol: str) -> None:
+        stops, held = exchange.actual(symbol)
+        what = self._draw.choice(("close", "reduce", "increase", "cancel", "place"))
+        if not held:
+            return
+        ((side, quantity),) = held.items()
+        price = exchange.actual_price(symbol)
+        if what == "close":
+            exchange.reduce(symbol, side, quantity)
+        elif what == "reduce" and quantity > 1:
+            exchange.reduce(symbol, side, Decimal(1))
+        elif what == "increase":
+            await exchange.enter(Position(symbol, side, Decimal(1), price, time_of_day()))
+            self._witness.lives[symbol, side].was_added_to = True
+        elif what == "cancel" and stops:
+            exchange.cancel_by_hand(stops[-1].client_order_id)
+        elif what == "place" and exchange.market(symbol).two_stops:  # else it would take our stop's place
+            far = (price * Decimal("0.9" if side == "long" else "1.1")).quantize(TICK)
+            exchange.place_by_hand(StopRequest(symbol, side, quantity, far, f"by hand {trio.current_time()}", "last"))

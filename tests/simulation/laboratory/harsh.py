@@ -1,0 +1,146 @@
+"""All that a harsh world has beside an ordinary one: its faults, and the monitors that know what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import trio
+from inspection import Claim, Inspection
+
+from simulation.laboratory.cancellations import Cancellations
+from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.harsh_exchange import RATE_LIMIT, HarshExchange
+from simulation.laboratory.harsh_hands import HarshHands
+from simulation.laboratory.harsh_rates import PART_FILLED, HarshRates
+from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.monitored_exchange import MonitoredExchange
+from simulation.laboratory.position_monitor import PositionMonitor
+from simulation.laboratory.process import MortalExchange, Process
+from simulation.laboratory.request_monitor import Complain, RequestMonitor
+from simulation.laboratory.scenario import Scenario
+from simulation.laboratory.waits import Waits
+from simulation.laboratory.weather import Weather
+from trailing.core.model import Side, Tick
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.paper.requests import Booking
+from trailing.protection.manager import Manager
+from trailing.stores.port import Entry
+
+
+class HarshWorld:
+    """The faults and the monitors of one harsh world.
+
+    Args:
+        paper: what the exchange really holds.
+        feed: moves the market to a price, for one tick.
+        complain: takes what is wrong.
+        manager: returns the manager of the process that lives now, or None.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        rates: HarshRates,
+        paper: PaperExchange,
+        weather: Weather,
+        feed: Callable[[Tick], object],
+        complain: Complain,
+        manager: Callable[[], Manager | None],
+    ) -> None:
+        self._paper, self._weather, self._manager = paper, weather, manager
+        self._log = FaultLog(scenario.seed, rates, weather)
+        self._exchange = HarshExchange(paper, scenario, self._log, feed)
+        self._knowledge, self._waits = Knowledge(), Waits(complain)
+        self._requests = RequestMonitor(paper, self._knowledge, complain)
+        self._hands = HarshHands(scenario, self._log, self._exchange.untold, self._knowledge.listed_at)
+        self._cancellations = Cancellations(
+            paper, scenario.plan, self._knowledge, self._requests, self._is_opening, complain
+        )
+        self._positions = PositionMonitor(scenario, paper, weather, self._log, self._knowledge, complain)
+
+    @property
+    def strikes(self) -> dict[str, int]:
+        """How often each kind struck."""
+        return dict(self._log.strikes)
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start what happens by itself."""
+        nursery.start_soon(self._hands.amend_stops, self._paper)
+        nursery.start_soon(self._hands.lose_stops, self._paper)
+
+    def connect(self, process: Process) -> tuple[MortalExchange, MonitoredExchange]:
+        """The exchange as a new process sees it: as it may die with it, and, in front of that, with the monitors."""
+        mortal = MortalExchange(self._exchange, process, self._weather)
+        return mortal, MonitoredExchange(
+            mortal, process, self._requests, self._knowledge, self._cancellations, self._state_of
+        )
+
+    def _claim_of(self, symbol: str, side: Side) -> Claim | None:
+        manager = self._manager()
+        claims = () if manager is None else Inspection(manager).claims_of(symbol)
+        return next((claim for claim in claims if claim.key[1] == side), None)
+
+    def _is_opening(self, symbol: str, side: Side) -> bool:
+        claim = self._claim_of(symbol, side)
+        return claim is not None and not claim.is_opened
+
+    def _state_of(self, symbol: str, side: Side) -> str | None:
+        claim = self._claim_of(symbol, side)
+        return None if claim is None else claim.state
+
+    # What the monitors see.
+
+    def note_sent(self, operation: str, symbol: str | None) -> None:
+        """The exchange has taken a request."""
+        self._waits.note_sent(operation, symbol)
+
+    def note_booking(self, booking: Booking) -> None:
+        """The exchange has booked, or refused, something."""
+        self._waits.note_booking(booking)
+        self._knowledge.note_booking(booking)
+        self._cancellations.note_booking(booking)
+        self._positions.note_booking(booking)
+
+    def note_commit(self, entries: Sequence[Entry]) -> None:
+        """The store has committed something."""
+        self._positions.note_commit(entries)
+
+    def note_handed_in(self, symbol: str, side: Side) -> None:
+        """The bot hands a position in."""
+        self._positions.note_handed_in((symbol, side))
+
+    def note_price(self, tick: Tick) -> None:
+        """The market moves."""
+        self._positions.note_price(tick)
+
+    def look(self, symbol: str) -> None:
+        """The market has moved: look at the positions of a symbol."""
+        manager = self._manager()
+        if manager is not None:
+            self._waits.look(self._exchange.sick.symbol)
+            self._cancellations.look()
+            inside = Inspection(manager)
+            self._requests.check_tries(inside.claims())
+            self._positions.look(symbol, inside)
+
+    def check_peak(self, claim: Claim) -> None:
+        """Look at the peak that a process keeps."""
+        self._positions.check_peak(claim)
+
+    def process_died(self) -> None:
+        """The process that lived has died."""
+        self._knowledge.process_died()
+        self._requests.process_died()
+        self._cancellations.process_died()
+        self._positions.process_died()
+
+
+def exchange_options(rates: HarshRates | None) -> dict[str, Any]:
+    """What the paper exchange of a world is opened with, beside what an ordinary one is opened with."""
+    options: dict[str, Any] = {}
+    if rates is not None and rates.fills_in_parts:
+        options["partial_fills"] = PART_FILLED
+    if rates is not None and rates.sick_symbols:
+        options["rate_limit"] = RATE_LIMIT
+    return options

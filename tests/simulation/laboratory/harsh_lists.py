@@ -1,0 +1,139 @@
+"""Harsh faults of the account's two lists: empty, with a wrong entry, with a wrong liquidation price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import msgspec
+import trio
+from msgspec.structs import replace
+
+from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.harsh_rates import EMPTY_SECONDS
+from simulation.laboratory.scenario import TICK
+from trailing.core.account import PositionReport
+from trailing.core.model import StopOrder
+from trailing.errors import ExchangeUnreachable
+
+Entry = TypeVar("Entry", PositionReport, StopOrder)
+
+_LISTS: Final = ("positions", "open_stops")
+
+UNREADABLE: Final = Decimal("1E+400")
+"""A figure that no calculation of ours can take."""
+
+STRANGE_IDS: Final = ("", "0", "1578938", "tr", "tr0123", "x" * 300, "\N{PILE OF POO}\x00{}", 1578938)
+"""Client order ids of foreign orders. The last one is no text: an adapter of ours once showed such a one."""
+
+_FOREIGN: Final = "FOREIGN/USDT:USDT"
+
+
+class EmptyLists:
+    """A list, or both, come back empty for some seconds although there are entries."""
+
+    def __init__(self, log: FaultLog) -> None:
+        self._log, self._draw = log, log.draw("empty_lists")
+        self._until = dict.fromkeys(_LISTS, 0.0)
+
+    def show(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return what the list `name` shows instead of its entries."""
+        now = trio.current_time()
+        if self._log.is_over or not entries:
+            return entries
+        if now >= self._until[name]:
+            if self._draw.random() >= self._log.rates.empty_lists:
+                return entries
+            until = now + self._draw.uniform(*EMPTY_SECONDS)
+            for one in self._draw.choice(((name,), _LISTS)):
+                self._until[one] = until
+        self._log.note("empty_lists", until=self._until[name])
+        return ()
+
+
+class _WrongEntry(msgspec.Struct, frozen=True):
+    """What is wrong with an entry of a list until when. `key`: the entry's."""
+
+    what: str
+    key: object
+    until: float
+
+
+class WrongLists:
+    """An entry of a list is missing, doubled, unreadable or foreign for some seconds; the other entries are right.
+
+    Unreadable means two things at the port: an adapter that finds an entry which it can't read raises `ExchangeUnreachable`
+    for the whole list; or it passes on a figure that is beyond all bounds.
+    """
+
+    def __init__(self, log: FaultLog) -> None:
+        self._log, self._draw = log, log.draw("wrong_lists")
+        self._wrong: dict[str, _WrongEntry] = {}
+
+    def show(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return what the list `name` shows instead of its entries. Raises ExchangeUnreachable for an unreadable one."""
+        now = trio.current_time()
+        if self._log.is_over or not entries:
+            return entries
+        wrong = self._wrong.get(name)
+        if wrong is None or now >= wrong.until:
+            if self._draw.random() >= self._log.rates.wrong_lists:
+                return entries
+            what = self._draw.choice(("missing", "missing", "doubled", "failing", "unreadable", "foreign"))
+            until = now + self._draw.uniform(*EMPTY_SECONDS)
+            wrong = self._wrong[name] = _WrongEntry(what, _key_of(self._draw.choice(entries)), until)
+        self._log.note("wrong_lists", until=wrong.until)
+        if wrong.what == "failing":
+            raise ExchangeUnreachable(f"{name}: an entry can't be read")
+        shown: list[Entry] = []
+        for entry in entries:
+            shown += self._instead(entry, wrong.what) if _key_of(entry) == wrong.key else (entry,)
+        return tuple(shown)
+
+    def _instead(self, entry: Entry, what: str) -> tuple[Entry, ...]:
+        """What is listed instead of an entry."""
+        if what == "missing":
+            return ()
+        if what == "doubled":
+            return (entry, replace(entry, quantity=entry.quantity / 2))
+        if what == "unreadable":
+            return (replace(entry, quantity=UNREADABLE),)
+        return (entry, self._foreign(entry), self._foreign(entry))
+
+    def _foreign(self, like: Entry) -> Entry:
+        if isinstance(like, PositionReport):
+            return replace(like, symbol=_FOREIGN, liquidation_price=None)
+        strange: Any = self._draw.choice(STRANGE_IDS)
+        return replace(like, client_order_id=strange, order_id=f"foreign {strange!r}")
+
+
+def _key_of(entry: PositionReport | StopOrder) -> object:
+    return entry.client_order_id if isinstance(entry, StopOrder) else (entry.symbol, entry.side)
+
+
+class WrongLiquidations:
+    """The positions of some symbols are reported with a liquidation price on the wrong side of the market.
+
+    Args:
+        symbols: of the world.
+        price: the market's price of a symbol, now.
+    """
+
+    def __init__(self, log: FaultLog, symbols: Sequence[str], price: Callable[[str], Decimal]) -> None:
+        self._log, self._price = log, price
+        draw, rate = log.draw("wrong_liquidations"), log.rates.wrong_liquidations
+        drawn = {symbol: (draw.random(), Decimal(draw.randint(1, 300)) / 1000) for symbol in symbols}
+        self._off = {symbol: off for symbol, (chance, off) in drawn.items() if chance < rate}
+
+    def show(self, reports: Sequence[PositionReport]) -> Sequence[PositionReport]:
+        """Return the reports with their liquidation prices."""
+        return reports if self._log.is_over else tuple(self._shown(report) for report in reports)
+
+    def _shown(self, report: PositionReport) -> PositionReport:
+        off = self._off.get(report.symbol)
+        if off is None:
+            return report
+        self._log.note("wrong_liquidations", report.symbol)
+        off = off if report.side == "long" else -off
+        return replace(report, liquidation_price=(self._price(report.symbol) * (1 + off)).quantize(TICK))

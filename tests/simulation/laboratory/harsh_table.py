@@ -1,0 +1,132 @@
+"""Which kind of harsh fault breaks what, in how many worlds: run, counted, and shown as tables or JSON."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Final
+
+import msgspec
+from rich.table import Table
+
+from simulation.laboratory.harsh_rates import KINDS, HarshRates
+from simulation.laboratory.quiet import quiet_log
+from simulation.laboratory.report import WorldReport
+from simulation.laboratory.scenario import Scenario
+from simulation.laboratory.world import run_world
+
+NONE, ALL = "none", "all"
+
+ROWS: Final = (NONE, *KINDS, ALL)
+"""The rows of the table: the checks of a harsh world without its faults, each kind alone, and all kinds together."""
+
+
+class KindReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the worlds with one kind of fault.
+
+    Args:
+        kind: its name; ``"none"`` or ``"all"``.
+        seeds: how many worlds, from seed `first` on.
+        strikes: how often each kind struck, all together in `struck` of the worlds.
+        failing: the seeds of the worlds in which something broke.
+        classes: the seeds of the worlds in which each class of failures occurred, the most frequent class first.
+    """
+
+    kind: str
+    first: int
+    seeds: int
+    strikes: dict[str, int]
+    struck: int
+    failing: tuple[int, ...]
+    classes: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, kind: str, reports: Sequence[WorldReport]) -> KindReport:
+        """Count the reports of a kind's worlds, which are in the order of their seeds."""
+        classes: dict[str, list[int]] = {}
+        for report in reports:
+            for one in report.classes:
+                classes.setdefault(one, []).append(report.seed)
+        strikes = Counter[str]()
+        for report in reports:
+            strikes.update(report.strikes)
+        return cls(
+            kind=kind,
+            first=reports[0].seed,
+            seeds=len(reports),
+            strikes=dict(strikes.most_common()),
+            struck=sum(bool(report.strikes) for report in reports),
+            failing=tuple(report.seed for report in reports if report.broken),
+            classes={one: tuple(classes[one]) for one in sorted(classes, key=lambda one: (-len(classes[one]), one))},
+        )
+
+    def broken(self, invariant: str) -> int:
+        """In how many worlds an invariant broke; see `invariants`."""
+        return len({seed for one, seeds in self.classes.items() if _invariant_of(one) == invariant for seed in seeds})
+
+
+def run_kinds(kinds: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, WorldReport]]:
+    """Let the worlds of some seeds happen with each kind of fault, on all processors; kind by kind, in their order."""
+    worlds = [(kind, seed) for kind in kinds for seed in seeds]
+    with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
+        yield from zip((kind for kind, _ in worlds), processes.map(_run, worlds, chunksize=4), strict=True)
+
+
+def _run(world: tuple[str, int]) -> WorldReport:
+    kind, seed = world
+    return run_world(Scenario.from_seed(seed, HarshRates.of(kind)))
+
+
+def count_kinds(worlds: Iterable[tuple[str, WorldReport]]) -> list[KindReport]:
+    """Count what `run_kinds` gives."""
+    by_kind: dict[str, list[WorldReport]] = {}
+    for kind, report in worlds:
+        by_kind.setdefault(kind, []).append(report)
+    return [KindReport.of(kind, reports) for kind, reports in by_kind.items()]
+
+
+def kinds_table(rows: Sequence[KindReport]) -> Table:
+    """Kinds of faults by failures: how often each kind struck, and in how many worlds which invariant broke."""
+    columns = invariants(rows)
+    table = Table(title=f"harsh worlds: {rows[0].seeds} seeds for each kind", caption=_CAPTION)
+    table.add_column("kind", no_wrap=True)
+    for column in ("strikes", "struck", "failing", *columns):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        counts = [str(row.broken(one) or "") for one in columns]
+        table.add_row(row.kind, f"{sum(row.strikes.values()):,}", str(row.struck), str(len(row.failing)), *counts)
+    return table
+
+
+_CAPTION: Final = (
+    "worlds struck, worlds failing, and worlds failing by invariant (FM: by failure mode); none: without these kinds of "
+    "faults, under the same checks"
+)
+
+
+def classes_table(row: KindReport) -> Table:
+    """The classes of failures of one kind, each with the command that replays one of its worlds."""
+    table = Table(title=f"{row.kind}: {len(row.failing)} of {row.seeds} worlds failing", title_justify="left")
+    table.add_column("worlds", justify="right")
+    table.add_column("what")
+    table.add_column("replay", no_wrap=True)
+    for one, seeds in row.classes.items():
+        table.add_row(str(len(seeds)), one, replay(row.kind, seeds[0]))
+    return table
+
+
+def replay(kind: str, seed: int) -> str:
+    """The options that replay a harsh world."""
+    return f"--harsh {kind} --seed {seed}"
+
+
+def invariants(rows: Iterable[KindReport]) -> tuple[str, ...]:
+    """The invariants that broke, by their numbers in the design; ``"FM"`` for what is a failure mode only."""
+    found = {_invariant_of(one) for row in rows for one in row.classes}
+    return tuple(sorted(found, key=lambda one: (one == "FM", one.rjust(3))))
+
+
+def _invariant_of(failure: str) -> str:
+    return "FM" if failure.startswith("FM") else failure.partition(".")[0]

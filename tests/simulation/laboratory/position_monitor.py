@@ -1,0 +1,248 @@
+"""Checks of what a process makes of its positions in a harsh world, whatever it was shown of them.
+
+The checks are those of invariants 2, 8, 9 and 12, and of exits. What each excuses stands at the method that excuses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Final
+
+import trio
+from inspection import Claim, Inspection
+
+from simulation.laboratory.bugs import is_ours_to_mend
+from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.harsh_rates import EMPTY_SECONDS
+from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.request_monitor import Complain
+from simulation.laboratory.scenario import Scenario
+from simulation.laboratory.tracks import Track
+from simulation.laboratory.weather import Weather
+from simulation.laboratory.witness import PATIENCE, Key
+from trailing.core.model import Fill, Position, Side, StopOrder, Tick
+from trailing.core.prices import is_crossed, is_tighter
+from trailing.exchanges.paper import PaperExchange
+from trailing.exchanges.paper.requests import Booking
+from trailing.protection.order_ids import is_ours
+from trailing.stores.port import CloseStop, Entry, SaveStop
+
+LISTED_WITHIN: Final = 15.0
+"""Seconds after which a position that was handed in must not be missing from both lists of the manager."""
+
+EXIT_WITHIN: Final = 240.0
+"""Seconds within which an exit may follow the price that justifies it: closing may be throttled for 90 s, twice, and then
+back off."""
+
+
+class PositionMonitor:
+    """Compares what the process says of its positions with what is true.
+
+    Args:
+        exchange: what is true.
+        complain: takes what is wrong.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        exchange: PaperExchange,
+        weather: Weather,
+        log: FaultLog,
+        knowledge: Knowledge,
+        complain: Complain,
+    ) -> None:
+        self._scenario, self._exchange, self._weather = scenario, exchange, weather
+        self._log, self._knowledge, self._complain = log, knowledge, complain
+        self._tracks: dict[Key, Track] = {}
+        self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
+        self._stops: dict[str, Key] = {}  # whose each plain stop is, by client order id
+        self._frozen: set[Claim] = set()
+
+    # What happens.
+
+    def note_handed_in(self, key: Key) -> None:
+        """The bot hands a position in."""
+        track = self._tracks.get(key)
+        if track is not None:
+            track.handed_in = True
+
+    def process_died(self) -> None:
+        """The next process is given what is on record, and nothing else."""
+        for track in self._tracks.values():
+            track.handed_in, track.unlisted_since = track.on_record, None
+        self._frozen.clear()
+
+    def note_commit(self, entries: Sequence[Entry]) -> None:
+        """The store has committed something."""
+        for entry in entries:
+            if isinstance(entry, (SaveStop, CloseStop)):
+                position = entry.record.position
+                track = self._tracks.get((position.symbol, position.side))
+                if track is not None and track.position.identity == position.identity:
+                    track.on_record = isinstance(entry, SaveStop)
+                    if not track.on_record:
+                        self._note_closed(track)
+
+    def _note_closed(self, track: Track) -> None:
+        """Invariant 12: the record of a position is closed once it has ended.
+
+        Excuses, both of an open position whose stop was lost unseen: where somebody added to it, which changes its entry
+        price, it can't be told from another one in its place; and the process can't know better where the lists do not
+        show the position beside others, and no update ever told it that the position is open.
+        """
+        symbol, side = track.key
+        if side not in self._exchange.actual(symbol)[1]:
+            return
+        just_cancelled = trio.current_time() - track.cancelled_at < 2 * EMPTY_SECONDS[1]  # which was no loss unseen
+        if self._has_stop(track) or just_cancelled or not (track.was_added_to or self._is_missing_unseen(track)):
+            self._complain("12. the record of an open position was closed", f"{track.position}")
+        else:
+            track.forget()
+
+    def _is_missing_unseen(self, track: Track) -> bool:
+        """Whether lists may just have left a position out, and no update contradicted them."""
+        recently = trio.current_time() - 2 * EMPTY_SECONDS[1]
+        struck_at = self._log.struck_at.get(("wrong_lists", None), -math.inf)
+        return struck_at > recently and not self._knowledge.was_told_open(*track.key)
+
+    def note_booking(self, booking: Booking) -> None:
+        """The exchange has booked, or refused, something."""
+        result = booking.result
+        if isinstance(result, Position):
+            self._note_entry(result, booking.at)
+        elif isinstance(result, StopOrder):
+            self._note_stop(booking.operation, result)
+        elif result is None and booking.operation == "cancel_stop":
+            self._note_cancelled(booking)
+        elif isinstance(result, Fill) and booking.operation == "fill":
+            if is_ours(result.client_order_id) and result.client_order_id not in self._orders:
+                self._check_exit(result)
+            if result.side not in self._exchange.actual(result.symbol)[1]:
+                self._tracks.pop((result.symbol, result.side), None)
+
+    def _note_entry(self, position: Position, at: float) -> None:
+        key = (position.symbol, position.side)
+        if key in self._tracks:
+            self._tracks[key].was_added_to = True
+        else:
+            market = self._exchange.market(position.symbol)
+            self._tracks[key] = Track(position, self._scenario.plan, market, at)
+
+    def _note_stop(self, operation: str, order: StopOrder) -> None:
+        track = self._tracks.get((order.symbol, order.side))
+        if not is_ours(order.client_order_id):
+            return
+        self._orders.add(order.client_order_id)
+        if order.callback is not None:
+            return
+        self._stops[order.client_order_id] = (order.symbol, order.side)
+        if track is not None:
+            track.note_stop(order.price, ours=operation != "amend_by_hand")
+
+    def _note_cancelled(self, booking: Booking) -> None:
+        """Keep when the process itself took the last stop of a position away."""
+        key = self._stops.get(booking.client_order_id or "")
+        track = None if key is None else self._tracks.get(key)
+        if track is not None and not self._has_stop(track):
+            track.cancelled_at = booking.at
+
+    def _has_stop(self, track: Track) -> bool:
+        symbol, side = track.key
+        return any(
+            order.side == side and order.callback is None and is_ours(order.client_order_id)
+            for order in self._exchange.actual(symbol)[0]
+        )
+
+    def _check_exit(self, fill: Fill) -> None:
+        """No exit without a price of the market that is at or beyond a stop which is justified.
+
+        Excuse: the exit may come some time after that price, because closing may be throttled.
+        """
+        track = self._tracks.get((fill.symbol, fill.side))
+        if track is None:
+            return
+        if track.crossed_at is None or trio.current_time() - track.crossed_at > EXIT_WITHIN:
+            about = f"{fill.side} {fill.symbol} at {fill.price}, the tightest justified stop is {track.justified}"
+            self._complain("6. a position was closed whose stop was not crossed", about)
+
+    def note_price(self, tick: Tick) -> None:
+        """The market moves. What that triggers comes afterwards."""
+        for track in self._of(tick.symbol):
+            track.take_price(tick.price, trio.current_time())
+
+    # What is looked at.
+
+    def look(self, symbol: str, inside: Inspection) -> None:
+        """Look at the positions of a symbol. `inside`: the manager that lives."""
+        at, claims = trio.current_time(), inside.claims()
+        self._check_frozen(claims)
+        listed = inside.listed()
+        for track in self._of(symbol):
+            self._check_listed(track, claims, at, listed=track.key in listed)
+            self._check_loosened(track, at)
+
+    def _of(self, symbol: str) -> Iterator[Track]:
+        return (track for key, track in self._tracks.items() if key[0] == symbol)
+
+    def _check_frozen(self, claims: Sequence[Claim]) -> None:
+        """Invariant 9: no bug in a position's task. One of the laboratory is raised."""
+        for claim in claims:
+            if claim.is_frozen and claim not in self._frozen:
+                self._frozen.add(claim)
+                if claim.error is not None and is_ours_to_mend(claim.error):
+                    raise claim.error
+                self._complain("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
+
+    def _check_listed(self, track: Track, claims: Sequence[Claim], at: float, *, listed: bool) -> None:
+        """Invariant 12: a position that was handed in, and is open, is in one of the manager's lists."""
+        if listed or not track.handed_in:
+            track.unlisted_since = None
+            return
+        if track.unlisted_since is None:
+            track.unlisted_since = at
+        if at - track.unlisted_since > LISTED_WITHIN:
+            is_exiting = any(claim.key == track.key and claim.state == "exiting" for claim in claims)
+            what = "a position that is being closed is listed nowhere" if is_exiting else "a position is listed nowhere"
+            self._complain(f"12. {what}", f"{track.key[1]} {track.key[0]}, since {track.unlisted_since:.3f}")
+            track.unlisted_since = at
+
+    def _check_loosened(self, track: Track, at: float) -> None:
+        """Invariant 2: a stop that a person loosened is tightened again.
+
+        Excuses: it takes `PATIENCE` of calm, as everything does; and it can't be while the market is beyond the tighter stop.
+        """
+        symbol, side = track.key
+        live = list(self._triggers_of(symbol, side))
+        own, price = track.own, self._exchange.actual_price(symbol)
+        if (
+            not live
+            or own is None
+            or is_crossed(side, price, own)
+            or any(not is_tighter(side, own, than=one) for one in live)
+        ):
+            track.loosened_since = None
+            return
+        if track.loosened_since is None:
+            track.loosened_since = at
+        if min(at - track.loosened_since, self._weather.calm_for(symbol)) > PATIENCE:
+            self._complain("2. a stop that was loosened by hand stays so", f"{side} {symbol}: {live}, ours was {own}")
+            track.loosened_since = at
+
+    def _triggers_of(self, symbol: str, side: Side) -> Iterator[Decimal]:
+        """Where our orders of a position trigger now, those of the exchange's own trailing included."""
+        for order in self._exchange.actual(symbol)[0]:
+            trigger = self._exchange.actual_trailing(symbol, order.client_order_id)
+            if order.side == side and is_ours(order.client_order_id) and trigger is not None:
+                yield trigger
+
+    def check_peak(self, claim: Claim) -> None:
+        """Invariant 8: no peak is kept that the market never had."""
+        track = self._tracks.get(claim.key)
+        if track is None or track.position.identity != claim.position.identity:
+            return
+        if is_tighter(claim.key[1], claim.peak, than=track.best):
+            about = f"{claim.key[1]} {claim.key[0]} keeps {claim.peak}, the best was {track.best}"
+            self._complain("8. a peak is kept that the market never had", about)

@@ -1,0 +1,181 @@
+"""Checks of what a process asks of a harsh exchange: invariants 1, 2, 7 and 13.
+
+What a check excuses stands at its method.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, TypeAlias
+
+import trio
+from inspection import Claim, Key
+
+from simulation.laboratory.knowledge import Knowledge
+from trailing.core.model import Side, StopOrder
+from trailing.core.prices import is_tighter
+from trailing.errors import RateLimited, TrailingError
+from trailing.exchanges.paper import PaperExchange
+from trailing.protection.order_ids import is_ours
+
+WINDOW: Final = 10.0
+"""Seconds in which repetitions are counted."""
+
+MOST_REPEATS: Final = 20
+"""How often the same request may be made within the window. A back-off that doubles from 0.2 s makes at most 7."""
+
+MOST_LISTS: Final = 60
+"""How many account lists may be asked for within the window, whatever the number of positions: 3 pairs a second."""
+
+LONGEST_BACKOFF: Final = 30.0
+"""Seconds of a back-off at the most."""
+
+STARTS_WITHIN: Final = 15.0
+"""Seconds within which something is tried for a position without a stop, where nothing that it needs backs off."""
+
+_COVERS: Final = ("place_stop", "price", "close_position")
+"""What a position without a stop needs: its stop, or its exit, for which the price is read first."""
+
+_LISTS: Final[tuple[tuple[str | None, str], ...]] = ((None, "positions"), (None, "open_stops"))
+"""Both lists of the account, as calls: they have no symbol."""
+
+Complain: TypeAlias = Callable[[str, str], None]
+
+
+@dataclass
+class _OfOneProcess:
+    """What one process has asked for.
+
+    Args:
+        times: of each request within the window.
+        tried_at: when something that covers was last asked for, by symbol.
+        backs_off, throttled: until when an operation may rest after its failure, and how long it was told to, by symbol
+            and operation.
+        missing_since: since when a position stands without a stop and nothing was complained of.
+        told_gone: when a change of a stop was refused first that is gone.
+    """
+
+    times: dict[tuple[object, ...], deque[float]] = field(default_factory=dict)
+    tried_at: dict[str, float] = field(default_factory=dict)
+    backs_off: dict[tuple[str | None, str], float] = field(default_factory=dict)
+    throttled: dict[tuple[str | None, str], float] = field(default_factory=dict)
+    missing_since: dict[Key, float] = field(default_factory=dict)
+    told_gone: dict[Key, float] = field(default_factory=dict)
+
+
+class RequestMonitor:
+    """Sees every request of the process that lives, and whether it failed.
+
+    Args:
+        exchange: what is true.
+        knowledge: what the process was shown.
+        complain: takes what is wrong.
+    """
+
+    def __init__(self, exchange: PaperExchange, knowledge: Knowledge, complain: Complain) -> None:
+        self._exchange, self._knowledge, self._complain = exchange, knowledge, complain
+        self._quiet_until: dict[tuple[object, ...], float] = {}
+        self._process = _OfOneProcess()
+
+    def process_died(self) -> None:
+        """The next process has asked for nothing."""
+        self._process = _OfOneProcess()
+
+    def note_request(self, operation: str, symbol: str | None, *figures: object) -> None:
+        """The process makes a request. Invariant 13: the same one is not made again and again."""
+        if symbol is not None and operation in _COVERS:
+            self._process.tried_at[symbol] = trio.current_time()
+        if symbol is not None:
+            self._count((operation, symbol, *figures), MOST_REPEATS)
+        elif operation in {"positions", "open_stops"}:
+            self._count(("account lists",), MOST_LISTS)
+
+    def _count(self, request: tuple[object, ...], most: int) -> None:
+        now, times = trio.current_time(), self._process.times.setdefault(request, deque())
+        while times and times[0] <= now - WINDOW:
+            times.popleft()
+        times.append(now)
+        if len(times) > most and now >= self._quiet_until.get(request, 0.0):
+            self._complain(f"13. {request[0]} again and again", f"{len(times)} times in {WINDOW:g} s, {request}")
+            self._quiet_until[request] = now + 60.0  # one complaint a minute is enough
+
+    def note_failure(self, operation: str, symbol: str | None, error: TrailingError) -> None:
+        """A request of the process has failed: its kind may back off."""
+        now, wait = trio.current_time(), error.retry_after if isinstance(error, RateLimited) else 0.0
+        self._process.throttled[symbol, operation] = now + wait
+        self._process.backs_off[symbol, operation] = now + max(wait, LONGEST_BACKOFF)
+
+    def note_answer(self, operation: str, symbol: str | None) -> None:
+        """A request of the process was answered: its kind does not back off."""
+        self._process.backs_off.pop((symbol, operation), None)
+        self._process.throttled.pop((symbol, operation), None)
+
+    def tried_at(self, symbol: str) -> float:
+        """When the process last tried to protect or to exit a symbol, in seconds of the world; 0: never."""
+        return self._process.tried_at.get(symbol, 0.0)
+
+    def is_throttled(self, operation: str, symbol: str) -> bool:
+        """Whether the process was refused an operation of a symbol, and told to wait for longer than until now."""
+        return trio.current_time() < self._process.throttled.get((symbol, operation), 0.0)
+
+    def check_not_looser(self, symbol: str, side: Side, price: Decimal) -> None:
+        """Invariant 2: no request is looser than a live stop of ours.
+
+        Excuse: the process can't avoid it before it was shown the figure of that stop, which a person may have amended.
+        """
+        for order in self._our_stops(symbol, side):
+            shown = self._knowledge.shown_price(order)
+            if shown is not None and all(is_tighter(side, one, than=price) for one in (order.price, shown)):
+                self._complain("2. a request is looser than a live stop", f"{side} {symbol}: {price}, live {order}")
+
+    def check_missing(self, symbol: str, side: Side) -> None:
+        """Invariant 1: no stop is placed as a missing one while one stands.
+
+        Excuse: the process can't know of a stop that it was not shown, and need not believe in one that it has cancelled.
+        """
+        for order in filter(self._knowledge.has_to_believe_in, self._our_stops(symbol, side)):
+            self._complain("1. a stop is placed as a missing one beside a live one", f"{side} {symbol}: {order}")
+
+    def _our_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:
+        """The plain stops of ours that truly stand."""
+        for order in self._exchange.actual(symbol)[0]:
+            if order.side == side and order.callback is None and is_ours(order.client_order_id):
+                yield order
+
+    # What is not asked.
+
+    def note_told_gone(self, order: StopOrder) -> None:
+        """The process was refused a change of a stop that is gone, whatever it takes the refusal for."""
+        if all(live.client_order_id != order.client_order_id for live in self._our_stops(order.symbol, order.side)):
+            self._process.told_gone.setdefault((order.symbol, order.side), trio.current_time())
+
+    def check_tries(self, claims: Sequence[Claim]) -> None:
+        """Invariant 7: what a position without a stop needs never waits for the back-off of another kind.
+
+        A position is without a stop where the process says so, and where it was refused a change of the stop that is gone.
+        Excuses: placing, the price and closing may back off themselves, each after its own failure; and so may the reads
+        by which the process confirms that the stop is gone.
+        """
+        process, unprotected = self._process, [claim.key for claim in claims if claim.state == "unprotected"]
+        for key, told_at in tuple(process.told_gone.items()):
+            is_open = key[1] in self._exchange.actual(key[0])[1]
+            if not is_open or any(self._our_stops(*key)) or self.tried_at(key[0]) > told_at:
+                del process.told_gone[key]
+        since = process.told_gone | dict.fromkeys(unprotected, trio.current_time())
+        process.missing_since = {key: process.missing_since.get(key, at) for key, at in since.items()}
+        for key in since:
+            self._check_try(key, is_confirmed=key in unprotected)
+
+    def _check_try(self, key: Key, *, is_confirmed: bool) -> None:
+        symbol, side = key
+        needs: list[tuple[str | None, str]] = [(symbol, operation) for operation in _COVERS]
+        if not is_confirmed:
+            needs += [(symbol, "find_stop"), *_LISTS]
+        rests_until = (self._process.backs_off.get(need, 0.0) for need in needs)
+        waited = trio.current_time() - max(self._process.missing_since[key], self.tried_at(symbol), *rests_until)
+        if waited > STARTS_WITHIN:
+            self._complain("7. nothing is tried for a position without a stop", f"{side} {symbol} for {waited:.0f} s")
+            self._process.missing_since[key] = trio.current_time()

@@ -1,0 +1,55 @@
+"""What has to hold at the end of a simulated world, after all that calm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from inspection import Inspection, Key
+
+from trailing.core.model import Market, StopOrder
+from trailing.errors import WouldTrigger
+from trailing.exchanges.paper import PaperExchange
+from trailing.protection.manager import Manager
+from trailing.protection.order_ids import is_ours
+from trailing.stores.port import Loaded
+from trailing.testing.invariants import Snapshot, broken_invariants
+
+
+def check_settled(
+    exchange: PaperExchange,
+    manager: Manager,
+    loaded: Loaded,
+    markets: Sequence[Market],
+    complain: Callable[[str, str], None],
+) -> None:
+    """Compare what exchange, manager and store hold. `loaded`: what the store does; `complain`: takes what is wrong."""
+    inside = Inspection(manager)
+    live, positions = list[StopOrder](), dict[Key, Decimal]()
+    for market in markets:
+        stops, held = exchange.actual(market.symbol)
+        live += stops
+        positions |= {(market.symbol, side): quantity for side, quantity in held.items()}
+    snapshot = Snapshot(
+        live=live,
+        positions=positions,
+        entered=positions,
+        remembered=manager.stops(),
+        claims=inside.claimed(),
+        held=inside.with_task(),
+        native=inside.natives(),
+        loaded=loaded,
+        is_ours=is_ours,
+        moving=inside.with_work(),
+    )
+    for broken in broken_invariants(snapshot):
+        what, _, about = broken.partition(": ")
+        complain(what, about)
+    for key in snapshot.claims - positions.keys() - snapshot.moving:
+        complain("FM 19. a position is claimed, and long closed", f"{key[1]} {key[0]}")
+    for key, unprotected in manager.unprotected().items():
+        market = exchange.market(key[0])
+        # Where only one stop may stand, a move that goes on right now has taken the old one away.
+        in_between = key in snapshot.moving and not market.two_stops and not market.can_amend
+        if key in positions and not in_between and not isinstance(unprotected.error, WouldTrigger):
+            complain("1. a position is unprotected after all that calm", f"{key[1]} {key[0]}, {unprotected}")

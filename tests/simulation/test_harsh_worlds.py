@@ -1,0 +1,527 @@
+"""Harsh worlds: each kind of fault strikes at its stated rate, the same way every time, and in no ordinary world."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal as D
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from simulation.harsh_bench import SYMBOL, fault_log, open_bench, scenario
+from simulation.laboratory import HarshRates, Scenario, WorldReport, __main__, run_world
+from simulation.laboratory.__main__ import main
+from simulation.laboratory.bugs import is_ours_to_mend
+from simulation.laboratory.fault_log import moments
+from simulation.laboratory.harsh import exchange_options
+from simulation.laboratory.harsh_exchange import HarshExchange
+from simulation.laboratory.harsh_hands import SHOWN_SECONDS, HarshHands
+from simulation.laboratory.harsh_lists import STRANGE_IDS, UNREADABLE, EmptyLists, WrongLiquidations, WrongLists
+from simulation.laboratory.harsh_orders import (
+    CoarseMarkets,
+    EarlyFills,
+    SickSymbols,
+    ThrottledOperations,
+    WrongAcknowledgements,
+)
+from simulation.laboratory.harsh_rates import (
+    EMPTY_SECONDS,
+    KINDS,
+    LATE_SECONDS,
+    SICK_SECONDS,
+    THROTTLE_SECONDS,
+    rate_table,
+)
+from simulation.laboratory.harsh_table import ROWS
+from simulation.laboratory.harsh_updates import HarshUpdates, LateUpdates, UntoldEnds, WrongTicks
+from simulation.planted import HARSH_PLANTED
+from trailing.core.account import PositionReport
+from trailing.core.model import Position, StopOrder, Tick
+from trailing.errors import ExchangeError, ExchangeUnreachable, OutcomeUnknown, StopRejected
+from trailing.exchanges.paper import open_paper
+from trailing.exchanges.port import PositionUpdate, StopRequest, Update
+from trailing.exchanges.updates import UpdateChannel
+from trailing.testing.faults import Throttles
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "howto" / "testing.md"
+REPORTS = tuple(PositionReport(f"COIN{one}/USDT:USDT", "long", D(4), D(100)) for one in range(3))
+STOPS = tuple(
+    StopOrder(one.symbol, one.side, D(4), D(98), f"tr000{at}", f"order {at}") for at, one in enumerate(REPORTS)
+)
+MANY = 2000
+RATES = HarshRates()
+
+
+def near(count: float, rate: float, of: int = MANY) -> bool:
+    """Whether a count is within four standard deviations of what a rate makes of so many cases."""
+    return bool(abs(count - rate * of) <= 4 * (of * rate * (1 - rate)) ** 0.5)
+
+
+def seconds_of(times: Sequence[float], step: float) -> list[float]:
+    """How long each run of moments lasted that are a step apart, in their order of length."""
+    runs, begun = list[float](), times[0]
+    for before, at in zip(times, (*times[1:], math.inf), strict=True):
+        if at - before > 1.5 * step:
+            runs.append(before - begun + step)
+            begun = at
+    return sorted(runs)
+
+
+# What is stated, and what happens.
+
+
+def test_the_documentation_states_the_rates_of_the_code() -> None:
+    assert rate_table(RATES) in HOW_TO.read_text()
+
+
+def test_a_kind_alone_has_its_rate_and_the_others_none() -> None:
+    assert HarshRates.of("all") == RATES
+    for kind in KINDS:
+        rates = HarshRates.of(kind)
+        assert {one for one in KINDS if getattr(rates, one)} == {kind}
+        assert getattr(rates, kind) == getattr(RATES, kind)
+    assert not any(getattr(HarshRates.of("none"), kind) for kind in KINDS)
+
+
+async def test_each_kind_draws_from_a_generator_of_its_own(autojump_clock: trio.testing.MockClock) -> None:
+    drawn = [fault_log(kind).draw(kind).random() for kind in KINDS]
+    assert len(set(drawn)) == len(KINDS)
+    assert drawn == [fault_log("all").draw(kind).random() for kind in KINDS]
+
+
+async def test_lists_are_empty_for_some_seconds_at_the_stated_share_of_the_calls(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    log, begun = fault_log("empty_lists"), 0
+    empty = EmptyLists(log)
+    for _ in range(MANY):
+        begun += not empty.show("positions", REPORTS)
+        await trio.sleep(EMPTY_SECONDS[1])
+    assert near(begun, RATES.empty_lists)
+    assert log.strikes["empty_lists"] == begun
+    times = list[float]()
+    for _ in range(MANY):
+        if not empty.show("open_stops", STOPS):
+            times.append(trio.current_time())
+        await trio.sleep(1)
+    lasted = seconds_of(times, 1)
+    assert lasted[0] <= 2
+    assert sum(EMPTY_SECONDS) / 3 < lasted[len(lasted) // 2] < sum(EMPTY_SECONDS)
+    assert empty.show("positions", ()) == ()
+
+
+async def test_an_entry_of_a_list_is_missing_doubled_unreadable_or_foreign_at_the_stated_share_of_the_calls(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    wrong = WrongLists(fault_log("wrong_lists"))
+    seen = dict.fromkeys(("missing", "doubled", "unreadable", "failing", "foreign"), 0)
+    ids = set[object]()
+    for _ in range(MANY):
+        try:
+            shown = wrong.show("open_stops", STOPS)
+        except ExchangeUnreachable:
+            seen["failing"] += 1
+        else:
+            foreign = [one.client_order_id for one in shown if one.order_id.startswith("foreign")]
+            ids.update(foreign)
+            seen["foreign"] += bool(foreign)
+            seen["missing"] += len(shown) == 2
+            seen["unreadable"] += any(one.quantity == UNREADABLE for one in shown)
+            seen["doubled"] += any(one.quantity == 2 for one in shown)
+        await trio.sleep(EMPTY_SECONDS[1])
+    assert near(sum(seen.values()), RATES.wrong_lists)
+    assert all(seen.values())
+    assert ids == set(STRANGE_IDS)
+
+
+async def test_some_symbols_are_liquidated_on_the_wrong_side_of_the_market(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    symbols = [f"COIN{one}/USDT:USDT" for one in range(MANY)]
+    wrong = WrongLiquidations(fault_log("wrong_liquidations"), symbols, lambda _: D(100))
+    longs = wrong.show([PositionReport(symbol, "long", D(1), D(90)) for symbol in symbols])
+    shorts = wrong.show([PositionReport(symbol, "short", D(1), D(110)) for symbol in symbols])
+    struck = [one.liquidation_price for one in longs if one.liquidation_price is not None]
+    assert near(len(struck), RATES.wrong_liquidations)
+    assert min(struck) > 100
+    assert all(one.liquidation_price < 100 for one in shorts if one.liquidation_price is not None)
+
+
+async def test_an_operation_is_throttled_for_its_time_at_the_stated_share_of_the_calls_and_the_others_are_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    throttled, begun = ThrottledOperations(fault_log("throttles")), 0
+    for _ in range(MANY):
+        fault = throttled.strike("place_stop")
+        if fault is None:
+            continue
+        begun += 1
+        assert isinstance(fault, Throttles)
+        assert THROTTLE_SECONDS[0] <= fault.retry_after <= THROTTLE_SECONDS[1]
+        assert throttled.is_throttled("place_stop")
+        assert not throttled.is_throttled("cancel_stop")
+        await trio.sleep(fault.retry_after / 2)
+        assert throttled.strike("place_stop") is not None
+        await trio.sleep(fault.retry_after / 2 + 0.001)
+        assert not throttled.is_throttled("place_stop")
+    assert near(begun, RATES.throttles)
+
+
+async def test_the_cancellations_of_one_symbol_fail_for_minutes_at_the_stated_rate(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hours, step = 40, 6.0
+    symbols = ["ONE/USDT:USDT", "TWO/USDT:USDT"]
+    sick = SickSymbols(fault_log("sick_symbols"), symbols, hours * 3600.0)
+    times, errors = list[float](), set[type[ExchangeError]]()
+    for _ in range(round(hours * 3600 / step)):
+        if (symbol := sick.symbol) is not None:
+            times.append(trio.current_time())
+            error = sick.strike(symbol)
+            assert isinstance(error, ExchangeError)
+            errors.add(type(error))
+            assert all(sick.strike(other) is None for other in symbols if other != symbol)
+        await trio.sleep(step)
+    assert errors == {ExchangeUnreachable, OutcomeUnknown, StopRejected}
+    lasted = seconds_of(times, step)
+    assert SICK_SECONDS[0] - step <= lasted[0]
+    # One that would begin while another one lasts does not.
+    mean = sum(SICK_SECONDS) / 2 / 3600
+    assert len(lasted) == pytest.approx(hours * RATES.sick_symbols / (1 + RATES.sick_symbols * mean), rel=0.15)
+
+
+async def test_a_coarse_market_books_the_rounded_price_and_acknowledges_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    symbols = [f"COIN{one}/USDT:USDT" for one in range(MANY)]
+    markets = CoarseMarkets(fault_log("rounded_acknowledgements"), symbols)
+    booked = [markets.booked(symbol, D("98.76")) for symbol in symbols]
+    assert set(booked) == {D("98.76"), D("98.80")}
+    assert near(booked.count(D("98.80")), RATES.rounded_acknowledgements)
+
+
+async def test_a_stop_is_filled_before_its_acknowledgement_at_the_stated_share_of_the_placings(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ticks = list[Tick]()
+    early, struck = EarlyFills(fault_log("early_fills"), ticks.append), 0
+    for _ in range(MANY):
+        began = trio.current_time()
+        await early.hold_back(STOPS[0])
+        struck += trio.current_time() > began
+    assert near(struck, RATES.early_fills)
+    assert struck < len(ticks) < 3 * struck
+    assert {tick.price for tick in ticks} == {D(98)}
+
+
+async def test_an_acknowledgement_has_another_price_or_quantity_at_the_stated_share(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    wrong = WrongAcknowledgements(fault_log("wrong_acknowledgements"))
+    shown = [wrong.shown(STOPS[0]) for _ in range(MANY)]
+    prices, quantities = (
+        sum(getattr(one, name) != value for one in shown) for name, value in (("price", 98), ("quantity", 4))
+    )
+    assert prices
+    assert quantities
+    assert near(prices + quantities, RATES.wrong_acknowledgements)
+
+
+async def test_updates_come_late_and_twice_at_the_stated_share_and_so_out_of_order(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    log, pushed = fault_log("late_updates"), UpdateChannel()
+    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), UntoldEnds())
+    came: list[tuple[float, float]] = []
+
+    async def listen() -> None:
+        while True:
+            update = await updates.receive()
+            assert isinstance(update, PositionUpdate)
+            came.append((update.at, trio.current_time() - update.at))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        for _ in range(MANY):
+            pushed.push(PositionUpdate(SYMBOL, "long", D(1), trio.current_time()))
+            await trio.sleep(1)
+        await trio.sleep(2 * LATE_SECONDS[1])
+        nursery.cancel_scope.cancel()
+    firsts = dict(reversed(came))  # how late each came first
+    assert len(firsts) == MANY
+    assert near(sum(late > 0 for late in firsts.values()), RATES.late_updates)
+    assert near(len(came) - MANY, RATES.late_updates)
+    assert LATE_SECONDS[1] < max(late for _, late in came) <= 2 * LATE_SECONDS[1]
+    assert [at for at, _ in came] != sorted(at for at, _ in came)
+    assert near(log.strikes["late_updates"], 1 - (1 - RATES.late_updates) ** 2)
+
+
+async def test_wrong_ticks_come_before_the_stated_share_of_the_ticks_and_the_right_ones_stay(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    log, pushed = fault_log("wrong_ticks"), UpdateChannel(tick_bound=10 * MANY)
+    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), UntoldEnds())
+    ticks = [Tick(SYMBOL, D(100 + at), float(at)) for at in range(5 * MANY)]
+    for tick in ticks:
+        pushed.push(tick)
+    came: list[Update] = [await updates.receive(), *updates.receive_waiting(20 * MANY)]
+    right = set(ticks)
+    wrong = [one for one in came if one not in right]
+    assert [one for one in came if one in right] == ticks
+    runs = {one.at for one in wrong if isinstance(one, Tick)}
+    assert near(len(runs), RATES.wrong_ticks, len(ticks))
+    assert len(runs) < len(wrong) == log.strikes["wrong_ticks"] <= 3 * len(runs)
+    assert {one.price / (100 + int(one.at)) for one in wrong if isinstance(one, Tick)} == {D(10), D("0.1")}
+
+
+async def test_a_stop_vanishes_once_lists_have_shown_it_and_no_update_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        untold, log, world = UntoldEnds(), fault_log("silent_losses"), scenario()
+        hands = HarshHands(replace(world, duration=3600.0), log, untold, bench.knowledge.listed_at)
+        order = await bench.place("98")
+        async with bench.paper.updates() as updates, trio.open_nursery() as nursery:
+            nursery.start_soon(hands.lose_stops, bench.paper)
+            await trio.sleep(1000)
+            assert bench.paper.actual(SYMBOL)[0] == (order,)
+            bench.knowledge.note_listed((order,))
+            await trio.sleep(SHOWN_SECONDS)
+            assert bench.paper.actual(SYMBOL)[0] == (order,)
+            await trio.sleep(1000)
+            assert bench.paper.actual(SYMBOL)[0] == ()
+            told = await updates.receive()
+            assert untold.hides(told)
+            nursery.cancel_scope.cancel()
+        assert log.strikes == {"silent_losses": 1}
+        assert bench.weather.unexplained_for(SYMBOL) > 0  # the bench's own: nothing told it
+
+
+async def test_a_person_amends_stops_tighter_and_looser_at_the_stated_rate(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        order = await bench.place("98")
+        log, hours = fault_log("amended_stops"), 20
+        hands = HarshHands(replace(scenario(), duration=hours * 3600.0), log, UntoldEnds(), {})
+        prices = list[D]()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hands.amend_stops, bench.paper)
+            for _ in range(hours * 60):
+                await trio.sleep(60)
+                ((stop,), _held) = bench.paper.actual(SYMBOL)
+                prices.append(stop.price)
+                if stop.price != D(98):
+                    bench.amend_by_hand(stop, "98")
+        assert stop.client_order_id == order.client_order_id
+        assert log.strikes["amended_stops"] == pytest.approx(hours * RATES.amended_stops, rel=0.15)
+        assert min(prices) < 97
+        assert 98 < max(prices) < 100
+
+
+async def test_a_sick_symbol_s_cancellation_takes_its_turn_and_its_time_and_is_not_carried_out(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    log, world = fault_log("sick_symbols"), scenario()
+    async with open_paper(latency=1.0, markets=world.markets, **exchange_options(log.rates)) as paper:
+        harsh = HarshExchange(paper, world, log, paper.feed)
+        await trio.sleep_until(next(moments(log.draw("sick_symbols"), RATES.sick_symbols, 1e6)) + 1)
+        symbol = harsh.sick.symbol
+        assert symbol is not None
+        await paper.enter(Position(symbol, "long", D(1), D(100), datetime(2026, 1, 1, tzinfo=UTC)))
+        order = await harsh.place_stop(StopRequest(symbol, "long", D(1), D(98), "tr0000" + "a" * 16))
+        began = trio.current_time()
+        with pytest.raises(ExchangeError, match=f"cancel_stop of {symbol}"):
+            await harsh.cancel_stop(order)
+        assert trio.current_time() == began + 1
+        assert paper.actual(symbol)[0] == (order,)
+        assert paper.next_turn("cancel_stop") == 0
+        for _ in range(15):  # each takes its turn
+            with pytest.raises(ExchangeError):
+                await harsh.cancel_stop(order)
+
+
+# Whole worlds.
+
+
+def test_every_kind_strikes_in_a_few_worlds_and_the_same_seed_gives_the_same_events() -> None:
+    strikes = Counter[str]()
+    for seed in range(6):
+        report = run_world(Scenario.from_seed(seed, RATES), keep_events=seed == 0)
+        strikes.update(report.strikes)
+        if seed == 0:
+            assert run_world(Scenario.from_seed(seed, RATES), keep_events=True) == report
+            assert len(report.events) > 50
+    assert set(strikes) == set(KINDS)
+
+
+def test_a_world_with_one_kind_has_strikes_of_that_kind_only() -> None:
+    report = run_world(Scenario.from_seed(1, HarshRates.of("wrong_ticks")))
+    assert report.strikes.keys() == {"wrong_ticks"}
+
+
+def test_an_ordinary_world_has_nothing_of_a_harsh_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    harsh = Scenario.from_seed(7, RATES)
+    assert replace(harsh, harsh=None) == Scenario.from_seed(7)
+    before = run_world(Scenario.from_seed(7), keep_events=True)
+    run_world(harsh)
+    monkeypatch.setattr("simulation.laboratory.world.HarshWorld", lambda *_: 1 / 0)
+    assert run_world(Scenario.from_seed(7), keep_events=True) == before
+    assert before.strikes == {}
+    with pytest.raises(ZeroDivisionError):
+        run_world(harsh)
+
+
+def test_a_bug_that_ends_the_manager_is_what_was_wrong_and_the_next_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def raise_once(self: object, held: object, action: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("trailing.protection.following.Follower._tell", raise_once)
+    report = run_world(Scenario.from_seed(0, HarshRates.of("none")))
+    assert [one.partition(": ")[2] for one in report.broken] == ["9. the manager ended: ZeroDivisionError('planted')"]
+    assert report.deaths > len(Scenario.from_seed(0).deaths)
+
+
+def test_a_bug_of_the_laboratory_is_raised_and_never_taken_for_the_manager_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulation.laboratory.harsh_lists.EMPTY_SECONDS", None)
+    with pytest.raises((ExceptionGroup, TypeError)) as raised:
+        run_world(Scenario.from_seed(0, RATES))
+    assert is_ours_to_mend(raised.value)
+
+
+FOUND_AS = {
+    "an_amendment_by_hand_ignored": "2. a stop that was loosened by hand stays so",
+    "a_loss_without_an_update_not_noticed": "1. bare for long",
+    "a_fill_before_the_acknowledgement_counted_twice": "1. a stop is placed as a missing one beside a live one",
+}
+
+
+@pytest.mark.parametrize("name", sorted(HARSH_PLANTED))
+def test_a_planted_bug_is_found_in_a_few_harsh_worlds_and_in_no_ordinary_one_of_these_seeds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, plant = HARSH_PLANTED[name]
+    plant(monkeypatch)
+    for seed in range(12):
+        assert run_world(Scenario.from_seed(seed)).broken == ()
+        if FOUND_AS[name] in run_world(Scenario.from_seed(seed, HarshRates.of(kind))).classes:
+            return
+    raise AssertionError(f"{name} was not found")
+
+
+# The command.
+
+
+def reported(seed: int, *broken: str, **strikes: int) -> WorldReport:
+    """A report of a world."""
+    return WorldReport(
+        seed=seed,
+        broken=broken,
+        deaths=1,
+        steps=1,
+        open_seconds=1.0,
+        bare_seconds={},
+        objects=(),
+        strikes=strikes,
+    )
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, broken: dict[tuple[str, int], tuple[str, ...]]) -> None:
+    """Let the worlds of the command be such that only these are broken."""
+
+    def run(kinds: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, WorldReport]]:
+        for kind in kinds:
+            for seed in seeds:
+                yield kind, reported(seed, *broken.get((kind, seed), ()), **({} if kind == "none" else {kind: 2}))
+
+    monkeypatch.setattr(__main__, "run_kinds", run)
+
+
+def test_the_table_counts_strikes_and_failures_by_kind_and_invariant_and_is_written_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = ("at 1.000: 12. one: here", "at 2.000: 12. one: there", "at 3.000: 2. another: here")
+    pretend(monkeypatch, {("throttles", 4): twice, ("throttles", 5): twice[:1], ("all", 5): ("at 1.000: FM 19. x: y",)})
+    file = tmp_path / "table.json"
+    assert main(["--harsh", "--table", "--first", "3", "--seeds", "3", "--json", str(file)]) == 1
+    told = capsys.readouterr().out
+    assert "throttles: 2 of 3 worlds failing" in told
+    assert "--harsh throttles --seed 4" in told
+    lines = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in told.splitlines()
+        if line.count("│") == 8
+    }
+    assert list(lines) == list(ROWS)
+    assert lines["throttles"] == ["6", "3", "2", "1", "2", ""]
+    assert lines["all"] == ["6", "3", "1", "", "", "1"]
+    assert lines["none"] == ["0", "0", "0", "", "", ""]
+    rows = {row["kind"]: row for row in json.loads(file.read_bytes())}
+    assert list(rows) == list(ROWS)
+    assert rows["throttles"] == {
+        "kind": "throttles",
+        "first": 3,
+        "seeds": 3,
+        "strikes": {"throttles": 6},
+        "struck": 3,
+        "failing": [4, 5],
+        "classes": {"12. one": [4, 5], "2. another": [4]},
+    }
+
+
+def test_a_table_without_failures_and_one_of_a_single_kind(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, {("all", 0): ("at 1.000: 12. one: here",)})
+    assert main(["--harsh", "throttles", "--table", "--seeds", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "throttles" in told
+    assert "sick_symbols" not in told
+
+
+def test_each_failing_world_is_printed_with_the_command_that_replays_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, {("all", 0): ("at 1.000: 12. one: here",), ("all", 2): ("at 1.000: 12. one: there",)})
+    assert main(["--harsh", "--seeds", "3"]) == 1
+    told = capsys.readouterr().out
+    for seed in (0, 2):
+        assert f"replay it with: python -m simulation.laboratory --harsh all --seed {seed}\n" in told
+    assert "--seed 1" not in told
+
+
+def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--harsh", "none", "--seeds", "2", "--table"]) == 0
+    assert "none" in capsys.readouterr().out
+    main(["--harsh", "wrong_ticks", "--seed", "1"])
+    told = capsys.readouterr().out
+    assert "place_stop" in told
+    assert "strikes: wrong_ticks" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--harsh", "--day"], "--harsh goes neither with --day nor with --store"),
+        (["--json", "x.json"], "--json goes with --table"),
+        (["--harsh", "storms"], "invalid choice: 'storms'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert complaint in capsys.readouterr().err
