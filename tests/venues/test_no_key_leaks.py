@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ FOLDER = Path(__file__).parent
 @pytest.mark.slow
 def test_a_failing_run_leaves_no_key_anywhere(venue: str, tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / "leaky_run.py"), venue, str(tmp_path / "trailing.db")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    tests = os.environ | {"PYTHONPATH": str(FOLDER.parent)}  # where `inspection` is
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120, env=tests)
     assert run.returncode == 1
     for expected in ("opening", "failed", "-9999", "Traceback", "ExchangeUnreachable", "OutcomeUnknown", "***"):
         assert expected in run.stdout + run.stderr
