@@ -14,6 +14,7 @@ from simulation.laboratory.cancellations import Cancellations
 from simulation.laboratory.fault_log import FaultLog
 from simulation.laboratory.harsh_rates import HarshRates
 from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.position_monitor import PositionMonitor
 from simulation.laboratory.request_monitor import RequestMonitor
 from simulation.laboratory.scenario import TICK, Scenario
@@ -80,9 +81,16 @@ class Bench:
     def put_up(self, paper: PaperExchange) -> None:
         """Set the monitors up."""
         self.paper = paper
-        self.requests = RequestMonitor(paper, self.knowledge, self._complain)
+        self.leftovers = Leftovers(paper)
+        self.requests = RequestMonitor(paper, self.knowledge, self.leftovers, self._complain)
         self.cancellations = Cancellations(
-            paper, self.plan, self.knowledge, self.requests, lambda *_: self.opening, self._complain
+            paper,
+            self.plan,
+            self.knowledge,
+            self.leftovers,
+            self.requests,
+            lambda *_: self.opening,
+            self._complain,
         )
         self.positions = PositionMonitor(
             scenario(self.plan), paper, self.weather, self.log, self.knowledge, self._complain
@@ -94,6 +102,7 @@ class Bench:
     def note_booking(self, booking: Booking) -> None:
         """What the exchange booked."""
         self.knowledge.note_booking(booking)
+        self.leftovers.note_booking(booking)
         self.cancellations.note_booking(booking)
         self.positions.note_booking(booking)
 

@@ -151,6 +151,24 @@ async def test_a_live_stop_is_cancelled_only_where_another_one_is_as_tight_or_th
         assert bench.complaints == [NO_REASON]
 
 
+async def test_a_stop_of_a_position_that_has_ended_is_no_stop_of_the_one_in_its_place(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        left = await bench.place("99")
+        bench.paper.reduce(SYMBOL, "long", D(1))
+        await bench.enter()
+        bench.requests.check_not_looser(SYMBOL, "long", D(98))
+        bench.requests.check_missing(SYMBOL, "long")
+        await bench.cancel(left)
+        assert bench.complaints == []
+        own = await bench.place("99")
+        bench.requests.check_not_looser(SYMBOL, "long", D(98))
+        await bench.cancel(own)
+        assert bench.complaints == [LOOSER, NO_REASON]
+
+
 async def test_what_allowed_a_cancellation_when_it_was_asked_for_may_change_until_it_is_booked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -453,6 +471,41 @@ async def test_a_position_whose_stop_is_gone_waits_for_no_back_off_but_that_of_w
         await trio.sleep(1)
         bench.requests.check_tries(())
         assert bench.complaints == ["7. nothing is tried for a position without a stop"]
+
+
+class _Unprotected(Claim):
+    """A claim of a position without a stop, frozen or not."""
+
+    def __init__(self, *, is_frozen: bool) -> None:
+        self._is_frozen = is_frozen
+
+    @property
+    def key(self) -> Key:
+        return SYMBOL, "long"
+
+    @property
+    def state(self) -> str:
+        return "unprotected"
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._is_frozen
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+async def test_a_position_that_the_process_says_is_unprotected_is_not_left_alone_unless_a_bug_froze_it(
+    is_frozen: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        claims = (_Unprotected(is_frozen=is_frozen),)
+        bench.requests.check_tries(claims)
+        await trio.sleep(STARTS_WITHIN)
+        bench.requests.check_tries(claims)
+        assert bench.complaints == []
+        await trio.sleep(1)
+        bench.requests.check_tries(claims)
+        assert bench.complaints == ([] if is_frozen else ["7. nothing is tried for a position without a stop"])
 
 
 @pytest.mark.parametrize("operation", ["find_stop", "positions", "open_stops"])

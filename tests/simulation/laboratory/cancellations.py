@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.request_monitor import STARTS_WITHIN, Complain, RequestMonitor
 from trailing.core.model import Side, StopOrder
 from trailing.core.plan import TrailPlan
@@ -23,12 +24,14 @@ UNTOLD_SECONDS: Final = 120.0
 class Cancellations:
     """Judges each cancellation of a plain stop of ours.
 
-    Allowed are, as in the design: the position is flat; another live stop of it is at least as tight; the market takes
-    one stop only, and placing is not throttled; the plan cancels late orders, and the position is being opened.
+    Allowed are, as in the design: its position is flat, whatever has taken its place; another live stop of it is at least
+    as tight; the market takes one stop only, and placing is not throttled; the plan cancels late orders, and the position
+    is being opened.
 
     Args:
         exchange: what is true.
         knowledge: what the process was shown.
+        leftovers: the stops of positions that have ended, which may be cancelled at any time.
         requests: what the process has asked for.
         is_opening: whether a position is being opened.
     """
@@ -38,12 +41,13 @@ class Cancellations:
         exchange: PaperExchange,
         plan: TrailPlan,
         knowledge: Knowledge,
+        leftovers: Leftovers,
         requests: RequestMonitor,
         is_opening: Callable[[str, Side], bool],
         complain: Complain,
     ) -> None:
         self._exchange, self._plan = exchange, plan
-        self._knowledge, self._requests = knowledge, requests
+        self._knowledge, self._leftovers, self._requests = knowledge, leftovers, requests
         self._is_opening, self._complain = is_opening, complain
         self._stops: dict[str, StopOrder] = {}
         self._ended: dict[str, tuple[StopOrder, float]] = {}
@@ -102,7 +106,7 @@ class Cancellations:
     def _why_not(self, order: StopOrder) -> str | None:
         """Why the cancellation of a stop is not allowed now; None: it is."""
         stops, held = self._exchange.actual(order.symbol)
-        if order.side not in held or self._is_superseded(order, stops):
+        if order.side not in held or self._leftovers.is_left_over(order) or self._is_superseded(order, stops):
             return None
         if self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side):
             return None

@@ -14,6 +14,7 @@ from simulation.laboratory.harsh_exchange import RATE_LIMIT, HarshExchange
 from simulation.laboratory.harsh_hands import HarshHands
 from simulation.laboratory.harsh_rates import PART_FILLED, HarshRates
 from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.monitored_exchange import MonitoredExchange
 from simulation.laboratory.position_monitor import PositionMonitor
 from simulation.laboratory.process import MortalExchange, Process
@@ -51,11 +52,11 @@ class HarshWorld:
         self._paper, self._weather, self._manager = paper, weather, manager
         self._log = FaultLog(scenario.seed, rates, weather)
         self._exchange = HarshExchange(paper, scenario, self._log, feed)
-        self._knowledge, self._waits = Knowledge(), Waits(complain)
-        self._requests = RequestMonitor(paper, self._knowledge, complain)
+        self._knowledge, self._leftovers, self._waits = Knowledge(), Leftovers(paper), Waits(complain)
+        self._requests = RequestMonitor(paper, self._knowledge, self._leftovers, complain)
         self._hands = HarshHands(scenario, self._log, self._exchange.untold, self._knowledge.listed_at)
         self._cancellations = Cancellations(
-            paper, scenario.plan, self._knowledge, self._requests, self._is_opening, complain
+            paper, scenario.plan, self._knowledge, self._leftovers, self._requests, self._is_opening, complain
         )
         self._positions = PositionMonitor(scenario, paper, weather, self._log, self._knowledge, complain)
 
@@ -99,6 +100,7 @@ class HarshWorld:
         """The exchange has booked, or refused, something."""
         self._waits.note_booking(booking)
         self._knowledge.note_booking(booking)
+        self._leftovers.note_booking(booking)
         self._cancellations.note_booking(booking)
         self._positions.note_booking(booking)
 

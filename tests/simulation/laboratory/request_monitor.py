@@ -15,6 +15,7 @@ import trio
 from inspection import Claim, Key
 
 from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.leftovers import Leftovers
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_tighter
 from trailing.errors import RateLimited, TrailingError
@@ -72,11 +73,13 @@ class RequestMonitor:
     Args:
         exchange: what is true.
         knowledge: what the process was shown.
+        leftovers: the stops of positions that have ended, which no check is about.
         complain: takes what is wrong.
     """
 
-    def __init__(self, exchange: PaperExchange, knowledge: Knowledge, complain: Complain) -> None:
-        self._exchange, self._knowledge, self._complain = exchange, knowledge, complain
+    def __init__(self, exchange: PaperExchange, knowledge: Knowledge, leftovers: Leftovers, complain: Complain) -> None:
+        self._exchange, self._knowledge, self._leftovers = exchange, knowledge, leftovers
+        self._complain = complain
         self._quiet_until: dict[tuple[object, ...], float] = {}
         self._process = _OfOneProcess()
 
@@ -140,9 +143,10 @@ class RequestMonitor:
             self._complain("1. a stop is placed as a missing one beside a live one", f"{side} {symbol}: {order}")
 
     def _our_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:
-        """The plain stops of ours that truly stand."""
+        """The plain stops of ours that truly stand, and were placed for the present position."""
         for order in self._exchange.actual(symbol)[0]:
-            if order.side == side and order.callback is None and is_ours(order.client_order_id):
+            plain = order.side == side and order.callback is None and is_ours(order.client_order_id)
+            if plain and not self._leftovers.is_left_over(order):
                 yield order
 
     # What is not asked.
@@ -156,13 +160,14 @@ class RequestMonitor:
         """Invariant 7: what a position without a stop needs never waits for the back-off of another kind.
 
         A position is without a stop where the process says so, and where it was refused a change of the stop that is gone.
-        Excuses: placing, the price and closing may back off themselves, each after its own failure; and so may the reads
-        by which the process confirms that the stop is gone.
+        Excuses: placing, the price and closing may back off themselves, each after its own failure; so may the reads by
+        which the process confirms that the stop is gone; and a bug that froze the position was complained of already.
         """
-        process, unprotected = self._process, [claim.key for claim in claims if claim.state == "unprotected"]
+        process, frozen = self._process, {claim.key for claim in claims if claim.is_frozen}
+        unprotected = {claim.key for claim in claims if claim.state == "unprotected"} - frozen
         for key, told_at in tuple(process.told_gone.items()):
             is_open = key[1] in self._exchange.actual(key[0])[1]
-            if not is_open or any(self._our_stops(*key)) or self.tried_at(key[0]) > told_at:
+            if not is_open or any(self._our_stops(*key)) or self.tried_at(key[0]) > told_at or key in frozen:
                 del process.told_gone[key]
         since = process.told_gone | dict.fromkeys(unprotected, trio.current_time())
         process.missing_since = {key: process.missing_since.get(key, at) for key, at in since.items()}

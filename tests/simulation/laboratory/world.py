@@ -48,7 +48,8 @@ def run_world(scenario: Scenario, *, store: str | None = None, keep_events: bool
         keep_events: keep everything that the exchange booked.
 
     Raises:
-        BaseException: a bug that ended the process, with a note that names the seed.
+        BaseException: a bug that ended the process, with a note that names the seed. In a harsh world it is what was wrong,
+            and the next process goes on, but for a bug of the laboratory.
     """
     try:
         world = World(scenario, store=store, keep_events=keep_events)
