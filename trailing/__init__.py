@@ -52,6 +52,7 @@ from trailing.exchanges.ccxt import open_ccxt as open_ccxt
 from trailing.exchanges.paper import open_paper as open_paper
 from trailing.exchanges.port import Exchange as Exchange
 from trailing.exchanges.port import OrderUpdate as OrderUpdate
+from trailing.exchanges.port import PartialList as PartialList
 from trailing.exchanges.port import PositionUpdate as PositionUpdate
 from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState

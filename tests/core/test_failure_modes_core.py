@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -297,3 +298,21 @@ def test_fm34_a_plan_and_its_parts_can_not_be_changed() -> None:
     for part in (PLAN, PLAN.pacing, PLAN.rules[0], PLAN.initial_stop):
         with pytest.raises(AttributeError):
             setattr(part, part.__struct_fields__[0], None)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", ["1E+999999", "1E-999999", "1E+400", "NaN", "-1", "0", "0." + "3" * 40])
+def test_fm47_a_number_that_can_be_no_price_and_no_quantity_is_refused_where_it_is_built(number: str) -> None:
+    bad = D(number)
+    builders: list[Callable[[], object]] = [
+        lambda: Tick(SYMBOL, bad, 0.0),
+        lambda: Position(SYMBOL, "long", bad, D(100), OPENED),
+        lambda: Position(SYMBOL, "long", D(1), bad, OPENED),
+        lambda: Candle(SYMBOL, OPENED, 60.0, D(1), bad, D(1), D(1)),
+        lambda: Fill(SYMBOL, "long", bad, D(98), "1", "a", 0.0),
+        lambda: Fill(SYMBOL, "long", D(1), bad, "1", "a", 0.0),
+        lambda: StopOrder(SYMBOL, "long", bad, D(98), "a", "1"),
+        lambda: StopOrder(SYMBOL, "long", D(1), bad, "a", "1"),
+    ]
+    for build in builders:
+        with pytest.raises(UsageError, match=r"got Decimal\(.*\), wants a "):
+            build()

@@ -226,3 +226,35 @@ def test_a_percent_knows_its_share_of_a_price() -> None:
 def test_a_usage_error_is_a_value_error_too() -> None:
     assert issubclass(UsageError, ValueError)
     assert issubclass(UsageError, TrailingError)
+
+
+@pytest.mark.parametrize(
+    "got",
+    ["1E+999999", "1E-999999", "1E+18", "1E-19", "9.99E-19", "1" + "0" * 30, "1." + "0" * 30, "0.1" + "2" * 30],
+)
+@pytest.mark.parametrize(("kind", "field"), MONEY)
+def test_money_has_at_most_30_digits_and_a_size_that_it_can_have(
+    kind: type[msgspec.Struct], field: str, got: str
+) -> None:
+    assert_refuses(kind, field, Decimal(got), "a Decimal from 1e-18 to below 1e18 with at most 30 digits")
+
+
+@pytest.mark.parametrize("got", ["1E-18", "0.000000000000000123", "123456789012.123456789012345678", "9" * 18, "1E+17"])
+def test_a_micro_priced_coin_with_18_decimals_and_a_huge_quantity_are_money(got: str) -> None:
+    assert Position(**RIGHT[Position] | {"entry_price": Decimal(got), "quantity": Decimal(got)}).quantity == Decimal(
+        got
+    )
+
+
+@pytest.mark.parametrize("got", ["0E+999999", "0E-999999"])
+def test_a_zero_that_no_calculation_can_take_is_refused_too(got: str) -> None:
+    assert_refuses(Market, "min_quantity", Decimal(got), "a Decimal from 1e-18 to below 1e18 with at most 30 digits")
+
+
+def test_a_refusal_shows_the_first_200_characters_of_what_it_got() -> None:
+    with pytest.raises(UsageError) as caught:
+        Tick("BTC/USDT:USDT", Decimal("1" * 5_000_000), 0.0)
+    assert (
+        str(caught.value)
+        == f"Tick.price got Decimal('{'1' * 191}…, wants a Decimal from 1e-18 to below 1e18 with at most 30 digits"
+    )

@@ -82,6 +82,12 @@ def test_a_file_is_read_only_as_far_as_its_points_are_taken(tmp_path: Path) -> N
         (trades, "timestamp_ms,price\n1000,NaN\n", 2, "price got 'NaN'"),
         (trades, "timestamp_ms,price\n1000,Infinity\n", 2, "price got 'Infinity'"),
         (trades, "timestamp_ms,price\n1000,\n", 2, "price got ''"),
+        (
+            trades,
+            "timestamp_ms,price\n1000,1\n2000,1e999999\n",
+            3,
+            "price got '1e999999', wants a price above 0, below",
+        ),
         (trades, "timestamp_ms,price\n1.5,1\n", 2, "timestamp_ms got '1.5'"),
         (trades, "timestamp_ms,price\n-1,1\n", 2, "timestamp_ms got '-1'"),
         (trades, "timestamp_ms,price\n1570752011620000,1\n", 2, "timestamp_ms got '1570752011620000'"),

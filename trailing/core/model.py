@@ -7,7 +7,6 @@ seconds on the running clock, whose zero is anywhere.
 from __future__ import annotations
 
 import math
-import re
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -15,68 +14,40 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from trailing.errors import UsageError
+from trailing.core.checks import (
+    check_money,
+    check_one_of,
+    check_seconds,
+    check_side,
+    check_source,
+    check_symbol,
+    check_utc,
+    refuse,
+)
+
+__all__ = [
+    "CallbackRange",
+    "Candle",
+    "Fill",
+    "Market",
+    "Percent",
+    "Position",
+    "Side",
+    "Source",
+    "StopOrder",
+    "Tick",
+    "check_money",
+    "check_one_of",
+    "check_seconds",
+    "check_side",
+    "check_source",
+    "check_symbol",
+    "check_utc",
+    "refuse",
+]
 
 Side = Literal["long", "short"]
 Source = Literal["last", "mark", "index"]
-
-# ccxt's unified form of a linear contract: BASE/QUOTE:SETTLE, settled in the quote currency, with a date if it expires.
-_LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
-
-
-def refuse(field: str, got: object, wants: str) -> UsageError:
-    """The error for a field that can't be right: which one, what it got, what it wants."""
-    return UsageError(f"{field} got {got!r}, wants {wants}")
-
-
-def check_money(field: str, value: Any, *, zero: bool = False) -> None:
-    """Refuse what isn't a finite Decimal above zero (or, where `zero` is true, at least zero)."""
-    wants = "a finite Decimal, at least 0" if zero else "a finite Decimal above 0"
-    if type(value) is not Decimal or not value.is_finite() or value < 0 or (not zero and not value):
-        raise refuse(field, value, wants)
-
-
-def check_seconds(field: str, value: Any, *, zero: bool = True) -> None:
-    """Refuse what isn't a finite number of seconds, at least zero (above it, where `zero` is false)."""
-    wants = "seconds, a finite number " + ("of at least 0" if zero else "above 0")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (not zero and value == 0):
-        raise refuse(field, value, wants)
-
-
-@lru_cache(maxsize=10_000)
-def _is_linear(symbol: str) -> bool:
-    match = _LINEAR.fullmatch(symbol)
-    return match is not None and match["quote"] == match["settle"]
-
-
-def check_symbol(field: str, value: Any) -> None:
-    """Refuse what isn't a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
-    if not isinstance(value, str) or not _is_linear(value):
-        raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
-
-
-def check_one_of(field: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Refuse what isn't one of the words that are allowed."""
-    if value not in allowed:
-        raise refuse(field, value, "one of " + ", ".join(map(repr, allowed)))
-
-
-def check_side(field: str, value: Any) -> None:
-    """Refuse what isn't ``"long"`` or ``"short"``."""
-    check_one_of(field, value, ("long", "short"))
-
-
-def check_source(field: str, value: Any) -> None:
-    """Refuse what isn't ``"last"``, ``"mark"`` or ``"index"``."""
-    check_one_of(field, value, ("last", "mark", "index"))
-
-
-def check_utc(field: str, value: Any) -> None:
-    """Refuse what isn't an aware datetime in UTC."""
-    offset = value.utcoffset() if isinstance(value, datetime) else None
-    if offset is None or offset:
-        raise refuse(field, value, "an aware datetime in UTC")
 
 
 @lru_cache(maxsize=1024)

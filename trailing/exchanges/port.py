@@ -7,17 +7,54 @@ may have been, or may yet be, executed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 import trio
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, refuse
+
+T = TypeVar("T")
+
+_MOST_SHOWN: Final = 200
+
+
+class PartialList(tuple[T, ...]):  # noqa: SLOT001 - a tuple takes no slots
+    """A list of which some entries could not be read: it proves presence, never absence.
+
+    It compares, hashes and slices as the tuple of its entries: it equals a plain tuple of the same ones, and a slice or a sum is
+    a plain tuple that does not say any more that something was left out.
+
+    Args:
+        entries: the entries that could be read.
+        left_out: a text for each entry that was left out: what it was, and why. Characters that can't be printed are escaped,
+            and 200 characters of each are kept.
+
+    Attributes:
+        left_out: as given, escaped and shortened.
+    """
+
+    left_out: tuple[str, ...]
+
+    def __new__(cls, entries: Iterable[T], left_out: Iterable[str]) -> Self:
+        made = super().__new__(cls, entries)
+        made.left_out = tuple(map(_escaped, left_out))
+        return made
+
+    def __getnewargs__(self) -> tuple[tuple[T, ...], tuple[str, ...]]:
+        return tuple(self), self.left_out
+
+    def __repr__(self) -> str:
+        return f"PartialList({super().__repr__()}, left_out={self.left_out!r})"
+
+
+def _escaped(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_MOST_SHOWN])[:_MOST_SHOWN]
 
 
 class StopRequest(msgspec.Struct, frozen=True, gc=False):
@@ -130,10 +167,18 @@ class Exchange(Protocol):
         """The live stop under an id, or None; waits for a request under way for that id first."""
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops of the account, ours or not, trailing ones included."""
+        """All live stops of the account, ours or not, trailing ones included.
+
+        Returns:
+            A plain sequence where every entry could be read; else a `PartialList`. What can't be read is never an error.
+        """
 
     async def positions(self) -> Sequence[PositionReport]:
-        """All open positions of the account."""
+        """All open positions of the account.
+
+        Returns:
+            As `open_stops`: a plain sequence, or a `PartialList` where an entry could not be read.
+        """
 
     async def price(self, symbol: str, source: Source) -> Tick:
         """The exchange's own price, now."""

@@ -210,10 +210,9 @@ class _Row:
     def price(self, field: str) -> Decimal:
         try:
             price = Decimal(self._values[self._columns[field]])
-        except InvalidOperation:
-            price = Decimal("NaN")
-        if not price.is_finite() or price <= 0:
-            raise self.refuse(field, "a price above 0")
+            check_money(field, price)
+        except (InvalidOperation, UsageError):
+            raise self.refuse(field, "a price above 0, below 1e18, with at most 30 digits") from None
         return price
 
     def refuse(self, field: str, wants: str) -> UsageError:

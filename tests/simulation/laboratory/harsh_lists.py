@@ -16,6 +16,7 @@ from simulation.laboratory.scenario import TICK
 from trailing.core.account import PositionReport
 from trailing.core.model import StopOrder
 from trailing.errors import ExchangeUnreachable
+from trailing.exchanges.port import PartialList
 
 Entry = TypeVar("Entry", PositionReport, StopOrder)
 
@@ -63,8 +64,8 @@ class _WrongEntry(msgspec.Struct, frozen=True):
 class WrongLists:
     """An entry of a list is missing, doubled, unreadable or foreign for some seconds; the other entries are right.
 
-    Unreadable means two things at the port: an adapter that finds an entry which it can't read raises `ExchangeUnreachable`
-    for the whole list; or it passes on a figure that is beyond all bounds.
+    Unreadable means three things at the port: a list fails as a whole with `ExchangeUnreachable`; a stop that can't be read is left
+    out of a `PartialList`; a position is passed on with a figure that is beyond all bounds.
     """
 
     def __init__(self, log: FaultLog) -> None:
@@ -87,9 +88,15 @@ class WrongLists:
         if wrong.what == "failing":
             raise ExchangeUnreachable(f"{name}: an entry can't be read")
         shown: list[Entry] = []
+        left_out: list[str] = []
         for entry in entries:
-            shown += self._instead(entry, wrong.what) if _key_of(entry) == wrong.key else (entry,)
-        return tuple(shown)
+            if _key_of(entry) != wrong.key:
+                shown.append(entry)
+            elif wrong.what == "unreadable" and isinstance(entry, StopOrder):
+                left_out.append(f"order {entry.client_order_id}: its quantity can't be read")
+            else:
+                shown += self._instead(entry, wrong.what)
+        return PartialList(shown, left_out) if left_out else tuple(shown)
 
     def _instead(self, entry: Entry, what: str) -> tuple[Entry, ...]:
         """What is listed instead of an entry."""

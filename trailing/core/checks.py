@@ -1,0 +1,87 @@
+"""Checks of single values, for everything that is validated when it is built; each names the field that can't be right."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from decimal import Clamped, Context, Decimal, InvalidOperation, Overflow, Rounded, Subnormal
+from functools import lru_cache
+from typing import Any, Final
+
+from trailing.errors import UsageError
+
+_MOST_SHOWN: Final = 200
+
+# Money has 30 digits at most, because the product of two such numbers is exact in the 60 digits that the core calculates with;
+# with 18 decimals that reaches up to a trillion. The method raises for anything that doesn't fit.
+_as_money: Final = Context(
+    prec=30, Emin=-18, Emax=17, traps=[Clamped, InvalidOperation, Overflow, Rounded, Subnormal]
+).plus
+_ZERO: Final = Decimal(0)
+
+# ccxt's unified form of a linear contract: BASE/QUOTE:SETTLE, settled in the quote currency, with a date if it expires.
+_LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
+
+
+def refuse(field: str, got: object, wants: str) -> UsageError:
+    """Return the error for a field that can't be right: which one, what it got (at most 200 characters), what it wants."""
+    shown = repr(got)
+    return UsageError(f"{field} got {shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + '…'}, wants {wants}")
+
+
+def check_money(field: str, value: Any, *, zero: bool = False) -> None:
+    """Refuse a value that can be neither a price nor a quantity.
+
+    Money is a Decimal from 1e-18 to below 1e18, written with at most 30 digits; or zero, where `zero` is true.
+    """
+    try:
+        if type(value) is Decimal and value.is_finite() and (_as_money(value) > _ZERO or (zero and not value)):
+            return
+        wants = "a finite Decimal, at least 0" if zero else "a finite Decimal above 0"
+    except ArithmeticError:  # the context's signal: too many digits, too large or too small
+        wants = "a Decimal from 1e-18 to below 1e18 with at most 30 digits"
+    raise refuse(field, value, wants)
+
+
+def check_seconds(field: str, value: Any, *, zero: bool = True) -> None:
+    """Refuse what isn't a finite number of seconds, at least zero (above it, where `zero` is false)."""
+    wants = "seconds, a finite number " + ("of at least 0" if zero else "above 0")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (not zero and value == 0):
+        raise refuse(field, value, wants)
+
+
+@lru_cache(maxsize=10_000)
+def _is_linear(symbol: str) -> bool:
+    match = _LINEAR.fullmatch(symbol)
+    return match is not None and match["quote"] == match["settle"]
+
+
+def check_symbol(field: str, value: Any) -> None:
+    """Refuse what isn't a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
+    if not isinstance(value, str) or not _is_linear(value):
+        raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
+
+
+def check_one_of(field: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuse what isn't one of the words that are allowed."""
+    if value not in allowed:
+        raise refuse(field, value, "one of " + ", ".join(map(repr, allowed)))
+
+
+def check_side(field: str, value: Any) -> None:
+    """Refuse what isn't ``"long"`` or ``"short"``."""
+    check_one_of(field, value, ("long", "short"))
+
+
+def check_source(field: str, value: Any) -> None:
+    """Refuse what isn't ``"last"``, ``"mark"`` or ``"index"``."""
+    check_one_of(field, value, ("last", "mark", "index"))
+
+
+def check_utc(field: str, value: Any) -> None:
+    """Refuse what isn't an aware datetime in UTC."""
+    offset = value.utcoffset() if isinstance(value, datetime) else None
+    if offset is None or offset:
+        raise refuse(field, value, "an aware datetime in UTC")
