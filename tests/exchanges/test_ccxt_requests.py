@@ -19,6 +19,7 @@ from trailing import (
     StopOrder,
     StopRequest,
     TrailingError,
+    TrailPlan,
     UsageError,
     open_ccxt,
 )
@@ -26,6 +27,7 @@ from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.ccxt.session import open_session
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
+from trailing.exchanges.port import check_cleanup_seconds
 
 ID = "tr0123456789abcdef0123"
 BITS = "0x74720123456789abcdef012300000000"
@@ -372,6 +374,15 @@ async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> 
         calls = asked(capture, venue)
         sent = {operation: (await send(capture, calls[operation]))[0] for operation in CLAIMS[venue]}
     assert sent == CLAIMS[venue]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_the_default_plan_s_clean_up_is_as_long_as_the_read_lags_of_each_venue(venue: str) -> None:
+    async with open_capture(venue) as capture:
+        row = VENUES[venue]
+        lags = (row.orders_read_lag, row.positions_read_lag)
+        assert (capture.exchange.orders_read_lag, capture.exchange.positions_read_lag) == lags
+        check_cleanup_seconds(capture.exchange, TrailPlan(initial_stop=Percent(2)))
 
 
 @pytest.mark.parametrize("venue", VENUES)

@@ -491,12 +491,12 @@ def test_somebody_elses_hand_closes_at_most_what_there_is_whatever_the_step() ->
 
 
 def test_reads_show_the_state_of_some_seconds_ago_and_a_duplicate_is_known_at_once() -> None:
-    venue = Venue(read_lag=1.0, can_amend=True)
+    venue = Venue(orders_read_lag=1.0, positions_read_lag=2.0, can_amend=True)
     book = venue.book
     book.enter(Position(BTC, "long", D(2), D(100), OPENED), 10.0)
     request = StopRequest(BTC, "long", D(2), D(98), "a")
     order = book.place(request, 10.5)
-    assert (book.positions(10.9), book.positions(11.0)) == ((), (PositionReport(BTC, "long", D(2), D(100)),))
+    assert (book.positions(11.9), book.positions(12.0)) == ((), (PositionReport(BTC, "long", D(2), D(100)),))
     assert (book.find(BTC, "a", 11.4), book.find(BTC, "a", 11.5)) == (None, order)
     with pytest.raises(StopRejected, match="duplicate"):
         book.place(request, 11.5)
@@ -505,7 +505,7 @@ def test_reads_show_the_state_of_some_seconds_ago_and_a_duplicate_is_known_at_on
     book.cancel(BTC, "a", 14.0)
     assert (book.stops(14.9), book.stops(15.0)) == ((moved,), ())
     book.close(BTC, "long", D(2), 16.0)
-    assert (len(book.positions(16.9)), len(book.positions(17.0))) == (1, 0)
+    assert (len(book.positions(17.9)), len(book.positions(18.0))) == (1, 0)
 
 
 def test_an_unknown_symbol_gets_a_permissive_market_and_what_is_no_symbol_gets_none() -> None:

@@ -122,19 +122,17 @@ async def test_the_price_is_the_last_of_its_source_now(autojump_clock: MockClock
         assert await exchange.price(BTC, "last") == Tick(BTC, D(100), 2.5, "last")
 
 
-async def test_a_read_lag_shows_an_old_state_and_surely_the_new_one_after_it(autojump_clock: MockClock) -> None:
-    async with open_paper(read_lag=0.3) as exchange:
+async def test_stops_and_positions_are_shown_each_after_a_read_lag_of_its_own(autojump_clock: MockClock) -> None:
+    async with open_paper(orders_read_lag=0.3, positions_read_lag=0.7) as exchange:
         await trio.sleep(2.0)
         await exchange.enter(position())
         order = await exchange.place_stop(stop("a"))
-        assert (await exchange.find_stop(BTC, "a"), await exchange.open_stops(), await exchange.positions()) == (
-            None,
-            (),
-            (),
-        )
-        await trio.sleep(0.3)
-        assert await exchange.find_stop(BTC, "a") == order
-        assert await exchange.open_stops() == (order,)
+        await trio.sleep(0.29)
+        assert (await exchange.find_stop(BTC, "a"), await exchange.open_stops()) == (None, ())
+        await trio.sleep(0.01)
+        assert (await exchange.find_stop(BTC, "a"), await exchange.open_stops()) == (order, (order,))
+        assert await exchange.positions() == ()
+        await trio.sleep(0.41)
         assert await exchange.positions() == (PositionReport(BTC, "long", D(2), D(100)),)
 
 
@@ -227,7 +225,8 @@ async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> Non
         ("latency", float("nan")),
         ("latency", "2"),
         ("jitter", -0.1),
-        ("read_lag", -1),
+        ("orders_read_lag", -1),
+        ("positions_read_lag", -1),
         ("request_validity", 0),
         ("markets", "BTC"),
         ("markets", 3),

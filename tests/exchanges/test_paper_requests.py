@@ -32,10 +32,12 @@ def bookings(exchange: PaperExchange) -> list[tuple[float, str]]:
 
 
 async def test_the_paper_exchange_is_an_exchange() -> None:
-    async with open_paper(account="mine", hedged=True, read_lag=0.5, request_validity=2.0) as paper:
+    async with open_paper(
+        account="mine", hedged=True, orders_read_lag=0.5, positions_read_lag=0.7, request_validity=2.0
+    ) as paper:
         exchange: Exchange = paper
         assert (exchange.name, exchange.account, exchange.hedged) == ("paper", "mine", True)
-        assert (exchange.read_lag, exchange.request_validity) == (0.5, 2.0)
+        assert (exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity) == (0.5, 0.7, 2.0)
 
 
 async def test_a_request_is_booked_after_half_of_its_latency_and_answered_after_all_of_it(

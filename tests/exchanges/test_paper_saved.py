@@ -48,7 +48,9 @@ async def test_a_restored_account_shows_what_the_saved_one_showed() -> None:
     assert len(before[1]) == 3
     again = [msgspec.json.decode(msgspec.json.encode(place), type=SavedPlace) for place in places]
     assert again == places
-    async with open_paper(**WAYS, read_lag=5.0) as exchange:  # what was there is no news: no read lags behind it
+    async with open_paper(
+        **WAYS, orders_read_lag=5.0, positions_read_lag=5.0
+    ) as exchange:  # what was there is no news: no read lags behind it
         exchange.restore(again)
         assert await shown(exchange) == before
         assert [exchange.save(BTC), exchange.save(ETH)] == places

@@ -90,7 +90,7 @@ async def test_each_side_of_a_hedged_account_is_adopted_by_itself(autojump_clock
 async def test_a_position_that_is_not_there_is_refused_on_its_second_absence(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(read_lag=2.0) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0) as world:
         await world.enter(a_position(side="short"))
         started, before = trio.current_time(), world.calls("positions")
         with pytest.raises(UsageError, match="the exchange reports no long position of BTC/USDT:USDT"):
@@ -102,7 +102,7 @@ async def test_a_position_that_is_not_there_is_refused_on_its_second_absence(
 async def test_fm05_a_position_that_a_read_does_not_show_yet_is_adopted_all_the_same(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(read_lag=2.0) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.adopt(*BTC, deadline=5.0), Protected)
 

@@ -85,7 +85,7 @@ async def test_fm05_an_entry_that_is_not_visible_yet_is_protected_and_not_closed
     side: Side, autojump_clock: trio.testing.MockClock
 ) -> None:
     position = a_position(side=side)
-    async with open_world(read_lag=5.0, latency=0.5) as world:
+    async with open_world(orders_read_lag=5.0, positions_read_lag=5.0, latency=0.5) as world:
         await trio.sleep(10)
         await world.enter(position)
         assert await world.paper.positions() == ()
@@ -108,7 +108,7 @@ async def test_fm05_an_entry_that_the_exchange_itself_does_not_know_of_yet_is_ne
         early = trio.current_time() < visible_from
         return Refuses(NothingToReduce("no such position")) if early and operation == "place_stop" else None
 
-    async with open_world(read_lag=3.0, latency=0.1, exchange_faults=refuse) as world:
+    async with open_world(orders_read_lag=3.0, positions_read_lag=3.0, latency=0.1, exchange_faults=refuse) as world:
         await trio.sleep(10)
         await world.enter(position)
         assert isinstance(await world.running.protect(position, deadline=2.0), Refused)
@@ -173,7 +173,7 @@ async def test_fm05_a_stop_whose_answer_is_lost_and_that_no_read_shows_yet_is_no
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     lost: dict[At, Fault] = {At("place_stop", None, 1): ReplyLost()}
-    async with open_world(read_lag=2.0, latency=0.5, exchange_faults=lost) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0, latency=0.5, exchange_faults=lost) as world:
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
@@ -247,7 +247,7 @@ async def test_fm08_a_creation_that_never_finishes_is_reported_for_good_or_close
 async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_stop_away_from_the_new_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(read_lag=2.0, latency=0.5) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0, latency=0.5) as world:
         smaller = a_position(quantity=D("0.5"))
         await world.enter(smaller)
         await trio.sleep(10)

@@ -346,3 +346,53 @@ async def test_a_lease_that_can_not_be_lost_takes_any_plan(autojump_clock: trio.
     async with open_world(plan=msgspec.structs.replace(PLAN, call_seconds=1e6)) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=5.0), trailing.Protected)
+
+
+LAGS: list[dict[str, Any]] = [{"orders_read_lag": 4.0}, {"positions_read_lag": 4.0}]
+
+
+@pytest.mark.parametrize("lag", LAGS, ids=lambda lag: next(iter(lag)))
+async def test_a_plan_whose_clean_up_is_shorter_than_a_read_lag_is_refused_at_every_door(
+    lag: dict[str, Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    hasty = msgspec.structs.replace(PLAN, cleanup_seconds=3.9)
+    complaint = (
+        "^TrailPlan.cleanup_seconds got 3.9, wants at least 4 s: paper may take so long to show a request that was "
+    )
+    async with open_world(**lag) as world:
+        manager = world.running
+        with pytest.raises(UsageError, match=complaint):
+            await manager.protect_wave([a_position()], deadline=5.0, plan=hasty)
+        with pytest.raises(UsageError, match=complaint):
+            await manager.adopt(*BTC, deadline=5.0, plan=hasty)
+        with pytest.raises(UsageError, match=complaint):
+            await manager.update(*BTC, hasty)
+    async with open_world(with_manager=False, plan=hasty, **lag) as world:
+        with pytest.raises(UsageError, match=complaint):
+            async with open_listened(world):
+                raise AssertionError("it opened")
+        assert len(world.exchange.calls) == 0
+
+
+async def test_a_stored_plan_whose_clean_up_is_too_short_is_refused_before_anything_is_changed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hasty = msgspec.structs.replace(PLAN, cleanup_seconds=2.0)
+    async with open_world(with_manager=False) as world:
+        async with open_listened(world) as manager:
+            await world.enter(a_position())
+            await manager.protect(a_position(), deadline=5.0, plan=hasty)
+        before = await world.load()
+        world.paper.orders_read_lag = 2.5
+        with pytest.raises(UsageError, match="^BTC/USDT:USDT long, stored: TrailPlan.cleanup_seconds got 2.0, wants"):
+            async with open_listened(world):
+                raise AssertionError("it opened")
+        assert await world.load() == before
+        assert len(await world.live()) == 1
+
+
+async def test_a_clean_up_as_long_as_the_read_lag_is_taken(autojump_clock: trio.testing.MockClock) -> None:
+    plan = msgspec.structs.replace(PLAN, cleanup_seconds=4.0)
+    async with open_world(plan=plan, orders_read_lag=4.0, positions_read_lag=4.0) as world:
+        await world.enter(a_position())
+        assert isinstance(await world.running.protect(a_position(), deadline=5.0), trailing.Protected)

@@ -85,7 +85,7 @@ async def test_one_that_stands_by_waits_touches_nothing_and_takes_over_what_is_s
             await trio.sleep(100)
             assert taken == []
             ended_at = trio.current_time()
-        assert taken == [ended_at + world.paper.read_lag]
+        assert taken == [ended_at + world.paper.orders_read_lag]
         waits, took_over = (entry for entry in log[0] if entry["event"] in {"AwaitsLease", "TookOver"})
         assert waits["owner"].startswith("paper default is owned by another manager")
         assert took_over["waited"] == 100

@@ -75,7 +75,7 @@ async def test_while_the_store_is_stuck_no_heap_of_records_is_handed_in(
 
 
 async def test_nothing_stored_is_believed_before_the_read_lag_is_over(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_world(read_lag=2.0, with_manager=False) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0, with_manager=False) as world:
         await world.protect_and_end(a_position())
         await trio.sleep(10)
         (stop,) = await world.live()

@@ -21,7 +21,7 @@ async def test_a_rehearsal_says_what_the_recovery_then_does_and_writes_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     positions = [a_position(), a_position(ETH), a_position("SOL/USDT:USDT")]
-    async with open_world(latency=0.5, read_lag=1.0, with_manager=False) as world:
+    async with open_world(latency=0.5, orders_read_lag=1.0, positions_read_lag=1.0, with_manager=False) as world:
         await world.protect_and_end(*positions)
         await trio.sleep(2)
         (stop,) = [order for order in await world.live() if order.symbol == ETH]
@@ -40,14 +40,14 @@ async def test_a_rehearsal_says_what_the_recovery_then_does_and_writes_nothing(
 
 
 async def test_a_rehearsal_waits_until_an_absence_can_be_believed(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_world(read_lag=2.0, with_manager=False) as world:
+    async with open_world(orders_read_lag=2.0, positions_read_lag=2.0, with_manager=False) as world:
         await world.protect_and_end(a_position())
         await trio.sleep(5)
         world.paper.reduce("BTC/USDT:USDT", "long", D("1.5"))
         started = trio.current_time()
         actions = await trailing.plan_recovery(world.exchange, world.store, PLAN)
         assert any(isinstance(action, PositionFlat) for action in actions)
-        assert trio.current_time() - started >= 2 * world.exchange.read_lag
+        assert trio.current_time() - started >= 2 * world.exchange.orders_read_lag
 
 
 async def test_a_rehearsal_finds_another_instance_at_work(autojump_clock: trio.testing.MockClock) -> None:

@@ -357,7 +357,7 @@ async def test_fm06_an_entry_price_far_from_the_exchanges_own_is_refused_and_its
 async def test_an_entry_price_of_an_invisible_position_is_held_against_the_last_price(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(latency=1.0, read_lag=2.0) as world:
+    async with open_world(latency=1.0, orders_read_lag=2.0, positions_read_lag=2.0) as world:
         await world.enter(a_position())
         world.feed("100")
         wrong = a_position(entry_price=D(80))

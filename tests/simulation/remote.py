@@ -77,7 +77,8 @@ async def serve_exchange(
         exchange.name,
         exchange.account,
         exchange.hedged,
-        exchange.read_lag,
+        exchange.orders_read_lag,
+        exchange.positions_read_lag,
         exchange.request_validity,
         tuple(exchange.market(symbol) for symbol in symbols),
     )

@@ -109,7 +109,7 @@ class RemoteExchange:
         ExchangeUnreachable: it was lost before, or the request was a read.
 
     Attributes:
-        name, account, hedged, read_lag, request_validity: of the served exchange.
+        name, account, hedged, orders_read_lag, positions_read_lag, request_validity: of the served exchange.
     """
 
     def __init__(self, hello: Hello, client: str = "") -> None:
@@ -117,7 +117,8 @@ class RemoteExchange:
         self.name: str = hello.name
         self.account: str = hello.account
         self.hedged: bool = hello.hedged
-        self.read_lag: float = hello.read_lag
+        self.orders_read_lag: float = hello.orders_read_lag
+        self.positions_read_lag: float = hello.positions_read_lag
         self.request_validity: float = hello.request_validity
         self._markets = {market.symbol: market for market in hello.markets}
         self.asked: dict[int, _Asked] = {}

@@ -29,7 +29,8 @@ class Hello(msgspec.Struct, frozen=True):
     name: str
     account: str
     hedged: bool
-    read_lag: float
+    orders_read_lag: float
+    positions_read_lag: float
     request_validity: float
     markets: tuple[Market, ...]
 

@@ -79,7 +79,10 @@ async def bench(**settings: Any) -> AsyncIterator[Bench]:
     [
         pytest.param({}, id="plain"),
         pytest.param({"latency": 0.004, "jitter": 0.004, "can_amend": True, "hedged": True}, id="amends, hedged"),
-        pytest.param({"latency": 0.002, "two_stops": False, "read_lag": 0.02}, id="one stop, reads lag"),
+        pytest.param(
+            {"latency": 0.002, "two_stops": False, "orders_read_lag": 0.02, "positions_read_lag": 0.02},
+            id="one stop, reads lag",
+        ),
     ],
 )
 async def test_a_served_exchange_keeps_the_contract(settings: dict[str, Any]) -> None:

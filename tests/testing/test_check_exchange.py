@@ -67,11 +67,11 @@ def paper(
         pytest.param({"two_stops": False, "latency": 0.3}, id="one stop"),
         pytest.param({"hedged": True}, id="hedged"),
         pytest.param({"native_callbacks": None}, id="does not trail"),
-        pytest.param({"read_lag": 1.5, "latency": 0.25}, id="reads lag"),
+        pytest.param({"orders_read_lag": 1.5, "positions_read_lag": 0.7, "latency": 0.25}, id="reads lag"),
         pytest.param({"partial_fills": Decimal("0.25"), "leverage": 10}, id="partial fills"),
         pytest.param({"rate_limit": RateLimit(5, 2)}, id="queues"),
         pytest.param({"markets": COARSE, "cancel_on_flat": True}, id="coarse market"),
-        pytest.param({"latency": 0.1, "jitter": 1.0, "read_lag": 0.5}, id="jitter"),
+        pytest.param({"latency": 0.1, "jitter": 1.0, "orders_read_lag": 0.5, "positions_read_lag": 0.5}, id="jitter"),
     ],
 )
 async def test_the_paper_exchange_keeps_the_contract_however_it_is_set_up(
@@ -220,8 +220,16 @@ class AmendsNothing(Wrapped):
         return msgspec.structs.replace(order, price=price)
 
 
-class UnderstatesItsLag(Wrapped):
-    read_lag = 1.0
+class UnderstatesItsOrdersLag(Wrapped):
+    orders_read_lag = 1.0
+
+
+class UnderstatesItsPositionsLag(Wrapped):
+    positions_read_lag = 1.0
+
+
+class HasNoPositionsLag(Wrapped):
+    positions_read_lag = float("nan")
 
 
 class ReportsTheWantedQuantity(Wrapped):
@@ -342,7 +350,9 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (ForgetsTheSource, {}, "a stop is triggered by its own source"),
     (CancelsWhatIsGone, {}, "what is gone can not be cancelled or amended"),
     (AmendsNothing, {"can_amend": True}, LIFE),
-    (UnderstatesItsLag, {"read_lag": 1.5}, LIFE),
+    (UnderstatesItsOrdersLag, {"orders_read_lag": 1.5}, LIFE),
+    (UnderstatesItsPositionsLag, {"positions_read_lag": 1.5}, "an entered position is reported"),
+    (HasNoPositionsLag, {}, "its attributes make sense"),
     (ReportsTheWantedQuantity, {}, "closing reduces and never crosses zero"),
     (TurnsThePosition, {}, "closing reduces and never crosses zero"),
     (PricesAllAlike, {}, "a price is of the source that was asked for"),

@@ -219,11 +219,14 @@ def test_what_can_never_strike_is_refused(make: Callable[[], object]) -> None:
 
 
 async def test_without_faults_it_is_the_inner_exchange(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_paper(can_amend=True, read_lag=0.5, hedged=True, account="main") as paper:
+    async with open_paper(
+        can_amend=True, orders_read_lag=0.5, positions_read_lag=0.7, hedged=True, account="main"
+    ) as paper:
         exchange = FaultyExchange(paper, {})
         port: Exchange = exchange
         assert (port.name, port.account, port.hedged) == (paper.name, "main", True)
-        assert (port.read_lag, port.request_validity) == (0.5, paper.request_validity)
+        assert (port.orders_read_lag, port.positions_read_lag) == (0.5, 0.7)
+        assert port.request_validity == paper.request_validity
         assert port.market(BTC) == paper.market(BTC)
         assert port.next_turn("place_stop") == 0
         await exchange.enter(Position(BTC, "long", Decimal(1), Decimal(100), NOON))
@@ -242,7 +245,7 @@ async def test_without_faults_it_is_the_inner_exchange(autojump_clock: trio.test
         await port.cancel_stop(order)
         fill = await port.close_position(BTC, "long", Decimal(1), "two")
         assert fill.quantity == 1
-        await trio.sleep(0.5)
+        await trio.sleep(0.7)
         assert [*await port.positions()] == []
         assert [call.operation for call in exchange.calls] == [
             "watch",

@@ -42,7 +42,10 @@ class Bench:
 @pytest.mark.slow
 async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
     # The servers show every write at once, and the checks wait so long for each.
-    rows = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.05) for name in VENUES}
+    rows = {
+        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.05, positions_read_lag=0.05)
+        for name in VENUES
+    }
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
     def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:

@@ -30,7 +30,10 @@ from trailing.exchanges.port import StopRequest
 
 @pytest.fixture(autouse=True)
 def _quick_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.0) for name in VENUES}
+    quick = {
+        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0)
+        for name in VENUES
+    }
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
     # A price that nobody moves is not pushed, and no finding but the stream's depends on it.
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 0.2)
@@ -90,7 +93,9 @@ async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue:
 async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_is_booked_late(
     venue: str, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = msgspec.structs.replace(venues.VENUES[venue], read_lag=0.0, request_validity=1.0)
+    row = msgspec.structs.replace(
+        venues.VENUES[venue], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0
+    )
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
     async with open_desk(venue, configure=lambda client: setattr(client, "timeout", 400)) as desk:
         await desk.enter()

@@ -27,7 +27,12 @@ def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The keys in the environment, and absences that are believed at once."""
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
-    quick = {name: msgspec.structs.replace(venues.VENUES[name], read_lag=0.0, request_validity=0.1) for name in VENUES}
+    quick = {
+        name: msgspec.structs.replace(
+            venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1
+        )
+        for name in VENUES
+    }
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
     yield
     structlog.reset_defaults()

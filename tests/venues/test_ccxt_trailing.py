@@ -97,7 +97,7 @@ async def test_stops_trail_and_are_noticed_where_the_venue_pushes_nothing(monkey
     monkeypatch.setattr("trailing.exchanges.ccxt.connecting.DIALECTS", {})
     monkeypatch.setattr("trailing.exchanges.ccxt.reading.READ_SECONDS", 0.1)
     monkeypatch.setattr("trailing.exchanges.ccxt.reading.SPACING_SECONDS", 0.05)
-    bybit = msgspec.structs.replace(VENUES["bybit"], read_lag=0.1, request_validity=0.5)
+    bybit = msgspec.structs.replace(VENUES["bybit"], orders_read_lag=0.1, positions_read_lag=0.1, request_validity=0.5)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {"bybit": bybit})
     plan = msgspec.structs.replace(PLAN, reconcile_every=0.5)
     with structlog.testing.capture_logs():

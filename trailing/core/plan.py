@@ -124,7 +124,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         liquidation_buffer: how far a stop is kept from the liquidation price, below 100 percent.
         journal_wait: seconds, at least 0, that the store has to take the intent.
         call_seconds: the deadline of one exchange call, above 0.
-        cleanup_seconds: the deadline of a clean-up, above 0.
+        cleanup_seconds: the deadline of a clean-up, above 0 and at least as long as the exchange's read lags.
         stale_after: seconds without a price after which there is an alarm, above 0.
         reconcile_every: seconds, above 0, between two readings of the whole account that nobody asked for. The
             manager's plan counts.

@@ -18,6 +18,7 @@ import trio
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, refuse
+from trailing.core.plan import TrailPlan
 
 T = TypeVar("T")
 
@@ -130,7 +131,8 @@ class Exchange(Protocol):
     Attributes:
         name, account: with symbol and side, the key of all that is kept.
         hedged: whether a long and a short of one symbol may stand at once.
-        read_lag: seconds after which a read surely shows an earlier write.
+        orders_read_lag: seconds after which `find_stop` and `open_stops` surely show an earlier write.
+        positions_read_lag: seconds after which `positions` surely shows an earlier fill.
         request_validity: seconds for which a request that was sent may still be executed. What changes something is
             stamped with its time before its sender looks at the caller's deadline, and is not sent once that is over: so
             a process that was stopped in between, and goes on much later, sends nothing that would still be executed.
@@ -143,7 +145,9 @@ class Exchange(Protocol):
     @property
     def hedged(self) -> bool: ...
     @property
-    def read_lag(self) -> float: ...
+    def orders_read_lag(self) -> float: ...
+    @property
+    def positions_read_lag(self) -> float: ...
     @property
     def request_validity(self) -> float: ...
 
@@ -200,3 +204,28 @@ class Exchange(Protocol):
 
     def next_turn(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation (the method's name) pass, if it were asked for now."""
+
+
+def snapshot_lag(exchange: Exchange) -> float:
+    """Return the seconds after which both account lists, stops and positions, surely show an earlier write."""
+    return max(exchange.orders_read_lag, exchange.positions_read_lag)
+
+
+def check_cleanup_seconds(exchange: Exchange, plan: TrailPlan) -> None:
+    """Refuse a plan whose clean-up ends before the exchange surely shows the requests that it cleans up.
+
+    The longest of such requests, `request_validity` and a lag together, may be longer than a clean-up: the position's task
+    then goes on looking. But every request was sent before its clean-up begins, so that a clean-up as long as the lag can
+    see those that the exchange executed at once.
+
+    Raises:
+        UsageError: `cleanup_seconds` is less than one of the exchange's read lags.
+    """
+    least = snapshot_lag(exchange)
+    if plan.cleanup_seconds < least:
+        raise refuse(
+            "TrailPlan.cleanup_seconds",
+            plan.cleanup_seconds,
+            f"at least {least:g} s: {exchange.name} may take so long to show a request that was executed "
+            f"(orders_read_lag {exchange.orders_read_lag:g} s, positions_read_lag {exchange.positions_read_lag:g} s)",
+        )

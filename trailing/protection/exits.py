@@ -75,7 +75,7 @@ async def finish(orders: Orders, protection: Protection) -> None:
     expected = stop.quantity
     report = await orders.read_position(protection)
     if report is not None and not expected:
-        await trio.sleep(orders.exchange.read_lag)
+        await trio.sleep(orders.exchange.positions_read_lag)
         report = await orders.read_position(protection)
     if report is None:
         await end(orders, protection)

@@ -14,6 +14,7 @@ import trio
 from trailing.core.model import refuse
 from trailing.core.plan import TrailPlan
 from trailing.errors import ExchangeUnreachable, LeaseLost
+from trailing.exchanges.port import Exchange, check_cleanup_seconds
 from trailing.protection.clock import Clock
 from trailing.stores.port import Lease
 
@@ -23,15 +24,20 @@ class Gate:
 
     Args:
         lease: of the account.
-        request_validity: the exchange's: seconds for which a request that was sent may still be executed.
+        exchange: the one that the requests are for.
     """
 
-    def __init__(self, lease: Lease, clock: Clock, request_validity: float) -> None:
-        self._lease, self._clock, self._validity = lease, clock, request_validity
+    def __init__(self, lease: Lease, clock: Clock, exchange: Exchange) -> None:
+        self._lease, self._clock, self._exchange = lease, clock, exchange
+        self._validity = exchange.request_validity
         self._call_seconds = 0.0
 
     def check_plan(self, plan: TrailPlan) -> None:
-        """Refuse a plan whose calls could be shut out although the store answers. Raises UsageError."""
+        """Refuse a plan whose calls could be shut out although the store answers, or whose clean-up is too short.
+
+        Raises UsageError.
+        """
+        check_cleanup_seconds(self._exchange, plan)
         most = self._lease.seconds - self._validity
         if plan.call_seconds > most:
             raise refuse(

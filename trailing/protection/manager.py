@@ -288,7 +288,7 @@ async def open_manager(
             positions, as after a restart. Else that is LeaseLost.
 
     Raises:
-        UsageError: the plan, or one of a stored position, has `call_seconds` that don't fit into the store's lease.
+        UsageError: `call_seconds` of the plan, or of a stored one, exceed the lease, or `cleanup_seconds` are below a read lag.
         StoreError: the store can't be read.
         LeaseLost: another manager owns the account in this store, or has come to own it while the block ran, which is
             cancelled then; or stops of another instance stand on the account. Stops are left standing.
@@ -306,7 +306,7 @@ async def open_manager(
     async with owning as (lease, waited):
         journal = Journal(lease)
         announcer = Announcer(journal, log, exchange.name, exchange.account)
-        gate = Gate(lease, clock, exchange.request_validity)
+        gate = Gate(lease, clock, exchange)
         gate.check_plan(plan)
         orders = Orders(exchange, journal, clock, announcer, ids, Reach(), gate)
         if waited is not None:

@@ -204,13 +204,13 @@ class Orders(Books):
         executed_by = pending.sent_at + self.exchange.request_validity if pending is not None else -math.inf
         if client_order_id in protection.stop.orders:
             # A change of a live stop: that it is found proves nothing while the change may still be executed.
-            await trio.sleep(max(0.0, executed_by + self.exchange.read_lag - self.clock.now()))
+            await trio.sleep(max(0.0, executed_by + self.exchange.orders_read_lag - self.clock.now()))
         order = await self._look_up(protection, client_order_id, executed_by)
         self._settled(protection, client_order_id)
         return order
 
     async def _look_up(self, protection: Protection, client_order_id: str, executed_by: float) -> StopOrder | None:
-        sure_from = executed_by + self.exchange.read_lag
+        sure_from = executed_by + self.exchange.orders_read_lag
         seen_absent = False
         while True:
             asked_at = self.clock.now()
@@ -274,7 +274,7 @@ class Orders(Books):
     async def _look_for_position(
         self, symbol: str, side: Side, read: Callable[[], Awaitable[Sequence[PositionReport]]]
     ) -> PositionReport | None:
-        sure_from = self.clock.now() + self.exchange.read_lag
+        sure_from = self.clock.now() + self.exchange.positions_read_lag
         seen_flat = False
         while True:
             asked_at = self.clock.now()

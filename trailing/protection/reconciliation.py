@@ -17,6 +17,7 @@ from trailing.core.model import Side, StopOrder
 from trailing.core.reconcile import reconcile
 from trailing.core.sightings import Memory
 from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable, LeaseLost
+from trailing.exchanges.port import snapshot_lag
 from trailing.protection.following import Follower
 from trailing.protection.opening import backoffs
 from trailing.protection.order_ids import mark_of
@@ -110,7 +111,7 @@ class Reconciliation:
             await self._wanted.wait()
         if not scope.cancelled_caught:
             # Until then a read may show what was before that which somebody asked for.
-            await trio.sleep(self._orders.exchange.read_lag)
+            await trio.sleep(snapshot_lag(self._orders.exchange))
         self._wanted = trio.Event()
 
     async def look(self) -> Sequence[Action]:
@@ -125,7 +126,7 @@ class Reconciliation:
             self.marks |= {mark for stop in reading.stops if (mark := mark_of(stop.client_order_id)) is not None}
         self.left = {one: key for one, key in self.left.items() if self._registry.get(*key) is None}
         held = {protection: _tracked(protection) for protection in self._registry.all()}
-        told = {one for one, seen in held.items() if not seen.is_left_alone(reading.asked_at, exchange.read_lag)}
+        told = {one for one, seen in held.items() if not seen.is_left_alone(reading.asked_at, snapshot_lag(exchange))}
         self._untold &= held.keys() - told
         shown = {order.client_order_id for order in reading.stops}
         for protection in held:
@@ -136,7 +137,7 @@ class Reconciliation:
             tuple(held.values()),
             tuple(self._orphans.values()),
             self._memory,
-            Bounds(exchange.read_lag, exchange.request_validity, exchange.hedged),
+            Bounds(snapshot_lag(exchange), exchange.request_validity, exchange.hedged),
             self._whose,
         )
         if self.reading is None:

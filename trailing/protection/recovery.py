@@ -18,6 +18,7 @@ from trailing.core.record import StopRecord
 from trailing.core.states import State
 from trailing.core.stop import TrailingStop
 from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, OutcomeUnknown, UsageError
+from trailing.exchanges.port import snapshot_lag
 from trailing.protection.following import Follower
 from trailing.protection.order_ids import mark_of
 from trailing.protection.orders import Orders
@@ -132,7 +133,7 @@ async def recover(
         try:
             if undecided:
                 # A read may still miss what happened just before updates were listened to.
-                await trio.sleep(orders.exchange.read_lag)
+                await trio.sleep(snapshot_lag(orders.exchange))
             while True:
                 actions = await reconciliation.look()
                 await follower.follow(actions)

@@ -9,7 +9,7 @@ import trio
 from trailing.core.account import Orphan
 from trailing.core.actions import Action, LookAgain
 from trailing.core.plan import TrailPlan
-from trailing.exchanges.port import Exchange
+from trailing.exchanges.port import Exchange, snapshot_lag
 from trailing.protection.announcer import Announcer, EventLog
 from trailing.protection.clock import Clock
 from trailing.protection.following import Follower
@@ -54,7 +54,7 @@ async def plan_recovery(
     lease.end()  # nothing is owned, so that nothing can be written
     journal, clock = Journal(lease), Clock(utc_start)  # nobody runs the journal: what is told stays there
     announcer = Announcer(journal, EventLog(), exchange.name, exchange.account)
-    gate = Gate(lease, clock, exchange.request_validity)
+    gate = Gate(lease, clock, exchange)
     orders = Orders(exchange, journal, clock, announcer, OrderIds(), Reach(), gate)
     registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
     orphans: dict[str, Orphan] = {}
@@ -69,7 +69,7 @@ async def plan_recovery(
     )
     restore(orders, registry, reconciliation, orphans, await store.load(exchange.name, exchange.account))
     found: dict[Action, None] = {}
-    await trio.sleep(exchange.read_lag)
+    await trio.sleep(snapshot_lag(exchange))
     while True:
         actions = await reconciliation.look()
         found |= {action: None for action in actions if not isinstance(action, LookAgain)}

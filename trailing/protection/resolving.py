@@ -50,7 +50,7 @@ async def _resolve_exit(orders: Orders, protection: Protection, pending: Pending
     """What the position is, once the close can't be executed any more, tells."""
     stop = protection.stop
     # Until then a read may show the position as it was before the close.
-    shown_by = pending.sent_at + orders.exchange.request_validity + orders.exchange.read_lag
+    shown_by = pending.sent_at + orders.exchange.request_validity + orders.exchange.positions_read_lag
     await trio.sleep(max(0.0, shown_by - orders.clock.now()))
     report = await orders.read_position(protection)
     del protection.pending[pending.client_order_id]

@@ -228,7 +228,7 @@ class Keeper:
         protection.checks += 1
         number, begun_at = protection.checks, orders.clock.now()
         try:
-            await trio.sleep(orders.exchange.read_lag)
+            await trio.sleep(orders.exchange.positions_read_lag)
             report = await orders.read_position(protection)
         except TrailingError:
             protection.check_wanted = True

@@ -58,7 +58,7 @@ class Wave:
     ) -> None:
         self._orders, self._registry, self._plan = orders, registry, plan
         self._deadline, self._hand_over, self._standing = deadline, hand_over, standing
-        self._door = Door(feed.known_price, orders.clock.utc() - timedelta(seconds=orders.exchange.read_lag))
+        self._door = Door(feed.known_price, orders.clock.utc() - timedelta(seconds=orders.exchange.positions_read_lag))
         self._outcomes: dict[int, Outcome] = {}
         self._opening_times: list[float] = []
         self._bugs: list[Exception] = []

@@ -27,8 +27,8 @@ async def check_exchange(
 
     Place, list, find, move, cancel and list again; what is refused, and with which error; cancelled callers; triggers,
     fills and closing; its own trailing orders, where it says that it has them; prices and ticks of the right source and symbol. Every check runs for a long and for a short,
-    each on an exchange of its own. A write has to be visible exactly `read_lag` later, so an exchange that understates
-    it fails.
+    each on an exchange of its own. A write has to be visible exactly `orders_read_lag`, or `positions_read_lag`,
+    later, so an exchange that understates one of them fails.
 
     Args:
         maker: gives an exchange with an empty account and a hand on its market.

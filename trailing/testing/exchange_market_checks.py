@@ -24,15 +24,22 @@ async def its_attributes_make_sense(trial: Trial) -> None:
     exchange = trial.exchange
     for name in (exchange.name, exchange.account):
         expect(isinstance(name, str) and bool(name), f"a name is {name!r}")
-    for seconds in (exchange.read_lag, exchange.request_validity, *map(exchange.next_turn, OPERATIONS)):
-        expect(math.isfinite(seconds) and seconds >= 0, f"read_lag, request_validity or next_turn gives {seconds} s")
+    for name in ("orders_read_lag", "positions_read_lag", "request_validity"):
+        expect_seconds(getattr(exchange, name), name)
+    for operation in OPERATIONS:
+        expect_seconds(exchange.next_turn(operation), f"next_turn of {operation}")
     expect(trial.market.symbol == trial.symbol, f"the market of {trial.symbol} is {trial.market}")
 
 
+def expect_seconds(seconds: float, name: str) -> None:
+    """Expect a finite number of at least 0."""
+    expect(math.isfinite(seconds) and seconds >= 0, f"{name} gives {seconds} s")
+
+
 async def an_entered_position_is_reported(trial: Trial) -> None:
-    """With its side, quantity and entry price, `read_lag` after it was entered."""
+    """With its side, quantity and entry price, `positions_read_lag` after it was entered."""
     position = await trial.enter()
-    await trio.sleep(trial.exchange.read_lag)
+    await trio.sleep(trial.exchange.positions_read_lag)
     reports = [report for report in await trial.exchange.positions() if report.symbol == trial.symbol]
     shown = [(report.side, report.quantity, report.entry_price) for report in reports]
     wanted = [(position.side, position.quantity, position.entry_price)]

@@ -14,7 +14,7 @@ from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, 
 
 
 async def a_placed_stop_can_be_listed_found_moved_and_cancelled(trial: Trial) -> None:
-    """The whole life of a stop, each step seen by list and look-up, `read_lag` after it was acknowledged."""
+    """The whole life of a stop, each step seen by list and look-up, `orders_read_lag` after it was acknowledged."""
     await trial.enter()
     placed = await trial.place(trial.request("2"))
     await trial.expect_live(placed)
@@ -149,8 +149,8 @@ async def a_look_up_tells_what_became_of_a_cancelled_call(trial: Trial) -> None:
         with suppress(ExchangeUnreachable), trio.move_on_after(seconds * share):
             await trial.exchange.place_stop(request)
         found = await trial.found(request.client_order_id)
-        if trial.exchange.read_lag:
-            await trio.sleep(trial.exchange.read_lag)
+        if trial.exchange.orders_read_lag:
+            await trio.sleep(trial.exchange.orders_read_lag)
             found = await trial.found(request.client_order_id)
         if found is None:
             absent.append(request.client_order_id)

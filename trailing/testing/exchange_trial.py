@@ -124,8 +124,8 @@ class Trial:
         expect(bool(order.order_id), f"{order} has no order id")
 
     async def listed(self, client_order_id: str) -> StopOrder | None:
-        """What a list shows under an id, as soon as `read_lag` allows to ask."""
-        await trio.sleep(self.exchange.read_lag)
+        """What a list shows under an id, as soon as `orders_read_lag` allows to ask."""
+        await trio.sleep(self.exchange.orders_read_lag)
         with within(CALL_SECONDS, "open_stops"):
             orders = [order for order in await self.exchange.open_stops() if order.client_order_id == client_order_id]
         expect(len(orders) <= 1, f"open_stops lists {client_order_id} {len(orders)} times")
@@ -137,24 +137,24 @@ class Trial:
             return await self.exchange.find_stop(self.symbol, client_order_id)
 
     async def expect_live(self, order: StopOrder) -> None:
-        """Expect a stop to be shown exactly so by list and look-up, `read_lag` after now."""
-        lag = self.exchange.read_lag
+        """Expect a stop to be shown exactly so by list and look-up, `orders_read_lag` after now."""
+        lag = self.exchange.orders_read_lag
         listed = await self.listed(order.client_order_id)
-        expect(listed == order, f"live is {order}; {lag} s (read_lag) later open_stops shows {listed}")
+        expect(listed == order, f"live is {order}; {lag} s (orders_read_lag) later open_stops shows {listed}")
         found = await self.found(order.client_order_id)
-        expect(found == order, f"live is {order}; {lag} s (read_lag) later find_stop shows {found}")
+        expect(found == order, f"live is {order}; {lag} s (orders_read_lag) later find_stop shows {found}")
 
     async def expect_absent(self, client_order_id: str) -> None:
-        """Expect neither list nor look-up to show a stop, `read_lag` after now."""
-        lag = self.exchange.read_lag
+        """Expect neither list nor look-up to show a stop, `orders_read_lag` after now."""
+        lag = self.exchange.orders_read_lag
         listed = await self.listed(client_order_id)
-        expect(listed is None, f"no stop should be live; {lag} s (read_lag) later open_stops shows {listed}")
+        expect(listed is None, f"no stop should be live; {lag} s (orders_read_lag) later open_stops shows {listed}")
         found = await self.found(client_order_id)
-        expect(found is None, f"no stop should be live; {lag} s (read_lag) later find_stop shows {found}")
+        expect(found is None, f"no stop should be live; {lag} s (orders_read_lag) later find_stop shows {found}")
 
     async def held(self, side: Side) -> Decimal:
-        """The quantity that is reported for a side, as soon as `read_lag` allows to ask; 0: no report."""
-        await trio.sleep(self.exchange.read_lag)
+        """The quantity that is reported for a side, as soon as `positions_read_lag` allows to ask; 0: no report."""
+        await trio.sleep(self.exchange.positions_read_lag)
         with within(CALL_SECONDS, "positions"):
             reports = [
                 report

@@ -228,8 +228,12 @@ class FaultyExchange:
         return self.inner.hedged
 
     @property
-    def read_lag(self) -> float:
-        return self.inner.read_lag
+    def orders_read_lag(self) -> float:
+        return self.inner.orders_read_lag
+
+    @property
+    def positions_read_lag(self) -> float:
+        return self.inner.positions_read_lag
 
     @property
     def request_validity(self) -> float:

@@ -85,7 +85,8 @@ class World:
             open_paper(
                 latency=self._latency,
                 markets=scenario.markets,
-                read_lag=scenario.read_lag,
+                orders_read_lag=scenario.read_lag,
+                positions_read_lag=scenario.read_lag,
                 utc_start=START,
                 record=self._note_booking,
                 **exchange_options(scenario.harsh),

@@ -284,14 +284,14 @@ async def _place_and_cancel(exchange: CcxtExchange, report: PositionReport, sour
 async def _take_back(exchange: CcxtExchange, request: StopRequest, order: StopOrder | None) -> None:
     """Cancel the trial stop; where it was acknowledged, it has to be there."""
     try:
-        await trio.sleep(exchange.read_lag)
+        await trio.sleep(exchange.orders_read_lag)
         found = await exchange.find_stop(request.symbol, request.client_order_id)
         if found is None and order is None:  # of unknown outcome: it may be booked yet
             await trio.sleep(exchange.request_validity)
             found = await exchange.find_stop(request.symbol, request.client_order_id)
         if found is not None:
             await exchange.cancel_stop(found)
-            await trio.sleep(exchange.read_lag)
+            await trio.sleep(exchange.orders_read_lag)
             left = await exchange.find_stop(request.symbol, request.client_order_id)
     except ExchangeError as error:
         raise _may_stand(request) from error

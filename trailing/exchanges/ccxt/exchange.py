@@ -89,7 +89,8 @@ class CcxtExchange:
         self.name = name
         self.account = account
         self.hedged = hedged
-        self.read_lag: float = venue.read_lag
+        self.orders_read_lag: float = venue.orders_read_lag
+        self.positions_read_lag: float = venue.positions_read_lag
         self.request_validity: float = venue.request_validity
         self.session = session
         self._streams = streams

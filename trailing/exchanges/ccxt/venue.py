@@ -139,7 +139,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         candles: `fetch_ohlcv`'s parameters for the bars of each source.
         minimum_spares_stops: reduce-only orders need not reach the minimal worth.
         ban_seconds: for which an address is banned that sent too much, where the reply doesn't say.
-        request_validity, read_lag: seconds, as of `Exchange`.
+        request_validity, orders_read_lag, positions_read_lag: seconds, as of `Exchange`.
     """
 
     name: str
@@ -186,4 +186,5 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     minimum_spares_stops: bool = False
     ban_seconds: float = 600.0
     request_validity: float = 10.0
-    read_lag: float = 1.0
+    orders_read_lag: float = 1.0
+    positions_read_lag: float = 1.0

@@ -63,6 +63,7 @@ _BINANCE = Venue(
     minimum_spares_stops=True,  # -4164: "unless you choose reduce only"
     testnet="enable_demo_trading",
     request_validity=6.0,  # recvWindow, and the second by which a request's time may be ahead
+    orders_read_lag=5.0,  # GET algoOrder answered -2013 for more than 3 s after a placing: freqtrade issue 12681
     codes=Codes(
         would_trigger=frozenset({"-2021", "-4142"}),
         nothing_to_reduce=frozenset({"-2022", "-2024", "-4112", "-4118"}),

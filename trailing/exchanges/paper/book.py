@@ -35,8 +35,8 @@ class Book:
         self._publish = publish
         self._places: dict[str, Place] = {}
         self._ids: set[str] = set()
-        self._stops_seen: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.read_lag)
-        self._positions_seen: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.read_lag)
+        self._stops_seen: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.orders_read_lag)
+        self._positions_seen: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.positions_read_lag)
 
     def __str__(self) -> str:
         places = self._places.values()
@@ -93,11 +93,10 @@ class Book:
             place = self._place(saved.symbol)
             place.restore(saved)
             for stop in place.stops.values():
-                self._stops_seen.change(
-                    (saved.symbol, stop.order.client_order_id), stop.order, at - self._rules.read_lag
-                )
+                key = (saved.symbol, stop.order.client_order_id)
+                self._stops_seen.change(key, stop.order, at - self._rules.orders_read_lag)
             for side in saved.holdings:
-                self._show(place, side, at - self._rules.read_lag)
+                self._show(place, side, at - self._rules.positions_read_lag)
         self._ids.update(used_ids)
 
     def set_price(self, tick: Tick) -> None:

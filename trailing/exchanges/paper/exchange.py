@@ -56,7 +56,7 @@ class PaperExchange:
 
     Attributes:
         name: ``"paper"``.
-        account, hedged, read_lag, request_validity: as given to `open_paper`.
+        account, hedged, orders_read_lag, positions_read_lag, request_validity: as given to `open_paper`.
     """
 
     name = "paper"
@@ -74,7 +74,7 @@ class PaperExchange:
     ) -> None:
         self.account = account
         self.hedged: bool = rules.hedged
-        self.read_lag: float = rules.read_lag
+        self.orders_read_lag, self.positions_read_lag = rules.orders_read_lag, rules.positions_read_lag
         self.request_validity = request_validity
         self._book = Book(rules, self._publish)
         self._requests = requests
@@ -146,7 +146,7 @@ class PaperExchange:
         )
 
     async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
-        """The live stop under an id, after what was sent earlier under it, as of `read_lag` ago."""
+        """The live stop under an id, after what was sent earlier under it, as of `orders_read_lag` ago."""
         check_symbol("symbol", symbol)
         return await self._requests.send(
             "find_stop",
@@ -157,11 +157,11 @@ class PaperExchange:
         )
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops, in the order of symbol and client order id, as of `read_lag` ago."""
+        """All live stops, in the order of symbol and client order id, as of `orders_read_lag` ago."""
         return await self._requests.send("open_stops", None, self._book.stops)
 
     async def positions(self) -> Sequence[PositionReport]:
-        """All open positions, in the order of symbol and side, as of `read_lag` ago."""
+        """All open positions, in the order of symbol and side, as of `positions_read_lag` ago."""
         return await self._requests.send("positions", None, self._book.positions)
 
     async def price(self, symbol: str, source: Source) -> Tick:

@@ -34,7 +34,8 @@ async def open_paper(
     seed: int = 0,
     account: str = "default",
     jitter: float = 0.0,
-    read_lag: float = 0.0,
+    orders_read_lag: float = 0.0,
+    positions_read_lag: float = 0.0,
     request_validity: float = 3.0,
     rate_limit: RateLimit | None = None,
     partial_fills: PartialFills | None = None,
@@ -59,7 +60,8 @@ async def open_paper(
         seed: of the jitter.
         account: the account's name.
         jitter: up to so many seconds more for each request, at least 0, drawn from `seed`.
-        read_lag: seconds, at least 0: `find_stop`, `open_stops` and `positions` show the state of so long ago.
+        orders_read_lag: seconds, at least 0: `find_stop` and `open_stops` show the state of so long ago.
+        positions_read_lag: seconds, at least 0: `positions` shows the state of so long ago.
         request_validity: seconds above 0: a request that arrives later than that after it was sent (after its turn,
             under a rate limit) is refused.
         rate_limit: a bucket of tokens that all requests share; None: no limit.
@@ -81,7 +83,8 @@ async def open_paper(
     if not callable(latency):
         check_seconds("latency", latency)
     check_seconds("jitter", jitter)
-    check_seconds("read_lag", read_lag)
+    check_seconds("orders_read_lag", orders_read_lag)
+    check_seconds("positions_read_lag", positions_read_lag)
     check_seconds("request_validity", request_validity, zero=False)
     for field, flag in (
         ("can_amend", can_amend),
@@ -112,7 +115,8 @@ async def open_paper(
         leverage=_checked_leverage(leverage),
         partial_fills=_checked_partial_fills(partial_fills),
         cancel_on_flat=cancel_on_flat,
-        read_lag=read_lag,
+        orders_read_lag=orders_read_lag,
+        positions_read_lag=positions_read_lag,
     )
     log: list[Booking] = []
     on_booking = record if callable(record) else log.append if record else None

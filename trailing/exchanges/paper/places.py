@@ -28,7 +28,8 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
     leverage: Decimal | None = None
     partial_fills: PartialFills | None = None
     cancel_on_flat: bool = False
-    read_lag: float = 0.0
+    orders_read_lag: float = 0.0
+    positions_read_lag: float = 0.0
 
     def market(self, symbol: str) -> Market:
         """The market of a symbol; a permissive one where none was given. Raises UsageError for what is no symbol."""
