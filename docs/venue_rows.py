@@ -69,7 +69,8 @@ def codes(known: Codes) -> str:
     classes = {
         "WouldTrigger": known.would_trigger,
         "NothingToReduce": known.nothing_to_reduce,
-        "StopRejected": known.duplicate | known.too_many | known.gone | known.refused,
+        "NoSuchStop": known.gone,
+        "StopRejected": known.duplicate | known.too_many | known.refused,
         "ExchangeUnreachable": known.busy | known.clock,
         "RateLimited": known.limited | known.banned,
         "OutcomeUnknown": known.unknown,

@@ -7,7 +7,8 @@
     ├─ ExchangeError
     │  ├─ StopRejected          the exchange said no; no order exists
     │  │  ├─ WouldTrigger       the price is already beyond the stop
-    │  │  └─ NothingToReduce    there is no such position (any more)
+    │  │  ├─ NothingToReduce    there is no such position (any more)
+    │  │  └─ NoSuchStop         there is no such live stop (any more)
     │  ├─ ExchangeUnreachable   provably not sent, or provably not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
@@ -44,6 +45,13 @@ class WouldTrigger(StopRejected):
 
 class NothingToReduce(StopRejected):
     """There is no such position, or none any more, that a reduce-only order could reduce."""
+
+
+class NoSuchStop(StopRejected):
+    """The exchange has no live stop under this client order id: it was filled, was cancelled, or never existed.
+
+    `amend_stop` and `cancel_stop` raise it where the exchange says exactly that; any other refusal is a plain `StopRejected`.
+    """
 
 
 class ExchangeUnreachable(ExchangeError):

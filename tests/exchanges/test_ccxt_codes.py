@@ -20,6 +20,7 @@ from trailing import StopRequest
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
     RateLimited,
@@ -69,7 +70,14 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         OutcomeUnknown: (5004, 10000, 10014, 10016, 40004, 99999),
     },
 }
-GONE = {"binanceusdm": (-2011, -2013), "bybit": (110001, 110008, 110010)}
+# What is said of an order that is not live: that it never was, was cancelled, or was filled.
+GONE = (
+    ("binanceusdm", -2011, "Unknown order sent."),
+    ("binanceusdm", -2013, "Order does not exist."),
+    ("bybit", 110001, "order not exists or too late to cancel"),
+    ("bybit", 110008, "Order has been completed or cancelled."),
+    ("bybit", 110010, "The order has been cancelled"),
+)
 ROWS = [(venue, code, error) for venue, table in CODES.items() for error, codes in table.items() for code in codes]
 
 
@@ -106,10 +114,17 @@ def test_a_read_is_not_refused_for_an_order_and_leaves_nothing_unknown(
         assert type(told(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
 
 
-@pytest.mark.parametrize(("venue", "code"), [(venue, code) for venue, codes in GONE.items() for code in codes])
-def test_that_there_is_no_such_order_is_told_to_a_look_up_too(venue: str, code: int) -> None:
+@pytest.mark.parametrize(("venue", "code", "message"), GONE)
+def test_that_there_is_no_such_order_is_an_error_of_its_own(venue: str, code: int, message: str) -> None:
     for operation in ("amend_stop", "cancel_stop", "find_stop"):
-        assert type(told(venue, operation, code)) is StopRejected, operation
+        assert type(told(venue, operation, code, message)) is NoSuchStop, operation
+    for operation in ("place_stop", "close_position"):
+        assert type(told(venue, operation, code, message)) is StopRejected, operation
+
+
+def test_a_cancellation_that_binance_refuses_for_another_reason_does_not_say_that_the_stop_is_gone() -> None:
+    refusal = told("binanceusdm", "cancel_stop", -2011, "Order was not canceled due to cancel restrictions.")
+    assert type(refusal) is StopRejected
 
 
 @pytest.mark.parametrize(("code", "message"), [(10001, UNCHANGED), (34040, "not modified")])

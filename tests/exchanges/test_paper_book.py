@@ -9,7 +9,7 @@ from book_venue import BTC, OPENED, Venue
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
-from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError, WouldTrigger
+from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 
@@ -353,8 +353,9 @@ def test_a_stop_that_is_gone_or_triggered_can_not_be_amended_and_one_that_is_gon
     venue.enter()
     venue.place("a", "98")
     venue.feed("97")
-    with pytest.raises(StopRejected, match="triggered"):
+    with pytest.raises(StopRejected, match="triggered") as caught:
         venue.book.amend(BTC, "a", D(90), D(1), 0.0)
+    assert type(caught.value) is StopRejected, "it is there"
     venue.book.cancel(BTC, "a", 0.0)
     for call in (
         lambda: venue.book.cancel(BTC, "a", 0.0),
@@ -362,7 +363,7 @@ def test_a_stop_that_is_gone_or_triggered_can_not_be_amended_and_one_that_is_gon
         lambda: venue.book.cancel("ETH/USDT:USDT", "a", 0.0),
         lambda: venue.book.cancel_anywhere("a", 0.0),
     ):
-        with pytest.raises(StopRejected, match="no live stop"):
+        with pytest.raises(NoSuchStop, match="no live stop"):
             call()
 
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from trailing.core.account import PositionReport
 from trailing.core.model import CallbackRange, Candle, Market, Percent, Position, Side, Tick
-from trailing.errors import ExchangeUnreachable, NothingToReduce, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce, StopRejected, UsageError
 from trailing.exchanges.paper import open_paper
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
 from trailing.exchanges.updates import UpdateChannel
@@ -179,7 +179,7 @@ async def test_hands_from_outside_place_cancel_and_reduce_at_once() -> None:
         with pytest.raises(StopRejected):
             exchange.place_by_hand(stop("foreign"))
         exchange.cancel_by_hand("foreign")
-        with pytest.raises(StopRejected, match="no live stop"):
+        with pytest.raises(NoSuchStop, match="no live stop"):
             exchange.cancel_by_hand("foreign")
         assert exchange.reduce(BTC, "long", D("0.5")).quantity == D("0.5")
         assert exchange.reduce(BTC, "long", D(50)).quantity == D("1.5")

@@ -13,6 +13,7 @@ import trio
 from trailing.core.model import Position, StopOrder, Tick
 from trailing.errors import (
     ExchangeUnreachable,
+    NoSuchStop,
     OutcomeUnknown,
     RateLimited,
     StopRejected,
@@ -73,6 +74,8 @@ async def place_with(
 async def test_what_is_refused_is_not_booked(autojump_clock: trio.testing.MockClock) -> None:
     error = WouldTrigger("too close")
     assert await place_with(Refuses(error)) == (error, 0, False)
+    gone = NoSuchStop("unknown order")
+    assert await place_with(Refuses(gone)) == (gone, 0, False)
     came, elapsed, live = await place_with(Refuses())
     assert type(came) is StopRejected
     assert (elapsed, live) == (0, False)

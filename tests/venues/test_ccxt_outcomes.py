@@ -17,6 +17,7 @@ from trailing import (
     AuthenticationFailed,
     Credentials,
     ExchangeUnreachable,
+    NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
     RateLimited,
@@ -323,3 +324,15 @@ async def test_no_signed_request_waits_for_a_connection(venue: str) -> None:
 
 def patient(client: Any) -> None:
     client.timeout = 60_000
+
+
+async def test_a_stop_that_is_gone_is_named_as_gone_by_amendment_and_cancellation(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        order = await desk.exchange.place_stop(stop_request())
+        await desk.exchange.cancel_stop(order)
+        with pytest.raises(NoSuchStop):
+            await desk.exchange.cancel_stop(order)
+        if desk.exchange.market(BTC).can_amend:
+            with pytest.raises(NoSuchStop):
+                await desk.exchange.amend_stop(order, price=Decimal(981), quantity=order.quantity)

@@ -162,10 +162,10 @@ class Exchange(Protocol):
         """
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live plain stop in place and return it as acknowledged. Raises StopRejected where it is gone."""
+        """Change a live plain stop in place and return it as acknowledged. Raises NoSuchStop where it is gone."""
 
     async def cancel_stop(self, order: StopOrder) -> None:
-        """Cancel a stop; waits for a request under way for that id first. Raises StopRejected where it is gone."""
+        """Cancel a stop; waits for a request under way for that id first. Raises NoSuchStop where it is gone."""
 
     async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
         """The live stop under an id, or None; waits for a request under way for that id first."""

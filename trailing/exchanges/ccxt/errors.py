@@ -20,6 +20,7 @@ from ccxt.base import errors as ccxt_errors
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
     RateLimited,
@@ -33,6 +34,9 @@ from trailing.exchanges.ccxt.venue import Codes, Venue
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
 """Operations whose outcome matters: a read that failed may simply be made again."""
+
+_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
+"""Operations that name a stop which was placed before."""
 
 
 class ClockOff(ExchangeUnreachable):
@@ -102,7 +106,7 @@ def explain(
         hide: takes credentials out of a text.
 
     Returns:
-        The error; `StopRejected` also for a read that was told that there is no such order. None: it is no failure,
+        The error; `NoSuchStop` also for a look-up that was told that there is no such order. None: it is no failure,
         what was asked for is so already.
     """
     said = hide(without_queries(str(error)))[:300]
@@ -161,7 +165,7 @@ def _by_code(codes: Codes, request: Request, said: str, ban_seconds: float) -> T
     if _tells(reply, codes.clock):
         return ClockOff(said)
     if _tells(reply, codes.gone):
-        return StopRejected(said)
+        return NoSuchStop(said) if request.operation in _OF_A_STOP else StopRejected(said)
     if _tells(reply, codes.busy):
         return ExchangeUnreachable(said)
     if request.operation not in WRITES:

@@ -48,7 +48,7 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
         nothing_to_reduce: there is no position, or not enough of one.
         duplicate: the client order id was used before.
         too_many: no more stops are taken.
-        gone: there is no such live order.
+        gone: there is no such live order: it was filled, was cancelled, or never existed.
         unchanged: said to an amendment: the stop stands as it was asked for already.
         busy: it can't be done now and was not executed; asked again later, it may be.
         refused: other refusals, which ccxt has no class for, or takes for a matter of the credentials.

@@ -69,7 +69,7 @@ _BINANCE = Venue(
         nothing_to_reduce=frozenset({"-2022", "-2024", "-4112", "-4118"}),
         duplicate=frozenset({"-4116", "-4111", "-20132"}),
         too_many=frozenset({"-4045"}),
-        gone=frozenset({"-2011", "-2013"}),
+        gone=frozenset({"-2013", "Unknown order sent."}),  # -2011 is said of other refused cancellations too
         busy=frozenset(
             {"-1008", "-1016", "-4117", "Internal error; unable to process your request. Please try again."}
         ),

@@ -11,7 +11,7 @@ import msgspec
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT, is_better, is_crossed
-from trailing.errors import ExchangeUnreachable, StopRejected, UsageError, WouldTrigger
+from trailing.errors import ExchangeUnreachable, NoSuchStop, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
@@ -158,7 +158,7 @@ class Book:
         return order
 
     def amend(self, symbol: str, client_order_id: str, price: Decimal, quantity: Decimal, at: float) -> StopOrder:
-        """Change a live stop in place. Raises StopRejected where it is gone or triggered; else as `place`."""
+        """Change a live stop in place. Raises NoSuchStop where it is gone, StopRejected where it is triggered; else as `place`."""
         place = self._place(symbol)
         stop = place.live(client_order_id)
         if stop.triggered:
@@ -170,17 +170,17 @@ class Book:
         return stop.order
 
     def cancel(self, symbol: str, client_order_id: str, at: float) -> None:
-        """Cancel what is left of a live stop. Raises StopRejected where it is gone."""
+        """Cancel what is left of a live stop. Raises NoSuchStop where it is gone."""
         place = self._place(symbol)
         self._cancel(place, place.live(client_order_id), at)
 
     def cancel_anywhere(self, client_order_id: str, at: float) -> str:
-        """Cancel a live stop of whichever symbol, and return that. Raises StopRejected where it is gone."""
+        """Cancel a live stop of whichever symbol, and return that. Raises NoSuchStop where it is gone."""
         for symbol, place in self._places.items():
             if client_order_id in place.stops:
                 self.cancel(symbol, client_order_id, at)
                 return symbol
-        raise StopRejected(f"there is no live stop {client_order_id!r}")
+        raise NoSuchStop(f"there is no live stop {client_order_id!r}")
 
     def close(
         self, symbol: str, side: Side, quantity: Decimal, at: float, *, client_order_id: str | None = None

@@ -120,7 +120,7 @@ class PaperExchange:
 
         Raises:
             UsageError: this market doesn't amend, or it is a trailing one.
-            StopRejected: it is gone or triggered; else as `place_stop`.
+            StopRejected: it is gone (`NoSuchStop`), or triggered; else as `place_stop`.
         """
         check_money("price", price)
         check_money("quantity", quantity)
@@ -136,7 +136,7 @@ class PaperExchange:
         )
 
     async def cancel_stop(self, order: StopOrder) -> None:
-        """Cancel a stop, after what was sent earlier under its id. Raises StopRejected where it is gone."""
+        """Cancel a stop, after what was sent earlier under its id. Raises NoSuchStop where it is gone."""
         await self._requests.send(
             "cancel_stop",
             order.symbol,
@@ -300,7 +300,7 @@ class PaperExchange:
         return order
 
     def cancel_by_hand(self, client_order_id: str) -> None:
-        """Somebody cancels a stop by hand, at once. Raises StopRejected where it is gone."""
+        """Somebody cancels a stop by hand, at once. Raises NoSuchStop where it is gone."""
         at = trio.current_time()
         symbol = self._book.cancel_anywhere(client_order_id, at)
         self._requests.note(at, "cancel_by_hand", symbol, client_order_id, None)

@@ -10,7 +10,7 @@ import msgspec
 
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
-from trailing.errors import NothingToReduce, StopRejected
+from trailing.errors import NoSuchStop, NothingToReduce
 from trailing.exchanges.paper.saved import SavedHolding, SavedPlace, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
@@ -179,8 +179,8 @@ class Place:
         self._orders = saved.orders
 
     def live(self, client_order_id: str) -> LiveStop:
-        """The live stop under an id. Raises StopRejected where it is gone."""
+        """Return the live stop under an id. Raises NoSuchStop where it is gone."""
         stop = self.stops.get(client_order_id)
         if stop is None:
-            raise StopRejected(f"{self.market.symbol} has no live stop {client_order_id!r}")
+            raise NoSuchStop(f"{self.market.symbol} has no live stop {client_order_id!r}")
         return stop
