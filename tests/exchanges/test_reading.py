@@ -13,6 +13,7 @@ from captured import MARKETS, open_capture
 from trio.testing import MockClock
 
 from trailing import ExchangeUnreachable, StreamState, Tick
+from trailing.exchanges.ccxt.dialect import Unreadable, ticks_of
 from trailing.exchanges.ccxt.reading import READ_SECONDS, SPACING_SECONDS, Prices, Reading
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venues import VENUES
@@ -116,7 +117,7 @@ async def test_every_price_comes_from_the_field_that_holds_it_and_all_of_them_by
     async with open_capture(venue, answer(venue)) as capture:
         prices = Prices(capture.exchange.session, row)
         ticks = await prices.read([capture.symbol], row.prices)
-        assert {tick.source: tick.price for tick in ticks} == {
+        assert {tick.source: tick.price for tick in ticks if isinstance(tick, Tick)} == {
             source: D(100 + SOURCES.index(source)) for source in row.prices
         }
         assert len(capture.sent) == len(ANSWERS[venue])
@@ -132,6 +133,35 @@ async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(
     ) as capture:
         with pytest.raises(ExchangeUnreachable):
             await capture.exchange.price(capture.symbol, "mark")
+
+
+async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_and_the_others_come(
+    autojump_clock: MockClock,
+) -> None:
+    streams = Reading()
+    async with open_capture("okx", answer("okx")) as capture, trio.open_nursery() as nursery:
+        prices, bad = Prices(capture.exchange.session, VENUES["okx"]), ("1e400", "-1", "x", "1")
+
+        async def read(symbols: Sequence[str]) -> list[Tick | Unreadable]:
+            await trio.lowlevel.checkpoint()
+            return [each for text in bad for each in ticks_of(BTC, [("last", text)], trio.current_time())]
+
+        await streams.watch({BTC})
+        async with streams.updates() as updates:
+            nursery.start_soon(streams.run, prices.rounds, read)
+            await trio.sleep(READ_SECONDS * 1.5)
+            ticks = [each for each in updates.receive_waiting(100) if isinstance(each, Tick)]
+            assert [tick.price for tick in ticks] == [1, 1]
+            assert streams.unreadable == 6
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("bad", ["1e400", "0." + "3" * 40])
+async def test_fm47_a_price_that_was_asked_for_and_can_be_none_is_an_answer_that_is_missing(bad: str) -> None:
+    tickers = {"code": "0", "data": [{"instType": "SWAP", "instId": "BTC-USDT-SWAP", "last": bad}]}
+    async with open_capture("okx", lambda _: tickers) as capture:
+        with pytest.raises(ExchangeUnreachable, match=f"okx: the last price of {BTC} got '"):
+            await capture.exchange.price(capture.symbol, "last")
 
 
 def nothing(venue: str) -> object:

@@ -140,6 +140,7 @@ def test_numbers_come_exactly_though_they_are_no_texts() -> None:
         ),
         ({"code": 0, "msg": "Unknown property"}, [Answer("{'code': 0, 'msg': 'Unknown property'}")]),
         ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "B": [{"a": "USDT"}]}}, []),
+        ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "P": None}}, []),
         (stop(ai="0"), [OrderUpdate(BTC, "long", "mine", "11", "live", 7.0)]),
         (stop(X="EXPIRED"), [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]),
         ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),

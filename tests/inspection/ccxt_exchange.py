@@ -31,6 +31,16 @@ def dropped_ticks(exchange: CcxtExchange) -> int:
     return _streams(exchange).dropped
 
 
+def unreadable_entries(exchange: CcxtExchange) -> int:
+    """How many prices and entries of updates were skipped because they could not be read."""
+    return _streams(exchange).unreadable
+
+
+def told_of_streams(exchange: CcxtExchange) -> str:
+    """What the exchange's streams say of themselves."""
+    return repr(_streams(exchange))
+
+
 async def run_in_loop(exchange: CcxtExchange, coroutine: Coroutine[object, object, T]) -> T:
     """Run a coroutine of asyncio in the loop of the exchange's client."""
     return await exchange.session._loop.run_aio_coroutine(coroutine)  # type: ignore[no-any-return]

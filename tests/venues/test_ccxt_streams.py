@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from inspection.ccxt_exchange import topics_of, watched_symbols
+from inspection.ccxt_exchange import told_of_streams, topics_of, unreadable_entries, watched_symbols
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
 from trio.testing import wait_all_tasks_blocked
 from venue_faults import Fault, json_reply
@@ -232,20 +232,111 @@ async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes
         await ear.until(lambda: ear.prices() == [1001])
 
 
-@pytest.mark.parametrize("fault", ["killed", "bad frame", "closed by a frame of no use"])
+@pytest.mark.parametrize("fault", ["killed", "bad frame"])
 async def test_a_connection_that_ends_or_talks_nonsense_is_replaced_at_once(venue: str, fault: str) -> None:
     async with open_ear(venue) as ear:
         sockets, states = ear.desk.server.sockets, len(ear.states())
         if fault == "killed":
             sockets.kill()
-        elif fault == "bad frame":
-            sockets.send_text("{ this is no JSON")
         else:
-            sockets.send_text('{"topic": "publicTrade.BTCUSDT", "e": "aggTrade", "s": "BTCUSDT", "p": null}')
+            sockets.send_text("{ this is no JSON")
         assert await ear.until(lambda: ear.states()[states:] == [False]) < 0.5
         await ear.until_up()
         assert ear.states()[states:] == [False, True]
         assert ear.topics() == ear.wanted()
+        await ear.desk.exchange.place_stop(stop_request())
+        await ear.until(ear.orders)
+
+
+def price_frame(venue: str, price: str) -> dict[str, object]:
+    """A trade of BTC at a price, as the venue pushes it."""
+    if venue == "binanceusdm":
+        return {"e": "aggTrade", "s": "BTCUSDT", "p": price}
+    return {"topic": "publicTrade.BTCUSDT", "data": [{"p": price}, {"p": "1002"}]}
+
+
+@pytest.mark.parametrize("bad", ["1E+999999", "1e400", "-5", "NaN", "a price", "0." + "3" * 40, ["1000"]])
+async def test_fm47_a_price_that_can_be_none_is_skipped_and_counted_and_the_stream_goes_on(
+    venue: str, bad: Any
+) -> None:
+    async with open_ear(venue) as ear:
+        sockets, states = ear.desk.server.sockets, len(ear.states())
+        opened = sockets.opened
+        for socket in [each for each in sockets.open if "private" not in each.path]:
+            socket.send(price_frame(venue, bad))
+            socket.send(price_frame(venue, "1001"))
+        await ear.until(lambda: 1001 in ear.prices())
+        assert set(ear.prices()) <= {1001, 1002}
+        assert unreadable_entries(ear.desk.exchange) == 1
+        assert "1 entries unreadable" in told_of_streams(ear.desk.exchange)
+        assert (sockets.opened, ear.states()[states:]) == (opened, [])
+
+
+def account_frames(venue: str) -> list[dict[str, object]]:
+    """Updates of the account of which an entry, or all, can't be read; each a shape that a venue documents or might send."""
+    if venue == "binanceusdm":
+        order = {"s": "BTCUSDT", "c": "x", "S": "SELL", "o": "LIMIT", "X": "NEW", "i": 5, "l": "0", "L": "0", "R": True}
+        return [
+            {"e": "ORDER_TRADE_UPDATE", "o": {**order, "x": "CALCULATED"}},
+            {"e": "ORDER_TRADE_UPDATE", "o": {**order, "x": "TRADE", "l": "1e400", "L": "1000"}},
+            {"e": "ORDER_TRADE_UPDATE", "o": None},
+            {"e": "ALGO_UPDATE", "o": {"s": "BTCUSDT", "X": "NEW"}},
+            {"e": "ACCOUNT_UPDATE", "a": {"P": [{"s": "BTCUSDT", "pa": ""}]}},
+        ]
+    execution = {
+        "category": "linear",
+        "symbol": "BTCUSDT",
+        "side": "",
+        "orderId": "1",
+        "orderLinkId": "",
+        "leavesQty": "0",
+    }
+    return [
+        {
+            "topic": "execution",
+            "data": [{**execution, "execType": "CorporateAction", "execQty": "0", "execPrice": "0"}],
+        },
+        {"topic": "execution", "data": [{**execution, "execType": "Trade", "execQty": "1e400", "execPrice": "1"}]},
+        {"topic": "order", "data": [None]},
+        {"topic": "order", "data": [{"category": "linear", "symbol": "BTCUSDT", "orderStatus": "New"}]},
+        {"topic": "position", "data": [{"category": "linear", "symbol": "BTCUSDT", "size": "", "side": "Buy"}]},
+    ]
+
+
+def position_frame(venue: str) -> dict[str, object]:
+    """A position of which one entry can't be read, and the one after it can."""
+    if venue == "binanceusdm":
+        both = [{"s": "BTCUSDT", "pa": "much", "ps": "BOTH"}, {"s": "BTCUSDT", "pa": "0.5", "ps": "BOTH"}]
+        return {"e": "ACCOUNT_UPDATE", "a": {"P": both}}
+    entry = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "positionIdx": 0}
+    return {"topic": "position", "data": [{**entry, "size": "much"}, {**entry, "size": "0.5"}]}
+
+
+async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_snapshot_is_asked_for(
+    venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.streams._PAUSE", 0.7)
+    async with open_ear(venue) as ear:
+        sockets, began = ear.desk.server.sockets, len(ear.heard)
+        (account,) = (each for each in sockets.open if "private" in each.path)
+        opened, frames = sockets.opened, account_frames(venue)
+        for frame in frames:
+            account.send(frame)
+        account.send(position_frame(venue))
+        await ear.until(lambda: any(isinstance(each, PositionUpdate) for each in ear.heard[began:]))
+        assert unreadable_entries(ear.desk.exchange) == len(frames) + 1
+
+        def asked() -> list[StreamState]:
+            return [each for each in ear.heard[began:] if isinstance(each, StreamState)]
+
+        await ear.until(asked)
+        account.send(frames[0])
+        await ear.until(lambda: len(asked()) == 2)
+        assert asked()[1].at - asked()[0].at >= 0.7  # one snapshot may follow another only after a pause
+        assert all(each.connected and each.detail.startswith("an update can't be read: ") for each in asked())
+        await trio.sleep(0.8)
+        assert len(asked()) == 2
+        assert sockets.opened == opened
         await ear.desk.exchange.place_stop(stop_request())
         await ear.until(ear.orders)
 

@@ -44,7 +44,7 @@ class PartialList(tuple[T, ...]):  # noqa: SLOT001 - a tuple takes no slots
 
     def __new__(cls, entries: Iterable[T], left_out: Iterable[str]) -> Self:
         made = super().__new__(cls, entries)
-        made.left_out = tuple(map(_escaped, left_out))
+        made.left_out = tuple(map(escaped, left_out))
         return made
 
     def __getnewargs__(self) -> tuple[tuple[T, ...], tuple[str, ...]]:
@@ -54,7 +54,8 @@ class PartialList(tuple[T, ...]):  # noqa: SLOT001 - a tuple takes no slots
         return f"PartialList({super().__repr__()}, left_out={self.left_out!r})"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a text from outside as it can be shown: what can't be printed is escaped, and 200 characters are kept."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_MOST_SHOWN])[:_MOST_SHOWN]
 
 
@@ -115,7 +116,10 @@ class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False):
-    """Pushed when the stream was lost or is there again; what happened in between has to be read."""
+    """Pushed when the stream was lost or is there again; what happened in between has to be read.
+
+    `connected` once more, without a loss before: something that was pushed could not be read, and the account has to be.
+    """
 
     connected: bool
     at: float

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Side, Source, Tick
+from trailing.core.model import Fill, Side, Source
 from trailing.exchanges.ccxt.dialect import (
     Answer,
     Expired,
@@ -23,6 +23,7 @@ from trailing.exchanges.ccxt.dialect import (
     Place,
     order_side,
     position_updates,
+    read_each,
     ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
@@ -91,7 +92,7 @@ class BinanceDialect:
         match frame.get("e"):
             case "aggTrade":
                 place = self._places[frame["s"]]
-                return (Tick(place.symbol, Decimal(frame["p"]), now, "last"),)
+                return ticks_of(place.symbol, (("last", frame["p"]),), now)
             case "markPriceUpdate":
                 place = self._places[frame["s"]]
                 return ticks_of(place.symbol, (("mark", frame["p"]), ("index", frame.get("i"))), now)
@@ -101,7 +102,7 @@ class BinanceDialect:
                 return self._read_stop(frame["o"], now)
             case "ACCOUNT_UPDATE":
                 # Funding of a cross position comes without any positions.
-                return [update for each in frame["a"].get("P", ()) for update in self._read_position(each, now)]
+                return read_each(frame["a"].get("P") or (), lambda each: self._read_position(each, now))
             case "listenKeyExpired":
                 return (Expired("the listen key has expired"),)
             case None if "error" in frame or "code" in frame:

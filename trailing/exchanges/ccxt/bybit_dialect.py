@@ -12,8 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Source, Tick
-from trailing.exchanges.ccxt.dialect import Answer, Frame, Heard, Place, order_side, position_updates, ticks_of
+from trailing.core.model import Fill, Source
+from trailing.exchanges.ccxt.dialect import (
+    Answer,
+    Frame,
+    Heard,
+    Place,
+    order_side,
+    position_updates,
+    read_each,
+    ticks_of,
+)
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.port import OrderUpdate
 
@@ -77,17 +86,16 @@ class BybitDialect:
         kind, _, name = topic.partition(".")
         match kind:
             case "publicTrade":
-                symbol = self._places[name].symbol
-                return [Tick(symbol, Decimal(trade["p"]), now, "last") for trade in frame["data"]]
+                return ticks_of(self._places[name].symbol, (("last", trade["p"]) for trade in frame["data"]), now)
             case "tickers":
                 data = frame["data"]
                 return ticks_of(self._places[name].symbol, ((each, data.get(field)) for each, field in _PRICES), now)
             case "order":
-                return [update for each in frame["data"] for update in self._read_order(each, now)]
+                return read_each(frame["data"], lambda each: self._read_order(each, now))
             case "execution":
-                return [update for each in frame["data"] for update in self._read_fill(each, now)]
+                return read_each(frame["data"], lambda each: self._read_fill(each, now))
             case "position":
-                return [update for each in frame["data"] for update in self._read_position(each, now)]
+                return read_each(frame["data"], lambda each: self._read_position(each, now))
         return ()
 
     def overdue(self, now: float) -> Iterable[Heard]:  # noqa: ARG002 - nothing is kept back

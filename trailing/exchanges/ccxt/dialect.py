@@ -8,13 +8,14 @@ several times as long for a trade (tests/benchmarks/test_bench_streams.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
 from trailing.core.model import Side, Source, Tick
+from trailing.errors import TrailingError
 from trailing.exchanges.port import PositionUpdate, Update
 
 Frame: TypeAlias = Mapping[str, Any]
@@ -36,7 +37,33 @@ class Expired(msgspec.Struct, frozen=True):
     detail: str
 
 
-Heard: TypeAlias = Update | Answer | Expired
+class Unreadable(msgspec.Struct, frozen=True):
+    """Something that was pushed, or is listed, and can't be read. `detail`: why, as the venue's values stood there."""
+
+    detail: str
+
+
+Heard: TypeAlias = Update | Answer | Expired | Unreadable
+
+UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TrailingError)
+"""What code that reads a venue's entry raises where the entry has another shape than is known."""
+
+
+def reason(error: Exception) -> str:
+    """Return why an entry can't be read, in one line, for what an `UNREADABLE` error says."""
+    said = str(error)
+    return said if isinstance(error, TrailingError) else f"{type(error).__name__}: {said}"
+
+
+def read_each(entries: Iterable[Any], read: Callable[[Any], Iterable[Heard]]) -> list[Heard]:
+    """Read the entries of a frame one by one. One that can't be read costs none of the others."""
+    heard: list[Heard] = []
+    for entry in entries:
+        try:
+            heard += read(entry)
+        except UNREADABLE as error:
+            heard.append(Unreadable(reason(error)))
+    return heard
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -90,15 +117,37 @@ class Dialect(Protocol):
         """Let the account's connection live on. Raises ExchangeError."""
 
     def read(self, frame: Frame, now: float) -> Iterable[Heard]:
-        """What a frame says. Raises KeyError, TypeError, ValueError or UsageError where it is none that we know."""
+        """Return what a frame says, with an `Unreadable` for each entry that can't be read.
+
+        Raises one of `UNREADABLE` where the frame as a whole can't be read.
+        """
 
     def overdue(self, now: float) -> Iterable[Heard]:
         """What was said before, and kept back for a frame that would tell more, which didn't come."""
 
 
-def ticks_of(symbol: str, prices: Iterable[tuple[Source, str | None]], now: float) -> list[Tick]:
-    """The prices of a symbol that there are; a contract that is new has none of some sources, or 0."""
-    return [Tick(symbol, price, now, source) for source, text in prices if text and (price := Decimal(text))]
+def read_frame(dialect: Dialect, text: str, now: float) -> Iterable[Heard]:
+    """Read a frame. Raises msgspec.DecodeError where it is no JSON object; else what can't be read is an `Unreadable`."""
+    frame = frame_of(text)
+    try:
+        return dialect.read(frame, now)
+    except UNREADABLE as error:
+        return (Unreadable(reason(error)),)
+
+
+def ticks_of(symbol: str, prices: Iterable[tuple[Source, Any]], now: float) -> list[Tick | Unreadable]:
+    """Return the prices of a symbol as ticks, and an `Unreadable` for each that can be no price.
+
+    A new contract has no price, or 0, of some sources: those are left out.
+    """
+    heard: list[Tick | Unreadable] = []
+    for source, text in prices:
+        try:
+            if text and (price := Decimal(text)):
+                heard.append(Tick(symbol, price, now, source))
+        except UNREADABLE:
+            heard.append(Unreadable(f"the {source} price of {symbol} got {text!r:.100}"))
+    return heard
 
 
 def order_side(closing: str, leg: str, *, reduces: bool) -> Side:

@@ -231,10 +231,11 @@ class CcxtExchange:
         check_source("source", source)
         if source not in self.venue.prices:
             raise UsageError(f"{self.name} does not tell its {source} price")
-        ticks = await self._prices.read([symbol], [source])
-        if not ticks:
-            raise ExchangeUnreachable(f"{self.name} has no {source} price of {symbol}")
-        return ticks[0]
+        for found in await self._prices.read([symbol], [source]):
+            if isinstance(found, Tick):
+                return found
+            raise ExchangeUnreachable(f"{self.name}: {found.detail}")
+        raise ExchangeUnreachable(f"{self.name} has no {source} price of {symbol}")
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         """Close at market, reduce-only; a part has to be a multiple of the quantity step."""

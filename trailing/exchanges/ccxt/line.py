@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 import msgspec
@@ -13,10 +13,10 @@ import trio
 
 from trailing.errors import TrailingError
 from trailing.exchanges.ccxt.backoffs import backoffs
-from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, frame_of
+from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, Unreadable, read_frame
 from trailing.exchanges.ccxt.errors import without_queries
+from trailing.exchanges.ccxt.listener import Listener
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.port import Update
 
 SILENCE_SECONDS: Final = 10.0
 """Seconds without any frame, pongs included, after which a connection is taken for dead. A ping is sent after half of it."""
@@ -44,7 +44,6 @@ _STEADY_SECONDS = 60.0
 
 _FRAME_BYTES = 10 * 2**20
 
-_UNREADABLE = (msgspec.DecodeError, LookupError, TypeError, ValueError, ArithmeticError, TrailingError)
 _BROKEN = (aiohttp.ClientError, OSError, asyncio.TimeoutError, TrailingError, trio.TooSlowError)
 
 Socket: TypeAlias = aiohttp.ClientWebSocketResponse
@@ -54,19 +53,6 @@ _log = logging.getLogger(__name__)
 
 class LineLost(Exception):
     """The connection is of no use any more."""
-
-
-class Listener(Protocol):
-    """Who wants to know."""
-
-    def hear(self, update: Update) -> None:
-        """Something was pushed."""
-
-    def up(self, line: Line, seconds: float) -> None:
-        """It is there, and subscribed to what is wanted, so many seconds after it was dialled."""
-
-    def lost(self, line: Line, why: str) -> None:
-        """It is not there any more, or could not be dialled."""
 
 
 class Line:
@@ -222,9 +208,9 @@ class Line:
 
     def _take(self, text: str) -> None:
         try:
-            heard = self._dialect.read(frame_of(text), self._heard_at)
-        except _UNREADABLE as error:
-            raise LineLost(f"a frame that can't be read ({type(error).__name__})") from error
+            heard = read_frame(self._dialect, text, self._heard_at)
+        except msgspec.DecodeError as error:
+            raise LineLost("a frame that is no JSON object") from error
         self._hear(heard)
 
     def _hear(self, heard: Iterable[Heard]) -> None:
@@ -235,6 +221,8 @@ class Line:
                     self._answered.set()
                 case Expired():
                     raise LineLost(each.detail)
+                case Unreadable():
+                    self._listener.skip(each.detail, of_account=self._account)
                 case _:
                     self._listener.hear(each)
 
@@ -323,6 +311,7 @@ class Line:
         while self._account:
             await trio.sleep(_OVERDUE_SECONDS)
             self._hear(self._dialect.overdue(trio.current_time()))
+            self._listener.look_overdue()
 
 
 def _told(error: BaseException) -> str:

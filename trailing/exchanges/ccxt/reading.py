@@ -9,7 +9,7 @@ import trio
 
 from trailing.core.model import Source, Tick
 from trailing.errors import ExchangeError
-from trailing.exchanges.ccxt.conversion import number
+from trailing.exchanges.ccxt.dialect import Unreadable, ticks_of
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.streams import Audience
 from trailing.exchanges.ccxt.venue import Venue
@@ -29,20 +29,19 @@ class Prices:
     def __init__(self, session: Session, venue: Venue) -> None:
         self._session, self._venue = session, venue
 
-    async def read(self, symbols: Sequence[str], sources: Iterable[Source]) -> list[Tick]:
+    async def read(self, symbols: Sequence[str], sources: Iterable[Source]) -> list[Tick | Unreadable]:
         """Read some sources of one symbol; of several only where the venue tells of all at once.
 
         Returns:
-            What it told of; one that it has no price for just now is left out.
+            A tick for each price, or an `Unreadable` where it can be no price. A symbol without a price now is left out.
         """
-        ticks: list[Tick] = []
+        ticks: list[Tick | Unreadable] = []
         for method, fields in _by_method(self._venue, sources).items():
             raws = await self._ask(method, symbols)
             now = trio.current_time()
             for symbol in symbols:
                 raw = raws.get(symbol) or {}
-                found = ((source, number(raw.get(field))) for source, field in fields.items())
-                ticks += [Tick(symbol, price, now, source) for source, price in found if price]
+                ticks += ticks_of(symbol, ((source, raw.get(field)) for source, field in fields.items()), now)
         return ticks
 
     def rounds(self, symbols: Set[str]) -> list[list[str]]:
@@ -78,7 +77,7 @@ class Reading(Audience):
     async def run(
         self,
         rounds: Callable[[Set[str]], Iterable[Sequence[str]]],
-        read: Callable[[Sequence[str]], Awaitable[Iterable[Tick]]],
+        read: Callable[[Sequence[str]], Awaitable[Iterable[Tick | Unreadable]]],
     ) -> None:
         """Read what is watched while somebody listens, for ever.
 
@@ -94,6 +93,9 @@ class Reading(Audience):
                 except ExchangeError:  # whoever listens hears nothing, and has an alarm for that
                     ticks = ()
                 for tick in ticks:
-                    self.hear(tick)
+                    if isinstance(tick, Unreadable):
+                        self.skip(tick.detail)
+                    else:
+                        self.hear(tick)
                 await trio.sleep(SPACING_SECONDS)
             await trio.sleep(max(0.0, began + READ_SECONDS - trio.current_time()))

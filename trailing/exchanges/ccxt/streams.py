@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 
@@ -11,11 +13,17 @@ from trailing.core.model import Source, Tick
 from trailing.exchanges.ccxt.dialect import Dialect
 from trailing.exchanges.ccxt.line import Line
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.port import StreamState, Update
+from trailing.exchanges.port import StreamState, Update, escaped
 from trailing.exchanges.updates import UpdateChannel
 
 _PROMPT = 1.0
 """Seconds that a connection may take to be there first. Where it takes longer, what was pushed meanwhile has to be read."""
+
+
+_PAUSE = 10.0
+"""Seconds between two log lines, or two requests for a snapshot, that follow from entries that can't be read."""
+
+_log = logging.getLogger(__name__)
 
 
 class Audience:
@@ -24,11 +32,14 @@ class Audience:
     Attributes:
         watched: the symbols whose prices are wanted, and from when on.
         last: what was pushed last, by symbol and source; nothing of symbols that are not watched.
+        unreadable: how many prices and other entries were skipped because they could not be read.
     """
 
     def __init__(self) -> None:
         self._channels: list[UpdateChannel] = []
+        self.unreadable: int = 0
         self.watched: dict[str, float] = {}
+        self._log_at = -math.inf
         self.last: dict[tuple[str, Source], Tick] = {}
 
     @property
@@ -73,6 +84,14 @@ class Audience:
             self.last[update.symbol, update.source] = update
         self.tell(update)
 
+    def skip(self, detail: str, *, of_account: bool = False) -> None:  # noqa: ARG002
+        """Count something that can't be read, and log it; at most one line in `_PAUSE`."""
+        self.unreadable += 1
+        now = trio.current_time()
+        if now >= self._log_at:
+            self._log_at = now + _PAUSE
+            _log.warning("skipped what can't be read (%d so far): %s", self.unreadable, escaped(detail))
+
     def tell(self, update: Update) -> None:
         """Hand an update to everybody."""
         for channel in self._channels:
@@ -95,10 +114,12 @@ class Streams(Audience):
         self._line_of: dict[str, Line] = {}
         self._down: dict[Line, str] = {self._account: "it is being connected"}
         self._started = False
+        self._unread = ""
+        self._ask_at = -math.inf
 
     def __repr__(self) -> str:
         lines = [self._account, *self._prices]
-        return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched, {self.dropped} ticks dropped>"
+        return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched, {self.dropped} ticks dropped, {self.unreadable} entries unreadable>"
 
     async def watch(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
@@ -132,7 +153,22 @@ class Streams(Audience):
         """A line is there. What was pushed while it was not has to be read, once all of them are."""
         was_down = self._down.pop(line, None) is not None
         if (was_down or seconds > _PROMPT) and not self._down:
+            self._unread = ""  # the snapshot that is read now shows it
             self.tell(self.state())
+
+    def skip(self, detail: str, *, of_account: bool = False) -> None:
+        """Count something that can't be read. Where it was the account's, `look_overdue` asks for a snapshot."""
+        super().skip(detail)
+        if of_account:
+            self._unread = detail
+
+    def look_overdue(self) -> None:
+        """Ask for a snapshot where an update of the account can't be read, at most once in `_PAUSE`."""
+        now = trio.current_time()
+        if self._unread and not self._down and now >= self._ask_at:
+            self._ask_at = now + _PAUSE
+            self.tell(StreamState(True, now, f"an update can't be read: {escaped(self._unread)}"))
+            self._unread = ""
 
     def lost(self, line: Line, why: str) -> None:
         """A line is not there."""
