@@ -37,9 +37,9 @@ def test_a_stop_fills_at_the_first_tick_at_the_trigger_and_not_before(
     venue.updates.clear()
     venue.feed(at_trigger)
     order_id = f"paper-{BTC}-1"
-    fill = Fill(BTC, side, D(2), D(at_trigger), order_id, "a", 1.0)
+    fill = Fill(BTC, side, D(2), D(at_trigger), order_id, "a", 1.0, f"trade-{BTC}-1")
     assert venue.updates == [
-        OrderUpdate(BTC, side, "a", order_id, "filled", 1.0, fill),
+        OrderUpdate(BTC, side, "a", order_id, "filled", 1.0, fill, D(2)),
         PositionUpdate(BTC, side, D(0), 1.0),
     ]
     assert (venue.live(), venue.held()) == ({}, {})
@@ -138,6 +138,51 @@ def test_a_share_fills_at_each_tick_whatever_the_price_once_the_stop_has_trigger
     venue.feed("96")
     assert venue.fills() == [("a", D(2), D(97)), ("a", D(2), D(105)), ("a", D(1), D(96))]
     assert venue.statuses("a") == ["live", "partial", "partial", "filled"]
+
+
+def test_every_fill_has_a_trade_id_of_its_own_and_says_how_much_of_its_order_is_filled_by_now() -> None:
+    venue = Venue(partial_fills=D("0.4"), markets={BTC: Market(BTC, quantity_step=D(1))})
+    venue.enter(quantity="9")
+    venue.place("a", "98", quantity="5")
+    for price in ("97", "96", "95"):
+        venue.feed(price)
+    venue.book.close(BTC, "long", D(3), 1.0, client_order_id="b")
+    told = [update for update in venue.updates if isinstance(update, OrderUpdate)]
+    assert [(update.status, update.filled) for update in told] == [
+        ("live", D(0)),
+        ("partial", D(2)),
+        ("partial", D(4)),
+        ("filled", D(5)),
+        ("filled", D(3)),
+    ]
+    assert [update.fill.trade_id for update in told if update.fill] == [f"trade-{BTC}-{n}" for n in (1, 2, 3, 4)]
+
+
+def test_a_cancelled_stop_says_how_much_of_it_was_filled_and_why_unless_it_was_asked_for() -> None:
+    def end(venue: Venue) -> tuple[D | None, str]:
+        update = [each for each in venue.updates if isinstance(each, OrderUpdate) and each.status == "cancelled"][-1]
+        return update.filled, update.reason
+
+    venue = Venue(partial_fills=D("0.5"))
+    venue.enter()
+    venue.place("a", "98")
+    venue.feed("97")
+    venue.book.cancel(BTC, "a", 1.0)
+    assert end(venue) == (D(1), "")
+    venue.place("b", "96", quantity="1")
+    venue.feed("96")
+    venue.book.close(BTC, "long", D(1), 1.0)
+    assert end(venue) == (D("0.5"), "the position is flat")
+    venue.enter()
+    venue.place("c", "95")
+    venue.book.close(BTC, "long", D(2), 1.0)
+    venue.feed("95")
+    assert end(venue) == (D(0), "nothing to reduce")
+    venue = Venue(leverage=D(10))
+    venue.enter()
+    venue.place("d", "80")
+    venue.feed("89")
+    assert end(venue) == (D(0), "the position is liquidated")
 
 
 def test_a_share_below_one_step_fills_one_step() -> None:

@@ -86,6 +86,18 @@ class BookMachine(RuleBasedStateMachine):
         assert {side: quantity for side, quantity in last.items() if quantity} == held
 
     @invariant()
+    def every_trade_has_its_id_and_every_order_says_how_much_of_it_is_filled(self) -> None:
+        filled: dict[str, D] = {}
+        for update in self.updates:
+            if isinstance(update, OrderUpdate):
+                so_far = filled.get(update.order_id, D(0)) + (update.fill.quantity if update.fill else D(0))
+                filled[update.order_id] = so_far
+                assert update.filled == so_far
+        trades = [update.fill.trade_id for update in self.updates if isinstance(update, OrderUpdate) and update.fill]
+        assert None not in trades
+        assert len(set(trades)) == len(trades)
+
+    @invariant()
     def a_stop_is_live_as_long_as_its_updates_say_so(self) -> None:
         status: dict[str, str] = {}
         for update in self.updates:

@@ -14,7 +14,7 @@ from trailing.core.model import Position, Tick
 from trailing.errors import StopRejected
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.saved import SavedPlace
-from trailing.exchanges.port import StopRequest
+from trailing.exchanges.port import OrderUpdate, StopRequest
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -60,7 +60,12 @@ async def test_a_restored_account_goes_on_as_the_saved_one_would_have() -> None:
     places, _ = await a_busy_account()
     async with open_paper(**WAYS) as exchange:
         exchange.restore(places, ["a", "b", "c"])
-        exchange.feed(Tick(BTC, D(99), 0.0))  # any tick fills what is triggered
+        async with exchange.updates() as updates:
+            exchange.feed(Tick(BTC, D(99), 0.0))  # any tick fills what is triggered
+            filled = await updates.receive()
+        assert isinstance(filled, OrderUpdate)
+        assert filled.fill is not None
+        assert (filled.filled, filled.fill.trade_id) == (D(2), f"trade-{BTC}-2")
         assert exchange.actual(BTC)[1] == {"short": D(2)}
         order = await exchange.place_stop(StopRequest(ETH, "long", D(1), D(97), "d"))
         assert order.order_id == "paper-ETH/USDT:USDT-2"

@@ -52,13 +52,17 @@ def child(**changes: object) -> dict[str, Any]:
 
 def stop(**changes: object) -> dict[str, Any]:
     """What Binance tells of a stop."""
-    algo = {"s": "BTCUSDT", "caid": "mine", "aid": 11, "S": "SELL", "ps": "BOTH", "X": "NEW", "ai": ""}
+    algo = {"s": "BTCUSDT", "caid": "mine", "aid": 11, "S": "SELL", "ps": "BOTH", "X": "NEW", "ai": "", "q": "2"}
     return {"e": "ALGO_UPDATE", "o": {**algo, **changes}}
 
 
 def fill_of(client_order_id: str, order_id: str, quantity: str = "2", status: str = "filled") -> OrderUpdate:
     fill = Fill(BTC, "long", D(quantity), D(980), order_id, client_order_id, 7.0)
     return OrderUpdate(BTC, "long", client_order_id, order_id, status, 7.0, fill)  # type: ignore[arg-type]
+
+
+def ended(reason: str, filled: D | None = None) -> OrderUpdate:
+    return OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0, filled=filled, reason=reason)
 
 
 def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() -> None:
@@ -99,14 +103,66 @@ def test_a_fill_of_an_order_of_ours_or_with_a_limit_is_told_at_once(changes: dic
 def test_what_a_stop_became_and_ended_before_that_was_said_is_the_stop_that_is_gone() -> None:
     dialect = binance()
     assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == []
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [ended("EXPIRED")]
 
 
 def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> None:
     dialect = binance()
     read(dialect, stop(X="TRIGGERED", ai="55"))
     assert read(dialect, child(x="NEW", X="NEW")) == []
-    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]
+    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == [ended("EXPIRED")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "filled", "reason"),
+    [
+        (stop(X="REJECTED", rm="Reduce Only reject", aq="0.00000"), D(0), "Reduce Only reject"),
+        (stop(X="REJECTED", rm="Reduce Only reject", ai="991"), None, "Reduce Only reject"),
+        (stop(X="EXPIRED", rm="", ai="991"), None, "EXPIRED"),
+        (stop(X="CANCELED", rm=""), None, ""),
+        (stop(X="FINISHED", ai="55", aq="0.0", rm=""), D(0), "FINISHED"),
+        (stop(X="FINISHED", ai="55", aq="1.5"), D("1.5"), "FINISHED"),
+    ],
+)
+def test_a_stop_that_binance_ended_before_all_of_it_was_filled_is_gone_and_says_why(
+    frame: dict[str, Any], filled: D | None, reason: str
+) -> None:
+    dialect = binance()
+    read(dialect, stop(X="TRIGGERING"))
+    assert read(dialect, frame) == [ended(reason, filled)]
+
+
+def test_a_stop_that_binance_filled_wholly_is_told_by_its_fills_alone() -> None:
+    dialect = binance()
+    read(dialect, stop(X="TRIGGERED", ai="55"))
+    assert read(dialect, child()) == [fill_of("mine", "11")]
+    assert read(dialect, stop(X="FINISHED", ai="55", aq="2.000")) == []
+
+
+def test_a_fill_on_binance_has_its_trade_id_and_says_how_much_of_its_order_is_filled_by_now() -> None:
+    dialect = binance()
+    (first,) = read(dialect, child(c="tr0123456789abcdef0123", l="0.5", z="0.5", t=12345678, X="PARTIALLY_FILLED"))
+    (second,) = read(dialect, child(c="tr0123456789abcdef0123", l="1.5", z="2.0", t=12345679))
+    told = [(update.fill.trade_id, update.filled) for update in (first, second)]  # type: ignore[union-attr]
+    assert told == [("12345678", D("0.5")), ("12345679", D(2))]
+    (liquidated,) = read(dialect, child(x="CALCULATED", o="LIMIT", t=0))
+    assert liquidated.fill.trade_id is None  # type: ignore[union-attr]
+
+
+def test_a_fill_that_was_kept_back_for_its_stop_keeps_its_trade_id_and_its_sum() -> None:
+    dialect = binance()
+    assert read(dialect, child(t=9, z="2")) == []
+    (told,) = read(dialect, stop(X="TRIGGERED", ai="55"))
+    assert isinstance(told, OrderUpdate)
+    assert (told.fill.trade_id, told.filled) == ("9", D(2))  # type: ignore[union-attr]
+
+
+def test_an_order_that_binance_ended_says_why_and_how_much_of_it_was_filled() -> None:
+    frame = child(c="tr0123456789abcdef0123", x="EXPIRED", X="EXPIRED_IN_MATCH", z="0.5")
+    (told,) = read(binance(), frame)
+    assert told == OrderUpdate(
+        BTC, "long", "tr0123456789abcdef0123", "55", "cancelled", 7.0, filled=D("0.5"), reason="EXPIRED_IN_MATCH"
+    )
 
 
 def test_only_so_many_orders_are_kept_in_mind() -> None:
@@ -142,7 +198,7 @@ def test_numbers_come_exactly_though_they_are_no_texts() -> None:
         ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "B": [{"a": "USDT"}]}}, []),
         ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "P": None}}, []),
         (stop(ai="0"), [OrderUpdate(BTC, "long", "mine", "11", "live", 7.0)]),
-        (stop(X="EXPIRED"), [OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0)]),
+        (stop(X="EXPIRED"), [ended("EXPIRED")]),
         ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),
         ({"e": "MARGIN_CALL"}, []),
         (child(s="ETHBTC"), []),
@@ -172,6 +228,45 @@ def test_what_binance_says_besides(frame: dict[str, Any], says: list[Heard]) -> 
 )
 def test_what_bybit_says_besides(frame: dict[str, Any], says: list[Heard]) -> None:
     assert read(bybit(), frame) == says
+
+
+def bybit_order(**changes: object) -> dict[str, Any]:
+    """What Bybit tells of a stop."""
+    order = {"category": "linear", "symbol": "BTCUSDT", "orderId": "b-1", "orderLinkId": "mine", "side": "Sell"}
+    order |= {"orderStatus": "Untriggered", "positionIdx": 0, "reduceOnly": True, "stopOrderType": "Stop"}  # type: ignore[dict-item]
+    order |= {"cumExecQty": "0", "cancelType": "UNKNOWN", "rejectReason": "EC_NoError", **changes}  # type: ignore[dict-item]
+    return {"topic": "order", "data": [order]}
+
+
+def bybit_fill(**changes: object) -> dict[str, Any]:
+    """What Bybit tells of an execution."""
+    execution = {"category": "linear", "symbol": "BTCUSDT", "orderId": "b-1", "orderLinkId": "mine", "side": "Sell"}
+    execution |= {"execType": "Trade", "execId": "0ab1bdf7", "execPrice": "980", "execQty": "0.5", "closedSize": "0.5"}
+    execution |= {"orderQty": "2", "leavesQty": "1.2", **changes}  # type: ignore[dict-item]
+    return {"topic": "execution", "data": [execution]}
+
+
+def test_a_fill_on_bybit_has_its_trade_id_and_says_how_much_of_its_order_is_filled_by_now() -> None:
+    (told,) = read(bybit(), bybit_fill())
+    assert isinstance(told, OrderUpdate)
+    assert (told.status, told.fill.trade_id, told.filled) == ("partial", "0ab1bdf7", D("0.8"))  # type: ignore[union-attr]
+    (told,) = read(bybit(), bybit_fill(leavesQty="0", execId=""))
+    assert isinstance(told, OrderUpdate)
+    assert (told.status, told.fill.trade_id, told.filled) == ("filled", None, D(2))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"orderStatus": "Cancelled", "cancelType": "CancelByUser", "rejectReason": ""}, "CancelByUser"),
+        ({"orderStatus": "Deactivated", "cancelType": "CancelByReduceOnly"}, "CancelByReduceOnly"),
+        ({"orderStatus": "Rejected", "rejectReason": "INSUFFICIENT_MARGIN"}, "INSUFFICIENT_MARGIN"),
+        ({"orderStatus": "Rejected"}, ""),
+    ],
+)
+def test_a_stop_that_bybit_ended_says_why(changes: dict[str, str], reason: str) -> None:
+    wanted = OrderUpdate(BTC, "long", "mine", "b-1", "cancelled", 7.0, filled=D("0.5"), reason=reason)
+    assert read(bybit(), bybit_order(**changes, cumExecQty="0.5")) == [wanted]
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,20 @@ class FillsWithoutAnId(ChangesUpdates):
         return update
 
 
+class FillsShareATradeId(ChangesUpdates):
+    def change(self, update: Update) -> Update:
+        if isinstance(update, OrderUpdate) and update.fill is not None:
+            return msgspec.structs.replace(update, fill=msgspec.structs.replace(update.fill, trade_id="1"))
+        return update
+
+
+class TellsTheFillForTheSum(ChangesUpdates):
+    def change(self, update: Update) -> Update:
+        if isinstance(update, OrderUpdate) and update.fill is not None:
+            return msgspec.structs.replace(update, filled=update.fill.quantity)
+        return update
+
+
 class FillsAreNotPushed(ChangesUpdates):
     def change(self, update: Update) -> Update:
         if isinstance(update, OrderUpdate) and update.fill is not None:
@@ -359,6 +373,8 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (NeverUnsubscribes, {}, "ticks come of the watched symbols only"),
     (PushesEverySymbol, {}, "ticks come of the watched symbols only"),
     (FillsWithoutAnId, {}, "a triggered stop is filled and says so"),
+    (FillsShareATradeId, {"partial_fills": Decimal("0.5")}, "a triggered stop is filled and says so"),
+    (TellsTheFillForTheSum, {"partial_fills": Decimal("0.5")}, "a triggered stop is filled and says so"),
     (FillsAreNotPushed, {}, "a triggered stop is filled and says so"),
     (TicksCarryTheTimeOfDay, {}, "ticks come of the watched symbols only"),
     (ReportsOneSideOnly, {}, r"an entered position is reported \(short\)"),

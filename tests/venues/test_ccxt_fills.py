@@ -34,12 +34,17 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
                     break
         own_id = (await desk.exchange.place_stop(stop_request())).client_order_id
         await desk.server.move_price(BTC, Decimal(979), "last")
-        told = []
+        told, trades, sums = [], [], []
         with trio.move_on_after(1):  # longer than anything is kept back
             async for update in updates:
                 if isinstance(update, OrderUpdate):
                     filled = None if update.fill is None else update.fill.quantity
+                    trades += [] if update.fill is None else [update.fill.trade_id]
+                    sums.append(update.filled)
                     told.append((update.client_order_id, update.status, filled))  # what came until the time was over
     part, rest = Decimal("0.266"), Decimal("0.268")
     expected = [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
     assert told == [(own_id, status, filled) for status, filled in expected]
+    assert sums[1:] == [part, 2 * part, 2 * part + rest]
+    assert None not in trades
+    assert len(set(trades)) == len(trades) == 3

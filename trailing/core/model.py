@@ -284,6 +284,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
         side: the position's side, not the order's.
         quantity: in base units, above 0.
         at: seconds on the running clock.
+        trade_id: the exchange's id of the trade, unique per account and symbol; None: the exchange gives none, or the fill is
+            of several trades.
     """
 
     symbol: str
@@ -293,6 +295,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     order_id: str
     client_order_id: str
     at: float
+    trade_id: str | None = None
 
     def __post_init__(self) -> None:
         check_symbol("Fill.symbol", self.symbol)

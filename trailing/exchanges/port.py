@@ -89,12 +89,15 @@ def check_callback(request: StopRequest, market: Market) -> None:
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
-    """Pushed when something happened to one of the account's orders.
+    """Pushed when something happened to one of the account's orders. The same update may be pushed more than once.
 
     Args:
         status: ``"live"``: booked or amended; ``"partial"`` and ``"filled"``: with the `fill` that made it so;
             ``"cancelled"``: it is gone, whoever cancelled it.
         at: seconds on the running clock.
+        filled: the quantity of this order that has been filled so far, in base units, with `fill`; None: the exchange does not
+            say it.
+        reason: why the order was cancelled or rejected, in the exchange's own words; "": it gives none.
     """
 
     symbol: str
@@ -104,6 +107,8 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     status: Literal["live", "partial", "filled", "cancelled"]
     at: float
     fill: Fill | None = None
+    filled: Decimal | None = None
+    reason: str = ""
 
 
 class PositionUpdate(msgspec.Struct, frozen=True, gc=False):

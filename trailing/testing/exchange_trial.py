@@ -189,6 +189,8 @@ class Trial:
     ) -> list[Fill]:
         """Move the market beyond a stop until that has ended, and return its fills as they were pushed.
 
+        No two of them may have the same trade id, and `filled` has to be their sum so far, where the exchange gives these.
+
         Args:
             beyond: where the market goes; None: just beyond the stop's price.
         """
@@ -201,9 +203,13 @@ class Trial:
                     continue
                 if update.fill is not None:
                     fills.append(update.fill)
+                so_far = sum((fill.quantity for fill in fills), Decimal(0))
+                expect(update.filled in {None, so_far}, f"{so_far} were filled, and {update} came")
                 if update.status in {"filled", "cancelled"}:
                     break
                 await self.bench.move_price(order.symbol, beyond, order.source)
+        trades = [fill.trade_id for fill in fills if fill.trade_id is not None]
+        expect(len(set(trades)) == len(trades), f"two fills of {order.client_order_id} have one trade id: {trades}")
         return fills
 
     def expect_fill(self, fill: Fill, client_order_id: str) -> None:

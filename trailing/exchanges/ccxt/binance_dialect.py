@@ -14,13 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Side, Source
+import msgspec
+
+from trailing.core.model import Fill, Side, Source, Tick
 from trailing.exchanges.ccxt.dialect import (
     Answer,
     Expired,
     Frame,
     Heard,
     Place,
+    cumulative,
     order_side,
     position_updates,
     read_each,
@@ -126,6 +129,7 @@ class BinanceDialect:
         side = order_side(order["S"].lower(), order.get("ps", "").lower(), reduces=bool(order.get("R")))
         is_stop = number in self._stops
         order_id, client_order_id, side = self._stops.get(number, (number, order["c"], side))
+        filled = cumulative(order.get("z"), place)
         if order["x"] in _FILLS:
             fill = Fill(
                 symbol=place.symbol,
@@ -135,14 +139,18 @@ class BinanceDialect:
                 order_id=order_id,
                 client_order_id=client_order_id,
                 at=now,
+                trade_id=str(order["t"]) if order.get("t") else None,
             )
             status: Literal["partial", "filled"] = "filled" if order["X"] == "FILLED" else "partial"
-            update = OrderUpdate(place.symbol, side, client_order_id, order_id, status, now, fill)
+            update = OrderUpdate(place.symbol, side, client_order_id, order_id, status, now, fill, filled)
         elif order["X"] in _ENDED:
-            update = OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now)
+            reason = _reason(order["X"])
+            update = OrderUpdate(
+                place.symbol, side, client_order_id, order_id, "cancelled", now, filled=filled, reason=reason
+            )
         # One at market is filled or gone next; and it may have the client order id of the stop that it was.
         elif order["x"] in _NEWS and not is_stop and order["o"] != "MARKET":
-            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
+            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now, filled=filled),)
         else:
             return ()
         if is_stop:
@@ -159,21 +167,25 @@ class BinanceDialect:
             return ()
         order_id, client_order_id = str(stop["aid"]), stop["caid"]
         side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
+        updates: list[Heard] = []
         became = str(stop.get("ai") or "")
         if became not in {"", "0"}:
             _remember(self._stops, became, (order_id, client_order_id, side))
             self._held.pop(became, None)
             # Where the venue let it keep the stop's client order id, they were told as the stop's already.
-            return [
+            updates += (
                 _as_stop(each, order_id, client_order_id, side)
                 for each in self._unclaimed.pop(became, ())
                 if each.client_order_id != client_order_id
-            ]
-        if stop["X"] in _ENDED:
-            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "cancelled", now),)
-        if stop["X"] == "NEW":
-            return (OrderUpdate(place.symbol, side, client_order_id, order_id, "live", now),)
-        return ()
+            )
+        filled = cumulative(stop.get("aq"), place)
+        status = _status_of(stop)
+        if status is not None:
+            reason = _reason(stop["X"], stop.get("rm")) if status == "cancelled" else ""
+            updates.append(
+                OrderUpdate(place.symbol, side, client_order_id, order_id, status, now, filled=filled, reason=reason)
+            )
+        return updates
 
     def _read_position(self, position: Mapping[str, Any], now: float) -> Iterable[Heard]:
         place = self._places.get(position["s"])
@@ -184,10 +196,22 @@ class BinanceDialect:
 
 def _as_stop(update: OrderUpdate, order_id: str, client_order_id: str, side: Side) -> OrderUpdate:
     """What came before it was known whose it was."""
-    fill = update.fill
-    if fill is not None:
-        fill = Fill(fill.symbol, side, fill.quantity, fill.price, order_id, client_order_id, fill.at)
-    return OrderUpdate(update.symbol, side, client_order_id, order_id, update.status, update.at, fill)
+    whose: dict[str, Any] = {"side": side, "order_id": order_id, "client_order_id": client_order_id}
+    fill = None if update.fill is None else msgspec.structs.replace(update.fill, **whose)
+    return msgspec.structs.replace(update, fill=fill, **whose)
+
+
+def _status_of(stop: Mapping[str, Any]) -> Literal["live", "cancelled"] | None:
+    """Return what a stop's own status says of it; None: what it has become says the rest."""
+    word = stop["X"]
+    if word == "FINISHED" and stop.get("aq"):  # what it became has ended, perhaps before all of it was filled
+        return "cancelled" if Decimal(stop["aq"]) < Decimal(stop["q"]) else None
+    return "live" if word == "NEW" else "cancelled" if word in _ENDED else None
+
+
+def _reason(word: str, said: str | None = None) -> str:
+    """Return why an order ended, from its status and what is said beside it; "": it was cancelled, as a request asked for."""
+    return said or ("" if word == "CANCELED" else word)
 
 
 def _remember(memory: OrderedDict[str, Any], key: str, value: object) -> None:

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Source
+from trailing.core.model import Fill, Source, Tick
 from trailing.exchanges.ccxt.dialect import (
     Answer,
     Frame,
     Heard,
     Place,
+    cumulative,
     order_side,
     position_updates,
-    read_each,
     ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
@@ -31,6 +31,7 @@ _LIVE: Final = frozenset({"New", "Untriggered"})
 _ENDED: Final = frozenset({"Cancelled", "Rejected", "Deactivated", "PartiallyFilledCanceled"})
 _PRICES: Final[tuple[tuple[Source, str], ...]] = (("mark", "markPrice"), ("index", "indexPrice"))
 _NO_TRADE: Final = frozenset({"Funding", "Settle"})
+_NO_REASON: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
 _EXPIRES_MS: Final = 10_000
 """Milliseconds within which signing in has to arrive; ccxt's."""
 
@@ -112,7 +113,11 @@ class BybitDialect:
         leg = _LEGS[order["positionIdx"]]
         side = order_side(order["side"].lower(), leg, reduces=bool(order["reduceOnly"]))
         word: Literal["live", "cancelled"] = "live" if status in _LIVE else "cancelled"
-        return (OrderUpdate(place.symbol, side, order["orderLinkId"], order["orderId"], word, now),)
+        filled = cumulative(order.get("cumExecQty"), place)
+        said = (order.get("rejectReason", ""), order.get("cancelType", ""))
+        reason = next((each for each in said if each not in _NO_REASON), "") if word == "cancelled" else ""
+        ids = (order["orderLinkId"], order["orderId"])
+        return (OrderUpdate(place.symbol, side, *ids, word, now, filled=filled, reason=reason),)
 
     def _read_fill(self, execution: Mapping[str, Any], now: float) -> Iterable[Heard]:
         place = self._place(execution)
@@ -127,9 +132,13 @@ class BybitDialect:
             order_id=execution["orderId"],
             client_order_id=execution["orderLinkId"],
             at=now,
+            trade_id=execution.get("execId") or None,
         )
-        status: Literal["partial", "filled"] = "partial" if Decimal(execution["leavesQty"]) else "filled"
-        return (OrderUpdate(fill.symbol, fill.side, fill.client_order_id, fill.order_id, status, now, fill),)
+        left = Decimal(execution["leavesQty"])
+        whole = cumulative(execution.get("orderQty"), place)
+        filled = None if whole is None else whole - left * place.contract_size
+        status: Literal["partial", "filled"] = "partial" if left else "filled"
+        return (OrderUpdate(fill.symbol, fill.side, fill.client_order_id, fill.order_id, status, now, fill, filled),)
 
     def _read_position(self, position: Mapping[str, Any], now: float) -> Iterable[Heard]:
         place = self._place(position)

@@ -150,6 +150,11 @@ def ticks_of(symbol: str, prices: Iterable[tuple[Source, Any]], now: float) -> l
     return heard
 
 
+def cumulative(contracts: str | None, place: Place) -> Decimal | None:
+    """Return how much of an order was filled, in base units; None where the venue does not say it."""
+    return Decimal(contracts) * place.contract_size if contracts else None
+
+
 def order_side(closing: str, leg: str, *, reduces: bool) -> Side:
     """The side of the position that an order is about.
 

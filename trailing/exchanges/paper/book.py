@@ -10,12 +10,12 @@ import msgspec
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
-from trailing.core.prices import EXACT, is_better, is_crossed
-from trailing.errors import ExchangeUnreachable, NoSuchStop, StopRejected, UsageError, WouldTrigger
+from trailing.core.prices import EXACT
+from trailing.errors import NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
-from trailing.exchanges.paper.rules import check_price, check_quantity, liquidation_price
+from trailing.exchanges.paper.rules import check_quantity, check_stop, liquidation_price
 from trailing.exchanges.paper.saved import SavedPlace
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
@@ -50,10 +50,7 @@ class Book:
 
     def price(self, symbol: str, source: Source) -> Decimal:
         """The last price of a source, or that of the first entry. Raises ExchangeUnreachable where there has been none."""
-        price = self._place(symbol).price(source)
-        if price is None:
-            raise ExchangeUnreachable(f"{symbol} has no {source} price yet")
-        return price
+        return self._place(symbol).known_price(source)
 
     def stops(self, at: float) -> Sequence[StopOrder]:
         """All live stops as a read shows them, in the order of symbol and client order id."""
@@ -136,10 +133,8 @@ class Book:
         """
         place = self._place(request.symbol)
         self._check_new(request.client_order_id)
-        if request.callback is None:
-            self._check_stop(place, request.side, request.quantity, request.price, request.source)
-        else:
-            self._check_trailing(place, request)
+        trails = request.callback is not None
+        check_stop(place, request.side, request.quantity, request.price, request.source, trails=trails)
         if not place.market.two_stops and any(stop.order.side == request.side for stop in place.stops.values()):
             raise StopRejected(f"{request.symbol} {request.side} has a stop already, and only one may stand")
         self._ids.add(request.client_order_id)
@@ -153,8 +148,8 @@ class Book:
             request.source,
             request.callback,
         )
-        place.stops[request.client_order_id] = LiveStop(order)
-        self._stop_changed(order, "live", at)
+        stop = place.stops[request.client_order_id] = LiveStop(order)
+        self._stop_changed(stop, "live", at)
         return order
 
     def amend(self, symbol: str, client_order_id: str, price: Decimal, quantity: Decimal, at: float) -> StopOrder:
@@ -163,10 +158,10 @@ class Book:
         stop = place.live(client_order_id)
         if stop.triggered:
             raise StopRejected(f"{symbol}: the stop {client_order_id!r} has been triggered")
-        self._check_stop(place, stop.order.side, quantity, price, stop.order.source)
+        check_stop(place, stop.order.side, quantity, price, stop.order.source)
         stop.order = msgspec.structs.replace(stop.order, price=price, quantity=quantity)
         stop.whole = quantity
-        self._stop_changed(stop.order, "live", at)
+        self._stop_changed(stop, "live", at)
         return stop.order
 
     def cancel(self, symbol: str, client_order_id: str, at: float) -> None:
@@ -223,7 +218,7 @@ class Book:
                 if stop.order.client_order_id in place.stops:  # an earlier fill may have cancelled it
                     self._execute(place, stop, crossing.price, tick, at)
             elif place.holdings[side].quantity:  # an earlier fill may have closed it
-                self._cancel_all(place, side, at)
+                self._cancel_all(place, side, at, "the position is liquidated")
                 self._fill_at_market(place, side, place.holdings[side].quantity, crossing.price, None, at)
 
     def _place(self, symbol: str) -> Place:
@@ -236,46 +231,27 @@ class Book:
         if client_order_id in self._ids:
             raise StopRejected(f"duplicate client order id {client_order_id!r}")
 
-    def _check_stop(self, place: Place, side: Side, quantity: Decimal, price: Decimal, source: Source) -> None:
-        market, held = place.market, place.held(side).quantity
-        check_price(market, price)
-        if quantity > held:
-            raise StopRejected(f"{market.symbol}: quantity {quantity} is more than the position's {held}")
-        check_quantity(market, quantity, price, held)
-        now = self.price(market.symbol, source)
-        if is_crossed(side, now, price):
-            raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
-
-    def _check_trailing(self, place: Place, request: StopRequest) -> None:
-        """The rules of size as for a plain one; and the price from which on it trails has to be still ahead."""
-        market, held = place.market, place.held(request.side).quantity
-        check_price(market, request.price)
-        if request.quantity > held:
-            raise StopRejected(f"{market.symbol}: quantity {request.quantity} is more than the position's {held}")
-        check_quantity(market, request.quantity, request.price, held)
-        now = self.price(market.symbol, request.source)
-        if not is_better(request.side, request.price, now):
-            raise WouldTrigger(f"{market.symbol}: the {request.source} price {now} is at or beyond {request.price}")
-
     def _execute(self, place: Place, stop: LiveStop, price: Decimal, tick: Tick, at: float) -> None:
         """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""
         stop.triggered = True
         order, holding = stop.order, place.holdings[stop.order.side]
         if not holding.quantity:
-            self._cancel(place, stop, at)
+            self._cancel(place, stop, at, "nothing to reduce")
             return
         part = self._rules.part(stop, tick, place.market.quantity_step)
         if not part:
             return
         taken = holding.take(part)
-        fill = Fill(order.symbol, order.side, taken, price, order.order_id, order.client_order_id, at)
+        stop.filled = EXACT.add(stop.filled, taken)
+        ids = (order.order_id, order.client_order_id)
+        fill = Fill(order.symbol, order.side, taken, price, *ids, at, place.next_trade_id())
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)
-            self._stop_changed(stop.order, "partial", at, fill)
+            self._stop_changed(stop, "partial", at, fill)
         else:
             del place.stops[order.client_order_id]
-            self._stop_changed(order, "filled", at, fill)
+            self._stop_changed(stop, "filled", at, fill)
         self._position_changed(place, order.side, at)
 
     def _fill_at_market(
@@ -283,30 +259,33 @@ class Book:
     ) -> Fill:
         symbol, order_id = place.market.symbol, place.next_order_id()
         own_id = client_order_id or f"other-{order_id}"
-        fill = Fill(symbol, side, place.holdings[side].take(wanted), price, order_id, own_id, at)
-        self._publish(OrderUpdate(symbol, side, own_id, order_id, "filled", at, fill))
+        taken = place.holdings[side].take(wanted)
+        fill = Fill(symbol, side, taken, price, order_id, own_id, at, place.next_trade_id())
+        self._publish(OrderUpdate(symbol, side, own_id, order_id, "filled", at, fill, fill.quantity))
         self._position_changed(place, side, at)
         return fill
 
-    def _cancel_all(self, place: Place, side: Side, at: float, *, triggered_only: bool = False) -> None:
+    def _cancel_all(self, place: Place, side: Side, at: float, reason: str, *, triggered_only: bool = False) -> None:
         for stop in tuple(place.stops.values()):
             if stop.order.side == side and (stop.triggered or not triggered_only):
-                self._cancel(place, stop, at)
+                self._cancel(place, stop, at, reason)
 
-    def _cancel(self, place: Place, stop: LiveStop, at: float) -> None:
+    def _cancel(self, place: Place, stop: LiveStop, at: float, reason: str = "") -> None:
         del place.stops[stop.order.client_order_id]
-        self._stop_changed(stop.order, "cancelled", at)
+        self._stop_changed(stop, "cancelled", at, reason=reason)
 
     def _stop_changed(
         self,
-        order: StopOrder,
+        stop: LiveStop,
         status: Literal["live", "partial", "filled", "cancelled"],
         at: float,
         fill: Fill | None = None,
+        reason: str = "",
     ) -> None:
-        seen = order if status in {"live", "partial"} else None
-        self._stops_seen.change((order.symbol, order.client_order_id), seen, at)
-        self._publish(OrderUpdate(order.symbol, order.side, order.client_order_id, order.order_id, status, at, fill))
+        order, own_id = stop.order, stop.order.client_order_id
+        self._stops_seen.change((order.symbol, own_id), order if status in {"live", "partial"} else None, at)
+        update = OrderUpdate(order.symbol, order.side, own_id, order.order_id, status, at, fill, stop.filled, reason)
+        self._publish(update)
 
     def _position_changed(self, place: Place, side: Side, at: float) -> None:
         symbol, holding = place.market.symbol, place.holdings[side]
@@ -316,7 +295,8 @@ class Book:
         self._publish(PositionUpdate(symbol, side, holding.quantity, at))
         if not holding.quantity:
             # A triggered stop is a market order by now: left standing, it would hit the next position.
-            self._cancel_all(place, side, at, triggered_only=not self._rules.cancel_on_flat)
+            only = not self._rules.cancel_on_flat
+            self._cancel_all(place, side, at, "the position is flat", triggered_only=only)
 
     def _show(self, place: Place, side: Side, at: float) -> None:
         symbol, holding = place.market.symbol, place.holdings[side]

@@ -10,7 +10,7 @@ import msgspec
 
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
-from trailing.errors import NoSuchStop, NothingToReduce
+from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce
 from trailing.exchanges.paper.saved import SavedHolding, SavedPlace, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
@@ -71,14 +71,16 @@ class LiveStop:
     """A stop order on the book: what is left of it, the whole of it, and whether it is a market order by now.
 
     Attributes:
+        filled: how much of it has been filled.
         best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
     """
 
-    __slots__ = ("best", "order", "triggered", "whole")
+    __slots__ = ("best", "filled", "order", "triggered", "whole")
 
     def __init__(self, order: StopOrder) -> None:
         self.order: StopOrder = order
         self.whole: Decimal = order.quantity
+        self.filled: Decimal = Decimal(0)
         self.triggered: bool = False
         self.best: Decimal | None = None
 
@@ -116,7 +118,7 @@ class Place:
         first_entry_price: the price of the first entry, which stands for sources that have had none.
     """
 
-    __slots__ = ("_orders", "first_entry_price", "holdings", "market", "prices", "stops")
+    __slots__ = ("_orders", "_trades", "first_entry_price", "holdings", "market", "prices", "stops")
 
     def __init__(self, market: Market) -> None:
         self.market: Market = market
@@ -124,12 +126,17 @@ class Place:
         self.first_entry_price: Decimal | None = None
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}
-        self._orders = 0
+        self._orders = self._trades = 0
 
     def next_order_id(self) -> str:
         """Counted per symbol, so that it does not depend on the order in which tasks of several symbols run."""
         self._orders += 1
         return f"paper-{self.market.symbol}-{self._orders}"
+
+    def next_trade_id(self) -> str:
+        """Return the id of the symbol's next trade."""
+        self._trades += 1
+        return f"trade-{self.market.symbol}-{self._trades}"
 
     def set_price(self, tick: Tick) -> None:
         """Set the price of a source, and let trailing orders follow it."""
@@ -141,6 +148,13 @@ class Place:
     def price(self, source: Source) -> Decimal | None:
         """The price of a source; None: there has been neither one nor an entry."""
         return self.prices.get(source, self.first_entry_price)
+
+    def known_price(self, source: Source) -> Decimal:
+        """Return the price of a source. Raises ExchangeUnreachable where there has been neither one nor an entry."""
+        price = self.price(source)
+        if price is None:
+            raise ExchangeUnreachable(f"{self.market.symbol} has no {source} price yet")
+        return price
 
     @property
     def market_price(self) -> Decimal:
@@ -164,7 +178,8 @@ class Place:
             if holding.quantity
         }
         stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
-        return SavedPlace(self.market.symbol, dict(self.prices), holdings, stops, self._orders, self.first_entry_price)
+        prices, first = dict(self.prices), self.first_entry_price
+        return SavedPlace(self.market.symbol, prices, holdings, stops, self._orders, first, self._trades)
 
     def restore(self, saved: SavedPlace) -> None:
         """Be as this one was when it was saved."""
@@ -176,7 +191,8 @@ class Place:
         for stood in saved.stops:
             stop = self.stops[stood.order.client_order_id] = LiveStop(stood.order)
             stop.whole, stop.triggered, stop.best = stood.whole, stood.triggered, stood.best
-        self._orders = saved.orders
+            stop.filled = EXACT.subtract(stood.whole, stood.order.quantity)
+        self._orders, self._trades = saved.orders, saved.trades
 
     def live(self, client_order_id: str) -> LiveStop:
         """Return the live stop under an id. Raises NoSuchStop where it is gone."""

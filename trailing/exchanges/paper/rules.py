@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trailing.core.model import Market, Side
-from trailing.core.prices import EXACT, remainder, round_stop
-from trailing.errors import StopRejected
+from trailing.core.model import Market, Side, Source
+from trailing.core.prices import EXACT, is_better, is_crossed, remainder, round_stop
+from trailing.errors import StopRejected, WouldTrigger
+from trailing.exchanges.paper.places import Place
+
+
+def check_stop(
+    place: Place, side: Side, quantity: Decimal, price: Decimal, source: Source, *, trails: bool = False
+) -> None:
+    """Refuse a reduce-only stop that the venue does not take.
+
+    Args:
+        trails: it is a trailing one, and `price` is the price from which on it trails, which has to be still ahead.
+
+    Raises:
+        StopRejected: it breaks a rule of the market, or is larger than the position.
+        NothingToReduce: there is no such position.
+        WouldTrigger: the price of its source has reached it already.
+        ExchangeUnreachable: its source has no price yet.
+    """
+    market, held = place.market, place.held(side).quantity
+    check_price(market, price)
+    if quantity > held:
+        raise StopRejected(f"{market.symbol}: quantity {quantity} is more than the position's {held}")
+    check_quantity(market, quantity, price, held)
+    now = place.known_price(source)
+    if trails:
+        if not is_better(side, price, now):
+            raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond {price}")
+    elif is_crossed(side, now, price):
+        raise WouldTrigger(f"{market.symbol}: the {source} price {now} is at or beyond the stop {price}")
 
 
 def check_price(market: Market, price: Decimal) -> None:

@@ -34,7 +34,7 @@ class SavedStop(msgspec.Struct, frozen=True):
 
 
 class SavedPlace(msgspec.Struct, frozen=True):
-    """One symbol: its last prices, what is open, its live stops, how many orders it has seen, and its first entry's price."""
+    """One symbol: its last prices, what is open, its live stops, how many orders and trades it has seen, its first entry's price."""
 
     symbol: str
     prices: dict[Source, Decimal]
@@ -42,3 +42,4 @@ class SavedPlace(msgspec.Struct, frozen=True):
     stops: tuple[SavedStop, ...]
     orders: int
     first_entry_price: Decimal | None = None
+    trades: int = 0
