@@ -521,3 +521,42 @@ async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> Non
         async with open_ccxt("bybit", credentials={"apiKey": "very-secret"}):  # type: ignore[arg-type]
             raise AssertionError("it was opened")
     assert "very-secret" not in str(caught.value)
+
+
+ALGO = {
+    "algoId": 11,
+    "clientAlgoId": ID,
+    "orderType": "STOP_MARKET",
+    "symbol": "BTCUSDT",
+    "side": "SELL",
+    "positionSide": "BOTH",
+    "quantity": "0.030",
+    "algoStatus": "NEW",
+    "actualOrderId": "",
+    "triggerPrice": "49000.5",
+    "workingType": "MARK_PRICE",
+    "reduceOnly": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "left", "triggered"),
+    [
+        ({}, "0.03", False),
+        ({"algoStatus": "TRIGGERING"}, "0.03", True),
+        ({"algoStatus": "TRIGGERED", "actualOrderId": "55"}, "0.03", True),
+        ({"algoStatus": "TRIGGERED", "actualOrderId": "55", "actualQty": "0.010"}, "0.02", True),
+        ({"algoStatus": "TRIGGERED", "actualOrderId": "55", "actualQty": "0.030"}, None, True),
+        ({"algoStatus": "FINISHED", "actualOrderId": "55", "actualQty": "0.010"}, None, True),
+    ],
+)
+async def test_a_stop_that_binance_has_triggered_is_live_for_what_is_not_filled_of_it(
+    changes: dict[str, str], left: str | None, triggered: bool
+) -> None:
+    async with open_capture("binanceusdm", lambda _: {**ALGO, **changes}) as capture:
+        found = await capture.exchange.find_stop(capture.symbol, ID)
+    if left is None:
+        assert found is None
+    else:
+        wanted = StopOrder(capture.symbol, "long", Decimal(left), PRICE, ID, "11", "mark", triggered=triggered)
+        assert found == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 from book_venue import BTC, OPENED, Venue
 
@@ -137,7 +138,63 @@ def test_a_share_fills_at_each_tick_whatever_the_price_once_the_stop_has_trigger
     venue.feed("105")
     venue.feed("96")
     assert venue.fills() == [("a", D(2), D(97)), ("a", D(2), D(105)), ("a", D(1), D(96))]
-    assert venue.statuses("a") == ["live", "partial", "partial", "filled"]
+    assert venue.statuses("a") == ["live", "triggered", "partial", "partial", "filled"]
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "at_trigger", "later"), [("long", "98", "97", "99"), ("short", "102", "103", "101")]
+)
+def test_a_stop_that_has_triggered_is_held_for_the_delay_and_then_fills_at_the_next_price(
+    side: Side, stop: str, at_trigger: str, later: str
+) -> None:
+    venue = Venue(trigger_delay=5.0)
+    venue.enter(side)
+    order = venue.place("a", stop, side=side)
+    book, triggered = venue.book, msgspec.structs.replace(order, triggered=True)
+    venue.feed(at_trigger)
+    assert (venue.updates[-1], venue.fills()) == (
+        OrderUpdate(BTC, side, "a", order.order_id, "triggered", 1.0, filled=D(0)),
+        [],
+    )
+    book.jump_to(Tick(BTC, D(90), 5.9), 5.9)
+    assert (book.stops(5.9), book.find(BTC, "a", 5.9), book.actual(BTC)[0]) == ((triggered,), triggered, (triggered,))
+    assert venue.held() == {side: D(2)}
+    book.jump_to(Tick(BTC, D(later), 6.0), 6.0)
+    assert (venue.fills(), book.stops(6.0)) == ([("a", D(2), D(later))], ())
+    assert venue.statuses("a") == ["live", "triggered", "filled"]
+
+
+def test_a_stop_that_is_held_can_not_be_amended_but_cancelled_and_ends_with_its_position() -> None:
+    venue = Venue(trigger_delay=5.0, can_amend=True)
+    venue.enter()
+    for name in ("a", "b"):
+        venue.place(name, "98")
+    venue.feed("97")
+    with pytest.raises(StopRejected, match="triggered"):
+        venue.book.amend(BTC, "a", D(90), D(1), 2.0)
+    venue.book.cancel(BTC, "a", 2.0)
+    assert venue.live() == {"b": D(2)}
+    venue.book.close(BTC, "long", D(2), 3.0)
+    assert venue.statuses("a") == venue.statuses("b") == ["live", "triggered", "cancelled"]
+    assert venue.live() == {}
+
+
+def test_a_trailing_order_is_held_for_the_delay_too() -> None:
+    venue = Venue(trigger_delay=5.0)
+    venue.enter()
+    venue.trail("t", "102", "1")
+    venue.move("104", "102")
+    assert [order.triggered for order in venue.book.stops(1.0)] == [True]
+    venue.book.move_to(Tick(BTC, D(110), 6.0), 6.0)
+    assert venue.fills() == [("t", D(2), D(102))], "where the move begins"
+
+
+def test_what_a_partial_fill_leaves_is_listed_as_triggered() -> None:
+    venue = Venue(partial_fills=D("0.5"))
+    venue.enter()
+    order = venue.place("a", "98")
+    venue.feed("97")
+    assert venue.book.stops(1.0) == (msgspec.structs.replace(order, quantity=D(1), triggered=True),)
 
 
 def test_every_fill_has_a_trade_id_of_its_own_and_says_how_much_of_its_order_is_filled_by_now() -> None:
@@ -150,6 +207,7 @@ def test_every_fill_has_a_trade_id_of_its_own_and_says_how_much_of_its_order_is_
     told = [update for update in venue.updates if isinstance(update, OrderUpdate)]
     assert [(update.status, update.filled) for update in told] == [
         ("live", D(0)),
+        ("triggered", D(0)),
         ("partial", D(2)),
         ("partial", D(4)),
         ("filled", D(5)),
@@ -223,7 +281,7 @@ def test_what_is_left_of_a_triggered_stop_never_hits_the_next_position() -> None
     venue.place("a", "98")
     venue.feed("97")
     venue.book.close(BTC, "long", D(9), 2.0)
-    assert venue.statuses("a") == ["live", "partial", "cancelled"]
+    assert venue.statuses("a") == ["live", "triggered", "partial", "cancelled"]
     venue.enter()
     venue.feed("97")
     assert venue.held() == {"long": D(2)}

@@ -28,47 +28,54 @@ names = st.integers(1, 12).map(str)
 
 
 class BookMachine(RuleBasedStateMachine):
-    @initialize(hedged=st.booleans(), share=st.sampled_from([None, D("0.3")]), leverage=st.sampled_from([None, D(15)]))
-    def open(self, hedged: bool, share: D | None, leverage: D | None) -> None:
+    @initialize(
+        hedged=st.booleans(),
+        share=st.sampled_from([None, D("0.3")]),
+        leverage=st.sampled_from([None, D(15)]),
+        delay=st.sampled_from([0.0, 3.0]),
+    )
+    def open(self, hedged: bool, share: D | None, leverage: D | None, delay: float) -> None:
         self.hedged = hedged
         self.updates: list[OrderUpdate | PositionUpdate] = []
-        rules = BookRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True)
+        rules = BookRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
+        self.now = 0.0
         self.book = Book(rules, self.updates.append)
         self.entered: dict[Side, D] = {"long": D(0), "short": D(0)}
 
     @rule(side=sides, quantity=quantities, price=prices)
     def enter(self, side: Side, quantity: D, price: D) -> None:
         with contextlib.suppress(UsageError):
-            self.book.enter(Position(BTC, side, quantity, price, OPENED), 0.0)
+            self.book.enter(Position(BTC, side, quantity, price, OPENED), self.now)
             self.entered[side] += quantity
 
     @rule(side=sides, quantity=quantities, price=prices, name=names, source=sources)
     def place(self, side: Side, quantity: D, price: D, name: str, source: Source) -> None:
         with contextlib.suppress(StopRejected):
-            self.book.place(StopRequest(BTC, side, quantity, price, name, source), 0.0)
+            self.book.place(StopRequest(BTC, side, quantity, price, name, source), self.now)
 
     @rule(name=names, price=prices, quantity=quantities)
     def amend(self, name: str, price: D, quantity: D) -> None:
         with contextlib.suppress(StopRejected):
-            self.book.amend(BTC, name, price, quantity, 0.0)
+            self.book.amend(BTC, name, price, quantity, self.now)
 
     @rule(name=names)
     def cancel(self, name: str) -> None:
         with contextlib.suppress(StopRejected):
-            self.book.cancel(BTC, name, 0.0)
+            self.book.cancel(BTC, name, self.now)
 
     @rule(side=sides, quantity=quantities, name=st.one_of(st.none(), names))
     def close(self, side: Side, quantity: D, name: str | None) -> None:
         with contextlib.suppress(StopRejected):
-            self.book.close(BTC, side, quantity, 0.0, client_order_id=name)
+            self.book.close(BTC, side, quantity, self.now, client_order_id=name)
 
     @rule(price=prices, source=sources, continuous=st.booleans())
     def change_price(self, price: D, source: Source, continuous: bool) -> None:
-        (self.book.move_to if continuous else self.book.jump_to)(Tick(BTC, price, 0.0, source), 0.0)
+        self.now += 1
+        (self.book.move_to if continuous else self.book.jump_to)(Tick(BTC, price, self.now, source), self.now)
 
     @invariant()
     def what_was_entered_is_held_or_was_filled(self) -> None:
-        held: dict[Side, D] = {report.side: report.quantity for report in self.book.positions(0.0)}
+        held: dict[Side, D] = {report.side: report.quantity for report in self.book.positions(self.now)}
         filled: dict[Side, D] = {"long": D(0), "short": D(0)}
         for update in self.updates:
             if isinstance(update, OrderUpdate) and update.fill is not None:
@@ -81,7 +88,7 @@ class BookMachine(RuleBasedStateMachine):
     @invariant()
     def every_position_update_says_what_was_left_and_never_less_than_nothing(self) -> None:
         last = {update.side: update.quantity for update in self.updates if isinstance(update, PositionUpdate)}
-        held = {report.side: report.quantity for report in self.book.positions(0.0)}
+        held = {report.side: report.quantity for report in self.book.positions(self.now)}
         assert all(update.quantity >= 0 for update in self.updates if isinstance(update, PositionUpdate))
         assert {side: quantity for side, quantity in last.items() if quantity} == held
 
@@ -104,8 +111,9 @@ class BookMachine(RuleBasedStateMachine):
             if isinstance(update, OrderUpdate):
                 assert status.get(update.client_order_id) not in {"filled", "cancelled"}, "an end is the end"
                 status[update.client_order_id] = update.status
-        live = {order.client_order_id for order in self.book.stops(0.0)}
-        assert live == {name for name, word in status.items() if word in {"live", "partial"}}
+        live = {order.client_order_id: order.triggered for order in self.book.stops(self.now)}
+        ended = {"filled", "cancelled"}
+        assert live == {name: word != "live" for name, word in status.items() if word not in ended}
 
 
 TestBook = BookMachine.TestCase

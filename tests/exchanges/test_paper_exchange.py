@@ -210,6 +210,21 @@ async def test_leverage_and_partial_fills_are_the_venues() -> None:
         assert await exchange.positions() == ()
 
 
+async def test_a_triggered_stop_is_shown_as_such_until_the_delay_is_over(autojump_clock: MockClock) -> None:
+    async with open_paper(trigger_delay=3.0) as exchange, exchange.updates() as updates:
+        await exchange.enter(position())
+        await exchange.place_stop(stop("a"))
+        exchange.feed(Tick(BTC, D(90), 0.0))
+        await trio.sleep(2.9)
+        exchange.feed(Tick(BTC, D(90), 0.0))
+        assert [order.triggered for order in await exchange.open_stops()] == [True]
+        await trio.sleep(0.2)
+        exchange.feed(Tick(BTC, D(91), 0.0))
+        assert (await exchange.open_stops(), await exchange.positions()) == ((), ())
+        statuses = [update.status for update in received(updates) if isinstance(update, OrderUpdate)]
+        assert statuses == ["live", "triggered", "filled"]
+
+
 @pytest.mark.parametrize("as_mapping", [True, False])
 async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> None:
     market = Market(BTC, price_tick=D("0.5"), can_amend=True, two_stops=False)
@@ -228,6 +243,7 @@ async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> Non
         ("orders_read_lag", -1),
         ("positions_read_lag", -1),
         ("request_validity", 0),
+        ("trigger_delay", -1),
         ("markets", "BTC"),
         ("markets", 3),
         ("markets", [BTC]),

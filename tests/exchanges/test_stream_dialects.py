@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal as D
 from typing import Any
 
+import msgspec
 import pytest
 
 from trailing import Fill, OrderUpdate, Tick
@@ -61,13 +62,16 @@ def fill_of(client_order_id: str, order_id: str, quantity: str = "2", status: st
     return OrderUpdate(BTC, "long", client_order_id, order_id, status, 7.0, fill)  # type: ignore[arg-type]
 
 
+TRIGGERED = OrderUpdate(BTC, "long", "mine", "11", "triggered", 7.0)
+
+
 def ended(reason: str, filled: D | None = None) -> OrderUpdate:
     return OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0, filled=filled, reason=reason)
 
 
 def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() -> None:
     dialect = binance()
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == []
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
     assert read(dialect, child()) == [fill_of("mine", "11")]
 
     dialect = binance()
@@ -137,6 +141,17 @@ def test_a_stop_that_binance_filled_wholly_is_told_by_its_fills_alone() -> None:
     read(dialect, stop(X="TRIGGERED", ai="55"))
     assert read(dialect, child()) == [fill_of("mine", "11")]
     assert read(dialect, stop(X="FINISHED", ai="55", aq="2.000")) == []
+
+
+def test_a_stop_that_binance_triggers_says_so_unless_its_fill_came_first() -> None:
+    dialect = binance()
+    assert read(dialect, stop(X="TRIGGERING", aq="0.00000")) == [msgspec.structs.replace(TRIGGERED, filled=D(0))]
+    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
+    assert read(dialect, child(c="mine", x="NEW", X="NEW")) == []
+
+    dialect = binance()  # what the stop became has kept a client order id of ours: its fill is told at once
+    assert read(dialect, child(c="tr0123456789abcdef0123")) == [fill_of("tr0123456789abcdef0123", "55")]
+    assert read(dialect, stop(caid="tr0123456789abcdef0123", X="TRIGGERED", ai="55")) == []
 
 
 def test_a_fill_on_binance_has_its_trade_id_and_says_how_much_of_its_order_is_filled_by_now() -> None:
@@ -253,6 +268,25 @@ def test_a_fill_on_bybit_has_its_trade_id_and_says_how_much_of_its_order_is_fill
     (told,) = read(bybit(), bybit_fill(leavesQty="0", execId=""))
     assert isinstance(told, OrderUpdate)
     assert (told.status, told.fill.trade_id, told.filled) == ("filled", None, D(2))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "live"),
+        ({"orderStatus": "Triggered"}, "triggered"),
+        ({"orderStatus": "New"}, "triggered"),
+        ({"orderStatus": "New", "stopOrderType": ""}, "live"),
+        ({"orderStatus": "New", "stopOrderType": "UNKNOWN"}, "live"),
+    ],
+)
+def test_a_stop_on_bybit_that_waits_is_told_from_one_that_has_triggered(changes: dict[str, str], status: Any) -> None:
+    assert read(bybit(), bybit_order(**changes)) == [OrderUpdate(BTC, "long", "mine", "b-1", status, 7.0, filled=D(0))]
+
+
+@pytest.mark.parametrize("word", ["PartiallyFilled", "Filled", "Created"])
+def test_what_bybit_tells_by_executions_or_before_it_is_booked_is_not_told_by_an_order(word: str) -> None:
+    assert read(bybit(), bybit_order(orderStatus=word)) == []
 
 
 @pytest.mark.parametrize(

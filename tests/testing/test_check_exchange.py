@@ -69,6 +69,7 @@ def paper(
         pytest.param({"native_callbacks": None}, id="does not trail"),
         pytest.param({"orders_read_lag": 1.5, "positions_read_lag": 0.7, "latency": 0.25}, id="reads lag"),
         pytest.param({"partial_fills": Decimal("0.25"), "leverage": 10}, id="partial fills"),
+        pytest.param({"trigger_delay": 2.0, "latency": 0.1}, id="fills late"),
         pytest.param({"rate_limit": RateLimit(5, 2)}, id="queues"),
         pytest.param({"markets": COARSE, "cancel_on_flat": True}, id="coarse market"),
         pytest.param({"latency": 0.1, "jitter": 1.0, "orders_read_lag": 0.5, "positions_read_lag": 0.5}, id="jitter"),

@@ -289,7 +289,7 @@ class Binance:
 
     def _open_stops(self, params: Mapping[str, str]) -> object:
         symbol = self._instrument(params).symbol if "symbol" in params else None
-        return [algo_order(order, self._market) for order in self._market.live_stops(symbol) if order.status == "live"]
+        return [algo_order(order, self._market) for order in self._market.live_stops(symbol)]
 
     def _cancel_all(self, params: Mapping[str, str]) -> object:
         for order in self._market.live_stops(self._instrument(params).symbol):

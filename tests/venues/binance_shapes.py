@@ -42,7 +42,7 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "positionSide": wanted.leg.upper(),
         "timeInForce": "GTC",
         "quantity": number(wanted.quantity),
-        "algoStatus": ALGO_STATUS[order.status],
+        "algoStatus": "TRIGGERING" if order.status == "triggered" and execution is None else ALGO_STATUS[order.status],
         "actualOrderId": "" if execution is None else str(execution.number),
         "actualPrice": number(order.average),
         "triggerPrice": number(trigger.price) if trigger.callback is None else trailed(order),

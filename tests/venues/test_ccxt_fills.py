@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import trio
-from real_exchange import BTC, open_desk, stop_request
+from real_exchange import BTC, VENUES, open_desk, stop_request
 
 from trailing.exchanges.port import OrderUpdate, StreamState
 
@@ -44,7 +45,36 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
                     told.append((update.client_order_id, update.status, filled))  # what came until the time was over
     part, rest = Decimal("0.266"), Decimal("0.268")
     expected = [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
-    assert told == [(own_id, status, filled) for status, filled in expected]
-    assert sums[1:] == [part, 2 * part, 2 * part + rest]
+    triggered = (own_id, "triggered", None)
+    first_fill = next(number for number, (_, status, _) in enumerate(told) if status == "partial")
+    assert triggered not in told[first_fill:]
+    assert (triggered in told) == ("fills_first" not in settings)
+    assert [each for each in told if each != triggered] == [(own_id, status, filled) for status, filled in expected]
+    assert sums[first_fill:] == [part, 2 * part, 2 * part + rest]
     assert None not in trades
     assert len(set(trades)) == len(trades) == 3
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_stop_that_has_triggered_and_is_not_filled_is_pushed_and_listed_as_such(venue: str) -> None:
+    async with open_desk(venue) as desk, desk.exchange.updates() as updates:
+        await desk.enter()
+        placed = await desk.exchange.place_stop(stop_request())
+        desk.server.market.fills_triggered = False
+        with trio.fail_after(5):
+            async for update in updates:
+                if isinstance(update, StreamState) and update.connected:
+                    break
+            await desk.server.move_price(BTC, Decimal(979), "last")
+            async for update in updates:
+                if isinstance(update, OrderUpdate) and update.status == "triggered":
+                    break
+        assert isinstance(update, OrderUpdate)
+        assert update.client_order_id == placed.client_order_id
+        triggered = msgspec.structs.replace(placed, triggered=True)
+        assert [*await desk.exchange.open_stops()] == [triggered]
+        assert await desk.exchange.find_stop(BTC, placed.client_order_id) == triggered
+        desk.server.market.fills_triggered = True
+        await desk.server.move_price(BTC, Decimal(978), "last")
+        assert [*await desk.exchange.open_stops()] == []
+        assert await desk.exchange.find_stop(BTC, placed.client_order_id) is None

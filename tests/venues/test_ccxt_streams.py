@@ -137,7 +137,7 @@ async def test_a_stop_is_told_of_when_it_is_placed_filled_and_flat_and_nothing_w
         await ear.desk.server.move_price(BTC, D(979), "last")
         await ear.until(lambda: (request.client_order_id, "filled") in ear.orders())
         own = [status for name, status in ear.orders() if name == request.client_order_id]
-        assert own == ["live", "partial", "partial", "filled"]
+        assert own == ["live", "triggered", "triggered", "partial", "partial", "filled"]
         updates = (update for update in ear.heard if isinstance(update, OrderUpdate))
         fills = [update.fill for update in updates if update.client_order_id == request.client_order_id and update.fill]
         assert sum(fill.quantity for fill in fills) == D("0.8")

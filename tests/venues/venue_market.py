@@ -211,6 +211,7 @@ class VenueMarket:
     Attributes:
         listeners: are called with each event, in order.
         changes: how often the book has changed.
+        fills_triggered: a stop that triggers becomes an order at market; else it stays triggered, until a price triggers it again.
     """
 
     def __init__(
@@ -238,6 +239,7 @@ class VenueMarket:
         self.most_stops: int = most_stops
         self.parts: int = parts
         self.changes: int = 0
+        self.fills_triggered: bool = True
         self.now = now
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
@@ -355,6 +357,8 @@ class VenueMarket:
     def _execute(self, stop: Order) -> None:
         """A triggered stop becomes an order of its own, at market."""
         self._order_changed(stop, "triggered")
+        if not self.fills_triggered:
+            return
         quantity = self._part_to_take(stop.wanted)
         if not quantity:
             self._order_changed(stop, "rejected")

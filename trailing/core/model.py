@@ -258,6 +258,7 @@ class StopOrder(msgspec.Struct, frozen=True, gc=False):
         order_id: the exchange's.
         source: which price triggers it.
         callback: of a trailing one, how far behind the best price since then it triggers; None: it is a plain stop.
+        triggered: the exchange has triggered it, and has not filled it yet, or not wholly.
     """
 
     symbol: str
@@ -268,6 +269,7 @@ class StopOrder(msgspec.Struct, frozen=True, gc=False):
     order_id: str
     source: Source = "last"
     callback: Percent | None = None
+    triggered: bool = False
 
     def __post_init__(self) -> None:
         check_symbol("StopOrder.symbol", self.symbol)

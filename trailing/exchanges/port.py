@@ -88,11 +88,15 @@ def check_callback(request: StopRequest, market: Market) -> None:
         raise refuse("StopRequest.callback", str(callback), f"a Percent that {market.symbol} takes: {callbacks}")
 
 
+OrderStatus: TypeAlias = Literal["live", "triggered", "partial", "filled", "cancelled"]
+"""What has become of an order, as `OrderUpdate` describes it."""
+
+
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     """Pushed when something happened to one of the account's orders. The same update may be pushed more than once.
 
     Args:
-        status: ``"live"``: booked or amended; ``"partial"`` and ``"filled"``: with the `fill` that made it so;
+        status: ``"live"``: booked or amended; ``"triggered"``: the stop has triggered, its fill is still to come; ``"partial"`` and ``"filled"``: with the `fill` that made it so;
             ``"cancelled"``: it is gone, whoever cancelled it.
         at: seconds on the running clock.
         filled: the quantity of this order that has been filled so far, in base units, with `fill`; None: the exchange does not
@@ -104,7 +108,7 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     side: Side
     client_order_id: str
     order_id: str
-    status: Literal["live", "partial", "filled", "cancelled"]
+    status: OrderStatus
     at: float
     fill: Fill | None = None
     filled: Decimal | None = None
@@ -180,7 +184,7 @@ class Exchange(Protocol):
         """The live stop under an id, or None; waits for a request under way for that id first."""
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops of the account, ours or not, trailing ones included.
+        """All live stops of the account, ours or not, trailing ones and those that have triggered and are not filled included.
 
         Returns:
             A plain sequence where every entry could be read; else a `PartialList`. What can't be read is never an error.

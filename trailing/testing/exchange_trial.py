@@ -196,21 +196,27 @@ class Trial:
         """
         beyond = behind(self.side, order.price, self.market.price_tick) if beyond is None else beyond
         fills: list[Fill] = []
+        ended = False
         with within(CALL_SECONDS, f"an update that the triggered {order.client_order_id} has ended"):
-            await self.bench.move_price(order.symbol, beyond, order.source)
-            async for update in updates:
-                if not isinstance(update, OrderUpdate) or update.client_order_id != order.client_order_id:
-                    continue
-                if update.fill is not None:
-                    fills.append(update.fill)
-                so_far = sum((fill.quantity for fill in fills), Decimal(0))
-                expect(update.filled in {None, so_far}, f"{so_far} were filled, and {update} came")
-                if update.status in {"filled", "cancelled"}:
-                    break
+            while not ended:
                 await self.bench.move_price(order.symbol, beyond, order.source)
+                with trio.move_on_after(1):  # what has triggered may be filled later, at another price
+                    ended = await self._follow(order, updates, fills)
         trades = [fill.trade_id for fill in fills if fill.trade_id is not None]
         expect(len(set(trades)) == len(trades), f"two fills of {order.client_order_id} have one trade id: {trades}")
         return fills
+
+    async def _follow(self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update], fills: list[Fill]) -> bool:
+        """Wait for the next update of an order, and note its fill. Return whether the order has ended."""
+        async for update in updates:
+            if not isinstance(update, OrderUpdate) or update.client_order_id != order.client_order_id:
+                continue
+            if update.fill is not None:
+                fills.append(update.fill)
+            so_far = sum((fill.quantity for fill in fills), Decimal(0))
+            expect(update.filled in {None, so_far}, f"{so_far} were filled, and {update} came")
+            return update.status in {"filled", "cancelled"}
+        return False
 
     def expect_fill(self, fill: Fill, client_order_id: str) -> None:
         """Expect a fill to name our position and our order."""

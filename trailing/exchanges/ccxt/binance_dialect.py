@@ -30,9 +30,17 @@ from trailing.exchanges.ccxt.dialect import (
     ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.port import OrderUpdate
+from trailing.exchanges.port import OrderStatus, OrderUpdate
 
 _ENDED: Final = frozenset({"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
+_STATUSES: Final[Mapping[str, OrderStatus]] = {
+    "NEW": "live",
+    "TRIGGERING": "triggered",
+    "TRIGGERED": "triggered",
+    **dict.fromkeys(_ENDED, "cancelled"),
+}
+"""What a stop's own status says of it. FINISHED is said of what it has become."""
+
 _REMEMBERED: Final = 500
 """Orders at market that stops became, and fills of orders nobody has claimed as a stop's, that are kept in mind."""
 
@@ -168,18 +176,21 @@ class BinanceDialect:
         order_id, client_order_id = str(stop["aid"]), stop["caid"]
         side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
         updates: list[Heard] = []
+        status = _status_of(stop)
         became = str(stop.get("ai") or "")
         if became not in {"", "0"}:
             _remember(self._stops, became, (order_id, client_order_id, side))
             self._held.pop(became, None)
+            early = self._unclaimed.pop(became, ())
             # Where the venue let it keep the stop's client order id, they were told as the stop's already.
             updates += (
                 _as_stop(each, order_id, client_order_id, side)
-                for each in self._unclaimed.pop(became, ())
+                for each in early
                 if each.client_order_id != client_order_id
             )
+            if early and status == "triggered":
+                status = None  # its fill, or its end, came first
         filled = cumulative(stop.get("aq"), place)
-        status = _status_of(stop)
         if status is not None:
             reason = _reason(stop["X"], stop.get("rm")) if status == "cancelled" else ""
             updates.append(
@@ -201,12 +212,12 @@ def _as_stop(update: OrderUpdate, order_id: str, client_order_id: str, side: Sid
     return msgspec.structs.replace(update, fill=fill, **whose)
 
 
-def _status_of(stop: Mapping[str, Any]) -> Literal["live", "cancelled"] | None:
+def _status_of(stop: Mapping[str, Any]) -> OrderStatus | None:
     """Return what a stop's own status says of it; None: what it has become says the rest."""
     word = stop["X"]
     if word == "FINISHED" and stop.get("aq"):  # what it became has ended, perhaps before all of it was filled
         return "cancelled" if Decimal(stop["aq"]) < Decimal(stop["q"]) else None
-    return "live" if word == "NEW" else "cancelled" if word in _ENDED else None
+    return _STATUSES.get(word)
 
 
 def _reason(word: str, said: str | None = None) -> str:

@@ -24,11 +24,19 @@ from trailing.exchanges.ccxt.dialect import (
     ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session
-from trailing.exchanges.port import OrderUpdate
+from trailing.exchanges.port import OrderStatus, OrderUpdate
 
 _LEGS: Final[Mapping[int, str]] = {0: "both", 1: "long", 2: "short"}
-_LIVE: Final = frozenset({"New", "Untriggered"})
-_ENDED: Final = frozenset({"Cancelled", "Rejected", "Deactivated", "PartiallyFilledCanceled"})
+_STATUSES: Final[Mapping[str, OrderStatus]] = {
+    "New": "live",
+    "Untriggered": "live",
+    "Triggered": "triggered",
+    "Cancelled": "cancelled",
+    "Rejected": "cancelled",
+    "Deactivated": "cancelled",
+    "PartiallyFilledCanceled": "cancelled",
+}
+_NO_STOP: Final = frozenset({"", "UNKNOWN"})
 _PRICES: Final[tuple[tuple[Source, str], ...]] = (("mark", "markPrice"), ("index", "indexPrice"))
 _NO_TRADE: Final = frozenset({"Funding", "Settle"})
 _NO_REASON: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
@@ -107,12 +115,11 @@ class BybitDialect:
         return self._places.get(data["symbol"]) if data.get("category") == "linear" else None
 
     def _read_order(self, order: Mapping[str, Any], now: float) -> Iterable[Heard]:
-        place, status = self._place(order), order["orderStatus"]
-        if place is None or (status not in _LIVE and status not in _ENDED):
-            return ()  # being triggered, or filled, which its executions tell
+        place, word = self._place(order), _status_of(order)
+        if place is None or word is None:
+            return ()
         leg = _LEGS[order["positionIdx"]]
         side = order_side(order["side"].lower(), leg, reduces=bool(order["reduceOnly"]))
-        word: Literal["live", "cancelled"] = "live" if status in _LIVE else "cancelled"
         filled = cumulative(order.get("cumExecQty"), place)
         said = (order.get("rejectReason", ""), order.get("cancelType", ""))
         reason = next((each for each in said if each not in _NO_REASON), "") if word == "cancelled" else ""
@@ -147,6 +154,14 @@ class BybitDialect:
         size = Decimal(position["size"])
         signed = -size if position["side"] == "Sell" else size
         return position_updates(place, _LEGS[position["positionIdx"]], signed, now)
+
+
+def _status_of(order: Mapping[str, Any]) -> OrderStatus | None:
+    """Return what an order's status says of it; None where that is told by its executions, or is nothing new."""
+    word = order["orderStatus"]
+    if word == "New" and order.get("stopOrderType", "") not in _NO_STOP:
+        return "triggered"  # while it waited, it was Untriggered
+    return _STATUSES.get(word)
 
 
 def _read_answer(frame: Frame) -> Iterable[Heard]:

@@ -113,7 +113,8 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     Raises ExchangeUnreachable where it carries our tag and can't be read: taken for absent, it would be placed again.
     """
     market = markets.get(raw["symbol"])
-    if market is None or raw.get("status") != "open" or not _is_stop(venue, raw):
+    triggered = bool(venue.status_field) and _field(raw, venue.status_field) in venue.triggered
+    if market is None or not (triggered or raw.get("status") == "open") or not _is_stop(venue, raw):
         return None
     trailing = venue.trailing if _is_trailing(venue, raw) else None
     first = venue.price_field if trailing is None else trailing.activation_field
@@ -121,8 +122,9 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     price = next(filter(None, map(number, prices)), None)
     callback = None if trailing is None else number(_field(raw, trailing.callback_field))
     side = _side_of(venue, raw)
-    left = number(raw.get("remaining"))
-    left = number(raw.get("amount")) if left is None else left
+    left = _left_of(venue, raw, triggered=triggered)
+    if triggered and not left:  # all of it was filled, though the venue does not say yet that it has ended
+        return None
     source = _source_of(venue, raw)
     client_order_id = id_here(venue, _field(raw, venue.id_field) or raw.get("clientOrderId") or "")
     if not price or side is None or not left or source is None or (trailing is not None and not callback):
@@ -138,7 +140,16 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         order_id=str(raw["id"]),
         source=source,
         callback=None if callback is None else Percent(callback),
+        triggered=triggered,
     )
+
+
+def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
+    """Return the amount of an order that is not filled yet; None where it is not told."""
+    whole, left = number(raw.get("amount")), number(raw.get("remaining"))
+    if triggered and venue.filled_field and whole is not None:
+        return whole - (number(_field(raw, venue.filled_field)) or 0)
+    return whole if left is None else left
 
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:

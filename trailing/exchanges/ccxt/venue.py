@@ -132,6 +132,9 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         id_field, price_field: the raw order's client order id and trigger price, where ccxt doesn't read them.
         source_field: where the raw order has such a word; "": nowhere, the only source is meant.
         type_field, stop_types: the raw order's type, and what it is for stops that close; "": lists hold nothing else.
+        status_field, triggered: the raw order's status, and what it is for stops that have triggered and have not ended; "": the
+            venue does not tell them from those that wait.
+        filled_field: the raw order's filled amount, of a venue whose triggered stops ccxt takes for filled; "": ccxt's counts.
         leg_field: the raw order's field that names the position's side in hedge mode.
         two_stops: two reduce-only stops of a position may stand at once.
         prices: ccxt's method, and the field of its answer, for the price of each source.
@@ -178,6 +181,9 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     source_field: str = ""
     type_field: str = ""
     stop_types: frozenset[str] = frozenset()
+    status_field: str = ""
+    triggered: frozenset[str] = frozenset()
+    filled_field: str = ""
     leg_field: str = ""
     two_stops: bool = True
     prices: Mapping[Source, tuple[str, str]]

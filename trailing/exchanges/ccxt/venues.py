@@ -52,6 +52,9 @@ _BINANCE = Venue(
     source_field="workingType",
     type_field="orderType",
     stop_types=frozenset({"STOP_MARKET"}),
+    status_field="algoStatus",
+    triggered=frozenset({"TRIGGERING", "TRIGGERED"}),
+    filled_field="actualQty",
     leg_field="positionSide",
     prices={
         "last": ("fetch_ticker", "last"),
@@ -114,6 +117,8 @@ _BYBIT = Venue(
     hedge={"hedged": True},
     sources={"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"},
     source_field="triggerBy",
+    status_field="orderStatus",
+    triggered=frozenset({"Triggered", "New", "PartiallyFilled"}),  # a conditional order that waits is Untriggered
     prices={
         "last": ("fetch_ticker", "last"),
         "mark": ("fetch_ticker", "markPrice"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, Decimal
-from typing import Literal
 
 import msgspec
 
@@ -17,7 +16,7 @@ from trailing.exchanges.paper.lag import LaggedView
 from trailing.exchanges.paper.places import BookRules, LiveStop, Place
 from trailing.exchanges.paper.rules import check_quantity, check_stop, liquidation_price
 from trailing.exchanges.paper.saved import SavedPlace
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
+from trailing.exchanges.port import OrderStatus, OrderUpdate, PositionUpdate, StopRequest
 
 _AVERAGE = Context(prec=28)  # a division has to end somewhere
 
@@ -233,12 +232,16 @@ class Book:
 
     def _execute(self, place: Place, stop: LiveStop, price: Decimal, tick: Tick, at: float) -> None:
         """Trigger a stop and fill it as far as this tick goes; with nothing to reduce it is cancelled."""
-        stop.triggered = True
-        order, holding = stop.order, place.holdings[stop.order.side]
+        holding, is_new = place.holdings[stop.order.side], not stop.triggered
         if not holding.quantity:
             self._cancel(place, stop, at, "nothing to reduce")
             return
-        part = self._rules.part(stop, tick, place.market.quantity_step)
+        if is_new:
+            stop.trigger(at + self._rules.trigger_delay)
+        order, step = stop.order, place.market.quantity_step
+        part = self._rules.part(stop, tick, step) if at >= stop.fills_from else Decimal(0)
+        if is_new and part < order.quantity:
+            self._stop_changed(stop, "triggered", at)
         if not part:
             return
         taken = holding.take(part)
@@ -277,13 +280,13 @@ class Book:
     def _stop_changed(
         self,
         stop: LiveStop,
-        status: Literal["live", "partial", "filled", "cancelled"],
+        status: OrderStatus,
         at: float,
         fill: Fill | None = None,
         reason: str = "",
     ) -> None:
         order, own_id = stop.order, stop.order.client_order_id
-        self._stops_seen.change((order.symbol, own_id), order if status in {"live", "partial"} else None, at)
+        self._stops_seen.change((order.symbol, own_id), None if status in {"filled", "cancelled"} else order, at)
         update = OrderUpdate(order.symbol, order.side, own_id, order.order_id, status, at, fill, stop.filled, reason)
         self._publish(update)
 

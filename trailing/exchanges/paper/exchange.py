@@ -232,10 +232,10 @@ class PaperExchange:
         """Let the market jump to a price now, whatever the tick's own time: push the tick, then trigger, fill and liquidate.
 
         A stop triggers at the first tick of its own source at or beyond its price, and fills at that tick's price. What
-        `partial_fills` leaves of it fills at the ticks of that source that follow, whatever their price. A trailing one
-        follows the ticks of its source from the first one at or beyond its price on, which includes that one; it triggers at
-        the first tick that has come back by its callback from the best of them, rounded to the tick as plans round. A position is
-        liquidated at the price of a tick of any source at or beyond its liquidation price, after its stops were filled.
+        `partial_fills` leaves of it, or `trigger_delay` holds, fills at the ticks of that source that follow, whatever their
+        price. A trailing one follows the ticks of its source from the first one at or beyond its price on, which includes that
+        one; it triggers at the first tick that has come back by its callback from the best of them, rounded to the tick as plans
+        round. A position is liquidated at a tick of any source at or beyond its liquidation price, after its stops were filled.
         """
         self._take(tick, self._book.jump_to)
 

@@ -41,6 +41,7 @@ async def open_paper(
     partial_fills: PartialFills | None = None,
     leverage: int | Decimal | None = None,
     cancel_on_flat: bool = False,
+    trigger_delay: float = 0.0,
     utc_start: datetime | None = None,
     record: bool | Callable[[Booking], object] = False,
 ) -> AsyncIterator[PaperExchange]:
@@ -73,6 +74,9 @@ async def open_paper(
             1/leverage)`` for a short. None: no liquidation.
         cancel_on_flat: the exchange cancels a position's stops when it goes flat. Many venues leave them standing
             until they trigger and find nothing to reduce; so does this one by default.
+        trigger_delay: seconds, at least 0, from a stop's trigger until it can be filled. Its first fill is at the first price of
+            its source that comes then; until it is filled, lists and look-ups show it as `triggered`. A position that goes flat
+            in the meantime takes it off the book. 0: it fills at the price that triggers it.
         utc_start: the UTC time of this moment, for candles, where a replay's time is not the wall's. None: now.
         record: keep every booking in `PaperExchange.log`, which then grows without end; or a callable that gets each
             when it was made, and must not call back.
@@ -85,6 +89,7 @@ async def open_paper(
     check_seconds("jitter", jitter)
     check_seconds("orders_read_lag", orders_read_lag)
     check_seconds("positions_read_lag", positions_read_lag)
+    check_seconds("trigger_delay", trigger_delay)
     check_seconds("request_validity", request_validity, zero=False)
     for field, flag in (
         ("can_amend", can_amend),
@@ -115,6 +120,7 @@ async def open_paper(
         leverage=_checked_leverage(leverage),
         partial_fills=_checked_partial_fills(partial_fills),
         cancel_on_flat=cancel_on_flat,
+        trigger_delay=trigger_delay,
         orders_read_lag=orders_read_lag,
         positions_read_lag=positions_read_lag,
     )

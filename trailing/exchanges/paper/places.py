@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TypeAlias
@@ -28,6 +29,7 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
     leverage: Decimal | None = None
     partial_fills: PartialFills | None = None
     cancel_on_flat: bool = False
+    trigger_delay: float = 0.0
     orders_read_lag: float = 0.0
     positions_read_lag: float = 0.0
 
@@ -68,21 +70,31 @@ class Holding:
 
 
 class LiveStop:
-    """A stop order on the book: what is left of it, the whole of it, and whether it is a market order by now.
+    """A stop order on the book: what is left of it, and the whole of it.
 
     Attributes:
         filled: how much of it has been filled.
+        fills_from: of one that has triggered, when it may be filled, in seconds on the running clock.
         best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
     """
 
-    __slots__ = ("best", "filled", "order", "triggered", "whole")
+    __slots__ = ("best", "filled", "fills_from", "order", "whole")
 
     def __init__(self, order: StopOrder) -> None:
         self.order: StopOrder = order
         self.whole: Decimal = order.quantity
         self.filled: Decimal = Decimal(0)
-        self.triggered: bool = False
+        self.fills_from: float = -math.inf
         self.best: Decimal | None = None
+
+    @property
+    def triggered(self) -> bool:
+        """Whether it is an order at market by now."""
+        return self.order.triggered
+
+    def trigger(self, fills_from: float) -> None:
+        """Make it an order at market, which is filled from a time on, in seconds on the running clock."""
+        self.order, self.fills_from = msgspec.structs.replace(self.order, triggered=True), fills_from
 
     def follow(self, price: Decimal) -> bool:
         """Take a price of its source in. Returns whether it is the best that a trailing one has followed so far."""
@@ -189,8 +201,9 @@ class Place:
             holding.quantity, holding.entry_price = held.quantity, held.entry_price
             holding.liquidation_price = held.liquidation_price
         for stood in saved.stops:
-            stop = self.stops[stood.order.client_order_id] = LiveStop(stood.order)
-            stop.whole, stop.triggered, stop.best = stood.whole, stood.triggered, stood.best
+            order = msgspec.structs.replace(stood.order, triggered=stood.triggered)
+            stop = self.stops[order.client_order_id] = LiveStop(order)
+            stop.whole, stop.best = stood.whole, stood.best
             stop.filled = EXACT.subtract(stood.whole, stood.order.quantity)
         self._orders, self._trades = saved.orders, saved.trades
 

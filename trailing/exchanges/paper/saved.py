@@ -23,7 +23,7 @@ class SavedStop(msgspec.Struct, frozen=True):
     Args:
         order: with what is left of it.
         whole: the quantity that it began with.
-        triggered: it is a market order by now.
+        triggered: it is a market order by now; a restored one is filled at the next price of its source.
         best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
     """
 
