@@ -13,8 +13,9 @@ from captured import MARKETS, open_capture
 from trio.testing import MockClock
 
 from trailing import ExchangeUnreachable, StreamState, Tick
-from trailing.exchanges.ccxt.dialect import Unreadable, ticks_of
+from trailing.exchanges.ccxt.dialect import ticks_of
 from trailing.exchanges.ccxt.reading import READ_SECONDS, SPACING_SECONDS, Prices, Reading
+from trailing.exchanges.ccxt.unreadable import Unreadable
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venues import VENUES
 

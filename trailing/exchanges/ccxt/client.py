@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -11,13 +12,17 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 from ccxt import pro
-from ccxt.base.errors import BadResponse
+from ccxt.base.errors import BadResponse, BaseError
 
+from trailing.core.model import refuse
 from trailing.exchanges.ccxt.credentials import Credentials
+from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
 
 REQUEST_SECONDS: Final = 5.0
 """Seconds until ccxt gives an HTTP request up. Half of a manager's `call_seconds`, so that a clean-up sees its end."""
+
+_LARGE_EXPONENT = re.compile(r"[+-]?[\d.]+[eE][+-]?\d{3,}")
 
 _SILENT = logging.getLogger(f"{__name__}.silent")
 _SILENT.disabled = True
@@ -47,6 +52,7 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
     for method in venue.skips:
         setattr(client, method, _do_nothing)
     _know_lists(client, venue.bare_lists)
+    _read_entries_one_by_one(client, venue)
     client.logger = _SILENT  # it gets every request with its headers, and the key is in them
     return client
 
@@ -62,6 +68,59 @@ def _know_lists(client: Any, paths: tuple[str, ...]) -> None:
         return handled
 
     client.handle_errors = handle
+
+
+def _read_entries_one_by_one(client: Any, venue: Venue) -> None:
+    """Let an order or a position that ccxt can't read cost no list: it stands there with the reason under `UNPARSED`."""
+    parse_orders, parse_order, in_list = client.parse_orders, client.parse_order, False
+
+    def guard(parse: Callable[..., Any]) -> Callable[..., Any]:
+        def parse_or_say_why(raw: Any, market: Any = None) -> Any:
+            try:
+                _check_numbers(raw)
+                return parse(raw, market)
+            except (*UNREADABLE, BaseError) as error:
+                found = raw if isinstance(raw, dict) else {}
+                return {
+                    "info": found,
+                    "symbol": market and market["symbol"],
+                    "timestamp": None,
+                    UNPARSED: reason(error),
+                }
+
+        return parse_or_say_why
+
+    guarded = guard(parse_order)
+
+    def parse_order_of_list(*args: Any) -> Any:
+        return guarded(*args) if in_list else parse_order(*args)
+
+    def parse_list_of_orders(*args: Any) -> Any:
+        nonlocal in_list
+        in_list = True
+        try:
+            return parse_orders(*args)
+        finally:
+            in_list = False  # an order that stands alone is the answer to a request, and its error is that request's
+
+    client.parse_orders, client.parse_order = parse_list_of_orders, parse_order_of_list
+    client.parse_position = guard(client.parse_position)
+    if venue.raw_positions is None:
+        return
+    method, parser = venue.raw_positions
+    parse_position = guard(getattr(client, parser))
+
+    async def fetch_positions(_: Any = None, params: Mapping[str, Any] = {}) -> list[Any]:
+        return [parse_position(raw) for raw in await getattr(client, method)(params)]
+
+    client.fetch_positions = fetch_positions
+
+
+def _check_numbers(raw: Mapping[str, Any]) -> None:
+    """Refuse a number that ccxt would write out: an exponent of seven digits keeps it busy for seconds."""
+    for name, value in raw.items():
+        if isinstance(value, str) and _LARGE_EXPONENT.fullmatch(value):
+            raise refuse(name, value, "a number of an ordinary size")
 
 
 async def _do_nothing(*_: Any, **__: Any) -> None:

@@ -97,7 +97,7 @@ async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool
         hedged = bool((await session.call("positions", "fetch_position_mode", symbol))["hedged"])
     elif venue.mode == "position_rows":
         rows = await session.call("positions", "fetch_positions", [symbol])
-        hedged = any(row["hedged"] for row in rows)
+        hedged = any(row.get("hedged") for row in rows)
     if hedged and venue.hedge is None:
         raise UsageError(f"the account on {venue.name} is in hedge mode, which is only known how to handle elsewhere")
     return hedged

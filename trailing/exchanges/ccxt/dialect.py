@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 from trailing.core.model import Side, Source, Tick
-from trailing.errors import TrailingError
+from trailing.exchanges.ccxt.unreadable import UNREADABLE, Unreadable, reason
 from trailing.exchanges.port import PositionUpdate, Update
 
 Frame: TypeAlias = Mapping[str, Any]
@@ -37,22 +37,7 @@ class Expired(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Unreadable(msgspec.Struct, frozen=True):
-    """Something that was pushed, or is listed, and can't be read. `detail`: why, as the venue's values stood there."""
-
-    detail: str
-
-
 Heard: TypeAlias = Update | Answer | Expired | Unreadable
-
-UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TrailingError)
-"""What code that reads a venue's entry raises where the entry has another shape than is known."""
-
-
-def reason(error: Exception) -> str:
-    """Return why an entry can't be read, in one line, for what an `UNREADABLE` error says."""
-    said = str(error)
-    return said if isinstance(error, TrailingError) else f"{type(error).__name__}: {said}"
 
 
 def read_each(entries: Iterable[Any], read: Callable[[Any], Iterable[Heard]]) -> list[Heard]:

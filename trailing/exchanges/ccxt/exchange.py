@@ -33,14 +33,13 @@ from trailing.exchanges.ccxt.conversion import (
     CLOSING,
     Raw,
     amount,
-    candle_of,
+    candles_of,
     id_there,
     number,
-    position_of,
-    stop_of,
     text,
     tightened,
 )
+from trailing.exchanges.ccxt.lists import Lists
 from trailing.exchanges.ccxt.reading import Prices
 from trailing.exchanges.ccxt.requests import Requests
 from trailing.exchanges.ccxt.session import Session
@@ -96,6 +95,7 @@ class CcxtExchange:
         self._streams = streams
         self._requests = Requests(session, venue, hedged=hedged)
         self._prices = Prices(session, venue)
+        self._lists = Lists(self._requests, venue, markets, session.client.markets)
         self.venue = venue
         self._markets = markets
 
@@ -208,22 +208,15 @@ class CcxtExchange:
             if not raw.get("id"):
                 raise ExchangeUnreachable(f"{self.name} find_stop: the answer is no order")
             raws = [raw]
-        found = (stop_of(self.venue, self._markets, raw) for raw in raws)
-        return next((stop for stop in found if stop is not None and stop.client_order_id == client_order_id), None)
+        return self._lists.find(raws, client_order_id)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """All live stops, plain and trailing, that close a position at market, ours or not, in the order of symbol and client order id."""
-        raws = [raw for params in self.venue.lists for raw in await self._requests.orders("open_stops", None, params)]
-        stops = [stop for raw in raws if (stop := stop_of(self.venue, self._markets, raw)) is not None]
-        by_id = {stop.order_id: stop for stop in stops}  # what moves between two pages while they are read comes twice
-        return sorted(by_id.values(), key=lambda stop: (stop.symbol, stop.client_order_id))
+        return await self._lists.stops()
 
     async def positions(self) -> Sequence[PositionReport]:
         """All open positions in linear contracts, in the order of symbol and side."""
-        raws = [raw for params in self.venue.position_lists for raw in await self._requests.positions(params)]
-        reports = [report for raw in raws if (report := position_of(self._markets, raw)) is not None]
-        by_key = {(report.symbol, report.side): report for report in reports}
-        return [by_key[key] for key in sorted(by_key)]
+        return await self._lists.positions()
 
     async def price(self, symbol: str, source: Source) -> Tick:
         """The exchange's own price. Raises UsageError for a source that the venue doesn't tell."""
@@ -277,10 +270,10 @@ class CcxtExchange:
         while params is not None:
             start = int(since.timestamp() * 1000)
             rows = await self._requests.call("candles", "fetch_ohlcv", symbol, "1m", start, _CANDLE_PAGE, dict(params))
-            page = [candle_of(symbol, source, row) for row in rows]
+            page = candles_of(symbol, source, rows)
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
-            if len(rows) < _CANDLE_PAGE:
+            if len(rows) < _CANDLE_PAGE or not page:
                 break
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles
@@ -320,4 +313,12 @@ def _acknowledged_id(operation: str, raw: Raw) -> str:
 
 
 def _acknowledged_price(raw: Any) -> Decimal | None:
-    return number(raw.get("triggerPrice")) if isinstance(raw, Mapping) else None
+    """The trigger price that an answer shows; one that can't be read acknowledges nothing."""
+    if not isinstance(raw, Mapping):
+        return None
+    try:
+        price = number(raw.get("triggerPrice"))
+        check_money("triggerPrice", price or Decimal(0), zero=True)
+    except UsageError as error:
+        raise OutcomeUnknown(f"place_stop: the answer can't be read: {error}") from error
+    return price

@@ -13,10 +13,11 @@ import trio
 
 from trailing.errors import TrailingError
 from trailing.exchanges.ccxt.backoffs import backoffs
-from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, Unreadable, read_frame
+from trailing.exchanges.ccxt.dialect import Answer, Dialect, Expired, Heard, read_frame
 from trailing.exchanges.ccxt.errors import without_queries
 from trailing.exchanges.ccxt.listener import Listener
 from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.unreadable import Unreadable
 
 SILENCE_SECONDS: Final = 10.0
 """Seconds without any frame, pongs included, after which a connection is taken for dead. A ping is sent after half of it."""

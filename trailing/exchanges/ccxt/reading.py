@@ -9,9 +9,10 @@ import trio
 
 from trailing.core.model import Source, Tick
 from trailing.errors import ExchangeError
-from trailing.exchanges.ccxt.dialect import Unreadable, ticks_of
+from trailing.exchanges.ccxt.dialect import ticks_of
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.streams import Audience
+from trailing.exchanges.ccxt.unreadable import Unreadable
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import StreamState
 

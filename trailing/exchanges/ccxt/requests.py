@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
-from trailing.core.model import Percent, Side, Source, check_source, refuse
-from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected
+from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
+from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.session import Session
@@ -99,7 +99,14 @@ class Requests:
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """How many contracts a closing order has closed, and at what price: from its answer, or by asking."""
         for wait in (*_FILL_WAITS, None):
-            quantity, price = number(raw.get("filled")), number(raw.get("average"))
+            try:
+                quantity, price = number(raw.get("filled")), number(raw.get("average"))
+                for name, value in (("filled", quantity), ("average", price)):
+                    check_money(name, value or Decimal(0), zero=True)
+            except UsageError as error:
+                raise OutcomeUnknown(
+                    f"{self._venue.name} close_position: the order {order_id} was taken, its fill can't be read: {error}"
+                ) from error
             ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
             if ended and quantity and price:
                 return quantity, price

@@ -1,7 +1,8 @@
 """Venues of which only the requests are known, as ccxt sends them: nobody here has seen them answered.
 
 The rows say what ccxt's source says. What a venue does with it (whether a stop triggers, how it is listed, which code
-a refusal has) was not tried; what can't be read of an order that carries our tag is an error, and never "no order".
+a refusal has) was not tried; an order that carries our tag and can't be read makes
+its list partial, and is never "no order".
 None of them is sent amendments but OKX: elsewhere an amendment drops the trigger source or the reduce-only flag, or
 goes to another endpoint. Hedge mode is refused on all of them, where the venue tells of it.
 """

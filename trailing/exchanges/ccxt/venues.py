@@ -56,6 +56,10 @@ _BINANCE = Venue(
     triggered=frozenset({"TRIGGERING", "TRIGGERED"}),
     filled_field="actualQty",
     leg_field="positionSide",
+    quantity_field="quantity",
+    held_field="positionAmt",
+    other_markets=r"\w+USD_(PERP|\d{6})",  # inverse ones, which move to this API
+    raw_positions=("fapiPrivateV3GetPositionRisk", "parse_position_risk"),
     prices={
         "last": ("fetch_ticker", "last"),
         "mark": ("fetch_funding_rate", "markPrice"),
@@ -117,8 +121,8 @@ _BYBIT = Venue(
     hedge={"hedged": True},
     sources={"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"},
     source_field="triggerBy",
-    status_field="orderStatus",
-    triggered=frozenset({"Triggered", "New", "PartiallyFilled"}),  # a conditional order that waits is Untriggered
+    quantity_field="qty",
+    held_field="size",
     prices={
         "last": ("fetch_ticker", "last"),
         "mark": ("fetch_ticker", "markPrice"),
