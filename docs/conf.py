@@ -40,7 +40,10 @@ napoleon_custom_sections = ["Cancellation", "If it fails"]
 
 # Names of other projects are not looked up: the documentation builds without a network.
 nitpick_ignore_regex = [(r"py:.*", r"(?!trailing\b).*")]
-nitpick_ignore = [("py:class", "trailing.testing.cancellation.World")]  # a type variable
+nitpick_ignore = [  # type variables
+    ("py:class", "trailing.exchanges.port.T"),
+    ("py:class", "trailing.testing.cancellation.World"),
+]
 
 
 def resolve_by_last_name(

@@ -315,7 +315,7 @@ def position_frame(venue: str) -> dict[str, object]:
 async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_snapshot_is_asked_for(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.streams._PAUSE", 0.7)
+    monkeypatch.setattr("trailing.exchanges.ccxt.streams.PAUSE_SECONDS", 0.7)
     async with open_ear(venue) as ear:
         sockets, began = ear.desk.server.sockets, len(ear.heard)
         (account,) = (each for each in sockets.open if "private" in each.path)

@@ -206,19 +206,29 @@ async def test_fm64_a_doubled_entry_makes_the_list_partial_and_a_true_copy_does_
         assert text.endswith("listed twice, with other values")
 
 
+def know_an_inverse_market(client: Any) -> None:
+    """Let ccxt know one market that is no linear contract."""
+    load = client.load_markets
+
+    async def load_and_add(*args: Any) -> Any:
+        await load(*args)
+        linear = client.market(BTC)
+        inverse = {**linear, "symbol": "BTC/USD:BTC", "id": "BTCUSD", "settle": "BTC", "linear": False, "inverse": True}
+        client.markets["BTC/USD:BTC"], client.markets_by_id["BTCUSD"] = inverse, [inverse]
+        return client.markets
+
+    client.load_markets = load_and_add
+
+
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_what_is_known_and_no_linear_contract_is_left_out_by_design(
-    venue: str, operation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_desk(venue) as desk:
+async def test_what_is_known_and_no_linear_contract_is_left_out_by_design(venue: str, operation: str) -> None:
+    async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
-        client = desk.exchange.session.client
-        inverse = {**client.market(BTC), "symbol": "BTC/USD:BTC", "id": "BTCUSD_PERP", "settle": "BTC", "linear": False}
-        client.markets_by_id["BTCUSD_PERP"] = [{**inverse, "inverse": True}]
-        monkeypatch.setattr(desk.exchange._lists, "_others", {"BTC/USD:BTC"})
-        alter(desk, operation, lambda entries: of(entries).update({"symbol": "BTCUSD_PERP"} if of(entries) else {}))
-        names, texts = await shown(desk, operation)
-        assert (len(names), texts) == (1, ())
+        symbols = ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]  # ccxt need not know the latter
+        for symbol in symbols:
+            alter(desk, operation, lambda entries, symbol=symbol: of(entries).update({"symbol": symbol}))  # type: ignore[misc]
+            names, texts = await shown(desk, operation)
+            assert (len(names), texts) == (1, ())
 
 
 async def test_foreign_orders_of_kinds_that_are_no_stops_leave_the_list_whole(venue: str) -> None:

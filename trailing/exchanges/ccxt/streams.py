@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
@@ -20,7 +21,7 @@ _PROMPT = 1.0
 """Seconds that a connection may take to be there first. Where it takes longer, what was pushed meanwhile has to be read."""
 
 
-_PAUSE = 10.0
+PAUSE_SECONDS: Final = 10.0
 """Seconds between two log lines, or two requests for a snapshot, that follow from entries that can't be read."""
 
 _log = logging.getLogger(__name__)
@@ -85,11 +86,11 @@ class Audience:
         self.tell(update)
 
     def skip(self, detail: str, *, of_account: bool = False) -> None:  # noqa: ARG002
-        """Count something that can't be read, and log it; at most one line in `_PAUSE`."""
+        """Count something that can't be read, and log it; at most one line in `PAUSE_SECONDS`."""
         self.unreadable += 1
         now = trio.current_time()
         if now >= self._log_at:
-            self._log_at = now + _PAUSE
+            self._log_at = now + PAUSE_SECONDS
             _log.warning("skipped what can't be read (%d so far): %s", self.unreadable, escaped(detail))
 
     def tell(self, update: Update) -> None:
@@ -163,10 +164,10 @@ class Streams(Audience):
             self._unread = detail
 
     def look_overdue(self) -> None:
-        """Ask for a snapshot where an update of the account can't be read, at most once in `_PAUSE`."""
+        """Ask for a snapshot where an update of the account can't be read, at most once in `PAUSE_SECONDS`."""
         now = trio.current_time()
         if self._unread and not self._down and now >= self._ask_at:
-            self._ask_at = now + _PAUSE
+            self._ask_at = now + PAUSE_SECONDS
             self.tell(StreamState(True, now, f"an update can't be read: {escaped(self._unread)}"))
             self._unread = ""
 
