@@ -96,7 +96,8 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     """Pushed when something happened to one of the account's orders. The same update may be pushed more than once.
 
     Args:
-        status: ``"live"``: booked or amended; ``"triggered"``: the stop has triggered, its fill is still to come; ``"partial"`` and ``"filled"``: with the `fill` that made it so;
+        status: ``"live"``: booked or amended; ``"triggered"``: the stop has triggered, and its fill is still to come;
+            ``"partial"`` and ``"filled"``: with the `fill` that made it so;
             ``"cancelled"``: it is gone, whoever cancelled it.
         at: seconds on the running clock.
         filled: the quantity of this order that has been filled so far, in base units, with `fill`; None: the exchange does not
@@ -225,11 +226,11 @@ def snapshot_lag(exchange: Exchange) -> float:
 
 
 def check_cleanup_seconds(exchange: Exchange, plan: TrailPlan) -> None:
-    """Refuse a plan whose clean-up ends before the exchange surely shows the requests that it cleans up.
+    """Refuse a plan whose clean-up is shorter than the exchange's read lags.
 
-    The longest of such requests, `request_validity` and a lag together, may be longer than a clean-up: the position's task
-    then goes on looking. But every request was sent before its clean-up begins, so that a clean-up as long as the lag can
-    see those that the exchange executed at once.
+    Every request was sent before its clean-up begins. A clean-up as long as the lag therefore sees each request that the
+    exchange executed at once. It need not be as long as `request_validity` and the lag together, because the position's task
+    goes on looking afterwards.
 
     Raises:
         UsageError: `cleanup_seconds` is less than one of the exchange's read lags.

@@ -152,7 +152,7 @@ class Book:
         return order
 
     def amend(self, symbol: str, client_order_id: str, price: Decimal, quantity: Decimal, at: float) -> StopOrder:
-        """Change a live stop in place. Raises NoSuchStop where it is gone, StopRejected where it is triggered; else as `place`."""
+        """Change a live stop in place. Raises StopRejected where it is gone (NoSuchStop) or triggered; else as `place`."""
         place = self._place(symbol)
         stop = place.live(client_order_id)
         if stop.triggered:
