@@ -17,7 +17,7 @@ from trailing.cli.replay_clock import HoldingStore, ReplayClock, open_holding_st
 from trailing.errors import LeaseLost, StoreError
 from trailing.events import Alarm
 from trailing.stores.memory import MemoryStore
-from trailing.stores.port import AppendEvent, Entry
+from trailing.stores.port import AppendEvent, StoreWrite
 
 START = 1_515_561_000.0
 URL = "postgresql://nowhere/db"
@@ -36,7 +36,7 @@ class SlowStore(MemoryStore):
         self.seconds = 0.05
         self.cleaned_up = 0
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         try:
             await trio.sleep(self.seconds)
         except trio.Cancelled:

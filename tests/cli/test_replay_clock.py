@@ -11,7 +11,7 @@ import trio
 
 from trailing.cli.replay_clock import HoldingStore, ReplayClock, open_holding_store
 from trailing.stores.memory import MemoryStore
-from trailing.stores.port import Entry, Loaded
+from trailing.stores.port import Loaded, StoreWrite
 
 START = 1_515_561_000.0
 
@@ -19,7 +19,7 @@ START = 1_515_561_000.0
 class ThreadedStore(MemoryStore):
     """Takes real time for everything, in a thread, as SQLite does."""
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await trio.to_thread.run_sync(time.sleep, 0.05)
         await super().commit(entries)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trailing.stores.folding import Folded
 from trailing.stores.lock_file import _Lock, _take
-from trailing.stores.port import Entry, Store
+from trailing.stores.port import Store, StoreWrite
 from trailing.stores.postgres import PostgresStore
 from trailing.stores.sqlite import SqliteStore
 
@@ -37,7 +37,7 @@ def take_lock(path: Path, mark: str) -> _Lock | str:
     return _take(path, mark)
 
 
-def statements_of(store: PostgresStore, entries: Sequence[Entry]) -> int:
+def statements_of(store: PostgresStore, entries: Sequence[StoreWrite]) -> int:
     """How many statements a commit of these entries sends to Postgres."""
     return len(list(store._writer.statements(Folded(entries), 1)))
 

@@ -11,7 +11,7 @@ import trio
 
 from trailing import LeaseLost
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import Entry, Lease, Store
+from trailing.stores.port import Lease, Store, StoreWrite
 
 
 class RentedLease(LeaseInFront):
@@ -44,7 +44,7 @@ class RentedLease(LeaseInFront):
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         if self.lost is not None:
             raise LeaseLost(self.lost)
         await self._inner.commit(entries)

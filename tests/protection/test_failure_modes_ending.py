@@ -20,7 +20,7 @@ from trailing.core.model import Side
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
 from trailing.protection.outcomes import OpeningTimes
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import AppendEvent, CloseStop, Entry, Lease, SaveStop
+from trailing.stores.port import AppendEvent, CloseStop, Lease, SaveStop, StoreWrite
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
 D = Decimal
@@ -257,7 +257,7 @@ class _RefusesEvents:
     async def own(self, *account: str, **options: Any) -> AsyncIterator[Lease]:
         async with self._inner.own(*account, **options) as lease:
 
-            async def commit(entries: Sequence[Entry]) -> None:
+            async def commit(entries: Sequence[StoreWrite]) -> None:
                 if any(isinstance(entry, AppendEvent) for entry in entries):
                     raise StoreError("the log is full")
                 await lease.commit(entries)

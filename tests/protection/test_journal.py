@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from trailing.errors import LeaseLost, StoreError, UsageError
 from trailing.protection.journal import Journal, JournalStatistics
 from trailing.stores import MemoryStore, open_store
-from trailing.stores.port import AddIntent, AppendEvent, Entry
+from trailing.stores.port import AddIntent, AppendEvent, StoreWrite
 from trailing.testing.store_samples import sample_alarm, sample_intent
 
 COMMIT_SECONDS = 0.5
@@ -27,7 +27,7 @@ class ScriptedStore(MemoryStore):
         self.asked: list[list[str]] = []
         self.errors: dict[str, Exception] = {}
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         names = [name_of(entry) for entry in entries]
         self.asked.append(names)
         await trio.sleep(COMMIT_SECONDS)
@@ -40,7 +40,7 @@ class ScriptedStore(MemoryStore):
         return [intent.client_order_id for intent in (await self.load("testex", "main")).intents]
 
 
-def name_of(entry: Entry) -> str:
+def name_of(entry: StoreWrite) -> str:
     match entry:
         case AddIntent(intent):
             return intent.client_order_id

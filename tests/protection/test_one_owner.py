@@ -18,7 +18,7 @@ from trailing import LeaseLost, StoreError, UsageError
 from trailing.events import AwaitsLease, TookOver
 from trailing.stores import MemoryStore
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import Entry, Lease
+from trailing.stores.port import Lease, StoreWrite
 from trailing.testing import At, Fails, Hangs
 
 D = Decimal
@@ -122,7 +122,7 @@ async def test_the_account_is_owned_until_all_is_written(autojump_clock: trio.te
         async def own(self, *account: str, **options: Any) -> AsyncIterator[Lease]:  # type: ignore[override]
             async with super().own(*account, **options) as lease:
 
-                async def commit(entries: Sequence[Entry]) -> None:
+                async def commit(entries: Sequence[StoreWrite]) -> None:
                     await trio.sleep(1)
                     await lease.commit(entries)
                     order.append("written")

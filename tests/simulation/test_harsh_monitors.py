@@ -23,7 +23,7 @@ from trailing.core.record import StopRecord
 from trailing.errors import ExchangeUnreachable, RateLimited
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.port import OrderUpdate, PositionUpdate
-from trailing.stores.port import CloseStop, Entry, SaveStop
+from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 LOOSER = "2. a request is looser than a live stop"
 NO_REASON = "11. a live stop was cancelled for no allowed reason"
@@ -37,7 +37,7 @@ def ended(order: StopOrder) -> OrderUpdate:
     return OrderUpdate(order.symbol, order.side, own, theirs, "cancelled", trio.current_time())
 
 
-def saved(position: Position, *, closed: bool = False) -> list[Entry]:
+def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
     """What the store is given of a position."""
     price, plan = position.entry_price, encode_plan(PLAN)
     record = StopRecord(

@@ -25,7 +25,7 @@ from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.witness import PATIENCE
 from simulation.planted import PLANTED
 from trailing.errors import LeaseLost
-from trailing.stores.port import AddIntent, Entry, Intent, Store
+from trailing.stores.port import AddIntent, Intent, Store, StoreWrite
 from trailing.stores.trio_psycopg import TrioConnection
 
 ACCOUNT = "paper", "default"
@@ -102,14 +102,14 @@ async def test_where_time_does_not_wait_the_deadline_strikes(autojump_clock: tri
     assert scope.cancelled_caught
 
 
-def a_mortal(inner: Store, process: Process, told: list[Sequence[Entry]]) -> MortalStore:
+def a_mortal(inner: Store, process: Process, told: list[Sequence[StoreWrite]]) -> MortalStore:
     return MortalStore(inner, process, 0.0, random.Random(1), told.append, is_far=True)
 
 
 async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_owns_the_account_at_once(
     patient_clock: PatientClock, dsn: str
 ) -> None:
-    dead, told = Process(), list[Sequence[Entry]]()
+    dead, told = Process(), list[Sequence[StoreWrite]]()
     before = schemas(dsn)
     async with open_books(dsn, 0) as books, books.open() as first, books.open() as second:
         (schema,) = schemas(dsn) - before
@@ -152,7 +152,7 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
 async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is_heard_of_by_nobody(
     patient_clock: PatientClock, dsn: str
 ) -> None:
-    process, told, told_when_it_died = Process(), list[Sequence[Entry]](), list[int]()
+    process, told, told_when_it_died = Process(), list[Sequence[StoreWrite]](), list[int]()
 
     async def watch() -> None:
         await process.died.wait()

@@ -13,7 +13,16 @@ from postgres_server import a_schema, in_schema
 from trailing.errors import StoreError
 from trailing.stores import MemoryStore, open_store
 from trailing.stores.leases import LeaseInFront, StandingLease
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, EventRecord, SaveStop, SettleIntent, Store
+from trailing.stores.port import (
+    AddIntent,
+    AppendEvent,
+    CloseStop,
+    EventRecord,
+    SaveStop,
+    SettleIntent,
+    Store,
+    StoreWrite,
+)
 from trailing.testing.check_store import check_store
 
 
@@ -51,14 +60,14 @@ async def test_postgres_conforms(dsn: str) -> None:
 
 
 class _RevivesClosed(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for account in self._accounts.values():
             account.closed.clear()
         await super().commit(entries)
 
 
 class _WritesHalf(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         try:
             await super().commit(entries)
         except StoreError:
@@ -67,7 +76,7 @@ class _WritesHalf(MemoryStore):
 
 
 class _MixesAccounts(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for entry in entries:
             if isinstance(entry, SettleIntent):
                 for account in self._accounts.values():
@@ -76,7 +85,7 @@ class _MixesAccounts(MemoryStore):
 
 
 class _ReplacesIntents(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for entry in entries:
             if isinstance(entry, AddIntent):
                 intents = self._accounts[entry.intent.exchange, entry.intent.account].intents
@@ -86,7 +95,7 @@ class _ReplacesIntents(MemoryStore):
 
 
 class _ClosesOnlyWhatItKnows(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         known = [record for account in self._accounts.values() for record in account.stops.values()]
         known += [entry.record for entry in entries if isinstance(entry, SaveStop)]
         positions = [record.position for record in known]
@@ -96,7 +105,7 @@ class _ClosesOnlyWhatItKnows(MemoryStore):
 
 
 class _ForgetsWhatItCloses(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for entry in entries:
             await super().commit([entry])
             for account in self._accounts.values():
@@ -105,7 +114,7 @@ class _ForgetsWhatItCloses(MemoryStore):
 
 
 class _ClosesAtTheEnd(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await super().commit(sorted(entries, key=lambda entry: isinstance(entry, CloseStop)))
 
 
@@ -120,13 +129,13 @@ class _NeverFollows(MemoryStore):
 
 
 class _LosesEvents(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         events = [entry for entry in entries if isinstance(entry, AppendEvent)]
         await super().commit([entry for entry in entries if entry not in events[500:]])
 
 
 class _ForgetsStops(MemoryStore):
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await super().commit([entry for entry in entries if not isinstance(entry, SaveStop)])
 
 

@@ -8,7 +8,7 @@ import pytest
 from trailing.errors import StoreError
 from trailing.events import Alarm
 from trailing.stores import MemoryStore
-from trailing.stores.port import AddIntent, AppendEvent, Entry, SaveStop
+from trailing.stores.port import AddIntent, AppendEvent, SaveStop, StoreWrite
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
 
 
@@ -36,8 +36,8 @@ async def test_its_repr_tells_how_much_it_holds() -> None:
 
 async def test_what_is_no_entry_is_refused_and_nothing_is_written() -> None:
     store = MemoryStore()
-    with pytest.raises(StoreError, match="Alarm is not an entry"):
-        await store.commit([AddIntent(sample_intent("t1")), cast("Entry", sample_alarm(1))])
+    with pytest.raises(StoreError, match="Alarm is not a StoreWrite"):
+        await store.commit([AddIntent(sample_intent("t1")), cast("StoreWrite", sample_alarm(1))])
     assert await store.accounts() == []
 
 

@@ -24,7 +24,7 @@ from psycopg import sql
 from trailing.errors import StoreError, UsageError
 from trailing.events import Alarm
 from trailing.stores import open_store, postgres_schema
-from trailing.stores.port import AddIntent, AppendEvent, Entry, Loaded, SaveStop, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, Loaded, SaveStop, SettleIntent, StoreWrite
 from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_server import Timing
 from trailing.stores.trio_psycopg import TrioConnection
@@ -81,7 +81,7 @@ async def test_money_keeps_every_digit_and_can_be_asked_for(dsn: str, schema: st
 
 async def test_a_thousand_entries_are_one_transaction_of_few_statements(dsn: str, schema: str) -> None:
     async with open_postgres(dsn, schema=schema) as store:
-        entries: list[Entry] = []
+        entries: list[StoreWrite] = []
         for number in range(1000):
             symbol = f"COIN{number}/USDT:USDT"
             entries += [SaveStop(*HERE, sample_record(symbol)), AddIntent(sample_intent(f"t{number}"))]
@@ -275,7 +275,7 @@ async def test_an_entry_that_postgres_can_not_hold_fails_alone_and_leaves_nothin
     dsn: str, schema: str, bad: str
 ) -> None:
     async with open_postgres(dsn, schema=schema) as store:
-        batches: tuple[list[Entry], ...] = (
+        batches: tuple[list[StoreWrite], ...] = (
             [SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AddIntent(sample_intent(bad))],
             [AppendEvent(*HERE, sample_alarm(0)), SaveStop(*HERE, sample_record("AAA/USDT:USDT", identity=bad))],
             [AddIntent(sample_intent("t1")), SettleIntent(*HERE, bad)],
@@ -330,7 +330,7 @@ async def test_a_commit_whose_reply_was_lost_is_found_and_not_made_again(dsn: st
 async def test_a_commit_waits_for_no_reply_before_its_last_so_that_it_takes_one_round_trip(
     dsn: str, schema: str
 ) -> None:
-    entries: list[Entry] = [SettleIntent(*HERE, "t0")]
+    entries: list[StoreWrite] = [SettleIntent(*HERE, "t0")]
     for number in range(300):
         record = sample_record(f"COIN{number}/USDT:USDT")
         entries += [AddIntent(sample_intent(f"t{number}")), SaveStop(*HERE, record)]

@@ -20,7 +20,7 @@ from postgres_server import a_schema, in_schema
 from trailing.errors import StoreError
 from trailing.events import Alarm
 from trailing.stores import MemoryStore, open_store
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, SaveStop, SettleIntent, Store
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, SaveStop, SettleIntent, Store, StoreWrite
 from trailing.testing.store_samples import MOMENT, sample_alarm, sample_intent, sample_record
 
 HERE = ("testex", "main")
@@ -30,7 +30,7 @@ _examples = itertools.count(1)
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> Entry:
+def entries(draw: st.DrawFn) -> StoreWrite:
     """An entry of few positions and orders, so that they meet; now and then one that no store takes."""
     number = draw(st.integers(0, 9))
     record = msgspec.structs.replace(draw(st.sampled_from(RECORDS)), foreign_ticks=number)
@@ -40,7 +40,7 @@ def entries(draw: st.DrawFn) -> Entry:
         quantity=Decimal(number),
     )
     naive = Alarm(at=MOMENT.replace(tzinfo=None), what="naive")
-    kinds: list[Entry] = [
+    kinds: list[StoreWrite] = [
         SaveStop(*HERE, record),
         CloseStop(*HERE, record),
         AddIntent(intent),
@@ -50,17 +50,17 @@ def entries(draw: st.DrawFn) -> Entry:
     return draw(st.sampled_from(kinds))
 
 
-Batches = Sequence[Sequence[Entry]]
+Batches = Sequence[Sequence[StoreWrite]]
 batches = st.lists(st.lists(entries(), max_size=8), max_size=4)
 
 
-def of(exchange: str, entry: Entry) -> Entry:
+def of(exchange: str, entry: StoreWrite) -> StoreWrite:
     if isinstance(entry, AddIntent):
         return AddIntent(msgspec.structs.replace(entry.intent, exchange=exchange))
     return msgspec.structs.replace(entry, exchange=exchange)
 
 
-async def committed(store: Store, batch: Sequence[Entry]) -> bool:
+async def committed(store: Store, batch: Sequence[StoreWrite]) -> bool:
     try:
         await store.commit(batch)
     except StoreError:

@@ -16,7 +16,7 @@ from trailing.errors import StoreError
 from trailing.services import open_services
 from trailing.stores import open_store
 from trailing.stores.leases import StandingLease
-from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store
+from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite
 from trailing.stores.reading import PAGE_ROWS
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class DistantStore:
         """See `Store.load`."""
         return await self._call(partial(self._store.load, exchange, account))
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """See `Store.commit`."""
         await self._call(partial(self._store.commit, entries))
 

@@ -16,7 +16,7 @@ import trio.testing
 from trailing.cli.distant_store import open_distant_store
 from trailing.stores import open_store
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.stores.urls import is_postgres
 
 
@@ -112,11 +112,11 @@ class HoldingStore:
                 lease = await stack.enter_async_context(owning)
             yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """See `Store.commit`."""
         await self._commit(self._store, entries)
 
-    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+    async def _commit(self, writer: Writer, entries: Sequence[StoreWrite]) -> None:
         with self._clock.held():
             await writer.commit(entries)
 

@@ -15,7 +15,7 @@ from trailing.protection.announcer import Announcer
 from trailing.protection.clock import Clock
 from trailing.protection.journal import Journal
 from trailing.protection.protection import Protection
-from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+from trailing.stores.port import AddIntent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 SAVE_AGAIN = 5.0
 """Seconds between tries to save what the store did not take."""
@@ -57,7 +57,7 @@ class Books:
         # of the intents before it, one of which may have been under the same id: so a placing that is refused again and
         # again leaves no heap of them.
         settled = protection.settled
-        entries: tuple[Entry, ...] = (
+        entries: tuple[StoreWrite, ...] = (
             *(SettleIntent(name, account, earlier) for earlier in settled),
             AddIntent(intent),
             SaveStop(name, account, self._record(protection, now)),
@@ -88,7 +88,10 @@ class Books:
         flat = protection.closed and not record.quantity
         last = CloseStop(name, account, record) if flat else SaveStop(name, account, record)
         settled, asked = protection.settled, protection.save_at
-        entries: list[Entry] = [last, *(SettleIntent(name, account, client_order_id) for client_order_id in settled)]
+        entries: list[StoreWrite] = [
+            last,
+            *(SettleIntent(name, account, client_order_id) for client_order_id in settled),
+        ]
         error = await self._write(protection, entries)
         if error is None:
             protection.settled -= settled
@@ -111,7 +114,7 @@ class Books:
             proceeds=protection.proceeds,
         )
 
-    async def _write(self, protection: Protection, entries: Sequence[Entry]) -> StoreError | None:
+    async def _write(self, protection: Protection, entries: Sequence[StoreWrite]) -> StoreError | None:
         try:
             await self.journal.write(*entries, within=protection.plan.journal_wait)
         except StoreError as error:

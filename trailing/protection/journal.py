@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from trailing.errors import StoreError, UsageError
-from trailing.stores.port import AppendEvent, Entry, Writer
+from trailing.stores.port import AppendEvent, StoreWrite, Writer
 
 
 class JournalStatistics(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class _Unit:
 
     __slots__ = ("answered", "entries", "error", "settled", "tally")
 
-    def __init__(self, entries: Sequence[Entry], tally: _Tally) -> None:
+    def __init__(self, entries: Sequence[StoreWrite], tally: _Tally) -> None:
         self.entries = entries
         self.tally = tally
         self.settled = False
@@ -159,7 +159,7 @@ class Journal:
             else:
                 unit.answer(StoreError("not written in time; it is handed in, and may still be"))
 
-    async def write(self, *entries: Entry, within: float = math.inf) -> None:
+    async def write(self, *entries: StoreWrite, within: float = math.inf) -> None:
         """Hand entries in, and wait until they are durable: all of them, or none.
 
         Calls are committed in their order. Before `run()` has begun they wait for it.

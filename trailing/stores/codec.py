@@ -16,7 +16,7 @@ from trailing.core.model import check_utc
 from trailing.core.record import StopRecord
 from trailing.errors import StoreError, UsageError
 from trailing.events import Event
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 T = TypeVar("T")
 
@@ -30,8 +30,8 @@ INTENT = msgspec.json.Decoder(Intent)
 EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-def check_entries(entries: Iterable[Entry]) -> None:
-    """Refuse what no store takes: something that is no entry, a time of day that is not aware UTC.
+def check_entries(entries: Iterable[StoreWrite]) -> None:
+    """Refuse what no store takes: something that is no `StoreWrite`, a time of day that is not aware UTC.
 
     Raises:
         StoreError: it is this entry's failure, and the store is as well as before.
@@ -42,7 +42,7 @@ def check_entries(entries: Iterable[Entry]) -> None:
         elif isinstance(entry, AddIntent):
             _check_time(entry.intent)
         elif not isinstance(entry, _OTHERS):
-            raise StoreError(f"{type(entry).__name__} is not an entry")
+            raise StoreError(f"{type(entry).__name__} is not a StoreWrite")
 
 
 def _check_time(value: Intent | Event) -> None:

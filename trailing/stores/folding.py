@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from trailing.stores.codec import check_entries
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SaveStop, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 Place: TypeAlias = tuple[str, str, str, str, str]
 """What a stop is known by: exchange, account, symbol, side, identity."""
@@ -36,7 +36,7 @@ class Folded:
         StoreError: an entry can't be right.
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[StoreWrite]) -> None:
         self.opened_first: dict[Place, None] = {}
         self.stops: dict[Place, SaveStop | CloseStop] = {}
         self.opened_last: dict[Place, None] = {}

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import trio
 
 from trailing.errors import LeaseLost
-from trailing.stores.port import Entry, Lease
+from trailing.stores.port import Lease, StoreWrite
 
-Commit: TypeAlias = Callable[[Sequence[Entry]], Awaitable[None]]
+Commit: TypeAlias = Callable[[Sequence[StoreWrite]], Awaitable[None]]
 """Writes entries, as `Writer.commit` does."""
 
 
@@ -39,7 +39,7 @@ class StandingLease:
     def __repr__(self) -> str:
         return f"<StandingLease of {self._owns}{', ended' if self.ended.is_set() else ''}>"
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write, as the store does. Raises LeaseLost where it has ended."""
         if self.ended.is_set():
             raise LeaseLost(f"{self._owns}: its owner has ended")
@@ -86,7 +86,7 @@ class LeaseInFront:
     def busy_until(self, at: float) -> None:
         self._inner.busy_until = at
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(entries)
 
     async def wait_renewed(self) -> None:

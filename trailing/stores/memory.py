@@ -20,11 +20,11 @@ from trailing.stores.port import (
     AddIntent,
     AppendEvent,
     CloseStop,
-    Entry,
     EventRecord,
     Intent,
     Loaded,
     SettleIntent,
+    StoreWrite,
 )
 from trailing.stores.reading import PAGE_ROWS, EventReader
 
@@ -82,7 +82,7 @@ class MemoryStore:
         finally:
             lease.end()
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order.
 
         Raises:
@@ -129,7 +129,7 @@ class MemoryStore:
         self._events = kept
         return pruned
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: StoreWrite) -> None:
         if isinstance(entry, AppendEvent):
             self._appended_so_far += 1
             self._events.append(EventRecord(self._appended_so_far, entry.exchange, entry.account, entry.event))

@@ -83,7 +83,7 @@ class AppendEvent(msgspec.Struct, frozen=True, gc=False):
     event: Event
 
 
-Entry: TypeAlias = SaveStop | AddIntent | SettleIntent | CloseStop | AppendEvent
+StoreWrite: TypeAlias = SaveStop | AddIntent | SettleIntent | CloseStop | AppendEvent
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
 class Writer(Protocol):
     """Takes entries: a lease does, for its owner, and a store for whoever looks after nobody's account."""
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order; durable when it returns. Raises StoreError.
 
         Cancellation: a commit that has begun is finished first; afterwards either all or nothing is there.

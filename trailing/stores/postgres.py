@@ -19,7 +19,7 @@ from trailing.errors import StoreError
 from trailing.services import open_services
 from trailing.stores.codec import EVENT, INTENT, STOP, decode
 from trailing.stores.folding import Folded
-from trailing.stores.port import Entry, EventRecord, Loaded
+from trailing.stores.port import EventRecord, Loaded, StoreWrite
 from trailing.stores.postgres_commit import CHANNEL, CommitWriter, Statement, is_committed_already
 from trailing.stores.postgres_lease import LeaseTable, LeaseTiming, PostgresLease
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
@@ -134,7 +134,7 @@ class PostgresStore:
             ),
         )
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order; on the server's disk when it returns.
 
         Where the reply is lost, it is found out whether they were written. Where the server can't be reached, this waits
@@ -165,7 +165,7 @@ class PostgresStore:
             )
         return self._leases.own(exchange, account, mark=mark, standby=standby)
 
-    async def _commit(self, entries: Sequence[Entry], required: Sequence[Statement]) -> None:
+    async def _commit(self, entries: Sequence[StoreWrite], required: Sequence[Statement]) -> None:
         await self._turn.acquire()
         try:
             self._number += 1

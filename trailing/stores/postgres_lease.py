@@ -23,7 +23,7 @@ from psycopg import sql
 from trailing.core.model import check_seconds, refuse
 from trailing.errors import LeaseLost, StoreError
 from trailing.services import open_services
-from trailing.stores.port import AppendEvent, Entry
+from trailing.stores.port import AppendEvent, StoreWrite
 from trailing.stores.postgres_commit import Statement
 from trailing.stores.postgres_server import Server
 from trailing.stores.trio_psycopg import TrioConnection
@@ -85,7 +85,7 @@ _END: Final = """
 
 _REQUIRE: Final = "SELECT {schema}.require_lease(%s, %s, %s)"
 
-_Commit: TypeAlias = Callable[[Sequence[Entry], Sequence[Statement]], Awaitable[None]]
+_Commit: TypeAlias = Callable[[Sequence[StoreWrite], Sequence[Statement]], Awaitable[None]]
 
 
 class LeaseTiming(msgspec.Struct, frozen=True):
@@ -141,7 +141,7 @@ class PostgresLease:
         """In the past for ever once it is lost."""
         return -math.inf if self.lost is not None else self._held_until
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write, as the store does, if the account is still owned. What was told, events, anybody may write.
 
         Raises:

@@ -25,7 +25,7 @@ from trailing.stores.codec import EVENT, INTENT, STOP, decode, encode, microseco
 from trailing.stores.folding import Folded
 from trailing.stores.leases import StandingLease
 from trailing.stores.lock_file import hold_account
-from trailing.stores.port import AppendEvent, CloseStop, Entry, EventRecord, Loaded
+from trailing.stores.port import AppendEvent, CloseStop, EventRecord, Loaded, StoreWrite
 from trailing.stores.reading import PAGE_ROWS, EventReader
 from trailing.stores.schema import create_tables, is_empty
 from trailing.stores.sqlite_pruning import prune_page
@@ -127,7 +127,7 @@ class SqliteStore:
             raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
         return hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
 
         Raises:
@@ -174,7 +174,7 @@ class SqliteStore:
         except (sqlite3.Error, UnicodeError) as error:
             raise StoreError(f"{self._path}: {error}") from error
 
-    def _commit(self, entries: Sequence[Entry]) -> None:
+    def _commit(self, entries: Sequence[StoreWrite]) -> None:
         # Everything is encoded before the transaction begins, which keeps other writers out for as short as can be.
         batches = _batches(Folded(entries))
         self._connection.execute("BEGIN IMMEDIATE")

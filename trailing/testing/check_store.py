@@ -17,11 +17,11 @@ from trailing.stores.port import (
     AddIntent,
     AppendEvent,
     CloseStop,
-    Entry,
     Loaded,
     SaveStop,
     SettleIntent,
     Store,
+    StoreWrite,
 )
 from trailing.testing.store_event_checks import check_events, check_following
 from trailing.testing.store_lease_checks import check_owning
@@ -98,7 +98,7 @@ async def _check_closing(store: Store) -> None:
     await store.commit([SaveStop(*HERE, record), SaveStop(*HERE, other)])
     await store.commit([CloseStop(*HERE, closed)])
     same((await load(store, HERE)).stops, (other,), "a closed record is not loaded, others of its symbol are")
-    late_entries: tuple[list[Entry], ...] = (
+    late_entries: tuple[list[StoreWrite], ...] = (
         [SaveStop(*HERE, record)],
         [CloseStop(*HERE, closed), SaveStop(*HERE, record)],
     )
@@ -162,11 +162,11 @@ async def _check_all_or_nothing(store: Store) -> None:
     kept = Loaded(stops=(sample_record("AAA/USDT:USDT"),), intents=(sample_intent("t1"),))
     await store.commit([SaveStop(*HERE, kept.stops[0]), AddIntent(kept.intents[0])])
     naive = MOMENT.replace(tzinfo=None)
-    bad: tuple[Entry, ...] = (
+    bad: tuple[StoreWrite, ...] = (
         AppendEvent(*HERE, Alarm(at=naive, what="naive")),
         AddIntent(msgspec.structs.replace(sample_intent("t9"), at=naive)),
     )
-    others: tuple[Entry, ...] = (
+    others: tuple[StoreWrite, ...] = (
         AddIntent(sample_intent("t2")),
         SettleIntent(*HERE, "t1"),
         CloseStop(*HERE, kept.stops[0]),
@@ -245,5 +245,5 @@ async def _require_whole_pairs(store: Store, *, at_least: set[int]) -> None:
         raise AssertionError(f"what was committed is there: {sorted(at_least - set(firsts))} is missing")
 
 
-def _pair(number: int) -> list[Entry]:
+def _pair(number: int) -> list[StoreWrite]:
     return [AddIntent(sample_intent(f"{letter}{number}")) for letter in "ab"]

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.testing.faults import Call, Faults, Script
 
 
@@ -52,10 +52,10 @@ class FaultyStore:
             lease = await self._script.play("own", None, lambda: stack.enter_async_context(owning))
             yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self.inner, entries)
 
-    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+    async def _commit(self, writer: Writer, entries: Sequence[StoreWrite]) -> None:
         await self._script.play("commit", None, lambda: writer.commit(entries))
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:

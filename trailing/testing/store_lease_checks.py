@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from trailing.errors import LeaseLost, StoreError
-from trailing.stores.port import AddIntent, CloseStop, Entry, Intent, Lease, SaveStop, SettleIntent, Store
+from trailing.stores.port import AddIntent, CloseStop, Intent, Lease, SaveStop, SettleIntent, Store, StoreWrite
 from trailing.testing.store_looks import HERE
 from trailing.testing.store_samples import sample_intent, sample_record
 
@@ -66,7 +66,7 @@ async def _check_a_former_owner(store: Store, former: Lease) -> None:
     except _Broken:
         pass
     async with _own(store, "0004") as lease:
-        writes: tuple[Entry, ...] = (
+        writes: tuple[StoreWrite, ...] = (
             AddIntent(sample_intent("late")),
             SettleIntent(*HERE, "t1"),
             SaveStop(*HERE, sample_record("BBB/USDT:USDT")),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from trailing.stores.leases import StandingLease
 from trailing.stores.memory import MemoryStore
-from trailing.stores.port import AppendEvent, Entry, Lease, Store
+from trailing.stores.port import AppendEvent, Lease, Store, StoreWrite
 
 
 class Books(Protocol):
@@ -63,5 +63,5 @@ class _InMemory:
 class _Forgetful(MemoryStore):
     """Events are told, and not kept: a day has a million."""
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await super().commit([entry for entry in entries if not isinstance(entry, AppendEvent)])

@@ -26,7 +26,7 @@ from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.manager import Manager
-from trailing.stores.port import Entry
+from trailing.stores.port import StoreWrite
 
 
 class HarshWorld:
@@ -104,7 +104,7 @@ class HarshWorld:
         self._cancellations.note_booking(booking)
         self._positions.note_booking(booking)
 
-    def note_commit(self, entries: Sequence[Entry]) -> None:
+    def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
         self._positions.note_commit(entries)
 

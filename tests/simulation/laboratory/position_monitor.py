@@ -27,7 +27,7 @@ from trailing.core.prices import is_crossed, is_tighter
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
-from trailing.stores.port import CloseStop, Entry, SaveStop
+from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 LISTED_WITHIN: Final = 15.0
 """Seconds after which a position that was handed in must not be missing from both lists of the manager."""
@@ -75,7 +75,7 @@ class PositionMonitor:
             track.handed_in, track.unlisted_since = track.on_record, None
         self._frozen.clear()
 
-    def note_commit(self, entries: Sequence[Entry]) -> None:
+    def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
         for entry in entries:
             if isinstance(entry, (SaveStop, CloseStop)):

@@ -21,7 +21,7 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
 from trailing.exchanges.updates import waiting
 from trailing.stores.leases import LeaseInFront
-from trailing.stores.port import Entry, EventRecord, Lease, Loaded, Store, Writer
+from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.testing.faults import FaultyExchange, Operation, Script
 
 T = TypeVar("T")
@@ -154,7 +154,9 @@ class _Line(trio.abc.ReceiveChannel[Update]):
 class _MortalLease(LeaseInFront):
     """Who is dead does not hear that its lease has ended."""
 
-    def __init__(self, inner: Lease, process: Process, commit: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+    def __init__(
+        self, inner: Lease, process: Process, commit: Callable[[Sequence[StoreWrite]], Awaitable[None]]
+    ) -> None:
         super().__init__(inner, commit)
         self._process = process
 
@@ -188,7 +190,7 @@ class MortalStore:
         process: Process,
         latency: float,
         draw: random.Random,
-        on_commit: Callable[[Sequence[Entry]], None],
+        on_commit: Callable[[Sequence[StoreWrite]], None],
         *,
         is_far: bool,
     ) -> None:
@@ -215,10 +217,10 @@ class MortalStore:
             await self._process.step()
             yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self._inner, entries)
 
-    async def _commit(self, writer: Writer, entries: Sequence[Entry]) -> None:
+    async def _commit(self, writer: Writer, entries: Sequence[StoreWrite]) -> None:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()

@@ -17,7 +17,7 @@ from trailing.events import Alarm
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Entry, Intent, SettleIntent
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SettleIntent, StoreWrite
 
 Key: TypeAlias = tuple[str, Side]
 
@@ -91,7 +91,7 @@ class Witness:
         for life in self.lives.values():
             life.forget()
 
-    def note_commit(self, entries: Sequence[Entry]) -> None:
+    def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
         for entry in entries:
             if isinstance(entry, AddIntent):

@@ -29,7 +29,7 @@ from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.port import Exchange
 from trailing.protection.manager import Manager, open_manager
-from trailing.stores.port import Entry
+from trailing.stores.port import StoreWrite
 
 _READ_BY = 130.0
 """Seconds after its end by which a minute's candle must have been read: a minute to be closed, one to be asked for."""
@@ -242,7 +242,7 @@ class World:
             self._harsh.note_booking(booking)
         self._witness.note_booking(booking)
 
-    def _note_commit(self, entries: Sequence[Entry]) -> None:
+    def _note_commit(self, entries: Sequence[StoreWrite]) -> None:
         if self._harsh is not None:
             self._harsh.note_commit(entries)
         self._witness.note_commit(entries)
