@@ -26,6 +26,7 @@ from trailing.events import Alarm
 from trailing.stores import open_store, postgres_schema
 from trailing.stores.port import AddIntent, AppendEvent, Loaded, SaveStop, SettleIntent, StoreWrite
 from trailing.stores.postgres import PostgresStore, open_postgres
+from trailing.stores.postgres_migrations import MIGRATIONS
 from trailing.stores.postgres_server import Timing
 from trailing.stores.trio_psycopg import TrioConnection
 from trailing.testing import cancel_everywhere
@@ -141,7 +142,7 @@ async def test_an_old_schema_is_migrated_and_keeps_what_it_holds(
     url = in_schema(dsn, schema)
     async with open_store(url) as store:
         await store.commit([AddIntent(sample_intent("t1"))])
-    newer = (*postgres_schema.MIGRATIONS, ("ALTER TABLE {schema}.intents ADD COLUMN later integer",))
+    newer = (*MIGRATIONS, ("ALTER TABLE {schema}.intent_records ADD COLUMN later integer",))
     monkeypatch.setattr(postgres_schema, "MIGRATIONS", newer)
     monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", len(newer))
     with pytest.raises(StoreError, match="which is old"):
@@ -150,7 +151,7 @@ async def test_an_old_schema_is_migrated_and_keeps_what_it_holds(
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(open_and_close, url)
-    assert ask(dsn, "SELECT client_order_id, later FROM {schema}.intents", schema=schema) == [("t1", None)]
+    assert ask(dsn, "SELECT client_order_id, later FROM {schema}.intent_records", schema=schema) == [("t1", None)]
 
 
 async def open_and_close(url: str) -> None:
@@ -293,8 +294,8 @@ async def test_an_entry_that_postgres_can_not_hold_fails_alone_and_leaves_nothin
 async def test_a_row_that_can_not_be_read_is_named(dsn: str, schema: str) -> None:
     async with open_postgres(dsn, schema=schema) as store:
         await store.commit([SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AppendEvent(*HERE, sample_alarm(0))])
-        ask(dsn, "UPDATE {schema}.stops SET record = record - 'best'", schema=schema)
-        with pytest.raises(StoreError, match=r"stops row \(testex, main, AAA/USDT:USDT, long, .*best"):
+        ask(dsn, "UPDATE {schema}.stop_records SET record = (record::jsonb - 'best')::json", schema=schema)
+        with pytest.raises(StoreError, match=r"stop_records row \(testex, main, AAA/USDT:USDT, long, .*best"):
             await store.load(*HERE)
         ask(dsn, "UPDATE {schema}.events SET event = '{{}}'", schema=schema)
         with pytest.raises(StoreError, match=r"events row \(1\)"):

@@ -9,7 +9,7 @@ import trio
 
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent
-from trailing.stores.schema import create_tables, is_empty
+from trailing.stores.schema import create_tables, read_version
 from trailing.testing.store_samples import sample_intent
 
 
@@ -35,7 +35,7 @@ def test_creating_that_fails_half_way_leaves_nothing(connection: sqlite3.Connect
     connection.set_authorizer(refuse_events)
     with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
         create_tables(connection)
-    assert is_empty(connection)
+    assert read_version(connection) == 0
     assert not connection.in_transaction
 
 

@@ -87,7 +87,7 @@ async def test_a_newer_schema_is_named_and_left_alone(path: Path, read_only: boo
     await fill(path)
     edit(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"trailing\.db: its schema has version 2, .* knows versions up to 1"):
+    with pytest.raises(StoreError, match=r"trailing\.db: its schema has version 3, .* knows versions up to 2"):
         async with open_store(f"sqlite:///{path}", read_only=read_only):
             pass
     assert path.read_bytes() == before
@@ -220,7 +220,7 @@ async def test_a_record_that_has_no_json_is_a_store_error(path: Path) -> None:
     record = sample_record("AAA/USDT:USDT")
     record.plan["rules"] = object()
     async with open_store(f"sqlite:///{path}") as store:
-        with pytest.raises(StoreError, match="StopRecord can't be encoded"):
+        with pytest.raises(StoreError, match="the plan of a StopRecord can't be encoded"):
             await store.commit([SaveStop(*HERE, record)])
 
 
@@ -228,14 +228,14 @@ async def test_a_record_that_has_no_json_is_a_store_error(path: Path) -> None:
     ("edited", "complaint"),
     [
         (
-            'UPDATE stops SET record = replace(record, \'"side":"long"\', \'"side":"both"\')',
-            r"stops row \(testex, main, AAA/USDT:USDT, long, 2026.*\) can't be read: .*\$\.position\.side",
+            'UPDATE stop_records SET record = replace(record, \'"side":"long"\', \'"side":"both"\')',
+            r"stop_records row \(testex, main, AAA/USDT:USDT, long, 2026.*\) can't be read: .*\$\.position\.side",
         ),
         (
-            "UPDATE stops SET record = json_set(record, '$.position.quantity', '-1')",
-            r"stops row \(testex, main, AAA/USDT:USDT, long, .*Position\.quantity got .*above 0.*\$\.position",
+            "UPDATE stop_records SET record = json_set(record, '$.position.quantity', '-1')",
+            r"stop_records row \(testex, main, AAA/USDT:USDT, long, .*Position\.quantity got .*above 0.*\$\.position",
         ),
-        ("UPDATE stops SET record = 7.5", r"stops row \(testex, .*can't be read"),
+        ("UPDATE stop_records SET record = 7.5", r"stop_records row \(testex, .*can't be read"),
         ("UPDATE intents SET intent = '{'", r"intents row \(testex, main, t1\) can't be read"),
     ],
 )

@@ -6,8 +6,8 @@ The lock is the kernel's, on the open file (``flock``). It says nothing on a net
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -49,8 +49,7 @@ async def hold_account(
         LeaseLost: another process owns it, or this one through another store, and `standby` is False.
         StoreError: naming the file: it can't be locked.
     """
-    # Quoted, so that no name reaches into another folder, and no two accounts share a file.
-    path = database.with_name(f"{database.name}-lease-{quote(account, safe='')}@{quote(exchange, safe='')}")
+    path = _path(database, exchange, account)
     while True:
         try:
             # Not to be abandoned: what a thread has locked is always handed over.
@@ -70,6 +69,11 @@ async def hold_account(
         taken.release()
 
 
+def _path(database: Path, exchange: str, account: str) -> Path:
+    # Quoted, so that no name reaches into another folder, and no two accounts share a file.
+    return database.with_name(f"{database.name}-lease-{quote(account, safe='')}@{quote(exchange, safe='')}")
+
+
 class _Lock(msgspec.Struct, frozen=True):
     path: Path
     descriptor: int
@@ -80,11 +84,56 @@ class _Lock(msgspec.Struct, frozen=True):
         try:
             self.path.unlink(missing_ok=True)
         finally:
-            os.close(self.descriptor)
+            self.close()
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+@contextmanager
+def own_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> Iterator[None]:
+    """Own accounts until the block ends, and every other one that has a lock file beside the database.
+
+    The files keep the marks that they hold.
+
+    Args:
+        accounts: (exchange, account) of each.
+
+    Raises:
+        StoreError: another process owns one of them.
+        OSError: a file can't be locked.
+    """
+    paths = {_path(database, exchange, account) for exchange, account in accounts}
+    paths |= {path for path in database.parent.iterdir() if path.name.startswith(f"{database.name}-lease-")}
+    with ExitStack() as stack:
+        for path in sorted(paths):
+            locked = _lock(path)
+            if isinstance(locked, str):
+                raise StoreError(
+                    f"its schema is old, and is migrated once no account is owned: {path} is locked by {locked}"
+                )
+            lock = _Lock(path, locked, frozenset())
+            stack.callback(lock.release if _read(locked) is None else lock.close)
+        yield
 
 
 def _take(path: Path, mark: str) -> _Lock | str:
     """The lock, or who holds it."""
+    locked = _lock(path)
+    if isinstance(locked, str):
+        return locked
+    try:
+        earlier = _read(locked)
+        marks = () if earlier is None else earlier.marks[-_MOST_MARKS:]
+        _write(locked, _Owners(os.getpid(), (*marks, mark)))
+    except BaseException:
+        os.close(locked)
+        raise
+    return _Lock(path, locked, frozenset(marks))
+
+
+def _lock(path: Path) -> int | str:
+    """The descriptor of the file, which is locked now, or who holds the lock."""
     import fcntl  # noqa: PLC0415 - not on every system; memory and Postgres need none of it
 
     while True:
@@ -97,10 +146,7 @@ def _take(path: Path, mark: str) -> _Lock | str:
                 os.close(descriptor)
                 return "another process" if owners is None else f"process {owners.process}"
             if _is_file(path, descriptor):
-                earlier = _read(descriptor)
-                marks = () if earlier is None else earlier.marks[-_MOST_MARKS:]
-                _write(descriptor, _Owners(os.getpid(), (*marks, mark)))
-                return _Lock(path, descriptor, frozenset(marks))
+                return descriptor
         except BaseException:
             os.close(descriptor)
             raise

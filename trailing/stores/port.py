@@ -1,7 +1,7 @@
 """What `trailing` needs of a store: the port that memory, SQLite and Postgres implement.
 
-Three tables: `stops` (one row per position, all that restoring it needs), `intents` (client order ids that may exist
-on the exchange) and `events` (append-only).
+Three tables: stops (one row per position, all that restoring it needs), intents (client order ids that may exist on the
+exchange) and events (append-only).
 """
 
 from __future__ import annotations
@@ -174,15 +174,16 @@ class Store(Writer, Protocol):
         """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones."""
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, whoever's they are; stops and intents stay.
+        """Delete the events before a time, of every account; stops and intents stay.
 
-        It is done bit by bit, so that commits go on meanwhile.
+        A store that keeps plans apart also deletes those that no stop has. It is done bit by bit, so that commits go on
+        meanwhile.
 
         Args:
             before: an aware UTC datetime.
 
         Returns:
-            How many were deleted.
+            How many events were deleted.
 
         Raises:
             UsageError: `before` is not an aware UTC datetime.

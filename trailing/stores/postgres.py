@@ -17,11 +17,13 @@ from psycopg import sql
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
 from trailing.services import open_services
-from trailing.stores.codec import EVENT, INTENT, STOP, decode
+from trailing.stores.codec import EVENT, INTENT, decode
 from trailing.stores.folding import Folded
+from trailing.stores.plans import decode_plans, decode_record
 from trailing.stores.port import EventRecord, Loaded, StoreWrite
 from trailing.stores.postgres_commit import CHANNEL, CommitWriter, Statement, is_committed_already
 from trailing.stores.postgres_lease import LeaseTable, LeaseTiming, PostgresLease
+from trailing.stores.postgres_pruning import PRUNE_EVENTS, PRUNE_ROWS, prune_plans
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
 from trailing.stores.postgres_server import Server, Timing, open_server
 from trailing.stores.reading import PAGE_ROWS, EventReader
@@ -29,8 +31,15 @@ from trailing.stores.trio_psycopg import TrioConnection
 
 _EventRow: TypeAlias = tuple[int, str, str, str]
 
-PRUNE_ROWS: Final = 10_000
-"""How many events are deleted in one transaction, so that none is a long one."""
+# All of it as of one moment, in one statement.
+_LOAD: Final = """
+    WITH open AS (
+        SELECT * FROM {schema}.stop_records WHERE exchange = %(exchange)s AND account = %(account)s AND NOT closed
+    )
+    SELECT 'stops', number, record::text, symbol, side, identity, plan FROM open
+    UNION ALL SELECT 'plans', 0, plan::text, hash, '', '', '' FROM {schema}.plans WHERE hash IN (SELECT plan FROM open)
+    UNION ALL SELECT 'intents', number, intent::text, client_order_id, '', '', '' FROM {schema}.intent_records
+    WHERE exchange = %(exchange)s AND account = %(account)s ORDER BY 1, 2"""
 
 
 @asynccontextmanager
@@ -60,7 +69,7 @@ async def open_postgres(
         open_services() as services,
         open_server(conninfo, note=note, sessions=sessions, read_only=read_only, timing=timing or Timing()) as server,
     ):
-        await server.run(lambda connection: prepare_schema(connection, schema, read_only=read_only))
+        await prepare_schema(server, schema, read_only=read_only)
         yield PostgresStore(server, schema, services, lease or LeaseTiming(), sessions, read_only=read_only)
 
 
@@ -103,8 +112,8 @@ class PostgresStore:
     async def accounts(self) -> Sequence[tuple[str, str]]:
         """Every (exchange, account) that has an open stop or an open intent, sorted. Raises StoreError."""
         rows = await self._read(
-            "SELECT exchange, account FROM {schema}.stops WHERE NOT closed"
-            " UNION SELECT exchange, account FROM {schema}.intents"
+            "SELECT exchange, account FROM {schema}.stop_records WHERE NOT closed"
+            " UNION SELECT exchange, account FROM {schema}.intent_records"
         )
         return sorted((exchange, account) for exchange, account in rows)
 
@@ -114,23 +123,18 @@ class PostgresStore:
         Raises:
             StoreError: naming the row, where one can't be read: nothing is left out silently.
         """
-        rows = await self._read(
-            "SELECT false, number, record::text, symbol, side, identity FROM {schema}.stops"
-            " WHERE exchange = %(exchange)s AND account = %(account)s AND NOT closed"
-            " UNION ALL SELECT true, number, intent::text, client_order_id, '', '' FROM {schema}.intents"
-            " WHERE exchange = %(exchange)s AND account = %(account)s ORDER BY 1, 2",
-            {"exchange": exchange, "account": account},
-        )
+        rows = await self._read(_LOAD, {"exchange": exchange, "account": account})
+        plans = decode_plans(((key, text) for table, _, text, key, *_ in rows if table == "plans"), self._server.where)
         return Loaded(
             stops=tuple(
-                decode(STOP, text, self._row("stops", exchange, account, *key))
-                for is_intent, _, text, *key in rows
-                if not is_intent
+                decode_record(text, plan, plans, self._row("stop_records", exchange, account, *key))
+                for table, _, text, *key, plan in rows
+                if table == "stops"
             ),
             intents=tuple(
-                decode(INTENT, text, self._row("intents", exchange, account, key))
-                for is_intent, _, text, key, *_ in rows
-                if is_intent
+                decode(INTENT, text, self._row("intent_records", exchange, account, key))
+                for table, _, text, key, *_ in rows
+                if table == "intents"
             ),
         )
 
@@ -210,15 +214,12 @@ class PostgresStore:
         return EventReader(page, self._decode_event, wait if follow else None)
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, some at a time; see `Store.prune`."""
+        """Delete the events before a time, some at a time, and plans that no record has; see `Store.prune`."""
         check_utc("before", before)
-        statement = (
-            "WITH old AS (SELECT number FROM {schema}.events WHERE at < %s ORDER BY at LIMIT %s)"
-            " DELETE FROM {schema}.events USING old WHERE events.number = old.number RETURNING events.number"
-        )
         deleted = 0
-        while rows := await self._read(statement, (before, PRUNE_ROWS)):
+        while rows := await self._read(PRUNE_EVENTS, (before, PRUNE_ROWS)):
             deleted += len(rows)
+        await self._server.run(lambda connection: prune_plans(connection, self._schema))
         return deleted
 
     async def _read(

@@ -15,10 +15,10 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from trailing.core.record import StopRecord
 from trailing.events import Event
 from trailing.stores.codec import encode
 from trailing.stores.folding import Folded
+from trailing.stores.plans import split_plans
 from trailing.stores.port import CloseStop, Intent
 from trailing.stores.postgres_schema import lock_key
 
@@ -35,30 +35,40 @@ _COUNT = """
     commits = CASE WHEN known.commits < excluded.commits THEN excluded.commits ELSE 0 END"""
 
 _OPEN_AGAIN = """
-    UPDATE {schema}.stops SET closed = false
+    UPDATE {schema}.stop_records AS old SET closed = false
     FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
     AS wanted (exchange, account, symbol, side, identity)
-    WHERE closed AND (stops.exchange, stops.account, stops.symbol, stops.side, stops.identity)
+    WHERE closed AND (old.exchange, old.account, old.symbol, old.side, old.identity)
     = (wanted.exchange, wanted.account, wanted.symbol, wanted.side, wanted.identity)"""
 
+# In the order of the hashes, so that no two commits wait for each other. It locks the table of plans against `prune_plans`
+# until the records that name the plans are committed.
+_KEEP_PLANS = """
+    INSERT INTO {schema}.plans (hash, plan)
+    SELECT hash, plan::json FROM unnest(%b::text[], %b::text[]) AS new (hash, plan) ORDER BY hash
+    ON CONFLICT (hash) DO NOTHING"""
+
 _KEEP_STOPS = """
-    INSERT INTO {schema}.stops AS old (exchange, account, symbol, side, identity, closed, opened_at, record)
-    SELECT exchange, account, symbol, side, identity, closed, opened_at, record::jsonb
-    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[])
-    WITH ORDINALITY AS new (exchange, account, symbol, side, identity, closed, opened_at, record, place)
+    INSERT INTO {schema}.stop_records AS old
+    (exchange, account, symbol, side, identity, closed, opened_at, plan, record)
+    SELECT exchange, account, symbol, side, identity, closed, opened_at, plan, record::json
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[],
+    %b::text[])
+    WITH ORDINALITY AS new (exchange, account, symbol, side, identity, closed, opened_at, plan, record, place)
     ORDER BY place
-    ON CONFLICT (exchange, account, symbol, side, identity)
-    DO UPDATE SET closed = excluded.closed, record = excluded.record, written_at = now() WHERE NOT old.closed"""
+    ON CONFLICT (exchange, account, symbol, side, identity) DO UPDATE
+    SET closed = excluded.closed, plan = excluded.plan, record = excluded.record, written_at = now()
+    WHERE NOT old.closed"""
 
 _SETTLE = """
-    DELETE FROM {schema}.intents USING unnest(%b::text[], %b::text[], %b::text[])
+    DELETE FROM {schema}.intent_records AS old USING unnest(%b::text[], %b::text[], %b::text[])
     AS known (exchange, account, client_order_id)
-    WHERE (intents.exchange, intents.account, intents.client_order_id)
+    WHERE (old.exchange, old.account, old.client_order_id)
     = (known.exchange, known.account, known.client_order_id)"""
 
 _ADD_INTENTS = """
-    INSERT INTO {schema}.intents (exchange, account, client_order_id, at, intent)
-    SELECT exchange, account, client_order_id, at, intent::jsonb
+    INSERT INTO {schema}.intent_records (exchange, account, client_order_id, at, intent)
+    SELECT exchange, account, client_order_id, at, intent::json
     FROM unnest(%b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[])
     WITH ORDINALITY AS new (exchange, account, client_order_id, at, intent, place)
     ORDER BY place
@@ -74,6 +84,7 @@ _APPEND = """
 _STATEMENTS = {
     "count": _COUNT,
     "open again": _OPEN_AGAIN,
+    "keep plans": _KEEP_PLANS,
     "keep stops": _KEEP_STOPS,
     "settle": _SETTLE,
     "add intents": _ADD_INTENTS,
@@ -122,7 +133,11 @@ class CommitWriter:
             closed = [isinstance(entry, CloseStop) for entry in folded.stops.values()]
             records = [entry.record for entry in folded.stops.values()]
             times = [record.position.opened_at for record in records]
-            yield self._statement("keep stops", *_columns(folded.stops), closed, times, _texts(records))
+            split = split_plans(records)
+            yield self._statement("keep plans", list(split.plans), _decoded(split.plans.values()))
+            yield self._statement(
+                "keep stops", *_columns(folded.stops), closed, times, split.hashes, _decoded(split.texts)
+            )
         if folded.opened_last:
             yield self._statement("open again", *_columns(folded.opened_last))
         if folded.events:
@@ -142,8 +157,12 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> list[list[str]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _texts(values: Iterable[StopRecord | Intent | Event]) -> list[str]:
-    return [encode(value).decode() for value in values]
+def _texts(values: Iterable[Intent | Event]) -> list[str]:
+    return _decoded(encode(value) for value in values)
+
+
+def _decoded(texts: Iterable[bytes]) -> list[str]:
+    return [text.decode() for text in texts]
 
 
 def is_committed_already(error: psycopg.Error) -> bool:

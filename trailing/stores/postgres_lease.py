@@ -25,6 +25,7 @@ from trailing.errors import LeaseLost, StoreError
 from trailing.services import open_services
 from trailing.stores.port import AppendEvent, StoreWrite
 from trailing.stores.postgres_commit import Statement
+from trailing.stores.postgres_schema import require_version
 from trailing.stores.postgres_server import Server
 from trailing.stores.trio_psycopg import TrioConnection
 
@@ -272,6 +273,8 @@ class LeaseTable:
         async with open_services() as services:
             services.start_soon(lease.keep)
             try:
+                # Behind the taking: while an account is owned, no other process migrates the tables.
+                await require_version(self._server, self._schema, patient=standby)
                 yield lease
             finally:
                 await lease.end()  # noqa: ASYNC102 - shields itself, with a deadline

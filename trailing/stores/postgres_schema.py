@@ -3,107 +3,33 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
 
 from trailing.errors import StoreError, UsageError
+from trailing.stores.postgres_migrations import MIGRATIONS
+from trailing.stores.postgres_server import Server
 from trailing.stores.trio_psycopg import TrioConnection
 
 OLDEST_SERVER = 14
 """The oldest version of PostgreSQL that its makers still mend."""
 
-# Each is run once, in a transaction with the rise of the version. What has been released here never changes: what is to
-# be different gets a migration of its own.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        # `number` keeps the order of first writing. A settled intent is deleted; a closed stop stays, because that is
-        # what keeps a late save from bringing it back. The JSON is the truth, money in it is text, and the generated
-        # columns are for people; numeric without a scale keeps every digit.
-        """
-        CREATE TABLE {schema}.stops (
-            number bigint GENERATED ALWAYS AS IDENTITY,
-            exchange text NOT NULL,
-            account text NOT NULL,
-            symbol text NOT NULL,
-            side text NOT NULL,
-            identity text NOT NULL,
-            closed boolean NOT NULL,
-            state text GENERATED ALWAYS AS (record ->> 'state') STORED,
-            quantity numeric GENERATED ALWAYS AS ((record ->> 'quantity')::numeric) STORED,
-            entry_price numeric GENERATED ALWAYS AS ((record -> 'position' ->> 'entry_price')::numeric) STORED,
-            stop_price numeric GENERATED ALWAYS AS ((record -> 'orders' -> -1 ->> 'price')::numeric) STORED,
-            opened_at timestamptz NOT NULL,
-            written_at timestamptz NOT NULL DEFAULT now(),
-            record jsonb NOT NULL,
-            PRIMARY KEY (exchange, account, symbol, side, identity)
-        ) WITH (fillfactor = 60)""",
-        "CREATE INDEX stops_open ON {schema}.stops (exchange, account, number) WHERE NOT closed",
-        """
-        CREATE TABLE {schema}.intents (
-            number bigint GENERATED ALWAYS AS IDENTITY,
-            exchange text NOT NULL,
-            account text NOT NULL,
-            client_order_id text NOT NULL,
-            symbol text GENERATED ALWAYS AS (intent ->> 'symbol') STORED,
-            side text GENERATED ALWAYS AS (intent ->> 'side') STORED,
-            purpose text GENERATED ALWAYS AS (intent ->> 'purpose') STORED,
-            quantity numeric GENERATED ALWAYS AS ((intent ->> 'quantity')::numeric) STORED,
-            price numeric GENERATED ALWAYS AS ((intent ->> 'price')::numeric) STORED,
-            at timestamptz NOT NULL,
-            intent jsonb NOT NULL,
-            PRIMARY KEY (exchange, account, client_order_id)
-        )""",
-        """
-        CREATE TABLE {schema}.events (
-            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            at timestamptz NOT NULL,
-            exchange text NOT NULL,
-            account text NOT NULL,
-            type text GENERATED ALWAYS AS (event ->> 'type') STORED,
-            event jsonb NOT NULL
-        )""",
-        "CREATE INDEX events_at ON {schema}.events (at)",
-        # Every store that is open counts its commits here: see `postgres_commit`.
-        """
-        CREATE TABLE {schema}.writers (
-            writer uuid PRIMARY KEY,
-            commits bigint NOT NULL CONSTRAINT committed_already CHECK (commits > 0),
-            at timestamptz NOT NULL DEFAULT now()
-        )""",
-    ),
-    (
-        # Who owns which account: see `postgres_lease`. `fence` grows with each owner; `holder` tells owners apart, `owner`
-        # is for people; `sessions` is the key of the advisory lock that all its sessions share, null once it has ended.
-        """
-        CREATE TABLE {schema}.leases (
-            exchange text NOT NULL,
-            account text NOT NULL,
-            fence bigint NOT NULL,
-            holder uuid NOT NULL,
-            owner text NOT NULL,
-            sessions bigint,
-            taken_at timestamptz NOT NULL,
-            expires_at timestamptz NOT NULL,
-            marks text[] NOT NULL,
-            PRIMARY KEY (exchange, account)
-        ) WITH (fillfactor = 50)""",
-        # A takeover waits until the transaction that has required a lease is over; a read does not.
-        """
-        CREATE FUNCTION {schema}.require_lease(wanted_exchange text, wanted_account text, wanted_fence bigint)
-        RETURNS void LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM FROM {schema}.leases
-            WHERE exchange = wanted_exchange AND account = wanted_account AND fence = wanted_fence FOR SHARE;
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'the lease is lost' USING ERRCODE = 'TR001';
-            END IF;
-        END $$""",
-    ),
-)
-
 SCHEMA_VERSION = len(MIGRATIONS)
+
+FIRST_WITH_LEASES: Final = 2
+"""The first version of the schema whose accounts are owned."""
+
+MIGRATION_SECONDS: Final = 900.0
+"""How long a migration of tables that hold something may take, because it may write every record again."""
+
+LOCK_SECONDS: Final = 5
+"""How long a migration waits for the commits of other processes to end."""
+
+
+class SchemaError(Exception):
+    """The tables are not as this version of the library wants them, in words; `StoreError` names the store besides."""
 
 
 def check_schema_name(schema: str) -> None:
@@ -114,34 +40,94 @@ def check_schema_name(schema: str) -> None:
         )
 
 
-async def prepare_schema(connection: TrioConnection[Any], schema: str, *, read_only: bool) -> None:
-    """See that the tables are there, in the version that we know; create or migrate them unless `read_only`.
+async def prepare_schema(server: Server, schema: str, *, read_only: bool) -> None:
+    """Check that the tables are there, in the version that we know; create or migrate them unless `read_only`.
 
-    Several processes may do so at the same time: one of them migrates, the others wait for it.
+    Several processes may do so at the same time: one of them migrates, the others wait for it. The one that migrates owns
+    every account meanwhile, so that no owner of an older version writes before, during or after the migration.
 
     Raises:
-        StoreError: they are of a newer version, or can't be created; or (with `read_only`) are missing or old.
-        psycopg.Error: something else went wrong.
+        StoreError: naming the store. The server is too old or does not answer; the tables are of a newer version, or can't be
+            created; they are old, and an account is owned or a commit does not end; or (with `read_only`) they are missing
+            or old.
     """
+    try:
+        version = await server.run(lambda connection: _find_version(connection, schema, read_only=read_only))
+        if version < SCHEMA_VERSION:
+            seconds = MIGRATION_SECONDS if version else None
+            await server.run(lambda connection: _migrate(connection, schema), seconds=seconds)
+    except SchemaError as error:
+        raise StoreError(f"{server.where}: {error}") from error.__cause__
+
+
+async def _find_version(connection: TrioConnection[Any], schema: str, *, read_only: bool) -> int:
     if connection.info.server_version < OLDEST_SERVER * 10_000:
-        raise StoreError(
+        raise SchemaError(
             f"the server is PostgreSQL {connection.info.server_version // 10_000}, wants {OLDEST_SERVER} up"
         )
     version = await _read_version(connection, schema)
-    if version == SCHEMA_VERSION:
-        return
-    if read_only:
-        raise StoreError("it holds nothing yet" if version == 0 else f"its schema has version {version}, which is old")
+    if read_only and version == 0:
+        raise SchemaError("it holds nothing yet")
+    if read_only and version < SCHEMA_VERSION:
+        raise SchemaError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+    return version
+
+
+async def _migrate(connection: TrioConnection[Any], schema: str) -> None:
+    version = 0
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", lock_key(schema, "migrate"))
-            for number in range(await _read_version(connection, schema), SCHEMA_VERSION):
-                await _migrate(connection, schema, number)
+            version = await _read_version(connection, schema)
+            if FIRST_WITH_LEASES <= version < SCHEMA_VERSION:
+                await _own_every_account(connection, schema, version)
+            for number in range(version, SCHEMA_VERSION):
+                await _migrate_once(connection, schema, number)
     except (psycopg.errors.DuplicateTable, psycopg.errors.InsufficientPrivilege) as error:
-        raise StoreError(f"its tables can't be created: {error.diag.message_primary}") from error
+        what = f"its schema has version {version}, and can't be migrated" if version else "its tables can't be created"
+        raise SchemaError(f"{what}: {error.diag.message_primary}") from error
 
 
-async def _migrate(connection: TrioConnection[Any], schema: str, number: int) -> None:
+async def _own_every_account(connection: TrioConnection[Any], schema: str, version: int) -> None:
+    """Take the lease of every account, and let no lease be taken or renewed until the transaction ends.
+
+    Each lease gets a new fence, so that an owner whose lease had run out, and which is alive, writes nothing afterwards.
+
+    Raises:
+        SchemaError: an account is owned, or a commit does not end.
+    """
+    name = sql.Identifier(schema)
+    held = sql.SQL(
+        "SELECT exchange, account, owner, extract(epoch FROM expires_at - clock_timestamp())::float8 FROM {}.leases"
+        " WHERE expires_at > clock_timestamp() ORDER BY expires_at DESC LIMIT 1"
+    ).format(name)
+
+    async def require_none() -> None:
+        row = await (await connection.execute(held)).fetchone()
+        if row is not None:
+            exchange, account, owner, seconds = row
+            raise SchemaError(
+                f"its schema has version {version}, and is migrated to {SCHEMA_VERSION} once no account is owned: end"
+                f" {owner}, which owns {exchange} {account} for {seconds:.1f} s unless it renews that"
+            )
+
+    await require_none()  # before the lock, which would keep that owner from renewing its lease
+    await connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
+    try:
+        await connection.execute(sql.SQL("LOCK TABLE {}.leases IN ACCESS EXCLUSIVE MODE").format(name))
+    except psycopg.errors.LockNotAvailable as error:
+        raise SchemaError(
+            f"its schema has version {version}, and can't be migrated: a commit has not ended for {LOCK_SECONDS} s"
+        ) from error
+    await require_none()
+    await connection.execute(
+        sql.SQL(
+            "UPDATE {}.leases SET fence = fence + 1, holder = gen_random_uuid(), owner = {}, sessions = NULL"
+        ).format(name, f"the migration to version {SCHEMA_VERSION}")
+    )
+
+
+async def _migrate_once(connection: TrioConnection[Any], schema: str, number: int) -> None:
     name = sql.Identifier(schema)
     if number == 0:
         found = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
@@ -150,12 +136,27 @@ async def _migrate(connection: TrioConnection[Any], schema: str, number: int) ->
         await connection.execute(sql.SQL("CREATE TABLE {}.schema_version (version integer NOT NULL)").format(name))
         await connection.execute(sql.SQL("INSERT INTO {}.schema_version VALUES (0)").format(name))
     for statement in MIGRATIONS[number]:
-        await connection.execute(sql.SQL(statement).format(schema=name))
+        await connection.execute(sql.SQL(statement).format(schema=name, schema_text=schema))
     await connection.execute(sql.SQL("UPDATE {}.schema_version SET version = %s").format(name), (number + 1,))
 
 
+async def require_version(server: Server, schema: str, *, patient: bool) -> None:
+    """Check that no process of a newer version has migrated the tables since they were prepared.
+
+    Args:
+        patient: wait for a server that can't be reached.
+
+    Raises:
+        StoreError: naming the store: the tables are of a newer version, or the server does not answer.
+    """
+    try:
+        await server.run(lambda connection: _read_version(connection, schema), patient=patient)
+    except SchemaError as error:
+        raise StoreError(f"{server.where}: {error}") from None
+
+
 async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
-    """0: there are no tables of ours."""
+    """Return the version of the tables; 0: there are none of ours. Raises SchemaError where it is newer than we know."""
     # Asked of the catalogue's own tables, as of this moment: after waiting for a lock, name lookups may still answer what
     # the session had found before.
     found = await connection.execute(
@@ -169,7 +170,7 @@ async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
     row = await (await connection.execute(query)).fetchone()
     version = int(row[0]) if row is not None else 0
     if version > SCHEMA_VERSION:
-        raise StoreError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")
+        raise SchemaError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")
     return version
 
 

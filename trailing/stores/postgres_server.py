@@ -135,19 +135,22 @@ class Server:
         connection.cleanup_seconds = self.timing.cleanup
         return connection
 
-    async def run(self, work: Work[T], *, patient: bool = False, shield: bool = False) -> T:
+    async def run(
+        self, work: Work[T], *, patient: bool = False, shield: bool = False, seconds: float | None = None
+    ) -> T:
         """Do work on a connection, and again on another one for as long as the server can't be reached.
 
         Args:
             work: does no harm where it is done twice.
             patient: go on for ever, not only for the time of a reply.
             shield: a try that has begun is not cancelled.
+            seconds: how long the first try may take; None: the time of a reply.
 
         Raises:
             StoreError: Postgres refused, or (unless `patient`) could not be reached.
         """
         give_up_at = trio.current_time() + (math.inf if patient else self.timing.reply)
-        pause, seconds = 0.0, self.timing.reply
+        pause, seconds = 0.0, self.timing.reply if seconds is None else seconds
         while True:
             failure: Exception
             try:

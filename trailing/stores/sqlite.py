@@ -7,11 +7,9 @@ with its name. All of them belong on a local disk.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,22 +19,20 @@ import trio
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
-from trailing.stores.codec import EVENT, INTENT, STOP, decode, encode, microseconds
+from trailing.stores.codec import EVENT, INTENT, decode, encode, microseconds
 from trailing.stores.folding import Folded
 from trailing.stores.leases import StandingLease
 from trailing.stores.lock_file import hold_account
+from trailing.stores.plans import decode_plans, decode_record, split_plans
 from trailing.stores.port import AppendEvent, CloseStop, EventRecord, Loaded, StoreWrite
 from trailing.stores.reading import PAGE_ROWS, EventReader
-from trailing.stores.schema import create_tables, is_empty
-from trailing.stores.sqlite_pruning import prune_page
+from trailing.stores.sqlite_file import SqliteFile
+from trailing.stores.sqlite_pruning import prune_page, prune_plans
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _EventRow: TypeAlias = tuple[int, int, str, str, str]
-
-BUSY_SECONDS = 1.0
-"""How long a commit waits for another process that is writing, before it is a StoreError."""
 
 POLL_SECONDS = 0.25
 """How often a follower looks for new events. SQLite does not tell one process what another has written."""
@@ -44,14 +40,16 @@ POLL_SECONDS = 0.25
 CLOSE_SECONDS = 5.0
 """How long closing waits for a read or a commit that is under way; it waits behind the one other call at most."""
 
+_KEEP_PLAN = "INSERT INTO plans (hash, plan) VALUES (?, CAST(? AS TEXT)) ON CONFLICT (hash) DO NOTHING"
+
 _KEEP_STOP = """
-    INSERT INTO stops (exchange, account, symbol, side, identity, closed, record)
-    VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
+    INSERT INTO stop_records (exchange, account, symbol, side, identity, closed, plan, record)
+    VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
     ON CONFLICT (exchange, account, symbol, side, identity)
-    DO UPDATE SET closed = excluded.closed, record = excluded.record WHERE NOT closed"""
+    DO UPDATE SET closed = excluded.closed, plan = excluded.plan, record = excluded.record WHERE NOT closed"""
 
 _OPEN_AGAIN = """
-    UPDATE stops SET closed = 0
+    UPDATE stop_records SET closed = 0
     WHERE exchange = ? AND account = ? AND symbol = ? AND side = ? AND identity = ? AND closed"""
 
 _SETTLE = "DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?"
@@ -61,6 +59,18 @@ _ADD_INTENT = """
     ON CONFLICT (exchange, account, client_order_id) DO NOTHING"""
 
 _APPEND = "INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))"
+
+
+_LOAD_STOPS = """
+    SELECT record, plan, symbol, side, identity FROM stop_records
+    WHERE exchange = ? AND account = ? AND NOT closed ORDER BY number"""
+
+_LOAD_PLANS = """
+    SELECT hash, plan FROM plans
+    WHERE hash IN (SELECT plan FROM stop_records WHERE exchange = ? AND account = ? AND NOT closed)"""
+
+_LOAD_INTENTS = """
+    SELECT intent, client_order_id FROM intents WHERE exchange = ? AND account = ? ORDER BY number"""
 
 
 @asynccontextmanager
@@ -75,12 +85,12 @@ async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[S
             (with `read_only`) is missing.
     """
     limiter = trio.CapacityLimiter(1)
-    connection = await trio.to_thread.run_sync(partial(_connect, path, read_only=read_only), limiter=limiter)
+    file = await trio.to_thread.run_sync(partial(SqliteFile, path, read_only=read_only), limiter=limiter)
     try:
-        yield SqliteStore(path, connection, limiter, read_only=read_only)
+        yield SqliteStore(file, limiter, read_only=read_only)
     finally:
         with trio.move_on_after(CLOSE_SECONDS, shield=True) as closing:
-            await trio.to_thread.run_sync(connection.close, limiter=limiter)
+            await trio.to_thread.run_sync(file.connection.close, limiter=limiter)
         if closing.cancelled_caught:
             raise StoreError(f"{path}: not closed, it was still in use after {CLOSE_SECONDS} s")
 
@@ -96,11 +106,10 @@ class SqliteStore:
     commit has reached the disk when it returns.
     """
 
-    def __init__(
-        self, path: Path, connection: sqlite3.Connection, limiter: trio.CapacityLimiter, *, read_only: bool
-    ) -> None:
-        self._path = path
-        self._connection = connection
+    def __init__(self, file: SqliteFile, limiter: trio.CapacityLimiter, *, read_only: bool) -> None:
+        self._file = file
+        self._path = file.path
+        self._connection = file.connection
         self._limiter = limiter
         self._read_only = read_only
 
@@ -119,19 +128,25 @@ class SqliteStore:
         """
         return await self._run(self._load, exchange, account)
 
-    def own(
+    @asynccontextmanager
+    async def own(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
-    ) -> AbstractAsyncContextManager[StandingLease]:
+    ) -> AsyncIterator[StandingLease]:
         """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`."""
         if self._read_only:
             raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
-        return hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
+        owning = hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
+        async with owning as lease:
+            # Behind the taking: while an account is owned, no other process migrates the tables.
+            await self._run(self._file.require_version)
+            yield lease
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
 
         Raises:
-            StoreError: an entry can't be right, or SQLite did not take them.
+            StoreError: an entry can't be right, SQLite did not take them, or a process of a newer version has migrated the
+                file.
 
         Cancellation: only before the commit begins; one that has begun is finished first.
         """
@@ -159,12 +174,13 @@ class SqliteStore:
         return EventReader(page, self._decode_event, wait if follow else None)
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, those of one page at a time; see `Store.prune`."""
+        """Delete the events before a time, a page at a time, and plans that no record has; see `Store.prune`."""
         check_utc("before", before)
         seen, pruned = 0, 0
         while True:
             last, deleted = await self._run(prune_page, self._connection, seen, microseconds(before))
             if last == seen:
+                await self._run(prune_plans, self._connection)
                 return pruned
             seen, pruned = last, pruned + deleted
 
@@ -179,6 +195,7 @@ class SqliteStore:
         batches = _batches(Folded(entries))
         self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._file.require_version()
             for statement, rows in batches:
                 self._connection.executemany(statement, rows)
             self._connection.execute("COMMIT")
@@ -188,22 +205,25 @@ class SqliteStore:
 
     def _read_accounts(self) -> list[tuple[str, str]]:
         return self._connection.execute(
-            "SELECT exchange, account FROM stops WHERE NOT closed UNION SELECT exchange, account FROM intents"
+            "SELECT exchange, account FROM stop_records WHERE NOT closed UNION SELECT exchange, account FROM intents"
             " ORDER BY exchange, account"
         ).fetchall()
 
     def _load(self, exchange: str, account: str) -> Loaded:
         key = (exchange, account)
-        stops = self._connection.execute(
-            "SELECT record, symbol, side, identity FROM stops"
-            " WHERE exchange = ? AND account = ? AND NOT closed ORDER BY number",
-            key,
-        ).fetchall()
-        intents = self._connection.execute(
-            "SELECT intent, client_order_id FROM intents WHERE exchange = ? AND account = ? ORDER BY number", key
-        ).fetchall()
+        self._connection.execute("BEGIN")  # all of it as of one moment
+        try:
+            stops = self._connection.execute(_LOAD_STOPS, key).fetchall()
+            plans = self._connection.execute(_LOAD_PLANS, key).fetchall()
+            intents = self._connection.execute(_LOAD_INTENTS, key).fetchall()
+        finally:
+            self._connection.rollback()
+        decoded = decode_plans(plans, str(self._path))
         return Loaded(
-            stops=tuple(decode(STOP, text, self._where("stops", *key, *rest)) for text, *rest in stops),
+            stops=tuple(
+                decode_record(text, plan, decoded, self._where("stop_records", *key, *rest))
+                for text, plan, *rest in stops
+            ),
             intents=tuple(decode(INTENT, text, self._where("intents", *key, *rest)) for text, *rest in intents),
         )
 
@@ -231,62 +251,14 @@ def _event_row(entry: AppendEvent) -> tuple[object, ...]:
 
 def _batches(folded: Folded) -> list[tuple[str, Sequence[tuple[object, ...]]]]:
     """The statements of a commit, each with the rows that it is executed for."""
-    stops = folded.stops.items()
+    split = split_plans([entry.record for entry in folded.stops.values()])
+    stops = zip(folded.stops.items(), split.hashes, split.texts, strict=True)
     return [
         (_OPEN_AGAIN, list(folded.opened_first)),
-        (_KEEP_STOP, [(*place, isinstance(entry, CloseStop), encode(entry.record)) for place, entry in stops]),
+        (_KEEP_PLAN, list(split.plans.items())),
+        (_KEEP_STOP, [(*place, isinstance(entry, CloseStop), plan, text) for (place, entry), plan, text in stops]),
         (_OPEN_AGAIN, list(folded.opened_last)),
         (_SETTLE, list(folded.settled)),
         (_ADD_INTENT, [(*order, encode(intent)) for order, intent in folded.added.items()]),
         (_APPEND, [_event_row(entry) for entry in folded.events]),
     ]
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    try:
-        if not read_only:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-        connection = sqlite3.connect(
-            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _prepare(connection, read_only=read_only)
-        except BaseException:
-            connection.close()
-            raise
-    except (OSError, sqlite3.Error, StoreError) as error:
-        raise StoreError(f"{path}: {error}") from error
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
-    # Reading comes first: a file that is not ours must be left as it is. It is one transaction, as another process may
-    # be creating the tables.
-    connection.execute("BEGIN")
-    try:
-        empty = is_empty(connection)
-    finally:
-        connection.rollback()
-    if read_only:
-        if empty:
-            raise StoreError("it holds nothing yet")
-        return
-    _write_ahead(connection)
-    connection.execute("PRAGMA synchronous = FULL")
-    if empty:
-        create_tables(connection)
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    # Turning WAL mode on is the one thing for which SQLite itself does not wait while another process is busy.
-    give_up_at = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
-                raise
-            time.sleep(BUSY_SECONDS / 100)
-        else:
-            return

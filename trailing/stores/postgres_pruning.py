@@ -1,0 +1,52 @@
+"""Deleting from a Postgres schema what is of no use any more, while bots write to it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from trailing.stores.trio_psycopg import TrioConnection
+
+PRUNE_ROWS: Final = 10_000
+"""How many events are deleted in one transaction, so that none is a long one."""
+
+PRUNE_EVENTS: Final = """
+    WITH old AS (SELECT number FROM {schema}.events WHERE at < %s ORDER BY at LIMIT %s)
+    DELETE FROM {schema}.events USING old WHERE events.number = old.number RETURNING events.number"""
+
+_UNUSED: Final = """
+    SELECT hash FROM {schema}.plans WHERE NOT EXISTS (SELECT FROM {schema}.stop_records WHERE plan = hash)"""
+
+# A commit that names one of these plans again waits until this transaction ends, and adds the plan again.
+_DELETE_UNUSED: Final = (
+    """
+    SET LOCAL lock_timeout = '500ms';
+    SET LOCAL statement_timeout = '2s';
+    LOCK TABLE {schema}.plans IN SHARE ROW EXCLUSIVE MODE;
+    """,
+    """
+    DELETE FROM {schema}.plans
+    WHERE hash = ANY(%s) AND NOT EXISTS (SELECT FROM {schema}.stop_records WHERE stop_records.plan = hash)""",
+)
+
+
+async def prune_plans(connection: TrioConnection[Any], schema: str) -> None:
+    """Delete the plans that no record has.
+
+    The plans stay where a commit can't be kept waiting for so long: the next pruning finds them again.
+    """
+    name = sql.Identifier(schema)
+    unused = [
+        plan_hash for (plan_hash,) in await (await connection.execute(sql.SQL(_UNUSED).format(schema=name))).fetchall()
+    ]
+    if not unused:
+        return
+    lock, delete = (sql.SQL(text).format(schema=name) for text in _DELETE_UNUSED)
+    try:
+        async with connection.transaction():
+            await connection.execute(lock)
+            await connection.execute(delete, (unused,))
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+        return

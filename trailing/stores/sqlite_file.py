@@ -1,0 +1,103 @@
+"""A SQLite file: opening it, and noticing that a newer version has migrated it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from trailing.errors import StoreError
+from trailing.stores.lock_file import own_every_account
+from trailing.stores.schema import SCHEMA_VERSION, create_tables, migrate_tables, read_version
+
+BUSY_SECONDS: Final = 1.0
+"""How long a commit waits for another process that is writing, before it is a StoreError."""
+
+
+class SqliteFile:
+    """An open SQLite file.
+
+    Args:
+        path: may be relative to the working directory of this moment.
+        read_only: don't create and don't change anything.
+
+    Attributes:
+        connection: to be closed by the caller.
+
+    Raises:
+        StoreError: naming the file: it can't be opened, is no database, is of something else or of a newer version; is of
+            an older version while an account is owned; or (with `read_only`) is missing or of an older version.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool) -> None:
+        self.path: Path = path
+        self._absolute = path.absolute()
+        try:
+            if not read_only:
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            address = f"{self._absolute.as_uri()}?mode={'ro' if read_only else 'rw'}"
+            self.connection: sqlite3.Connection = sqlite3.connect(
+                address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                _prepare(self.connection, self._absolute, read_only=read_only)
+            except BaseException:
+                self.connection.close()
+                raise
+        except (OSError, sqlite3.Error, StoreError) as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    def require_version(self) -> None:
+        """Check that no process of a newer version has migrated the tables since. Raises StoreError."""
+        (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path}: its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}"
+            )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    # Reading comes first: a file that is not ours must be left as it is. It is one transaction, as another process may
+    # be creating the tables.
+    connection.execute("BEGIN")
+    try:
+        version = read_version(connection)
+        accounts = _read_accounts(connection) if version == 1 else ()
+    finally:
+        connection.rollback()
+    if read_only:
+        if version == 0:
+            raise StoreError("it holds nothing yet")
+        if version < SCHEMA_VERSION:
+            raise StoreError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+        return
+    _write_ahead(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    if version == 0:
+        create_tables(connection)
+    elif version < SCHEMA_VERSION:
+        with own_every_account(path, accounts):
+            migrate_tables(connection)
+
+
+def _read_accounts(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Every (exchange, account) in the tables of version 1."""
+    return connection.execute(
+        "SELECT exchange, account FROM stops UNION SELECT exchange, account FROM intents"
+    ).fetchall()
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    # Turning WAL mode on is the one thing for which SQLite itself does not wait while another process is busy.
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(BUSY_SECONDS / 100)
+        else:
+            return
