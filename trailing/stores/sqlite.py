@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar, TypeVarTuple
+from typing import NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 import trio
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
+from trailing.services import open_services
 from trailing.stores.codec import EVENT, INTENT, decode, encode, microseconds
 from trailing.stores.folding import Folded
 from trailing.stores.leases import StandingLease
@@ -33,6 +34,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _EventRow: TypeAlias = tuple[int, int, str, str, str]
+
+FILE_SECONDS = 5.0
+"""How often an owner looks whether the file is still in its place; each commit looks too."""
 
 POLL_SECONDS = 0.25
 """How often a follower looks for new events. SQLite does not tell one process what another has written."""
@@ -132,21 +136,41 @@ class SqliteStore:
     async def own(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AsyncIterator[StandingLease]:
-        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`."""
+        """Own an account, among the processes of this machine, by a lock file beside the database. See `Store.own`.
+
+        While the account is owned, the log says within `FILE_SECONDS` that the file was deleted or replaced.
+        """
         if self._read_only:
             raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
         owning = hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
-        async with owning as lease:
+        async with owning as lease, open_services() as services:
             # Behind the taking: while an account is owned, no other process migrates the tables.
             await self._run(self._file.require_version)
+            services.start_soon(self._watch_file)
             yield lease
+
+    async def _watch_file(self) -> NoReturn:
+        """Log that the file was deleted or replaced, once, for a bot that has nothing to commit; for ever."""
+        import structlog  # noqa: PLC0415 - importing it takes 0.1 s
+
+        lost = False
+        while True:
+            await trio.sleep(FILE_SECONDS)
+            try:
+                await trio.to_thread.run_sync(self._file.require_in_place)
+            except StoreError as error:
+                if not lost:
+                    structlog.get_logger("trailing").error("the store's file is lost", error=str(error))
+                lost = True
+            else:
+                lost = False
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all of the entries or none, in order; on the disk when it returns.
 
         Raises:
-            StoreError: an entry can't be right, SQLite did not take them, or a process of a newer version has migrated the
-                file.
+            StoreError: an entry can't be right, SQLite did not take them, the file was deleted or replaced, or a process of a
+                newer version has migrated it.
 
         Cancellation: only before the commit begins; one that has begun is finished first.
         """
@@ -186,9 +210,13 @@ class SqliteStore:
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
-            return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)
+            return await trio.to_thread.run_sync(self._in_place, work, *args, limiter=self._limiter)
         except (sqlite3.Error, UnicodeError) as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+    def _in_place(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        self._file.require_in_place()
+        return work(*args)
 
     def _commit(self, entries: Sequence[StoreWrite]) -> None:
         # Everything is encoded before the transaction begins, which keeps other writers out for as short as can be.

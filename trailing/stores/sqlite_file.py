@@ -1,4 +1,4 @@
-"""A SQLite file: opening it, and noticing that a newer version has migrated it."""
+"""A SQLite file: opening it, and noticing that it was deleted or replaced while it was open."""
 
 from __future__ import annotations
 
@@ -42,12 +42,28 @@ class SqliteFile:
                 address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
+                self._opened = path.stat()
                 _prepare(self.connection, self._absolute, read_only=read_only)
             except BaseException:
                 self.connection.close()
                 raise
         except (OSError, sqlite3.Error, StoreError) as error:
             raise StoreError(f"{path}: {error}") from error
+
+    def require_in_place(self) -> None:
+        """Check that the path still leads to the file that is open.
+
+        Raises:
+            StoreError: the file was deleted, or another one is in its place. What is written to the open file is lost when
+                it is closed.
+        """
+        try:
+            found = self._absolute.stat()
+        except OSError as error:
+            what = "was deleted" if isinstance(error, FileNotFoundError) else f"can't be reached ({error.strerror})"
+            raise StoreError(f"{self.path}: the file {what} while the store was open, nothing is written") from error
+        if not os.path.samestat(found, self._opened):
+            raise StoreError(f"{self.path}: the file was replaced while the store was open, nothing is written")
 
     def require_version(self) -> None:
         """Check that no process of a newer version has migrated the tables since. Raises StoreError."""

@@ -1,0 +1,108 @@
+"""A SQLite file that is deleted or replaced while a store is open: calls fail, and the log says so."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import structlog
+import structlog.testing
+import trio
+
+from trailing.errors import StoreError
+from trailing.stores import open_store, sqlite
+from trailing.stores.port import AddIntent, Store
+from trailing.testing.store_samples import sample_intent
+
+HERE = ("testex", "main")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "trailing.db"
+
+
+async def write(store: Store, name: str) -> None:
+    await store.commit([AddIntent(sample_intent(name))])
+
+
+async def names(store: Store) -> list[str]:
+    return [intent.client_order_id for intent in (await store.load(*HERE)).intents]
+
+
+async def test_a_commit_to_a_file_that_was_deleted_fails_and_names_it(path: Path) -> None:
+    async with open_store(f"sqlite:///{path}") as store:
+        await write(store, "t1")
+        path.unlink()
+        with pytest.raises(
+            StoreError, match=r"trailing\.db: the file was deleted while the store was open, nothing is written$"
+        ):
+            await write(store, "t2")
+        with pytest.raises(StoreError, match="the file was deleted"):
+            await store.load(*HERE)
+
+
+async def test_a_commit_to_a_file_that_was_replaced_fails_and_leaves_the_new_one_alone(path: Path) -> None:
+    other = path.with_name("other.db")
+    async with open_store(f"sqlite:///{other}") as store:
+        await write(store, "t9")
+    async with open_store(f"sqlite:///{path}") as store:
+        await write(store, "t1")
+        shutil.move(other, path)
+        before = path.read_bytes()
+        with pytest.raises(
+            StoreError, match=r"trailing\.db: the file was replaced while the store was open, nothing is written$"
+        ):
+            await write(store, "t2")
+        assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_put_back_is_written_again(path: Path) -> None:
+    away = path.with_name("away.db")
+    async with open_store(f"sqlite:///{path}") as store:
+        await write(store, "t1")
+        path.rename(away)
+        with pytest.raises(StoreError, match="the file was deleted"):
+            await write(store, "t2")
+        away.rename(path)
+        await write(store, "t3")
+        assert await names(store) == ["t1", "t3"]
+
+
+async def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    async with open_store(f"sqlite:///{folder}/trailing.db") as store:
+        shutil.rmtree(folder)
+        folder.write_text("a file in the folder's place")
+        with pytest.raises(StoreError, match=r"trailing\.db: the file can't be reached \(Not a directory\) while"):
+            await write(store, "t1")
+
+
+async def test_another_working_directory_is_no_other_file(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with open_store("sqlite:///trailing.db") as store:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        await write(store, "t1")
+        assert await names(store) == ["t1"]
+    assert path.exists()
+
+
+async def test_the_log_says_once_that_the_file_of_an_owner_is_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "FILE_SECONDS", 0.01)
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as logged:
+        async with open_store(f"sqlite:///{path}") as store, store.own(*HERE, mark="cafe"):
+            await trio.sleep(0.1)
+            assert logged == []
+            path.unlink()
+            with trio.fail_after(5):
+                while not logged:
+                    await trio.sleep(0.01)
+            await trio.sleep(0.1)
+    message = f"{path}: the file was deleted while the store was open, nothing is written"
+    assert logged == [{"event": "the store's file is lost", "log_level": "error", "error": message}]
