@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import msgspec
 import psycopg
 import pytest
 from postgres_server import a_schema, in_schema
+from psycopg import sql
 
 from trailing.errors import StoreError
 from trailing.stores import open_store
@@ -113,3 +116,15 @@ async def test_an_old_store_is_not_migrated_to_be_read(url: str) -> None:
     ):
         async with open_store(url, read_only=True):
             raise AssertionError("it was opened")
+
+
+async def test_a_migration_leaves_no_plan_in_a_record_and_each_plan_once(database: Path, dsn: str, schema: str) -> None:
+    async with open_store(f"sqlite:///{database}"), open_store(in_schema(dsn, schema)):
+        pass
+    with closing(sqlite3.connect(database)) as file, psycopg.connect(dsn) as server:
+        server.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+        for connection, in_record in ((file, "json_extract(record, '$.plan')"), (server, "record ->> 'plan'")):
+            ask: Any = connection.execute
+            assert ask(f"SELECT DISTINCT {in_record} FROM stop_records").fetchall() == [("{}",)]  # noqa: S608
+            assert ask("SELECT count(*) FROM plans").fetchall() == [(4,)]
+            assert ask("SELECT count(*) FROM stops WHERE plan IS NULL").fetchall() == [(0,)]

@@ -130,7 +130,7 @@ async def test_wherever_a_borrower_is_struck_the_next_one_gets_a_clean_connectio
             assert pool.statistics().size == pool.statistics().idle == 1
 
         runs = await cancel_everywhere(world, lend, check, seconds=20)
-        assert runs >= 5
+        assert runs >= 3
         assert pool.statistics().discarded == 0
         assert "closing" not in caplog.text
         async with pool.connection() as connection:

@@ -27,6 +27,7 @@ from trailing.stores.postgres_pruning import PRUNE_EVENTS, PRUNE_ROWS, prune_pla
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
 from trailing.stores.postgres_server import Server, Timing, open_server
 from trailing.stores.reading import PAGE_ROWS, EventReader
+from trailing.stores.trio_locks import acquire
 from trailing.stores.trio_psycopg import TrioConnection
 
 _EventRow: TypeAlias = tuple[int, str, str, str]
@@ -170,7 +171,7 @@ class PostgresStore:
         return self._leases.own(exchange, account, mark=mark, standby=standby)
 
     async def _commit(self, entries: Sequence[StoreWrite], required: Sequence[Statement]) -> None:
-        await self._turn.acquire()
+        await acquire(self._turn)
         try:
             self._number += 1
             statements = partial(self._writer.statements, Folded(entries), self._number, required)

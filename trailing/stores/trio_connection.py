@@ -20,6 +20,7 @@ from psycopg.rows import AsyncRowFactory, Row, tuple_row
 from trailing.stores.trio_cleanup import CLEANUP_SECONDS, CleaningConnection, Pipeline, ServerCursor, Transaction
 from trailing.stores.trio_conninfo import hide_secrets, read_conninfo
 from trailing.stores.trio_listening import listen
+from trailing.stores.trio_locks import Turn
 from trailing.stores.trio_waiting import drive, drive_connecting, find_attempts
 
 T = TypeVar("T")
@@ -43,12 +44,12 @@ class TrioConnection(CleaningConnection[Row]):
     all the same returns its result, and the cancellation strikes at the next checkpoint.
     """
 
-    lock: trio.Lock  # type: ignore[assignment]  # psycopg enters it, and wants no more of a lock
+    lock: Turn  # type: ignore[assignment]  # psycopg enters it, and wants no more of a lock
     server_cursor_factory: type[AsyncServerCursor[Row]]
 
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Row]", tuple_row))
-        self.lock = trio.Lock()
+        self.lock = Turn()
         self.server_cursor_factory = ServerCursor
 
     @classmethod

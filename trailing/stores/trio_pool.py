@@ -13,6 +13,7 @@ from psycopg import pq
 
 from trailing.stores.trio_connection import TrioConnection
 from trailing.stores.trio_conninfo import read_conninfo
+from trailing.stores.trio_locks import acquire
 
 Configure: TypeAlias = Callable[[TrioConnection[Any]], Awaitable[object]]
 
@@ -168,7 +169,7 @@ class Pool:
         if self._closed:
             raise RuntimeError("the pool is closed")
         with trio.move_on_after(self._seconds):
-            await self._places.acquire()
+            await acquire(self._places)
             try:
                 connection = await self._find()
             except BaseException:

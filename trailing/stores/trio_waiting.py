@@ -80,6 +80,7 @@ async def wait_ready(fileno: int, wanted: int) -> Ready:
     try:
         if wanted == Wait.R:
             await trio.lowlevel.wait_readable(fileno)
+            _note_others_ran()
             return Ready.R
         # What is to be written goes into the socket's buffer at once, most of the time.
         await _let_others_run()
@@ -88,8 +89,11 @@ async def wait_ready(fileno: int, wanted: int) -> Ready:
             return ready
         if wanted == Wait.W:
             await trio.lowlevel.wait_writable(fileno)
+            _note_others_ran()
             return Ready.W
-        return await _wait_either(fileno)
+        ready = await _wait_either(fileno)
+        _note_others_ran()
+        return ready
     except (OSError, ValueError, trio.ClosedResourceError) as error:
         raise psycopg.OperationalError("the connection's socket was closed") from error
 
@@ -97,15 +101,19 @@ async def wait_ready(fileno: int, wanted: int) -> Ready:
 _others_ran_at = 0.0
 
 
+def _note_others_ran() -> None:
+    global _others_ran_at  # noqa: PLW0603  # of the process, as what it keeps waiting is
+    _others_ran_at = time.monotonic()
+
+
 async def _let_others_run(*, shield: bool = False) -> None:
     """Make a checkpoint, unless there was one a moment ago; shielded, what has been done can't be cancelled any more."""
-    global _others_ran_at  # noqa: PLW0603  # of the process, as what it keeps waiting is
     if time.monotonic() - _others_ran_at >= BUSY_SECONDS:
         if shield:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await trio.lowlevel.checkpoint()
-        _others_ran_at = time.monotonic()
+        _note_others_ran()
 
 
 def _poll(fileno: int, wanted: int) -> Ready:
