@@ -17,7 +17,7 @@ from postgres_server import a_schema, in_schema
 from psycopg import sql
 
 from trailing.errors import StoreError
-from trailing.stores import open_store
+from trailing.stores import open_store, sqlite_file
 from trailing.stores.port import AddIntent, AppendEvent, SaveStop
 from trailing.stores.postgres import open_postgres
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
@@ -182,6 +182,13 @@ def edit(path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
+@pytest.fixture
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no longer than a moment for an account that is owned."""
+    monkeypatch.setattr(sqlite_file, "LOCK_SECONDS", 0.1)
+
+
+@pytest.mark.usefixtures("in_haste")
 async def test_a_file_whose_account_is_owned_is_not_migrated_and_the_owner_is_named(database: Path) -> None:
     before = database.read_bytes()
     lock = take_lock(Path(f"{database}-lease-default@paper"), "beef")
@@ -203,6 +210,14 @@ async def test_a_migration_leaves_no_lock_file(database: Path) -> None:
     assert [path.name for path in database.parent.iterdir()] == ["old.db"]
 
 
+async def test_several_that_open_an_old_file_at_once_migrate_it_once(database: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(open_and_close, f"sqlite:///{database}")
+    assert [path.name for path in database.parent.iterdir()] == ["old.db"]
+
+
+@pytest.mark.usefixtures("in_haste")
 async def test_an_account_without_a_row_is_owned_too(database: Path) -> None:
     lock = take_lock(Path(f"{database}-lease-second@paper"), "beef")
     assert not isinstance(lock, str)

@@ -15,6 +15,9 @@ from trailing.stores.schema import SCHEMA_VERSION, create_tables, migrate_tables
 BUSY_SECONDS: Final = 1.0
 """How long a commit waits for another process that is writing, before it is a StoreError."""
 
+LOCK_SECONDS: Final = 5.0
+"""How long a migration waits for accounts that other processes own, one of which may be migrating the same file."""
+
 
 class SqliteFile:
     """An open SQLite file.
@@ -80,7 +83,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
     connection.execute("BEGIN")
     try:
         version = read_version(connection)
-        accounts = _read_accounts(connection) if version == 1 else ()
     finally:
         connection.rollback()
     if read_only:
@@ -94,15 +96,23 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
     if version == 0:
         create_tables(connection)
     elif version < SCHEMA_VERSION:
-        with own_every_account(path, accounts):
-            migrate_tables(connection)
+        _migrate(connection, path)
 
 
-def _read_accounts(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Every (exchange, account) in the tables of version 1."""
-    return connection.execute(
-        "SELECT exchange, account FROM stops UNION SELECT exchange, account FROM intents"
-    ).fetchall()
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Migrate the tables of version 1, or wait until another process that does so has."""
+    give_up_at = time.monotonic() + LOCK_SECONDS
+    while read_version(connection) < SCHEMA_VERSION:
+        accounts = connection.execute(
+            "SELECT exchange, account FROM stops UNION SELECT exchange, account FROM intents"
+        ).fetchall()
+        try:
+            with own_every_account(path, accounts):
+                migrate_tables(connection)
+        except StoreError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(LOCK_SECONDS / 100)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
