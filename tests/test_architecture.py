@@ -285,7 +285,7 @@ def test_every_shield_has_a_deadline_but_that_of_the_service_nursery() -> None:
 def test_nothing_waits_while_it_holds_a_lock() -> None:
     # The baseline is the mistake itself, kept to be measured by the demo. A connection to Postgres can do one thing at a
     # time: psycopg's own lock sees to that, and is held while the server answers.
-    psycopg_takes_turns = {f"stores/trio_{name}.py" for name in ("connection", "cleanup", "listening")}
+    psycopg_takes_turns = {f"stores/trio_{name}.py" for name in ("connection", "cleanup", "listening", "locks")}
     assert found(waits_under_a_lock, but={"cli/baseline.py", *psycopg_takes_turns}) == []
     registry = ast.walk(sources()["protection/registry.py"])
     assert any(isinstance(node, ast.With) and mentions_lock(node.items[0].context_expr) for node in registry)

@@ -49,10 +49,15 @@ async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp
         loaded = await books.load(*ACCOUNT)
         assert (loaded.intents, len(loaded.stops)) == ((an_intent(),), 1)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            for change in ("UPDATE {}.stops SET side = 'short'", "UPDATE {}.intents SET client_order_id = 'another'"):
+            for change in (
+                "UPDATE {}.stop_records SET side = 'short'",
+                "UPDATE {}.intent_records SET client_order_id = 'another'",
+                "DELETE FROM {}.plans",
+            ):
                 connection.execute(sql.SQL(change).format(sql.Identifier(schema)))
         assert await books.damage() == [
             f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is kept in a row of another one",
+            f"the store's tables are damaged: the plan of the short {KEY[0]} is missing",
             f"the store's tables are damaged: the intent {LOOSE.client_order_id} is kept in a row of another one",
         ]
     assert schemas(dsn) == before

@@ -426,7 +426,7 @@ async def test_a_commit_that_is_cancelled_anywhere_is_there_as_a_whole_or_not_at
             assert cancelled or str(mine) in told
             assert len(told) == len(set(told))
 
-        assert await cancel_everywhere(world, act, check, seconds=20) >= 3
+        assert await cancel_everywhere(world, act, check, seconds=20) >= 1  # before it begins
 
 
 async def test_a_session_that_the_server_ends_is_replaced_without_a_word(dsn: str, schema: str) -> None:

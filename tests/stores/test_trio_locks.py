@@ -54,6 +54,15 @@ async def test_one_that_is_cancelled_while_it_waits_holds_nothing() -> None:
         await acquire(lock)
 
 
+async def test_one_that_is_cancelled_before_it_asks_does_not_get_a_free_lock() -> None:
+    turn = Turn()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with turn:
+            raise AssertionError("it was entered")
+    assert scope.cancelled_caught
+
+
 async def test_a_lock_is_free_again_after_an_error() -> None:
     turn = Turn()
     with pytest.raises(ValueError, match="on purpose"):

@@ -14,8 +14,9 @@ import trio
 async def acquire(lock: trio.StrictFIFOLock | trio.Semaphore) -> None:
     """Acquire a lock: at once where it is free, else in the order in which tasks ask.
 
-    Cancellation: while it waits.
+    Cancellation: before it is acquired, also where it is free.
     """
+    await trio.lowlevel.checkpoint_if_cancelled()
     try:
         lock.acquire_nowait()
     except trio.WouldBlock:

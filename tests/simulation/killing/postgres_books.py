@@ -16,14 +16,17 @@ from trailing.stores.urls import take_ours
 
 _DROP_SECONDS = 10.0
 
-# What a row is found by, beside the record in it. A row's other columns are made of the record by the server.
+# The columns that a row is found by, beside the record in it, and the plan that it names.
 _STRAY_ROWS: Final = """
     SELECT format('the stop of the %s %s is kept in a row of another one', record #>> '{{position,side}}', record #>> '{{position,symbol}}')
-    FROM {schema}.stops
+    FROM {schema}.stop_records
     WHERE (symbol, side) IS DISTINCT FROM (record #>> '{{position,symbol}}', record #>> '{{position,side}}')
     UNION ALL
+    SELECT format('the plan of the %s %s is missing', side, symbol)
+    FROM {schema}.stop_records WHERE NOT EXISTS (SELECT FROM {schema}.plans WHERE hash = stop_records.plan)
+    UNION ALL
     SELECT format('the intent %s is kept in a row of another one', intent ->> 'client_order_id')
-    FROM {schema}.intents
+    FROM {schema}.intent_records
     WHERE (exchange, account, client_order_id)
     IS DISTINCT FROM (intent ->> 'exchange', intent ->> 'account', intent ->> 'client_order_id')"""
 
