@@ -24,6 +24,13 @@ async def fail(error: Exception) -> None:
     raise error
 
 
+async def fail_when_cancelled(error: Exception) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise error
+
+
 async def test_services_end_after_a_block_that_was_cancelled_from_outside(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -106,3 +113,29 @@ async def test_cancelled_anywhere_it_ends(autojump_clock: trio.testing.MockClock
         assert events in ([], ["the service ends"], ["the block ends", "the service ends"])
 
     assert await cancel_everywhere(world, act, check, seconds=10) > 3
+
+
+@pytest.mark.parametrize("kinds", [(LookupError, ValueError), (ValueError, LookupError)])
+async def test_errors_of_documented_kinds_come_out_as_one_of_the_first_kind(
+    kinds: tuple[type[Exception], ...], autojump_clock: trio.testing.MockClock
+) -> None:
+    with pytest.raises(kinds[0]) as caught:
+        async with open_services() as outer, open_services(*kinds) as services:
+            outer.start_soon(trio.sleep_forever)
+            services.start_soon(fail, ValueError("a"))
+            for error in (KeyError("b"), ValueError("c")):
+                services.start_soon(fail_when_cancelled, error)
+            await trio.sleep_forever()
+    assert type(caught.value) in {KeyError, ValueError}
+    assert isinstance(caught.value.__cause__, BaseExceptionGroup)
+    assert caught.value.__cause__.split((KeyError, ValueError))[1] is None
+
+
+async def test_an_error_of_another_kind_beside_a_documented_one_keeps_the_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with pytest.RaisesGroup(ValueError, KeyError, flatten_subgroups=True):
+        async with open_services(ValueError) as services:
+            services.start_soon(fail, ValueError("documented"))
+            services.start_soon(fail_when_cancelled, KeyError("a bug"))
+            await trio.sleep_forever()

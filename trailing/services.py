@@ -7,22 +7,27 @@ the block that uses them has ended, however it ends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import trio
 
 
 @asynccontextmanager
-async def open_services() -> AsyncIterator[trio.Nursery]:
+async def open_services(*documented: type[Exception]) -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks no outside cancellation reaches before the block has ended; then they are cancelled.
 
     The shields here are the only ones without a deadline: each user of a service has a deadline of its own.
+
+    Args:
+        documented: kinds of errors of services that come out without exception groups around them. With errors of
+            several kinds, the first kind counts. The group is the cause of the error that is raised.
 
     Raises:
         BaseException: what the block raised, as itself.
         ExceptionGroup: what a service raised; the block was cancelled for it. With an error of the block beside it
             where there is one.
+        Exception: one of the `documented` kinds, where services raised errors of these kinds and nothing else.
     """
     block_error: BaseException | None = None
     try:
@@ -40,7 +45,10 @@ async def open_services() -> AsyncIterator[trio.Nursery]:
                 services.cancel_scope.cancel()
     except BaseException as error:
         if block_error is None:
-            raise
+            plain = _documented_error(error, documented)
+            if plain is None:
+                raise
+            raise plain from error
         if not isinstance(error, trio.Cancelled):
             failures = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
             raise BaseExceptionGroup("the block and its services failed", [block_error, *failures]) from None
@@ -53,3 +61,22 @@ async def _host(task_status: trio.TaskStatus[trio.Nursery]) -> None:
         async with trio.open_nursery() as services:
             task_status.started(services)
             await trio.sleep_forever()
+
+
+def _documented_error(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    """A copy of the error that stands for a group; None unless the group holds only these kinds, cancellation aside."""
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    errors = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)]
+    if not all(isinstance(leaf, kinds) for leaf in errors):
+        return None
+    first = next((leaf for kind in kinds for leaf in errors if isinstance(leaf, kind)), None)
+    return None if first is None else type(first)(*first.args)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

@@ -260,7 +260,7 @@ async def test_credentials_that_are_not_taken_any_more_end_the_manager_and_leave
 ) -> None:
     faults: dict[At, Fault] = {At("open_stops", None, 3): Fails(AuthenticationFailed("the key was withdrawn"))}
     async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
-        with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+        with pytest.raises(AuthenticationFailed):
             async with open_listened(world):
                 await world.protect(settle=0.0)
                 await trio.sleep(200)
@@ -284,7 +284,7 @@ async def test_an_opening_that_can_not_be_settled_when_the_manager_fails_is_left
             with pytest.raises(UsageError, match="the manager has ended meanwhile"):
                 await manager.protect(a_position(), deadline=30.0)
 
-        with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+        with pytest.raises(AuthenticationFailed):
             async with open_listened(world) as manager:
                 await trio.sleep(59)
                 others.start_soon(protect, manager)
@@ -367,7 +367,7 @@ async def test_candles_that_the_credentials_do_not_allow_end_the_manager_and_lea
 ) -> None:
     faults: dict[At, Fault] = {At("candles", None, 1): Fails(AuthenticationFailed("not with this key"))}
     async with open_world(plan=PATIENT, with_manager=False, exchange_faults=faults) as world:
-        with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+        with pytest.raises(AuthenticationFailed):
             async with open_listened(world):
                 await world.protect(settle=0.0)
                 world.paper.disconnect()

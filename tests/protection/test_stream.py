@@ -196,7 +196,7 @@ async def test_a_line_that_the_exchange_says_is_down_is_not_said_to_be_up_again_
 async def test_credentials_that_the_stream_does_not_take_end_the_manager(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+    with pytest.raises(AuthenticationFailed):
         async with open_streamed(AuthenticationFailed("bad key")):
             await trio.sleep_forever()
 
@@ -240,7 +240,7 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
 ) -> None:
     async with open_world(with_manager=False) as world:
         world.exchange = FaultyExchange(world.paper, {At("watch"): Fails(AuthenticationFailed("read only"))})
-        with pytest.RaisesGroup(AuthenticationFailed, flatten_subgroups=True):
+        with pytest.raises(AuthenticationFailed):
             async with open_listened(world):
                 await world.protect(settle=10.0)
         assert len(await world.live()) == 1

@@ -12,7 +12,7 @@ import trio
 from trailing.core.actions import Action
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.plan import TrailPlan
-from trailing.errors import UsageError
+from trailing.errors import AuthenticationFailed, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption import find_position
@@ -294,7 +294,7 @@ async def open_manager(
             cancelled then; or stops of another instance stand on the account. Stops are left standing.
         AuthenticationFailed: the exchange does not take the credentials.
         BaseException: what the block raised, as itself.
-        ExceptionGroup: of a bug in a shared service.
+        ExceptionGroup: of a bug in a shared service; of an error of the block and that of a service beside it.
 
     Cancellation: waves under way clean up, position tasks end what they are at, the state is saved; each within the
         plan's `cleanup_seconds`.
@@ -314,7 +314,7 @@ async def open_manager(
         async with open_services() as books:
             await books.start(journal.run)
             try:
-                async with open_services() as tasks:
+                async with open_services(LeaseLost, AuthenticationFailed) as tasks:
                     supervision = Supervision(orders, plan, tasks, take_over=take_over)
                     supervision.reconciliation.marks |= lease.marks
                     await supervision.run(store, ticks)

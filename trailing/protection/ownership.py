@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from trailing.errors import LeaseLost
 from trailing.events import AwaitsLease
@@ -23,7 +23,7 @@ async def own_account(
         The lease, and how many seconds it was waited for; None: it was free.
 
     Raises:
-        LeaseLost: somebody else owns it, and `standby` is False; or somebody else came to own it, meanwhile.
+        LeaseLost: another manager owns it, and `standby` is False.
     """
     account = (exchange.name, exchange.account)
     async with AsyncExitStack() as stack:
@@ -37,20 +37,4 @@ async def own_account(
             began = clock.now()
             lease = await stack.enter_async_context(store.own(*account, mark=mark, standby=True))
             waited = clock.now() - began
-        with _lost_by_itself():
-            yield lease, waited
-
-
-@contextmanager
-def _lost_by_itself() -> Iterator[None]:
-    """Raise a LeaseLost that comes wrapped, and with no other error beside it, as itself."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        lost, others = group.split(LeaseLost)
-        if lost is None or others is not None:
-            raise
-        first: BaseException = lost
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise LeaseLost(str(first)) from group
+        yield lease, waited
