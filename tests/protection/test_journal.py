@@ -383,7 +383,7 @@ async def test_it_is_behind_while_something_is_not_written_that_nobody_waits_for
     await trio.testing.wait_all_tasks_blocked()
     for waits_first in (COMMIT_SECONDS, 0.0):  # behind telemetry that is being written; and by itself
         assert not journal.is_behind
-        with pytest.raises(StoreError, match="not written in time"):
+        with pytest.raises(StoreError, match="not written within journal_wait"):
             await journal.write(intent(f"t{waits_first}"), within=COMMIT_SECONDS / 2)
         assert journal.is_behind
         await trio.sleep(COMMIT_SECONDS / 2 + waits_first)
