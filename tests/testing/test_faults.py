@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -262,6 +264,31 @@ async def test_without_faults_it_is_the_inner_exchange(autojump_clock: trio.test
             "close_position",
             "positions",
         ]
+
+
+async def test_a_call_costs_the_same_however_many_symbols_were_called_for() -> None:
+    async with open_paper() as paper:
+        exchange = FaultyExchange(paper, {At("find_stop", call=1_000_000): Unreachable()})
+
+        async def entered() -> int:
+            """How many functions are entered or resumed for one call."""
+            counts = [0]
+
+            def count(_: FrameType, event: str, __: object) -> None:
+                counts[0] += event == "call"
+
+            sys.setprofile(count)
+            try:
+                await exchange.find_stop(BTC, "none")
+            finally:
+                sys.setprofile(None)
+            return counts[0]
+
+        await entered()
+        alone = await entered()
+        for number in range(300):
+            await exchange.find_stop(f"COIN{number}/USDT:USDT", "none")
+        assert await entered() == alone
 
 
 INTENT = AddIntent(Intent("paper", "default", BTC, "long", "one", "tr1", "stop", Decimal(1), Decimal(95), NOON))

@@ -130,7 +130,8 @@ class Script:
     def __init__(self, faults: Faults) -> None:
         self.calls: list[Call] = []
         self._faults = faults
-        self._counts: Counter[tuple[Operation, str | None]] = Counter()
+        self._of_symbol: Counter[tuple[Operation, str | None]] = Counter()
+        self._of_all: Counter[Operation] = Counter()
 
     async def play(  # noqa: RET503  # sleep_forever never returns
         self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]
@@ -156,11 +157,11 @@ class Script:
                 raise error
 
     def _next_fault(self, operation: Operation, symbol: str | None) -> Fault | None:
-        self._counts[operation, symbol] += 1
-        of_symbol = self._counts[operation, symbol]
+        self._of_all[operation] += 1
+        self._of_symbol[operation, symbol] += 1
+        of_all, of_symbol = self._of_all[operation], self._of_symbol[operation, symbol]
         if not isinstance(self._faults, Mapping):
             return self._faults(operation, symbol, of_symbol)
-        of_all = sum(count for (other, _), count in self._counts.items() if other == operation)
         places = [At(operation, None, of_all), At(operation)]
         if symbol is not None:
             places = [At(operation, symbol, of_symbol), At(operation, symbol), *places]

@@ -124,11 +124,19 @@ class Streams(Audience):
 
     async def watch(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
-        self._line_of = {symbol: line for symbol, line in self._line_of.items() if symbol in symbols}
+        carried: dict[Line, list[str]] = {line: [] for line in self._prices}
+        for symbol, line in self._line_of.items():
+            if symbol in symbols:
+                carried[line].append(symbol)
+        room = [line for line, its in carried.items() for _ in range(self._dialect.symbols_per_line - len(its))][::-1]
         for symbol in sorted(symbols - self._line_of.keys()):
-            self._line_of[symbol] = self._line_with_room()
-        for line in self._prices:
-            its = (symbol for symbol, each in self._line_of.items() if each is line)
+            if not room:
+                line = self._new_line()
+                carried[line] = []
+                room = [line] * self._dialect.symbols_per_line
+            carried[room.pop()].append(symbol)
+        self._line_of = {symbol: line for line, its in carried.items() for symbol in its}
+        for line, its in carried.items():
             line.want(frozenset(topic for symbol in its for topic in self._dialect.topics(symbol)))
         await super().watch(symbols)
 
@@ -182,10 +190,7 @@ class Streams(Audience):
         """Whether all lines are up that were once up, or should be by now."""
         return StreamState(not self._down, trio.current_time(), "; ".join(sorted(set(self._down.values()))))
 
-    def _line_with_room(self) -> Line:
-        for line in self._prices:
-            if sum(its is line for its in self._line_of.values()) < self._dialect.symbols_per_line:
-                return line
+    def _new_line(self) -> Line:
         line = Line(self._session, self._dialect, self, self._dialect.price_address)
         self._prices.append(line)
         if self._started:

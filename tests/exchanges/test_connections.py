@@ -1,0 +1,55 @@
+"""How the wanted symbols are spread over connections, without any connection."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+from trailing.exchanges.ccxt.streams import Streams
+
+PER_LINE = 100
+
+
+def unconnected() -> Streams:
+    dialect: Any = SimpleNamespace(
+        symbols_per_line=PER_LINE,
+        account_topics=(),
+        account_address=None,
+        price_address=None,
+        topics=lambda symbol: (symbol,),
+    )
+    session: Any = None
+    return Streams(session, dialect)
+
+
+def symbols(count: int) -> set[str]:
+    return {f"COIN{number}/USDT:USDT" for number in range(count)}
+
+
+async def entered(streams: Streams, wanted: set[str]) -> int:
+    """How many functions are entered or resumed while so many symbols are wanted."""
+    count = 0
+
+    def note(_: FrameType, event: str, __: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        await streams.watch(wanted)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_filled() -> None:
+    streams = unconnected()
+    for wanted, connections in ((1, 1), (PER_LINE, 1), (PER_LINE + 1, 2), (10, 2), (2 * PER_LINE, 2), (350, 4)):
+        await streams.watch(symbols(wanted))
+        assert f"of {connections + 1} up, {wanted} symbols watched" in repr(streams)
+
+
+async def test_the_work_grows_with_the_symbols_and_not_with_their_square() -> None:
+    few = await entered(unconnected(), symbols(1_000))
+    assert await entered(unconnected(), symbols(4_000)) < 4.5 * few
