@@ -44,7 +44,7 @@ async def timed_wave(count: int, latency: float, store_url: str) -> float:
         await enter(exchange, positions)
         await trio.sleep(0.1)
         started = time.perf_counter()
-        wave = await manager.protect_wave(positions, deadline=10.0)
+        wave = await manager.protect_wave(positions, deadline=60.0)
         seconds = time.perf_counter() - started
         assert all(isinstance(outcome, Protected) for outcome in wave.outcomes)
         assert len(await exchange.open_stops()) == count
