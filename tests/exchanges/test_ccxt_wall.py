@@ -32,7 +32,7 @@ class Turns:
     def next_turn(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str) -> None:
+    async def turn(self, operation: str, symbol: str | None = None) -> None:
         await self.open.wait()
 
     def refused(self, retry_after: float) -> None:

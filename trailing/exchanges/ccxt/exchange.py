@@ -137,6 +137,7 @@ class CcxtExchange:
                 **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
                 **self._requests.hedge,
             },
+            symbol=request.symbol,
             about=request.client_order_id,
         )
         return StopOrder(
@@ -170,6 +171,7 @@ class CcxtExchange:
             amount(self.venue, quantity, market),
             text(price) if self.venue.price_too else None,
             self._requests.params(self.venue.amend, order.side, price, order.source, own_id),
+            symbol=order.symbol,
             about=order.client_order_id,
         )
         order_id = order.order_id if raw is None else _acknowledged_id("amend_stop", raw)
@@ -184,6 +186,7 @@ class CcxtExchange:
             order.order_id,
             order.symbol,
             self._requests.params(self.venue.cancel, order.side, order.price, order.source, own_id),
+            symbol=order.symbol,
             about=order.client_order_id,
             after_earlier=True,
         )
@@ -201,7 +204,7 @@ class CcxtExchange:
         else:
             try:
                 raw = await self._requests.call(
-                    "find_stop", "fetch_order", None, symbol, filled(self.venue.find, values)
+                    "find_stop", "fetch_order", None, symbol, filled(self.venue.find, values), symbol=symbol
                 )
             except StopRejected:  # there is no such order
                 return None
@@ -246,6 +249,7 @@ class CcxtExchange:
             amount(self.venue, quantity, market),
             price,
             {**self._requests.params(self.venue.close, side, None, None, own_id), **self._requests.hedge},
+            symbol=symbol,
             about=client_order_id,
         )
         order_id = _acknowledged_id("close_position", raw)
@@ -269,8 +273,9 @@ class CcxtExchange:
         candles: list[Candle] = []
         while params is not None:
             start = int(since.timestamp() * 1000)
-            rows = await self._requests.call("candles", "fetch_ohlcv", symbol, "1m", start, _CANDLE_PAGE, dict(params))
-            page = candles_of(symbol, source, rows)
+            asked = (symbol, "1m", start, _CANDLE_PAGE, dict(params))
+            rows = await self._requests.call("candles", "fetch_ohlcv", *asked, symbol=symbol)
+            page = [candle_of(symbol, source, row) for row in rows]
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
             if len(rows) < _CANDLE_PAGE or not page:

@@ -20,14 +20,14 @@ class Limiter(limiter.Limiter):
         super().__init__({name: window.bucket for name, window in limits.windows.items()}, limits.cost)
         self._limits = limits
 
-    async def turn(self, operation: str) -> None:
-        """Wait until an operation (the port's method name) may be sent.
+    async def turn(self, operation: str, symbol: str | None = None) -> None:
+        """Wait until an operation (the port's method name) may be sent for a symbol; None: for the whole account.
 
         Cancellation: it doesn't pass; what it had taken is given back to those who wait.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         passed = trio.Event()
-        ticket = self.take(operation, passed.set)
+        ticket = self.take(operation, passed.set, symbol)
         if ticket is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from trailing.exchanges.limiter import Bucket, Cost
+from trailing.exchanges.buckets import Bucket, Cost
 
 
 class Window(msgspec.Struct, frozen=True):

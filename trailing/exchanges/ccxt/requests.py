@@ -31,14 +31,22 @@ class Requests:
         self._hedged = hedged
 
     async def call(
-        self, operation: str, name: str, *args: Any, about: str | None = None, after_earlier: bool = False
+        self,
+        operation: str,
+        name: str,
+        *args: Any,
+        symbol: str | None = None,
+        about: str | None = None,
+        after_earlier: bool = False,
     ) -> Any:
         """Call a method of ccxt's; where the venue refused it for its time, learn the venue's time and ask once more."""
         try:
-            return await self._session.call(operation, name, *args, client_order_id=about, after_earlier=after_earlier)
+            return await self._session.call(
+                operation, name, *args, symbol=symbol, client_order_id=about, after_earlier=after_earlier
+            )
         except ClockOff:
             await self._session.call(operation, "load_time_difference")
-            return await self._session.call(operation, name, *args, client_order_id=about)
+            return await self._session.call(operation, name, *args, symbol=symbol, client_order_id=about)
 
     def params(
         self,
@@ -73,18 +81,20 @@ class Requests:
 
     async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
         """Open orders, page by page. Each page is a request with a turn of its own."""
-        return await self._pages(operation, "fetch_open_orders", (symbol, None, self._venue.page), params)
+        return await self._pages(operation, "fetch_open_orders", (symbol, None, self._venue.page), params, symbol)
 
     async def positions(self, params: Params) -> list[Raw]:
         """Positions, page by page."""
         return await self._pages("positions", "fetch_positions", (None,), params)
 
-    async def _pages(self, operation: str, name: str, args: tuple[Any, ...], params: Params) -> list[Raw]:
+    async def _pages(
+        self, operation: str, name: str, args: tuple[Any, ...], params: Params, symbol: str | None = None
+    ) -> list[Raw]:
         raws: list[Raw] = []
         size = args[-1] or params.get("limit")
         further = params
         while True:
-            page = list(await self.call(operation, name, *args, dict(further)))
+            page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
             raws += page
             # ccxt notes the cursor in the first entry of the answer, and then sorts them by their time.
             cursor = self._venue.cursor and next(
@@ -115,7 +125,8 @@ class Requests:
             if wait is None:
                 break
             try:
-                raw = await self.call("find_stop", "fetch_order", order_id, symbol, dict(self._venue.fetch_close))
+                params = dict(self._venue.fetch_close)
+                raw = await self.call("find_stop", "fetch_order", order_id, symbol, params, symbol=symbol)
             except (ExchangeUnreachable, StopRejected):  # not shown yet, or not reached
                 await trio.sleep(wait)
                 continue

@@ -36,8 +36,8 @@ class Turns(Protocol):
     def next_turn(self, operation: str) -> float:
         """Seconds until an operation would pass, if it were asked for now."""
 
-    async def turn(self, operation: str) -> None:
-        """Wait until an operation may pass. Cancellation: it doesn't pass."""
+    async def turn(self, operation: str, symbol: str | None = None) -> None:
+        """Wait until an operation may pass for a symbol. Cancellation: it doesn't pass."""
 
     def refused(self, retry_after: float) -> None:
         """The venue refused a request for its rate limit: nobody passes for so many seconds."""
@@ -90,7 +90,13 @@ class Session:
         return f"<Session {self.client.id}: {sum(map(len, self._under_way.values()))} orders under way>"
 
     async def call(
-        self, operation: str, name: str, *args: Any, client_order_id: str | None = None, after_earlier: bool = False
+        self,
+        operation: str,
+        name: str,
+        *args: Any,
+        symbol: str | None = None,
+        client_order_id: str | None = None,
+        after_earlier: bool = False,
     ) -> Any:
         """Call a coroutine method of the client in its turn, and wait for its answer.
 
@@ -98,6 +104,7 @@ class Session:
             operation: the port's method name: it has a lane and a weight in the rate limit.
             name: the client's method.
             args: its arguments.
+            symbol: whose share of the rate limit it takes; None: of no symbol.
             client_order_id: the order that it is about.
             after_earlier: let the calls under way for that id end first.
 
@@ -114,7 +121,7 @@ class Session:
         if client_order_id is not None:
             self._under_way.setdefault(client_order_id, deque()).append(request)
         try:
-            await self.turns.turn(operation)
+            await self.turns.turn(operation, symbol)
             if self._ended:
                 raise ExchangeUnreachable(f"{operation}: the session was closed")
         except BaseException:

@@ -10,7 +10,8 @@ import msgspec
 
 from trailing.core.model import check_one_of, refuse
 from trailing.errors import RateLimited, UsageError
-from trailing.exchanges.limiter import OPERATIONS, Bucket, Cost, Limiter, Ticket
+from trailing.exchanges.buckets import Bucket, Cost
+from trailing.exchanges.limiter import OPERATIONS, Limiter, Ticket
 
 
 def _check_number(field: str, value: Any, *, zero: bool = False) -> None:
@@ -65,8 +66,8 @@ class PaperLimiter(Limiter):
         super().__init__({"tokens": Bucket(limit.capacity, limit.per_second)}, costs.__getitem__)
         self._refuses = limit.mode == "refuse"
 
-    def take(self, operation: str, then: Callable[[], object]) -> Ticket | None:
+    def take(self, operation: str, then: Callable[[], object], symbol: str | None = None) -> Ticket | None:
         """As of `Limiter`. Raises RateLimited where there are too few tokens, and the limit refuses."""
         if self._refuses and (wait := self.next_turn(operation)):
             raise RateLimited(f"{operation} passes in {wait:.3f} s", retry_after=wait)
-        return super().take(operation, then)
+        return super().take(operation, then, None if self._refuses else symbol)

@@ -182,7 +182,7 @@ class Requests:
             raise ExchangeUnreachable("the paper exchange was closed")
         leg = self._latency(operation, symbol) / 2
         request = _Request(operation, symbol, client_order_id, book, leg, after_earlier=after_earlier)
-        passes = self._limiter is None or self._limiter.take(operation, partial(self._depart, request)) is None
+        passes = self._limiter is None or self._limiter.take(operation, partial(self._depart, request), symbol) is None
         self._unanswered.add(request)
         if client_order_id is not None:
             self._not_booked.setdefault(client_order_id, []).append(request)
