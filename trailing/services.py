@@ -49,6 +49,9 @@ async def open_services(*documented: type[Exception]) -> AsyncIterator[trio.Nurs
             if plain is None:
                 raise
             raise plain from error
+        plain = _documented_error(error, documented)
+        if isinstance(block_error, documented) and plain is not None:
+            raise plain from error
         if not isinstance(error, trio.Cancelled):
             failures = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
             raise BaseExceptionGroup("the block and its services failed", [block_error, *failures]) from None

@@ -54,6 +54,15 @@ def plainly(value: object) -> Any:
     return json.loads(msgspec.json.encode(value))
 
 
+def as_far_as_written(held: Any, written: Any) -> Any:
+    """What is held, without the fields, at any depth, that the old version did not write yet."""
+    if isinstance(written, dict):
+        return {name: as_far_as_written(held[name], value) for name, value in written.items()}
+    if isinstance(written, list) and len(held) == len(written):
+        return [as_far_as_written(*pair) for pair in zip(held, written, strict=True)]
+    return held
+
+
 async def held_by(store: Store) -> dict[str, Any]:
     loaded = await store.load(*HERE)
     events = [record async for record in store.events()]
@@ -67,10 +76,7 @@ async def test_every_record_intent_and_event_of_an_old_store_is_as_it_was_writte
             held = await held_by(store)
         for name in ("intents", "events"):
             assert held[name] == EXPECTED[name]
-        assert len(held["stops"]) == len(EXPECTED["stops"])
-        for record, expected in zip(held["stops"], EXPECTED["stops"], strict=True):
-            # A later version may know more of a record; what was written stays.
-            assert {name: record[name] for name in expected} == expected
+        assert as_far_as_written(held["stops"], EXPECTED["stops"]) == EXPECTED["stops"]
 
 
 async def test_a_position_that_was_closed_in_an_old_store_stays_closed_and_comes_back_whole_once_it_is_opened_again(
@@ -97,7 +103,7 @@ async def test_a_position_that_was_closed_in_an_old_store_stays_closed_and_comes
         )
         await store.commit([AddIntent(intent)])
         (record,) = [stop for stop in (await store.load(*HERE)).stops if stop.position == position]
-        assert plainly(record) == closed
+        assert as_far_as_written(plainly(record), closed) == closed
 
 
 async def test_a_migrated_store_goes_on_with_the_numbers_and_the_owners_of_the_old_one(url: str) -> None:

@@ -270,8 +270,7 @@ async def test_a_call_costs_the_same_however_many_symbols_were_called_for() -> N
     async with open_paper() as paper:
         exchange = FaultyExchange(paper, {At("find_stop", call=1_000_000): Unreachable()})
 
-        async def entered() -> int:
-            """How many functions are entered or resumed for one call."""
+        async def entered_once() -> int:
             counts = [0]
 
             def count(_: FrameType, event: str, __: object) -> None:
@@ -284,7 +283,10 @@ async def test_a_call_costs_the_same_however_many_symbols_were_called_for() -> N
                 sys.setprofile(None)
             return counts[0]
 
-        await entered()
+        async def entered() -> int:
+            """How many functions are entered or resumed for one call: trio's scheduling adds some to a few of them."""
+            return min([await entered_once() for _ in range(20)])
+
         alone = await entered()
         for number in range(300):
             await exchange.find_stop(f"COIN{number}/USDT:USDT", "none")

@@ -68,7 +68,7 @@ def test_a_stop_that_somebody_took_away_is_found_by_a_dry_run_and_put_back_by_a_
     assert (code, err) == (0, "")
     assert (document["exchange"], document["account"], document["dry_run"]) == (served.venue, "default", True)
     told = {(action["symbol"], action["action"]) for action in document["actions"]}
-    assert {(BTC, "PlaceStop"), (ETH, "TakeStop")} <= told
+    assert {(BTC, "StopAbsent"), (BTC, "NextRequest"), (ETH, "Resume")} <= told
     assert (document["stops"], document["unprotected"]) == (None, None)
     assert served.changes() == changes
     assert served.stops() == {ETH: 980}
@@ -88,7 +88,7 @@ def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
     changes = served.changes()
     code, out, _ = recover(served, capsys)
     assert (code, served.changes()) == (0, changes)
-    assert "take its stop over: 0.8 at 980" in out
+    assert "its stop is live at 980" in out
     assert API_KEY not in out
 
 

@@ -74,7 +74,7 @@ class NoTurns:
     def next_turn(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str) -> None:
+    async def turn(self, operation: str, symbol: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
     def refused(self, retry_after: float) -> None: ...

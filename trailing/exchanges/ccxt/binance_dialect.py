@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from trailing.core.model import Fill, Side, Source, Tick
+from trailing.core.model import Fill, Side, Source
 from trailing.exchanges.ccxt.dialect import (
     Answer,
     Expired,

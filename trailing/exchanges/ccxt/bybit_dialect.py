@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Source, Tick
+from trailing.core.model import Fill, Source
 from trailing.exchanges.ccxt.dialect import (
     Answer,
     Frame,
@@ -21,6 +21,7 @@ from trailing.exchanges.ccxt.dialect import (
     cumulative,
     order_side,
     position_updates,
+    read_each,
     ticks_of,
 )
 from trailing.exchanges.ccxt.session import Session

@@ -155,7 +155,8 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     Raises:
         UsageError: it can't be read, or carries our tag and is no stop that we know: taken for absent, it would be placed again.
     """
-    status = raw.get("status")
+    triggered = bool(venue.status_field) and _field(raw, venue.status_field) in venue.triggered
+    status = "open" if triggered else raw.get("status")  # ccxt takes some that have triggered for closed
     if status in _ENDED:
         return None
     client_order_id = id_here(
@@ -166,7 +167,9 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         _refuse_ours(client_order_id)
         return None
     check_one_of("status", status, ("open",))
-    side, price, left = _side_of(venue, raw), _price_of(venue, trailing, raw), _left_of(venue, raw)
+    side, price, left = _side_of(venue, raw), _price_of(venue, trailing, raw), _left_of(venue, raw, triggered=triggered)
+    if triggered and not left:  # all of it was filled, though the venue does not say yet that it has ended
+        return None
     if side is None or not price or not left:
         _refuse_ours(client_order_id)
         return None
@@ -182,6 +185,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         callback=None
         if trailing is None
         else Percent(_required("callback", number(_field(raw, trailing.callback_field)))),
+        triggered=triggered,
     )
 
 
@@ -222,10 +226,12 @@ def _price_of(venue: Venue, trailing: Trailing | None, raw: Raw) -> Decimal | No
     return _required("trigger price", price) if venue.type_field and trailing is None else price
 
 
-def _left_of(venue: Venue, raw: Raw) -> Decimal | None:
+def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
     """Return the contracts that are still to be filled; None or 0: the order has no quantity of its own."""
-    left = number(raw.get("remaining"))
-    left = number(raw.get("amount")) if left is None else left
+    whole, left = number(raw.get("amount")), number(raw.get("remaining"))
+    if triggered and venue.filled_field and whole is not None:  # ccxt takes all of it for filled
+        return whole - (number(_field(raw, venue.filled_field)) or 0)
+    left = whole if left is None else left
     if left is None and venue.quantity_field:  # ccxt leaves out a 0, too
         left = number(_field(raw, venue.quantity_field))
         if left is None:

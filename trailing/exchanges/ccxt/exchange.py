@@ -275,7 +275,7 @@ class CcxtExchange:
             start = int(since.timestamp() * 1000)
             asked = (symbol, "1m", start, _CANDLE_PAGE, dict(params))
             rows = await self._requests.call("candles", "fetch_ohlcv", *asked, symbol=symbol)
-            page = [candle_of(symbol, source, row) for row in rows]
+            page = candles_of(symbol, source, rows)
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
             if len(rows) < _CANDLE_PAGE or not page:

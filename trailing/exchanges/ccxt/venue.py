@@ -132,6 +132,9 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         id_field, price_field: the raw order's client order id and trigger price, where ccxt doesn't read them.
         source_field: where the raw order has such a word; "": nowhere, the only source is meant.
         type_field, stop_types: the raw order's type, and what it is for stops that close; "": lists hold nothing else.
+        status_field, triggered: the raw order's status, and what it is for stops that have triggered and have not ended; "": the
+            venue does not tell them from those that wait.
+        filled_field: the raw order's filled amount, of a venue whose triggered stops ccxt takes for filled; "": ccxt's counts.
         quantity_field: the raw order's quantity, 0 where it has none of its own; "": such an order is not told from an odd one.
         held_field: the raw position's quantity; without it ccxt would work it out of the position's worth. "": not known.
         other_markets: a pattern of the symbols that ccxt gives to what is in the lists, and is no linear contract; "": none.

@@ -300,7 +300,7 @@ class PaperExchange:
         return order
 
     def cancel_by_hand(self, client_order_id: str) -> None:
-        """Somebody cancels a stop by hand, at once. Raises NoSuchStop where it is gone."""
+        """Cancel a stop as a person does on the exchange, at once. Raises NoSuchStop where it is gone."""
         at = trio.current_time()
         symbol = self._book.cancel_anywhere(client_order_id, at)
         self._requests.note(at, "cancel_by_hand", symbol, client_order_id, None)
