@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent
 # Folders and files whose tests take longest, mostly by waiting for sockets and servers. Started first, they wait beside
 # each other and beside the tests that compute.
 LONGEST_FIRST = (
-    FOLDER / "core" / "test_stop_machine.py",
+    FOLDER / "core" / "test_position_machine.py",
     FOLDER / "protection" / "test_postgres_outages.py",
     FOLDER / "cli",
     FOLDER / "venues",

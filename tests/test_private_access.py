@@ -90,7 +90,7 @@ def test_tests_reach_into_the_library_at_ten_places_at_most() -> None:
         ("manager._supervision.registry", 1),
         ("world.paper._book._places", 2),
         ("self._supervision", 0),
-        ("super()._arm()", 1),
+        ("super()._note_change()", 1),
         ("double._attribute_of_its_own", 0),
         ("struct.__struct_fields__", 0),
         ("from trailing.stores.lock_file import _take, LOOK_SECONDS", 1),

@@ -13,7 +13,7 @@ The layers, each of which knows only those below it:
 """
 
 from trailing.core.account import PositionReport as PositionReport
-from trailing.core.actions import Action as Action
+from trailing.core.findings import Finding as Finding
 from trailing.core.model import CallbackRange as CallbackRange
 from trailing.core.model import Candle as Candle
 from trailing.core.model import Fill as Fill
@@ -24,6 +24,7 @@ from trailing.core.model import StopOrder as StopOrder
 from trailing.core.model import Tick as Tick
 from trailing.core.plan import Pacing as Pacing
 from trailing.core.plan import TrailPlan as TrailPlan
+from trailing.core.ratchet import Ratchet as Ratchet
 from trailing.core.record import StopRecord as StopRecord
 from trailing.core.rules import Breakeven as Breakeven
 from trailing.core.rules import Callback as Callback
@@ -32,9 +33,6 @@ from trailing.core.rules import History as History
 from trailing.core.rules import Rule as Rule
 from trailing.core.rules import Steps as Steps
 from trailing.core.states import State as State
-from trailing.core.stop import TrailingStop as TrailingStop
-from trailing.core.trail import ExitPosition as ExitPosition
-from trailing.core.trail import MoveStop as MoveStop
 from trailing.errors import AuthenticationFailed as AuthenticationFailed
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
@@ -60,6 +58,7 @@ from trailing.exchanges.port import StreamState as StreamState
 from trailing.exposure import Exposure as Exposure
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
+from trailing.protection.dry_run import plan_recovery as plan_recovery
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.outcomes import AlreadyProtected as AlreadyProtected
@@ -70,7 +69,6 @@ from trailing.protection.outcomes import Protected as Protected
 from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
-from trailing.protection.rehearsal import plan_recovery as plan_recovery
 from trailing.protection.statistics import Statistics as Statistics
 from trailing.protection.supervision import Unprotected as Unprotected
 from trailing.stores import open_store as open_store

@@ -86,10 +86,11 @@ class StopFilled(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StopGone(_Event, frozen=True, kw_only=True, gc=False):
-    """A stop that was live is not any more, and we did not cancel it."""
+    """A stop that was live is not any more, and we did not cancel it. `reason`: the exchange's word for why, or ""."""
 
     level: ClassVar[Level] = "warning"
     client_order_id: str
+    reason: str = ""
 
 
 class NativeTrailingBegan(_Event, frozen=True, kw_only=True, gc=False):

@@ -19,8 +19,9 @@ class Exposure(msgspec.Struct, frozen=True, gc=False):
     """Bare seconds by cause, each at least 0.
 
     A position is bare while the exchange has acknowledged no live stop of it, as far as is known: a stop that is placed
-    counts from its acknowledgement on, one that we cancel counts until that is answered, and a position counts as open
-    until it is known to be flat. The cause may change while it is bare; the time before counts for the earlier one.
+    counts from its acknowledgement on, one that we cancel until the exchange says that it is gone, and a position counts
+    as open until it is known to be flat. The cause may change while it is bare; the time before counts for the earlier
+    one.
 
     Args:
         opening: from `Position.opened_at` on, until its first stop is acknowledged or something of the below is in the

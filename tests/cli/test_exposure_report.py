@@ -13,7 +13,10 @@ import msgspec
 import pytest
 import trio
 
-from trailing import Exposure, Market, Percent, Position, TrailingStop, TrailPlan, open_store
+from trailing import Exposure, Market, Percent, Position, TrailPlan, open_store
+from trailing.core.evidence import Timing
+from trailing.core.position import PositionState
+from trailing.core.record import save_position
 from trailing.events import Event, PositionClosed, StopGone, StopMoved, StopOpened
 from trailing.stores.port import AppendEvent, SaveStop
 
@@ -70,7 +73,7 @@ def store(tmp_path: Path) -> str:
     position = Position(bare, "long", HUNDRED, HUNDRED, START)
     plan = TrailPlan(initial_stop=Percent("2"))
     record = msgspec.structs.replace(
-        TrailingStop(position, plan, Market(bare), 0.0).save(),
+        save_position(PositionState(position, plan, Market(bare), Timing(), 0.0), 0.0),
         state="unprotected",
         exposure=Exposure(opening=1.0, move=0.125, refused=2.0, cancelled=10.0),
     )

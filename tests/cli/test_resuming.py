@@ -240,7 +240,7 @@ def test_a_dry_run_of_a_recovery_shows_what_follows_and_changes_nothing(
     ran = run(*recover_words(words), "--dry-run")
     assert ran.code == 0
     assert "AAA/BTC:BTC  long" in ran.out
-    assert "its stop stands at" in ran.out
+    assert "its stop is live at" in ran.out
     assert "nothing of it was carried out: this is a dry run" in ran.out
     after = snapshot(tmp_path)
     assert after.keys() - before.keys() <= {"state.db-shm", "state.db-wal"}  # of whoever reads a database
@@ -257,7 +257,7 @@ def test_a_recovery_is_carried_out_and_the_run_goes_on_behind_it(
     assert ran.code == 0
     document = json.loads(ran.out)
     assert [action["action"] for action in document["actions"]] == [action["action"] for action in told["actions"]]
-    assert "TakeStop" in {action["action"] for action in document["actions"]}
+    assert "AdoptStop" in {action["action"] for action in document["actions"]}
     assert (document["dry_run"], document["unprotected"]) == (False, 0)
     assert document["stops"] >= 1
     again = run(*recover_words(words))

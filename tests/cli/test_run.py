@@ -219,8 +219,9 @@ def test_trades_are_replayed_tick_by_tick(run: Run, data: Path) -> None:
     trades = [(0, "100"), (0, "99.5"), (1, "98"), (1, "97.5"), (1, "98"), (2, "97.9"), (70_000, "98.5")]
     document = json.loads(run(*write_trades(data, trades), "--json").out)
     (row,) = document["report"]["positions"]
-    # The third trade of a millisecond meets the stop that the second one has pulled behind itself; then it is over.
-    assert document["ticks"] == 5
+    # The third trade of a millisecond meets the stop that the second one has pulled behind itself. Then it is over, but for
+    # the second snapshot that confirms it, a quarter of a second later: the next trade comes before that.
+    assert document["ticks"] == 6
     assert (row["stop_price"], row["exit_price"], row["profit"], row["moves"]) == ("97.9875", "98", "6", 2)
     assert (row["state"], row["closed_at"]) == ("closed", "2018-01-10T05:10:00.001000Z")
     assert document["candles"] is None

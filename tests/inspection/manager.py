@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 from unittest import mock
 
 import trio
 
-from trailing import Manager, Market, Position, StopOrder, StopRecord, Tick, TrailingStop, TrailPlan
+from trailing import Manager, Market, Position, Ratchet, StopOrder, StopRecord, Tick, TrailPlan
 from trailing.core.account import PositionReport
+from trailing.core.entry_checks import check_report, check_side
+from trailing.core.goals import Close
+from trailing.core.inputs import CheckWanted, Frozen, OrderUpdated
 from trailing.core.model import Side
-from trailing.core.trail import ExitPosition, MoveStop
+from trailing.core.orders import SENT, Order
+from trailing.core.position import PositionState
+from trailing.core.record import save_position
+from trailing.core.requests import PlaceStop
 from trailing.events import Event
-from trailing.exchanges.port import Exchange
 from trailing.protection.adoption import find_position
-from trailing.protection.native import lose_native
 from trailing.protection.outcomes import Outcome
-from trailing.protection.protection import Protection
-from trailing.protection.sanity import Door
+from trailing.protection.position_task import PositionTask
 
 Key: TypeAlias = tuple[str, Side]
 """Symbol and side."""
@@ -33,17 +36,21 @@ class Claim:
     A claim can still be read after its position has ended.
     """
 
-    def __init__(self, inspection: Inspection, protection: Protection) -> None:
-        self._inspection, self._protection = inspection, protection
+    def __init__(self, inspection: Inspection, task: PositionTask) -> None:
+        self._inspection, self._task = inspection, task
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Claim) and other._protection is self._protection
+        return isinstance(other, Claim) and other._task is self._task
 
     def __hash__(self) -> int:
-        return hash(self._protection)
+        return hash(self._task)
 
     def __repr__(self) -> str:
         return f"<claim of the {self.position.side} {self.position.symbol}, {self.state}>"
+
+    @property
+    def _state(self) -> PositionState:
+        return self._task.state
 
     @property
     def key(self) -> Key:
@@ -52,69 +59,69 @@ class Claim:
     @property
     def position(self) -> Position:
         """The position as it was handed in."""
-        return self._protection.position
+        return self._state.position
 
     @property
     def plan(self) -> TrailPlan:
-        return self._protection.plan
+        return self._state.plan
 
     @property
     def state(self) -> str:
         """The state in the public words: ``"trailing"``, ``"exiting"`` and so on."""
-        return self._protection.stop.state.value
+        return self._state.state.value
 
     @property
     def quantity(self) -> Decimal:
         """What is left of the position."""
-        return self._protection.stop.quantity
+        return self._state.quantity
 
     @property
     def error(self) -> Exception | None:
         """The last error of a request, until the exchange confirms something."""
-        return self._protection.error
+        return self._state.error
 
     @property
     def is_opened(self) -> bool:
         """Whether the opening has ended, with or without a stop."""
-        return self._protection.opened
+        return not self._state.is_opening
 
     @property
     def is_closed(self) -> bool:
         """Whether the position has ended. Its last record may still be on the way to the store."""
-        return self._protection.closed
+        return self._state.ended
 
     @property
     def is_frozen(self) -> bool:
         """Whether a bug froze the position: its stop is live and is not moved."""
-        return self._protection.frozen
+        return self._state.is_frozen
 
     # Work.
 
     @property
     def has_task(self) -> bool:
         """Whether a position task answers for it: one runs whenever there is work."""
-        return self._protection in self._inspection.supervision.kept
+        return self._task.is_watched
 
     @property
     def is_at_work(self) -> bool:
         """Whether its task is doing a request right now."""
-        return self._protection.at_work
+        return self._state.request is not None
 
     @property
     def has_unknown_request(self) -> bool:
-        """Whether a request was sent whose outcome is unknown."""
-        return bool(self._protection.pending)
+        """Whether a request was sent whose outcome is unknown, or is in flight."""
+        return any(order.is_sent for order in self._state.orders.values())
 
     @property
     def has_request_wanted(self) -> bool:
-        """Whether a move or an exit is wanted that was not begun yet."""
-        return self._protection.wanted is not None
+        """Whether a request is to be sent now that was not begun yet."""
+        return self._task.wakes_at() <= trio.current_time()
 
     @property
     def has_work(self) -> bool:
         """Whether a request is in flight, unknown or wanted, so that the exchange may hold two stops or none."""
         return bool(
-            self.has_unknown_request
+            self._task.has_unfinished
             or self.is_at_work
             or self.has_request_wanted
             or self.state == "exiting"
@@ -124,90 +131,90 @@ class Claim:
     @property
     def has_native_work(self) -> bool:
         """Whether the exchange's own trailing order is to be placed, replaced or cancelled."""
-        return self._protection.stop.native_task is not None
+        return self._state.native_task is not None
 
     @property
-    def reads_done(self) -> int:
-        """The number of the last read of its position that was answered. See `read_now`."""
-        return self._protection.checked
+    def checked_at(self) -> float:
+        """When the last snapshot that it judged was asked for."""
+        return self._state.checked_at
 
     # Prices and orders.
 
     @property
     def peak(self) -> Decimal:
         """The best price so far."""
-        return self._protection.stop.best
+        return self._state.ratchet.best
 
     @property
     def target(self) -> Decimal:
         """The tightest stop price wanted so far."""
-        return self._protection.stop.target
+        return self._state.target
 
     @property
     def stop(self) -> StopOrder | None:
         """The live stop that counts, as the exchange acknowledged it."""
-        return self._protection.stop.order
+        return self._state.stop
 
     @property
     def stop_price(self) -> Decimal | None:
         """The price of that stop."""
-        return self._protection.stop.price
+        return None if self._state.stop is None else self._state.stop.price
 
     @property
     def native(self) -> StopOrder | None:
         """The exchange's own trailing order, as the exchange acknowledged it."""
-        return self._protection.stop.native
+        return None if self._state.native is None else self._state.native.order
 
     @property
     def is_trailed_by_exchange(self) -> bool:
         """Whether the exchange's own trailing order moves in place of our stop."""
-        return self._protection.stop.native_trails
+        return self._state.is_trailed_by_exchange
 
     @property
     def candle_builder(self) -> object | None:
         """The object that builds candles for its rules; None where no rule looks at candles."""
-        return self._protection.candles
+        return self._task.candles
 
     # Records.
 
     @property
     def record(self) -> StopRecord:
         """The record that a save would write now."""
-        return self._protection.stop.save()
+        return save_position(self._state, trio.current_time())
 
     @property
     def is_stored(self) -> bool:
         """Whether the store holds everything that the exchange acknowledged."""
-        return self._protection.save_at is None
+        return self._task.save_at is None and self._task.saved == self._state.facts
 
     @property
     def is_backfilled(self) -> bool:
         """Whether the candles of every price gap were read, but for the bar that was open at the gap's end."""
-        missed = self._protection.missed
-        return missed is None or missed.last_try
+        gap = self._state.gap
+        return gap is None or gap.is_last_try
 
     # What a test makes happen to it.
 
-    def read_now(self) -> int:
-        """Ask for a read of its position. Returns the read's number: `reads_done` reaches it once it is answered."""
-        return self._protection.ask_check()
+    def check(self) -> float:
+        """Ask for a snapshot. Returns the time that `checked_at` reaches once it is judged."""
+        self._task.step(CheckWanted())
+        return self._state.check_from
 
     def want_move(self, price: Decimal) -> None:
         """Have the stop moved, as if a rule wanted it now."""
-        self._protection.want(MoveStop(price, "on purpose"))
+        self._state.ratchet.target = price
+        self._task.poke()
 
     def want_exit(self, reason: str = "on purpose", *, later: bool = False) -> None:
-        """Have the position closed, as if a rule wanted it; `later`: its task is not woken for it."""
-        if later:
-            self._protection.wanted = ExitPosition(reason)
-        else:
-            self._protection.want(ExitPosition(reason))
+        """Have the position closed, as if software had confirmed a crossing; `later`: its task is not woken for it."""
+        self._state.goal = Close(reason, is_revocable=True)
+        if not later:
+            self._task.poke()
 
     def report_entry(self, price: Decimal) -> None:
         """Have another entry price noted, and its record saved, as after a snapshot that shows it."""
-        self._protection.stop.reported_entry = price
-        self._protection.save_at = trio.current_time()
-        self._protection.changed()
+        self._state.reported_entry = price
+        self._task.step(CheckWanted())
 
     def break_candles(self) -> None:
         """Let the next tick raise ZeroDivisionError for this position, and for no other one of its symbol."""
@@ -216,33 +223,32 @@ class Claim:
             def take(self, *_: object) -> None:
                 raise ZeroDivisionError("a bug")
 
-        self._protection.candles = Broken()  # type: ignore[assignment]
+        self._task.candles = Broken()  # type: ignore[assignment]
 
     @contextmanager
     def unknown_request(self) -> Iterator[None]:
         """Let a request have an unknown outcome within the block."""
-        pending: dict[str, Any] = self._protection.pending
-        pending["unknown"] = None
+        self._state.orders["unknown"] = Order("unknown", "stop", SENT, Decimal(1), Decimal(1))
         yield
-        del pending["unknown"]
+        del self._state.orders["unknown"]
 
 
 class Inspection:
     """Everything that tests ask of a running manager."""
 
     def __init__(self, manager: Manager) -> None:
-        self._manager, self._orders = manager, manager._orders
-        self.supervision = manager._supervision
+        self._manager, self.supervision = manager, manager._supervision
+        self._records, self._sender = self.supervision.records, self.supervision.sender
 
     # Claims.
 
     def claims(self) -> tuple[Claim, ...]:
         """Every claimed position, in the order of the claims."""
-        return tuple(Claim(self, protection) for protection in self.supervision.registry.all())
+        return tuple(Claim(self, task) for task in self.supervision.registry.all())
 
     def claims_of(self, symbol: str) -> tuple[Claim, ...]:
         """The claimed positions of a symbol: at most one, or two where the account is hedged."""
-        return tuple(Claim(self, protection) for protection in self.supervision.registry.of_symbol(symbol))
+        return tuple(Claim(self, task) for task in self.supervision.registry.of_symbol(symbol))
 
     def claim(self, symbol: str, side: Side) -> Claim | None:
         """The claim of a position, or None."""
@@ -274,11 +280,11 @@ class Inspection:
 
     def released_stops(self) -> tuple[str, ...]:
         """The client order ids of the stops that were left live when their positions were released."""
-        return tuple(self.supervision.reconciliation.left)
+        return tuple(self.supervision.reconciler.released_stops)
 
     def remove(self, claim: Claim) -> None:
         """End a claim, as at the end of its position."""
-        self.supervision.registry.remove(claim._protection)
+        self.supervision.registry.release(claim._task)
 
     def note_claiming(self, *, most: int) -> list[Key]:
         """Return a list that every attempt to claim a position is added to from now on.
@@ -287,10 +293,11 @@ class Inspection:
         """
         claim, keys = self.supervision.registry.claim, list[Key]()
 
-        def noted(position: Position, new: Protection) -> Protection:
+        def noted(new: PositionTask) -> PositionTask:
+            position = new.state.position
             keys.append((position.symbol, position.side))
             assert len(keys) <= most, "it asks again and again without a wait"
-            return claim(position, new)
+            return claim(new)
 
         self.supervision.registry.claim = noted  # type: ignore[method-assign]
         return keys
@@ -299,21 +306,22 @@ class Inspection:
 
     def reconcile_now(self) -> None:
         """Ask for a snapshot of the account, compared with the claims as soon as it is read."""
-        self.supervision.reconciliation.ask()
+        self.supervision.check_all()
 
     async def save(self, claim: Claim) -> None:
         """Write a claim's record."""
-        await self._orders.save(claim._protection)
+        self._records.hand_in(claim._task)
+        await self._records.journal.flush()
 
     def freeze(self, claim: Claim, bug: Exception) -> None:
         """Freeze a position, as after a bug of its task."""
-        self._orders.freeze(claim._protection, bug)
+        claim._task.step(Frozen(bug))
 
     async def protect_over(
         self, standing: StopOrder, position: Position, plan: TrailPlan, *, deadline: float
     ) -> Outcome:
         """Protect a position behind which this stop of ours was found, as an adoption does."""
-        report = await self._manager._protect((position,), deadline, plan, standing)
+        report = await self._manager._protect((position,), deadline, plan, standing=standing, is_reported=True)
         return report.outcomes[0]
 
     async def find_to_adopt(
@@ -321,57 +329,60 @@ class Inspection:
     ) -> tuple[Position, StopOrder | None]:
         """What an adoption reads first: the position, and a live stop of ours that it may take, or None."""
         ends_at = trio.current_time() + within
-        return await find_position(self._orders, self.supervision, symbol, side, plan, stop_price, ends_at=ends_at)
+        return await find_position(self.supervision, symbol, side, plan, stop_price, ends_at=ends_at)
 
     def lose_native(self, claim: Claim, client_order_id: str) -> None:
         """Note that a trailing order of the exchange's own has vanished."""
-        lose_native(self._orders, claim._protection, client_order_id)
+        claim._task.step(OrderUpdated(client_order_id, "cancelled"))
 
     # Orders and the lease.
 
     def new_order_id(self) -> str:
         """A client order id that carries the manager's own mark."""
-        return self._orders.ids.new()
+        return self.supervision.ids.new()
 
     async def send_place(self, claim: Claim, price: Decimal, quantity: Decimal) -> StopOrder:
         """Place a stop of a position, at once."""
-        return await self._orders.place(claim._protection, price, quantity)
+        request, state = PlaceStop(price, quantity), claim._state
+        placed = await self._sender.perform(state, request, self.new_order_id())
+        assert isinstance(placed, StopOrder)
+        return placed
 
     async def send_cancel(self, order: StopOrder, *, call_seconds: float) -> None:
         """Cancel a stop, at once."""
-        await self._orders.cancel(order, call_seconds=call_seconds)
+        await self._sender.cancel(order, call_seconds)
 
     def check_may_send(self, rate_limit_delay: float, call_seconds: float) -> float:
         """Return when a request would be sent. Raises where it might be executed after the end of the lease."""
-        return self._orders.gate.let_pass(rate_limit_delay, call_seconds)
+        return self._sender.fence.check_may_send(rate_limit_delay, call_seconds)
 
     def extend_busy_until(self, at: float) -> None:
         """Note a request that was sent and given up: the exchange may execute it until `at`, plus its validity."""
-        self._orders.gate.note_unanswered(at)
+        self._sender.fence.extend_busy_until(at)
 
     # Events, the journal and the clock.
 
     def publish(self, event: Event) -> None:
         """Publish an event to the log, the store and the subscribers."""
-        self._orders.announcer.publish(event)
+        self._records.publisher.publish(event)
 
     def record_events(self, events: list[Event]) -> None:
         """Add every event from now on to a list, before anybody else gets it."""
-        publish = self._orders.announcer.publish
+        publish = self._records.publisher.publish
 
         def keep(event: Event) -> None:
             events.append(event)
             publish(event)
 
-        self._orders.announcer.publish = keep  # type: ignore[method-assign]
+        self._records.publisher.publish = keep  # type: ignore[method-assign]
 
     def entries_waiting(self) -> int:
         """How many entries were handed to the journal and are not in the store."""
-        return self._orders.journal.statistics().waiting
+        return self._records.journal.statistics().waiting
 
     def set_clock_ahead(self, seconds: float) -> None:
         """Let the manager's clock show a later time than the exchange's and the store's."""
-        self._orders.clock.now = lambda: trio.current_time() + seconds
+        self._records.clock.now = self.supervision.now = lambda: trio.current_time() + seconds
 
     # Bugs on purpose.
 
@@ -380,39 +391,25 @@ class Inspection:
         self.supervision.feed.take = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
 
 
-class _Reports:
-    """An exchange that is only asked for its positions."""
-
-    def __init__(self, *reports: PositionReport) -> None:
-        self._reports = reports
-
-    async def positions(self) -> Sequence[PositionReport]:
-        await trio.lowlevel.checkpoint()
-        return self._reports
-
-
-async def check_reported(position: Position, report: PositionReport, plan: TrailPlan) -> None:
+def check_reported(position: Position, report: PositionReport, plan: TrailPlan) -> None:
     """Check a position against the exchange's report of it, as its opening does. Raises UsageError."""
-    checks = Door(lambda *_: None, position.opened_at)
-    await checks.read(cast("Exchange", _Reports(report)))
-    stop = TrailingStop(position, plan, Market(position.symbol), at=0.0)
-    checks.check_report(stop, checks.report(stop))
+    check_report(position, plan, Market(position.symbol), report)
 
 
-def check_given_stop(position: Position, price: Decimal, plan: TrailPlan) -> None:
+def check_given_stop(position: Position, price: Decimal) -> None:
     """Check a position's own stop price against the market's price, as its opening does. Raises UsageError."""
-    Door.check_side(TrailingStop(position, plan, Market(position.symbol), at=0.0), price)
+    check_side(position, price)
 
 
 @contextmanager
 def bug_on_ticks_of(symbol: str) -> Iterator[None]:
     """Let every tick of a symbol that could move a stop raise ZeroDivisionError in the core, within the block."""
-    take = TrailingStop._on_notable_tick
+    take = Ratchet.take
 
-    def broken(stop: TrailingStop, tick: Tick) -> object:
+    def broken(ratchet: Ratchet, tick: Tick) -> bool:
         if tick.symbol == symbol:
             raise ZeroDivisionError("planted")
-        return take(stop, tick)
+        return take(ratchet, tick)
 
-    with mock.patch.object(TrailingStop, "_on_notable_tick", broken):
+    with mock.patch.object(Ratchet, "take", broken):
         yield

@@ -10,13 +10,13 @@ import trio
 import trio.testing
 from worlds import BTC, a_position, open_world
 
-from trailing import Market, Protected, StopRejected
+from trailing import Market, Protected, StopOrder, StopRejected
 from trailing.events import ExitFailed, ExitStarted
 from trailing.testing import At, Refuses, Slow
 from trailing.testing.faults import Fault
 
 
-async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_spinning(
+async def test_a_position_that_comes_while_the_last_record_is_written_is_stored_behind_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     slow: list[bool] = []
@@ -28,22 +28,33 @@ async def test_who_comes_while_the_last_record_is_written_waits_for_it_without_s
         with trio.fail_after(30):
             while not claim.is_closed:
                 await trio.sleep(0.1)
-        assert world.claim() == claim  # its record is on its way
+        assert (await world.record()).position.id == "one"  # its last record is on its way
         await world.enter(a_position(id="two", entry_price=D(97)))
         attempts = world.inside.note_claiming(most=9)
         outcome = await world.running.protect(a_position(id="two", entry_price=D(97)), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert attempts == [BTC, BTC]
+        assert attempts == [BTC]
+        assert (await world.record()).position.id == "two"
 
 
 async def test_a_stop_that_fills_while_its_crossing_is_confirmed_leads_to_no_close_of_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     position = a_position()
-    async with open_world(latency=lambda operation, _: 1.0 if operation == "price" else 0.1) as world:
+    stuck = [True]
+
+    def latency(operation: str, _: object) -> float:
+        return 1.0 if operation == "price" else 0.1
+
+    def fills(order: StopOrder, _: object) -> D:
+        return D(0) if stuck else order.quantity
+
+    async with open_world(latency=latency, partial_fills=fills) as world:
         await world.protect(position, settle=0.0)
-        world.claim().want_exit()
-        await trio.sleep(0.2)  # the price is being read
+        world.feed("97")  # the stop is crossed, and not filled
+        await trio.sleep(world.plan.exit_grace + 0.2)
+        assert world.calls("price") == 1  # being read
+        stuck.clear()
         world.feed("97")  # the stop fills
         with trio.fail_after(60):
             await world.running.wait_closed()
@@ -73,7 +84,8 @@ async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_
         await world.protect(settle=0.0)
         with world.updates_silenced():
             world.paper.reduce(*BTC, D("1.5"))
-        for price in range(105, 125):  # a move is wanted every second, so that readings leave it alone
+        # A move is wanted every second. Where the stop is still listed, a refusal alone is believed after a minute.
+        for price in range(105, 180):
             world.feed(str(price))
             await trio.sleep(1)
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})

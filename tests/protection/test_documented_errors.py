@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 import trio
 import trio.testing
-from worlds import World, open_listened, open_world, some_positions
+from worlds import World, open_listened, open_world, refuse_credentials, some_positions
 
 from trailing import AuthenticationFailed
-from trailing.testing import At, Fails, FaultyExchange
-from trailing.testing.faults import Fault
+from trailing.testing import FaultyExchange
 
 REFUSED = AuthenticationFailed("the key was withdrawn")
 POSITIONS = some_positions(3)
@@ -51,26 +50,32 @@ async def wait_for_a_reconciliation(world: World) -> None:
 async def test_fm55_refused_credentials_come_out_of_open_manager_as_themselves(
     operation: str, first: int, use: Callable[[World], object], autojump_clock: trio.testing.MockClock
 ) -> None:
-    counts = 0
-
-    def refuse(called: str, *_: object) -> Fault | None:
-        nonlocal counts
-        counts += called == operation
-        return Fails(REFUSED) if called == operation and counts >= first else None
-
     async with open_world(latency=0.1, with_manager=False) as world:
-        world.exchange = FaultyExchange(world.paper, refuse)
+        world.exchange = FaultyExchange(world.paper, refuse_credentials(operation, REFUSED, first=first))
         with pytest.raises(AuthenticationFailed, match="^the key was withdrawn$"):
             async with open_listened(world):
                 await use(world)  # type: ignore[misc]
                 pytest.fail("it went on")
 
 
+async def test_fm55_credentials_that_are_refused_to_a_look_up_while_it_opens_come_out_as_themselves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.1, with_manager=False) as world:
+        await world.protect_and_end(*POSITIONS)
+        for stop in await world.live():
+            world.paper.cancel_by_hand(stop.client_order_id)
+        world.exchange = FaultyExchange(world.paper, refuse_credentials("find_stop", REFUSED))
+        with pytest.raises(AuthenticationFailed, match="^the key was withdrawn$"):
+            async with open_listened(world):
+                pytest.fail("it opened")
+
+
 async def test_fm55_an_error_of_the_block_stands_beside_refused_credentials(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False) as world:
-        world.exchange = FaultyExchange(world.paper, {At("watch"): Fails(REFUSED)})
+        world.exchange = FaultyExchange(world.paper, refuse_credentials("watch", REFUSED))
         with pytest.raises(BaseExceptionGroup) as caught:
             async with open_listened(world):
                 try:
@@ -94,9 +99,7 @@ async def test_fm55_refused_credentials_pass_while_the_program_is_being_cancelle
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, with_manager=False) as world:
-        world.exchange = FaultyExchange(
-            world.paper, {At("amend_stop"): Fails(REFUSED), At("place_stop", None, 2): Fails(REFUSED)}
-        )
+        world.exchange = FaultyExchange(world.paper, refuse_credentials("place_stop", REFUSED, first=2))
         with pytest.raises(AuthenticationFailed), trio.CancelScope() as scope:
             async with open_listened(world):
                 await world.protect()

@@ -301,7 +301,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "hanging": (Hangs(), "TimedOut"),
     "hanging-booked": (Hangs(booked=True), "TimedOut"),
     "slow": (Slow(2.0), "Protected"),
-    "unauthorized": (Fails(AuthenticationFailed("bad key")), "Refused"),
+    "unauthorized-once": (Fails(AuthenticationFailed("bad key")), "Protected"),
 }
 
 
@@ -317,7 +317,7 @@ async def test_fm26_every_failure_of_an_opening_ends_in_its_outcome_and_blocks_n
         assert type(report.outcomes[0]).__name__ == expected
         assert isinstance(report.outcomes[1], Protected)
         assert report.outcomes[1].elapsed == 1.0
-        await trio.sleep(60)
+        await trio.sleep(61)
         await world.check(bad, good)
         world.feed("105", good.symbol)
         await trio.sleep(10)

@@ -18,6 +18,7 @@ import trailing
 from trailing import Callback, Pacing, Percent, StoreError, TrailPlan
 from trailing.core.model import Side
 from trailing.events import StopMoved
+from trailing.exchanges.paper import RateLimit
 from trailing.exposure import Exposure
 from trailing.testing import (
     At,
@@ -132,8 +133,10 @@ async def test_fm03_where_one_may_stand_the_bare_window_is_two_legs_and_measured
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
         assert moved.price == D("103.95")
-        assert moved.exposure_by == Exposure(move=1.0)  # from the cancelling's answer to the placing's
-        assert world.running.statistics().exposure_by == Exposure(opening=1.0, move=1.0)
+        assert moved.exposure_by == Exposure(
+            move=1.5
+        )  # from the update that says that it is cancelled to the placing's answer
+        assert world.running.statistics().exposure_by == Exposure(opening=1.0, move=1.5)
         await world.check(a_position())
 
 
@@ -149,7 +152,7 @@ async def test_fm03_where_one_may_stand_a_refused_stop_puts_the_old_one_back(
         await trio.testing.wait_all_tasks_blocked()
         assert [stop.price for stop in world.paper.actual(SYMBOL)[0]] == [98]
         assert world.running.stops()[BTC].price == 98
-        assert world.running.statistics().exposure == 2.0
+        assert world.running.statistics().exposure == 2.5  # from the update of the cancelling to the placing's answer
 
 
 async def test_fm03_where_the_old_stop_can_not_be_put_back_either_the_position_is_covered_again(
@@ -164,6 +167,25 @@ async def test_fm03_where_the_old_stop_can_not_be_put_back_either_the_position_i
         await trio.sleep(20)
         assert world.running.unprotected() == {}
         assert world.running.stops()[BTC].price == D("103.95")
+        await world.check(a_position())
+
+
+async def test_fm03_where_one_may_stand_it_is_not_cancelled_before_the_turn_of_the_next_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    free = dict.fromkeys(("positions", "open_stops", "price", "candles", "watch", "cancel_stop"), 0.0)
+    limit = RateLimit(capacity=10, per_second=0.5, weights={"place_stop": 10.0} | free)
+    async with open_world(two_stops=False, rate_limit=limit) as world:
+        (first,) = await world.protect(settle=1.0)
+        world.feed("105")
+        with trio.move_on_after(18.9):  # a placing takes every token, and they are back after 20 s
+            while True:
+                assert await world.live() == (first,)
+                await trio.sleep(0.1)
+        assert world.calls("cancel_stop") == 0
+        await trio.sleep(20)
+        assert [stop.price for stop in await world.live()] == [D("103.95")]
+        assert world.running.statistics().exposure == 0
         await world.check(a_position())
 
 

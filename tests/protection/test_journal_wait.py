@@ -15,7 +15,7 @@ import trailing
 from trailing.errors import StoreError
 from trailing.protection.journal import Journal
 from trailing.stores import MemoryStore
-from trailing.stores.port import AddIntent, Entry
+from trailing.stores.port import AddIntent, StoreWrite
 from trailing.testing.store_samples import sample_intent
 
 WAIT = 1.0
@@ -26,7 +26,7 @@ class SlowStore(MemoryStore):
 
     seconds = 0.0
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await trio.sleep(self.seconds)
         await super().commit(entries)
 

@@ -10,7 +10,7 @@ from worlds import BTC, START, a_position, open_listened, open_world
 
 from trailing import Percent, Position, StopOrder, TrailPlan
 from trailing.protection.order_ids import OrderIds
-from trailing.stores.port import AddIntent, Intent, Loaded
+from trailing.stores.port import AddIntent, Intent
 
 PLAN = TrailPlan(initial_stop=Percent(2), call_seconds=10.0)
 
@@ -67,4 +67,7 @@ async def test_a_move_of_a_position_in_whose_place_another_one_stands_is_settled
         async with open_listened(world) as manager:
             await trio.sleep(10)
             assert BTC in manager.unprotected()
-            assert await world.load() == Loaded((), ())
+            loaded = await world.load()
+            (listed,) = loaded.stops  # so that it is listed after a restart, too
+            assert (listed.state, listed.given_up, listed.position.entry_price) == ("closed", True, D(97))
+            assert loaded.intents == ()

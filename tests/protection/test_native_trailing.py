@@ -16,7 +16,7 @@ import trio.testing
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 from trailing import Exited, Market, Percent, Protected, Refused, StopOrder, UsageError, plan_recovery
-from trailing.core.actions import NativeGone
+from trailing.core.findings import StopAbsent
 from trailing.errors import StopRejected
 from trailing.events import ExitStarted, NativeTrailingBegan, NativeTrailingEnded, PositionClosed, StopMoved
 from trailing.exchanges.paper import RateLimit
@@ -464,11 +464,13 @@ async def test_one_that_went_while_nobody_looked_is_told_of_and_the_plain_stop_i
             await trio.sleep(1)
             world.feed(peak)
             await trio.sleep(1)
-        world.paper.cancel_by_hand(native_of(await world.live()).client_order_id)
+        native = native_of(await world.live())
+        world.paper.cancel_by_hand(native.client_order_id)
         found = await plan_recovery(world.exchange, world.store, NATIVE, utc_start=START + timedelta(seconds=9))
-        assert [str(action) for action in found if isinstance(action, NativeGone)]
+        (gone,) = [finding for finding in found if isinstance(finding, StopAbsent)]
+        assert gone == StopAbsent(*BTC, native.client_order_id)
         async with open_listened(world) as manager:
-            assert any(isinstance(action, NativeGone) for action in manager.recovered)
+            assert gone in manager.recovered
             await trio.sleep(5)
             assert plain_of(await world.live()).price == (D("102.96") if peak == "104" else 98)
             await world.check(a_position())

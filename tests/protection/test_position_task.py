@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 import trio
 from inspection.manager import bug_on_ticks_of
-from worlds import BTC, PLAN, SYMBOL, a_position, open_world
+from worlds import BTC, PLAN, SYMBOL, a_position, open_world, some_positions
 
 from trailing import Exited, Market, Pacing, Protected, StopRejected
 from trailing.events import ExitFilled, ExitStarted, MoveFailed, PositionClosed
@@ -124,14 +125,17 @@ async def test_a_close_that_was_not_executed_is_sent_again(fault: Any, autojump_
         assert (loaded.stops, loaded.intents) == ((), ())
 
 
-async def test_a_lost_reply_is_looked_up_until_the_exchange_answers(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lost_reply_is_looked_up_until_the_exchange_answers(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda least, _: least)  # the back-off ends before the next snapshot
     position = a_position()
     faults: dict[At, Fault] = {At("place_stop", None, 1): ReplyLost(), At("find_stop", None, 1): Unreachable()}
-    async with open_world(exchange_faults=faults) as world:
+    async with open_world(latency=0.1, exchange_faults=faults) as world:
         await world.enter(position)
         outcome = await world.running.protect(position, deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert outcome.elapsed == 0.25
+        assert outcome.elapsed == pytest.approx(0.1 + 0.1 + 0.1)  # the placing, the back-off, the second look-up
         assert [call.operation for call in world.exchange.calls].count("find_stop") == 2
 
 
@@ -152,12 +156,43 @@ async def test_a_bug_in_the_core_freezes_its_position_and_no_other(
         assert "frozen: its stop stands and is not moved" in world.alarms()
 
 
-@pytest.mark.parametrize("fault", [Hangs(), Unreachable()])
+@pytest.mark.parametrize(
+    ("fault", "alarm"),
+    [(Hangs(), "the positions were not read beside the wave"), (Unreachable(), "the account can't be read")],
+)
 async def test_a_wave_whose_report_does_not_come_says_so_and_protects_all_the_same(
-    fault: Any, autojump_clock: trio.testing.MockClock
+    fault: Any, alarm: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     position = a_position()
     async with open_world(exchange_faults={At("positions", None, 1): fault}) as world:
         await world.enter(position)
         assert isinstance(await world.running.protect(position, deadline=5.0), Protected)
-        assert world.alarms() == ["the positions were not read beside the wave"]
+        assert world.alarms() == [alarm]
+
+
+async def test_positions_that_are_protected_one_after_another_wait_for_no_pause_between_snapshots(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(latency=0.1) as world:
+        for position in some_positions(6):
+            await world.enter(position)
+            outcome = await world.running.protect(position, deadline=5.0)
+            assert isinstance(outcome, Protected)
+            assert outcome.elapsed < 0.5
+            await trio.sleep(0.5)
+        assert world.alarms() == []
+
+
+async def test_a_stop_trails_while_its_entry_is_being_checked(autojump_clock: trio.testing.MockClock) -> None:
+    def latency(operation: str, _: object) -> float:
+        return 0.9 if operation == "positions" else 0.1
+
+    async with open_world(latency=latency) as world, trio.open_nursery() as nursery:
+        await world.enter(a_position())
+        nursery.start_soon(lambda: world.running.protect(a_position(), deadline=5.0))
+        await trio.sleep(0.5)
+        assert not world.claim().is_opened
+        world.feed("105")
+        await trio.sleep(0.3)
+        assert not world.claim().is_opened
+        assert world.running.stops()[BTC].price == D("103.95")

@@ -9,10 +9,12 @@ import trio
 import trio.testing
 from inspection.paper import set_liquidation_price
 from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
+from wrong_venues import WrongVenue
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
-from trailing.core.comparison import CONTRADICTED_LOOK
+from trailing.core.evidence import CONTRADICTED as CONTRADICTED_LOOK
+from trailing.core.findings import ForeignInstance
 from trailing.core.model import Side
 from trailing.events import PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
@@ -37,7 +39,8 @@ async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_li
         before = len(world.exchange.calls)
         async with open_listened(world) as manager:
             assert len(manager.stops()) == 1000
-            assert sorted(reads(world.exchange, before)) == ["open_stops", "positions", "watch"]
+            asked = [one for one in reads(world.exchange, before) if one not in {"candles", "price"}]
+            assert sorted(asked) == ["open_stops", "positions", "watch"]
             await world.check(*positions)
 
 
@@ -322,6 +325,21 @@ async def test_fm31_the_first_instance_is_told_of_a_second_one(autojump_clock: t
         assert len(await world.live()) == 2
 
 
+async def test_fm31_another_instance_that_a_later_snapshot_shows_is_among_what_the_manager_found(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    other = StopOrder(SYMBOL, "long", D("1.5"), D(97), "tr" + "f" * 20, "another")
+    async with open_world(with_manager=False) as world:
+        await world.protect_and_end(a_position())
+        (stop,) = await world.live()
+        world.paper.cancel_by_hand(stop.client_order_id)  # so that the first snapshot alone settles nothing
+        world.exchange = venue = WrongVenue(world.paper, {At("find_stop"): Unreachable()})
+        venue.list_stops = lambda true: (*true, other) if world.calls("open_stops") > 1 else true
+        async with open_listened(world) as manager:
+            assert [one.order for one in manager.recovered if isinstance(one, ForeignInstance)] == [other]
+            assert "another instance is at work on this account" in await world.stored_alarms()
+
+
 async def test_stops_of_an_instance_that_is_no_more_are_taken_over_where_that_is_wanted(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -368,10 +386,39 @@ async def test_an_exchange_that_can_not_be_read_is_asked_again_and_told_of_once(
             assert set(manager.unprotected()) == {BTC}
             await trio.sleep(300)
             assert manager.stops()[BTC].price == 98  # each position looks for its own stop meanwhile
-            assert world.alarms().count("the account can't be read") == 1
+            assert (await world.stored_alarms()).count("the account can't be read") == 1
             down.clear()
             await trio.sleep(60)
             await world.check(a_position())
+
+
+async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_position_waiting(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults: dict[At, Fault] = {At("find_stop"): Hangs()}
+    sick = a_position("ETH/USDT:USDT")
+    async with open_world(with_manager=False, exchange_faults=faults) as world, trio.open_nursery() as opening:
+        await world.protect_and_end(a_position(), sick)
+        (stop,) = [order for order in await world.live() if order.symbol == sick.symbol]
+        world.paper.cancel_by_hand(stop.client_order_id)
+        never_sent = Intent(
+            "paper", "default", *BTC, a_position().identity, "tr" + "0" * 20, "stop", D(1), D(98), START
+        )
+        await world.memory.commit([AddIntent(never_sent)])  # so that two snapshots settle it
+        opened = trio.Event()
+
+        async def open_it() -> None:
+            async with open_listened(world) as manager:
+                opened.set()
+                await trio.sleep(60)  # it can't be looked up time and again, so that the lists count
+                assert manager.stops()[sick.symbol, "long"].price == 98
+
+        opening.start_soon(open_it)
+        await trio.sleep(4)  # the validity of a request, and a little more
+        world.feed("105")
+        await trio.sleep(1)
+        assert not opened.is_set()
+        assert {order.price for order in await world.live()} == {D("103.95")}
 
 
 async def test_a_reading_that_hangs_does_not_keep_a_manager_from_opening(

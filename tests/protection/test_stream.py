@@ -20,6 +20,7 @@ from trailing.events import PeaksRead, StreamChanged
 from trailing.exchanges.port import Update
 from trailing.exchanges.updates import UpdateChannel
 from trailing.testing import At, Fails, FaultyExchange, Hangs, Slow
+from trailing.testing.faults import Faults
 
 OPENED_AGAIN = "the stream of the exchange is opened again"
 
@@ -32,8 +33,8 @@ class _WithStream(FaultyExchange):
         fails: what opening one raises, one after the other.
     """
 
-    def __init__(self, inner: Any, *fails: Exception) -> None:
-        super().__init__(inner, {})
+    def __init__(self, inner: Any, *fails: Exception, faults: Faults | None = None) -> None:
+        super().__init__(inner, faults or {})
         self.open: list[UpdateChannel] = []
         self.opened = 0
         self.fails = list(fails)
@@ -59,9 +60,11 @@ class _WithStream(FaultyExchange):
 
 
 @asynccontextmanager
-async def open_streamed(*fails: Exception, **world: Any) -> AsyncIterator[tuple[World, _WithStream]]:
+async def open_streamed(
+    *fails: Exception, faults: Faults | None = None, **world: Any
+) -> AsyncIterator[tuple[World, _WithStream]]:
     async with open_world(with_manager=False, **world) as made:
-        exchange = _WithStream(made.paper, *fails)
+        exchange = _WithStream(made.paper, *fails, faults=faults)
         made.exchange = exchange
         async with open_listened(made):
             yield made, exchange
@@ -196,9 +199,22 @@ async def test_a_line_that_the_exchange_says_is_down_is_not_said_to_be_up_again_
 async def test_credentials_that_the_stream_does_not_take_end_the_manager(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    refused: Faults = {At("positions"): Fails(AuthenticationFailed("bad key"))}
     with pytest.raises(AuthenticationFailed):
-        async with open_streamed(AuthenticationFailed("bad key")):
-            await trio.sleep_forever()
+        async with open_streamed(AuthenticationFailed("bad key"), faults=refused):
+            await trio.sleep(60)
+
+
+async def test_fm55_credentials_that_the_stream_does_not_take_once_are_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_streamed(AuthenticationFailed("bad key")) as (world, exchange):
+        await trio.sleep(5)
+        assert exchange.opened == 1
+        await world.protect(settle=2.0)
+        world.feed("105")
+        await trio.sleep(1)
+        assert world.running.stops()[BTC].price == D("103.95")
 
 
 async def test_a_bug_in_the_feed_ends_the_manager_and_leaves_the_stops_standing(
@@ -239,7 +255,15 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False) as world:
-        world.exchange = FaultyExchange(world.paper, {At("watch"): Fails(AuthenticationFailed("read only"))})
+        refused: list[str] = []
+
+        def faults(operation: str, *_: object) -> Fails | None:
+            if operation == "watch":
+                refused.append(operation)
+            is_refused = operation == "watch" or (operation == "positions" and refused)
+            return Fails(AuthenticationFailed("read only")) if is_refused else None
+
+        world.exchange = FaultyExchange(world.paper, faults)
         with pytest.raises(AuthenticationFailed):
             async with open_listened(world):
                 await world.protect(settle=10.0)

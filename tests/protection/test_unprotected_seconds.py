@@ -80,8 +80,9 @@ async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_cloc
         world.feed("105")
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
-        assert (moved.exposure, moved.exposure_by) == (1.0, Exposure(move=1.0))
-        assert bare_seconds(world) == Exposure(opening=1.0, move=1.0)
+        # An update says that the old one is cancelled, half a second before the reply; the new one takes a second after it.
+        assert (moved.exposure, moved.exposure_by) == (1.5, Exposure(move=1.5))
+        assert bare_seconds(world) == Exposure(opening=1.0, move=1.5)
         check_events(world)
 
 
@@ -91,10 +92,12 @@ async def test_a_rest_that_its_filled_stop_left_is_bare_by_the_move_until_it_is_
     coarse = Market(SYMBOL, quantity_step=D(1))
     async with open_world(latency=1.0, markets=[coarse]) as world:
         await unprotected_for_one_second(world)
-        world.feed("97.9")  # fills the stop of 1; what is left is closed: a second for the price, one for the close
+        world.feed(
+            "97.9"
+        )  # fills the stop of 1; what is left is closed at once, and an update says so half a second later
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert closed.exposure_by == bare_seconds(world) == Exposure(opening=1.0, move=2.0)
+        assert closed.exposure_by == bare_seconds(world) == Exposure(opening=1.0, move=0.5)
         assert closed.quantity == D("1.5")
 
 
@@ -121,8 +124,9 @@ async def test_what_the_store_does_not_take_first_is_bare_by_an_outage(autojump_
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Refused)
-        assert outcome.exposure_by == Exposure(opening=1.0, outage=outcome.exposure - 1.0)
-        assert outcome.exposure > 1.0
+        assert outcome.exposure_by == Exposure(opening=1.0)  # `journal_wait`; refused then, and an outcome at once
+        await trio.sleep(3)
+        assert bare_seconds(world) == Exposure(opening=1.0, outage=trio.current_time() - world.started - 1.0)
 
 
 async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
@@ -145,11 +149,12 @@ async def test_a_stop_that_came_too_late_and_is_withdrawn_leaves_the_position_ba
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
         assert (outcome.stop, outcome.elapsed) == (None, 6.0)
-        # Found live a second after the deadline, and known to be until it is cancelled, another one later.
-        assert outcome.exposure_by == Exposure(opening=4.0, outage=1.0)
+        # Found live a second after the deadline, and known to be until an update says that it is cancelled, half a second
+        # later and as long before the reply.
+        assert outcome.exposure_by == Exposure(opening=4.0, outage=1.5)
         await trio.sleep(10)
         assert world.running.stops()[BTC].price == 98
-        assert bare_seconds(world) == Exposure(opening=4.0, outage=2.0)
+        assert bare_seconds(world) == Exposure(opening=4.0, outage=2.5)
 
 
 async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.testing.MockClock) -> None:
@@ -160,7 +165,7 @@ async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.te
         assert isinstance(outcome, Refused)
         assert outcome.exposure_by == Exposure(opening=3.0)  # refused at once, and an outcome at once
         await trio.sleep(10)
-        assert bare_seconds(world) == Exposure(opening=3.0, refused=1.0)
+        assert bare_seconds(world).rounded(6) == Exposure(opening=3.0, refused=1.2)  # tried again 0.2 s later
         check_events(world)
 
 
@@ -185,13 +190,12 @@ async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_an
     async with open_world(latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
         await unprotected_for_one_second(world)
         world.feed("105")
-        await trio.sleep(1 + 10)  # cancelled; `call_seconds`
+        await trio.sleep(1 + 10)  # cancelled, as an update says half a second before the reply; `call_seconds`
         await trio.testing.wait_all_tasks_blocked()
-        assert bare_seconds(world) == Exposure(opening=1.0, move=10.0)
+        assert bare_seconds(world) == Exposure(opening=1.0, move=10.5)
         await trio.sleep(30)
         # Its absence takes two looks of a second each, a quarter of one between them; then a second for the new one.
-        # The failed move is tried again after 0.2 s: by then it is known to be unanswered.
-        assert bare_seconds(world).rounded(6) == Exposure(opening=1.0, move=10.0, outage=0.2 + 2.25 + 1.0)
+        assert bare_seconds(world).rounded(6) == Exposure(opening=1.0, move=10.5, outage=2.25 + 1.0)
         assert world.running.stops()[BTC].price == D("103.95")
         check_events(world)
 
@@ -205,9 +209,10 @@ async def test_a_move_s_bare_window_is_a_refusal_s_once_the_new_stop_is_refused(
         await unprotected_for_one_second(world)
         world.feed("105")
         await trio.sleep(10)
-        # The new one is refused at once; the old price is put back within a second.
-        moved = next(event for event in world.events if isinstance(event, StopMoved))
-        assert moved.exposure_by == Exposure(refused=1.0)
+        # The update of the cancellation comes half a second before its reply. The new one is refused at once; the old
+        # price is put back within a second.
+        again = [event for event in world.events if isinstance(event, StopOpened)][-1]
+        assert (again.price, again.exposure_by) == (D(98), Exposure(opening=1.0, move=0.5, refused=1.0))
 
 
 async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
@@ -249,9 +254,9 @@ async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends
         await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await world.running.wait_closed()
-        # It is looked at first, for a second; the close is sent again 0.2 s later, and filled after a second.
+        # It is looked at first, for a second. The close fails, so that a stop is placed meanwhile: another second.
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert closed.exposure_by.rounded(6) == Exposure(opening=1.0, cancelled=1.0, outage=1.2)
+        assert closed.exposure_by.rounded(6) == Exposure(opening=1.0, cancelled=1.0, outage=1.0)
         assert bare_seconds(world) == closed.exposure_by
 
 
@@ -279,8 +284,7 @@ async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
         await trio.sleep(10)
-        # Half a second for the intent, and half a second for the record of its failure.
-        assert bare_seconds(world) == Exposure(opening=0.5, refused=0.5)
+        assert bare_seconds(world) == Exposure(opening=0.5)  # half a second for the intent; its failure ends them
 
 
 async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_the_move(
@@ -309,7 +313,7 @@ async def test_a_position_closed_at_the_door_is_bare_until_the_close_is_filled(
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Exited)
         await world.running.wait_closed()
-        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=1.0, refused=2.0)
+        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=1.0, refused=1.5)
 
 
 async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump_clock: trio.testing.MockClock) -> None:

@@ -122,7 +122,7 @@ async def test_what_nobody_protects_has_no_plan_to_update(autojump_clock: trio.t
 async def test_the_trigger_of_a_stop_that_stands_can_not_be_updated(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         await world.protect()
-        with pytest.raises(UsageError, match="TrailPlan.trigger got 'mark', wants 'last', as long as a stop stands"):
+        with pytest.raises(UsageError, match="TrailPlan.trigger got 'mark', wants 'last', as long as a stop is live"):
             await world.running.update(*BTC, msgspec.structs.replace(TIGHT, trigger="mark"))
         assert world.claim().plan == await stored_plan(world) == PLAN
         assert not [event for event in world.events if isinstance(event, PlanChanged)]
@@ -132,17 +132,14 @@ async def test_a_bare_position_takes_another_trigger_but_not_while_a_stop_is_bei
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     by_mark = msgspec.structs.replace(PLAN, trigger="mark")
-    faults: Any = {At("place_stop", None, 1): Refuses(), At("place_stop", None, 2): Refuses()}
-    async with open_world(latency=2.0, exchange_faults=faults) as world:
+    async with open_world(latency=2.0, exchange_faults={At("place_stop", None, 1): Refuses()}) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=5.0), Refused)
+        await world.running.update(*BTC, by_mark)
         while not world.claim().is_at_work:
             await trio.sleep(0.01)
-        with pytest.raises(UsageError, match="TrailPlan.trigger got 'mark', wants 'last', as long as something"):
-            await world.running.update(*BTC, by_mark)
-        while world.claim().is_at_work:
-            await trio.sleep(0.01)
-        await world.running.update(*BTC, by_mark)
+        with pytest.raises(UsageError, match="TrailPlan.trigger got 'last', wants 'mark', as long as a stop"):
+            await world.running.update(*BTC, PLAN)
         await trio.sleep(30)
         assert world.running.stops()[BTC].source == "mark"
         await world.check(a_position())
@@ -155,7 +152,7 @@ async def test_a_trigger_is_not_updated_while_the_outcome_of_a_request_is_unknow
         await world.protect()
         with (
             world.claim().unknown_request(),
-            pytest.raises(UsageError, match="as long as something with that trigger is under way"),
+            pytest.raises(UsageError, match="as long as a stop is live, or may be, with that trigger"),
         ):
             await world.running.update(*BTC, msgspec.structs.replace(PLAN, trigger="mark"))
 
@@ -250,6 +247,15 @@ async def test_an_exit_that_only_the_old_plan_wanted_is_not_carried_out(
 # Candles and pacing.
 
 
+async def test_a_plan_without_rules_that_look_at_candles_builds_none(autojump_clock: trio.testing.MockClock) -> None:
+    chandelier = msgspec.structs.replace(PLAN, rules=(Chandelier(D("1.5"), 2),))
+    async with open_world(plan=chandelier) as world:
+        await world.protect()
+        assert world.claim().candle_builder is not None
+        await world.running.update(*BTC, PLAN)
+        assert world.claim().candle_builder is None
+
+
 async def test_candles_are_built_as_the_new_plan_wants_them(autojump_clock: trio.testing.MockClock) -> None:
     minutes = msgspec.structs.replace(PLAN, rules=(Chandelier(D("1.5"), 2),))
     async with open_world() as world:
@@ -342,9 +348,10 @@ async def test_what_comes_while_an_update_is_saved_is_saved_too(autojump_clock: 
         slow.append(True)
         nursery.start_soon(world.running.update, *BTC, STILL)
         await trio.sleep(0.2)
-        claim.report_entry(D("100.5"))
+        world.paper.reduce(*BTC, D("0.5"))
         await trio.sleep(0.2)
         slow.clear()
         await trio.sleep(10)
-        assert (await world.record()).reported_entry == D("100.5")
+        assert (await world.record()).quantity == 1
+        assert decode_plan((await world.record()).plan) == STILL
         assert claim.is_stored

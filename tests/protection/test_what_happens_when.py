@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from decimal import Decimal as D
 from pathlib import Path
 
@@ -27,9 +29,23 @@ def test_an_event_that_the_page_names_is_one(name: str) -> None:
     assert issubclass(getattr(events, name), events.Event)
 
 
+def alarms() -> Iterator[str]:
+    """The texts of all alarms, but for those that name a position in them."""
+    for path in (path for layer in ("core", "protection") for path in (ROOT / "trailing" / layer).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("alarm"):
+                texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and arg.value is not None]
+                yield from (str(text) for text in texts[:1])
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_alarm_that_the_page_quotes_is_raised_somewhere(text: str) -> None:
-    assert any(f'"{text}"' in path.read_text() for path in (ROOT / "trailing/protection").glob("*.py"))
+    assert text in set(alarms())
+
+
+@pytest.mark.parametrize("text", sorted(set(alarms())))
+def test_an_alarm_that_is_raised_stands_on_the_page(text: str) -> None:
+    assert text in TEXTS
 
 
 def test_the_page_quotes_something_in_every_section() -> None:
@@ -49,7 +65,7 @@ async def test_a_position_that_is_closed_by_hand_loses_its_stop_once_and_says_so
         await world.protect(settle=1.0)
         world.paper.reduce("BTC/USDT:USDT", "long", D("1.5"))
         await world.running.wait_closed()
-        assert reasons(world, PositionClosed) == ["closed from outside"]
+        assert reasons(world, PositionClosed) == ["closed on the exchange; no update said by what"]
         assert [call.operation for call in world.exchange.calls].count("cancel_stop") == 1
         assert await world.live() == ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from inspection.paper import silence_updates, updates_silenced
 
 import trailing
 from trailing import (
+    AuthenticationFailed,
     Callback,
     Market,
     Percent,
@@ -23,17 +24,19 @@ from trailing import (
     StopOrder,
     StopRecord,
     Tick,
-    TrailingStop,
     TrailPlan,
 )
+from trailing.core.evidence import Timing
 from trailing.core.model import Side, Source
+from trailing.core.position import PositionState
+from trailing.core.record import save_position
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
 from trailing.stores import MemoryStore
 from trailing.stores.port import Loaded
-from trailing.testing import FaultyExchange, FaultyStore, Snapshot, check_invariants
-from trailing.testing.faults import Faults
+from trailing.testing import Fails, FaultyExchange, FaultyStore, Snapshot, check_invariants
+from trailing.testing.faults import Fault, Faults
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,7 +61,8 @@ def some_positions(count: int) -> tuple[Position, ...]:
 def a_record(position: Position | None = None, plan: TrailPlan = PLAN) -> StopRecord:
     """The record of a position before anything was sent for it."""
     position = position or a_position()
-    return TrailingStop(position, plan, Market(position.symbol), at=0.0).save()
+    state = PositionState(position, plan, Market(position.symbol), Timing(), at=0.0)
+    return save_position(state, 0.0)
 
 
 @dataclass
@@ -193,6 +197,23 @@ class World:
     async def check(self, *entered: Position) -> None:
         """Assert that no invariant is broken."""
         check_invariants(await self.snapshot(entered))
+
+
+def refuse_credentials(operation: str, error: AuthenticationFailed, *, first: int = 1) -> Callable[..., Fault | None]:
+    """Refuse the credentials from a call of an operation on, then for the list of positions, too, which confirms it.
+
+    Args:
+        first: the number of the first call that is refused.
+    """
+    count = 0
+
+    def refuse(called: str, *_: object) -> Fault | None:
+        nonlocal count
+        count += called == operation
+        is_refused = count >= first and called in {operation, "positions"}
+        return Fails(error) if is_refused else None
+
+    return refuse
 
 
 @asynccontextmanager

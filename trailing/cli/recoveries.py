@@ -9,7 +9,7 @@ import msgspec
 from trailing.cli.reports import to_json
 from trailing.cli.signals import Interruption
 from trailing.cli.tables import new_table, print_table
-from trailing.core.actions import Action
+from trailing.core.findings import Finding
 from trailing.core.model import Side
 from trailing.core.states import State
 from trailing.exchanges.port import Exchange
@@ -41,7 +41,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     unprotected: int | None = None
 
 
-def rehearsed(exchange: Exchange, actions: Sequence[Action]) -> Recovery:
+def rehearsed(exchange: Exchange, actions: Sequence[Finding]) -> Recovery:
     """What would be done."""
     return Recovery(exchange=exchange.name, account=exchange.account, dry_run=True, actions=_told(actions))
 
@@ -80,7 +80,7 @@ def show(recovery: Recovery | None, interruption: Interruption, *, json: bool) -
     return 1 if recovery is not None and recovery.unprotected else 0
 
 
-def _told(actions: Sequence[Action]) -> tuple[Found, ...]:
+def _told(actions: Sequence[Finding]) -> tuple[Found, ...]:
     return tuple(Found(action.symbol, action.side, type(action).__name__, str(action)) for action in actions)
 
 

@@ -39,6 +39,7 @@ class Story:
         exposure: bare seconds, as far as they were told; `exposure_by`: by cause.
         filled, proceeds: the fills that were reported, in base and quote units.
         profit: in quote units, before fees; None until it is closed, and where it is not known.
+        closed_at: when its last part was filled, which the exchange's lists confirm later; else when it was found closed.
         alarms: how many, failures of moves and exits among them.
     """
 
@@ -57,6 +58,7 @@ class Story:
         self.proceeds: Decimal = Decimal(0)
         self.profit: Decimal | None = None
         self.closed_at: datetime | None = None
+        self._filled_at: datetime | None = None
         self.reason: str | None = None
         self.alarms: int = 0
 
@@ -96,6 +98,7 @@ class Story:
             case StopFilled() | ExitFilled():
                 self.filled += event.quantity
                 self.proceeds += event.quantity * event.price
+                self._filled_at = None if event.left else event.at
             case OpeningFailed():
                 self.state, self.reason = "unprotected", event.error
             case StopGone():
@@ -111,7 +114,8 @@ class Story:
                 self.alarms += 1
 
     def _close(self, event: PositionClosed) -> None:
-        self.state, self.closed_at, self.reason = "closed", event.at, event.reason
+        self.state, self.reason = "closed", event.reason
+        self.closed_at = event.at if self._filled_at is None else self._filled_at
         self.entry_price = event.entry_price
         self.profit = event.profit
         self.moves = event.moves

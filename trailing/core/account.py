@@ -1,21 +1,29 @@
-"""What is known of an account when it is reconciled: what the exchange reports, and what is tracked."""
+"""What an exchange reports of an account: the two lists, read together as a snapshot."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Percent, Side, StopOrder, check_symbol
-from trailing.core.states import CLOSED, State
+from trailing.core.model import Side, StopOrder, check_money, check_symbol
+from trailing.errors import UsageError
+
+Key: TypeAlias = tuple[str, Side]
+"""Symbol and side of a position."""
+
+Owner: TypeAlias = Literal["ours", "instance", "foreign"]
+"""Whose an order is: this instance's or an earlier one's of this account; another instance's with our tag; foreign."""
 
 
 class PositionReport(msgspec.Struct, frozen=True, gc=False):
     """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet.
 
     Raises:
-        UsageError: the symbol is not in unified form. Beside it every position would look closed.
+        UsageError: the symbol is not in unified form. Otherwise no report would match and every position would look
+            closed.
     """
 
     symbol: str
@@ -28,28 +36,102 @@ class PositionReport(msgspec.Struct, frozen=True, gc=False):
         check_symbol("PositionReport.symbol", self.symbol)
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """The account's two lists.
+class AccountSnapshot(msgspec.Struct, frozen=True):
+    """Both lists of an account.
 
     Args:
-        asked_at: seconds on the running clock, as every time here; the lists show no earlier state than that, less the
-            read lag.
-        answered_at: when both were there: they show no later one.
-        stops: every live stop, ours or not.
+        asked_at: in seconds on the running clock, as every time here. The lists show no earlier state than that, less
+            the read lag.
+        answered_at: when both were there. They show no later state.
+        ours: our live stops, trailing ones included, by symbol and side.
+        others: the stops with our tag that another instance placed.
+        reports: the open positions by symbol and side.
+        shows_all_stops, shows_all_positions: whether that list was read in full. One with an entry that is doubled or
+            can't be read proves presence, never absence.
+        doubled_orders: client order ids that were listed more than once: they exist, with unknown figures.
+        doubled_positions: the same of positions; and those whose figures are impossible.
     """
 
     asked_at: float
     answered_at: float
-    stops: tuple[StopOrder, ...]
-    positions: tuple[PositionReport, ...]
+    ours: dict[Key, tuple[StopOrder, ...]]
+    others: tuple[StopOrder, ...]
+    reports: dict[Key, PositionReport]
+    shows_all_stops: bool = True
+    shows_all_positions: bool = True
+    doubled_orders: frozenset[str] = frozenset()
+    doubled_positions: frozenset[Key] = frozenset()
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether any position is listed."""
+        return bool(self.reports or self.doubled_positions)
 
 
-class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A request whose outcome isn't known. `sent_at`: minus infinity for a stop that is stored, and not looked up yet."""
+def take_snapshot(
+    asked_at: float,
+    answered_at: float,
+    stops: Iterable[StopOrder],
+    positions: Iterable[PositionReport],
+    owner_of: Callable[[str], Owner],
+    *,
+    shows_all_stops: bool = True,
+    shows_all_positions: bool = True,
+) -> AccountSnapshot:
+    """Sort both lists by position.
 
-    client_order_id: str
-    purpose: Literal["stop", "exit"]
-    sent_at: float
+    Args:
+        owner_of: whose an order is, by its client order id.
+        shows_all_stops, shows_all_positions: whether the adapter could read every entry.
+    """
+    ours: dict[str, StopOrder] = {}
+    others: list[StopOrder] = []
+    doubled_orders: set[str] = set()
+    for order in stops:
+        owner = owner_of(order.client_order_id)
+        if owner == "instance":
+            others.append(order)
+        elif owner == "ours":
+            if order.client_order_id in ours:
+                doubled_orders.add(order.client_order_id)
+            ours[order.client_order_id] = order
+    reports: dict[Key, PositionReport] = {}
+    doubled_positions: set[Key] = set()
+    for report in positions:
+        key = (report.symbol, report.side)
+        if key in reports or not _is_readable(report):
+            doubled_positions.add(key)
+        reports[key] = report
+    by_key: dict[Key, tuple[StopOrder, ...]] = {}
+    for client_order_id, order in ours.items():
+        if client_order_id not in doubled_orders:
+            key = (order.symbol, order.side)
+            by_key[key] = (*by_key.get(key, ()), order)
+    for key in doubled_positions:
+        del reports[key]
+    return AccountSnapshot(
+        asked_at,
+        answered_at,
+        by_key,
+        tuple(others),
+        reports,
+        shows_all_stops and not doubled_orders,
+        shows_all_positions and not doubled_positions,
+        frozenset(doubled_orders),
+        frozenset(doubled_positions),
+    )
+
+
+def _is_readable(report: PositionReport) -> bool:
+    """Whether the figures of a report can be those of an open position."""
+    try:
+        check_money("quantity", report.quantity)
+        check_money("entry_price", report.entry_price)
+        if report.liquidation_price is not None:
+            check_money("liquidation_price", report.liquidation_price, zero=True)
+    except UsageError:
+        return False
+    return True
 
 
 class Orphan(msgspec.Struct, frozen=True):
@@ -61,57 +143,3 @@ class Orphan(msgspec.Struct, frozen=True):
     client_order_id: str
     purpose: Literal["stop", "exit"]
     at_risk_until: float
-
-
-class Tracked(msgspec.Struct, frozen=True, kw_only=True):
-    """A position that is looked after.
-
-    Args:
-        quantity: as known; `coverable`: what of it a stop can cover.
-        orders: its live stops as remembered, the one that counts last.
-        native: the exchange's own trailing order beside them, as remembered; or None.
-        pending: its requests of unknown outcome.
-        target: the tightest stop that was ever wanted.
-        entry: its entry price as the exchange last reported it; None: it never did.
-        quiet_since: when it last changed by us, or we were told that it did.
-        busy: its own task, or its opening, is at something.
-    """
-
-    symbol: str
-    side: Side
-    identity: str
-    state: State
-    quantity: Decimal
-    orders: tuple[StopOrder, ...]
-    pending: tuple[Pending, ...]
-    target: Decimal
-    coverable: Decimal
-    price_tick: Decimal
-    liquidation_buffer: Percent
-    entry: Decimal | None
-    quiet_since: float
-    busy: bool
-    native: StopOrder | None = None
-
-    @property
-    def key(self) -> tuple[str, Side]:
-        """Symbol and side."""
-        return self.symbol, self.side
-
-    def is_left_alone(self, asked_at: float, read_lag: float) -> bool:
-        """Whether a reading that was asked for then can't tell of it: it is at something, or has just been."""
-        return self.busy or self.state is CLOSED or asked_at < self.quiet_since + read_lag
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        """The client order ids of its stops, live or of unknown outcome."""
-        pending = (pending.client_order_id for pending in self.pending if pending.purpose == "stop")
-        return tuple(dict.fromkeys((*(order.client_order_id for order in self.orders), *pending)))
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What the exchange promises: seconds after which a read shows a write, and for which a request may be executed."""
-
-    read_lag: float
-    request_validity: float
-    hedged: bool

@@ -114,6 +114,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         on_would_trigger: what to do where the price is already beyond the stop that is wanted: ``"exit"``, or
             ``"keep"`` the one that stands.
         on_late_order: ``"adopt"`` or ``"cancel"`` a stop that is found live after the deadline.
+        on_wave_cancelled: what to do with positions without a stop where their wave is cancelled from outside:
+            ``"withdraw"`` what was placed for them and list them, without a task; or go on to ``"protect"`` them.
         on_stop_cancelled: what to do where somebody else cancelled the stop: ``"replace"`` it, or ``"release"`` the
             position, which then is no longer looked after.
         on_store_failure: ``"protect"`` without the store and raise an alarm, or ``"refuse"``.
@@ -145,6 +147,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retry_then: Literal["close", "report"] = "report"
     on_would_trigger: Literal["exit", "keep"] = "exit"
     on_late_order: Literal["adopt", "cancel"] = "adopt"
+    on_wave_cancelled: Literal["withdraw", "protect"] = "withdraw"
     on_stop_cancelled: Literal["replace", "release"] = "replace"
     on_store_failure: Literal["protect", "refuse"] = "protect"
     exit_grace: float = 2.0
@@ -171,6 +174,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         check_one_of("TrailPlan.retry_then", self.retry_then, ("close", "report"))
         check_one_of("TrailPlan.on_would_trigger", self.on_would_trigger, ("exit", "keep"))
         check_one_of("TrailPlan.on_late_order", self.on_late_order, ("adopt", "cancel"))
+        check_one_of("TrailPlan.on_wave_cancelled", self.on_wave_cancelled, ("withdraw", "protect"))
         check_one_of("TrailPlan.on_stop_cancelled", self.on_stop_cancelled, ("replace", "release"))
         check_one_of("TrailPlan.on_store_failure", self.on_store_failure, ("protect", "refuse"))
         for name in ("retry_for", "exit_grace", "journal_wait"):

@@ -5,18 +5,33 @@ A record holds UTC times and elapsed seconds, never the clock's own readings: th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from trailing.core.model import Candle, Position, StopOrder
+from trailing.core.account import PositionReport
+from trailing.core.derived import derive
+from trailing.core.evidence import Timing
+from trailing.core.goals import Close, End, Release
+from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
+from trailing.core.orders import CHANGING, SENT, Order
+from trailing.core.plan import decode_plan
+from trailing.core.position import PositionState
+from trailing.core.prices import is_tighter
+from trailing.core.shown import new_stop
+from trailing.core.states import State
 from trailing.exposure import UNEXPOSED, Exposure
+
+_ZERO = Decimal(0)
 
 
 class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A `TrailingStop` as saved.
+    """A `PositionState` as saved.
 
     Args:
         plan: the plan, as `trailing.core.plan.encode_plan` gives it.
@@ -26,26 +41,29 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         last: the last price that was believed.
         suspect: a price too far from the last one, which the next one has to confirm.
         target: the tightest stop that was ever wanted.
-        trailed: whether a rule's stop was ever acknowledged.
+        trailed: whether the stop was ever tighter than the first one.
         orders: the stops that are live as far as the exchange said, the one that counts last.
-        asked: the stop of a move under way.
-        since_move, since_crossing: seconds from those to the moment of saving, rounded to microseconds; None: not so.
-        due_in: seconds from the moment of saving until `due_at`; None: not so.
+        since_move: seconds from the last move to the moment of saving, rounded to microseconds; None: there was none.
         early: what was filled of orders whose acknowledgement has not come yet, by client order id.
+        asked, since_crossing, due_in: None; records of earlier versions have them.
         candles: the closed candles that the rules look at.
         foreign_ticks: ticks of a source that is not the plan's.
         reported_entry: the entry price as the exchange last reported it; None: it never did.
         given_up: it was closed although it is open, perhaps: no stop could be placed.
         first_price: the initial stop, which a later plan does not change; None: it is that of `plan`.
         native: the exchange's own trailing order, which is live as far as the exchange said; or None.
-        native_task: what is to be done about it, as `TrailingStop.native_task`.
+        native_task: what is to be done about it, as `PositionState.native_task`.
         saved_at: the time of day of saving, aware UTC; None: not told.
         exposure: all its bare seconds until then, by cause.
         heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
         moves: how often its stop was moved.
         filled, proceeds: what was closed of it, in base units and in quote units.
-
-    From `exposure` on they are the shell's, which measures them: a stop knows nothing of it.
+        floor: the tightest stop that the exchange ever acknowledged; None: it is that of `orders`.
+        close_reason: why its owner wants it closed; None: the owner doesn't.
+        release: its owner takes it back: what becomes of its stop; None: the owner doesn't.
+        end_reason: why it ended, where it is confirmed flat; None: it is not.
+        replaced_by: another position that stands in its place; or None.
+        is_waiting: it was handed in while an earlier position of its key was ending.
     """
 
     position: Position
@@ -76,3 +94,149 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     moves: int = 0
     filled: Decimal = Decimal(0)
     proceeds: Decimal = Decimal(0)
+    floor: Decimal | None = None
+    close_reason: str | None = None
+    release: Literal["keep stop", "cancel stop"] | None = None
+    end_reason: str | None = None
+    replaced_by: PositionReport | None = None
+    is_waiting: bool = False
+
+
+class IntendedOrder(msgspec.Struct, frozen=True):
+    """An order that may exist, because its intent is stored and not settled."""
+
+    id: str
+    purpose: Literal["stop", "exit"]
+    quantity: Decimal
+    price: Decimal | None
+
+
+def save_position(
+    p: PositionState, at: float, saved_at: datetime | None = None, *, heard_until: datetime | None = None
+) -> StopRecord:
+    """Return everything that `restore_position` needs.
+
+    Args:
+        at: now, in seconds on the running clock.
+        saved_at: the time of day, aware UTC.
+        heard_until: up to this time of day, aware UTC, every price is in the best one.
+    """
+    ratchet, live, native = p.ratchet, p.live, p.native
+    stops = [
+        one.order for one in p.orders.values() if one.purpose == "stop" and one.order is not None and one is not live
+    ]
+    if live is not None and live.order is not None:
+        stops.append(live.order)
+    goal = p.goal
+    release: Literal["keep stop", "cancel stop"] | None = None
+    if isinstance(goal, Release):
+        release = "cancel stop" if goal.cancel_stop else "keep stop"
+    return StopRecord(
+        position=p.position,
+        plan=ratchet.plan.encoded,
+        state=p.state,
+        quantity=p.quantity,
+        best=ratchet.best,
+        last=ratchet.last,
+        suspect=ratchet.suspect,
+        target=ratchet.target,
+        trailed=p.floor is not None and is_tighter(p.position.side, p.floor, ratchet.first_stop),
+        orders=tuple(stops),
+        asked=None,
+        since_move=None if p.moved_at is None else round(at - p.moved_at, 6),
+        since_crossing=None,
+        due_in=None,
+        early={one.id: one.told for one in p.orders.values() if one.order is None and one.told},
+        candles=ratchet.candles,
+        foreign_ticks=ratchet.foreign_ticks,
+        reported_entry=p.reported_entry,
+        given_up=p.is_given_up,
+        first_price=ratchet.first_stop,
+        native=None if native is None else native.order,
+        native_task=p.native_task,
+        saved_at=saved_at,
+        exposure=p.exposure_at(at),
+        heard_until=heard_until,
+        moves=p.moves,
+        filled=p.filled,
+        proceeds=p.proceeds,
+        floor=p.floor,
+        close_reason=goal.reason if isinstance(goal, Close) and not goal.is_revocable else None,
+        release=release,
+        end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
+        replaced_by=p.replaced_by,
+    )
+
+
+def restore_position(
+    record: StopRecord,
+    intended: Iterable[IntendedOrder],
+    market: Market,
+    timing: Timing,
+    at: float,
+    *,
+    dead_seconds: float = 0.0,
+    find_after: float = 0.0,
+) -> PositionState:
+    """Return the state that was saved. Nothing stored is believed: each of its orders has an unknown outcome.
+
+    Args:
+        intended: its orders whose intents are not settled.
+        at: now, in seconds on the running clock.
+        dead_seconds: how long no process has worked on it.
+        find_after: seconds after which its orders are looked up one by one, where no snapshot has shown them.
+
+    Raises:
+        UsageError: the record can't be right.
+    """
+    _check(record)
+    p = PositionState(record.position, decode_plan(record.plan), market, timing, at)
+    ratchet = p.ratchet
+    ratchet.best, ratchet.last, ratchet.target = record.best, record.last, record.target
+    ratchet.suspect, ratchet.candles, ratchet.foreign_ticks = record.suspect, record.candles, record.foreign_ticks
+    if record.first_price is not None:
+        ratchet.first_stop = record.first_price
+    p.quantity, p.reported_entry = record.quantity, record.reported_entry
+    p.floor, p.native_task = record.floor, record.native_task
+    p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
+    p.exposure, p.bare = record.exposure, None
+    p.moved_at = None if record.since_move is None else at - record.since_move
+    p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
+    for order in (*record.orders, *(() if record.native is None else (record.native,))):
+        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True))
+        if order.callback is None and record.floor is None:
+            p.raise_floor(order.price)
+    for intent in intended:
+        known = p.orders.get(intent.id)
+        if known is not None:
+            p.put(replace(known, price=intent.price, quantity=intent.quantity, sent_at=at))
+            continue
+        told = record.early.get(intent.id, _ZERO)
+        order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
+        find_at = math.inf if intent.purpose == "exit" else at + find_after
+        p.put(replace(order, told=told, filled=told, find_at=find_at))
+    if record.given_up:
+        p.goal = End("given up", is_given_up=True)
+    elif record.end_reason is not None:
+        p.goal, p.exit_reason, p.replaced_by = End(record.end_reason), record.end_reason, record.replaced_by
+    elif record.close_reason is not None:
+        p.goal = Close(record.close_reason, is_revocable=False)
+    elif record.release is not None:
+        p.goal = Release(cancel_stop=record.release == "cancel stop")
+    p.check_from = at + timing.read_lag
+    derive(p, at)
+    if p.bare is not None:
+        p.bare = replace(p.bare, cause="outage")
+        p.exposure = p.exposure.plus("outage", max(0.0, dead_seconds))
+    return p
+
+
+def _check(record: StopRecord) -> None:
+    if record.state not in list(State):
+        raise refuse("StopRecord.state", record.state, f"one of {[str(state) for state in State]}")
+    check_money("StopRecord.quantity", record.quantity, zero=True)
+    for name in ("best", "last", "target"):
+        check_money(f"StopRecord.{name}", getattr(record, name))
+    for name in ("first_price", "floor"):
+        if getattr(record, name) is not None:
+            check_money(f"StopRecord.{name}", getattr(record, name))

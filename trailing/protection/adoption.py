@@ -1,28 +1,28 @@
-"""Finding a position that somebody opened by hand, so that it can be protected like any other."""
+"""Finds a position that was opened by hand, so that it can be protected like any other."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import TypeVar
+from functools import partial
+from typing import Final
 
 import trio
 
 from trailing.core.account import PositionReport
+from trailing.core.evidence import FlatEvidence
 from trailing.core.model import Position, Side, StopOrder, check_money, check_side, check_symbol
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_tighter
-from trailing.errors import AuthenticationFailed, ExchangeUnreachable, RateLimited, UsageError
-from trailing.protection.opening import backoffs
-from trailing.protection.order_ids import mark_of
-from trailing.protection.orders import Orders
-from trailing.protection.supervision import NOT_OURS, Supervision
+from trailing.errors import ExchangeUnreachable, RateLimited, UsageError
+from trailing.protection.clock import pauses
+from trailing.protection.supervision import UNTRACKED, Supervision
 
-T = TypeVar("T")
+LOOK_AGAIN: Final = 1.0
+"""Seconds until the next look at the latest: the caller waits, and one list that shows the position is enough."""
 
 
 async def find_position(
-    orders: Orders,
     supervision: Supervision,
     symbol: str,
     side: Side,
@@ -31,17 +31,17 @@ async def find_position(
     *,
     ends_at: float,
 ) -> tuple[Position, StopOrder | None]:
-    """A position as the exchange reports it, opened now: what passed before is not its own. And a stop of ours behind it.
+    """Return a position as the exchange reports it, with `opened_at=now` because earlier prices do not count, and our live
+    stop behind it, if any.
 
-    A read that fails is tried again until the deadline. Where a stop is given, the exchange's own price is read too, so
-    that the stop is checked against it. A stop of ours is one that was left standing, the tightest of them, with the
-    plan's trigger; where the position is claimed, it is the claim's affair.
+    Where a stop is given, the exchange's own price is read too, so that the stop is checked against it. Our stop is the
+    tightest live one that has the plan's trigger. It is not looked for where the position is claimed.
 
     Args:
         ends_at: the deadline, on the running clock.
 
     Raises:
-        UsageError: there is no such position; absence is believed as `Orders.read_position` does.
+        UsageError: there is no such position, by the rules of `trailing.core.evidence`.
         ExchangeUnreachable: the exchange could not be read before the deadline.
         AuthenticationFailed: it does not take the credentials.
     """
@@ -49,42 +49,63 @@ async def find_position(
     check_side("side", side)
     if stop_price is not None:
         check_money("stop_price", stop_price)
+    report: PositionReport | None = None
     stops: Sequence[StopOrder] = ()
     claimed = supervision.registry.get(symbol, side) is not None
     with trio.move_on_at(ends_at) as scope:
-        report = await _patiently(lambda: orders.find_position(symbol, side, call_seconds=plan.call_seconds))
-        if report is not None:
-            stops = await _patiently(lambda: orders.find_stops(symbol, side, call_seconds=plan.call_seconds))
+        report, stops = await _find(supervision, symbol, side)
         if report is not None and stop_price is not None:
-            supervision.feed.take(
-                await _patiently(lambda: orders.find_price(symbol, plan.trigger, call_seconds=plan.call_seconds))
-            )
-    if scope.cancelled_caught or orders.clock.now() >= ends_at:
+            await _read_price(supervision, symbol, plan)
+    if scope.cancelled_caught or supervision.now() >= ends_at:
         raise ExchangeUnreachable(f"the {side} position of {symbol} was not read before the deadline")
     if report is None:
         raise UsageError(f"the exchange reports no {side} position of {symbol} that could be adopted")
     claimed = claimed or supervision.registry.get(symbol, side) is not None
-    standing = None if claimed else _standing(supervision, stops, side, plan)
-    return _as_position(orders, supervision, report, stop_price), standing
+    standing = None if claimed else _standing(stops, side, plan)
+    return _as_position(supervision, report, stop_price), standing
 
 
-def _standing(supervision: Supervision, stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
-    marks, standing = supervision.reconciliation.marks, None
+async def _find(supervision: Supervision, symbol: str, side: Side) -> tuple[PositionReport | None, Sequence[StopOrder]]:
+    """Return the report of a position and our live stops behind it; None: it is confirmed that there is none."""
+    evidence = FlatEvidence(supervision.now())
+    evidence.note_flat(supervision.now(), "refusal")  # no position is the usual case: the caller says that there is one
+    while True:
+        snapshot = await supervision.reader.read()
+        report = snapshot.reports.get((symbol, side))
+        if report is not None:
+            return report, snapshot.ours.get((symbol, side), ())
+        if snapshot.shows_all_positions:
+            verdict = evidence.judge(
+                snapshot.asked_at,
+                snapshot.answered_at,
+                supervision.timing,
+                is_empty=not snapshot.has_positions,
+                has_stop=(symbol, side) in snapshot.ours,
+            )
+            if verdict.confirmed:
+                return None, ()
+            await trio.sleep_until(min(verdict.again_at, supervision.now() + LOOK_AGAIN))
+
+
+def _standing(stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
+    standing: StopOrder | None = None
     for order in stops:
-        plain = order.source == plan.trigger and order.callback is None
-        ours = mark_of(order.client_order_id) in marks and plain
-        if ours and (standing is None or is_tighter(side, order.price, standing.price)):
+        if order.source != plan.trigger or order.callback is not None:
+            continue
+        if standing is None or is_tighter(side, order.price, standing.price):
             standing = order
     return standing
 
 
-async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    waits = backoffs()
+async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) -> None:
+    """Have the feed know the exchange's own price. A read that fails is tried again until the deadline."""
+    sender = supervision.sender
+    waits = pauses()
     while True:
         try:
-            return await read()
-        except AuthenticationFailed:
-            raise
+            reading = partial(sender.exchange.price, symbol, plan.trigger)
+            supervision.feed.take(await sender.read("price", reading, plan.call_seconds))
+            return
         except ExchangeUnreachable as error:
             wait = error.retry_after if isinstance(error, RateLimited) else next(waits)
             if trio.current_time() + wait >= trio.current_effective_deadline():
@@ -92,17 +113,15 @@ async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
             await trio.sleep(wait)
 
 
-def _as_position(
-    orders: Orders, supervision: Supervision, report: PositionReport, stop_price: Decimal | None
-) -> Position:
+def _as_position(supervision: Supervision, report: PositionReport, stop_price: Decimal | None) -> Position:
     """Its id is new, so that no earlier position of the same symbol and side is taken for it.
 
-    Where we gave one up there, it goes on under that one's: its record takes the place of the one that says so.
+    Where one was given up there, it goes on under that one's: its record takes the place of the one that says so.
     """
-    now = orders.clock.utc()
+    now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"
     given_up = supervision.given_up.get((report.symbol, report.side))
-    if given_up is not None and given_up.position.id != NOT_OURS:
+    if given_up is not None and given_up.position.id != UNTRACKED:
         identity = given_up.position.identity
     return Position(
         report.symbol, report.side, report.quantity, report.entry_price, now, stop_price=stop_price, id=identity

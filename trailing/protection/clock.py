@@ -1,11 +1,14 @@
-"""The one place where the running clock and the time of day meet."""
+"""Time: the one place where the running clock and the time of day meet, and the pauses between tries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import trio
+
+from trailing.core.retries import FIRST, MOST
 
 
 class Clock:
@@ -31,3 +34,11 @@ class Clock:
     def utc_at(self, at: float) -> datetime:
         """The time of day of a reading of the running clock."""
         return self._utc_start + timedelta(seconds=at - self._start)
+
+
+def pauses(first: float = FIRST, most: float = MOST) -> Iterator[float]:
+    """Yield the seconds to wait before each further try: doubling, with jitter between half and all of it."""
+    seconds = first
+    while True:
+        yield seconds * random.uniform(0.5, 1.0)
+        seconds = min(most, seconds * 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import NoReturn
 
@@ -54,22 +54,28 @@ class _Tally:
 
 
 class _Unit:
-    """Entries that are committed together or not at all, how that ended, and what their writer was answered."""
+    """Entries that are committed together or not at all, and who is to know how that ended."""
 
-    __slots__ = ("answered", "entries", "error", "settled", "tally")
+    __slots__ = ("entries", "is_answered", "is_settled", "on_answer", "tally")
 
-    def __init__(self, entries: Sequence[StoreWrite], tally: _Tally) -> None:
+    def __init__(
+        self,
+        entries: Sequence[StoreWrite],
+        tally: _Tally,
+        on_answer: Callable[[StoreError | None], None] | None = None,
+    ) -> None:
         self.entries = entries
         self.tally = tally
-        self.settled = False
-        self.answered = trio.Event()
-        self.error: StoreError | None = None
+        self.is_settled = False
+        self.is_answered = False
+        self.on_answer = on_answer
 
     def answer(self, error: StoreError | None) -> None:
-        """Let the writer go on; only the first answer counts."""
-        if not self.answered.is_set():
-            self.error = error
-            self.answered.set()
+        """Say how it ended; only the first answer counts."""
+        if not self.is_answered:
+            self.is_answered = True
+            if self.on_answer is not None:
+                self.on_answer(error)
 
 
 class Journal:
@@ -159,7 +165,7 @@ class Journal:
         """
         tick = _SHORTEST_TICK
         while True:
-            while self._timed and self._timed[0][2].answered.is_set():
+            while self._timed and self._timed[0][2].is_answered:
                 heappop(self._timed)
             if not self._timed:
                 self._timed_came = trio.Event()
@@ -191,12 +197,37 @@ class Journal:
         Cancellation: ends the waiting and recalls nothing. The entries were handed in, even where the caller was
         cancelled before, and are committed all the same: what may exist is on the books.
         """
-        if self._ended:
-            raise self._end_error()
         if not entries:
             await trio.lowlevel.checkpoint()
             return
-        unit = _Unit(entries, self._written)
+        answered, errors = trio.Event(), list[StoreError]()
+
+        def take_answer(error: StoreError | None) -> None:
+            if error is not None:
+                errors.append(error)
+            answered.set()
+
+        self.hand_in(*entries, within=within, on_answer=take_answer)
+        await answered.wait()
+        if errors:
+            raise errors[0]
+
+    def hand_in(
+        self,
+        *entries: StoreWrite,
+        within: float = math.inf,
+        on_answer: Callable[[StoreError | None], None],
+    ) -> None:
+        """Hand entries in, as `write` does, without waiting for them.
+
+        Args:
+            within: as of `write`.
+            on_answer: called once, with None when they are durable, or with the StoreError that `write` would raise.
+        """
+        if self._ended:
+            on_answer(self._end_error())
+            return
+        unit = _Unit(entries, self._written, on_answer)
         self._writes.append(unit)
         self._written.handed_in += len(entries)
         self._work.set()
@@ -206,9 +237,6 @@ class Journal:
             if not self._timed_came.is_set():
                 self._timed_since = trio.current_time()
                 self._timed_came.set()
-        await unit.answered.wait()
-        if unit.error is not None:
-            raise unit.error
 
     def post(self, *entries: AppendEvent) -> None:
         """Hand telemetry in. Never waits and never raises: what there is no room for is dropped and counted.
@@ -226,7 +254,15 @@ class Journal:
     async def drain(self) -> None:
         """Wait until everything that was handed in so far is committed or has failed; in an ended journal it has."""
         await trio.lowlevel.checkpoint()
-        targets = [(tally, tally.handed_in) for tally in (self._written, self._posted)]
+        await self._wait_settled(self._written, self._posted)
+
+    async def flush(self) -> None:
+        """Wait until everything that writers have handed in so far is committed or has failed; telemetry may be left."""
+        await trio.lowlevel.checkpoint()
+        await self._wait_settled(self._written)
+
+    async def _wait_settled(self, *tallies: _Tally) -> None:
+        targets = [(tally, tally.handed_in) for tally in tallies]
         while any(tally.settled < target for tally, target in targets):
             await self._progress.wait()
 
@@ -234,7 +270,7 @@ class Journal:
     def is_behind(self) -> bool:
         """Whether something is not written yet for which its writer has stopped waiting: the store is stuck, or slow."""
         oldest = (*self._under_way, *([self._writes[0]] if self._writes else ()))
-        return any(unit.answered.is_set() and not unit.settled for unit in oldest)
+        return any(unit.is_answered and not unit.is_settled for unit in oldest)
 
     def statistics(self) -> JournalStatistics:
         """What was done so far."""
@@ -285,7 +321,7 @@ class Journal:
 
     def _settle(self, unit: _Unit, error: StoreError | None = None) -> None:
         unit.tally.settled += len(unit.entries)
-        unit.settled = True
+        unit.is_settled = True
         unit.answer(error)
 
     def _report_progress(self) -> None:
@@ -295,7 +331,7 @@ class Journal:
     def _end(self, error: BaseException) -> None:
         self._ended = True
         self._cause = error if isinstance(error, Exception) else None
-        left = [unit for unit in self._under_way if not unit.settled]
+        left = [unit for unit in self._under_way if not unit.is_settled]
         left += self._writes
         left.append(_Unit(list(self._telemetry), self._posted))
         self._writes.clear()

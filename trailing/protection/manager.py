@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 import trio
 
-from trailing.core.actions import Action
+from trailing.core.findings import Finding
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
+from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.errors import AuthenticationFailed, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption import find_position
-from trailing.protection.announcer import Announcer, EventLog
-from trailing.protection.changes import change_plan
 from trailing.protection.clock import Clock
-from trailing.protection.closing import close_position
-from trailing.protection.gate import Gate
 from trailing.protection.journal import Journal
-from trailing.protection.native import check_plan
+from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.orders import Orders
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
-from trailing.protection.ownership import own_account
-from trailing.protection.protection import Protection
-from trailing.protection.reach import Reach
+from trailing.protection.position_commands import change_plan, close_position, release_position
+from trailing.protection.position_task import PositionTask
+from trailing.protection.records import EventLog, EventPublisher, Records
+from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
@@ -39,8 +37,8 @@ from trailing.stores.port import Store
 class Manager:
     """Protects the positions of one account. Made by `open_manager`."""
 
-    def __init__(self, orders: Orders, plan: TrailPlan, supervision: Supervision) -> None:
-        self._orders, self._plan, self._supervision = orders, plan, supervision
+    def __init__(self, plan: TrailPlan, supervision: Supervision) -> None:
+        self._plan, self._supervision = plan, supervision
 
     async def protect_wave(
         self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
@@ -67,20 +65,18 @@ class Manager:
         return await self._protect(positions, deadline, plan or self._plan)
 
     async def _protect(
-        self, positions: Sequence[Position], deadline: float, plan: TrailPlan, standing: StopOrder | None = None
+        self,
+        positions: Sequence[Position],
+        deadline: float,
+        plan: TrailPlan,
+        *,
+        standing: StopOrder | None = None,
+        is_reported: bool = False,
     ) -> WaveReport:
         check_seconds("deadline", deadline, zero=False)
-        check_plan(self._orders, plan, (position.symbol for position in positions))
+        self._check_plan(plan, {position.symbol for position in positions})
         with self._supervision.operation():
-            wave = Wave(
-                self._orders,
-                self._supervision.registry,
-                self._supervision.feed,
-                plan,
-                deadline,
-                self._supervision.hand_over,
-                standing=standing,
-            )
+            wave = Wave(self._supervision, plan, deadline, standing=standing, is_reported=is_reported)
             try:
                 report = await wave.run(positions)
             finally:
@@ -88,6 +84,20 @@ class Manager:
                     self._supervision.note_never_claimed(refused)
         self._supervision.tally.count_wave(report)
         return report
+
+    def _check_plan(self, plan: TrailPlan, symbols: Iterable[str]) -> None:
+        """Refuse a plan that can't be carried out here, or natively on one of the markets. Raises UsageError.
+
+        A symbol that the exchange does not know is its own position's failure.
+        """
+        sender = self._supervision.sender
+        sender.fence.check_plan(plan)
+        for symbol in symbols if plan.native else ():
+            try:
+                market = sender.exchange.market(symbol)
+            except UsageError:
+                continue
+            check_native_market(plan, market)
 
     async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
         """Put a live stop behind one position: a wave of one. See `protect_wave`."""
@@ -128,17 +138,13 @@ class Manager:
         Cancellation: as `protect_wave`; while the position is being read, nothing was sent.
         """
         check_seconds("deadline", deadline, zero=False)
-        orders, supervision, plan = self._orders, self._supervision, plan or self._plan
-        check_plan(orders, plan, (symbol,))
-        ends_at = orders.clock.now() + deadline
+        supervision, plan = self._supervision, plan or self._plan
+        self._check_plan(plan, (symbol,))
+        ends_at = supervision.now() + deadline
         with supervision.operation():
-            position, standing = await find_position(
-                orders, supervision, symbol, side, plan, stop_price, ends_at=ends_at
-            )
-        try:
-            report = await self._protect((position,), ends_at - orders.clock.now(), plan, standing)
-        finally:
-            supervision.reconciliation.ask()  # where more than one stop of ours was left standing, all but one go
+            position, standing = await find_position(supervision, symbol, side, plan, stop_price, ends_at=ends_at)
+        left = ends_at - supervision.now()
+        report = await self._protect((position,), left, plan, standing=standing, is_reported=True)
         return report.outcomes[0]
 
     async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
@@ -157,10 +163,10 @@ class Manager:
         """
         if not isinstance(plan, TrailPlan):
             raise refuse("plan", plan, "a TrailPlan")
-        self._orders.gate.check_plan(plan)
-        protection = self._supervision.get(symbol, side)
+        self._supervision.sender.fence.check_plan(plan)
+        task = self._supervision.get(symbol, side)
         with self._supervision.operation():
-            await change_plan(self._orders, protection, plan)
+            await change_plan(self._supervision, task, plan)
 
     async def close(self, symbol: str, side: Side, *, deadline: float) -> Exited | TimedOut | Refused:
         """Close a position at market, reduce-only, then end its stops: the bot's own exit.
@@ -174,22 +180,22 @@ class Manager:
         Cancellation: ends the waiting; the manager goes on with it.
         """
         check_seconds("deadline", deadline, zero=False)
-        protection = self._supervision.get(symbol, side)
+        task = self._supervision.get(symbol, side)
         with self._supervision.operation():
-            return await close_position(self._orders.clock, protection, deadline)
+            return await close_position(self._supervision, task, deadline)
 
     async def close_all(self, *, deadline: float) -> tuple[Exited | TimedOut | Refused, ...]:
         """Close every protected position, all in parallel. See `close`."""
         results: dict[int, Exited | TimedOut | Refused] = {}
 
-        async def close_one(index: int, protection: Protection) -> None:
-            results[index] = await close_position(self._orders.clock, protection, deadline)
+        async def close_one(index: int, task: PositionTask) -> None:
+            results[index] = await close_position(self._supervision, task, deadline)
 
         check_seconds("deadline", deadline, zero=False)
         with self._supervision.operation():
             async with trio.open_nursery() as nursery:
-                for index, protection in enumerate(self._supervision.registry.all()):
-                    nursery.start_soon(close_one, index, protection)
+                for index, task in enumerate(self._supervision.registry.all()):
+                    nursery.start_soon(close_one, index, task)
         return tuple(results[index] for index in sorted(results))
 
     async def release(self, symbol: str, side: Side, *, cancel_stop: bool) -> None:
@@ -203,29 +209,21 @@ class Manager:
 
         Cancellation: ends the waiting; the manager goes on with it.
         """
-        if self._supervision.given_up.pop((symbol, side), None) is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        protection = self._supervision.get(symbol, side)
-        with self._supervision.operation():
-            await protection.wait_opened()
-            protection.release_wanted = cancel_stop
-            protection.hurry()
-            while not protection.closed:
-                await protection.wait_changed()
+        await release_position(self._supervision, symbol, side, cancel_stop=cancel_stop)
 
     @property
-    def recovered(self) -> tuple[Action, ...]:
-        """What the reading of the account found when the manager opened. As text, each is a sentence."""
+    def recovered(self) -> tuple[Finding, ...]:
+        """What the first snapshots of the account found when the manager opened. As text, each is a sentence."""
         return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
         """The live stop of every protected position, as the exchange acknowledged it."""
-        return {
-            (protection.position.symbol, protection.position.side): protection.live
-            for protection in self._supervision.registry.all()
-            if protection.live is not None
-        }
+        stops = {}
+        for task in self._supervision.registry.all():
+            stop = task.state.stop
+            if stop is not None:
+                stops[stop.symbol, stop.side] = stop
+        return stops
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
         """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
@@ -233,35 +231,17 @@ class Manager:
 
     def statistics(self) -> Statistics:
         """Figures over all that this manager has done."""
-        held, tally = self._supervision.registry.all(), self._supervision.tally
-        now = self._orders.clock.now()
-        journal = self._orders.journal.statistics()
-        confirmed_at = [tally.confirmed_at, *(protection.confirmed_at for protection in held)]
-        confirmed = [at for at in confirmed_at if at is not None]
-        return Statistics(
-            waves=tally.waves,
-            outcomes=dict(tally.outcomes),
-            opening_times=tally.opening_times,
-            protected=len(self.stops()),
-            unprotected=len(self.unprotected()),
-            moves=tally.moves + sum(protection.moves for protection in held),
-            closed=tally.closed,
-            exposure_by=sum((protection.exposure_at(now) for protection in held), tally.exposure),
-            since_confirmed=now - max(confirmed) if confirmed else None,
-            ticks=self._supervision.feed.ticks,
-            foreign_ticks=tally.foreign_ticks + sum(protection.stop.foreign_ticks for protection in held),
-            commits=journal.commits,
-            dropped=journal.dropped + self._orders.announcer.dropped,
-        )
+        return self._supervision.statistics()
 
     async def wait_closed(self) -> None:
-        """Wait until the last position has ended, or was released or given up."""
+        """Wait until the last position has ended, or was released or given up, and the store holds that."""
         with self._supervision.operation():
             await self._supervision.registry.wait_empty()
+            await self._supervision.records.wait_stored(self._plan.journal_wait)
 
     def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
         """Events from now on, over a bounded channel; what finds it full is dropped and counted, never waited for."""
-        return self._orders.announcer.subscribe(capacity)
+        return self._supervision.records.publisher.subscribe(capacity)
 
 
 @asynccontextmanager
@@ -302,24 +282,25 @@ async def open_manager(
     if not isinstance(plan, TrailPlan):
         raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
     clock, log, ids = Clock(utc_start), EventLog(), OrderIds()
-    owning = own_account(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
+    owning = acquire_lease(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
     async with owning as (lease, waited):
         journal = Journal(lease)
-        announcer = Announcer(journal, log, exchange.name, exchange.account)
-        gate = Gate(lease, clock, exchange)
-        gate.check_plan(plan)
-        orders = Orders(exchange, journal, clock, announcer, ids, Reach(), gate)
+        publisher = EventPublisher(journal, log, exchange.name, exchange.account)
+        records = Records(exchange.name, exchange.account, journal, clock, publisher)
+        fence = LeaseFence(lease, clock, exchange)
+        fence.check_plan(plan)
+        sender = RequestSender(exchange, clock, fence, OutageDetector(), partial(records.alarm, None))
         if waited is not None:
-            orders.tell(None, TookOver, waited=waited)
-        async with open_services() as books:
+            records.tell(None, TookOver, waited=waited)
+        async with open_services(LeaseLost, AuthenticationFailed) as books:
             await books.start(journal.run)
             try:
                 async with open_services(LeaseLost, AuthenticationFailed) as tasks:
-                    supervision = Supervision(orders, plan, tasks, take_over=take_over)
-                    supervision.reconciliation.marks |= lease.marks
+                    supervision = Supervision(sender, records, ids, plan, tasks, take_over=take_over)
+                    supervision.reconciler.marks |= lease.marks
                     await supervision.run(store, ticks)
                     try:
-                        yield Manager(orders, plan, supervision)
+                        yield Manager(plan, supervision)
                     finally:
                         await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
             finally:
@@ -327,4 +308,4 @@ async def open_manager(
                     await journal.drain()
                 if scope.cancelled_caught:
                     left = journal.statistics().waiting
-                    orders.alarm(None, "the journal did not drain", f"{left} entries are not written")
+                    records.alarm(None, "the journal did not drain", f"{left} entries are not written")

@@ -14,7 +14,9 @@ _OURS = re.compile(_TAG + "(?P<mark>[0-9a-f]{4})[0-9a-f]{16}")
 
 def mark_of(client_order_id: str) -> str | None:
     """The mark of the instance that placed an order; None: it does not carry our tag."""
-    match = _OURS.fullmatch(client_order_id)
+    match = (
+        _OURS.fullmatch(client_order_id) if isinstance(client_order_id, str) else None
+    )  # a foreign one may be a number
     return None if match is None else match["mark"]
 
 

@@ -1,74 +1,85 @@
-"""What a manager does before it yields: takes over what its store holds, and learns from the exchange how that stands.
+"""What a manager does before it yields: resumes what its store holds, and finds out how that stands on the exchange.
 
-Nothing stored is believed: until the exchange has been read, every stop of it is of unknown outcome. Where it can't be
+Nothing stored is believed: until a snapshot has shown it, every order has an unknown outcome. Where the account can't be
 read, that is how it stays, and the positions' own tasks go on with it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
-from trailing.core.account import Orphan, Pending
-from trailing.core.actions import Action, LookAgain
+from trailing.core.account import AccountSnapshot, Orphan
+from trailing.core.findings import (
+    AdoptStop,
+    AnotherPosition,
+    Finding,
+    ForeignInstance,
+    NextRequest,
+    NotListed,
+    OrphanStop,
+    PositionFlat,
+    Resize,
+    Resume,
+    StopAbsent,
+    Tighten,
+    Unresolved,
+)
+from trailing.core.goals import Protect
+from trailing.core.inputs import PricesMissed
 from trailing.core.model import StopOrder
-from trailing.core.record import StopRecord
+from trailing.core.next_request import next_request
+from trailing.core.position import PositionState
+from trailing.core.prices import is_tighter
+from trailing.core.record import IntendedOrder, StopRecord, restore_position
 from trailing.core.states import State
-from trailing.core.stop import TrailingStop
-from trailing.errors import AuthenticationFailed, ExchangeError, LeaseLost, OutcomeUnknown, UsageError
-from trailing.exchanges.port import snapshot_lag
-from trailing.protection.following import Follower
+from trailing.errors import AuthenticationFailed, LeaseLost, TrailingError, UsageError
 from trailing.protection.order_ids import mark_of
-from trailing.protection.orders import Orders
-from trailing.protection.protection import Missed, Protection
-from trailing.protection.reconciliation import Reconciliation
-from trailing.protection.registry import Registry
+from trailing.protection.position_task import PositionTask
 from trailing.stores.port import Intent, Loaded
 
+if TYPE_CHECKING:
+    from trailing.protection.supervision import Supervision
 
-def restore(
-    orders: Orders, registry: Registry, reconciliation: Reconciliation, orphans: dict[str, Orphan], loaded: Loaded
-) -> tuple[StopRecord, ...]:
+
+def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
     """Claim everything stored. No task works on it yet.
 
     Returns:
-        The records of positions that were given up: open, perhaps, and nobody's.
+        The records of positions that were given up: open, perhaps, without a task.
     """
+    registry, reconciler, records = supervision.registry, supervision.reconciler, supervision.records
     known = [order.client_order_id for record in loaded.stops for order in _orders_of(record)]
     known += [intent.client_order_id for intent in loaded.intents]
-    reconciliation.marks |= {mark for one in known if (mark := mark_of(one)) is not None}
+    reconciler.marks |= {mark for one in known if (mark := mark_of(one)) is not None}
     intents: dict[tuple[str, str, str], list[Intent]] = {}
     for intent in loaded.intents:
         intents.setdefault((intent.symbol, intent.side, intent.identity), []).append(intent)
     given_up = []
-    for record in loaded.stops:
+    for record in sorted(loaded.stops, key=lambda one: one.is_waiting):
         position = record.position
-        if record.state == State.CLOSED:  # released, or given up: it is nobody's until it is protected again
+        key = (position.symbol, position.side, position.identity)
+        if record.state == State.CLOSED:  # released, or given up: not ours until it is protected again
             if record.given_up:
                 given_up.append(record)
             ids = (order.client_order_id for order in _orders_of(record))
-            reconciliation.left.update(dict.fromkeys(ids, (position.symbol, position.side)))
+            reconciler.released_stops.update(dict.fromkeys(ids, (position.symbol, position.side)))
             continue
-        own = intents.get((position.symbol, position.side, position.identity), [])
         try:
-            protection = _restore(orders, record, own)
+            task = _restore(supervision, record, intents.get(key, []))
         except UsageError as error:
-            orders.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
+            records.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
             continue
-        if registry.claim(position, protection) is not protection:
-            orders.alarm(protection, "two records claim one position", position.identity)
-            continue
-        intents.pop((position.symbol, position.side, position.identity), None)
-    at_risk_until = orders.clock.now() + orders.exchange.request_validity
-    for key, orphaned in intents.items():
-        orders.alarm(None, "an intent without a record", " ".join(key))
-        for intent in orphaned:
-            orphans[intent.client_order_id] = Orphan(
-                intent.symbol, intent.side, intent.identity, intent.client_order_id, intent.purpose, at_risk_until
-            )
-    # What another record claims was taken in again, under another identity.
+        if registry.claim(task) is not task:
+            if not record.is_waiting:
+                records.alarm(position, "two records claim one position", position.identity)
+                continue
+            registry.wait_for(task)
+        intents.pop(key, None)
+    _note_orphans(supervision, intents)
+    # What another record claims was protected again, under another identity.
     return tuple(one for one in given_up if registry.get(one.position.symbol, one.position.side) is None)
 
 
@@ -76,82 +87,209 @@ def _orders_of(record: StopRecord) -> tuple[StopOrder, ...]:
     return record.orders if record.native is None else (*record.orders, record.native)
 
 
-def _restore(orders: Orders, record: StopRecord, intents: list[Intent]) -> Protection:
-    now, utc = orders.clock.now(), orders.clock.utc()
-    market = orders.exchange.market(record.position.symbol)
-    stop = TrailingStop.restore(record, market, now)
-    protection = Protection(record.position, stop, claimed_at=now, exposure=record.exposure, cause="outage")
-    protection.moves, protection.filled, protection.proceeds = record.moves, record.filled, record.proceeds
-    for client_order_id in stop.orders:
-        protection.pending[client_order_id] = Pending(client_order_id, "stop", -math.inf)
-    for intent in intents:
-        protection.pending[intent.client_order_id] = Pending(intent.client_order_id, intent.purpose, now)
-    if protection.pending and stop.state is not State.EXITING:
-        error = OutcomeUnknown("the process ended before it was known")
-        (stop.open_failed if stop.order is None else stop.move_failed)(error, now)
-    elif stop.state is State.OPENING:
-        stop.open_failed(ExchangeError("the process ended before it was sent"), now)
+def _note_orphans(supervision: Supervision, intents: dict[tuple[str, str, str], list[Intent]]) -> None:
+    at_risk_until = supervision.now() + supervision.timing.request_validity
+    for key, orphaned in intents.items():
+        supervision.records.alarm(None, "an intent without a record", " ".join(key))
+        for intent in orphaned:
+            supervision.orphans[intent.client_order_id] = Orphan(
+                intent.symbol, intent.side, intent.identity, intent.client_order_id, intent.purpose, at_risk_until
+            )
+
+
+def _restore(supervision: Supervision, record: StopRecord, intents: Sequence[Intent]) -> PositionTask:
+    now, utc = supervision.now(), supervision.records.clock.utc()
+    saved_at = record.saved_at if record.saved_at is not None else record.position.opened_at
+    state = restore_position(
+        record,
+        [IntendedOrder(one.client_order_id, one.purpose, one.quantity, one.price) for one in intents],
+        supervision.sender.exchange.market(record.position.symbol),
+        supervision.timing,
+        now,
+        dead_seconds=max(0.0, (utc - saved_at).total_seconds()),
+        find_after=record_call_seconds(record),
+    )
+    task = PositionTask(supervision, state)
+    task.open_intents = frozenset(intent.client_order_id for intent in intents)
+    task.saved = None
     heard_until = record.heard_until or record.saved_at
     if heard_until is not None:
-        protection.missed = Missed(heard_until, utc, now)
-    protection.note_exposure(now)
-    if protection.bare is not None:
-        dead_since = record.saved_at if record.saved_at is not None else record.position.opened_at
-        protection.exposure = record.exposure.plus("outage", max(0.0, (utc - dead_since).total_seconds()))
-    protection.save_at = now
-    protection.opened = True
-    return protection
+        state.step(PricesMissed(heard_until, utc), now)
+    return task
 
 
-async def recover(
-    orders: Orders,
-    registry: Registry,
-    reconciliation: Reconciliation,
-    follower: Follower,
-    keep: Callable[[Protection], None],
-    *,
-    within: float,
-) -> tuple[Action, ...]:
-    """Read the exchange until it is known how everything stands, and hand each position over as soon as it is.
+def record_call_seconds(record: StopRecord) -> float:
+    """Return the deadline of one call by a stored plan."""
+    return float(record.plan.get("call_seconds", 10.0))
+
+
+async def recover(supervision: Supervision, *, within: float) -> tuple[Finding, ...]:
+    """Read the account until it is known which orders are live, and start each position's task as soon as it is.
 
     Args:
-        keep: has a position worked on by its own task from then on.
         within: seconds at most; what is not known by then is left to the positions' tasks.
 
     Returns:
-        What was found, and followed.
+        What was found.
 
     Raises:
         AuthenticationFailed: the exchange does not take the credentials.
         LeaseLost: another instance's stops stand on the account; nothing was written.
 
-    Cancellation: what was handed over by then is kept.
+    Cancellation: the tasks that were started by then run on.
     """
-    found: list[Action] = []
-    undecided = registry.all()
+    found = await find_settled(supervision, supervision.watch, within=within)
+    for task in supervision.registry.all():
+        if not task.is_watched:
+            supervision.watch(task)
+    return found
+
+
+async def find_settled(
+    supervision: Supervision, on_settled: Callable[[PositionTask], None], *, within: float
+) -> tuple[Finding, ...]:
+    """Take snapshots, and look up what they leave in doubt, until it is known which orders of every restored position are
+    live, or a snapshot can't be taken.
+
+    Args:
+        on_settled: called with each position once its orders are settled.
+        within: seconds at most; then an alarm says that the rest is not known.
+
+    Returns:
+        What was found, what is not known by then included.
+
+    Raises:
+        AuthenticationFailed, LeaseLost: as `recover`.
+    """
+    settling = _Settling(supervision, on_settled)
     with trio.move_on_after(within) as scope:
-        try:
-            if undecided:
-                # A read may still miss what happened just before updates were listened to.
-                await trio.sleep(snapshot_lag(orders.exchange))
-            while True:
-                actions = await reconciliation.look()
-                await follower.follow(actions)
-                found += [action for action in actions if not isinstance(action, LookAgain)]
-                again = {(action.symbol, action.side) for action in actions if isinstance(action, LookAgain)}
-                for protection in undecided:
-                    if (protection.position.symbol, protection.position.side) not in again:
-                        keep(protection)
-                undecided = tuple(held for held in undecided if (held.position.symbol, held.position.side) in again)
-                if not undecided:
-                    break
-                await trio.sleep_until(reconciliation.again_at)
-        except (AuthenticationFailed, LeaseLost):
-            raise
-        except ExchangeError as error:
-            orders.alarm(None, "the account can't be read", str(error))
+        await settling.run()
     if scope.cancelled_caught:
-        orders.alarm(None, "the account was not read in time", f"within {within} s")
-    for protection in undecided:
-        keep(protection)
-    return tuple(found)
+        supervision.records.alarm(None, "the account was not read in time", f"within {within} s")
+    snapshot = supervision.reader.snapshot
+    if snapshot is not None:
+        for task in tuple(settling.undecided):
+            settling.note(task)
+        settling.found += untracked(supervision, snapshot)
+    return tuple(settling.found)
+
+
+class _Settling:
+    """The search for the orders that are live of every restored position.
+
+    Args:
+        on_settled: called with each position once its orders are settled.
+
+    Attributes:
+        undecided: the positions whose orders are not settled, with how they were before.
+        found: what was found of the others.
+    """
+
+    def __init__(self, supervision: Supervision, on_settled: Callable[[PositionTask], None]) -> None:
+        self._supervision, self._on_settled = supervision, on_settled
+        self._errors: list[TrailingError] = []
+        self.undecided = {task: Before(task.state) for task in supervision.registry.all()}
+        self.found: list[Finding] = []
+
+    async def run(self) -> None:
+        """Take snapshots, and look up beside them what they leave in doubt, until all is settled or one can't be taken."""
+        reader = self._supervision.reader
+        if self.undecided:
+            # A list may still miss what happened just before updates were subscribed.
+            await trio.sleep(self._supervision.timing.read_lag)
+        async with trio.open_nursery() as look_ups:
+            try:
+                while await reader.take():
+                    self._note_settled()
+                    if not self.undecided:
+                        break
+                    for task in self.undecided:
+                        if task.has_order_in_doubt and task.state.request is None:
+                            look_ups.start_soon(self._look_up, task, look_ups.cancel_scope)
+                    await trio.sleep_until(reader.wanted_at)
+            except (AuthenticationFailed, LeaseLost) as error:
+                self._errors.append(error)
+            look_ups.cancel_scope.cancel()
+        if self._errors:
+            raise self._errors[0]
+
+    async def _look_up(self, task: PositionTask, search: trio.CancelScope) -> None:
+        try:
+            await task.look_up()
+        except AuthenticationFailed as error:
+            self._errors.append(error)
+        self._note_settled()
+        if self._errors or not self.undecided:
+            search.cancel()
+
+    def _note_settled(self) -> None:
+        for task in [one for one in self.undecided if one.state.request is None and is_settled(one.state)]:
+            self.note(task)
+            self._on_settled(task)
+
+    def note(self, task: PositionTask) -> None:
+        """Note what was found of a position by now."""
+        is_listed, now = _is_listed(self._supervision, task), self._supervision.now()
+        self.found.extend(self.undecided.pop(task).findings(task.state, now, is_listed=is_listed))
+
+
+def is_settled(state: PositionState) -> bool:
+    """Whether snapshots have settled which of a position's orders are live."""
+    doubted = any(order.absent_since is not None for order in state.orders.values())
+    return state.ended or not (state.has_unknown or state.exit_sent or doubted)
+
+
+class Before:
+    """What was remembered of a position before a snapshot was judged, to say what the snapshot changed."""
+
+    def __init__(self, state: PositionState) -> None:
+        self._orders = {one.id: one.order for one in state.orders.values() if one.purpose != "exit"}
+        self._quantity, self._target = state.quantity, state.target
+
+    def findings(self, state: PositionState, at: float, *, is_listed: bool) -> Iterator[Finding]:
+        """Yield what was found, and what is asked for next. `is_listed`: the last snapshot shows the position."""
+        key = (state.position.symbol, state.position.side)
+        if state.replaced_by is not None:
+            yield AnotherPosition(*key, state.replaced_by)
+            return
+        if not is_listed:
+            yield NotListed(*key)
+        for order_id, remembered in self._orders.items():
+            order = state.orders.get(order_id)
+            if order is None:
+                if state.quantity:
+                    yield StopAbsent(*key, order_id)
+            elif not order.is_sent and order.order is not None and order.order != remembered:
+                yield AdoptStop(*key, order.order)
+        for order_id, order in state.orders.items():
+            if order.is_sent:
+                yield Unresolved(*key, order_id)
+            elif order_id not in self._orders and order.order is not None:
+                yield AdoptStop(*key, order.order)
+        if not state.quantity:
+            yield PositionFlat(*key)
+        elif state.quantity != self._quantity:
+            yield Resize(*key, state.quantity)
+        if state.floor is not None and is_tighter(key[1], state.floor, self._target):
+            yield Tighten(*key, state.floor)
+        if isinstance(state.goal, Protect) and state.stop is not None and state.quantity == self._quantity:
+            yield Resume(*key, state.stop)
+        request = next_request(state, at)
+        if not isinstance(request, float):
+            yield NextRequest(*key, str(request))
+
+
+def _is_listed(supervision: Supervision, task: PositionTask) -> bool:
+    snapshot, position = supervision.reader.snapshot, task.state.position
+    key = (position.symbol, position.side)
+    return snapshot is not None and (key in snapshot.reports or key in snapshot.doubled_positions)
+
+
+def untracked(supervision: Supervision, snapshot: AccountSnapshot) -> Iterator[Finding]:
+    """Yield what a snapshot shows that belongs to no record."""
+    for order in snapshot.others:
+        yield ForeignInstance.of(order)
+    for key, orders in snapshot.ours.items():
+        if supervision.registry.get(*key) is None and key in snapshot.reports:
+            for order in orders:
+                yield OrphanStop.of(order)

@@ -1,17 +1,18 @@
-"""Who is protected, and who is being protected. Here is the only lock, and nothing awaits while it is held.
+"""Which positions are claimed, and which wait for a claim. Here is the only lock, and nothing awaits while it is held.
 
-It is taken without waiting: it is never contended, since nothing that holds it yields, and should anybody ever await
-inside, the next taker raises at once.
+It is taken without waiting. It is never contended, since nothing that holds it yields; should an await ever be put inside,
+the next taker raises at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TypeAlias
 
 import trio
 
-from trailing.core.model import Position, Side
-from trailing.protection.protection import Protection
+from trailing.core.model import Side
+from trailing.protection.position_task import PositionTask
 
 Key: TypeAlias = tuple[str, str, str, Side | None]
 
@@ -30,51 +31,104 @@ class _Unwaited:
 
 
 class Registry:
-    """One claim per key: exchange, account, symbol and, where the account is hedged, side."""
+    """One claim per key: exchange, account, symbol and, where the account is hedged, side.
+
+    A position whose key is still claimed by another one that ends waits behind it, and gets the key in the same locked step
+    in which it becomes free.
+    """
 
     def __init__(self, exchange: str, account: str, *, hedged: bool) -> None:
         self._exchange, self._account, self._hedged = exchange, account, hedged
         self._lock = _Unwaited(trio.Lock())
-        self._claims: dict[Key, Protection] = {}
-        self._heard: trio.Event | None = None
+        self._claims: dict[Key, PositionTask] = {}
+        self._queues: dict[Key, deque[PositionTask]] = {}
+        self._changed: trio.Event | None = None
 
     def key(self, symbol: str, side: Side) -> Key:
-        """What a position is claimed under."""
+        """Return what a position is claimed under."""
         return (self._exchange, self._account, symbol, side if self._hedged else None)
 
-    def claim(self, position: Position, new: Protection) -> Protection:
-        """Claim a position's key for `new`. Returns `new`, or whoever holds the key already."""
+    def _key_of(self, task: PositionTask) -> Key:
+        return self.key(task.state.position.symbol, task.state.position.side)
+
+    # Changes, each under the lock.
+
+    def claim(self, new: PositionTask) -> PositionTask:
+        """Claim a position's key. Returns `new`, or the task that holds the key already."""
         with self._lock:
-            held = self._claims.setdefault(self.key(position.symbol, position.side), new)
+            held = self._claims.setdefault(self._key_of(new), new)
             if held is new:
                 self._note_change()
             return held
 
-    def remove(self, protection: Protection) -> None:
-        """Nobody works on it any more. Removing it again is no error."""
+    def wait_for(self, task: PositionTask) -> None:
+        """Let a task wait for its key, behind those that wait already. It is listed from now on."""
         with self._lock:
-            key = self.key(protection.position.symbol, protection.position.side)
-            if self._claims.get(key) is protection:
-                del self._claims[key]
+            task.is_waiting = True
+            self._queues.setdefault(self._key_of(task), deque()).append(task)
             self._note_change()
-        protection.changed()
 
-    def get(self, symbol: str, side: Side) -> Protection | None:
-        """The protection of this symbol and side, or None."""
+    def drop(self, task: PositionTask) -> None:
+        """Remove a task that waits for its key from those that wait."""
+        with self._lock:
+            key = self._key_of(task)
+            queue = self._queues[key]
+            queue.remove(task)
+            if not queue:
+                del self._queues[key]
+            task.is_waiting = False
+            self._note_change()
+
+    def release(self, task: PositionTask) -> PositionTask | None:
+        """End a claim, and hand its key to the task that waits first. Releasing it again is no error.
+
+        Returns:
+            The task that has the key now, or None.
+        """
+        with self._lock:
+            key = self._key_of(task)
+            if self._claims.get(key) is not task:
+                return None
+            del self._claims[key]
+            queue, following = self._queues.get(key), None
+            if queue is not None:
+                following = self._claims[key] = queue.popleft()
+                following.is_waiting = False
+                if not queue:
+                    del self._queues[key]
+            self._note_change()
+        return following
+
+    # What is claimed.
+
+    def get(self, symbol: str, side: Side) -> PositionTask | None:
+        """Return the claim of this symbol and side, or None."""
         held = self._claims.get(self.key(symbol, side))
-        return held if held is not None and held.position.side == side else None
+        return held if held is not None and held.state.position.side == side else None
 
-    def of_symbol(self, symbol: str) -> tuple[Protection, ...]:
-        """Every protection of a symbol: one, or where the account is hedged up to two."""
+    def holder(self, symbol: str, side: Side) -> PositionTask | None:
+        """Return the claim that holds the key of this symbol and side, of whichever side, or None."""
+        return self._claims.get(self.key(symbol, side))
+
+    def of_symbol(self, symbol: str) -> tuple[PositionTask, ...]:
+        """Return every claim of a symbol: one, or where the account is hedged up to two."""
         if not self._hedged:  # for every tick
             held = self._claims.get((self._exchange, self._account, symbol, None))
             return () if held is None else (held,)
         both = (self.get(symbol, "long"), self.get(symbol, "short"))
         return tuple(held for held in both if held is not None)
 
-    def all(self) -> tuple[Protection, ...]:
-        """Every protection, in the order of the claims."""
+    def all(self) -> tuple[PositionTask, ...]:
+        """Return every claim, in the order of the claims."""
         return tuple(self._claims.values())
+
+    def waiting(self) -> tuple[PositionTask, ...]:
+        """Return every task that waits for its key."""
+        return tuple(task for queue in self._queues.values() for task in queue)
+
+    def symbols(self) -> frozenset[str]:
+        """Return the symbols that are claimed."""
+        return frozenset(key[2] for key in self._claims)
 
     async def wait_empty(self) -> None:
         """Wait until nothing is claimed."""
@@ -83,16 +137,12 @@ class Registry:
         await trio.lowlevel.checkpoint()
 
     async def wait_changed(self) -> None:
-        """Wait until something is claimed or removed."""
-        if self._heard is None:
-            self._heard = trio.Event()
-        await self._heard.wait()
-
-    def symbols(self) -> frozenset[str]:
-        """The symbols that are claimed."""
-        return frozenset(key[2] for key in self._claims)
+        """Wait until something is claimed or released."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
 
     def _note_change(self) -> None:
-        if self._heard is not None:
-            self._heard.set()
-            self._heard = None
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None

@@ -6,6 +6,7 @@ from collections import Counter
 
 import msgspec
 
+from trailing.core.position import PositionState
 from trailing.exposure import UNEXPOSED, Exposure
 from trailing.protection.outcomes import OpeningTimes, WaveReport
 
@@ -57,6 +58,15 @@ class Tally:
         self.exposure: Exposure = UNEXPOSED
         self.foreign_ticks = 0
         self.confirmed_at: float | None = None
+
+    def count_ended(self, state: PositionState, at: float) -> None:
+        """Add a position that has ended."""
+        self.closed += not state.is_given_up and not state.quantity
+        self.moves += state.moves
+        self.exposure += state.exposure_at(at)
+        self.foreign_ticks += state.ratchet.foreign_ticks
+        if state.confirmed_at is not None:
+            self.confirmed_at = max(state.confirmed_at, self.confirmed_at or state.confirmed_at)
 
     def count_wave(self, report: WaveReport) -> None:
         """Add a wave that has ended."""

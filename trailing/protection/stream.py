@@ -7,10 +7,11 @@ import trio
 from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable
 from trailing.exchanges.port import StreamState, Update
 from trailing.exchanges.updates import waiting
+from trailing.protection.clock import pauses
 from trailing.protection.feed import Feed
-from trailing.protection.opening import backoffs
-from trailing.protection.orders import Orders
+from trailing.protection.records import Records
 from trailing.protection.registry import Registry
+from trailing.protection.requests import RequestSender
 
 _LOOKS = 4
 """Looks at the stream within the time that it may be silent: one look's time is how exactly that is kept."""
@@ -37,7 +38,8 @@ class Stream:
 
     def __init__(
         self,
-        orders: Orders,
+        sender: RequestSender,
+        records: Records,
         registry: Registry,
         feed: Feed,
         *,
@@ -45,7 +47,8 @@ class Stream:
         call_seconds: float,
         prices: bool,
     ) -> None:
-        self._orders, self._registry, self._feed = orders, registry, feed
+        self._sender, self._exchange = sender, sender.exchange
+        self._records, self._registry, self._feed = records, registry, feed
         self._silence, self._call_seconds, self._prices = silence, call_seconds, prices
         self._taken = 0
         self._subscribed: frozenset[str] = frozenset()
@@ -59,22 +62,22 @@ class Stream:
         Raises:
             AuthenticationFailed: the exchange does not take the credentials.
         """
-        waits = backoffs()
+        waits = pauses()
         while True:
             taken = self._taken
             try:
-                async with self._orders.exchange.updates() as updates:
+                async with self._exchange.updates() as updates:
                     if self.opened.is_set():
                         self._feed.note_opened()
                     self.opened.set()
                     why = await self._listen(updates)
-            except AuthenticationFailed:
-                raise
+            except AuthenticationFailed as error:
+                why = await self._confirm_refusal(error)
             except ExchangeError as error:
                 why = str(error)
                 self.opened.set()
             if self._taken != taken:
-                waits = backoffs()
+                waits = pauses()
             self._lose(why)
             await trio.sleep(next(waits))
 
@@ -101,7 +104,7 @@ class Stream:
             for update in (first, *waiting(updates, _AT_ONCE)):
                 self._taken += 1
                 if self._lost and not isinstance(update, StreamState):
-                    self._feed.take(StreamState(True, self._orders.clock.now(), "it is heard again"))
+                    self._feed.take(StreamState(True, self._records.clock.now(), "it is heard again"))
                 self._lost = False
                 self._feed.take(update)
 
@@ -115,39 +118,48 @@ class Stream:
     async def _keep_subscribed(self) -> None:
         """Keep the exchange's subscriptions equal to the symbols that are claimed."""
         self._subscribed = frozenset()
-        waits = backoffs()
+        waits = pauses()
         while True:
             symbols = self._registry.symbols()
             if symbols != self._subscribed:
                 try:
                     await self._subscribe(symbols)
-                except AuthenticationFailed:
-                    raise
                 except ExchangeError as error:
+                    why = await self._confirm_refusal(error) if isinstance(error, AuthenticationFailed) else str(error)
                     if not self._failed:
-                        self._orders.alarm(None, "the prices can't be subscribed", str(error))
+                        self._records.alarm(None, "the prices can't be subscribed", why)
                     self._failed = True
                     await trio.sleep(next(waits))
                     continue
                 self._note_late(symbols - self._subscribed)
-                self._subscribed, self._failed, waits = symbols, False, backoffs()
+                self._subscribed, self._failed, waits = symbols, False, pauses()
             while self._registry.symbols() == symbols:
                 await self._registry.wait_changed()
 
     def _note_late(self, symbols: frozenset[str]) -> None:
         """Prices of these are heard from now on."""
-        unheard_before = self._orders.clock.now() - _PROMPT
-        new = (held for held in self._registry.all() if held.position.symbol in symbols)
-        self._feed.note_missed([held for held in new if held.heard_at < unheard_before])
+        unheard_before = self._records.clock.now() - _PROMPT
+        new = (held for held in self._registry.all() if held.state.position.symbol in symbols)
+        self._feed.note_missed([held for held in new if held.last_tick_at < unheard_before])
 
     async def _subscribe(self, symbols: frozenset[str]) -> None:
         with trio.move_on_after(self._call_seconds) as scope:
-            await self._orders.exchange.watch(symbols)
+            await self._exchange.watch(symbols)
         if scope.cancelled_caught:
             raise ExchangeUnreachable(f"no answer within {self._call_seconds} s")
+
+    async def _confirm_refusal(self, error: AuthenticationFailed) -> str:
+        """Return why it goes on although the credentials were refused once. Raises AuthenticationFailed: twice."""
+        try:
+            await self._sender.confirm_refusal(error, self._call_seconds)
+        except ExchangeError as unconfirmed:
+            return str(unconfirmed)
+        finally:
+            self.opened.set()
+        raise error
 
     def _lose(self, why: str) -> None:
         if not self._lost:
             self._lost = True
-            self._orders.alarm(None, "the stream of the exchange is opened again", why)
-        self._feed.take(StreamState(False, self._orders.clock.now(), why))
+            self._records.alarm(None, "the stream of the exchange is opened again", why)
+        self._feed.take(StreamState(False, self._records.clock.now(), why))

@@ -1,43 +1,51 @@
-"""What a manager runs: the tasks that keep positions, the feed, and everything that has to have ended before it does."""
+"""What a manager runs: the tasks of positions, the reader, the stream, and all that has to have ended before it does."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
 from functools import partial
+from typing import Final
 
 import msgspec
 import trio
 
 from trailing.core.account import Orphan, PositionReport
-from trailing.core.actions import Action
-from trailing.core.model import Position, Side, Tick
+from trailing.core.evidence import Timing
+from trailing.core.findings import Finding
+from trailing.core.inputs import CheckWanted, RetryNow
+from trailing.core.model import Position, Side, StopOrder, Tick
 from trailing.core.plan import TrailPlan
+from trailing.core.position import PositionState
+from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
+from trailing.exposure import Exposure
+from trailing.protection.account_reader import AccountReader
 from trailing.protection.feed import Feed
-from trailing.protection.following import Follower
-from trailing.protection.orders import Orders
+from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Refused
-from trailing.protection.protection import Protection
-from trailing.protection.reconciliation import Reconciliation
+from trailing.protection.position_task import PositionTask
+from trailing.protection.reconciler import Reconciler
+from trailing.protection.records import Records
 from trailing.protection.recovery import recover, restore
 from trailing.protection.registry import Registry
-from trailing.protection.statistics import Tally
+from trailing.protection.requests import RequestSender
+from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
-from trailing.protection.trailing import Keeper, wakes_at
 from trailing.stores.port import Store
 
-NOT_OURS = "not ours"
-"""The id of an open position that took the place of one of ours, and that nobody has asked us to protect."""
+UNTRACKED: Final = "not ours"
+"""The id of an open position that took the place of one of ours and was never handed in."""
 
 
 class Unprotected(msgspec.Struct, frozen=True):
     """A position without a live stop.
 
     Args:
-        state: its state, in the table's words; ``"closed"`` where nobody works on it any more.
+        state: its state, in the words of `State`; ``"closed"`` where no task works on it any more.
         error: why, as far as is known.
     """
 
@@ -47,7 +55,7 @@ class Unprotected(msgspec.Struct, frozen=True):
 
 
 class Supervision:
-    """The positions that are kept, each by a task of its own while there is something to do, and who waits for one.
+    """The positions of one account, their tasks, and the services that they share.
 
     Args:
         plan: the manager's, for what concerns no single position.
@@ -55,37 +63,65 @@ class Supervision:
         take_over: orders of another instance that stand on the account are ours from now on.
 
     Attributes:
-        reconciliation: compares with what the exchange reports.
-        recovered: what the reading of the exchange found when the manager opened.
-        kept: the positions that a task works on whenever there is something to do.
-        given_up: those that nobody works on any more although they may be open, by symbol and side.
+        recovered: what the first snapshots found when the manager opened.
+        given_up: the positions that no task works on although they may be open, by symbol and side.
     """
 
-    def __init__(self, orders: Orders, plan: TrailPlan, tasks: trio.Nursery, *, take_over: bool) -> None:
-        self._orders, self._plan, self._tasks = orders, plan, tasks
-        exchange = orders.exchange
+    def __init__(
+        self,
+        sender: RequestSender,
+        records: Records,
+        ids: OrderIds,
+        plan: TrailPlan,
+        tasks: trio.Nursery,
+        *,
+        take_over: bool,
+    ) -> None:
+        exchange = sender.exchange
+        self.sender: RequestSender = sender
+        self.records: Records = records
+        self.ids: OrderIds = ids
+        self.now = records.clock.now
+        self._plan, self._tasks = plan, tasks
+        self.timing: Timing = Timing(
+            exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity, exchange.hedged
+        )
         self.registry: Registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
         self.tally: Tally = Tally()
-        self.kept: set[Protection] = set()
         self.given_up: dict[tuple[str, Side], Unprotected] = {}
-        self.recovered: tuple[Action, ...] = ()
-        self._orphans = orphans = dict[str, Orphan]()
-        self._follower = Follower(orders, self.registry, orphans, call_seconds=plan.call_seconds)
-        self.reconciliation: Reconciliation = Reconciliation(
-            orders,
+        self.recovered: tuple[Finding, ...] = ()
+        self.orphans: dict[str, Orphan] = {}
+        self.reconciler: Reconciler = Reconciler(
+            sender,
+            records,
             self.registry,
-            self._follower,
-            orphans,
+            self.orphans,
+            self.timing,
+            mark=ids.mark,
+            call_seconds=plan.call_seconds,
+            take_over=take_over,
+            want_snapshot=self._want_snapshot,
+            start=self._start_cancelling,
+        )
+        self.reader: AccountReader = AccountReader(
+            sender,
+            records.clock,
+            self.registry.all,
+            self.reconciler.owner_of,
+            self._live_stops,
+            partial(records.alarm, None),
             call_seconds=plan.call_seconds,
             every=plan.reconcile_every,
-            take_over=take_over,
         )
-        orders.reach.on_return = self.reconciliation.ask
-        self.feed: Feed = Feed(orders, self.registry, self.reconciliation.ask)
-        self._at_work: set[Protection] = set()
+        self.reader.on_snapshot = self.reconciler.judge
+        sender.outage.on_return = self.check_all
+        self.feed: Feed = Feed(records, self.registry, self.check_all)
         self._operations: set[trio.CancelScope] = set()
+        self._running = 0
         self._all_ended = trio.Event()
         self._closing = False
+
+    # Callers.
 
     def check_open(self) -> None:
         """Raises UsageError where the manager has ended."""
@@ -94,7 +130,7 @@ class Supervision:
 
     @contextmanager
     def operation(self) -> Iterator[None]:
-        """What somebody waits for, perhaps in a task outside the manager's block: it ends with the manager.
+        """What a caller waits for, perhaps in a task outside the manager's block: it ends with the manager.
 
         Raises:
             UsageError: the manager has ended, before or meanwhile.
@@ -110,103 +146,203 @@ class Supervision:
         if scope.cancelled_caught:
             raise UsageError("the manager has ended meanwhile")
 
-    def _note_end(self) -> None:
-        if self._closing and not self.kept and not self._operations:
-            self._all_ended.set()
-
-    def get(self, symbol: str, side: Side) -> Protection:
-        """The protection of a position. Raises UsageError where there is none, or the manager has ended."""
+    def get(self, symbol: str, side: Side) -> PositionTask:
+        """Return the task of a position. Raises UsageError where it is not protected, or the manager has ended."""
         self.check_open()
-        protection = self.registry.get(symbol, side)
-        if protection is None:
+        task = self.registry.get(symbol, side)
+        if task is None:
             raise UsageError(f"{symbol} {side} is not protected")
-        return protection
+        return task
+
+    def new_task(self, position: Position, plan: TrailPlan, exposure: Exposure) -> PositionTask:
+        """Return the task of a position that is to be claimed.
+
+        Args:
+            exposure: its unprotected seconds until now.
+
+        Raises:
+            UsageError: the exchange has no such market, or the plan no possible first stop for the position.
+        """
+        now, market = self.now(), self.sender.exchange.market(position.symbol)
+        opened_at = now - self.seconds_since(position.opened_at)
+        state = PositionState(position, plan, market, self.timing, now, opened_at=opened_at, exposure=exposure)
+        return PositionTask(self, state)
+
+    def seconds_since(self, time: datetime) -> float:
+        """Return the seconds since a time of day."""
+        return (self.records.clock.utc() - time).total_seconds()
+
+    # What is where.
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Every position without a live stop: being opened or settled, or given up. One that is being closed has its end."""
-        return self.given_up | {
-            (protection.position.symbol, protection.position.side): Unprotected(
-                protection.position, protection.stop.state.value, protection.error
-            )
-            for protection in self.registry.all()
-            if protection.live is None and protection.stop.state is not State.EXITING
-        }
+        """Return every position without a live stop: being opened, settled or closed, waiting for its key, or given up."""
+        listed = dict(self.given_up)
+        for task in (*self.registry.all(), *self.registry.waiting()):
+            state = task.state
+            if task.is_waiting or (state.live is None and state.may_be_open):
+                position = state.position
+                listed[position.symbol, position.side] = Unprotected(position, state.state.value, state.error)
+        return listed
 
     def note_never_claimed(self, refused: Refused) -> None:
-        """A position was refused before it could be claimed, so that no task knows of it."""
-        key = (refused.position.symbol, refused.position.side)
-        if self.registry.get(*key) is None:
-            self.given_up[key] = Unprotected(refused.position, State.CLOSED.value, refused.error)
+        """List a position that was refused before it could be claimed, so that no task works on it."""
+        position = refused.position
+        if self.registry.get(position.symbol, position.side) is None:
+            self._list_given_up(position, refused.error)
 
-    def _note_stranger(self, report: PositionReport) -> None:
-        error = ExchangeError("it was opened while nobody looked, and has no plan")
+    def list_given_up(self, task: PositionTask) -> None:
+        """List a position that no task works on any more."""
+        self._list_given_up(task.state.position, task.state.error)
+
+    def _list_given_up(self, position: Position, error: Exception | None) -> None:
+        self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+
+    def _list_untracked(self, report: PositionReport) -> None:
+        """List a position that stands in the place of one of ours, and keep that over a restart."""
         position = Position(
-            report.symbol, report.side, report.quantity, report.entry_price, self._orders.clock.utc(), id=NOT_OURS
+            report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
         )
-        self.given_up[report.symbol, report.side] = Unprotected(position, State.CLOSED.value, error)
+        self._list_given_up(position, ExchangeError("it was opened while no manager ran, and has no plan"))
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
 
-    def hand_over(self, protection: Protection) -> None:
-        """A position's opening has ended: from now on its own task works on it, or nobody does."""
-        self.given_up.pop((protection.position.symbol, protection.position.side), None)
-        if protection.closed:
-            self._ended(protection)
-        else:
-            self.keep(protection)
+    def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
+        """List a position that was given up no more, here and after a restart. Returns whether one was listed.
 
-    def keep(self, protection: Protection) -> None:
-        """From now on a task works on this position whenever it has something to do."""
-        self.kept.add(protection)
-        protection.wake = self._wake
-        self._wake(protection)
+        Args:
+            unless: the identity of a position whose own record takes the place of the one that says so.
+        """
+        listed = self.given_up.pop((symbol, side), None)
+        if listed is not None and listed.position.identity != unless:
+            record = msgspec.structs.replace(self._bare_record(listed.position), quantity=Decimal(0))
+            self.records.hand_in_record(record)
+        return listed is not None
 
-    def _wake(self, protection: Protection) -> None:
-        if self._tasks.cancel_scope.cancel_called:
-            # A service has failed: nobody works on anything any more, and the stops stand.
-            self.kept.discard(protection)
+    def _bare_record(self, position: Position) -> StopRecord:
+        """Return the record of a position that no task has."""
+        market = self.sender.exchange.market(position.symbol)
+        state = PositionState(position, self._plan, market, self.timing, self.now())
+        record = save_position(state, self.now(), self.records.clock.utc())
+        return msgspec.structs.replace(record, state=State.CLOSED.value)
+
+    def statistics(self) -> Statistics:
+        """Figures over all that was done."""
+        states, tally, now = [task.state for task in self.registry.all()], self.tally, self.now()
+        journal = self.records.journal.statistics()
+        confirmed = [at for at in (tally.confirmed_at, *(state.confirmed_at for state in states)) if at is not None]
+        return Statistics(
+            waves=tally.waves,
+            outcomes=dict(tally.outcomes),
+            opening_times=tally.opening_times,
+            protected=sum(state.live is not None for state in states),
+            unprotected=len(self.unprotected()),
+            moves=tally.moves + sum(state.moves for state in states),
+            closed=tally.closed,
+            exposure_by=sum((state.exposure_at(now) for state in states), tally.exposure),
+            since_confirmed=now - max(confirmed) if confirmed else None,
+            ticks=self.feed.ticks,
+            foreign_ticks=tally.foreign_ticks + sum(state.ratchet.foreign_ticks for state in states),
+            commits=journal.commits,
+            dropped=journal.dropped + self.records.publisher.dropped,
+        )
+
+    # Tasks.
+
+    def watch(self, task: PositionTask) -> None:
+        """From now on the manager works on this position whenever there is work."""
+        if task.state.ended:
             return
-        if protection not in self._at_work and (self._closing or protection.closed or wakes_at(protection) < math.inf):
-            self._at_work.add(protection)
-            self._tasks.start_soon(self._work_on, protection)
+        position = task.state.position
+        self.forget_given_up(position.symbol, position.side, unless=position.identity)
+        task.is_watched = True
+        task.poke()
 
-    async def _work_on(self, protection: Protection) -> None:
-        over = True
+    def start(self, task: PositionTask) -> None:
+        """Start a position's loop. After a service has failed nothing is started any more, and the stops stay live."""
+        if not self._tasks.cancel_scope.cancel_called:
+            task.is_running = True
+            self._running += 1
+            self._tasks.start_soon(self._run, task)
+
+    async def _run(self, task: PositionTask) -> None:
         try:
-            over = await Keeper(self._orders, protection, closing=lambda: self._closing).run()
+            await task.run()
         finally:
-            self._at_work.discard(protection)
-            if over:
-                protection.wake = None
-                if protection.closed:
-                    self._ended(protection)
-                self.kept.discard(protection)
-                self._note_end()
+            task.is_running = False
+            self._running -= 1
+            self._note_end()
 
-    def _ended(self, protection: Protection) -> None:
-        tally, now = self.tally, self._orders.clock.now()
-        tally.closed += not protection.stop.quantity
-        tally.moves += protection.moves
-        tally.exposure += protection.exposure_at(now)
-        tally.foreign_ticks += protection.stop.foreign_ticks
-        if protection.confirmed_at is not None:
-            tally.confirmed_at = max(protection.confirmed_at, tally.confirmed_at or protection.confirmed_at)
-        if protection.stop.given_up:
-            position = protection.position
-            unprotected = Unprotected(position, protection.stop.state.value, protection.error)
-            self.given_up[position.symbol, position.side] = unprotected
-        if protection.replaced_by is not None:
-            self._note_stranger(protection.replaced_by)
-        key = (protection.position.symbol, protection.position.side)
-        self.reconciliation.left.update(dict.fromkeys(protection.stop.orders, key))
-        if protection.stop.native is not None:
-            self.reconciliation.left[protection.stop.native.client_order_id] = key
-        self.registry.remove(protection)
+    def may_rest(self, task: PositionTask) -> bool:
+        """Whether a position's loop may end although there is work: the manager is ending, and nothing is half done."""
+        return self._closing and not task.has_unfinished
+
+    def note_ended(self, task: PositionTask) -> None:
+        """Count a position that has ended, and hand its key to the one that waits for it."""
+        state, position = task.state, task.state.position
+        key = (position.symbol, position.side)
+        if self.registry.holder(*key) is not task:
+            return
+        self.tally.count_ended(state, self.now())
+        listed = self.given_up.get(key)
+        if listed is not None and listed.position.identity == position.identity:
+            del self.given_up[key]
+        if state.is_given_up:
+            self.list_given_up(task)
+        if state.replaced_by is not None:
+            self._list_untracked(state.replaced_by)
+        self.reconciler.released_stops.update(dict.fromkeys(state.orders, key))
+        task.is_watched = False
+        following = self.registry.release(task)
+        task.poke()
+        if following is not None:
+            following.poke()
+            if not following.state.is_opening:
+                self.watch(following)
+
+    def check_all(self) -> None:
+        """Have every position judged by a snapshot from now on: something may have been missed."""
+        for task in self.registry.all():
+            task.step(CheckWanted())
+        self.reader.want(self.now() + self.timing.read_lag)
+
+    def _retry_all(self) -> None:
+        """Requests may be sent again: every position tries now, and what was missed is read."""
+        for task in self.registry.all():
+            task.step(RetryNow())
+        self.check_all()
+
+    def _live_stops(self, asked_at: float) -> Iterator[StopOrder]:
+        """Yield the live stops that a list which was asked for then has to show."""
+        for task in self.registry.all():
+            live = task.state.live
+            if (
+                live is not None
+                and live.order is not None
+                and live.changed_at + self.timing.orders_read_lag <= asked_at
+            ):
+                yield live.order
+
+    def _want_snapshot(self, at: float) -> None:
+        self.reader.want(at)
+
+    def _start_cancelling(self, order: StopOrder) -> None:
+        self._tasks.start_soon(self.reconciler.cancel_leftover, order)
+
+    # From the beginning to the end.
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
-        """Start what has to run while the manager is open, and resume what the store holds."""
-        exchange = self._orders.exchange
-        self._tasks.start_soon(self._orders.gate.watch, partial(self._orders.alarm, None), self._go_on)
+        """Start what has to run while the manager is open, and resume what the store holds.
+
+        Raises:
+            UsageError: the plan of a stored position can't be carried out here.
+            StoreError: the store can't be read.
+            LeaseLost: another instance's stops stand on the account; nothing was written.
+            AuthenticationFailed: the exchange does not take the credentials.
+        """
+        exchange = self.sender.exchange
+        self._tasks.start_soon(self.sender.fence.watch, partial(self.records.alarm, None), self._retry_all)
         stream = Stream(
-            self._orders,
+            self.sender,
+            self.records,
             self.registry,
             self.feed,
             silence=self._plan.stale_after,
@@ -216,46 +352,39 @@ class Supervision:
         self._tasks.start_soon(stream.run)
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
-        for record in restore(self._orders, self.registry, self.reconciliation, self._orphans, loaded):
-            position = record.position
+        for record in restore(self, loaded):
             error = ExchangeError("it was given up before the process ended")
-            self.given_up[position.symbol, position.side] = Unprotected(position, record.state, error)
-        for protection in self.registry.all():
+            self._list_given_up(record.position, error)
+        for task in self.registry.all():
+            position = task.state.position
             try:
-                self._orders.gate.check_plan(protection.plan)
+                self.sender.fence.check_plan(task.state.plan)
             except UsageError as error:
-                raise UsageError(f"{protection.position.symbol} {protection.position.side}, stored: {error}") from None
-        self.recovered = await recover(
-            self._orders,
-            self.registry,
-            self.reconciliation,
-            self._follower,
-            self.keep,
-            within=self._plan.call_seconds,
-        )
-        self._tasks.start_soon(self.reconciliation.run)
+                raise UsageError(f"{position.symbol} {position.side}, stored: {error}") from None
+        self.recovered = await recover(self, within=self._plan.call_seconds)
+        self._tasks.start_soon(self.reader.run)
         self._tasks.start_soon(self.feed.notice_silence)
         if ticks is not None:
             self._tasks.start_soon(self.feed.run_ticks, ticks)
 
-    def _go_on(self) -> None:
-        """Something may be sent again: everybody tries now, and what was missed is read."""
-        self.reconciliation.ask()
-        for protection in self.registry.all():
-            protection.hurry()
-
     async def close(self) -> None:
-        """No new operations; those under way are cleaned up or settled, within the plan's `cleanup_seconds`."""
+        """Begin nothing new; what is under way is cleaned up or settled, within the plan's `cleanup_seconds`."""
         self._closing = True
         for operation in tuple(self._operations):
             operation.cancel()
-        for protection in self.registry.all():
-            protection.hurry()
-        if not self.kept and not self._operations:
-            return
+        for task in self.registry.all():
+            task.save_if_changed()
+            if task.has_unfinished:
+                task.step(RetryNow())
+            task.poke()
+        self._note_end()
         with trio.move_on_after(self._plan.cleanup_seconds, shield=True) as scope:
             await self._all_ended.wait()
         if scope.cancelled_caught:
-            for protection in self.registry.all():
-                if protection.pending:
-                    self._orders.alarm(protection, "left unresolved at the end; it is in the store")
+            for task in self.registry.all():
+                if task.state.has_unknown or task.state.exit_sent:
+                    self.records.alarm(task.state.position, "left unresolved at the end; it is in the store")
+
+    def _note_end(self) -> None:
+        if self._closing and not self._running and not self._operations:
+            self._all_ended.set()

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from decimal import Decimal
+from typing import Final
 
 import trio
 
-from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.entry_checks import check_side, check_size
+from trailing.core.inputs import CheckWanted, DeadlineStruck, EntryRefused, EntryUnreported, OpeningEnded, StopFound
+from trailing.core.model import Position, StopOrder
+from trailing.core.next_request import next_request
 from trailing.core.plan import TrailPlan
+from trailing.core.position import PositionState
 from trailing.core.prices import floor_quantity
-from trailing.core.stop import TrailingStop
-from trailing.errors import NothingToReduce, TrailingError, UsageError
-from trailing.exposure import Exposure
-from trailing.protection.clock import Clock
-from trailing.protection.feed import Feed
-from trailing.protection.opening import Opening
-from trailing.protection.orders import Orders
+from trailing.errors import (
+    ExchangeError,
+    ExchangeUnreachable,
+    NothingToReduce,
+    StopRejected,
+    StoreError,
+    TrailingError,
+    UsageError,
+    WouldTrigger,
+)
+from trailing.protection.attempt import Attempt
 from trailing.protection.outcomes import (
-    AlreadyProtected,
-    Exited,
     OpeningTimes,
     Outcome,
-    Protected,
     Refused,
-    TimedOut,
     WaveReport,
 )
-from trailing.protection.protection import Protection
-from trailing.protection.registry import Registry
-from trailing.protection.sanity import Door
+from trailing.protection.position_task import PositionTask
+from trailing.protection.supervision import Supervision
+
+REPORT_WAIT: Final = 1.0
+"""Seconds that an opening waits for the wave's snapshot once its stop is live. It is asked for beside the placing, so it is
+mostly there; a venue whose lists take longer than its orders and this is not waited for."""
 
 
 class Wave:
@@ -38,30 +46,28 @@ class Wave:
 
     Args:
         deadline: seconds that each position has.
-        hand_over: takes a claimed position over, once its opening has ended, whatever came of it.
-        standing: a stop of ours that was left behind the position, which takes it over; None: it gets a new one.
+        standing: a stop of ours that is live behind the position; None: it gets a new one.
+        is_reported: the positions are as a snapshot just showed them, so that their entries need no check.
 
     Attributes:
-        never_claimed: the refusals of positions that may be open, and that nobody took over.
+        never_claimed: the refusals of positions that may be open, and that no task works on.
     """
 
     def __init__(
         self,
-        orders: Orders,
-        registry: Registry,
-        feed: Feed,
+        supervision: Supervision,
         plan: TrailPlan,
         deadline: float,
-        hand_over: Callable[[Protection], None],
         *,
         standing: StopOrder | None = None,
+        is_reported: bool = False,
     ) -> None:
-        self._orders, self._registry, self._plan = orders, registry, plan
-        self._deadline, self._hand_over, self._standing = deadline, hand_over, standing
-        self._door = Door(feed.known_price, orders.clock.utc() - timedelta(seconds=orders.exchange.positions_read_lag))
+        self._supervision, self._plan, self._is_reported = supervision, plan, is_reported
+        self._deadline, self._standing = deadline, standing
         self._outcomes: dict[int, Outcome] = {}
         self._opening_times: list[float] = []
         self._bugs: list[Exception] = []
+        self._was_unreported = False
         self.never_claimed: list[Refused] = []
 
     async def run(self, positions: Sequence[Position]) -> WaveReport:
@@ -72,26 +78,23 @@ class Wave:
 
         Cancellation: every partial order is cleaned up; then it passes.
         """
-        started = self._orders.clock.now()
-        async with trio.open_nursery() as wave:
+        supervision, started = self._supervision, self._supervision.now()
+        try:
             async with trio.open_nursery() as openings:
                 for index, position in enumerate(positions):
                     openings.start_soon(self._protect_one, index, position)
-                wave.start_soon(self._door.read, self._orders.exchange)
-            if self._door.error is not None:
-                self._orders.alarm(None, "the positions were not read beside the wave", str(self._door.error))
-            # The report may still be on its way, or hang: everybody who wanted it has gone on without it.
-            wave.cancel_scope.cancel()
+        finally:
+            await supervision.records.wait_stored(self._plan.journal_wait, shield=True)  # noqa: ASYNC102 - with a deadline
         if self._bugs:
             raise ExceptionGroup("bugs while a wave was protected; its positions have their outcomes", self._bugs)
         return WaveReport(
             tuple(self._outcomes[index] for index in range(len(positions))),
-            self._orders.clock.now() - started,
+            supervision.now() - started,
             OpeningTimes.over(self._opening_times),
         )
 
     async def _protect_one(self, index: int, position: Position) -> None:
-        attempt = _Attempt(position, self._orders.clock)
+        attempt = Attempt(position, self._supervision)
         with trio.move_on_after(self._deadline) as scope:
             try:
                 outcome = await self._protect(attempt, scope)
@@ -103,132 +106,209 @@ class Wave:
         if scope.cancelled_caught:
             outcome = attempt.cut_short()
         self._outcomes[index] = outcome
-        if attempt.opening is None and isinstance(outcome, Refused) and not isinstance(outcome.error, NothingToReduce):
+        if attempt.task is None and isinstance(outcome, Refused) and not isinstance(outcome.error, NothingToReduce):
             self.never_claimed.append(outcome)
-        if attempt.opening is not None and attempt.opening.acknowledged_after is not None:
-            self._opening_times.append(attempt.opening.acknowledged_after)
+        if attempt.acknowledged_after is not None:
+            self._opening_times.append(attempt.acknowledged_after)
 
-    async def _protect(self, attempt: _Attempt, scope: trio.CancelScope) -> Outcome:
-        position, clock = attempt.position, self._orders.clock
-        market = self._orders.exchange.market(position.symbol)
+    async def _protect(self, attempt: Attempt, scope: trio.CancelScope) -> Outcome:
+        supervision = self._supervision
         while True:
-            now = clock.now()
-            stop = TrailingStop(position, self._plan, market, now)
-            new = Protection(position, stop, claimed_at=now, exposure=attempt.unclaimed_exposure)
-            held = self._registry.claim(position, new)
+            new = supervision.new_task(attempt.position, self._plan, attempt.unclaimed_exposure)
+            held = supervision.registry.claim(new)
             if held is new:
                 return await self._open(attempt, new, scope)
-            self._standing = None  # what stood there was read before: the claim may have changed it
-            live = await self._join(held, position)
-            if live is not None:
-                return attempt.already_protected(live, held)
-            same = held.position.identity == position.identity
-            if same and not held.stop.quantity and held.replaced_by is None:
-                raise NothingToReduce(f"{position.symbol} {position.side} was being closed when it was handed in")
+            self._standing = None  # what was live there was read before: the claim may have changed it
+            outcome = await self._join(attempt, held, new, scope)
+            if outcome is not None:
+                return outcome
 
-    async def _open(self, attempt: _Attempt, protection: Protection, scope: trio.CancelScope) -> Outcome:
-        attempt.protection = protection
-        attempt.opening = Opening(self._orders, protection, self._door, scope, standing=self._standing)
+    # Another claim holds the key.
+
+    async def _join(
+        self, attempt: Attempt, held: PositionTask, new: PositionTask, scope: trio.CancelScope
+    ) -> Outcome | None:
+        """Wait for what becomes of the claim that holds the key. None: it has ended, and the key can be claimed.
+
+        Another position than the one that holds the key waits behind it, is listed at once, and gets the key when it is free.
+        Cancellation: it goes on waiting, and the manager protects it then; or it is withdrawn, as the plan says.
+        """
+        registry, position = self._supervision.registry, attempt.position
+        if not _is_same(held, position):
+            registry.wait_for(new)
+            attempt.task = new
         try:
-            result = await attempt.opening.run()
+            while True:
+                if attempt.task is not None and not new.is_waiting:
+                    return await self._open(attempt, new, scope)
+                if registry.holder(position.symbol, position.side) is not held:
+                    following = registry.holder(position.symbol, position.side)
+                    if following is None or attempt.task is None:
+                        return None
+                    held = following
+                stop = await self._wait_covered(attempt, held)
+                if stop is not None:
+                    attempt.task = None
+                    return attempt.already_protected(stop, held)
+        except trio.Cancelled:
+            if attempt.task is new:
+                self._leave_waiting(new, final=not scope.cancel_called)
+            raise
         finally:
-            self._hand_over(protection)
-        return attempt.exited(result) if isinstance(result, Fill) else attempt.protected(result)
+            if new.is_waiting and attempt.task is None:
+                registry.drop(new)
 
-    async def _join(self, held: Protection, position: Position) -> StopOrder | None:
-        """Wait for what became of somebody else's claim: its live stop, or None: it has ended, one can claim."""
-        await held.wait_opened()
-        same = (held.position.identity, held.position.side) == (position.identity, position.side)
-        wanted = floor_quantity(position.quantity, held.stop.market.quantity_step)
-        asked: int | None = None
-        while not held.closed:
-            read = asked is not None and held.checked >= asked
-            if read and held.position.side != position.side:
+    async def _wait_covered(self, attempt: Attempt, held: PositionTask) -> StopOrder | None:
+        """Wait until a claim's stop covers a position, or the claim has changed hands (None).
+
+        Raises:
+            UsageError: the claim is for the other side of the position, which is open.
+            NothingToReduce: it was being closed when it was handed in.
+        """
+        registry, position, state = self._supervision.registry, attempt.position, held.state
+        wanted = floor_quantity(position.quantity, state.market.quantity_step)
+        asked_from: float | None = None
+        while registry.holder(position.symbol, position.side) is held:
+            is_listed = asked_from is not None and state.listed_at >= asked_from
+            if is_listed and state.position.side != position.side:
+                attempt.task = None
                 raise UsageError(
-                    f"{position.symbol} got a {position.side} position while its {held.position.side} stands"
+                    f"{position.symbol} got a {position.side} position while its {state.position.side} stands"
                 )
-            live = held.live
-            covered = live is not None and live.quantity >= held.stop.coverable
-            if live is not None and covered and (read or (same and live.quantity >= wanted)):
-                return live
-            if asked is None:  # once: those who wait would keep waking each other
-                asked = held.ask_check()
+            stop, same = state.stop, _is_same(held, position)
+            covers = stop is not None and not state.is_opening and stop.quantity >= state.coverable > 0
+            if stop is not None and covers and (is_listed or (same and stop.quantity >= wanted)):
+                return stop
+            if asked_from is None and not state.is_opening:
+                asked_from = self._supervision.now() + self._supervision.timing.positions_read_lag
+                held.step(CheckWanted())
+                continue
             await held.wait_changed()
-        while self._registry.get(held.position.symbol, held.position.side) is held:
-            await held.wait_changed()  # its last record is being written: until then the claim is its own
+        if _is_same(held, position) and not state.quantity and state.replaced_by is None and attempt.task is None:
+            raise NothingToReduce(f"{position.symbol} {position.side} was being closed when it was handed in")
         return None
 
+    def _leave_waiting(self, task: PositionTask, *, final: bool) -> None:
+        """The caller of a position that waits for its key, or has just got it, is gone: the manager goes on with it, or lists it."""
+        task.step(DeadlineStruck(final))
+        task.step(OpeningEnded())
+        if not task.is_waiting:
+            self._supervision.watch(task)
+            return
+        if task.state.is_given_up:
+            self._supervision.registry.drop(task)
+            self._supervision.list_given_up(task)
+        self._supervision.records.hand_in(task)
 
-class _Attempt:
-    """One position on its way through a wave, and the outcome that it comes to."""
+    # It is claimed.
 
-    def __init__(self, position: Position, clock: Clock) -> None:
-        self.position = position
-        self.protection: Protection | None = None
-        self.opening: Opening | None = None
-        self._clock, self._started = clock, clock.now()
+    async def _open(self, attempt: Attempt, task: PositionTask, scope: trio.CancelScope) -> Outcome:
+        attempt.task, state = task, task.state
+        self._supervision.reader.want(self._supervision.now(), is_waited_for=True)
+        try:
+            self._check(task)
+            if self._is_reported:
+                task.step(EntryUnreported(None))
+            if self._standing is not None:
+                task.step(StopFound(self._standing))
+            await task.work(until=lambda: self._is_decided(state, scope.deadline))
+            if state.live is not None and self._standing is None:
+                attempt.acknowledged_after = self._supervision.now() - state.claimed_at
+            if state.live is not None:
+                self._supervision.watch(task)  # the stop trails while the entry is checked
+                await self._wait_entry_checked(task)
+            if state.is_given_up:
+                await _go_on(task, lambda: state.ended)
+        except BaseException as error:
+            await self._clean_up(task, error, scope)  # noqa: ASYNC102 - shields itself, with a deadline
+            raise
+        finally:
+            task.step(OpeningEnded())
+            if not task.is_watched:
+                self._supervision.watch(task)
+        return attempt.opened()
 
-    @property
-    def _elapsed(self) -> float:
-        return self._clock.now() - self._started
+    def _check(self, task: PositionTask) -> None:
+        """Refuse a position whose figures can't be right, by the last known price. Nothing was sent."""
+        state = task.state
+        price = self._known_price(state)
+        try:
+            check_size(state.position, state.plan, state.market, state.ratchet.first_stop, price)
+            if price is not None:
+                check_side(state.position, price)
+        except UsageError as wrong:
+            task.step(EntryRefused(wrong))
 
-    @property
-    def unclaimed_exposure(self) -> Exposure:
-        """Its bare seconds until now, where nobody has measured them."""
-        return Exposure(opening=max(0.0, (self._clock.utc() - self.position.opened_at).total_seconds()))
+    def _known_price(self, state: PositionState) -> Decimal | None:
+        """Return the last price of the plan's source, if the feed has one that is not stale."""
+        tick = self._supervision.feed.known_price(state.position.symbol, state.plan.trigger)
+        if tick is None or self._supervision.now() - tick.at > state.plan.stale_after:
+            return None
+        return tick.price
 
-    @property
-    def _exposure(self) -> Exposure:
-        if self.protection is None:
-            return self.unclaimed_exposure
-        return self.protection.exposure_at(self._clock.now())
+    def _is_decided(self, state: PositionState, deadline: float) -> bool:
+        """Whether the opening has come to something: a live stop, an exit, a refusal, or a wait beyond the deadline."""
+        if state.live is not None or state.is_given_up or not state.quantity:
+            return True
+        error = state.error
+        if isinstance(error, WouldTrigger) and state.plan.on_would_trigger == "exit":
+            return False
+        if isinstance(error, (StopRejected, StoreError, UsageError)):
+            return state.request is None and not state.has_unknown
+        if isinstance(error, ExchangeUnreachable):
+            following = next_request(state, self._supervision.now())
+            return isinstance(following, float) and deadline <= following < math.inf
+        return False
 
-    def protected(self, stop: StopOrder) -> Protected:
-        return Protected(
-            position=self.position,
-            elapsed=self._elapsed,
-            uncovered=self.position.quantity - stop.quantity,
-            exposure_by=self._exposure,
-            stop=stop,
-        )
+    async def _wait_entry_checked(self, task: PositionTask) -> None:
+        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT`, shielded: it has its stop meanwhile."""
+        state = task.state
+        if state.is_entry_checked:
+            return
+        with trio.move_on_after(REPORT_WAIT, shield=True) as scope:
+            while not (state.is_entry_checked or state.ended):
+                await task.wait_changed()
+        if scope.cancelled_caught:
+            task.step(EntryUnreported(self._known_price(state)))
+            if not self._was_unreported:
+                self._was_unreported = True
+                detail = f"no snapshot within {REPORT_WAIT} s"
+                self._supervision.records.alarm(None, "the positions were not read beside the wave", detail)
 
-    def already_protected(self, stop: StopOrder, held: Protection) -> AlreadyProtected:
-        same = held.position.identity == self.position.identity
-        return AlreadyProtected(
-            position=self.position,
-            elapsed=self._elapsed,
-            uncovered=max(Decimal(0), self.position.quantity - stop.quantity),
-            exposure_by=held.exposure if same else self.unclaimed_exposure,
-            stop=stop,
-        )
+    async def _clean_up(self, task: PositionTask, error: BaseException, scope: trio.CancelScope) -> None:
+        """Settle what may exist, within the plan's `cleanup_seconds`, the saving included."""
+        state = task.state
+        if isinstance(error, trio.Cancelled):
+            if state.live is not None and state.is_entry_checked:
+                return  # its stop is live, in the state, and handed to the store: there is nothing to clean up
+            task.step(DeadlineStruck(final=not scope.cancel_called))
+        else:
+            task.step(EntryRefused(error if isinstance(error, Exception) else ExchangeError(type(error).__name__)))
+        began = min(self._supervision.now(), scope.deadline)
+        seconds = max(0.0, state.plan.cleanup_seconds - state.plan.journal_wait)
+        with trio.move_on_at(began + seconds, shield=True) as cleaning:
+            try:
+                await _go_on(task, lambda: _is_clean(state))
+            except TrailingError as second:
+                self._supervision.records.alarm(state.position, "a clean-up failed", f"{second}, after {state.error}")
+        if cleaning.cancelled_caught:
+            self._supervision.records.alarm(state.position, "a clean-up did not end in time", str(state.error))
 
-    def exited(self, fill: Fill) -> Exited:
-        return Exited(
-            position=self.position,
-            elapsed=self._elapsed,
-            uncovered=self.position.quantity - min(self.position.quantity, fill.quantity),
-            exposure_by=self._exposure,
-            fill=fill,
-        )
 
-    def refused(self, error: Exception) -> Refused:
-        return Refused(
-            position=self.position,
-            elapsed=self._elapsed,
-            uncovered=self.position.quantity,
-            exposure_by=self._exposure,
-            error=error,
-        )
+async def _go_on(task: PositionTask, until: Callable[[], bool]) -> None:
+    """Work on a position, or wait where the manager works on it already, until a condition holds. Raises as `work`."""
+    if not task.is_watched:
+        await task.work(until)
+    while task.is_watched and not until():
+        await task.wait_changed()
 
-    def cut_short(self) -> Protected | TimedOut:
-        """The deadline struck; where the stop stood by then, only its record was still on its way."""
-        if self.opening is not None and self.opening.protected is not None:
-            return self.protected(self.opening.protected)
-        late = self.opening.late if self.opening is not None else None
-        return TimedOut(
-            position=self.position,
-            elapsed=self._elapsed,
-            uncovered=self.position.quantity - (late.quantity if late is not None else Decimal(0)),
-            exposure_by=self._exposure,
-            stop=late,
-        )
+
+def _is_same(held: PositionTask, position: Position) -> bool:
+    other = held.state.position
+    return (other.identity, other.side) == (position.identity, position.side)
+
+
+def _is_clean(state: PositionState) -> bool:
+    if state.has_unknown or state.exit_sent:
+        return False
+    return state.ended or not (state.is_given_up or any(order.is_unwanted for order in state.orders.values()))

@@ -1,0 +1,338 @@
+"""What a position makes of what is pushed: prices, fills, and changes of its orders and of the position."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from driver import OPENED, SYMBOL, TIMING, D, a_position, a_report, a_stop, opening, waiting
+from msgspec.structs import replace
+
+from trailing.core.goals import PROTECT
+from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
+from trailing.core.model import Fill
+from trailing.core.next_request import NEVER
+from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
+from trailing.core.states import State
+from trailing.errors import OutcomeUnknown
+from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
+
+# Fills.
+
+
+def test_a_fill_before_its_acknowledgement_is_kept_until_it() -> None:
+    driver = opening()
+    driver.begins()
+    answer = driver.executes()
+    driver.fills("a", "0.4", trade="1")
+    assert (driver.state.state, driver.state.quantity) == (State.OPENING, D("0.6"))
+    driver.answers(answer)
+    assert driver.state.stop is not None
+    assert (driver.state.state, driver.state.stop.quantity, driver.state.uncovered) == (State.WAITING, D("0.6"), D(0))
+    assert driver.wants() == NEVER
+
+
+def test_a_whole_fill_before_its_acknowledgement_leaves_no_stop() -> None:
+    driver = opening()
+    driver.begins()
+    answer = driver.executes()
+    driver.fills("a", "0.4", trade="1")
+    driver.fills("a", "0.6", trade="2", status="filled")
+    driver.answers(answer)
+    assert (driver.state.state, driver.state.quantity, driver.state.orders) == (State.EXITING, D(0), {})
+
+
+def test_a_stop_that_is_not_said_to_be_filled_although_its_fills_are_all_of_it_is_looked_up() -> None:
+    driver = waiting()
+    driver.shows(driver.live["a"], a_report("2"), at=1.0)
+    driver.fills("a", "1", trade="1")
+    assert driver.wants() == FindOrder("a")
+    driver.live["a"] = a_stop("a", quantity="0.2")  # some of the fills were contained in what was shown
+    driver.does()
+    assert driver.state.stop == a_stop("a", quantity="0.2")
+
+
+def test_a_fill_of_a_replacement_before_its_acknowledgement_is_kept_until_it() -> None:
+    driver = waiting()
+    driver.sees("102")
+    driver.begins()
+    answer = driver.executes()
+    driver.fills("b", "0.3", trade="1")
+    driver.answers(answer)
+    shown = driver.row("b").order
+    assert shown is not None
+    assert (shown.quantity, driver.state.quantity) == (D("0.7"), D("0.7"))
+
+
+def test_a_partial_fill_leaves_the_rest_under_the_same_stop() -> None:
+    driver = waiting()
+    driver.fills("a", "0.4")
+    assert driver.state.stop is not None
+    assert (driver.state.state, driver.state.quantity, driver.state.stop.quantity) == (
+        State.WAITING,
+        D("0.6"),
+        D("0.6"),
+    )
+    assert driver.last(StopFilled) == {
+        "quantity": D("0.4"),
+        "price": D(98),
+        "left": D("0.6"),
+        "client_order_id": "a",
+    }
+    assert driver.wants() == NEVER
+
+
+def test_a_stop_that_filled_and_leaves_a_rest_leaves_it_unprotected() -> None:
+    driver = waiting()
+    driver.shows(driver.live["a"], a_report("1.4"))
+    driver.fills("a", "1", status="filled")
+    assert (driver.state.state, driver.state.quantity, driver.state.stop) == (State.UNPROTECTED, D("0.4"), None)
+    assert driver.state.bare is not None
+    assert driver.state.bare.cause == "move"
+    assert driver.wants() == PlaceStop(D(98), D("0.4"))
+
+
+def test_a_crossed_stop_that_fills_in_its_grace_is_no_exit() -> None:
+    driver = waiting()
+    driver.sees("98", at=5.0)
+    driver.fills("a", "1", at=5.5, status="filled")
+    assert (driver.state.state, driver.state.quantity, driver.wants()) == (State.EXITING, D(0), NEVER)
+    driver.shows(a_report(symbol="ETH/USDT:USDT"), at=6.0)
+    assert driver.state.state is State.CLOSED
+    told = driver.last(PositionClosed)
+    assert (told["profit"], told["reason"]) == (D(-2), "the stop was filled")
+
+
+def test_what_is_left_of_a_position_that_ended_inside_a_move_is_cancelled_before_its_end() -> None:
+    driver = waiting()
+    driver.sees("102")
+    driver.does()
+    driver.fills("b", "1", status="filled")
+    driver.shows(driver.live["a"], a_report(symbol="ETH/USDT:USDT"), at=1.0)
+    assert not driver.state.ended
+    assert driver.settles() == [CancelStop("a", "its position is closed")]
+    assert driver.state.ended
+
+
+def test_fm45_a_fill_that_is_pushed_again_is_counted_once() -> None:
+    driver = waiting()
+    driver.fills("a", "0.4", trade="1")
+    driver.step(OrderUpdated("a", "open", driver.state.last_fill))
+    assert (driver.state.quantity, driver.events) == (D("0.6"), ["StopFilled"])
+
+
+def test_fm45_a_fill_that_a_snapshot_has_shown_takes_nothing_off_again() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a", quantity="0.6"), a_report("0.6"), at=1.0)
+    assert driver.state.quantity == D("0.6")
+    driver.fills("a", "0.4", trade="1", filled="0.4")
+    assert (driver.state.quantity, driver.state.filled, driver.row("a").quantity) == (D("0.6"), D("0.4"), D("0.6"))
+
+
+def test_fm45_a_repeated_fill_whose_sum_says_more_takes_the_rest_off() -> None:
+    driver = waiting()
+    driver.fills("a", "0.4", trade="1")
+    driver.fills("a", "0.4", trade="1", filled="0.6")
+    assert (driver.state.quantity, driver.row("a").quantity, driver.state.filled) == (D("0.4"), D("0.4"), D("0.4"))
+
+
+def test_fm45_a_late_fill_of_an_order_that_ended_is_counted_once() -> None:
+    driver = waiting()
+    driver.shows(driver.live["a"], a_report("1.4"))
+    driver.at += 1.0
+    driver.fills("a", "0.6", trade="1")
+    driver.cancels("a")
+    driver.fills("a", "0.4", trade="2")
+    assert (driver.state.quantity, driver.state.filled) == (D("0.4"), D(1))
+    driver.fills("a", "0.4", trade="2")
+    assert driver.state.filled == D(1)
+
+
+def test_fm45_a_fill_that_is_pushed_after_a_snapshot_without_its_quantity_takes_nothing_off_again() -> None:
+    driver = waiting()
+    driver.shows(driver.live["a"], a_report("1.4"))
+    driver.fills("a", "0.6", trade="1", at=1.0)
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 1.0, "2")
+    driver.cancels("a", at=1.1)
+    driver.shows(a_report("0.4"), at=2.0)
+    driver.step(OrderUpdated("a", "open", late), 3.0)
+    assert (driver.state.quantity, driver.state.filled) == (D("0.4"), D(1))
+
+
+def test_a_close_that_an_update_says_to_be_filled_for_less_than_was_asked_for_ends() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(CloseWanted("on purpose"))
+    driver.fails(OutcomeUnknown("?"))
+    driver.fills("b", "0.4", trade="1", status="filled")
+    assert (list(driver.state.orders), driver.state.quantity) == (["a"], D("0.6"))
+
+
+def test_fills_of_orders_that_are_not_its_own_are_none_of_its_business() -> None:
+    driver = waiting()
+    driver.fills("x", "0.4", trade="1")
+    driver.step(OrderUpdated("x", "cancelled"))
+    assert (driver.state.quantity, driver.events, driver.stop_price) == (D(1), [], D(98))
+
+
+def test_only_the_last_orders_that_ended_are_remembered() -> None:
+    driver = waiting()
+    for name in "abcdefghijklmnopqrst":
+        driver.cancels(name)
+        driver.does()
+    assert "".join(driver.state.ended_orders) == "efghijklmnopqrst"
+
+
+# Changes of orders.
+
+
+def test_a_stop_that_somebody_cancelled_leaves_the_position_unprotected_and_is_replaced() -> None:
+    driver = waiting()
+    driver.cancels("a", at=1.0, reason="expired")
+    assert (driver.state.state, driver.state.stop, driver.state.uncovered) == (State.UNPROTECTED, None, D(1))
+    assert driver.last(StopGone) == {"client_order_id": "a", "reason": "expired"}
+    assert driver.state.snapshot_at == 1.0
+    assert driver.does() == PlaceStop(D(98), D(1))
+    assert driver.state.exposure_at(9.0).cancelled == 0.0
+
+
+def test_a_stop_that_somebody_cancelled_releases_the_position_where_the_plan_says_so() -> None:
+    driver = waiting(on_stop_cancelled="release")
+    driver.cancels("a")
+    assert driver.wants() == NEVER
+    driver.shows_all(at=1.0)
+    assert driver.state.ended
+    assert driver.events == ["StopGone", "PositionReleased"]
+
+
+def test_one_of_two_stops_that_somebody_cancelled_releases_nothing() -> None:
+    driver = waiting(on_stop_cancelled="release")
+    driver.sees("102")
+    driver.does()
+    driver.cancels("a")
+    assert driver.state.goal == PROTECT
+
+
+def test_fm52_a_stop_that_hangs_after_it_triggered_protects_for_its_grace_only() -> None:
+    driver = waiting()
+    driver.step(OrderUpdated("a", "triggered"), 5.0)
+    driver.step(OrderUpdated("a", "triggered"), 6.0)
+    assert (driver.stop_price, driver.row("a").triggered_at, driver.wants()) == (D(98), 5.0, 7.0)
+    driver.step(TimePassed(), 6.9)
+    assert driver.stop_price == D(98)
+    driver.step(TimePassed(), 7.0)
+    assert (driver.state.stop, driver.state.is_unprotected) == (None, True)
+    assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_an_update_of_an_order_of_unknown_outcome_has_it_looked_up_at_once() -> None:
+    driver = waiting(timing=TIMING)
+    driver.sees("102", at=10.0)
+    driver.fails(OutcomeUnknown("?"))
+    driver.does()  # the look-up does not show it yet
+    assert driver.wants() == 14.0
+    driver.step(OrderUpdated("b", "open"), 10.5)
+    assert driver.wants() == FindOrder("b")
+
+
+def test_an_update_of_an_order_that_is_cancelled_or_asked_about_or_an_exit_says_nothing() -> None:
+    driver = waiting()
+    driver.sees("102")
+    driver.does()
+    driver.begins()
+    driver.answers(error=OutcomeUnknown("?"))
+    before = driver.row("a")
+    driver.step(OrderUpdated("a", "open"))
+    driver.step(OrderUpdated("b", "open"))
+    assert driver.row("a") == before
+    driver.state.orders.clear()
+    closing = waiting()
+    closing.sees("98", at=1.0)
+    closing.at = 3.0
+    closing.does()
+    closing.begins()
+    row = closing.row("b")
+    closing.step(OrderUpdated("b", "cancelled"))
+    assert closing.row("b") == row
+
+
+def test_a_triggered_stop_beside_the_one_that_counts_is_the_exchanges_to_fill_for_its_grace() -> None:
+    driver = waiting()
+    driver.sees("102", at=4.0)
+    driver.does()
+    driver.step(OrderUpdated("a", "triggered"), 5.0)
+    assert driver.wants() == 7.0
+    assert driver.wants(7.0) == CancelStop("a", "another stop of its position counts")
+
+
+# Changes of the position.
+
+
+def test_an_update_that_says_flat_is_the_first_sighting() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    assert driver.state.snapshot_at == 11.0
+    driver.shows(driver.live["a"], at=11.0)
+    assert driver.settles() == [CancelStop("a", "its position is closed")]
+    assert driver.state.ended
+
+
+def test_an_update_of_another_quantity_is_read_by_a_snapshot() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(2), 10.0), 10.0)
+    assert (driver.state.quantity, driver.state.snapshot_at) == (D(1), 11.0)
+    driver.shows(driver.live["a"], a_report("2"), at=11.0)
+    assert driver.wants() == ReplaceStop(D(98), D(2), "a")
+
+
+def test_an_update_of_the_known_quantity_wants_nothing() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(1), 10.0), 10.0)
+    assert driver.state.snapshot_at == float("inf")
+
+
+def test_an_update_that_says_open_while_a_position_that_was_said_to_be_flat_is_closed_is_read_by_a_snapshot() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(CloseWanted("on purpose"), 9.0)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    assert driver.wants() == NEVER  # the exchange says that nothing is left
+    driver.step(PositionUpdated(D(1), 11.0), 11.0)
+    assert (driver.wants(), driver.state.snapshot_at) == (NEVER, 12.0)
+
+
+def test_an_update_that_comes_late_counts_for_nothing() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(1), 10.0), 10.0)
+    driver.step(PositionUpdated(D(0), 9.0), 10.5)
+    assert driver.state.snapshot_at == float("inf")
+
+
+@pytest.mark.parametrize("hedged", [True, False])
+def test_an_update_of_the_other_side_is_a_flip_in_one_way_mode(hedged: bool) -> None:
+    driver = waiting()
+    driver.state.timing = type(TIMING)(hedged=hedged)
+    driver.step(PositionUpdated(D(1), 10.0, is_other_side=True), 10.0)
+    assert driver.alarms == ([] if hedged else ["the position was flipped"])
+    driver.step(PositionUpdated(D(0), 11.0, is_other_side=True), 11.0)
+    assert len(driver.alarms) == (0 if hedged else 1)
+
+
+# Price gaps.
+
+
+def test_a_gap_in_which_no_candle_opened_is_told_and_not_read() -> None:
+    since = OPENED + timedelta(seconds=10)
+    driver = opening(position=replace(a_position(), opened_at=since))
+    driver.step(PricesMissed(since, OPENED + timedelta(seconds=50)))
+    assert driver.state.gap is None
+    assert driver.last(PeaksRead)["missing"] == 40.0
+
+
+def test_a_gap_joins_an_earlier_one_that_was_not_read_yet() -> None:
+    driver = waiting()
+    driver.step(PricesMissed(OPENED + timedelta(minutes=3), OPENED + timedelta(minutes=5)))
+    driver.step(PricesMissed(OPENED + timedelta(minutes=8), OPENED + timedelta(minutes=9)))
+    assert driver.state.gap is not None
+    assert (driver.state.gap.since, driver.state.gap.until) == (
+        OPENED + timedelta(minutes=3),
+        OPENED + timedelta(minutes=9),
+    )

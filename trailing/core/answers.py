@@ -1,0 +1,335 @@
+"""What a position's state makes of its own requests: begun, sent, answered, failed, given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from msgspec.structs import replace
+
+from trailing.core import shown
+from trailing.core.endings import refuse_entry, tell_backfilled
+from trailing.core.entry_checks import check_entry, check_side
+from trailing.core.gaps import BAR, READ_AGAIN
+from trailing.core.goals import PROTECT, Close
+from trailing.core.inputs import Answered, Backfill, Begun, Sent
+from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.orders import INTENDED, LIVE, Order
+from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.requests import (
+    AmendStop,
+    CancelStop,
+    ClosePosition,
+    FindOrder,
+    PlaceNative,
+    PlaceStop,
+    ReadCandles,
+    ReadPrice,
+    ReplaceStop,
+    Request,
+    TakeDownStop,
+)
+from trailing.core.retries import MOST, MOST_FINDING, TOLD_AFTER, back_off
+from trailing.core.stop_answers import (
+    cancel_failed,
+    cancelled,
+    doubt_position,
+    found,
+    is_unknown,
+    order_failed,
+    stop_acknowledged,
+    stop_failed,
+)
+from trailing.errors import (
+    ExchangeUnreachable,
+    NothingToReduce,
+    OutcomeUnknown,
+    StopRejected,
+    UsageError,
+)
+from trailing.events import ExitFailed, ExitFilled, ExitStarted, NativeTrailingEnded
+from trailing.exposure import cause_of
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
+
+MOVE_AGAIN: Final = 5.0
+"""Seconds until a move is tried again whose stop was refused after the old one had made way for it."""
+
+
+def on_begun(p: PositionState, begun: Begun, at: float) -> None:
+    """A request is under way. An order that it creates may exist from now on, as far as the store says."""
+    request = begun.request
+    p.request, p.request_id, p.is_sent = request, begun.id, False
+    if not request.creates:
+        return
+    assert begun.id is not None
+    match request:
+        case PlaceStop() | ReplaceStop():
+            p.put(Order(begun.id, "stop", INTENDED, request.price, request.quantity))
+        case PlaceNative():
+            order = Order(begun.id, "native", INTENDED, request.activation, request.quantity, callback=request.callback)
+            p.put(order)
+        case _:
+            assert isinstance(request, ClosePosition)
+            p.put(Order(begun.id, "exit", INTENDED, None, request.quantity))
+
+
+def on_sent(p: PositionState, sent: Sent, at: float) -> None:
+    """The request leaves. Its outcome is unknown from now on until it is answered."""
+    request = sent.request
+    check_never_looser(p, request, at)
+    p.request, p.is_sent, p.sent_at = request, True, at
+    order = p.orders.get(p.request_id) if p.request_id is not None else None
+    if order is None:
+        return
+    match request:
+        case PlaceStop() | ReplaceStop():
+            p.change(order, "sent", at, price=request.price, quantity=request.quantity, sent_at=at)
+        case PlaceNative():
+            p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
+        case AmendStop():
+            p.change(order, "change sent", at, price=request.price, quantity=request.quantity, sent_at=at)
+        case CancelStop() | TakeDownStop():
+            p.change(order, "cancel sent", at, sent_at=at, makes_way=isinstance(request, TakeDownStop))
+        case ClosePosition():
+            p.change(order, "sent", at, quantity=request.quantity, sent_at=at)
+            p.exit_reason = request.reason
+            p.tell(ExitStarted, reason=request.reason)
+
+
+def check_never_looser(p: PositionState, request: Request, at: float) -> None:
+    """Refuse a stop that is looser than a live one of ours that protects: the one check that every request passes.
+
+    Raises:
+        UsageError: it is looser. Nothing was sent.
+    """
+    if not isinstance(request, (PlaceStop, ReplaceStop, AmendStop)):
+        return
+    for order in p.orders.values():
+        live = order.order
+        protects = order.purpose == "stop" and order.state is LIVE and not order.is_stuck(at, p.plan.exit_grace)
+        if protects and live is not None and is_tighter(p.position.side, live.price, request.price):
+            raise UsageError(f"a stop at {request.price} would be looser than {live.client_order_id} at {live.price}")
+
+
+def on_answered(p: PositionState, answered: Answered, at: float) -> None:
+    """The request under way has ended, one way or another."""
+    request, order_id, was_sent = p.request, p.request_id, p.is_sent
+    if request is None:
+        return
+    p.request, p.request_id, p.is_sent = None, None, False
+    order = p.orders.get(order_id) if order_id is not None else None
+    if order is not None and order.state is INTENDED:
+        p.change(order, "dropped", at)
+        order = None
+    error = answered.error
+    if error is None:
+        if was_sent:
+            if not isinstance(request, TakeDownStop):  # the stop that is placed afterwards completes the move
+                p.back_offs.pop(request.kind, None)
+            _note_success(p, request, at)
+            _ANSWERED[type(request)](p, request, order, answered.result, at)
+        return
+    fail(p, request, error, at, answered.spread)
+    if was_sent:
+        _FAILED[type(request)](p, request, order, error, at)
+    elif isinstance(request, PlaceStop):
+        p.was_tried = True
+
+
+def _note_success(p: PositionState, request: Request, at: float) -> None:
+    """A read shows that the exchange can be reached, and confirms nothing of what was refused before."""
+    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles))
+    if not is_read:
+        p.confirmed_at = at
+    if not p.is_given_up and (not is_read or isinstance(p.error, (ExchangeUnreachable, OutcomeUnknown))):
+        p.error = None
+
+
+def fail(p: PositionState, request: Request, error: Exception, at: float, spread: float) -> None:
+    """Note a failure: the back-off of its kind, why the position stays unprotected, and an alarm where it goes on."""
+    kind = request.kind
+    refused = isinstance(error, StopRejected) and not isinstance(error, NothingToReduce)
+    if refused and isinstance(request, PlaceStop) and request.price == p.target:
+        kind = "place" if p.looser_target is None else "move"  # the looser stop is placed at once
+    most = MOST_FINDING if kind == "find" else MOST
+    backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
+    if kind != request.kind:
+        p.back_offs[kind] = replace(backing_off, until=max(backing_off.until, at + MOVE_AGAIN))
+    if not isinstance(request, ReadCandles):  # which is never why a position has no stop
+        if not p.is_given_up:  # else its error says why, and no clean-up changes that
+            p.error = error
+        if p.bare is not None:
+            p.bare = p.bare.because(cause_of(error), at)
+    if backing_off.failures == TOLD_AFTER and request.kind in ("cancel", "find", "price"):
+        p.alarm("a request keeps failing", f"{request}: {type(error).__name__}: {error}")
+
+
+def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
+    """What can't be looked up is judged by lists alone."""
+    if order is not None and order.absent_since is not None:
+        p.again_at = min(p.again_at, at)
+
+
+def _read_failed(*_: object) -> None:
+    """What was to be read is still wanted when the back-off is over."""
+
+
+# Prices.
+
+
+def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, at: float) -> None:
+    side, ratchet, price = p.position.side, p.ratchet, result.price
+    if ratchet.take_own_price(price):
+        p.alarm("a jump of the price was not confirmed", f"the exchange's own price is {price}")
+    ratchet.ask_rules()
+    if request.why == "jump":
+        return
+    was_refused, p.would_trigger, p.crossed_at = p.would_trigger, False, None
+    limit, live = ratchet.target, p.stop
+    if p.plan.on_would_trigger == "keep" and live is not None and is_tighter(side, limit, live.price):
+        limit = limit if p.is_trailed_by_exchange else live.price
+    if not is_crossed(side, price, limit):
+        return
+    try:
+        if p.is_opening:
+            check_entry(p.position, p.plan, price if p.reported_entry is None else p.reported_entry)
+            check_side(p.position, price)
+    except UsageError as wrong:
+        refuse_entry(p, wrong)
+        return
+    if live is None:
+        first = p.is_opening and p.floor is None
+        reason = "the price is beyond the stop of a position that has none"
+        if first:
+            reason = "the price was already beyond the initial stop"
+    elif was_refused:
+        reason = "the market is at the stop"
+    elif p.is_trailed_by_exchange or is_crossed(side, price, live.price):
+        reason = f"the stop was crossed and not filled within {p.plan.exit_grace} s"
+    else:
+        reason = "a stop that was not sent yet is crossed"
+    p.aim(Close(reason, is_revocable=True))
+
+
+# Closing.
+
+
+def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill: Fill, at: float) -> None:
+    assert order is not None  # a close leaves the table by its answer, or by a snapshot once that is given up
+    rest, proceeds = fill.quantity - order.told, fill.quantity * fill.price - order.proceeds
+    p.quantity = max(_ZERO, p.quantity - max(_ZERO, fill.quantity - order.filled))
+    order = replace(order, filled=max(order.filled, fill.quantity), told=max(order.told, fill.quantity))
+    p.put(order)
+    p.change(order, "filled", at, "move")
+    del p.ended_orders[order.id]  # the answer tells all its fills: one that is pushed later was counted
+    if rest > _ZERO:
+        p.filled += rest
+        p.proceeds += proceeds
+        p.last_fill = fill
+        p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
+    if not p.quantity:
+        p.flat.note_flat(at, "fill")
+        p.want_snapshot(at)
+    elif fill.at > p.updated_at:  # else the last update of the position knows of it
+        p.flat.note_changed(at)
+
+
+def _close_failed(p: PositionState, request: ClosePosition, order: Order | None, error: Exception, at: float) -> None:
+    p.tell(ExitFailed, error=str(error))
+    if isinstance(error, NothingToReduce):  # proves nothing: another reduce-only order may cover the whole position
+        doubt_position(p, error, at)
+    assert order is not None
+    if is_unknown(error):
+        p.want_snapshot(order.sent_at + p.timing.request_validity)
+        return
+    p.change(order, "refused", at)
+    if isinstance(p.goal, Close) and p.goal.is_revocable and not isinstance(error, NothingToReduce):
+        p.goal = PROTECT
+
+
+# The exchange's own trailing order.
+
+
+def _native_acknowledged(
+    p: PositionState, request: PlaceNative, order: Order | None, result: StopOrder, at: float
+) -> None:
+    if order is None:
+        return
+    left = result.quantity - order.told
+    if left <= _ZERO:
+        p.change(order, "filled", at, "move")
+        p.native_task = None
+        return
+    shown.acknowledge(p, order, replace(result, quantity=left), at, changed_at=at)
+
+
+def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, error: Exception, at: float) -> None:
+    if isinstance(error, (StopRejected, UsageError)):  # it would most likely be refused again
+        p.back_offs.pop("native", None)
+        p.native_task = None
+        p.tell(NativeTrailingEnded, reason=str(error))
+    if isinstance(error, NothingToReduce):
+        doubt_position(p, error, at)
+    if order is not None:
+        order_failed(p, order, error, at)
+
+
+# Candles.
+
+
+def _candles_read(p: PositionState, request: ReadCandles, _: object, result: Backfill, at: float) -> None:
+    gap = p.gap
+    p.ratchet.take_backfill(result.candles, result.price)
+    p.ratchet.ask_rules()
+    if gap is None or gap.read_at > p.sent_at:
+        return  # another gap came meanwhile: all of it is read anew
+    candles, ends = result.candles, request.since
+    if candles:
+        ends = candles[-1].opened_at + timedelta(seconds=candles[-1].seconds)
+    if ends < gap.until and not gap.is_last_try:
+        p.gap = replace(gap, read_at=at + BAR.total_seconds(), is_last_try=True)
+        return
+    p.gap = None
+    tell_backfilled(p, request.since, gap.until, max(ends, gap.until), candles)
+
+
+def _candles_failed(p: PositionState, request: ReadCandles, _: object, error: Exception, at: float) -> None:
+    p.back_offs.pop("candles", None)
+    assert p.gap is not None  # it ends by its candles only
+    if p.gap.read_at <= p.sent_at:  # else another gap came meanwhile, and all of it is read at once
+        p.gap = replace(p.gap, read_at=at + READ_AGAIN)
+
+
+_Handler: TypeAlias = Callable[[Any, Any, Any, Any, float], None]
+
+_ANSWERED: Final[Mapping[type[Request], _Handler]] = {
+    PlaceStop: stop_acknowledged,
+    ReplaceStop: stop_acknowledged,
+    AmendStop: stop_acknowledged,
+    TakeDownStop: cancelled,
+    CancelStop: cancelled,
+    FindOrder: found,
+    ReadPrice: _price_read,
+    ClosePosition: _closed,
+    PlaceNative: _native_acknowledged,
+    ReadCandles: _candles_read,
+}
+
+_FAILED: Final[Mapping[type[Request], _Handler]] = {
+    PlaceStop: stop_failed,
+    ReplaceStop: stop_failed,
+    AmendStop: stop_failed,
+    TakeDownStop: cancel_failed,
+    CancelStop: cancel_failed,
+    FindOrder: _find_failed,
+    ReadPrice: _read_failed,
+    ClosePosition: _close_failed,
+    PlaceNative: _native_failed,
+    ReadCandles: _candles_failed,
+}

@@ -1,0 +1,101 @@
+"""What follows from the rest of a position's state, and is brought up to date after every step."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from trailing.core.endings import apply_policy, tell_end
+from trailing.core.goals import End, Protect, Release
+from trailing.core.orders import CANCELLING, Order, counts_before
+from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.requests import FindOrder
+from trailing.core.shown import drop_late_native
+from trailing.exposure import Bare
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+
+def derive(p: PositionState, at: float) -> None:
+    """Bring everything up to date that follows from the rest. A restored state is derived once; then `step` does it."""
+    _derive_orders(p, at)
+    _derive_exposure(p, at)
+    apply_policy(p, at)
+    _derive_end(p, at)
+    _derive_exposure(p, at)
+    derive_from_price(p, at)
+
+
+def derive_from_price(p: PositionState, at: float) -> None:
+    """Bring up to date what follows from the price. A price changes nothing else of what `derive` sees to."""
+    ratchet = p.ratchet
+    if p.native_task == "place":
+        drop_late_native(p)
+    if ratchet.bug is not None and not p.is_frozen:
+        p.freeze(ratchet.bug)
+    _derive_crossing(p, at)
+    crossed = p.crossed_at is not None
+    ratchet.update_quiet_band(every_tick=crossed, no_tick=isinstance(p.goal, End))
+
+
+def _derive_orders(p: PositionState, at: float) -> None:
+    live: Order | None = None
+    covered = unknown = exit_sent = False
+    side = p.position.side
+    # The outcome of the request under way is awaited, not unknown. A look-up leaves its order as unknown as it was.
+    awaited = p.request_id if p.is_sent and not isinstance(p.request, FindOrder) else None
+    for order in p.orders.values():
+        if order.is_sent and order.id != awaited:
+            if order.purpose == "exit":
+                exit_sent = True
+            else:
+                unknown = True
+        elif order.purpose == "exit" and order.is_sent:
+            exit_sent = True
+        if order.purpose != "stop" or not order.stands:
+            continue
+        if order.is_stuck(at, p.plan.exit_grace):
+            continue
+        covered = True
+        is_live = order.state is not CANCELLING and not order.is_restored
+        if is_live and (live is None or counts_before(side, order, live)):
+            live = order
+    p.live, p.is_covered, p.has_unknown, p.exit_sent = live, covered, unknown, exit_sent
+
+
+def _derive_end(p: PositionState, at: float) -> None:
+    goal = p.goal
+    if isinstance(goal, End):
+        p.ended = not p.orders
+    elif isinstance(goal, Release):
+        is_undecided = p.check_from < math.inf or (p.flat.is_said and p.again_at < math.inf)
+        settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent)
+        stands = any(order.stands for order in p.orders.values())
+        p.ended = settled and not (goal.cancel_stop and stands)
+    if p.ended:
+        tell_end(p, at)
+
+
+def _derive_exposure(p: PositionState, at: float) -> None:
+    if p.is_unprotected:
+        if p.bare is None:
+            p.bare = Bare(at, p.cause, at)
+    elif p.bare is not None:
+        p.exposure += p.bare.until(at)
+        p.bare = None
+
+
+def _derive_crossing(p: PositionState, at: float) -> None:
+    """The price has crossed the live stop, or the plan's where that is looser: only confirmed prices justify an exit."""
+    live, ratchet, side = p.live, p.ratchet, p.position.side
+    if not isinstance(p.goal, Protect) or live is None or live.order is None:
+        p.crossed_at = None
+        return
+    limit = live.order.price
+    if p.is_trailed_by_exchange or is_tighter(side, limit, ratchet.target):
+        limit = ratchet.target
+    if not is_crossed(side, ratchet.last, limit):
+        p.crossed_at = None
+    elif p.crossed_at is None:
+        p.crossed_at = at

@@ -1,0 +1,99 @@
+"""How a position ends: flat, released, or given up although it may be open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from trailing.core.account import PositionReport
+from trailing.core.goals import Close, End, Release
+from trailing.core.model import Candle
+from trailing.errors import ExchangeError
+from trailing.events import OpeningFailed, PeaksRead, PositionClosed, PositionReleased
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+OUTSIDE = "closed on the exchange; no update said by what"
+
+
+def refuse_entry(p: PositionState, error: Exception) -> None:
+    """Give a position up that can't be protected as it was handed in."""
+    p.error = error
+    give_up(p, error)
+
+
+def give_up(p: PositionState, error: Exception | None) -> None:
+    """Work on a position no more although it may be open. What was placed for it is cancelled."""
+    if isinstance(p.goal, End):
+        return
+    p.error = error if error is not None else ExchangeError("no stop could be placed")
+    p.aim(End("given up", is_given_up=True))
+    tell_failure(p, p.error)
+
+
+def apply_policy(p: PositionState, at: float) -> None:
+    """Do what is due about a position without a stop: close a rest that is too small for one, close it, or give it up."""
+    if p.policy_due_at(at) > at:
+        return
+    plan = p.plan
+    if not p.coverable:
+        p.aim(Close("what is left is too small for a stop", is_revocable=True))
+    elif plan.on_unprotected == "close" or (plan.on_unprotected == "retry" and plan.retry_then == "close"):
+        p.aim(Close("no stop could be placed", is_revocable=True))
+    else:
+        give_up(p, p.error)
+
+
+def tell_failure(p: PositionState, error: Exception) -> None:
+    """Publish that a position has no stop."""
+    p.tell(OpeningFailed, error=f"{type(error).__name__}: {error}", unresolved=p.has_unknown)
+
+
+def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> None:
+    """End a position that is confirmed flat. `replaced_by`: another position stands in its place."""
+    reason = OUTSIDE if p.quantity else p.exit_reason
+    if replaced_by is not None:
+        reason = "closed, and another position stands in its place"
+        p.replaced_by = replaced_by
+        what = f"{replaced_by.quantity} at {replaced_by.entry_price}"
+        p.alarm("another position stands in the place of one that is protected", what)
+    p.exit_reason = reason
+    p.quantity = Decimal(0)
+    p.aim(End(reason))
+
+
+def tell_end(p: PositionState, at: float) -> None:
+    """Publish that a position has ended."""
+    if isinstance(p.goal, Release):
+        p.tell(PositionReleased, stop_stands=any(order.stands for order in p.orders.values()))
+    elif not p.is_given_up:
+        exposure = p.exposure_at(at)
+        p.tell(
+            PositionClosed,
+            entry_price=p.position.entry_price,
+            quantity=p.filled,
+            profit=p.profit,
+            moves=p.moves,
+            exposure=exposure.total,
+            exposure_by=exposure,
+            reason=p.exit_reason,
+        )
+
+
+def tell_backfilled(
+    p: PositionState, since: datetime, until: datetime, covered_until: datetime, candles: Sequence[Candle]
+) -> None:
+    """Publish what was read of a price gap, and how much of it stays unknown."""
+    covered = sum(candle.seconds for candle in candles)
+    p.tell(
+        PeaksRead,
+        since=since,
+        until=until,
+        source=p.plan.trigger,
+        candles=len(candles),
+        missing=max(0.0, (covered_until - since).total_seconds() - covered),
+        best=p.ratchet.best,
+    )

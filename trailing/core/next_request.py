@@ -1,0 +1,300 @@
+"""What a position asks of its exchange next: one table of rules, in the order of their urgency.
+
+Each rule gives a request, a time at which it may give one, or None. The first request whose kind does not back off is the
+answer; else the earliest time is, which is the next wake-up. So no kind of request waits for another kind's back-off, and
+nothing that was decided is stored. A rule's own condition makes it safe; its place in the table only makes it earlier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from trailing.core.goals import Close, End, Protect, Release
+from trailing.core.native import native_terms
+from trailing.core.orders import INTENDED, LIVE, Order
+from trailing.core.prices import IS_AHEAD, is_crossed, is_tighter
+from trailing.core.requests import (
+    AmendStop,
+    CancelStop,
+    ClosePosition,
+    FindOrder,
+    PlaceNative,
+    PlaceStop,
+    ReadCandles,
+    ReadPrice,
+    ReplaceStop,
+    Request,
+    TakeDownStop,
+)
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+NEVER: Final = math.inf
+"""There is nothing to do before something changes."""
+
+CHECK_FIRST: Final = 5.0
+"""Seconds for which an exit by software waits, after prices were missed, for the snapshot that says how the position stands."""
+
+Wanted: TypeAlias = Request | float | None
+Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
+
+
+def next_request(p: PositionState, at: float) -> Request | float:
+    """Return the next request of a position, or when there may be one: a time on the running clock, or `NEVER`.
+
+    Args:
+        at: seconds on the running clock.
+    """
+    if p.request is not None or p.ended:
+        return NEVER
+    return _choose(p, at)
+
+
+def refresh(p: PositionState, at: float) -> Request | None:
+    """Return the request under way with its present figures, just before it is sent; None: it is not wanted any more.
+
+    Its intent was being stored meanwhile, and the price may have moved.
+    """
+    begun, fresh = p.request, _choose(p, at)
+    if type(fresh) is not type(begun):
+        return None
+    if isinstance(begun, (AmendStop, TakeDownStop, CancelStop, FindOrder)):
+        assert isinstance(fresh, (AmendStop, TakeDownStop, CancelStop, FindOrder))
+        return fresh if fresh.id == begun.id else None
+    assert not isinstance(fresh, float)
+    return fresh
+
+
+def _choose(p: PositionState, at: float) -> Request | float:
+    wakes_at = NEVER
+    for rule in RULES:
+        wanted = rule(p, at)
+        if wanted is None:
+            continue
+        if isinstance(wanted, float):
+            wakes_at = min(wakes_at, wanted)
+            continue
+        backing_off = p.back_offs.get(wanted.kind)
+        if backing_off is None or at >= backing_off.until:
+            return wanted
+        wakes_at = min(wakes_at, backing_off.until)
+    return wakes_at
+
+
+def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
+    """Cancel our live orders of a position that has ended or is given back, and those that came too late."""
+    goal = p.goal
+    if isinstance(goal, End):
+        why = "its position is given up" if goal.is_given_up else "its position is closed"
+    elif isinstance(goal, Release) and goal.cancel_stop:
+        why = "its position is given back"
+    else:
+        unwanted = next((order for order in p.orders.values() if order.is_unwanted and order.state is LIVE), None)
+        return None if unwanted is None else CancelStop(unwanted.id, "it is not wanted any more")
+    left = next((order for order in p.orders.values() if order.state is LIVE), None)
+    return None if left is None else CancelStop(left.id, why)
+
+
+def close(p: PositionState, at: float) -> Wanted:
+    """Close what is left of a position. Reduce-only, so stops of unknown outcome don't hold it up."""
+    if not isinstance(p.goal, Close) or not p.quantity or p.exit_sent:
+        return None
+    if p.flat.is_told_by_update and p.snapshot_at < NEVER:
+        return None  # the exchange says that nothing is left: a snapshot decides
+    return ClosePosition(p.quantity, p.goal.reason)
+
+
+def confirm(p: PositionState, at: float) -> Wanted:
+    """Read the exchange's own price, which alone confirms that a stop is crossed, or that a jump of the price is real."""
+    if not isinstance(p.goal, Protect) or not p.quantity:
+        return None
+    ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
+    if ratchet.jump is not None:
+        return ReadPrice("jump")
+    if p.gap is not None and p.check_from < NEVER and at < p.check_from + CHECK_FIRST:
+        return (
+            p.check_from + CHECK_FIRST
+        )  # prices were missed: its stop may have been filled, and another position entered
+    if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
+        return ReadPrice("crossing")  # where a looser stop can be placed, that goes first
+    if p.live is None:
+        bare = not p.is_covered and not p.has_unknown and p.was_tried
+        return ReadPrice("crossing") if bare and exits and ratchet.is_crossed else None
+    if p.crossed_at is not None:
+        grace_ends = p.crossed_at + p.plan.exit_grace
+        return ReadPrice("crossing") if at >= grace_ends else grace_ends
+    if not exits or not ratchet.is_crossed or p.has_unknown or p.is_frozen:
+        return None
+    # A stop that pacing only defers is crossed all the same; one that gains too little was never to be placed.
+    return None if _wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
+
+
+def find_unknown(p: PositionState, at: float) -> Wanted:
+    """Look an order up whose outcome is unknown, or that may be gone."""
+    first: Order | None = None
+    for order in p.orders.values():
+        if order.find_at < NEVER and (first is None or order.find_at < first.find_at):
+            first = order
+    if first is None:
+        return None
+    return FindOrder(first.id) if at >= first.find_at else first.find_at
+
+
+def cover(p: PositionState, at: float) -> Wanted:
+    """Place a stop behind a position that has none: the tightest that the exchange takes."""
+    goal = p.goal
+    if not (isinstance(goal, Protect) or (isinstance(goal, Close) and "close" in p.back_offs)):
+        return None
+    if p.is_covered or p.has_unknown or not p.quantity or not p.coverable:
+        return None
+    if at >= p.gives_up_at and not (p.flat.is_doubted or p.exit_sent):
+        return None  # else the position may be flat: the policy waits, and a stop does not
+    if p.is_entry_doubted:
+        return None  # the next snapshot says whether it is another position
+    return PlaceStop(_reachable_target(p, refused=p.refused_stop), p.coverable)
+
+
+def cancel_superseded(p: PositionState, at: float) -> Wanted:
+    """Cancel a live stop beside the one that counts, which is at least as tight."""
+    live = p.live
+    if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
+        return None
+    if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
+        return None  # the one that counts is made to cover the whole position first
+    grace, filled_by = p.plan.exit_grace, NEVER
+    for order in p.orders.values():
+        if order.purpose != "stop" or order.state is not LIVE or order.id == live.id:
+            continue
+        if order.triggered_at is None or order.is_stuck(at, grace):
+            return CancelStop(order.id, "another stop of its position counts")
+        filled_by = min(filled_by, order.triggered_at + grace)  # until then it is the exchange's to fill
+    return filled_by
+
+
+def move(p: PositionState, at: float) -> Wanted:
+    """Move the stop that counts: to a tighter price as pacing allows, or to another quantity at once."""
+    live = p.live
+    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen:
+        return None
+    if live.state is not LIVE or not _is_sure(live) or not p.coverable:
+        return None
+    is_other_size = live.quantity != p.coverable
+    # While the exchange trails, all that is left to do is to take back what a person loosened.
+    price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
+    wait = _wait(p, live, price, at)
+    rests = wait is None or wait > 0.0 or is_crossed(p.position.side, p.ratchet.last, price)
+    if rests or (is_other_size and price == p.refused_stop):
+        if not is_other_size:
+            return at + wait if wait else None
+        price = _standing(p, live)
+    if p.market.can_amend:
+        return AmendStop(live.id, price, p.coverable)
+    stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
+    if p.market.two_stops:
+        return ReplaceStop(price, p.coverable, live.id) if stops < 2 else None
+    placing = p.back_offs.get("place")
+    return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
+
+
+def read_candles(p: PositionState, at: float) -> Wanted:
+    """Read the peaks of a price gap from candles."""
+    gap = p.gap
+    if gap is None or p.is_frozen or not p.quantity or isinstance(p.goal, (Close, End)):
+        return None
+    return ReadCandles(gap.begins_at(p.position.opened_at)) if at >= gap.read_at else gap.read_at
+
+
+def tend_native(p: PositionState, at: float) -> Wanted:
+    """Place the exchange's own trailing order beside the first stop, or cancel the one that is not wanted any more."""
+    if p.native_task is None or not isinstance(p.goal, Protect):
+        return None
+    native = p.native
+    if native is not None:
+        return CancelStop(native.id, "it is not wanted any more") if native.state is LIVE else None
+    live, gap = p.live, p.gap
+    if p.native_task != "place" or live is None or p.has_unknown or p.is_opening or live.quantity != p.coverable:
+        return None
+    if gap is not None:  # a peak that is not read yet may have passed
+        return gap.read_at if gap.read_at > at else None
+    terms = native_terms(p.plan, p.position, p.market)
+    return PlaceNative(terms.activation, terms.callback, p.coverable)
+
+
+def await_fill(p: PositionState, at: float) -> Wanted:
+    """Wake up when a stop that triggered should have been filled: from then on it protects nothing."""
+    grace = p.plan.exit_grace
+    return min(
+        (
+            order.triggered_at + grace
+            for order in p.orders.values()
+            if order.triggered_at is not None and not order.is_stuck(at, grace)
+        ),
+        default=None,
+    )
+
+
+def act_on_policy(p: PositionState, at: float) -> Wanted:
+    """Wake up when the plan's policy for a position without a stop is due."""
+    return p.policy_due_at(at)
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    cancel_what_is_left,
+    close,
+    confirm,
+    find_unknown,
+    cover,
+    cancel_superseded,
+    move,
+    read_candles,
+    tend_native,
+    await_fill,
+    act_on_policy,
+)
+"""The rules, the most urgent first. The docs print this table."""
+
+
+def _is_sure(order: Order) -> bool:
+    """Whether nothing says that a live order may be gone."""
+    return order.absent_since is None and order.find_at == NEVER
+
+
+def _standing(p: PositionState, live: Order) -> Decimal:
+    """Where the stop is, as asked for or as shown, whichever is tighter."""
+    shown, asked = live.order, live.price
+    assert shown is not None
+    return asked if asked is not None and is_tighter(p.position.side, asked, shown.price) else shown.price
+
+
+def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Decimal:
+    """The target. Where the price is beyond it, or the exchange refused it: the tightest of the stops that were live before and
+    can be placed, and else the looser of the plan's stop and the floor.
+    """
+    target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
+    if looser is None or not (target == refused or is_crossed(side, last, target)):
+        return target
+    for order in p.ended_orders.values():
+        before = order.order
+        if order.purpose != "stop" or before is None or before.price == refused:
+            continue
+        is_between = is_tighter(side, before.price, looser) and is_tighter(side, target, before.price)
+        if is_between and not is_crossed(side, last, before.price):
+            looser = before.price
+    return looser
+
+
+def _wait(p: PositionState, live: Order, target: Decimal, at: float) -> float | None:
+    """How long a move to a target has to wait; 0.0: not at all; None: it gains too little, or nothing."""
+    standing, side = _standing(p, live), p.position.side
+    if not IS_AHEAD[side](target, standing):
+        return None
+    if p.floor is not None and is_tighter(side, p.floor, standing):
+        return 0.0  # a person loosened the stop on the exchange
+    pacing = p.plan.pacing
+    if pacing.is_immediate:
+        return 0.0
+    return pacing.wait(None if p.moved_at is None else at - p.moved_at, standing, target)

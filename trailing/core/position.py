@@ -1,0 +1,398 @@
+"""All that is known of one position, in one object with one writer: events in, the next request out.
+
+`PositionState.step` is the only writer. `trailing.core.next_request` derives what is asked of the exchange next, so no
+decision is stored that could outlive its reasons. Nothing here waits, reads a clock or logs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from trailing.core.account import PositionReport
+from trailing.core.derived import derive, derive_from_price
+from trailing.core.entry_checks import coverable
+from trailing.core.evidence import FlatEvidence, Timing
+from trailing.core.gaps import PriceGap
+from trailing.core.goals import PROTECT, Close, End, Goal, Protect
+from trailing.core.handlers import HANDLERS
+from trailing.core.inputs import Input, PriceSeen, Publish
+from trailing.core.model import Fill, Market, Position, StopOrder
+from trailing.core.orders import Order
+from trailing.core.plan import TrailPlan
+from trailing.core.prices import is_tighter
+from trailing.core.ratchet import Ratchet
+from trailing.core.requests import Kind, Request
+from trailing.core.retries import BackOff
+from trailing.core.states import State
+from trailing.events import Alarm, Event
+from trailing.exposure import UNEXPOSED, Bare, Cause, Exposure
+
+_ZERO = Decimal(0)
+
+
+class PositionState:
+    """The state of one protected position.
+
+    Args:
+        position: what is protected.
+        plan: how.
+        market: the exchange's rules for its symbol.
+        timing: what the exchange promises.
+        at: seconds on the running clock, as every `at` here: when the position was claimed.
+        opened_at: when it was opened: a list that was asked for before then, plus the read lag, may show an earlier one.
+        exposure: its unprotected seconds before.
+
+    Raises:
+        UsageError: the plan gives no possible first stop for this position.
+
+    Attributes:
+        ratchet: the price side: the plan, the best price and the stop that the plan wants.
+        goal: what is to become of the position.
+        quantity: what is left of the position, in base units.
+        orders: our orders that exist or may exist, by client order id.
+        floor: the tightest stop that the exchange ever acknowledged or the liquidation price asked for; or None. No request
+            is looser.
+        reported_entry: the entry price as the exchange reports it, by which another position in its place is known;
+            None: it was not reported yet.
+        native_task: what is to be done about the exchange's own trailing order: ``"place"``, ``"withdraw"`` or
+            ``"replace"`` it; None: nothing.
+        replaced_by: another position that stands in its place and is not protected; or None.
+        request: the request under way, or None; `request_id`: the order that it is about; `is_sent`, `sent_at`: whether and
+            when it left.
+        back_offs: the kinds of requests that failed, with when they may be tried again.
+        moved_at: when the last acknowledged move was sent; None: there was none.
+        crossed_at: when the price crossed the live stop; None: it is not crossed.
+        would_trigger: the exchange says that the price is beyond a stop that was wanted; `refused_stop`: the tightest such.
+        taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
+        error: the last error of a request, until one goes through.
+        flat: the evidence for the position being flat.
+        check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
+        again_at: when another snapshot can decide what is undecided; infinite: nothing is.
+        checked_at: when the last snapshot that it was judged by was asked for.
+        shown_at: when the last snapshot that told its quantity was asked for.
+        listed_at: when the last snapshot that lists it was asked for.
+        leftovers: our stops in snapshots that no row has, with when they were first shown.
+        ended_orders: the last orders that left the table, by id, `changed_at` being when: a list that lags may still show
+            one, and a fill of one may come late.
+        missing_stops: stops that lists and look-ups lost last, while no list has shown another one since; `missing_since`:
+            when the last of them was lost.
+        is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
+        is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
+        updated_at: when the position changed that an update last told of.
+        is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
+        is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
+        was_tried: a first stop was asked for; from then on the rules are asked.
+        is_entry_checked: its figures were held against the exchange's own.
+        is_frozen: a rule or the task failed: its stop stays where it is.
+        opened_at: when it was opened, on the running clock.
+        told_liquidation: the liquidation price that an alarm told of last; or None.
+        gap: a time without prices whose peaks are to be read; or None.
+        moves, filled, proceeds, last_fill: counts and sums for its report.
+        exit_reason: how it comes to its end, for the report.
+        confirmed_at: when the exchange last confirmed something; None: never.
+        exposure: its unprotected seconds so far by cause; `bare`: the present ones, or None.
+        live: the order of the live stop that counts, the tightest, the newest of equals; or None.
+        is_covered: whether a stop of ours stands behind it, as far as is known.
+        has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: the same of a close.
+        cause: why it is unprotected, where it becomes so now.
+        effects: what is to be published by the present step.
+        ended: nothing is to be done for it any more.
+    """
+
+    def __init__(
+        self,
+        position: Position,
+        plan: TrailPlan,
+        market: Market,
+        timing: Timing,
+        at: float,
+        *,
+        opened_at: float = -math.inf,
+        exposure: Exposure = UNEXPOSED,
+    ) -> None:
+        self.position: Position = position
+        self.market: Market = market
+        self.timing: Timing = timing
+        self.claimed_at: float = at
+        self.opened_at: float = opened_at
+        self.ratchet: Ratchet = Ratchet(position, plan, market)
+        self.goal: Goal = PROTECT
+        self.quantity: Decimal = position.quantity
+        self.orders: dict[str, Order] = {}
+        self.floor: Decimal | None = None
+        self.reported_entry: Decimal | None = None
+        self.native_task: Any = "place" if plan.native else None
+        self.replaced_by: PositionReport | None = None
+        self.request: Request | None = None
+        self.request_id: str | None = None
+        self.is_sent: bool = False
+        self.sent_at: float = -math.inf
+        self.back_offs: dict[Kind, BackOff] = {}
+        self.moved_at: float | None = None
+        self.crossed_at: float | None = None
+        self.would_trigger: bool = False
+        self.refused_stop: Decimal | None = None
+        self.taken_down: StopOrder | None = None
+        self.error: Exception | None = None
+        self.flat: FlatEvidence = FlatEvidence(at)
+        self.check_from: float = math.inf
+        self.again_at: float = math.inf
+        self.checked_at: float = -math.inf
+        self.shown_at: float = -math.inf
+        self.listed_at: float = -math.inf
+        self.leftovers: dict[str, float] = {}
+        self.ended_orders: dict[str, Order] = {}
+        self.missing_since: float = -math.inf
+        self.missing_stops: tuple[StopOrder, ...] = ()
+        self.is_listing_untrusted: bool = False
+        self.is_lookup_untrusted: bool = False
+        self.updated_at: float = -math.inf
+        self.is_entry_doubted: bool = False
+        self.is_opening: bool = True
+        self.was_tried: bool = False
+        self.is_entry_checked: bool = False
+        self.is_frozen: bool = False
+        self.is_rounding_told: bool = False
+        self.told_liquidation: Decimal | None = None
+        self.gap: PriceGap | None = None
+        self.moves: int = 0
+        self.filled: Decimal = _ZERO
+        self.proceeds: Decimal = _ZERO
+        self.last_fill: Fill | None = None
+        self.exit_reason: str = "the stop was filled"
+        self.confirmed_at: float | None = None
+        self.exposure: Exposure = exposure
+        self.bare: Bare | None = Bare(at, "opening", at)
+        self.live: Order | None = None
+        self.is_covered: bool = False
+        self.has_unknown: bool = False
+        self.exit_sent: bool = False
+        self.ended: bool = False
+        self.effects: list[Publish] = []
+        self.cause: Cause = "cancelled"
+
+    # What its readers ask.
+
+    @property
+    def plan(self) -> TrailPlan:
+        """How it is protected."""
+        return self.ratchet.plan
+
+    @property
+    def stop(self) -> StopOrder | None:
+        """The live stop that counts, as the exchange acknowledged it."""
+        return None if self.live is None else self.live.order
+
+    @property
+    def native(self) -> Order | None:
+        """The exchange's own trailing order where it is live, as far as the exchange said."""
+        return next((order for order in self.orders.values() if order.purpose == "native" and order.stands), None)
+
+    @property
+    def is_trailed_by_exchange(self) -> bool:
+        """Whether the exchange's own trailing order moves, so that the plain stop rests."""
+        return self.native_task is None and self.native is not None
+
+    @property
+    def target(self) -> Decimal:
+        """The stop that is wanted: the plan's, or the floor where that is tighter."""
+        target, floor = self.ratchet.target, self.floor
+        return floor if floor is not None and is_tighter(self.position.side, floor, target) else target
+
+    @property
+    def looser_target(self) -> Decimal | None:
+        """The looser one of the plan's stop and the floor, to fall back on; None: there is no other than the target."""
+        floor, planned = self.floor, self.ratchet.target
+        if floor is None or floor == planned:
+            return None
+        return floor if is_tighter(self.position.side, planned, floor) else planned
+
+    @property
+    def coverable(self) -> Decimal:
+        """What a stop can cover of it: its quantity, down to the market's step; 0: it is too small for a stop."""
+        return coverable(self.market, self.quantity)
+
+    @property
+    def uncovered(self) -> Decimal:
+        """What no live stop covers of the position."""
+        stop = self.stop
+        return self.quantity - min(self.quantity, stop.quantity if stop is not None else _ZERO)
+
+    @property
+    def is_unprotected(self) -> bool:
+        """Whether it is open, as far as is known, without a stop of ours."""
+        return not self.is_covered and bool(self.quantity) and not self.ended
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether it is open as far as is known, or its fills alone say that it is flat: one of another order may be among them."""
+        return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it ended although it may be open: no task works on it any more."""
+        return isinstance(self.goal, End) and self.goal.is_given_up
+
+    @property
+    def gives_up_at(self) -> float:
+        """When the plan's policy for a position without a stop is due; infinite: it is not."""
+        if self.is_opening or self.bare is None or not isinstance(self.goal, Protect) or not self.quantity:
+            return math.inf
+        if self.taken_down is not None and "place" not in self.back_offs:
+            return math.inf  # inside a move: the next stop was not tried yet
+        return self.bare.since + (self.plan.retry_for if self.plan.on_unprotected == "retry" else 0.0)
+
+    def policy_due_at(self, at: float) -> float:
+        """Return when time alone changes what is wanted, now or later: what is left is too small for a stop, or the plan's
+        policy is due. Infinite: it doesn't, or a request is about to say more.
+
+        What took the stop away may have taken the position with it. So the policy waits while the position may be flat, and
+        for a snapshot that is wanted, as long as a call may take.
+        """
+        if self.is_opening or not isinstance(self.goal, Protect) or not self.is_unprotected:
+            return math.inf
+        if self.has_unknown or self.exit_sent or self.request is not None or self.flat.is_doubted:
+            return math.inf
+        shown_at = at if self.check_from == math.inf else self.check_from + self.plan.call_seconds
+        return max(at, shown_at, self.gives_up_at) if self.coverable else max(at, shown_at)
+
+    @property
+    def snapshot_at(self) -> float:
+        """From when on a snapshot of the account is wanted; infinite: none is."""
+        return math.inf if self.ended else min(self.check_from, self.again_at)
+
+    @property
+    def state(self) -> State:
+        """Where it stands, in the words of reports."""
+        if self.ended:
+            return State.CLOSED
+        if self.has_unknown or (self.exit_sent and self.request is None):
+            return State.UNRESOLVED
+        if isinstance(self.goal, (Close, End)) or not self.quantity:
+            return State.EXITING
+        if self.live is not None:
+            floor = self.floor
+            moved = floor is not None and is_tighter(self.position.side, floor, self.ratchet.first_stop)
+            return State.TRAILING if moved else State.WAITING
+        return State.OPENING if self.is_opening and self.error is None else State.UNPROTECTED
+
+    @property
+    def profit(self) -> Decimal | None:
+        """In quote units, before fees. None unless the reported fills are those of the whole position."""
+        if abs(self.filled - self.position.quantity) >= self.market.quantity_step:
+            return None
+        gain = self.proceeds - self.filled * self.position.entry_price
+        return gain if self.position.side == "long" else -gain
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What the store has to hold: two states whose facts are equal need no save."""
+        return (
+            self.goal,
+            self.quantity,
+            tuple(order.stored for order in self.orders.values()),
+            self.floor,
+            self.ratchet.plan,
+            self.reported_entry,
+            self.native_task,
+            self.replaced_by,
+            self.filled,
+            self.ended,
+        )
+
+    def exposure_at(self, at: float) -> Exposure:
+        """All unprotected seconds until now."""
+        return self.exposure if self.bare is None else self.exposure + self.bare.until(at)
+
+    # The one writer.
+
+    def step(self, what: Input, at: float) -> list[Publish]:
+        """Take something in. A position that has ended ignores everything.
+
+        Returns:
+            What is to be published.
+
+        Raises:
+            UsageError: it is impossible, and has changed nothing.
+        """
+        if self.ended:
+            return []
+        HANDLERS[type(what)](self, what, at)
+        (derive_from_price if type(what) is PriceSeen else derive)(self, at)
+        effects, self.effects = self.effects, []
+        return effects
+
+    # What the handlers use. `step` alone calls them.
+
+    def tell(self, event: Callable[..., Event], **fields: Any) -> None:
+        """Have an event published."""
+        self.effects.append(Publish(event, fields))
+
+    def alarm(self, what: str, detail: str = "") -> None:
+        """Have an alarm published."""
+        self.tell(Alarm, what=what, detail=detail)
+
+    def aim(self, goal: Goal) -> None:
+        """Take a goal, where its rank is above the present one's."""
+        if goal.rank > self.goal.rank:
+            self.goal = goal
+
+    def want_snapshot(self, at: float) -> None:
+        """Want a snapshot that shows how the position stands now."""
+        self.check_from = at + self.timing.positions_read_lag
+
+    def raise_floor(self, price: Decimal) -> None:
+        """Let no request be looser than this price from now on."""
+        if self.floor is None or is_tighter(self.position.side, price, self.floor):
+            self.floor = price
+
+    def put(self, order: Order) -> None:
+        """Put an order into the table, or replace it there."""
+        self.orders[order.id] = order
+
+    def drop(self, order: Order, at: float, cause: Cause) -> None:
+        """Take an order out of the table. `cause`: why the position is unprotected, where it is now."""
+        del self.orders[order.id]
+        self.ended_orders[order.id] = replace(order, changed_at=at)
+        if len(self.ended_orders) > _REMEMBERED:
+            del self.ended_orders[next(iter(self.ended_orders))]
+        self.cause = "move" if order.makes_way else cause
+        if order.makes_way:
+            self.taken_down = order.order
+
+    def change(
+        self, before: Order, event: str, at: float, cause: Cause = "cancelled", **changes: object
+    ) -> Order | None:
+        """Apply an event of the table of orders. Returns the order, or None: it left the table.
+
+        Args:
+            cause: why the position is unprotected, where it is now.
+            changes: of other fields of the order.
+        """
+        after = before.after(event, **changes)
+        if after is None:
+            self.drop(before, at, cause)
+        else:
+            self.put(after)
+        return after
+
+    def freeze(self, bug: Exception) -> None:
+        """Keep the stop where it is, because a rule or the task failed, with an alarm the first time."""
+        self.error = bug
+        if not self.is_frozen:
+            self.is_frozen = True
+            self.alarm("frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
+
+    def __repr__(self) -> str:
+        stop = self.stop
+        price = None if stop is None else stop.price
+        return f"<PositionState {self.position.symbol} {self.position.side} {self.state} stop={price}>"
+
+
+_REMEMBERED: Final = 16
+"""Orders that left the table and are remembered: a position has three at most at once, and lists lag by seconds."""

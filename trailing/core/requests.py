@@ -1,0 +1,175 @@
+"""What a position asks of its exchange: one request at a time. `trailing.core.next_request` says which."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar, Final, Literal, TypeAlias, get_args
+
+import msgspec
+
+from trailing.core.model import Percent
+
+Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles"]
+"""What backs off together after a failure: one kind of request never waits for another one's back-off."""
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+class _Request(msgspec.Struct, frozen=True, gc=False):
+    """What every request says of itself.
+
+    Attributes:
+        kind: which back-off it has.
+        writes: whether it may create or change an order, so that its intent is stored first.
+        creates: whether it places an order under a new client order id.
+    """
+
+    kind: ClassVar[Kind]
+    writes: ClassVar[bool] = False
+    creates: ClassVar[bool] = False
+
+
+class PlaceStop(_Request, frozen=True, gc=False):
+    """Place a stop behind a position that has none."""
+
+    kind: ClassVar[Kind] = "place"
+    writes: ClassVar[bool] = True
+    creates: ClassVar[bool] = True
+
+    price: Decimal
+    quantity: Decimal
+
+    def __str__(self) -> str:
+        return f"place a stop: {self.quantity} at {self.price}"
+
+
+class ReplaceStop(_Request, frozen=True, gc=False):
+    """Place a stop beside the live one that it replaces; that one is cancelled afterwards."""
+
+    kind: ClassVar[Kind] = "move"
+    writes: ClassVar[bool] = True
+    creates: ClassVar[bool] = True
+
+    price: Decimal
+    quantity: Decimal
+    replaces: str
+
+    def __str__(self) -> str:
+        return f"place a stop in place of {self.replaces}: {self.quantity} at {self.price}"
+
+
+class AmendStop(_Request, frozen=True, gc=False):
+    """Change a live stop in place."""
+
+    kind: ClassVar[Kind] = "move"
+    writes: ClassVar[bool] = True
+
+    id: str
+    price: Decimal
+    quantity: Decimal
+
+    def __str__(self) -> str:
+        return f"amend its stop {self.id}: {self.quantity} at {self.price}"
+
+
+class TakeDownStop(_Request, frozen=True, gc=False):
+    """Cancel the live stop so that another can be placed, where the market allows one stop only."""
+
+    kind: ClassVar[Kind] = "move"
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"cancel its stop {self.id} to place another one"
+
+
+class CancelStop(_Request, frozen=True, gc=False):
+    """Cancel an order that is not wanted any more."""
+
+    kind: ClassVar[Kind] = "cancel"
+
+    id: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"cancel {self.id}: {self.why}"
+
+
+class FindOrder(_Request, frozen=True, gc=False):
+    """Look an order up by its id."""
+
+    kind: ClassVar[Kind] = "find"
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"look {self.id} up"
+
+
+class ReadPrice(_Request, frozen=True, gc=False):
+    """Read the exchange's own price, which alone confirms a crossing or a jump."""
+
+    kind: ClassVar[Kind] = "price"
+
+    why: Literal["crossing", "jump"]
+
+    def __str__(self) -> str:
+        return f"read the price to confirm a {self.why}"
+
+
+class ClosePosition(_Request, frozen=True, gc=False):
+    """Close the position, or what is left of it, at market, reduce-only."""
+
+    kind: ClassVar[Kind] = "close"
+    writes: ClassVar[bool] = True
+    creates: ClassVar[bool] = True
+
+    quantity: Decimal
+    reason: str
+
+    def __str__(self) -> str:
+        return f"close {self.quantity} at market: {self.reason}"
+
+
+class PlaceNative(_Request, frozen=True, gc=False):
+    """Place the exchange's own trailing order beside the plain stop."""
+
+    kind: ClassVar[Kind] = "native"
+    writes: ClassVar[bool] = True
+    creates: ClassVar[bool] = True
+
+    activation: Decimal
+    callback: Percent
+    quantity: Decimal
+
+    def __str__(self) -> str:
+        return f"place a trailing order: {self.quantity} from {self.activation} on"
+
+
+class ReadCandles(_Request, frozen=True, gc=False):
+    """Read the candles of a price gap, and the exchange's own price."""
+
+    kind: ClassVar[Kind] = "candles"
+
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"read the candles since {self.since:%Y-%m-%d %H:%M:%S}"
+
+
+Request: TypeAlias = (
+    PlaceStop
+    | ReplaceStop
+    | AmendStop
+    | TakeDownStop
+    | CancelStop
+    | FindOrder
+    | ReadPrice
+    | ClosePosition
+    | PlaceNative
+    | ReadCandles
+)
+
+Placing: TypeAlias = PlaceStop | ReplaceStop | PlaceNative | ClosePosition
+"""The requests that create an order."""

@@ -1,0 +1,275 @@
+"""What is done where the exchange shows one of our orders, or where it is confirmed that it does not exist."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from trailing.core.evidence import judge_absence
+from trailing.core.goals import End, Release
+from trailing.core.model import Percent, StopOrder
+from trailing.core.native import native_terms
+from trailing.core.orders import CANCELLING, LIVE, SENT, Order, Purpose
+from trailing.core.prices import IS_AHEAD, is_crossed, is_within
+from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
+from trailing.exposure import Exposure
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
+
+ROUNDING: Final = Percent("0.5")
+"""How far what the exchange acknowledges may be from what was asked for and still be its rounding."""
+
+
+def is_as_asked(price: Decimal | None, quantity: Decimal, order: StopOrder) -> bool:
+    """Whether an order has the figures that were asked for, but for the exchange's rounding."""
+    near = price is None or is_within(order.price, price, ROUNDING)
+    return near and is_within(order.quantity, quantity, ROUNDING)
+
+
+def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
+    """Take an order's figures as a snapshot or a look-up shows them."""
+    if shown.callback is not None and order.purpose == "stop":  # restored from an intent, which doesn't tell them apart
+        order = replace(order, purpose="native", callback=shown.callback)
+    p.missing_stops, p.is_lookup_untrusted = (), False
+    known, asked, quantity = order.order, order.price, order.quantity
+    filled = order.filled
+    if order.is_sent or known is None:  # what became of a request: where it was not executed, the old figures are shown
+        # Only a price that is new after a request for a new one can be that request's, rounded.
+        is_new = known is None or known.price not in (shown.price, asked)
+        if asked is not None and not (is_new and is_within(shown.price, asked, ROUNDING)):
+            asked = shown.price
+        quantity = shown.quantity
+    else:
+        if shown.price != known.price:  # a person amended it on the exchange
+            asked = shown.price
+        if shown.quantity != known.quantity:
+            filled += max(_ZERO, known.quantity - shown.quantity)
+            quantity = shown.quantity
+    if not is_crossed(p.position.side, p.ratchet.last, shown.price) and order.purpose == "stop":
+        p.raise_floor(shown.price)
+    acknowledge(p, order, shown, at, price=asked, quantity=quantity, filled=filled)
+
+
+def acknowledge(
+    p: PositionState,
+    order: Order,
+    shown: StopOrder,
+    at: float,
+    *,
+    previous: StopOrder | None = None,
+    **changes: object,
+) -> None:
+    """Count an order as live, with the figures shown, and publish what that means.
+
+    Args:
+        previous: the stop that it replaces, as it was; None: none.
+        changes: of other fields of the order.
+    """
+    if previous is None:
+        previous, p.taken_down = p.taken_down, None
+    was_covered = p.is_covered
+    triggered_at = (order.triggered_at if order.triggered_at is not None else at) if shown.triggered else None
+    after = p.change(
+        order,
+        "shown",
+        at,
+        "cancelled",
+        order=shown,
+        absent_since=None,
+        is_restored=False,
+        makes_way=False,
+        find_at=math.inf,
+        triggered_at=triggered_at,
+        **changes,
+    )
+    assert after is not None
+    if after.purpose == "native":
+        _native_shown(p, order, after)
+    elif previous is not None and (was_covered or previous.price != shown.price):
+        _tell_moved(p, previous, shown, at)
+    elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # else it is cancelled as soon as it was found
+        exposure = p.exposure_at(at)
+        p.tell(
+            StopOpened,
+            quantity=shown.quantity,
+            price=shown.price,
+            client_order_id=shown.client_order_id,
+            exposure=exposure.total,
+            exposure_by=exposure,
+        )
+
+
+def _tell_moved(p: PositionState, previous: StopOrder, order: StopOrder, at: float) -> None:
+    """Publish that a stop was moved, and count it."""
+    p.moves += 1
+    exposure = Exposure() if p.bare is None else p.bare.until(at)
+    p.tell(
+        StopMoved,
+        previous=previous.price,
+        price=order.price,
+        client_order_id=order.client_order_id,
+        reason="trailing" if order.price != previous.price else "resized",
+        exposure=exposure.total,
+        exposure_by=exposure,
+    )
+
+
+def _native_shown(p: PositionState, before: Order, native: Order) -> None:
+    """A trailing order that isn't wanted is withdrawn; so is one whose price was reached before the exchange booked it."""
+    shown = native.order
+    assert shown is not None
+    if before.order is None:
+        ahead = IS_AHEAD[p.position.side](shown.price, p.ratchet.best)
+        p.native_task = None if ahead and is_as_planned(p, shown) else "withdraw"
+        if p.native_task is None and shown.callback is not None:
+            p.tell(
+                NativeTrailingBegan,
+                quantity=shown.quantity,
+                activation=shown.price,
+                callback=shown.callback.value,
+                client_order_id=shown.client_order_id,
+            )
+    elif p.native_task is None and not is_as_planned(p, shown):
+        p.native_task = "withdraw"  # a person changed it
+
+
+def is_as_planned(p: PositionState, shown: StopOrder) -> bool:
+    """Whether a trailing order is the one that the plan asks for."""
+    if not p.plan.native or shown.quantity != p.coverable:
+        return False
+    terms = native_terms(p.plan, p.position, p.market)
+    return (shown.price, shown.callback) == (terms.activation, terms.callback)
+
+
+def withdraw_native(p: PositionState) -> None:
+    """Trail by ourselves: a trailing order that is live is to be withdrawn."""
+    if p.native is not None and p.native_task is None:
+        p.native_task = "withdraw"
+
+
+def miss(p: PositionState, order: Order, *, asked_at: float, answered_at: float) -> bool:
+    """Judge an answer that does not show an order. Returns whether it is confirmed that the order does not exist.
+
+    Otherwise the order says when another look can decide.
+    """
+    verdict = judge_absence(
+        order.absent_since,
+        asked_at=asked_at,
+        answered_at=answered_at,
+        lag=p.timing.orders_read_lag,
+        changed_at=order.changed_at,
+        executable_until=order.sent_at + p.timing.request_validity if order.state is SENT else -math.inf,
+    )
+    if verdict.confirmed:
+        return True
+    is_looked_up = order.find_at < math.inf
+    p.put(replace(order, absent_since=verdict.since, find_at=verdict.again_at if is_looked_up else math.inf))
+    if verdict.since is not None or order.is_sent:  # else the answer is older than the order, and says nothing
+        p.again_at = min(p.again_at, verdict.again_at)
+    return False
+
+
+def lose(p: PositionState, order: Order, at: float) -> None:
+    """Take an order out of the table that is confirmed gone.
+
+    Where the stop that was placed in place of a missing one is missing, too, lists and look-ups are wrong, and to go on would
+    place stops without end. That one counts as live then, and the one before is cancelled.
+    """
+    acknowledged = order.order
+    if acknowledged is None or not _is_needed(p, order):
+        end_order(p, order, "absent", at)
+    elif p.missing_stops and order.sent_at >= p.missing_since:
+        p.is_listing_untrusted = p.is_lookup_untrusted = True
+        keep(p, order)
+        p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts")
+        for earlier in p.missing_stops:
+            p.put(new_stop(earlier, is_superseded=True))
+        p.missing_stops = ()
+    else:
+        if p.is_entry_doubted:
+            p.again_at = min(p.again_at, at)
+        end_order(p, order, "absent", at)
+        p.missing_stops, p.missing_since = (*p.missing_stops, acknowledged), at
+
+
+def is_beyond_proof(p: PositionState, order: Order) -> bool:
+    """Whether no list and no look-up proves the absence of an order."""
+    return p.is_lookup_untrusted and order.order is not None and _is_needed(p, order)
+
+
+def _is_needed(p: PositionState, order: Order) -> bool:
+    """Whether another stop would be placed if this order did not exist."""
+    is_spare = order.is_superseded and p.live is not None and p.live.id != order.id
+    return order.purpose == "stop" and order.state is not CANCELLING and not is_spare and not _cancels_all(p)
+
+
+def keep(p: PositionState, order: Order) -> None:
+    """Let an order count as before, although an answer does not show it. The next snapshot has it looked up again."""
+    p.put(replace(order, absent_since=None, find_at=math.inf))
+
+
+def end_order(p: PositionState, order: Order, event: str, at: float, reason: str = "") -> None:
+    """Take an order out of the table that is not live any more and was not filled, and publish it where that is news."""
+    wanted = order.stands and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
+    if event == "absent":  # a fill of it that comes late is contained in the snapshot that shows no such order
+        order = replace(order, filled=order.filled + order.quantity)
+    p.change(order, event, at, "cancelled" if wanted else "outage")
+    if _cancels_all(p):
+        return
+    if order.purpose == "native":
+        if event == "absent" and order.order is None:
+            return  # it never arrived, and is placed again
+        end_native(p, order.id, "it is gone, and we did not cancel it" if wanted else "we cancelled it")
+        if wanted:
+            p.want_snapshot(at)
+    elif wanted:
+        fields = {"reason": reason} if reason else {}
+        p.tell(StopGone, client_order_id=order.id, **fields)
+        p.want_snapshot(at)  # what took the stop away may have taken the position with it
+        others = any(other.purpose == "stop" and other.stands for other in p.orders.values())
+        if p.plan.on_stop_cancelled == "release" and not others:
+            p.aim(Release(cancel_stop=False))
+
+
+def _cancels_all(p: PositionState) -> bool:
+    return isinstance(p.goal, End) or (isinstance(p.goal, Release) and p.goal.cancel_stop)
+
+
+def drop_late_native(p: PositionState) -> None:
+    """Place no trailing order any more whose activation was reached, or whose plain stop was moved, by now."""
+    live = p.live
+    if live is None or live.order is None or p.is_opening:
+        return
+    terms = native_terms(p.plan, p.position, p.market)
+    untouched = live.order.price == p.target and IS_AHEAD[p.position.side](terms.activation, p.ratchet.best)
+    if not untouched and not any(order.purpose == "native" for order in p.orders.values()):
+        end_native(p, None, "it comes too late: its stop is trailed by now")
+
+
+def end_native(p: PositionState, order_id: str | None, reason: str) -> None:
+    """Go on without the trailing order, or place the one that replaces it."""
+    p.native_task = "place" if p.native_task == "replace" else None
+    p.moved_at = None  # what the plain stop has missed meanwhile is wanted now
+    p.tell(NativeTrailingEnded, reason=reason, client_order_id=order_id)
+
+
+def new_stop(order: StopOrder, *, is_unwanted: bool = False, is_superseded: bool = False) -> Order:
+    """Return the row of a live order of ours that no row was known of."""
+    purpose: Purpose = "stop" if order.callback is None else "native"
+    return Order(
+        order.client_order_id,
+        purpose,
+        LIVE,
+        order.price,
+        order.quantity,
+        order=order,
+        callback=order.callback,
+        is_unwanted=is_unwanted,
+        is_superseded=is_superseded,
+    )

@@ -1,0 +1,307 @@
+"""What a position's state makes of a snapshot of the account: which of its orders are live, and how the position stands."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from trailing.core.account import AccountSnapshot, PositionReport
+from trailing.core.endings import end_flat, refuse_entry
+from trailing.core.entry_checks import check_report, least_stop
+from trailing.core.evidence import SECOND_SIGHTING, judge_absence
+from trailing.core.goals import PROTECT, Close, End
+from trailing.core.inputs import SnapshotTaken, StopFound
+from trailing.core.model import StopOrder
+from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
+from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.requests import ClosePosition, FindOrder
+from trailing.core.retries import TOLD_AFTER
+from trailing.core.shown import lose, miss, new_stop, show, withdraw_native
+from trailing.errors import UsageError
+from trailing.events import StopOpened
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
+
+
+def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
+    """Judge a snapshot: the orders first, since a live stop contradicts an empty list of positions."""
+    snapshot = taken.snapshot
+    key = (p.position.symbol, p.position.side)
+    wanted_at, p.again_at = p.again_at, math.inf
+    p.checked_at = max(p.checked_at, snapshot.asked_at)
+    is_told = snapshot.shows_all_positions or key in snapshot.reports
+    if snapshot.asked_at >= p.check_from and is_told:
+        p.check_from = math.inf
+    listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
+    report = snapshot.reports.get(key)
+    if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
+        p.missing_stops, p.is_lookup_untrusted, p.is_listing_untrusted = (), False, False
+    _judge_orders(p, snapshot, listed, at)
+    _judge_leftovers(p, snapshot, listed, at)
+    if report is not None or key in snapshot.doubled_positions:
+        p.listed_at = max(p.listed_at, snapshot.asked_at)
+    if key in snapshot.doubled_positions:
+        p.flat.note_shown()
+    elif report is not None:
+        _judge_report(p, snapshot, report, has_stop=bool(listed))
+    elif snapshot.shows_all_positions:
+        _judge_flat(p, snapshot, listed)
+    if not is_told or not snapshot.shows_all_stops:  # what could not be decided is still undecided
+        p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + SECOND_SIGHTING))
+
+
+# Orders.
+
+
+def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
+    for order in tuple(p.orders.values()):
+        is_looked_up = isinstance(p.request, FindOrder)  # that changes nothing of it, and may take its time
+        if order.state is INTENDED or (p.is_sent and order.id == p.request_id and not is_looked_up):
+            continue
+        if order.purpose == "exit":
+            _settle_exit(p, order, snapshot, at)
+        elif (shown := listed.get(order.id)) is not None:
+            p.missing_stops, p.is_listing_untrusted, p.is_lookup_untrusted = (), False, False
+            _judge_listed(p, order, shown, snapshot, at)
+        elif order.id in snapshot.doubled_orders:
+            p.put(replace(order, absent_since=None))
+        elif not snapshot.shows_all_stops or (order.state in (LIVE, SENT) and order.sent_at >= snapshot.asked_at):
+            continue  # that list can't show it: it was asked for before, or at the very moment
+        elif p.is_listing_untrusted:  # an answer by its id proves what such a list can't
+            p.put(replace(order, find_at=min(order.find_at, at)))
+        elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
+            _doubt(p, order, at)
+
+
+def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: AccountSnapshot, at: float) -> None:
+    lag = p.timing.orders_read_lag
+    if order.state in (CHANGING, CANCELLING):
+        # That it is there proves nothing while the change may still be executed.
+        settled_from = order.sent_at + p.timing.request_validity + lag
+        if snapshot.asked_at < settled_from:
+            p.again_at = min(p.again_at, settled_from)
+            return
+    if order.absent_since is not None:
+        order = replace(order, absent_since=None)
+        p.put(order)
+    if order.state is LIVE and (snapshot.asked_at < order.changed_at + lag or _is_same(p, shown, order.order)):
+        return
+    show(p, order, shown, at)
+    if order.state is not LIVE and p.was_tried:
+        p.ratchet.ask_rules()
+
+
+def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> bool:
+    """Whether an order is shown as it is known. Prices within a tick are one price."""
+    if known is None or abs(shown.price - known.price) >= p.market.price_tick:
+        return False
+    return shown == known or replace(shown, price=known.price) == known
+
+
+def _doubt(p: PositionState, order: Order, at: float) -> None:
+    """Two lists do not show an order. Of one that the exchange has told of, a look-up by its id has to say so, too: lists
+    lose entries, and a stop that is placed in vain is one too many. Where it can't be looked up, the lists count.
+    """
+    finding = p.back_offs.get("find")
+    is_untold = order.order is None and order.changed_at == -math.inf
+    if is_untold or (finding is not None and at < finding.until and finding.failures >= TOLD_AFTER):
+        lose(p, order, at)
+    else:
+        p.put(replace(order, find_at=min(order.find_at, at)))
+
+
+def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
+    """A close of unknown outcome is settled by the first snapshot after it can't be executed: the quantity tells."""
+    settled_from = order.sent_at + p.timing.request_validity + p.timing.positions_read_lag
+    if snapshot.asked_at < settled_from or not snapshot.shows_all_positions:
+        p.again_at = min(p.again_at, max(settled_from, snapshot.answered_at))
+        return
+    p.change(order, "absent", at)
+    goal, report = p.goal, snapshot.reports.get((p.position.symbol, p.position.side))
+    if isinstance(goal, Close) and goal.is_revocable and report is not None and _has_known_entry(p, report):
+        p.goal = PROTECT
+
+
+def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
+    """A stop of ours that no row has becomes the position's on its second sighting, or at once where the position has none.
+
+    The tightest then counts.
+    """
+    before, p.leftovers = p.leftovers, {}
+    for client_order_id, order in listed.items():
+        if client_order_id in p.orders:
+            continue
+        ended = p.ended_orders.get(client_order_id)
+        verdict = judge_absence(
+            before.get(client_order_id),
+            asked_at=snapshot.asked_at,
+            answered_at=snapshot.answered_at,
+            lag=p.timing.orders_read_lag,
+            changed_at=-math.inf if ended is None else ended.changed_at,
+        )
+        is_wanted = not (p.is_covered or p.is_opening or isinstance(p.goal, End))
+        if verdict.confirmed or (is_wanted and verdict.since is not None):
+            take_in(p, order, at)
+            continue
+        p.again_at = min(p.again_at, verdict.again_at)
+        if verdict.since is not None:
+            p.leftovers[client_order_id] = verdict.since
+
+
+def on_stop_found(p: PositionState, found: StopFound, at: float) -> None:
+    """Take a live stop of ours that was found behind a position which was read from the exchange."""
+    p.was_tried = p.is_entry_checked = True
+    take_in(p, found.order, at)
+    p.ratchet.ask_rules()
+
+
+def take_in(p: PositionState, order: StopOrder, at: float) -> None:
+    """Take a live order of ours into the table."""
+    is_native = order.callback is not None
+    is_other = order.source != p.plan.trigger and p.is_covered
+    p.put(new_stop(order, is_unwanted=is_native, is_superseded=is_other))
+    if is_native:
+        return
+    if not is_crossed(p.position.side, p.ratchet.last, order.price):
+        p.raise_floor(order.price)
+    if not p.is_covered:
+        exposure = p.exposure_at(at)
+        p.tell(
+            StopOpened,
+            quantity=order.quantity,
+            price=order.price,
+            client_order_id=order.client_order_id,
+            exposure=exposure.total,
+            exposure_by=exposure,
+        )
+
+
+# The position.
+
+
+def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder]) -> None:
+    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
+        return
+    other = snapshot.reports.get((p.position.symbol, "short" if p.position.side == "long" else "long"))
+    if (
+        other is not None
+        and not p.timing.hedged
+        and snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag
+    ):
+        p.flat.note_flat(snapshot.answered_at, "other side")
+    verdict = p.flat.judge(
+        snapshot.asked_at,
+        snapshot.answered_at,
+        p.timing,
+        is_empty=not snapshot.has_positions,
+        has_stop=bool(listed),
+    )
+    if not verdict.confirmed:
+        if verdict.since is not None:  # else the list is older than the position, and says nothing
+            p.again_at = min(p.again_at, verdict.again_at)
+        return
+    if other is not None and not p.timing.hedged:
+        p.alarm("the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
+    for client_order_id in p.leftovers:  # they are cancelled with its own, before its record is closed
+        p.put(new_stop(listed[client_order_id]))
+    end_flat(p)
+
+
+def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionReport, *, has_stop: bool) -> None:
+    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
+        return
+    if snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag and not p.is_opening:
+        p.again_at = min(p.again_at, p.flat.changed_at + p.timing.positions_read_lag)
+        return
+    if p.is_opening and not p.is_entry_checked:
+        if not _is_of_this_entry(p, snapshot, report):
+            return
+        p.is_entry_checked = True
+        filled = max(p.filled, sum((order.filled for order in p.orders.values()), _ZERO))
+        still_open = replace(report, quantity=report.quantity + filled)  # as it was before its stop was filled in part
+        try:
+            check_report(p.position, p.plan, p.market, still_open)
+        except UsageError as wrong:
+            refuse_entry(p, wrong)
+            return
+    was_told_flat = isinstance(p.goal, Close) and p.flat.is_told_by_update
+    p.flat.note_shown()
+    if was_told_flat and not _has_known_entry(p, report):  # whatever stop of the one before is still live there
+        end_flat(p, replaced_by=report)
+        return
+    stands = any(order.stands for order in p.orders.values())
+    has_stop = has_stop or (stands and p.is_listing_untrusted)  # a look-up has shown it
+    if stands and not has_stop and p.reported_entry is not None and not _has_known_entry(p, report):
+        # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
+        p.is_entry_doubted = True
+        p.again_at = min(p.again_at, snapshot.answered_at + max(SECOND_SIGHTING, p.timing.orders_read_lag))
+        return
+    if _is_another(p, report, has_stop=has_stop):
+        end_flat(p, replaced_by=report)
+        return
+    p.is_entry_doubted = False
+    p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
+    _resize(p, report)
+    _heed_liquidation(p, report)
+
+
+def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: PositionReport) -> bool:
+    """Whether a report is of this position: one that was just opened may not be the one that the list still shows."""
+    if snapshot.asked_at >= p.opened_at + p.timing.positions_read_lag:
+        return True
+    return (report.quantity, report.entry_price) == (p.position.quantity, p.position.entry_price)
+
+
+def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
+    """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
+    all of the protected one was filled.
+    """
+    if has_stop and p.quantity:
+        return False
+    if _has_known_entry(p, report):
+        return False
+    if p.reported_entry is None:
+        return not p.quantity
+    # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
+    return p.is_entry_doubted or not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
+
+
+def _has_known_entry(p: PositionState, report: PositionReport) -> bool:
+    """Whether the entry price that is reported is the one that is known."""
+    known = p.position.entry_price if p.reported_entry is None else p.reported_entry
+    return abs(report.entry_price - known) < p.market.price_tick
+
+
+def _resize(p: PositionState, report: PositionReport) -> None:
+    before = p.quantity
+    if report.quantity == before:
+        return
+    p.quantity = report.quantity
+    if not before:
+        # All that was known of it is closed, yet some of it is open: it is not ours to close, but it wants its stop.
+        p.alarm("a closed position is open again", f"{report.quantity}")
+        if isinstance(p.goal, Close):
+            p.goal = PROTECT
+    withdraw_native(p)
+
+
+def _heed_liquidation(p: PositionState, report: PositionReport) -> None:
+    liquidation = report.liquidation_price
+    if not liquidation:
+        return
+    side = p.position.side
+    stop = least_stop(side, liquidation, p.plan.liquidation_buffer, p.market, p.ratchet.last)
+    if stop is None:
+        if p.told_liquidation != liquidation:
+            p.told_liquidation = liquidation
+            p.alarm("the liquidation price is ignored", f"{liquidation} is not behind the price, {p.ratchet.last}")
+    elif is_tighter(side, stop, p.target):
+        p.raise_floor(stop)
+        p.alarm("the stop lies beyond the liquidation price", str(stop))
+        withdraw_native(p)

@@ -1,0 +1,164 @@
+"""What a position's state makes of the answers about its stops: placed, moved, cancelled, looked up."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec.structs import replace
+
+from trailing.core import shown
+from trailing.core.evidence import SECOND_SIGHTING
+from trailing.core.goals import End
+from trailing.core.model import StopOrder
+from trailing.core.orders import CANCELLING, CHANGING, LIVE, Order
+from trailing.core.prices import is_tighter
+from trailing.core.requests import AmendStop, CancelStop, FindOrder, PlaceStop, ReplaceStop, TakeDownStop
+from trailing.core.retries import back_off
+from trailing.errors import (
+    NoSuchStop,
+    NothingToReduce,
+    OutcomeUnknown,
+    StopRejected,
+    TrailingError,
+    WouldTrigger,
+)
+from trailing.events import MoveFailed
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
+
+Stopping: TypeAlias = PlaceStop | ReplaceStop | AmendStop
+
+
+def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, result: StopOrder, at: float) -> None:
+    """A stop was placed or moved: it is live with the figures that were asked for, or its outcome is unknown."""
+    p.was_tried = True
+    if order is None:  # an update said meanwhile that it ended
+        return
+    if not shown.is_as_asked(request.price, request.quantity, result):
+        _doubt(p, request, order, result, at)
+        return
+    refused = p.refused_stop
+    if refused is None or not is_tighter(p.position.side, refused, request.price):
+        p.back_offs.pop("move", None)
+    p.would_trigger, p.refused_stop = False, None
+    if result.price != request.price and not p.is_rounding_told:
+        p.is_rounding_told = True
+        p.alarm("the exchange rounds a stop more coarsely than its tick", f"asked {request.price}, got {result.price}")
+    if not isinstance(request, PlaceStop):
+        p.moved_at = p.sent_at
+    replaces = p.live if isinstance(request, ReplaceStop) else order
+    previous = None if replaces is None else replaces.order
+    if isinstance(request, ReplaceStop):
+        _supersede(p, request)
+    p.raise_floor(result.price)
+    acknowledged = replace(result, quantity=min(result.quantity, order.quantity))
+    shown.acknowledge(p, order, acknowledged, at, previous=previous, changed_at=at)
+    if p.missing_stops:  # whether this one is listed
+        p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
+    p.ratchet.ask_rules()
+
+
+def _supersede(p: PositionState, request: ReplaceStop) -> None:
+    """Let the stop that is replaced count no more, also where the exchange has rounded the new one to a looser price."""
+    replaced = p.orders.get(request.replaces)
+    if replaced is None or replaced.order is None:
+        return
+    if not is_tighter(p.position.side, replaced.order.price, request.price):
+        p.put(replace(replaced, is_superseded=True))
+
+
+def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
+    """The answer is not what was asked for, by more than rounding: the outcome is unknown, and is looked up."""
+    p.put(replace(order, find_at=at))
+    p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
+    p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
+    detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
+    p.alarm("the exchange acknowledged something else than was asked for", detail)
+
+
+def stop_failed(p: PositionState, request: Stopping, order: Order | None, error: Exception, at: float) -> None:
+    """A stop was not placed or not moved, or not surely."""
+    p.was_tried = True
+    if not isinstance(request, PlaceStop):
+        p.tell(MoveFailed, price=request.price, error=str(error))
+    if isinstance(error, StopRejected):
+        doubt_position(p, error, at)
+        if isinstance(error, WouldTrigger) or (
+            not isinstance(request, AmendStop) and not isinstance(error, NothingToReduce)
+        ):
+            p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
+    if order is not None:
+        order_failed(p, order, error, at)
+    p.ratchet.ask_rules()
+
+
+def doubt_position(p: PositionState, error: StopRejected, at: float) -> None:
+    """A refusal: perhaps the position is not what it was."""
+    if isinstance(error, NothingToReduce):
+        p.flat.note_flat(at, "refusal")
+    p.want_snapshot(at)
+
+
+def order_failed(p: PositionState, order: Order, error: Exception, at: float) -> None:
+    """What a failed request leaves of its order: unknown, or as it was."""
+    if is_unknown(error):
+        p.put(replace(order, find_at=at))
+        return
+    known = order.order
+    if order.state is CHANGING and known is not None:  # what was refused is not what was asked for last
+        order = replace(order, price=known.price, quantity=known.quantity)
+    after = p.change(order, "refused", at, "opening" if p.bare is None else p.bare.cause)
+    if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):
+        return
+    if isinstance(error, NoSuchStop):  # a word of the exchange: the first sighting of its absence
+        find_at = at + max(p.timing.orders_read_lag, SECOND_SIGHTING)
+        p.put(replace(after, absent_since=at, find_at=find_at))
+    else:
+        p.put(replace(after, find_at=at))
+
+
+def is_unknown(error: Exception) -> bool:
+    """Whether a request that was sent may have been executed all the same; after a bug, too."""
+    return isinstance(error, OutcomeUnknown) or not isinstance(error, TrailingError)
+
+
+def cancelled(p: PositionState, request: CancelStop | TakeDownStop, order: Order | None, _: object, at: float) -> None:
+    """A stop or trailing order was cancelled by us."""
+    if order is None:
+        return
+    p.change(order, "cancelled", at, "outage")
+    if order.purpose == "native" and not isinstance(p.goal, End):
+        shown.end_native(p, order.id, "we cancelled it")
+
+
+def cancel_failed(
+    p: PositionState, request: CancelStop | TakeDownStop, order: Order | None, error: Exception, at: float
+) -> None:
+    """A cancellation did not go through, or not surely."""
+    if order is not None:
+        order_failed(p, order, error, at)
+
+
+def found(p: PositionState, request: FindOrder, order: Order | None, result: StopOrder | None, at: float) -> None:
+    """A look-up was answered."""
+    if order is None:
+        return
+    if result is None:
+        if shown.is_beyond_proof(p, order):
+            shown.keep(p, order)
+        elif shown.miss(p, order, asked_at=p.sent_at, answered_at=at):
+            shown.lose(p, order, at)
+        return
+    until = order.sent_at + p.timing.request_validity
+    if order.state in (CHANGING, CANCELLING) and p.sent_at < until:
+        p.put(replace(order, absent_since=None, find_at=until + p.timing.orders_read_lag))
+        return
+    if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
+        p.is_listing_untrusted = True
+        p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
+    shown.show(p, order, result, at)
+    p.ratchet.ask_rules()

@@ -1,0 +1,134 @@
+"""What a position's state makes of what is pushed: prices, fills, and changes of its orders and of the position."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from trailing.core.endings import tell_backfilled
+from trailing.core.gaps import PriceGap
+from trailing.core.goals import Close
+from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
+from trailing.core.model import Fill
+from trailing.core.orders import CANCELLING, Order, unseen
+from trailing.core.shown import end_order, withdraw_native
+from trailing.events import ExitFilled, StopFilled
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
+
+
+def on_price(p: PositionState, seen: PriceSeen, at: float) -> None:
+    """Take a price that is not quiet."""
+    if p.ratchet.take(seen.tick) and p.was_tried and not p.is_frozen:
+        p.ratchet.ask_rules()
+
+
+def on_candle(p: PositionState, closed: CandleClosed, at: float) -> None:
+    """Take a closed candle."""
+    if not p.is_frozen and p.ratchet.take_candle(closed.candle) and p.was_tried:
+        p.ratchet.ask_rules()
+
+
+def on_prices_missed(p: PositionState, missed: PricesMissed, at: float) -> None:
+    """Have the peaks of a price gap read, where candles can show them."""
+    gap = PriceGap(missed.since, missed.until, at).joined(p.gap)
+    if gap.is_shown_by_candles(p.position.opened_at):
+        p.gap = gap
+    else:
+        tell_backfilled(p, gap.since, gap.until, gap.until, ())
+
+
+def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
+    """Take an update of one of the position's orders. One of any other order is none of its business."""
+    order = p.orders.get(update.id)
+    if update.fill is not None:
+        before = p.ended_orders.get(update.id) if order is None else order
+        if before is not None:
+            _filled(p, before, update, update.fill, at, has_ended=order is None)
+        return
+    if order is None or order.purpose == "exit":
+        return
+    if update.status == "cancelled":
+        end_order(p, order, "cancelled", at, update.reason)
+    elif update.status == "triggered":
+        p.put(replace(order, changed_at=at, triggered_at=at if order.triggered_at is None else order.triggered_at))
+    elif order.is_sent and order.id != p.request_id and order.state is not CANCELLING:
+        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at)))  # it exists: its figures can be read
+
+
+def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
+    """Count a fill once: for the report as it was told, for the quantity as far as nothing has shown it before."""
+    order, quantity = unseen(before, fill, update.filled)
+    known = max(order.told, update.filled or _ZERO)
+    new = max(_ZERO, known - order.filled)
+    if has_ended and fill.at + p.timing.positions_read_lag < p.shown_at:
+        new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
+    if not quantity and not new:
+        return
+    order = replace(order, filled=order.filled + new, changed_at=at)
+    p.quantity = max(_ZERO, p.quantity - new)
+    p.filled += quantity
+    p.proceeds += quantity * fill.price
+    if quantity:
+        p.last_fill = fill
+    if has_ended:
+        p.ended_orders[order.id] = order
+    else:
+        p.put(order)
+        _shrink(p, order, new, update, at)
+    if not p.quantity:
+        p.flat.note_flat(at, "fill")
+        p.want_snapshot(at)
+    elif new and fill.at > p.updated_at:  # else the last update of the position knows of it
+        p.flat.note_changed(at)
+    if order.purpose == "exit":
+        p.tell(ExitFilled, quantity=fill.quantity, price=fill.price, left=p.quantity)
+        return
+    p.tell(StopFilled, quantity=fill.quantity, price=fill.price, left=p.quantity, client_order_id=fill.client_order_id)
+    if p.live is not None and p.quantity and order.purpose == "stop":
+        withdraw_native(p)
+
+
+def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, at: float) -> None:
+    """Take off an order what was filled of it and was not shown before."""
+    left, shown = order.quantity - new, order.order
+    if order.purpose == "exit":
+        if update.status == "filled" and order.id != p.request_id:  # perhaps for less than was asked for
+            p.change(order, "filled", at, "move")
+        else:
+            p.put(replace(order, quantity=max(_ZERO, left)))
+    elif update.status == "filled" or (shown is None and left <= _ZERO):
+        p.change(order, "filled", at, "move")
+        if order.purpose == "native":
+            p.native_task = None
+    elif left <= _ZERO:  # what was shown contained a part of these fills already: what is left of it is read
+        p.put(replace(order, find_at=min(order.find_at, at)))
+    elif new:
+        shown = None if shown is None else replace(shown, quantity=max(left, shown.quantity - new))
+        p.put(replace(order, quantity=left, order=shown))
+
+
+def on_position_updated(p: PositionState, update: PositionUpdated, at: float) -> None:
+    """Take an update of the position. Its quantity is read by a snapshot, because updates come late and out of order."""
+    if update.changed_at < p.updated_at:
+        return
+    p.updated_at = update.changed_at
+    if update.is_other_side:
+        if update.quantity and not p.timing.hedged:
+            p.alarm("the position was flipped", f"{update.quantity} of the other side")
+            p.flat.note_flat(at, "update")
+            p.want_snapshot(at)
+    elif not update.quantity:
+        p.flat.note_flat(at, "update")
+        p.want_snapshot(at)
+    elif isinstance(p.goal, Close) and p.flat.is_told_by_update:
+        p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
+    else:
+        p.flat.note_changed(at)
+        if update.quantity != p.quantity:
+            p.want_snapshot(at)

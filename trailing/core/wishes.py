@@ -1,0 +1,135 @@
+"""What a position's callers want of it, and what its plan wants as time passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from trailing.core.endings import give_up, refuse_entry, tell_failure
+from trailing.core.entry_checks import check_entry
+from trailing.core.goals import PROTECT, Close, End, Release
+from trailing.core.inputs import (
+    CheckWanted,
+    CloseWanted,
+    DeadlineStruck,
+    EntryRefused,
+    EntryUnreported,
+    Frozen,
+    OpeningEnded,
+    PlanReplaced,
+    ReleaseWanted,
+    RetryNow,
+    TimePassed,
+)
+from trailing.core.model import refuse
+from trailing.core.orders import INTENDED
+from trailing.core.requests import ClosePosition
+from trailing.core.shown import is_as_planned
+from trailing.errors import ExchangeError, UsageError
+from trailing.events import PlanChanged
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+
+def on_time(p: PositionState, _: TimePassed, at: float) -> None:
+    """Time alone changes nothing here: what is due by now is derived after every step."""
+
+
+def on_check_wanted(p: PositionState, _: CheckWanted, at: float) -> None:
+    """Want a snapshot that shows the present moment."""
+    p.want_snapshot(at)
+
+
+def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
+    """Forget every back-off."""
+    p.back_offs.clear()
+
+
+def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
+    """Close the position for its owner: nothing takes that back."""
+    if isinstance(p.goal, Close) and p.goal.is_revocable:
+        p.goal = PROTECT
+    p.back_offs.pop("close", None)
+    p.aim(Close(wanted.reason, is_revocable=False))
+
+
+def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> None:
+    """Give the position back."""
+    p.aim(Release(wanted.cancel_stop))
+
+
+def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> None:
+    """Go on under another plan. Nothing loosens, and its pacing runs from the last move.
+
+    Raises:
+        UsageError: the plan has no possible first stop for the position; or another trigger, while a stop of ours is
+            live, or may be, with the present one. Nothing has changed.
+    """
+    plan, before = replaced.plan, p.plan
+    if plan.trigger != before.trigger and (p.orders or (p.request is not None and p.request.writes)):
+        wants = f"{before.trigger!r}, as long as a stop is live, or may be, with that trigger"
+        raise refuse("TrailPlan.trigger", plan.trigger, wants)
+    had_bug = p.ratchet.bug is not None
+    p.ratchet.replan(plan)
+    if had_bug:
+        p.is_frozen, p.error = False, None
+    native = p.native
+    if native is None:
+        p.native_task = "place" if plan.native else None
+    elif p.native_task is not None or native.order is None or not is_as_planned(p, native.order):
+        p.native_task = "replace" if plan.native else "withdraw"
+    if (
+        isinstance(p.goal, Close)
+        and p.goal.is_revocable
+        and not isinstance(p.request, ClosePosition)
+        and not p.exit_sent
+    ):
+        p.goal = PROTECT  # the plan before wanted it; what still holds is decided anew
+    p.would_trigger, p.refused_stop, p.crossed_at = False, None, None
+    p.back_offs.clear()
+    if p.was_tried:
+        p.ratchet.ask_rules()
+    p.tell(PlanChanged, previous=before.encoded, plan=plan.encoded)
+
+
+def on_deadline_struck(p: PositionState, struck: DeadlineStruck, at: float) -> None:
+    """The opening ran out of time, or was cancelled from outside."""
+    if struck.final and p.plan.on_wave_cancelled == "withdraw":
+        give_up(p, ExchangeError("cancelled from outside"))
+        return
+    if p.error is None:
+        p.error = ExchangeError("cancelled from outside" if struck.final else "the deadline struck")
+    if p.plan.on_late_order == "cancel" and not struck.final:
+        for order in tuple(p.orders.values()):
+            if order.is_sent or order.state is INTENDED:
+                p.put(replace(order, is_unwanted=True))
+
+
+def on_entry_unreported(p: PositionState, unreported: EntryUnreported, at: float) -> None:
+    """Check the entry by the last known price, because no snapshot came in time."""
+    if p.is_entry_checked:
+        return
+    p.is_entry_checked = True
+    try:
+        check_entry(p.position, p.plan, unreported.price)
+    except UsageError as wrong:
+        refuse_entry(p, wrong)
+
+
+def on_entry_refused(p: PositionState, refused: EntryRefused, at: float) -> None:
+    """Give the position up as it was handed in."""
+    refuse_entry(p, refused.error)
+
+
+def on_opening_ended(p: PositionState, _: OpeningEnded, at: float) -> None:
+    """From now on the plan's policies count."""
+    p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
+    if p.is_unprotected and not isinstance(p.goal, End):
+        tell_failure(p, p.error if p.error is not None else ExchangeError("it has no stop yet"))
+
+
+def on_frozen(p: PositionState, frozen: Frozen, at: float) -> None:
+    """Keep the stop where it is."""
+    p.freeze(frozen.bug)

@@ -1,0 +1,231 @@
+"""Reads the account's two lists for everything that needs them: one reader, one pair of lists at a time.
+
+A position, a wave or an adoption says from when on a snapshot would help it, and never reads by itself. So the number of
+lists does not grow with the number of positions, and no caller's cancellation ends a reading that others wait for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, Protocol, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from trailing.core.account import AccountSnapshot, Owner, PositionReport, take_snapshot
+from trailing.core.inputs import SnapshotTaken
+from trailing.core.model import StopOrder
+from trailing.core.retries import MOST_FINDING, BackOff, back_off
+from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable
+from trailing.exchanges.port import PartialList
+from trailing.protection.clock import Clock
+from trailing.protection.requests import RequestSender
+
+T = TypeVar("T")
+
+FIRST_PAUSE: Final = 0.25
+"""Seconds between the second and the third snapshot that follow each other; then twice as long each, to `LONGEST_PAUSE`."""
+
+LONGEST_PAUSE: Final = 2.0
+"""So many positions that end at once, each at its own moment, cost a handful of lists."""
+
+LOOKED_UP: Final = 3
+"""Stops that are looked up by their ids at the most, where a list shows none of ours."""
+
+AT_ONCE: Final = 100
+"""Positions that judge a snapshot before other tasks get their turn: some milliseconds of work."""
+
+
+class Judge(Protocol):
+    """A position that judges each snapshot."""
+
+    def step(self, what: SnapshotTaken, /) -> None: ...
+
+
+class AccountReader:
+    """Takes snapshots of an account.
+
+    Args:
+        judges: gives every position that is to judge a snapshot.
+        owner_of: whose an order is, by its client order id.
+        live_stops: gives the stops that should be listed.
+        alarm: called with what can't be done and why, when reading begins to fail.
+        call_seconds: how long the exchange may take for a list, once it is its turn.
+        every: seconds between two snapshots that nothing asked for.
+
+    Attributes:
+        on_snapshot: called with each snapshot before the positions judge it.
+        snapshot: the last one, or None.
+    """
+
+    def __init__(
+        self,
+        sender: RequestSender,
+        clock: Clock,
+        judges: Callable[[], Iterable[Judge]],
+        owner_of: Callable[[str], Owner],
+        live_stops: Callable[[float], Iterable[StopOrder]],
+        alarm: Callable[[str, str], None],
+        *,
+        call_seconds: float,
+        every: float,
+    ) -> None:
+        self._sender, self._clock, self._judges = sender, clock, judges
+        self._owner_of, self._live_stops, self._alarm = owner_of, live_stops, alarm
+        self._call_seconds, self._every = call_seconds, every
+        self._wanted_at = math.inf
+        self._is_waited_for = False
+        self._sleeps_until = -math.inf
+        self._wake = trio.Event()
+        self._pause = 0.0
+        self._taken = trio.Event()
+        self._failed: BackOff | None = None
+        self.on_snapshot: Callable[[AccountSnapshot], None] = lambda _: None
+        self.snapshot: AccountSnapshot | None = None
+        self._begun = self._number = 0  # how many were begun; the number of `snapshot` among them
+
+    @property
+    def wanted_at(self) -> float:
+        """From when on a snapshot is wanted, in seconds on the running clock; not before the pause after the last one."""
+        assert self.snapshot is not None, "it is asked only after the first one"
+        return max(self._wanted_at, self.snapshot.answered_at + self._pause)
+
+    def want(self, at: float, *, is_waited_for: bool = False) -> None:
+        """Have a snapshot taken that is asked for at this time or later, in seconds on the running clock. Never waits.
+
+        Args:
+            is_waited_for: a caller waits for it, so that it comes `FIRST_PAUSE` after the last one at the latest.
+        """
+        is_sooner = at < self._wanted_at or (is_waited_for and not self._is_waited_for)
+        self._wanted_at = min(self._wanted_at, at)
+        self._is_waited_for = self._is_waited_for or is_waited_for
+        if is_sooner and at < self._sleeps_until:
+            self._wake.set()
+
+    async def read(self) -> AccountSnapshot:
+        """Return a snapshot that is asked for from now on.
+
+        Cancellation: ends the waiting.
+        """
+        wanted = self._begun + 1
+        self.want(self._clock.now(), is_waited_for=True)
+        while self.snapshot is None or self._number < wanted:
+            await self._taken.wait()
+        return self.snapshot
+
+    async def run(self) -> None:
+        """Take snapshots for ever: whenever one is wanted, and `every` so many seconds.
+
+        One that fails is no snapshot, and is tried again further and further apart, with an alarm for the first.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials.
+        """
+        while True:
+            await self._wait()
+            await self.take()
+
+    async def _wait(self) -> None:
+        while True:
+            now = self._clock.now()
+            last = -math.inf if self.snapshot is None else self.snapshot.answered_at
+            at = min(self._wanted_at, last + self._every)
+            pause = min(self._pause, FIRST_PAUSE) if self._is_waited_for else self._pause
+            at = max(at, last + pause if self._failed is None else self._failed.until)
+            if at <= now:
+                return
+            self._wake, self._sleeps_until = trio.Event(), at
+            with trio.CancelScope(deadline=at):
+                await self._wake.wait()
+            self._sleeps_until = -math.inf
+
+    async def take(self) -> bool:
+        """Take a snapshot now, and have every position judge it. Returns whether it could be taken.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials.
+        """
+        self._wanted_at, self._is_waited_for = math.inf, False
+        self._begun += 1
+        number = self._begun
+        is_first = self.snapshot is None or self._clock.now() - self.snapshot.answered_at > 2 * LONGEST_PAUSE
+        self._pause = 0.0 if is_first else min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        try:
+            snapshot = await self._read()
+        except AuthenticationFailed:
+            raise
+        except ExchangeError as error:
+            self._note_failure(error)
+            return False
+        self._failed = None
+        self.snapshot, self._number = snapshot, number
+        self.on_snapshot(snapshot)
+        for number, judge in enumerate(tuple(self._judges())):
+            judge.step(SnapshotTaken(snapshot))
+            if number % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        self._taken.set()
+        self._taken = trio.Event()
+        return True
+
+    def _note_failure(self, error: ExchangeError) -> None:
+        now = self._clock.now()
+        if self._failed is None:
+            self._alarm("the account can't be read", str(error))
+        self._failed = back_off(self._failed, error, now, 1.0, most=MOST_FINDING)
+        self.want(now)
+
+    async def _read(self) -> AccountSnapshot:
+        exchange, asked_at = self._sender.exchange, self._clock.now()
+        stops: list[Sequence[StopOrder]] = []
+        positions: list[Sequence[PositionReport]] = []
+        errors: list[ExchangeError] = []
+
+        async def read(into: list[T], operation: str, request: Callable[[], Awaitable[T]]) -> None:
+            try:
+                into.append(await self._sender.read(operation, request, self._call_seconds))
+            except ExchangeError as error:
+                errors.append(error)
+            except Exception as bug:  # nothing on the account can end a manager: the alarm and the next try follow
+                errors.append(ExchangeUnreachable(f"{operation} can't be read: {type(bug).__name__}: {bug}"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, stops, "open_stops", exchange.open_stops)
+            nursery.start_soon(read, positions, "positions", exchange.positions)
+        if errors:
+            raise next((error for error in errors if isinstance(error, AuthenticationFailed)), errors[0])
+        snapshot = take_snapshot(
+            asked_at,
+            self._clock.now(),
+            stops[0],
+            positions[0],
+            self._owner_of,
+            shows_all_stops=not isinstance(stops[0], PartialList),
+            shows_all_positions=not isinstance(positions[0], PartialList),
+        )
+        if not snapshot.ours and snapshot.shows_all_stops and not await self._is_confirmed_empty(asked_at):
+            return replace(snapshot, shows_all_stops=False)
+        return snapshot
+
+    async def _is_confirmed_empty(self, asked_at: float) -> bool:
+        """Whether a list of stops that shows none of ours is right: a few that it should show don't exist by their ids either.
+
+        Lists were seen empty for seconds while all their entries existed. Where it should show less than `LOOKED_UP`, their
+        positions look them up by themselves.
+        """
+        stops = tuple(islice(self._live_stops(asked_at), LOOKED_UP))
+        for stop in stops if len(stops) == LOOKED_UP else ():
+            finding = partial(self._sender.exchange.find_stop, stop.symbol, stop.client_order_id)
+            try:
+                found = await self._sender.read("find_stop", finding, self._call_seconds)
+            except AuthenticationFailed:
+                raise
+            except ExchangeError:
+                self.want(self._clock.now())
+                return False
+            if found is not None:
+                return False
+        return True

@@ -1,0 +1,130 @@
+"""Owning an account, from before anything of it is read until everything that was decided is written; and the fence before
+its exchange.
+
+A store refuses what a former owner writes. An exchange knows no owners: a request of one whose lease has ended would be
+executed as any other. So a request that changes something is sent only if, at its slowest, it is over before the account
+can be another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
+
+import trio
+
+from trailing.core.model import refuse
+from trailing.core.plan import TrailPlan
+from trailing.errors import ExchangeUnreachable, LeaseLost
+from trailing.events import AwaitsLease
+from trailing.exchanges.port import Exchange, check_cleanup_seconds
+from trailing.protection.clock import Clock
+from trailing.protection.records import EventLog
+from trailing.stores.port import Lease, Store
+
+
+class LeaseFence:
+    """Lets requests that change something pass while the account is surely owned.
+
+    Args:
+        lease: of the account.
+        exchange: the one that the requests are for.
+    """
+
+    def __init__(self, lease: Lease, clock: Clock, exchange: Exchange) -> None:
+        self._lease, self._clock, self._exchange = lease, clock, exchange
+        self._validity = exchange.request_validity
+        self._call_seconds = 0.0
+
+    def check_plan(self, plan: TrailPlan) -> None:
+        """Refuse a plan whose calls could be shut out although the store answers, or whose clean-up is too short.
+
+        Raises UsageError.
+        """
+        check_cleanup_seconds(self._exchange, plan)
+        most = self._lease.seconds - self._validity
+        if plan.call_seconds > most:
+            raise refuse(
+                "TrailPlan.call_seconds",
+                plan.call_seconds,
+                f"at most {most:g} s: with the exchange's request_validity, {self._validity:g} s, a call has to end "
+                f"within the {self._lease.seconds:g} s for which the account is surely owned",
+            )
+        self._call_seconds = max(self._call_seconds, plan.call_seconds)
+
+    def check_may_send(self, turn: float, call_seconds: float) -> float:
+        """Decide whether a request that changes something may be sent.
+
+        Args:
+            turn: seconds until the rate limit lets it pass; `call_seconds`: how long it may take from then on.
+
+        Returns:
+            The moment of the decision, from which those seconds count: the process may be stopped right behind it.
+
+        Raises:
+            ExchangeUnreachable: it was not sent, and may be once the lease is renewed.
+            LeaseLost: it was not sent, and never will be.
+        """
+        lease, now = self._lease, self._clock.now()
+        if lease.lost is not None:
+            raise LeaseLost(f"not sent: {lease.lost}")
+        if now + turn + call_seconds + self._validity > lease.held_until:
+            raise ExchangeUnreachable(f"not sent: the account is owned for {lease.held_until - now:.1f} s more only")
+        return now
+
+    def extend_busy_until(self, turn_at: float) -> None:
+        """Keep the account busy with a request that was given up: it may still be executed.
+
+        Args:
+            turn_at: when the rate limit let it pass, or will, on the running clock.
+        """
+        sent_by = max(self._clock.now(), turn_at)
+        self._lease.busy_until = max(self._lease.busy_until, sent_by + self._validity)
+
+    async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
+        """Raise an alarm when the gate shuts because the lease is not renewed, and tell when it is open again.
+
+        Raises:
+            LeaseLost: another process owns the account now, with an alarm.
+        """
+        lease = self._lease
+        try:
+            while True:
+                shuts_at = lease.held_until - self._validity - self._call_seconds
+                with trio.CancelScope(deadline=shuts_at) as scope:
+                    await lease.wait_renewed()
+                if scope.cancelled_caught:
+                    alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
+                    await lease.wait_renewed()
+                    on_return()
+        except LeaseLost as lost:
+            alarm("another process owns the account now", f"{lost}; this manager ends, the stops stand")
+            raise
+
+
+@asynccontextmanager
+async def acquire_lease(
+    store: Store, exchange: Exchange, *, mark: str, standby: bool, clock: Clock, log: EventLog
+) -> AsyncIterator[tuple[Lease, float | None]]:
+    """Own an account until the block ends.
+
+    Yields:
+        The lease, and how many seconds it was waited for; None: it was free.
+
+    Raises:
+        LeaseLost: another manager owns it, and `standby` is False.
+    """
+    account = (exchange.name, exchange.account)
+    async with AsyncExitStack() as stack:
+        waited: float | None = None
+        try:
+            lease = await stack.enter_async_context(store.own(*account, mark=mark))
+        except LeaseLost as owned:
+            if not standby:
+                raise
+            log.write(AwaitsLease(at=clock.utc(), owner=str(owned)))
+            began = clock.now()
+            lease = await stack.enter_async_context(store.own(*account, mark=mark, standby=True))
+            waited = clock.now() - began
+        yield lease, waited

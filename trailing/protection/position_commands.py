@@ -1,0 +1,96 @@
+"""What a bot asks for one of its positions: another plan, its end at market, its release."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import trio
+
+from trailing.core.inputs import CloseWanted, PlanReplaced, PricesMissed, ReleaseWanted
+from trailing.core.model import Side
+from trailing.core.native import check_native_market
+from trailing.core.plan import TrailPlan
+from trailing.errors import UsageError
+from trailing.protection.outcomes import Exited, Refused, TimedOut
+from trailing.protection.position_task import PositionTask
+from trailing.protection.supervision import Supervision
+
+_O = TypeVar("_O", Exited, TimedOut, Refused)
+
+
+async def _wait_opened(task: PositionTask) -> None:
+    while task.state.is_opening and not task.state.ended:
+        await task.wait_changed()
+
+
+async def close_position(supervision: Supervision, task: PositionTask, deadline: float) -> Exited | TimedOut | Refused:
+    """Have a position closed, and wait for it so many seconds; afterwards its task goes on with it."""
+    state, started = task.state, supervision.now()
+
+    def outcome(kind: type[_O], **fields: Any) -> _O:
+        now = supervision.now()
+        return kind(
+            position=state.position,
+            elapsed=now - started,
+            uncovered=state.uncovered,
+            exposure_by=state.exposure_at(now),
+            **fields,
+        )
+
+    with trio.move_on_after(deadline) as scope:
+        await _wait_opened(task)
+        task.step(CloseWanted("closed by the bot"))
+        while not state.ended:
+            await task.wait_changed()
+    if scope.cancelled_caught:
+        return outcome(TimedOut, stop=state.stop)
+    ended = (
+        outcome(Refused, error=state.error or UsageError("there was nothing to close"))
+        if state.last_fill is None
+        else outcome(Exited, fill=state.last_fill)
+    )
+    await supervision.records.wait_stored(state.plan.journal_wait)
+    return ended
+
+
+async def release_position(supervision: Supervision, symbol: str, side: Side, *, cancel_stop: bool) -> None:
+    """Give a position back to its owner, and wait until it is. One that was given up is no longer listed.
+
+    Raises:
+        UsageError: no such position is protected.
+    """
+    if supervision.forget_given_up(symbol, side):
+        await trio.lowlevel.checkpoint()
+        return
+    task = supervision.get(symbol, side)
+    with supervision.operation():
+        await _wait_opened(task)
+        task.step(ReleaseWanted(cancel_stop))
+        while not task.state.ended:
+            await task.wait_changed()
+        await supervision.records.wait_stored(task.state.plan.journal_wait)
+
+
+async def change_plan(supervision: Supervision, task: PositionTask, plan: TrailPlan) -> None:
+    """Replace a position's plan once its opening has ended, and wait until the store holds it, at most `journal_wait`.
+
+    Raises:
+        UsageError: the position has ended, or the plan can't be carried out for it. Nothing has changed then.
+
+    Cancellation: before the opening has ended nothing is changed; afterwards it ends the waiting for the store.
+    """
+    await _wait_opened(task)
+    state, before = task.state, task.state.plan
+    if state.ended:
+        raise UsageError(f"{state.position.symbol} {state.position.side} has ended")
+    check_native_market(plan, state.market)
+    was_frozen = state.is_frozen
+    task.step(PlanReplaced(plan))
+    if (plan.trigger, plan.candle_seconds) != (before.trigger, before.candle_seconds) or task.candles is None:
+        task.build_candles_for(plan)  # the bar that is being built is none of the new plan's
+    elif not plan.candles_needed:
+        task.candles = None
+    if was_frozen and not state.is_frozen:
+        # It took no price while it was frozen: the peaks of its life are read anew.
+        task.step(PricesMissed(state.position.opened_at, supervision.records.clock.utc()))
+    await supervision.records.wait_stored(plan.journal_wait)

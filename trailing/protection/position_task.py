@@ -1,0 +1,267 @@
+"""One position at work: its state, and the loop that does its requests, one at a time.
+
+Every input goes through `PositionTask.step`, without an await: what the exchange acknowledged is in the state, handed to
+the store and published before anything else can happen. A task runs only while there is work.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import trio
+
+from trailing.core.candles import CandleBuilder
+from trailing.core.inputs import Answered, Backfill, Begun, CandleClosed, Frozen, Input, PriceSeen, Sent, TimePassed
+from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.next_request import NEVER, find_unknown, next_request, refresh
+from trailing.core.plan import TrailPlan
+from trailing.core.position import PositionState
+from trailing.core.requests import FindOrder, ReadCandles, Request
+from trailing.core.retries import FIRST, MOST
+from trailing.errors import AuthenticationFailed, LeaseLost, OutcomeUnknown, TrailingError
+from trailing.protection.records import SAVE_AGAIN
+
+if TYPE_CHECKING:
+    from trailing.protection.supervision import Supervision
+
+
+class PositionTask:
+    """One claimed position.
+
+    Args:
+        owner: what it belongs to.
+
+    Attributes:
+        state: all that is known of the position. Only `step` changes it.
+        is_watched: the manager starts the loop whenever there is work; else a caller runs it, or none does.
+        is_waiting: an earlier position of its key is still ending.
+        open_intents: the client order ids whose intents are in the store.
+        saved, saved_best: the facts and the best price that the store holds, or was handed last; None: not so.
+        save_at: when to hand the record in again that the store did not take; None: it took the last one.
+        last_tick_at: when its price came last, in seconds on the running clock.
+        candles: builds the candles that its rules look at, or None.
+    """
+
+    __slots__ = (
+        "_abandonable",
+        "_changed",
+        "_owner",
+        "candles",
+        "is_running",
+        "is_waiting",
+        "is_watched",
+        "last_tick_at",
+        "open_intents",
+        "save_at",
+        "saved",
+        "saved_best",
+        "state",
+    )
+
+    def __init__(self, owner: Supervision, state: PositionState) -> None:
+        self._owner = owner
+        self.state: PositionState = state
+        self.is_watched: bool = False
+        self.is_running: bool = False
+        self.is_waiting: bool = False
+        self.open_intents: frozenset[str] = frozenset()
+        self.saved: tuple[object, ...] | None = state.facts
+        self.saved_best: Decimal | None = state.ratchet.best
+        self.save_at: float | None = None
+        self.last_tick_at: float = state.claimed_at
+        self.candles: CandleBuilder | None = None
+        self._changed: trio.Event | None = None
+        self._abandonable: trio.CancelScope | None = None
+        self.build_candles_for(state.plan)
+
+    def build_candles_for(self, plan: TrailPlan) -> None:
+        """Build the candles that a plan's rules look at, from now on."""
+        self.candles = CandleBuilder(plan.candle_seconds) if plan.candles_needed else None
+
+    # Inputs.
+
+    def take_tick(self, tick: Tick) -> None:
+        """Take a price of its symbol. Mostly it changes nothing, at the cost of two comparisons."""
+        self.last_tick_at = tick.at
+        state = self.state
+        if state.is_frozen:
+            return
+        if self.candles is not None and tick.source == state.plan.trigger:
+            self._take_candle(self.candles, tick)
+        if not state.ratchet.take_if_quiet(tick):
+            self._owner.records.publish(state.position, state.step(PriceSeen(tick), self._owner.now()))
+            self.poke()
+
+    def _take_candle(self, builder: CandleBuilder, tick: Tick) -> None:
+        candle = builder.take(tick, self._owner.records.clock.utc_at(tick.at))
+        if candle is not None:
+            self.step(CandleClosed(candle))
+
+    def step(self, what: Input) -> None:
+        """Take something in, and do all that follows from it without waiting: publish it, hand it to the store, start the task.
+
+        Raises:
+            UsageError: it is impossible, and has changed nothing.
+        """
+        self._take(what)
+        owner, state = self._owner, self.state
+        settles = self.save_at is None and self.open_intents and owner.records.settled(self)
+        if (settles or self.saved != state.facts) and not self.is_waiting:
+            owner.records.hand_in(self)
+        if state.snapshot_at < math.inf:
+            owner.reader.want(state.snapshot_at)
+        if state.ended:
+            owner.note_ended(self)
+        self.poke()
+
+    def _take(self, what: Input) -> None:
+        owner, state = self._owner, self.state
+        owner.records.publish(state.position, state.step(what, owner.now()))
+
+    def poke(self) -> None:
+        """Wake the tasks that wait for something of it, and start its own loop where there is work."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+        if self._abandonable is not None and self._has_urgent_work():
+            self._abandonable.cancel()
+        if self.is_watched and not self.is_running and self.wakes_at() < NEVER:
+            self._owner.start(self)
+
+    def _has_urgent_work(self) -> bool:
+        """Whether something goes before the candles that are being read."""
+        state = self.state
+        is_at_risk = state.is_unprotected or state.would_trigger or state.goal.rank > 0
+        return is_at_risk or self.has_order_in_doubt
+
+    @property
+    def has_order_in_doubt(self) -> bool:
+        """Whether an order is to be looked up now that may be gone, or whose outcome is unknown."""
+        return self._order_in_doubt() is not None
+
+    def _order_in_doubt(self) -> FindOrder | None:
+        request = find_unknown(self.state, self._owner.now())
+        return request if isinstance(request, FindOrder) and "find" not in self.state.back_offs else None
+
+    def wakes_at(self) -> float:
+        """When there is work: a time on the running clock, past or to come; infinite: there is none."""
+        request = next_request(self.state, self._owner.now())
+        wakes_at = request if isinstance(request, float) else -math.inf
+        return wakes_at if self.save_at is None else min(wakes_at, self.save_at)
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether something was begun whose end has to be known: a request of unknown outcome, a move's old stop."""
+        state = self.state
+        stops = sum(order.purpose == "stop" and order.stands for order in state.orders.values())
+        return state.has_unknown or state.exit_sent or state.request is not None or stops > 1
+
+    def save_if_changed(self) -> None:
+        """Have the record written, where the store does not hold the facts, the best price, or the unprotected seconds."""
+        state = self.state
+        if self.saved != state.facts or self.saved_best != state.ratchet.best or state.bare is not None:
+            self._owner.records.hand_in(self)
+
+    async def wait_changed(self) -> None:
+        """Wait until something of this position changes."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
+    # The loop.
+
+    async def work(self, until: Callable[[], bool]) -> None:
+        """Do the position's requests, one at a time, and wait in between, until a condition holds or the position has ended.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials.
+            LeaseLost: another process owns the account.
+            Exception: a bug; what was under way has an unknown outcome.
+
+        Cancellation: the outcome of a request that was sent is unknown, and in the state.
+        """
+        while not (self.state.ended or until()):
+            self.step(TimePassed())
+            now = self._owner.now()
+            request = next_request(self.state, now)
+            if not isinstance(request, float):
+                await self._carry_out(request)
+            elif self.save_at is not None and self.save_at <= now:
+                self._save_again(now)
+            else:
+                wakes_at = request if self.save_at is None else min(request, self.save_at)
+                with trio.CancelScope(deadline=wakes_at):
+                    await self.wait_changed()
+
+    async def look_up(self) -> None:
+        """Look up each of its orders that a snapshot has left in doubt, before its loop runs. One that can't be looked up now
+        stays in doubt.
+
+        Raises:
+            AuthenticationFailed: the exchange does not take the credentials.
+
+        Cancellation: its orders are in doubt as before.
+        """
+        while (request := self._order_in_doubt()) is not None:
+            await self._carry_out(request)
+
+    async def run(self) -> None:
+        """Work as long as there is work. A bug freezes the position: its stop stays where it is, what is at risk goes on.
+
+        Raises:
+            AuthenticationFailed, LeaseLost: as `work`.
+        """
+        pause = FIRST
+        while True:
+            try:
+                await self.work(until=lambda: self._owner.may_rest(self) or self.wakes_at() == NEVER)
+                return
+            except (AuthenticationFailed, LeaseLost):
+                raise
+            except Exception as bug:  # one position's bug is not the others'
+                self.step(Frozen(bug))
+            await trio.sleep(pause)
+            pause = min(2 * pause, MOST)
+
+    def _save_again(self, now: float) -> None:
+        """Hand the record in again, unless the store is stuck: handing more in would only make the heap larger."""
+        self.save_at = now + SAVE_AGAIN
+        if not self._owner.records.journal.is_behind:
+            self._owner.records.hand_in(self)
+
+    async def _carry_out(self, request: Request) -> None:
+        owner, state = self._owner, self.state
+        order_id = owner.ids.new() if request.creates else getattr(request, "id", None)
+        self._take(Begun(request, order_id))
+        result: StopOrder | Tick | Fill | Backfill | None = None
+        error: TrailingError | None = None
+        try:
+            if request.writes:
+                assert order_id is not None
+                await owner.records.commit_intent(self, order_id, request)
+                fresh = refresh(state, owner.now())
+                if fresh is None:
+                    return  # the price moved on while the intent was stored: nothing is sent
+                request = fresh
+            self._take(Sent(request))
+            if isinstance(request, ReadCandles):
+                with trio.CancelScope() as self._abandonable:
+                    result = await owner.sender.perform(state, request, order_id)
+                if self._abandonable.cancelled_caught:
+                    error = OutcomeUnknown("something more urgent came")
+            else:
+                result = await owner.sender.perform(state, request, order_id)
+        except TrailingError as failed:
+            error = failed
+            if isinstance(failed, (AuthenticationFailed, LeaseLost)):
+                raise
+        except BaseException as cancelled:  # also a bug: what was sent has an unknown outcome
+            error = OutcomeUnknown(type(cancelled).__name__)
+            raise
+        finally:
+            self._abandonable = None
+            self.step(Answered(result, error, random.uniform(0.5, 1.0)))

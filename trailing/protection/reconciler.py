@@ -1,0 +1,192 @@
+"""What a snapshot shows that belongs to no claimed position: leftover stops, orphaned intents, other instances.
+
+What belongs to a claimed position is judged by its own state. An order that isn't ours is never touched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableMapping
+from typing import Final
+
+import trio
+
+from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
+from trailing.core.evidence import Timing, judge_absence
+from trailing.core.findings import ForeignInstance, OrphanStop
+from trailing.core.model import StopOrder
+from trailing.errors import ExchangeError, LeaseLost, StoreError, TrailingError
+from trailing.protection.order_ids import mark_of
+from trailing.protection.records import Records
+from trailing.protection.registry import Registry
+from trailing.protection.requests import RequestSender
+from trailing.stores.port import SettleIntent
+
+NO_POSITION: Final = "no position"
+OPEN_POSITION: Final = "open position"
+
+
+class Reconciler:
+    """Judges what no position has.
+
+    Args:
+        orphans: open intents whose position has no record, by client order id.
+        tasks: the service nursery in which leftovers are cancelled.
+        call_seconds: how long the exchange may take to cancel one, once it is its turn.
+        take_over: orders of another instance that stand at the first snapshot are ours from then on.
+        want_snapshot: called with when another snapshot can decide something.
+
+    Attributes:
+        marks: of the instances whose orders are ours; other orders with our tag are another instance's.
+        released_stops: the stops that were left live when their position was released, by client order id. They are left
+            alone until a position there is claimed again, whose state then takes them in.
+    """
+
+    def __init__(
+        self,
+        sender: RequestSender,
+        records: Records,
+        registry: Registry,
+        orphans: MutableMapping[str, Orphan],
+        timing: Timing,
+        *,
+        mark: str,
+        call_seconds: float,
+        take_over: bool,
+        want_snapshot: Callable[[float], None],
+        start: Callable[[StopOrder], None],
+    ) -> None:
+        self._sender, self._records, self._registry = sender, records, registry
+        self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
+        self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
+        self._seen: dict[tuple[str, str], float | None] = {}
+        self._alarmed: set[str] = set()
+        self._cancelling: set[str] = set()
+        self._is_first = True
+        self.marks: frozenset[str] = frozenset({mark})
+        self.released_stops: dict[str, Key] = {}
+
+    def owner_of(self, client_order_id: str) -> Owner:
+        """Return whose an order is."""
+        mark = mark_of(client_order_id)
+        if mark is None:
+            return "foreign"
+        if mark in self.marks:
+            return "ours"
+        if self._is_first and self._take_over:
+            self.marks |= {mark}
+            return "ours"
+        return "instance"
+
+    def judge(self, snapshot: AccountSnapshot) -> None:
+        """Judge a snapshot: settle orphaned intents, cancel leftovers of closed positions, raise alarms.
+
+        Raises:
+            LeaseLost: the first snapshot shows stops of another instance. Nothing was written.
+        """
+        if self._is_first and snapshot.others:
+            first = snapshot.others[0]
+            raise LeaseLost(
+                f"{len(snapshot.others)} stops of another instance stand on this account, {first.client_order_id} of "
+                f"{first.symbol} among them: end it first, or take its stops over with take_over=True"
+            )
+        self._is_first = False
+        before, self._seen = self._seen, {}
+        for order in snapshot.others:
+            if order.client_order_id not in self._alarmed:
+                self._alarmed.add(order.client_order_id)
+                self._alarm("another instance is at work on this account", str(ForeignInstance.of(order)))
+        self._judge_leftovers(snapshot, before)
+        self._judge_orphans(snapshot, before)
+        claimed = self._registry
+        self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
+
+    def _judge_leftovers(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
+        for key, orders in snapshot.ours.items():
+            if self._registry.get(*key) is not None:
+                continue  # its state takes them in
+            is_open = key in snapshot.reports or key in snapshot.doubled_positions
+            if not is_open and not snapshot.shows_all_positions:
+                continue
+            for order in orders:
+                if order.client_order_id in self.released_stops:
+                    continue
+                if not self._is_confirmed(
+                    snapshot, before, OPEN_POSITION if is_open else NO_POSITION, order.client_order_id
+                ):
+                    continue
+                if is_open:
+                    self._alarm_orphan(order)
+                elif order.client_order_id not in self._cancelling:
+                    self._cancelling.add(order.client_order_id)
+                    self._start(order)
+
+    def _alarm_orphan(self, order: StopOrder) -> None:
+        if order.client_order_id not in self._alarmed:
+            self._alarmed.add(order.client_order_id)
+            self._alarm("a stop of ours stands on a position that is not protected", str(OrphanStop.of(order)))
+
+    def _judge_orphans(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
+        if not self._orphans or not snapshot.shows_all_stops:
+            return
+        listed = {order.client_order_id for orders in snapshot.ours.values() for order in orders}
+        settled = []
+        for orphan in tuple(self._orphans.values()):
+            if orphan.client_order_id in listed:
+                continue
+            until = orphan.at_risk_until
+            if self._is_confirmed(snapshot, before, "no order", orphan.client_order_id, executable_until=until):
+                settled.append(orphan.client_order_id)
+        if settled:
+            self._settle(settled)
+
+    def _is_confirmed(
+        self,
+        snapshot: AccountSnapshot,
+        before: dict[tuple[str, str], float | None],
+        what: str,
+        client_order_id: str,
+        *,
+        executable_until: float = -math.inf,
+    ) -> bool:
+        verdict = judge_absence(
+            before.get((what, client_order_id)),
+            asked_at=snapshot.asked_at,
+            answered_at=snapshot.answered_at,
+            lag=self._timing.read_lag,
+            changed_at=-math.inf,
+            executable_until=executable_until,
+        )
+        self._seen[what, client_order_id] = verdict.since
+        if not verdict.confirmed:
+            self._want_snapshot(verdict.again_at)
+        return verdict.confirmed
+
+    def _settle(self, client_order_ids: list[str]) -> None:
+        records = self._records
+
+        def on_answer(error: StoreError | None) -> None:
+            if error is not None:  # the next snapshot finds them again
+                self._alarm("intents that are settled can't be written off", str(error))
+                return
+            for client_order_id in client_order_ids:
+                self._orphans.pop(client_order_id, None)
+
+        entries = [SettleIntent(records.exchange, records.account, one) for one in client_order_ids]
+        records.journal.hand_in(*entries, within=self._call_seconds, on_answer=on_answer)
+
+    async def cancel_leftover(self, order: StopOrder) -> None:
+        """Cancel a stop of a position that is closed. Where that fails, the next snapshot finds the stop again."""
+        try:
+            await self._sender.cancel(order, self._call_seconds)
+        except ExchangeError as error:
+            self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")
+            await trio.sleep(self._call_seconds)
+        except TrailingError as lost:
+            self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {lost}")
+        finally:
+            self._cancelling.discard(order.client_order_id)
+            self._want_snapshot(trio.current_time() + self._timing.read_lag)
+
+    def _alarm(self, what: str, detail: str) -> None:
+        self._records.alarm(None, what, detail)

@@ -1,0 +1,252 @@
+"""Sends one request to the exchange: past the lease's fence, with a deadline, its failure counted.
+
+A request that was sent belongs to the exchange. Cancelling a caller ends its waiting and recalls nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import trio
+
+from trailing.core.inputs import Backfill
+from trailing.core.model import Fill, StopOrder, Tick
+from trailing.core.native import check_native_market
+from trailing.core.position import PositionState
+from trailing.core.requests import (
+    AmendStop,
+    CancelStop,
+    ClosePosition,
+    FindOrder,
+    PlaceNative,
+    PlaceStop,
+    ReadCandles,
+    ReadPrice,
+    ReplaceStop,
+    Request,
+    TakeDownStop,
+)
+from trailing.errors import (
+    AuthenticationFailed,
+    ExchangeError,
+    ExchangeUnreachable,
+    OutcomeUnknown,
+    RateLimited,
+    TrailingError,
+)
+from trailing.exchanges.port import Exchange, StopRequest
+from trailing.protection.clock import Clock
+from trailing.protection.lease import LeaseFence
+
+T = TypeVar("T")
+
+
+OUTAGE = 3
+"""Consecutive failed calls (of any position) that count as an outage: one or two get lost every day."""
+
+
+class OutageDetector:
+    """Counts calls that reached nothing, and notices the first one that gets through again.
+
+    Attributes:
+        on_return: called then.
+    """
+
+    def __init__(self) -> None:
+        self.on_return: Callable[[], None] | None = None
+        self._lost = 0
+
+    def failed(self, error: TrailingError) -> None:
+        """A call failed; one that was refused was answered."""
+        if isinstance(error, (ExchangeUnreachable, OutcomeUnknown)) and not isinstance(error, RateLimited):
+            self._lost += 1
+        else:
+            self.answered()
+
+    def answered(self) -> None:
+        """The exchange answered, whatever it said."""
+        lost, self._lost = self._lost, 0
+        if lost >= OUTAGE and self.on_return is not None:
+            self.on_return()
+
+
+class RequestSender:
+    """Sends requests to one account's exchange.
+
+    Args:
+        outage: counts the calls that reach nothing.
+        alarm: called with what is wrong and why, once the exchange has refused the credentials twice.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        clock: Clock,
+        fence: LeaseFence,
+        outage: OutageDetector,
+        alarm: Callable[[str, str], None],
+    ) -> None:
+        self.exchange: Exchange = exchange
+        self.fence: LeaseFence = fence
+        self.outage: OutageDetector = outage
+        self._clock, self._alarm, self._is_refused = clock, alarm, False
+
+    async def perform(
+        self, p: PositionState, request: Request, order_id: str | None
+    ) -> StopOrder | Tick | Fill | Backfill | None:
+        """Send a position's request, and return what the exchange answers.
+
+        Args:
+            order_id: the order that it is about; of a placing, its new client order id.
+
+        Raises:
+            ExchangeError, LeaseLost: as the port says. RateLimited also where its turn can't come before the caller's
+                deadline; AuthenticationFailed only where a second request is refused, too.
+
+        Cancellation: the request, if it was sent, goes on.
+        """
+        exchange, position, plan = self.exchange, p.position, p.plan
+        seconds = plan.call_seconds
+        match request:
+            case PlaceStop() | ReplaceStop():
+                assert order_id is not None
+                self._check_turn("place_stop")
+                stop = StopRequest(
+                    position.symbol, position.side, request.quantity, request.price, order_id, plan.trigger
+                )
+                return await self.change("place_stop", partial(exchange.place_stop, stop), seconds)
+            case AmendStop():
+                amend = partial(
+                    exchange.amend_stop, _order(p, order_id), price=request.price, quantity=request.quantity
+                )
+                return await self.change("amend_stop", amend, seconds)
+            case TakeDownStop():
+                turn = exchange.next_turn("place_stop")
+                if turn:  # without it the position would be unprotected until then
+                    raise RateLimited(f"the next stop can be placed in {turn:.1f} s", retry_after=turn)
+                await self.cancel(_order(p, order_id), seconds)
+            case CancelStop():
+                await self.cancel(_order(p, order_id), seconds)
+            case FindOrder():
+                finding = partial(exchange.find_stop, position.symbol, request.id)
+                return await self.read("find_stop", finding, seconds)
+            case ReadPrice():
+                return await self.read("price", partial(exchange.price, position.symbol, plan.trigger), seconds)
+            case ClosePosition():
+                assert order_id is not None
+                close = partial(exchange.close_position, position.symbol, position.side, request.quantity, order_id)
+                return await self.change("close_position", close, seconds)
+            case PlaceNative():
+                return await self._place_native(p, request, order_id)
+            case _:
+                assert isinstance(request, ReadCandles), request
+                reading = partial(exchange.candles, position.symbol, plan.trigger, request.since)
+                candles = await self.read("candles", reading, seconds)
+                tick = await self.read("price", partial(exchange.price, position.symbol, plan.trigger), seconds)
+                return Backfill(candles, tick.price)
+        return None
+
+    async def _place_native(self, p: PositionState, request: PlaceNative, order_id: str | None) -> StopOrder:
+        assert order_id is not None
+        position, plan = p.position, p.plan
+        check_native_market(plan, p.market)
+        turn = self.exchange.next_turn("place_stop")
+        if turn:  # positions without a stop go first
+            raise RateLimited(f"its turn comes in {turn:.1f} s", retry_after=turn)
+        stop = StopRequest(
+            position.symbol,
+            position.side,
+            request.quantity,
+            request.activation,
+            order_id,
+            plan.trigger,
+            request.callback,
+        )
+        return await self.change("place_stop", partial(self.exchange.place_stop, stop), plan.call_seconds)
+
+    def _check_turn(self, operation: str) -> None:
+        """Refuse a request whose turn within the rate limit can't come before the caller's deadline."""
+        turn = self.exchange.next_turn(operation)
+        if turn and self._clock.now() + turn > trio.current_effective_deadline():
+            raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
+
+    async def cancel(self, order: StopOrder, call_seconds: float) -> None:
+        """Cancel a stop, once. `call_seconds`: for the call, plus its turn. Raises ExchangeError, LeaseLost."""
+        await self.change("cancel_stop", partial(self.exchange.cancel_stop, order), call_seconds)
+
+    async def change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
+        """Send what changes something: the only way to the exchange for it, past the fence. Errors as `perform`."""
+        # No await between this and the request: no other request can take the turn.
+        turn = self.exchange.next_turn(operation)
+        began = self.fence.check_may_send(turn, call_seconds)
+        try:
+            return await self._call(request, began, call_seconds + turn)
+        except BaseException as error:
+            if not isinstance(error, TrailingError) or isinstance(error, OutcomeUnknown):
+                self.fence.extend_busy_until(began + turn)
+            raise
+
+    async def read(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
+        """Read something. `call_seconds`: for the call, plus its turn.
+
+        Raises:
+            ExchangeUnreachable: it can't be read now.
+            AuthenticationFailed: a second request was refused, too.
+        """
+        seconds = call_seconds + self.exchange.next_turn(operation)
+        try:
+            return await self._call(request, self._clock.now(), seconds)
+        except OutcomeUnknown as error:
+            raise ExchangeUnreachable(f"a read was not answered: {error}") from error
+
+    async def _call(self, request: Callable[[], Awaitable[T]], began: float, seconds: float) -> T:
+        deadline, calling = began + seconds, request()
+        try:
+            if trio.current_effective_deadline() <= deadline:
+                answer = await calling  # the caller's own deadline strikes first
+            else:
+                with trio.CancelScope(deadline=deadline) as scope:
+                    answer = await calling
+                if scope.cancelled_caught:
+                    raise OutcomeUnknown(f"no answer within {seconds} s")
+        except AuthenticationFailed as error:
+            self.outage.failed(error)
+            await self.confirm_refusal(error, seconds)
+            raise
+        except TrailingError as error:
+            self.outage.failed(error)
+            raise
+        self.outage.answered()
+        return answer
+
+    async def confirm_refusal(self, error: AuthenticationFailed, seconds: float) -> None:
+        """Ask the exchange a second time whether it takes the credentials, because one refusal may be a mistake of its own.
+
+        Returns:
+            None: it refuses them again, and an alarm says so.
+
+        Raises:
+            ExchangeUnreachable: it takes them, or can't be asked. What was refused was not executed and may be sent again.
+        """
+        with trio.move_on_after(seconds) as scope:
+            try:
+                await self.exchange.positions()
+            except AuthenticationFailed:
+                if not self._is_refused:
+                    self._is_refused = True
+                    self._alarm("the exchange does not accept the credentials", str(error))
+                return
+            except ExchangeError as unclear:
+                raise ExchangeUnreachable(f"refused once, and not confirmed: {error}") from unclear
+        if scope.cancelled_caught:
+            raise ExchangeUnreachable(f"refused once, and not confirmed within {seconds} s: {error}")
+        raise ExchangeUnreachable(f"refused once, and not the second time: {error}")
+
+
+def _order(p: PositionState, order_id: str | None) -> StopOrder:
+    assert order_id is not None
+    order = p.orders[order_id].order
+    assert order is not None
+    return order
