@@ -181,7 +181,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def simulate(session: nox.Session) -> None:
-    """Run 2,000 worlds (or ``-- --seeds N`` alone), a day, 200 kills and 50 takeovers, on Postgres too, and all else.
+    """Run 2,000 harsh worlds (or ``-- --seeds N`` alone), 500 calm ones, a day, 200 kills and 50 takeovers, on Postgres too, and all else.
 
     All else: the repeated tests, the property tests at random with 2,000 examples each, the tests on every Python between
     the newest and the oldest, and those of the stores with psycopg[c].
@@ -191,6 +191,7 @@ def simulate(session: nox.Session) -> None:
     session.run("python", "-m", "simulation.laboratory", *(session.posargs or ("--seeds", "2000")))
     if session.posargs:
         return
+    session.run("python", "-m", "simulation.laboratory", "--calm", "--seeds", "500")
     session.run("python", "-m", "simulation.laboratory", "--day")
     session.run("python", "-m", "simulation.killing", "--kills", "200")
     for module, *count in (("laboratory", "--seeds", "200"), ("killing", "--kills", "200")):

@@ -2,65 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
-from trailing.core import comparison
-from trailing.core.actions import StopGone
-from trailing.core.kept import KeptStop
-from trailing.core.model import StopOrder
-from trailing.core.stop import TrailingStop
-from trailing.errors import OutcomeUnknown, StopRejected
-from trailing.protection import exits, feed, following, moves, recovery
-from trailing.protection import trailing as keeping
-from trailing.protection.books import Books
+from trailing.core import account, answers, endings, handlers, next_request, record, shown, snapshots, updates
+from trailing.core.evidence import FlatEvidence, Verdict
+from trailing.core.inputs import PricesMissed
+from trailing.core.model import Fill, StopOrder
+from trailing.core.orders import LIVE, SENT, Order
+from trailing.core.position import PositionState
+from trailing.core.prices import is_tighter
+from trailing.core.requests import AmendStop, ClosePosition, ReplaceStop, TakeDownStop
+from trailing.errors import StopRejected
+from trailing.protection import account_reader, recovery
 from trailing.protection.feed import Feed
-from trailing.protection.orders import Orders
+from trailing.protection.records import Records
 from trailing.protection.registry import Registry
-from trailing.stores.port import AddIntent
+from trailing.protection.requests import RequestSender
+from trailing.protection.wave import Wave
+
+
+def _replace_rule(patch: pytest.MonkeyPatch, name: str, rule: Callable[[PositionState, float], Any]) -> None:
+    rules = tuple(rule if one.__name__ == name else one for one in next_request.RULES)
+    patch.setattr(next_request, "RULES", rules)
+
+
+def _replace_everywhere(patch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]) -> None:
+    """Replace a function of `trailing.core.shown`, wherever it is imported."""
+    for module in (answers, shown, snapshots, updates):
+        if hasattr(module, name):
+            patch.setattr(module, name, function)
 
 
 def cancel_before_place(patch: pytest.MonkeyPatch) -> None:
     """A move takes the old stop away first, although two may stand."""
-    whole = moves.move
 
-    async def move(orders: Orders, protection: Any, price: Decimal, reason: str) -> None:
-        if not protection.stop.market.can_amend and protection.stop.order is not None:
-            await moves._take_down(orders, protection, protection.stop.order)
-            order = await orders.place(protection, price, protection.stop.coverable)
-            protection.want(protection.stop.opened(order, orders.clock.now()))
-            await orders.save(protection)
-            return
-        await whole(orders, protection, price, reason)
+    def move(p: PositionState, at: float) -> Any:
+        wanted = next_request.move(p, at)
+        return TakeDownStop(wanted.replaces) if isinstance(wanted, ReplaceStop) else wanted
 
-    patch.setattr(keeping, "move", move)
+    _replace_rule(patch, "move", move)
 
 
 def loosening_on_restart(patch: pytest.MonkeyPatch) -> None:
     """A restart resets a stop's target and peak to where they began."""
-    restore = KeptStop.restore.__func__  # type: ignore[attr-defined]
+    restore = record.restore_position
 
-    def reset(cls: type[KeptStop], record: Any, market: Any, at: float) -> KeptStop:
-        stop: KeptStop = restore(cls, record, market, at)
-        stop.target, stop.best = stop.first_price, stop.position.entry_price
-        return stop
+    def reset(*args: Any, **options: Any) -> PositionState:
+        p = restore(*args, **options)
+        p.ratchet.target, p.ratchet.best, p.floor = p.ratchet.first_stop, p.position.entry_price, None
+        return p
 
-    patch.setattr(KeptStop, "restore", classmethod(reset))
+    patch.setattr(recovery, "restore_position", reset)
 
 
 def a_forgotten_intent(patch: pytest.MonkeyPatch) -> None:
     """An order is placed before it is written down."""
-    write = Books._write
 
-    async def forget(self: Books, protection: Any, entries: Any) -> Any:
-        return await write(self, protection, [entry for entry in entries if not isinstance(entry, AddIntent)])
+    async def forget(self: Records, task: Any, order_id: str, request: Any) -> None:
+        self.hand_in(task)
 
-    patch.setattr(Books, "_write", forget)
+    patch.setattr(Records, "commit_intent", forget)
 
 
 def a_dropped_tick(patch: pytest.MonkeyPatch) -> None:
@@ -78,95 +85,89 @@ def a_dropped_tick(patch: pytest.MonkeyPatch) -> None:
 
 def a_double_exit(patch: pytest.MonkeyPatch) -> None:
     """A close is sent twice, to be on the safe side."""
-    close = Orders.close
+    perform = RequestSender.perform
 
-    async def twice(self: Orders, protection: Any, quantity: Decimal) -> Any:
-        fill = await close(self, protection, quantity)
-        with suppress(StopRejected):
-            await close(self, protection, quantity)
-        return fill
+    async def twice(self: RequestSender, p: PositionState, request: Any, order_id: str | None) -> Any:
+        answer = await perform(self, p, request, order_id)
+        if isinstance(request, ClosePosition):
+            with suppress(StopRejected):
+                await perform(self, p, request, order_id)
+        return answer
 
-    patch.setattr(Orders, "close", twice)
+    patch.setattr(RequestSender, "perform", twice)
 
 
 def a_claim_leak(patch: pytest.MonkeyPatch) -> None:
     """A position that has ended stays claimed."""
-    patch.setattr(Registry, "remove", lambda self, protection: protection.changed())
+    patch.setattr(Registry, "release", lambda self, task: None)
 
 
 def a_lost_reply_taken_for_a_no(patch: pytest.MonkeyPatch) -> None:
     """An order whose reply was lost counts as not placed."""
-    send = Orders._send
-
-    async def sure(self: Orders, protection: Any, client_order_id: str, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await send(self, protection, client_order_id, *args, **kwargs)
-        except OutcomeUnknown as error:
-            self._settled(protection, client_order_id)
-            raise StopRejected("it surely did not arrive") from error
-
-    patch.setattr(Orders, "_send", sure)
+    patch.setattr(answers, "is_unknown", lambda error: False)
 
 
 def peaks_of_a_silence_lost(patch: pytest.MonkeyPatch) -> None:
     """What passed while nobody listened is not read."""
-
-    async def nothing(orders: Any, protection: Any, missed: Any) -> None:
-        protection.missed = None
-
-    patch.setattr(keeping, "catch_up", nothing)
+    patch.setitem(handlers.HANDLERS, PricesMissed, lambda p, missed, at: None)
 
 
 def an_intent_settled_too_early(patch: pytest.MonkeyPatch) -> None:
     """One look that finds nothing proves that an order does not exist."""
+    _replace_everywhere(patch, "miss", lambda p, order, **times: True)
 
-    async def look_up(self: Orders, protection: Any, client_order_id: str, executed_by: float) -> StopOrder | None:
-        finding = self.exchange.find_stop(protection.position.symbol, client_order_id)
-        return await self._read(protection, "find_stop", finding)
 
-    patch.setattr(Orders, "_look_up", look_up)
+def _ignore_ends(patch: pytest.MonkeyPatch, purpose: str) -> None:
+    end_order = shown.end_order
+
+    def ignoring(p: PositionState, order: Order, *rest: Any) -> None:
+        if order.state is not LIVE or order.purpose != purpose:
+            end_order(p, order, *rest)
+
+    _replace_everywhere(patch, "end_order", ignoring)
 
 
 def a_cancellation_that_nobody_notices(patch: pytest.MonkeyPatch) -> None:
     """A stop that somebody cancelled is believed to stand."""
-    patch.setattr(Books, "note_gone", lambda self, protection, client_order_id: None)
+    _ignore_ends(patch, "stop")
 
 
 def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
     """A position's end takes its stop away, and leaves the exchange's own trailing order standing."""
+    end_flat = endings.end_flat
 
-    async def forget(orders: Orders, protection: Any) -> None:
-        if protection.stop.native is not None:
-            protection.stop.native_gone(orders.clock.now())
+    def forget(p: PositionState, **options: Any) -> None:
+        for order in [one for one in p.orders.values() if one.purpose == "native"]:
+            p.drop(order, p.checked_at, "outage")
+        end_flat(p, **options)
 
-    patch.setattr(exits, "withdraw_native", forget)
+    patch.setattr(snapshots, "end_flat", forget)
 
 
 def a_trailing_order_whose_loss_nobody_notices(patch: pytest.MonkeyPatch) -> None:
     """What became of the exchange's own trailing order is neither listened to nor read."""
-    for module in (feed, following):
-        patch.setattr(module, "lose_native", lambda orders, protection, client_order_id: None)
+    _ignore_ends(patch, "native")
 
 
 def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:
-    """A reading of the account takes every order of ours for a stop."""
-    whole = comparison.Comparison.__init__
+    """A snapshot of the account takes every order of ours for a stop."""
+    take_snapshot = account.take_snapshot
 
-    def init(self: Any, tracked: Any, reading: Any, reports: Any, shown: Any, *rest: Any) -> None:
-        plain = [msgspec.structs.replace(order, callback=None) for order in shown]
-        whole(self, tracked, reading, reports, plain, *rest)
+    def take(asked_at: float, answered_at: float, stops: Sequence[StopOrder], *rest: Any, **options: Any) -> Any:
+        plain = [replace(order, callback=None) for order in stops]
+        return take_snapshot(asked_at, answered_at, plain, *rest, **options)
 
-    patch.setattr(comparison.Comparison, "__init__", init)
+    patch.setattr(account_reader, "take_snapshot", take)
 
 
 def a_restart_that_forgets_what_is_unknown(patch: pytest.MonkeyPatch) -> None:
     """A restart takes what is stored for what is."""
-    restore = recovery._restore
+    restore = record.restore_position
 
-    def trusting(orders: Orders, record: Any, intents: Any) -> Any:
-        return restore(orders, record, [])
+    def trusting(record: Any, intended: Any, *rest: Any, **options: Any) -> PositionState:
+        return restore(record, [], *rest, **options)
 
-    patch.setattr(recovery, "_restore", trusting)
+    patch.setattr(recovery, "restore_position", trusting)
 
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
@@ -188,41 +189,107 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         a_restart_that_forgets_what_is_unknown,
     )
 }
+"""Bugs that calm worlds bring to light, too."""
 
 
 def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:
     """What a list shows of a known stop counts only where a request for it has an unknown outcome."""
-    taken = comparison.Comparison._taken
+    judge = snapshots._judge_listed
 
-    def ignoring(self: Any, live: Any) -> Any:
-        actions: Any = taken(self, live)
-        return (action for action in actions if action.order.client_order_id in self._sent_at)
+    def ignoring(p: PositionState, order: Order, listed: StopOrder, snapshot: Any, at: float) -> None:
+        judge(p, order, listed if order.order is None or order.is_sent else order.order, snapshot, at)
 
-    patch.setattr(comparison.Comparison, "_taken", ignoring)
+    patch.setattr(snapshots, "_judge_listed", ignoring)
 
 
 def a_loss_without_an_update_not_noticed(patch: pytest.MonkeyPatch) -> None:
     """A stop that no list shows any more is believed to stand."""
-    tell = following.Follower._tell
+    miss = shown.miss
 
-    def deaf(self: Any, held: Any, action: Any) -> None:
-        if not isinstance(action, StopGone):
-            tell(self, held, action)
+    def deaf(p: PositionState, order: Order, **times: Any) -> bool:
+        return order.state is not LIVE and miss(p, order, **times)
 
-    patch.setattr(following.Follower, "_tell", deaf)
+    patch.setattr(snapshots, "miss", deaf)
 
 
 def a_fill_before_the_acknowledgement_counted_twice(patch: pytest.MonkeyPatch) -> None:
     """What was filled of a stop before its acknowledgement is taken off twice."""
-    filled = TrailingStop.filled
+    filled = updates._filled
 
-    def twice(self: TrailingStop, fill: Any, at: float) -> Any:
-        decision, early = filled(self, fill, at), self._early
-        if fill.client_order_id in early:
-            early[fill.client_order_id] += fill.quantity
-        return decision
+    def twice(p: PositionState, before: Order, update: Any, fill: Fill, at: float, **options: Any) -> None:
+        filled(p, before, update, fill, at, **options)
+        if before.state is SENT:
+            p.quantity, p.filled = max(Decimal(0), p.quantity - fill.quantity), p.filled + fill.quantity
 
-    patch.setattr(TrailingStop, "filled", twice)
+    patch.setattr(updates, "_filled", twice)
+
+
+def a_stored_move(patch: pytest.MonkeyPatch) -> None:
+    """The price of a move that failed is kept, and sent after the back-off whatever happened meanwhile."""
+    kept: dict[tuple[Any, ...], Decimal] = {}
+
+    def move(p: PositionState, at: float) -> Any:
+        wanted, key = next_request.move(p, at), (p.position, p.claimed_at)
+        if "move" not in p.back_offs:
+            kept.pop(key, None)
+        if isinstance(wanted, (AmendStop, ReplaceStop)):
+            return replace(wanted, price=kept.setdefault(key, wanted.price))
+        return wanted
+
+    _replace_rule(patch, "move", move)
+    patch.setattr(answers, "check_never_looser", lambda p, request, at: None)
+
+
+def a_shared_back_off(patch: pytest.MonkeyPatch) -> None:
+    """Whatever kind of request failed, every kind waits."""
+    choose = next_request._choose
+
+    def waiting(p: PositionState, at: float) -> Any:
+        until = max((one.until for one in p.back_offs.values()), default=at)
+        return until if until > at else choose(p, at)
+
+    patch.setattr(next_request, "_choose", waiting)
+
+
+def an_empty_list_believed(patch: pytest.MonkeyPatch) -> None:
+    """One list without the position proves that it is flat."""
+
+    def believe(self: FlatEvidence, asked_at: float, answered_at: float, timing: Any, **options: Any) -> Verdict:
+        shows_from = self.changed_at + timing.positions_read_lag
+        return Verdict(asked_at >= shows_from, answered_at, shows_from)
+
+    patch.setattr(FlatEvidence, "judge", believe)
+
+
+def a_dropped_waiter(patch: pytest.MonkeyPatch) -> None:
+    """A position that waits behind an ending one is forgotten when the deadline of its caller strikes."""
+
+    def drop(self: Wave, task: Any, *, final: bool) -> None:
+        if task.is_waiting:
+            self._supervision.registry.drop(task)
+
+    patch.setattr(Wave, "_leave_waiting", drop)
+
+
+def a_fill_counted_twice(patch: pytest.MonkeyPatch) -> None:
+    """A fill that is pushed a second time is counted again."""
+
+    def counted(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order, Decimal]:
+        return replace(order, told=order.told + fill.quantity), fill.quantity
+
+    patch.setattr(updates, "unseen", counted)
+
+
+def a_loosened_adoption(patch: pytest.MonkeyPatch) -> None:
+    """A stop is adopted as a list shows it, however loose."""
+    show = shown.show
+
+    def adopt(p: PositionState, order: Order, listed: StopOrder, at: float) -> None:
+        show(p, order, listed, at)
+        if p.floor is not None and is_tighter(p.position.side, p.floor, listed.price):
+            p.floor = p.ratchet.target = listed.price
+
+    _replace_everywhere(patch, "show", adopt)
 
 
 HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
@@ -231,6 +298,12 @@ HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
         ("amended_stops", an_amendment_by_hand_ignored),
         ("silent_losses", a_loss_without_an_update_not_noticed),
         ("early_fills", a_fill_before_the_acknowledgement_counted_twice),
+        ("all", a_stored_move),
+        ("throttles", a_shared_back_off),
+        ("empty_lists", an_empty_list_believed),
+        ("throttles", a_dropped_waiter),
+        ("late_updates", a_fill_counted_twice),
+        ("amended_stops", a_loosened_adoption),
     )
 }
 """Bugs that only a kind of harsh fault brings to light, by name: the kind, and how to put the bug in."""

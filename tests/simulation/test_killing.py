@@ -22,10 +22,13 @@ from simulation.killing.history import Accepted, Entered, Event, Filled, History
 from simulation.killing.ledger import Ledger
 from simulation.killing.market import MovingMarket
 from simulation.killing.markets import all_markets
-from trailing import Market, Percent, Position, StopOrder, TrailingStop, TrailPlan, UsageError
+from trailing import Market, Percent, Position, StopOrder, TrailPlan, UsageError
 from trailing.core.account import PositionReport
+from trailing.core.evidence import Timing
+from trailing.core.inputs import StopFound
 from trailing.core.model import Fill, Side
-from trailing.core.record import StopRecord
+from trailing.core.position import PositionState
+from trailing.core.record import StopRecord, save_position
 from trailing.exchanges.paper import open_paper
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent, Intent, Loaded, SaveStop
@@ -55,10 +58,10 @@ def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), left: str = "2"
 
 
 def a_record(*orders: StopOrder, **changes: Any) -> StopRecord:
-    stop = TrailingStop(POSITION, TrailPlan(initial_stop=Percent(2)), MARKETS[BTC], 0.0)
+    state = PositionState(POSITION, TrailPlan(initial_stop=Percent(2)), MARKETS[BTC], Timing(), 0.0)
     for order in orders:
-        stop.opened(order, 0.0)
-    return msgspec.structs.replace(stop.save(START), **changes)
+        state.step(StopFound(order), 0.0)
+    return msgspec.structs.replace(save_position(state, 0.0, START), **changes)
 
 
 def an_intent(order: StopOrder = LOOSE) -> Intent:

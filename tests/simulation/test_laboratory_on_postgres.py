@@ -16,10 +16,11 @@ import structlog
 import trio
 from psycopg import sql
 
-from simulation.laboratory import Scenario, WorldReport, __main__, run_world
+from simulation.laboratory import WorldReport, __main__, run_world
 from simulation.laboratory.__main__ import main
 from simulation.laboratory.books import open_books
 from simulation.laboratory.clock import PatientClock
+from simulation.laboratory.harsh_table import ALL, scenario_of
 from simulation.laboratory.process import MortalStore, Process
 from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.witness import PATIENCE
@@ -174,7 +175,7 @@ async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is
 def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
     before = schemas(dsn)
     for seed in SEEDS:
-        report = run_world(Scenario.from_seed(seed), store=dsn)
+        report = run_world(scenario_of(ALL, seed), store=dsn)
         replay = f"replay it with: python -m simulation.laboratory --seed {seed} --store …"
         assert report.broken == (), "\n".join((*report.broken, replay))
         assert report.deaths >= 1
@@ -186,15 +187,15 @@ def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
 def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
     dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_this_process(seeds: Sequence[int], store: str) -> Iterator[WorldReport]:
-        return (run_world(Scenario.from_seed(seed), store=store) for seed in seeds)
+    def in_this_process(kinds: Sequence[str], seeds: Sequence[int], store: str) -> Iterator[tuple[str, WorldReport]]:
+        return ((kind, run_world(scenario_of(kind, seed), store=store)) for kind in kinds for seed in seeds)
 
-    monkeypatch.setattr(__main__, "run_worlds", in_this_process)
+    monkeypatch.setattr(__main__, "run_kinds", in_this_process)
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--seeds", "1", "--store", dsn]) == 1
     told = capsys.readouterr().out
     assert "4. an order came to exist that is not written down" in told
-    assert "replay it with: python -m simulation.laboratory --store … --seed 0\n" in told
+    assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in told
 
 
 def test_the_command_takes_nothing_but_a_server(capsys: pytest.CaptureFixture[str]) -> None:

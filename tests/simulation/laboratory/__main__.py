@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,9 +15,9 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from simulation.laboratory.harsh_rates import HarshRates
 from simulation.laboratory.harsh_table import (
     ALL,
+    CALM,
     ROWS,
     KindReport,
     classes_table,
@@ -28,6 +25,7 @@ from simulation.laboratory.harsh_table import (
     kinds_table,
     replay,
     run_kinds,
+    scenario_of,
 )
 from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.report import WorldReport
@@ -42,41 +40,42 @@ def main(arguments: Sequence[str]) -> int:
     """Run and print. Returns the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.harsh is not None and (options.day or options.store):
-        parser.error("--harsh goes neither with --day nor with --store")
-    if options.json is not None and not options.table:
-        parser.error("--json goes with --table")
+    _check(parser, options)
     console = Console(soft_wrap=True)
     seeds = range(options.first, options.first + options.seeds)
     if options.table:
         return _tabulate(console, ROWS if options.harsh in {None, ALL} else [options.harsh], seeds, options.json)
-    started = time.monotonic()
-    harsh = None if options.harsh is None else HarshRates.of(options.harsh)
+    started, kind = time.monotonic(), CALM if options.calm else options.harsh or ALL
     if options.day:
         reports = [a_day(options.seed or options.first, options.store)]
     elif options.seed is not None:
         quiet_log()
-        scenario = Scenario.from_seed(options.seed, harsh)
-        reports = [run_world(scenario, store=options.store, keep_events=True)]
+        reports = [run_world(scenario_of(kind, options.seed), store=options.store, keep_events=True)]
         for event in reports[0].events:
             console.print(*event, highlight=False, markup=False)
-    elif options.harsh is not None:
-        worlds = track(run_kinds([options.harsh], seeds), "worlds", total=len(seeds), console=console)
-        reports = [report for _, report in worlds]
     else:
-        reports = list(track(run_worlds(seeds, options.store), "worlds", total=len(seeds), console=console))
+        worlds = run_kinds([kind], seeds, options.store)
+        reports = [report for _, report in track(worlds, "worlds", total=len(seeds), console=console)]
     for report in reports:
         for broken in report.broken[: None if options.seed is not None else 5]:
             console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
-        if report.broken and options.harsh is not None and options.seed is None:
-            _print_replay(console, replay(options.harsh, report.seed))
+        if report.broken and options.seed is None:
+            # The address may hold a password.
+            others = f"{'--day ' if options.day else ''}{'--store … ' if options.store else ''}"
+            replayed = f"--seed {report.seed}" if options.day else replay(kind, report.seed)
+            console.print(f"replay it with: python -m simulation.laboratory {others}{replayed}", highlight=False)
     console.print(_table(reports, time.monotonic() - started))
-    failing = [report.seed for report in reports if report.broken]
-    if failing and options.seed is None and options.harsh is None:
-        # The address may hold a password.
-        others = f"{'--day ' if options.day else ''}{'--store … ' if options.store else ''}"
-        _print_replay(console, f"{others}--seed {failing[0]}")
-    return 1 if failing else 0
+    return 1 if any(report.broken for report in reports) else 0
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse options that don't go together."""
+    if options.harsh is not None and (options.day or options.calm):
+        parser.error("--harsh goes neither with --day nor with --calm")
+    if options.table and (options.day or options.calm or options.store):
+        parser.error("--table goes with none of --day, --calm and --store")
+    if options.json is not None and not options.table:
+        parser.error("--json goes with --table")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,8 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         const=ALL,
         choices=ROWS,
         metavar="KIND",
-        help=f"harsh faults besides, of one kind or of all: {', '.join(ROWS)}",
+        help=f"harsh faults of one kind only; by default, of all: {', '.join(ROWS)}",
     )
+    parser.add_argument("--calm", action="store_true", help="without the harsh faults and their checks")
     parser.add_argument("--table", action="store_true", help="each kind of harsh faults alone, then all, as a table")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --table: write it there, too")
     return parser
@@ -112,20 +112,6 @@ def _tabulate(console: Console, kinds: Sequence[str], seeds: Sequence[int], file
     if file is not None:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
     return 1 if any(row.failing for row in rows) else 0
-
-
-def _print_replay(console: Console, options: str) -> None:
-    console.print(f"replay it with: python -m simulation.laboratory {options}", highlight=False)
-
-
-def run_worlds(seeds: Iterable[int], store: str | None = None) -> Iterator[WorldReport]:
-    """Let the worlds of some seeds happen, on all processors; see `run_world`."""
-    with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
-        yield from processes.map(partial(_run, store=store), seeds, chunksize=4)
-
-
-def _run(seed: int, store: str | None) -> WorldReport:
-    return run_world(Scenario.from_seed(seed), store=store)
 
 
 def a_day(seed: int, store: str | None = None) -> WorldReport:

@@ -7,9 +7,11 @@ from typing import Final
 
 import trio
 
+from simulation.laboratory.harsh_rates import COARSE_TICKS
 from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.request_monitor import STARTS_WITHIN, Complain, RequestMonitor
+from simulation.laboratory.scenario import TICK
 from trailing.core.model import Side, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_tighter
@@ -26,7 +28,7 @@ class Cancellations:
 
     Allowed are, as in the design: its position is flat, whatever has taken its place; another live stop of it is at least
     as tight; the market takes one stop only, and placing is not throttled; the plan cancels late orders, and the position
-    is being opened.
+    is being opened; the stop was triggered and still stands, so that it is no protection (failure mode 52).
 
     Args:
         exchange: what is true.
@@ -108,6 +110,8 @@ class Cancellations:
         stops, held = self._exchange.actual(order.symbol)
         if order.side not in held or self._leftovers.is_left_over(order) or self._is_superseded(order, stops):
             return None
+        if any(one.client_order_id == order.client_order_id and one.triggered for one in stops):
+            return None
         if self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side):
             return None
         if self._takes_two(order.symbol):
@@ -119,8 +123,9 @@ class Cancellations:
     def _is_superseded(self, order: StopOrder, live: tuple[StopOrder, ...]) -> bool:
         """Whether another stop of the position is at least as tight.
 
-        Excuses: the process takes a stop for as tight as it was last shown, until it is shown otherwise; and for live until
-        it is told of the end, by an update or, where none came, by the readings of `UNTOLD_SECONDS`.
+        Excuses: the process takes a stop for as tight as it was last shown, until it is shown otherwise, and for as tight as
+        it asked for where the market rounds coarsely; and for live until it is told of the end, by an update or, where none
+        came, by the readings of `UNTOLD_SECONDS`.
         """
         now, told = trio.current_time(), self._knowledge.was_told_of_end
         ended = [one for one, at in self._ended.values() if now - at < UNTOLD_SECONDS and not told(one.client_order_id)]
@@ -130,7 +135,9 @@ class Cancellations:
         key = (order.symbol, order.side, None)
         if one.client_order_id == order.client_order_id or (one.symbol, one.side, one.callback) != key:
             return False
-        possible = self._knowledge.possible_prices
+        possible, rounded = self._knowledge.possible_prices, COARSE_TICKS * TICK
         return is_ours(one.client_order_id) and any(
-            not is_tighter(order.side, cancelled, than=left) for cancelled in possible(order) for left in possible(one)
+            not is_tighter(order.side, cancelled, than=left) or abs(cancelled - left) < rounded
+            for cancelled in possible(order)
+            for left in possible(one)
         )

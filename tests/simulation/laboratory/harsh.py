@@ -86,6 +86,10 @@ class HarshWorld:
         claim = self._claim_of(symbol, side)
         return claim is not None and not claim.is_opened
 
+    def had_to_close(self, symbol: str, side: Side) -> bool:
+        """Whether the last update of a position said that it is open when the process asked for its last close."""
+        return self._knowledge.had_to_close(symbol, side)
+
     def _state_of(self, symbol: str, side: Side) -> str | None:
         claim = self._claim_of(symbol, side)
         return None if claim is None else claim.state

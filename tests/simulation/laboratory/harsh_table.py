@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import Scenario
 from simulation.laboratory.world import run_world
 
-NONE, ALL = "none", "all"
+NONE, ALL, CALM = "none", "all", "calm"
 
 ROWS: Final = (NONE, *KINDS, ALL)
 """The rows of the table: the checks of a harsh world without its faults, each kind alone, and all kinds together."""
@@ -67,16 +68,28 @@ class KindReport(msgspec.Struct, frozen=True, kw_only=True):
         return len({seed for one, seeds in self.classes.items() if _invariant_of(one) == invariant for seed in seeds})
 
 
-def run_kinds(kinds: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, WorldReport]]:
-    """Let the worlds of some seeds happen with each kind of fault, on all processors; kind by kind, in their order."""
+def run_kinds(
+    kinds: Sequence[str], seeds: Sequence[int], store: str | None = None
+) -> Iterator[tuple[str, WorldReport]]:
+    """Let the worlds of some seeds happen with each kind of fault, on all processors; kind by kind, in their order.
+
+    Args:
+        kinds: rows of the table, or ``"calm"``: without harsh faults and their checks.
+        store: as `run_world`.
+    """
     worlds = [(kind, seed) for kind in kinds for seed in seeds]
     with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
-        yield from zip((kind for kind, _ in worlds), processes.map(_run, worlds, chunksize=4), strict=True)
+        reports = processes.map(partial(_run, store=store), worlds, chunksize=4)
+        yield from zip((kind for kind, _ in worlds), reports, strict=True)
 
 
-def _run(world: tuple[str, int]) -> WorldReport:
-    kind, seed = world
-    return run_world(Scenario.from_seed(seed, HarshRates.of(kind)))
+def _run(world: tuple[str, int], store: str | None) -> WorldReport:
+    return run_world(scenario_of(*world), store=store)
+
+
+def scenario_of(kind: str, seed: int) -> Scenario:
+    """The world of a seed with one kind of fault, with all of them, with none, or ``"calm"``."""
+    return Scenario.from_seed(seed, None if kind == CALM else HarshRates.of(kind))
 
 
 def count_kinds(worlds: Iterable[tuple[str, WorldReport]]) -> list[KindReport]:
@@ -118,8 +131,8 @@ def classes_table(row: KindReport) -> Table:
 
 
 def replay(kind: str, seed: int) -> str:
-    """The options that replay a harsh world."""
-    return f"--harsh {kind} --seed {seed}"
+    """The options that replay a world."""
+    return f"{'--calm' if kind == CALM else f'--harsh {kind}'} --seed {seed}"
 
 
 def invariants(rows: Iterable[KindReport]) -> tuple[str, ...]:

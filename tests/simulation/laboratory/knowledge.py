@@ -36,6 +36,7 @@ class _OfOneProcess:
     ended: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     open: set[tuple[str, Side]] = field(default_factory=set)
+    closing: dict[tuple[str, Side], bool] = field(default_factory=dict)  # whether told open, when a close was asked for
 
 
 class Knowledge:
@@ -97,6 +98,10 @@ class Knowledge:
         """The process has asked for a cancellation."""
         self._process.cancelled.add(order.client_order_id)
 
+    def note_closing(self, symbol: str, side: Side) -> None:
+        """The process asks for a close of a position."""
+        self._process.closing[symbol, side] = self.was_told_open(symbol, side)
+
     # What can be known.
 
     def shown_price(self, order: StopOrder) -> Decimal | None:
@@ -125,6 +130,10 @@ class Knowledge:
     def was_told_of_end(self, client_order_id: str) -> bool:
         """Whether the process was told that an order has ended."""
         return client_order_id in self._process.ended
+
+    def had_to_close(self, symbol: str, side: Side) -> bool:
+        """Whether the last update of a position said that it is open when the process asked for its last close."""
+        return self._process.closing.get((symbol, side), False)
 
     def was_told_open(self, symbol: str, side: Side) -> bool:
         """Whether the last update of a position that the process was given said that it is open."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Sequence, Set
 from decimal import Decimal
 
-from trailing.core.model import Side
+from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_better, is_crossed, is_tighter
 
 _UNHEARD = 3.0
@@ -23,6 +23,7 @@ class Life:
     Attributes:
         tightest: the tightest stop that was ever booked for it, or None.
         crossed_at: when its price was last at or beyond its stop, or None.
+        was_triggered: whether a stop of its own was triggered and still stood afterwards, so that it protects nothing.
         was_added_to: whether somebody added to it from outside; `covered_once`: whether it ever had a stop of its own.
         closed_by_us: whether a close of ours was filled.
         bare_since: when it lost its stop, or None; `bare`: the seconds without one until then, by why.
@@ -41,6 +42,7 @@ class Life:
         self.bare: Counter[str] = Counter()
         self.heard: Decimal = entry_price
         self.closed_by_us: bool = False
+        self.was_triggered: bool = False
         self.was_added_to: bool = False
         self.covered_once: bool = False
         self._entry_price, self._left_over = entry_price, left_over
@@ -48,12 +50,20 @@ class Life:
         self._read = 0
 
     def stop_booked(self, price: Decimal) -> str | None:
-        """A stop of ours was booked, or changed. Returns what is wrong with that, or None."""
+        """A stop of ours was booked, or changed. Returns what is wrong with that, or None.
+
+        Excuse: beside one that was triggered and is not filled, the market takes a looser one at the most.
+        """
         before = self.tightest
-        if before is None or not is_tighter(self.side, before, than=price):
+        if before is None or self.was_triggered or not is_tighter(self.side, before, than=price):
             self.tightest = price
             return None
         return f"from {before} to {price}"
+
+    def stop_loosened(self, price: Decimal) -> None:
+        """A person amended a stop of ours. Where the market is beyond the tighter one, ours can only follow from there."""
+        if self.tightest is not None and is_tighter(self.side, self.tightest, than=price):
+            self.tightest = price
 
     def take_price(self, price: Decimal, at: float, hears: Callable[[str], bool]) -> None:
         """A price, and whether the process hears those of a symbol."""
@@ -86,10 +96,11 @@ class Life:
         """Whether a better price than that must be known by now."""
         return is_better(self.side, self.heard, best)
 
-    def note_stops(self, client_order_ids: Iterable[str]) -> None:
+    def note_stops(self, stops: Sequence[StopOrder]) -> None:
         """These stand behind it now."""
+        self.was_triggered = self.was_triggered or any(one.triggered for one in stops)
         if not self.covered_once:
-            self.covered_once = any(one not in self._left_over for one in client_order_ids)
+            self.covered_once = any(one.client_order_id not in self._left_over for one in stops)
 
     def note_cover(self, at: float, why: str, *, covered: bool) -> None:
         """Whether it has a live stop from now on; `why`: for what was bare until now."""

@@ -114,6 +114,7 @@ class MonitoredExchange(FaultyExchange):
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         if self._process.alive:
             self._requests.note_request("close_position", symbol, side, quantity)
+            self._knowledge.note_closing(symbol, side)
         return await super().close_position(symbol, side, quantity, client_order_id)
 
     @asynccontextmanager

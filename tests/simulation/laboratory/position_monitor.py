@@ -15,10 +15,10 @@ from inspection import Claim, Inspection
 
 from simulation.laboratory.bugs import is_ours_to_mend
 from simulation.laboratory.fault_log import FaultLog
-from simulation.laboratory.harsh_rates import EMPTY_SECONDS
+from simulation.laboratory.harsh_rates import COARSE_TICKS, EMPTY_SECONDS
 from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.request_monitor import Complain
-from simulation.laboratory.scenario import Scenario
+from simulation.laboratory.scenario import TICK, Scenario
 from simulation.laboratory.tracks import Track
 from simulation.laboratory.weather import Weather
 from simulation.laboratory.witness import PATIENCE, Key
@@ -212,7 +212,8 @@ class PositionMonitor:
     def _check_loosened(self, track: Track, at: float) -> None:
         """Invariant 2: a stop that a person loosened is tightened again.
 
-        Excuses: it takes `PATIENCE` of calm, as everything does; and it can't be while the market is beyond the tighter stop.
+        Excuses: it takes `PATIENCE` of calm, as everything does; it can't be while the market is beyond the tighter stop; and
+        a market may round what was asked for.
         """
         symbol, side = track.key
         live = list(self._triggers_of(symbol, side))
@@ -221,7 +222,7 @@ class PositionMonitor:
             not live
             or own is None
             or is_crossed(side, price, own)
-            or any(not is_tighter(side, own, than=one) for one in live)
+            or any(not is_tighter(side, own, than=one) or abs(own - one) < COARSE_TICKS * TICK for one in live)
         ):
             track.loosened_since = None
             return

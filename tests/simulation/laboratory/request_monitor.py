@@ -125,22 +125,26 @@ class RequestMonitor:
         return trio.current_time() < self._process.throttled.get((symbol, operation), 0.0)
 
     def check_not_looser(self, symbol: str, side: Side, price: Decimal) -> None:
-        """Invariant 2: no request is looser than a live stop of ours.
+        """Invariant 2: no request is looser than a live stop of ours that protects.
 
         Excuse: the process can't avoid it before it was shown the figure of that stop, which a person may have amended.
         """
-        for order in self._our_stops(symbol, side):
+        for order in self._protecting_stops(symbol, side):
             shown = self._knowledge.shown_price(order)
             if shown is not None and all(is_tighter(side, one, than=price) for one in (order.price, shown)):
                 self._complain("2. a request is looser than a live stop", f"{side} {symbol}: {price}, live {order}")
 
     def check_missing(self, symbol: str, side: Side) -> None:
-        """Invariant 1: no stop is placed as a missing one while one stands.
+        """Invariant 1: no stop is placed as a missing one while one stands that protects.
 
         Excuse: the process can't know of a stop that it was not shown, and need not believe in one that it has cancelled.
         """
-        for order in filter(self._knowledge.has_to_believe_in, self._our_stops(symbol, side)):
+        for order in filter(self._knowledge.has_to_believe_in, self._protecting_stops(symbol, side)):
             self._complain("1. a stop is placed as a missing one beside a live one", f"{side} {symbol}: {order}")
+
+    def _protecting_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:
+        """Those of our stops that are not triggered: one that was, and still stands, is no protection (failure mode 52)."""
+        return (order for order in self._our_stops(symbol, side) if not order.triggered)
 
     def _our_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:
         """The plain stops of ours that truly stand, and were placed for the present position."""

@@ -12,8 +12,9 @@ import trio
 from simulation.laboratory.lives import Life
 from simulation.laboratory.weather import Weather
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
+from trailing.core.prices import is_crossed
 from trailing.errors import NothingToReduce, WouldTrigger
-from trailing.events import Alarm
+from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
@@ -45,6 +46,7 @@ class Witness:
     Args:
         hears: whether prices of a symbol reach a process that looks after it now.
         tells: whether the process has a position on its list of the unprotected, or the error that it gives there.
+        had_to_close: whether the last update of a position said that it is open when the process asked for its last close.
 
     Attributes:
         broken: what was wrong, in the order of finding.
@@ -59,15 +61,18 @@ class Witness:
         weather: Weather,
         hears: Callable[[str], bool],
         tells: Callable[[Key], Exception | bool],
+        had_to_close: Callable[[Key], bool],
         *,
         keep_events: bool,
     ) -> None:
         self._weather, self._hears, self._tells, self._keep_events = weather, hears, tells, keep_events
+        self._had_to_close = had_to_close
         self._exchange: PaperExchange
         self._written: dict[str, Intent] = {}  # those that are open, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
         self._entered: dict[Key, Decimal] = {}
+        self._quantities: dict[tuple[Key, Decimal], Decimal] = {}  # what was entered at all, by key and entry price
         self._booked = False
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
@@ -104,6 +109,8 @@ class Witness:
                 event = entry.event
                 if isinstance(event, Alarm) and event.what == ANOTHER_POSITION and event.symbol and event.side:
                     self._note_another((event.symbol, event.side))
+                elif isinstance(event, PositionClosed) and event.symbol and event.side:
+                    self._check_fills((event.symbol, event.side), event)
         self.steps += 1
 
     def _note_closed(self, position: Position) -> None:
@@ -112,6 +119,12 @@ class Witness:
         left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
         if left and position.side not in held:
             self.complain("5. a stop was left behind a position whose record is closed", f"{left}")
+
+    def _check_fills(self, key: Key, event: PositionClosed) -> None:
+        """No more is counted as filled than was ever entered."""
+        entered = self._quantities.get((key, event.entry_price))
+        if entered is not None and event.quantity > entered:
+            self.complain("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {entered}")
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
@@ -126,11 +139,17 @@ class Witness:
             key: Key = (booking.result.symbol, booking.result.side)
             if key not in self.lives:
                 self._entered[key] = booking.result.entry_price
+            entry = (key, self._entered[key])
+            self._quantities[entry] = self._quantities.get(entry, Decimal(0)) + booking.result.quantity
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
             self.complain("FM 31. an order that isn't ours was touched", f"{booking}")
         if isinstance(booking.result, StopOrder) and booking.operation in ("place_stop", "amend_stop"):
             self._note_stop(booking.result)
+        elif isinstance(booking.result, StopOrder) and booking.operation == "amend_by_hand":
+            life = self.lives.get((booking.result.symbol, booking.result.side))
+            if life is not None:
+                life.stop_loosened(booking.result.price)
         elif booking.operation == "close_position":
             self._note_close(booking)
         elif isinstance(booking.result, Fill) and booking.result.client_order_id in self._written:
@@ -141,10 +160,16 @@ class Witness:
         self.look(booking.symbol)
 
     def _note_close(self, booking: Booking) -> None:
+        """A close has its intent, and comes once.
+
+        Excuse: the process has to close what it was told is open, where the update of the end comes late.
+        """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
             self.complain("4. a close came to exist that is not written down", f"{booking}")
-        elif isinstance(booking.result, NothingToReduce) and self._ended.get((intent.symbol, intent.side)):
+            return
+        key: Key = (intent.symbol, intent.side)
+        if isinstance(booking.result, NothingToReduce) and self._ended.get(key) and not self._had_to_close(key):
             self.complain("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
     def _note_stop(self, order: StopOrder) -> None:
@@ -153,7 +178,13 @@ class Witness:
         if order.callback is not None:
             return
         life = self.lives.get((order.symbol, order.side))
-        wrong = None if life is None else life.stop_booked(order.price)
+        if life is None:
+            return
+        if life.tightest is not None and is_crossed(
+            order.side, self._exchange.actual_price(order.symbol), life.tightest
+        ):
+            life.tightest = None  # excuse: with the market beyond it, the exchange takes a looser one only
+        wrong = life.stop_booked(order.price)
         if wrong is not None:
             self.complain("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
 
@@ -200,7 +231,7 @@ class Witness:
             if life is not None and (not plain) != (life.bare_since is not None):
                 life.note_cover(at, self._why_bare(life), covered=bool(plain))
             if life is not None:
-                life.note_stops(order.client_order_id for order in plain)
+                life.note_stops(plain)
             if len(plain) > 2 or len(ours) - len(plain) > 1:
                 about = f"{side} {symbol}, {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
                 self.complain("1. more than two stops, or more than one trailing order", about)

@@ -65,7 +65,7 @@ class World:
     def __init__(self, scenario: Scenario, *, store: str | None, keep_events: bool) -> None:
         self._scenario = scenario
         self._weather = Weather(scenario)
-        self._witness = Witness(self._weather, self._hears, self._tells, keep_events=keep_events)
+        self._witness = Witness(self._weather, self._hears, self._tells, self._had_to_close, keep_events=keep_events)
         self._draw = random.Random(f"{scenario.seed} world")
         self._hands = Hands(scenario, self._weather, self._witness, self._draw)
         self._harsh: HarshWorld | None = None
@@ -263,6 +263,9 @@ class World:
             return True  # there is nobody to tell, and that is no calm
         unprotected = self._manager.unprotected().get(key)
         return False if unprotected is None else unprotected.error or True
+
+    def _had_to_close(self, key: Key) -> bool:
+        return self._harsh is not None and self._harsh.had_to_close(*key)
 
     def _check_peaks(self, exchange: PaperExchange) -> None:
         if self._manager is None:
