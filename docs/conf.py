@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import failure_modes
 import limit_rows
-import states
+import machine_tables
 import venue_rows
 from sphinx.util.nodes import make_refnode
 
@@ -62,8 +62,8 @@ def resolve_by_last_name(
 
 
 def setup(app: Sphinx) -> None:
-    """Draw the tables that pages include, of states, failure modes, venues and limits, and hook the lookup of names in."""
-    states.write(Path(app.srcdir) / "_build" / "generated")
+    """Write the tables that pages include, and add the lookup of names."""
+    machine_tables.write(Path(app.srcdir) / "_build" / "generated")
     failure_modes.write(Path(app.srcdir) / "_build" / "generated")
     venue_rows.write(Path(app.srcdir) / "_build" / "generated")
     limit_rows.write(Path(app.srcdir) / "_build" / "generated")
