@@ -178,6 +178,7 @@ class World:
             stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
             claims = held = set(stored)
             moving = {(intent.symbol, intent.side) for intent in loaded.intents}
+            moving |= {key for key, record in stored.items() if len(record.orders) > 1}  # it holds the old stop, too
             native = {key: record.native for key, record in stored.items() if record.native is not None}
             remembered = {key: record.orders[-1] for key, record in stored.items() if record.orders}
         return Snapshot(
