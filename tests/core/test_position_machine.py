@@ -43,6 +43,7 @@ from trailing.core.model import CallbackRange, Candle, Market, Percent, Position
 from trailing.core.next_request import NEVER, next_request
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import restore_position
 from trailing.core.requests import (
     AmendStop,
@@ -153,7 +154,7 @@ class PositionMachine(PositionShell):
         self.venue = Venue(self.market, timing, side, D(4), D(100), self.at, rounding, fills_as)
         self.best = D(100)
         position = Position(SYMBOL, side, D(4), D(100), OPENED)
-        self.p = PositionState(position, plan, self.market, timing, self.at, opened_at=self.at)
+        self.p = PositionState(Ratchet(position, plan, self.market), timing, self.at, opened_at=self.at)
         self.limit = self.p.ratchet.first_stop
         if begins == "adopted":
             stop = StopOrder(SYMBOL, side, D(4), D(99) if side == "long" else D(101), "c-earlier", "v0")

@@ -93,10 +93,8 @@ def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
     elif isinstance(goal, Release) and goal.cancel_stop:
         why = "its position is given back"
     else:
-        unwanted = next((order for order in p.orders.values() if order.is_unwanted and order.state is LIVE), None)
-        return None if unwanted is None else CancelStop(unwanted.id, "it is not wanted any more")
-    left = next((order for order in p.orders.values() if order.state is LIVE), None)
-    return None if left is None else CancelStop(left.id, why)
+        return _cancel_first(p, "it is not wanted any more", unwanted=True) if p.has_unwanted else None
+    return _cancel_first(p, why)
 
 
 def close(p: PositionState, at: float) -> Wanted:
@@ -136,7 +134,7 @@ def confirm(p: PositionState, at: float) -> Wanted:
 def find_unknown(p: PositionState, at: float) -> Wanted:
     """Look an order up whose outcome is unknown, or that may be gone."""
     first: Order | None = None
-    for order in p.orders.values():
+    for order in p.orders.values() if p.has_doubted else ():
         if order.find_at < NEVER and (first is None or order.find_at < first.find_at):
             first = order
     if first is None:
@@ -180,9 +178,10 @@ def move(p: PositionState, at: float) -> Wanted:
     live = p.live
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen:
         return None
-    if live.state is not LIVE or not _is_sure(live) or not p.coverable:
+    coverable = p.coverable
+    if live.state is not LIVE or not _is_sure(live) or not coverable:
         return None
-    is_other_size = live.quantity != p.coverable
+    is_other_size = live.quantity != coverable
     # While the exchange trails, all that is left to do is to take back what a person loosened.
     price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
     wait = _wait(p, live, price, at)
@@ -192,10 +191,10 @@ def move(p: PositionState, at: float) -> Wanted:
             return at + wait if wait else None
         price = _standing(p, live)
     if p.market.can_amend:
-        return AmendStop(live.id, price, p.coverable)
+        return AmendStop(live.id, price, coverable)
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops:
-        return ReplaceStop(price, p.coverable, live.id) if stops < 2 else None
+        return ReplaceStop(price, coverable, live.id) if stops < 2 else None
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 
@@ -226,6 +225,8 @@ def tend_native(p: PositionState, at: float) -> Wanted:
 
 def await_fill(p: PositionState, at: float) -> Wanted:
     """Wake up when a stop that triggered should have been filled: from then on it protects nothing."""
+    if not p.has_triggered:
+        return None
     grace = p.plan.exit_grace
     return min(
         (
@@ -256,6 +257,13 @@ RULES: Final[tuple[Rule, ...]] = (
     act_on_policy,
 )
 """The rules, the most urgent first. The docs print this table."""
+
+
+def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:
+    for order in p.orders.values():
+        if order.state is LIVE and order.is_unwanted >= unwanted:
+            return CancelStop(order.id, why)
+    return None
 
 
 def _is_sure(order: Order) -> bool:
