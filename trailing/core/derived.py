@@ -51,14 +51,13 @@ def _derive_orders(p: PositionState, at: float) -> None:
         unwanted |= order.is_unwanted
         doubted |= order.find_at < math.inf
         triggered |= order.triggered_at is not None
-        if order.is_sent:
-            if order.purpose == "exit":
-                exit_sent = True
-            elif order.id != awaited:
-                unknown = True
-        if order.purpose != "stop" or not order.stands:
+        is_sent = order.is_sent
+        if order.purpose != "stop":
+            exit_sent |= is_sent and order.purpose == "exit"
+            unknown |= is_sent and order.purpose == "native" and order.id != awaited
             continue
-        if order.is_stuck(at, p.plan.exit_grace):
+        unknown |= is_sent and order.id != awaited
+        if not order.stands or order.is_stuck(at, p.plan.exit_grace):
             continue
         covered = True
         is_live = order.state is not CANCELLING and not order.is_restored

@@ -21,7 +21,7 @@ from trailing.core.evidence import FlatEvidence, Timing
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import PROTECT, Close, End, Goal, Protect
 from trailing.core.handlers import HANDLERS
-from trailing.core.inputs import Input, PriceSeen, Publish
+from trailing.core.inputs import Begun, Input, PriceSeen, Publish
 from trailing.core.model import Fill, Market, Position, StopOrder
 from trailing.core.orders import Order
 from trailing.core.plan import TrailPlan
@@ -319,7 +319,10 @@ class PositionState:
         if self.ended:
             return []
         HANDLERS[type(what)](self, what, at)
-        (derive_from_price if type(what) is PriceSeen else derive)(self, at)
+        if type(what) is PriceSeen:
+            derive_from_price(self, at)
+        elif type(what) is not Begun:  # nothing follows from a request before it is sent
+            derive(self, at)
         effects, self.effects = self.effects, []
         return effects
 

@@ -69,7 +69,7 @@ class PositionTask:
     def __init__(self, owner: Supervision, state: PositionState) -> None:
         self._owner = owner
         self.state: PositionState = state
-        self.next: Request | float = -math.inf
+        self.next: Request | float = next_request(state, state.claimed_at)
         self.is_watched: bool = False
         self.is_running: bool = False
         self.is_waiting: bool = False
