@@ -559,6 +559,13 @@ class PositionMachine(PositionShell):
             raise AssertionError("nothing stands, nothing is wanted")
 
     @invariant()
+    def it_is_in_one_list_until_nothing_is_left_of_it(self) -> None:
+        """12: in `Manager.stops`, or else in `Manager.unprotected`."""
+        p = self.p
+        if not p.ended and p.quantity:
+            assert (p.stop is not None) != (p.live is None and p.may_be_open)
+
+    @invariant()
     def each_live_stop_is_in_the_table(self) -> None:
         """1: no live stop of ours is unknown, and more than two are never live."""
         if self.p.ended or self.stops_lied:
@@ -587,7 +594,8 @@ class PositionMachine(PositionShell):
         waits = isinstance(following, float)
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
-            assert not waits, "the close waits"
+            is_told_flat = p.flat.is_told_by_update and p.snapshot_at < math.inf  # a snapshot decides
+            assert not waits or is_told_flat, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
             assert not waits or is_checked_first, "the stop waits"

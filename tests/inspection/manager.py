@@ -262,6 +262,15 @@ class Inspection:
         """The keys that a caller finds in `stops()` or in `unprotected()`."""
         return self._manager.stops().keys() | self._manager.unprotected().keys()
 
+    def closing(self) -> set[Key]:
+        """The keys of all claims of whose position nothing is left, so that no list has to name it."""
+        return {claim.key for claim in self.claims() if not claim.quantity}
+
+    def listed_beside(self) -> set[Key]:
+        """The keys under which another position than the claimed one may be listed: one that waits, or was given up."""
+        waiting = (task.state.position for task in self.supervision.registry.waiting())
+        return {(position.symbol, position.side) for position in waiting} | self.supervision.given_up.keys()
+
     def with_task(self) -> set[Key]:
         """The keys of all claims that a position task answers for."""
         return {claim.key for claim in self.claims() if claim.has_task}
@@ -389,6 +398,13 @@ class Inspection:
     def break_feed(self) -> None:
         """Let whatever the exchange pushes next raise ZeroDivisionError in the manager's stream task."""
         self.supervision.feed.take = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
+
+    def forget_to_list(self, symbol: str) -> None:
+        """Let `unprotected()` leave a symbol's positions out."""
+        unprotected = self.supervision.unprotected
+        self.supervision.unprotected = lambda: {  # type: ignore[method-assign]
+            key: listed for key, listed in unprotected().items() if key[0] != symbol
+        }
 
 
 def check_reported(position: Position, report: PositionReport, plan: TrailPlan) -> None:

@@ -11,6 +11,7 @@ import trio
 from trailing import StopRecord
 from trailing.core.model import Side, StopOrder
 from trailing.errors import TrailingError
+from trailing.exchanges.limiter import Limiter
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
 from trailing.stores import MemoryStore
@@ -74,6 +75,11 @@ async def cancel_in_vain(paper: PaperExchange, order: StopOrder, error: Trailing
 
     own = order.client_order_id
     await paper._requests.send("cancel_stop", order.symbol, refuse, client_order_id=own, after_earlier=True)
+
+
+def use_limiter(paper: PaperExchange, limiter: Limiter) -> None:
+    """Let every request from now on wait for its turn at another exchange's limiter. Its `serve` has to run."""
+    paper._limiter = paper._requests._limiter = limiter
 
 
 def stored_now(memory: MemoryStore, exchange: str = "paper", account: str = "default") -> Sequence[StopRecord]:

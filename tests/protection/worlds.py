@@ -168,13 +168,23 @@ class World:
         """What every alarm so far was about."""
         return [event.what for event in self.events if isinstance(event, Alarm)]
 
-    async def snapshot(self, entered: Sequence[Position]) -> Snapshot:
-        """What all sides hold now; without a manager, the store answers for what is remembered and held."""
+    async def snapshot(self, entered: Sequence[Position], *, handed_in: bool = False) -> Snapshot:
+        """What all sides hold now; without a manager, the store answers for what is remembered and held.
+
+        Args:
+            handed_in: what was entered was handed in as well.
+        """
         loaded = await self.load()
+        unprotected, closing, listed_beside = None, set[Key](), set[Key]()
         if self.manager is not None:
             inside = self.inside
             claims, held, moving = inside.claimed(), inside.with_task(), inside.with_unknown_request()
             native, remembered = inside.natives(), self.manager.stops()
+            unprotected, closing, listed_beside = (
+                self.manager.unprotected().keys(),
+                inside.closing(),
+                inside.listed_beside(),
+            )
         else:
             stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
             claims = held = set(stored)
@@ -194,11 +204,15 @@ class World:
             is_ours=is_ours,
             moving=moving,
             alarmed={(e.symbol, e.side) for e in self.events if isinstance(e, Alarm) and e.symbol and e.side},
+            unprotected=unprotected,
+            handed_in={(position.symbol, position.side) for position in entered} if handed_in else set(),
+            closing=closing,
+            listed_beside=listed_beside,
         )
 
-    async def check(self, *entered: Position) -> None:
-        """Assert that no invariant is broken."""
-        check_invariants(await self.snapshot(entered))
+    async def check(self, *entered: Position, handed_in: bool = False) -> None:
+        """Assert that no invariant is broken. `handed_in`: what was entered was handed in as well."""
+        check_invariants(await self.snapshot(entered, handed_in=handed_in))
 
 
 def refuse_credentials(operation: str, error: AuthenticationFailed, *, first: int = 1) -> Callable[..., Fault | None]:

@@ -10,7 +10,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from trailing.core import account, answers, endings, handlers, next_request, record, shown, snapshots, updates
+from trailing.core import (
+    account,
+    answers,
+    endings,
+    handlers,
+    next_request,
+    record,
+    shown,
+    snapshots,
+    stop_answers,
+    updates,
+)
 from trailing.core.evidence import FlatEvidence, Verdict
 from trailing.core.inputs import PricesMissed
 from trailing.core.model import Fill, StopOrder
@@ -18,6 +29,7 @@ from trailing.core.orders import LIVE, SENT, Order
 from trailing.core.position import PositionState
 from trailing.core.prices import is_tighter
 from trailing.core.requests import AmendStop, ClosePosition, ReplaceStop, TakeDownStop
+from trailing.core.retries import BackOff
 from trailing.errors import StopRejected
 from trailing.protection import account_reader, recovery
 from trailing.protection.feed import Feed
@@ -290,6 +302,16 @@ def a_loosened_adoption(patch: pytest.MonkeyPatch) -> None:
             p.floor = p.ratchet.target = listed.price
 
     _replace_everywhere(patch, "show", adopt)
+
+
+def no_back_off(patch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again 0.05 s later, however often."""
+
+    def at_once(before: BackOff | None, error: Exception | None, at: float, spread: float, **options: Any) -> BackOff:
+        return BackOff(1, at + 0.05)
+
+    patch.setattr(answers, "back_off", at_once)
+    patch.setattr(stop_answers, "back_off", at_once)
 
 
 HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal as D
+from functools import partial
 
 import pytest
 import trio
 from inspection import Claim, Inspection, Key
 from msgspec.structs import replace
 
+import trailing
 from simulation.harsh_bench import ONE_STOP, PLAN, SYMBOL, Bench, open_bench
 from simulation.laboratory.cancellations import UNTOLD_SECONDS
 from simulation.laboratory.knowledge import BOTH_LISTS
 from simulation.laboratory.position_monitor import EXIT_WITHIN
-from simulation.laboratory.request_monitor import MOST_LISTS, MOST_REPEATS, STARTS_WITHIN, WINDOW
+from simulation.laboratory.request_monitor import STARTS_WITHIN
 from simulation.laboratory.waits import LONGEST_WAIT, Waits
 from simulation.laboratory.witness import PATIENCE
 from trailing.core.model import Position, StopOrder
@@ -24,6 +26,7 @@ from trailing.errors import ExchangeUnreachable, RateLimited
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.port import OrderUpdate, PositionUpdate
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
+from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS, REPEATED_WITHIN
 
 LOOSER = "2. a request is looser than a live stop"
 NO_REASON = "11. a live stop was cancelled for no allowed reason"
@@ -364,6 +367,26 @@ async def test_a_position_that_was_handed_in_is_listed_and_one_on_record_after_a
         assert set(bench.complaints) == {"12. a position is listed nowhere"}
 
 
+async def test_a_claimed_position_is_in_a_list_at_every_moment(autojump_clock: trio.testing.MockClock) -> None:
+    position = Position(SYMBOL, "long", D(1), D(100), datetime(2026, 1, 1, tzinfo=UTC))
+    async with (
+        open_bench() as bench,
+        trailing.open_store("memory:") as store,
+        trailing.open_manager(bench.paper, store, PLAN) as manager,
+    ):
+        inside = Inspection(manager)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(manager.protect, position, deadline=5.0))
+            await trio.sleep(0.001)
+            bench.positions.look(SYMBOL, inside)  # it is being opened
+            assert bench.complaints == []
+            inside.forget_to_list(SYMBOL)
+            for _ in range(2):
+                bench.positions.look(SYMBOL, inside)
+            assert bench.complaints == ["12. a position is claimed and in no list"]
+            nursery.cancel_scope.cancel()
+
+
 async def test_the_record_of_an_open_position_is_not_closed(autojump_clock: trio.testing.MockClock) -> None:
     async with open_bench() as bench:
         position = await bench.enter()
@@ -534,7 +557,7 @@ async def test_the_same_request_is_not_repeated_beyond_what_a_back_off_makes_of_
         for _ in range(2 * MOST_REPEATS):
             bench.requests.note_request("find_stop", SYMBOL, "one")
             bench.requests.note_request("find_stop", SYMBOL, "one of two")
-            await trio.sleep(WINDOW / MOST_REPEATS)
+            await trio.sleep(REPEATED_WITHIN / MOST_REPEATS)
         assert bench.complaints == []
         for _ in range(MOST_REPEATS + 1):
             bench.requests.note_request("find_stop", SYMBOL, "one")

@@ -13,13 +13,16 @@ from trailing.core.model import Position, Side, StopOrder
 from trailing.core.record import StopRecord
 from trailing.stores.port import Intent, Loaded
 from trailing.testing import (
+    CancelledStop,
     Key,
     Snapshot,
     broken_invariants,
+    cancelled_for_a_reason,
     check_invariants,
     never_crossed_zero,
     nothing_loosened,
     peak_kept,
+    requests_bounded,
 )
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -74,6 +77,8 @@ def snapshot(**changes: Any) -> Snapshot:
     return msgspec.structs.replace(good, **changes)
 
 
+NOT_LISTED: dict[str, Any] = {"live": (), "remembered": {}, "loaded": Loaded((record(),), ()), "unprotected": set()}
+
 # A second stop beside tr1, which everybody knows of as a move's.
 TWO: dict[str, Any] = {
     "live": (order("tr1"), order("tr2", price="96")),
@@ -95,6 +100,11 @@ UNRESOLVED: dict[str, Any] = {"remembered": {}, "loaded": Loaded((record(),), (i
         {"live": (order("tr1"), order("tr0", ETH)), "before": {"tr0"}},
         {"positions": {KEY: Decimal("0.5")}},
         {"remembered": {KEY: order("tr2")}, **TWO, "moving": {KEY}},
+        {"unprotected": set(), "handed_in": {KEY}},
+        {**NOT_LISTED, "unprotected": {KEY}, "handed_in": {KEY}},
+        {**NOT_LISTED, "closing": {KEY}},
+        {**NOT_LISTED, "claims": set(), "held": set(), "positions": {}, "handed_in": {KEY}},  # it has ended
+        {"unprotected": {KEY}, "listed_beside": {KEY}},
     ],
 )
 def test_a_sound_snapshot_breaks_nothing(changes: dict[str, Any]) -> None:
@@ -137,6 +147,14 @@ def test_a_sound_snapshot_breaks_nothing(changes: dict[str, Any]) -> None:
         ),
         pytest.param({"positions": {KEY: Decimal(2)}}, 6, "long BTC.* of 2, entered were 1", id="doubled"),
         pytest.param({"positions": {(BTC, "short"): Decimal(1)}}, 6, "short .* of 1, entered were 0", id="turned"),
+        pytest.param(NOT_LISTED, 12, "the long BTC.* is claimed and in no list", id="a claim in no list"),
+        pytest.param(
+            {**NOT_LISTED, "claims": set(), "held": set(), "handed_in": {KEY}},
+            12,
+            "the long BTC.* was handed in, is open, and is in no list",
+            id="forgotten",
+        ),
+        pytest.param({"unprotected": {KEY}}, 12, "the long BTC.* is in both lists", id="in both lists"),
     ],
 )
 def test_a_broken_invariant_is_named(changes: dict[str, Any], number: int, says: str) -> None:
@@ -190,3 +208,37 @@ def test_a_peak_that_was_forgotten_is_found() -> None:
         "8. a peak seen is a peak kept: the long keeps 101 as its peak, 103 was seen"
     ]
     assert len(peak_kept("short", seen, Decimal(101))) == 1
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "breaks"),
+    [
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(0)), 0),
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(1), others=[order("tr2", price="95")]), 0),
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(1), takes_one_stop=True), 0),
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(1), was_wanted=True), 0),
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(1)), 1),
+        (CancelledStop(stop=order("tr1"), open_quantity=Decimal(1), others=[order("tr2", price="94.9")]), 1),
+    ],
+    ids=["flat", "superseded", "one-stop", "wanted", "for-nothing", "looser-stop-left"],
+)
+def test_a_stop_that_was_cancelled_for_no_reason_is_found(cancelled: CancelledStop, breaks: int) -> None:
+    text = "11. a live stop is cancelled only for an allowed reason"
+    what = "stop tr1 of the long BTC/USDT:USDT, 1 at 95 was cancelled, 1 of its position were open"
+    assert cancelled_for_a_reason([cancelled]) == breaks * [f"{text}: {what}"]
+
+
+@pytest.mark.parametrize(
+    ("times", "breaks"),
+    [
+        ([], []),
+        ([0.0, 0.1, 0.2], []),
+        ([0.0, 5.0, 9.0, 10.0], []),  # of each four, the last comes ten seconds after the first
+        ([0.0, 5.0, 9.0, 9.9], ["from 0 on"]),
+        ([0.0, 20.0, 21.0, 22.0, 23.0, 24.0], ["from 20 on"]),
+    ],
+)
+def test_a_request_that_was_sent_again_and_again_is_found(times: list[float], breaks: list[str]) -> None:
+    assert requests_bounded(times, most=3, seconds=10.0) == [
+        f"13. the same request is not sent again and again: more than 3 times within 10 s, {one}" for one in breaks
+    ]

@@ -42,6 +42,11 @@ def always(_: int) -> bool:
     return True
 
 
+def any_request(_: Request) -> bool:
+    """Whatever is asked for."""
+    return True
+
+
 def nth(number: int) -> Callable[[int], bool]:
     """The n-th matching request, counted from 1."""
     return lambda count: count == number
@@ -57,6 +62,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         on: an operation by the port's name (``"place_stop"``), an endpoint (``"POST /v5/order/create"``), or ``"*"``.
+        about: whether a request is one of those that it is for; they alone are counted.
         when: whether it strikes, by the count of the requests that match since the fault was added, from 1.
         delay: seconds on the way to the venue; `reply_delay`: on the way back.
         drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer; ``"reset"``: after
@@ -66,6 +72,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     on: str
+    about: Callable[[Request], bool] = any_request
     when: Callable[[int], bool] = always
     delay: float = 0.0
     reply_delay: float = 0.0
@@ -103,11 +110,11 @@ class Faults:
         self._faults.clear()
         self._matched.clear()
 
-    def treat(self, operation: str, endpoint: str) -> Treatment:
+    def treat(self, operation: str, request: Request) -> Treatment:
         """What happens to a request; counts it."""
         striking = []
         for index, fault in enumerate(self._faults):
-            if fault.on in {operation, endpoint, "*"}:
+            if fault.on in {operation, request.endpoint, "*"} and fault.about(request):
                 self._matched[index] += 1
                 if fault.when(self._matched[index]):
                     striking.append(fault)

@@ -153,7 +153,7 @@ class VenueServer:
             return False
         request = _request(head, body.decode())
         operation = self.face.operation(request)
-        treatment = self.faults.treat(operation, request.endpoint)
+        treatment = self.faults.treat(operation, request)
         reply = await self._answer(request, operation, treatment)
         if treatment.drop == "reset":
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it sends a RST

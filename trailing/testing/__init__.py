@@ -22,10 +22,13 @@ from trailing.testing.faults import Slow as Slow
 from trailing.testing.faults import Throttles as Throttles
 from trailing.testing.faults import Unreachable as Unreachable
 from trailing.testing.faulty_store import FaultyStore as FaultyStore
+from trailing.testing.invariants import CancelledStop as CancelledStop
 from trailing.testing.invariants import Key as Key
 from trailing.testing.invariants import Snapshot as Snapshot
 from trailing.testing.invariants import broken_invariants as broken_invariants
+from trailing.testing.invariants import cancelled_for_a_reason as cancelled_for_a_reason
 from trailing.testing.invariants import check_invariants as check_invariants
 from trailing.testing.invariants import never_crossed_zero as never_crossed_zero
 from trailing.testing.invariants import nothing_loosened as nothing_loosened
 from trailing.testing.invariants import peak_kept as peak_kept
+from trailing.testing.invariants import requests_bounded as requests_bounded

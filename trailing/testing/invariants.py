@@ -13,8 +13,13 @@
 8. No tick is dropped; a peak seen is a peak kept, across a restart as of the last commit and then from candles.
 9. An exception is an outcome, an event or a raise; never silence.
 10. Intervals are measured on the monotonic clock; times of day are aware UTC at the edges.
+11. A live stop is cancelled only where its position is flat, where another live stop at least as tight counts, where the
+    market takes one stop, or where the caller asked for it.
+12. Every position that was handed in is in `Manager.stops`, in `Manager.unprotected`, or has ended.
+13. Without a new price, update or snapshot, the same request is not sent again outside its back-off. The number of account
+    lists does not grow with the number of positions.
 
-A snapshot can show 1, 3, 4, 5 and 6, a history 2, 6 and 8. The others are shown by the tests of those who keep them.
+A snapshot can show 1, 3, 4, 5, 6 and 12, a history 2, 6, 8, 11 and 13. The others are shown by the tests of those who keep them.
 Every function here returns what is broken, each beginning with the invariant's number and text.
 """
 
@@ -24,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from decimal import Decimal
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -52,6 +57,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         moving: the positions inside a move; the others are settled.
         alarmed: the positions for which an alarm was raised.
         before: the client order ids of stops that the exchange held before we came; nobody has to know them.
+        unprotected: the positions that `Manager.unprotected` lists; None: it was not looked at, and 12 is not checked.
+        handed_in: the positions that were handed in, as far as the manager has to list them while they are open.
+        closing: the claims with nothing left of their position, whose orders and record are being settled.
+        listed_beside: the keys under which `Manager.unprotected` may list another position than the claimed one: it waits for
+            the key, or no task works on it any more.
     """
 
     live: Sequence[StopOrder]
@@ -66,6 +76,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     alarmed: Set[Key] = frozenset()
     before: Set[str] = frozenset()
     native: Mapping[Key, StopOrder] = {}
+    unprotected: Set[Key] | None = None
+    handed_in: Set[Key] = frozenset()
+    closing: Set[Key] = frozenset()
+    listed_beside: Set[Key] = frozenset()
 
     @property
     def ours(self) -> tuple[StopOrder, ...]:
@@ -77,6 +91,33 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class CancelledStop(msgspec.Struct, frozen=True, kw_only=True):
+    """A live stop of ours that a request of ours has cancelled, and what the exchange truly held at that moment.
+
+    Args:
+        stop: as it was.
+        open_quantity: of its position, in base units; 0: the position was flat.
+        others: the other live stops of ours behind that position.
+        takes_one_stop: the market takes one stop only, and can't amend it.
+        was_wanted: the caller asked for it: by a cancelled wave, ``on_late_order="cancel"``, a release or a close.
+    """
+
+    stop: StopOrder
+    open_quantity: Decimal
+    others: Sequence[StopOrder] = ()
+    takes_one_stop: bool = False
+    was_wanted: bool = False
+
+
+MOST_REPEATS: Final = 20
+"""How often the same request may be sent within `REPEATED_WITHIN`. A back-off that doubles from 0.2 s makes at most 7."""
+
+MOST_LISTS: Final = 60
+"""How many account lists may be asked for within `REPEATED_WITHIN`, whatever the number of positions."""
+
+REPEATED_WITHIN: Final = 10.0
+"""Seconds in which repetitions are counted."""
+
 _TEXTS = {
     1: "at most one live stop per settled position, none without a claim",
     2: "a stop never loosens",
@@ -85,6 +126,9 @@ _TEXTS = {
     5: "no order that nobody tracks, no claim that nobody holds",
     6: "no exit makes a position cross zero",
     8: "a peak seen is a peak kept",
+    11: "a live stop is cancelled only for an allowed reason",
+    12: "every position that was handed in is listed, or has ended",
+    13: "the same request is not sent again and again",
 }
 
 
@@ -219,9 +263,67 @@ def peak_kept(side: Side, seen: Iterable[Decimal], best: Decimal) -> list[str]:
     return _broken(8, (f"the {side} keeps {best} as its peak, {price} was seen" for price in better))
 
 
+def cancelled_for_a_reason(cancelled: Iterable[CancelledStop]) -> list[str]:
+    """Invariant 11, of stops that requests of ours have cancelled: each for one of the allowed reasons."""
+    return _broken(
+        11,
+        (
+            f"stop {_shown(one.stop)} was cancelled, {one.open_quantity} of its position were open"
+            for one in cancelled
+            if one.open_quantity
+            and not (one.takes_one_stop or one.was_wanted)
+            and all(is_tighter(one.stop.side, one.stop.price, than=other.price) for other in one.others)
+        ),
+    )
+
+
+def all_listed(snapshot: Snapshot) -> list[str]:
+    """Invariant 12: each claim is in one of the manager's lists, unless nothing is left of its position; so is each open
+    position that was handed in.
+
+    A key is in both lists only where they list two positions.
+    """
+    if snapshot.unprotected is None:
+        return []
+    listed = snapshot.remembered.keys() | snapshot.unprotected
+    broken = [
+        f"the {_named(key)} is claimed and in no list" for key in sorted(snapshot.claims - listed - snapshot.closing)
+    ]
+    broken += [
+        f"the {_named(key)} was handed in, is open, and is in no list"
+        for key in sorted(snapshot.handed_in & snapshot.positions.keys() - listed - snapshot.claims)
+    ]
+    doubled = snapshot.remembered.keys() & snapshot.unprotected - snapshot.listed_beside
+    broken += [f"the {_named(key)} is in both lists" for key in sorted(doubled)]
+    return _broken(12, broken)
+
+
+def requests_bounded(
+    times: Iterable[float], *, most: int = MOST_REPEATS, seconds: float = REPEATED_WITHIN
+) -> list[str]:
+    """Invariant 13, of the times at which the same request was sent, or either account list: at most `most` within any so
+    many seconds.
+
+    Args:
+        times: in seconds, in their order.
+        most: `MOST_REPEATS` for a request, `MOST_LISTS` for account lists, of both kinds together.
+    """
+    sent = tuple(times)
+    windows = ((first, sent[index + most]) for index, first in enumerate(sent[:-most]))
+    worst = next((first for first, last in windows if last - first < seconds), None)
+    return _broken(13, () if worst is None else (f"more than {most} times within {seconds:g} s, from {worst:g} on",))
+
+
 def broken_invariants(snapshot: Snapshot) -> list[str]:
     """Every break of an invariant that a snapshot shows, each beginning with the invariant's number and text."""
-    find_broken = (one_stop_each, acknowledged_is_known, all_written_down, nothing_leaked, nothing_beyond_entries)
+    find_broken = (
+        one_stop_each,
+        acknowledged_is_known,
+        all_written_down,
+        nothing_leaked,
+        nothing_beyond_entries,
+        all_listed,
+    )
     return [broken for find in find_broken for broken in find(snapshot)]
 
 

@@ -6,7 +6,7 @@ The checks are those of invariants 2, 8, 9 and 12, and of exits. What each excus
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Final
 
@@ -60,6 +60,7 @@ class PositionMonitor:
         self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
         self._stops: dict[str, Key] = {}  # whose each plain stop is, by client order id
         self._frozen: set[Claim] = set()
+        self._unlisted: set[Claim] = set()
 
     # What happens.
 
@@ -74,6 +75,7 @@ class PositionMonitor:
         for track in self._tracks.values():
             track.handed_in, track.unlisted_since = track.on_record, None
         self._frozen.clear()
+        self._unlisted.clear()
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
@@ -180,6 +182,7 @@ class PositionMonitor:
         at, claims = trio.current_time(), inside.claims()
         self._check_frozen(claims)
         listed = inside.listed()
+        self._check_claims_listed(claims, listed)
         for track in self._of(symbol):
             self._check_listed(track, claims, at, listed=track.key in listed)
             self._check_loosened(track, at)
@@ -195,6 +198,17 @@ class PositionMonitor:
                 if claim.error is not None and is_ours_to_mend(claim.error):
                     raise claim.error
                 self._complain("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
+
+    def _check_claims_listed(self, claims: Sequence[Claim], listed: Set[Key]) -> None:
+        """Invariant 12: a claimed position is in one of the manager's lists at every moment, until nothing is left of it."""
+        for claim in claims:
+            if claim.key in listed or not claim.quantity:
+                self._unlisted.discard(claim)
+            elif claim not in self._unlisted:
+                self._unlisted.add(claim)
+                self._complain(
+                    "12. a position is claimed and in no list", f"{claim.key[1]} {claim.key[0]}, {claim.state}"
+                )
 
     def _check_listed(self, track: Track, claims: Sequence[Claim], at: float, *, listed: bool) -> None:
         """Invariant 12: a position that was handed in, and is open, is in one of the manager's lists."""

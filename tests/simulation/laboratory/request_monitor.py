@@ -21,15 +21,7 @@ from trailing.core.prices import is_tighter
 from trailing.errors import RateLimited, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
-
-WINDOW: Final = 10.0
-"""Seconds in which repetitions are counted."""
-
-MOST_REPEATS: Final = 20
-"""How often the same request may be made within the window. A back-off that doubles from 0.2 s makes at most 7."""
-
-MOST_LISTS: Final = 60
-"""How many account lists may be asked for within the window, whatever the number of positions: 3 pairs a second."""
+from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS, REPEATED_WITHIN
 
 LONGEST_BACKOFF: Final = 30.0
 """Seconds of a back-off at the most."""
@@ -98,11 +90,13 @@ class RequestMonitor:
 
     def _count(self, request: tuple[object, ...], most: int) -> None:
         now, times = trio.current_time(), self._process.times.setdefault(request, deque())
-        while times and times[0] <= now - WINDOW:
+        while times and times[0] <= now - REPEATED_WITHIN:
             times.popleft()
         times.append(now)
         if len(times) > most and now >= self._quiet_until.get(request, 0.0):
-            self._complain(f"13. {request[0]} again and again", f"{len(times)} times in {WINDOW:g} s, {request}")
+            self._complain(
+                f"13. {request[0]} again and again", f"{len(times)} times in {REPEATED_WITHIN:g} s, {request}"
+            )
             self._quiet_until[request] = now + 60.0  # one complaint a minute is enough
 
     def note_failure(self, operation: str, symbol: str | None, error: TrailingError) -> None:

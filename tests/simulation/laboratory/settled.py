@@ -41,6 +41,9 @@ def check_settled(
         loaded=loaded,
         is_ours=is_ours,
         moving=inside.with_work(),
+        unprotected=manager.unprotected().keys(),
+        closing=inside.closing(),
+        listed_beside=inside.listed_beside(),
     )
     for broken in broken_invariants(snapshot):
         what, _, about = broken.partition(": ")
