@@ -12,9 +12,10 @@ from trailing.core.goals import PROTECT
 from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
 from trailing.core.model import Fill
 from trailing.core.next_request import NEVER
+from trailing.core.orders import SENT
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
-from trailing.errors import OutcomeUnknown
+from trailing.errors import OutcomeUnknown, RateLimited
 from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 
 # Fills.
@@ -232,6 +233,18 @@ def test_an_update_of_an_order_of_unknown_outcome_has_it_looked_up_at_once() -> 
     assert driver.wants() == 14.0
     driver.step(OrderUpdated("b", "open"), 10.5)
     assert driver.wants() == FindOrder("b")
+
+
+def test_an_update_of_an_order_that_is_placed_tells_of_it_although_its_answer_is_lost() -> None:
+    driver = waiting()
+    driver.sees("102", at=10.0)
+    driver.begins()
+    driver.step(OrderUpdated("b", "live"), 10.1)
+    driver.answers(error=OutcomeUnknown("?"))
+    driver.fails(RateLimited("later", retry_after=60.0))
+    for at in (11.0, 12.0, 13.0):
+        driver.shows(a_stop("a"), a_report(), at=at)
+    assert driver.row("b").state is SENT
 
 
 def test_an_update_of_an_order_that_is_cancelled_or_asked_about_or_an_exit_says_nothing() -> None:
