@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from driver import OPENED, SYMBOL, TIMING, D, a_position, a_report, a_stop, opening, waiting
+from driver import MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, opening, waiting
 from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
@@ -13,6 +13,7 @@ from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, Pri
 from trailing.core.model import Fill
 from trailing.core.next_request import NEVER
 from trailing.core.orders import SENT
+from trailing.core.position import PositionState
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
 from trailing.errors import OutcomeUnknown, RateLimited
@@ -317,6 +318,20 @@ def test_an_update_that_comes_late_counts_for_nothing() -> None:
     driver.step(PositionUpdated(D(1), 10.0), 10.0)
     driver.step(PositionUpdated(D(0), 9.0), 10.5)
     assert driver.state.snapshot_at == float("inf")
+
+
+@pytest.mark.parametrize("is_other_side", [False, True])
+@pytest.mark.parametrize("opened_at", [10.0, 99.0])
+def test_an_update_of_a_change_before_the_position_was_opened_counts_for_nothing(
+    is_other_side: bool, opened_at: float
+) -> None:
+    state = PositionState(a_position(), a_plan(), MARKET, TIMING, 10.0, opened_at=opened_at)
+    driver = Driver(state, 10.0)
+    driver.does()
+    driver.step(PositionUpdated(D(int(is_other_side)), 9.0, is_other_side), 12.0)
+    assert (driver.alarms, state.flat.is_said) == ([], False)
+    driver.step(PositionUpdated(D(0), 11.0), 12.0)  # a clock that is ahead says no more than the claim
+    assert state.flat.is_said
 
 
 @pytest.mark.parametrize("hedged", [True, False])
