@@ -72,6 +72,7 @@ class PositionState:
         error: the last error of a request, until one goes through.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
+        missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide what is undecided; infinite: nothing is.
         checked_at: when the last snapshot that it was judged by was asked for.
         shown_at: when the last snapshot that told its quantity was asked for.
@@ -141,6 +142,7 @@ class PositionState:
         self.error: Exception | None = None
         self.flat: FlatEvidence = FlatEvidence(at)
         self.check_from: float = math.inf
+        self.missed_until: float = math.inf
         self.again_at: float = math.inf
         self.checked_at: float = -math.inf
         self.shown_at: float = -math.inf
