@@ -37,8 +37,9 @@ class _MonitoredScript(Script):
         except TrailingError as error:
             self._requests.note_failure(operation, symbol, error)
             raise
-        except trio.Cancelled:  # no answer came in time
-            self._requests.note_failure(operation, symbol, OutcomeUnknown("no answer"))
+        except trio.Cancelled:
+            if self._process.alive:  # no answer came in time
+                self._requests.note_failure(operation, symbol, OutcomeUnknown("no answer"))
             raise
         self._requests.note_answer(operation, symbol)
         return answer
