@@ -161,6 +161,16 @@ def test_fm45_a_fill_that_is_pushed_after_a_snapshot_without_its_quantity_takes_
     assert (driver.state.quantity, driver.state.filled) == (D("0.4"), D(1))
 
 
+def test_fm45_a_fill_of_the_moment_at_which_a_snapshot_was_asked_for_is_in_it() -> None:
+    driver = waiting(timing=TIMING)
+    driver.fills("a", "0.4", trade="1", at=10.0)
+    driver.cancels("a", at=10.5)
+    driver.shows(a_report("0.2"), at=12.0)
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 11.0, "2")
+    driver.step(OrderUpdated("a", "open", late), 13.0)
+    assert (driver.state.quantity, driver.state.filled) == (D("0.2"), D("0.8"))
+
+
 def test_a_close_that_an_update_says_to_be_filled_for_less_than_was_asked_for_ends() -> None:
     driver = waiting(timing=TIMING)
     driver.step(CloseWanted("on purpose"))

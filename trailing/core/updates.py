@@ -69,7 +69,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    if has_ended and fill.at + p.timing.positions_read_lag < p.shown_at:
+    if has_ended and fill.at + p.timing.positions_read_lag <= p.shown_at:
         new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
     if not quantity and not new:
         return
