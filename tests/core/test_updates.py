@@ -16,7 +16,7 @@ from trailing.core.orders import SENT
 from trailing.core.position import PositionState
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
-from trailing.errors import OutcomeUnknown, RateLimited
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited
 from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 
 # Fills.
@@ -169,6 +169,18 @@ def test_fm45_a_fill_of_the_moment_at_which_a_snapshot_was_asked_for_is_in_it() 
     late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 11.0, "2")
     driver.step(OrderUpdated("a", "open", late), 13.0)
     assert (driver.state.quantity, driver.state.filled) == (D("0.2"), D("0.8"))
+
+
+def test_fm45_what_a_leftover_stop_fills_of_the_next_position_is_not_filled_of_the_one_before() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    driver.shows(driver.live["a"], at=11.0)
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.at = 12.0
+    driver.fills("a", "0.4", trade="1")  # of the position that stands there by now
+    assert (driver.state.filled, driver.events.count("StopFilled")) == (D(0), 0)
+    assert driver.alarms == ["a stop of a position that has ended was filled"]
+    assert driver.row("a").quantity == D("0.6")
 
 
 def test_a_close_that_an_update_says_to_be_filled_for_less_than_was_asked_for_ends() -> None:

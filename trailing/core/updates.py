@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from trailing.core.endings import tell_backfilled
 from trailing.core.gaps import PriceGap
-from trailing.core.goals import Close
+from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
 from trailing.core.model import Fill
 from trailing.core.orders import CANCELLING, Order, unseen
@@ -74,16 +74,19 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if not quantity and not new:
         return
     order = replace(order, filled=order.filled + new, changed_at=at)
-    p.quantity = max(_ZERO, p.quantity - new)
-    p.filled += quantity
-    p.proceeds += quantity * fill.price
-    if quantity:
-        p.last_fill = fill
     if has_ended:
         p.ended_orders[order.id] = order
     else:
         p.put(order)
         _shrink(p, order, new, update, at)
+    if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
+        p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
+        return
+    p.quantity = max(_ZERO, p.quantity - new)
+    p.filled += quantity
+    p.proceeds += quantity * fill.price
+    if quantity:
+        p.last_fill = fill
     if not p.quantity:
         p.flat.note_flat(at, "fill")
         p.want_snapshot(at)
