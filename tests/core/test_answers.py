@@ -50,6 +50,7 @@ from trailing.errors import (
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
+    RateLimited,
     StopRejected,
     UsageError,
     WouldTrigger,
@@ -168,6 +169,21 @@ def test_fm63_an_acknowledgement_of_something_else_is_an_unknown_outcome(price: 
     driver.answers(a_stop("a", price, quantity))
     assert driver.alarms == ["the exchange acknowledged something else than was asked for"]
     assert (driver.state.state, driver.state.stop) == (State.UNRESOLVED, None)
+    assert driver.does() == FindOrder("a")
+    assert driver.stop_price == D(98)
+
+
+def test_fm63_a_stop_that_was_acknowledged_as_something_else_is_gone_only_once_a_look_up_does_not_show_it() -> None:
+    driver = opening()
+    driver.at = 10.0
+    driver.begins()
+    driver.executes()
+    driver.answers(a_stop("a", quantity="0.5"))
+    driver.fails(RateLimited("later", retry_after=60.0))
+    for at in (11.0, 12.0, 13.0):
+        driver.shows(a_report(), at=at)
+    assert driver.wants() == 70.0
+    driver.at = 70.0
     assert driver.does() == FindOrder("a")
     assert driver.stop_price == D(98)
 

@@ -10,9 +10,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from driver import AMENDS, MARKET, ONE_STOP, OPENED, TIMING, D, Driver, a_report, a_stop, opening, unprotected, waiting
+from driver import (
+    AMENDS,
+    ELSEWHERE,
+    MARKET,
+    ONE_STOP,
+    OPENED,
+    TIMING,
+    D,
+    Driver,
+    a_report,
+    a_stop,
+    opening,
+    unprotected,
+    waiting,
+)
 
 from trailing.core.inputs import (
+    CheckWanted,
     CloseWanted,
     DeadlineStruck,
     Frozen,
@@ -26,7 +41,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import Market, Percent, Side
-from trailing.core.next_request import NEVER, RULES, refresh
+from trailing.core.next_request import CHECK_FIRST, NEVER, RULES, refresh
 from trailing.core.plan import Pacing
 from trailing.core.requests import (
     KINDS,
@@ -598,6 +613,27 @@ def test_the_order_that_is_due_first_is_looked_up_first() -> None:
     driver.fails(OutcomeUnknown("no answer"))
     driver.step(OrderUpdated("b", "open"))
     assert driver.wants() == FindOrder("b")
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_seconds_at_the_most(
+    is_shown: bool,
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.sees("98", at=10.0)
+    driver.step(CheckWanted(), 12.0)  # its stop may have been filled, and another position entered
+    assert driver.wants() == 13.0 + CHECK_FIRST
+    driver.shows(ELSEWHERE, at=13.0)  # which may leave the position out
+    assert driver.wants() == 13.0 + CHECK_FIRST
+    if is_shown:
+        driver.shows_all(at=13.0)
+    else:
+        driver.at = 13.0 + CHECK_FIRST
+    assert driver.does() == ReadPrice("crossing")
+    driver.step(CheckWanted())
+    assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
+    driver.step(CloseWanted("on purpose"))
+    assert isinstance(driver.wants(), ClosePosition)
 
 
 # Price gaps.

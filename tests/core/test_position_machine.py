@@ -40,7 +40,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import CallbackRange, Candle, Market, Percent, Position, Side, StopOrder
-from trailing.core.next_request import NEVER, next_request
+from trailing.core.next_request import CHECK_FIRST, NEVER, next_request
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
@@ -595,7 +595,8 @@ class PositionMachine(PositionShell):
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
             is_told_flat = p.flat.is_told_by_update and p.snapshot_at < math.inf  # a snapshot decides
-            assert not waits or is_told_flat, "the close waits"
+            is_checked_first = p.goal.is_revocable and self.at < p.missed_until + CHECK_FIRST < math.inf
+            assert not waits or is_told_flat or is_checked_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
             assert not waits or is_checked_first, "the stop waits"

@@ -26,7 +26,14 @@ from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
-from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce, OutcomeUnknown, UsageError
+from trailing.errors import (
+    ExchangeUnreachable,
+    NoSuchStop,
+    NothingToReduce,
+    OutcomeUnknown,
+    StopRejected,
+    UsageError,
+)
 from trailing.events import Alarm, OpeningFailed, PositionClosed, StopGone, StopOpened
 
 SUPERSEDED = "another stop of its position counts"
@@ -222,8 +229,14 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
     driver = resting()
     missed(driver)
     unreachable(driver)
-    assert "StopGone" not in driver.events
     driver.shows(a_report(), at=driver.at)
+    assert ("StopGone" in driver.events, driver.state.snapshot_at) == (
+        False,
+        20.0,
+    )  # lists lose an entry for up to 10 s
+    driver.at = 19.0
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=20.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
@@ -615,6 +628,17 @@ def test_a_stop_that_covers_less_than_could_be_covered_is_resized() -> None:
     assert driver.wants() == AmendStop("a", D(98), D(1))
 
 
+def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a", "99"), a_report(), at=5.0)  # a hand tightened it
+    driver.cancels("a")
+    for at, price in ((5.0, "99"), (5.0, "98"), (10.0, "99")):
+        driver.at = at
+        assert driver.fails(StopRejected("more than the position")) == PlaceStop(D(price), D(1))
+    driver.shows(a_report("0.5"), at=20.0)
+    assert driver.wants() == PlaceStop(D(99), D("0.5"))
+
+
 def test_a_closed_position_that_is_open_again_wants_its_stop_with_an_alarm() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))
@@ -644,7 +668,9 @@ def test_a_stop_that_can_not_be_looked_up_time_and_again_is_judged_by_a_list_tha
         driver.at = max(driver.at, driver.state.back_offs["find"].until if "find" in driver.state.back_offs else 0.0)
         assert driver.fails(ExchangeUnreachable("no answer")) == FindOrder("a")
         assert driver.state.snapshot_at <= driver.at
-    driver.shows(a_report(), at=driver.at)
+    driver.at = 19.0
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=20.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 

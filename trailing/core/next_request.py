@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 NEVER: Final = math.inf
 """There is nothing to do before something changes."""
 
-CHECK_FIRST: Final = 5.0
-"""Seconds for which an exit by software waits, after prices were missed, for the snapshot that says how the position stands."""
+CHECK_FIRST: Final = 15.0
+"""Seconds for which an exit by software waits, after something may have been missed, for a snapshot that shows the position.
+Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after an outage."""
 
 Wanted: TypeAlias = Request | float | None
 Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
@@ -103,20 +104,22 @@ def close(p: PositionState, at: float) -> Wanted:
         return None
     if p.flat.is_told_by_update and p.snapshot_at < NEVER:
         return None  # the exchange says that nothing is left: a snapshot decides
-    return ClosePosition(p.quantity, p.goal.reason)
+    request = ClosePosition(p.quantity, p.goal.reason)
+    return _first_checked(p, at, request) if p.goal.is_revocable else request
 
 
 def confirm(p: PositionState, at: float) -> Wanted:
     """Read the exchange's own price, which alone confirms that a stop is crossed, or that a jump of the price is real."""
     if not isinstance(p.goal, Protect) or not p.quantity:
         return None
-    ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
-    if ratchet.jump is not None:
+    if p.ratchet.jump is not None:
         return ReadPrice("jump")
-    if p.gap is not None and p.check_from < NEVER and at < p.check_from + CHECK_FIRST:
-        return (
-            p.check_from + CHECK_FIRST
-        )  # prices were missed: its stop may have been filled, and another position entered
+    wanted = _confirm_crossing(p, at)
+    return wanted if wanted is None or isinstance(wanted, float) else _first_checked(p, at, wanted)
+
+
+def _confirm_crossing(p: PositionState, at: float) -> Wanted:
+    ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
     if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
         return ReadPrice("crossing")  # where a looser stop can be placed, that goes first
     if p.live is None:
@@ -129,6 +132,14 @@ def confirm(p: PositionState, at: float) -> Wanted:
         return None
     # A stop that pacing only defers is crossed all the same; one that gains too little was never to be placed.
     return None if _wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
+
+
+def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
+    """Let an exit by software wait, after something may have been missed, for the snapshot that says how the position stands:
+    its stop may have been filled, and another position entered.
+    """
+    checked_by = p.missed_until + CHECK_FIRST
+    return checked_by if at < checked_by < NEVER else request
 
 
 def find_unknown(p: PositionState, at: float) -> Wanted:

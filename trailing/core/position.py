@@ -69,6 +69,7 @@ class PositionState:
         error: the last error of a request, until one goes through.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
+        missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide what is undecided; infinite: nothing is.
         checked_at: when the last snapshot that it was judged by was asked for.
         shown_at: when the last snapshot that told its quantity was asked for.
@@ -127,6 +128,7 @@ class PositionState:
     error: Exception | None = None
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
+    missed_until: float = math.inf
     again_at: float = math.inf
     checked_at: float = -math.inf
     shown_at: float = -math.inf

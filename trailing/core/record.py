@@ -224,7 +224,7 @@ def restore_position(
         p.goal = Close(record.close_reason, is_revocable=False)
     elif record.release is not None:
         p.goal = Release(cancel_stop=record.release == "cancel stop")
-    p.check_from = at + timing.read_lag
+    p.check_from = p.missed_until = at + timing.read_lag
     derive(p, at)
     if p.bare is not None:
         p.bare = replace(p.bare, cause="outage")

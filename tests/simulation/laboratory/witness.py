@@ -71,6 +71,8 @@ class Witness:
         self._written: dict[str, Intent] = {}  # those that are open, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
+        self._ended_on_record: set[Key] = set()
+        self._written_by_dead: set[str] = set()  # the client order ids that were open when their process died
         self._entered: dict[Key, Decimal] = {}
         self._quantities: dict[tuple[Key, Decimal], Decimal] = {}  # what was entered at all, by key and entry price
         self._booked = False
@@ -91,8 +93,10 @@ class Witness:
         self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
 
     def process_died(self) -> None:
-        """Nobody hears prices, and what was heard is forgotten."""
+        """Nobody hears prices, and what was heard is forgotten; so is each end that is not on record."""
         self.why_down = "dead"
+        self._ended = {key: by_us for key, by_us in self._ended.items() if key in self._ended_on_record}
+        self._written_by_dead |= self._written.keys()
         for life in self.lives.values():
             life.forget()
 
@@ -115,6 +119,7 @@ class Witness:
 
     def _note_closed(self, position: Position) -> None:
         """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        self._ended_on_record.add((position.symbol, position.side))
         stops, held = self._exchange.actual(position.symbol)
         left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
         if left and position.side not in held:
@@ -156,13 +161,14 @@ class Witness:
             fill = booking.result
             life = self.lives.get((fill.symbol, fill.side))
             if life is not None and self._written[fill.client_order_id].purpose == "exit":
-                life.closed_by_us = True
+                life.closed_by_us = fill.client_order_id not in self._written_by_dead
         self.look(booking.symbol)
 
     def _note_close(self, booking: Booking) -> None:
         """A close has its intent, and comes once.
 
-        Excuse: the process has to close what it was told is open, where the update of the end comes late.
+        Excuses: the process has to close what it was told is open, where the update of the end comes late; and what is open
+        on record, where the process that closed it died before the end was stored.
         """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
@@ -227,6 +233,7 @@ class Witness:
                 left_over = {order.client_order_id for order in ours}
                 life = self.lives[key] = Life(symbol, key[1], at, self._entered[key], left_over)
                 self._ended.pop(key, None)
+                self._ended_on_record.discard(key)
             plain = [order for order in ours if order.callback is None]
             if life is not None and (not plain) != (life.bare_since is not None):
                 life.note_cover(at, self._why_bare(life), covered=bool(plain))
