@@ -57,9 +57,8 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         end_order(p, order, "cancelled", at, update.reason)
     elif update.status == "triggered":
         p.put(replace(order, changed_at=at, triggered_at=at if order.triggered_at is None else order.triggered_at))
-    elif (
-        order.is_sent and order.state is not CANCELLING
-    ):  # it exists: its figures can be read, unless an answer tells them
+    elif order.is_sent and order.state is not CANCELLING:
+        # It exists, and its figures can be read, unless an answer is about to tell them.
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at))
 
