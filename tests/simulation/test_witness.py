@@ -15,15 +15,17 @@ from simulation.harsh_bench import SYMBOL, Bench, open_bench, saved
 from simulation.laboratory.harsh_rates import PART_FILLED
 from simulation.laboratory.natives import trails_behind_ours
 from simulation.laboratory.witness import ANOTHER_POSITION, Witness
-from trailing.core.model import Percent, StopOrder
+from trailing.core.model import Percent, Position, StopOrder
 from trailing.errors import NothingToReduce
-from trailing.events import Alarm
+from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.port import PositionUpdate, StopRequest
+from trailing.exposure import Exposure
 from trailing.stores.port import AddIntent, AppendEvent, Intent
 
 TWICE = "6. a position was closed twice"
 LOOSENED = "2. a stop was loosened"
 TAKEN_FOR_ANOTHER = "FM 15. a position was taken for another one, and is none"
+COUNTED_TWICE = "FM 45. a fill was counted twice"
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -35,10 +37,10 @@ def classes(witness: Witness, of: str) -> list[str]:
 # A close comes once.
 
 
-def intend_exit(bench: Bench, number: int) -> str:
+def intend_exit(bench: Bench, number: int, identity: str = "its identity") -> str:
     """Let the process write down that it is about to close the position. Returns the order's id."""
     own = f"tr0000{number:016x}"
-    intent = Intent("paper", "default", SYMBOL, "long", "its identity", own, "exit", D(1), None, EARLIER)
+    intent = Intent("paper", "default", SYMBOL, "long", identity, own, "exit", D(1), None, EARLIER)
     bench.witness.note_commit([AddIntent(intent)])
     return own
 
@@ -138,6 +140,68 @@ async def test_only_a_position_that_was_added_to_or_never_had_a_stop_may_be_take
         event = Alarm(at=EARLIER, symbol=SYMBOL, side="long", what=ANOTHER_POSITION)
         bench.witness.note_commit([AppendEvent("paper", "default", event)])
         assert classes(bench.witness, TAKEN_FOR_ANOTHER) == complaints
+
+
+@pytest.mark.parametrize("closed_at_once", [True, False])
+async def test_what_stands_there_may_be_taken_for_another_one_where_the_record_is_of_one_that_has_ended(
+    closed_at_once: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        before = await bench.enter()
+        bench.witness.note_commit(saved(before))
+        bench.paper.reduce(SYMBOL, "long", D(1))
+        now = Position(SYMBOL, "long", D(1), D(100), EARLIER, id="the next one")
+        await bench.paper.enter(now)
+        await bench.place("98")
+        alarm = AppendEvent("paper", "default", Alarm(at=EARLIER, symbol=SYMBOL, side="long", what=ANOTHER_POSITION))
+        ending = saved(before, closed=True) if closed_at_once else []
+        bench.witness.note_commit([*ending, *saved(now), alarm] if closed_at_once else [alarm])
+        assert classes(bench.witness, TAKEN_FOR_ANOTHER) == []
+        await bench.place("98.5")
+        bench.witness.note_commit([*saved(now), alarm])
+        assert classes(bench.witness, TAKEN_FOR_ANOTHER) == [TAKEN_FOR_ANOTHER]
+
+
+async def test_a_position_that_was_added_to_may_be_taken_for_another_one_again_after_a_restart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        await bench.place("98")
+        bench.witness.lives[SYMBOL, "long"].was_added_to = True
+        alarm = AppendEvent("paper", "default", Alarm(at=EARLIER, symbol=SYMBOL, side="long", what=ANOTHER_POSITION))
+        for price in ("98.5", "98.6"):
+            bench.witness.note_commit([alarm])
+            await bench.place(price)
+        assert classes(bench.witness, TAKEN_FOR_ANOTHER) == []
+
+
+# Fills are counted once.
+
+
+@pytest.mark.parametrize(("told", "complaints"), [("1", []), ("2", [COUNTED_TWICE])])
+async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
+    told: str, complaints: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        position = await bench.enter(quantity=3)
+        bench.witness.note_commit(saved(position))
+        await close(bench, intend_exit(bench, 1, position.identity))
+        await close(bench, intend_exit(bench, 2, "another one of the same entry price"))
+        ended = PositionClosed(
+            at=EARLIER,
+            symbol=SYMBOL,
+            side="long",
+            entry_price=position.entry_price,
+            quantity=D(told),
+            profit=None,
+            moves=0,
+            exposure=0.0,
+            exposure_by=Exposure(),
+            reason="it was closed",
+        )
+        bench.witness.note_commit([AppendEvent("paper", "default", ended)])
+        assert classes(bench.witness, COUNTED_TWICE) == complaints
 
 
 # The exchange trails no later than ours would.
