@@ -193,6 +193,9 @@ def move(p: PositionState, at: float) -> Wanted:
     if live.state is not LIVE or not _is_sure(live) or not coverable:
         return None
     is_other_size = live.quantity != coverable
+    assert live.order is not None
+    if live.order.price == p.target and not is_other_size:
+        return None  # mostly
     # While the exchange trails, all that is left to do is to take back what a person loosened.
     price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
     wait = _wait(p, live, price, at)
