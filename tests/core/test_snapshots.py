@@ -156,6 +156,15 @@ def test_fm64_a_position_that_is_listed_twice_is_open_with_unknown_figures() -> 
     assert driver.wants() == NEVER
 
 
+def test_a_position_that_a_list_of_before_its_end_shows_twice_is_no_contradiction() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=10.9)
+    assert (driver.state.flat.is_said, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=11.0)
+    assert not driver.state.flat.is_said
+
+
 def test_what_a_snapshot_shows_of_the_position_while_it_is_closed_counts_for_nothing() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))

@@ -49,7 +49,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if report is not None or key in snapshot.doubled_positions:
         p.listed_at = max(p.listed_at, snapshot.asked_at)
     if key in snapshot.doubled_positions:
-        p.flat.note_shown()
+        if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
+            p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, has_stop=bool(listed))
     elif snapshot.shows_all_positions:
