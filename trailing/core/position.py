@@ -84,7 +84,7 @@ class PositionState:
             when the last of them was lost.
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
-        updated_at: when the position changed that an update last told of.
+        updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
@@ -154,6 +154,7 @@ class PositionState:
         self.is_listing_untrusted: bool = False
         self.is_lookup_untrusted: bool = False
         self.updated_at: float = -math.inf
+        self.told_quantity: Decimal | None = None
         self.is_entry_doubted: bool = False
         self.is_opening: bool = True
         self.was_tried: bool = False
@@ -391,8 +392,7 @@ class PositionState:
             self.alarm("frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
 
     def __repr__(self) -> str:
-        stop = self.stop
-        price = None if stop is None else stop.price
+        price = None if self.stop is None else self.stop.price
         return f"<PositionState {self.position.symbol} {self.position.side} {self.state} stop={price}>"
 
 
