@@ -60,7 +60,6 @@ from trailing.core.requests import (
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
-    NothingToReduce,
     OutcomeUnknown,
     RateLimited,
     StopRejected,
@@ -654,7 +653,7 @@ def test_no_candles_are_read_for_a_position_that_is_closed_or_frozen() -> None:
     driver = waiting()
     driver.step(CloseWanted("on purpose"))
     driver.begins()
-    driver.answers(error=NothingToReduce("no"))
+    driver.answers(error=StopRejected("no"))
     driver.step(gap)
     assert driver.wants() == 0.2
 

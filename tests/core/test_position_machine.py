@@ -594,12 +594,13 @@ class PositionMachine(PositionShell):
         waits = isinstance(following, float)
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
-            is_told_flat = p.flat.is_told_by_update and p.snapshot_at < math.inf  # a snapshot decides
             is_checked_first = p.goal.is_revocable and self.at < p.missed_until + CHECK_FIRST < math.inf
-            assert not waits or is_told_flat or is_checked_first, "the close waits"
+            is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
+            assert not waits or is_checked_first or is_decided_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
-            assert not waits or is_checked_first, "the stop waits"
+            is_decided_first = p.is_entry_doubted and p.snapshot_at < math.inf
+            assert not waits or is_checked_first or is_decided_first, "the stop waits"
         for row in p.orders.values():
             ends = math.inf if row.triggered_at is None else row.triggered_at + p.plan.exit_grace
             if isinstance(following, float) and self.at < ends < math.inf:

@@ -36,6 +36,7 @@ from trailing.errors import (
 )
 from trailing.events import Alarm, OpeningFailed, PositionClosed, StopGone, StopOpened
 
+ANOTHER = "another position stands in the place of one that is protected"
 SUPERSEDED = "another stop of its position counts"
 A = a_stop("a")
 
@@ -154,6 +155,15 @@ def test_fm64_a_position_that_is_listed_twice_is_open_with_unknown_figures() -> 
     assert (driver.state.quantity, driver.wants()) == (D(1), NEVER)
     driver.shows(A, at=12.0)
     assert driver.wants() == NEVER
+
+
+def test_a_position_that_a_list_of_before_its_end_shows_twice_is_no_contradiction() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=10.9)
+    assert (driver.state.flat.is_said, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=11.0)
+    assert not driver.state.flat.is_said
 
 
 def test_what_a_snapshot_shows_of_the_position_while_it_is_closed_counts_for_nothing() -> None:
@@ -735,6 +745,21 @@ def test_fm15_a_position_that_was_filled_before_it_was_ever_reported_is_another_
     driver.fills("a", "1", status="filled", at=10.0)
     driver.shows(a_report("1", "95"), at=11.0)
     assert driver.state.replaced_by == a_report("1", "95")
+
+
+@pytest.mark.parametrize(("changed_at", "same"), [(10.0, True), (10.1, False)])
+def test_what_the_update_of_the_last_fill_says_to_be_left_was_added_to_and_is_no_other_position(
+    changed_at: float, same: bool
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    driver.step(CloseWanted("on purpose"))
+    driver.at = 10.0
+    driver.does()
+    driver.step(PositionUpdated(D("0.5"), changed_at), 10.2)
+    driver.shows(driver.live["a"], a_report("0.5", "99"), at=12.0)
+    assert driver.alarms == (["a closed position is open again"] if same else [ANOTHER])
+    assert driver.state.quantity == (D("0.5") if same else 0)
 
 
 def test_a_closed_position_whose_stop_is_left_is_another_one_at_another_price() -> None:

@@ -190,6 +190,13 @@ def test_a_close_that_an_update_says_to_be_filled_for_less_than_was_asked_for_en
     driver.fails(OutcomeUnknown("?"))
     driver.fills("b", "0.4", trade="1", status="filled")
     assert (list(driver.state.orders), driver.state.quantity) == (["a"], D("0.6"))
+    assert (driver.wants(10.0), driver.state.snapshot_at) == (NEVER, 1.0)  # whether the rest is there is read first
+    told = waiting(timing=TIMING)
+    told.step(CloseWanted("on purpose"))
+    told.fails(OutcomeUnknown("?"))
+    told.step(PositionUpdated(D("0.6"), 5.0), 5.0)
+    told.fills("b", "0.4", trade="1", status="filled", at=6.0)
+    assert not told.state.flat.is_said
 
 
 def test_fills_of_orders_that_are_not_its_own_are_none_of_its_business() -> None:

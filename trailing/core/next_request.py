@@ -102,8 +102,8 @@ def close(p: PositionState, at: float) -> Wanted:
     """Close what is left of a position. Reduce-only, so stops of unknown outcome don't hold it up."""
     if not isinstance(p.goal, Close) or not p.quantity or p.exit_sent:
         return None
-    if p.flat.is_told_by_update and p.snapshot_at < NEVER:
-        return None  # the exchange says that nothing is left: a snapshot decides
+    if p.flat.is_said and p.snapshot_at < NEVER:
+        return None  # the exchange says that nothing is left: a snapshot decides, lest another position is closed
     request = ClosePosition(p.quantity, p.goal.reason)
     return _first_checked(p, at, request) if p.goal.is_revocable else request
 

@@ -81,7 +81,7 @@ class PositionState:
             when the last of them was lost.
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
-        updated_at: when the position changed that an update last told of.
+        updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
@@ -140,6 +140,7 @@ class PositionState:
     is_listing_untrusted: bool = False
     is_lookup_untrusted: bool = False
     updated_at: float = -math.inf
+    told_quantity: Decimal | None = None
     is_entry_doubted: bool = False
     is_opening: bool = True
     was_tried: bool = False
@@ -390,8 +391,7 @@ class PositionState:
             self.alarm("frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
 
     def __repr__(self) -> str:
-        stop = self.stop
-        price = None if stop is None else stop.price
+        price = None if self.stop is None else self.stop.price
         return f"<PositionState {self.position.symbol} {self.position.side} {self.state} stop={price}>"
 
 

@@ -49,7 +49,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if report is not None or key in snapshot.doubled_positions:
         p.listed_at = max(p.listed_at, snapshot.asked_at)
     if key in snapshot.doubled_positions:
-        p.flat.note_shown()
+        if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
+            p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, has_stop=bool(listed))
     elif snapshot.shows_all_positions:
@@ -271,14 +272,18 @@ def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> 
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
-    if has_stop and p.quantity:
-        return False
-    if _has_known_entry(p, report):
+    if (has_stop and p.quantity) or _has_known_entry(p, report) or _was_left_open(p, report):
         return False
     if p.reported_entry is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
     return p.is_entry_doubted or not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
+
+
+def _was_left_open(p: PositionState, report: PositionReport) -> bool:
+    """Whether the update of the last fill says that so much was left of it: somebody had added to it."""
+    last = p.last_fill
+    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
 
 
 def _has_known_entry(p: PositionState, report: PositionReport) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trailing.core.endings import tell_backfilled
+from trailing.core.endings import note_cut_short, tell_backfilled
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
@@ -93,6 +93,8 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         p.flat.note_changed(at)
     if order.purpose == "exit":
         p.tell(ExitFilled, quantity=fill.quantity, price=fill.price, left=p.quantity)
+        if update.status == "filled" and p.quantity and new < order.quantity and fill.at > p.updated_at:
+            note_cut_short(p, at)
         return
     p.tell(StopFilled, quantity=fill.quantity, price=fill.price, left=p.quantity, client_order_id=fill.client_order_id)
     if p.live is not None and p.quantity and order.purpose == "stop":
@@ -122,7 +124,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     """Take an update of the position. Its quantity is read by a snapshot, because updates come late and out of order."""
     if update.changed_at < max(p.updated_at, min(p.opened_at, p.claimed_at)):
         return  # it comes late: another one came since, or it tells of the position before
-    p.updated_at = update.changed_at
+    p.updated_at, p.told_quantity = update.changed_at, _ZERO if update.is_other_side else update.quantity
     if update.is_other_side:
         if update.quantity and not p.timing.hedged:
             p.alarm("the position was flipped", f"{update.quantity} of the other side")
@@ -131,7 +133,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     elif not update.quantity:
         p.flat.note_flat(at, "update")
         p.want_snapshot(at)
-    elif isinstance(p.goal, Close) and p.flat.is_told_by_update:
+    elif isinstance(p.goal, Close) and p.flat.is_said:
         p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
     else:
         p.flat.note_changed(at)
