@@ -281,7 +281,7 @@ def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> 
 
 
 def _was_left_open(p: PositionState, report: PositionReport) -> bool:
-    """Whether the update of the last fill says that so much was left of it: somebody had added to it."""
+    """Whether the update of the last fill says that so much was left of it: a person had added to it."""
     last = p.last_fill
     return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
 
