@@ -260,6 +260,17 @@ def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     assert driver.wants() == NEVER
 
 
+def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
+    driver = waiting(market=ONE_STOP)
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.shows(a_report("2", "101"), at=2.0)
+    driver.shows(a_stop("a"), ELSEWHERE, at=3.0)
+    driver.sees("102")
+    assert (driver.state.is_entry_doubted, driver.wants()) == (True, NEVER)
+    driver.shows(a_stop("a"), a_report("2", "101"), at=4.0)
+    assert driver.wants() == TakeDownStop("a")
+
+
 def test_a_stop_is_not_taken_down_while_placing_backs_off() -> None:
     driver = waiting(market=ONE_STOP)
     driver.sees("102")

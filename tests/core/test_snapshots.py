@@ -20,7 +20,7 @@ from driver import (
 from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
-from trailing.core.inputs import Answered, CheckWanted, CloseWanted, PositionUpdated, StopFound
+from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
 from trailing.core.model import Percent, Side
 from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
@@ -785,6 +785,15 @@ def test_the_first_report_is_held_against_the_entry() -> None:
     assert driver.settles() == [CancelStop("a", "its position is given up")]
     assert driver.state.is_given_up
     assert "Position.quantity" in driver.last(OpeningFailed)["error"]
+
+
+@pytest.mark.parametrize("entry", ["100", "50"])
+def test_a_stop_that_has_triggered_explains_a_smaller_quantity_and_no_other_entry_price(entry: str) -> None:
+    driver = opening()
+    driver.begins()
+    driver.step(OrderUpdated("a", "triggered"), 1.0)  # its fills come late
+    driver.shows(a_stop("a", quantity="0.6"), a_report("0.6", entry), at=1.0)
+    assert driver.state.is_given_up == (entry == "50")
 
 
 def test_a_report_that_may_be_of_an_earlier_position_checks_no_entry() -> None:

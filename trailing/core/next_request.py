@@ -209,6 +209,8 @@ def move(p: PositionState, at: float) -> Wanted:
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops:
         return ReplaceStop(price, coverable, live.id) if stops < 2 else None
+    if p.is_entry_doubted:
+        return None  # no other stop is placed before a snapshot says whether it is another position
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 

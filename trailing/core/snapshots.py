@@ -234,7 +234,10 @@ def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionR
             return
         p.is_entry_checked = True
         filled = max(p.filled, sum((order.filled for order in p.orders.values()), _ZERO))
-        still_open = replace(report, quantity=report.quantity + filled)  # as it was before its stop was filled in part
+        quantity = report.quantity + filled  # as it was before its stop was filled in part
+        if any(order.triggered_at is not None for order in p.orders.values()):  # whose fills may come late
+            quantity = max(quantity, p.position.quantity)
+        still_open = replace(report, quantity=quantity)
         try:
             check_report(p.position, p.plan, p.market, still_open)
         except UsageError as wrong:
@@ -272,7 +275,7 @@ def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> 
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
-    if (has_stop and p.quantity) or _has_known_entry(p, report) or _was_left_open(p, report):
+    if _has_known_entry(p, report) or (has_stop and (p.quantity or _was_left_open(p, report))):
         return False
     if p.reported_entry is None:
         return not p.quantity
