@@ -238,8 +238,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
         p.want_snapshot(at)
     elif fill.at > p.updated_at:  # else the last update of the position knows of it
         p.flat.note_changed(at)
-        if fill.quantity < request.quantity:
-            note_cut_short(p, at)
+        note_cut_short(p, at)
 
 
 def _close_failed(p: PositionState, request: ClosePosition, order: Order | None, error: Exception, at: float) -> None:

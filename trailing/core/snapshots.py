@@ -300,8 +300,10 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
-    if not p.is_covered:
-        p.refused_stop = None  # the quantity was wrong, perhaps, and not the price
+    if p.refused_stop is not None and not p.would_trigger:  # the quantity was wrong, perhaps, and not the price
+        p.refused_stop = None
+        p.back_offs.pop("move", None)
+        p.back_offs.pop("place", None)
     if not before:
         # All that was known of it is closed, yet some of it is open: it is not ours to close, but it wants its stop.
         p.alarm("a closed position is open again", f"{report.quantity}")
