@@ -70,12 +70,12 @@ def test_a_tick_of_another_source_is_counted_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
-def test_a_quiet_tick_lies_between_the_target_and_the_best_price(side: Side) -> None:
+def test_a_quiet_tick_lies_between_the_target_and_the_best_price_or_is_at_it(side: Side) -> None:
     ratchet = a_ratchet(side)
     takes(ratchet, "102" if side == "long" else "98")
-    inside, outside = ("101", "101.99"), ("100.98", "102", "100", "103")
+    inside, outside = ("101", "102"), ("100.98", "102.0000000000000000000000001", "100", "103")
     if side == "short":
-        inside, outside = ("98.9", "98.01"), ("98.98", "98", "100", "97")
+        inside, outside = ("98.9", "98"), ("98.98", "97.99999999999999999999999999", "100", "97")
     assert [ratchet.take_if_quiet(a_tick(price)) for price in inside] == [True] * 2
     assert ratchet.last == D(inside[-1])
     assert [ratchet.take_if_quiet(a_tick(price)) for price in outside] == [False] * 4

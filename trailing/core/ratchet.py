@@ -197,7 +197,7 @@ class Ratchet:
         return is_crossed(self.position.side, self.last, self.target)
 
     def update_quiet_band(self, *, every_tick: bool = False, no_tick: bool = False) -> None:
-        """Compute the band from the target to the best price, in which a tick changes nothing.
+        """Compute the band from the target to the best price, itself included, in which a tick changes nothing.
 
         The live stop is never tighter than the target by more than the exchange's rounding, so one limit serves the
         crossings of both.
@@ -211,6 +211,6 @@ class Ratchet:
         elif every_tick or self.suspect is not None or self.is_crossed:
             self._low, self._high = _NEVER_ABOVE, _NEVER_BELOW
         elif self.position.side == "long":
-            self._low, self._high = self.target, self.best
+            self._low, self._high = self.target, self.best.next_plus()
         else:
-            self._low, self._high = self.best, self.target
+            self._low, self._high = self.best.next_minus(), self.target
