@@ -24,15 +24,15 @@ LINES = 400
 
 WRITES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
-BOTTOM = {"errors", "events", "exposure", "services", "logs"}
+BOTTOM = {"errors", "events", "unprotected", "services", "logs"}
 # Part of the library -> the parts it may import. "" is the public face, trailing/__init__.py.
 ARROWS = {
     "errors": set[str](),
-    "exposure": {"errors"},
-    "events": {"exposure"},
+    "unprotected": {"errors"},
+    "events": {"unprotected"},
     "services": set[str](),
     "logs": {"errors"},
-    "core": {"errors", "events", "exposure"},
+    "core": {"errors", "events", "unprotected"},
     "exchanges": BOTTOM | {"core"},
     "stores": BOTTOM | {"core"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.testing import cancel_everywhere
 
 
@@ -36,7 +36,7 @@ async def test_services_end_after_a_block_that_was_cancelled_from_outside(
 ) -> None:
     events: list[str] = []
     with trio.move_on_after(1) as scope:
-        async with open_services() as outer, open_services() as inner:
+        async with open_service_nursery() as outer, open_service_nursery() as inner:
             outer.start_soon(note_its_end, events, "the outer service")
             inner.start_soon(note_its_end, events, "the inner service")
             try:
@@ -54,7 +54,7 @@ async def test_an_error_of_the_block_comes_out_as_itself_through_every_door(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with pytest.raises(KeyError):
-        async with open_services(), open_services() as services:
+        async with open_service_nursery(), open_service_nursery() as services:
             services.start_soon(trio.sleep_forever)
             raise KeyError("the block's")
 
@@ -64,7 +64,7 @@ async def test_a_service_that_fails_cancels_the_block_and_is_raised_in_a_group(
 ) -> None:
     events: list[str] = []
     with pytest.RaisesGroup(ValueError, flatten_subgroups=True):
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             services.start_soon(fail, ValueError("the service's"))
             await note_its_end(events, "the block")
     assert events == ["the block ends"]
@@ -80,7 +80,7 @@ async def test_an_error_of_the_block_stands_beside_that_of_a_service_that_fails_
             raise ValueError("the service's")
 
     with pytest.RaisesGroup(KeyError, ValueError, flatten_subgroups=True):
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             services.start_soon(fails_when_it_is_ended)
             await trio.sleep(1)
             raise KeyError("the block's")
@@ -90,7 +90,7 @@ async def test_a_block_that_fails_over_the_failure_of_its_service_hides_neither(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with pytest.RaisesGroup(KeyError, ValueError, flatten_subgroups=True):
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             services.start_soon(fail, ValueError("the service's"))
             try:
                 await trio.sleep_forever()
@@ -104,7 +104,7 @@ async def test_cancelled_anywhere_it_ends(autojump_clock: trio.testing.MockClock
         yield []
 
     async def act(events: list[str]) -> None:
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             services.start_soon(note_its_end, events, "the service")
             await trio.sleep(1)
             events.append("the block ends")
@@ -120,7 +120,7 @@ async def test_errors_of_documented_kinds_come_out_as_one_of_the_first_kind(
     kinds: tuple[type[Exception], ...], autojump_clock: trio.testing.MockClock
 ) -> None:
     with pytest.raises(kinds[0]) as caught:
-        async with open_services() as outer, open_services(*kinds) as services:
+        async with open_service_nursery() as outer, open_service_nursery(*kinds) as services:
             outer.start_soon(trio.sleep_forever)
             services.start_soon(fail, ValueError("a"))
             for error in (KeyError("b"), ValueError("c")):
@@ -135,7 +135,7 @@ async def test_an_error_of_another_kind_beside_a_documented_one_keeps_the_group(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     with pytest.RaisesGroup(ValueError, KeyError, flatten_subgroups=True):
-        async with open_services(ValueError) as services:
+        async with open_service_nursery(ValueError) as services:
             services.start_soon(fail, ValueError("documented"))
             services.start_soon(fail_when_cancelled, KeyError("a bug"))
             await trio.sleep_forever()

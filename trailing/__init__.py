@@ -7,7 +7,7 @@ The layers, each of which knows only those below it:
 - `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_ccxt`,
   `open_store`.
 - `trailing.core`: pure: values in, decisions out; no trio, no clock, no I/O.
-- `trailing.events`, `trailing.errors`, `trailing.exposure`: what happened, what went wrong, what was bare for how long.
+- `trailing.events`, `trailing.errors`, `trailing.unprotected`: what happened, what went wrong, how long positions were unprotected.
 
 `trailing.testing` is for tests, yours too.
 """
@@ -55,7 +55,6 @@ from trailing.exchanges.port import PartialList as PartialList
 from trailing.exchanges.port import PositionUpdate as PositionUpdate
 from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState
-from trailing.exposure import Exposure as Exposure
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.manager import Manager as Manager
@@ -73,3 +72,4 @@ from trailing.protection.statistics import Statistics as Statistics
 from trailing.protection.supervision import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store
+from trailing.unprotected import UnprotectedTime as UnprotectedTime

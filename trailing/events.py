@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from trailing.exposure import UNEXPOSED, Exposure
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
@@ -35,29 +35,29 @@ class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
     """A position has a live stop: its first, or again one after it stood bare.
 
     Args:
-        exposure: all its bare seconds until then; `exposure_by`: by cause.
+        unprotected_seconds: all its bare seconds until then; `unprotected_time`: by cause.
     """
 
     quantity: Decimal
     price: Decimal
     client_order_id: str
-    exposure: float
-    exposure_by: Exposure = UNEXPOSED
+    unprotected_seconds: float
+    unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
 
 
 class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
     """The exchange acknowledged a move.
 
     Args:
-        exposure: the bare seconds inside it; `exposure_by`: by cause.
+        unprotected_seconds: the bare seconds inside it; `unprotected_time`: by cause.
     """
 
     previous: Decimal
     price: Decimal
     client_order_id: str
     reason: str
-    exposure: float = 0.0
-    exposure_by: Exposure = UNEXPOSED
+    unprotected_seconds: float = 0.0
+    unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
 
 
 class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
@@ -147,16 +147,16 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
         quantity: what was reported as filled, in base units; less than the position where a fill was not reported,
             as when its stop was filled while no process ran.
         profit: in quote units, before fees; None where `quantity` is not the whole position: it is not known then.
-        exposure: all its bare seconds, those before a restart included; `exposure_by`: by cause.
+        unprotected_seconds: all its bare seconds, those before a restart included; `unprotected_time`: by cause.
     """
 
     entry_price: Decimal
     quantity: Decimal
     profit: Decimal | None
     moves: int
-    exposure: float
+    unprotected_seconds: float
     reason: str
-    exposure_by: Exposure = UNEXPOSED
+    unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
 
     def __post_init__(self) -> None:
         if not self.quantity:  # events of older versions have a profit of 0 then

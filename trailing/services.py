@@ -14,7 +14,7 @@ import trio
 
 
 @asynccontextmanager
-async def open_services(*documented: type[Exception]) -> AsyncIterator[trio.Nursery]:
+async def open_service_nursery(*documented: type[Exception]) -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks no outside cancellation reaches before the block has ended; then they are cancelled.
 
     The shields here are the only ones without a deadline: each user of a service has a deadline of its own.

@@ -61,7 +61,7 @@ async def a_thousand_turns(venue: str) -> tuple[float, float, float]:
                 nursery.start_soon(limiter.turn, "place_stop")
             await wait_all_tasks_blocked()
             looking = time.perf_counter()
-            limiter.next_turn("place_stop")
+            limiter.rate_limit_delay("place_stop")
             looked = time.perf_counter() - looking
         queued = time.perf_counter() - started
     return alone / ORDERS, queued / ORDERS, looked

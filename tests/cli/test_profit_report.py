@@ -15,7 +15,7 @@ import pytest
 import trio
 from rich.console import Console
 
-from trailing import Exposure, Position, open_store
+from trailing import Position, UnprotectedTime, open_store
 from trailing.cli.stories import Stories
 from trailing.cli.tables import live_table
 from trailing.cli.watching import watch
@@ -34,7 +34,7 @@ def at(seconds: float, symbol: str) -> dict[str, Any]:
 
 def opened(symbol: str) -> StopOpened:
     price = Decimal(98)
-    return StopOpened(**at(2, symbol), quantity=Decimal(2), price=price, client_order_id="tr1", exposure=2.0)
+    return StopOpened(**at(2, symbol), quantity=Decimal(2), price=price, client_order_id="tr1", unprotected_seconds=2.0)
 
 
 def filled(symbol: str, quantity: str) -> StopFilled:
@@ -51,8 +51,8 @@ def closed(symbol: str, quantity: str, profit: str | None) -> PositionClosed:
         quantity=Decimal(quantity),
         profit=None if profit is None else Decimal(profit),
         moves=0,
-        exposure=2.0,
-        exposure_by=Exposure(opening=2.0),
+        unprotected_seconds=2.0,
+        unprotected_time=UnprotectedTime(opening=2.0),
         reason="the stop was filled",
     )
 

@@ -46,7 +46,7 @@ def check_adds_up(document: dict[str, Any]) -> None:
     assert totals["open"] == len(rows) - len(closed)
     assert totals["moves"] == sum(row["moves"] for row in rows)
     assert sum(map(Decimal, totals["profit"].values())) == sum(Decimal(row["profit"]) for row in closed)
-    assert totals["exposure"] == pytest.approx(sum(row["exposure"] for row in rows))
+    assert totals["unprotected_seconds"] == pytest.approx(sum(row["unprotected_seconds"] for row in rows))
 
 
 def check_monotone(events: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
@@ -185,13 +185,13 @@ def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: 
 
 def test_latency_shows_as_exposure_on_the_data_s_own_time(replay: Run) -> None:
     document = json.loads(replay("--latency", "3", "--json").out)
-    assert [row["exposure"] for row in document["report"]["positions"]] == pytest.approx([3.0] * 3)
+    assert [row["unprotected_seconds"] for row in document["report"]["positions"]] == pytest.approx([3.0] * 3)
 
 
 def test_a_position_that_can_not_be_protected_in_time_is_reported_and_tried_again(replay: Run) -> None:
     document = json.loads(replay("--latency", "3", "--deadline", "1", "--json").out)
     rows = document["report"]["positions"]
-    assert all(row["exposure"] > 1 for row in rows)
+    assert all(row["unprotected_seconds"] > 1 for row in rows)
     assert [row["state"] for row in rows] == ["closed", "closed", "protected"]
 
 
@@ -202,7 +202,7 @@ def test_at_a_speed_it_takes_the_data_s_time_divided_by_it_and_comes_to_the_same
     assert time.monotonic() - started >= 1.0
     fast = json.loads(run(*words, "--json").out)
     for row in (*slow["report"]["positions"], *fast["report"]["positions"]):
-        del row["exposure"], row["exposure_by"], row["closed_at"]
+        del row["unprotected_seconds"], row["unprotected_time"], row["closed_at"]
     assert slow["report"]["positions"] == fast["report"]["positions"]
 
 

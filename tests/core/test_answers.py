@@ -76,9 +76,14 @@ def test_an_acknowledged_first_stop_is_told_with_its_unprotected_seconds() -> No
     driver.at = 1.5
     driver.answers(driver.executes())
     told = driver.last(StopOpened)
-    assert (told["price"], told["quantity"], told["client_order_id"], told["exposure"]) == (D(98), D(1), "a", 1.5)
-    assert driver.state.bare is None
-    assert driver.state.exposure_at(9.0).opening == 1.5
+    assert (told["price"], told["quantity"], told["client_order_id"], told["unprotected_seconds"]) == (
+        D(98),
+        D(1),
+        "a",
+        1.5,
+    )
+    assert driver.state.unprotected_span is None
+    assert driver.state.unprotected_time_at(9.0).opening == 1.5
 
 
 def test_what_the_order_does_not_cover_is_known() -> None:
@@ -94,7 +99,12 @@ def test_an_acknowledgement_makes_the_stop_trail() -> None:
     driver.does()
     assert (driver.state.state, driver.stop_price, driver.state.floor) == (State.TRAILING, D("100.98"), D("100.98"))
     told = driver.last(StopMoved)
-    assert (told["previous"], told["price"], told["reason"], told["exposure"]) == (D(98), D("100.98"), "trailing", 0.0)
+    assert (told["previous"], told["price"], told["reason"], told["unprotected_seconds"]) == (
+        D(98),
+        D("100.98"),
+        "trailing",
+        0.0,
+    )
 
 
 def test_a_replaced_stop_stays_live_until_it_is_gone_and_the_tightest_counts() -> None:
@@ -399,8 +409,8 @@ def test_the_place_of_a_stop_that_was_taken_down_is_a_move() -> None:
     driver.at = 1.0
     assert driver.does() == PlaceStop(D("100.98"), D(1))
     told = driver.last(StopMoved)
-    assert (told["previous"], told["price"], told["exposure"]) == (D(98), D("100.98"), 1.0)
-    assert driver.state.exposure_at(5.0).move == 1.0
+    assert (told["previous"], told["price"], told["unprotected_seconds"]) == (D(98), D("100.98"), 1.0)
+    assert driver.state.unprotected_time_at(5.0).move == 1.0
 
 
 # The exchange's own price.
@@ -633,5 +643,5 @@ def test_candles_that_can_not_be_read_are_not_why_a_position_has_no_stop() -> No
     driver.fails(StopRejected("no"))
     assert driver.fails(ExchangeUnreachable("no answer")) == ReadCandles(OPENED + timedelta(minutes=4))
     assert isinstance(driver.state.error, StopRejected)
-    assert driver.state.bare is not None
-    assert driver.state.bare.cause == "refused"
+    assert driver.state.unprotected_span is not None
+    assert driver.state.unprotected_span.cause == "refused"

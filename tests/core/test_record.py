@@ -40,7 +40,7 @@ from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrd
 from trailing.core.rules import Chandelier
 from trailing.core.states import State
 from trailing.errors import OutcomeUnknown, UsageError, WouldTrigger
-from trailing.exposure import Exposure
+from trailing.unprotected import UnprotectedTime
 
 SUPERSEDED = "another stop of its position counts"
 PACED = Pacing(min_interval=30.0)
@@ -67,7 +67,7 @@ def test_restoring_and_saving_again_gives_the_same_record() -> None:
         driver.sees("103")
         after = driver.restarted(at=driver.at)
         once, twice = driver.record(), after.record()
-        unlike = {"state", "exposure"}
+        unlike = {"state", "unprotected_time"}
         for field in set(StopRecord.__struct_fields__) - unlike:
             assert getattr(twice, field) == getattr(once, field), field
 
@@ -271,8 +271,8 @@ def test_the_time_without_a_process_counts_as_an_outage_where_no_stop_was_live()
     driver = unprotected()
     driver.at = 4.0
     after = driver.restarted(at=100.0, dead_seconds=60.0)
-    assert after.state.exposure_at(103.0) == Exposure(opening=0.0, outage=63.0, cancelled=4.0)
-    assert waiting().restarted(at=100.0, dead_seconds=60.0).state.exposure_at(103.0).total == 0.0
+    assert after.state.unprotected_time_at(103.0) == UnprotectedTime(opening=0.0, outage=63.0, cancelled=4.0)
+    assert waiting().restarted(at=100.0, dead_seconds=60.0).state.unprotected_time_at(103.0).total == 0.0
 
 
 # Records of the version before.

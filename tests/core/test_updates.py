@@ -90,8 +90,8 @@ def test_a_stop_that_filled_and_leaves_a_rest_leaves_it_unprotected() -> None:
     driver.shows(driver.live["a"], a_report("1.4"))
     driver.fills("a", "1", status="filled")
     assert (driver.state.state, driver.state.quantity, driver.state.stop) == (State.UNPROTECTED, D("0.4"), None)
-    assert driver.state.bare is not None
-    assert driver.state.bare.cause == "move"
+    assert driver.state.unprotected_span is not None
+    assert driver.state.unprotected_span.cause == "move"
     assert driver.wants() == PlaceStop(D(98), D("0.4"))
 
 
@@ -224,7 +224,7 @@ def test_a_stop_that_somebody_cancelled_leaves_the_position_unprotected_and_is_r
     assert driver.last(StopGone) == {"client_order_id": "a", "reason": "expired"}
     assert driver.state.snapshot_at == 1.0
     assert driver.does() == PlaceStop(D(98), D(1))
-    assert driver.state.exposure_at(9.0).cancelled == 0.0
+    assert driver.state.unprotected_time_at(9.0).cancelled == 0.0
 
 
 def test_a_stop_that_somebody_cancelled_releases_the_position_where_the_plan_says_so() -> None:

@@ -52,7 +52,7 @@ class Sent(msgspec.Struct, frozen=True):
 class NoTurns:
     """Everybody may send at once."""
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
     async def turn(self, operation: str, symbol: str | None = None) -> None:
@@ -68,7 +68,7 @@ class NoTurns:
 class Silent:
     """Pushes nothing."""
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager

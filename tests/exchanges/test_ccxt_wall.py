@@ -29,7 +29,7 @@ class Turns:
         self.open.set()
         self.refusals: list[float] = []
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
     async def turn(self, operation: str, symbol: str | None = None) -> None:

@@ -37,7 +37,7 @@ async def entered(streams: Streams, wanted: set[str]) -> int:
 
     sys.setprofile(note)
     try:
-        await streams.watch(wanted)
+        await streams.set_subscriptions(wanted)
     finally:
         sys.setprofile(None)
     return count
@@ -46,7 +46,7 @@ async def entered(streams: Streams, wanted: set[str]) -> int:
 async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_filled() -> None:
     streams = unconnected()
     for wanted, connections in ((1, 1), (PER_LINE, 1), (PER_LINE + 1, 2), (10, 2), (2 * PER_LINE, 2), (350, 4)):
-        await streams.watch(symbols(wanted))
+        await streams.set_subscriptions(symbols(wanted))
         assert f"of {connections + 1} up, {wanted} symbols watched" in repr(streams)
 
 

@@ -112,7 +112,7 @@ async def test_the_turn_without_a_symbol_is_that_of_a_symbol_that_has_nothing_wa
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         await Passing(limiter, nursery).ask(*[("place_stop", "A")] * 3, ("place_stop", "B"))
-        turns = [limiter.next_turn("place_stop", symbol) for symbol in ("C", None, "B", "A")]
+        turns = [limiter.rate_limit_delay("place_stop", symbol) for symbol in ("C", None, "B", "A")]
         assert turns == pytest.approx([0.3, 0.3, 0.4, 0.5])
 
 
@@ -138,8 +138,8 @@ async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autoju
         await wait_all_tasks_blocked()
         assert len(passing.log) == AT_ONCE
         await trio.sleep(0.05)
-        assert [limiter.next_turn("amend_stop", symbol) for symbol in ("A", SICK)] == [0.0, 0.0]
-        assert limiter.next_turn("cancel_stop", SICK) > 0.3
+        assert [limiter.rate_limit_delay("amend_stop", symbol) for symbol in ("A", SICK)] == [0.0, 0.0]
+        assert limiter.rate_limit_delay("cancel_stop", SICK) > 0.3
         await trio.sleep(60)
         at = [at for at, _, _ in passing.log[-20:]]
         assert [after - before for before, after in pairwise(at)] == pytest.approx([0.4] * 19)
@@ -154,7 +154,7 @@ async def test_requests_that_are_held_back_can_be_given_up(autojump_clock: MockC
             with trio.move_on_after(0.01) as scope:
                 await limiter.turn("cancel_stop", SICK)
             assert scope.cancelled_caught
-        assert limiter.next_turn("cancel_stop", SICK) == pytest.approx(0.35)
+        assert limiter.rate_limit_delay("cancel_stop", SICK) == pytest.approx(0.35)
         await limiter.turn("cancel_stop", SICK)
         assert trio.current_time() == pytest.approx(0.4)
 
@@ -199,7 +199,7 @@ def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
                     nursery.start_soon(limiter.turn, operation, symbol)
                     await wait_all_tasks_blocked()
             operation, symbol = last
-            expected = trio.current_time() + limiter.next_turn(operation, symbol)
+            expected = trio.current_time() + limiter.rate_limit_delay(operation, symbol)
             await limiter.turn(operation, symbol)
             passed_at = trio.current_time()
             nursery.cancel_scope.cancel()

@@ -56,7 +56,7 @@ async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojum
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 7, "price", "find_stop")
         assert passing.log == [(0.0, "find_stop"), *[(0.0, "place_stop")] * 4, (0.0, "price")]
-        assert limiter.next_turn("place_stop") == 4.0
+        assert limiter.rate_limit_delay("place_stop") == 4.0
     assert passing.log[6:] == [(1.0, "place_stop"), (2.0, "place_stop"), (3.0, "place_stop")]
 
 
@@ -64,8 +64,8 @@ async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 8)  # four wait for orders, and keep 4 of the 6 of weight that are left
-        assert limiter.next_turn("amend_stop") == 0.0
-        assert limiter.next_turn("open_stops") == 1.5
+        assert limiter.rate_limit_delay("amend_stop") == 0.0
+        assert limiter.rate_limit_delay("open_stops") == 1.5
         await passing.ask("open_stops", "amend_stop")
     assert passing.log[4:] == [
         (0.0, "amend_stop"),
@@ -81,7 +81,7 @@ async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) 
     async with open_limiter(LIMITS) as limiter:
         for _ in range(4):
             await limiter.turn("place_stop")
-        assert limiter.next_turn("place_stop") == 1.0
+        assert limiter.rate_limit_delay("place_stop") == 1.0
         await trio.sleep(100)
         for _ in range(4):
             await limiter.turn("place_stop")
@@ -93,9 +93,9 @@ async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(aut
         limiter.refused(30.0)
         limiter.refused(2.0)  # a shorter one that comes later shortens nothing
         passing = Passing(limiter, nursery)
-        assert limiter.next_turn("cancel_stop") == 30.0
+        assert limiter.rate_limit_delay("cancel_stop") == 30.0
         await passing.ask(*["place_stop"] * 6, "cancel_stop")
-        assert limiter.next_turn("place_stop") == 32.0 + 1.0
+        assert limiter.rate_limit_delay("place_stop") == 32.0 + 1.0
     assert [at for at, _ in passing.log] == [30.0, 30.0, 30.0, 30.0, 30.0, 31.0, 32.0]
 
 
@@ -104,15 +104,15 @@ async def test_clean_up_goes_before_protection_before_moves_before_reads(autojum
         limiter.refused(0.25)  # too short for a token of weight
         passing = Passing(limiter, nursery)
         await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
-        assert limiter.next_turn("find_stop") == 1.0
+        assert limiter.rate_limit_delay("find_stop") == 1.0
     assert passing.log == [(0.5, "cancel_stop"), (1.0, "place_stop"), (1.5, "amend_stop"), (2.0, "price")]
 
 
 async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.refused(0.5)
-        assert limiter.next_turn("place_stop") == 1.0
-        assert limiter.next_turn("open_stops") == 2.5
+        assert limiter.rate_limit_delay("place_stop") == 1.0
+        assert limiter.rate_limit_delay("open_stops") == 2.5
         await limiter.turn("place_stop")
         assert trio.current_time() == 1.0
 
@@ -134,14 +134,14 @@ def told(used: str, second: int) -> dict[str, str]:
 async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.learned("place_stop", told("11", 9))
-        assert limiter.next_turn("place_stop") == 0.0
+        assert limiter.rate_limit_delay("place_stop") == 0.0
         await limiter.turn("place_stop")
         await limiter.turn("place_stop")
-        assert limiter.next_turn("place_stop") == 1.0
+        assert limiter.rate_limit_delay("place_stop") == 1.0
         limiter.learned("place_stop", told("1", 9))
-        assert limiter.next_turn("place_stop") == 1.0, "what it has not counted yet is gone all the same"
+        assert limiter.rate_limit_delay("place_stop") == 1.0, "what it has not counted yet is gone all the same"
         limiter.learned("place_stop", told("15", 9))
-        assert limiter.next_turn("place_stop") == 3.0
+        assert limiter.rate_limit_delay("place_stop") == 3.0
         limiter.learned("place_stop", told("many", 9))
 
 
@@ -161,9 +161,9 @@ async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
 ) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.learned("place_stop", {"x-orders": "3", **date})
-        assert limiter.next_turn("place_stop") == 0.0
+        assert limiter.rate_limit_delay("place_stop") == 0.0
         limiter.learned("place_stop", {"x-orders": "5", **date})
-        assert limiter.next_turn("place_stop") == 2.0
+        assert limiter.rate_limit_delay("place_stop") == 2.0
 
 
 async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: MockClock) -> None:
@@ -176,13 +176,13 @@ async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: 
         limiter.learned("place_stop", {"x-left": "9"})
         limiter.learned("place_stop", {"x-left": "none"})
         for _ in range(4):
-            assert limiter.next_turn("place_stop") == 0.0
+            assert limiter.rate_limit_delay("place_stop") == 0.0
             await limiter.turn("place_stop")
         await trio.sleep(10)
         limiter.learned("place_stop", {"x-left": "1"})  # somebody else sends too
         await limiter.turn("place_stop")
-        assert limiter.next_turn("place_stop") == 1.0
-        assert limiter.next_turn("cancel_stop") == 0.0, "which counts by itself"
+        assert limiter.rate_limit_delay("place_stop") == 1.0
+        assert limiter.rate_limit_delay("cancel_stop") == 0.0, "which counts by itself"
 
 
 async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock: MockClock) -> None:
@@ -192,9 +192,9 @@ async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock
         async with trio.open_nursery() as cancelled:
             await Passing(limiter, cancelled).ask("place_stop")
             await passing.ask("place_stop")
-            assert limiter.next_turn("place_stop") == 3.0
+            assert limiter.rate_limit_delay("place_stop") == 3.0
             cancelled.cancel_scope.cancel()
-        assert limiter.next_turn("place_stop") == 2.0
+        assert limiter.rate_limit_delay("place_stop") == 2.0
     assert passing.log[4:] == [(1.0, "place_stop")]
 
 
@@ -205,7 +205,7 @@ async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(au
                 await limiter.turn("place_stop")
             with trio.move_on_after(1.0) as scope:  # the turn's own time
                 await limiter.turn("place_stop")
-            left = limiter.next_turn("place_stop")
+            left = limiter.rate_limit_delay("place_stop")
             assert left == (0.0 if scope.cancelled_caught else 1.0)
 
 
@@ -216,7 +216,7 @@ async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock)
             await limiter.turn("place_stop")
         assert scope.cancelled_caught
         for _ in range(4):
-            assert limiter.next_turn("place_stop") == 0.0
+            assert limiter.rate_limit_delay("place_stop") == 0.0
             await limiter.turn("place_stop")
 
 
@@ -243,7 +243,7 @@ async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_not
     ):
         limiter.correct("fast", -8.0)
         await Passing(limiter, nursery).ask(*["place_stop"] * 9)
-        turn = limiter.next_turn("place_stop")
+        turn = limiter.rate_limit_delay("place_stop")
         assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
         await limiter.turn("place_stop")
         assert trio.current_time() == turn
@@ -297,7 +297,7 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
             for operation in asked[len(asked) // 2 :]:
                 nursery.start_soon(limiter.turn, operation)
                 await wait_all_tasks_blocked()
-            expected = trio.current_time() + limiter.next_turn(last)
+            expected = trio.current_time() + limiter.rate_limit_delay(last)
             await pass_last()
         return expected, passed_at
 

@@ -43,13 +43,13 @@ def received(channel: UpdateChannel) -> list[Update]:
 async def test_ticks_of_watched_symbols_are_pushed_and_order_and_position_updates_always() -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
         exchange.feed(Tick(BTC, D(100), 0.0))
-        await exchange.watch({ETH})
+        await exchange.set_subscriptions({ETH})
         exchange.feed(Tick(BTC, D(101), 0.0))
         eth = Tick(ETH, D(10), 0.0)
         exchange.feed(eth)
         assert received(updates) == [eth], "nothing was watched before, and watching says nothing"
         await exchange.enter(position())
-        await exchange.watch({BTC})
+        await exchange.set_subscriptions({BTC})
         await exchange.place_stop(stop("a"))
         exchange.feed(Tick(ETH, D(11), 0.0))
         btc = Tick(BTC, D(97), 0.0)
@@ -66,7 +66,7 @@ async def test_ticks_of_watched_symbols_are_pushed_and_order_and_position_update
 
 async def test_each_subscriber_gets_everything_from_its_own_beginning_to_the_end_of_the_exchange() -> None:
     async with open_paper() as exchange:
-        await exchange.watch({BTC})
+        await exchange.set_subscriptions({BTC})
         async with exchange.updates() as late:
             pass
         async with exchange.updates() as first:
@@ -84,9 +84,9 @@ async def test_the_watch_that_was_sent_last_counts_even_if_it_arrives_first(auto
     latencies = iter([4.0, 1.0])
     async with open_paper(latency=lambda *_: next(latencies)) as exchange, exchange.updates() as updates:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(exchange.watch, {BTC})
+            nursery.start_soon(exchange.set_subscriptions, {BTC})
             await trio.sleep(0.1)
-            nursery.start_soon(exchange.watch, {ETH})
+            nursery.start_soon(exchange.set_subscriptions, {ETH})
         exchange.feed(Tick(BTC, D(1), 0.0))
         eth = Tick(ETH, D(1), 0.0)
         exchange.feed(eth)
@@ -96,7 +96,7 @@ async def test_the_watch_that_was_sent_last_counts_even_if_it_arrives_first(auto
 async def test_what_is_pushed_while_the_line_is_down_is_lost_and_the_ends_are_told(autojump_clock: MockClock) -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
         await exchange.enter(position())
-        await exchange.watch({BTC})
+        await exchange.set_subscriptions({BTC})
         received(updates)
         exchange.disconnect("pulled")
         exchange.disconnect("again")

@@ -126,17 +126,17 @@ async def test_a_heavy_request_at_the_head_is_not_starved_by_light_ones_behind_i
 async def test_the_next_turn_is_exact_with_and_without_others_waiting(autojump_clock: MockClock) -> None:
     limit = RateLimit(4, 2, weights={"positions": 3, "place_stop": 2})
     async with open_paper(rate_limit=limit, record=True) as exchange:
-        assert exchange.next_turn("positions") == 0.0
+        assert exchange.rate_limit_delay("positions") == 0.0
         await exchange.positions()
-        assert exchange.next_turn("positions") == 1.0
+        assert exchange.rate_limit_delay("positions") == 1.0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exchange.positions)  # its turn comes at 1.0
             await wait_all_tasks_blocked()
-            assert exchange.next_turn("positions") == 2.5
-            assert exchange.next_turn("find_stop") == 0.0, "a lane before them, and there is a token for it"
-            assert exchange.next_turn("place_stop") == 0.5
+            assert exchange.rate_limit_delay("positions") == 2.5
+            assert exchange.rate_limit_delay("find_stop") == 0.0, "a lane before them, and there is a token for it"
+            assert exchange.rate_limit_delay("place_stop") == 0.5
             await trio.sleep(0.25)
-            turn = exchange.next_turn("open_stops")
+            turn = exchange.rate_limit_delay("open_stops")
             assert turn == 1.25
             await exchange.open_stops()
             assert trio.current_time() == 0.25 + turn
@@ -148,7 +148,7 @@ async def test_a_request_has_its_tokens_before_anybody_else_runs(autojump_clock:
         turns: list[float] = []
 
         async def look_then_ask() -> None:
-            turns.append(exchange.next_turn("positions"))
+            turns.append(exchange.rate_limit_delay("positions"))
             await exchange.positions()
             turns.append(trio.current_time())
 
@@ -165,7 +165,7 @@ async def test_where_the_limit_refuses_it_says_when_to_come_back_and_sends_nothi
             with pytest.raises(RateLimited) as caught:
                 await exchange.positions()
         assert isinstance(caught.value, ExchangeUnreachable)
-        assert caught.value.retry_after == pytest.approx(1 / 3) == exchange.next_turn("positions")
+        assert caught.value.retry_after == pytest.approx(1 / 3) == exchange.rate_limit_delay("positions")
         assert len(exchange.log) == 1
         await trio.sleep(caught.value.retry_after)
         await exchange.positions()
@@ -178,7 +178,7 @@ async def test_whoever_comes_back_when_told_to_passes_whatever_the_rounding(
     async with open_paper(rate_limit=RateLimit(1, per_second, mode="refuse")) as exchange:
         await trio.sleep(begin)
         await exchange.positions()
-        await trio.sleep(exchange.next_turn("positions"))
+        await trio.sleep(exchange.rate_limit_delay("positions"))
         await exchange.positions()
 
 
@@ -196,9 +196,9 @@ async def test_cancelling_a_caller_in_the_queue_recalls_nothing_and_a_cancel_ove
 
 async def test_without_a_limit_every_turn_is_now_and_an_unknown_operation_is_refused() -> None:
     async with open_paper() as exchange:
-        assert exchange.next_turn("place_stop") == 0.0
+        assert exchange.rate_limit_delay("place_stop") == 0.0
         with pytest.raises(UsageError, match="operation"):
-            exchange.next_turn("place_order")
+            exchange.rate_limit_delay("place_order")
 
 
 @pytest.mark.parametrize(

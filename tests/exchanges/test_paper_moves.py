@@ -228,7 +228,7 @@ def test_a_close_at_market_fills_at_the_point_that_the_market_has_moved_to() -> 
 
 async def test_subscribers_get_the_points_of_a_move_and_then_the_fill() -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
-        await exchange.watch({BTC})
+        await exchange.set_subscriptions({BTC})
         await exchange.enter(Position(BTC, "long", D(2), D(100), OPENED))
         await exchange.place_stop(StopRequest(BTC, "long", D(2), D(98), "a"))
         updates.receive_waiting(99)

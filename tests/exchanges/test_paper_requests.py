@@ -68,7 +68,7 @@ async def test_every_method_of_the_port_names_itself_and_its_symbol_to_the_laten
         await exchange.positions()
         await exchange.price(BTC, "mark")
         await exchange.candles(BTC, "last", datetime(2026, 1, 1, tzinfo=UTC))
-        await exchange.watch({BTC})
+        await exchange.set_subscriptions({BTC})
         await exchange.cancel_stop(order)
         await exchange.close_position(BTC, "long", D(1), "b")
     assert asked == [
@@ -79,7 +79,7 @@ async def test_every_method_of_the_port_names_itself_and_its_symbol_to_the_laten
         ("positions", None),
         ("price", BTC),
         ("candles", BTC),
-        ("watch", None),
+        ("set_subscriptions", None),
         ("cancel_stop", BTC),
         ("close_position", BTC),
     ]
@@ -163,7 +163,7 @@ async def test_every_request_is_a_checkpoint() -> None:
             exchange.positions,
             lambda: exchange.price(BTC, "last"),
             lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1, tzinfo=UTC)),
-            lambda: exchange.watch(set()),
+            lambda: exchange.set_subscriptions(set()),
             lambda: exchange.cancel_stop(order),
             lambda: exchange.close_position(BTC, "long", D(1), "c"),
         ]
@@ -313,7 +313,7 @@ async def test_what_can_not_be_right_is_refused_before_anything_is_sent() -> Non
             lambda: exchange.close_position(BTC, "long", D(-1), "b"),
             lambda: exchange.close_position(BTC, "long", D(1), ""),
             lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1)),  # naive is the point
-            lambda: exchange.watch({"BTCUSDT"}),
+            lambda: exchange.set_subscriptions({"BTCUSDT"}),
         ]
         sent = len(exchange.log)
         for call in calls:

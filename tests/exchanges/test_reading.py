@@ -147,7 +147,7 @@ async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_
             await trio.lowlevel.checkpoint()
             return [each for text in bad for each in ticks_of(BTC, [("last", text)], trio.current_time())]
 
-        await streams.watch({BTC})
+        await streams.set_subscriptions({BTC})
         async with streams.updates() as updates:
             nursery.start_soon(streams.run, prices.rounds, read)
             await trio.sleep(READ_SECONDS * 1.5)
@@ -204,7 +204,7 @@ async def test_all_symbols_are_read_together_again_and_again_while_somebody_list
     symbols = {f"C{number}/USDT:USDT" for number in range(200)}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams.run, told.rounds, told.read)
-        await streams.watch(symbols)
+        await streams.set_subscriptions(symbols)
         await trio.sleep(62)
         assert told.asked == []  # nobody listens
         async with streams.updates() as updates:
@@ -236,7 +236,7 @@ async def test_symbol_by_symbol_a_round_takes_as_long_as_it_takes_and_leaves_the
     symbols = {f"C{number:02}/USDT:USDT" for number in range(30)}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(streams.run, told.rounds, told.read)
-        await streams.watch(symbols)
+        await streams.set_subscriptions(symbols)
         async with streams.updates():
             await trio.sleep(READ_SECONDS + 2 * 30 * SPACING_SECONDS)
         nursery.cancel_scope.cancel()

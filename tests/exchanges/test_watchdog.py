@@ -56,7 +56,7 @@ class Line(Audience):
 @asynccontextmanager
 async def watched() -> AsyncIterator[Line]:
     line = Line()
-    await line.watch({BTC})
+    await line.set_subscriptions({BTC})
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Watchdog(line, line.read, ["last"], QUIET_SECONDS).run)
         yield line
@@ -124,6 +124,6 @@ async def test_what_can_not_be_read_is_read_again_in_a_while(autojump_clock: Moc
 async def test_a_symbol_that_is_not_watched_any_more_is_not_read(autojump_clock: MockClock) -> None:
     async with watched() as line:
         await trio.sleep(QUIET_SECONDS + 1)
-        await line.watch(set())
+        await line.set_subscriptions(set())
         await trio.sleep(10 * QUIET_SECONDS)
         assert len(line.reads) == 1

@@ -247,7 +247,7 @@ async def test_after_adopting_a_released_position_one_stop_stands_the_tighter_on
         await trio.sleep(130)
         outcome = await world.running.adopt(*BTC, deadline=5.0, stop_price=stop_price)
         assert isinstance(outcome, Protected)
-        assert (outcome.stop, outcome.exposure) == (left, 0.0)
+        assert (outcome.stop, outcome.unprotected_seconds) == (left, 0.0)
         assert world.running.statistics().opening_times.count == 1  # that of the first time
         await trio.sleep(10)
         assert await prices(world) == [price]

@@ -42,7 +42,7 @@ async def wait_for_a_reconciliation(world: World) -> None:
     ("operation", "first", "use"),
     [
         pytest.param("place_stop", 4, move_all, id="several position tasks at once"),
-        pytest.param("watch", 1, move_all, id="the stream"),
+        pytest.param("set_subscriptions", 1, move_all, id="the stream"),
         pytest.param("open_stops", 2, wait_for_a_reconciliation, id="the reconciliation"),
         pytest.param("candles", 1, reconnect, id="position tasks that read candles"),
     ],
@@ -75,7 +75,7 @@ async def test_fm55_an_error_of_the_block_stands_beside_refused_credentials(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False) as world:
-        world.exchange = FaultyExchange(world.paper, refuse_credentials("watch", REFUSED))
+        world.exchange = FaultyExchange(world.paper, refuse_credentials("set_subscriptions", REFUSED))
         with pytest.raises(BaseExceptionGroup) as caught:
             async with open_listened(world):
                 try:

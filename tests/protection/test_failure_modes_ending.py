@@ -354,7 +354,7 @@ async def test_fm33_a_triggered_stop_is_counted_with_its_profit(
         world.feed("97" if side == "long" else "103")
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert (closed.quantity, closed.profit, closed.exposure, closed.moves) == (D("1.5"), profit, 1.0, 0)
+        assert (closed.quantity, closed.profit, closed.unprotected_seconds, closed.moves) == (D("1.5"), profit, 1.0, 0)
         assert world.running.statistics().closed == 1
 
 

@@ -19,7 +19,6 @@ from trailing import Callback, Pacing, Percent, StoreError, TrailPlan
 from trailing.core.model import Side
 from trailing.events import StopMoved
 from trailing.exchanges.paper import RateLimit
-from trailing.exposure import Exposure
 from trailing.testing import (
     At,
     Fails,
@@ -32,6 +31,7 @@ from trailing.testing import (
     Unreachable,
     peak_kept,
 )
+from trailing.unprotected import UnprotectedTime
 
 D = Decimal
 
@@ -120,7 +120,7 @@ async def test_fm03_at_every_step_of_a_move_a_stop_is_live_where_two_may_stand(
         assert min(counts) == 1
         assert max(counts) <= 2
         assert [stop.price for stop in world.paper.actual(SYMBOL)[0]] == [D("104.94")]
-        assert world.running.statistics().exposure == 1.0  # the opening's second and nothing since
+        assert world.running.statistics().unprotected_seconds == 1.0  # the opening's second and nothing since
         await world.check(a_position())
 
 
@@ -133,10 +133,10 @@ async def test_fm03_where_one_may_stand_the_bare_window_is_two_legs_and_measured
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
         assert moved.price == D("103.95")
-        assert moved.exposure_by == Exposure(
+        assert moved.unprotected_time == UnprotectedTime(
             move=1.5
         )  # from the update that says that it is cancelled to the placing's answer
-        assert world.running.statistics().exposure_by == Exposure(opening=1.0, move=1.5)
+        assert world.running.statistics().unprotected_time == UnprotectedTime(opening=1.0, move=1.5)
         await world.check(a_position())
 
 
@@ -152,7 +152,9 @@ async def test_fm03_where_one_may_stand_a_refused_stop_puts_the_old_one_back(
         await trio.testing.wait_all_tasks_blocked()
         assert [stop.price for stop in world.paper.actual(SYMBOL)[0]] == [98]
         assert world.running.stops()[BTC].price == 98
-        assert world.running.statistics().exposure == 2.5  # from the update of the cancelling to the placing's answer
+        assert (
+            world.running.statistics().unprotected_seconds == 2.5
+        )  # from the update of the cancelling to the placing's answer
 
 
 async def test_fm03_where_the_old_stop_can_not_be_put_back_either_the_position_is_covered_again(
@@ -173,7 +175,7 @@ async def test_fm03_where_the_old_stop_can_not_be_put_back_either_the_position_i
 async def test_fm03_where_one_may_stand_it_is_not_cancelled_before_the_turn_of_the_next_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    free = dict.fromkeys(("positions", "open_stops", "price", "candles", "watch", "cancel_stop"), 0.0)
+    free = dict.fromkeys(("positions", "open_stops", "price", "candles", "set_subscriptions", "cancel_stop"), 0.0)
     limit = RateLimit(capacity=10, per_second=0.5, weights={"place_stop": 10.0} | free)
     async with open_world(two_stops=False, rate_limit=limit) as world:
         (first,) = await world.protect(settle=1.0)
@@ -185,7 +187,7 @@ async def test_fm03_where_one_may_stand_it_is_not_cancelled_before_the_turn_of_t
         assert world.calls("cancel_stop") == 0
         await trio.sleep(20)
         assert [stop.price for stop in await world.live()] == [D("103.95")]
-        assert world.running.statistics().exposure == 0
+        assert world.running.statistics().unprotected_seconds == 0
         await world.check(a_position())
 
 

@@ -258,7 +258,7 @@ async def test_fm05_a_report_that_may_still_show_the_position_before_takes_no_st
         await world.enter(again)
         outcome = await world.running.protect(again, deadline=5.0)
         assert isinstance(outcome, Protected)
-        assert outcome.exposure == 0.5
+        assert outcome.unprotected_seconds == 0.5
         await trio.sleep(70)
         await world.check(smaller, again)
 

@@ -138,7 +138,8 @@ async def test_fm12_after_a_disconnect_the_subscriptions_are_the_symbols_of_the_
     first, *kept, new = some_positions(4)
     down: list[bool] = []
     async with open_world(
-        latency=0.5, exchange_faults=lambda operation, *_: Unreachable() if down and operation == "watch" else None
+        latency=0.5,
+        exchange_faults=lambda operation, *_: Unreachable() if down and operation == "set_subscriptions" else None,
     ) as world:
         await world.protect(first, *kept, deadline=10.0, settle=1.0)
         assert world.paper.watched == {position.symbol for position in (first, *kept)}
@@ -306,7 +307,7 @@ async def run_through(start: datetime) -> list[object]:
 
         def note(report: trailing.WaveReport) -> None:
             for outcome in report.outcomes:
-                seen.append((type(outcome), outcome.elapsed, outcome.exposure, outcome.uncovered))
+                seen.append((type(outcome), outcome.elapsed, outcome.unprotected_seconds, outcome.uncovered))
 
         def utc() -> datetime:
             return start + timedelta(seconds=trio.current_time() - began)

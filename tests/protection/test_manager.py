@@ -16,7 +16,6 @@ from trailing import (
     Callback,
     ExchangeError,
     Exited,
-    Exposure,
     History,
     Market,
     OpeningTimes,
@@ -28,6 +27,7 @@ from trailing import (
     Tick,
     TimedOut,
     TrailPlan,
+    UnprotectedTime,
     UsageError,
 )
 from trailing.events import Alarm, PositionClosed, PositionReleased, StopFilled, StopGone, StopOpened
@@ -238,7 +238,7 @@ async def test_fm33_statistics_has_known_answers(autojump_clock: trio.testing.Mo
                 unprotected=1,
                 moves=2,
                 closed=1,
-                exposure_by=Exposure(
+                unprotected_time=UnprotectedTime(
                     opening=6.0, refused=2.25
                 ),  # two seconds of each; the third was refused two seconds after it was opened, and given up after a snapshot
                 since_confirmed=11.0,  # reads confirm nothing
@@ -297,7 +297,7 @@ async def test_a_stop_cancelled_by_hand_is_replaced(autojump_clock: trio.testing
         assert world.running.stops()[BTC].price == D("103.95")
         await trio.sleep(10)
         await world.check(a_position())
-        assert world.running.statistics().exposure == 2.0
+        assert world.running.statistics().unprotected_seconds == 2.0
 
 
 @pytest.mark.parametrize("by", ["-0.5", "0.5"])
@@ -504,7 +504,7 @@ async def test_the_bots_own_prices_are_used_where_it_passes_them(autojump_clock:
             await send.send(Tick(SYMBOL, D(105), trio.current_time()))
             await trio.sleep(5)
             assert manager.stops()[BTC].price == D("103.95")
-            assert world.calls("watch") == 0
+            assert world.calls("set_subscriptions") == 0
 
 
 @pytest.mark.parametrize("fault", [Hangs(), Fails(ExchangeError("down"))], ids=["hangs", "fails"])
@@ -588,7 +588,10 @@ async def test_positions_of_a_plan_of_their_own_keep_it(autojump_clock: trio.tes
 async def test_prices_that_can_not_be_subscribed_raise_an_alarm_and_are_asked_for_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    faults: dict[At, Fault] = {At("watch", None, 1): Unreachable(), At("watch", None, 2): Unreachable()}
+    faults: dict[At, Fault] = {
+        At("set_subscriptions", None, 1): Unreachable(),
+        At("set_subscriptions", None, 2): Unreachable(),
+    }
     async with open_world(latency=1.0, exchange_faults=faults) as world:
         await world.protect()
         assert world.alarms() == ["the prices can't be subscribed"]

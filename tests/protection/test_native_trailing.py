@@ -557,7 +557,9 @@ async def test_one_waits_until_nobody_waits_for_a_stop(autojump_clock: trio.test
 
 async def test_a_stop_that_comes_later_does_not_wait_for_one(autojump_clock: trio.testing.MockClock) -> None:
     limit = RateLimit(
-        capacity=1, per_second=1, weights=dict.fromkeys(("open_stops", "positions", "watch", "find_stop"), 0)
+        capacity=1,
+        per_second=1,
+        weights=dict.fromkeys(("open_stops", "positions", "set_subscriptions", "find_stop"), 0),
     )
     async with open_world(plan=NATIVE, rate_limit=limit) as world:
         *wave, late = some_positions(5)

@@ -40,7 +40,7 @@ async def test_a_thousand_stored_positions_are_resumed_by_one_reading_of_each_li
         async with open_listened(world) as manager:
             assert len(manager.stops()) == 1000
             asked = [one for one in reads(world.exchange, before) if one not in {"candles", "price"}]
-            assert sorted(asked) == ["open_stops", "positions", "watch"]
+            assert sorted(asked) == ["open_stops", "positions", "set_subscriptions"]
             await world.check(*positions)
 
 

@@ -259,7 +259,7 @@ async def test_a_stop_that_is_gone_is_missed_although_the_peaks_of_a_silence_can
         with trio.fail_after(62):
             while world.running.stops().get(BTC) in {None, stop}:
                 await trio.sleep(0.1)
-        assert world.running.statistics().exposure_by.cancelled < 1
+        assert world.running.statistics().unprotected_time.cancelled < 1
 
 
 async def test_a_close_does_not_wait_for_candles_that_never_come(autojump_clock: trio.testing.MockClock) -> None:

@@ -258,9 +258,9 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
         refused: list[str] = []
 
         def faults(operation: str, *_: object) -> Fails | None:
-            if operation == "watch":
+            if operation == "set_subscriptions":
                 refused.append(operation)
-            is_refused = operation == "watch" or (operation == "positions" and refused)
+            is_refused = operation == "set_subscriptions" or (operation == "positions" and refused)
             return Fails(AuthenticationFailed("read only")) if is_refused else None
 
         world.exchange = FaultyExchange(world.paper, faults)
@@ -273,7 +273,7 @@ async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager
 async def test_a_subscription_that_is_never_answered_is_asked_for_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(exchange_faults={At("watch", None, 1): Hangs()}) as world:
+    async with open_world(exchange_faults={At("set_subscriptions", None, 1): Hangs()}) as world:
         await world.protect(settle=0.0)
         await trio.sleep(15)
         world.feed("105")
@@ -286,7 +286,7 @@ async def test_prices_that_came_before_a_slow_subscription_was_answered_are_read
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     plan = TrailPlan(initial_stop=trailing.Percent(2), rules=PLAN.rules, stale_after=3600.0)
-    async with open_world(plan=plan, exchange_faults={At("watch", None, 1): Slow(5.0)}) as world:
+    async with open_world(plan=plan, exchange_faults={At("set_subscriptions", None, 1): Slow(5.0)}) as world:
         await world.protect(settle=2.0)
         world.feed("105")
         await trio.sleep(1)

@@ -97,7 +97,7 @@ async def test_fills_before_and_after_a_restart_make_a_profit(autojump_clock: tr
 def test_an_event_of_an_older_version_loads_and_a_profit_of_nothing_is_not_known() -> None:
     old = (
         b'{"type":"PositionClosed","at":"2026-01-01T00:00:00Z","symbol":"BTC/USDT:USDT","side":"long",'
-        b'"entry_price":"100","quantity":"0","profit":"0","moves":0,"exposure":1.0,"reason":"closed from outside"}'
+        b'"entry_price":"100","quantity":"0","profit":"0","moves":0,"unprotected_seconds":1.0,"reason":"closed from outside"}'
     )
     event = EVENT.decode(old)
     assert isinstance(event, PositionClosed)

@@ -15,11 +15,11 @@ from worlds import BTC, PLAN, START, SYMBOL, World, a_position, a_record, open_l
 from trailing import (
     AlreadyProtected,
     Exited,
-    Exposure,
     Market,
     Protected,
     Refused,
     TimedOut,
+    UnprotectedTime,
     WouldTrigger,
 )
 from trailing.events import PositionClosed, StopMoved, StopOpened
@@ -39,15 +39,15 @@ async def unprotected_for_one_second(world: World) -> None:
     await trio.sleep(5.0 - (trio.current_time() - world.started))
 
 
-def bare_seconds(world: World) -> Exposure:
-    return world.running.statistics().exposure_by
+def bare_seconds(world: World) -> UnprotectedTime:
+    return world.running.statistics().unprotected_time
 
 
 def check_events(world: World) -> None:
     """Every event that tells bare seconds tells of the same ones by cause."""
     told = [event for event in world.events if isinstance(event, (StopOpened, StopMoved, PositionClosed))]
     assert told
-    assert [event.exposure_by.total for event in told] == [event.exposure for event in told]
+    assert [event.unprotected_time.total for event in told] == [event.unprotected_seconds for event in told]
 
 
 # Each cause.
@@ -61,17 +61,24 @@ async def test_until_its_first_stop_stands_a_position_is_bare_by_its_opening(
         await trio.sleep(7)
         report = await world.running.protect_wave([a_position()], deadline=10.0)
         (outcome,) = report.outcomes
-        assert outcome.exposure_by == report.exposure_by == bare_seconds(world) == Exposure(opening=9.0)
-        assert outcome.exposure == report.exposure == world.running.statistics().exposure == 9.0
+        assert (
+            outcome.unprotected_time == report.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=9.0)
+        )
+        assert (
+            outcome.unprotected_seconds
+            == report.unprotected_seconds
+            == world.running.statistics().unprotected_seconds
+            == 9.0
+        )
         (opened,) = [event for event in world.events if isinstance(event, StopOpened)]
-        assert (opened.exposure, opened.exposure_by) == (9.0, Exposure(opening=9.0))
+        assert (opened.unprotected_seconds, opened.unprotected_time) == (9.0, UnprotectedTime(opening=9.0))
         joined = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(joined, AlreadyProtected)
-        assert joined.exposure_by == Exposure(opening=9.0)
+        assert joined.unprotected_time == UnprotectedTime(opening=9.0)
         world.feed("97.9")
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert (closed.exposure, closed.exposure_by) == (9.0, Exposure(opening=9.0))
+        assert (closed.unprotected_seconds, closed.unprotected_time) == (9.0, UnprotectedTime(opening=9.0))
 
 
 async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_clock: trio.testing.MockClock) -> None:
@@ -81,8 +88,8 @@ async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_cloc
         await trio.sleep(10)
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
         # An update says that the old one is cancelled, half a second before the reply; the new one takes a second after it.
-        assert (moved.exposure, moved.exposure_by) == (1.5, Exposure(move=1.5))
-        assert bare_seconds(world) == Exposure(opening=1.0, move=1.5)
+        assert (moved.unprotected_seconds, moved.unprotected_time) == (1.5, UnprotectedTime(move=1.5))
+        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=1.5)
         check_events(world)
 
 
@@ -97,7 +104,7 @@ async def test_a_rest_that_its_filled_stop_left_is_bare_by_the_move_until_it_is_
         )  # fills the stop of 1; what is left is closed at once, and an update says so half a second later
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert closed.exposure_by == bare_seconds(world) == Exposure(opening=1.0, move=0.5)
+        assert closed.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=1.0, move=0.5)
         assert closed.quantity == D("1.5")
 
 
@@ -106,7 +113,7 @@ async def test_while_a_reply_is_lost_a_position_is_bare_by_an_outage(autojump_cl
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert outcome.exposure_by == Exposure(opening=2.0, outage=2.0)  # the request, and the look
+        assert outcome.unprotected_time == UnprotectedTime(opening=2.0, outage=2.0)  # the request, and the look
 
 
 async def test_what_a_rate_limit_turns_away_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
@@ -114,7 +121,7 @@ async def test_what_a_rate_limit_turns_away_is_bare_by_an_outage(autojump_clock:
         await world.enter(a_position())
         await trio.sleep(3)
         outcome = await world.running.protect(a_position(), deadline=10.0)
-        assert outcome.exposure_by == Exposure(opening=3.0, outage=6.0)
+        assert outcome.unprotected_time == UnprotectedTime(opening=3.0, outage=6.0)
 
 
 async def test_what_the_store_does_not_take_first_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
@@ -124,9 +131,11 @@ async def test_what_the_store_does_not_take_first_is_bare_by_an_outage(autojump_
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Refused)
-        assert outcome.exposure_by == Exposure(opening=1.0)  # `journal_wait`; refused then, and an outcome at once
+        assert outcome.unprotected_time == UnprotectedTime(
+            opening=1.0
+        )  # `journal_wait`; refused then, and an outcome at once
         await trio.sleep(3)
-        assert bare_seconds(world) == Exposure(opening=1.0, outage=trio.current_time() - world.started - 1.0)
+        assert bare_seconds(world) == UnprotectedTime(opening=1.0, outage=trio.current_time() - world.started - 1.0)
 
 
 async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
@@ -135,7 +144,7 @@ async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clo
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
         assert outcome.stop is not None
-        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=4.0, outage=1.0)
+        assert outcome.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=4.0, outage=1.0)
         check_events(world)
 
 
@@ -151,10 +160,10 @@ async def test_a_stop_that_came_too_late_and_is_withdrawn_leaves_the_position_ba
         assert (outcome.stop, outcome.elapsed) == (None, 6.0)
         # Found live a second after the deadline, and known to be until an update says that it is cancelled, half a second
         # later and as long before the reply.
-        assert outcome.exposure_by == Exposure(opening=4.0, outage=1.5)
+        assert outcome.unprotected_time == UnprotectedTime(opening=4.0, outage=1.5)
         await trio.sleep(10)
         assert world.running.stops()[BTC].price == 98
-        assert bare_seconds(world) == Exposure(opening=4.0, outage=2.5)
+        assert bare_seconds(world) == UnprotectedTime(opening=4.0, outage=2.5)
 
 
 async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.testing.MockClock) -> None:
@@ -163,9 +172,9 @@ async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.te
         await trio.sleep(3)
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Refused)
-        assert outcome.exposure_by == Exposure(opening=3.0)  # refused at once, and an outcome at once
+        assert outcome.unprotected_time == UnprotectedTime(opening=3.0)  # refused at once, and an outcome at once
         await trio.sleep(10)
-        assert bare_seconds(world).rounded(6) == Exposure(opening=3.0, refused=1.2)  # tried again 0.2 s later
+        assert bare_seconds(world).rounded(6) == UnprotectedTime(opening=3.0, refused=1.2)  # tried again 0.2 s later
         check_events(world)
 
 
@@ -176,9 +185,9 @@ async def test_a_stop_cancelled_by_hand_leaves_the_position_bare_by_that(
         await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(10)
-        assert bare_seconds(world) == Exposure(opening=1.0, cancelled=1.0)
+        assert bare_seconds(world) == UnprotectedTime(opening=1.0, cancelled=1.0)
         again = [event for event in world.events if isinstance(event, StopOpened)][-1]
-        assert (again.exposure, again.exposure_by) == (2.0, Exposure(opening=1.0, cancelled=1.0))
+        assert (again.unprotected_seconds, again.unprotected_time) == (2.0, UnprotectedTime(opening=1.0, cancelled=1.0))
 
 
 # Where the cause changes.
@@ -192,10 +201,10 @@ async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_an
         world.feed("105")
         await trio.sleep(1 + 10)  # cancelled, as an update says half a second before the reply; `call_seconds`
         await trio.testing.wait_all_tasks_blocked()
-        assert bare_seconds(world) == Exposure(opening=1.0, move=10.5)
+        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=10.5)
         await trio.sleep(30)
         # Its absence takes two looks of a second each, a quarter of one between them; then a second for the new one.
-        assert bare_seconds(world).rounded(6) == Exposure(opening=1.0, move=10.5, outage=2.25 + 1.0)
+        assert bare_seconds(world).rounded(6) == UnprotectedTime(opening=1.0, move=10.5, outage=2.25 + 1.0)
         assert world.running.stops()[BTC].price == D("103.95")
         check_events(world)
 
@@ -212,7 +221,7 @@ async def test_a_move_s_bare_window_is_a_refusal_s_once_the_new_stop_is_refused(
         # The update of the cancellation comes half a second before its reply. The new one is refused at once; the old
         # price is put back within a second.
         again = [event for event in world.events if isinstance(event, StopOpened)][-1]
-        assert (again.price, again.exposure_by) == (D(98), Exposure(opening=1.0, move=0.5, refused=1.0))
+        assert (again.price, again.unprotected_time) == (D(98), UnprotectedTime(opening=1.0, move=0.5, refused=1.0))
 
 
 async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
@@ -224,9 +233,9 @@ async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
         await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(60)
-        exposure = bare_seconds(world)
-        assert (exposure.opening, exposure.cancelled, exposure.move, exposure.refused) == (1.0, 10.0, 0.0, 0.0)
-        assert exposure.outage > 2.25 + 1.0
+        spent = bare_seconds(world)
+        assert (spent.opening, spent.cancelled, spent.move, spent.refused) == (1.0, 10.0, 0.0, 0.0)
+        assert spent.outage > 2.25 + 1.0
         check_events(world)
 
 
@@ -241,7 +250,7 @@ async def test_a_price_that_can_not_be_read_makes_a_refusal_an_outage(autojump_c
         # Refused at once; the reading of the positions takes a second, and that of the price hangs until the deadline.
         assert isinstance(outcome, TimedOut)
         await trio.sleep(0.5)
-        assert bare_seconds(world) == Exposure(refused=4.0, outage=0.5)
+        assert bare_seconds(world) == UnprotectedTime(refused=4.0, outage=0.5)
 
 
 async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends_it(
@@ -256,8 +265,8 @@ async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends
         await world.running.wait_closed()
         # It is looked at first, for a second. The close fails, so that a stop is placed meanwhile: another second.
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert closed.exposure_by.rounded(6) == Exposure(opening=1.0, cancelled=1.0, outage=1.0)
-        assert bare_seconds(world) == closed.exposure_by
+        assert closed.unprotected_time.rounded(6) == UnprotectedTime(opening=1.0, cancelled=1.0, outage=1.0)
+        assert bare_seconds(world) == closed.unprotected_time
 
 
 async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whatever_the_cause(
@@ -284,7 +293,9 @@ async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
         await trio.sleep(10)
-        assert bare_seconds(world) == Exposure(opening=0.5)  # half a second for the intent; its failure ends them
+        assert bare_seconds(world) == UnprotectedTime(
+            opening=0.5
+        )  # half a second for the intent; its failure ends them
 
 
 async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_the_move(
@@ -298,7 +309,7 @@ async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_t
         await trio.sleep(30)
         assert "a closed position is open again" in world.alarms()
         assert world.running.stops()[BTC].quantity == D("0.5")
-        assert bare_seconds(world) == Exposure(opening=1.0, move=1.0)  # from when that is known
+        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=1.0)  # from when that is known
 
 
 # Outcomes.
@@ -313,7 +324,7 @@ async def test_a_position_closed_at_the_door_is_bare_until_the_close_is_filled(
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Exited)
         await world.running.wait_closed()
-        assert outcome.exposure_by == bare_seconds(world) == Exposure(opening=1.0, refused=1.5)
+        assert outcome.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=1.0, refused=1.5)
 
 
 async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump_clock: trio.testing.MockClock) -> None:
@@ -326,7 +337,7 @@ async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump
             await trio.sleep(0.5)
             outcome = await world.running.protect(a_position(), deadline=20.0)
         assert isinstance(outcome, Protected)
-        assert outcome.exposure == trio.current_time() - world.started
+        assert outcome.unprotected_seconds == trio.current_time() - world.started
 
 
 async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_clock: trio.testing.MockClock) -> None:
@@ -335,7 +346,7 @@ async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_cl
         short = a_position(side="short", opened_at=START + timedelta(seconds=2))
         outcome = await world.running.protect(short, deadline=10.0)
         assert isinstance(outcome, Refused)
-        assert outcome.exposure_by == Exposure(opening=3.0)
+        assert outcome.unprotected_time == UnprotectedTime(opening=3.0)
 
 
 # Over a restart.
@@ -351,17 +362,17 @@ async def test_bare_seconds_are_kept_over_a_restart_and_those_without_a_process_
             opened_after = trio.current_time() - world.started
             assert isinstance(await manager.protect(a_position(), deadline=5.0), Refused)
             await trio.sleep(6)  # between two tries
-        before = Exposure(opening=opened_after, refused=6.0)
+        before = UnprotectedTime(opening=opened_after, refused=6.0)
         record = await world.record()
-        assert (record.orders, record.exposure.rounded(6)) == ((), before)
+        assert (record.orders, record.unprotected_time.rounded(6)) == ((), before)
         await trio.sleep(100)
         world.inject({})
         async with open_listened(world) as manager:
             await trio.sleep(10)
             # Two seconds more: one for the reading of the account, one for the placing.
             after = before.plus("outage", 102.0)
-            assert manager.statistics().exposure_by.rounded(6) == after
-            assert (await world.record()).exposure.rounded(6) == after
+            assert manager.statistics().unprotected_time.rounded(6) == after
+            assert (await world.record()).unprotected_time.rounded(6) == after
         async with open_listened(world) as manager:
             await trio.sleep(1000)
             world.feed("97.9")
@@ -369,8 +380,8 @@ async def test_bare_seconds_are_kept_over_a_restart_and_those_without_a_process_
         told = [record.event async for record in world.memory.events()]
         (opened,) = [event for event in told if isinstance(event, StopOpened)]
         (closed,) = [event for event in told if isinstance(event, PositionClosed)]
-        assert opened.exposure_by.rounded(6) == closed.exposure_by.rounded(6) == after
-        assert closed.exposure == closed.exposure_by.total
+        assert opened.unprotected_time.rounded(6) == closed.unprotected_time.rounded(6) == after
+        assert closed.unprotected_seconds == closed.unprotected_time.total
 
 
 @pytest.mark.parametrize(
@@ -381,19 +392,19 @@ async def test_a_crash_is_an_outage_from_the_last_record_on(
 ) -> None:
     async with open_world(with_manager=False) as world:
         await world.enter(a_position())
-        kept = Exposure(opening=2.0, move=3.0)
+        kept = UnprotectedTime(opening=2.0, move=3.0)
         record = msgspec.structs.replace(
             a_record(),
             state="unprotected",
             saved_at=None if saved_after is None else START + timedelta(seconds=saved_after),
-            exposure=kept,
+            unprotected_time=kept,
         )
         await world.memory.commit([SaveStop("paper", "default", record)])
         await trio.sleep(30)
         async with open_listened(world) as manager:
             await trio.sleep(10)
             assert manager.stops()[BTC].price == 98
-            assert manager.statistics().exposure_by == kept.plus("outage", outage)
+            assert manager.statistics().unprotected_time == kept.plus("outage", outage)
 
 
 async def test_a_stop_that_stands_is_no_exposure_over_a_restart_and_one_that_was_taken_is_from_then_on_when_it_is_known(
@@ -403,15 +414,15 @@ async def test_a_stop_that_stands_is_no_exposure_over_a_restart_and_one_that_was
         await world.enter(a_position())
         async with open_listened(world) as manager:
             assert isinstance(await manager.protect(a_position(), deadline=5.0), Protected)
-            before = manager.statistics().exposure_by
+            before = manager.statistics().unprotected_time
             assert before.total == before.opening
         await trio.sleep(100)
         async with open_listened(world) as manager:
             await trio.sleep(10)
-            assert manager.statistics().exposure_by == before
+            assert manager.statistics().unprotected_time == before
         (stop,) = await world.live()
         world.paper.cancel_by_hand(stop.client_order_id)
         await trio.sleep(100)
         async with open_listened(world) as manager:
             await trio.sleep(10)
-            assert manager.statistics().exposure_by.rounded(6) == before.plus("cancelled", 1.0).rounded(6)
+            assert manager.statistics().unprotected_time.rounded(6) == before.plus("cancelled", 1.0).rounded(6)

@@ -54,7 +54,7 @@ async def test_five_positions_take_as_long_as_one(autojump_clock: trio.testing.M
         assert {outcome.elapsed for outcome in report.outcomes} == {2.0}
         assert report.protected == report.outcomes
         assert report.unprotected == ()
-        assert report.exposure == 10.0
+        assert report.unprotected_seconds == 10.0
         assert (report.opening_times.count, report.opening_times.mean) == (5, 2.0)
 
 
@@ -119,7 +119,7 @@ async def test_an_outcome_tells_exposure_and_what_a_coarse_step_left_bare(
         await trio.sleep(7)
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert (outcome.elapsed, outcome.exposure, outcome.uncovered) == (2.0, 9.0, D("0.5"))
+        assert (outcome.elapsed, outcome.unprotected_seconds, outcome.uncovered) == (2.0, 9.0, D("0.5"))
         assert outcome.stop.quantity == 1
         again = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(again, AlreadyProtected)
@@ -136,10 +136,10 @@ async def test_somebody_who_comes_later_is_told_the_exposure_until_the_stop_stoo
             await trio.sleep(0.5)
             joined = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(joined, AlreadyProtected)
-        assert (joined.elapsed, joined.exposure) == (1.5, 2.0)
+        assert (joined.elapsed, joined.unprotected_seconds) == (1.5, 2.0)
         await trio.sleep(1000)
         later = await world.running.protect(a_position(), deadline=10.0)
-        assert (later.elapsed, later.exposure) == (0.0, 2.0)
+        assert (later.elapsed, later.unprotected_seconds) == (0.0, 2.0)
 
 
 async def test_a_caller_that_joins_an_opening_and_whose_deadline_strikes_first_gets_no_stop(
@@ -163,7 +163,7 @@ async def test_an_unprotected_outcome_tells_the_bare_seconds_and_the_whole_quant
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
-        assert (outcome.uncovered, outcome.exposure) == (D("1.5"), outcome.elapsed)
+        assert (outcome.uncovered, outcome.unprotected_seconds) == (D("1.5"), outcome.elapsed)
 
 
 # Late orders.
@@ -508,7 +508,7 @@ async def test_a_store_that_takes_nothing_is_no_reason_to_stay_bare(autojump_clo
         await world.enter(a_position())
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
-        assert outcome.exposure == 2.0  # `journal_wait`, then the placing
+        assert outcome.unprotected_seconds == 2.0  # `journal_wait`, then the placing
         assert "an order is placed that the store does not know of" in world.alarms()
 
 
@@ -608,7 +608,7 @@ async def test_a_position_opened_long_before_has_its_exposure_from_then(autojump
     async with open_world(latency=2.0) as world:
         await world.enter(early)
         outcome = await world.running.protect(early, deadline=10.0)
-        assert outcome.exposure == 86402.0
+        assert outcome.unprotected_seconds == 86402.0
 
 
 @pytest.mark.parametrize(("handed_in", "placed"), [(a_position(), 1), (a_position(id="another one"), 2)])

@@ -58,7 +58,7 @@ async def serve_exchange(
     """Serve an exchange on 127.0.0.1, for ever; started, it tells its port.
 
     A request that was received belongs to the exchange: it is carried on when its connection is lost. The server knows
-    no rate limit: `next_turn` of its clients is always 0.
+    no rate limit: `rate_limit_delay` of its clients is always 0.
 
     Args:
         symbols: those whose markets the clients know.
@@ -104,7 +104,7 @@ class _Server:
         self._functions: dict[str, Callable[..., Awaitable[object]]] = {
             **{name: function for name, (_, function) in services.items()},
             "amend_stop": lambda order, price, quantity: exchange.amend_stop(order, price=price, quantity=quantity),
-            "watch": lambda symbols: exchange.watch(frozenset(symbols)),
+            "set_subscriptions": lambda symbols: exchange.set_subscriptions(frozenset(symbols)),
             "feed": self._feed,
         }
 

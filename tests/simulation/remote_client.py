@@ -31,7 +31,7 @@ from trailing.core.model import Candle, Fill, Market, Position, Side, Source, St
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError, UsageError
 from trailing.exchanges.port import StopRequest, StreamState, Update
 from trailing.exchanges.updates import UpdateChannel
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 _CONNECT_SECONDS = 10.0
 """How long the server may take to say who it is."""
@@ -63,7 +63,7 @@ async def open_remote(port: int, *, name: str = "") -> AsyncIterator[RemoteExcha
                 raise
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
         raise ExchangeUnreachable(f"no exchange is served on port {port}: {error}") from error
-    async with open_services() as services:
+    async with open_service_nursery() as services:
         exchange = RemoteExchange(hello, name)
         services.start_soon(exchange.run, stream, received)
         try:
@@ -179,8 +179,8 @@ class RemoteExchange:
         candles: Sequence[Candle] = await self._ask("candles", symbol, source, since)
         return candles
 
-    async def watch(self, symbols: Set[str]) -> None:
-        await self._ask("watch", sorted(symbols))
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
+        await self._ask("set_subscriptions", sorted(symbols))
 
     async def enter(self, position: Position) -> None:
         """Book a filled entry, as `PaperExchange.enter` does."""
@@ -194,7 +194,7 @@ class RemoteExchange:
         """Ask for one of the server's further `services`, and return what it answers."""
         return await self._send(name, operation, arguments)
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         """Always 0: a served exchange has no rate limit."""
         if operation not in OPERATIONS:
             raise UsageError(f"operation got {operation!r}, wants one of {', '.join(OPERATIONS)}")

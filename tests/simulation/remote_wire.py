@@ -108,7 +108,7 @@ _OPERATIONS: dict[str, Operation] = {
     "price": Operation(tuple[str, Source], Tick),
     "close_position": Operation(tuple[str, Side, Decimal, str], Fill, changes=True),
     "candles": Operation(tuple[str, Source, datetime], tuple[Candle, ...]),
-    "watch": Operation(tuple[tuple[str, ...]], None),
+    "set_subscriptions": Operation(tuple[tuple[str, ...]], None),
     # Beyond the port: the stream, and the paper exchange's hands.
     "subscribe": Operation(tuple[()], None),
     "enter": Operation(tuple[Position], None, changes=True),

@@ -343,7 +343,7 @@ async def test_a_sick_symbol_s_cancellation_takes_its_turn_and_its_time_and_is_n
             await harsh.cancel_stop(order)
         assert trio.current_time() == began + 1
         assert paper.actual(symbol)[0] == (order,)
-        assert paper.next_turn("cancel_stop") == 0
+        assert paper.rate_limit_delay("cancel_stop") == 0
         for _ in range(15):  # each takes its turn
             with pytest.raises(ExchangeError):
                 await harsh.cancel_stop(order)

@@ -309,7 +309,7 @@ READS: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
     "positions": lambda exchange: exchange.positions(),
     "price": lambda exchange: exchange.price(BTC, "last"),
     "candles": lambda exchange: exchange.candles(BTC, "last", datetime(2026, 1, 1, tzinfo=UTC)),
-    "watch": lambda exchange: exchange.watch({BTC}),
+    "set_subscriptions": lambda exchange: exchange.set_subscriptions({BTC}),
 }
 
 

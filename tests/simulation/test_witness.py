@@ -19,8 +19,8 @@ from trailing.core.model import Percent, Position, StopOrder
 from trailing.errors import NothingToReduce
 from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.port import PositionUpdate, StopRequest
-from trailing.exposure import Exposure
 from trailing.stores.port import AddIntent, AppendEvent, Intent
+from trailing.unprotected import UnprotectedTime
 
 TWICE = "6. a position was closed twice"
 LOOSENED = "2. a stop was loosened"
@@ -196,8 +196,8 @@ async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
             quantity=D(told),
             profit=None,
             moves=0,
-            exposure=0.0,
-            exposure_by=Exposure(),
+            unprotected_seconds=0.0,
+            unprotected_time=UnprotectedTime(),
             reason="it was closed",
         )
         bench.witness.note_commit([AppendEvent("paper", "default", ended)])

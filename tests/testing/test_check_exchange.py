@@ -259,14 +259,14 @@ class NeverUnsubscribes(Wrapped):
         super().__init__(inner)
         self.symbols: set[str] = set()
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         self.symbols |= symbols
-        await self.inner.watch(self.symbols)
+        await self.inner.set_subscriptions(self.symbols)
 
 
 class PushesEverySymbol(Wrapped):
-    async def watch(self, symbols: Set[str]) -> None:
-        await self.inner.watch({"BTC/USDT:USDT", "ETH/USDT:USDT"})
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
+        await self.inner.set_subscriptions({"BTC/USDT:USDT", "ETH/USDT:USDT"})
 
 
 class Changed(trio.abc.ReceiveChannel[Update]):
@@ -334,7 +334,7 @@ class IsNotHedged(Wrapped):
 
 
 class HasNoTurn(Wrapped):
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         return -1.0
 
 

@@ -56,7 +56,7 @@ async def test_fm04_the_exchange_refuses_a_foreign_form_before_anything_is_sent(
             lambda: exchange.price(foreign, "last"),
             lambda: exchange.close_position(foreign, "long", Decimal(1), "b"),
             lambda: exchange.candles(foreign, "last", since),
-            lambda: exchange.watch({"BTC/USDT:USDT", foreign}),
+            lambda: exchange.set_subscriptions({"BTC/USDT:USDT", foreign}),
         ]
         for request in requests:
             with pytest.raises(UsageError, match="wants a linear contract in unified form"):

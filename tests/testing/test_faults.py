@@ -233,10 +233,10 @@ async def test_without_faults_it_is_the_inner_exchange(autojump_clock: trio.test
         assert (port.orders_read_lag, port.positions_read_lag) == (0.5, 0.7)
         assert port.request_validity == paper.request_validity
         assert port.market(BTC) == paper.market(BTC)
-        assert port.next_turn("place_stop") == 0
+        assert port.rate_limit_delay("place_stop") == 0
         await exchange.enter(Position(BTC, "long", Decimal(1), Decimal(100), NOON))
         async with port.updates() as updates:
-            await port.watch({BTC})
+            await port.set_subscriptions({BTC})
             tick = Tick(BTC, Decimal(101), trio.current_time())
             exchange.feed(tick)
             assert await updates.receive() == tick
@@ -253,7 +253,7 @@ async def test_without_faults_it_is_the_inner_exchange(autojump_clock: trio.test
         await trio.sleep(0.7)
         assert [*await port.positions()] == []
         assert [call.operation for call in exchange.calls] == [
-            "watch",
+            "set_subscriptions",
             "place_stop",
             "amend_stop",
             "open_stops",

@@ -30,7 +30,7 @@ async def test_nothing_is_sent_before_a_refusal_is_over(venue: str) -> None:
             await desk.exchange.place_stop(stop_request())
         assert caught.value.retry_after == 2.0
         refused_at = trio.current_time()
-        assert 1.5 < desk.exchange.next_turn("cancel_stop") <= 2.0
+        assert 1.5 < desk.exchange.rate_limit_delay("cancel_stop") <= 2.0
         sent = len(desk.server.requests)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.exchange.positions)
@@ -51,7 +51,7 @@ async def test_a_ban_of_the_address_is_obeyed(venue: str) -> None:
         with pytest.raises(RateLimited):
             await desk.exchange.place_stop(stop_request())
         for operation in OPERATIONS:
-            assert seconds - 5 < desk.exchange.next_turn(operation) <= seconds + 10
+            assert seconds - 5 < desk.exchange.rate_limit_delay(operation) <= seconds + 10
         sent = len(desk.server.requests)
         with trio.move_on_after(0.5) as scope:
             await desk.exchange.place_stop(stop_request())
@@ -82,8 +82,8 @@ async def test_another_program_on_the_account_is_heeded_before_the_venue_refuses
         desk.server.clock.stopped_at = desk.server.clock.now()
         window.take(9)  # by somebody else, in this second
         await desk.exchange.place_stop(stop_request(quantity="0.05"))
-        assert 0.0 < desk.exchange.next_turn("place_stop") <= 1 / 6
-        assert desk.exchange.next_turn("cancel_stop") == 0.0
+        assert 0.0 < desk.exchange.rate_limit_delay("place_stop") <= 1 / 6
+        assert desk.exchange.rate_limit_delay("cancel_stop") == 0.0
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ async def open_ear(venue: str, *symbols: str, **settings: Any) -> AsyncIterator[
     async with open_desk(venue, **settings) as desk, trio.open_nursery() as nursery:
         await desk.enter()
         ear = Ear(desk)
-        await desk.exchange.watch(set(symbols or (BTC,)))
+        await desk.exchange.set_subscriptions(set(symbols or (BTC,)))
         await nursery.start(ear.listen)
         await ear.until_up()
         yield ear
@@ -163,18 +163,18 @@ async def test_a_stop_that_somebody_cancels_is_told_of_at_once(venue: str) -> No
 
 async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
     async with open_ear(venue, BTC) as ear:
-        watch, move = ear.desk.exchange.watch, ear.desk.server.move_price
+        set_subscriptions, move = ear.desk.exchange.set_subscriptions, ear.desk.server.move_price
         opened = ear.desk.server.sockets.opened
-        await watch({BTC, ETH})
+        await set_subscriptions({BTC, ETH})
         await ear.until(lambda: ear.topics() == ear.wanted() and any("eth" in each.lower() for each in ear.topics()))
         await move(ETH, D(50), "last")
         await ear.until(lambda: ear.prices(ETH) == [50])
-        await watch({ETH})
+        await set_subscriptions({ETH})
         await move(BTC, D(1005), "last")  # comes over the line still, and is not wanted any more
         await ear.until(
             lambda: ear.topics() == ear.wanted() and not any("btc" in each.lower() for each in ear.topics())
         )
-        await watch(set())
+        await set_subscriptions(set())
         await ear.until(lambda: ear.topics() == set())
         assert ear.prices(BTC) == []
         assert ear.desk.server.sockets.opened == opened
@@ -183,14 +183,14 @@ async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
 async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue: str) -> None:
     async with open_ear(venue) as ear:
         sockets = ear.desk.server.sockets
-        await ear.desk.exchange.watch(set())
+        await ear.desk.exchange.set_subscriptions(set())
         await ear.until(lambda: ear.topics() == set())
         states = len(ear.states())
         next(socket for socket in sockets.open if "private" not in socket.path).kill()
         await ear.until(lambda: len(sockets.open) == 1)
         await trio.sleep(0.3)
         assert ear.states()[states:] == []
-        await ear.desk.exchange.watch({BTC})
+        await ear.desk.exchange.set_subscriptions({BTC})
         await ear.until(lambda: ear.topics() == ear.wanted() != set())
 
 
@@ -210,7 +210,7 @@ async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(ve
 
         face.received = refuse_eth  # type: ignore[method-assign]
         ear.desk.server.sockets.kill()
-        await ear.desk.exchange.watch({BTC, ETH})
+        await ear.desk.exchange.set_subscriptions({BTC, ETH})
         await ear.until(lambda: ear.states()[-2:] == [False, True] and len(refused) >= 4)
         assert ear.topics() == topics_of(ear.desk.exchange, BTC)
         await ear.desk.server.move_price(BTC, D(1001), "last")
@@ -384,7 +384,7 @@ async def test_a_symbol_whose_price_moves_unheard_costs_one_connection_and_is_re
 
 async def test_it_ends_in_time_with_its_connections_open_dead_or_not_there_yet(venue: str, impatient: None) -> None:
     async with open_desk(venue) as desk:
-        await desk.exchange.watch({BTC})
+        await desk.exchange.set_subscriptions({BTC})
         async with desk.exchange.updates() as updates:
             assert isinstance(await updates.receive(), StreamState)
         ended_at = trio.current_time()

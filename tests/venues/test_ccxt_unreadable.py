@@ -71,7 +71,7 @@ RAW_METHOD = {
 class NoTurns:
     """No rate limit."""
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
     async def turn(self, operation: str, symbol: str | None = None) -> None:

@@ -15,8 +15,8 @@ from trailing.core.model import Position, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.events import StopOpened
 from trailing.exchanges.port import Exchange, StopRequest
-from trailing.exposure import Exposure
 from trailing.stores.port import AddIntent, AppendEvent, Intent, Store
+from trailing.unprotected import UnprotectedTime
 
 
 class LockedManager:
@@ -68,7 +68,7 @@ class LockedManager:
     async def _write(self, position: Position, order: StopOrder) -> None:
         """The event log, then the database: a commit each."""
         account, at = ("paper", self._exchange.account), datetime.now(UTC)
-        exposure = Exposure(opening=max(0.0, (at - position.opened_at).total_seconds()))
+        unprotected_time = UnprotectedTime(opening=max(0.0, (at - position.opened_at).total_seconds()))
         event = StopOpened(
             at=at,
             symbol=order.symbol,
@@ -76,8 +76,8 @@ class LockedManager:
             quantity=order.quantity,
             price=order.price,
             client_order_id=order.client_order_id,
-            exposure=exposure.total,
-            exposure_by=exposure,
+            unprotected_seconds=unprotected_time.total,
+            unprotected_time=unprotected_time,
         )
         await self._store.commit([AppendEvent(*account, event)])
         intent = Intent(

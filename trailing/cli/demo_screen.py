@@ -18,7 +18,7 @@ from trailing.cli.stories import Stories
 from trailing.cli.tables import live_table, new_table
 from trailing.core.model import Tick
 from trailing.logs import Level, configure_logging
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 _REPAINTS_A_SECOND = 10
 _WIDTH = 100
@@ -60,7 +60,7 @@ class DemoScreen:
                     await trio.sleep(1 / _REPAINTS_A_SECOND)
                     live.update(self.render(), refresh=True)
 
-            async with open_services() as tasks:
+            async with open_service_nursery() as tasks:
                 tasks.start_soon(repaint)
                 yield
             live.update(self.render(), refresh=True)

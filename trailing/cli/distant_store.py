@@ -13,7 +13,7 @@ import trio
 
 from trailing.cli.real_clock import RealClockLoop, open_real_clock_loop
 from trailing.errors import StoreError
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.stores import open_store
 from trailing.stores.leases import StandingLease
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite
@@ -138,7 +138,7 @@ async def open_distant_store(url: str, *, read_only: bool = False) -> AsyncItera
     Cancellation: while the store is being opened, gives up and closes what was opened.
     """
     with open_real_clock_loop() as loop:
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             store: DistantStore = await services.start(partial(_keep_open, loop, url, read_only=read_only))
             with store.gave_up:
                 yield store

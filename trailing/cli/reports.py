@@ -12,7 +12,7 @@ import msgspec
 
 from trailing.cli.stories import ENDED, Story
 from trailing.core.model import Side
-from trailing.exposure import UNEXPOSED, Exposure
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _PLACES = 6
 """Digits of a second: what the store keeps."""
@@ -27,7 +27,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         profit: in quote units, before fees; None until it is closed, and where it is not known because a fill was not
             reported.
         stop_price: the live stop, or the last one.
-        exposure: seconds without a live stop, of an open position up to its last record; `exposure_by`: by cause.
+        unprotected_seconds: seconds without a live stop, of an open position up to its last record; `unprotected_time`: by cause.
         reason: why it ended, or why it has no stop.
         alarms: failed moves, failed exits and alarms.
     """
@@ -41,8 +41,8 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     profit: Decimal | None
     stop_price: Decimal | None
     moves: int
-    exposure: float
-    exposure_by: Exposure
+    unprotected_seconds: float
+    unprotected_time: UnprotectedTime
     opened_at: datetime | None
     closed_at: datetime | None
     reason: str | None
@@ -63,8 +63,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     profit: dict[str, Decimal]
     profit_unknown: int
     moves: int
-    exposure: float
-    exposure_by: Exposure
+    unprotected_seconds: float
+    unprotected_time: UnprotectedTime
     alarms: int
 
 
@@ -92,8 +92,8 @@ def build_report(stories: Iterable[Story]) -> Report:
             profit=dict(sorted(profit.items())),
             profit_unknown=sum(row.state == "closed" and row.profit is None for row in rows),
             moves=sum(row.moves for row in rows),
-            exposure=round(sum(row.exposure for row in rows), _PLACES),
-            exposure_by=sum((row.exposure_by for row in rows), UNEXPOSED).rounded(_PLACES),
+            unprotected_seconds=round(sum(row.unprotected_seconds for row in rows), _PLACES),
+            unprotected_time=sum((row.unprotected_time for row in rows), ALWAYS_PROTECTED).rounded(_PLACES),
             alarms=sum(row.alarms for row in rows),
         ),
     )
@@ -120,8 +120,8 @@ def _row(story: Story) -> ReportRow:
         profit=story.profit,
         stop_price=story.stop_price,
         moves=story.moves,
-        exposure=round(story.exposure, _PLACES),
-        exposure_by=story.exposure_by.rounded(_PLACES),
+        unprotected_seconds=round(story.unprotected_seconds, _PLACES),
+        unprotected_time=story.unprotected_time.rounded(_PLACES),
         opened_at=story.opened_at,
         closed_at=story.closed_at,
         reason=story.reason,

@@ -19,7 +19,7 @@ import trio
 
 from trailing.cli.complaints import complain, documented_error
 from trailing.logs import Level, configure_logging
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ def run_until_signal(
     async def main() -> T | None:
         result: T | None = None
         with trio.open_signal_receiver(*_SIGNALS) as signals, _limited_clean_up():
-            async with open_services() as tasks:
+            async with open_service_nursery() as tasks:
                 tasks.start_soon(_listen, signals, interruption, tell)
                 with interruption.cancels():
                     result = await work(interruption)

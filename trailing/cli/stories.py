@@ -23,7 +23,7 @@ from trailing.events import (
     StopMoved,
     StopOpened,
 )
-from trailing.exposure import UNEXPOSED, Exposure
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 ENDED = ("closed", "released")
 
@@ -36,7 +36,7 @@ class Story:
         quantity, entry_price, opened_at: None where no event told them.
         stop_price: the live stop, or the last one.
         moves: acknowledged.
-        exposure: bare seconds, as far as they were told; `exposure_by`: by cause.
+        unprotected_seconds: bare seconds, as far as they were told; `unprotected_time`: by cause.
         filled, proceeds: the fills that were reported, in base and quote units.
         profit: in quote units, before fees; None until it is closed, and where it is not known.
         closed_at: when its last part was filled, which the exchange's lists confirm later; else when it was found closed.
@@ -52,8 +52,8 @@ class Story:
         self.opened_at: datetime | None = None
         self.stop_price: Decimal | None = None
         self.moves: int = 0
-        self.exposure: float = 0.0
-        self.exposure_by: Exposure = UNEXPOSED
+        self.unprotected_seconds: float = 0.0
+        self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
         self.filled: Decimal = Decimal(0)
         self.proceeds: Decimal = Decimal(0)
         self.profit: Decimal | None = None
@@ -75,26 +75,26 @@ class Story:
     def remember(self, record: StopRecord) -> None:
         """Take what events don't tell from its record: that it stands bare is told only when that is over."""
         self.know(record.position)
-        if record.exposure.total > self.exposure:
-            self.exposure, self.exposure_by = record.exposure.total, record.exposure
+        if record.unprotected_time.total > self.unprotected_seconds:
+            self.unprotected_seconds, self.unprotected_time = record.unprotected_time.total, record.unprotected_time
 
     def take(self, event: Event) -> None:
         """Go on with what happened next."""
         match event:
             case StopOpened():
                 self.state, self.stop_price = "protected", event.price
-                self.exposure, self.exposure_by = event.exposure, event.exposure_by
+                self.unprotected_seconds, self.unprotected_time = event.unprotected_seconds, event.unprotected_time
                 self.reason = None
                 if self.opened_at is None:
                     # Nothing covered it from its opening until now.
-                    self.opened_at = event.at - timedelta(seconds=event.exposure)
+                    self.opened_at = event.at - timedelta(seconds=event.unprotected_seconds)
                 if self.quantity is None:
                     self.quantity = event.quantity
             case StopMoved():
                 self.moves += 1
                 self.stop_price = event.price
-                self.exposure += event.exposure
-                self.exposure_by += event.exposure_by
+                self.unprotected_seconds += event.unprotected_seconds
+                self.unprotected_time += event.unprotected_time
             case StopFilled() | ExitFilled():
                 self.filled += event.quantity
                 self.proceeds += event.quantity * event.price
@@ -119,7 +119,7 @@ class Story:
         self.entry_price = event.entry_price
         self.profit = event.profit
         self.moves = event.moves
-        self.exposure, self.exposure_by = event.exposure, event.exposure_by
+        self.unprotected_seconds, self.unprotected_time = event.unprotected_seconds, event.unprotected_time
         if self.quantity is None:
             self.quantity = event.quantity
 

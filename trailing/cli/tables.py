@@ -14,7 +14,7 @@ from trailing.cli.reports import Report, ReportRow
 from trailing.cli.stories import Stories, Story
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
-from trailing.exposure import Exposure
+from trailing.unprotected import UnprotectedTime
 
 UNKNOWN = "unknown"
 """What a table and a line have in place of a figure that is not known."""
@@ -100,8 +100,8 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
             "state": f"{totals.closed} closed",
             "profit": _profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
-            "bare s": f"{totals.exposure:.3f}",
-            "by cause": _causes(totals.exposure_by),
+            "bare s": f"{totals.unprotected_seconds:.3f}",
+            "by cause": _causes(totals.unprotected_time),
         }
         table.add_row(*(total.get(column, "") for column in columns), style="bold")
     return table
@@ -118,8 +118,8 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "profit": _profit(row.profit, unknown=row.state == "closed"),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
-        "bare s": f"{row.exposure:.3f}",
-        "by cause": _causes(row.exposure_by),
+        "bare s": f"{row.unprotected_seconds:.3f}",
+        "by cause": _causes(row.unprotected_time),
         "opened (UTC)": write_time(row.opened_at),
         "closed (UTC)": write_time(row.closed_at),
         "reason": row.reason or "",
@@ -131,8 +131,8 @@ _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "
 _DISPENSABLE = ("reason", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
 
 
-def _causes(exposure: Exposure) -> str:
-    return str(exposure) if exposure.total else ""
+def _causes(unprotected_time: UnprotectedTime) -> str:
+    return str(unprotected_time) if unprotected_time.total else ""
 
 
 def _width(table: Table) -> int:
@@ -158,7 +158,7 @@ def live_table(stories: Stories, prices: Mapping[str, Tick]) -> Table:
             "" if is_over else _distance(story, price),
             _profit(story.profit if is_over else _open_profit(story, price), digits=4, unknown=is_closed),
             str(story.moves),
-            f"{story.exposure:.1f}",
+            f"{story.unprotected_seconds:.1f}",
         )
     return table
 

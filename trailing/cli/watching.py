@@ -16,7 +16,7 @@ from trailing.cli.tables import UNKNOWN, live_table, write_money, write_time
 from trailing.core.model import Tick
 from trailing.events import Event, OpeningFailed, PositionClosed, StopOpened
 from trailing.logs import Level, configure_logging
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 _REPAINT_SECONDS: Final = 0.2
 
@@ -55,7 +55,7 @@ async def watch(
                 await trio.to_thread.run_sync(time.sleep, _REPAINT_SECONDS, abandon_on_cancel=True)
                 live.update(live_table(stories, prices), refresh=True)
 
-        async with open_services() as tasks:
+        async with open_service_nursery() as tasks:
             tasks.start_soon(repaint)
             yield stories.take
         live.update(live_table(stories, prices), refresh=True)
@@ -66,7 +66,7 @@ def _line(event: Event) -> str | None:
     begin = f"{write_time(event.at)} {event.symbol} {event.side}:"
     match event:
         case StopOpened():
-            return f"{begin} a stop at {write_money(event.price)}, after {event.exposure:.3f} s"
+            return f"{begin} a stop at {write_money(event.price)}, after {event.unprotected_seconds:.3f} s"
         case PositionClosed():
             profit = UNKNOWN if event.profit is None else write_money(event.profit)
             return f"{begin} closed, profit {profit} after {event.moves} moves: {event.reason}"

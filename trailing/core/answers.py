@@ -50,7 +50,7 @@ from trailing.errors import (
     UsageError,
 )
 from trailing.events import ExitFailed, ExitFilled, ExitStarted, NativeTrailingEnded
-from trailing.exposure import cause_of
+from trailing.unprotected import cause_of
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -164,8 +164,8 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
     if not isinstance(request, ReadCandles):  # which is never why a position has no stop
         if not p.is_given_up:  # else its error says why, and no clean-up changes that
             p.error = error
-        if p.bare is not None:
-            p.bare = p.bare.because(cause_of(error), at)
+        if p.unprotected_span is not None:
+            p.unprotected_span = p.unprotected_span.because(cause_of(error), at)
     if backing_off.failures == TOLD_AFTER and request.kind in ("cancel", "find", "price"):
         p.alarm("a request keeps failing", f"{request}: {type(error).__name__}: {error}")
 

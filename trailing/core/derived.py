@@ -11,7 +11,7 @@ from trailing.core.orders import CANCELLING, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import FindOrder
 from trailing.core.shown import drop_late_native
-from trailing.exposure import Bare
+from trailing.unprotected import UnprotectedSpan
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def derive(p: PositionState, at: float) -> None:
     """Bring everything up to date that follows from the rest. A restored state is derived once; then `step` does it."""
     _derive_orders(p, at)
-    _derive_exposure(p, at)
-    if p.bare is not None:
+    _derive_unprotected_time(p, at)
+    if p.unprotected_span is not None:
         apply_policy(p, at)
     if not isinstance(p.goal, Protect):
         _derive_end(p, at)
-        _derive_exposure(p, at)
+        _derive_unprotected_time(p, at)
     derive_from_price(p, at)
 
 
@@ -80,13 +80,13 @@ def _derive_end(p: PositionState, at: float) -> None:
         tell_end(p, at)
 
 
-def _derive_exposure(p: PositionState, at: float) -> None:
+def _derive_unprotected_time(p: PositionState, at: float) -> None:
     if p.is_unprotected:
-        if p.bare is None:
-            p.bare = Bare(at, p.cause, at)
-    elif p.bare is not None:
-        p.exposure += p.bare.until(at)
-        p.bare = None
+        if p.unprotected_span is None:
+            p.unprotected_span = UnprotectedSpan(at, p.cause, at)
+    elif p.unprotected_span is not None:
+        p.unprotected_time += p.unprotected_span.until(at)
+        p.unprotected_span = None
 
 
 def _derive_crossing(p: PositionState, at: float) -> None:

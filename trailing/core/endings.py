@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trailing.core.account import PositionReport
-from trailing.core.goals import Close, End, Release
+from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle
 from trailing.errors import ExchangeError
 from trailing.events import OpeningFailed, PeaksRead, PositionClosed, PositionReleased
@@ -34,9 +35,24 @@ def give_up(p: PositionState, error: Exception | None) -> None:
     tell_failure(p, p.error)
 
 
+def policy_due_at(p: PositionState, at: float) -> float:
+    """Return when time alone changes what is wanted, now or later: what is left is too small for a stop, or the plan's
+    policy is due. Infinite: it doesn't, or a request is about to say more.
+
+    What took the stop away may have taken the position with it. So the policy waits while the position may be flat, and for a
+    snapshot that is wanted, as long as a call may take.
+    """
+    if p.is_opening or not isinstance(p.goal, Protect) or not p.is_unprotected:
+        return math.inf
+    if p.has_unknown or p.exit_sent or p.request is not None or p.flat.is_doubted:
+        return math.inf
+    shown_at = at if p.check_from == math.inf else p.check_from + p.plan.call_seconds
+    return max(at, shown_at, p.gives_up_at) if p.coverable else max(at, shown_at)
+
+
 def apply_policy(p: PositionState, at: float) -> None:
     """Do what is due about a position without a stop: close a rest that is too small for one, close it, or give it up."""
-    if p.policy_due_at(at) > at:
+    if policy_due_at(p, at) > at:
         return
     plan = p.plan
     if not p.coverable:
@@ -76,15 +92,15 @@ def tell_end(p: PositionState, at: float) -> None:
     if isinstance(p.goal, Release):
         p.tell(PositionReleased, stop_stands=any(order.stands for order in p.orders.values()))
     elif not p.is_given_up:
-        exposure = p.exposure_at(at)
+        unprotected_time = p.unprotected_time_at(at)
         p.tell(
             PositionClosed,
             entry_price=p.position.entry_price,
             quantity=p.filled,
             profit=p.profit,
             moves=p.moves,
-            exposure=exposure.total,
-            exposure_by=exposure,
+            unprotected_seconds=unprotected_time.total,
+            unprotected_time=unprotected_time,
             reason=p.exit_reason,
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from trailing.core.endings import policy_due_at
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.native import native_terms
 from trailing.core.orders import INTENDED, LIVE, Order
@@ -256,7 +257,7 @@ def await_fill(p: PositionState, at: float) -> Wanted:
 
 def act_on_policy(p: PositionState, at: float) -> Wanted:
     """Wake up when the plan's policy for a position without a stop is due."""
-    return p.policy_due_at(at)
+    return policy_due_at(p, at)
 
 
 RULES: Final[tuple[Rule, ...]] = (

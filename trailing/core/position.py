@@ -31,7 +31,7 @@ from trailing.core.requests import Kind, Request
 from trailing.core.retries import BackOff
 from trailing.core.states import State
 from trailing.events import Alarm, Event
-from trailing.exposure import UNEXPOSED, Bare, Cause, Exposure
+from trailing.unprotected import ALWAYS_PROTECTED, Cause, UnprotectedSpan, UnprotectedTime
 
 _ZERO = Decimal(0)
 
@@ -45,7 +45,7 @@ class PositionState:
         timing: what the exchange promises.
         claimed_at: when the position was claimed, in seconds on the running clock, as every time here.
         opened_at: when it was opened: a list that was asked for before then, plus the read lag, may show an earlier one.
-        exposure: its unprotected seconds so far by cause; `bare`: the present ones, or None.
+        unprotected_time: its unprotected seconds so far by cause; `unprotected_span`: the present ones, or None.
 
     Attributes:
         position, market: what is protected, and the exchange's rules for its symbol.
@@ -105,7 +105,7 @@ class PositionState:
     timing: Timing
     claimed_at: float
     opened_at: float = -math.inf
-    exposure: Exposure = UNEXPOSED
+    unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
     position: Position = field(init=False)
     market: Market = field(init=False)
     goal: Goal = PROTECT
@@ -155,7 +155,7 @@ class PositionState:
     last_fill: Fill | None = None
     exit_reason: str = "the stop was filled"
     confirmed_at: float | None = None
-    bare: Bare | None = field(init=False)
+    unprotected_span: UnprotectedSpan | None = field(init=False)
     live: Order | None = None
     is_covered: bool = False
     has_unknown: bool = False
@@ -173,7 +173,7 @@ class PositionState:
         self.quantity = position.quantity
         self.native_task = "place" if self.ratchet.plan.native else None
         self.flat = FlatEvidence(self.claimed_at)
-        self.bare = Bare(self.claimed_at, "opening", self.claimed_at)
+        self.unprotected_span = UnprotectedSpan(self.claimed_at, "opening", self.claimed_at)
 
     # What its readers ask.
 
@@ -240,25 +240,12 @@ class PositionState:
     @property
     def gives_up_at(self) -> float:
         """When the plan's policy for a position without a stop is due; infinite: it is not."""
-        if self.is_opening or self.bare is None or not isinstance(self.goal, Protect) or not self.quantity:
+        span = self.unprotected_span
+        if self.is_opening or span is None or not isinstance(self.goal, Protect) or not self.quantity:
             return math.inf
         if self.taken_down is not None and "place" not in self.back_offs:
             return math.inf  # inside a move: the next stop was not tried yet
-        return self.bare.since + (self.plan.retry_for if self.plan.on_unprotected == "retry" else 0.0)
-
-    def policy_due_at(self, at: float) -> float:
-        """Return when time alone changes what is wanted, now or later: what is left is too small for a stop, or the plan's
-        policy is due. Infinite: it doesn't, or a request is about to say more.
-
-        What took the stop away may have taken the position with it. So the policy waits while the position may be flat, and
-        for a snapshot that is wanted, as long as a call may take.
-        """
-        if self.is_opening or not isinstance(self.goal, Protect) or not self.is_unprotected:
-            return math.inf
-        if self.has_unknown or self.exit_sent or self.request is not None or self.flat.is_doubted:
-            return math.inf
-        shown_at = at if self.check_from == math.inf else self.check_from + self.plan.call_seconds
-        return max(at, shown_at, self.gives_up_at) if self.coverable else max(at, shown_at)
+        return span.since + (self.plan.retry_for if self.plan.on_unprotected == "retry" else 0.0)
 
     @property
     def snapshot_at(self) -> float:
@@ -304,9 +291,10 @@ class PositionState:
             self.ended,
         )
 
-    def exposure_at(self, at: float) -> Exposure:
+    def unprotected_time_at(self, at: float) -> UnprotectedTime:
         """All unprotected seconds until now."""
-        return self.exposure if self.bare is None else self.exposure + self.bare.until(at)
+        span = self.unprotected_span
+        return self.unprotected_time if span is None else self.unprotected_time + span.until(at)
 
     # The one writer.
 

@@ -26,7 +26,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
-from trailing.exposure import UNEXPOSED, Exposure
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _ZERO = Decimal(0)
 
@@ -55,7 +55,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         native: the exchange's own trailing order, which is live as far as the exchange said; or None.
         native_task: what is to be done about it, as `PositionState.native_task`.
         saved_at: the time of day of saving, aware UTC; None: not told.
-        exposure: all its bare seconds until then, by cause.
+        unprotected_time: all its bare seconds until then, by cause.
         heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
         moves: how often its stop was moved.
         filled, proceeds: what was closed of it, in base units and in quote units.
@@ -90,7 +90,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     native: StopOrder | None = None
     native_task: Literal["place", "withdraw", "replace"] | None = None
     saved_at: datetime | None = None
-    exposure: Exposure = UNEXPOSED
+    unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
     heard_until: datetime | None = None
     moves: int = 0
     filled: Decimal = Decimal(0)
@@ -156,7 +156,7 @@ def save_position(
         native=None if native is None else native.order,
         native_task=p.native_task,
         saved_at=saved_at,
-        exposure=p.exposure_at(at),
+        unprotected_time=p.unprotected_time_at(at),
         heard_until=heard_until,
         moves=p.moves,
         filled=p.filled,
@@ -200,7 +200,7 @@ def restore_position(
     p.quantity, p.reported_entry = record.quantity, record.reported_entry
     p.floor, p.native_task = record.floor, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
-    p.exposure, p.bare = record.exposure, None
+    p.unprotected_time, p.unprotected_span = record.unprotected_time, None
     p.moved_at = None if record.since_move is None else at - record.since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
@@ -226,9 +226,9 @@ def restore_position(
         p.goal = Release(cancel_stop=record.release == "cancel stop")
     p.check_from = p.missed_until = at + timing.read_lag
     derive(p, at)
-    if p.bare is not None:
-        p.bare = replace(p.bare, cause="outage")
-        p.exposure = p.exposure.plus("outage", max(0.0, dead_seconds))
+    if p.unprotected_span is not None:
+        p.unprotected_span = replace(p.unprotected_span, cause="outage")
+        p.unprotected_time = p.unprotected_time.plus("outage", max(0.0, dead_seconds))
     return p
 
 

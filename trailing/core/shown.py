@@ -15,7 +15,7 @@ from trailing.core.native import native_terms
 from trailing.core.orders import CANCELLING, LIVE, SENT, Order, Purpose
 from trailing.core.prices import IS_AHEAD, is_crossed, is_within
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
-from trailing.exposure import Exposure
+from trailing.unprotected import UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -94,29 +94,29 @@ def acknowledge(
     elif previous is not None and (was_covered or previous.price != shown.price):
         _tell_moved(p, previous, shown, at)
     elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # else it is cancelled as soon as it was found
-        exposure = p.exposure_at(at)
+        unprotected_time = p.unprotected_time_at(at)
         p.tell(
             StopOpened,
             quantity=shown.quantity,
             price=shown.price,
             client_order_id=shown.client_order_id,
-            exposure=exposure.total,
-            exposure_by=exposure,
+            unprotected_seconds=unprotected_time.total,
+            unprotected_time=unprotected_time,
         )
 
 
 def _tell_moved(p: PositionState, previous: StopOrder, order: StopOrder, at: float) -> None:
     """Publish that a stop was moved, and count it."""
     p.moves += 1
-    exposure = Exposure() if p.bare is None else p.bare.until(at)
+    unprotected_time = UnprotectedTime() if p.unprotected_span is None else p.unprotected_span.until(at)
     p.tell(
         StopMoved,
         previous=previous.price,
         price=order.price,
         client_order_id=order.client_order_id,
         reason="trailing" if order.price != previous.price else "resized",
-        exposure=exposure.total,
-        exposure_by=exposure,
+        unprotected_seconds=unprotected_time.total,
+        unprotected_time=unprotected_time,
     )
 
 

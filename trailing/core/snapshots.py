@@ -181,14 +181,14 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
     if not is_crossed(p.position.side, p.ratchet.last, order.price):
         p.raise_floor(order.price)
     if not p.is_covered:
-        exposure = p.exposure_at(at)
+        unprotected_time = p.unprotected_time_at(at)
         p.tell(
             StopOpened,
             quantity=order.quantity,
             price=order.price,
             client_order_id=order.client_order_id,
-            exposure=exposure.total,
-            exposure_by=exposure,
+            unprotected_seconds=unprotected_time.total,
+            unprotected_time=unprotected_time,
         )
 
 

@@ -111,7 +111,7 @@ def order_failed(p: PositionState, order: Order, error: Exception, at: float) ->
     known = order.order
     if order.state is CHANGING and known is not None:  # what was refused is not what was asked for last
         order = replace(order, price=known.price, quantity=known.quantity)
-    after = p.change(order, "refused", at, "opening" if p.bare is None else p.bare.cause)
+    after = p.change(order, "refused", at, "opening" if p.unprotected_span is None else p.unprotected_span.cause)
     if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):
         return
     if isinstance(error, NoSuchStop):  # a word of the exchange: the first sighting of its absence

@@ -29,7 +29,7 @@ Operation = Literal[
     "price",
     "close_position",
     "candles",
-    "watch",
+    "set_subscriptions",
 ]
 OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 
@@ -86,7 +86,7 @@ class Limiter:
         self._numbers = 0
         self._changed = trio.Event()
 
-    def next_turn(self, operation: str, symbol: str | None = None) -> float:
+    def rate_limit_delay(self, operation: str, symbol: str | None = None) -> float:
         """Seconds until the operation would pass if it were asked for now: exact, unless another one comes before it.
 
         Args:

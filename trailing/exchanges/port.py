@@ -207,7 +207,7 @@ class Exchange(Protocol):
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Closed candles that opened at or after a time, oldest first; empty where the venue has none."""
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole."""
 
     def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
@@ -216,7 +216,7 @@ class Exchange(Protocol):
         Entering waits for no network: on a line that isn't up yet, the first update is a `StreamState` that says so.
         """
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation (the method's name) pass, if it were asked for now."""
 
 

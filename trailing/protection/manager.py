@@ -31,7 +31,7 @@ from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.stores.leases import StandingLease
 from trailing.stores.port import Lease, Store
 
@@ -291,10 +291,10 @@ async def open_manager(
         sender.fence.check_plan(plan)
         if waited is not None:
             records.tell(None, TookOver, waited=waited)
-        async with open_services(LeaseLost, AuthenticationFailed) as books:
+        async with open_service_nursery(LeaseLost, AuthenticationFailed) as books:
             await books.start(journal.run)
             try:
-                async with open_services(LeaseLost, AuthenticationFailed) as tasks:
+                async with open_service_nursery(LeaseLost, AuthenticationFailed) as tasks:
                     supervision = Supervision(sender, records, ids, plan, tasks, take_over=take_over)
                     supervision.reconciler.marks |= lease.marks
                     await supervision.run(store, ticks)
@@ -341,7 +341,7 @@ async def plan_recovery(
     records, sender = _assemble(
         exchange, lease, Clock(utc_start), None
     )  # no task runs the journal: it keeps what comes
-    async with open_services() as tasks:
+    async with open_service_nursery() as tasks:
         supervision = Supervision(sender, records, OrderIds(), plan, tasks, take_over=take_over)
         restore(supervision, await store.load(exchange.name, exchange.account))
         found = await find_settled(supervision, lambda _: None, within=plan.call_seconds)

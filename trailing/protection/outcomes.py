@@ -11,8 +11,8 @@ import msgspec
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.position import PositionState
 from trailing.errors import ExchangeError, NothingToReduce
-from trailing.exposure import UNEXPOSED, Exposure
 from trailing.protection.position_task import PositionTask
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
@@ -25,19 +25,19 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         position: as it was handed in.
         elapsed: seconds from the claim until this outcome was known.
         uncovered: the quantity that the live stop does not cover: what rounding down to the step left bare, or all.
-        exposure_by: the bare seconds from `Position.opened_at` until a live stop stood behind it, or else until this
+        unprotected_time: the bare seconds from `Position.opened_at` until a live stop stood behind it, or else until this
             outcome, by cause.
     """
 
     position: Position
     elapsed: float
     uncovered: Decimal
-    exposure_by: Exposure
+    unprotected_time: UnprotectedTime
 
     @property
-    def exposure(self) -> float:
+    def unprotected_seconds(self) -> float:
         """These bare seconds, whatever the cause."""
-        return self.exposure_by.total
+        return self.unprotected_time.total
 
 
 class Protected(_Outcome, frozen=True, kw_only=True):
@@ -123,14 +123,14 @@ class WaveReport(msgspec.Struct, frozen=True):
         )
 
     @property
-    def exposure(self) -> float:
+    def unprotected_seconds(self) -> float:
         """The bare seconds of all positions together."""
-        return self.exposure_by.total
+        return self.unprotected_time.total
 
     @property
-    def exposure_by(self) -> Exposure:
+    def unprotected_time(self) -> UnprotectedTime:
         """The same by cause."""
-        return sum((outcome.exposure_by for outcome in self.outcomes), UNEXPOSED)
+        return sum((outcome.unprotected_time for outcome in self.outcomes), ALWAYS_PROTECTED)
 
 
 def _stop_of(outcome: Outcome) -> StopOrder | None:
@@ -160,15 +160,15 @@ class Attempt:
         return self._supervision.now() - self._started
 
     @property
-    def unclaimed_exposure(self) -> Exposure:
+    def unclaimed_time(self) -> UnprotectedTime:
         """Its unprotected seconds until now, where no claim has measured them."""
-        return Exposure(opening=max(0.0, self._supervision.seconds_since(self.position.opened_at)))
+        return UnprotectedTime(opening=max(0.0, self._supervision.seconds_since(self.position.opened_at)))
 
     @property
-    def _exposure(self) -> Exposure:
+    def _unprotected_time(self) -> UnprotectedTime:
         if self.task is None:
-            return self.unclaimed_exposure
-        return self.task.state.exposure_at(self._supervision.now())
+            return self.unclaimed_time
+        return self.task.state.unprotected_time_at(self._supervision.now())
 
     def opened(self) -> Outcome:
         """What an opening came to that ended by itself."""
@@ -187,7 +187,7 @@ class Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - stop.quantity,
-            exposure_by=self._exposure,
+            unprotected_time=self._unprotected_time,
             stop=stop,
         )
 
@@ -197,7 +197,7 @@ class Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=max(Decimal(0), self.position.quantity - stop.quantity),
-            exposure_by=held.state.exposure if same else self.unclaimed_exposure,
+            unprotected_time=held.state.unprotected_time if same else self.unclaimed_time,
             stop=stop,
         )
 
@@ -207,7 +207,7 @@ class Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - min(self.position.quantity, state.filled),
-            exposure_by=self._exposure,
+            unprotected_time=self._unprotected_time,
             fill=state.last_fill,
         )
 
@@ -216,7 +216,7 @@ class Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity,
-            exposure_by=self._exposure,
+            unprotected_time=self._unprotected_time,
             error=error,
         )
 
@@ -232,6 +232,6 @@ class Attempt:
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - (late.quantity if late is not None else Decimal(0)),
-            exposure_by=self._exposure,
+            unprotected_time=self._unprotected_time,
             stop=late,
         )

@@ -33,7 +33,7 @@ async def close_position(supervision: Supervision, task: PositionTask, deadline:
             position=state.position,
             elapsed=now - started,
             uncovered=state.uncovered,
-            exposure_by=state.exposure_at(now),
+            unprotected_time=state.unprotected_time_at(now),
             **fields,
         )
 

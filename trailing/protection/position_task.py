@@ -177,7 +177,7 @@ class PositionTask:
     def save_if_changed(self) -> None:
         """Have the record written, where the store does not hold the facts, the best price, or the unprotected seconds."""
         state = self.state
-        if self.saved != state.facts or self.saved_best != state.ratchet.best or state.bare is not None:
+        if self.saved != state.facts or self.saved_best != state.ratchet.best or state.unprotected_span is not None:
             self._owner.records.hand_in(self)
 
     async def wait_changed(self) -> None:

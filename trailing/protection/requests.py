@@ -123,7 +123,7 @@ class RequestSender:
                 )
                 return await self.change("amend_stop", amend, seconds)
             case TakeDownStop():
-                turn = exchange.next_turn("place_stop")
+                turn = exchange.rate_limit_delay("place_stop")
                 if turn:  # without it the position would be unprotected until then
                     raise RateLimited(f"the next stop can be placed in {turn:.1f} s", retry_after=turn)
                 await self.cancel(_order(p, order_id), seconds)
@@ -152,7 +152,7 @@ class RequestSender:
         assert order_id is not None
         position, plan = p.position, p.plan
         check_native_market(plan, p.market)
-        turn = self.exchange.next_turn("place_stop")
+        turn = self.exchange.rate_limit_delay("place_stop")
         if turn:  # positions without a stop go first
             raise RateLimited(f"its turn comes in {turn:.1f} s", retry_after=turn)
         stop = StopRequest(
@@ -168,7 +168,7 @@ class RequestSender:
 
     def _check_turn(self, operation: str) -> None:
         """Refuse a request whose turn within the rate limit can't come before the caller's deadline."""
-        turn = self.exchange.next_turn(operation)
+        turn = self.exchange.rate_limit_delay(operation)
         if turn and self._clock.now() + turn > trio.current_effective_deadline():
             raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
 
@@ -179,7 +179,7 @@ class RequestSender:
     async def change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
         """Send what changes something: the only way to the exchange for it, past the fence. Errors as `perform`."""
         # No await between this and the request: no other request can take the turn.
-        turn = self.exchange.next_turn(operation)
+        turn = self.exchange.rate_limit_delay(operation)
         began = self.fence.check_may_send(turn, call_seconds)
         try:
             return await self._call(request, began, call_seconds + turn)
@@ -195,7 +195,7 @@ class RequestSender:
             ExchangeUnreachable: it can't be read now.
             AuthenticationFailed: a second request was refused, too.
         """
-        seconds = call_seconds + self.exchange.next_turn(operation)
+        seconds = call_seconds + self.exchange.rate_limit_delay(operation)
         try:
             return await self._call(request, self._clock.now(), seconds)
         except OutcomeUnknown as error:

@@ -7,8 +7,8 @@ from collections import Counter
 import msgspec
 
 from trailing.core.position import PositionState
-from trailing.exposure import UNEXPOSED, Exposure
 from trailing.protection.outcomes import OpeningTimes, WaveReport
+from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class Statistics(msgspec.Struct, frozen=True):
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
         moves: acknowledged moves.
         closed: positions that have ended.
-        exposure_by: bare seconds of all positions by cause, ended and present ones together, over their whole lives: for
+        unprotected_time: bare seconds of all positions by cause, ended and present ones together, over their whole lives: for
             those that were resumed, what they had before is included.
         since_confirmed: seconds since the exchange last confirmed anything; None: never.
         ticks: taken by the core; `foreign_ticks`: of a source that no rule looks at.
@@ -33,7 +33,7 @@ class Statistics(msgspec.Struct, frozen=True):
     unprotected: int
     moves: int
     closed: int
-    exposure_by: Exposure
+    unprotected_time: UnprotectedTime
     since_confirmed: float | None
     ticks: int
     foreign_ticks: int
@@ -41,9 +41,9 @@ class Statistics(msgspec.Struct, frozen=True):
     dropped: int
 
     @property
-    def exposure(self) -> float:
-        """Bare seconds of all positions, whatever the cause."""
-        return self.exposure_by.total
+    def unprotected_seconds(self) -> float:
+        """The unprotected seconds of all positions, of all causes."""
+        return self.unprotected_time.total
 
 
 class Tally:
@@ -55,7 +55,7 @@ class Tally:
         self.opening_times: OpeningTimes = OpeningTimes()
         self.closed = 0
         self.moves = 0
-        self.exposure: Exposure = UNEXPOSED
+        self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
         self.foreign_ticks = 0
         self.confirmed_at: float | None = None
 
@@ -63,7 +63,7 @@ class Tally:
         """Add a position that has ended."""
         self.closed += not state.is_given_up and not state.quantity
         self.moves += state.moves
-        self.exposure += state.exposure_at(at)
+        self.unprotected_time += state.unprotected_time_at(at)
         self.foreign_ticks += state.ratchet.foreign_ticks
         if state.confirmed_at is not None:
             self.confirmed_at = max(state.confirmed_at, self.confirmed_at or state.confirmed_at)

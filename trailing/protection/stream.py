@@ -144,7 +144,7 @@ class Stream:
 
     async def _subscribe(self, symbols: frozenset[str]) -> None:
         with trio.move_on_after(self._call_seconds) as scope:
-            await self._exchange.watch(symbols)
+            await self._exchange.set_subscriptions(symbols)
         if scope.cancelled_caught:
             raise ExchangeUnreachable(f"no answer within {self._call_seconds} s")
 

@@ -23,7 +23,6 @@ from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
-from trailing.exposure import Exposure
 from trailing.protection.account_reader import AccountReader
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
@@ -37,6 +36,7 @@ from trailing.protection.requests import RequestSender
 from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
 from trailing.stores.port import Store
+from trailing.unprotected import UnprotectedTime
 
 UNTRACKED: Final = "not ours"
 """The id of an open position that took the place of one of ours and was never handed in."""
@@ -155,18 +155,18 @@ class Supervision:
             raise UsageError(f"{symbol} {side} is not protected")
         return task
 
-    def new_task(self, position: Position, plan: TrailPlan, exposure: Exposure) -> PositionTask:
+    def new_task(self, position: Position, plan: TrailPlan, unprotected_time: UnprotectedTime) -> PositionTask:
         """Return the task of a position that is to be claimed.
 
         Args:
-            exposure: its unprotected seconds until now.
+            unprotected_time: its unprotected seconds until now.
 
         Raises:
             UsageError: the exchange has no such market, or the plan no possible first stop for the position.
         """
         now, market = self.now(), self.sender.exchange.market(position.symbol)
         opened_at = now - self.seconds_since(position.opened_at)
-        state = PositionState(Ratchet(position, plan, market), self.timing, now, opened_at, exposure)
+        state = PositionState(Ratchet(position, plan, market), self.timing, now, opened_at, unprotected_time)
         return PositionTask(self, state)
 
     def seconds_since(self, time: datetime) -> float:
@@ -238,7 +238,7 @@ class Supervision:
             unprotected=len(self.unprotected()),
             moves=tally.moves + sum(state.moves for state in states),
             closed=tally.closed,
-            exposure_by=sum((state.exposure_at(now) for state in states), tally.exposure),
+            unprotected_time=sum((state.unprotected_time_at(now) for state in states), tally.unprotected_time),
             since_confirmed=now - max(confirmed) if confirmed else None,
             ticks=self.feed.ticks,
             foreign_ticks=tally.foreign_ticks + sum(state.ratchet.foreign_ticks for state in states),

@@ -114,7 +114,7 @@ class Wave:
     async def _protect(self, attempt: Attempt, scope: trio.CancelScope) -> Outcome:
         supervision = self._supervision
         while True:
-            new = supervision.new_task(attempt.position, self._plan, attempt.unclaimed_exposure)
+            new = supervision.new_task(attempt.position, self._plan, attempt.unclaimed_time)
             held = supervision.registry.claim(new)
             if held is new:
                 return await self._open(attempt, new, scope)

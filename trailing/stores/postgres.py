@@ -16,7 +16,7 @@ from psycopg import sql
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.stores.codec import EVENT, INTENT, decode
 from trailing.stores.folding import Folded
 from trailing.stores.plans import decode_plans, decode_record
@@ -67,7 +67,7 @@ async def open_postgres(
     check_schema_name(schema)
     sessions, note = secrets.randbits(62), f"schema {schema}"
     async with (
-        open_services() as services,
+        open_service_nursery() as services,
         open_server(conninfo, note=note, sessions=sessions, read_only=read_only, timing=timing or Timing()) as server,
     ):
         await prepare_schema(server, schema, read_only=read_only)

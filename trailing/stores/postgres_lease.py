@@ -22,7 +22,7 @@ from psycopg import sql
 
 from trailing.core.model import check_seconds, refuse
 from trailing.errors import LeaseLost, StoreError
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.stores.port import AppendEvent, StoreWrite
 from trailing.stores.postgres_commit import Statement
 from trailing.stores.postgres_schema import require_version
@@ -270,7 +270,7 @@ class LeaseTable:
                 owner, seconds = found
                 raise LeaseLost(f"{exchange} {account} is owned by {owner}, for {seconds:.1f} s unless it renews that")
             await trio.sleep(LOOK_SECONDS if found is None else min(LOOK_SECONDS, max(0.0, found[1])))
-        async with open_services() as services:
+        async with open_service_nursery() as services:
             services.start_soon(lease.keep)
             try:
                 # Behind the taking: while an account is owned, no other process migrates the tables.

@@ -19,7 +19,7 @@ import trio
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 from trailing.stores.codec import EVENT, INTENT, decode, encode, microseconds
 from trailing.stores.folding import Folded
 from trailing.stores.leases import StandingLease
@@ -143,7 +143,7 @@ class SqliteStore:
         if self._read_only:
             raise StoreError(f"{self._path}: it was opened to be read only, so no account can be owned through it")
         owning = hold_account(self._path, exchange, account, commit=self.commit, mark=mark, standby=standby)
-        async with owning as lease, open_services() as services:
+        async with owning as lease, open_service_nursery() as services:
             # Behind the taking: while an account is owned, no other process migrates the tables.
             await self._run(self._file.require_version)
             services.start_soon(self._watch_file)

@@ -27,7 +27,7 @@ async def its_attributes_make_sense(trial: Trial) -> None:
     for name in ("orders_read_lag", "positions_read_lag", "request_validity"):
         expect_seconds(getattr(exchange, name), name)
     for operation in OPERATIONS:
-        expect_seconds(exchange.next_turn(operation), f"next_turn of {operation}")
+        expect_seconds(exchange.rate_limit_delay(operation), f"rate_limit_delay of {operation}")
     expect(trial.market.symbol == trial.symbol, f"the market of {trial.symbol} is {trial.market}")
 
 
@@ -140,15 +140,15 @@ async def a_price_is_of_the_source_that_was_asked_for(trial: Trial) -> None:
 
 
 async def ticks_come_of_the_watched_symbols_only(trial: Trial) -> None:
-    """`watch` names the wanted symbols as a whole: what it leaves out is not pushed any more."""
+    """`set_subscriptions` names the wanted symbols as a whole: what it leaves out is not pushed any more."""
     prices = (trial.price + steps * trial.market.price_tick for steps in count(1))
     async with trial.listen() as updates:
-        await trial.exchange.watch({trial.symbol})
+        await trial.exchange.set_subscriptions({trial.symbol})
         tick = await trial.next_tick(updates, trial.symbol, never=trial.other_symbol, prices=prices)
         trial.expect_recent(tick.at)
-        await trial.exchange.watch({trial.symbol, trial.other_symbol})
+        await trial.exchange.set_subscriptions({trial.symbol, trial.other_symbol})
         await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
-        await trial.exchange.watch({trial.other_symbol})
+        await trial.exchange.set_subscriptions({trial.other_symbol})
         # Its ticks come already; the first ones after the change may still be accompanied by the other symbol's.
         await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
         await trial.next_tick(updates, trial.other_symbol, never=trial.symbol, prices=prices)

@@ -29,7 +29,7 @@ Operation: TypeAlias = Literal[
     "price",
     "close_position",
     "candles",
-    "watch",
+    "set_subscriptions",
     "accounts",
     "load",
     "own",
@@ -274,11 +274,11 @@ class FaultyExchange:
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         return await self._script.play("candles", symbol, lambda: self.inner.candles(symbol, source, since))
 
-    async def watch(self, symbols: Set[str]) -> None:
-        await self._script.play("watch", None, lambda: self.inner.watch(symbols))
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
+        await self._script.play("set_subscriptions", None, lambda: self.inner.set_subscriptions(symbols))
 
     def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
         return self.inner.updates()
 
-    def next_turn(self, operation: str) -> float:
-        return self.inner.next_turn(operation)
+    def rate_limit_delay(self, operation: str) -> float:
+        return self.inner.rate_limit_delay(operation)

@@ -25,7 +25,7 @@ async def check_events(store: Store) -> None:
             quantity=HUGE,
             price=TINY,
             client_order_id="t1",
-            exposure=0.1,
+            unprotected_seconds=0.1,
         ),
         StopMoved(at=MOMENT, previous=TINY, price=HUGE, client_order_id="t2", reason="Callback"),
         *(sample_alarm(number) for number in range(1, 1_203)),

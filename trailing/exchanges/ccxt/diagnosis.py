@@ -220,13 +220,13 @@ async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
 async def _stream(exchange: CcxtExchange, symbol: str) -> list[Finding]:
     started = trio.current_time()
     async with exchange.updates() as updates:
-        await exchange.watch({symbol})
+        await exchange.set_subscriptions({symbol})
         with trio.move_on_after(STREAM_SECONDS) as scope:
             async for update in updates:
                 if isinstance(update, Tick) and update.symbol == symbol:
                     break
         silent = scope.cancelled_caught
-    await exchange.watch(frozenset())
+    await exchange.set_subscriptions(frozenset())
     seconds = trio.current_time() - started
     if silent:
         return [Finding("stream", "failure", f"no price of {symbol} within {STREAM_SECONDS} s", seconds)]

@@ -54,7 +54,7 @@ _CANDLE_PAGE = 1000
 class Pushing(Protocol):
     """What pushes."""
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole."""
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
@@ -283,19 +283,19 @@ class CcxtExchange:
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole."""
         for symbol in symbols:
             self.market(symbol)
-        await self._streams.watch(symbols)
+        await self._streams.set_subscriptions(symbols)
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
         """Everything pushed from entering on."""
         return self._streams.updates()
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation pass."""
-        return self.session.turns.next_turn(operation)
+        return self.session.turns.rate_limit_delay(operation)
 
 
 def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:

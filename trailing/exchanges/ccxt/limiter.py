@@ -10,7 +10,7 @@ import trio
 
 from trailing.exchanges import limiter
 from trailing.exchanges.ccxt.limits import Limits
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 
 class Limiter(limiter.Limiter):
@@ -73,7 +73,7 @@ def _seconds_since_1970(date: str) -> float | None:
 @asynccontextmanager
 async def open_limiter(limits: Limits) -> AsyncIterator[Limiter]:
     """A limiter whose turns come until the block has ended: a shielded clean-up inside still gets its own."""
-    async with open_services() as services:
+    async with open_service_nursery() as services:
         opened = Limiter(limits)
         services.start_soon(opened.serve)
         yield opened

@@ -22,7 +22,7 @@ import trio_asyncio
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
 from trailing.exchanges.ccxt.client import Reply, open_client
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
 """Seconds within which the client has to close its connections; ccxt sleeps a quarter of one while it does."""
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Turns(Protocol):
     """Who may send, and when: the rate limit, by the port's method names."""
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         """Seconds until an operation would pass, if it were asked for now."""
 
     async def turn(self, operation: str, symbol: str | None = None) -> None:
@@ -243,7 +243,7 @@ async def open_session(client: Any, turns: Turns, explain: Explain) -> AsyncIter
     Raises:
         ExceptionGroup: what a service raised; the block was cancelled for it.
     """
-    async with open_services() as services:
+    async with open_service_nursery() as services:
         session = await services.start(_host, client, turns, explain)
         try:
             yield session

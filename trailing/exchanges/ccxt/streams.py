@@ -48,7 +48,7 @@ class Audience:
         """Ticks that were thinned out for those who listen now and don't keep up."""
         return sum(channel.dropped for channel in self._channels)
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
         now = trio.current_time()
         self.watched = {symbol: self.watched.get(symbol, now) for symbol in sorted(symbols)}
@@ -122,7 +122,7 @@ class Streams(Audience):
         lines = [self._account, *self._prices]
         return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched, {self.dropped} ticks dropped, {self.unreadable} entries unreadable>"
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
         carried: dict[Line, list[str]] = {line: [] for line in self._prices}
         for symbol, line in self._line_of.items():
@@ -138,7 +138,7 @@ class Streams(Audience):
         self._line_of = {symbol: line for line, its in carried.items() for symbol in its}
         for line, its in carried.items():
             line.want(frozenset(topic for symbol in its for topic in self._dialect.topics(symbol)))
-        await super().watch(symbols)
+        await super().set_subscriptions(symbols)
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[UpdateChannel]:

@@ -197,21 +197,21 @@ class PaperExchange:
         check_utc("since", since)
         return await self._requests.send("candles", symbol, lambda at: self._candles.closed(symbol, source, since, at))
 
-    async def watch(self, symbols: Set[str]) -> None:
+    async def set_subscriptions(self, symbols: Set[str]) -> None:
         """The symbols whose ticks are pushed from now on, as a whole; the call that was sent last counts."""
         wanted = frozenset(symbols)
         for symbol in wanted:
             check_symbol("symbols", symbol)
-        await self._requests.send("watch", None, self._stream.new_watch(wanted))
+        await self._requests.send("set_subscriptions", None, self._stream.new_watch(wanted))
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
         """Everything pushed from entering on: order and position updates, and the ticks of watched symbols."""
         return self._stream.subscribe()
 
-    def next_turn(self, operation: str) -> float:
+    def rate_limit_delay(self, operation: str) -> float:
         """Seconds until the rate limit would let an operation pass: exact, unless a lane before it gets somebody."""
         check_one_of("operation", operation, OPERATIONS)
-        return 0.0 if self._limiter is None else self._limiter.next_turn(operation)
+        return 0.0 if self._limiter is None else self._limiter.rate_limit_delay(operation)
 
     async def enter(self, position: Position) -> None:
         """Book a filled entry, at once; one of an open position increases it and averages its entry price.

@@ -68,6 +68,6 @@ class PaperLimiter(Limiter):
 
     def take(self, operation: str, then: Callable[[], object], symbol: str | None = None) -> Ticket | None:
         """As of `Limiter`. Raises RateLimited where there are too few tokens, and the limit refuses."""
-        if self._refuses and (wait := self.next_turn(operation)):
+        if self._refuses and (wait := self.rate_limit_delay(operation)):
             raise RateLimited(f"{operation} passes in {wait:.3f} s", retry_after=wait)
         return super().take(operation, then, None if self._refuses else symbol)

@@ -17,7 +17,7 @@ from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.paper.limits import PaperLimiter, RateLimit
 from trailing.exchanges.paper.places import BookRules, PartialFills
 from trailing.exchanges.paper.requests import Booking, Latency, LatencyFunction, Requests
-from trailing.services import open_services
+from trailing.services import open_service_nursery
 
 _CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
@@ -126,7 +126,7 @@ async def open_paper(
     )
     log: list[Booking] = []
     on_booking = record if callable(record) else log.append if record else None
-    async with open_services() as services:
+    async with open_service_nursery() as services:
         limiter = None if rate_limit is None else PaperLimiter(rate_limit)
         exchange = PaperExchange(
             account=account,

@@ -1,4 +1,4 @@
-"""Bare seconds by cause, in the reports of `run` and `report`."""
+"""Unprotected seconds by cause, in the reports of `run` and `report`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from trailing import Exposure, Market, Percent, Position, TrailPlan, open_store
+from trailing import Market, Percent, Position, TrailPlan, UnprotectedTime, open_store
 from trailing.core.evidence import Timing
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
@@ -31,22 +31,24 @@ def at(seconds: float, symbol: str) -> dict[str, Any]:
     return {"at": START + timedelta(seconds=seconds), "symbol": symbol, "side": "long"}
 
 
-def told(seconds: Exposure) -> dict[str, Any]:
-    return {"exposure": seconds.total, "exposure_by": seconds}
+def told(seconds: UnprotectedTime) -> dict[str, Any]:
+    return {"unprotected_seconds": seconds.total, "unprotected_time": seconds}
 
 
-def opened(seconds: float, symbol: str, exposure: Exposure) -> StopOpened:
-    return StopOpened(**at(seconds, symbol), quantity=HUNDRED, price=HUNDRED, client_order_id="tr1", **told(exposure))
+def opened(seconds: float, symbol: str, unprotected_time: UnprotectedTime) -> StopOpened:
+    return StopOpened(
+        **at(seconds, symbol), quantity=HUNDRED, price=HUNDRED, client_order_id="tr1", **told(unprotected_time)
+    )
 
 
-def moved(seconds: float, symbol: str, exposure: Exposure) -> StopMoved:
+def moved(seconds: float, symbol: str, unprotected_time: UnprotectedTime) -> StopMoved:
     return StopMoved(
         **at(seconds, symbol),
         previous=HUNDRED,
         price=HUNDRED,
         client_order_id="tr1",
         reason="it rose",
-        **told(exposure),
+        **told(unprotected_time),
     )
 
 
@@ -56,8 +58,8 @@ def store(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path}/state.db"
     closed, bare = "AAA/USDT:USDT", "BBB/USDT:USDT"
     events: list[Event] = [
-        opened(2, closed, Exposure(opening=2.0)),
-        moved(60, closed, Exposure(move=0.5)),
+        opened(2, closed, UnprotectedTime(opening=2.0)),
+        moved(60, closed, UnprotectedTime(move=0.5)),
         PositionClosed(
             **at(90, closed),
             entry_price=HUNDRED,
@@ -65,10 +67,10 @@ def store(tmp_path: Path) -> str:
             profit=Decimal(7),
             moves=1,
             reason="the stop was filled",
-            **told(Exposure(opening=2.0, move=0.5, outage=4.25)),
+            **told(UnprotectedTime(opening=2.0, move=0.5, outage=4.25)),
         ),
-        opened(3, bare, Exposure(opening=1.0, refused=2.0)),
-        moved(60, bare, Exposure(move=0.125)),
+        opened(3, bare, UnprotectedTime(opening=1.0, refused=2.0)),
+        moved(60, bare, UnprotectedTime(move=0.125)),
         StopGone(**at(80, bare), client_order_id="tr1"),
     ]
     position = Position(bare, "long", HUNDRED, HUNDRED, START)
@@ -76,7 +78,7 @@ def store(tmp_path: Path) -> str:
     record = msgspec.structs.replace(
         save_position(PositionState(Ratchet(position, plan, Market(bare)), Timing(), 0.0), 0.0),
         state="unprotected",
-        exposure=Exposure(opening=1.0, move=0.125, refused=2.0, cancelled=10.0),
+        unprotected_time=UnprotectedTime(opening=1.0, move=0.125, refused=2.0, cancelled=10.0),
     )
 
     async def fill() -> None:
@@ -92,13 +94,19 @@ def test_a_report_tells_bare_seconds_by_cause_for_each_position_and_in_all(run: 
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
     closed, bare = account["report"]["positions"]
     nothing = {"opening": 0.0, "move": 0.0, "outage": 0.0, "refused": 0.0, "cancelled": 0.0}
-    assert (closed["state"], closed["exposure"]) == ("closed", 6.75)
-    assert closed["exposure_by"] == nothing | {"opening": 2.0, "move": 0.5, "outage": 4.25}
-    assert (bare["state"], bare["exposure"]) == ("unprotected", 13.125)
-    assert bare["exposure_by"] == nothing | {"opening": 1.0, "move": 0.125, "refused": 2.0, "cancelled": 10.0}
+    assert (closed["state"], closed["unprotected_seconds"]) == ("closed", 6.75)
+    assert closed["unprotected_time"] == nothing | {"opening": 2.0, "move": 0.5, "outage": 4.25}
+    assert (bare["state"], bare["unprotected_seconds"]) == ("unprotected", 13.125)
+    assert bare["unprotected_time"] == nothing | {"opening": 1.0, "move": 0.125, "refused": 2.0, "cancelled": 10.0}
     totals = account["report"]["totals"]
-    assert totals["exposure"] == 19.875
-    assert totals["exposure_by"] == {"opening": 3.0, "move": 0.625, "outage": 4.25, "refused": 2.0, "cancelled": 10.0}
+    assert totals["unprotected_seconds"] == 19.875
+    assert totals["unprotected_time"] == {
+        "opening": 3.0,
+        "move": 0.625,
+        "outage": 4.25,
+        "refused": 2.0,
+        "cancelled": 10.0,
+    }
 
 
 def test_the_table_of_a_report_names_the_causes_that_there_were(run: Run, store: str) -> None:
@@ -113,33 +121,37 @@ def test_the_table_of_a_report_names_the_causes_that_there_were(run: Run, store:
 def test_what_events_tell_since_the_last_record_counts(run: Run, store: str) -> None:
     async def go_on() -> None:
         async with open_store(store) as opened_store:
-            event = opened(100, "BBB/USDT:USDT", Exposure(opening=1.0, move=0.125, refused=2.0, cancelled=20.0))
+            event = opened(100, "BBB/USDT:USDT", UnprotectedTime(opening=1.0, move=0.125, refused=2.0, cancelled=20.0))
             await opened_store.commit([AppendEvent("paper", "default", event)])
             await opened_store.commit(
-                [AppendEvent("paper", "default", moved(110, "BBB/USDT:USDT", Exposure(move=0.25)))]
+                [AppendEvent("paper", "default", moved(110, "BBB/USDT:USDT", UnprotectedTime(move=0.25)))]
             )
 
     trio.run(go_on)
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
     bare = account["report"]["positions"][1]
-    assert (bare["state"], bare["exposure"]) == ("protected", 23.375)
-    assert (bare["exposure_by"]["cancelled"], bare["exposure_by"]["move"]) == (20.0, 0.375)
+    assert (bare["state"], bare["unprotected_seconds"]) == ("protected", 23.375)
+    assert (bare["unprotected_time"]["cancelled"], bare["unprotected_time"]["move"]) == (20.0, 0.375)
 
 
 def test_events_for_people_name_the_causes(run: Run, store: str) -> None:
     first = run("events", "--store", store).out.splitlines()[0]
-    assert first.endswith("exposure=2.0 exposure_by=opening 2.000")
+    assert first.endswith("unprotected_seconds=2.0 unprotected_time=opening 2.000")
 
 
 def test_a_run_tells_what_of_its_bare_seconds_was_the_deadline_s(replay: Run) -> None:
     ran = replay("--latency", "3", "--deadline", "1", "--json")
     for row in json.loads(ran.out)["report"]["positions"]:
-        assert row["exposure_by"]["opening"] == 1.0
-        assert row["exposure_by"]["outage"] == pytest.approx(row["exposure"] - 1.0)
-        assert row["exposure"] > 1.0
+        assert row["unprotected_time"]["opening"] == 1.0
+        assert row["unprotected_time"]["outage"] == pytest.approx(row["unprotected_seconds"] - 1.0)
+        assert row["unprotected_seconds"] > 1.0
     assert "opening 1.000, outage " in replay("--latency", "3", "--deadline", "1").out
     slow = json.loads(replay("--latency", "3", "--json").out)["report"]
-    assert slow["totals"]["exposure_by"]["opening"] == pytest.approx(slow["totals"]["exposure"]) == pytest.approx(9.0)
+    assert (
+        slow["totals"]["unprotected_time"]["opening"]
+        == pytest.approx(slow["totals"]["unprotected_seconds"])
+        == pytest.approx(9.0)
+    )
 
 
 def test_a_position_that_never_got_a_stop_is_bare_in_its_report(run: Run, replay: Run, data: Path) -> None:
@@ -149,7 +161,7 @@ def test_a_position_that_never_got_a_stop_is_bare_in_its_report(run: Run, replay
     report = json.loads(ran.out)["report"]
     for row in report["positions"]:
         assert row["state"] == "unprotected"
-        assert row["exposure_by"]["opening"] == 1.0
-        assert row["exposure_by"]["outage"] > 0
+        assert row["unprotected_time"]["opening"] == 1.0
+        assert row["unprotected_time"]["outage"] > 0
     (account,) = json.loads(run("report", "--store", url, "--json").out)["accounts"]
     assert account["report"] == report
