@@ -26,8 +26,8 @@ from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.witness import PATIENCE
 from simulation.planted import PLANTED
 from trailing.errors import LeaseLost
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores.port import AddIntent, Intent, Store, StoreWrite
-from trailing.stores.trio_psycopg import TrioConnection
 
 ACCOUNT = "paper", "default"
 SEEDS = (3, 8, 21)

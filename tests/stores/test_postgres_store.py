@@ -23,12 +23,12 @@ from psycopg import sql
 
 from trailing.errors import StoreError, UsageError
 from trailing.events import Alarm
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores import open_store, postgres_schema
 from trailing.stores.port import AddIntent, AppendEvent, Loaded, SaveStop, SettleIntent, StoreWrite
 from trailing.stores.postgres import PostgresStore, open_postgres
 from trailing.stores.postgres_migrations import MIGRATIONS
 from trailing.stores.postgres_server import Timing
-from trailing.stores.trio_psycopg import TrioConnection
 from trailing.testing import cancel_everywhere
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm, sample_intent, sample_record
 

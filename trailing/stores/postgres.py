@@ -16,6 +16,7 @@ from psycopg import sql
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
+from trailing.psycopg_trio import FifoLock, TrioConnection
 from trailing.services import open_service_nursery
 from trailing.stores.codec import EVENT, INTENT, decode
 from trailing.stores.folding import Folded
@@ -27,8 +28,6 @@ from trailing.stores.postgres_pruning import PRUNE_EVENTS, PRUNE_ROWS, prune_pla
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
 from trailing.stores.postgres_server import Server, Timing, open_server
 from trailing.stores.reading import PAGE_ROWS, EventReader
-from trailing.stores.trio_locks import acquire
-from trailing.stores.trio_psycopg import TrioConnection
 
 _EventRow: TypeAlias = tuple[int, str, str, str]
 
@@ -102,7 +101,7 @@ class PostgresStore:
         self._read_only = read_only
         self._writer = CommitWriter(schema, uuid4())
         self._leases = LeaseTable(server, schema, lease, sessions, self._commit)
-        self._turn = trio.StrictFIFOLock()
+        self._one_commit = FifoLock()
         self._number = 0
         self._changed = trio.Event()
         self._listening = False
@@ -171,14 +170,11 @@ class PostgresStore:
         return self._leases.own(exchange, account, mark=mark, standby=standby)
 
     async def _commit(self, entries: Sequence[StoreWrite], required: Sequence[Statement]) -> None:
-        await acquire(self._turn)
-        try:
+        async with self._one_commit:
             self._number += 1
             statements = partial(self._writer.statements, Folded(entries), self._number, required)
             await self._server.run(lambda connection: _send(connection, statements()), patient=True, shield=True)
             self.commits += 1
-        finally:
-            self._turn.release()
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         """Events of every account at or after a time, in the order they were written; see `Store.events`.

@@ -22,12 +22,12 @@ from psycopg import sql
 
 from trailing.core.model import check_seconds, refuse
 from trailing.errors import LeaseLost, StoreError
+from trailing.psycopg_trio import TrioConnection
 from trailing.services import open_service_nursery
 from trailing.stores.port import AppendEvent, StoreWrite
 from trailing.stores.postgres_commit import Statement
 from trailing.stores.postgres_schema import require_version
 from trailing.stores.postgres_server import Server
-from trailing.stores.trio_psycopg import TrioConnection
 
 LEASE_SECONDS: Final = 60.0
 """How long an account stays owned after the last renewal: protection goes on so long, less one call, without the store;

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.psycopg_trio import TrioConnection
 
 PRUNE_ROWS: Final = 10_000
 """How many events are deleted in one transaction, so that none is a long one."""

@@ -9,9 +9,9 @@ import psycopg
 from psycopg import sql
 
 from trailing.errors import StoreError, UsageError
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores.postgres_migrations import MIGRATIONS
 from trailing.stores.postgres_server import Server
-from trailing.stores.trio_psycopg import TrioConnection
 
 OLDEST_SERVER = 14
 """The oldest version of PostgreSQL that its makers still mend."""

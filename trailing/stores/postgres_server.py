@@ -13,8 +13,7 @@ import trio
 from psycopg.conninfo import make_conninfo
 
 from trailing.errors import StoreError, UsageError
-from trailing.stores.trio_conninfo import read_conninfo
-from trailing.stores.trio_psycopg import Pool, TrioConnection, open_pool
+from trailing.psycopg_trio import Pool, TrioConnection, open_pool, read_conninfo
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import trio
 
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores import open_store
 from trailing.stores.port import Lease, Store
 from trailing.stores.postgres_lease import PostgresLease
-from trailing.stores.trio_psycopg import TrioConnection
 from trailing.stores.urls import take_ours
 
 _DROP_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""Connecting: several hosts, names looked up by trio, time limits, and passwords that nobody gets to see."""
+"""Connecting: several hosts, name lookup by trio, time limits, and passwords that appear nowhere."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import trio
 from loopback import open_network
 from psycopg.conninfo import conninfo_to_dict
 
-from trailing.stores.trio_psycopg import TrioConnection, open_pool
+from trailing.psycopg_trio import TrioConnection, open_pool
 
 Connection = TrioConnection[Any]
 PASSWORD = "hunter2"
 
 
 class Names(trio.abc.HostnameResolver):
-    """Names that only trio knows."""
+    """A resolver for names that the system does not know."""
 
     def __init__(self, addresses: dict[str, list[str]]) -> None:
         self.addresses = addresses
@@ -58,7 +58,7 @@ def user_of(dsn: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[int]:
-    """A port that takes connections and never says anything."""
+    """Listen on a port that accepts connections and sends nothing."""
     with trio.socket.socket() as listening:
         await listening.bind(("127.0.0.1", 0))
         listening.listen(10)
@@ -81,7 +81,7 @@ async def test_names_are_looked_up_by_trio_and_every_address_is_tried(dsn: str) 
         assert connection.info.hostaddr == "127.0.0.1"
 
 
-async def test_the_first_host_that_answers_is_taken(dsn: str) -> None:
+async def test_the_first_host_that_answers_is_used(dsn: str) -> None:
     trio.socket.set_custom_hostname_resolver(Names({"db.test": ["127.0.0.1"]}))
     async with open_network(dsn) as network:
         port = conninfo_to_dict(network.dsn)["port"]
@@ -90,19 +90,19 @@ async def test_the_first_host_that_answers_is_taken(dsn: str) -> None:
             assert connection.info.host == "db.test"
 
 
-async def test_a_server_that_says_nothing_is_given_up_after_connect_timeout(dsn: str) -> None:
+async def test_a_silent_server_is_abandoned_after_connect_timeout(dsn: str) -> None:
     async with silent() as port, open_network(dsn) as network:
         good = conninfo_to_dict(network.dsn)["port"]
         hosts: dict[str, Any] = {"host": "127.0.0.1,127.0.0.1", "port": f"{port},{good}", "connect_timeout": "1"}
         started = trio.current_time()
         async with await Connection.connect(**hosts, **user_of(dsn)):
-            assert 1.9 < trio.current_time() - started < 4  # libpq allows no less than 2
+            assert 1.9 < trio.current_time() - started < 4  # libpq raises 1 to 2
     async with silent() as port:
         with pytest.raises(psycopg.errors.ConnectionTimeout):
             await Connection.connect(host="127.0.0.1", port=port, connect_timeout=2, **user_of(dsn))
 
 
-async def test_a_name_that_is_not_found_in_time_is_given_up(dsn: str, autojump_clock: object) -> None:
+async def test_a_name_lookup_has_a_time_limit(dsn: str, autojump_clock: object) -> None:
     trio.socket.set_custom_hostname_resolver(Names({}))
     with pytest.raises(psycopg.OperationalError, match="no answer within 3 s"):
         await Connection.connect("host=slow.test connect_timeout=3")
@@ -117,14 +117,14 @@ async def test_a_name_that_is_not_found_in_time_is_given_up(dsn: str, autojump_c
         ("host=127.0.0.1,127.0.0.1 port={0}", "Every attempt failed"),
     ],
 )
-async def test_where_nobody_answers_the_error_says_what_was_tried(conninfo: str, error: str) -> None:
+async def test_if_no_server_answers_the_error_lists_the_attempts(conninfo: str, error: str) -> None:
     trio.socket.set_custom_hostname_resolver(Names({}))
     with pytest.raises(psycopg.OperationalError, match=error):
         await Connection.connect(conninfo.format(unused_port()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
-async def test_cancelled_while_it_connects_it_leaves_no_socket(dsn: str) -> None:
+async def test_a_cancelled_connect_leaves_no_socket_open(dsn: str) -> None:
     async with silent() as port:
         before = open_descriptors()
         with trio.move_on_after(0.1) as scope:

@@ -1,7 +1,7 @@
-"""The ends of psycopg's blocks on trio.
+"""Clean up at the end of psycopg's blocks, on trio.
 
-On asyncio a cancellation strikes once, and what psycopg does to clean up is left alone. On trio a cancelled task stays
-cancelled: rolling back, or emptying a pipeline, needs a shield, and every shield a deadline.
+asyncio cancels a task once and lets psycopg's clean-up run. A task that trio has cancelled stays cancelled. So rolling back
+or emptying a pipeline needs a shield, and every shield has a deadline.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from psycopg import AsyncPipeline, AsyncServerCursor, AsyncTransaction
 from psycopg.rows import Row
 
 CLEANUP_SECONDS: Final = 5.0
-"""How long cancelling a query, or rolling back, may keep a cancelled task: what psycopg allows itself on asyncio."""
+"""Seconds for which cancelling a query or rolling back may delay a cancelled task; psycopg uses the same on asyncio."""
 
 _logger = logging.getLogger("psycopg")
 
 
 class CleaningConnection(psycopg.AsyncConnection[Row]):
-    """A connection that is closed where it can't be cleaned up in time."""
+    """A connection that is closed if it can't be cleaned up in time."""
 
     cleanup_seconds: float = CLEANUP_SECONDS
 
     async def close(self) -> None:
-        """Close the connection; another task that waits for it gets a `psycopg.OperationalError`."""
+        """Close the connection. A task that is waiting for it gets a `psycopg.OperationalError`."""
         if not self.closed:
             trio.lowlevel.notify_closing(self.pgconn.socket)
         await super().close()
 
     def finish(self) -> None:
-        """Close the connection at once, whatever it does. Postgres rolls back what was not committed."""
+        """Close the connection at once, also during a query. Postgres rolls back an open transaction."""
         if not self.closed:
             trio.lowlevel.notify_closing(self.pgconn.socket)
             self.pgconn.finish()
 
     def abandon(self, reason: str) -> None:
-        """Close the connection, whose state nobody knows."""
+        """Log the reason and close the connection, because its state is unknown."""
         if not self.closed:
             _logger.warning("%s: closing %s", reason, self)
             self.finish()
 
     @contextmanager
-    def cleaning_up(self, trouble: str = "cleaning up took too long") -> Iterator[None]:
-        """Go on although the task is cancelled, for `cleanup_seconds`; then close the connection."""
+    def cleaning_up(self, reason: str = "cleaning up took too long") -> Iterator[None]:
+        """Shield the block from cancellation for `cleanup_seconds`; after that, close the connection."""
         with trio.move_on_after(self.cleanup_seconds, shield=True) as cleaning:
             yield
         if cleaning.cancelled_caught:
-            self.abandon(trouble)
+            self.abandon(reason)
 
 
 class Transaction(AsyncTransaction):
-    """A transaction whose end reaches the server although its task is cancelled."""
+    """A transaction that is rolled back on the server also if its task is cancelled."""
 
     _conn: CleaningConnection[Any]
 
@@ -95,7 +95,7 @@ class Transaction(AsyncTransaction):
 
 
 class Pipeline(AsyncPipeline):
-    """A pipeline that is emptied although its task is cancelled."""
+    """A pipeline that is emptied also if its task is cancelled."""
 
     _conn: CleaningConnection[Any]
 
@@ -104,7 +104,7 @@ class Pipeline(AsyncPipeline):
         try:
             return await super().__aenter__()
         except BaseException as error:
-            if self.level > level:  # what was sent before was waited for, and that was cancelled: it is entered
+            if self.level > level:  # entered, and cancelled while it waited for the results of earlier queries
                 await self._empty(error)
             raise
 
@@ -127,7 +127,7 @@ class Pipeline(AsyncPipeline):
 
 
 class ServerCursor(AsyncServerCursor[Row]):
-    """A server-side cursor that is closed there although its task is cancelled."""
+    """A server-side cursor that is closed on the server also if its task is cancelled."""
 
     _conn: CleaningConnection[Any]
 

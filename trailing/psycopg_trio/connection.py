@@ -1,4 +1,4 @@
-"""psycopg's `AsyncConnection`, driven by trio itself."""
+"""psycopg's `AsyncConnection`, driven by trio."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
-from trailing.stores.trio_cleanup import CLEANUP_SECONDS, CleaningConnection, Pipeline, ServerCursor, Transaction
-from trailing.stores.trio_conninfo import hide_secrets, read_conninfo
-from trailing.stores.trio_listening import listen
-from trailing.stores.trio_locks import Turn
-from trailing.stores.trio_waiting import drive, drive_connecting, find_attempts
+from .cleanup import CLEANUP_SECONDS, CleaningConnection, Pipeline, ServerCursor, Transaction
+from .conninfo import hide_secrets, read_conninfo
+from .listening import listen
+from .locks import FifoLock
+from .waiting import drive, drive_connecting, find_attempts
 
 T = TypeVar("T")
 
-_ONE_LOOK: Final = 0.001
+_ONE_POLL: Final = 0.001
 _ACTIVE = pq.TransactionStatus.ACTIVE
 
 _logger = logging.getLogger("psycopg")
 
 
 class TrioConnection(CleaningConnection[Row]):
-    """A connection to Postgres for trio, with all that psycopg's `AsyncConnection` offers.
+    """A connection to Postgres for trio, with everything that psycopg's `AsyncConnection` offers.
 
-    A connection is used by one task at a time; another task that wants it waits for its turn.
+    One task at a time uses a connection; other tasks wait in the order of their calls.
 
     Attributes:
-        cleanup_seconds: how long a task that is cancelled may still be kept by its clean-up here. Where that does not
-            get done in time, the connection is closed: nobody knows its state.
+        cleanup_seconds: seconds for which one step of a clean-up may delay a cancelled task. If the step takes longer, the
+            connection is closed, because its state is unknown.
 
-    Cancellation: a query under way is cancelled on the server, and the connection is usable again. One that had ended
-    all the same returns its result, and the cancellation strikes at the next checkpoint.
+    Cancellation: cancels the running query on the server; the connection can be used again. If the query has ended
+    meanwhile, its result is returned, and the cancellation is raised at the next checkpoint.
     """
 
-    lock: Turn  # type: ignore[assignment]  # psycopg enters it, and wants no more of a lock
+    lock: FifoLock  # type: ignore[assignment]  # psycopg only enters and leaves it
     server_cursor_factory: type[AsyncServerCursor[Row]]
 
     def __init__(self, pgconn: pq.abc.PGconn, row_factory: AsyncRowFactory[Row] | None = None) -> None:
         super().__init__(pgconn, row_factory or cast("AsyncRowFactory[Row]", tuple_row))
-        self.lock = Turn()
+        self.lock = FifoLock()
         self.server_cursor_factory = ServerCursor
 
     @classmethod
@@ -67,15 +67,19 @@ class TrioConnection(CleaningConnection[Row]):
         """Connect to the first server that answers.
 
         Args:
-            conninfo: what libpq takes. Each of several hosts is tried in its turn, each of its addresses too, for
-                ``connect_timeout`` seconds each (at least 2; 130 where nothing is said).
-            autocommit, prepare_threshold, context, row_factory, cursor_factory, kwargs: as psycopg has them.
+            conninfo: a connection string or URL, as libpq takes them. Hosts are tried in their order, each at all of its
+                addresses, for ``connect_timeout`` seconds each (at least 2; default 130).
+            autocommit, prepare_threshold, context, row_factory, cursor_factory, kwargs: as in
+                `psycopg.AsyncConnection.connect`.
+
+        Returns:
+            The open connection. As a context manager, it commits or rolls back at the end of the block, and is closed.
 
         Raises:
-            psycopg.OperationalError: nobody answered. Neither this nor any other error repeats the password.
-            psycopg.ProgrammingError: the conninfo can't be read.
+            psycopg.OperationalError: no server answered. No error repeats the password.
+            psycopg.ProgrammingError: the conninfo can't be parsed.
 
-        Cancellation: gives up the attempt under way.
+        Cancellation: closes the socket of the current attempt.
         """
         params = read_conninfo(conninfo, kwargs)
         try:
@@ -131,23 +135,23 @@ class TrioConnection(CleaningConnection[Row]):
             await self.close()
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ARG002, ASYNC109
-        """Drive one of psycopg's generators to its end: what all operations do.
+        """Drive one of psycopg's generators to its end; every operation on the connection calls this.
 
         Args:
-            interval: not used; trio wakes up when there is something to do.
-            timeout: seconds; None: no end.
+            interval: ignored, because trio needs no polling.
+            timeout: seconds; None: no limit.
 
         Raises:
-            psycopg.errors._WaitTimeout: it did not end in time. It is not cancelled on the server.
+            psycopg.errors._WaitTimeout: the generator did not end in time. The query is not cancelled on the server.
         """
         was_active = self.pgconn.transaction_status == _ACTIVE
         try:
             if timeout is None:
                 return await drive(gen, self.pgconn.socket)
-            # Whatever the timeout, there is one look at the socket: that takes a turn of trio's loop.
-            with trio.move_on_after(max(timeout, _ONE_LOOK)):
+            # The socket is polled at least once, also with a timeout of 0. That takes one turn of trio's loop.
+            with trio.move_on_after(max(timeout, _ONE_POLL)):
                 return await drive(gen, self.pgconn.socket)
-            raise psycopg.errors._WaitTimeout("wait timeout expired")  # noqa: SLF001  # what psycopg's notifies() awaits
+            raise psycopg.errors._WaitTimeout("wait timeout expired")  # noqa: SLF001  # psycopg's notifies() catches it
         except (trio.Cancelled, KeyboardInterrupt) as interruption:
             if self.closed or not (self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status):
                 raise
@@ -157,13 +161,13 @@ class TrioConnection(CleaningConnection[Row]):
             return ended[0]
 
     async def _end_query(self, gen: PQGen[T], *, is_part: bool) -> tuple[T] | None:
-        """Have the server end the query under way, and read its end; else close the connection.
+        """Cancel the running query on the server and read its end. If that fails, close the connection.
 
         Args:
-            is_part: the query had begun before the generator. If it is a COPY, its block ends it.
+            is_part: the query was begun by an earlier generator. If it is a COPY, its own block ends it.
 
         Returns:
-            What the generator returned, where the query had ended all the same.
+            The result of the generator, in a tuple, if the query ended before it was cancelled; else None.
         """
         value: tuple[T] | None = None
         try:
@@ -174,7 +178,7 @@ class TrioConnection(CleaningConnection[Row]):
                 except psycopg.Error as error:
                     _logger.debug("a cancelled query ended: %s", error)
                 if self.pgconn.transaction_status == _ACTIVE or self.pgconn.pipeline_status:
-                    value = None  # more belongs to it than this generator
+                    value = None  # the query has more results than this generator reads
                     await self._drain(is_part=is_part)
         except psycopg.Error as error:
             self.abandon(f"a cancelled query could not be ended: {error}")
@@ -184,7 +188,7 @@ class TrioConnection(CleaningConnection[Row]):
         return value
 
     async def _drain(self, *, is_part: bool) -> None:
-        """Read what else belongs to the query: of one whose rows are read one by one, the rest; of a COPY, its end."""
+        """Read the remaining results of a query: the other rows of a stream, or the end of a COPY."""
         copy = pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT
         while self.pgconn.transaction_status == _ACTIVE and not self.pgconn.pipeline_status:
             results = await drive(generators.fetch_many(self.pgconn), self.pgconn.socket)
@@ -200,13 +204,13 @@ class TrioConnection(CleaningConnection[Row]):
                 _logger.debug("a cancelled COPY ended: %s", error)
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
-        """Ask the server to cancel the query under way, without blocking.
+        """Ask the server to cancel the running query, without blocking.
 
         Args:
-            timeout: seconds; 0: no end.
+            timeout: seconds; 0: no limit.
 
         Raises:
-            psycopg.errors.CancellationTimeout: the server did not take the request in time.
+            psycopg.errors.CancellationTimeout: the server did not accept the request in time.
         """
         if not self._should_cancel():
             return
@@ -216,15 +220,15 @@ class TrioConnection(CleaningConnection[Row]):
                 request.start()
                 await drive_connecting(generators.cancel(request))
             else:
-                await self._cancel_from_beside()
+                await self._cancel_by_other_connection()
         if cancelling.cancelled_caught:
             raise psycopg.errors.CancellationTimeout("cancellation timeout expired")
 
-    async def _cancel_from_beside(self) -> None:
-        """Cancel the query under way through another connection, where libpq is older than 17.
+    async def _cancel_by_other_connection(self) -> None:
+        """Cancel the running query through another connection, because libpq is older than 17.
 
-        The function that it has for this blocks, and psycopg's part in C holds the interpreter meanwhile: while the
-        network is cut, the whole program would stand still.
+        The cancel function of an old libpq blocks, and psycopg's C extension holds the interpreter lock during the call: the
+        whole program would stop while the network is cut.
         """
         params = {option.keyword.decode(): option.val.decode() for option in self.pgconn.info if option.val}
         async with await TrioConnection[Any].connect(make_conninfo("", **params), autocommit=True) as other:
@@ -232,7 +236,7 @@ class TrioConnection(CleaningConnection[Row]):
             await other.execute("SELECT pg_cancel_backend(%s)", (self.pgconn.backend_pid,))
 
     async def _try_cancel(self, *, timeout: float = CLEANUP_SECONDS) -> None:  # noqa: ASYNC109
-        # What psycopg's own clean-ups call, in tasks that are cancelled already.
+        # psycopg's own clean-ups call this, in tasks that are already cancelled.
         with trio.move_on_after(timeout, shield=True) as cancelling:
             await super()._try_cancel(timeout=timeout)
         if cancelling.cancelled_caught:
@@ -244,9 +248,10 @@ class TrioConnection(CleaningConnection[Row]):
         savepoint_name: str | None = None,
         force_rollback: bool = False,  # noqa: FBT001, FBT002
     ) -> AsyncIterator[AsyncTransaction]:
-        """A block that is committed at its end, or rolled back where it raises or is cancelled; inside of another one, a savepoint.
+        """Commit the block at its end; roll it back if it raises or is cancelled. A nested block is a savepoint.
 
-        Args: see psycopg's `AsyncConnection.transaction`.
+        Args:
+            savepoint_name, force_rollback: as in `psycopg.AsyncConnection.transaction`.
         """
         transaction = Transaction(self, savepoint_name, force_rollback)
         if self._pipeline:
@@ -258,7 +263,7 @@ class TrioConnection(CleaningConnection[Row]):
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[AsyncPipeline]:
-        """A block whose queries are sent without waiting for their results; see psycopg's `AsyncConnection.pipeline`."""
+        """Send the queries of the block without waiting for their results; see `psycopg.AsyncConnection.pipeline`."""
         async with self.lock:
             self._check_connection_ok()
             if self._pipeline is None:
@@ -274,19 +279,19 @@ class TrioConnection(CleaningConnection[Row]):
                         self._pipeline = None
 
     def listen(self, *channels: str) -> AbstractAsyncContextManager[AsyncIterator[psycopg.Notify]]:
-        """Listen to channels for as long as the block lasts.
+        """Listen to channels until the block ends.
 
-        Notifications that come while the connection does something else are kept; nothing else reads them meanwhile.
+        Notifications that arrive during other operations of the connection are kept for the iterator.
 
         Args:
-            channels: names, taken as they stand.
+            channels: names of channels. They are quoted here.
 
         Returns:
-            An iterator over the notifications, without end. It holds the connection only while it waits.
+            An iterator over the notifications, without end. It holds the connection's lock only while it waits.
 
         Raises:
-            psycopg.ProgrammingError: the connection is not in autocommit mode, so that nothing would ever come.
-            psycopg.OperationalError: while iterating: the connection is lost. What is sent until another one listens is
-                lost too, so look at what it was about then.
+            psycopg.ProgrammingError: the connection is not in autocommit mode, so that no notification would arrive.
+            psycopg.OperationalError: while iterating: the connection is lost. Notifications that are sent before another
+                connection listens are lost too. Query the state that they announce after connecting again.
         """
         return listen(self, channels)

@@ -1,4 +1,4 @@
-"""The pool: who gets a connection, which one, and in what state."""
+"""The pool: which task gets which connection, in which state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio.testing
 from loopback import open_network
 from psycopg import pq
 
-from trailing.stores.trio_psycopg import Pool, PoolStatistics, PoolTimeout, TrioConnection, open_pool
+from trailing.psycopg_trio import Pool, PoolStatistics, PoolTimeout, TrioConnection, open_pool
 
 Connection = TrioConnection[Any]
 
@@ -43,7 +43,7 @@ async def test_connections_are_lent_again_and_no_more_are_opened_than_allowed(ds
                 most = max(most, pool.statistics().size - pool.statistics().idle)
                 if most == 2:
                     both_lent.set()
-                await both_lent.wait()  # a connection takes longer to open than the other one to be lent twenty times
+                await both_lent.wait()  # opening one connection takes longer than lending the other one twenty times
 
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -52,14 +52,14 @@ async def test_connections_are_lent_again_and_no_more_are_opened_than_allowed(ds
         statistics = pool.statistics()
         assert most == len(seen) == statistics.size == statistics.idle == statistics.opened == 2
         assert statistics.lent == 20
-        assert "idle=2" in repr(pool)
+        assert "2 of 2 connections open, 2 idle, 0 tasks waiting" in repr(pool)
     assert pool.statistics().size == 0
     with pytest.raises(RuntimeError, match="closed"):
         async with pool.connection():
             pass
 
 
-async def test_the_block_is_committed_or_rolled_back(dsn: str) -> None:
+async def test_a_block_is_committed_or_rolled_back(dsn: str) -> None:
     async with open_pool(dsn, 1, 1) as pool:
         async with pool.connection() as connection:
             await connection.execute("CREATE TEMP TABLE words (word text)")
@@ -73,7 +73,7 @@ async def test_the_block_is_committed_or_rolled_back(dsn: str) -> None:
         assert pool.statistics().discarded == 0
 
 
-async def test_waiting_is_bounded_and_in_order(dsn: str) -> None:
+async def test_borrowers_wait_in_order_and_for_a_limited_time(dsn: str) -> None:
     async with open_pool(dsn, 1, 1, seconds=0.2) as pool, pool.connection():
         started = trio.current_time()
         with pytest.raises(PoolTimeout, match=r"no connection within 0\.2 s"):
@@ -95,7 +95,7 @@ async def test_waiting_is_bounded_and_in_order(dsn: str) -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_one_that_broke_in_its_borrowers_hands_is_replaced(dsn: str) -> None:
+async def test_a_connection_that_broke_while_it_was_lent_is_replaced(dsn: str) -> None:
     async with open_pool(dsn, 1, 1, autocommit=True) as pool:
         with pytest.raises(psycopg.OperationalError):
             async with pool.connection() as connection:
@@ -108,7 +108,7 @@ async def test_one_that_broke_in_its_borrowers_hands_is_replaced(dsn: str) -> No
         assert (statistics.size, statistics.opened, statistics.discarded) == (1, 2, 1)
 
 
-async def test_one_whose_borrower_failed_is_checked_before_it_is_lent_again(dsn: str) -> None:
+async def test_a_connection_whose_borrower_failed_is_checked_before_it_is_lent_again(dsn: str) -> None:
     async with open_pool(dsn, 1, 1, autocommit=True) as pool:
         with pytest.raises(KeyError):
             async with pool.connection() as connection:
@@ -121,8 +121,10 @@ async def test_one_whose_borrower_failed_is_checked_before_it_is_lent_again(dsn:
         assert pool.statistics().discarded == 1
 
 
-async def test_one_that_does_not_answer_the_check_is_replaced(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.stores.trio_pool.CHECK_SECONDS", 0.1)
+async def test_a_connection_that_does_not_answer_the_check_is_replaced(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.psycopg_trio.pool.CHECK_SECONDS", 0.1)
     async with open_network(dsn) as network, open_pool(network.dsn, 1, 1) as pool:
         with pytest.raises(KeyError):
             async with pool.connection() as connection:
@@ -142,7 +144,7 @@ async def test_one_that_does_not_answer_the_check_is_replaced(dsn: str, monkeypa
         assert pool.statistics().size == 1
 
 
-async def test_one_that_comes_back_in_a_pipeline_is_closed(dsn: str) -> None:
+async def test_a_connection_that_is_returned_inside_a_pipeline_is_closed(dsn: str) -> None:
     async with open_pool(dsn, 1, 1, autocommit=True) as pool:
         async with pool.connection() as connection:
             connection.pgconn.enter_pipeline_mode()
@@ -151,7 +153,7 @@ async def test_one_that_comes_back_in_a_pipeline_is_closed(dsn: str) -> None:
             assert another.pgconn.pipeline_status == pq.PipelineStatus.OFF
 
 
-async def test_every_new_connection_is_configured_and_one_that_can_not_be_is_closed(dsn: str) -> None:
+async def test_every_new_connection_is_configured_and_is_closed_if_that_fails(dsn: str) -> None:
     made: list[Connection] = []
 
     async def configure(connection: Connection) -> None:
@@ -167,7 +169,7 @@ async def test_every_new_connection_is_configured_and_one_that_can_not_be_is_clo
                     pass
         assert made[1].closed
         assert pool.statistics().size == 1
-        async with trio.open_nursery() as nursery:  # no place was lost
+        async with trio.open_nursery() as nursery:  # both can still be opened
             for _ in range(2):
                 nursery.start_soon(borrow_once, pool)
 
@@ -177,7 +179,7 @@ async def borrow_once(pool: Pool) -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def test_one_that_is_lent_when_the_pool_ends_is_closed_when_it_comes_back(dsn: str) -> None:
+async def test_a_connection_that_is_lent_when_the_pool_closes_is_closed_when_it_is_returned(dsn: str) -> None:
     async with open_pool(dsn, 1, 1) as pool:
         lending = pool.connection()
         connection = await lending.__aenter__()
@@ -187,13 +189,13 @@ async def test_one_that_is_lent_when_the_pool_ends_is_closed_when_it_comes_back(
 
 
 @pytest.mark.parametrize("sizes", [(-1, 1), (2, 1), (0, 0)])
-async def test_numbers_that_can_not_be_right_are_refused(sizes: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="wants 0 <= minimum <= maximum"):
+async def test_sizes_out_of_range_are_refused(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="wants 0 <= minimum <= maximum, maximum >= 1"):
         async with open_pool("", *sizes):
             pass
 
 
-async def test_a_server_that_is_not_there_is_an_error_at_once() -> None:
+async def test_an_unreachable_server_is_an_error_at_once() -> None:
     with pytest.raises(psycopg.OperationalError):
         async with open_pool("host=127.0.0.1 port=1"):
             pass

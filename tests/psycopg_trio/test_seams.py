@@ -1,7 +1,7 @@
-"""All that the trio modules rely on in psycopg without its documentation promising it.
+"""The undocumented names and behaviour of psycopg that `psycopg_trio` uses.
 
-Where one of these fails with a new psycopg: look at what it does now, mend the modules, and only then let the range of
-versions in pyproject.toml grow.
+If a test fails with a new version of psycopg, read the changed code and adapt the package. Then extend the range of versions
+in pyproject.toml and in the package's README.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pytest
 from psycopg import connection_async, conninfo, generators, pq, transaction, waiting
 from psycopg._connection_base import BaseConnection
 
-import trailing.stores.trio_psycopg
+from trailing import psycopg_trio
 
-FOLDER = Path(trailing.stores.trio_psycopg.__file__).parent
-TRIO_FILES = sorted(FOLDER.glob("trio_*.py"))
+FOLDER = Path(psycopg_trio.__file__).parent
+FILES = sorted(FOLDER.glob("*.py"))
 
-# Private, and used: where it is, and as what.
+# Private names that are used: the owner, and the name.
 PRIVATE: list[tuple[Any, str]] = [
-    (psycopg.errors, "_WaitTimeout"),  # notifies() ends at it
+    (psycopg.errors, "_WaitTimeout"),  # notifies() catches it
     (psycopg.AsyncConnection, "_try_cancel"),  # copy() and stream() clean up through it
     (BaseConnection, "_should_cancel"),
     (BaseConnection, "_check_connection_ok"),
@@ -32,21 +32,21 @@ PRIVATE: list[tuple[Any, str]] = [
     (transaction.BaseTransaction, "_enter_gen"),
     (transaction.BaseTransaction, "_exit_gen"),
 ]
-# Set on each connection and used, so that only the source shows them.
+# Attributes of connections, which only psycopg's source shows.
 ATTRIBUTES = {"_adapters", "_pipeline"}
-# Our own, or of the structs of Python.
+# The package's own names.
 OURS = {
     "_connect_to_any",
     "_end_query",
     "_drain",
-    "_cancel_from_beside",
+    "_cancel_by_other_connection",
     "_unlisten",
     "_conn",
     "_roll_back",
     "_empty",
     "_connection",
 }
-# Public by name, in no documentation.
+# Public names that psycopg does not document.
 UNDOCUMENTED: list[tuple[Any, str]] = [
     (psycopg.AsyncConnection, "wait"),
     (conninfo, "conninfo_attempts"),
@@ -64,40 +64,41 @@ UNDOCUMENTED: list[tuple[Any, str]] = [
 ]
 
 
-def test_the_version_is_one_that_these_modules_were_made_for() -> None:
+def test_the_installed_version_is_in_the_supported_range() -> None:
     (wanted,) = [text for text in requires("trailing") or [] if text.startswith("psycopg")]
     assert re.search(r"<3\.4\b.*>=3\.3\.7|>=3\.3\.7\b.*<3\.4", wanted)
     assert (3, 3, 7) <= tuple(int(part) for part in version("psycopg").split(".")[:3]) < (3, 4)
+    assert "psycopg[binary]>=3.3.7,<3.4" in (FOLDER / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("owner", "name"), [*PRIVATE, *UNDOCUMENTED])
-def test_what_is_relied_on_is_there(owner: Any, name: str) -> None:
+def test_each_undocumented_name_exists(owner: Any, name: str) -> None:
     assert hasattr(owner, name)
 
 
-def test_nothing_private_is_used_that_is_not_named_here() -> None:
+def test_every_private_name_that_is_used_is_listed_here() -> None:
     named = {name for _, name in PRIVATE} | ATTRIBUTES | OURS
     used = {
         match
-        for path in TRIO_FILES
-        if path.name != "trio_pool.py"  # all that is private there is its own
+        for path in FILES
+        if path.name != "pool.py"  # its private names are its own
         for match in re.findall(r"\.(_[a-z]\w*)", path.read_text())
     }
     own = {
-        match for path in TRIO_FILES for match in re.findall(r"self\.(_\w+)(?::[^=]+)? = ", path.read_text())
+        match for path in FILES for match in re.findall(r"self\.(_\w+)(?::[^=]+)? = ", path.read_text())
     } - ATTRIBUTES
     assert used - own - named - {"_received"} == set()
     assert {name for _, name in PRIVATE} | ATTRIBUTES <= used | {"_WaitTimeout"}
 
 
-def test_connections_take_turns_by_entering_their_lock() -> None:
+def test_psycopg_only_enters_and_leaves_the_lock_of_a_connection() -> None:
     source = inspect.getsource(connection_async)
     assert "self.lock = ALock()" in source
     assert set(re.findall(r"self\.lock\.(\w+)", source)) == set()
     assert "async with self.lock:" in source
 
 
-def test_a_connection_waits_through_its_own_methods_and_for_asyncio_only_where_these_are_replaced() -> None:
+def test_every_method_that_waits_through_asyncio_is_overridden() -> None:
     functions = {
         name
         for kind in (inspect.isfunction, inspect.ismethod)
@@ -106,11 +107,11 @@ def test_a_connection_waits_through_its_own_methods_and_for_asyncio_only_where_t
         and re.search(r"\bwaiting\.|\basyncio\.|conninfo_attempts_async", inspect.getsource(function))
     }
     assert functions == {"connect", "wait", "cancel_safe"}
-    assert functions <= set(vars(trailing.stores.trio_psycopg.TrioConnection))
+    assert functions <= set(vars(psycopg_trio.TrioConnection))
 
 
-def test_blocks_that_are_replaced_do_what_they_did() -> None:
-    # These are written anew beside psycopg's; what they left out would be missed here.
+def test_the_source_of_each_overridden_method_still_has_the_lines_that_the_package_copies() -> None:
+    # The package has its own version of these. A new step in psycopg's version would be missing there.
     rewritten: dict[Any, tuple[str, ...]] = {
         psycopg.AsyncConnection.pipeline: ("self._pipeline", "AsyncPipeline(self)", "pipeline.level == 0"),
         psycopg.AsyncConnection.transaction: (
@@ -131,7 +132,7 @@ def test_blocks_that_are_replaced_do_what_they_did() -> None:
         assert [line for line in lines if line not in source] == []
 
 
-def test_generators_wait_for_reading_writing_or_either() -> None:
+def test_generators_wait_for_readable_writable_or_either() -> None:
     assert [int(wait) for wait in (waiting.Wait.R, waiting.Wait.W, waiting.Wait.RW)] == [1, 2, 3]
     assert [int(ready) for ready in (waiting.Ready.NONE, waiting.Ready.R, waiting.Ready.W, waiting.Ready.RW)] == [
         0,
@@ -141,5 +142,5 @@ def test_generators_wait_for_reading_writing_or_either() -> None:
     ]
 
 
-def test_the_accelerated_and_the_plain_generators_are_the_same_to_us() -> None:
+def test_every_implementation_of_psycopg_is_supported() -> None:
     assert pq.__impl__ in {"binary", "c", "python"}

@@ -1,4 +1,4 @@
-"""What psycopg documents of its async connection, on trio: each behaviour once."""
+"""The documented behaviour of psycopg's async connection, on trio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from psycopg.adapt import AdaptersMap
 from psycopg.rows import dict_row, scalar_row
 from psycopg.types.numeric import FloatLoader
 
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.psycopg_trio import TrioConnection
 
 Connection = TrioConnection[Any]
 
@@ -26,7 +26,7 @@ async def fetch(connection: Connection, query: Any, params: Any = None) -> list[
     return await cursor.fetchall()
 
 
-async def test_a_query_is_executed_and_its_rows_are_fetched_in_every_way(connection: Connection) -> None:
+async def test_the_rows_of_a_query_are_fetched_in_every_way(connection: Connection) -> None:
     cursor = await connection.execute("SELECT * FROM generate_series(1, %s)", (9,))
     assert cursor.rowcount == 9
     assert await cursor.fetchone() == (1,)
@@ -38,7 +38,7 @@ async def test_a_query_is_executed_and_its_rows_are_fetched_in_every_way(connect
     assert await cursor.fetchone() is None
 
 
-async def test_values_come_back_as_they_went(connection: Connection) -> None:
+async def test_values_are_read_as_they_were_sent(connection: Connection) -> None:
     values = [Decimal("987654321098765432109876.543210987654321098"), None, "größte 停", b"\0\xff", True, ["a", None]]
     query = "SELECT %s::numeric, %s::int, %s::text, %b::bytea, %s::bool, %s::text[]"
     assert await fetch(connection, query, values) == [tuple(values)]
@@ -47,7 +47,7 @@ async def test_values_come_back_as_they_went(connection: Connection) -> None:
         assert await cursor.fetchone() == tuple(values)
 
 
-async def test_rows_are_made_by_the_factory_of_the_connection_or_of_the_cursor(dsn: str) -> None:
+async def test_the_row_factory_of_the_connection_or_of_the_cursor_makes_the_rows(dsn: str) -> None:
     async with await TrioConnection[Any].connect(dsn, row_factory=dict_row) as connection:
         assert await fetch(connection, "SELECT 1 AS one") == [{"one": 1}]
         async with connection.cursor(row_factory=scalar_row) as cursor:
@@ -55,7 +55,9 @@ async def test_rows_are_made_by_the_factory_of_the_connection_or_of_the_cursor(d
             assert await cursor.fetchone() == 2
 
 
-async def test_an_error_of_the_server_is_psycopgs_own_and_the_connection_goes_on(connection: Connection) -> None:
+async def test_a_server_error_is_raised_as_psycopgs_and_the_connection_can_be_used_again(
+    connection: Connection,
+) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
         await connection.execute("SELECT 1 / 0")
     assert connection.info.transaction_status == pq.TransactionStatus.INERROR
@@ -151,7 +153,7 @@ async def test_a_transaction_is_committed_or_rolled_back_and_so_is_one_inside(au
     assert await fetch(autocommit, "SELECT * FROM words") == [("kept",), ("kept too",)]
 
 
-async def test_leaving_the_block_of_a_connection_commits_and_raising_from_it_does_not(dsn: str) -> None:
+async def test_the_block_of_a_connection_commits_at_its_end_and_rolls_back_if_it_raises(dsn: str) -> None:
     async with await TrioConnection[Any].connect(dsn) as first:
         await first.execute("DROP TABLE IF EXISTS left_by_blocks")
         await first.execute("CREATE TABLE left_by_blocks (word text)")
@@ -167,7 +169,7 @@ async def test_leaving_the_block_of_a_connection_commits_and_raising_from_it_doe
         await third.execute("DROP TABLE left_by_blocks")
 
 
-async def test_a_block_whose_commit_fails_closes_its_connection_too(dsn: str) -> None:
+async def test_a_block_whose_commit_fails_closes_its_connection(dsn: str) -> None:
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         async with await TrioConnection[Any].connect(dsn) as connection:
             await connection.execute("CREATE TEMP TABLE a (n int PRIMARY KEY)")
@@ -178,7 +180,7 @@ async def test_a_block_whose_commit_fails_closes_its_connection_too(dsn: str) ->
     assert connection.closed
 
 
-async def test_how_transactions_begin_is_set(connection: Connection) -> None:
+async def test_the_characteristics_of_transactions_can_be_set(connection: Connection) -> None:
     await connection.set_isolation_level(IsolationLevel.SERIALIZABLE)
     await connection.set_read_only(True)
     await connection.set_deferrable(True)
@@ -192,7 +194,7 @@ async def test_how_transactions_begin_is_set(connection: Connection) -> None:
     assert connection.autocommit
 
 
-async def test_a_pipeline_sends_without_waiting_and_gives_every_result(autocommit: Connection) -> None:
+async def test_a_pipeline_sends_without_waiting_and_returns_every_result(autocommit: Connection) -> None:
     async with autocommit.pipeline() as pipeline:
         cursors = [await autocommit.execute("SELECT %s::int", (number,)) for number in range(300)]
         await pipeline.sync()
@@ -203,7 +205,7 @@ async def test_a_pipeline_sends_without_waiting_and_gives_every_result(autocommi
     assert autocommit.pgconn.pipeline_status == pq.PipelineStatus.OFF
 
 
-async def test_a_transaction_in_a_pipeline_is_whole(autocommit: Connection) -> None:
+async def test_a_transaction_in_a_pipeline_is_committed_or_rolled_back_as_a_whole(autocommit: Connection) -> None:
     await autocommit.execute("CREATE TEMP TABLE words (word text)")
     async with autocommit.pipeline(), autocommit.transaction():
         await autocommit.execute("INSERT INTO words VALUES ('kept')")
@@ -214,15 +216,15 @@ async def test_a_transaction_in_a_pipeline_is_whole(autocommit: Connection) -> N
     assert await fetch(autocommit, "SELECT * FROM words") == [("kept",)]
 
 
-async def test_an_error_in_a_pipeline_ends_it_and_leaves_the_connection_usable(autocommit: Connection) -> None:
+async def test_an_error_in_a_pipeline_ends_it_and_the_connection_can_be_used_again(autocommit: Connection) -> None:
     with pytest.raises(psycopg.errors.DivisionByZero):
         async with autocommit.pipeline():
             await autocommit.execute("SELECT 1 / 0")
     assert await fetch(autocommit, "SELECT 1") == [(1,)]
 
 
-async def test_more_than_the_socket_takes_goes_through_a_pipeline_both_ways(autocommit: Connection) -> None:
-    # Neither side can send all of it before the other reads: waiting has to be for both.
+async def test_a_pipeline_reads_and_writes_more_than_the_socket_buffers_hold(autocommit: Connection) -> None:
+    # Neither side can send everything before the other one reads, so that the client must wait for reading and writing.
     big = "x" * 1_000_000
     async with autocommit.pipeline():
         cursors = [await autocommit.execute("SELECT %s::text", (big,)) for _ in range(20)]
@@ -284,7 +286,7 @@ async def test_copying_in_lets_other_tasks_run(autocommit: Connection) -> None:
     assert turns > 5
 
 
-async def test_notifications_come_through_psycopgs_own_generator(autocommit: Connection) -> None:
+async def test_psycopgs_notifies_yields_notifications(autocommit: Connection) -> None:
     await autocommit.execute("LISTEN here")
     await autocommit.execute("NOTIFY here, 'one'")
     await autocommit.execute("NOTIFY here, 'two'")
@@ -296,7 +298,7 @@ async def test_notifications_come_through_psycopgs_own_generator(autocommit: Con
         assert [notify async for notify in notifies] == []
 
 
-async def test_notifications_and_notices_are_handed_to_handlers(autocommit: Connection) -> None:
+async def test_handlers_get_notifications_and_notices(autocommit: Connection) -> None:
     notifications: list[psycopg.Notify] = []
     notices: list[str | None] = []
     autocommit.add_notify_handler(notifications.append)
@@ -364,7 +366,7 @@ async def test_two_phase_commits_work_where_the_server_allows_them(own_server: O
             assert await connection.tpc_recover() == []
 
 
-async def test_adapters_and_names_are_those_of_the_connection(dsn: str) -> None:
+async def test_a_connection_has_its_own_adapters_and_quoting(dsn: str) -> None:
     context = AdaptersMap(psycopg.adapters)
     context.register_loader("numeric", FloatLoader)
     async with await TrioConnection[Any].connect(dsn, context=type("Context", (), {"adapters": context})()) as ours:
@@ -375,7 +377,7 @@ async def test_adapters_and_names_are_those_of_the_connection(dsn: str) -> None:
         assert ours.fileno() == ours.pgconn.socket
 
 
-async def test_tasks_that_share_a_connection_take_turns(autocommit: Connection) -> None:
+async def test_tasks_that_share_a_connection_run_their_queries_one_after_the_other(autocommit: Connection) -> None:
     found: list[int] = []
 
     async def ask(number: int) -> None:
@@ -387,7 +389,7 @@ async def test_tasks_that_share_a_connection_take_turns(autocommit: Connection) 
     assert sorted(found) == list(range(50))
 
 
-async def test_a_connection_that_is_closed_wakes_whoever_waits_for_it(dsn: str) -> None:
+async def test_closing_a_connection_wakes_a_task_that_waits_for_it(dsn: str) -> None:
     connection = await TrioConnection[Any].connect(dsn, autocommit=True)
     async with trio.open_nursery() as nursery:
 
@@ -403,7 +405,7 @@ async def test_a_connection_that_is_closed_wakes_whoever_waits_for_it(dsn: str) 
         await connection.execute("SELECT 1")
 
 
-async def test_a_server_that_ends_the_session_is_an_operational_error(dsn: str, autocommit: Connection) -> None:
+async def test_a_session_that_the_server_ends_raises_operational_error(dsn: str, autocommit: Connection) -> None:
     async with await TrioConnection[Any].connect(dsn, autocommit=True) as other:
         await other.execute("SELECT pg_terminate_backend(%s)", (autocommit.info.backend_pid,))
     with pytest.raises(psycopg.OperationalError):

@@ -1,7 +1,7 @@
-"""Waiting for psycopg's generators on trio.
+"""Drive psycopg's generators with trio.
 
-psycopg says what it wants to do in generators that yield "wait until the socket can be read, or written" and take what
-became ready. These functions are the waiting; they know nothing else of Postgres.
+psycopg writes each operation as a generator. It yields what to wait for, that the socket is readable or writable, and gets
+sent what became ready. These functions do the waiting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from psycopg.waiting import Ready, Wait
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 0.005
-"""How long operations that never have to wait, as the rows of a COPY, keep other tasks from running; as in psycopg."""
+"""Seconds after which an operation that never waits, such as writing rows in a COPY, lets other tasks run; as in psycopg."""
 
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -29,16 +29,17 @@ async def drive(generator: PQGen[T], fileno: int, *, has_begun: bool = False) ->
     """Drive a generator of an established connection to its end.
 
     Args:
-        has_begun: its driving was cancelled while it waited; it goes on there.
+        fileno: the connection's socket.
+        has_begun: an earlier call was cancelled while it waited; continue from there.
 
     Returns:
-        What the generator returns.
+        The value that the generator returns.
 
     Raises:
-        psycopg.OperationalError: the socket was closed meanwhile.
-        BaseException: what the generator raises.
+        psycopg.OperationalError: the socket was closed.
+        BaseException: as raised by the generator.
 
-    Cancellation: while it waits for the socket, or before a look at it; a generator that never waits is not interrupted.
+    Cancellation: raises while waiting for the socket or before polling it. A generator that never waits is not interrupted.
     """
     try:
         wanted = generator.send(Ready.NONE) if has_begun else next(generator)
@@ -56,9 +57,9 @@ async def drive(generator: PQGen[T], fileno: int, *, has_begun: bool = False) ->
 
 
 async def drive_connecting(generator: PQGenConn[T]) -> T:
-    """Drive a generator that connects, or cancels, to its end: it says with each wish which socket it means.
+    """Drive a generator that connects or cancels to its end. It yields its socket each time, because that may change.
 
-    Returns, Raises, Cancellation: see `drive`. Whoever does not go on with the generator closes it.
+    Returns, Raises, Cancellation: see `drive`. The caller closes the generator.
     """
     try:
         fileno, wanted = next(generator)
@@ -71,18 +72,18 @@ async def drive_connecting(generator: PQGenConn[T]) -> T:
 
 
 async def wait_ready(fileno: int, wanted: int) -> Ready:
-    """Wait until a socket is ready for one of the wanted.
+    """Wait until a socket is readable or writable, as wanted, and return which of both it is.
 
     Raises:
         psycopg.OperationalError: the socket is closed.
-        trio.BusyResourceError: another task waits for the same.
+        trio.BusyResourceError: another task waits for the same socket.
     """
     try:
         if wanted == Wait.R:
             await trio.lowlevel.wait_readable(fileno)
             _note_others_ran()
             return Ready.R
-        # What is to be written goes into the socket's buffer at once, most of the time.
+        # The socket's buffer has room most of the time, so that polling saves a turn of the loop.
         await _let_others_run()
         ready = _poll(fileno, wanted)
         if ready:
@@ -102,12 +103,12 @@ _others_ran_at = 0.0
 
 
 def _note_others_ran() -> None:
-    global _others_ran_at  # noqa: PLW0603  # of the process, as what it keeps waiting is
+    global _others_ran_at  # noqa: PLW0603  # one time for the process, because all tasks share its loop
     _others_ran_at = time.monotonic()
 
 
 async def _let_others_run(*, shield: bool = False) -> None:
-    """Make a checkpoint, unless there was one a moment ago; shielded, what has been done can't be cancelled any more."""
+    """Make a checkpoint unless the last one is less than `BUSY_SECONDS` ago. With `shield`, it does not raise Cancelled."""
     if time.monotonic() - _others_ran_at >= BUSY_SECONDS:
         if shield:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -142,7 +143,7 @@ async def _wait_either(fileno: int) -> Ready:
             nursery.start_soon(watch, trio.lowlevel.wait_readable, Ready.R)
             nursery.start_soon(watch, trio.lowlevel.wait_writable, Ready.W)
     except BaseExceptionGroup:
-        # Two tasks that were cancelled come in a group; whoever waits looks for the one Cancelled.
+        # Both tasks were cancelled, which raises a group; the caller expects a single Cancelled.
         await trio.lowlevel.checkpoint_if_cancelled()
         raise
     if closed is not None:
@@ -151,13 +152,13 @@ async def _wait_either(fileno: int) -> Ready:
 
 
 async def find_attempts(params: ConnDict, seconds: float) -> list[ConnDict]:
-    """The attempts that connecting is made of, in their order: one for each address of each host.
+    """Return the parameters of each attempt to connect, in order: one for each address of each host.
 
-    Names are looked up by trio, so that they go through its hostname resolver where one is set. psycopg's own function
-    does the rest, which finds every host with its address then.
+    trio looks the names up, with its custom hostname resolver if one is set. psycopg's own function does the rest; it finds
+    an address with each host then.
 
     Args:
-        seconds: how long one name may take.
+        seconds: time limit for each name.
 
     Raises:
         psycopg.OperationalError: no host has an address, or the numbers of hosts, addresses and ports don't match.
@@ -177,25 +178,25 @@ async def find_attempts(params: ConnDict, seconds: float) -> list[ConnDict]:
             failure = psycopg.OperationalError(f"failed to resolve host {name!r}: {error}")
     if not found:
         raise failure
-    names, numbers, their_ports = (",".join(column) for column in zip(*found, strict=True))
-    return conninfo.conninfo_attempts({**params, "host": names, "hostaddr": numbers, "port": their_ports})
+    names, numbers, all_ports = (",".join(column) for column in zip(*found, strict=True))
+    return conninfo.conninfo_attempts({**params, "host": names, "hostaddr": numbers, "port": all_ports})
 
 
 async def _find_addresses(host: str, port: str, seconds: float) -> Sequence[str]:
-    """The addresses of a host; of a socket's folder, an empty one."""
+    """Return the addresses of a host; one empty address for the folder of a Unix socket."""
     if not host or host.startswith(("/", "@")) or host[1:2] == ":":
         return [""]
-    with trio.move_on_after(seconds) as looking:
+    with trio.move_on_after(seconds) as lookup:
         answers = await trio.socket.getaddrinfo(
             host, port or None, type=trio.socket.SOCK_STREAM, proto=trio.socket.IPPROTO_TCP
         )
-    if looking.cancelled_caught:
+    if lookup.cancelled_caught:
         raise TimeoutError(f"no answer within {seconds} s")
     return [str(answer[4][0]) for answer in answers]
 
 
 def _param(params: ConnDict, name: str) -> str:
-    """A parameter: the given one, or libpq's default, which looks at the environment."""
+    """Return a parameter, or libpq's default, which may come from the environment."""
     if name in params:
         return str(params[name])
     defaults: dict[str, Any] = {option.keyword.decode(): option.val for option in pq.Conninfo.get_defaults()}

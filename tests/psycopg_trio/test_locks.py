@@ -1,4 +1,4 @@
-"""Locks of the Postgres connections: free ones let no other task run, others are had in the order of asking."""
+"""Locks: a free one is acquired without letting another task run, a held one in the order of the calls."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import pytest
 import trio
 import trio.testing
 
-from trailing.stores.trio_locks import Turn, acquire
-from trailing.stores.trio_psycopg import open_pool
+from trailing.psycopg_trio import FifoLock, open_pool
+from trailing.psycopg_trio.locks import acquire
 
 ROUNDS = 20
-"""trio runs the tasks that can run in an order that it shuffles: so many times in a row, none is first by chance."""
+"""trio shuffles the runnable tasks. No task is first this many times in a row by chance."""
 
 
 async def test_a_free_lock_is_entered_before_any_other_task_runs() -> None:
-    turn = Turn()
+    lock = FifoLock()
     for _ in range(ROUNDS):
         ran = list[str]()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(note, ran)
-            async with turn:
+            async with lock:
                 ran.append("entered")
             assert ran == ["entered"]
 
@@ -28,22 +28,22 @@ async def note(ran: list[str]) -> None:
     ran.append("other")
 
 
-async def test_those_that_wait_for_a_lock_get_it_in_their_order() -> None:
-    turn, order = Turn(), list[int]()
+async def test_waiting_tasks_get_the_lock_in_the_order_of_their_calls() -> None:
+    lock, order = FifoLock(), list[int]()
 
     async def take(number: int) -> None:
-        async with turn:
+        async with lock:
             order.append(number)
             await trio.lowlevel.checkpoint()
 
-    async with trio.open_nursery() as nursery, turn:
+    async with trio.open_nursery() as nursery, lock:
         for number in range(5):
             nursery.start_soon(take, number)
             await trio.testing.wait_all_tasks_blocked()
     assert order == list(range(5))
 
 
-async def test_one_that_is_cancelled_while_it_waits_holds_nothing() -> None:
+async def test_a_task_that_is_cancelled_while_waiting_does_not_hold_the_lock() -> None:
     lock = trio.Semaphore(1)
     await acquire(lock)
     with trio.move_on_after(0.01) as scope:
@@ -54,22 +54,22 @@ async def test_one_that_is_cancelled_while_it_waits_holds_nothing() -> None:
         await acquire(lock)
 
 
-async def test_one_that_is_cancelled_before_it_asks_does_not_get_a_free_lock() -> None:
-    turn = Turn()
+async def test_a_cancelled_task_does_not_acquire_a_free_lock() -> None:
+    lock = FifoLock()
     with trio.CancelScope() as scope:
         scope.cancel()
-        async with turn:
+        async with lock:
             raise AssertionError("it was entered")
     assert scope.cancelled_caught
 
 
 async def test_a_lock_is_free_again_after_an_error() -> None:
-    turn = Turn()
+    lock = FifoLock()
     with pytest.raises(ValueError, match="on purpose"):
-        async with turn:
+        async with lock:
             raise ValueError("on purpose")
     with trio.fail_after(1):
-        async with turn:
+        async with lock:
             pass
 
 

@@ -11,7 +11,7 @@ import psycopg
 import trio
 from psycopg import generators, sql
 
-from trailing.stores.trio_cleanup import CleaningConnection
+from .cleanup import CleaningConnection
 
 
 @asynccontextmanager
@@ -20,15 +20,15 @@ async def listen(
 ) -> AsyncIterator[AsyncIterator[psycopg.Notify]]:
     """Listen to channels; see `TrioConnection.listen`."""
     if not connection.autocommit:
-        raise psycopg.ProgrammingError("listen() wants a connection in autocommit mode")
+        raise psycopg.ProgrammingError("listen() needs a connection in autocommit mode")
     notifications = _Notifications(connection)
-    connection.add_notify_handler(notifications.take)
+    connection.add_notify_handler(notifications.append)
     try:
         for channel in channels:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         yield notifications
     finally:
-        connection.remove_notify_handler(notifications.take)
+        connection.remove_notify_handler(notifications.append)
         if not connection.closed:
             with connection.cleaning_up():
                 await _unlisten(connection, channels)
@@ -39,17 +39,17 @@ async def _unlisten(connection: CleaningConnection[Any], channels: Sequence[str]
         for channel in channels:
             await connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel)))
     except psycopg.Error as error:
-        connection.abandon(f"it could not be told to listen no more: {error}")
+        connection.abandon(f"UNLISTEN failed: {error}")
 
 
 class _Notifications:
-    """What came on the channels of a connection that listens."""
+    """The notifications that a listening connection received."""
 
     def __init__(self, connection: CleaningConnection[Any]) -> None:
         self._connection = connection
         self._received: deque[psycopg.Notify] = deque()
 
-    def take(self, notification: psycopg.Notify) -> None:
+    def append(self, notification: psycopg.Notify) -> None:
         self._received.append(notification)
 
     def __aiter__(self) -> _Notifications:

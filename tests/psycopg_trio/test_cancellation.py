@@ -1,4 +1,4 @@
-"""Cancelled at each of its checkpoints, a connection is as good as new, or closed: the next borrower never notices."""
+"""A connection is cancelled at each checkpoint: the next borrower gets a clean connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio.lowlevel
 from loopback import open_network
 from psycopg import pq
 
-from trailing.stores.trio_psycopg import Pool, TrioConnection, open_pool
+from trailing.psycopg_trio import Pool, TrioConnection, open_pool
 from trailing.testing import cancel_everywhere
 
 Connection = TrioConnection[Any]
@@ -20,36 +20,36 @@ Act = Callable[[Connection], Awaitable[object]]
 
 
 async def query(connection: Connection) -> None:
-    await connection.execute("INSERT INTO struck VALUES (1)")
+    await connection.execute("INSERT INTO written VALUES (1)")
     await connection.execute("SELECT pg_sleep(0.001)")
-    await connection.execute("INSERT INTO struck VALUES (2)")
+    await connection.execute("INSERT INTO written VALUES (2)")
     await connection.commit()
 
 
 async def transaction(connection: Connection) -> None:
     async with connection.transaction():
-        await connection.execute("INSERT INTO struck VALUES (1)")
+        await connection.execute("INSERT INTO written VALUES (1)")
         async with connection.transaction():
             await connection.execute("SELECT pg_sleep(0.001)")
-        await connection.execute("INSERT INTO struck VALUES (2)")
+        await connection.execute("INSERT INTO written VALUES (2)")
 
 
 async def pipeline(connection: Connection) -> None:
     async with connection.pipeline() as pipeline, connection.transaction():
-        await connection.execute("INSERT INTO struck VALUES (1)")
+        await connection.execute("INSERT INTO written VALUES (1)")
         await pipeline.sync()
         await connection.execute("SELECT pg_sleep(0.001)")
-        await connection.execute("INSERT INTO struck VALUES (2)")
+        await connection.execute("INSERT INTO written VALUES (2)")
 
 
 async def many(connection: Connection) -> None:
     async with connection.cursor() as cursor:
-        await cursor.executemany("INSERT INTO struck VALUES (%s)", [(1,), (2,)])
+        await cursor.executemany("INSERT INTO written VALUES (%s)", [(1,), (2,)])
     await connection.commit()
 
 
 async def copy_in(connection: Connection) -> None:
-    async with connection.cursor() as cursor, cursor.copy("COPY struck FROM STDIN") as copy:
+    async with connection.cursor() as cursor, cursor.copy("COPY written FROM STDIN") as copy:
         await copy.write_row((1,))
         await trio.lowlevel.checkpoint()
         await copy.write(b"2\n")
@@ -61,7 +61,7 @@ async def copy_out(connection: Connection) -> None:
         async with cursor.copy("COPY (SELECT repeat('x', 100), generate_series(1, 2000)) TO STDOUT") as copy:
             async for _ in copy:
                 pass
-        await cursor.executemany("INSERT INTO struck VALUES (%s)", [(1,), (2,)])
+        await cursor.executemany("INSERT INTO written VALUES (%s)", [(1,), (2,)])
     await connection.commit()
 
 
@@ -71,7 +71,7 @@ async def stream(connection: Connection) -> None:
         async with aclosing(stream_of_rows) as rows:
             async for _ in rows:
                 pass
-        await cursor.executemany("INSERT INTO struck VALUES (%s)", [(1,), (2,)])
+        await cursor.executemany("INSERT INTO written VALUES (%s)", [(1,), (2,)])
     await connection.commit()
 
 
@@ -80,38 +80,38 @@ async def server_cursor(connection: Connection) -> None:
         await cursor.execute("SELECT generate_series(1, 300)")
         async for _ in cursor:
             pass
-        await connection.execute("INSERT INTO struck VALUES (1), (2)")
+        await connection.execute("INSERT INTO written VALUES (1), (2)")
         await connection.commit()
 
 
 async def listening(connection: Connection) -> None:
     await connection.set_autocommit(True)
     try:
-        async with connection.listen("struck") as notifications:
-            await connection.execute("NOTIFY struck")
+        async with connection.listen("written") as notifications:
+            await connection.execute("NOTIFY written")
             await anext(notifications)
     finally:
         if not connection.closed:
             await connection.set_autocommit(False)
     async with connection.transaction():
-        await connection.execute("INSERT INTO struck VALUES (1), (2)")
+        await connection.execute("INSERT INTO written VALUES (1), (2)")
 
 
 @pytest.mark.parametrize(
     "act", [query, transaction, pipeline, many, copy_in, copy_out, stream, server_cursor, listening]
 )
-async def test_wherever_a_borrower_is_struck_the_next_one_gets_a_clean_connection(
+async def test_after_a_cancellation_at_any_checkpoint_the_next_borrower_gets_a_clean_connection(
     act: Act, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_pool(dsn, 1, 1, autocommit=False) as pool:
         async with pool.connection() as connection:
-            await connection.execute("DROP TABLE IF EXISTS struck")
-            await connection.execute("CREATE TABLE struck (number int)")
+            await connection.execute("DROP TABLE IF EXISTS written")
+            await connection.execute("CREATE TABLE written (number int)")
 
         @asynccontextmanager
         async def world() -> AsyncIterator[Pool]:
             async with pool.connection() as connection:
-                await connection.execute("TRUNCATE struck")
+                await connection.execute("TRUNCATE written")
             yield pool
 
         async def lend(pool: Pool) -> None:
@@ -122,7 +122,7 @@ async def test_wherever_a_borrower_is_struck_the_next_one_gets_a_clean_connectio
             async with pool.connection() as connection:
                 assert connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
                 assert connection.pgconn.pipeline_status == pq.PipelineStatus.OFF
-                rows = await (await connection.execute("SELECT number FROM struck ORDER BY 1")).fetchall()
+                rows = await (await connection.execute("SELECT number FROM written ORDER BY 1")).fetchall()
                 assert rows in ([], [(1,), (2,)])
                 assert rows or cancelled
                 found = await connection.execute("SELECT (SELECT count(*) FROM pg_cursors), pg_listening_channels()")
@@ -130,14 +130,14 @@ async def test_wherever_a_borrower_is_struck_the_next_one_gets_a_clean_connectio
             assert pool.statistics().size == pool.statistics().idle == 1
 
         runs = await cancel_everywhere(world, lend, check, seconds=20)
-        assert runs >= 3
+        assert runs >= 2  # how many checkpoints wait depends on how fast the server answers
         assert pool.statistics().discarded == 0
         assert "closing" not in caplog.text
         async with pool.connection() as connection:
-            await connection.execute("DROP TABLE struck")
+            await connection.execute("DROP TABLE written")
 
 
-async def test_a_cancelled_query_is_ended_on_the_server_at_once(dsn: str) -> None:
+async def test_a_cancelled_query_is_cancelled_on_the_server_at_once(dsn: str) -> None:
     async with await Connection.connect(dsn, autocommit=True) as connection:
         started = trio.current_time()
         with trio.move_on_after(0.1) as scope:
@@ -147,7 +147,7 @@ async def test_a_cancelled_query_is_ended_on_the_server_at_once(dsn: str) -> Non
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
 
 
-async def test_a_query_that_had_ended_all_the_same_returns_its_result(dsn: str) -> None:
+async def test_a_cancelled_query_that_has_ended_meanwhile_returns_its_result(dsn: str) -> None:
     async with (
         open_network(dsn) as network,
         await Connection.connect(network.dsn, autocommit=True) as connection,
@@ -157,7 +157,7 @@ async def test_a_query_that_had_ended_all_the_same_returns_its_result(dsn: str) 
         network.cut(replies=True)
 
         @nursery.start_soon
-        async def strike() -> None:
+        async def cancel() -> None:
             await trio.sleep(0.1)
             scope.cancel()
             await trio.sleep(0.1)
@@ -171,7 +171,7 @@ async def test_a_query_that_had_ended_all_the_same_returns_its_result(dsn: str) 
         assert scope.cancelled_caught
 
 
-async def test_where_the_server_does_not_end_a_query_the_connection_is_closed(
+async def test_if_the_server_does_not_end_a_cancelled_query_the_connection_is_closed(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_network(dsn) as network:
@@ -189,8 +189,8 @@ async def test_where_the_server_does_not_end_a_query_the_connection_is_closed(
         network.heal()
 
 
-async def test_a_query_too_large_for_a_network_that_is_cut_is_cancelled(dsn: str) -> None:
-    # The socket takes no more, so that it waits to read or to write, whatever comes first.
+async def test_a_large_query_on_a_cut_network_can_be_cancelled(dsn: str) -> None:
+    # The socket's buffer is full, so that the connection waits until it is readable or writable.
     async with open_network(dsn) as network:
         connection = await Connection.connect(network.dsn, autocommit=True)
         connection.cleanup_seconds = 0.1
@@ -202,7 +202,7 @@ async def test_a_query_too_large_for_a_network_that_is_cut_is_cancelled(dsn: str
         assert connection.closed
 
 
-async def test_where_rolling_back_does_not_end_the_connection_is_closed(dsn: str) -> None:
+async def test_if_a_rollback_does_not_end_the_connection_is_closed(dsn: str) -> None:
     async with open_network(dsn) as network, open_pool(network.dsn, 1, 1) as pool:
         with trio.move_on_after(0.3) as scope:
             async with pool.connection() as connection:
@@ -218,7 +218,7 @@ async def test_where_rolling_back_does_not_end_the_connection_is_closed(dsn: str
         assert pool.statistics().discarded == 1
 
 
-async def test_waiting_for_ones_turn_is_cancelled_without_a_trace(dsn: str) -> None:
+async def test_cancelling_a_task_that_waits_for_the_connection_changes_nothing(dsn: str) -> None:
     async with await Connection.connect(dsn, autocommit=True) as connection, trio.open_nursery() as nursery:
         nursery.start_soon(connection.execute, "SELECT pg_sleep(0.3)")
         await trio.sleep(0.05)
@@ -227,14 +227,14 @@ async def test_waiting_for_ones_turn_is_cancelled_without_a_trace(dsn: str) -> N
         assert scope.cancelled_caught
 
 
-async def test_a_commit_that_waits_for_its_turn_when_it_is_cancelled_rolls_back(dsn: str) -> None:
+async def test_a_commit_that_is_cancelled_while_waiting_for_the_connection_rolls_back(dsn: str) -> None:
     async with await Connection.connect(dsn, autocommit=True) as connection:
-        await connection.execute("CREATE TEMP TABLE turns (number int)")
+        await connection.execute("CREATE TEMP TABLE numbers (number int)")
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(0.1) as scope:
                 async with connection.transaction():
-                    await connection.execute("INSERT INTO turns VALUES (1)")
+                    await connection.execute("INSERT INTO numbers VALUES (1)")
                     nursery.start_soon(connection.execute, "SELECT pg_sleep(0.3)")
                     await trio.sleep(0.05)
             assert scope.cancelled_caught
-        assert await (await connection.execute("SELECT count(*) FROM turns")).fetchone() == (0,)
+        assert await (await connection.execute("SELECT count(*) FROM numbers")).fetchone() == (0,)

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import msgspec
 import psycopg
 import trio
 from psycopg import pq
 
-from trailing.stores.trio_connection import TrioConnection
-from trailing.stores.trio_conninfo import read_conninfo
-from trailing.stores.trio_locks import acquire
+from .connection import TrioConnection
+from .conninfo import describe_server, read_conninfo
+from .locks import acquire
 
 Configure: TypeAlias = Callable[[TrioConnection[Any]], Awaitable[object]]
 
 CHECK_SECONDS: Final = 2.0
-"""How long a connection may take to answer the check before it is lent again: ten slow round trips round the earth."""
+"""Seconds that a connection has to answer the check before it is lent again; ten slow intercontinental round trips."""
 
 
 class PoolTimeout(psycopg.OperationalError):
-    """No connection was to be had in time: all were lent, or the server did not answer."""
+    """No connection was available in time: all were lent, or the server did not answer."""
 
 
-class PoolStatistics(msgspec.Struct, frozen=True):
-    """What a pool has, and what it has done so far.
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """The connections of a pool now, and counts since it was opened.
 
     Args:
-        size: connections that are open, lent ones included.
-        idle: of these, those that wait to be lent.
-        waiting: tasks that wait for one.
-        lent: how often one was lent.
-        opened: how many were opened.
-        checked: how many were checked before they were lent, because their last borrower had failed.
-        discarded: how many were closed because they were broken, or in a state in which nobody can use them.
-        timeouts: how many tasks waited in vain.
+        size: open connections, lent ones included.
+        idle: open connections that are not lent.
+        waiting: tasks that wait for a connection.
+        lent: how often a connection was lent.
+        opened: how many connections were opened.
+        checked: how many connections were checked before they were lent, because their last borrower had failed.
+        discarded: how many connections were closed because they were broken or in an unusable state.
+        timeouts: how many tasks waited for `seconds` without getting a connection.
     """
 
     size: int
@@ -59,26 +60,28 @@ async def open_pool(
     configure: Configure | None = None,
     **options: Any,
 ) -> AsyncIterator[Pool]:
-    """Open a pool of connections; they are closed at the end of the block.
+    """Open a pool of connections, and close them at the end of the block.
 
     Args:
-        conninfo: what libpq takes.
-        minimum: how many connections are opened at once, at least 0.
-        maximum: how many there are at most, at least 1.
-        seconds: how long a borrower waits at most, connecting included.
-        configure: is called with every new connection, and has to leave it outside of any transaction.
-        options: for `TrioConnection.connect`, as ``autocommit``.
+        conninfo: a connection string or URL, as libpq takes them.
+        minimum: how many connections are opened at the start, at least 0.
+        maximum: how many connections are open at most, at least 1.
+        seconds: how long a borrower waits at most, connecting included; above 0.
+        configure: is called with each new connection. It must leave the connection outside of any transaction.
+        options: keyword arguments of `TrioConnection.connect`, such as ``autocommit``.
 
     Raises:
-        ValueError: the numbers can't be right.
+        ValueError: an argument is out of range.
         psycopg.Error: the first connections can't be opened.
 
-    Cancellation: closes what was opened.
+    Cancellation: closes the connections.
     """
     if not 0 <= minimum <= maximum or maximum < 1 or not seconds > 0:
-        raise ValueError(f"open_pool got {minimum=}, {maximum=}, {seconds=}, wants 0 <= minimum <= maximum >= 1")
-    read_conninfo(conninfo)
-    pool = Pool(conninfo, minimum, maximum, seconds, configure, options)
+        raise ValueError(
+            f"open_pool got {minimum=}, {maximum=}, {seconds=}; wants 0 <= minimum <= maximum, maximum >= 1, seconds > 0"
+        )
+    server = describe_server(read_conninfo(conninfo))
+    pool = Pool(server, conninfo, minimum, maximum, seconds, configure, options)
     try:
         await pool.fill()
         yield pool
@@ -87,10 +90,11 @@ async def open_pool(
 
 
 class Pool:
-    """Connections that are lent to one task at a time; `open_pool` makes one."""
+    """Connections that are lent to one task at a time; `open_pool` opens one."""
 
     def __init__(
         self,
+        server: str,
         conninfo: str,
         minimum: int,
         maximum: int,
@@ -98,12 +102,13 @@ class Pool:
         configure: Configure | None,
         options: dict[str, Any],
     ) -> None:
+        self._server = server
         self._conninfo = conninfo
-        self._minimum = minimum
+        self._minimum, self._maximum = minimum, maximum
         self._seconds = seconds
         self._configure = configure
         self._options = options
-        self._places = trio.Semaphore(maximum)
+        self._free = trio.Semaphore(maximum)
         self._open: set[TrioConnection[Any]] = set()
         self._idle: list[TrioConnection[Any]] = []
         self._suspect: set[TrioConnection[Any]] = set()
@@ -111,14 +116,16 @@ class Pool:
         self._lent = self._opened = self._checked = self._discarded = self._timeouts = 0
 
     def __repr__(self) -> str:
-        return f"<Pool: {self.statistics()}>"
+        state = "closed, " if self._closed else ""
+        counts = f"{len(self._open)} of {self._maximum} connections open, {len(self._idle)} idle"
+        return f"<Pool of {self._server}: {state}{counts}, {self._free.statistics().tasks_waiting} tasks waiting>"
 
     def statistics(self) -> PoolStatistics:
-        """What it has, and has done."""
+        """Return the present numbers of connections and the counts so far."""
         return PoolStatistics(
             size=len(self._open),
             idle=len(self._idle),
-            waiting=self._places.statistics().tasks_waiting,
+            waiting=self._free.statistics().tasks_waiting,
             lent=self._lent,
             opened=self._opened,
             checked=self._checked,
@@ -128,17 +135,17 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[TrioConnection[Any]]:
-        """Borrow a connection for a block; in the order in which they ask.
+        """Lend a connection for a block, to tasks in the order of their calls.
 
-        At the end of the block its transaction is committed, or rolled back where the block raises. The next borrower
-        gets a connection outside of any transaction; one that can't be brought there is closed, and replaced.
+        At the end of the block the transaction is committed, or rolled back if the block raises. The next borrower gets a
+        connection outside of any transaction. A connection that can't be cleaned up is closed and replaced.
 
         Raises:
-            PoolTimeout: none was to be had within `seconds`, with the reason where there is one.
-            psycopg.Error: none could be opened.
+            PoolTimeout: no connection was available within `seconds`.
+            psycopg.Error: no connection could be opened.
             RuntimeError: the pool is closed.
 
-        Cancellation: while it waits, leaves everything as it was; in the block, rolls back first.
+        Cancellation: while waiting, changes nothing; in the block, rolls back first.
         """
         connection = await self._borrow()
         try:
@@ -151,15 +158,15 @@ class Pool:
                     await self._roll_back(connection)
             raise
         finally:
-            self._give_back(connection)
+            self._take_back(connection)
 
     async def fill(self) -> None:
-        """Open connections until there are as many as there have to be at least."""
+        """Open connections until `minimum` are open."""
         while len(self._open) < self._minimum:
             self._idle.append(await self._connect())
 
     def close(self) -> None:
-        """Close those that are idle now, and the others when they are given back."""
+        """Close the idle connections now, and the lent ones when they are returned."""
         self._closed = True
         for connection in self._idle:
             self._discard(connection)
@@ -169,19 +176,19 @@ class Pool:
         if self._closed:
             raise RuntimeError("the pool is closed")
         with trio.move_on_after(self._seconds):
-            await acquire(self._places)
+            await acquire(self._free)
             try:
                 connection = await self._find()
             except BaseException:
-                self._places.release()
+                self._free.release()
                 raise
             self._lent += 1
             return connection
         self._timeouts += 1
-        raise PoolTimeout(f"no connection within {self._seconds} s: {self.statistics()}")
+        raise PoolTimeout(f"no connection within {self._seconds} s: {self!r}")
 
     async def _find(self) -> TrioConnection[Any]:
-        """One that works: an idle one, the last used first, or a new one."""
+        """Return a working connection: the idle one that was used last, or a new one."""
         while self._idle:
             connection = self._idle.pop()
             if connection not in self._suspect or await self._works(connection):
@@ -221,12 +228,12 @@ class Pool:
         except psycopg.Error as error:
             connection.abandon(f"rolling back failed: {error}")
 
-    def _give_back(self, connection: TrioConnection[Any]) -> None:
+    def _take_back(self, connection: TrioConnection[Any]) -> None:
         if self._closed or not _is_clean(connection):
             self._discard(connection)
         else:
             self._idle.append(connection)
-        self._places.release()
+        self._free.release()
 
     def _discard(self, connection: TrioConnection[Any]) -> None:
         self._open.discard(connection)
@@ -237,7 +244,7 @@ class Pool:
 
 
 def _is_clean(connection: TrioConnection[Any]) -> bool:
-    """Whether the next borrower can begin on it."""
+    """Return whether the connection is open, outside of any transaction and outside of a pipeline."""
     return (
         not connection.closed
         and connection.pgconn.transaction_status == pq.TransactionStatus.IDLE

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, for the tests of what drives psycopg."""
+"""Connections to PostgreSQL for the tests of `psycopg_trio`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.psycopg_trio import TrioConnection
 
 
 @pytest.fixture
