@@ -164,9 +164,9 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
-    """The position is no longer ours to protect; `stop_stands` tells whether its stop was left on the exchange."""
+    """The position is no longer ours to protect; `stop_is_live` tells whether its stop was left on the exchange."""
 
-    stop_stands: bool
+    stop_is_live: bool
 
 
 class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):

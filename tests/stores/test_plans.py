@@ -78,12 +78,10 @@ async def test_a_plan_is_stored_once_however_many_records_have_it(opened: tuple[
     assert list(loaded) == saved
     assert loaded[0].plan is loaded[4].plan
     assert ask("SELECT count(*) FROM plans") == [(2,)]
-    assert ask("SELECT count(*) FROM stop_records WHERE record LIKE '%percent%'" if _is_file(store) else _LIKE) == [
-        (0,)
-    ]
+    assert ask("SELECT count(*) FROM stop_records WHERE body LIKE '%percent%'" if _is_file(store) else _LIKE) == [(0,)]
 
 
-_LIKE = "SELECT count(*) FROM stop_records WHERE record::text LIKE '%percent%'"
+_LIKE = "SELECT count(*) FROM stop_records WHERE body::text LIKE '%percent%'"
 
 
 def _is_file(store: Store) -> bool:

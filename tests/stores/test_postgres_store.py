@@ -145,7 +145,7 @@ async def test_an_old_schema_is_migrated_and_keeps_what_it_holds(
     newer = (*MIGRATIONS, ("ALTER TABLE {schema}.intent_records ADD COLUMN later integer",))
     monkeypatch.setattr(postgres_schema, "MIGRATIONS", newer)
     monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", len(newer))
-    with pytest.raises(StoreError, match="which is old"):
+    with pytest.raises(StoreError, match="its schema has the old version 4; open it with a bot"):
         async with open_store(url, read_only=True):
             pass
     async with trio.open_nursery() as nursery:
@@ -173,7 +173,7 @@ async def test_a_migration_that_fails_leaves_nothing(dsn: str, schema: str, monk
 async def test_a_newer_schema_is_named_and_left_alone(dsn: str, schema: str) -> None:
     await open_and_close(in_schema(dsn, schema))
     ask(dsn, "UPDATE {schema}.schema_version SET version = 99", schema=schema)
-    with pytest.raises(StoreError, match="its schema has version 99, this trailing knows versions up to"):
+    with pytest.raises(StoreError, match="its schema has version 99, this trailing reads versions up to"):
         async with open_store(in_schema(dsn, schema)):
             pass
 
@@ -189,7 +189,7 @@ async def test_tables_of_something_else_are_left_alone(dsn: str, schema: str) ->
 
 async def test_read_only_creates_nothing_and_changes_nothing(dsn: str, schema: str) -> None:
     url = in_schema(dsn, schema)
-    with pytest.raises(StoreError, match="it holds nothing yet"):
+    with pytest.raises(StoreError, match="it has no tables yet"):
         async with open_store(url, read_only=True):
             pass
     async with open_store(url) as store:
@@ -294,10 +294,10 @@ async def test_an_entry_that_postgres_can_not_hold_fails_alone_and_leaves_nothin
 async def test_a_row_that_can_not_be_read_is_named(dsn: str, schema: str) -> None:
     async with open_postgres(dsn, schema=schema) as store:
         await store.commit([SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AppendEvent(*HERE, sample_alarm(0))])
-        ask(dsn, "UPDATE {schema}.stop_records SET record = (record::jsonb - 'best')::json", schema=schema)
+        ask(dsn, "UPDATE {schema}.stop_records SET body = (body::jsonb - 'best')::json", schema=schema)
         with pytest.raises(StoreError, match=r"stop_records row \(testex, main, AAA/USDT:USDT, long, .*best"):
             await store.load(*HERE)
-        ask(dsn, "UPDATE {schema}.events SET event = '{{}}'", schema=schema)
+        ask(dsn, "UPDATE {schema}.events SET body = '{{}}'", schema=schema)
         with pytest.raises(StoreError, match=r"events row \(1\)"):
             await numbers(store)
 

@@ -1,3 +1,5 @@
+"""The tables of a SQLite file: creating them is atomic, also with several processes."""
+
 from __future__ import annotations
 
 import sqlite3
@@ -9,7 +11,7 @@ import trio
 
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent
-from trailing.stores.schema import create_tables, read_version
+from trailing.stores.schema import migrate_tables, read_version
 from trailing.testing.store_samples import sample_intent
 
 
@@ -20,26 +22,26 @@ def connection() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def test_creating_what_another_process_has_created_meanwhile_changes_nothing(connection: sqlite3.Connection) -> None:
-    create_tables(connection)
-    connection.execute("INSERT INTO events (at, exchange, account, event) VALUES (1, 'testex', 'main', '{}')")
-    create_tables(connection)
+def test_tables_that_another_process_has_created_meanwhile_are_not_changed(connection: sqlite3.Connection) -> None:
+    migrate_tables(connection, 0)
+    connection.execute("INSERT INTO events (at, exchange, account, body) VALUES (1, 'testex', 'main', '{}')")
+    migrate_tables(connection, 0)
     assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
     assert not connection.in_transaction
 
 
-def test_creating_that_fails_half_way_leaves_nothing(connection: sqlite3.Connection) -> None:
+def test_a_creation_that_fails_leaves_no_table(connection: sqlite3.Connection) -> None:
     def refuse_events(action: int, name: str | None, *_: object) -> int:
         return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_CREATE_TABLE and name == "events" else sqlite3.SQLITE_OK
 
     connection.set_authorizer(refuse_events)
     with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
-        create_tables(connection)
+        migrate_tables(connection, 0)
     assert read_version(connection) == 0
     assert not connection.in_transaction
 
 
-async def test_two_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
+async def test_tasks_that_open_a_new_file_at_the_same_time_share_it(tmp_path: Path) -> None:
     async def open_and_write(name: str) -> None:
         async with open_store(f"sqlite:///{tmp_path}/trailing.db") as store:
             await store.commit([AddIntent(sample_intent(name))])

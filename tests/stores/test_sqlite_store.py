@@ -87,7 +87,9 @@ async def test_a_newer_schema_is_named_and_left_alone(path: Path, read_only: boo
     await fill(path)
     edit(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"trailing\.db: its schema has version 3, .* knows versions up to 2"):
+    with pytest.raises(
+        StoreError, match=r"trailing\.db: its schema has version 4, this trailing reads versions up to 3"
+    ):
         async with open_store(f"sqlite:///{path}", read_only=read_only):
             pass
     assert path.read_bytes() == before
@@ -98,7 +100,7 @@ async def test_a_database_of_something_else_is_left_alone(path: Path, version: i
     edit(path, "CREATE TABLE recipes (name TEXT)")
     edit(path, f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"trailing\.db: it is a database of something else"):
+    with pytest.raises(StoreError, match=r"trailing\.db: the database belongs to another program"):
         async with open_store(f"sqlite:///{path}"):
             pass
     assert path.read_bytes() == before
@@ -113,7 +115,7 @@ async def test_read_only_names_a_missing_file_and_creates_nothing(path: Path) ->
 
 async def test_read_only_says_that_a_file_holds_nothing_yet(path: Path) -> None:
     path.touch()
-    with pytest.raises(StoreError, match=r"trailing\.db: it holds nothing yet"):
+    with pytest.raises(StoreError, match=r"trailing\.db: it has no tables yet"):
         async with open_store(f"sqlite:///{path}", read_only=True):
             pass
     assert path.read_bytes() == b""
@@ -228,15 +230,15 @@ async def test_a_record_that_has_no_json_is_a_store_error(path: Path) -> None:
     ("edited", "complaint"),
     [
         (
-            'UPDATE stop_records SET record = replace(record, \'"side":"long"\', \'"side":"both"\')',
+            'UPDATE stop_records SET body = replace(body, \'"side":"long"\', \'"side":"both"\')',
             r"stop_records row \(testex, main, AAA/USDT:USDT, long, 2026.*\) can't be read: .*\$\.position\.side",
         ),
         (
-            "UPDATE stop_records SET record = json_set(record, '$.position.quantity', '-1')",
+            "UPDATE stop_records SET body = json_set(body, '$.position.quantity', '-1')",
             r"stop_records row \(testex, main, AAA/USDT:USDT, long, .*Position\.quantity got .*above 0.*\$\.position",
         ),
-        ("UPDATE stop_records SET record = 7.5", r"stop_records row \(testex, .*can't be read"),
-        ("UPDATE intents SET intent = '{'", r"intents row \(testex, main, t1\) can't be read"),
+        ("UPDATE stop_records SET body = 7.5", r"stop_records row \(testex, .*can't be read"),
+        ("UPDATE intents SET body = '{'", r"intents row \(testex, main, t1\) can't be read"),
     ],
 )
 async def test_a_row_that_can_not_be_read_is_named_and_never_left_out(path: Path, edited: str, complaint: str) -> None:
@@ -250,7 +252,7 @@ async def test_a_row_that_can_not_be_read_is_named_and_never_left_out(path: Path
 async def test_an_event_that_can_not_be_read_is_named_and_hides_no_other(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         await store.commit([AppendEvent(*HERE, sample_alarm(number)) for number in (1, 2, 3)])
-        edit(path, """UPDATE events SET event = '{"type":"Gone"}' WHERE number = 2""")
+        edit(path, """UPDATE events SET body = '{"type":"Gone"}' WHERE number = 2""")
         events = store.events()
         assert (await anext(events)).number == 1
         with pytest.raises(StoreError, match=r"events row \(2\) can't be read"):

@@ -71,7 +71,7 @@ async def find_resumption(store: Store, kept: KeptAccount, exchange: str, positi
     moments = [begun_at.timestamp(), *([] if kept.at is None else [kept.at])]
     loaded = await store.load(exchange, account)
     for record in loaded.stops:
-        moments += [at.timestamp() for at in (record.saved_at, record.heard_until) if at is not None]
+        moments += [at.timestamp() for at in (record.saved_at, record.prices_until) if at is not None]
     moments += [intent.at.timestamp() for intent in loaded.intents]
     async for told in store.events(begun_at):
         if told.account == account:

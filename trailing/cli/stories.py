@@ -109,7 +109,7 @@ class Story:
                 self._close(event)
             case PositionReleased():
                 self.state, self.closed_at = "released", event.at
-                self.reason = "released, its stop stands" if event.stop_stands else "released, its stop was cancelled"
+                self.reason = "released, its stop stands" if event.stop_is_live else "released, its stop was cancelled"
             case MoveFailed() | ExitFailed() | Alarm():
                 self.alarms += 1
 

@@ -110,7 +110,7 @@ def own_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> It
             locked = _lock(path)
             if isinstance(locked, str):
                 raise StoreError(
-                    f"its schema is old, and is migrated once no account is owned: {path} is locked by {locked}"
+                    f"its schema is old and can't be migrated while an account is owned: end {locked}, which has locked {path}"
                 )
             lock = _Lock(path, locked, frozenset())
             stack.callback(lock.release if _read(locked) is None else lock.close)

@@ -36,9 +36,9 @@ _LOAD: Final = """
     WITH open AS (
         SELECT * FROM {schema}.stop_records WHERE exchange = %(exchange)s AND account = %(account)s AND NOT closed
     )
-    SELECT 'stops', number, record::text, symbol, side, identity, plan FROM open
+    SELECT 'stops', number, body::text, symbol, side, identity, plan FROM open
     UNION ALL SELECT 'plans', 0, plan::text, hash, '', '', '' FROM {schema}.plans WHERE hash IN (SELECT plan FROM open)
-    UNION ALL SELECT 'intents', number, intent::text, client_order_id, '', '', '' FROM {schema}.intent_records
+    UNION ALL SELECT 'intents', number, body::text, client_order_id, '', '', '' FROM {schema}.intent_records
     WHERE exchange = %(exchange)s AND account = %(account)s ORDER BY 1, 2"""
 
 
@@ -196,7 +196,7 @@ class PostgresStore:
             nonlocal changed
             changed = self._changed  # from before looking: what comes meanwhile wakes the follower
             rows: list[_EventRow] = await self._read(
-                "SELECT number, exchange, account, event::text FROM {schema}.events"
+                "SELECT number, exchange, account, body::text FROM {schema}.events"
                 " WHERE number > %s AND at >= coalesce(%s, '-infinity'::timestamptz) ORDER BY number LIMIT %s",
                 (seen, since, PAGE_ROWS),
                 patient=follow,

@@ -50,14 +50,14 @@ _KEEP_PLANS = """
 
 _KEEP_STOPS = """
     INSERT INTO {schema}.stop_records AS old
-    (exchange, account, symbol, side, identity, closed, opened_at, plan, record)
-    SELECT exchange, account, symbol, side, identity, closed, opened_at, plan, record::json
+    (exchange, account, symbol, side, identity, closed, opened_at, plan, body)
+    SELECT exchange, account, symbol, side, identity, closed, opened_at, plan, body::json
     FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::timestamptz[], %b::text[],
     %b::text[])
-    WITH ORDINALITY AS new (exchange, account, symbol, side, identity, closed, opened_at, plan, record, place)
+    WITH ORDINALITY AS new (exchange, account, symbol, side, identity, closed, opened_at, plan, body, place)
     ORDER BY place
     ON CONFLICT (exchange, account, symbol, side, identity) DO UPDATE
-    SET closed = excluded.closed, plan = excluded.plan, record = excluded.record, written_at = now()
+    SET closed = excluded.closed, plan = excluded.plan, body = excluded.body, written_at = now()
     WHERE NOT old.closed"""
 
 _SETTLE = """
@@ -67,18 +67,18 @@ _SETTLE = """
     = (known.exchange, known.account, known.client_order_id)"""
 
 _ADD_INTENTS = """
-    INSERT INTO {schema}.intent_records (exchange, account, client_order_id, at, intent)
-    SELECT exchange, account, client_order_id, at, intent::json
+    INSERT INTO {schema}.intent_records (exchange, account, client_order_id, at, body)
+    SELECT exchange, account, client_order_id, at, body::json
     FROM unnest(%b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[])
-    WITH ORDINALITY AS new (exchange, account, client_order_id, at, intent, place)
+    WITH ORDINALITY AS new (exchange, account, client_order_id, at, body, place)
     ORDER BY place
     ON CONFLICT (exchange, account, client_order_id) DO NOTHING"""
 
 _APPEND = """
-    INSERT INTO {schema}.events (at, exchange, account, event)
-    SELECT at, exchange, account, event::jsonb
+    INSERT INTO {schema}.events (at, exchange, account, body)
+    SELECT at, exchange, account, body::jsonb
     FROM unnest(%b::timestamptz[], %b::text[], %b::text[], %b::text[])
-    WITH ORDINALITY AS new (at, exchange, account, event, place)
+    WITH ORDINALITY AS new (at, exchange, account, body, place)
     ORDER BY place"""
 
 _STATEMENTS = {

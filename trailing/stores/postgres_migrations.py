@@ -158,4 +158,37 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             END LOOP;
         END $migration$""",
     ),
+    (
+        # Plainer names in the JSON. The columns get another name, so that a running process of the older version fails
+        # instead of reading or writing the old names.
+        """
+        UPDATE {schema}.stop_records SET record = (
+            SELECT json_object_agg(
+                CASE key
+                    WHEN 'exposure' THEN 'unprotected_time'
+                    WHEN 'heard_until' THEN 'prices_until'
+                    WHEN 'early' THEN 'unacknowledged_fills'
+                    WHEN 'given_up' THEN 'is_abandoned'
+                    WHEN 'since_move' THEN 'seconds_since_move'
+                    WHEN 'first_price' THEN 'first_stop'
+                    ELSE key
+                END, value)
+            FROM json_each(record) WHERE key NOT IN ('asked', 'since_crossing', 'due_in', 'trailed')
+        )""",
+        """
+        UPDATE {schema}.events SET event = (
+            SELECT jsonb_object_agg(
+                CASE key
+                    WHEN 'exposure' THEN 'unprotected_seconds'
+                    WHEN 'exposure_by' THEN 'unprotected_time'
+                    WHEN 'stop_stands' THEN 'stop_is_live'
+                    ELSE key
+                END, value)
+            FROM jsonb_each(event)
+        )
+        WHERE event ?| ARRAY['exposure', 'exposure_by', 'stop_stands']""",
+        "ALTER TABLE {schema}.stop_records RENAME COLUMN record TO body",
+        "ALTER TABLE {schema}.intent_records RENAME COLUMN intent TO body",
+        "ALTER TABLE {schema}.events RENAME COLUMN event TO body",
+    ),
 )

@@ -67,9 +67,9 @@ async def _find_version(connection: TrioConnection[Any], schema: str, *, read_on
         )
     version = await _read_version(connection, schema)
     if read_only and version == 0:
-        raise SchemaError("it holds nothing yet")
+        raise SchemaError("it has no tables yet")
     if read_only and version < SCHEMA_VERSION:
-        raise SchemaError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+        raise SchemaError(f"its schema has the old version {version}; open it with a bot of this version to migrate it")
     return version
 
 
@@ -84,7 +84,7 @@ async def _migrate(connection: TrioConnection[Any], schema: str) -> None:
             for number in range(version, SCHEMA_VERSION):
                 await _migrate_once(connection, schema, number)
     except (psycopg.errors.DuplicateTable, psycopg.errors.InsufficientPrivilege) as error:
-        what = f"its schema has version {version}, and can't be migrated" if version else "its tables can't be created"
+        what = f"its schema has version {version} and can't be migrated" if version else "its tables can't be created"
         raise SchemaError(f"{what}: {error.diag.message_primary}") from error
 
 
@@ -107,8 +107,8 @@ async def _own_every_account(connection: TrioConnection[Any], schema: str, versi
         if row is not None:
             exchange, account, owner, seconds = row
             raise SchemaError(
-                f"its schema has version {version}, and is migrated to {SCHEMA_VERSION} once no account is owned: end"
-                f" {owner}, which owns {exchange} {account} for {seconds:.1f} s unless it renews that"
+                f"its schema has version {version} and can't be migrated to {SCHEMA_VERSION} while {exchange} {account} is"
+                f" owned: end {owner}; its lease runs out in {seconds:.1f} s unless it is renewed"
             )
 
     await require_none()  # before the lock, which would keep that owner from renewing its lease
@@ -117,7 +117,7 @@ async def _own_every_account(connection: TrioConnection[Any], schema: str, versi
         await connection.execute(sql.SQL("LOCK TABLE {}.leases IN ACCESS EXCLUSIVE MODE").format(name))
     except psycopg.errors.LockNotAvailable as error:
         raise SchemaError(
-            f"its schema has version {version}, and can't be migrated: a commit has not ended for {LOCK_SECONDS} s"
+            f"its schema has version {version} and can't be migrated: a commit has been running for {LOCK_SECONDS} s"
         ) from error
     await require_none()
     await connection.execute(
@@ -170,7 +170,7 @@ async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
     row = await (await connection.execute(query)).fetchone()
     version = int(row[0]) if row is not None else 0
     if version > SCHEMA_VERSION:
-        raise SchemaError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")
+        raise SchemaError(f"its schema has version {version}, this trailing reads versions up to {SCHEMA_VERSION}")
     return version
 
 

@@ -1,19 +1,22 @@
-"""The tables in a SQLite file, and what may be found in the place of one."""
+"""The tables in a SQLite file: their versions, creating them, and migrating them."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from trailing.errors import StoreError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-# `number` keeps the order of first writing. A closed stop stays, because that is what keeps a late save from bringing it
-# back. A record names its plan by the hash: see `plans`. The view has no column `record`: a process of version 1 that is
-# still running fails, and reads no empty plan.
-_STOPS = (
+# The statements of released versions never change. A new version gets a migration of its own.
+
+# `number` is the order of the first writes. The row of a closed stop stays, so that a late save does not open it again. `plan`
+# is the hash of the record's plan in the table `plans`. The view has no column `record`, so that a running process of version
+# 1 fails instead of reading records without plans.
+_STOPS_2 = (
     """
         CREATE TABLE plans (
             hash TEXT PRIMARY KEY,
@@ -44,8 +47,8 @@ _STOPS = (
         FROM stop_records""",
 )
 
-# `at` is in microseconds since 1970. A settled intent is deleted.
-_OTHERS = (
+# `at` is in microseconds since 1970. The row of a settled intent is deleted.
+_OTHERS_2 = (
     """
         CREATE TABLE intents (
             number INTEGER PRIMARY KEY,
@@ -65,10 +68,10 @@ _OTHERS = (
         )""",
 )
 
-# Version 1 kept a record with its plan, in a table that had the name of the view.
-_FROM_VERSION_1 = (
+# Version 1 has records with their plans, in a table of the name that is the view's in version 2.
+_FROM_1_TO_2 = (
     "ALTER TABLE stops RENAME TO old_stops",
-    *_STOPS,
+    *_STOPS_2,
     """
         INSERT INTO plans
         SELECT sha256(plan), plan FROM (SELECT DISTINCT json_extract(record, '$.plan') AS plan FROM old_stops)""",
@@ -80,48 +83,76 @@ _FROM_VERSION_1 = (
     "DROP TABLE old_stops",
 )
 
-_TABLES = {1: {"stops", "intents", "events"}, SCHEMA_VERSION: {"plans", "stop_records", "intents", "events"}}
+# Version 3 has plainer names in the JSON. In JSON text, a name with a quote before it and `":` behind it is always a key,
+# because quotes inside of a text are escaped. So `replace` changes keys only, and every value stays as it was written. The
+# columns get another name, so that a running process of version 2 fails instead of reading or writing the old names.
+_FROM_2_TO_3 = (
+    """
+        UPDATE stop_records SET record = json_remove(
+            replace(replace(replace(replace(replace(replace(record,
+                '"exposure":', '"unprotected_time":'),
+                '"heard_until":', '"prices_until":'),
+                '"early":', '"unacknowledged_fills":'),
+                '"given_up":', '"is_abandoned":'),
+                '"since_move":', '"seconds_since_move":'),
+                '"first_price":', '"first_stop":'),
+            '$.asked', '$.since_crossing', '$.due_in', '$.trailed')""",
+    """
+        UPDATE events SET event =
+            replace(replace(replace(event,
+                '"exposure":', '"unprotected_seconds":'),
+                '"exposure_by":', '"unprotected_time":'),
+                '"stop_stands":', '"stop_is_live":')
+        WHERE instr(event, '"exposure":') OR instr(event, '"exposure_by":') OR instr(event, '"stop_stands":')""",
+    "ALTER TABLE stop_records RENAME COLUMN record TO body",
+    "ALTER TABLE intents RENAME COLUMN intent TO body",
+    "ALTER TABLE events RENAME COLUMN event TO body",
+)
+
+# By the version of the tables (0: there are none): the next version, and the statements that lead there.
+_MIGRATIONS: Final[Mapping[int, tuple[int, Sequence[str]]]] = {
+    0: (2, (*_STOPS_2, *_OTHERS_2)),
+    1: (2, _FROM_1_TO_2),
+    2: (3, _FROM_2_TO_3),
+}
+
+_TABLES_2: Final = {"plans", "stop_records", "intents", "events"}
+_TABLES: Final[Mapping[int, set[str]]] = {1: {"stops", "intents", "events"}, 2: _TABLES_2, SCHEMA_VERSION: _TABLES_2}
 
 
 def read_version(connection: sqlite3.Connection) -> int:
-    """Return the version of the tables in a database; 0: it holds nothing yet.
-
-    Only reads.
+    """Return the version of the tables in a database; 0: the database is empty.
 
     Raises:
-        StoreError: the database holds something else, or tables of a newer version.
+        StoreError: the database belongs to another program, or its tables have a newer version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
-        raise StoreError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")
+        raise StoreError(f"its schema has version {version}, this trailing reads versions up to {SCHEMA_VERSION}")
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if version == 0 and not names:
         return 0
     if version not in _TABLES or not names >= _TABLES[version]:
-        raise StoreError("it is a database of something else")
+        raise StoreError("the database belongs to another program")
     return int(version)
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Create the tables in one transaction, unless another process has done so meanwhile."""
-    _raise_version(connection, 0, (*_STOPS, *_OTHERS))
+def migrate_tables(connection: sqlite3.Connection, version: int) -> None:
+    """Create or migrate the tables in one transaction, unless another process has changed them meanwhile.
 
+    The caller owns every account of the database if there are tables.
 
-def migrate_tables(connection: sqlite3.Connection) -> None:
-    """Migrate the tables of version 1 in one transaction, unless another process has done so meanwhile.
-
-    The caller owns every account of the database.
+    Args:
+        version: of the tables, as `read_version` returned it.
     """
     connection.create_function("sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest(), deterministic=True)
-    _raise_version(connection, 1, _FROM_VERSION_1)
-
-
-def _raise_version(connection: sqlite3.Connection, version: int, statements: Sequence[str]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if read_version(connection) == version:
-            for statement in statements:
-                connection.execute(statement)
+            while version < SCHEMA_VERSION:
+                version, statements = _MIGRATIONS[version]
+                for statement in statements:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -47,10 +47,10 @@ CLOSE_SECONDS = 5.0
 _KEEP_PLAN = "INSERT INTO plans (hash, plan) VALUES (?, CAST(? AS TEXT)) ON CONFLICT (hash) DO NOTHING"
 
 _KEEP_STOP = """
-    INSERT INTO stop_records (exchange, account, symbol, side, identity, closed, plan, record)
+    INSERT INTO stop_records (exchange, account, symbol, side, identity, closed, plan, body)
     VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))
     ON CONFLICT (exchange, account, symbol, side, identity)
-    DO UPDATE SET closed = excluded.closed, plan = excluded.plan, record = excluded.record WHERE NOT closed"""
+    DO UPDATE SET closed = excluded.closed, plan = excluded.plan, body = excluded.body WHERE NOT closed"""
 
 _OPEN_AGAIN = """
     UPDATE stop_records SET closed = 0
@@ -59,14 +59,14 @@ _OPEN_AGAIN = """
 _SETTLE = "DELETE FROM intents WHERE exchange = ? AND account = ? AND client_order_id = ?"
 
 _ADD_INTENT = """
-    INSERT INTO intents (exchange, account, client_order_id, intent) VALUES (?, ?, ?, CAST(? AS TEXT))
+    INSERT INTO intents (exchange, account, client_order_id, body) VALUES (?, ?, ?, CAST(? AS TEXT))
     ON CONFLICT (exchange, account, client_order_id) DO NOTHING"""
 
-_APPEND = "INSERT INTO events (at, exchange, account, event) VALUES (?, ?, ?, CAST(? AS TEXT))"
+_APPEND = "INSERT INTO events (at, exchange, account, body) VALUES (?, ?, ?, CAST(? AS TEXT))"
 
 
 _LOAD_STOPS = """
-    SELECT record, plan, symbol, side, identity FROM stop_records
+    SELECT body, plan, symbol, side, identity FROM stop_records
     WHERE exchange = ? AND account = ? AND NOT closed ORDER BY number"""
 
 _LOAD_PLANS = """
@@ -74,7 +74,7 @@ _LOAD_PLANS = """
     WHERE hash IN (SELECT plan FROM stop_records WHERE exchange = ? AND account = ? AND NOT closed)"""
 
 _LOAD_INTENTS = """
-    SELECT intent, client_order_id FROM intents WHERE exchange = ? AND account = ? ORDER BY number"""
+    SELECT body, client_order_id FROM intents WHERE exchange = ? AND account = ? ORDER BY number"""
 
 
 @asynccontextmanager
@@ -259,7 +259,7 @@ class SqliteStore:
         # The time is compared here and not by SQLite, so that each call looks at one page of rows and no more: it never
         # keeps a commit waiting for long.
         rows: list[_EventRow] = self._connection.execute(
-            "SELECT number, at, exchange, account, event FROM events WHERE number > ? ORDER BY number LIMIT ?",
+            "SELECT number, at, exchange, account, body FROM events WHERE number > ? ORDER BY number LIMIT ?",
             (seen, PAGE_ROWS),
         ).fetchall()
         last = rows[-1][0] if rows else seen

@@ -10,7 +10,7 @@ from typing import Final
 
 from trailing.errors import StoreError
 from trailing.stores.lock_file import own_every_account
-from trailing.stores.schema import SCHEMA_VERSION, create_tables, migrate_tables, read_version
+from trailing.stores.schema import SCHEMA_VERSION, migrate_tables, read_version
 
 BUSY_SECONDS: Final = 1.0
 """How long a commit waits for another process that is writing, before it is a StoreError."""
@@ -73,7 +73,7 @@ class SqliteFile:
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path}: its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}"
+                f"{self.path}: its schema has version {version}, this trailing reads versions up to {SCHEMA_VERSION}"
             )
 
 
@@ -87,28 +87,30 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
         connection.rollback()
     if read_only:
         if version == 0:
-            raise StoreError("it holds nothing yet")
+            raise StoreError("it has no tables yet")
         if version < SCHEMA_VERSION:
-            raise StoreError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+            raise StoreError(
+                f"its schema has the old version {version}; open it with a bot of this version to migrate it"
+            )
         return
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
     if version == 0:
-        create_tables(connection)
+        migrate_tables(connection, version)
     elif version < SCHEMA_VERSION:
         _migrate(connection, path)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Migrate the tables of version 1, or wait until another process that does so has."""
+    """Migrate the tables of an older version, or wait until another process has migrated them."""
     give_up_at = time.monotonic() + LOCK_SECONDS
-    while read_version(connection) < SCHEMA_VERSION:
+    while (version := read_version(connection)) < SCHEMA_VERSION:
         accounts = connection.execute(
             "SELECT exchange, account FROM stops UNION SELECT exchange, account FROM intents"
         ).fetchall()
         try:
             with own_every_account(path, accounts):
-                migrate_tables(connection)
+                migrate_tables(connection, version)
         except StoreError:
             if time.monotonic() > give_up_at:
                 raise

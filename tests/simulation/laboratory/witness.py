@@ -137,7 +137,7 @@ class Witness:
     def _note_saved(self, record: StopRecord) -> None:
         key, identity = _key_of(record), record.position.identity
         self._entry_prices[key, identity] = record.position.entry_price
-        if not (record.is_waiting or record.given_up):
+        if not (record.is_waiting or record.is_abandoned):
             self._on_record[key] = identity
 
     def _note_closed(self, position: Position) -> None:
