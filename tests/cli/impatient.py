@@ -15,7 +15,7 @@ import trailing.cli.venue_recovering
 import trailing.stores.postgres
 from trailing import open_ccxt
 from trailing.cli import main
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 SECONDS = 1.0
 
@@ -28,7 +28,7 @@ def make_impatient(proxy_port: str) -> None:
     changes: list[tuple[object, str, object]] = [
         (trailing.cli.doctor, "open_ccxt", partial(open_ccxt, configure=configure)),
         (trailing.cli.venue_recovering, "open_ccxt", partial(open_ccxt, configure=configure)),
-        (trailing.stores.postgres, "Timing", partial(Timing, reply=SECONDS, cleanup=SECONDS, look=SECONDS)),
+        (trailing.stores.postgres, "ServerTiming", partial(ServerTiming, reply=SECONDS, cleanup=SECONDS, poll=SECONDS)),
         (trailing.cli.distant_store, "ANSWER_SECONDS", SECONDS),
     ]
     for module, name, value in changes:

@@ -21,7 +21,7 @@ from trailing.stores import open_store, sqlite_file
 from trailing.stores.port import AddIntent, AppendEvent, SaveStop
 from trailing.stores.postgres import open_postgres
 from trailing.stores.postgres_schema import SCHEMA_VERSION
-from trailing.stores.schema import SCHEMA_VERSION as FILE_VERSION
+from trailing.stores.sqlite_schema import SCHEMA_VERSION as FILE_VERSION
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
 
 HERE = ("paper", "default")
@@ -171,7 +171,7 @@ async def test_a_migration_keeps_the_rights_of_roles(dsn: str, old: str) -> None
             async with open_postgres(as_bot, schema=old):
                 raise AssertionError("it was opened")
         await open_and_close(in_schema(dsn, old))
-        async with open_postgres(as_bot, schema=old) as store, store.own(*HERE, mark="cafe") as lease:
+        async with open_postgres(as_bot, schema=old) as store, store.acquire_lease(*HERE, mark="cafe") as lease:
             await lease.commit([SaveStop(*HERE, sample_record("AAA/USDT:USDT")), AddIntent(sample_intent("t1", *HERE))])
             await store.commit([AppendEvent(*HERE, sample_alarm(0))])
             assert len((await store.load(*HERE)).stops) == 9
@@ -197,13 +197,13 @@ async def test_a_store_that_a_newer_version_has_migrated_meanwhile_gives_no_leas
         (f"sqlite:///{tmp_path}/new.db", newer_sqlite),
     ):
         async with open_store(url) as store:
-            async with store.own(*HERE, mark="cafe"):
+            async with store.acquire_lease(*HERE, mark="cafe"):
                 pass
             migrate()
             with pytest.raises(
                 StoreError, match=r": its schema has version 99, this trailing reads versions up to \d$"
             ):
-                async with store.own(*HERE, mark="beef", standby=True):
+                async with store.acquire_lease(*HERE, mark="beef", standby=True):
                     raise AssertionError("it is owned")
 
 
@@ -231,7 +231,7 @@ async def test_a_file_with_an_owned_account_is_not_migrated_and_the_error_names_
         await open_and_close(f"sqlite:///{database}")
     assert database.read_bytes() == before
     lock.close()
-    async with open_store(f"sqlite:///{database}") as store, store.own(*HERE, mark="cafe") as lease:
+    async with open_store(f"sqlite:///{database}") as store, store.acquire_lease(*HERE, mark="cafe") as lease:
         assert lease.marks == {"beef"}  # a migration keeps the content of the lock file
 
 

@@ -141,7 +141,7 @@ async def test_a_closed_position_of_an_old_store_stays_closed_and_loads_whole_on
 
 
 async def test_a_migrated_store_continues_the_numbers_and_the_marks_of_the_old_one(old: OldStore) -> None:
-    async with open_store(old.url) as store, store.own(*HERE, mark="cafe") as lease:
+    async with open_store(old.url) as store, store.acquire_lease(*HERE, mark="cafe") as lease:
         (first, *_) = (await store.load(*HERE)).stops
         new = msgspec.structs.replace(first, position=msgspec.structs.replace(first.position, id="a new one"))
         await lease.commit([SaveStop(*HERE, new)])

@@ -19,7 +19,7 @@ from venue_server import API_KEY, SECRET
 from trailing import open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def test_nothing_is_on_standard_output_where_postgres_is_down(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     structlog.reset_defaults()  # as in a process of its own
-    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    monkeypatch.setattr("trailing.stores.postgres.ServerTiming", partial(ServerTiming, reply=0.5))
     with closed() as port:
         served.store = f"postgresql://127.0.0.1:{port}/db"
         code, out, err = recover(served, capsys, "--json")

@@ -32,7 +32,7 @@ Operation: TypeAlias = Literal[
     "set_subscriptions",
     "accounts",
     "load",
-    "own",
+    "acquire_lease",
     "commit",
 ]
 """The ports' method names that a fault can strike; the last four are a store's, `commit` its leases' too."""

@@ -12,7 +12,7 @@ import trio
 from trailing.psycopg_trio import TrioConnection
 from trailing.stores import open_store
 from trailing.stores.port import Loaded, Store
-from trailing.stores.urls import take_ours
+from trailing.stores.urls import split_parameters
 
 _DROP_SECONDS = 10.0
 
@@ -51,7 +51,7 @@ async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
     ours = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
     url = f"{url}{'&' if '?' in url else '?'}{ours}"
     async with (
-        await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection,
+        await TrioConnection[Any].connect(split_parameters(url)[0], autocommit=True) as connection,
         open_store(url) as store,
     ):
         try:

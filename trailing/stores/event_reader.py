@@ -1,4 +1,4 @@
-"""Reading the events page by page."""
+"""Read stored events page by page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PAGE_ROWS = 500
 
 
 class EventReader(Generic[Row]):
-    """Iterates over stored events, a page at a time, and then over new ones if it is to follow.
+    """Iterate over stored events page by page, and then over new ones if it follows.
 
-    Between two pages it holds nothing, neither a cursor nor a lock, so an iteration that is broken off needs no
-    closing. It is a class and no async generator for that reason: one of those would have to be closed.
+    Between two pages it holds no cursor and no lock, so that an iteration that is abandoned needs no closing. It is a class
+    because an async generator would need closing.
 
-    Where a row can't be decoded, the iteration raises StoreError for it; the next step goes on behind it.
+    If a row can't be decoded, the iteration raises StoreError. The next step continues with the following row.
 
     Args:
-        page: gives, for the number of the last row seen, the number of the last one that it has looked at now and the
-            rows among them that are wanted. The same number: there is nothing new.
-        decode: turns a row into a record. Raises StoreError.
-        wait: waits until there may be something new; None: the iteration ends there.
+        page: is called with the number of the last row that was read. It returns the number of the last row that it has
+            examined (the same number if there is no new row), and the wanted rows among those that it has examined.
+        decode: converts a row to a record. Raises StoreError.
+        wait: waits until there may be a new row; None: the iteration ends after the last row.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class EventReader(Generic[Row]):
         self._page = page
         self._decode = decode
         self._wait = wait
-        self._seen = 0
+        self._last = 0
         self._rows: deque[Row] = deque()
 
     def __aiter__(self) -> EventReader[Row]:
@@ -48,11 +48,11 @@ class EventReader(Generic[Row]):
     async def __anext__(self) -> EventRecord:
         await trio.lowlevel.checkpoint()
         while not self._rows:
-            seen, rows = await self._page(self._seen)
-            if seen == self._seen:
+            last, rows = await self._page(self._last)
+            if last == self._last:
                 if self._wait is None:
                     raise StopAsyncIteration
                 await self._wait()
-            self._seen = seen
+            self._last = last
             self._rows.extend(rows)
         return self._decode(self._rows.popleft())

@@ -11,7 +11,7 @@ import trio
 
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent
-from trailing.stores.schema import migrate_tables, read_version
+from trailing.stores.sqlite_schema import migrate_tables, read_version
 from trailing.testing.store_samples import sample_intent
 
 
