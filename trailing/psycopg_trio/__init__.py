@@ -6,8 +6,17 @@ project: see README.md beside this file.
 """
 
 from .connection import TrioConnection
-from .conninfo import read_conninfo
+from .conninfo import describe_server, read_conninfo
 from .locks import FifoLock
 from .pool import Pool, PoolStatistics, PoolTimeout, open_pool
 
-__all__ = ["FifoLock", "Pool", "PoolStatistics", "PoolTimeout", "TrioConnection", "open_pool", "read_conninfo"]
+__all__ = [
+    "FifoLock",
+    "Pool",
+    "PoolStatistics",
+    "PoolTimeout",
+    "TrioConnection",
+    "describe_server",
+    "open_pool",
+    "read_conninfo",
+]

@@ -188,7 +188,7 @@ class TrioConnection(CleaningConnection[Row]):
         return value
 
     async def _drain(self, *, is_part: bool) -> None:
-        """Read the remaining results of a query: the other rows of a stream, or the end of a COPY."""
+        """Read the remaining results of a query, such as the rows of a stream or the end of a COPY."""
         copy = pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT
         while self.pgconn.transaction_status == _ACTIVE and not self.pgconn.pipeline_status:
             results = await drive(generators.fetch_many(self.pgconn), self.pgconn.socket)

@@ -41,7 +41,7 @@ def read_conninfo(conninfo: str, others: Mapping[str, ConnParam] | None = None) 
 
 
 def hide_secrets(text: str, params: Mapping[str, Any]) -> str:
-    """Return a text in which ``***`` replaces the passwords of the parameters and of the environment."""
+    """Return a text with ``***`` in place of the passwords of the parameters and the environment."""
     for secret in {str(params.get(name) or "") for name in _SECRETS} | {os.environ.get("PGPASSWORD", "")}:
         if secret:
             text = text.replace(secret, "***")

@@ -12,7 +12,7 @@ import trio
 
 
 async def acquire(lock: trio.StrictFIFOLock | trio.Semaphore) -> None:
-    """Acquire a lock: at once if it is free, else in the order of the calls.
+    """Acquire a lock at once if it is free, else in the order of the calls.
 
     Cancellation: raises before the lock is acquired, also if it is free.
     """
@@ -24,7 +24,9 @@ async def acquire(lock: trio.StrictFIFOLock | trio.Semaphore) -> None:
 
 
 class FifoLock:
-    """A lock for `async with` that is entered without a checkpoint if it is free, else in the order of the calls.
+    """A lock for `async with` that makes no checkpoint if it is free.
+
+    Waiting tasks get it in the order of their calls.
 
     Cancellation: a task that is cancelled does not enter, also if the lock is free.
     """

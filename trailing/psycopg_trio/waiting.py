@@ -72,7 +72,7 @@ async def drive_connecting(generator: PQGenConn[T]) -> T:
 
 
 async def wait_ready(fileno: int, wanted: int) -> Ready:
-    """Wait until a socket is readable or writable, as wanted, and return which of both it is.
+    """Wait until a socket is readable or writable, as wanted. Return which it is.
 
     Raises:
         psycopg.OperationalError: the socket is closed.
@@ -152,7 +152,7 @@ async def _wait_either(fileno: int) -> Ready:
 
 
 async def find_attempts(params: ConnDict, seconds: float) -> list[ConnDict]:
-    """Return the parameters of each attempt to connect, in order: one for each address of each host.
+    """Return the parameters of each attempt to connect, one for each address of each host.
 
     trio looks the names up, with its custom hostname resolver if one is set. psycopg's own function does the rest; it finds
     an address with each host then.
@@ -183,7 +183,7 @@ async def find_attempts(params: ConnDict, seconds: float) -> list[ConnDict]:
 
 
 async def _find_addresses(host: str, port: str, seconds: float) -> Sequence[str]:
-    """Return the addresses of a host; one empty address for the folder of a Unix socket."""
+    """Return the addresses of a host. The folder of a Unix socket has one empty address."""
     if not host or host.startswith(("/", "@")) or host[1:2] == ":":
         return [""]
     with trio.move_on_after(seconds) as lookup:

@@ -31,7 +31,7 @@ EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def check_entries(entries: Iterable[StoreWrite]) -> None:
-    """Check that each entry is a `StoreWrite` and that its time of day is aware UTC.
+    """Check that each entry is a `StoreWrite` whose time is aware UTC.
 
     Raises:
         StoreError: naming the type of the entry. The store was not asked.

@@ -25,7 +25,7 @@ _MAX_BYTES = 10_000
 
 
 class _LockContent(msgspec.Struct, frozen=True):
-    """The content of the file: the last owner's process, and the marks of owners that were killed, and of the present one."""
+    """The content of the file: the owner's process, its mark, and the marks of killed owners before."""
 
     process: int
     marks: tuple[str, ...]
@@ -91,7 +91,7 @@ class _Lock(msgspec.Struct, frozen=True):
 
 @contextmanager
 def lock_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> Iterator[None]:
-    """Own the given accounts, and all that have a lock file beside the database, until the block ends.
+    """Own the given accounts, and all with a lock file, until the block ends.
 
     The lock files keep their content.
 

@@ -58,7 +58,7 @@ class MemoryStore:
         return sorted(key for key, account in self._accounts.items() if account.intents or account.open_stops())
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Return the open stops and intents of an account, in the order of their first writes."""
+        """Return the open stops and the intents of an account, each in first-write order."""
         await trio.lowlevel.checkpoint()
         found = self._accounts[exchange, account]
         return Loaded(stops=found.open_stops(), intents=tuple(found.intents.values()))
@@ -101,7 +101,7 @@ class MemoryStore:
             self._appended = trio.Event()
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Return an iterator over the events of every account at or after a time, in the order of writing; see `Store.events`.
+        """Return an iterator over events, in the order of writing; see `Store.events`.
 
         Raises:
             UsageError: `since` is not an aware UTC datetime.

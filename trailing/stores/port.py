@@ -88,7 +88,7 @@ StoreWrite: TypeAlias = SaveStop | AddIntent | SettleIntent | CloseStop | Append
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """The open records and unsettled intents of an account, each in the order of their first writes."""
+    """The open records and the intents of an account, in the order of their first writes."""
 
     stops: Sequence[StopRecord]
     intents: Sequence[Intent]
@@ -114,7 +114,7 @@ class Writer(Protocol):
 
 
 class Lease(Writer, Protocol):
-    """The ownership of an account: the right to write its stops and intents and to send its orders. One owner has it.
+    """The ownership of an account: the right to write its stops and to send its orders.
 
     `commit` raises LeaseLost instead of writing a stop or an intent if the lease is lost. The check and the writes are one
     transaction.
@@ -152,7 +152,7 @@ class Store(Writer, Protocol):
         """Return every (exchange, account) with an open stop or intent, sorted. Raises StoreError."""
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Return the open stops and intents of an account. Raises StoreError."""
+        """Return the open stops and the intents of an account. Raises StoreError."""
 
     def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False

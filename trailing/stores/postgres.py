@@ -51,7 +51,7 @@ async def open_postgres(
     lease: LeaseTiming | None = None,
     timing: ServerTiming | None = None,
 ) -> AsyncIterator[PostgresStore]:
-    """Open a schema of a Postgres database as a store, and close it at the end of the block.
+    """Open a Postgres schema as a store, and close it at the end of the block.
 
     Args:
         conninfo: as libpq takes it: ``postgresql://user@host,host2/database?connect_timeout=3`` or ``host=… dbname=…``.
@@ -124,7 +124,7 @@ class PostgresStore:
         return sorted((exchange, account) for exchange, account in rows)
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Return the open stops and intents of an account, in the order of their first writes, from one snapshot.
+        """Return the open stops and the intents of an account, each in first-write order.
 
         Raises:
             StoreError: naming the first row that can't be decoded, because no row is left out silently.
@@ -161,9 +161,9 @@ class PostgresStore:
     def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AbstractAsyncContextManager[PostgresLease]:
-        """Own an account among all processes on this schema, by a lease that is renewed in the background.
+        """Own an account among all processes on this schema; see `Store.acquire_lease`.
 
-        See `Store.acquire_lease`. With `standby`, it also waits while the server can't be reached.
+        The lease is renewed in the background. With `standby`, it also waits while the server can't be reached.
 
         Raises:
             LeaseLost: another process owns the account, and `standby` is False.
@@ -183,7 +183,7 @@ class PostgresStore:
             self.commits += 1
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Return an iterator over the events of every account at or after a time, in the order of writing; see `Store.events`.
+        """Return an iterator over events, in the order of writing; see `Store.events`.
 
         The server notifies followers of new events. A follower waits while the server can't be reached.
 
@@ -217,7 +217,7 @@ class PostgresStore:
         return EventReader(page, self._decode_event, wait if follow else None)
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time in short transactions, and the plans that no record uses; see `Store.prune`."""
+        """Delete old events in short transactions, and unused plans; see `Store.prune`."""
         check_utc("before", before)
         deleted = 0
         while rows := await self._read(PRUNE_EVENTS, (before, PRUNE_ROWS)):

@@ -166,5 +166,5 @@ def _decoded(texts: Iterable[bytes]) -> list[str]:
 
 
 def is_committed_already(error: psycopg.Error) -> bool:
-    """Return whether an error says that the commit had been made already, before it was sent again."""
+    """Return whether an error says that the commit had been made already."""
     return isinstance(error, psycopg.errors.CheckViolation) and error.diag.constraint_name == "committed_already"

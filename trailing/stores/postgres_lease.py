@@ -1,4 +1,4 @@
-"""Leases in Postgres: a row for each account has its owner, and until when the lease lasts by the server's clock.
+"""Leases in Postgres. A row for each account has its owner and the end of its lease, by the server's clock.
 
 The owner renews the lease in the background. It counts the lease from the sending of the renewal, which is before the server
 counts, so that it stops in time also if the reply is lost. Each owner has a fence, a number that grows. Each commit of stops or
@@ -129,14 +129,10 @@ class PostgresLease:
         self.lost: str | None = None
 
     def __repr__(self) -> str:
-        state = f"lost: {self.lost}" if self.lost is not None else f"held for {self._seconds_left():.1f} s more"
+        state = "held" if self.lost is None else f"lost ({self.lost})"
+        if self.lost is None and trio.lowlevel.in_trio_run():
+            state = f"held for {self._held_until - trio.current_time():.1f} s more"
         return f"<PostgresLease of {self._owns}: fence {self.fence}, {state}>"
-
-    def _seconds_left(self) -> float:
-        try:
-            return self._held_until - trio.current_time()
-        except RuntimeError:  # outside of trio, as in a debugger
-            return math.nan
 
     @property
     def seconds(self) -> float:
@@ -215,10 +211,13 @@ class PostgresLease:
             self.extend(sent_at + self._table.timing.seconds)
             return
         row, _ = await self._table.run(_NEW_OWNER, self._key)
-        self.mark_lost("its row was deleted" if row is None else f"{row[0]} owns it now")
+        self.mark_lost("its row was deleted from the table" if row is None else f"{row[0]} owns it now")
 
     async def release(self) -> None:
-        """Release the account, from `busy_until` on, so that no request of this owner is executed for the next owner."""
+        """Release the account from `busy_until` on.
+
+        Before that, a request of this owner may still be executed.
+        """
         owned, self.lost = self.lost is None, self.lost or "the lease has ended"
         self._notify()
         if owned:
@@ -248,7 +247,10 @@ class LeaseTable:
     async def run(
         self, text: LiteralString, params: dict[str, Any], *, retry_forever: bool = False
     ) -> tuple[tuple[Any, ...] | None, float]:
-        """Execute a statement that may be executed twice, because it is sent again if its reply is lost.
+        """Execute a statement, and again if its reply is lost.
+
+        Args:
+            text: does no harm if it is executed twice.
 
         Returns:
             The first row or None; and when the successful try was sent, in seconds on the running clock.

@@ -89,7 +89,7 @@ async def _migrate(connection: TrioConnection[Any], schema: str) -> None:
 
 
 async def _take_every_lease(connection: TrioConnection[Any], schema: str, version: int) -> None:
-    """Take the lease of every account, and block taking and renewing leases until the transaction ends.
+    """Take the lease of every account, and block all leases until the transaction ends.
 
     Each lease gets a new fence, so that a running process whose lease has expired writes nothing afterwards.
 
@@ -141,7 +141,7 @@ async def _migrate_once(connection: TrioConnection[Any], schema: str, number: in
 
 
 async def require_version(server: Server, schema: str, *, retry_forever: bool) -> None:
-    """Check that no process of a newer version has migrated the tables since they were prepared.
+    """Check that no process of a newer version has migrated the tables.
 
     Args:
         retry_forever: wait for the server if it can't be reached.
@@ -174,6 +174,6 @@ async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
 
 
 def lock_key(schema: str, purpose: str) -> tuple[int, int]:
-    """Return the two numbers of an advisory lock, one for its purpose and one for the schema."""
+    """Return the key of an advisory lock: a number for its purpose and one for the schema."""
     first, second = (zlib.crc32(text.encode()) - 2**31 for text in (f"trailing {purpose}", schema))
     return first, second

@@ -1,4 +1,4 @@
-"""The connections to a Postgres server: which failed work is tried again, and for how long."""
+"""Do work on connections to a Postgres server, and try it again after failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 from psycopg.conninfo import make_conninfo
 
 from trailing.errors import StoreError, UsageError
-from trailing.psycopg_trio import Pool, TrioConnection, open_pool, read_conninfo
+from trailing.psycopg_trio import Pool, TrioConnection, describe_server, open_pool, read_conninfo
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ async def open_server(
             await connection.execute("SET default_transaction_read_only = on")
 
     full = make_conninfo("", **{**_DEFAULTS, **params})
-    where = f"Postgres {params.get('host', '')}/{params.get('dbname', '')} {note}"
+    where = f"Postgres {describe_server(params)} {note}"
     async with open_pool(full, 0, CONNECTIONS, seconds=timing.reply, configure=configure, autocommit=True) as pool:
         yield Server(where, full, pool, timing, read_only=read_only)
 
@@ -140,7 +140,7 @@ class Server:
     async def run(
         self, work: Work[T], *, retry_forever: bool = False, shield: bool = False, seconds: float | None = None
     ) -> T:
-        """Do work on a connection, and try again on another one while the server can't be reached.
+        """Do work on a connection, and again on another one while the server can't be reached.
 
         Args:
             work: may be done twice without harm.
@@ -194,7 +194,7 @@ class Server:
 
 
 def _is_temporary(failure: Exception) -> bool:
-    """Return whether the connection or the state of the server caused a failure, and not the work."""
+    """Return whether the connection or the server's state caused a failure, and not the work."""
     if isinstance(failure, psycopg.errors.PipelineAborted):
         return False
     lost = isinstance(failure, psycopg.OperationalError | psycopg.InterfaceError) and failure.sqlstate is None
@@ -202,6 +202,6 @@ def _is_temporary(failure: Exception) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error's message in one line, without the server's details, because these may repeat rows."""
+    """Return an error's message in one line. The server's details are left out, because they may repeat rows."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return " ".join((primary or str(error)).split())

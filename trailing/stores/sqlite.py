@@ -78,7 +78,7 @@ _LOAD_INTENTS = """
 
 @asynccontextmanager
 async def open_sqlite(path: Path, *, read_only: bool = False) -> AsyncIterator[SqliteStore]:
-    """Open a SQLite file as a store, and close it at the end of the block.
+    """Open a SQLite file as a store, and close it after the block.
 
     Args:
         path: the file, created if missing.
@@ -127,7 +127,7 @@ class SqliteStore:
         return await self._run(self._read_accounts)
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Return the open stops and intents of an account, in the order of their first writes.
+        """Return the open stops and the intents of an account, each in first-write order.
 
         Raises:
             StoreError: naming the first row that can't be decoded, because no row is left out silently.
@@ -138,7 +138,9 @@ class SqliteStore:
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AsyncIterator[ProcessLease]:
-        """Own an account among the processes of this machine, by a lock file beside the database; see `Store.acquire_lease`.
+        """Own an account among the processes of this machine; see `Store.acquire_lease`.
+
+        The lease is a locked file beside the database.
 
         While the account is owned, a file that is deleted or replaced is logged within `FILE_SECONDS`.
         """
@@ -152,7 +154,7 @@ class SqliteStore:
             yield lease
 
     async def _watch_file(self) -> NoReturn:
-        """Log once if the file was deleted or replaced, also if there is nothing to commit. Never return."""
+        """Log once if the file is deleted or replaced, also without commits. Never return."""
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s
 
         lost = False
@@ -179,7 +181,7 @@ class SqliteStore:
         await self._run(self._commit, entries)
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Return an iterator over the events of every account at or after a time, in the order of writing; see `Store.events`.
+        """Return an iterator over events, in the order of writing; see `Store.events`.
 
         A follower reads new events, also those of other processes, every `POLL_SECONDS`.
 
@@ -200,7 +202,7 @@ class SqliteStore:
         return EventReader(page, self._decode_event, wait if follow else None)
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, page by page, and the plans that no record uses; see `Store.prune`."""
+        """Delete old events page by page, and unused plans; see `Store.prune`."""
         check_utc("before", before)
         last, pruned = 0, 0
         while True:

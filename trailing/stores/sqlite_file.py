@@ -1,4 +1,4 @@
-"""Open a SQLite file, and detect that it was deleted or replaced while it is open."""
+"""Open a SQLite file, and detect that it was deleted or replaced."""
 
 from __future__ import annotations
 
