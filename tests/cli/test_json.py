@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -55,7 +56,7 @@ def test_every_command_with_json_is_tried_here() -> None:
 def test_nothing_is_on_standard_output_where_postgres_is_down(run: Run, down: str, command: str) -> None:
     ran = run(*command.split(), *LOOKING[command], "--json", "--store", down)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("trailing: Postgres 127.0.0.1/db ")
+    assert re.match(r"trailing: Postgres 127\.0\.0\.1:\d+/db ", ran.err)
     assert ran.err.count("\n") == 1
 
 
