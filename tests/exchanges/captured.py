@@ -49,19 +49,19 @@ class Sent(msgspec.Struct, frozen=True):
     params: Any
 
 
-class NoTurns:
+class NoRateLimit:
     """Everybody may send at once."""
 
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
-    def refused(self, retry_after: float) -> None:
+    def on_rate_limited(self, retry_after: float) -> None:
         pass
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 
@@ -143,7 +143,7 @@ async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterat
     def explain(request: Request, error: BaseException) -> TrailingError:
         return OutcomeUnknown(repr(error))
 
-    async with open_session(client, NoTurns(), explain) as session:
+    async with open_session(client, NoRateLimit(), explain) as session:
         markets = markets_of(row, client.markets)
         exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=False)
         yield Capture(exchange, MARKETS[venue][1], sent)

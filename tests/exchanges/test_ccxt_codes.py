@@ -167,5 +167,5 @@ async def test_an_order_that_was_rejected_is_no_order_with_an_id_or_without_one(
     answer = {"result": "success", "sendStatus": {"status": "rejected", **named}}
     async with open_capture("krakenfutures", lambda _: answer) as capture:
         request = StopRequest(capture.symbol, "long", Decimal("0.03"), Decimal(980), "tr0123456789abcdef0123", "mark")
-        with pytest.raises(StopRejected, match="was rejected"):
+        with pytest.raises(StopRejected, match="the venue rejected the order"):
             await capture.exchange.place_stop(request)

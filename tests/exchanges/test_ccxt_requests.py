@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from captured import MARKETS, Capture, NoTurns, market, open_capture
+from captured import MARKETS, Capture, NoRateLimit, market, open_capture
 
 from trailing import (
     Credentials,
@@ -26,6 +26,7 @@ from trailing import (
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.ccxt.session import open_session
+from trailing.exchanges.ccxt.venue import ClientSetup
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 from trailing.exchanges.port import check_cleanup_seconds
 
@@ -380,7 +381,7 @@ async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> 
 async def test_the_default_plan_s_clean_up_is_as_long_as_the_read_lags_of_each_venue(venue: str) -> None:
     async with open_capture(venue) as capture:
         row = VENUES[venue]
-        lags = (row.orders_read_lag, row.positions_read_lag)
+        lags = (row.delays.orders_read_lag, row.delays.positions_read_lag)
         assert (capture.exchange.orders_read_lag, capture.exchange.positions_read_lag) == lags
         check_cleanup_seconds(capture.exchange, TrailPlan(initial_stop=Percent(2)))
 
@@ -391,10 +392,10 @@ async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_u
 ) -> None:
     async with open_capture(venue) as capture:
         trailing = request(venue, client_order_id=ID, source="mark", callback=Percent(1))
-        if VENUES[venue].trailing is not None:
+        if VENUES[venue].stops.trailing is not None:
             assert "place_trailing" in CLAIMS[venue]
             return
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await capture.exchange.place_stop(trailing)
         assert capture.sent == []
 
@@ -406,13 +407,13 @@ async def test_fm35_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_
         for source in ("last", "mark", "index"):
             sent = []
             call = asked(capture, venue)["place_stop"]
-            if source in row.sources:
+            if source in row.stops.sources:
 
                 async def call(source: Any = source) -> object:
                     return await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
 
                 sent = await send(capture, call)
-                assert row.sources[source] in str(sent)
+                assert row.stops.sources[source] in str(sent)
             else:
                 with pytest.raises(UsageError, match=r"StopRequest.source got"):
                     await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
@@ -464,7 +465,7 @@ async def test_hyperliquid_s_five_figures_tighten_a_stop_and_never_loosen_it(sid
 
 async def test_an_id_that_hyperliquid_can_not_carry_is_refused() -> None:
     async with open_capture("hyperliquid") as capture:
-        with pytest.raises(UsageError, match="takes no client order id such as 'mine'"):
+        with pytest.raises(UsageError, match="hyperliquid can't represent the client order id 'mine'"):
             await capture.exchange.place_stop(request("hyperliquid", client_order_id="mine", source="mark"))
         assert capture.sent == []
 
@@ -474,7 +475,7 @@ def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: 
     if VENUES[venue].verified:
         assert find_venue(venue, allow_unverified=False) is VENUES[venue]
         return
-    with pytest.raises(UsageError, match="unverified: .* nobody has seen it answer"):
+    with pytest.raises(UsageError, match="unverified: its requests were checked, but not its replies"):
         find_venue(venue, allow_unverified=False)
     assert find_venue(venue, allow_unverified=True) is VENUES[venue]
 
@@ -486,7 +487,8 @@ def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None
 
 
 async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() -> None:
-    row = msgspec.structs.replace(VENUES["okx"], name="phemex", client="phemex", options={"defaultType": "swap"})
+    setup = ClientSetup(class_name="phemex", options={"defaultType": "swap"})
+    row = msgspec.structs.replace(VENUES["okx"], name="phemex", client=setup)
     client = make_client(row, Credentials("key", "secret"))
     client.set_markets([{**market("okx"), "id": "BTCUSDT"}])
     client.timeout_on_exit = 0
@@ -497,7 +499,7 @@ async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() ->
         return {}
 
     client.fetch = fetch
-    async with open_session(client, NoTurns(), lambda _, error: OutcomeUnknown(repr(error))) as session:
+    async with open_session(client, NoRateLimit(), lambda _, error: OutcomeUnknown(repr(error))) as session:
         with pytest.raises(OutcomeUnknown, match="ArgumentsRequired.*requires a symbol"):
             await session.call("open_stops", "fetch_open_orders")
         assert asked == []
@@ -509,9 +511,14 @@ async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> Non
     credentials = Credentials("key", "secret")
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
+        ({"venue": "Bybit"}, r"venue got 'Bybit', wants one of .*\(did you mean 'bybit'\?\)"),
+        ({"venue": "binance"}, r"\(did you mean 'binanceusdm'\?\)$"),
         ({"venue": "bybit", "account": ""}, "account got ''"),
         ({"venue": "bybit", "configure": 5}, "configure got 5"),
-        ({"venue": "kucoinfutures", "testnet": True, "allow_unverified": True}, "testnet got True"),
+        (
+            {"venue": "kucoinfutures", "testnet": True, "allow_unverified": True},
+            "testnet=True: ccxt knows no testnet for kucoinfutures",
+        ),
     )
     for arguments, says in refusals:
         with pytest.raises(UsageError, match=says):

@@ -28,7 +28,7 @@ def addresses(urls: Any) -> Iterator[str]:
         yield urls
 
 
-@pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if row.testnet is not None])
+@pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if row.client.testnet_method is not None])
 async def test_a_testnet_s_addresses_are_no_real_ones_or_every_request_says_so(venue: str) -> None:
     made = []
 

@@ -8,19 +8,19 @@ from typing import Any
 
 from trailing.exchanges.ccxt.streams import Streams
 
-PER_LINE = 100
+PER_CONNECTION = 100
 
 
 def unconnected() -> Streams:
-    dialect: Any = SimpleNamespace(
-        symbols_per_line=PER_LINE,
+    protocol: Any = SimpleNamespace(
+        symbols_per_connection=PER_CONNECTION,
         account_topics=(),
-        account_address=None,
-        price_address=None,
+        account_url=None,
+        price_url=None,
         topics=lambda symbol: (symbol,),
     )
     session: Any = None
-    return Streams(session, dialect)
+    return Streams(session, protocol)
 
 
 def symbols(count: int) -> set[str]:
@@ -45,9 +45,16 @@ async def entered(streams: Streams, wanted: set[str]) -> int:
 
 async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_filled() -> None:
     streams = unconnected()
-    for wanted, connections in ((1, 1), (PER_LINE, 1), (PER_LINE + 1, 2), (10, 2), (2 * PER_LINE, 2), (350, 4)):
+    for wanted, connections in (
+        (1, 1),
+        (PER_CONNECTION, 1),
+        (PER_CONNECTION + 1, 2),
+        (10, 2),
+        (2 * PER_CONNECTION, 2),
+        (350, 4),
+    ):
         await streams.set_subscriptions(symbols(wanted))
-        assert f"of {connections + 1} up, {wanted} symbols watched" in repr(streams)
+        assert f"of {connections + 1} connections subscribed, {wanted} symbols" in repr(streams)
 
 
 async def test_the_work_grows_with_the_symbols_and_not_with_their_square() -> None:

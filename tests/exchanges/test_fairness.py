@@ -16,8 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trailing.core.model import Position, StopOrder
 from trailing.errors import StopRejected
-from trailing.exchanges.ccxt.limiter import Limiter, open_limiter
 from trailing.exchanges.ccxt.limits import Limits, Window
+from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.fairness import AT_ONCE, PER_ROUND
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
 from trailing.exchanges.port import StopRequest
@@ -33,7 +33,7 @@ LIMITS = Limits({"requests": Window(120, 10, burst=20)}, costs={}, other={"reque
 class Passing:
     """Which requests passed, and when."""
 
-    def __init__(self, limiter: Limiter, nursery: trio.Nursery) -> None:
+    def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str, str]] = []
         self._limiter = limiter
         self._nursery = nursery
@@ -50,15 +50,15 @@ class Passing:
             await self._pass(operation, symbol)
 
     async def _pass(self, operation: str, symbol: str) -> None:
-        await self._limiter.turn(operation, symbol)
+        await self._limiter.acquire(operation, symbol)
         self.log.append((trio.current_time(), operation, symbol))
 
     def passed(self, *symbols: str) -> list[tuple[str, str]]:
         return [(operation, symbol) for _, operation, symbol in self.log if not symbols or symbol in symbols]
 
 
-def emptied(limiter: Limiter) -> None:
-    limiter.correct("requests", 0.0)
+def emptied(limiter: VenueLimiter) -> None:
+    limiter.limit_tokens("requests", 0.0)
 
 
 async def test_requests_of_one_lane_take_turns_by_symbol(autojump_clock: MockClock) -> None:
@@ -126,7 +126,7 @@ async def test_a_lower_lane_passes_within_one_round_of_every_other_symbol(autoju
         await trio.sleep(3.0)
         asked_at = trio.current_time()
         with trio.fail_after(10 * 3 * PER_ROUND / 10 + 0.1):  # symbols, lanes, requests; ten a second
-            await limiter.turn("price", SICK)
+            await limiter.acquire("price", SICK)
         assert trio.current_time() > asked_at
         nursery.cancel_scope.cancel()
 
@@ -149,13 +149,13 @@ async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autoju
 async def test_requests_that_are_held_back_can_be_given_up(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(AT_ONCE):
-            await limiter.turn("cancel_stop", SICK)
+            await limiter.acquire("cancel_stop", SICK)
         for _ in range(5):
             with trio.move_on_after(0.01) as scope:
-                await limiter.turn("cancel_stop", SICK)
+                await limiter.acquire("cancel_stop", SICK)
             assert scope.cancelled_caught
         assert limiter.rate_limit_delay("cancel_stop", SICK) == pytest.approx(0.35)
-        await limiter.turn("cancel_stop", SICK)
+        await limiter.acquire("cancel_stop", SICK)
         assert trio.current_time() == pytest.approx(0.4)
 
 
@@ -167,7 +167,7 @@ async def test_a_share_in_use_is_remembered_while_those_of_thousands_of_symbols_
         passing = Passing(limiter, nursery)
         nursery.start_soon(passing.repeat, "cancel_stop", SICK)
         for number in range(3_000):
-            await limiter.turn("cancel_stop", f"COIN{number}/USDT:USDT")
+            await limiter.acquire("cancel_stop", f"COIN{number}/USDT:USDT")
             await trio.sleep(0.001)
         assert len(passing.log) == pytest.approx(25 + 3 * 2_500, abs=2)  # a quarter of what a bucket holds and gets
         nursery.cancel_scope.cancel()
@@ -193,14 +193,14 @@ def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
 
     async def ask() -> tuple[float, float]:
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
-            limiter.correct("a", left)
+            limiter.limit_tokens("a", left)
             for operation, symbol in asked:
                 if sum(each == (operation, symbol) for each in asked) < AT_ONCE:
-                    nursery.start_soon(limiter.turn, operation, symbol)
+                    nursery.start_soon(limiter.acquire, operation, symbol)
                     await wait_all_tasks_blocked()
             operation, symbol = last
             expected = trio.current_time() + limiter.rate_limit_delay(operation, symbol)
-            await limiter.turn(operation, symbol)
+            await limiter.acquire(operation, symbol)
             passed_at = trio.current_time()
             nursery.cancel_scope.cancel()
         return expected, passed_at

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trailing.exchanges.ccxt.limiter import Limiter, open_limiter
 from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.ccxt.venues import VENUES
 from trailing.exchanges.limiter import OPERATIONS
 
@@ -34,7 +34,7 @@ ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "posit
 class Passing:
     """Who passed, and when."""
 
-    def __init__(self, limiter: Limiter, nursery: trio.Nursery) -> None:
+    def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str]] = []
         self._limiter = limiter
         self._nursery = nursery
@@ -46,7 +46,7 @@ class Passing:
             await wait_all_tasks_blocked()
 
     async def _pass(self, operation: str) -> None:
-        await self._limiter.turn(operation)
+        await self._limiter.acquire(operation)
         self.log.append((trio.current_time(), operation))
         self.log.sort(key=lambda line: (line[0], ORDER.index(line[1])))  # tasks that wake at once run in any order
 
@@ -80,18 +80,18 @@ async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock
 async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(4):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
         await trio.sleep(100)
         for _ in range(4):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert trio.current_time() == 100.0
 
 
 async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
-        limiter.refused(30.0)
-        limiter.refused(2.0)  # a shorter one that comes later shortens nothing
+        limiter.on_rate_limited(30.0)
+        limiter.on_rate_limited(2.0)  # a shorter one that comes later shortens nothing
         passing = Passing(limiter, nursery)
         assert limiter.rate_limit_delay("cancel_stop") == 30.0
         await passing.ask(*["place_stop"] * 6, "cancel_stop")
@@ -101,7 +101,7 @@ async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(aut
 
 async def test_clean_up_goes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
-        limiter.refused(0.25)  # too short for a token of weight
+        limiter.on_rate_limited(0.25)  # too short for a token of weight
         passing = Passing(limiter, nursery)
         await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
         assert limiter.rate_limit_delay("find_stop") == 1.0
@@ -110,10 +110,10 @@ async def test_clean_up_goes_before_protection_before_moves_before_reads(autojum
 
 async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.refused(0.5)
+        limiter.on_rate_limited(0.5)
         assert limiter.rate_limit_delay("place_stop") == 1.0
         assert limiter.rate_limit_delay("open_stops") == 2.5
-        await limiter.turn("place_stop")
+        await limiter.acquire("place_stop")
         assert trio.current_time() == 1.0
 
 
@@ -122,7 +122,7 @@ async def test_a_refusal_while_some_wait_holds_them_too(autojump_clock: MockCloc
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 5)
         await trio.sleep(0.5)
-        limiter.refused(3.0)
+        limiter.on_rate_limited(3.0)
     assert passing.log[4] == (3.5, "place_stop")
 
 
@@ -133,24 +133,24 @@ def told(used: str, second: int) -> dict[str, str]:
 
 async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", told("11", 9))
+        limiter.update_from_headers("place_stop", told("11", 9))
         assert limiter.rate_limit_delay("place_stop") == 0.0
-        await limiter.turn("place_stop")
-        await limiter.turn("place_stop")
+        await limiter.acquire("place_stop")
+        await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
-        limiter.learned("place_stop", told("1", 9))
+        limiter.update_from_headers("place_stop", told("1", 9))
         assert limiter.rate_limit_delay("place_stop") == 1.0, "what it has not counted yet is gone all the same"
-        limiter.learned("place_stop", told("15", 9))
+        limiter.update_from_headers("place_stop", told("15", 9))
         assert limiter.rate_limit_delay("place_stop") == 3.0
-        limiter.learned("place_stop", told("many", 9))
+        limiter.update_from_headers("place_stop", told("many", 9))
 
 
 async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", told("12", 43))  # two of its 14 are left for 7 s
+        limiter.update_from_headers("place_stop", told("12", 43))  # two of its 14 are left for 7 s
         sent_at = []
         for _ in range(3):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
             sent_at.append(trio.current_time())
         assert sent_at == [6.0, 7.0, 8.0]
 
@@ -160,9 +160,9 @@ async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
     date: dict[str, str], autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", {"x-orders": "3", **date})
+        limiter.update_from_headers("place_stop", {"x-orders": "3", **date})
         assert limiter.rate_limit_delay("place_stop") == 0.0
-        limiter.learned("place_stop", {"x-orders": "5", **date})
+        limiter.update_from_headers("place_stop", {"x-orders": "5", **date})
         assert limiter.rate_limit_delay("place_stop") == 2.0
 
 
@@ -173,14 +173,14 @@ async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: 
         {},
     )
     async with open_limiter(limits) as limiter:
-        limiter.learned("place_stop", {"x-left": "9"})
-        limiter.learned("place_stop", {"x-left": "none"})
+        limiter.update_from_headers("place_stop", {"x-left": "9"})
+        limiter.update_from_headers("place_stop", {"x-left": "none"})
         for _ in range(4):
             assert limiter.rate_limit_delay("place_stop") == 0.0
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         await trio.sleep(10)
-        limiter.learned("place_stop", {"x-left": "1"})  # somebody else sends too
-        await limiter.turn("place_stop")
+        limiter.update_from_headers("place_stop", {"x-left": "1"})  # somebody else sends too
+        await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
         assert limiter.rate_limit_delay("cancel_stop") == 0.0, "which counts by itself"
 
@@ -202,9 +202,9 @@ async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(au
     for _ in range(8):  # which of the two comes first is drawn by trio
         async with open_limiter(LIMITS) as limiter:
             for _ in range(4):
-                await limiter.turn("place_stop")
+                await limiter.acquire("place_stop")
             with trio.move_on_after(1.0) as scope:  # the turn's own time
-                await limiter.turn("place_stop")
+                await limiter.acquire("place_stop")
             left = limiter.rate_limit_delay("place_stop")
             assert left == (0.0 if scope.cancelled_caught else 1.0)
 
@@ -213,22 +213,22 @@ async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock)
     async with open_limiter(LIMITS) as limiter:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert scope.cancelled_caught
         for _ in range(4):
             assert limiter.rate_limit_delay("place_stop") == 0.0
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
 
 
 async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_clock: MockClock) -> None:
     with trio.move_on_after(0.5) as outer:
         async with open_limiter(LIMITS) as limiter:
-            limiter.refused(2.0)
+            limiter.on_rate_limited(2.0)
             try:
                 await trio.sleep_forever()
             finally:
                 with trio.fail_after(5.0, shield=True):
-                    await limiter.turn("cancel_stop")
+                    await limiter.acquire("cancel_stop")
     assert outer.cancelled_caught
     assert trio.current_time() == 2.0
 
@@ -241,11 +241,11 @@ async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_not
         open_limiter(Limits(windows=windows, costs={}, other={"fast": 1.0, "slow": 1.0})) as limiter,
         trio.open_nursery() as nursery,
     ):
-        limiter.correct("fast", -8.0)
+        limiter.limit_tokens("fast", -8.0)
         await Passing(limiter, nursery).ask(*["place_stop"] * 9)
         turn = limiter.rate_limit_delay("place_stop")
         assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
-        await limiter.turn("place_stop")
+        await limiter.acquire("place_stop")
         assert trio.current_time() == turn
 
 
@@ -282,20 +282,20 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
 
         async def pass_last() -> None:
             nonlocal passed_at
-            await limiter.turn(last)
+            await limiter.acquire(last)
             passed_at = trio.current_time()
 
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
             for operation in asked[: len(asked) // 2]:
-                nursery.start_soon(limiter.turn, operation)
+                nursery.start_soon(limiter.acquire, operation)
                 await wait_all_tasks_blocked()
             await trio.sleep(began)
             if closed:
-                limiter.refused(closed)
+                limiter.on_rate_limited(closed)
             if left is not None:
-                limiter.correct("a", left)
+                limiter.limit_tokens("a", left)
             for operation in asked[len(asked) // 2 :]:
-                nursery.start_soon(limiter.turn, operation)
+                nursery.start_soon(limiter.acquire, operation)
                 await wait_all_tasks_blocked()
             expected = trio.current_time() + limiter.rate_limit_delay(last)
             await pass_last()
@@ -314,7 +314,7 @@ def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[
 
     async def run() -> None:
         async def pass_one(operation: str) -> None:
-            await limiter.turn(operation)
+            await limiter.acquire(operation)
             passed.append((trio.current_time(), operation))
 
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from book_venue import BTC, OPENED, Venue
+from account_venue import BTC, OPENED, Venue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

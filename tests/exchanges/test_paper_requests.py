@@ -175,7 +175,7 @@ async def test_every_request_is_a_checkpoint() -> None:
 async def test_a_request_that_arrives_too_late_is_refused_and_was_never_executed(autojump_clock: MockClock) -> None:
     async with open_paper(latency=lambda operation, _: 6.1 if operation == "place_stop" else 0.0) as exchange:
         await exchange.enter(position())
-        with pytest.raises(ExchangeUnreachable, match=r"expired; provably not executed") as caught:
+        with pytest.raises(ExchangeUnreachable, match=r"expired on the way and was not executed") as caught:
             await exchange.place_stop(stop("a"))
         assert not isinstance(caught.value, OutcomeUnknown)
         assert trio.current_time() == pytest.approx(6.1)
@@ -417,6 +417,8 @@ async def test_the_repr_counts_what_is_live(autojump_clock: MockClock) -> None:
         await exchange.place_stop(stop("a"))
         nursery.start_soon(exchange.positions)
         await trio.sleep(0.5)
-        assert repr(exchange) == ("<PaperExchange 'default': 1 positions, 1 stops, 1 requests under way, connected>")
+        assert repr(exchange) == (
+            "<PaperExchange 'default': one-way mode, 1 positions, 1 stops, 1 requests in flight, stream up>"
+        )
         exchange.disconnect()
-        assert "disconnected" in repr(exchange)
+        assert "stream down" in repr(exchange)

@@ -13,7 +13,7 @@ import trio
 from trailing.core.model import Position, Tick
 from trailing.errors import StopRejected
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.saved import SavedPlace
+from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.port import OrderUpdate, StopRequest
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
@@ -25,7 +25,7 @@ def a_position(symbol: str = BTC, side: Any = "long") -> Position:
     return Position(symbol, side, D(2), D(100), START)
 
 
-async def a_busy_account() -> tuple[list[SavedPlace], list[Any]]:
+async def a_busy_account() -> tuple[list[SavedMarketBook], list[Any]]:
     """What is saved of an account, and what it shows."""
     async with open_paper(**WAYS) as exchange:
         for position in (a_position(), a_position(side="short"), a_position(ETH)):
@@ -46,7 +46,7 @@ async def test_a_restored_account_shows_what_the_saved_one_showed() -> None:
     places, before = await a_busy_account()
     assert before[0]
     assert len(before[1]) == 3
-    again = [msgspec.json.decode(msgspec.json.encode(place), type=SavedPlace) for place in places]
+    again = [msgspec.json.decode(msgspec.json.encode(place), type=SavedMarketBook) for place in places]
     assert again == places
     async with open_paper(
         **WAYS, orders_read_lag=5.0, positions_read_lag=5.0

@@ -14,7 +14,7 @@ import trio
 from trailing.core.model import CallbackRange, Market, Percent, Position, Side, Tick
 from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.saved import SavedPlace
+from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.port import OrderUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -103,9 +103,9 @@ async def test_what_is_left_of_a_triggered_one_fills_with_the_ticks_that_follow(
     [
         ({"price": "100"}, WouldTrigger, "the last price 100 is at or beyond 100"),
         ({"price": "99"}, WouldTrigger, "at or beyond 99"),
-        ({"quantity": D(3)}, StopRejected, "quantity 3 is more than the position's 2"),
+        ({"quantity": D(3)}, StopRejected, "quantity 3 is larger than the position"),
         ({"price": "101.000000001"}, StopRejected, "no multiple of the tick"),
-        ({"side": "short", "price": "99"}, NothingToReduce, "has no short position"),
+        ({"side": "short", "price": "99"}, NothingToReduce, "there is no short position"),
         ({"callback": Percent("0.05")}, UsageError, "StopRequest.callback got '0.05%', wants a Percent that BTC"),
         ({"callback": D(1)}, UsageError, "StopRequest.callback got '1', wants a Percent"),
     ],
@@ -121,12 +121,12 @@ async def test_what_can_not_be_is_refused(changes: dict[str, Any], error: type[E
 async def test_a_market_without_them_refuses_one_and_no_market_amends_one() -> None:
     async with open_paper(native_callbacks=None) as exchange:
         await enter(exchange)
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await exchange.place_stop(request())
     async with open_paper(can_amend=True) as exchange:
         await enter(exchange)
         order = await exchange.place_stop(request())
-        with pytest.raises(UsageError, match="has no way to amend a trailing order"):
+        with pytest.raises(UsageError, match="can't amend a trailing order"):
             await exchange.amend_stop(order, price=D(102), quantity=D(2))
     with pytest.raises(UsageError, match="native_callbacks got 3, wants a CallbackRange or None"):
         async with open_paper(native_callbacks=3):  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ async def test_a_restored_account_goes_on_from_the_best_price_that_was_followed(
         await exchange.place_stop(request())
         feed(exchange, "105", "104.5")
         saved = exchange.save(BTC)
-    again = msgspec.json.decode(msgspec.json.encode(saved), type=SavedPlace)
+    again = msgspec.json.decode(msgspec.json.encode(saved), type=SavedMarketBook)
     assert again == saved
     async with open_paper() as exchange:
         exchange.restore([again])

@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 def _streams(exchange: CcxtExchange) -> Streams:
-    assert isinstance(exchange._streams, Streams)
-    return exchange._streams
+    assert isinstance(exchange._updates, Streams)
+    return exchange._updates
 
 
 def watched_symbols(exchange: CcxtExchange) -> set[str]:
     """The symbols whose prices are wanted."""
-    return set(_streams(exchange).watched)
+    return set(_streams(exchange).subscriptions)
 
 
 def topics_of(exchange: CcxtExchange, *symbols: str) -> set[str]:
     """The topics, in the venue's words, that the prices of symbols come by."""
-    return {topic for symbol in symbols for topic in _streams(exchange)._dialect.topics(symbol)}
+    return {topic for symbol in symbols for topic in _streams(exchange)._protocol.topics(symbol)}
 
 
 def dropped_ticks(exchange: CcxtExchange) -> int:

@@ -17,14 +17,21 @@ from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Position, StopRequest
 from trailing.core.model import Side, Source
-from trailing.exchanges.ccxt import open_ccxt
+from trailing.exchanges.ccxt import open_ccxt, venues
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.venue import Venue
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 VENUES = ("binanceusdm", "bybit")
 Opener: TypeAlias = Any
 
 OPENERS: Mapping[str, Opener] = {"binanceusdm": open_binance_server, "bybit": open_bybit_server}
+
+
+def with_delays(venue: str, **delays: float) -> Venue:
+    """Return a venue's row with other delays, in seconds."""
+    row = venues.VENUES[venue]
+    return msgspec.structs.replace(row, delays=msgspec.structs.replace(row.delays, **delays))
 
 
 class Desk(msgspec.Struct, frozen=True):

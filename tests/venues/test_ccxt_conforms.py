@@ -9,16 +9,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal as D
 from typing import Any
 
-import msgspec
 import pytest
 import trio
-from real_exchange import BTC, VENUES, Desk, open_desk
+from real_exchange import BTC, VENUES, Desk, open_desk, with_delays
 from venue_server import VenueServer
 
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.core.model import Source
 from trailing.events import StreamChanged
-from trailing.exchanges.ccxt import line, venues
+from trailing.exchanges.ccxt import websocket
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
@@ -42,10 +41,7 @@ class Bench:
 @pytest.mark.slow
 async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
     # The servers show every write at once, and the checks wait so long for each.
-    rows = {
-        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.05, positions_read_lag=0.05)
-        for name in VENUES
-    }
+    rows = {name: with_delays(name, orders_read_lag=0.05, positions_read_lag=0.05) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
     def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
@@ -86,8 +82,8 @@ class WallClock:
 async def test_a_peak_behind_a_frozen_connection_is_noticed_in_time_and_comes_back_from_candles(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert line.SILENCE_SECONDS == 10.0
-    monkeypatch.setattr(line, "SILENCE_SECONDS", SILENCE)
+    assert websocket.SILENCE_SECONDS == 10.0
+    monkeypatch.setattr(websocket, "SILENCE_SECONDS", SILENCE)
     wall = WallClock(monkeypatch)
     plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1)),))
     opened_at = datetime.now(UTC) - timedelta(minutes=5)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from binance_shapes import position_risk
-from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
+from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request, with_delays
 from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
@@ -25,15 +25,13 @@ from trailing.core.model import StopOrder
 from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.diagnosis import Finding, examine
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.venue import AccountMode
 from trailing.exchanges.port import StopRequest
 
 
 @pytest.fixture(autouse=True)
 def _quick_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {
-        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0)
-        for name in VENUES
-    }
+    quick = {name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
     # A price that nobody moves is not pushed, and no finding but the stream's depends on it.
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 0.2)
@@ -56,7 +54,7 @@ async def test_an_account_in_order_has_nothing_but_good_findings(venue: str) -> 
         await desk.enter()
         found = await findings(desk, place=True)
         assert {verdict for of_it in verdicts(found).values() for verdict in of_it} == {"good"}
-        assert len(found["placing"]) == len(venues.VENUES[venue].sources)
+        assert len(found["placing"]) == len(venues.VENUES[venue].stops.sources)
         assert desk.stops_there() == set()
 
 
@@ -84,7 +82,7 @@ async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue:
         await desk.exchange.place_stop(stop_request())
         found = await findings(desk, place=True)
         assert set(verdicts(found)["placing"]) == {"failure"}
-        assert any(code in found["placing"][0].says for code in ("-4045", "110009"))
+        assert any(code in found["placing"][0].message for code in ("-4045", "110009"))
         assert desk.stops_there() == {stop_request().client_order_id}
 
 
@@ -93,15 +91,13 @@ async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue:
 async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_is_booked_late(
     venue: str, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = msgspec.structs.replace(
-        venues.VENUES[venue], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0
-    )
+    row = with_delays(venue, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
     async with open_desk(venue, configure=lambda client: setattr(client, "timeout", 400)) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="place_stop", when=nth(1), **fault))
         found = await findings(desk, place=True)
-        others = len(venues.VENUES[venue].sources) - 1
+        others = len(venues.VENUES[venue].stops.sources) - 1
         assert sorted(verdicts(found)["placing"]) == ["failure", *["good"] * others]
         assert desk.server.seen("place_stop")[0].booked
         assert desk.stops_there() == set()
@@ -114,9 +110,9 @@ async def test_a_trial_stop_that_can_not_be_taken_back_is_named(venue: str) -> N
         desk.server.faults.add(Fault(on="cancel_stop", drop="before"))
         found = await findings(desk, place=True)
         left = desk.stops_there()
-        said = " ".join(finding.says for finding in found["placing"])
+        said = " ".join(finding.message for finding in found["placing"])
         assert len(left) == len(found["placing"])
-        assert all(f"the trial stop {own_id} may still stand: cancel it by hand" in said for own_id in left)
+        assert all(f"the trial stop {own_id} may be live: cancel it by hand" in said for own_id in left)
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -175,23 +171,26 @@ async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a
 async def test_the_margin_mode_is_told_of_the_account_or_of_its_positions(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, of the whole account", "good")}[venue]
+    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, for the whole account", "good")}[venue]
     async with open_desk(venue) as desk:
         assert verdicts(await findings(desk))["margin"] == [none]
         await desk.enter()
-        assert [each.says for each in (await findings(desk))["margin"]] == [whole.format("cross")]
+        assert [each.message for each in (await findings(desk))["margin"]] == [whole.format("cross")]
         market = desk.server.market
         row = position_risk(BTC, "both", market.holding(BTC, "both"), market) | {"isolatedMargin": "40"}
         desk.server.faults.add(Fault(on="GET /fapi/v3/positionRisk", reply=json_reply([row])))
         account = json_reply({"retCode": 0, "result": {"marginMode": "ISOLATED_MARGIN"}})
         desk.server.faults.add(Fault(on="GET /v5/account/info", reply=account))
         found = await findings(desk)
-        assert [each.says for each in found["margin"]] == [whole.format("isolated")]
+        assert [each.message for each in found["margin"]] == [whole.format("isolated")]
         assert verdicts(found)["margin"] == ["good"]
         if venue == "binanceusdm":  # as on a venue where orders are for one mode
-            monkeypatch.setattr(desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, cross_only=True))
+            account_mode = AccountMode(cross_margin_only=True)
+            monkeypatch.setattr(
+                desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, account=account_mode)
+            )
             (finding,) = (await findings(desk))["margin"]
-            assert (finding.verdict, "cover no position that is isolated" in finding.says) == ("failure", True)
+            assert (finding.verdict, "do not protect isolated positions" in finding.message) == ("failure", True)
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -271,7 +270,7 @@ def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_sto
         assert (code, said.out) == (143, "")
         assert served.changes().count("place_stop") == 1
         assert len(served.stops()) == (0 if cancels else 1)
-        assert ("may still stand: cancel it by hand" in said.err) is not cancels
+        assert ("may be live: cancel it by hand" in said.err) is not cancels
 
 
 def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
@@ -280,7 +279,7 @@ def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
     assert main(["doctor", "bybit", "--symbol", "DOGE/USDT:USDT"]) == 2
-    assert "does not trade" in capsys.readouterr().out
+    assert "lists no such linear contract" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.binance_dialect._HELD_SECONDS", 0.2)
-    monkeypatch.setattr("trailing.exchanges.ccxt.line._OVERDUE_SECONDS", 0.1)
+    monkeypatch.setattr("trailing.exchanges.ccxt.binance_protocol._HELD_SECONDS", 0.2)
+    monkeypatch.setattr("trailing.exchanges.ccxt.websocket._OVERDUE_SECONDS", 0.1)
     venue, settings = WAYS[way]
     async with open_desk(venue, parts=3, **settings) as desk, desk.exchange.updates() as updates:
         await desk.enter()

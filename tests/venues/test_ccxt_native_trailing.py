@@ -110,7 +110,7 @@ async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anythi
         position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
         with pytest.raises(UsageError, match="TrailPlan.native got True, wants False: BTC/USDT:USDT has no trailing"):
             await manager.protect(position, deadline=10)
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await desk.exchange.place_stop(a_request())
         assert desk.stops_there() == set()
 

@@ -142,7 +142,7 @@ async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_
         ):
             with pytest.raises(UsageError, match=f"StopRequest.{field} got"):
                 await desk.exchange.place_stop(request)
-        with pytest.raises(UsageError, match="does not trade"):
+        with pytest.raises(UsageError, match="lists no such linear contract"):
             desk.exchange.market("DOGE/USDT:USDT")
         assert desk.server.seen("place_stop") == []
 
@@ -291,7 +291,7 @@ async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_
 
         client.sign = stand_still_and_sign
         patience.deadline = trio.current_time() + 0.1
-        with patience, pytest.raises(ExchangeUnreachable, match="not sent, as its deadline was over"):
+        with patience, pytest.raises(ExchangeUnreachable, match="not sent, because the deadline had passed"):
             await requests[operation]()
         await trio.sleep(0.1)
         assert len(desk.server.requests) == sent

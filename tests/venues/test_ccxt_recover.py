@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
-from real_exchange import BTC, ETH, VENUES
+from real_exchange import BTC, ETH, VENUES, with_delays
 from served_exchange import PLAN, Served, serving
 from silent import closed
 from venue_faults import Fault, always
@@ -28,10 +28,7 @@ def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
     quick = {
-        name: msgspec.structs.replace(
-            venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1
-        )
-        for name in VENUES
+        name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1) for name in VENUES
     }
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
     yield

@@ -85,19 +85,19 @@ async def open_ear(venue: str, *symbols: str, **settings: Any) -> AsyncIterator[
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.line.SILENCE_SECONDS", SILENCE)
+    monkeypatch.setattr("trailing.exchanges.ccxt.websocket.SILENCE_SECONDS", SILENCE)
 
 
 @pytest.fixture
 def nosy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.QUIET_SECONDS", QUIET)
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STALE_SECONDS", QUIET)
 
 
 async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue: str) -> None:
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         entered_at = trio.current_time()
         (first,) = updates.receive_waiting(10)
-        assert first == StreamState(False, first.at, "it is being connected")
+        assert first == StreamState(False, first.at, "not connected yet")
         with trio.fail_after(5):
             then = await updates.receive()
         assert then == StreamState(True, then.at)
@@ -333,7 +333,7 @@ async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_
         account.send(frames[0])
         await ear.until(lambda: len(asked()) == 2)
         assert asked()[1].at - asked()[0].at >= 0.7  # one snapshot may follow another only after a pause
-        assert all(each.connected and each.detail.startswith("an update can't be read: ") for each in asked())
+        assert all(each.connected and each.detail.startswith("an update can't be parsed: ") for each in asked())
         await trio.sleep(0.8)
         assert len(asked()) == 2
         assert sockets.opened == opened

@@ -11,11 +11,10 @@ import msgspec
 import pytest
 import structlog
 import trio
-from real_exchange import BTC, ETH, Desk, open_desk
+from real_exchange import BTC, ETH, Desk, open_desk, with_delays
 
 from trailing import Callback, Pacing, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.events import PositionClosed, StopFilled
-from trailing.exchanges.ccxt.venues import VENUES
 
 # How the venue tells of a stop that triggers.
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -94,10 +93,10 @@ async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_beh
 
 
 async def test_stops_trail_and_are_noticed_where_the_venue_pushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.DIALECTS", {})
-    monkeypatch.setattr("trailing.exchanges.ccxt.reading.READ_SECONDS", 0.1)
-    monkeypatch.setattr("trailing.exchanges.ccxt.reading.SPACING_SECONDS", 0.05)
-    bybit = msgspec.structs.replace(VENUES["bybit"], orders_read_lag=0.1, positions_read_lag=0.1, request_validity=0.5)
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STREAM_PROTOCOLS", {})
+    monkeypatch.setattr("trailing.exchanges.ccxt.polling.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("trailing.exchanges.ccxt.polling.SPACING_SECONDS", 0.05)
+    bybit = with_delays("bybit", orders_read_lag=0.1, positions_read_lag=0.1, request_validity=0.5)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {"bybit": bybit})
     plan = msgspec.structs.replace(PLAN, reconcile_every=0.5)
     with structlog.testing.capture_logs():

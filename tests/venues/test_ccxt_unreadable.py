@@ -68,18 +68,18 @@ RAW_METHOD = {
 }
 
 
-class NoTurns:
+class NoRateLimit:
     """No rate limit."""
 
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
-    def refused(self, retry_after: float) -> None: ...
+    def on_rate_limited(self, retry_after: float) -> None: ...
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None: ...
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 class Recorded:
@@ -104,7 +104,7 @@ class Recorded:
             return body
 
         setattr(client, name, answer)
-        desk.exchange.session.turns = NoTurns()
+        desk.exchange.session.rate_limiter = NoRateLimit()
 
 
 async def fill_account(desk: Desk) -> None:
@@ -203,7 +203,7 @@ async def test_fm64_a_doubled_entry_makes_the_list_partial_and_a_true_copy_does_
         names, (text,) = await shown(desk, operation)
         assert len(names) == 2
         assert BTC in text
-        assert text.endswith("listed twice, with other values")
+        assert text.endswith("listed twice with different values")
 
 
 def know_an_inverse_market(client: Any) -> None:
@@ -295,9 +295,9 @@ async def test_an_acknowledgement_that_can_not_be_read_is_an_unknown_outcome(ven
             return {**order, "triggerPrice": "1e400", "filled": "1e400", "status": "closed"}
 
         client.parse_order = garbled
-        with pytest.raises(OutcomeUnknown, match="can't be read"):
+        with pytest.raises(OutcomeUnknown, match="can't be parsed"):
             await desk.exchange.place_stop(stop_request())
-        with pytest.raises(OutcomeUnknown, match="can't be read"):
+        with pytest.raises(OutcomeUnknown, match="can't be parsed"):
             await desk.exchange.close_position(BTC, "long", D("0.8"), OTHER)
 
 

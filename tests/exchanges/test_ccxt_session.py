@@ -21,7 +21,7 @@ from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, Tr
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 
 
-class Turns:
+class FakeRateLimiter:
     """Lets everybody pass, or nobody until it is told to; notes what it hears."""
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class Turns:
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await self.open.wait()
 
-    def refused(self, retry_after: float) -> None:
+    def on_rate_limited(self, retry_after: float) -> None:
         self.refusals.append(retry_after)
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 
@@ -125,8 +125,8 @@ def explain(request: Request, error: BaseException) -> TrailingError:
     return explained
 
 
-def open_wall(client: Client, turns: Turns | None = None) -> Any:
-    return open_session(client, turns or Turns(), explain)
+def open_wall(client: Client, rate_limiter: FakeRateLimiter | None = None) -> Any:
+    return open_session(client, rate_limiter or FakeRateLimiter(), explain)
 
 
 async def test_a_call_gives_the_answer_and_an_error_as_one_of_ours() -> None:
@@ -166,13 +166,13 @@ async def _call_about(session: Session, name: str, client_order_id: str) -> None
 
 
 async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> None:
-    client, turns = Client(), Turns()
-    turns.open = trio.Event()
-    async with open_wall(client, turns) as session:
+    client, rate_limiter = Client(), FakeRateLimiter()
+    rate_limiter.open = trio.Event()
+    async with open_wall(client, rate_limiter) as session:
         with trio.move_on_after(0.05) as scope:
             await session.call("place_stop", "answer", 0, "order", client_order_id="mine")
         assert scope.cancelled_caught
-        turns.open.set()
+        rate_limiter.open.set()
         await session.wait_for("mine")
         await trio.sleep(0.01)
     assert client.calls == []
@@ -259,15 +259,15 @@ async def test_the_end_answers_who_still_waits_and_refuses_who_comes_later() -> 
 
 
 async def test_a_refusal_for_the_rate_limit_is_told_to_whoever_gives_the_turns() -> None:
-    turns = Turns()
+    rate_limiter = FakeRateLimiter()
 
     def limited(request: Request, error: BaseException) -> TrailingError:
         return RateLimited("slower", retry_after=7.0)
 
-    async with open_session(Client(), turns, limited) as session:
+    async with open_session(Client(), rate_limiter, limited) as session:
         with pytest.raises(RateLimited):
             await session.call("price", "fail")
-    assert turns.refusals == [7.0]
+    assert rate_limiter.refusals == [7.0]
 
 
 async def test_a_service_that_fails_ends_the_session_with_its_error() -> None:
@@ -362,7 +362,7 @@ async def test_a_client_that_does_not_close_is_left_after_a_while_and_said_so(
 
 
 async def test_the_real_client_leaves_no_warning_behind(caplog: pytest.LogCaptureFixture) -> None:
-    async with open_session(pro.binanceusdm({"enableRateLimit": False}), Turns(), explain) as session:
+    async with open_session(pro.binanceusdm({"enableRateLimit": False}), FakeRateLimiter(), explain) as session:
         assert session.client.session._retry_connection is False
         with pytest.raises(OutcomeUnknown):
             await session.call("price", "fetch", "http://127.0.0.1:1/")

@@ -7,8 +7,8 @@ from decimal import Decimal as D
 from typing import Any
 
 from trailing.core.model import Percent, Position, Side, Source, StopOrder, Tick
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.places import BookRules
+from trailing.exchanges.paper.account import PaperAccount
+from trailing.exchanges.paper.market_book import VenueRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -20,7 +20,7 @@ class Venue:
 
     def __init__(self, **rules: Any) -> None:
         self.updates: list[OrderUpdate | PositionUpdate] = []
-        self.book = Book(BookRules(**rules), self.updates.append)
+        self.book = PaperAccount(VenueRules(**rules), self.updates.append)
 
     def enter(self, side: Side = "long", quantity: str = "2", price: str = "100") -> None:
         self.book.enter(Position(BTC, side, D(quantity), D(price), OPENED), 0.0)

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from trailing.core.model import Position, Side, Source, Tick
 from trailing.errors import StopRejected, UsageError
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.lag import LaggedView
-from trailing.exchanges.paper.places import BookRules
+from trailing.exchanges.paper.account import PaperAccount
+from trailing.exchanges.paper.lagged_view import LaggedView
+from trailing.exchanges.paper.market_book import VenueRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -37,9 +37,9 @@ class BookMachine(RuleBasedStateMachine):
     def open(self, hedged: bool, share: D | None, leverage: D | None, delay: float) -> None:
         self.hedged = hedged
         self.updates: list[OrderUpdate | PositionUpdate] = []
-        rules = BookRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
+        rules = VenueRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
         self.now = 0.0
-        self.book = Book(rules, self.updates.append)
+        self.book = PaperAccount(rules, self.updates.append)
         self.entered: dict[Side, D] = {"long": D(0), "short": D(0)}
 
     @rule(side=sides, quantity=quantities, price=prices)

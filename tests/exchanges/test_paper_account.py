@@ -6,7 +6,7 @@ from decimal import Decimal as D
 
 import msgspec
 import pytest
-from book_venue import BTC, OPENED, Venue
+from account_venue import BTC, OPENED, Venue
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
@@ -344,7 +344,7 @@ def test_without_a_position_there_is_nothing_to_reduce(side: Side) -> None:
 def test_a_stop_for_more_than_the_position_is_refused() -> None:
     venue = Venue()
     venue.enter()
-    with pytest.raises(StopRejected, match="more than the position"):
+    with pytest.raises(StopRejected, match="larger than the position"):
         venue.place("a", "98", quantity="2.1")
 
 
@@ -476,7 +476,7 @@ def test_an_amendment_that_would_trigger_or_go_beyond_the_position_leaves_the_st
     order = venue.place("a", "98")
     with pytest.raises(WouldTrigger):
         venue.book.amend(BTC, "a", D(100), D(2), 0.0)
-    with pytest.raises(StopRejected, match="more than the position"):
+    with pytest.raises(StopRejected, match="larger than the position"):
         venue.book.amend(BTC, "a", D(99), D(3), 0.0)
     venue.book.close(BTC, "long", D(2), 0.0)
     with pytest.raises(NothingToReduce):

@@ -10,29 +10,37 @@ import pytest
 
 from trailing import Fill, OrderUpdate, Tick
 from trailing.core.model import Side
-from trailing.exchanges.ccxt.binance_dialect import BinanceDialect
-from trailing.exchanges.ccxt.bybit_dialect import BybitDialect
-from trailing.exchanges.ccxt.dialect import Answer, Expired, Heard, Place, frame_of, order_side, position_updates
+from trailing.exchanges.ccxt.binance_protocol import BinanceProtocol
+from trailing.exchanges.ccxt.bybit_protocol import BybitProtocol
+from trailing.exchanges.ccxt.stream_protocol import (
+    ConnectionExpired,
+    Instrument,
+    Message,
+    RequestReply,
+    decode_frame,
+    order_side,
+    position_updates,
+)
 from trailing.exchanges.port import PositionUpdate
 
 BTC = "BTC/USDT:USDT"
-PLACE = Place(BTC, "BTCUSDT", D(1))
+INSTRUMENT = Instrument(BTC, "BTCUSDT", D(1))
 
 
 class NoSession:
     client = None
 
 
-def binance() -> BinanceDialect:
-    return BinanceDialect(NoSession(), [PLACE])  # type: ignore[arg-type]
+def binance() -> BinanceProtocol:
+    return BinanceProtocol(NoSession(), [INSTRUMENT])  # type: ignore[arg-type]
 
 
-def bybit() -> BybitDialect:
-    return BybitDialect(NoSession(), [PLACE])  # type: ignore[arg-type]
+def bybit() -> BybitProtocol:
+    return BybitProtocol(NoSession(), [INSTRUMENT])  # type: ignore[arg-type]
 
 
-def read(dialect: BinanceDialect | BybitDialect, frame: dict[str, Any]) -> list[Heard]:
-    return list(dialect.read(frame, 7.0))
+def read(protocol: BinanceProtocol | BybitProtocol, frame: dict[str, Any]) -> list[Message]:
+    return list(protocol.parse(frame, 7.0))
 
 
 def child(**changes: object) -> dict[str, Any]:
@@ -70,27 +78,30 @@ def ended(reason: str, filled: D | None = None) -> OrderUpdate:
 
 
 def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() -> None:
-    dialect = binance()
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
-    assert read(dialect, child()) == [fill_of("mine", "11")]
+    protocol = binance()
+    assert read(protocol, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
+    assert read(protocol, child()) == [fill_of("mine", "11")]
 
-    dialect = binance()
-    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == []
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [fill_of("mine", "11", "1", "partial")]
-    assert read(dialect, child(l="1")) == [fill_of("mine", "11", "1")]
-    assert read(dialect, stop(X="FINISHED", ai="55")) == []
-    assert list(dialect.overdue(100.0)) == []
+    protocol = binance()
+    assert read(protocol, child(l="1", X="PARTIALLY_FILLED")) == []
+    assert read(protocol, stop(X="TRIGGERED", ai="55")) == [fill_of("mine", "11", "1", "partial")]
+    assert read(protocol, child(l="1")) == [fill_of("mine", "11", "1")]
+    assert read(protocol, stop(X="FINISHED", ai="55")) == []
+    assert list(protocol.release_overdue(100.0)) == []
 
 
 def test_what_becomes_of_an_order_at_market_that_no_stop_has_become_is_told_a_little_later_under_its_own_id() -> None:
-    dialect = binance()
-    assert read(dialect, child(l="1", X="PARTIALLY_FILLED")) == []
-    assert read(dialect, child(l="1")) == []
-    assert list(dialect.overdue(8.9)) == []
-    assert list(dialect.overdue(9.0)) == [fill_of("its own", "55", "1", "partial"), fill_of("its own", "55", "1")]
-    assert list(dialect.overdue(20.0)) == []
+    protocol = binance()
+    assert read(protocol, child(l="1", X="PARTIALLY_FILLED")) == []
+    assert read(protocol, child(l="1")) == []
+    assert list(protocol.release_overdue(8.9)) == []
+    assert list(protocol.release_overdue(9.0)) == [
+        fill_of("its own", "55", "1", "partial"),
+        fill_of("its own", "55", "1"),
+    ]
+    assert list(protocol.release_overdue(20.0)) == []
     # Said after all, and very late: the stop's owner has to know, though somebody was told before.
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [
+    assert read(protocol, stop(X="TRIGGERED", ai="55")) == [
         fill_of("mine", "11", "1", "partial"),
         fill_of("mine", "11", "1"),
     ]
@@ -98,23 +109,23 @@ def test_what_becomes_of_an_order_at_market_that_no_stop_has_become_is_told_a_li
 
 @pytest.mark.parametrize("changes", [{"c": "tr0123456789abcdef0123"}, {"o": "LIMIT"}])
 def test_a_fill_of_an_order_of_ours_or_with_a_limit_is_told_at_once(changes: dict[str, Any]) -> None:
-    dialect = binance()
-    (told,) = read(dialect, child(**changes))
+    protocol = binance()
+    (told,) = read(protocol, child(**changes))
     assert told == fill_of(changes.get("c", "its own"), "55")
-    assert list(dialect.overdue(100.0)) == []
+    assert list(protocol.release_overdue(100.0)) == []
 
 
 def test_what_a_stop_became_and_ended_before_that_was_said_is_the_stop_that_is_gone() -> None:
-    dialect = binance()
-    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == []
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [ended("EXPIRED")]
+    protocol = binance()
+    assert read(protocol, child(x="EXPIRED", X="EXPIRED")) == []
+    assert read(protocol, stop(X="TRIGGERED", ai="55")) == [ended("EXPIRED")]
 
 
 def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> None:
-    dialect = binance()
-    read(dialect, stop(X="TRIGGERED", ai="55"))
-    assert read(dialect, child(x="NEW", X="NEW")) == []
-    assert read(dialect, child(x="EXPIRED", X="EXPIRED")) == [ended("EXPIRED")]
+    protocol = binance()
+    read(protocol, stop(X="TRIGGERED", ai="55"))
+    assert read(protocol, child(x="NEW", X="NEW")) == []
+    assert read(protocol, child(x="EXPIRED", X="EXPIRED")) == [ended("EXPIRED")]
 
 
 @pytest.mark.parametrize(
@@ -131,43 +142,43 @@ def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> Non
 def test_a_stop_that_binance_ended_before_all_of_it_was_filled_is_gone_and_says_why(
     frame: dict[str, Any], filled: D | None, reason: str
 ) -> None:
-    dialect = binance()
-    read(dialect, stop(X="TRIGGERING"))
-    assert read(dialect, frame) == [ended(reason, filled)]
+    protocol = binance()
+    read(protocol, stop(X="TRIGGERING"))
+    assert read(protocol, frame) == [ended(reason, filled)]
 
 
 def test_a_stop_that_binance_filled_wholly_is_told_by_its_fills_alone() -> None:
-    dialect = binance()
-    read(dialect, stop(X="TRIGGERED", ai="55"))
-    assert read(dialect, child()) == [fill_of("mine", "11")]
-    assert read(dialect, stop(X="FINISHED", ai="55", aq="2.000")) == []
+    protocol = binance()
+    read(protocol, stop(X="TRIGGERED", ai="55"))
+    assert read(protocol, child()) == [fill_of("mine", "11")]
+    assert read(protocol, stop(X="FINISHED", ai="55", aq="2.000")) == []
 
 
 def test_a_stop_that_binance_triggers_says_so_unless_its_fill_came_first() -> None:
-    dialect = binance()
-    assert read(dialect, stop(X="TRIGGERING", aq="0.00000")) == [msgspec.structs.replace(TRIGGERED, filled=D(0))]
-    assert read(dialect, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
-    assert read(dialect, child(c="mine", x="NEW", X="NEW")) == []
+    protocol = binance()
+    assert read(protocol, stop(X="TRIGGERING", aq="0.00000")) == [msgspec.structs.replace(TRIGGERED, filled=D(0))]
+    assert read(protocol, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
+    assert read(protocol, child(c="mine", x="NEW", X="NEW")) == []
 
-    dialect = binance()  # what the stop became has kept a client order id of ours: its fill is told at once
-    assert read(dialect, child(c="tr0123456789abcdef0123")) == [fill_of("tr0123456789abcdef0123", "55")]
-    assert read(dialect, stop(caid="tr0123456789abcdef0123", X="TRIGGERED", ai="55")) == []
+    protocol = binance()  # what the stop became has kept a client order id of ours: its fill is told at once
+    assert read(protocol, child(c="tr0123456789abcdef0123")) == [fill_of("tr0123456789abcdef0123", "55")]
+    assert read(protocol, stop(caid="tr0123456789abcdef0123", X="TRIGGERED", ai="55")) == []
 
 
 def test_a_fill_on_binance_has_its_trade_id_and_says_how_much_of_its_order_is_filled_by_now() -> None:
-    dialect = binance()
-    (first,) = read(dialect, child(c="tr0123456789abcdef0123", l="0.5", z="0.5", t=12345678, X="PARTIALLY_FILLED"))
-    (second,) = read(dialect, child(c="tr0123456789abcdef0123", l="1.5", z="2.0", t=12345679))
+    protocol = binance()
+    (first,) = read(protocol, child(c="tr0123456789abcdef0123", l="0.5", z="0.5", t=12345678, X="PARTIALLY_FILLED"))
+    (second,) = read(protocol, child(c="tr0123456789abcdef0123", l="1.5", z="2.0", t=12345679))
     told = [(update.fill.trade_id, update.filled) for update in (first, second)]  # type: ignore[union-attr]
     assert told == [("12345678", D("0.5")), ("12345679", D(2))]
-    (liquidated,) = read(dialect, child(x="CALCULATED", o="LIMIT", t=0))
+    (liquidated,) = read(protocol, child(x="CALCULATED", o="LIMIT", t=0))
     assert liquidated.fill.trade_id is None  # type: ignore[union-attr]
 
 
 def test_a_fill_that_was_kept_back_for_its_stop_keeps_its_trade_id_and_its_sum() -> None:
-    dialect = binance()
-    assert read(dialect, child(t=9, z="2")) == []
-    (told,) = read(dialect, stop(X="TRIGGERED", ai="55"))
+    protocol = binance()
+    assert read(protocol, child(t=9, z="2")) == []
+    (told,) = read(protocol, stop(X="TRIGGERED", ai="55"))
     assert isinstance(told, OrderUpdate)
     assert (told.fill.trade_id, told.filled) == ("9", D(2))  # type: ignore[union-attr]
 
@@ -181,11 +192,11 @@ def test_an_order_that_binance_ended_says_why_and_how_much_of_it_was_filled() ->
 
 
 def test_only_so_many_orders_are_kept_in_mind() -> None:
-    dialect = binance()
+    protocol = binance()
     for number in range(600):
-        read(dialect, child(i=number))
-        read(dialect, stop(ai=str(10_000 + number)))
-    assert len(dialect._stops) == len(dialect._unclaimed) == 500
+        read(protocol, child(i=number))
+        read(protocol, stop(ai=str(10_000 + number)))
+    assert len(protocol._stops) == len(protocol._unlinked) == 500
 
 
 def test_a_contract_without_an_index_price_has_none() -> None:
@@ -197,40 +208,43 @@ def test_a_contract_without_an_index_price_has_none() -> None:
 
 
 def test_numbers_come_exactly_though_they_are_no_texts() -> None:
-    assert frame_of('{"p": 0.1000000000000000055511151231257827}')["p"] == D("0.1000000000000000055511151231257827")
+    assert decode_frame('{"p": 0.1000000000000000055511151231257827}')["p"] == D("0.1000000000000000055511151231257827")
 
 
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
-        ({"result": None, "id": 3}, [Answer()]),
-        ({"error": {"code": 2, "msg": "Invalid request"}, "id": 3}, [Answer("{'code': 2, 'msg': 'Invalid request'}")]),
+        ({"result": None, "id": 3}, [RequestReply()]),
+        (
+            {"error": {"code": 2, "msg": "Invalid request"}, "id": 3},
+            [RequestReply("{'code': 2, 'msg': 'Invalid request'}")],
+        ),
         (
             {"code": 2, "msg": "Invalid request", "id": 3},
-            [Answer("{'code': 2, 'msg': 'Invalid request', 'id': 3}")],
+            [RequestReply("{'code': 2, 'msg': 'Invalid request', 'id': 3}")],
         ),
-        ({"code": 0, "msg": "Unknown property"}, [Answer("{'code': 0, 'msg': 'Unknown property'}")]),
+        ({"code": 0, "msg": "Unknown property"}, [RequestReply("{'code': 0, 'msg': 'Unknown property'}")]),
         ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "B": [{"a": "USDT"}]}}, []),
         ({"e": "ACCOUNT_UPDATE", "a": {"m": "FUNDING_FEE", "P": None}}, []),
         (stop(ai="0"), [OrderUpdate(BTC, "long", "mine", "11", "live", 7.0)]),
         (stop(X="EXPIRED"), [ended("EXPIRED")]),
-        ({"e": "listenKeyExpired"}, [Expired("the listen key has expired")]),
+        ({"e": "listenKeyExpired"}, [ConnectionExpired("the listen key has expired")]),
         ({"e": "MARGIN_CALL"}, []),
         (child(s="ETHBTC"), []),
         (stop(s="ETHBTC"), []),
         ({"e": "ACCOUNT_UPDATE", "a": {"P": [{"s": "ETHBTC", "pa": "1"}]}}, []),
     ],
 )
-def test_what_binance_says_besides(frame: dict[str, Any], says: list[Heard]) -> None:
+def test_what_binance_says_besides(frame: dict[str, Any], says: list[Message]) -> None:
     assert read(binance(), frame) == says
 
 
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
-        ({"success": True, "op": "subscribe", "ret_msg": "", "req_id": "1"}, [Answer()]),
-        ({"success": False, "op": "subscribe", "ret_msg": "handler not found"}, [Answer("handler not found")]),
-        ({"success": False, "op": "auth"}, [Answer("it was refused")]),
+        ({"success": True, "op": "subscribe", "ret_msg": "", "req_id": "1"}, [RequestReply()]),
+        ({"success": False, "op": "subscribe", "ret_msg": "handler not found"}, [RequestReply("handler not found")]),
+        ({"success": False, "op": "auth"}, [RequestReply("refused without a reason")]),
         ({"success": True, "ret_msg": "pong", "op": "ping"}, []),
         ({"op": "pong", "args": ["1"]}, []),
         ({"op": "else"}, []),
@@ -241,7 +255,7 @@ def test_what_binance_says_besides(frame: dict[str, Any], says: list[Heard]) -> 
         ({"topic": "position", "data": [{"category": "inverse", "symbol": "BTCUSD"}]}, []),
     ],
 )
-def test_what_bybit_says_besides(frame: dict[str, Any], says: list[Heard]) -> None:
+def test_what_bybit_says_besides(frame: dict[str, Any], says: list[Message]) -> None:
     assert read(bybit(), frame) == says
 
 
@@ -319,10 +333,10 @@ def test_the_side_of_an_order_is_its_positions(closing: str, leg: str, reduces: 
 
 
 def test_a_flat_position_in_one_way_mode_is_of_either_side() -> None:
-    place = Place(BTC, "BTCUSDT", D("0.01"))
-    assert position_updates(place, "both", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
-    assert position_updates(place, "both", D(0), 7.0) == (
+    instrument = Instrument(BTC, "BTCUSDT", D("0.01"))
+    assert position_updates(instrument, "both", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
+    assert position_updates(instrument, "both", D(0), 7.0) == (
         PositionUpdate(BTC, "long", D(0), 7.0),
         PositionUpdate(BTC, "short", D(0), 7.0),
     )
-    assert position_updates(place, "short", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
+    assert position_updates(instrument, "short", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
