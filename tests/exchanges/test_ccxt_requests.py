@@ -370,7 +370,7 @@ def unsigned(params: Any) -> Any:
 
 
 @pytest.mark.parametrize("venue", CLAIMS)
-async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> None:
+async def test_each_request_contains_exactly_the_parameters_of_the_row(venue: str) -> None:
     async with open_capture(venue) as capture:
         calls = asked(capture, venue)
         sent = {operation: (await send(capture, calls[operation]))[0] for operation in CLAIMS[venue]}
@@ -378,7 +378,7 @@ async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> 
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_the_default_plan_s_clean_up_is_as_long_as_the_read_lags_of_each_venue(venue: str) -> None:
+async def test_the_default_plan_s_clean_up_covers_the_read_lags_of_each_venue(venue: str) -> None:
     async with open_capture(venue) as capture:
         row = VENUES[venue]
         lags = (row.delays.orders_read_lag, row.delays.positions_read_lag)
@@ -387,7 +387,7 @@ async def test_the_default_plan_s_clean_up_is_as_long_as_the_read_lags_of_each_v
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_unsent_everywhere_else(
+async def test_a_trailing_order_is_sent_only_to_venues_whose_row_has_it(
     venue: str,
 ) -> None:
     async with open_capture(venue) as capture:
@@ -401,7 +401,7 @@ async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_u
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_fm35_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_other_is_taken(venue: str) -> None:
+async def test_fm35_each_trigger_source_is_sent_in_the_venue_s_word_and_others_are_refused(venue: str) -> None:
     row = VENUES[venue]
     async with open_capture(venue) as capture:
         for source in ("last", "mark", "index"):
@@ -420,7 +420,7 @@ async def test_fm35_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_short_s_stop_buys(venue: str) -> None:
+async def test_the_stop_of_a_short_buys(venue: str) -> None:
     async with open_capture(venue) as capture:
         sent = await send(
             capture,
@@ -434,7 +434,7 @@ async def test_a_short_s_stop_buys(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_fm01_closing_is_an_order_at_market_that_only_reduces(venue: str) -> None:
+async def test_fm01_a_close_is_a_reduce_only_market_order(venue: str) -> None:
     if venue == "hyperliquid":
         pytest.skip("its price has to be read first, which an answer that says nothing doesn't tell")
     async with open_capture(venue) as capture:
@@ -446,7 +446,7 @@ async def test_fm01_closing_is_an_order_at_market_that_only_reduces(venue: str) 
     assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
 
 
-async def test_hyperliquid_is_sent_no_fee_approval_and_no_referrer() -> None:
+async def test_hyperliquid_gets_no_fee_approval_and_no_referrer() -> None:
     async with open_capture("hyperliquid") as capture:
         sent = await send(capture, asked(capture, "hyperliquid")["place_stop"])
     assert [params["action"]["type"] for _, params in sent] == ["order"]
@@ -456,14 +456,14 @@ async def test_hyperliquid_is_sent_no_fee_approval_and_no_referrer() -> None:
 @pytest.mark.parametrize(
     ("side", "price", "sent"), [("long", "49000.1", "49001"), ("short", "49000.9", "49000"), ("long", "0.1", "0.1")]
 )
-async def test_hyperliquid_s_five_figures_tighten_a_stop_and_never_loosen_it(side: Any, price: str, sent: str) -> None:
+async def test_rounding_to_five_figures_never_loosens_a_stop_on_hyperliquid(side: Any, price: str, sent: str) -> None:
     async with open_capture("hyperliquid") as capture:
         wanted = request("hyperliquid", side=side, price=Decimal(price), client_order_id=ID, source="mark")
         ((_, params),) = await send(capture, lambda: capture.exchange.place_stop(wanted))
     assert params["action"]["orders"][0]["t"]["trigger"]["triggerPx"] == sent
 
 
-async def test_an_id_that_hyperliquid_can_not_carry_is_refused() -> None:
+async def test_a_client_order_id_that_hyperliquid_can_not_represent_is_refused() -> None:
     async with open_capture("hyperliquid") as capture:
         with pytest.raises(UsageError, match="hyperliquid can't represent the client order id 'mine'"):
             await capture.exchange.place_stop(request("hyperliquid", client_order_id="mine", source="mark"))
@@ -471,7 +471,7 @@ async def test_an_id_that_hyperliquid_can_not_carry_is_refused() -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: str) -> None:
+def test_an_unverified_venue_is_refused_unless_it_is_allowed(venue: str) -> None:
     if VENUES[venue].verified:
         assert find_venue(venue, allow_unverified=False) is VENUES[venue]
         return
@@ -481,12 +481,12 @@ def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: 
 
 
 @pytest.mark.parametrize("venue", REFUSED)
-def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None:
+def test_an_unsafe_venue_is_refused_with_the_reason(venue: str) -> None:
     with pytest.raises(UsageError, match=f"can't be used safely: {REFUSED[venue][:20]}"):
         find_venue(venue, allow_unverified=True)
 
 
-async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() -> None:
+async def test_phemex_still_lists_stops_by_symbol_only() -> None:
     setup = ClientSetup(class_name="phemex", options={"defaultType": "swap"})
     row = msgspec.structs.replace(VENUES["okx"], name="phemex", client=setup)
     client = make_client(row, Credentials("key", "secret"))
@@ -507,7 +507,7 @@ async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() ->
     assert [urlsplit(url)[2:4] for url in asked] == [("/g-orders/activeList", "symbol=BTCUSDT")]
 
 
-async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> None:
+async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None:
     credentials = Credentials("key", "secret")
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
@@ -557,7 +557,7 @@ ALGO = {
         ({"algoStatus": "FINISHED", "actualOrderId": "55", "actualQty": "0.010"}, None, True),
     ],
 )
-async def test_a_stop_that_binance_has_triggered_is_live_for_what_is_not_filled_of_it(
+async def test_a_triggered_stop_on_binance_is_listed_with_its_unfilled_quantity(
     changes: dict[str, str], left: str | None, triggered: bool
 ) -> None:
     async with open_capture("binanceusdm", lambda _: {**ALGO, **changes}) as capture:

@@ -29,7 +29,7 @@ def addresses(urls: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if row.client.testnet_method is not None])
-async def test_a_testnet_s_addresses_are_no_real_ones_or_every_request_says_so(venue: str) -> None:
+async def test_a_testnet_has_other_addresses_or_a_header_in_every_request(venue: str) -> None:
     made = []
 
     def look(client: Any) -> None:

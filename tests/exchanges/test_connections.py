@@ -43,7 +43,7 @@ async def entered(streams: Streams, wanted: set[str]) -> int:
     return count
 
 
-async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_filled() -> None:
+async def test_a_new_connection_is_opened_only_when_the_others_are_full() -> None:
     streams = unconnected()
     for wanted, connections in (
         (1, 1),
@@ -57,6 +57,6 @@ async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_fill
         assert f"of {connections + 1} connections subscribed, {wanted} symbols" in repr(streams)
 
 
-async def test_the_work_grows_with_the_symbols_and_not_with_their_square() -> None:
+async def test_the_work_of_a_subscription_grows_linearly_with_the_symbols() -> None:
     few = await entered(unconnected(), symbols(1_000))
     assert await entered(unconnected(), symbols(4_000)) < 4.5 * few

@@ -61,7 +61,7 @@ def emptied(limiter: VenueLimiter) -> None:
     limiter.limit_tokens("requests", 0.0)
 
 
-async def test_requests_of_one_lane_take_turns_by_symbol(autojump_clock: MockClock) -> None:
+async def test_requests_of_one_lane_alternate_between_symbols(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
@@ -71,7 +71,7 @@ async def test_requests_of_one_lane_take_turns_by_symbol(autojump_clock: MockClo
     assert passing.passed("A") == [("place_stop", "A")] * 3 + [("close_position", "A")]
 
 
-async def test_lanes_keep_their_urgency_among_what_symbols_ask_for_once(autojump_clock: MockClock) -> None:
+async def test_lanes_keep_their_priority_for_the_first_request_of_each_symbol(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
@@ -87,7 +87,7 @@ async def test_lanes_keep_their_urgency_among_what_symbols_ask_for_once(autojump
     "operation", ["cancel_stop", "find_stop", "place_stop", "close_position", "amend_stop", "price"]
 )
 @pytest.mark.parametrize("waiting", ["close_position", "amend_stop", "price"])
-async def test_fm60_a_request_waits_for_at_most_one_round_of_what_another_symbol_repeats(
+async def test_fm60_a_request_waits_for_at_most_one_round_of_repeated_requests(
     waiting: str, operation: str, autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
@@ -106,7 +106,7 @@ async def test_fm60_a_request_waits_for_at_most_one_round_of_what_another_symbol
     assert passing.log[-1][0] - asked_at <= (PER_ROUND + 1) / 10
 
 
-async def test_the_turn_without_a_symbol_is_that_of_a_symbol_that_has_nothing_waiting(
+async def test_a_request_without_a_symbol_ranks_as_the_first_of_a_symbol(
     autojump_clock: MockClock,
 ) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
@@ -131,7 +131,7 @@ async def test_a_lower_lane_passes_within_one_round_of_every_other_symbol(autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autojump_clock: MockClock) -> None:
+async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_others(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         nursery.start_soon(passing.repeat, "cancel_stop", SICK)
@@ -146,7 +146,7 @@ async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_requests_that_are_held_back_can_be_given_up(autojump_clock: MockClock) -> None:
+async def test_requests_that_are_held_back_can_be_withdrawn(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(AT_ONCE):
             await limiter.acquire("cancel_stop", SICK)
@@ -159,7 +159,7 @@ async def test_requests_that_are_held_back_can_be_given_up(autojump_clock: MockC
         assert trio.current_time() == pytest.approx(0.4)
 
 
-async def test_a_share_in_use_is_remembered_while_those_of_thousands_of_symbols_are_forgotten(
+async def test_a_used_share_is_remembered_and_expired_shares_are_dropped(
     autojump_clock: MockClock,
 ) -> None:
     fast = Limits({"requests": Window(10_100, 1, burst=100)}, costs={}, other={"requests": 1.0})
@@ -184,7 +184,7 @@ _requests = st.tuples(_operations, st.sampled_from(["A", "B", "C", None]))
     last=_requests,
     left=st.sampled_from([-6.0, 0.0, 3.0]),
 )
-def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
+def test_the_delay_of_a_symbol_within_its_share_is_exact(
     tokens: list[float], asked: list[tuple[str, str | None]], last: tuple[str, str | None], left: float
 ) -> None:
     names = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "positions")
@@ -257,7 +257,7 @@ async def cancel_many_for_ever(exchange: PaperExchange) -> None:
 @pytest.mark.parametrize("limit", [RateLimit(50, 20), RateLimit(100, 10), RateLimit(10, 10)], ids=str)
 @pytest.mark.parametrize("repeat", [cancel_for_ever, cancel_many_for_ever])
 @pytest.mark.parametrize("latency", [0.0, 0.05])
-def test_fm60_a_cancel_that_is_repeated_at_full_speed_delays_no_amend_of_others_by_half_a_second(
+def test_fm60_a_cancel_repeated_at_full_speed_delays_an_amend_of_others_by_less_than_half_a_second(
     latency: float, repeat: Callable[[PaperExchange], Awaitable[None]], limit: RateLimit
 ) -> None:
     alone, beside = (

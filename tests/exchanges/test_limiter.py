@@ -51,7 +51,7 @@ class Passing:
         self.log.sort(key=lambda line: (line[0], ORDER.index(line[1])))  # tasks that wake at once run in any order
 
 
-async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojump_clock: MockClock) -> None:
+async def test_a_wave_that_waits_for_the_order_limit_delays_no_read_and_no_look_up(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 7, "price", "find_stop")
@@ -60,7 +60,7 @@ async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojum
     assert passing.log[6:] == [(1.0, "place_stop"), (2.0, "place_stop"), (3.0, "place_stop")]
 
 
-async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock: MockClock) -> None:
+async def test_tokens_that_waiting_requests_reserve_are_not_granted_to_others(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 8)  # four wait for orders, and keep 4 of the 6 of weight that are left
@@ -77,7 +77,7 @@ async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock
     ]
 
 
-async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) -> None:
+async def test_every_bucket_refills_while_idle(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(4):
             await limiter.acquire("place_stop")
@@ -88,7 +88,7 @@ async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) 
         assert trio.current_time() == 100.0
 
 
-async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(autojump_clock: MockClock) -> None:
+async def test_no_request_passes_during_a_pause_and_the_buckets_are_empty_after_it(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         limiter.on_rate_limited(30.0)
         limiter.on_rate_limited(2.0)  # a shorter one that comes later shortens nothing
@@ -99,7 +99,7 @@ async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(aut
     assert [at for at, _ in passing.log] == [30.0, 30.0, 30.0, 30.0, 30.0, 31.0, 32.0]
 
 
-async def test_clean_up_goes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
+async def test_clean_up_passes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         limiter.on_rate_limited(0.25)  # too short for a token of weight
         passing = Passing(limiter, nursery)
@@ -108,7 +108,7 @@ async def test_clean_up_goes_before_protection_before_moves_before_reads(autojum
     assert passing.log == [(0.5, "cancel_stop"), (1.0, "place_stop"), (1.5, "amend_stop"), (2.0, "price")]
 
 
-async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockClock) -> None:
+async def test_a_short_pause_leaves_few_tokens(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.on_rate_limited(0.5)
         assert limiter.rate_limit_delay("place_stop") == 1.0
@@ -117,7 +117,7 @@ async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockC
         assert trio.current_time() == 1.0
 
 
-async def test_a_refusal_while_some_wait_holds_them_too(autojump_clock: MockClock) -> None:
+async def test_a_pause_delays_waiting_requests_too(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 5)
@@ -131,7 +131,7 @@ def told(used: str, second: int) -> dict[str, str]:
     return {"x-orders": used, "date": f"Thu, 01 Jan 2026 00:00:{second:02} GMT"}
 
 
-async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
+async def test_a_higher_count_of_the_venue_replaces_ours(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.update_from_headers("place_stop", told("11", 9))
         assert limiter.rate_limit_delay("place_stop") == 0.0
@@ -145,7 +145,7 @@ async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_cloc
         limiter.update_from_headers("place_stop", told("many", 9))
 
 
-async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(autojump_clock: MockClock) -> None:
+async def test_tokens_that_other_programs_used_return_when_the_venue_s_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         limiter.update_from_headers("place_stop", told("12", 43))  # two of its 14 are left for 7 s
         sent_at = []
@@ -156,7 +156,7 @@ async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(a
 
 
 @pytest.mark.parametrize("date", [{}, {"date": "today"}])
-async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
+async def test_a_count_without_a_date_is_taken_for_a_window_that_just_began(
     date: dict[str, str], autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter:
@@ -166,7 +166,7 @@ async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
         assert limiter.rate_limit_delay("place_stop") == 2.0
 
 
-async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: MockClock) -> None:
+async def test_the_venue_s_remaining_count_limits_ours(autojump_clock: MockClock) -> None:
     limits = Limits(
         {name: Window(5, 1, burst=4, left_header="x-left") for name in ("create", "cancel")},
         {"place_stop": {"create": 1.0}, "cancel_stop": {"cancel": 1.0}},
@@ -185,7 +185,7 @@ async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: 
         assert limiter.rate_limit_delay("cancel_stop") == 0.0, "which counts by itself"
 
 
-async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_caller_returns_its_tokens_to_those_behind(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 4)
@@ -198,7 +198,7 @@ async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock
     assert passing.log[4:] == [(1.0, "place_stop")]
 
 
-async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(autojump_clock: MockClock) -> None:
+async def test_a_grant_at_the_moment_of_cancellation_is_returned(autojump_clock: MockClock) -> None:
     for _ in range(8):  # which of the two comes first is drawn by trio
         async with open_limiter(LIMITS) as limiter:
             for _ in range(4):
@@ -209,7 +209,7 @@ async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(au
             assert left == (0.0 if scope.cancelled_caught else 1.0)
 
 
-async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_caller_that_is_cancelled_already_takes_no_tokens(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -220,7 +220,7 @@ async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock)
             await limiter.acquire("place_stop")
 
 
-async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_clock: MockClock) -> None:
+async def test_a_shielded_clean_up_in_a_cancelled_block_still_passes(autojump_clock: MockClock) -> None:
     with trio.move_on_after(0.5) as outer:
         async with open_limiter(LIMITS) as limiter:
             limiter.on_rate_limited(2.0)
@@ -233,7 +233,7 @@ async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_cloc
     assert trio.current_time() == 2.0
 
 
-async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_nothing_more(
+async def test_a_bucket_that_overflows_during_a_wait_for_another_one_gives_nothing_more(
     autojump_clock: MockClock,
 ) -> None:
     windows = {"fast": Window(7, 1, burst=3), "slow": Window(3.5, 1, burst=3)}
@@ -264,7 +264,7 @@ _cost = st.dictionaries(st.sampled_from("abc"), _tokens, max_size=3)
     left=st.sampled_from([None, -8.0, 0.5]),
     began=st.sampled_from([0.0, 0.75]),
 )
-def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
+def test_the_delay_is_the_time_after_which_a_request_made_now_passes(
     bursts: list[float],
     rates: list[float],
     costs: list[Mapping[str, float]],
@@ -308,7 +308,7 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
 @settings(max_examples=25, deadline=None)
 @given(asked=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.sampled_from([0.0, 0.0, 0.3, 2.0])), max_size=60))
 @pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx", "woo"])
-def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
+def test_no_window_contains_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
     limits = limits_of(venue)
     passed: list[tuple[float, str]] = []
 
@@ -335,14 +335,14 @@ def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[
 
 
 @pytest.mark.parametrize("venue", sorted(VENUES))
-def test_every_venue_has_limits_that_every_operation_fits_into(venue: str) -> None:
+def test_every_operation_fits_into_the_limits_of_every_venue(venue: str) -> None:
     limits = limits_of(venue)
     for operation in (*OPERATIONS, "markets"):
         for name, tokens in limits.cost(operation).items():
             assert 0 < tokens <= limits.windows[name].burst < limits.windows[name].count
 
 
-async def test_a_wave_on_bybit_stops_no_move_of_other_positions(autojump_clock: MockClock) -> None:
+async def test_a_wave_on_bybit_delays_no_move_of_other_positions(autojump_clock: MockClock) -> None:
     async with open_limiter(limits_of("bybit")) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 50, "amend_stop", "price", "positions")

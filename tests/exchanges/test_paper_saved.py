@@ -56,7 +56,7 @@ async def test_a_restored_account_shows_what_the_saved_one_showed() -> None:
         assert [exchange.save(BTC), exchange.save(ETH)] == places
 
 
-async def test_a_restored_account_goes_on_as_the_saved_one_would_have() -> None:
+async def test_a_restored_account_continues_like_the_saved_one() -> None:
     places, _ = await a_busy_account()
     async with open_paper(**WAYS) as exchange:
         exchange.restore(places, ["a", "b", "c"])
@@ -75,7 +75,7 @@ async def test_a_restored_account_goes_on_as_the_saved_one_would_have() -> None:
         assert exchange.actual(ETH) == ((), {})
 
 
-async def test_what_is_remembered_of_the_market_is_in_the_candles_and_triggers_nothing() -> None:
+async def test_remembered_ticks_are_in_the_candles_and_trigger_nothing() -> None:
     async with open_paper(utc_start=START) as exchange:
         await exchange.enter(a_position())
         await exchange.place_stop(StopRequest(BTC, "long", D(2), D(98), "a"))

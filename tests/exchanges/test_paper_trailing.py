@@ -43,7 +43,7 @@ def feed(exchange: PaperExchange, *prices: str) -> None:
         ("short", "99", ("99.1", "102", "99", "97", "97.5"), "97.97"),
     ],
 )
-async def test_it_triggers_behind_the_best_price_since_its_own_and_not_before(
+async def test_a_trailing_order_triggers_behind_the_best_price_since_its_activation(
     side: Side, activation: str, prices: Sequence[str], last: str
 ) -> None:
     async with open_paper(markets=[Market(BTC, price_tick=D("0.01"), native_callbacks=ONE)]) as exchange:
@@ -60,7 +60,7 @@ async def test_it_triggers_behind_the_best_price_since_its_own_and_not_before(
 ONE = CallbackRange(Percent(1), Percent(1), Percent(1))
 
 
-async def test_where_it_triggers_is_rounded_to_the_tick_as_plans_round_it() -> None:
+async def test_its_trigger_price_is_rounded_to_the_tick_as_plans_round() -> None:
     async with open_paper(markets=[Market(BTC, price_tick=D("0.5"), native_callbacks=ONE)]) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
@@ -69,7 +69,7 @@ async def test_where_it_triggers_is_rounded_to_the_tick_as_plans_round_it() -> N
         assert await exchange.positions() == ()
 
 
-async def test_prices_of_another_source_do_not_count() -> None:
+async def test_a_trailing_order_ignores_prices_of_another_source() -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         order = await exchange.place_stop(request(source="mark"))
@@ -77,7 +77,7 @@ async def test_prices_of_another_source_do_not_count() -> None:
         assert await exchange.open_stops() == (order,)
 
 
-async def test_of_two_that_one_tick_crosses_the_tighter_one_is_filled_first_and_the_other_stays_or_ends() -> None:
+async def test_the_tighter_of_two_orders_that_one_tick_crosses_is_filled_first() -> None:
     async with open_paper(cancel_on_flat=True) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
@@ -88,7 +88,7 @@ async def test_of_two_that_one_tick_crosses_the_tighter_one_is_filled_first_and_
         assert [(update.client_order_id, update.status) for update in told] == [("t", "filled"), ("plain", "cancelled")]
 
 
-async def test_what_is_left_of_a_triggered_one_fills_with_the_ticks_that_follow() -> None:
+async def test_the_rest_of_a_triggered_trailing_order_fills_at_the_next_ticks() -> None:
     async with open_paper(partial_fills=D("0.5")) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
@@ -110,7 +110,9 @@ async def test_what_is_left_of_a_triggered_one_fills_with_the_ticks_that_follow(
         ({"callback": D(1)}, UsageError, "StopRequest.callback got '1', wants a Percent"),
     ],
 )
-async def test_what_can_not_be_is_refused(changes: dict[str, Any], error: type[Exception], says: str) -> None:
+async def test_an_invalid_trailing_order_is_rejected(
+    changes: dict[str, Any], error: type[Exception], says: str
+) -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         with pytest.raises(error, match=says):
@@ -118,7 +120,7 @@ async def test_what_can_not_be_is_refused(changes: dict[str, Any], error: type[E
         assert await exchange.open_stops() == ()
 
 
-async def test_a_market_without_them_refuses_one_and_no_market_amends_one() -> None:
+async def test_a_market_without_trailing_orders_refuses_one_and_no_market_amends_one() -> None:
     async with open_paper(native_callbacks=None) as exchange:
         await enter(exchange)
         with pytest.raises(UsageError, match="no trailing orders are supported"):
@@ -133,7 +135,7 @@ async def test_a_market_without_them_refuses_one_and_no_market_amends_one() -> N
             pass
 
 
-async def test_a_restored_account_goes_on_from_the_best_price_that_was_followed() -> None:
+async def test_a_restored_trailing_order_continues_from_its_best_price() -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         await exchange.place_stop(request())

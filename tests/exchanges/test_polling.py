@@ -113,7 +113,7 @@ def answer(venue: str) -> Any:
 
 
 @pytest.mark.parametrize("venue", ANSWERS)
-async def test_every_price_comes_from_the_field_that_holds_it_and_all_of_them_by_as_few_requests(venue: str) -> None:
+async def test_every_price_is_read_from_its_field_with_the_fewest_requests(venue: str) -> None:
     row = VENUES[venue]
     async with open_capture(venue, answer(venue)) as capture:
         prices = PriceReader(capture.exchange.session, row)
@@ -128,7 +128,7 @@ async def test_every_price_comes_from_the_field_that_holds_it_and_all_of_them_by
 
 
 @pytest.mark.parametrize("venue", ANSWERS)
-async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(venue: str) -> None:
+async def test_a_symbol_missing_from_the_reply_has_no_price(venue: str) -> None:
     async with open_capture(
         venue, lambda _: [{"universe": []}, []] if venue == "hyperliquid" else nothing(venue)
     ) as capture:
@@ -136,7 +136,7 @@ async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(
             await capture.exchange.price(capture.symbol, "mark")
 
 
-async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_and_the_others_come(
+async def test_fm47_an_invalid_polled_price_is_skipped_and_counted_and_the_others_are_pushed(
     autojump_clock: MockClock,
 ) -> None:
     streams = PolledUpdates()
@@ -158,7 +158,7 @@ async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_
 
 
 @pytest.mark.parametrize("bad", ["1e400", "0." + "3" * 40])
-async def test_fm47_a_price_that_was_asked_for_and_can_be_none_is_an_answer_that_is_missing(bad: str) -> None:
+async def test_fm47_an_invalid_requested_price_is_an_unreachable_exchange(bad: str) -> None:
     tickers = {"code": "0", "data": [{"instType": "SWAP", "instId": "BTC-USDT-SWAP", "last": bad}]}
     async with open_capture("okx", lambda _: tickers) as capture:
         with pytest.raises(ExchangeUnreachable, match=f"okx price: {BTC}: the last price is '.*which is no price"):
@@ -172,11 +172,11 @@ def nothing(venue: str) -> object:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_whatever_triggers_a_stop_is_a_price_that_can_be_trailed_by(venue: str) -> None:
+def test_every_trigger_source_is_a_price_source_too(venue: str) -> None:
     assert set(VENUES[venue].stops.sources) <= set(VENUES[venue].prices.methods)
 
 
-def test_every_unverified_venue_has_its_answers_here() -> None:
+def test_every_unverified_venue_is_tested_here() -> None:
     assert {venue.name for venue in UNVERIFIED} == set(ANSWERS) == set(MARKETS) - {"binanceusdm", "bybit"}
 
 
@@ -199,7 +199,7 @@ class Told:
         return [Tick(symbol, D(1000), trio.current_time(), "mark") for symbol in symbols]
 
 
-async def test_all_symbols_are_read_together_again_and_again_while_somebody_listens(autojump_clock: MockClock) -> None:
+async def test_all_symbols_are_polled_together_while_there_is_a_subscriber(autojump_clock: MockClock) -> None:
     streams, told = PolledUpdates(), Told(at_once=True)
     symbols = {f"C{number}/USDT:USDT" for number in range(200)}
     async with trio.open_nursery() as nursery:
@@ -229,7 +229,7 @@ async def test_all_symbols_are_read_together_again_and_again_while_somebody_list
         nursery.cancel_scope.cancel()
 
 
-async def test_symbol_by_symbol_a_round_takes_as_long_as_it_takes_and_leaves_the_limit_to_others(
+async def test_polling_symbol_by_symbol_is_spaced_to_leave_the_rate_limit_to_others(
     autojump_clock: MockClock,
 ) -> None:
     streams, told = PolledUpdates(), Told(at_once=False)
@@ -246,7 +246,7 @@ async def test_symbol_by_symbol_a_round_takes_as_long_as_it_takes_and_leaves_the
     assert min(later - at for at, later in pairwise(every)) == pytest.approx(SPACING_SECONDS)
 
 
-async def test_symbols_are_read_together_by_what_they_are_settled_in(autojump_clock: MockClock) -> None:
+async def test_symbols_are_polled_together_by_settle_currency(autojump_clock: MockClock) -> None:
     prices = PriceReader(None, VENUES["bitget"])  # type: ignore[arg-type]
     assert prices.batches({BTC, ETH, "BTC/USDC:USDC"}) == [["BTC/USDC:USDC"], [BTC, ETH]]
     assert PriceReader(None, VENUES["deribit"]).batches({BTC, ETH}) == [[BTC], [ETH]]  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ async def watched() -> AsyncIterator[FakeStream]:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_market_without_trades_for_ten_minutes_costs_no_connection(autojump_clock: MockClock) -> None:
+async def test_a_market_without_trades_for_ten_minutes_causes_no_reconnect(autojump_clock: MockClock) -> None:
     async with watched() as stream:
         stream.push(D(1000))
         started_at = trio.current_time()
@@ -73,7 +73,7 @@ async def test_a_market_without_trades_for_ten_minutes_costs_no_connection(autoj
         assert stream.published == [D(1000)] * 21
 
 
-async def test_a_price_that_moves_unheard_costs_one_connection_until_it_is_heard_again(
+async def test_a_price_that_moves_without_a_push_causes_one_reconnect(
     autojump_clock: MockClock,
 ) -> None:
     async with watched() as stream:
@@ -91,7 +91,7 @@ async def test_a_price_that_moves_unheard_costs_one_connection_until_it_is_heard
         assert len(stream.reconnects) == 2
 
 
-async def test_a_price_that_is_only_late_costs_nothing(autojump_clock: MockClock) -> None:
+async def test_a_late_price_causes_no_reconnect(autojump_clock: MockClock) -> None:
     async with watched() as stream, trio.open_nursery() as nursery:
         stream.push(D(1000))
 
@@ -105,7 +105,7 @@ async def test_a_price_that_is_only_late_costs_nothing(autojump_clock: MockClock
         assert (stream.reconnects, stream.published) == ([], [D(1000), D(1001), D(1001)])
 
 
-async def test_a_price_that_is_pushed_while_it_is_read_makes_the_reading_worthless(autojump_clock: MockClock) -> None:
+async def test_a_price_pushed_during_the_request_replaces_its_reply(autojump_clock: MockClock) -> None:
     async with watched() as stream:
         stream.push(D(1000))
         stream.on_read = lambda: stream.push(D(1005))
@@ -113,7 +113,7 @@ async def test_a_price_that_is_pushed_while_it_is_read_makes_the_reading_worthle
         assert (stream.reconnects, stream.published) == ([], [D(1000), D(1005)])
 
 
-async def test_what_can_not_be_read_is_read_again_in_a_while(autojump_clock: MockClock) -> None:
+async def test_a_failed_price_request_is_repeated_later(autojump_clock: MockClock) -> None:
     async with watched() as stream:
         stream.reachable = False
         await trio.sleep(3 * STALE_SECONDS + 1)
@@ -121,7 +121,7 @@ async def test_what_can_not_be_read_is_read_again_in_a_while(autojump_clock: Moc
         assert stream.published == stream.reconnects == []
 
 
-async def test_a_symbol_that_is_not_watched_any_more_is_not_read(autojump_clock: MockClock) -> None:
+async def test_an_unsubscribed_symbol_is_not_requested(autojump_clock: MockClock) -> None:
     async with watched() as stream:
         await trio.sleep(STALE_SECONDS + 1)
         await stream.set_subscriptions(set())

@@ -77,7 +77,7 @@ def ended(reason: str, filled: D | None = None) -> OrderUpdate:
     return OrderUpdate(BTC, "long", "mine", "11", "cancelled", 7.0, filled=filled, reason=reason)
 
 
-def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() -> None:
+def test_a_fill_of_a_stop_s_market_order_is_reported_as_the_stop_s_in_either_order() -> None:
     protocol = binance()
     assert read(protocol, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
     assert read(protocol, child()) == [fill_of("mine", "11")]
@@ -90,7 +90,7 @@ def test_a_fill_of_what_a_stop_became_is_the_stops_whichever_word_comes_first() 
     assert list(protocol.release_overdue(100.0)) == []
 
 
-def test_what_becomes_of_an_order_at_market_that_no_stop_has_become_is_told_a_little_later_under_its_own_id() -> None:
+def test_a_fill_of_an_unrelated_market_order_is_reported_a_little_later_under_its_own_id() -> None:
     protocol = binance()
     assert read(protocol, child(l="1", X="PARTIALLY_FILLED")) == []
     assert read(protocol, child(l="1")) == []
@@ -108,20 +108,20 @@ def test_what_becomes_of_an_order_at_market_that_no_stop_has_become_is_told_a_li
 
 
 @pytest.mark.parametrize("changes", [{"c": "tr0123456789abcdef0123"}, {"o": "LIMIT"}])
-def test_a_fill_of_an_order_of_ours_or_with_a_limit_is_told_at_once(changes: dict[str, Any]) -> None:
+def test_a_fill_of_an_order_of_ours_or_of_a_limit_order_is_reported_at_once(changes: dict[str, Any]) -> None:
     protocol = binance()
     (told,) = read(protocol, child(**changes))
     assert told == fill_of(changes.get("c", "its own"), "55")
     assert list(protocol.release_overdue(100.0)) == []
 
 
-def test_what_a_stop_became_and_ended_before_that_was_said_is_the_stop_that_is_gone() -> None:
+def test_a_market_order_that_ended_before_it_was_linked_cancels_its_stop() -> None:
     protocol = binance()
     assert read(protocol, child(x="EXPIRED", X="EXPIRED")) == []
     assert read(protocol, stop(X="TRIGGERED", ai="55")) == [ended("EXPIRED")]
 
 
-def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> None:
+def test_an_unfilled_market_order_cancels_its_stop() -> None:
     protocol = binance()
     read(protocol, stop(X="TRIGGERED", ai="55"))
     assert read(protocol, child(x="NEW", X="NEW")) == []
@@ -139,7 +139,7 @@ def test_what_a_stop_became_and_was_not_filled_is_the_stop_that_is_gone() -> Non
         (stop(X="FINISHED", ai="55", aq="1.5"), D("1.5"), "FINISHED"),
     ],
 )
-def test_a_stop_that_binance_ended_before_all_of_it_was_filled_is_gone_and_says_why(
+def test_a_partly_filled_stop_on_binance_is_cancelled_with_the_reason(
     frame: dict[str, Any], filled: D | None, reason: str
 ) -> None:
     protocol = binance()
@@ -147,14 +147,14 @@ def test_a_stop_that_binance_ended_before_all_of_it_was_filled_is_gone_and_says_
     assert read(protocol, frame) == [ended(reason, filled)]
 
 
-def test_a_stop_that_binance_filled_wholly_is_told_by_its_fills_alone() -> None:
+def test_a_filled_stop_on_binance_is_reported_by_its_fills_only() -> None:
     protocol = binance()
     read(protocol, stop(X="TRIGGERED", ai="55"))
     assert read(protocol, child()) == [fill_of("mine", "11")]
     assert read(protocol, stop(X="FINISHED", ai="55", aq="2.000")) == []
 
 
-def test_a_stop_that_binance_triggers_says_so_unless_its_fill_came_first() -> None:
+def test_a_trigger_on_binance_is_reported_unless_the_fill_came_first() -> None:
     protocol = binance()
     assert read(protocol, stop(X="TRIGGERING", aq="0.00000")) == [msgspec.structs.replace(TRIGGERED, filled=D(0))]
     assert read(protocol, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
@@ -165,7 +165,7 @@ def test_a_stop_that_binance_triggers_says_so_unless_its_fill_came_first() -> No
     assert read(protocol, stop(caid="tr0123456789abcdef0123", X="TRIGGERED", ai="55")) == []
 
 
-def test_a_fill_on_binance_has_its_trade_id_and_says_how_much_of_its_order_is_filled_by_now() -> None:
+def test_a_fill_on_binance_has_a_trade_id_and_the_filled_quantity_so_far() -> None:
     protocol = binance()
     (first,) = read(protocol, child(c="tr0123456789abcdef0123", l="0.5", z="0.5", t=12345678, X="PARTIALLY_FILLED"))
     (second,) = read(protocol, child(c="tr0123456789abcdef0123", l="1.5", z="2.0", t=12345679))
@@ -175,7 +175,7 @@ def test_a_fill_on_binance_has_its_trade_id_and_says_how_much_of_its_order_is_fi
     assert liquidated.fill.trade_id is None  # type: ignore[union-attr]
 
 
-def test_a_fill_that_was_kept_back_for_its_stop_keeps_its_trade_id_and_its_sum() -> None:
+def test_a_held_fill_keeps_its_trade_id_and_filled_quantity() -> None:
     protocol = binance()
     assert read(protocol, child(t=9, z="2")) == []
     (told,) = read(protocol, stop(X="TRIGGERED", ai="55"))
@@ -183,7 +183,7 @@ def test_a_fill_that_was_kept_back_for_its_stop_keeps_its_trade_id_and_its_sum()
     assert (told.fill.trade_id, told.filled) == ("9", D(2))  # type: ignore[union-attr]
 
 
-def test_an_order_that_binance_ended_says_why_and_how_much_of_it_was_filled() -> None:
+def test_an_order_that_binance_ended_has_a_reason_and_the_filled_quantity() -> None:
     frame = child(c="tr0123456789abcdef0123", x="EXPIRED", X="EXPIRED_IN_MATCH", z="0.5")
     (told,) = read(binance(), frame)
     assert told == OrderUpdate(
@@ -191,7 +191,7 @@ def test_an_order_that_binance_ended_says_why_and_how_much_of_it_was_filled() ->
     )
 
 
-def test_only_so_many_orders_are_kept_in_mind() -> None:
+def test_the_number_of_remembered_orders_is_limited() -> None:
     protocol = binance()
     for number in range(600):
         read(protocol, child(i=number))
@@ -207,7 +207,7 @@ def test_a_contract_without_an_index_price_has_none() -> None:
     assert read(bybit(), {**deltas, "data": {"symbol": "BTCUSDT", "markPrice": ""}}) == []
 
 
-def test_numbers_come_exactly_though_they_are_no_texts() -> None:
+def test_json_numbers_are_decoded_exactly() -> None:
     assert decode_frame('{"p": 0.1000000000000000055511151231257827}')["p"] == D("0.1000000000000000055511151231257827")
 
 
@@ -235,7 +235,7 @@ def test_numbers_come_exactly_though_they_are_no_texts() -> None:
         ({"e": "ACCOUNT_UPDATE", "a": {"P": [{"s": "ETHBTC", "pa": "1"}]}}, []),
     ],
 )
-def test_what_binance_says_besides(frame: dict[str, Any], says: list[Message]) -> None:
+def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], says: list[Message]) -> None:
     assert read(binance(), frame) == says
 
 
@@ -255,7 +255,7 @@ def test_what_binance_says_besides(frame: dict[str, Any], says: list[Message]) -
         ({"topic": "position", "data": [{"category": "inverse", "symbol": "BTCUSD"}]}, []),
     ],
 )
-def test_what_bybit_says_besides(frame: dict[str, Any], says: list[Message]) -> None:
+def test_other_frames_of_bybit_are_parsed(frame: dict[str, Any], says: list[Message]) -> None:
     assert read(bybit(), frame) == says
 
 
@@ -275,7 +275,7 @@ def bybit_fill(**changes: object) -> dict[str, Any]:
     return {"topic": "execution", "data": [execution]}
 
 
-def test_a_fill_on_bybit_has_its_trade_id_and_does_not_say_how_much_of_its_order_is_filled_by_now() -> None:
+def test_a_fill_on_bybit_has_a_trade_id_and_no_filled_quantity_so_far() -> None:
     (told,) = read(bybit(), bybit_fill())
     assert isinstance(told, OrderUpdate)
     assert (told.status, told.fill.trade_id, told.filled) == ("partial", "0ab1bdf7", None)  # type: ignore[union-attr]
@@ -294,12 +294,12 @@ def test_a_fill_on_bybit_has_its_trade_id_and_does_not_say_how_much_of_its_order
         ({"orderStatus": "New", "stopOrderType": "UNKNOWN"}, "live"),
     ],
 )
-def test_a_stop_on_bybit_that_waits_is_told_from_one_that_has_triggered(changes: dict[str, str], status: Any) -> None:
+def test_a_waiting_stop_on_bybit_differs_from_a_triggered_one(changes: dict[str, str], status: Any) -> None:
     assert read(bybit(), bybit_order(**changes)) == [OrderUpdate(BTC, "long", "mine", "b-1", status, 7.0, filled=D(0))]
 
 
 @pytest.mark.parametrize("word", ["PartiallyFilled", "Filled", "Created"])
-def test_what_bybit_tells_by_executions_or_before_it_is_booked_is_not_told_by_an_order(word: str) -> None:
+def test_an_order_frame_of_bybit_is_ignored_if_executions_report_it(word: str) -> None:
     assert read(bybit(), bybit_order(orderStatus=word)) == []
 
 
@@ -312,7 +312,7 @@ def test_what_bybit_tells_by_executions_or_before_it_is_booked_is_not_told_by_an
         ({"orderStatus": "Rejected"}, ""),
     ],
 )
-def test_a_stop_that_bybit_ended_says_why(changes: dict[str, str], reason: str) -> None:
+def test_a_stop_that_bybit_ended_has_a_reason(changes: dict[str, str], reason: str) -> None:
     wanted = OrderUpdate(BTC, "long", "mine", "b-1", "cancelled", 7.0, filled=D("0.5"), reason=reason)
     assert read(bybit(), bybit_order(**changes, cumExecQty="0.5")) == [wanted]
 
@@ -328,11 +328,11 @@ def test_a_stop_that_bybit_ended_says_why(changes: dict[str, str], reason: str) 
         ("sell", "short", False, "short"),
     ],
 )
-def test_the_side_of_an_order_is_its_positions(closing: str, leg: str, reduces: bool, side: Side) -> None:
+def test_the_side_of_an_order_is_that_of_its_position(closing: str, leg: str, reduces: bool, side: Side) -> None:
     assert order_side(closing, leg, reduces=reduces) == side
 
 
-def test_a_flat_position_in_one_way_mode_is_of_either_side() -> None:
+def test_a_flat_position_in_one_way_mode_clears_both_sides() -> None:
     instrument = Instrument(BTC, "BTCUSDT", D("0.01"))
     assert position_updates(instrument, "both", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
     assert position_updates(instrument, "both", D(0), 7.0) == (

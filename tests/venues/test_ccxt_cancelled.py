@@ -38,7 +38,7 @@ async def a_wave(venue: str, server: VenueServer, store_url: str, began: trio.Ev
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.6, 1.1])
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_wave_cancelled_from_outside_leaves_no_order_that_the_store_does_not_know(
+async def test_a_wave_cancelled_from_outside_leaves_no_order_without_a_record(
     venue: str, share: float, tmp_path: Path
 ) -> None:
     """`share`: of the latency, when it is cancelled: on the way there, on the way back, after the first replies."""

@@ -39,7 +39,7 @@ class Bench:
 
 
 @pytest.mark.slow
-async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     # The servers show every write at once, and the checks wait so long for each.
     rows = {name: with_delays(name, orders_read_lag=0.05, positions_read_lag=0.05) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
@@ -79,7 +79,7 @@ class WallClock:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_peak_behind_a_frozen_connection_is_noticed_in_time_and_comes_back_from_candles(
+async def test_a_peak_during_a_frozen_connection_is_backfilled_from_candles(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert websocket.SILENCE_SECONDS == 10.0

@@ -49,7 +49,7 @@ def verdicts(found: dict[str, list[Finding]]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_an_account_in_order_has_nothing_but_good_findings(venue: str) -> None:
+async def test_a_correct_account_has_good_findings_only(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         found = await findings(desk, place=True)
@@ -59,7 +59,7 @@ async def test_an_account_in_order_has_nothing_but_good_findings(venue: str) -> 
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_it_places_nothing_unless_it_is_told_to(venue: str) -> None:
+async def test_the_doctor_places_a_stop_only_on_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         await findings(desk)
@@ -67,7 +67,7 @@ async def test_it_places_nothing_unless_it_is_told_to(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_without_a_position_no_stop_is_tried(venue: str) -> None:
+async def test_no_trial_stop_is_placed_without_a_position(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.server.move_price(BTC, stop_request().price, "last")
         found = await findings(desk, place=True)
@@ -76,7 +76,7 @@ async def test_without_a_position_no_stop_is_tried(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue: str) -> None:
+async def test_a_rejected_trial_stop_is_a_failure_with_the_reason(venue: str) -> None:
     async with open_desk(venue, most_stops=1) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
@@ -88,7 +88,7 @@ async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue:
 
 @pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"delay": 1.0}])
-async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_is_booked_late(
+async def test_a_trial_stop_of_unknown_outcome_is_cancelled_also_if_it_is_executed_late(
     venue: str, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = with_delays(venue, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0)
@@ -104,7 +104,7 @@ async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_i
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_trial_stop_that_can_not_be_taken_back_is_named(venue: str) -> None:
+async def test_a_trial_stop_that_can_not_be_cancelled_is_named(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="cancel_stop", drop="before"))
@@ -116,7 +116,7 @@ async def test_a_trial_stop_that_can_not_be_taken_back_is_named(venue: str) -> N
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_permissions_in_words_that_nobody_knows_are_a_note(venue: str) -> None:
+async def test_permissions_that_can_not_be_parsed_are_a_note(venue: str) -> None:
     reply = json_reply({"retCode": 0, "result": {"something": "else"}})
     async with open_desk(venue) as desk:
         await desk.enter()
@@ -126,7 +126,7 @@ async def test_permissions_in_words_that_nobody_knows_are_a_note(venue: str) -> 
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_clock_that_is_off_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
+async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
@@ -168,7 +168,7 @@ async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_the_margin_mode_is_told_of_the_account_or_of_its_positions(
+async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, for the whole account", "good")}[venue]
@@ -194,7 +194,7 @@ async def test_the_margin_mode_is_told_of_the_account_or_of_its_positions(
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_what_can_not_be_read_is_a_finding_and_the_rest_is_looked_at(venue: str) -> None:
+async def test_a_failed_check_is_a_finding_and_the_other_checks_run(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="positions", drop="before"))
@@ -242,7 +242,7 @@ def test_the_command_shows_the_findings(
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_stop_back_or_names_it(
+def test_fm59_a_signal_during_the_trial_cancels_the_trial_stop_or_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cancels: bool
 ) -> None:
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
@@ -273,7 +273,7 @@ def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_sto
         assert ("may be live: cancel it by hand" in said.err) is not cancels
 
 
-def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
+def test_the_command_returns_an_error_code_if_a_check_fails(
     servers: list[VenueServer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
@@ -292,7 +292,7 @@ def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )
-def test_the_command_says_in_one_line_what_is_missing(
+def test_the_command_names_the_wrong_argument_in_one_line(
     words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TRAILING_API_KEY", raising=False)

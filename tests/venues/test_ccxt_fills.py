@@ -23,7 +23,7 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.binance_protocol._HELD_SECONDS", 0.2)
     monkeypatch.setattr("trailing.exchanges.ccxt.websocket._OVERDUE_SECONDS", 0.1)
     venue, settings = WAYS[way]
@@ -57,7 +57,7 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_stop_that_has_triggered_and_is_not_filled_is_pushed_and_listed_as_such(venue: str) -> None:
+async def test_a_triggered_unfilled_stop_is_pushed_and_listed_as_triggered(venue: str) -> None:
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         await desk.enter()
         placed = await desk.exchange.place_stop(stop_request())

@@ -50,7 +50,7 @@ async def until_told(events: trio.MemoryReceiveChannel[Event], kind: type[Event]
 
 @pytest.mark.parametrize("side", ["long", "short"])
 @pytest.mark.parametrize("hedged", [False, True])
-async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Side, hedged: bool) -> None:
+async def test_a_trailing_order_is_sent_listed_and_found_in_both_modes(side: Side, hedged: bool) -> None:
     async with open_desk("binanceusdm", hedged=hedged) as desk:
         await desk.enter(side)
         plain = await desk.exchange.place_stop(
@@ -81,7 +81,7 @@ async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Si
         ({"price": D(990)}, WouldTrigger, "-2021"),
     ],
 )
-async def test_what_can_not_be_is_refused_and_leaves_nothing(
+async def test_an_invalid_trailing_order_is_refused_and_leaves_nothing(
     changes: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     async with open_desk("binanceusdm") as desk:
@@ -91,7 +91,7 @@ async def test_what_can_not_be_is_refused_and_leaves_nothing(
         assert desk.stops_there() == set()
 
 
-async def test_an_activation_that_the_venue_does_not_like_is_a_refusal() -> None:
+async def test_an_activation_price_that_the_venue_refuses_is_a_rejection() -> None:
     async with open_desk("binanceusdm") as desk:
         await desk.enter()
         reply = json_reply({"code": -4135, "msg": "Invalid activation price"}, 400)
@@ -100,7 +100,7 @@ async def test_an_activation_that_the_venue_does_not_like_is_a_refusal() -> None
             await desk.exchange.place_stop(a_request())
 
 
-async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anything_is_sent() -> None:
+async def test_a_trailing_order_on_bybit_is_refused_before_anything_is_sent() -> None:
     async with (
         open_desk("bybit") as desk,
         open_store("memory:") as store,
@@ -116,7 +116,7 @@ async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anythi
 
 
 @pytest.mark.parametrize("settings", [{}, {"positions_first": True, "fills_first": True, "executions_named": True}])
-async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_behind(settings: dict[str, Any]) -> None:
+async def test_a_position_trailed_by_the_venue_closes_without_leftovers(settings: dict[str, Any]) -> None:
     position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
     async with (
         open_desk("binanceusdm", **settings) as desk,
@@ -144,7 +144,7 @@ async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_beh
         assert [event.profit for event in told if isinstance(event, PositionClosed)] == [D("31.2")]
 
 
-async def test_one_that_is_cancelled_on_the_venue_is_noticed_and_the_plain_stop_is_moved() -> None:
+async def test_a_trailing_order_cancelled_on_the_venue_is_replaced_by_moves_of_the_plain_stop() -> None:
     position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
     async with (
         open_desk("binanceusdm") as desk,

@@ -103,7 +103,7 @@ def requests_about(server: VenueServer, symbol: str, since: float) -> int:
 
 
 @pytest.mark.slow
-async def test_symbols_that_can_not_cancel_delay_no_other_symbols_moves() -> None:
+async def test_symbols_whose_cancels_fail_delay_no_moves_of_others() -> None:
     wave = [Position(coin.symbol, "long", D("0.8"), D(1000), datetime.now(UTC)) for coin in COINS]
     with structlog.testing.capture_logs():
         async with (

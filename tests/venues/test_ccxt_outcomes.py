@@ -56,7 +56,7 @@ def impatient(client: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue: str, fault: str) -> None:
+async def test_the_error_of_a_failed_place_request_tells_whether_the_stop_may_exist(venue: str, fault: str) -> None:
     settings, error, is_there = FAULTS[fault]
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
@@ -73,9 +73,7 @@ async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue
 
 
 @pytest.mark.parametrize("fault", ["its reply lost", "its reply late", "its reply broken off"])
-async def test_a_cancel_whose_reply_was_lost_is_not_sent_again_and_not_taken_for_refused(
-    venue: str, fault: str
-) -> None:
+async def test_a_cancel_with_a_lost_reply_is_unknown_and_sent_once(venue: str, fault: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
@@ -89,7 +87,7 @@ async def test_a_cancel_whose_reply_was_lost_is_not_sent_again_and_not_taken_for
 
 @pytest.mark.parametrize("fault", ["lost before the venue", "its reply broken off", "a page of HTML with status 200"])
 @pytest.mark.parametrize("operation", ["positions", "open_stops"])
-async def test_a_list_that_was_not_read_is_no_empty_list(venue: str, operation: str, fault: str) -> None:
+async def test_a_list_that_could_not_be_read_is_an_error(venue: str, operation: str, fault: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
@@ -100,7 +98,7 @@ async def test_a_list_that_was_not_read_is_no_empty_list(venue: str, operation: 
         assert len(await getattr(desk.exchange, operation)()) == 1
 
 
-async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) -> None:
+async def test_a_request_without_a_connection_was_not_sent(venue: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
@@ -112,7 +110,7 @@ async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) ->
         assert desk.stops_there() == {ID}
 
 
-async def test_a_refusal_says_why_by_its_class(venue: str) -> None:
+async def test_the_class_of_a_rejection_tells_the_reason(venue: str) -> None:
     async with open_desk(venue, most_stops=2) as desk:
         await desk.server.move_price(BTC, Decimal(1000), "last")
         with pytest.raises(NothingToReduce):
@@ -132,7 +130,7 @@ async def test_a_refusal_says_why_by_its_class(venue: str) -> None:
         assert desk.stops_there() == {"second"}
 
 
-async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_it_is_sent(venue: str) -> None:
+async def test_an_unsupported_source_or_size_is_refused_before_it_is_sent(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         for request, field in (
@@ -147,7 +145,7 @@ async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_
         assert desk.server.seen("place_stop") == []
 
 
-async def test_a_wrong_key_and_a_wrong_secret_are_known_at_the_door(venue: str) -> None:
+async def test_a_wrong_key_or_secret_fails_when_the_exchange_is_opened(venue: str) -> None:
     async with open_server(venue) as server:
         for keys in (Credentials("wrong-key", SECRET), Credentials(API_KEY, "wrong-secret")):
             with pytest.raises(AuthenticationFailed):
@@ -162,7 +160,7 @@ NOT_TAKEN = {
 
 
 @pytest.mark.parametrize("status", [401, 200, 429])
-async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_status_says_so(
+async def test_a_revoked_key_is_an_authentication_failure_unless_the_status_is_a_rate_limit(
     venue: str, status: int
 ) -> None:
     async with open_desk(venue) as desk:
@@ -181,7 +179,7 @@ async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_stat
         assert desk.stops_there() == {"taken"}
 
 
-async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_of_the_key(venue: str) -> None:
+async def test_a_restriction_of_a_market_or_account_is_no_authentication_failure(venue: str) -> None:
     replies = {
         "binanceusdm": json_reply({"code": -4192, "msg": "Trade forbidden due to Cooling-off Period."}, 400),
         "bybit": json_reply({"retCode": 10029, "retMsg": "The requested symbol is invalid, check symbol whitelist"}),
@@ -194,9 +192,7 @@ async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_
 
 
 @pytest.mark.parametrize("skew", [5.0, -5.0])
-async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_it_jumps(
-    venue: str, skew: float
-) -> None:
+async def test_the_venue_s_time_is_loaded_at_opening_and_again_when_the_clock_jumps(venue: str, skew: float) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.clock.skew = skew
@@ -207,7 +203,7 @@ async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_
         assert [seen.booked for seen in desk.server.seen("cancel_stop")].count(True) == 1
 
 
-async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
+async def test_a_cancelled_caller_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(
@@ -227,7 +223,7 @@ async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_fo
         assert desk.stops_there() == {ID, "another"}
 
 
-async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
+async def test_a_cancelled_caller_cancels_no_other_caller(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.latency = 0.3
@@ -246,7 +242,7 @@ async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
         assert len(desk.stops_there()) == 3
 
 
-async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_way(venue: str) -> None:
+async def test_a_request_in_flight_at_the_end_of_the_session_has_an_unknown_outcome(venue: str) -> None:
     caught = []
 
     async def place(desk: Any, patience: trio.CancelScope) -> None:
@@ -266,9 +262,7 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
 
 @pytest.mark.parametrize("stopped", ["before it is signed", "when it is signed"])
 @pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
-async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_not_sent(
-    venue: str, operation: str, stopped: str
-) -> None:
+async def test_a_suspended_process_sends_nothing_after_the_deadline(venue: str, operation: str, stopped: str) -> None:
     if (venue, operation) == ("binanceusdm", "amend_stop"):
         pytest.skip("Binance USD-M has no way to amend a stop")
     async with open_desk(venue) as desk:
@@ -326,7 +320,7 @@ def patient(client: Any) -> None:
     client.timeout = 60_000
 
 
-async def test_a_stop_that_is_gone_is_named_as_gone_by_amendment_and_cancellation(venue: str) -> None:
+async def test_amending_or_cancelling_a_gone_stop_is_no_such_stop(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())

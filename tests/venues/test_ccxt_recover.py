@@ -52,7 +52,7 @@ def recover(served: Served, capsys: pytest.CaptureFixture[str], *words: str) -> 
     return code, said.out, said.err
 
 
-def test_a_stop_that_somebody_took_away_is_found_by_a_dry_run_and_put_back_by_a_recovery(
+def test_a_stop_that_was_cancelled_externally_is_found_by_a_dry_run_and_replaced_by_a_recovery(
     served: Served, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     served.protect(BTC, ETH)
@@ -78,9 +78,7 @@ def test_a_stop_that_somebody_took_away_is_found_by_a_dry_run_and_put_back_by_a_
     assert served.changes() == [*changes, "place_stop"]
 
 
-def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
-    served: Served, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recovery_with_all_stops_live_changes_nothing(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.protect(BTC)
     changes = served.changes()
     code, out, _ = recover(served, capsys)
@@ -89,7 +87,7 @@ def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
     assert API_KEY not in out
 
 
-def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
+def test_a_position_left_unprotected_is_an_exit_code(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("served_exchange.PLAN", msgspec.structs.replace(PLAN, on_unprotected="report"))
@@ -102,7 +100,7 @@ def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
     assert "positions without a stop: 1" in out
 
 
-def test_fm59_a_recovery_ends_although_the_exchange_is_not_read_any_more(
+def test_fm59_a_recovery_ends_although_the_exchange_is_unreachable(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trailing.cli.venue_recovering.SETTLE_SECONDS", 1.0)
@@ -115,7 +113,7 @@ def test_fm59_a_recovery_ends_although_the_exchange_is_not_read_any_more(
     assert "trailing: not every position was settled within 1 s: see which have no stop\n" in err
 
 
-def test_a_store_of_another_account_or_none_at_all_is_refused_and_not_created(
+def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_created(
     served: Served, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     served.protect(BTC)
@@ -140,16 +138,14 @@ def test_a_store_of_another_account_or_none_at_all_is_refused_and_not_created(
         (["--exchange", "bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )
-def test_what_can_not_be_meant_is_said_in_one_line(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_named_in_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recover", *words]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
 
 
-def test_nothing_is_on_standard_output_where_postgres_is_down(
+def test_nothing_is_written_to_standard_output_while_postgres_is_down(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     structlog.reset_defaults()  # as in a process of its own

@@ -93,7 +93,7 @@ def nosy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STALE_SECONDS", QUIET)
 
 
-async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue: str) -> None:
+async def test_opening_the_stream_does_not_wait_for_the_network(venue: str) -> None:
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         entered_at = trio.current_time()
         (first,) = updates.receive_waiting(10)
@@ -106,7 +106,7 @@ async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue:
             assert others.receive_waiting(10) == []
 
 
-async def test_every_price_comes_exactly_under_its_source_and_at_the_running_clock(venue: str) -> None:
+async def test_every_price_is_exact_with_its_source_and_the_running_clock(venue: str) -> None:
     async with open_ear(venue) as ear:
         moved_at = trio.current_time()
         for number, source in enumerate(SOURCES):
@@ -118,7 +118,7 @@ async def test_every_price_comes_exactly_under_its_source_and_at_the_running_clo
         assert all(moved_at - 1 < tick.at <= trio.current_time() for tick in ticks)
 
 
-async def test_a_burst_comes_whole_and_in_order_for_each_of_several_symbols(venue: str) -> None:
+async def test_a_burst_arrives_complete_and_in_order_for_each_symbol(venue: str) -> None:
     async with open_ear(venue, BTC, ETH) as ear:
         for step in range(300):
             ear.desk.server.market.move_price(BTC, D(1000) + step, "last")
@@ -128,7 +128,7 @@ async def test_a_burst_comes_whole_and_in_order_for_each_of_several_symbols(venu
         assert ear.prices(ETH) == [D(2000) + step for step in range(300)]
 
 
-async def test_a_stop_is_told_of_when_it_is_placed_filled_and_flat_and_nothing_was_asked(venue: str) -> None:
+async def test_a_stop_s_placing_fill_and_flat_position_are_pushed_without_a_request(venue: str) -> None:
     async with open_ear(venue, parts=3) as ear:
         request = stop_request()
         await ear.desk.exchange.place_stop(request)
@@ -152,7 +152,7 @@ async def test_a_stop_is_told_of_when_it_is_placed_filled_and_flat_and_nothing_w
         assert len(ear.desk.server.requests) == asked
 
 
-async def test_a_stop_that_somebody_cancels_is_told_of_at_once(venue: str) -> None:
+async def test_an_external_cancel_of_a_stop_is_pushed_at_once(venue: str) -> None:
     async with open_ear(venue) as ear:
         request = stop_request()
         await ear.desk.exchange.place_stop(request)
@@ -161,7 +161,7 @@ async def test_a_stop_that_somebody_cancels_is_told_of_at_once(venue: str) -> No
         assert await ear.until(lambda: (request.client_order_id, "cancelled") in ear.orders()) < 0.5
 
 
-async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
+async def test_the_venue_s_subscriptions_follow_set_subscriptions(venue: str) -> None:
     async with open_ear(venue, BTC) as ear:
         set_subscriptions, move = ear.desk.exchange.set_subscriptions, ear.desk.server.move_price
         opened = ear.desk.server.sockets.opened
@@ -180,7 +180,7 @@ async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
         assert ear.desk.server.sockets.opened == opened
 
 
-async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue: str) -> None:
+async def test_a_lost_connection_without_topics_does_not_count_as_down(venue: str) -> None:
     async with open_ear(venue) as ear:
         sockets = ear.desk.server.sockets
         await ear.desk.exchange.set_subscriptions(set())
@@ -194,7 +194,7 @@ async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue
         await ear.until(lambda: ear.topics() == ear.wanted() != set())
 
 
-async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
+async def test_a_refused_symbol_does_not_block_the_prices_of_others(venue: str) -> None:
     async with open_ear(venue) as ear:
         face = ear.desk.server.face
         receive, refused = face.received, []
@@ -217,9 +217,7 @@ async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(ve
         await ear.until(lambda: ear.prices() == [1001])
 
 
-async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes_to_the_same(
-    venue: str, impatient: None
-) -> None:
+async def test_a_frozen_connection_is_replaced_in_time_with_the_same_subscriptions(venue: str, impatient: None) -> None:
     async with open_ear(venue, BTC, ETH) as ear:
         sockets = ear.desk.server.sockets
         topics, opened, states = ear.topics(), sockets.opened, len(ear.states())
@@ -233,7 +231,7 @@ async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes
 
 
 @pytest.mark.parametrize("fault", ["killed", "bad frame"])
-async def test_a_connection_that_ends_or_talks_nonsense_is_replaced_at_once(venue: str, fault: str) -> None:
+async def test_a_connection_that_closes_or_sends_no_json_is_replaced_at_once(venue: str, fault: str) -> None:
     async with open_ear(venue) as ear:
         sockets, states = ear.desk.server.sockets, len(ear.states())
         if fault == "killed":
@@ -256,9 +254,7 @@ def price_frame(venue: str, price: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("bad", ["1E+999999", "1e400", "-5", "NaN", "a price", "0." + "3" * 40, ["1000"]])
-async def test_fm47_a_price_that_can_be_none_is_skipped_and_counted_and_the_stream_goes_on(
-    venue: str, bad: Any
-) -> None:
+async def test_fm47_an_invalid_price_is_skipped_and_counted_and_the_stream_continues(venue: str, bad: Any) -> None:
     async with open_ear(venue) as ear:
         sockets, states = ear.desk.server.sockets, len(ear.states())
         opened = sockets.opened
@@ -312,7 +308,7 @@ def position_frame(venue: str) -> dict[str, object]:
     return {"topic": "position", "data": [{**entry, "size": "much"}, {**entry, "size": "0.5"}]}
 
 
-async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_snapshot_is_asked_for(
+async def test_fm53_an_unparseable_update_is_skipped_and_counted_and_a_snapshot_is_requested(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.streams.PAUSE_SECONDS", 0.7)
@@ -341,7 +337,7 @@ async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_
         await ear.until(ear.orders)
 
 
-async def test_a_connection_with_nothing_but_pongs_stays(venue: str, impatient: None) -> None:
+async def test_a_connection_with_pongs_only_stays_open(venue: str, impatient: None) -> None:
     async with open_ear(venue) as ear:
         opened, heard = ear.desk.server.sockets.opened, len(ear.heard)
         await trio.sleep(5 * SILENCE)
@@ -349,7 +345,7 @@ async def test_a_connection_with_nothing_but_pongs_stays(venue: str, impatient: 
         assert ear.heard[heard:] == []
 
 
-async def test_an_illiquid_symbol_is_looked_at_and_costs_no_connection(venue: str, nosy: None) -> None:
+async def test_an_illiquid_symbol_is_requested_and_causes_no_reconnect(venue: str, nosy: None) -> None:
     async with open_ear(venue, BTC, ETH) as ear:
         server = ear.desk.server
         await server.move_price(ETH, D(50), "last")
@@ -362,7 +358,7 @@ async def test_an_illiquid_symbol_is_looked_at_and_costs_no_connection(venue: st
         assert {seen.operation for seen in server.requests[-10:]} == {"price"}
 
 
-async def test_a_symbol_whose_price_moves_unheard_costs_one_connection_and_is_read_from_then_on(
+async def test_a_price_that_moves_without_a_push_causes_one_reconnect_and_is_requested_from_then_on(
     venue: str, nosy: None
 ) -> None:
     async with open_ear(venue) as ear:
@@ -382,7 +378,7 @@ async def test_a_symbol_whose_price_moves_unheard_costs_one_connection_and_is_re
         assert await ear.until(lambda: ear.prices()[-1] == 1100) < QUIET
 
 
-async def test_it_ends_in_time_with_its_connections_open_dead_or_not_there_yet(venue: str, impatient: None) -> None:
+async def test_the_exchange_closes_in_time_with_open_dead_or_pending_connections(venue: str, impatient: None) -> None:
     async with open_desk(venue) as desk:
         await desk.exchange.set_subscriptions({BTC})
         async with desk.exchange.updates() as updates:
@@ -395,7 +391,7 @@ async def test_it_ends_in_time_with_its_connections_open_dead_or_not_there_yet(v
     assert trio.current_time() - ended_at < 2.5
 
 
-async def test_who_listens_when_the_exchange_is_closed_reaches_the_end(venue: str) -> None:
+async def test_a_subscriber_reaches_the_end_when_the_exchange_is_closed(venue: str) -> None:
     async with trio.open_nursery() as nursery:
         async with open_desk(venue) as desk:
             ear = Ear(desk)
@@ -405,7 +401,7 @@ async def test_who_listens_when_the_exchange_is_closed_reaches_the_end(venue: st
     assert ear.states()[0] is False
 
 
-async def test_an_account_that_can_not_be_listened_to_is_tried_again_and_said_so(venue: str) -> None:
+async def test_a_failed_account_connection_is_retried_and_reported(venue: str) -> None:
     if venue != "binanceusdm":
         pytest.skip("Bybit's account stream is opened without a listen key")
     async with open_desk(venue) as desk, trio.open_nursery() as nursery:

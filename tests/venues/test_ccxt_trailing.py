@@ -51,7 +51,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_behind(way: str) -> None:
+async def test_a_wave_is_protected_trailed_and_stopped_out_without_leftovers(way: str) -> None:
     venue, settings = WAYS[way]
     wave = [Position(symbol, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC)) for symbol in (BTC, ETH)]
     with structlog.testing.capture_logs():
@@ -92,7 +92,9 @@ async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_beh
             assert sorted(closed) == [(BTC, Decimal("-8")), (ETH, Decimal("-8"))]
 
 
-async def test_stops_trail_and_are_noticed_where_the_venue_pushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stops_trail_and_their_fills_are_noticed_on_a_venue_without_a_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STREAM_PROTOCOLS", {})
     monkeypatch.setattr("trailing.exchanges.ccxt.polling.POLL_SECONDS", 0.1)
     monkeypatch.setattr("trailing.exchanges.ccxt.polling.SPACING_SECONDS", 0.05)

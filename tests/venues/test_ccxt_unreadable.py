@@ -127,7 +127,7 @@ async def shown(desk: Desk, operation: str) -> tuple[list[str], tuple[str, ...]]
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_fm62_no_value_of_any_field_raises_or_costs_more_than_its_own_entry(venue: str, operation: str) -> None:
+async def test_fm62_no_value_of_any_field_raises_or_affects_another_entry(venue: str, operation: str) -> None:
     mine, other = (OURS, OTHER) if operation == "open_stops" else (BTC, ETH)
     async with open_desk(venue) as desk:
         await fill_account(desk)
@@ -169,7 +169,7 @@ async def test_fm62_no_value_of_any_field_raises_or_costs_more_than_its_own_entr
         ("positions", {"binanceusdm": "liquidationPrice", "bybit": "liqPrice"}, "1e400", "got"),
     ],
 )
-async def test_fm64_an_entry_that_can_not_be_read_makes_the_list_partial_and_says_why(
+async def test_fm64_an_unparseable_entry_makes_the_list_partial_with_the_reason(
     venue: str, operation: str, field: Mapping[str, str], bad: Any, says: str
 ) -> None:
     async with open_desk(venue) as desk:
@@ -184,7 +184,9 @@ async def test_fm64_an_entry_that_can_not_be_read_makes_the_list_partial_and_say
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_fm64_a_doubled_entry_makes_the_list_partial_and_a_true_copy_does_not(venue: str, operation: str) -> None:
+async def test_fm64_a_duplicate_with_other_values_makes_the_list_partial_and_a_copy_does_not(
+    venue: str, operation: str
+) -> None:
     changes: Mapping[str, Mapping[str, Any]] = {
         "binanceusdm": {"quantity": "0.3", "positionAmt": "0.3", "algoId": 77},
         "bybit": {"qty": "0.3", "leavesQty": "0.3", "size": "0.3", "orderId": "77"},
@@ -221,7 +223,7 @@ def know_an_inverse_market(client: Any) -> None:
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_what_is_known_and_no_linear_contract_is_left_out_by_design(venue: str, operation: str) -> None:
+async def test_entries_of_other_markets_are_skipped(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
         symbols = ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]  # ccxt need not know the latter
@@ -231,7 +233,7 @@ async def test_what_is_known_and_no_linear_contract_is_left_out_by_design(venue:
             assert (len(names), texts) == (1, ())
 
 
-async def test_foreign_orders_of_kinds_that_are_no_stops_leave_the_list_whole(venue: str) -> None:
+async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str) -> None:
     foreign: Sequence[Mapping[str, Any]] = {
         "binanceusdm": (
             {"orderType": "TAKE_PROFIT_MARKET"},
@@ -267,7 +269,7 @@ async def test_fm54_a_foreign_order_with_a_numeric_client_id_is_read_as_text(ven
         assert foreign.client_order_id in {str(numeric), ""}
 
 
-async def test_a_stop_that_can_not_be_read_is_not_taken_for_absent_when_it_is_looked_up(venue: str) -> None:
+async def test_a_look_up_of_an_unparseable_stop_fails_instead_of_returning_none(venue: str) -> None:
     async with open_desk(venue) as desk:
         await fill_account(desk)
         face = desk.server.face
@@ -284,7 +286,7 @@ async def test_a_stop_that_can_not_be_read_is_not_taken_for_absent_when_it_is_lo
             await desk.exchange.find_stop(BTC, OURS)
 
 
-async def test_an_acknowledgement_that_can_not_be_read_is_an_unknown_outcome(venue: str) -> None:
+async def test_an_unparseable_acknowledgement_is_an_unknown_outcome(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         client = desk.exchange.session.client
@@ -301,7 +303,7 @@ async def test_an_acknowledgement_that_can_not_be_read_is_an_unknown_outcome(ven
             await desk.exchange.close_position(BTC, "long", D("0.8"), OTHER)
 
 
-async def test_a_candle_that_can_not_be_read_is_left_out(venue: str) -> None:
+async def test_an_unparseable_candle_is_left_out(venue: str) -> None:
     async with open_desk(venue) as desk:
         client = desk.exchange.session.client
         row = [0, "1", "2", "0.5", "1.5", "9"]
