@@ -1,4 +1,4 @@
-"""A book of the paper exchange with one symbol: what it published, and short ways to say what happens on it."""
+"""A paper account with one symbol, its published updates, and short methods for what happens on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 class Venue:
-    """A book, what it published, and short ways to say things."""
+    """A paper account, its published updates, and short methods for requests and prices."""
 
     def __init__(self, **rules: Any) -> None:
         self.updates: list[OrderUpdate | PositionUpdate] = []
@@ -50,7 +50,7 @@ class Venue:
         return {report.side: report.quantity for report in self.book.positions(9.0)}
 
     def fills(self) -> list[tuple[str, D, D]]:
-        """Client order id, quantity and price of every fill."""
+        """Return client order id, quantity and price of every fill."""
         fills = [update.fill for update in self.updates if isinstance(update, OrderUpdate) and update.fill]
         return [(fill.client_order_id, fill.quantity, fill.price) for fill in fills]
 

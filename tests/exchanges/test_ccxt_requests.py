@@ -1,4 +1,4 @@
-"""What is sent to each venue, captured from the real ccxt client: endpoint, type, trigger, source, reduce-only, id."""
+"""The requests to each venue, captured from the real ccxt client: endpoint, type, trigger, source, reduce-only, id."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from trailing.exchanges.port import check_cleanup_seconds
 ID = "tr0123456789abcdef0123"
 BITS = "0x74720123456789abcdef012300000000"
 QUANTITY, PRICE, TIGHTER = Decimal("0.03"), Decimal("49000.5"), Decimal("49100.5")
-# Of each request, but no part of what is claimed: signatures, and what ccxt says of itself.
+# Parameters of each request that are not part of the claims: signatures, and ccxt's own marks.
 SIGNED = {"timestamp", "recvWindow", "signature", "nonce", "vaultAddress", "tag", "clOrdId", "brokerId", "broker_id"}
 
-# A stop at 49000.5 (mark price) behind a long of 0.03, its cancelling, the looking up and the listing.
+# A stop at 49000.5 (mark price) for a long of 0.03: place, cancel, look up and list.
 CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "binanceusdm": {
         "place_stop": (
@@ -341,7 +341,7 @@ def request(venue: str, **changes: Any) -> StopRequest:
 
 
 def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[object]]]:
-    """How each claim is put to the test."""
+    """Return the call that tests each claim."""
     exchange, order = capture.exchange, stop(venue)
     return {
         "place_stop": lambda: exchange.place_stop(request(venue, client_order_id=ID, source="mark")),
@@ -356,7 +356,7 @@ def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[o
 
 
 async def send(capture: Capture, call: Callable[[], Awaitable[object]]) -> list[tuple[str, Any]]:
-    """What a call sends. It gets an answer that says nothing, and so fails, or finds nothing."""
+    """Return the requests that a call sends. Each gets an empty reply, so the call fails or finds nothing."""
     capture.sent.clear()
     with suppress(TrailingError):
         await call()
@@ -436,13 +436,13 @@ async def test_the_stop_of_a_short_buys(venue: str) -> None:
 @pytest.mark.parametrize("venue", VENUES)
 async def test_fm01_a_close_is_a_reduce_only_market_order(venue: str) -> None:
     if venue == "hyperliquid":
-        pytest.skip("its price has to be read first, which an answer that says nothing doesn't tell")
+        pytest.skip("it needs a price first, which an empty reply does not contain")
     async with open_capture(venue) as capture:
         sent = await send(capture, lambda: capture.exchange.close_position(MARKETS[venue][1], "long", QUANTITY, ID))
     text = str(sent).lower().replace("_", "")
     assert len(sent) == 1
     assert "'reduceonly': true" in text or "'reduceonly': 'true'" in text or "'reduceonly': 'yes'" in text
-    assert ID in str(sent) or venue == "okx"  # whose clOrdId is left out above
+    assert ID in str(sent) or venue == "okx"  # its clOrdId is left out above
     assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
 
 
@@ -567,3 +567,10 @@ async def test_a_triggered_stop_on_binance_is_listed_with_its_unfilled_quantity(
     else:
         wanted = StopOrder(capture.symbol, "long", Decimal(left), PRICE, ID, "11", "mark", triggered=triggered)
         assert found == wanted
+
+
+async def test_the_repr_names_venue_account_mode_and_requests_and_shows_no_key() -> None:
+    async with open_capture("okx") as capture:
+        shown = repr(capture.exchange)
+    assert shown.startswith("<CcxtExchange okx 'default': one-way mode, 1 markets, <Session okx: 0 requests in flight>")
+    assert not any(key in shown for key in ("c2VjcmV0", "0x1111", "password"))

@@ -1,4 +1,4 @@
-"""When a venue that has refused takes requests again, by what its reply says."""
+"""The time until a venue accepts requests again, from its reply's Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wall between trio and asyncio: what crosses it, what is cancelled by whom, and what is left behind."""
+"""The session between trio and asyncio: results, errors, cancellation and the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trailing.exchanges.ccxt.session import Request, Session, open_session
 
 
 class FakeRateLimiter:
-    """Lets everybody pass, or nobody until it is told to; notes what it hears."""
+    """A rate limiter that delays requests until `open` is set, and records refusals."""
 
     def __init__(self) -> None:
         self.open = trio.Event()
@@ -50,7 +50,7 @@ class HttpSession:
 
 
 class Client:
-    """Has the methods of ccxt's client that the wall touches, and a few to be called."""
+    """A client with the methods of ccxt's client that the session uses, and a few more to call."""
 
     id = "fake"
 
@@ -78,9 +78,9 @@ class Client:
         return url
 
     async def send(self, *parts: str) -> None:
-        """Send one part after the other; where one is called `stop`, the process stands still instead.
+        """Send one part after the other. At a part called `stop`, the process is suspended until the caller's deadline is over.
 
-        The caller's deadline is over then. It is let wait all the same, to hear of the outcome.
+        The caller waits nevertheless, so that it learns the outcome.
         """
         for part in parts:
             if part == "stop":
@@ -105,7 +105,7 @@ class Client:
         raise CcxtError("no")
 
     async def share(self) -> str:
-        """As ccxt does in places: who awaits the future and is cancelled cancels it for all."""
+        """Await a shared future, as ccxt does in places. A cancelled caller cancels it for all others."""
         if self.shared is None:
             self.shared = asyncio.get_running_loop().create_future()
         return await self.shared
@@ -182,7 +182,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_the_rate_limit_send
     ("parts", "error", "sent"),
     [
         (["stop", "order"], ExchangeUnreachable, []),
-        (["question", "stop", "order"], OutcomeUnknown, ["question"]),  # who knows which part changes something
+        (["question", "stop", "order"], OutcomeUnknown, ["question"]),  # any part may change something
         (["order", "stop"], None, ["order"]),
     ],
 )
@@ -196,7 +196,9 @@ async def test_a_request_is_not_sent_after_its_deadline(
             await session.call("place_stop", "send", *parts, client_order_id="mine")
     assert client.calls == sent
     if caught is not None:
-        assert [entry.name for entry in caught.traceback][-1] == "call"  # and no frame of ccxt's, which has the key
+        assert [entry.name for entry in caught.traceback][
+            -1
+        ] == "call"  # no frame of ccxt's, because its variables contain the key
 
 
 async def test_a_cancellation_by_asyncio_becomes_an_error_of_ours_for_each_caller() -> None:

@@ -1,4 +1,4 @@
-"""How the wanted symbols are spread over connections, without any connection."""
+"""The distribution of symbols over connections, without a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def symbols(count: int) -> set[str]:
 
 
 async def entered(streams: Streams, wanted: set[str]) -> int:
-    """How many functions are entered or resumed while so many symbols are wanted."""
+    """Return how many functions are called or resumed while symbols are subscribed."""
     count = 0
 
     def note(_: FrameType, event: str, __: object) -> None:

@@ -1,4 +1,4 @@
-"""Credentials are taken from where only their owner can read them, and shown nowhere."""
+"""Credentials are read from places that only their owner can read, and never shown."""
 
 from __future__ import annotations
 

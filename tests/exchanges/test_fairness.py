@@ -1,4 +1,4 @@
-"""Failure mode 60: what one symbol repeats does not keep another symbol's request from its turn."""
+"""Failure mode 60: repeated requests of one symbol do not block the requests of other symbols."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OTHERS = tuple(f"COIN{number:02}/USDT:USDT" for number in range(49))
 SICK = "SICK/USDT:USDT"
 OPENED = datetime(2026, 1, 1, tzinfo=UTC)
 
-# 20 at once and 10 a second; every operation takes one.
+# 20 at once and 10 a second; every operation takes one token.
 LIMITS = Limits({"requests": Window(120, 10, burst=20)}, costs={}, other={"requests": 1.0})
 
 
 class Passing:
-    """Which requests passed, and when."""
+    """Records which requests passed, and when."""
 
     def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str, str]] = []
@@ -39,13 +39,13 @@ class Passing:
         self._nursery = nursery
 
     async def ask(self, *requests: tuple[str, str]) -> None:
-        """Let tasks ask for their turns, in this order."""
+        """Start tasks that acquire in this order."""
         for operation, symbol in requests:
             self._nursery.start_soon(self._pass, operation, symbol)
             await wait_all_tasks_blocked()
 
     async def repeat(self, operation: str, symbol: str) -> None:
-        """Ask again as soon as a request has passed, for ever."""
+        """Request again as soon as a request has passed, for ever."""
         while True:
             await self._pass(operation, symbol)
 
@@ -93,7 +93,7 @@ async def test_fm60_a_request_waits_for_at_most_one_round_of_repeated_requests(
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
-        for _ in range(30):  # thirty tasks repeat it, each as fast as it is let
+        for _ in range(30):  # thirty tasks repeat it as fast as the limiter allows
             nursery.start_soon(passing.repeat, operation, SICK)
         await trio.sleep(5.0)
         asked_at = trio.current_time()
@@ -169,7 +169,7 @@ async def test_a_used_share_is_remembered_and_expired_shares_are_dropped(
         for number in range(3_000):
             await limiter.acquire("cancel_stop", f"COIN{number}/USDT:USDT")
             await trio.sleep(0.001)
-        assert len(passing.log) == pytest.approx(25 + 3 * 2_500, abs=2)  # a quarter of what a bucket holds and gets
+        assert len(passing.log) == pytest.approx(25 + 3 * 2_500, abs=2)  # a quarter of a bucket's capacity and refill
         nursery.cancel_scope.cancel()
 
 
@@ -215,7 +215,7 @@ def test_the_delay_of_a_symbol_within_its_share_is_exact(
 async def amended_at(
     latency: float, limit: RateLimit, repeat: Callable[[PaperExchange], Awaitable[None]] | None
 ) -> list[float]:
-    """When each of 49 symbols' amends was answered, in three waves of them; one more symbol repeats something."""
+    """Return when the amends of 49 symbols were answered, in three waves, while one more symbol repeats a request."""
     answered: list[float] = []
     async with (
         open_paper(latency=latency, rate_limit=limit, can_amend=True) as exchange,

@@ -1,4 +1,4 @@
-"""Client order ids that a venue writes as numbers, on a venue whose field we read ourselves."""
+"""Client order ids that a venue sends as numbers, on a venue whose field our code parses."""
 
 from __future__ import annotations
 

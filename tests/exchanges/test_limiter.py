@@ -1,4 +1,4 @@
-"""Several buckets, lanes, refusals and what venues tell, in exact virtual time."""
+"""Several buckets, lanes, pauses and the venue's counts, in exact virtual time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.ccxt.venues import VENUES
 from trailing.exchanges.limiter import OPERATIONS
 
-# 4 orders at once and 1 a second; 10 of weight at once and 2 a second.
+# 4 orders at once and 1 a second; a weight of 10 at once and 2 a second.
 LIMITS = Limits(
     windows={"orders": Window(14, 10, burst=4, header="x-orders"), "weight": Window(30, 10, burst=10)},
     costs={
@@ -32,7 +32,7 @@ ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "posit
 
 
 class Passing:
-    """Who passed, and when."""
+    """Records which requests passed, and when."""
 
     def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str]] = []
@@ -40,7 +40,7 @@ class Passing:
         self._nursery = nursery
 
     async def ask(self, *operations: str) -> None:
-        """Let tasks ask for their turns, in this order."""
+        """Start tasks that acquire in this order."""
         for operation in operations:
             self._nursery.start_soon(self._pass, operation)
             await wait_all_tasks_blocked()
@@ -63,7 +63,7 @@ async def test_a_wave_that_waits_for_the_order_limit_delays_no_read_and_no_look_
 async def test_tokens_that_waiting_requests_reserve_are_not_granted_to_others(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
-        await passing.ask(*["place_stop"] * 8)  # four wait for orders, and keep 4 of the 6 of weight that are left
+        await passing.ask(*["place_stop"] * 8)  # four wait for orders, and reserve 4 of the remaining weight of 6
         assert limiter.rate_limit_delay("amend_stop") == 0.0
         assert limiter.rate_limit_delay("open_stops") == 1.5
         await passing.ask("open_stops", "amend_stop")
@@ -91,7 +91,7 @@ async def test_every_bucket_refills_while_idle(autojump_clock: MockClock) -> Non
 async def test_no_request_passes_during_a_pause_and_the_buckets_are_empty_after_it(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         limiter.on_rate_limited(30.0)
-        limiter.on_rate_limited(2.0)  # a shorter one that comes later shortens nothing
+        limiter.on_rate_limited(2.0)  # a shorter pause that begins later does not shorten it
         passing = Passing(limiter, nursery)
         assert limiter.rate_limit_delay("cancel_stop") == 30.0
         await passing.ask(*["place_stop"] * 6, "cancel_stop")
@@ -101,7 +101,7 @@ async def test_no_request_passes_during_a_pause_and_the_buckets_are_empty_after_
 
 async def test_clean_up_passes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
-        limiter.on_rate_limited(0.25)  # too short for a token of weight
+        limiter.on_rate_limited(0.25)  # too short for one token of weight to return
         passing = Passing(limiter, nursery)
         await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
         assert limiter.rate_limit_delay("find_stop") == 1.0
@@ -126,28 +126,28 @@ async def test_a_pause_delays_waiting_requests_too(autojump_clock: MockClock) ->
     assert passing.log[4] == (3.5, "place_stop")
 
 
-def told(used: str, second: int) -> dict[str, str]:
-    """A reply of a second of the venue's minute, of whose 10 s so many orders were used."""
+def headers(used: str, second: int) -> dict[str, str]:
+    """Return the headers of a reply at a second of the minute, with a count of used orders."""
     return {"x-orders": used, "date": f"Thu, 01 Jan 2026 00:00:{second:02} GMT"}
 
 
 async def test_a_higher_count_of_the_venue_replaces_ours(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.update_from_headers("place_stop", told("11", 9))
+        limiter.update_from_headers("place_stop", headers("11", 9))
         assert limiter.rate_limit_delay("place_stop") == 0.0
         await limiter.acquire("place_stop")
         await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
-        limiter.update_from_headers("place_stop", told("1", 9))
+        limiter.update_from_headers("place_stop", headers("1", 9))
         assert limiter.rate_limit_delay("place_stop") == 1.0, "what it has not counted yet is gone all the same"
-        limiter.update_from_headers("place_stop", told("15", 9))
+        limiter.update_from_headers("place_stop", headers("15", 9))
         assert limiter.rate_limit_delay("place_stop") == 3.0
-        limiter.update_from_headers("place_stop", told("many", 9))
+        limiter.update_from_headers("place_stop", headers("many", 9))
 
 
 async def test_tokens_that_other_programs_used_return_when_the_venue_s_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.update_from_headers("place_stop", told("12", 43))  # two of its 14 are left for 7 s
+        limiter.update_from_headers("place_stop", headers("12", 43))  # two of its 14 are left, for 7 s
         sent_at = []
         for _ in range(3):
             await limiter.acquire("place_stop")
@@ -179,7 +179,7 @@ async def test_the_venue_s_remaining_count_limits_ours(autojump_clock: MockClock
             assert limiter.rate_limit_delay("place_stop") == 0.0
             await limiter.acquire("place_stop")
         await trio.sleep(10)
-        limiter.update_from_headers("place_stop", {"x-left": "1"})  # somebody else sends too
+        limiter.update_from_headers("place_stop", {"x-left": "1"})  # another program sends too
         await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
         assert limiter.rate_limit_delay("cancel_stop") == 0.0, "which counts by itself"
@@ -199,11 +199,11 @@ async def test_a_cancelled_caller_returns_its_tokens_to_those_behind(autojump_cl
 
 
 async def test_a_grant_at_the_moment_of_cancellation_is_returned(autojump_clock: MockClock) -> None:
-    for _ in range(8):  # which of the two comes first is drawn by trio
+    for _ in range(8):  # trio draws which of the two comes first
         async with open_limiter(LIMITS) as limiter:
             for _ in range(4):
                 await limiter.acquire("place_stop")
-            with trio.move_on_after(1.0) as scope:  # the turn's own time
+            with trio.move_on_after(1.0) as scope:  # the time of the grant
                 await limiter.acquire("place_stop")
             left = limiter.rate_limit_delay("place_stop")
             assert left == (0.0 if scope.cancelled_caught else 1.0)
@@ -244,7 +244,7 @@ async def test_a_bucket_that_overflows_during_a_wait_for_another_one_gives_nothi
         limiter.limit_tokens("fast", -8.0)
         await Passing(limiter, nursery).ask(*["place_stop"] * 9)
         turn = limiter.rate_limit_delay("place_stop")
-        assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
+        assert turn == 2.25 + 14.0  # until the first passes, then seven more tokens of the slow bucket
         await limiter.acquire("place_stop")
         assert trio.current_time() == turn
 
@@ -349,3 +349,12 @@ async def test_a_wave_on_bybit_delays_no_move_of_other_positions(autojump_clock:
         assert trio.current_time() == 0.0
         assert [name for _, name in passing.log[3:]] == ["amend_stop", "price", "positions"]
     assert passing.log[-1][0] == pytest.approx(47 / 6)
+
+
+async def test_the_repr_shows_waiting_requests_tokens_and_a_pause(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        await limiter.acquire("place_stop")
+        assert repr(limiter) == "<VenueLimiter: 0 waiting, orders 3/4, weight 9/10>"
+        limiter.on_rate_limited(2.0)
+        limiter.take("place_stop", lambda: None)
+        assert repr(limiter) == "<VenueLimiter: 1 waiting, orders 0/4, weight 0/10, paused for 2 s>"

@@ -1,4 +1,4 @@
-"""The matching alone: no clock, no requests. Every rule of the venue once, and its neighbour that passes."""
+"""The matching engine without clock and requests. Each rule of the venue with a case that violates it and one that does not."""
 
 from __future__ import annotations
 
@@ -204,8 +204,8 @@ def test_every_fill_has_a_trade_id_and_the_filled_quantity_so_far() -> None:
     for price in ("97", "96", "95"):
         venue.feed(price)
     venue.book.close(BTC, "long", D(3), 1.0, client_order_id="b")
-    told = [update for update in venue.updates if isinstance(update, OrderUpdate)]
-    assert [(update.status, update.filled) for update in told] == [
+    updates = [update for update in venue.updates if isinstance(update, OrderUpdate)]
+    assert [(update.status, update.filled) for update in updates] == [
         ("live", D(0)),
         ("triggered", D(0)),
         ("partial", D(2)),
@@ -213,7 +213,7 @@ def test_every_fill_has_a_trade_id_and_the_filled_quantity_so_far() -> None:
         ("filled", D(5)),
         ("filled", D(3)),
     ]
-    assert [update.fill.trade_id for update in told if update.fill] == [f"trade-{BTC}-{n}" for n in (1, 2, 3, 4)]
+    assert [update.fill.trade_id for update in updates if update.fill] == [f"trade-{BTC}-{n}" for n in (1, 2, 3, 4)]
 
 
 def test_a_cancelled_stop_has_its_filled_quantity_and_a_reason_unless_it_was_requested() -> None:

@@ -1,4 +1,4 @@
-"""Whatever is done to the book, in whatever order: no fill crosses zero, and nothing is counted twice."""
+"""Random actions on a paper account: no fill crosses zero, and nothing is counted twice."""
 
 from __future__ import annotations
 

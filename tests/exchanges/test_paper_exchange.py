@@ -1,4 +1,4 @@
-"""The paper exchange as its users see it: the stream, reads, candles, outside hands, and its door."""
+"""The paper exchange for its users: the stream, reads, candles, actions by hand, and its settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_ticks_are_pushed_for_subscribed_symbols_and_other_updates_always(
         exchange.feed(Tick(BTC, D(101), 0.0))
         eth = Tick(ETH, D(10), 0.0)
         exchange.feed(eth)
-        assert received(updates) == [eth], "nothing was watched before, and watching says nothing"
+        assert received(updates) == [eth], "nothing was subscribed before, and a subscription pushes nothing"
         await exchange.enter(position())
         await exchange.set_subscriptions({BTC})
         await exchange.place_stop(stop("a"))
@@ -265,7 +265,7 @@ async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> Non
         ("leverage", 2.5),
         ("leverage", D("inf")),
         ("leverage", True),
-        ("utc_start", datetime(2026, 1, 1)),  # naive is the point
+        ("utc_start", datetime(2026, 1, 1)),  # naive on purpose
     ],
 )
 async def test_an_invalid_argument_is_refused_by_name(field: str, value: Any) -> None:

@@ -19,7 +19,7 @@ BTC = "BTC/USDT:USDT"
 
 
 async def empty(exchange: PaperExchange, tokens: int) -> None:
-    """Take that many tokens."""
+    """Use that many tokens."""
     for _ in range(tokens):
         await exchange.positions()
 
@@ -130,7 +130,7 @@ async def test_the_delay_is_exact_with_and_without_waiting_requests(autojump_clo
         await exchange.positions()
         assert exchange.rate_limit_delay("positions") == 1.0
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(exchange.positions)  # its turn comes at 1.0
+            nursery.start_soon(exchange.positions)  # it passes at 1.0
             await wait_all_tasks_blocked()
             assert exchange.rate_limit_delay("positions") == 2.5
             assert exchange.rate_limit_delay("find_stop") == 0.0, "a lane before them, and there is a token for it"

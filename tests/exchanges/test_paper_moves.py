@@ -1,4 +1,4 @@
-"""A continuous move of the market passes through every price; a jump passes through none."""
+"""A continuous move passes every price; a jump passes none."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ orders = st.lists(
 
 
 def a_venue(wanted: list[tuple[Side, int, int, Source, Percent | None]], **rules: Any) -> Venue:
-    """A long and a short of 4 from 100 on, each with plain stops on the losing and trailing orders on the winning side."""
+    """Return a long and a short of 4 from 100, each with plain stops on its losing side and trailing orders on the other."""
     market = Market(BTC, price_tick=D(1))
     venue = Venue(markets={BTC: market}, hedged=True, **rules)
     for side in ("long", "short"):

@@ -1,4 +1,4 @@
-"""The way there and back: legs, lost replies, expiry, and requests under way. Virtual time, exact."""
+"""Latency of requests and replies, lost replies, expiry, and requests in flight, in exact virtual time."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_the_reply_can_be_lost_without_latency_too() -> None:
 
         def latency(operation: str, _: str | None) -> float:
             if operation == "place_stop":
-                scope.cancel()  # the request is on its way by now
+                scope.cancel()  # the request is in flight now
             return 0.0
 
         async with open_paper(latency=latency) as exchange:
@@ -312,7 +312,7 @@ async def test_an_invalid_request_is_refused_before_anything_is_sent() -> None:
             lambda: exchange.price("BTC/USDT", "last"),
             lambda: exchange.close_position(BTC, "long", D(-1), "b"),
             lambda: exchange.close_position(BTC, "long", D(1), ""),
-            lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1)),  # naive is the point
+            lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1)),  # naive on purpose
             lambda: exchange.set_subscriptions({"BTCUSDT"}),
         ]
         sent = len(exchange.log)

@@ -1,4 +1,4 @@
-"""The paper exchange's own trailing orders: from their price on they follow the best price, and trigger behind it."""
+"""The paper exchange's trailing orders follow the best price from their activation on, and trigger behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def request(side: Side = "long", price: str = "101", own_id: str = "t", **changes: Any) -> StopRequest:
-    """One for the whole position, from 101 on at 1 %."""
+    """Return a trailing order for the whole position, active at 101, with a callback of 1 %."""
     fields: dict[str, Any] = {"quantity": D(2), "callback": Percent(1)} | changes
     return StopRequest(BTC, side, price=D(price), client_order_id=own_id, **fields)
 
@@ -84,8 +84,11 @@ async def test_the_tighter_of_two_orders_that_one_tick_crosses_is_filled_first()
         await exchange.place_stop(StopRequest(BTC, "long", D(2), D(98), "plain"))
         async with exchange.updates() as updates:
             feed(exchange, "103", "97")
-            told = [update for update in updates.receive_waiting(9) if isinstance(update, OrderUpdate)]
-        assert [(update.client_order_id, update.status) for update in told] == [("t", "filled"), ("plain", "cancelled")]
+            pushed = [update for update in updates.receive_waiting(9) if isinstance(update, OrderUpdate)]
+        assert [(update.client_order_id, update.status) for update in pushed] == [
+            ("t", "filled"),
+            ("plain", "cancelled"),
+        ]
 
 
 async def test_the_rest_of_a_triggered_trailing_order_fills_at_the_next_ticks() -> None:

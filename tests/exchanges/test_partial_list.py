@@ -1,4 +1,4 @@
-"""A list of which some entries could not be read: the tuple of the others, and a text for each that was left out."""
+"""A partial list: the tuple of its entries, and a text for each entry that was left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices of venues that push nothing here: which requests tell them, which field is which, and how often they are read."""
+"""Polled prices: their requests, their fields, and their intervals."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from trailing.exchanges.ccxt.venues import VENUES
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 SOURCES = ("last", "mark", "index")
 
-# What each venue answers, by the ends of the paths, as its documentation and ccxt's comments show it: 100 for the last
-# price, 101 for the mark price, 102 for the index price, and other figures wherever one could be taken for them.
+# Each venue's replies by the end of the path, as its documentation and ccxt's comments show them: 100 for the last price,
+# 101 for the mark price, 102 for the index price, and other figures in similar fields.
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "okx": {
         "/market/tickers?instType=SWAP": {
@@ -180,8 +180,8 @@ def test_every_unverified_venue_is_tested_here() -> None:
     assert {venue.name for venue in UNVERIFIED} == set(ANSWERS) == set(MARKETS) - {"binanceusdm", "bybit"}
 
 
-class Told:
-    """A venue's prices: what is asked for, and when."""
+class FakePrices:
+    """A venue's prices. Records which were requested, and when."""
 
     def __init__(self, *, at_once: bool) -> None:
         self.at_once = at_once
@@ -200,27 +200,27 @@ class Told:
 
 
 async def test_all_symbols_are_polled_together_while_there_is_a_subscriber(autojump_clock: MockClock) -> None:
-    streams, told = PolledUpdates(), Told(at_once=True)
+    streams, prices = PolledUpdates(), FakePrices(at_once=True)
     symbols = {f"C{number}/USDT:USDT" for number in range(200)}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(streams.run, told.batches, told.read)
+        nursery.start_soon(streams.run, prices.batches, prices.read)
         await streams.set_subscriptions(symbols)
         await trio.sleep(62)
-        assert told.asked == []  # nobody listens
+        assert prices.asked == []  # there is no subscriber
         async with streams.updates() as updates:
             first = updates.receive_nowait()
             assert isinstance(first, StreamState)
             assert not first.connected
             assert "orders and positions are not pushed" in first.detail
             await trio.sleep(3 * POLL_SECONDS)
-            assert {asked for _, asked in told.asked} == {tuple(sorted(symbols))}
-            times = [at for at, _ in told.asked]
+            assert {asked for _, asked in prices.asked} == {tuple(sorted(symbols))}
+            times = [at for at, _ in prices.asked]
             assert [round(later - at, 6) for at, later in pairwise(times)] == [POLL_SECONDS] * 2
             assert len(updates.receive_waiting(10_000)) == 600
-            told.reachable = False
+            prices.reachable = False
             await trio.sleep(2 * POLL_SECONDS)
             assert updates.receive_waiting(10_000) == []
-            told.reachable = True
+            prices.reachable = True
             await trio.sleep(POLL_SECONDS)
             assert len(updates.receive_waiting(10_000)) == 200
             streams.end()
@@ -232,17 +232,17 @@ async def test_all_symbols_are_polled_together_while_there_is_a_subscriber(autoj
 async def test_polling_symbol_by_symbol_is_spaced_to_leave_the_rate_limit_to_others(
     autojump_clock: MockClock,
 ) -> None:
-    streams, told = PolledUpdates(), Told(at_once=False)
+    streams, prices = PolledUpdates(), FakePrices(at_once=False)
     symbols = {f"C{number:02}/USDT:USDT" for number in range(30)}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(streams.run, told.batches, told.read)
+        nursery.start_soon(streams.run, prices.batches, prices.read)
         await streams.set_subscriptions(symbols)
         async with streams.updates():
             await trio.sleep(POLL_SECONDS + 2 * 30 * SPACING_SECONDS)
         nursery.cancel_scope.cancel()
-    times = [at for at, (symbol,) in told.asked if symbol == min(symbols)]
+    times = [at for at, (symbol,) in prices.asked if symbol == min(symbols)]
     assert times[1] - times[0] == pytest.approx(30 * SPACING_SECONDS)
-    every = [at for at, _ in told.asked]
+    every = [at for at, _ in prices.asked]
     assert min(later - at for at, later in pairwise(every)) == pytest.approx(SPACING_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Prices from files and from a seed. Bad files say where they are bad, in one line."""
+"""Prices from files and from a seed. The error about a bad file names the line."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_arguments_are_checked_before_the_file_is_opened(field: str, arguments: 
 
 
 def lines_of(path: Path) -> int:
-    """How many lines of prices a file has."""
+    """Return how many lines of prices a file has."""
     return len(path.read_text().splitlines()) - 1
 
 

@@ -1,4 +1,4 @@
-"""When a symbol says nothing: what is read, and what costs a connection."""
+"""Silent symbols: when their price is requested, and when their connection is replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BTC = "BTC/USDT:USDT"
 
 
 class FakeStream(UpdateBroadcast):
-    """A connection, and the exchange behind it, which has one price."""
+    """A stream, and the exchange behind it, which has one price."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the frames of each venue say, where the order in which they come, or what they leave out, makes a difference."""
+"""The frames of each venue, in all orders, and with missing fields."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read(protocol: BinanceProtocol | BybitProtocol, frame: dict[str, Any]) -> li
 
 
 def child(**changes: object) -> dict[str, Any]:
-    """What Binance tells of the order at market that a stop has become."""
+    """Return Binance's frame about the market order of a triggered stop."""
     order = {
         "s": "BTCUSDT",
         "c": "its own",
@@ -60,7 +60,7 @@ def child(**changes: object) -> dict[str, Any]:
 
 
 def stop(**changes: object) -> dict[str, Any]:
-    """What Binance tells of a stop."""
+    """Return Binance's frame about a stop."""
     algo = {"s": "BTCUSDT", "caid": "mine", "aid": 11, "S": "SELL", "ps": "BOTH", "X": "NEW", "ai": "", "q": "2"}
     return {"e": "ALGO_UPDATE", "o": {**algo, **changes}}
 
@@ -100,7 +100,7 @@ def test_a_fill_of_an_unrelated_market_order_is_reported_a_little_later_under_it
         fill_of("its own", "55", "1"),
     ]
     assert list(protocol.release_overdue(20.0)) == []
-    # Said after all, and very late: the stop's owner has to know, though somebody was told before.
+    # Linked very late: the fill is reported again under the stop's ids.
     assert read(protocol, stop(X="TRIGGERED", ai="55")) == [
         fill_of("mine", "11", "1", "partial"),
         fill_of("mine", "11", "1"),
@@ -110,8 +110,8 @@ def test_a_fill_of_an_unrelated_market_order_is_reported_a_little_later_under_it
 @pytest.mark.parametrize("changes", [{"c": "tr0123456789abcdef0123"}, {"o": "LIMIT"}])
 def test_a_fill_of_an_order_of_ours_or_of_a_limit_order_is_reported_at_once(changes: dict[str, Any]) -> None:
     protocol = binance()
-    (told,) = read(protocol, child(**changes))
-    assert told == fill_of(changes.get("c", "its own"), "55")
+    (update,) = read(protocol, child(**changes))
+    assert update == fill_of(changes.get("c", "its own"), "55")
     assert list(protocol.release_overdue(100.0)) == []
 
 
@@ -160,7 +160,7 @@ def test_a_trigger_on_binance_is_reported_unless_the_fill_came_first() -> None:
     assert read(protocol, stop(X="TRIGGERED", ai="55")) == [TRIGGERED]
     assert read(protocol, child(c="mine", x="NEW", X="NEW")) == []
 
-    protocol = binance()  # what the stop became has kept a client order id of ours: its fill is told at once
+    protocol = binance()  # the market order kept a client order id of ours, so its fill is reported at once
     assert read(protocol, child(c="tr0123456789abcdef0123")) == [fill_of("tr0123456789abcdef0123", "55")]
     assert read(protocol, stop(caid="tr0123456789abcdef0123", X="TRIGGERED", ai="55")) == []
 
@@ -169,8 +169,8 @@ def test_a_fill_on_binance_has_a_trade_id_and_the_filled_quantity_so_far() -> No
     protocol = binance()
     (first,) = read(protocol, child(c="tr0123456789abcdef0123", l="0.5", z="0.5", t=12345678, X="PARTIALLY_FILLED"))
     (second,) = read(protocol, child(c="tr0123456789abcdef0123", l="1.5", z="2.0", t=12345679))
-    told = [(update.fill.trade_id, update.filled) for update in (first, second)]  # type: ignore[union-attr]
-    assert told == [("12345678", D("0.5")), ("12345679", D(2))]
+    fills = [(update.fill.trade_id, update.filled) for update in (first, second)]  # type: ignore[union-attr]
+    assert fills == [("12345678", D("0.5")), ("12345679", D(2))]
     (liquidated,) = read(protocol, child(x="CALCULATED", o="LIMIT", t=0))
     assert liquidated.fill.trade_id is None  # type: ignore[union-attr]
 
@@ -178,15 +178,15 @@ def test_a_fill_on_binance_has_a_trade_id_and_the_filled_quantity_so_far() -> No
 def test_a_held_fill_keeps_its_trade_id_and_filled_quantity() -> None:
     protocol = binance()
     assert read(protocol, child(t=9, z="2")) == []
-    (told,) = read(protocol, stop(X="TRIGGERED", ai="55"))
-    assert isinstance(told, OrderUpdate)
-    assert (told.fill.trade_id, told.filled) == ("9", D(2))  # type: ignore[union-attr]
+    (update,) = read(protocol, stop(X="TRIGGERED", ai="55"))
+    assert isinstance(update, OrderUpdate)
+    assert (update.fill.trade_id, update.filled) == ("9", D(2))  # type: ignore[union-attr]
 
 
 def test_an_order_that_binance_ended_has_a_reason_and_the_filled_quantity() -> None:
     frame = child(c="tr0123456789abcdef0123", x="EXPIRED", X="EXPIRED_IN_MATCH", z="0.5")
-    (told,) = read(binance(), frame)
-    assert told == OrderUpdate(
+    (update,) = read(binance(), frame)
+    assert update == OrderUpdate(
         BTC, "long", "tr0123456789abcdef0123", "55", "cancelled", 7.0, filled=D("0.5"), reason="EXPIRED_IN_MATCH"
     )
 
@@ -212,7 +212,7 @@ def test_json_numbers_are_decoded_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "says"),
+    ("frame", "messages"),
     [
         ({"result": None, "id": 3}, [RequestReply()]),
         (
@@ -235,12 +235,12 @@ def test_json_numbers_are_decoded_exactly() -> None:
         ({"e": "ACCOUNT_UPDATE", "a": {"P": [{"s": "ETHBTC", "pa": "1"}]}}, []),
     ],
 )
-def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], says: list[Message]) -> None:
-    assert read(binance(), frame) == says
+def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], messages: list[Message]) -> None:
+    assert read(binance(), frame) == messages
 
 
 @pytest.mark.parametrize(
-    ("frame", "says"),
+    ("frame", "messages"),
     [
         ({"success": True, "op": "subscribe", "ret_msg": "", "req_id": "1"}, [RequestReply()]),
         ({"success": False, "op": "subscribe", "ret_msg": "handler not found"}, [RequestReply("handler not found")]),
@@ -255,12 +255,12 @@ def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], says: list[Me
         ({"topic": "position", "data": [{"category": "inverse", "symbol": "BTCUSD"}]}, []),
     ],
 )
-def test_other_frames_of_bybit_are_parsed(frame: dict[str, Any], says: list[Message]) -> None:
-    assert read(bybit(), frame) == says
+def test_other_frames_of_bybit_are_parsed(frame: dict[str, Any], messages: list[Message]) -> None:
+    assert read(bybit(), frame) == messages
 
 
 def bybit_order(**changes: object) -> dict[str, Any]:
-    """What Bybit tells of a stop."""
+    """Return Bybit's frame about a stop."""
     order = {"category": "linear", "symbol": "BTCUSDT", "orderId": "b-1", "orderLinkId": "mine", "side": "Sell"}
     order |= {"orderStatus": "Untriggered", "positionIdx": 0, "reduceOnly": True, "stopOrderType": "Stop"}  # type: ignore[dict-item]
     order |= {"cumExecQty": "0", "cancelType": "UNKNOWN", "rejectReason": "EC_NoError", **changes}  # type: ignore[dict-item]
@@ -268,7 +268,7 @@ def bybit_order(**changes: object) -> dict[str, Any]:
 
 
 def bybit_fill(**changes: object) -> dict[str, Any]:
-    """What Bybit tells of an execution."""
+    """Return Bybit's frame about an execution."""
     execution = {"category": "linear", "symbol": "BTCUSDT", "orderId": "b-1", "orderLinkId": "mine", "side": "Sell"}
     execution |= {"execType": "Trade", "execId": "0ab1bdf7", "execPrice": "980", "execQty": "0.5", "closedSize": "0.5"}
     execution |= {"orderQty": "2", "leavesQty": "1.2", **changes}  # type: ignore[dict-item]
@@ -276,12 +276,12 @@ def bybit_fill(**changes: object) -> dict[str, Any]:
 
 
 def test_a_fill_on_bybit_has_a_trade_id_and_no_filled_quantity_so_far() -> None:
-    (told,) = read(bybit(), bybit_fill())
-    assert isinstance(told, OrderUpdate)
-    assert (told.status, told.fill.trade_id, told.filled) == ("partial", "0ab1bdf7", None)  # type: ignore[union-attr]
-    (told,) = read(bybit(), bybit_fill(leavesQty="0", execId=""))
-    assert isinstance(told, OrderUpdate)
-    assert (told.status, told.fill.trade_id, told.filled) == ("filled", None, None)  # type: ignore[union-attr]
+    (update,) = read(bybit(), bybit_fill())
+    assert isinstance(update, OrderUpdate)
+    assert (update.status, update.fill.trade_id, update.filled) == ("partial", "0ab1bdf7", None)  # type: ignore[union-attr]
+    (update,) = read(bybit(), bybit_fill(leavesQty="0", execId=""))
+    assert isinstance(update, OrderUpdate)
+    assert (update.status, update.fill.trade_id, update.filled) == ("filled", None, None)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -340,3 +340,9 @@ def test_a_flat_position_in_one_way_mode_clears_both_sides() -> None:
         PositionUpdate(BTC, "short", D(0), 7.0),
     )
     assert position_updates(instrument, "short", D(-3), 7.0) == (PositionUpdate(BTC, "short", D("0.03"), 7.0),)
+
+
+def test_a_reason_from_the_venue_is_escaped() -> None:
+    (update,) = read(binance(), stop(X="REJECTED", rm="\x1b[2Jgone\nforged"))
+    assert isinstance(update, OrderUpdate)
+    assert update.reason == r"\x1b[2Jgone\nforged"

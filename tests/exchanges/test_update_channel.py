@@ -1,4 +1,4 @@
-"""The channel of updates: nothing is lost but what may be, and it is a channel like trio's."""
+"""The update channel drops only ticks, and behaves like a channel of trio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`open_ccxt` on a venue's loopback server, as a test needs it."""
+"""`open_ccxt` on a venue's local server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_delays(venue: str, **delays: float) -> Venue:
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """An exchange, the server behind it, and short ways to both."""
+    """An exchange, its server, and short methods for both."""
 
     exchange: CcxtExchange
     server: VenueServer
@@ -45,7 +45,7 @@ class Desk(msgspec.Struct, frozen=True):
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
 
     def topics(self) -> set[str]:
-        """What is subscribed to on the server, over all connections but the account's own."""
+        """Return the server's subscribed topics, without the account's connection."""
         sockets = (socket for socket in self.server.sockets.open if "private" not in socket.path)
         return {topic for socket in sockets for topic in socket.topics}
 
@@ -56,7 +56,7 @@ class Desk(msgspec.Struct, frozen=True):
                 await trio.sleep(0.02)
 
     def stops_there(self) -> set[str]:
-        """The client order ids that are live on the server."""
+        """Return the client order ids of the live stops on the server."""
         return {order.wanted.client_order_id for order in self.server.market.live_stops()}
 
 
@@ -68,12 +68,12 @@ def stop_request(
     side: Side = "long",
     source: Source = "last",
 ) -> StopRequest:
-    """A stop for the position that `Desk.enter` opens."""
+    """Return a stop for the position that `Desk.enter` opens."""
     return StopRequest(BTC, side, Decimal(quantity), Decimal(price), client_order_id, source)
 
 
 def open_server(venue: str, **settings: Any) -> AbstractAsyncContextManager[VenueServer]:
-    """A venue on loopback."""
+    """Open a venue's local server."""
     return OPENERS[venue](**settings)  # type: ignore[no-any-return]
 
 
@@ -85,7 +85,7 @@ async def open_desk(
     configure: Callable[[Any], object] = lambda _: None,
     **settings: Any,
 ) -> AsyncIterator[Desk]:
-    """An exchange on a server with an empty account."""
+    """Open an exchange on a server with an empty account."""
     keys = Credentials(API_KEY, SECRET) if credentials is None else credentials
 
     async with open_server(venue, **settings) as server:

@@ -1,4 +1,4 @@
-"""What is peculiar to Binance: a book of its own for conditional orders, listen keys, categories of streams, bans."""
+"""Features of the Binance server only: a list of conditional orders, listen keys, categories of streams, bans."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_i
 
 async def test_a_client_that_continues_beyond_the_limit_is_banned() -> None:
     async with open_trader(BINANCE, weight_limit=80) as trader:
-        trader.server.clock.stopped_at = 1_800_000_309_000  # the ban ends 120 s later: 429 is in its text too
+        trader.server.clock.stopped_at = 1_800_000_309_000  # the ban ends 120 s later, and its text contains 429 too
         with pytest.raises(DDoSProtection, match=r"^binanceusdm 429 "):
             for _ in range(90):
                 await ask(trader.client.fetch_time)
@@ -98,7 +98,7 @@ async def test_a_list_of_the_whole_account_weighs_40() -> None:
         for params in ({"symbol": "BTCUSDT"}, {}):
             await ask(trader.client.fapiPrivateGetOpenAlgoOrders, params)
             used.append(int(trader.client.last_response_headers["X-MBX-USED-WEIGHT-1M"]))
-        assert used[1] - used[0] in {40, 40 - used[0]}  # or a minute has begun
+        assert used[1] - used[0] in {40, 40 - used[0]}  # or a new minute has begun
 
 
 async def test_a_stream_is_only_served_in_its_category() -> None:

@@ -1,4 +1,4 @@
-"""What is peculiar to Bybit: stops amended in place, pages, answers that say nothing of what came of the order."""
+"""Features of the Bybit server only: amendments in place, pages, and replies without the result of the order."""
 
 from __future__ import annotations
 

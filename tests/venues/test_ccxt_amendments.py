@@ -1,4 +1,4 @@
-"""Stops that are changed in place on Bybit: what is so already is done, and what can't be done now leaves the stop as it was."""
+"""Amendments on Bybit: one without a change succeeds, and one that fails leaves the stop unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The adapter keeps the port's contract over both venues, and a manager on it loses no peak."""
+"""The adapter passes `check_exchange` on both venues, and a manager on it loses no peak."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SILENCE = 2.0
 
 
 class Bench:
-    """A desk, as `check_exchange` wants it."""
+    """An exchange under test, for `check_exchange`."""
 
     def __init__(self, desk: Desk) -> None:
         self.exchange: CcxtExchange = desk.exchange
@@ -40,7 +40,7 @@ class Bench:
 
 @pytest.mark.slow
 async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The servers show every write at once, and the checks wait so long for each.
+    # The servers show every write at once, and the checks wait for the lag after each write.
     rows = {name: with_delays(name, orders_read_lag=0.05, positions_read_lag=0.05) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
@@ -52,14 +52,14 @@ async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monke
 
         return new_bench
 
-    async with trio.open_nursery() as nursery:  # they spend their time waiting
+    async with trio.open_nursery() as nursery:  # the checks mostly wait
         for venue in VENUES:
             for hedged in (False, True):
                 nursery.start_soon(check_exchange, maker(venue, hedged=hedged))
 
 
 class WallClock:
-    """The wall clock of a venue's server, of its client and of the adapter, which a test sets ahead of the machine's."""
+    """The wall clock of the server, the client and the adapter. A test can set it ahead of the machine's clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock, self.ahead = self, 0.0
@@ -102,7 +102,7 @@ async def test_a_peak_during_a_frozen_connection_is_backfilled_from_candles(
         frozen_at = trio.current_time()
         await desk.server.move_price(BTC, D(1050), "last")
         await desk.server.move_price(BTC, D(1045), "last")
-        wall.set_ahead(desk.server, 60.0)  # the bar of the peak has to be closed before it can be read
+        wall.set_ahead(desk.server, 60.0)  # the candle of the peak must be closed before it can be read
         with trio.fail_after(SILENCE + 10.0):
             async for event in events:
                 if isinstance(event, StreamChanged) and not event.connected:

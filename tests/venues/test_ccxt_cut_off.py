@@ -1,4 +1,4 @@
-"""Answers that are cut off, in every way and for every operation: a change is unknown, a read failed, nothing is sent twice."""
+"""Truncated replies to every operation: a write has an unknown outcome, a read fails, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
 
-# Each strikes after the venue has executed what was asked for.
+# Each fault comes after the venue has executed the request.
 CUTS: Mapping[str, dict[str, Any]] = {
     "closed": {"drop": "after"},
     "reset": {"drop": "reset"},
@@ -44,7 +44,7 @@ def impatient(client: Any) -> None:
 
 
 def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awaitable[object]]]]]:
-    """By operation: what prepares it, anew each time, and returns it."""
+    """Return, by operation, a function that prepares it and returns the call."""
     numbers = count()
 
     async def place() -> Callable[[], Awaitable[object]]:
@@ -77,7 +77,7 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
             before = len(desk.server.seen(operation))
             with pytest.raises(OutcomeUnknown):
                 await change()
-            await trio.sleep(0.05)  # so that one that is sent again would arrive
+            await trio.sleep(0.05)  # so that a repeated request would arrive
             seen = desk.server.seen(operation)[before:]
             assert [each.booked for each in seen] == [True], cut
             desk.server.faults.clear()
@@ -142,7 +142,7 @@ async def test_a_request_without_a_proxy_tunnel_was_not_sent(venue: str) -> None
 
 
 def over_tls(urls: Any) -> Any:
-    """A client's URLs, encrypted."""
+    """Return a client's URLs with https."""
     if isinstance(urls, dict):
         return {name: over_tls(url) for name, url in urls.items()}
     return urls.replace("http://", "https://")

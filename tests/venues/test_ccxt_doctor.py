@@ -1,4 +1,4 @@
-"""`trailing doctor` tells what could keep a stop from being placed, and leaves nothing behind."""
+"""`trailing doctor` reports what could prevent a stop, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from trailing.exchanges.port import StopRequest
 def _quick_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
-    # A price that nobody moves is not pushed, and no finding but the stream's depends on it.
+    # A price that does not move is not pushed. Only the finding of the stream depends on it.
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 0.2)
 
 
@@ -135,7 +135,7 @@ async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: s
         found = await findings(desk)
         assert verdicts(found)["clock"] == ["warning"]
         assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
-        # Bybit takes the stops of a position that is flat away by itself.
+        # Bybit cancels the stops of a flat position by itself.
         assert verdicts(found)["stops"] == (["good", "warning"] if venue == "binanceusdm" else ["good"])
 
 
@@ -184,7 +184,7 @@ async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
         found = await findings(desk)
         assert [each.message for each in found["margin"]] == [whole.format("isolated")]
         assert verdicts(found)["margin"] == ["good"]
-        if venue == "binanceusdm":  # as on a venue where orders are for one mode
+        if venue == "binanceusdm":  # as on a venue that sends orders for one margin mode
             account_mode = AccountMode(cross_margin_only=True)
             monkeypatch.setattr(
                 desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, account=account_mode)
@@ -205,7 +205,7 @@ async def test_a_failed_check_is_a_finding_and_the_other_checks_run(venue: str) 
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
-    """The command, with each exchange that it opens on a server of its own."""
+    """Run the command, with a server for each exchange that it opens."""
     opened: list[VenueServer] = []
 
     @asynccontextmanager
@@ -219,7 +219,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
             yield exchange
 
     monkeypatch.setattr("trailing.cli.doctor.open_ccxt", on_loopback)
-    monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes one at once
+    monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes a price at once
     return opened
 
 

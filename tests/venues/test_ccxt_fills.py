@@ -1,4 +1,4 @@
-"""A triggered stop's fills are told once each, in whatever order and under whatever ids the venue tells of them."""
+"""Each fill of a triggered stop is pushed once, in any order and under any ids of the venue's frames."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypat
         own_id = (await desk.exchange.place_stop(stop_request())).client_order_id
         await desk.server.move_price(BTC, Decimal(979), "last")
         told, trades, sums = [], [], []
-        with trio.move_on_after(1):  # longer than anything is kept back
+        with trio.move_on_after(1):  # longer than an update is held
             async for update in updates:
                 if isinstance(update, OrderUpdate):
                     filled = None if update.fill is None else update.fill.quantity
                     trades += [] if update.fill is None else [update.fill.trade_id]
                     sums.append(update.filled)
-                    told.append((update.client_order_id, update.status, filled))  # what came until the time was over
+                    told.append((update.client_order_id, update.status, filled))  # until the time is over
     part, rest = Decimal("0.266"), Decimal("0.268")
     expected = [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
     triggered = (own_id, "triggered", None)
@@ -50,7 +50,7 @@ async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypat
     assert triggered not in told[first_fill:]
     assert (triggered in told) == ("fills_first" not in settings)
     assert [each for each in told if each != triggered] == [(own_id, status, filled) for status, filled in expected]
-    # Bybit's executions don't tell the sum: of a stop that was for more than the position nothing is left to fill either.
+    # Bybit's executions do not tell the sum, because a stop larger than the position also has nothing left to fill.
     assert sums[first_fill:] == ([None] * 3 if venue == "bybit" else [part, 2 * part, 2 * part + rest])
     assert None not in trades
     assert len(set(trades)) == len(trades) == 3

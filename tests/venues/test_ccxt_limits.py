@@ -1,4 +1,4 @@
-"""The rate limit over both loopback venues: what passes, what the venue says, and waves that have to wait."""
+"""The rate limit on both local servers: requests that pass, the venue's replies, and waves that wait."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_requests_of_another_program_on_the_account_are_counted(venue: str
         await desk.enter()
         window = desk.server.face.windows["POST /v5/order/create"]  # type: ignore[attr-defined]
         desk.server.clock.stopped_at = desk.server.clock.now()
-        window.take(9)  # by somebody else, in this second
+        window.take(9)  # by another program, in this second
         await desk.exchange.place_stop(stop_request(quantity="0.05"))
         assert 0.0 < desk.exchange.rate_limit_delay("place_stop") <= 1 / 6
         assert desk.exchange.rate_limit_delay("cancel_stop") == 0.0

@@ -1,4 +1,4 @@
-"""The exchange's own trailing orders over the real ccxt client: what Binance is asked for, and what becomes of it."""
+"""Trailing orders of Binance with the real ccxt client: requests, lists and the life of a position."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PLAN = TrailPlan(
 
 
 def a_request(side: Side = "long", **changes: Any) -> StopRequest:
-    """A trailing order for the position that `Desk.enter` opens, from 1010 (or 990) on at 1.5 %."""
+    """Return a trailing order for the position that `Desk.enter` opens, active at 1010 (or 990), with 1.5 %."""
     fields: dict[str, Any] = {"price": D(1010) if side == "long" else D(990), "callback": Percent("1.5")} | changes
     return StopRequest(BTC, side, D("0.8"), client_order_id="trabcd0123456789abcd77", source="mark", **fields)
 
 
 def on_the_venue(desk: Desk) -> dict[str, D]:
-    """What is live there: a price for each kind."""
+    """Return the live orders on the server: a price for each kind."""
     stops = [order.wanted.trigger for order in desk.server.market.live_stops()]
     return {"plain" if trigger.callback is None else "trailing": trigger.price for trigger in stops if trigger}
 
@@ -62,7 +62,9 @@ async def test_a_trailing_order_is_sent_listed_and_found_in_both_modes(side: Sid
             BTC, side, D("0.8"), request.price, request.client_order_id, placed.order_id, "mark", Percent("1.5")
         )
         best = D(1040) if side == "long" else D(960)
-        await desk.server.move_price(BTC, best, "mark")  # where it would trigger now is shown as well, and is not meant
+        await desk.server.move_price(
+            BTC, best, "mark"
+        )  # the list also shows the present trigger price, which is not the activation price
         assert {order.order_id: order for order in await desk.exchange.open_stops()} == {
             plain.order_id: plain,
             placed.order_id: placed,
@@ -126,7 +128,7 @@ async def test_a_position_trailed_by_the_venue_closes_without_leftovers(settings
     ):
         await desk.server.enter(position)
         assert isinstance(await manager.protect(position, deadline=10), Protected)
-        await until_told(events, NativeTrailingBegan)  # before, a price beyond its activation would withdraw it
+        await until_told(events, NativeTrailingBegan)  # before that, a price beyond its activation would withdraw it
         await desk.until_subscribed(BTC)
         ticks = manager.statistics().ticks
         for price in (1020, 1050, 1045):

@@ -1,4 +1,4 @@
-"""An exchange on a testnet works as the real one does, and its name says which it is."""
+"""An exchange on a test network works like the real one, and has another name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a request when the line or the venue fails: the error says what may exist, and it is so."""
+"""Failures of the connection and the venue: the error tells truly whether an order may exist."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIMITED = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-
 BANNED = json_reply({"code": -1003, "msg": "Way too many requests."}, 418, {"Retry-After": "2"})
 ID = stop_request().client_order_id
 
-# What goes wrong while a stop is placed, what is raised, and whether the stop is there.
+# The fault while a stop is placed, the error, and whether the stop exists.
 FAULTS: Mapping[str, tuple[dict[str, Any], type[TrailingError], bool]] = {
     "lost before the venue": ({"drop": "before"}, OutcomeUnknown, False),
     "its reply lost": ({"drop": "after"}, OutcomeUnknown, True),
@@ -103,7 +103,7 @@ async def test_a_request_without_a_connection_was_not_sent(venue: str) -> None:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
         urls = desk.exchange.session.client.urls
-        urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # where nobody listens
+        urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # a closed port
         for attempt in (desk.exchange.cancel_stop(order), desk.exchange.place_stop(stop_request("another"))):
             with pytest.raises(ExchangeUnreachable):
                 await attempt
@@ -166,7 +166,7 @@ async def test_a_revoked_key_is_an_authentication_failure_unless_the_status_is_a
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request("taken"))
-        # What ccxt notes after some requests to Binance; from then on it takes -2015 for a ban.
+        # ccxt sets this after some requests to Binance, and takes -2015 for a ban from then on.
         desk.exchange.session.client.options["hasAlreadyAuthenticatedSuccessfully"] = True
         reply = json_reply(NOT_TAKEN[venue], status, {"Retry-After": "1"})
         for operation in ("place_stop", "positions"):
@@ -206,9 +206,7 @@ async def test_the_venue_s_time_is_loaded_at_opening_and_again_when_the_clock_ju
 async def test_a_cancelled_caller_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
-        desk.server.faults.add(
-            Fault(on="place_stop", delay=0.5)
-        )  # later than a look-up or a cancel, if they didn't wait
+        desk.server.faults.add(Fault(on="place_stop", delay=0.5))  # later than a look-up or a cancel that did not wait
         with trio.move_on_after(0.1) as scope:
             await desk.exchange.place_stop(stop_request())
         assert scope.cancelled_caught
@@ -218,7 +216,7 @@ async def test_a_cancelled_caller_recalls_nothing_and_a_look_up_waits_for_its_re
         assert found.client_order_id == ID
         with trio.move_on_after(0.1):
             await desk.exchange.place_stop(stop_request("another"))
-        with pytest.raises(StopRejected):  # the one that it waited for is live, the id it was given is not
+        with pytest.raises(StopRejected):  # the order that it waited for is live, but has another id
             await desk.exchange.cancel_stop(type(found)(BTC, "long", found.quantity, found.price, "another", "1"))
         assert desk.stops_there() == {ID, "another"}
 
@@ -235,7 +233,7 @@ async def test_a_cancelled_caller_cancels_no_other_caller(venue: str) -> None:
                 done.append(client_order_id)
 
         async with trio.open_nursery() as nursery:
-            for number in range(3):  # as many as go to Bybit at once
+            for number in range(3):  # as many as Bybit accepts at once
                 nursery.start_soon(place, f"stop{number}", 0.1 if number % 2 else 5)
         assert sorted(done) == ["stop0", "stop2"]
         await trio.sleep(0.3)
@@ -256,7 +254,7 @@ async def test_a_request_in_flight_at_the_end_of_the_session_has_an_unknown_outc
         await desk.enter()
         desk.server.faults.latency = 3.0
         nursery.start_soon(place, desk, trio.CancelScope(shield=True, deadline=trio.current_time() + 30))
-        await trio.sleep(1.0)  # it is sent by then, and not answered
+        await trio.sleep(1.0)  # it is sent by then, but not answered
     assert len(caught) == 1
 
 
@@ -280,7 +278,7 @@ async def test_a_suspended_process_sends_nothing_after_the_deadline(venue: str, 
         def stand_still_and_sign(*args: Any) -> Any:
             signed = sign(*args) if stopped == "when it is signed" else None
             time.sleep(0.2)
-            patience.deadline = trio.current_time() + 5  # let it wait to hear what became of it
+            patience.deadline = trio.current_time() + 5  # let it wait for the outcome
             return signed or sign(*args)
 
         client.sign = stand_still_and_sign
@@ -296,7 +294,7 @@ async def test_a_suspended_process_sends_nothing_after_the_deadline(venue: str, 
 
 
 async def test_no_signed_request_waits_for_a_connection(venue: str) -> None:
-    """150 are with the venue at once, none of them answered: as many as were sent."""
+    """All 150 requests reach the venue at once before one is answered."""
     arrived = 0
 
     def arrive(number: int) -> bool:

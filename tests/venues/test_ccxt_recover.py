@@ -1,4 +1,4 @@
-"""`trailing recover` on a real exchange: what a bot's store knows beside its account, shown, and carried out."""
+"""`trailing recover` on a real exchange: the differences between store and account, shown and fixed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trailing.stores.postgres_server import Timing
 
 @pytest.fixture(autouse=True)
 def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The keys in the environment, and absences that are believed at once."""
+    """Set the keys in the environment, and read lags of 0."""
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
     quick = {
@@ -37,7 +37,7 @@ def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=VENUES)
 def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A venue that the command finds in place of the real one."""
+    """Serve a venue that the command opens instead of the real one."""
     with serving(request.param, f"sqlite:///{tmp_path}/bot.db") as served:
         on_loopback = partial(open_ccxt, configure=served.server.configure)
         monkeypatch.setattr("trailing.cli.venue_recovering.open_ccxt", on_loopback)
@@ -45,7 +45,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def recover(served: Served, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """The command's exit code, and what it said to standard output and standard error."""
+    """Return the command's exit code, standard output and standard error."""
     capsys.readouterr()  # the bot's log
     code = main(["recover", "--exchange", served.venue, "--store", served.store, *words])
     said = capsys.readouterr()
@@ -148,7 +148,7 @@ def test_a_wrong_argument_is_named_in_one_line(words: list[str], says: str, caps
 def test_nothing_is_written_to_standard_output_while_postgres_is_down(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    structlog.reset_defaults()  # as in a process of its own
+    structlog.reset_defaults()  # as in a new process
     monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
     with closed() as port:
         served.store = f"postgresql://127.0.0.1:{port}/db"

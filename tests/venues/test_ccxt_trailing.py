@@ -1,4 +1,4 @@
-"""A position's whole life over the real ccxt client: protected, trailed, stopped out, and nothing left on the venue."""
+"""The life of a position with the real ccxt client: protected, trailed, stopped out, without leftovers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from real_exchange import BTC, ETH, Desk, open_desk, with_delays
 from trailing import Callback, Pacing, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.events import PositionClosed, StopFilled
 
-# How the venue tells of a stop that triggers.
+# The frames with which the venue reports a triggered stop.
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "binance": ("binanceusdm", {}),
     "binance, the position first and the trigger last": ("binanceusdm", {"positions_first": True, "fills_first": True}),
@@ -34,7 +34,7 @@ PLAN = TrailPlan(
 
 
 def on_the_venue(desk: Desk) -> dict[str, tuple[str, Decimal]]:
-    """The live stops: their client order ids and trigger prices, by symbol."""
+    """Return client order id and trigger price of the live stops, by symbol."""
     stops = desk.server.market.live_stops()
     return {
         order.wanted.symbol: (order.wanted.client_order_id, order.wanted.trigger.price)

@@ -1,4 +1,4 @@
-"""Entries of the account's lists that can't be read, are doubled or foreign: they cost no other entry, and are no error."""
+"""Unparseable, duplicate and foreign entries of the account's lists affect no other entry, and raise no error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIST_OF: Mapping[str, Mapping[str, Callable[[Any], Entries]]] = {
 
 
 def alter(desk: Desk, operation: str, change: Callable[[Entries], object]) -> None:
-    """Let the venue answer an operation with a list that was changed on the way."""
+    """Let the venue answer an operation with a changed list."""
     face = desk.server.face
     handle = type(face).handle
 
@@ -45,12 +45,12 @@ def alter(desk: Desk, operation: str, change: Callable[[Entries], object]) -> No
 
 
 def of(entries: Entries, symbol: str = "BTCUSDT") -> dict[str, Any]:
-    """The entry of a symbol; an empty one, where another list of the account is asked for."""
+    """Return the entry of a symbol; an empty dict if another list of the account was requested."""
     return next((each for each in entries if each["symbol"] == symbol), {})
 
 
 def place(desk: Desk, client_order_id: str, symbol: str = BTC) -> None:
-    """Place a stop behind the venue's back."""
+    """Place a stop directly on the venue's market."""
     wanted = Wanted(
         symbol=symbol,
         side="sell",
@@ -69,7 +69,7 @@ RAW_METHOD = {
 
 
 class NoRateLimit:
-    """No rate limit."""
+    """A rate limiter that delays no request."""
 
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
@@ -83,10 +83,10 @@ class NoRateLimit:
 
 
 class Recorded:
-    """Answers of the venue to an operation, asked for once and then given again with a change: a thousand times without a limit.
+    """Replays a venue's reply to an operation with changes, a thousand times without a rate limit.
 
     Attributes:
-        change: changes the entries of an answer.
+        change: changes the entries of a reply.
     """
 
     def __init__(self, desk: Desk, operation: str) -> None:
@@ -108,7 +108,7 @@ class Recorded:
 
 
 async def fill_account(desk: Desk) -> None:
-    """Two positions, each with a stop of ours."""
+    """Open two positions, each with a stop of ours."""
     await desk.enter()
     await desk.enter(symbol=ETH)
     place(desk, OURS)
@@ -120,7 +120,7 @@ def ids(stops: Sequence[Any]) -> list[str]:
 
 
 async def shown(desk: Desk, operation: str) -> tuple[list[str], tuple[str, ...]]:
-    """What a list shows by client order ids or symbols, and what it left out."""
+    """Return a list's client order ids or symbols, and its texts of entries that were left out."""
     found = await getattr(desk.exchange, operation)()
     names = [entry.client_order_id if operation == "open_stops" else entry.symbol for entry in found]
     return names, found.left_out if isinstance(found, PartialList) else ()
@@ -209,7 +209,7 @@ async def test_fm64_a_duplicate_with_other_values_makes_the_list_partial_and_a_c
 
 
 def know_an_inverse_market(client: Any) -> None:
-    """Let ccxt know one market that is no linear contract."""
+    """Add a market to ccxt that is no linear contract."""
     load = client.load_markets
 
     async def load_and_add(*args: Any) -> Any:
@@ -226,7 +226,9 @@ def know_an_inverse_market(client: Any) -> None:
 async def test_entries_of_other_markets_are_skipped(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
-        symbols = ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]  # ccxt need not know the latter
+        symbols = (
+            ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]
+        )  # the latter need not be among ccxt's markets
         for symbol in symbols:
             alter(desk, operation, lambda entries, symbol=symbol: of(entries).update({"symbol": symbol}))  # type: ignore[misc]
             names, texts = await shown(desk, operation)

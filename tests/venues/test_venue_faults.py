@@ -1,4 +1,4 @@
-"""Each thing that can go wrong between the real ccxt client and a venue, once, and what it leaves on the venue's book."""
+"""Each fault between the real ccxt client and a venue, and its effect on the venue's orders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 
 def booked(trader: Trader) -> list[str]:
-    """The ids of the stops on the venue's own book, whatever anybody was told."""
+    """Return the client order ids of the live stops on the venue."""
     return [order.wanted.client_order_id for order in trader.server.market.live_stops()]
 
 
@@ -76,7 +76,7 @@ async def test_a_connection_lost_after_execution_leaves_an_order(venue: str) -> 
 
 
 async def test_aiohttp_repeats_a_cancel_whose_reply_was_lost(venue: str) -> None:
-    """Its DELETE on Binance, which then finds nothing; the POST on Bybit is left alone."""
+    """Aiohttp repeats the DELETE on Binance, which then finds no order, but not the POST on Bybit."""
     async with open_trader(venue) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine")
@@ -94,7 +94,7 @@ async def test_aiohttp_repeats_a_cancel_whose_reply_was_lost(venue: str) -> None
     [
         (Reply(b"Bad Gateway", 502), ExchangeNotAvailable),
         (Reply(b"", 504), RequestTimeout),
-        (Reply(b"{}", 503), BaseError),  # on Bybit a bare ExchangeError, as if it had been refused
+        (Reply(b"{}", 503), BaseError),  # on Bybit a plain ExchangeError, like a refusal
     ],
 )
 @pytest.mark.parametrize("executed", [False, True])
@@ -162,7 +162,7 @@ async def test_requests_beyond_the_limit_are_refused_and_headers_state_the_count
     limit: dict[str, Any] = {"order_limits": (3, 1200)} if venue == "binanceusdm" else {"order_limit": 3}
     async with open_trader(venue, **limit) as trader:
         await trader.enter()
-        trader.server.clock.stopped_at = trader.server.clock.now()  # the five fall into one interval
+        trader.server.clock.stopped_at = trader.server.clock.now()  # the five requests are in one interval
         with pytest.raises((DDoSProtection, RateLimitExceeded)):
             for number in range(5):
                 await trader.place_stop(f"stop{number}", f"{980 - number}")

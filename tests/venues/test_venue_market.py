@@ -1,4 +1,4 @@
-"""The market behind both venues, by itself."""
+"""The market of both servers, without a server."""
 
 from __future__ import annotations
 

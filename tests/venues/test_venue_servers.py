@@ -53,7 +53,7 @@ def refused(venue: str, why: str) -> Any:
 
 @asynccontextmanager
 async def watching(trader: Trader, *topics: Any) -> AsyncIterator[list[Any]]:
-    """Subscribe, and collect what is pushed as it comes."""
+    """Subscribe, and collect the pushed frames."""
     async with trio.open_nursery() as nursery:
 
         async def watch(method: Any, *args: Any) -> None:
@@ -63,7 +63,7 @@ async def watching(trader: Trader, *topics: Any) -> AsyncIterator[list[Any]]:
         for topic in topics:
             nursery.start_soon(watch, *topic)
         await until(lambda: trader.server.sockets.open)
-        await wait_all_tasks_blocked(0.1)  # both ends are in this process: nothing is on its way any more
+        await wait_all_tasks_blocked(0.1)  # both ends are in this process, so nothing is in flight any more
         yield trader.client.pushed
         nursery.cancel_scope.cancel()
 
@@ -136,7 +136,7 @@ async def test_every_step_of_a_stop_is_pushed(venue: str) -> None:
             await trader.place_stop("second")
             await trader.server.move_price(BTC, Decimal("979"), "last")
             await until(lambda: len(order_statuses(pushed)) >= {"binanceusdm": 9, "bybit": 6}[venue])
-        # On Binance the algo order's own news frame those of the order that it becomes.
+        # On Binance the frames of the market order come between those of the algo order.
         algo = ["NEW", "CANCELED", "NEW", "TRIGGERING", "NEW", "TRIGGERED", "PARTIALLY_FILLED", "FILLED", "FINISHED"]
         plain = ["Untriggered", "Deactivated", "Untriggered", "Triggered", "Triggered", "PartiallyFilled", "Filled"]
         assert order_statuses(pushed) == {"binanceusdm": algo, "bybit": plain}[venue]

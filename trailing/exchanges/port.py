@@ -115,7 +115,7 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
         at: when the update arrived, in seconds on the running clock.
         fill: the execution that this update reports; None: none.
         filled: the order's filled quantity so far, in base units, `fill` included; None: the exchange does not state it.
-        reason: why the order was cancelled or rejected, in the exchange's words; "": it states none.
+        reason: why the order was cancelled or rejected, in the exchange's words, escaped; "": it states none.
     """
 
     symbol: str

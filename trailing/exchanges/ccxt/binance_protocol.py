@@ -30,7 +30,7 @@ from trailing.exchanges.ccxt.stream_protocol import (
     position_updates,
     ticks_of,
 )
-from trailing.exchanges.port import OrderStatus, OrderUpdate
+from trailing.exchanges.port import OrderStatus, OrderUpdate, escaped
 
 _ENDED: Final = frozenset({"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
 _STATUSES: Final[Mapping[str, OrderStatus]] = {
@@ -228,8 +228,8 @@ def _status_of(stop: Mapping[str, Any]) -> OrderStatus | None:
 
 
 def _reason(word: str, stated: str | None = None) -> str:
-    """Return why an order ended, from its status and the reason beside it; "": a request cancelled it."""
-    return stated or ("" if word == "CANCELED" else word)
+    """Return why an order ended, from its status and the reason beside it, escaped; "": a request cancelled it."""
+    return escaped(stated or ("" if word == "CANCELED" else word))
 
 
 def _remember(memory: OrderedDict[str, Any], key: str, value: object) -> None:

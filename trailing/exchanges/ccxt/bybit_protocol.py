@@ -25,7 +25,7 @@ from trailing.exchanges.ccxt.stream_protocol import (
     position_updates,
     ticks_of,
 )
-from trailing.exchanges.port import OrderStatus, OrderUpdate
+from trailing.exchanges.port import OrderStatus, OrderUpdate, escaped
 
 _LEGS: Final[Mapping[int, str]] = {0: "both", 1: "long", 2: "short"}
 _STATUSES: Final[Mapping[str, OrderStatus]] = {
@@ -132,7 +132,7 @@ class BybitProtocol:
         side = order_side(order["side"].lower(), leg, reduces=bool(order["reduceOnly"]))
         filled = cumulative(order.get("cumExecQty"), instrument)
         stated = (order.get("rejectReason", ""), order.get("cancelType", ""))
-        reason = next((each for each in stated if each not in _NO_REASON), "") if word == "cancelled" else ""
+        reason = escaped(next((each for each in stated if each not in _NO_REASON), "")) if word == "cancelled" else ""
         ids = (order["orderLinkId"], order["orderId"])
         return (OrderUpdate(instrument.symbol, side, *ids, word, now, filled=filled, reason=reason),)
 

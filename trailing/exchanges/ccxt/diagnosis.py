@@ -156,7 +156,7 @@ async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
     venue, call = exchange.venue, exchange.session.call
     if venue.name == "bybit":
         word = (await call("account", "privateGetV5AccountInfo"))["result"]["marginMode"]
-        return [Finding("margin", "good", f"{_BYBIT_MARGINS.get(word, word)}, for the whole account")]
+        return [Finding("margin", "good", f"{_BYBIT_MARGINS.get(word) or escaped(str(word))}, for the whole account")]
     rows = [
         row for params in venue.lists.positions for row in await call("positions", "fetch_positions", None, {**params})
     ]
@@ -164,7 +164,7 @@ async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
     if not modes:
         return [Finding("margin", "note", "the venue states it for open positions only, and there are none")]
     uncovered = venue.account.cross_margin_only and "isolated" in modes.values()
-    message = ", ".join(f"{symbol} {mode}" for symbol, mode in sorted(modes.items()))
+    message = ", ".join(f"{escaped(str(symbol))} {escaped(str(mode))}" for symbol, mode in sorted(modes.items()))
     if uncovered:
         message = f"stops are sent for cross margin and do not protect isolated positions: {message}"
     return [Finding("margin", "failure" if uncovered else "good", message)]

@@ -75,7 +75,7 @@ _BINANCE = Limits(
 
 # https://bybit-exchange.github.io/docs/v5/rate-limit: 600 requests in 5 s by IP. By account, for linear contracts, 10 in
 # any second on each endpoint that places, amends or cancels. We use 9 of them, because requests that are sent within a
-# second may arrive within less. The endpoints of lists allow 50; we keep to 10 as ccxt does, because a list has pages.
+# second may arrive within less. Those of lists allow 50, but ccxt keeps to 10, which is safer because a list has pages.
 _BYBIT_ENDPOINT: Final = Window(9, 1, burst=3, left_header="x-bapi-limit-status")
 _BYBIT = Limits(
     windows={

@@ -13,6 +13,7 @@ from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
+from trailing.exchanges.port import escaped
 
 _FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between look-ups of a closing order whose reply did not state its fill."""
@@ -131,6 +132,7 @@ class VenueRequests:
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
+        shown = escaped(order_id)
         for wait in (*_FILL_WAITS, None):
             try:
                 quantity, price = number(raw.get("filled")), number(raw.get("average"))
@@ -138,15 +140,13 @@ class VenueRequests:
                     check_money(name, value or Decimal(0), zero=True)
             except UsageError as error:
                 raise OutcomeUnknown(
-                    f"{self._venue.name} close_position {symbol}: order {order_id} was accepted, but its fill can't be parsed: {error}"
+                    f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill can't be parsed: {error}"
                 ) from error
             ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
             if ended and quantity and price:
                 return quantity, price
             if ended and not quantity:
-                raise NothingToReduce(
-                    f"{self._venue.name} close_position {symbol}: order {order_id} ended without a fill"
-                )
+                raise NothingToReduce(f"{self._venue.name} close_position {symbol}: order {shown} ended without a fill")
             if wait is None:
                 break
             try:
@@ -158,5 +158,5 @@ class VenueRequests:
             if raw.get("status") == "open":
                 await trio.sleep(wait)
         raise OutcomeUnknown(
-            f"{self._venue.name} close_position {symbol}: order {order_id} was accepted, but its fill is not known"
+            f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill is not known"
         )
