@@ -54,7 +54,7 @@ def run_doctor(
     if name is None or interruption.by is not None:
         for finding in findings:
             if finding.verdict == "failure":  # as a stop on trial that could not be cancelled
-                complain(f"{finding.subject}: {finding.says}")
+                complain(f"{finding.subject}: {finding.message}")
         return interruption.exit_code
     from trailing.exchanges.ccxt.diagnosis import worst  # noqa: PLC0415 - as above
 
@@ -64,6 +64,6 @@ def run_doctor(
     else:
         shown = new_table("", "", "what was found", title=name)
         for finding in findings:
-            shown.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.says))
+            shown.add_row(Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
         print_table(shown)
     return USAGE if verdict == "failure" else 0

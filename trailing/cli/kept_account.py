@@ -21,8 +21,8 @@ from trailing.cli.price_files import CandleOrder
 from trailing.core.model import Position, Side
 from trailing.errors import LeaseLost, UsageError
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
-from trailing.exchanges.paper.saved import SavedPlace
+from trailing.exchanges.paper.saved import SavedMarketBook
+from trailing.exchanges.paper.transport import LogEntry
 
 _SQLITE = "sqlite:///"
 
@@ -61,7 +61,7 @@ class Booked(msgspec.Struct, frozen=True, tag=True):
 
     fed: int
     at: float
-    place: SavedPlace
+    place: SavedMarketBook
     client_order_id: str | None = None
     entered: Side | None = None
 
@@ -134,7 +134,7 @@ class Keeper:
         self._changed: set[str] = set()
         self._at = 0.0
 
-    def note(self, booking: Booking) -> None:
+    def note(self, booking: LogEntry) -> None:
         """What `open_paper` is to call with each booking."""
         if booking.symbol is None or isinstance(booking.result, Exception):
             return

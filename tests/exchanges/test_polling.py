@@ -1,4 +1,4 @@
-"""Prices of venues that push nothing here: which requests tell them, which field is which, and how often they are read."""
+"""Polled prices: their requests, their fields, and their intervals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from captured import MARKETS, open_capture
 from trio.testing import MockClock
 
 from trailing import ExchangeUnreachable, StreamState, Tick
-from trailing.exchanges.ccxt.dialect import ticks_of
-from trailing.exchanges.ccxt.reading import READ_SECONDS, SPACING_SECONDS, Prices, Reading
+from trailing.exchanges.ccxt.polling import POLL_SECONDS, SPACING_SECONDS, PolledUpdates, PriceReader
+from trailing.exchanges.ccxt.stream_protocol import ticks_of
 from trailing.exchanges.ccxt.unreadable import Unreadable
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venues import VENUES
@@ -22,8 +22,8 @@ from trailing.exchanges.ccxt.venues import VENUES
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 SOURCES = ("last", "mark", "index")
 
-# What each venue answers, by the ends of the paths, as its documentation and ccxt's comments show it: 100 for the last
-# price, 101 for the mark price, 102 for the index price, and other figures wherever one could be taken for them.
+# Each venue's replies by the end of the path, as its documentation and ccxt's comments show them: 100 for the last price,
+# 101 for the mark price, 102 for the index price, and other figures in similar fields.
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "okx": {
         "/market/tickers?instType=SWAP": {
@@ -113,22 +113,22 @@ def answer(venue: str) -> Any:
 
 
 @pytest.mark.parametrize("venue", ANSWERS)
-async def test_every_price_comes_from_the_field_that_holds_it_and_all_of_them_by_as_few_requests(venue: str) -> None:
+async def test_every_price_is_read_from_its_field_with_the_fewest_requests(venue: str) -> None:
     row = VENUES[venue]
     async with open_capture(venue, answer(venue)) as capture:
-        prices = Prices(capture.exchange.session, row)
-        ticks = await prices.read([capture.symbol], row.prices)
+        prices = PriceReader(capture.exchange.session, row)
+        ticks = await prices.read([capture.symbol], row.prices.methods)
         assert {tick.source: tick.price for tick in ticks if isinstance(tick, Tick)} == {
-            source: D(100 + SOURCES.index(source)) for source in row.prices
+            source: D(100 + SOURCES.index(source)) for source in row.prices.methods
         }
         assert len(capture.sent) == len(ANSWERS[venue])
-        for source in row.prices:
+        for source in row.prices.methods:
             tick = await capture.exchange.price(capture.symbol, source)
             assert (tick.symbol, tick.source, tick.price) == (capture.symbol, source, D(100 + SOURCES.index(source)))
 
 
 @pytest.mark.parametrize("venue", ANSWERS)
-async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(venue: str) -> None:
+async def test_a_symbol_missing_from_the_reply_has_no_price(venue: str) -> None:
     async with open_capture(
         venue, lambda _: [{"universe": []}, []] if venue == "hyperliquid" else nothing(venue)
     ) as capture:
@@ -136,12 +136,12 @@ async def test_a_symbol_that_is_not_told_of_has_no_price_and_takes_nobody_elses(
             await capture.exchange.price(capture.symbol, "mark")
 
 
-async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_and_the_others_come(
+async def test_fm47_an_invalid_polled_price_is_skipped_and_counted_and_the_others_are_pushed(
     autojump_clock: MockClock,
 ) -> None:
-    streams = Reading()
+    streams = PolledUpdates()
     async with open_capture("okx", answer("okx")) as capture, trio.open_nursery() as nursery:
-        prices, bad = Prices(capture.exchange.session, VENUES["okx"]), ("1e400", "-1", "x", "1")
+        prices, bad = PriceReader(capture.exchange.session, VENUES["okx"]), ("1e400", "-1", "x", "1")
 
         async def read(symbols: Sequence[str]) -> list[Tick | Unreadable]:
             await trio.lowlevel.checkpoint()
@@ -149,8 +149,8 @@ async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_
 
         await streams.set_subscriptions({BTC})
         async with streams.updates() as updates:
-            nursery.start_soon(streams.run, prices.rounds, read)
-            await trio.sleep(READ_SECONDS * 1.5)
+            nursery.start_soon(streams.run, prices.batches, read)
+            await trio.sleep(POLL_SECONDS * 1.5)
             ticks = [each for each in updates.receive_waiting(100) if isinstance(each, Tick)]
             assert [tick.price for tick in ticks] == [1, 1]
             assert streams.unreadable == 6
@@ -158,10 +158,10 @@ async def test_fm47_a_price_that_is_read_and_can_be_none_is_skipped_and_counted_
 
 
 @pytest.mark.parametrize("bad", ["1e400", "0." + "3" * 40])
-async def test_fm47_a_price_that_was_asked_for_and_can_be_none_is_an_answer_that_is_missing(bad: str) -> None:
+async def test_fm47_an_invalid_requested_price_is_an_unreachable_exchange(bad: str) -> None:
     tickers = {"code": "0", "data": [{"instType": "SWAP", "instId": "BTC-USDT-SWAP", "last": bad}]}
     async with open_capture("okx", lambda _: tickers) as capture:
-        with pytest.raises(ExchangeUnreachable, match=f"okx: the last price of {BTC} got '"):
+        with pytest.raises(ExchangeUnreachable, match=f"okx price: {BTC}: the last price is '.*which is no price"):
             await capture.exchange.price(capture.symbol, "last")
 
 
@@ -172,23 +172,23 @@ def nothing(venue: str) -> object:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_whatever_triggers_a_stop_is_a_price_that_can_be_trailed_by(venue: str) -> None:
-    assert set(VENUES[venue].sources) <= set(VENUES[venue].prices)
+def test_every_trigger_source_is_a_price_source_too(venue: str) -> None:
+    assert set(VENUES[venue].stops.sources) <= set(VENUES[venue].prices.methods)
 
 
-def test_every_unverified_venue_has_its_answers_here() -> None:
+def test_every_unverified_venue_is_tested_here() -> None:
     assert {venue.name for venue in UNVERIFIED} == set(ANSWERS) == set(MARKETS) - {"binanceusdm", "bybit"}
 
 
-class Told:
-    """A venue's prices: what is asked for, and when."""
+class FakePrices:
+    """A venue's prices. Records which were requested, and when."""
 
     def __init__(self, *, at_once: bool) -> None:
         self.at_once = at_once
         self.reachable = True
         self.asked: list[tuple[float, tuple[str, ...]]] = []
 
-    def rounds(self, symbols: Any) -> list[list[str]]:
+    def batches(self, symbols: Any) -> list[list[str]]:
         return [sorted(symbols)] if self.at_once else [[symbol] for symbol in sorted(symbols)]
 
     async def read(self, symbols: Sequence[str]) -> list[Tick]:
@@ -199,29 +199,29 @@ class Told:
         return [Tick(symbol, D(1000), trio.current_time(), "mark") for symbol in symbols]
 
 
-async def test_all_symbols_are_read_together_again_and_again_while_somebody_listens(autojump_clock: MockClock) -> None:
-    streams, told = Reading(), Told(at_once=True)
+async def test_all_symbols_are_polled_together_while_there_is_a_subscriber(autojump_clock: MockClock) -> None:
+    streams, prices = PolledUpdates(), FakePrices(at_once=True)
     symbols = {f"C{number}/USDT:USDT" for number in range(200)}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(streams.run, told.rounds, told.read)
+        nursery.start_soon(streams.run, prices.batches, prices.read)
         await streams.set_subscriptions(symbols)
         await trio.sleep(62)
-        assert told.asked == []  # nobody listens
+        assert prices.asked == []  # there is no subscriber
         async with streams.updates() as updates:
             first = updates.receive_nowait()
             assert isinstance(first, StreamState)
             assert not first.connected
-            assert "orders are not told" in first.detail
-            await trio.sleep(3 * READ_SECONDS)
-            assert {asked for _, asked in told.asked} == {tuple(sorted(symbols))}
-            times = [at for at, _ in told.asked]
-            assert [round(later - at, 6) for at, later in pairwise(times)] == [READ_SECONDS] * 2
+            assert "orders and positions are not pushed" in first.detail
+            await trio.sleep(3 * POLL_SECONDS)
+            assert {asked for _, asked in prices.asked} == {tuple(sorted(symbols))}
+            times = [at for at, _ in prices.asked]
+            assert [round(later - at, 6) for at, later in pairwise(times)] == [POLL_SECONDS] * 2
             assert len(updates.receive_waiting(10_000)) == 600
-            told.reachable = False
-            await trio.sleep(2 * READ_SECONDS)
+            prices.reachable = False
+            await trio.sleep(2 * POLL_SECONDS)
             assert updates.receive_waiting(10_000) == []
-            told.reachable = True
-            await trio.sleep(READ_SECONDS)
+            prices.reachable = True
+            await trio.sleep(POLL_SECONDS)
             assert len(updates.receive_waiting(10_000)) == 200
             streams.end()
             with pytest.raises(trio.EndOfChannel):
@@ -229,24 +229,24 @@ async def test_all_symbols_are_read_together_again_and_again_while_somebody_list
         nursery.cancel_scope.cancel()
 
 
-async def test_symbol_by_symbol_a_round_takes_as_long_as_it_takes_and_leaves_the_limit_to_others(
+async def test_polling_symbol_by_symbol_is_spaced_to_leave_the_rate_limit_to_others(
     autojump_clock: MockClock,
 ) -> None:
-    streams, told = Reading(), Told(at_once=False)
+    streams, prices = PolledUpdates(), FakePrices(at_once=False)
     symbols = {f"C{number:02}/USDT:USDT" for number in range(30)}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(streams.run, told.rounds, told.read)
+        nursery.start_soon(streams.run, prices.batches, prices.read)
         await streams.set_subscriptions(symbols)
         async with streams.updates():
-            await trio.sleep(READ_SECONDS + 2 * 30 * SPACING_SECONDS)
+            await trio.sleep(POLL_SECONDS + 2 * 30 * SPACING_SECONDS)
         nursery.cancel_scope.cancel()
-    times = [at for at, (symbol,) in told.asked if symbol == min(symbols)]
+    times = [at for at, (symbol,) in prices.asked if symbol == min(symbols)]
     assert times[1] - times[0] == pytest.approx(30 * SPACING_SECONDS)
-    every = [at for at, _ in told.asked]
+    every = [at for at, _ in prices.asked]
     assert min(later - at for at, later in pairwise(every)) == pytest.approx(SPACING_SECONDS)
 
 
-async def test_symbols_are_read_together_by_what_they_are_settled_in(autojump_clock: MockClock) -> None:
-    prices = Prices(None, VENUES["bitget"])  # type: ignore[arg-type]
-    assert prices.rounds({BTC, ETH, "BTC/USDC:USDC"}) == [["BTC/USDC:USDC"], [BTC, ETH]]
-    assert Prices(None, VENUES["deribit"]).rounds({BTC, ETH}) == [[BTC], [ETH]]  # type: ignore[arg-type]
+async def test_symbols_are_polled_together_by_settle_currency(autojump_clock: MockClock) -> None:
+    prices = PriceReader(None, VENUES["bitget"])  # type: ignore[arg-type]
+    assert prices.batches({BTC, ETH, "BTC/USDC:USDC"}) == [["BTC/USDC:USDC"], [BTC, ETH]]
+    assert PriceReader(None, VENUES["deribit"]).batches({BTC, ETH}) == [[BTC], [ETH]]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The wall between trio and asyncio: what crosses it, what is cancelled by whom, and what is left behind."""
+"""The session between trio and asyncio: results, errors, cancellation and the end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, Tr
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 
 
-class Turns:
-    """Lets everybody pass, or nobody until it is told to; notes what it hears."""
+class FakeRateLimiter:
+    """A rate limiter that delays requests until `open` is set, and records refusals."""
 
     def __init__(self) -> None:
         self.open = trio.Event()
@@ -32,13 +32,13 @@ class Turns:
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await self.open.wait()
 
-    def refused(self, retry_after: float) -> None:
+    def on_rate_limited(self, retry_after: float) -> None:
         self.refusals.append(retry_after)
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 
@@ -50,7 +50,7 @@ class HttpSession:
 
 
 class Client:
-    """Has the methods of ccxt's client that the wall touches, and a few to be called."""
+    """A client with the methods of ccxt's client that the session uses, and a few more to call."""
 
     id = "fake"
 
@@ -78,9 +78,9 @@ class Client:
         return url
 
     async def send(self, *parts: str) -> None:
-        """Send one part after the other; where one is called `stop`, the process stands still instead.
+        """Send one part after the other. At a part called `stop`, the process is suspended until the caller's deadline is over.
 
-        The caller's deadline is over then. It is let wait all the same, to hear of the outcome.
+        The caller waits nevertheless, so that it learns the outcome.
         """
         for part in parts:
             if part == "stop":
@@ -105,7 +105,7 @@ class Client:
         raise CcxtError("no")
 
     async def share(self) -> str:
-        """As ccxt does in places: who awaits the future and is cancelled cancels it for all."""
+        """Await a shared future, as ccxt does in places. A cancelled caller cancels it for all others."""
         if self.shared is None:
             self.shared = asyncio.get_running_loop().create_future()
         return await self.shared
@@ -125,11 +125,11 @@ def explain(request: Request, error: BaseException) -> TrailingError:
     return explained
 
 
-def open_wall(client: Client, turns: Turns | None = None) -> Any:
-    return open_session(client, turns or Turns(), explain)
+def open_wall(client: Client, rate_limiter: FakeRateLimiter | None = None) -> Any:
+    return open_session(client, rate_limiter or FakeRateLimiter(), explain)
 
 
-async def test_a_call_gives_the_answer_and_an_error_as_one_of_ours() -> None:
+async def test_a_call_returns_the_result_or_raises_an_error_of_ours() -> None:
     async with open_wall(Client()) as session:
         assert await session.call("price", "answer", 0, "hello") == "hello"
         with pytest.raises(OutcomeUnknown, match="place_stop: ExchangeError") as caught:
@@ -137,7 +137,7 @@ async def test_a_call_gives_the_answer_and_an_error_as_one_of_ours() -> None:
         assert isinstance(caught.value.__cause__, CcxtError)
 
 
-async def test_a_cancelled_caller_only_stops_waiting() -> None:
+async def test_a_cancelled_caller_stops_waiting_and_the_request_continues() -> None:
     client = Client()
     async with open_wall(client) as session:
         with trio.move_on_after(0.05) as scope:
@@ -148,7 +148,7 @@ async def test_a_cancelled_caller_only_stops_waiting() -> None:
         assert client.calls == ["order", "order answered"]
 
 
-async def test_a_call_waits_for_those_under_way_for_its_order() -> None:
+async def test_a_call_waits_for_the_calls_in_flight_for_its_order() -> None:
     client = Client()
     async with open_wall(client) as session, trio.open_nursery() as nursery:
         for number in range(2):
@@ -165,14 +165,14 @@ async def _call_about(session: Session, name: str, client_order_id: str) -> None
     await session.call("place_stop", "answer", 0.05, name, client_order_id=client_order_id)
 
 
-async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> None:
-    client, turns = Client(), Turns()
-    turns.open = trio.Event()
-    async with open_wall(client, turns) as session:
+async def test_a_caller_that_is_cancelled_while_it_waits_for_the_rate_limit_sends_nothing() -> None:
+    client, rate_limiter = Client(), FakeRateLimiter()
+    rate_limiter.open = trio.Event()
+    async with open_wall(client, rate_limiter) as session:
         with trio.move_on_after(0.05) as scope:
             await session.call("place_stop", "answer", 0, "order", client_order_id="mine")
         assert scope.cancelled_caught
-        turns.open.set()
+        rate_limiter.open.set()
         await session.wait_for("mine")
         await trio.sleep(0.01)
     assert client.calls == []
@@ -182,11 +182,11 @@ async def test_a_caller_that_is_cancelled_before_its_turn_sends_nothing() -> Non
     ("parts", "error", "sent"),
     [
         (["stop", "order"], ExchangeUnreachable, []),
-        (["question", "stop", "order"], OutcomeUnknown, ["question"]),  # who knows which part changes something
+        (["question", "stop", "order"], OutcomeUnknown, ["question"]),  # any part may change something
         (["order", "stop"], None, ["order"]),
     ],
 )
-async def test_what_is_not_sent_when_its_deadline_is_over_is_not_sent_at_all(
+async def test_a_request_is_not_sent_after_its_deadline(
     parts: list[str], error: type[TrailingError] | None, sent: list[str]
 ) -> None:
     client = Client()
@@ -196,10 +196,12 @@ async def test_what_is_not_sent_when_its_deadline_is_over_is_not_sent_at_all(
             await session.call("place_stop", "send", *parts, client_order_id="mine")
     assert client.calls == sent
     if caught is not None:
-        assert [entry.name for entry in caught.traceback][-1] == "call"  # and no frame of ccxt's, which has the key
+        assert [entry.name for entry in caught.traceback][
+            -1
+        ] == "call"  # no frame of ccxt's, because its variables contain the key
 
 
-async def test_a_cancellation_from_asyncio_is_an_error_of_ours_for_all_whom_it_strikes() -> None:
+async def test_a_cancellation_by_asyncio_becomes_an_error_of_ours_for_each_caller() -> None:
     async with open_wall(Client()) as session, trio.open_nursery() as nursery:
         caught: list[TrailingError] = []
 
@@ -217,7 +219,7 @@ async def test_a_cancellation_from_asyncio_is_an_error_of_ours_for_all_whom_it_s
         assert [type(error) for error in caught] == [OutcomeUnknown, OutcomeUnknown]
 
 
-async def test_a_cancelled_caller_does_not_cancel_what_it_shares() -> None:
+async def test_a_cancelled_caller_does_not_cancel_a_shared_future() -> None:
     client = Client()
     async with open_wall(client) as session:
         with trio.move_on_after(0.05):
@@ -226,7 +228,7 @@ async def test_a_cancelled_caller_does_not_cancel_what_it_shares() -> None:
         assert not client.shared.cancelled()
 
 
-async def test_a_cancellation_from_outside_reaches_the_session_when_its_users_are_done() -> None:
+async def test_a_cancellation_reaches_the_session_after_its_block() -> None:
     client = Client()
     with trio.move_on_after(0.05):
         async with open_wall(client) as session:
@@ -239,7 +241,7 @@ async def test_a_cancellation_from_outside_reaches_the_session_when_its_users_ar
     assert client.closed
 
 
-async def test_the_end_answers_who_still_waits_and_refuses_who_comes_later() -> None:
+async def test_the_end_of_a_session_fails_waiting_and_later_calls() -> None:
     caught: list[TrailingError] = []
     client = Client()
 
@@ -258,16 +260,16 @@ async def test_the_end_answers_who_still_waits_and_refuses_who_comes_later() -> 
     assert client.calls == ["order"]
 
 
-async def test_a_refusal_for_the_rate_limit_is_told_to_whoever_gives_the_turns() -> None:
-    turns = Turns()
+async def test_the_rate_limiter_gets_the_retry_after_of_a_refusal() -> None:
+    rate_limiter = FakeRateLimiter()
 
     def limited(request: Request, error: BaseException) -> TrailingError:
         return RateLimited("slower", retry_after=7.0)
 
-    async with open_session(Client(), turns, limited) as session:
+    async with open_session(Client(), rate_limiter, limited) as session:
         with pytest.raises(RateLimited):
             await session.call("price", "fail")
-    assert turns.refusals == [7.0]
+    assert rate_limiter.refusals == [7.0]
 
 
 async def test_a_service_that_fails_ends_the_session_with_its_error() -> None:
@@ -293,7 +295,7 @@ async def test_a_coroutine_that_asyncio_cancels_fails_with_an_error_of_ours() ->
             await session.run(cancelled())
 
 
-async def test_a_service_runs_on_when_who_started_it_is_cancelled_and_a_coroutine_ends_with_its_caller() -> None:
+async def test_a_service_outlives_its_starter_and_a_coroutine_ends_with_its_caller() -> None:
     beats: list[int] = []
 
     async def beat() -> None:
@@ -322,7 +324,7 @@ async def test_a_service_runs_on_when_who_started_it_is_cancelled_and_a_coroutin
         assert len(beats) == so_far
 
 
-async def test_an_error_that_asyncio_raises_to_nobody_is_logged_and_ends_nothing(
+async def test_an_asyncio_error_that_no_task_awaits_is_logged_and_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail_in_a_callback() -> None:
@@ -340,7 +342,7 @@ async def test_an_error_that_asyncio_raises_to_nobody_is_logged_and_ends_nothing
     assert "a secret" not in caplog.text
 
 
-async def test_what_ccxt_does_to_the_decimal_context_does_not_leak() -> None:
+async def test_ccxt_does_not_change_our_decimal_context() -> None:
     before = decimal.getcontext().copy()
 
     async with open_wall(Client()) as session:
@@ -349,7 +351,7 @@ async def test_what_ccxt_does_to_the_decimal_context_does_not_leak() -> None:
     assert (after.rounding, after.traps[decimal.Underflow]) == (before.rounding, before.traps[decimal.Underflow])
 
 
-async def test_a_client_that_does_not_close_is_left_after_a_while_and_said_so(
+async def test_a_client_that_does_not_close_in_time_is_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.session.CLOSE_SECONDS", 0.1)
@@ -361,8 +363,8 @@ async def test_a_client_that_does_not_close_is_left_after_a_while_and_said_so(
     assert "did not close" in caplog.text
 
 
-async def test_the_real_client_leaves_no_warning_behind(caplog: pytest.LogCaptureFixture) -> None:
-    async with open_session(pro.binanceusdm({"enableRateLimit": False}), Turns(), explain) as session:
+async def test_the_real_client_closes_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_session(pro.binanceusdm({"enableRateLimit": False}), FakeRateLimiter(), explain) as session:
         assert session.client.session._retry_connection is False
         with pytest.raises(OutcomeUnknown):
             await session.call("price", "fetch", "http://127.0.0.1:1/")

@@ -1,4 +1,4 @@
-"""Whatever is done to the book, in whatever order: no fill crosses zero, and nothing is counted twice."""
+"""Random actions on a paper account: no fill crosses zero, and nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from trailing.core.model import Position, Side, Source, Tick
 from trailing.errors import StopRejected, UsageError
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.lag import LaggedView
-from trailing.exchanges.paper.places import BookRules
+from trailing.exchanges.paper.account import PaperAccount
+from trailing.exchanges.paper.lagged_view import LaggedView
+from trailing.exchanges.paper.market_book import VenueRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -37,9 +37,9 @@ class BookMachine(RuleBasedStateMachine):
     def open(self, hedged: bool, share: D | None, leverage: D | None, delay: float) -> None:
         self.hedged = hedged
         self.updates: list[OrderUpdate | PositionUpdate] = []
-        rules = BookRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
+        rules = VenueRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
         self.now = 0.0
-        self.book = Book(rules, self.updates.append)
+        self.book = PaperAccount(rules, self.updates.append)
         self.entered: dict[Side, D] = {"long": D(0), "short": D(0)}
 
     @rule(side=sides, quantity=quantities, price=prices)
@@ -74,7 +74,7 @@ class BookMachine(RuleBasedStateMachine):
         (self.book.move_to if continuous else self.book.jump_to)(Tick(BTC, price, self.now, source), self.now)
 
     @invariant()
-    def what_was_entered_is_held_or_was_filled(self) -> None:
+    def entered_quantity_is_open_or_filled(self) -> None:
         held: dict[Side, D] = {report.side: report.quantity for report in self.book.positions(self.now)}
         filled: dict[Side, D] = {"long": D(0), "short": D(0)}
         for update in self.updates:
@@ -86,14 +86,14 @@ class BookMachine(RuleBasedStateMachine):
         assert self.hedged or len(held) <= 1
 
     @invariant()
-    def every_position_update_says_what_was_left_and_never_less_than_nothing(self) -> None:
+    def every_position_update_has_the_open_quantity_and_it_is_never_negative(self) -> None:
         last = {update.side: update.quantity for update in self.updates if isinstance(update, PositionUpdate)}
         held = {report.side: report.quantity for report in self.book.positions(self.now)}
         assert all(update.quantity >= 0 for update in self.updates if isinstance(update, PositionUpdate))
         assert {side: quantity for side, quantity in last.items() if quantity} == held
 
     @invariant()
-    def every_trade_has_its_id_and_every_order_says_how_much_of_it_is_filled(self) -> None:
+    def every_trade_has_its_own_id_and_every_update_the_filled_quantity(self) -> None:
         filled: dict[str, D] = {}
         for update in self.updates:
             if isinstance(update, OrderUpdate):
@@ -105,7 +105,7 @@ class BookMachine(RuleBasedStateMachine):
         assert len(set(trades)) == len(trades)
 
     @invariant()
-    def a_stop_is_live_as_long_as_its_updates_say_so(self) -> None:
+    def a_stop_is_live_exactly_until_its_last_update(self) -> None:
         status: dict[str, str] = {}
         for update in self.updates:
             if isinstance(update, OrderUpdate):

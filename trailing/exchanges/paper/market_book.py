@@ -1,4 +1,4 @@
-"""The state of one symbol on the paper exchange, and the rules that it lives under."""
+"""The state of one symbol on the paper exchange, and the rules of the venue."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import msgspec
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
 from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce
-from trailing.exchanges.paper.saved import SavedHolding, SavedPlace, SavedStop
+from trailing.exchanges.paper.saved import SavedHolding, SavedMarketBook, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
-"""How much of a triggered stop a tick fills: a share of the whole order, or a callable that says the quantity."""
+"""How much of a triggered stop one tick fills: a share of the order, or a callable that returns the quantity."""
 
 
-class BookRules(msgspec.Struct, frozen=True, kw_only=True):
-    """How the venue behaves; the fields are described at `open_paper`."""
+class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How the venue behaves. `open_paper` describes the fields."""
 
     markets: Mapping[str, Market] = {}
     can_amend: bool = False
@@ -34,14 +34,14 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
     positions_read_lag: float = 0.0
 
     def market(self, symbol: str) -> Market:
-        """The market of a symbol; a permissive one where none was given. Raises UsageError for what is no symbol."""
+        """Return a symbol's market; a permissive one if none was given. Raises UsageError if it is no symbol."""
         market = self.markets.get(symbol)
         return market or Market(
             symbol, can_amend=self.can_amend, two_stops=self.two_stops, native_callbacks=self.native_callbacks
         )
 
-    def part(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:
-        """How much of a triggered stop a tick fills: whole steps, or all the rest."""
+    def fillable(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:
+        """Return the quantity of a triggered stop that a tick fills: whole steps, or the rest."""
         left = stop.order.quantity
         if self.partial_fills is None:
             return left
@@ -53,7 +53,7 @@ class BookRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holding:
-    """A position; flat where the quantity is 0."""
+    """A position. It is flat if its quantity is 0."""
 
     __slots__ = ("entry_price", "liquidation_price", "quantity")
 
@@ -62,20 +62,22 @@ class Holding:
         self.entry_price: Decimal = Decimal(0)
         self.liquidation_price: Decimal | None = None
 
-    def take(self, wanted: Decimal) -> Decimal:
-        """Take a quantity off, at most what there is: no fill ever makes a position cross zero."""
+    def reduce(self, wanted: Decimal) -> Decimal:
+        """Reduce by at most the open quantity, and return how much. So no fill makes a position cross zero."""
         taken = min(wanted, self.quantity)
         self.quantity = EXACT.subtract(self.quantity, taken)
         return taken
 
 
 class LiveStop:
-    """A stop order on the book: what is left of it, and the whole of it.
+    """A live stop order.
 
     Attributes:
-        filled: how much of it has been filled.
-        fills_from: of one that has triggered, when it may be filled, in seconds on the running clock.
-        best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
+        order: the order, with the quantity that is not filled.
+        whole: the quantity with which it was placed or amended.
+        filled: the filled quantity.
+        fills_from: after the trigger, the time from which it may be filled, in seconds on the running clock.
+        best: the best price that a trailing order has followed; None: it is not active yet, or is a plain stop.
     """
 
     __slots__ = ("best", "filled", "fills_from", "order", "whole")
@@ -89,15 +91,15 @@ class LiveStop:
 
     @property
     def triggered(self) -> bool:
-        """Whether it is an order at market by now."""
+        """Whether it has become a market order."""
         return self.order.triggered
 
     def trigger(self, fills_from: float) -> None:
-        """Make it an order at market, which is filled from a time on, in seconds on the running clock."""
+        """Turn it into a market order that may be filled from a time on, in seconds on the running clock."""
         self.order, self.fills_from = msgspec.structs.replace(self.order, triggered=True), fills_from
 
     def follow(self, price: Decimal) -> bool:
-        """Take a price of its source in. Returns whether it is the best that a trailing one has followed so far."""
+        """Follow a price of its source. Return whether the price is a trailing order's new best price."""
         order = self.order
         if order.callback is None:
             return False
@@ -110,7 +112,7 @@ class LiveStop:
         return is_best
 
     def trigger_price(self, tick: Decimal) -> Decimal | None:
-        """Where it triggers now, as a multiple of the tick; None: it does not trail yet."""
+        """Return the present trigger price, a multiple of the tick; None: a trailing order is not active yet."""
         order = self.order
         if order.callback is None:
             return order.price
@@ -122,12 +124,15 @@ class LiveStop:
 _SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 
 
-class Place:
-    """All that belongs to one symbol.
+class MarketBook:
+    """Prices, positions and live stops of one symbol.
 
     Attributes:
-        prices: the last price of each source that has had one.
-        first_entry_price: the price of the first entry, which stands for sources that have had none.
+        market: the market's rules.
+        prices: the last price of each source that had one.
+        first_entry_price: the price of the first entry, used for sources that had no price; None: there was no entry.
+        holdings: the position of each side.
+        stops: the live stops by client order id.
     """
 
     __slots__ = ("_orders", "_trades", "first_entry_price", "holdings", "market", "prices", "stops")
@@ -141,49 +146,49 @@ class Place:
         self._orders = self._trades = 0
 
     def next_order_id(self) -> str:
-        """Counted per symbol, so that it does not depend on the order in which tasks of several symbols run."""
+        """Return the symbol's next order id. Each symbol has its own count, so ids don't depend on the order of tasks."""
         self._orders += 1
         return f"paper-{self.market.symbol}-{self._orders}"
 
     def next_trade_id(self) -> str:
-        """Return the id of the symbol's next trade."""
+        """Return the symbol's next trade id."""
         self._trades += 1
         return f"trade-{self.market.symbol}-{self._trades}"
 
     def set_price(self, tick: Tick) -> None:
-        """Set the price of a source, and let trailing orders follow it."""
+        """Set the price of a source. Trailing orders follow it."""
         self.prices[tick.source] = tick.price
         for stop in self.stops.values():
             if stop.order.source == tick.source:
                 stop.follow(tick.price)
 
     def price(self, source: Source) -> Decimal | None:
-        """The price of a source; None: there has been neither one nor an entry."""
+        """Return the price of a source, or of the first entry; None: there was neither."""
         return self.prices.get(source, self.first_entry_price)
 
     def known_price(self, source: Source) -> Decimal:
-        """Return the price of a source. Raises ExchangeUnreachable where there has been neither one nor an entry."""
+        """Return the price of a source, or of the first entry. Raises ExchangeUnreachable if there was neither."""
         price = self.price(source)
         if price is None:
-            raise ExchangeUnreachable(f"{self.market.symbol} has no {source} price yet")
+            raise ExchangeUnreachable(f"{self.market.symbol}: there is no {source} price yet; feed one first")
         return price
 
     @property
     def market_price(self) -> Decimal:
-        """The price of an order at market: the last, else the mark, else the index price, else the first entry's."""
+        """The price of a market order: the last, else the mark, else the index price, else the first entry's."""
         price = next((self.prices[source] for source in _SOURCES if source in self.prices), self.first_entry_price)
         assert price is not None  # a position that is closed was entered
         return price
 
     def held(self, side: Side) -> Holding:
-        """The open position. Raises NothingToReduce where it is flat."""
+        """Return the open position. Raises NothingToReduce if it is flat."""
         holding = self.holdings[side]
         if not holding.quantity:
-            raise NothingToReduce(f"{self.market.symbol} has no {side} position")
+            raise NothingToReduce(f"{self.market.symbol}: there is no {side} position to reduce")
         return holding
 
-    def save(self) -> SavedPlace:
-        """All of it but the market's rules."""
+    def save(self) -> SavedMarketBook:
+        """Return the state as a value, without the market's rules."""
         holdings = {
             side: SavedHolding(holding.quantity, holding.entry_price, holding.liquidation_price)
             for side, holding in self.holdings.items()
@@ -191,25 +196,25 @@ class Place:
         }
         stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
         prices, first = dict(self.prices), self.first_entry_price
-        return SavedPlace(self.market.symbol, prices, holdings, stops, self._orders, first, self._trades)
+        return SavedMarketBook(self.market.symbol, prices, holdings, stops, self._orders, first, self._trades)
 
-    def restore(self, saved: SavedPlace) -> None:
-        """Be as this one was when it was saved."""
+    def restore(self, saved: SavedMarketBook) -> None:
+        """Load a saved state."""
         self.prices, self.first_entry_price = dict(saved.prices), saved.first_entry_price
         for side, held in saved.holdings.items():
             holding = self.holdings[side]
             holding.quantity, holding.entry_price = held.quantity, held.entry_price
             holding.liquidation_price = held.liquidation_price
-        for stood in saved.stops:
-            order = msgspec.structs.replace(stood.order, triggered=stood.triggered)
+        for saved_stop in saved.stops:
+            order = msgspec.structs.replace(saved_stop.order, triggered=saved_stop.triggered)
             stop = self.stops[order.client_order_id] = LiveStop(order)
-            stop.whole, stop.best = stood.whole, stood.best
-            stop.filled = EXACT.subtract(stood.whole, stood.order.quantity)
+            stop.whole, stop.best = saved_stop.whole, saved_stop.best
+            stop.filled = EXACT.subtract(saved_stop.whole, saved_stop.order.quantity)
         self._orders, self._trades = saved.orders, saved.trades
 
     def live(self, client_order_id: str) -> LiveStop:
-        """Return the live stop under an id. Raises NoSuchStop where it is gone."""
+        """Return the live stop with a client order id. Raises NoSuchStop if it is gone."""
         stop = self.stops.get(client_order_id)
         if stop is None:
-            raise NoSuchStop(f"{self.market.symbol} has no live stop {client_order_id!r}")
+            raise NoSuchStop(f"{self.market.symbol}: there is no live stop {client_order_id!r}")
         return stop

@@ -1,4 +1,4 @@
-"""The matching alone: no clock, no requests. Every rule of the venue once, and its neighbour that passes."""
+"""The matching engine without clock and requests. Each rule of the venue with a case that violates it and one that does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from decimal import Decimal as D
 
 import msgspec
 import pytest
-from book_venue import BTC, OPENED, Venue
+from account_venue import BTC, OPENED, Venue
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
@@ -14,7 +14,7 @@ from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce, St
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 
-def test_a_stop_is_acknowledged_as_it_was_asked_for_with_an_order_id_counted_per_symbol() -> None:
+def test_a_stop_is_acknowledged_as_requested_with_an_order_id_counted_per_symbol() -> None:
     venue = Venue()
     venue.enter()
     assert venue.place("a", "98", source="mark") == StopOrder(BTC, "long", D(2), D(98), "a", f"paper-{BTC}-1", "mark")
@@ -56,7 +56,7 @@ def test_a_gap_through_the_stop_fills_at_the_price_of_the_gap(side: Side, stop: 
 
 
 @pytest.mark.parametrize("source", ["last", "mark", "index"])
-def test_a_stop_looks_at_its_own_source_only(source: Source) -> None:
+def test_a_stop_triggers_by_its_own_source_only(source: Source) -> None:
     venue = Venue()
     venue.enter()
     venue.place("a", "98", source=source)
@@ -68,7 +68,7 @@ def test_a_stop_looks_at_its_own_source_only(source: Source) -> None:
     assert venue.fills() == [("a", D(2), D(97))]
 
 
-def test_of_two_stops_the_one_that_the_price_passed_first_fills() -> None:
+def test_the_first_of_two_stops_that_the_price_passes_fills() -> None:
     venue = Venue()
     venue.enter()
     venue.place("wide", "95")
@@ -78,7 +78,7 @@ def test_of_two_stops_the_one_that_the_price_passed_first_fills() -> None:
     assert venue.statuses("wide") == ["live", "cancelled"], "triggered too, with nothing to reduce"
 
 
-def test_two_stops_may_each_cover_the_whole_position_and_never_turn_it_round() -> None:
+def test_two_stops_for_the_whole_position_never_turn_it_round() -> None:
     venue = Venue()
     venue.enter()
     venue.place("a", "98")
@@ -90,7 +90,7 @@ def test_two_stops_may_each_cover_the_whole_position_and_never_turn_it_round() -
     assert venue.statuses("b") == ["live", "cancelled"]
 
 
-def test_a_position_that_goes_flat_takes_its_stops_along_where_the_venue_does_so() -> None:
+def test_the_stops_of_a_flat_position_are_cancelled_with_cancel_on_flat() -> None:
     venue = Venue(cancel_on_flat=True)
     venue.enter()
     venue.place("a", "98")
@@ -100,7 +100,7 @@ def test_a_position_that_goes_flat_takes_its_stops_along_where_the_venue_does_so
     assert venue.statuses("b") == ["live", "cancelled"]
 
 
-def test_a_stop_that_went_along_with_its_position_is_not_triggered_by_the_same_tick() -> None:
+def test_a_stop_cancelled_with_its_position_is_not_triggered_by_the_same_tick() -> None:
     venue = Venue(cancel_on_flat=True)
     venue.enter()
     venue.place("a", "98")
@@ -109,7 +109,7 @@ def test_a_stop_that_went_along_with_its_position_is_not_triggered_by_the_same_t
     assert (venue.statuses("a"), venue.statuses("b")) == (["live", "filled"], ["live", "cancelled"])
 
 
-def test_a_share_is_one_of_the_amended_quantity() -> None:
+def test_partial_fills_are_a_share_of_the_amended_quantity() -> None:
     venue = Venue(partial_fills=D("0.5"), can_amend=True)
     venue.enter(quantity="8")
     venue.place("a", "98", quantity="8")
@@ -118,7 +118,7 @@ def test_a_share_is_one_of_the_amended_quantity() -> None:
     assert venue.fills() == [("a", D(2), D(97))]
 
 
-def test_a_stop_that_outlived_part_of_its_position_fills_only_what_is_left() -> None:
+def test_a_stop_larger_than_its_position_fills_only_what_is_open() -> None:
     venue = Venue()
     venue.enter(quantity="5")
     venue.place("a", "98", quantity="5")
@@ -129,7 +129,7 @@ def test_a_stop_that_outlived_part_of_its_position_fills_only_what_is_left() -> 
     assert venue.held() == {}
 
 
-def test_a_share_fills_at_each_tick_whatever_the_price_once_the_stop_has_triggered() -> None:
+def test_a_triggered_stop_fills_a_share_at_each_tick_at_any_price() -> None:
     venue = Venue(partial_fills=D("0.4"), markets={BTC: Market(BTC, quantity_step=D(1))})
     venue.enter(quantity="5")
     venue.place("a", "98", quantity="5")
@@ -144,7 +144,7 @@ def test_a_share_fills_at_each_tick_whatever_the_price_once_the_stop_has_trigger
 @pytest.mark.parametrize(
     ("side", "stop", "at_trigger", "later"), [("long", "98", "97", "99"), ("short", "102", "103", "101")]
 )
-def test_a_stop_that_has_triggered_is_held_for_the_delay_and_then_fills_at_the_next_price(
+def test_a_triggered_stop_fills_at_the_next_price_after_the_delay(
     side: Side, stop: str, at_trigger: str, later: str
 ) -> None:
     venue = Venue(trigger_delay=5.0)
@@ -164,7 +164,7 @@ def test_a_stop_that_has_triggered_is_held_for_the_delay_and_then_fills_at_the_n
     assert venue.statuses("a") == ["live", "triggered", "filled"]
 
 
-def test_a_stop_that_is_held_can_not_be_amended_but_cancelled_and_ends_with_its_position() -> None:
+def test_a_delayed_stop_can_be_cancelled_but_not_amended_and_ends_with_its_position() -> None:
     venue = Venue(trigger_delay=5.0, can_amend=True)
     venue.enter()
     for name in ("a", "b"):
@@ -179,7 +179,7 @@ def test_a_stop_that_is_held_can_not_be_amended_but_cancelled_and_ends_with_its_
     assert venue.live() == {}
 
 
-def test_a_trailing_order_is_held_for_the_delay_too() -> None:
+def test_a_trailing_order_is_delayed_too() -> None:
     venue = Venue(trigger_delay=5.0)
     venue.enter()
     venue.trail("t", "102", "1")
@@ -189,7 +189,7 @@ def test_a_trailing_order_is_held_for_the_delay_too() -> None:
     assert venue.fills() == [("t", D(2), D(102))], "where the move begins"
 
 
-def test_what_a_partial_fill_leaves_is_listed_as_triggered() -> None:
+def test_the_rest_after_a_partial_fill_is_listed_as_triggered() -> None:
     venue = Venue(partial_fills=D("0.5"))
     venue.enter()
     order = venue.place("a", "98")
@@ -197,15 +197,15 @@ def test_what_a_partial_fill_leaves_is_listed_as_triggered() -> None:
     assert venue.book.stops(1.0) == (msgspec.structs.replace(order, quantity=D(1), triggered=True),)
 
 
-def test_every_fill_has_a_trade_id_of_its_own_and_says_how_much_of_its_order_is_filled_by_now() -> None:
+def test_every_fill_has_a_trade_id_and_the_filled_quantity_so_far() -> None:
     venue = Venue(partial_fills=D("0.4"), markets={BTC: Market(BTC, quantity_step=D(1))})
     venue.enter(quantity="9")
     venue.place("a", "98", quantity="5")
     for price in ("97", "96", "95"):
         venue.feed(price)
     venue.book.close(BTC, "long", D(3), 1.0, client_order_id="b")
-    told = [update for update in venue.updates if isinstance(update, OrderUpdate)]
-    assert [(update.status, update.filled) for update in told] == [
+    updates = [update for update in venue.updates if isinstance(update, OrderUpdate)]
+    assert [(update.status, update.filled) for update in updates] == [
         ("live", D(0)),
         ("triggered", D(0)),
         ("partial", D(2)),
@@ -213,10 +213,10 @@ def test_every_fill_has_a_trade_id_of_its_own_and_says_how_much_of_its_order_is_
         ("filled", D(5)),
         ("filled", D(3)),
     ]
-    assert [update.fill.trade_id for update in told if update.fill] == [f"trade-{BTC}-{n}" for n in (1, 2, 3, 4)]
+    assert [update.fill.trade_id for update in updates if update.fill] == [f"trade-{BTC}-{n}" for n in (1, 2, 3, 4)]
 
 
-def test_a_cancelled_stop_says_how_much_of_it_was_filled_and_why_unless_it_was_asked_for() -> None:
+def test_a_cancelled_stop_has_its_filled_quantity_and_a_reason_unless_it_was_requested() -> None:
     def end(venue: Venue) -> tuple[D | None, str]:
         update = [each for each in venue.updates if isinstance(each, OrderUpdate) and each.status == "cancelled"][-1]
         return update.filled, update.reason
@@ -251,7 +251,7 @@ def test_a_share_below_one_step_fills_one_step() -> None:
     assert venue.fills() == [("a", D(1), D(97))]
 
 
-def test_a_callable_decides_how_much_of_a_triggered_stop_fills_and_nothing_is_an_answer() -> None:
+def test_a_callable_decides_how_much_of_a_triggered_stop_fills_also_nothing() -> None:
     asked: list[tuple[D, D]] = []
 
     def partial_fills(order: StopOrder, tick: Tick) -> D:
@@ -267,7 +267,7 @@ def test_a_callable_decides_how_much_of_a_triggered_stop_fills_and_nothing_is_an
     assert asked == [(D(3), D(97)), (D(3), D(96)), (D(2), D(95))]
 
 
-def test_a_callable_that_answers_nonsense_is_told_so() -> None:
+def test_an_invalid_result_of_the_partial_fills_callable_is_refused() -> None:
     venue = Venue(partial_fills=lambda order, tick: 0.5)
     venue.enter()
     venue.place("a", "98")
@@ -275,7 +275,7 @@ def test_a_callable_that_answers_nonsense_is_told_so() -> None:
         venue.feed("97")
 
 
-def test_what_is_left_of_a_triggered_stop_never_hits_the_next_position() -> None:
+def test_the_rest_of_a_triggered_stop_never_closes_the_next_position() -> None:
     venue = Venue(partial_fills=D("0.5"))
     venue.enter()
     venue.place("a", "98")
@@ -287,7 +287,7 @@ def test_what_is_left_of_a_triggered_stop_never_hits_the_next_position() -> None
     assert venue.held() == {"long": D(2)}
 
 
-def test_a_client_order_id_is_never_usable_twice_whatever_became_of_it() -> None:
+def test_a_client_order_id_is_never_accepted_twice() -> None:
     venue = Venue()
     venue.enter()
     venue.place("live", "98")
@@ -302,7 +302,7 @@ def test_a_client_order_id_is_never_usable_twice_whatever_became_of_it() -> None
     assert venue.live() == {"live": D(2)}
 
 
-def test_an_id_that_was_refused_is_still_free() -> None:
+def test_the_client_order_id_of_a_rejected_stop_stays_free() -> None:
     venue = Venue()
     venue.enter()
     with pytest.raises(WouldTrigger):
@@ -311,7 +311,7 @@ def test_an_id_that_was_refused_is_still_free() -> None:
 
 
 @pytest.mark.parametrize(("side", "crossed", "clear"), [("long", "100", "99.99"), ("short", "100", "100.01")])
-def test_a_stop_that_would_trigger_at_once_is_refused(side: Side, crossed: str, clear: str) -> None:
+def test_a_stop_that_would_trigger_at_once_is_rejected(side: Side, crossed: str, clear: str) -> None:
     venue = Venue()
     venue.enter(side)
     with pytest.raises(WouldTrigger):
@@ -320,7 +320,7 @@ def test_a_stop_that_would_trigger_at_once_is_refused(side: Side, crossed: str, 
     venue.place("a", clear, side=side)
 
 
-def test_whether_a_stop_would_trigger_is_asked_of_its_own_source() -> None:
+def test_would_trigger_is_decided_by_the_stop_s_own_source() -> None:
     venue = Venue()
     venue.enter()
     venue.feed("90", "mark")
@@ -330,7 +330,7 @@ def test_whether_a_stop_would_trigger_is_asked_of_its_own_source() -> None:
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
-def test_without_a_position_there_is_nothing_to_reduce(side: Side) -> None:
+def test_a_stop_without_a_position_has_nothing_to_reduce(side: Side) -> None:
     venue = Venue()
     other: Side = "short" if side == "long" else "long"
     for _ in range(2):
@@ -341,10 +341,10 @@ def test_without_a_position_there_is_nothing_to_reduce(side: Side) -> None:
         venue.enter(other)
 
 
-def test_a_stop_for_more_than_the_position_is_refused() -> None:
+def test_a_stop_larger_than_the_position_is_rejected() -> None:
     venue = Venue()
     venue.enter()
-    with pytest.raises(StopRejected, match="more than the position"):
+    with pytest.raises(StopRejected, match="larger than the position"):
         venue.place("a", "98", quantity="2.1")
 
 
@@ -355,7 +355,7 @@ MARKET = Market(BTC, D("0.5"), D("0.2"), D("0.6"), D("70"), can_amend=True)
     ("price", "quantity", "why"),
     [("98.1", "2", "tick"), ("98", "1.1", "step"), ("98", "0.4", "minimum 0.6"), ("98", "0.6", "notional")],
 )
-def test_a_stop_that_breaks_a_rule_of_the_market_is_refused(price: str, quantity: str, why: str) -> None:
+def test_a_stop_that_violates_a_rule_of_the_market_is_rejected(price: str, quantity: str, why: str) -> None:
     venue = Venue(markets={BTC: MARKET})
     venue.enter()
     with pytest.raises(StopRejected, match=why):
@@ -367,7 +367,7 @@ def test_a_stop_that_breaks_a_rule_of_the_market_is_refused(price: str, quantity
     assert venue.live() == {"a": D("0.8")}
 
 
-def test_a_stop_for_the_whole_position_is_free_of_the_minimum_notional() -> None:
+def test_a_stop_for_the_whole_position_is_exempt_from_the_minimum_notional() -> None:
     venue = Venue(markets={BTC: MARKET})
     venue.enter(quantity="0.6")
     venue.place("a", "98", quantity="0.6")
@@ -390,7 +390,7 @@ def test_the_whole_position_may_be_closed_whatever_the_step_and_the_minimum() ->
 
 
 @pytest.mark.parametrize(("quantity", "why"), [("1.1", "step"), ("0.4", "minimum 0.6"), ("0.6", "notional")])
-def test_closing_a_part_keeps_to_the_rules_of_the_market(quantity: str, why: str) -> None:
+def test_closing_a_part_must_keep_to_the_rules_of_the_market(quantity: str, why: str) -> None:
     venue = Venue(markets={BTC: MARKET})
     venue.enter()
     with pytest.raises(StopRejected, match=why):
@@ -409,7 +409,7 @@ def test_a_close_fills_at_the_last_price() -> None:
     assert venue.statuses("a") == ["filled"]
 
 
-def test_a_close_fills_at_the_mark_price_where_no_last_price_was_ever_fed() -> None:
+def test_a_close_fills_at_the_mark_price_if_there_is_no_last_price() -> None:
     venue = Venue()
     venue.enter(price="100")
     venue.feed("103", "mark")
@@ -421,7 +421,7 @@ def test_a_close_fills_at_the_mark_price_where_no_last_price_was_ever_fed() -> N
     assert again.book.price(BTC, "last") == D(100), "a stop by the last price is still checked against the entry's"
 
 
-def test_where_two_stops_may_not_stand_the_second_is_refused_until_the_first_is_gone() -> None:
+def test_a_second_stop_is_rejected_where_only_one_is_allowed() -> None:
     venue = Venue(two_stops=False)
     venue.enter()
     venue.place("a", "98", quantity="1")
@@ -451,7 +451,7 @@ def test_an_amended_stop_keeps_its_ids_and_triggers_at_its_new_price() -> None:
     assert venue.fills() == [("a", D(1), D(99))]
 
 
-def test_a_stop_that_is_gone_or_triggered_can_not_be_amended_and_one_that_is_gone_not_cancelled() -> None:
+def test_a_gone_stop_can_not_be_amended_or_cancelled_and_a_triggered_one_not_amended() -> None:
     venue = Venue(partial_fills=D("0.5"))
     venue.enter()
     venue.place("a", "98")
@@ -470,13 +470,13 @@ def test_a_stop_that_is_gone_or_triggered_can_not_be_amended_and_one_that_is_gon
             call()
 
 
-def test_an_amendment_that_would_trigger_or_go_beyond_the_position_leaves_the_stop_alone() -> None:
+def test_a_rejected_amendment_leaves_the_stop_unchanged() -> None:
     venue = Venue(can_amend=True)
     venue.enter()
     order = venue.place("a", "98")
     with pytest.raises(WouldTrigger):
         venue.book.amend(BTC, "a", D(100), D(2), 0.0)
-    with pytest.raises(StopRejected, match="more than the position"):
+    with pytest.raises(StopRejected, match="larger than the position"):
         venue.book.amend(BTC, "a", D(99), D(3), 0.0)
     venue.book.close(BTC, "long", D(2), 0.0)
     with pytest.raises(NothingToReduce):
@@ -510,7 +510,7 @@ def test_an_entry_sets_prices_only_where_there_are_none() -> None:
     assert [venue.book.price(BTC, source) for source in sources] == [D(100), D(101), D(100)]
 
 
-def test_in_one_way_mode_an_entry_of_the_other_side_waits_for_flat() -> None:
+def test_an_entry_of_the_other_side_is_refused_in_one_way_mode() -> None:
     venue = Venue()
     venue.enter("long")
     with pytest.raises(UsageError, match="one-way"):
@@ -520,7 +520,7 @@ def test_in_one_way_mode_an_entry_of_the_other_side_waits_for_flat() -> None:
     assert venue.held() == {"short": D(2)}
 
 
-def test_in_one_way_mode_a_stop_left_over_from_a_long_never_touches_the_short_after_it() -> None:
+def test_a_leftover_stop_of_a_long_never_touches_the_next_short() -> None:
     venue = Venue()
     venue.enter("long")
     venue.place("a", "98")
@@ -531,7 +531,7 @@ def test_in_one_way_mode_a_stop_left_over_from_a_long_never_touches_the_short_af
     assert venue.statuses("a") == ["live", "cancelled"]
 
 
-def test_in_hedge_mode_the_sides_know_nothing_of_each_other() -> None:
+def test_both_sides_are_independent_in_hedge_mode() -> None:
     venue = Venue(hedged=True)
     venue.enter("long")
     venue.enter("short", quantity="3")
@@ -545,7 +545,7 @@ def test_in_hedge_mode_the_sides_know_nothing_of_each_other() -> None:
 @pytest.mark.parametrize(
     ("side", "limit", "quiet", "gap"), [("long", "90", "90.01", "89"), ("short", "110", "109.99", "111")]
 )
-def test_a_position_is_liquidated_beyond_its_margin_and_loses_its_orders(
+def test_a_position_is_liquidated_at_its_margin_and_its_orders_are_cancelled(
     side: Side, limit: str, quiet: str, gap: str
 ) -> None:
     venue = Venue(leverage=D(10), hedged=True)
@@ -578,14 +578,14 @@ def test_the_liquidation_price_is_rounded_towards_the_entry_and_follows_the_aver
     assert venue.book.positions(0.0)[0].liquidation_price == D("70.0")
 
 
-def test_a_long_without_borrowed_money_has_no_liquidation_price() -> None:
+def test_a_long_with_leverage_1_has_no_liquidation_price() -> None:
     venue = Venue(leverage=D(1), hedged=True)
     venue.enter("long")
     venue.enter("short")
     assert [report.liquidation_price for report in venue.book.positions(0.0)] == [None, D(200)]
 
 
-def test_somebody_elses_hand_closes_at_most_what_there_is_whatever_the_step() -> None:
+def test_a_close_by_hand_closes_at_most_the_open_quantity_and_ignores_the_step() -> None:
     venue = Venue(markets={BTC: MARKET})
     venue.enter()
     assert venue.book.close(BTC, "long", D("0.05"), 0.0).quantity == D("0.05")
@@ -594,7 +594,7 @@ def test_somebody_elses_hand_closes_at_most_what_there_is_whatever_the_step() ->
         venue.book.close(BTC, "long", D(1), 0.0)
 
 
-def test_reads_show_the_state_of_some_seconds_ago_and_a_duplicate_is_known_at_once() -> None:
+def test_reads_lag_and_a_duplicate_is_rejected_at_once() -> None:
     venue = Venue(orders_read_lag=1.0, positions_read_lag=2.0, can_amend=True)
     book = venue.book
     book.enter(Position(BTC, "long", D(2), D(100), OPENED), 10.0)
@@ -612,7 +612,7 @@ def test_reads_show_the_state_of_some_seconds_ago_and_a_duplicate_is_known_at_on
     assert (len(book.positions(17.9)), len(book.positions(18.0))) == (1, 0)
 
 
-def test_an_unknown_symbol_gets_a_permissive_market_and_what_is_no_symbol_gets_none() -> None:
+def test_an_unknown_symbol_has_a_permissive_market_and_an_invalid_one_has_none() -> None:
     book = Venue(markets={BTC: MARKET}, can_amend=True, two_stops=False).book
     assert book.market(BTC) is MARKET
     assert book.market("NEW/USDT:USDT") == Market("NEW/USDT:USDT", can_amend=True, two_stops=False)

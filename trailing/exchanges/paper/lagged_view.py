@@ -1,4 +1,4 @@
-"""What a read shows: the state of some seconds ago."""
+"""A mapping that shows its changes late, as the reads of an exchange do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class LaggedView(Generic[Key, Value]):
-    """A mapping whose changes become visible only after a while.
+    """A mapping whose changes become visible after a lag.
 
     Args:
         lag: seconds from a change until it is visible, at least 0.
@@ -22,12 +22,12 @@ class LaggedView(Generic[Key, Value]):
         self._coming: deque[tuple[float, Key, Value | None]] = deque()
 
     def change(self, key: Key, value: Value | None, at: float) -> None:
-        """Set a value, or with None take it out, as of a time that is not before the last one."""
+        """Set a value, or remove it with None. `at` is in seconds on the running clock, and never decreases."""
         self._coming.append((at, key, value))
         self.at(at)
 
     def at(self, now: float) -> dict[Key, Value]:
-        """What is visible at a time; belongs to the view and holds until its next call."""
+        """Return the visible mapping at a time. It belongs to the view, and is valid until the next call."""
         while self._coming and self._coming[0][0] + self._lag <= now:
             _, key, value = self._coming.popleft()
             if value is None:

@@ -1,4 +1,4 @@
-"""A book of the paper exchange with one symbol: what it published, and short ways to say what happens on it."""
+"""A paper account with one symbol, its published updates, and short methods for what happens on it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from decimal import Decimal as D
 from typing import Any
 
 from trailing.core.model import Percent, Position, Side, Source, StopOrder, Tick
-from trailing.exchanges.paper.book import Book
-from trailing.exchanges.paper.places import BookRules
+from trailing.exchanges.paper.account import PaperAccount
+from trailing.exchanges.paper.market_book import VenueRules
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -16,11 +16,11 @@ OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 class Venue:
-    """A book, what it published, and short ways to say things."""
+    """A paper account, its published updates, and short methods for requests and prices."""
 
     def __init__(self, **rules: Any) -> None:
         self.updates: list[OrderUpdate | PositionUpdate] = []
-        self.book = Book(BookRules(**rules), self.updates.append)
+        self.book = PaperAccount(VenueRules(**rules), self.updates.append)
 
     def enter(self, side: Side = "long", quantity: str = "2", price: str = "100") -> None:
         self.book.enter(Position(BTC, side, D(quantity), D(price), OPENED), 0.0)
@@ -50,7 +50,7 @@ class Venue:
         return {report.side: report.quantity for report in self.book.positions(9.0)}
 
     def fills(self) -> list[tuple[str, D, D]]:
-        """Client order id, quantity and price of every fill."""
+        """Return client order id, quantity and price of every fill."""
         fills = [update.fill for update in self.updates if isinstance(update, OrderUpdate) and update.fill]
         return [(fill.client_order_id, fill.quantity, fill.price) for fill in fills]
 
