@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
-from trailing.cli.demo import run_acts
-from trailing.cli.demo_market import open_positions, price_steps
-from trailing.cli.demo_screen import DemoScreen, write_svg
+from trailing.cli.practice.demo import run_acts
+from trailing.cli.practice.demo_market import open_positions, price_steps
+from trailing.cli.practice.demo_screen import DemoScreen, write_svg
 from trailing.stores.memory import MemoryStore
 
 Run = Callable[..., Any]
@@ -30,7 +30,7 @@ async def test_under_one_lock_a_wave_takes_the_sum_and_with_trailing_its_longest
     assert locked.elapsed == pytest.approx(10)
     assert [lane.protected_after for lane in trailing.positions] == pytest.approx([2.0] * 5)
     assert (trailing.protected, trailing.untracked) == (5, 0)
-    assert trailing.bare_seconds == pytest.approx(10)
+    assert trailing.unprotected_seconds == pytest.approx(10)
     assert autojump_clock.current_time() < 30
     rows = result.report.positions
     assert [row.state for row in rows] == ["closed"] * 5
@@ -40,7 +40,7 @@ async def test_under_one_lock_a_wave_takes_the_sum_and_with_trailing_its_longest
     picture = (tmp_path / "demo.svg").read_text()
     assert picture.startswith("<svg")
     assert "trailing&#160;demo" in picture
-    assert "one lock: BTC/USDT:USDT is placed" in capsys.readouterr().err
+    assert "one lock: BTC/USDT:USDT placing" in capsys.readouterr().err
 
 
 def test_the_market_is_the_same_every_time_and_never_money_in_floats() -> None:

@@ -1,8 +1,7 @@
-"""`--json` writes JSON, and nothing else, to standard output; the log goes to standard error."""
+"""With `--json`, standard output has JSON and nothing else; the log goes to standard error."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +11,13 @@ import pytest
 import structlog
 from silent import closed
 
-from trailing.cli.app import app
+from trailing.cli.commands import GROUPS
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.stores.postgres_server import Timing
 
 Run = Callable[..., Any]
 
-LOOKING: dict[str, list[str]] = {
+INSPECTING: dict[str, list[str]] = {
     "status": [],
     "status --follow": [],
     "events": [],
@@ -30,30 +29,28 @@ LOOKING: dict[str, list[str]] = {
 
 @pytest.fixture(autouse=True)
 def _log_as_it_comes() -> None:
-    """Log as a process of its own does, which is not told to be quiet."""
+    """Log as a command in its own process does."""
     structlog.reset_defaults()
 
 
 @pytest.fixture
 def down(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The address of a Postgres that is down, and is given up after half a second."""
+    """Return the address of a Postgres that is down; the store stops trying after half a second."""
     monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
     with closed() as port:
         yield f"postgresql://127.0.0.1:{port}/db"
 
 
 def test_every_command_with_json_is_tried_here() -> None:
-    commands = {name: app[name].default_command for name in app if not name.startswith("-")}
-    with_json = {
-        name for name, command in commands.items() if command and "json" in inspect.signature(command).parameters
-    }
+    commands = [command for group in GROUPS for command in group.commands]
+    with_json = {command.name for command in commands if any(option.name == "--json" for option in command.options)}
     # `recover` is tried in tests/venues/test_ccxt_recover.py; `doctor` and `demo` have no store.
-    assert with_json == {"run", "recover", "doctor", "demo", *(command.split()[0] for command in LOOKING)}
+    assert with_json == {"run", "recover", "doctor", "demo", *(command.split()[0] for command in INSPECTING)}
 
 
-@pytest.mark.parametrize("command", LOOKING)
+@pytest.mark.parametrize("command", INSPECTING)
 def test_nothing_is_on_standard_output_where_postgres_is_down(run: Run, down: str, command: str) -> None:
-    ran = run(*command.split(), *LOOKING[command], "--json", "--store", down)
+    ran = run(*command.split(), *INSPECTING[command], "--json", "--store", down)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("trailing: Postgres 127.0.0.1/db ")
     assert ran.err.count("\n") == 1

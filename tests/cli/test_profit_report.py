@@ -16,9 +16,9 @@ import trio
 from rich.console import Console
 
 from trailing import Position, UnprotectedTime, open_store
-from trailing.cli.stories import Stories
+from trailing.cli.position_summaries import PositionSummaries
+from trailing.cli.practice.progress import show_progress
 from trailing.cli.tables import live_table
-from trailing.cli.watching import watch
 from trailing.events import Event, PositionClosed, PositionReleased, StopFilled, StopOpened
 from trailing.stores.port import AppendEvent
 
@@ -116,7 +116,7 @@ def test_a_report_for_people_says_unknown_and_what_the_totals_leave_out(run: Run
     assert words[OLD][:6] == words[UNSEEN][:6]
     assert words[HALF][:6] == ["long", "closed", "2", "100", "98", "unknown"]
     assert "unknown" not in words[RELEASED]
-    assert lines[-1] == "the profit leaves out 3 closed positions whose exit price is not known"
+    assert lines[-1] == "the profit leaves out 3 closed positions with an unknown exit price"
 
 
 def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, store: str, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, s
     trio.run(fill)
     *_, totals, note = run("report", "--store", url).out.splitlines()
     assert totals.split()[:5] == ["1", "positions", "1", "closed", "unknown"]
-    assert note == "the profit leaves out 1 closed position whose exit price is not known"
+    assert note == "the profit leaves out 1 closed position with an unknown exit price"
 
 
 def test_a_report_whose_profits_are_all_known_says_nothing_of_that(replay: Run) -> None:
@@ -151,13 +151,13 @@ def test_events_say_null_in_json_and_unknown_to_people(run: Run, store: str) -> 
     ]
 
 
-async def test_what_is_watched_says_unknown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    stories = Stories([Position(UNSEEN, "long", Decimal(2), Decimal(100), START)])
-    async with watch(stories, {}, "error") as tell:
-        tell(opened(UNSEEN))
-        tell(closed(UNSEEN, "0", None))
-    assert "closed, profit unknown after 0 moves: the stop was filled" in capsys.readouterr().err
+async def test_the_progress_of_a_replay_shows_an_unknown_profit(capsys: pytest.CaptureFixture[str]) -> None:
+    summaries = PositionSummaries([Position(UNSEEN, "long", Decimal(2), Decimal(100), START)])
+    async with show_progress(summaries, {}, "error") as on_event:
+        on_event(opened(UNSEEN))
+        on_event(closed(UNSEEN, "0", None))
+    assert "BBB/USDT:USDT long: closed, profit unknown, 0 moves: the stop was filled" in capsys.readouterr().err
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(live_table(stories, {}))
+        console.print(live_table(summaries, {}))
     assert shown.get().count("unknown") == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trailing.cli.replay_clock import HoldingStore, ReplayClock, open_holding_store
+from trailing.cli.practice.replay_clock import HoldingStore, ReplayClock, open_holding_store
 from trailing.stores.memory import MemoryStore
 from trailing.stores.port import Loaded, StoreWrite
 

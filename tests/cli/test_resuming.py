@@ -7,14 +7,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-
-from trailing.cli.kept_account import Keeper
 
 Run = Callable[..., Any]
 
@@ -23,30 +21,26 @@ START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
 DIES = """
 import os, sys
 from trailing.cli import main
-from trailing.cli.kept_account import Keeper
+from trailing.cli.practice.saved_account import AccountWriter
 
 left = int(sys.argv[1])
-write = Keeper._write
+write = AccountWriter._write
 
-def write_and_die(keeper, *changed):
+def write_and_die(writer, *changed):
     global left
-    write(keeper, *changed)
+    write(writer, *changed)
     left -= 1
     if not left:
         os._exit(9)
 
-Keeper._write = write_and_die
+AccountWriter._write = write_and_die
 sys.exit(main(sys.argv[2:]))
 """
 
 
 @pytest.fixture(autouse=True)
-def _own_signals() -> Iterator[None]:
-    """A command that a signal has ended ignores further ones: it is about to end."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _own_signals(own_signals: None) -> None:
+    """Each of these tests may end with a signal."""
 
 
 @pytest.fixture
@@ -60,20 +54,6 @@ def die(words: list[str], bookings: int) -> None:
     """Let a process run that dies as soon as its exchange has booked so often: nobody hears of the last one."""
     ran = subprocess.run([sys.executable, "-c", DIES, str(bookings), *words], capture_output=True, check=False)
     assert ran.returncode == 9, ran.stderr.decode()
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, bookings: int) -> None:
-    """Let a SIGINT come when the exchange of this process has booked so often."""
-    write, left = Keeper._write, bookings
-
-    def write_and_signal(keeper: Keeper, *changed: Any) -> None:
-        nonlocal left
-        write(keeper, *changed)
-        left -= 1
-        if not left:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Keeper, "_write", write_and_signal)
 
 
 def figures(document: dict[str, Any]) -> list[tuple[object, ...]]:
@@ -139,17 +119,16 @@ def test_a_run_whose_process_dies_again_and_again_goes_on_to_the_same_end(
 
 
 def test_a_run_that_a_signal_ended_goes_on_and_says_so(
-    run: Run, words: list[str], whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, words: list[str], whole: dict[str, Any], interrupted_after: Callable[[int], Any]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 15)
+    with interrupted_after(15):
         ran = run(*words)
     assert ran.code == 128 + signal.SIGINT
-    assert "the same command goes on from here" in ran.err
+    assert "the same command resumes the run" in ran.err
     cut = json.loads(ran.out)
     assert cut["resumed_at"] is None
     ran = run(*words[:-1])
-    assert "this run had been cut short, and went on at 2018-01-10" in ran.out
+    assert "this run was interrupted before, and resumed at 2018-01-10" in ran.out
     assert f"after {whole['ticks']} prices" in ran.out
 
 
@@ -183,7 +162,7 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_files_only(
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")
     (line,) = ran.err.splitlines()
-    assert f"begun with another {changed}: give the same to go on with it, or --new to begin anew" in line
+    assert f"had another {changed}. Give the same to resume it, or --new to start a new run" in line
     assert snapshot(data.parent) == before
 
 
@@ -201,9 +180,9 @@ def test_half_a_line_of_a_process_that_died_writing_is_nothing(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"{}\n", "line 1: it is no paper account: Object missing required field"),
-        (b'{"type":"Ended"}\n', "line 1: it is no paper account: it does not say how it was begun"),
-        (b"\xff\n", "line 1: it is no paper account"),
+        (b"{}\n", "line 1: not a saved paper account: Object missing required field"),
+        (b'{"type":"Ended"}\n', "line 1: not a saved paper account: the first line has to be a Begun"),
+        (b"\xff\n", "line 1: not a saved paper account"),
     ],
 )
 def test_a_file_that_is_no_paper_account_is_left_as_it_is(
@@ -241,7 +220,7 @@ def test_a_dry_run_of_a_recovery_shows_what_follows_and_changes_nothing(
     assert ran.code == 0
     assert "AAA/BTC:BTC  long" in ran.out
     assert "its stop is live at" in ran.out
-    assert "nothing of it was carried out: this is a dry run" in ran.out
+    assert "dry run: nothing was changed" in ran.out
     after = snapshot(tmp_path)
     assert after.keys() - before.keys() <= {"state.db-shm", "state.db-wal"}  # of whoever reads a database
     for name in ("state.db", "state.db-paper"):
@@ -268,11 +247,11 @@ def test_a_recovery_is_carried_out_and_the_run_goes_on_behind_it(
 def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -> None:
     ran = run(*recover_words(words))
     assert ran.code == 2
-    assert "there is no run beside it that was cut short" in ran.err
+    assert "has no interrupted run" in ran.err
     run(*words)
     assert run(*recover_words(words)).code == 2
     ran = run("recover", "--store", "memory:")
-    assert "recover wants --paper or --exchange VENUE" in ran.err
+    assert "exactly one of --paper and --exchange VENUE must be given" in ran.err
 
 
 def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:
@@ -291,7 +270,7 @@ def test_a_run_that_is_under_way_is_not_resumed_by_another_process_and_nothing_i
         fcntl.flock(held, fcntl.LOCK_EX)
         ran = run(*words, *further)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == f"trailing: the run that is kept in {kept} is under way in another process\n"
+    assert ran.err.startswith(f"trailing: {kept}: another process is running this run")
     assert kept.read_bytes() == before
 
 

@@ -78,7 +78,12 @@ def test_a_wave_is_protected_trailed_and_reported(replay: Run, run: Run, tmp_pat
     assert Decimal(rows[0]["profit"]) > 0
     assert rows[0]["opened_at"] == "2018-01-10T05:10:00Z"
     assert document["ended"] == "the data ended"
-    assert (document["stops"], document["unprotected"], document["unsettled"], document["dropped"]) == (1, 0, 0, 0)
+    assert (document["stops"], document["unprotected"], document["unknown_outcomes"], document["dropped"]) == (
+        1,
+        0,
+        0,
+        0,
+    )
     assert document["candles"] == "peak-first"
     assert document["plan"]["initial_stop"] == {"percent": "2"}
     check_adds_up(document)
@@ -104,22 +109,22 @@ def test_what_is_due_when_a_price_comes_is_done_before_it_every_time(run: Run, d
 def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
     ran = replay("--json")
     json.loads(ran.out)
-    assert "AAA/BTC:BTC long: a stop at 98, after 0.000 s" in ran.err
+    assert "AAA/BTC:BTC long: protected, stop at 98, after 0.000 s" in ran.err
 
 
 def test_a_replay_says_what_it_assumes(replay: Run, run: Run, data: Path) -> None:
     ran = replay()
     assert "profit is before fees and slippage" in ran.out
-    assert "inside a candle the price passes through every price, and a stop is filled at its own" in ran.out
+    assert "inside a candle the price passes every price, and a stop fills at its own price" in ran.out
     assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
-    assert "peak-first is assumed" in ran.out
+    assert "assumed: peak-first" in ran.out
     plan = data / "plan.toml"
     plan.write_text('initial_stop = "3%"\nstale_after = 7200.0\n')
     ran = replay("--plan", plan, "--candles", "adverse-first")
-    assert "plan: initial stop 3%; stale_after 7200.0; candle_seconds 300.0" in ran.out
-    assert "adverse-first is assumed" in ran.out
+    assert "plan: initial stop 3%; stale_after 7200; candle_seconds 300" in ran.out
+    assert "assumed: adverse-first" in ran.out
     ran = run(*write_trades(data, [(0, "100"), (1_000, "103")]))
-    assert "a stop is filled by the first trade at or beyond its price, at the price of that trade" in ran.out
+    assert "a stop fills at the first trade at or beyond its price, at the price of that trade" in ran.out
 
 
 def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:

@@ -96,12 +96,12 @@ def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool
     if document["stops"] == 10:
         return False
     # In the middle of the wave: nothing was protected yet, so every order was a partial one, and nothing was left of it.
-    assert (document["stops"], document["unprotected"], document["unsettled"]) == (0, 10, 0)
+    assert (document["stops"], document["unprotected"], document["unknown_outcomes"]) == (0, 10, 0)
     assert {row["state"] for row in document["report"]["positions"]} == {"unprotected"}
-    assert f"{number.name}: cancelling; partial orders are cleaned up, stops stay" in err
-    assert f"cancelled by {number.name}; stops left standing: 0; positions without a stop: 10" in err
+    assert f"{number.name}: cancelling; partial orders are cleaned up, stops stay live" in err
+    assert f"cancelled by {number.name}; live stops: 0; positions without a stop: 10" in err
     assert f"state saved in {url}" in err
-    assert ("the clean-up is under way" in err) == twice
+    assert ("the clean-up is still running" in err) == twice
     assert "Traceback" not in err
     # The store agrees: every position is on the books without an order, and no order is of unknown outcome.
     account, loaded = trio.run(read_store, url)

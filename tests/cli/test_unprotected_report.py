@@ -111,7 +111,7 @@ def test_a_report_tells_bare_seconds_by_cause_for_each_position_and_in_all(run: 
 
 def test_the_table_of_a_report_names_the_causes_that_there_were(run: Run, store: str) -> None:
     header, *rows = run("report", "--store", store).out.splitlines()[1:]
-    assert "bare s" in header
+    assert "unprotected s" in header
     assert "by cause" in header
     assert "13.125  opening 1.000, move 0.125, refused 2.000, cancelled 10.000  " in rows[1]
     assert "6.750  opening 2.000, move 0.500, outage 4.250  " in rows[0]
@@ -136,7 +136,7 @@ def test_what_events_tell_since_the_last_record_counts(run: Run, store: str) -> 
 
 def test_events_for_people_name_the_causes(run: Run, store: str) -> None:
     first = run("events", "--store", store).out.splitlines()[0]
-    assert first.endswith("unprotected_seconds=2.0 unprotected_time=opening 2.000")
+    assert first.endswith('unprotected_seconds=2.000 unprotected_time="opening 2.000"')
 
 
 def test_a_run_tells_what_of_its_bare_seconds_was_the_deadline_s(replay: Run) -> None:

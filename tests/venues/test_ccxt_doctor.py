@@ -219,7 +219,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
             await Desk(exchange, server).enter()
             yield exchange
 
-    monkeypatch.setattr("trailing.cli.doctor.open_ccxt", on_loopback)
+    monkeypatch.setattr("trailing.cli.operate.doctor.open_ccxt", on_loopback)
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes one at once
     return opened
 
@@ -258,7 +258,9 @@ def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_sto
     monkeypatch.setattr(CcxtExchange, "place_stop", place_and_signal)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with serving("bybit", "memory:") as served:
-        monkeypatch.setattr("trailing.cli.doctor.open_ccxt", partial(open_ccxt, configure=served.server.configure))
+        monkeypatch.setattr(
+            "trailing.cli.operate.doctor.open_ccxt", partial(open_ccxt, configure=served.server.configure)
+        )
         served.do(served.server.market.enter, BTC, "buy", Decimal("0.8"), Decimal(1000))
         if not cancels:
             served.do(served.server.faults.add, Fault(on="cancel_stop", drop="before"))
@@ -286,7 +288,7 @@ def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["bitmex"], "venue got 'bitmex'"),
+        (["bitmex"], "VENUE: unknown venue 'bitmex'"),
         (["okx"], "unverified"),
         (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
         (["bybit"], "TRAILING_API_KEY is not set"),
