@@ -6,6 +6,7 @@ configuration should have `hide_credentials` as the last processor before the re
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -131,6 +132,17 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
     return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
 
 
+def escape_json(text: str) -> str:
+    r"""Return JSON with each unprintable character inside its strings as an escape sequence, such as ``\u202e``.
+
+    Args:
+        text: valid JSON; line ends between its tokens stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
 def _write_for_people(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write each field of a log entry as one line of text; the traceback keeps its lines, indented."""
     written: dict[str, Any] = {}
@@ -215,4 +227,4 @@ def _mapping_or_repr(value: Any) -> Any:
 
 def _to_json(event_dict: Any, **_: Any) -> str:
     """Return one line of JSON, with money as text and times in ISO form, as in the store."""
-    return msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode()
+    return escape_json(msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode())

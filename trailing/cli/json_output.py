@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
+
+from trailing.logs import escape_json
 
 
 def to_json(value: Any, *, indent: int = 2) -> str:
@@ -15,11 +16,7 @@ def to_json(value: Any, *, indent: int = 2) -> str:
         indent: blanks per level; 0: one line.
     """
     encoded = msgspec.json.encode(value)
-    text = (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
-    if all(line.isprintable() for line in text.split("\n")):
-        return text
-    # Unprintable characters, but for line ends and blanks between tokens, are only inside strings.
-    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    return escape_json((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
