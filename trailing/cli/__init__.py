@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-from trailing.cli.messages import find_error, print_message
+from trailing.cli.messages import find_error, find_missing_package, print_message
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_message("cancelled by SIGINT")
         return INTERRUPTED
     except BaseException as error:
-        known = find_error(error)
-        if known is not None:
-            print_message(str(known))
+        message = find_error(error) or find_missing_package(error)
+        if message is not None:
+            print_message(str(message))
             return USAGE
         if not _is_broken_pipe(error):
             raise

@@ -31,7 +31,6 @@ _STORE: Final = Option(
     value=_STORE_URL,
     default="sqlite:///trailing.db",
     help="the store: sqlite:///FILE or postgresql://HOST/DATABASE",
-    completes="files",
 )
 _SINCE: Final = Option(
     name="--since",
@@ -122,7 +121,6 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             value=_STORE_URL,
             default="memory:",
             help="where stops and events are kept: memory:, sqlite:///FILE or postgresql://HOST/DATABASE",
-            completes="files",
         ),
         Option(
             name="--speed",

@@ -19,7 +19,7 @@ def main(*, shell: str) -> int:
 
 
 def _shown(command: Command) -> Iterator[Option]:
-    """The options that a completion offers, without arguments."""
+    """Yield the options that a completion offers, without arguments."""
     for option in command.options:
         if not option.hidden and not option.is_argument:
             yield option
@@ -27,7 +27,7 @@ def _shown(command: Command) -> Iterator[Option]:
 
 
 def _arguments(command: Command) -> str:
-    """The words that are allowed as a command's argument."""
+    """Return the words that are allowed as a command's argument."""
     return " ".join(choice for option in command.options if option.is_argument for choice in option.choices)
 
 
@@ -72,7 +72,7 @@ def _bash_value(option: Option) -> str:
     if option.choices:
         return f"COMPREPLY=($(compgen -W '{' '.join(option.choices)}' -- \"$word\"))"
     if option.completes == "files":
-        return 'compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$word"))'
+        return "local IFS=$'\\n'; compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$word\"))"
     return ":"
 
 

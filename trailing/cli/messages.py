@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import requires
 
 from trailing.errors import TrailingError, UsageError
 from trailing.logs import escape_unprintable
@@ -20,6 +22,24 @@ def find_error(error: BaseException) -> TrailingError | None:
             return find_error(only)
         case _:
             return None
+
+
+def find_missing_package(error: BaseException) -> str | None:
+    """Return a sentence about what to install, if a package that `trailing` requires is missing; otherwise None."""
+    match error:
+        case BaseExceptionGroup(exceptions=[only]):
+            return find_missing_package(only)
+        case ModuleNotFoundError(name=str(module)):
+            package = module.partition(".")[0].replace("_", "-")
+        case _:
+            return None
+    for requirement in requires("trailing") or ():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        if name.replace("_", "-").lower() == package.lower():
+            extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+            wanted = f"trailing[{extra[1]}]" if extra else requirement.partition(";")[0].strip()
+            return f"the package {name} is not installed. Install it with: pip install '{wanted}'"
+    return None
 
 
 def print_message(message: str) -> None:
