@@ -1,4 +1,4 @@
-"""A small wave with its price files, and a way to run the command in this process."""
+"""A small wave with its price files, and fixtures that run the command in this process."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int, ...] = ()) -> None:
-    """Bars around a course in hundredths."""
+    """Write bars around a price course in hundredths."""
     lines = ["timestamp_ms,open,high,low,close,volume"]
     for bar in range(-3, BARS):
         if bar in missing:
@@ -107,7 +107,7 @@ def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int
 
 @pytest.fixture
 def replay(run: Run, data: Path) -> Run:
-    """Run a replay of that wave; further words may follow."""
+    """Run a replay of that wave; more words can be added."""
 
     def replay(*words: object) -> Ran:
         return run("run", "--paper", "--wave", data / "wave.csv", "--prices", data, *words)

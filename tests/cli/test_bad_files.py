@@ -121,7 +121,7 @@ def test_a_bad_plan_is_refused_by_line_and_field(run: Run, data: Path, text: str
     assert field in error
 
 
-def test_a_bad_price_late_in_a_file_is_refused_before_anything_is_begun(run: Run, data: Path) -> None:
+def test_a_bad_price_late_in_a_file_is_refused_before_the_replay_starts(run: Run, data: Path) -> None:
     prices = data / "bbb-btc-5m.csv"
     lines = prices.read_text().splitlines()
     lines[100] = lines[100].replace(",", ",-", 1)
@@ -152,7 +152,7 @@ def test_a_position_opened_before_its_first_price_or_after_the_last_is_refused(
     )
 
 
-def test_both_positions_of_a_symbol_are_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
+def test_both_positions_of_a_symbol_have_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
     wave = data / "wave.csv"
     wave.write_text(f"{wave.read_text()}AAA/BTC:BTC,short,10,100,{LAST_PRICE + 1}\n")
     assert "AAA/BTC:BTC short: opened_at is" in refused(run, data, "--wave", wave, "--candles", "high-first")
@@ -193,7 +193,7 @@ def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, da
         ("AAA/BTC:BTC={data}", "is a directory; give a file"),
     ],
 )
-def test_prices_that_can_not_be_meant_are_refused(run: Run, data: Path, prices: str, why: str) -> None:
+def test_prices_that_fit_no_position_are_refused(run: Run, data: Path, prices: str, why: str) -> None:
     error = refused(run, data, "--wave", data / "wave.csv", "--prices", prices.format(data=data))
     assert why in error
 
@@ -222,7 +222,7 @@ def test_an_option_that_can_not_be_right_is_refused_by_its_name(
     assert message in refused(run, data, "--wave", data / "wave.csv", *words)
 
 
-def test_a_file_that_is_not_there_is_named(run: Run, data: Path) -> None:
+def test_a_missing_file_is_named(run: Run, data: Path) -> None:
     assert "nowhere.toml can't be read" in refused(run, data, "--wave", data / "wave.csv", "--plan", "nowhere.toml")
     assert "nowhere.csv can't be read" in refused(run, data, "--wave", "nowhere.csv")
 

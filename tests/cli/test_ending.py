@@ -1,4 +1,4 @@
-"""No command waits for ever, and a signal ends each of them: real processes, real sockets and a real Postgres."""
+"""No command waits for ever, and a signal ends each of them (real processes, sockets and Postgres)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trailing.cli.commands import GROUPS
 SHORT_DEADLINES = str(Path(__file__).with_name("short_deadlines.py"))
 KEYS = {"TRAILING_API_KEY": "key", "TRAILING_SECRET": "secret"}
 SECONDS = 90.0
-"""More than any of these processes needs, its start included."""
+"""More seconds than any of these processes needs, with its start."""
 
 Words = Callable[[str], list[str]]
 
@@ -54,9 +54,9 @@ WAITING_FOR_A_SERVER = [
 ]
 
 
-def test_every_command_is_listed_here(words: dict[str, Words]) -> None:
+def test_every_command_is_tested(words: dict[str, Words]) -> None:
     commands = {command.name for group in GROUPS for command in group.commands}
-    assert {name.split()[0] for name in words} == commands - {"completion"}  # which waits for nothing
+    assert {name.split()[0] for name in words} == commands - {"completion"}  # it waits for nothing
     assert set(WAITING_FOR_A_SERVER) == set(words) - {"demo"}
 
 
@@ -220,7 +220,7 @@ def test_fm59_a_signal_ends_a_command_whose_output_nothing_reads(words: dict[str
 
 
 ROOM = 8192
-"""Bytes of room in the pipe, less than the events of a run take."""
+"""Free bytes in the pipe, fewer than the events of a run take."""
 
 
 def fill(pipe: int) -> None:

@@ -1,4 +1,4 @@
-"""A profit that is not known is told as unknown, and the totals say what they leave out."""
+"""An unknown profit is shown as unknown, and the totals say what they leave out."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ EVENTS: list[Event] = [
 
 @pytest.fixture
 def store(tmp_path: Path) -> str:
-    """Five positions, of which the profit of one is known."""
+    """Five positions; only one has a known profit."""
     url = f"sqlite:///{tmp_path}/state.db"
 
     async def fill() -> None:
@@ -82,7 +82,7 @@ def store(tmp_path: Path) -> str:
 
 
 def make_old(database: Path) -> None:
-    """Write a profit of 0 into an event, as older versions did where it was not known."""
+    """Write a profit of 0 into an event, as older versions did for an unknown profit."""
     with closing(connect(database)) as connection, connection:
         changed = connection.execute(
             "UPDATE events SET event = json_set(event, '$.profit', '0')"
@@ -92,7 +92,7 @@ def make_old(database: Path) -> None:
         assert changed.rowcount == 1
 
 
-def test_a_report_in_json_has_null_for_what_is_not_known_and_counts_what_the_totals_leave_out(
+def test_a_report_in_json_has_null_for_an_unknown_profit_and_counts_what_the_totals_leave_out(
     run: Run, store: str
 ) -> None:
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
@@ -119,7 +119,7 @@ def test_a_report_for_people_says_unknown_and_what_the_totals_leave_out(run: Run
     assert lines[-1] == "the profit leaves out 3 closed positions with an unknown exit price"
 
 
-def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, store: str, tmp_path: Path) -> None:
+def test_totals_without_a_known_profit_are_unknown_and_not_zero(run: Run, store: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
 
     async def fill() -> None:
@@ -134,14 +134,14 @@ def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, s
     assert note == "the profit leaves out 1 closed position with an unknown exit price"
 
 
-def test_a_report_whose_profits_are_all_known_says_nothing_of_that(replay: Run) -> None:
+def test_a_report_with_only_known_profits_has_no_such_note(replay: Run) -> None:
     assert "leaves out" not in replay().out
     assert json.loads(replay("--json").out)["report"]["totals"]["profit_unknown"] == 0
 
 
 def test_events_say_null_in_json_and_unknown_to_people(run: Run, store: str) -> None:
-    told = [json.loads(line)["event"] for line in run("events", "--store", store, "--json").out.splitlines()]
-    assert [event["profit"] for event in told if event["type"] == "PositionClosed"] == ["-4", None, None, None]
+    events = [json.loads(line)["event"] for line in run("events", "--store", store, "--json").out.splitlines()]
+    assert [event["profit"] for event in events if event["type"] == "PositionClosed"] == ["-4", None, None, None]
     lines = [line for line in run("events", "--store", store).out.splitlines() if "PositionClosed" in line]
     assert [("profit=unknown" in line, "profit=-4" in line) for line in lines] == [
         (False, True),

@@ -1,4 +1,4 @@
-"""A replay's calls of a store over a network wait on the real clock, while the replay's clock stands still."""
+"""A replay's calls of a store over a network wait on the real clock, while the replay's clock is stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ URL = "postgresql://nowhere/db"
 
 
 class SlowStore(MemoryStore):
-    """Waits as a store over a network does, on the clock of the loop that it is called in.
+    """Waits on the clock of the loop that calls it, as a store over a network does.
 
     Attributes:
         seconds: how long each commit takes.
@@ -78,7 +78,7 @@ def event(what: str) -> AppendEvent:
     return AppendEvent("paper", "run", Alarm(at=datetime.now(UTC), what=what))
 
 
-def test_a_call_takes_real_time_and_none_of_the_data_s(store: SlowStore) -> None:
+def test_a_call_takes_real_time_and_no_time_of_the_data(store: SlowStore) -> None:
     async def main(holding: HoldingStore) -> float:
         for _ in range(3):
             await holding.commit([event("a")])
@@ -90,17 +90,17 @@ def test_a_call_takes_real_time_and_none_of_the_data_s(store: SlowStore) -> None
     assert store.cleaned_up == 0
 
 
-def test_everything_that_a_store_offers_a_run_comes_back_from_there(store: SlowStore) -> None:
-    told = [event(str(number)) for number in range(1201)]  # two pages and a piece
+def test_every_call_returns_the_result_of_the_store(store: SlowStore) -> None:
+    entries = [event(str(number)) for number in range(1201)]  # two pages and a piece
 
     async def main(holding: HoldingStore) -> list[Any]:
-        await holding.commit(told)
+        await holding.commit(entries)
         read = [record.event async for record in holding.events()]
         loaded = await holding.load("paper", "run")
         pruned = await holding.prune(datetime.now(UTC) + timedelta(days=1))
         return [read, loaded.stops, await holding.accounts(), pruned]
 
-    assert replay(main) == [[entry.event for entry in told], (), [], len(told)]
+    assert replay(main) == [[entry.event for entry in entries], (), [], len(entries)]
 
 
 def test_a_call_that_takes_too_long_ends_the_run_and_every_later_call_fails_at_once(store: SlowStore) -> None:
@@ -167,7 +167,7 @@ def test_a_cancellation_while_the_store_is_opened_ends_the_opening(monkeypatch: 
     assert ended == [False]
 
 
-def test_an_error_of_the_opening_comes_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_opening_is_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     @asynccontextmanager
     async def opening(_: str, *, read_only: bool) -> AsyncIterator[MemoryStore]:
         raise StoreError(f"nothing there, {read_only=}")
@@ -199,7 +199,7 @@ def test_following_is_refused_because_it_would_wait_without_a_deadline(store: Sl
     replay(main)
 
 
-def test_a_bug_in_the_other_loop_is_raised_where_it_was_called() -> None:
+def test_a_bug_in_the_other_loop_is_raised_in_the_caller() -> None:
     async def main() -> None:
         async def divide() -> float:
             await trio.lowlevel.checkpoint()
@@ -208,6 +208,6 @@ def test_a_bug_in_the_other_loop_is_raised_where_it_was_called() -> None:
         with open_real_clock_loop() as loop:
             with pytest.raises(ZeroDivisionError):
                 await loop.run(divide)
-            await loop.run(trio.lowlevel.checkpoint)  # and it goes on
+            await loop.run(trio.lowlevel.checkpoint)  # the loop still works
 
     trio.run(main)

@@ -194,7 +194,9 @@ def read_saved_account(path: Path | None) -> SavedPaperAccount | None:
         if isinstance(decoded, Begun):
             saved = SavedPaperAccount(decoded)
         elif saved is None:
-            raise UsageError(f"{path}, line {number}: not a saved paper account: the first line has to be a Begun")
+            raise UsageError(
+                f"{path}, line {number}: not a saved paper account: its first line does not describe a run"
+            )
         else:
             saved.add(decoded)
     return saved
