@@ -291,7 +291,7 @@ def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
         (["bitmex"], "VENUE: unknown venue 'bitmex'"),
         (["okx"], "unverified"),
         (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
-        (["bybit"], "TRAILING_API_KEY is not set"),
+        (["bybit"], "TRAILING_API_KEY is not set; set it, or give a file with --credentials FILE"),
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )

@@ -14,7 +14,7 @@ from trailing.logs import escape_unprintable
 
 
 def find_error(error: BaseException) -> TrailingError | None:
-    """Return the library's error that an exception is, or that is the only one in a group; None for any other."""
+    """Return an error of the library, also from a group of one; None for any other exception."""
     match error:
         case TrailingError():
             return error
@@ -59,12 +59,12 @@ def errors_named(option: str, function: str = "") -> Iterator[None]:
 
     Args:
         option: such as ``"--store"``.
-        function: the library function whose name the message begins with; the option replaces it.
+        function: the name that the library's message begins with, such as a function's; the option replaces it.
     """
     try:
         yield
     except UsageError as error:
         message = str(error)
-        if function and message.startswith(f"{function} "):
+        if function and message.startswith((f"{function} ", f"{function}:")):
             raise UsageError(option + message.removeprefix(function)) from error
         raise UsageError(f"{option}: {message}") from error

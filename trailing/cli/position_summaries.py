@@ -73,7 +73,7 @@ class PositionSummary:
         self.opened_at = position.opened_at
 
     def add_record(self, record: StopRecord) -> None:
-        """Take what no event has reported yet from the record; an event reports unprotected time only when it has ended."""
+        """Take unprotected time from the record, because events report it only after it has ended."""
         self.add_position(record.position)
         if record.unprotected_time.total > self.unprotected_seconds:
             self.unprotected_seconds, self.unprotected_time = record.unprotected_time.total, record.unprotected_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from trailing.cli.messages import errors_named
@@ -14,6 +15,7 @@ from trailing.stores.port import Store
 S = TypeVar("S", bound=Store)
 
 MEMORY = "memory:"
+SQLITE = "sqlite:///"
 
 
 @asynccontextmanager
@@ -49,9 +51,12 @@ def check_stored(url: str) -> None:
     """Refuse the address of a store that no other process can have written.
 
     Raises:
-        UsageError: the address is `MEMORY`.
+        UsageError: the address is `MEMORY`, or that of a file that does not exist.
     """
     if url == MEMORY:
         raise UsageError(
             f"--store {MEMORY} exists only inside its own process; give sqlite:///FILE or postgresql://HOST/DATABASE"
         )
+    path = url.removeprefix(SQLITE)
+    if path not in ("", url) and "\0" not in path and not Path(path).exists():
+        raise UsageError(f"--store {url}: there is no file {path}")

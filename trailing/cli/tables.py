@@ -154,7 +154,7 @@ def _width(table: Table) -> int:
 
 
 def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Table:
-    """Return the present state of each position; an open one has the profit of a close at the last price."""
+    """Return a table of the positions; an open one has the profit of a close at the last price."""
     numbers = ("price", "stop", "distance", "profit", "moves", "unprotected s")
     table = new_table("position", "side", "state", *numbers, right=numbers)
     table.padding = (0, 1, 0, 0)

@@ -56,7 +56,7 @@ async def _copy(
 
 
 async def _check_reachable(store: Store) -> NoReturn:
-    """Read from a store again and again, so that a StoreError is raised when it can't be reached any more."""
+    """Read from a store at intervals, so that an unreachable store raises a StoreError."""
     while True:
         await trio.sleep(CHECK_SECONDS)
         await store.accounts()

@@ -74,7 +74,7 @@ async def _run(
 
 
 async def _check_known(exchange: Exchange, store_url: str) -> None:
-    """Refuse a store that does not exist or has nothing open of the account, so that a misspelt name is noticed."""
+    """Refuse a store that has nothing open of the account, so that a misspelt name is noticed."""
     async with open_stored(store_url) as store:
         known = await store.accounts()
     if (exchange.name, exchange.account) not in known:

@@ -36,6 +36,10 @@ def read_credentials(file: str | None, table: str | None) -> Credentials:
         UsageError: they are incomplete, or the file can't be read or is readable for others.
     """
     if file is None:
-        return Credentials.from_environment()
-    with errors_named("--credentials"):
+        try:
+            return Credentials.from_environment()
+        except UsageError as error:
+            reason = str(error).removeprefix("credentials: ")
+            raise UsageError(f"{reason}; set it, or give a file with --credentials FILE") from error
+    with errors_named("--credentials", "credentials"):
         return Credentials.from_file(Path(file), table)

@@ -100,7 +100,7 @@ def check_prices(files: Iterable[PriceFile], positions: Sequence[Position], sour
 
 
 def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[PricePoint]:
-    """Yield the prices of all files from a time on, by time; those of one time come in the files' order."""
+    """Yield the prices of all files from a time on, by time and then by the files' order."""
     merged = heapq.merge(*(file.points(source) for file in files), key=attrgetter("tick.at"))
     return (point for point in merged if point.tick.at >= start)
 

@@ -1,4 +1,4 @@
-"""A second trio loop on the real clock, in its own thread, for calls from a loop on a virtual clock."""
+"""A second trio loop on the real clock, in its own thread, beside a loop on a virtual clock."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The paper account of a run, saved beside its store, so that it survives its process as a venue's account does.
+"""The paper account of a run, saved in a file, because a venue's account survives its clients.
 
-The file has JSON lines and only grows. The first line has the run's input. After each booking of the exchange, a line has
+The file is next to the run's store. It has JSON lines and only grows. The first line has the run's input. After each booking of the exchange, a line has
 the whole state of the symbol that the booking changed; the last line of a symbol counts. A line that a killed process
 wrote only in part is ignored, because the exchange answers a request after its line is written.
 """
@@ -18,13 +18,12 @@ from typing import Any, TypeAlias
 import msgspec
 
 from trailing.cli.practice.price_files import CandleOrder
+from trailing.cli.stores import SQLITE
 from trailing.core.model import Position, Side
 from trailing.errors import LeaseLost, UsageError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.paper.saved import SavedPlace
-
-_SQLITE = "sqlite:///"
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +38,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Begun(msgspec.Struct, frozen=True, tag=True):
-    """The first line: the run's account and input. Positions and plan are the contents of the files at that time."""
+    """The first line of the file: the run's account and input.
+
+    Args:
+        at: when the run began, aware UTC.
+        positions, plan: the contents of the files at that time.
+    """
 
     account: str
     at: datetime
@@ -169,7 +173,7 @@ class AccountWriter:
 
 def saved_account_path(store_url: str) -> Path | None:
     """Return the path of the account that belongs to a store; None if the store is not a file."""
-    path = store_url.removeprefix(_SQLITE)
+    path = store_url.removeprefix(SQLITE)
     return None if path == store_url else Path(f"{path}-paper")
 
 
