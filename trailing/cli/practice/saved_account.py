@@ -1,8 +1,8 @@
 """The paper account of a run, saved in a file, because a venue's account survives its clients.
 
-The file is next to the run's store. It has JSON lines and only grows. The first line has the run's input. After each booking of the exchange, a line has
-the whole state of the symbol that the booking changed; the last line of a symbol counts. A line that a killed process
-wrote only in part is ignored, because the exchange answers a request after its line is written.
+The file is next to the run's store. It has JSON lines and only grows. The first line has the run's input. After each booking
+of the exchange, a line has the whole state of the symbol that the booking changed; the last line of a symbol counts. A line
+that a killed process wrote only in part is ignored, because the exchange answers a request after its line is written.
 """
 
 from __future__ import annotations
