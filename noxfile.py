@@ -148,14 +148,15 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST, tags=["ci"])
 def docs(session: nox.Session) -> None:
-    """Build the documentation, with every warning an error."""
+    """Build the documentation, with every warning an error, and check the links of the built pages."""
     install(session, "docs")
     session.run("sphinx-build", "-b", "html", "-W", "--keep-going", "-n", "-E", "docs", "docs/_build/html")
+    session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
 @nox.session(python=NEWEST, tags=["ci"])
 def package(session: nox.Session) -> None:
-    """Build both distributions, check them, and run the demo of the wheel in an empty environment."""
+    """Build both distributions, check them, and run the demo of the wheel."""
     folder = Path(session.create_tmp()) / "dist"
     shutil.rmtree(folder, ignore_errors=True)
     session.install("build", "twine")
