@@ -166,7 +166,7 @@ def unread_deadlines(tree: ast.AST) -> Iterator[int]:
 
 
 def unnamed_deadlines(tree: ast.AST) -> Iterator[int]:
-    """Lines of `move_on_after` that nobody could ask whether time ran out."""
+    """Lines of `move_on_after` without a name for the scope, so that nothing can ask whether time ran out."""
     yield from (node.lineno for node, scope in deadlines_that_move_on(tree) if scope is None)
 
 
@@ -319,7 +319,7 @@ def test_every_deadline_that_moves_on_is_asked_whether_it_struck_on_the_next_lin
     assert found(unnamed_deadlines, within="protection/") == []
 
 
-def test_whoever_catches_any_exception_raises_or_uses_it() -> None:
+def test_a_handler_of_any_exception_raises_it_or_uses_it() -> None:
     assert found(forgotten_exceptions) == []
 
 
@@ -353,7 +353,7 @@ def test_every_command_runs_its_work_where_a_signal_ends_it() -> None:
     assert runs == []
 
 
-def test_nobody_reads_a_naive_time_of_day() -> None:
+def test_no_code_reads_a_naive_time_of_day() -> None:
     assert found(wall_clock_readings, but=set(WALL_CLOCK)) == []
 
 

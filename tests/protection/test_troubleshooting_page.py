@@ -1,4 +1,4 @@
-"""The page for the night says what the log says."""
+"""The troubleshooting page quotes the events and alarms that the code publishes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from trailing.events import MoveFailed, OpeningFailed, PositionClosed, StopGone,
 from trailing.testing import At, Refuses
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/howto/what-happens-when.md").read_text()
-SAID = re.findall(r"`([^`]+)`", " ".join(re.findall(r"The log says: (.*?)\n\n", PAGE, re.DOTALL)).replace("\n", " "))
+PAGE = (ROOT / "docs/howto/troubleshooting.md").read_text()
+SAID = re.findall(
+    r"`([^`]+)`", " ".join(re.findall(r"\*\*The log says:\*\* (.*?)\n\n", PAGE, re.DOTALL)).replace("\n", " ")
+)
 NAMES = sorted({word for word in SAID if re.fullmatch(r"(?:[A-Z][a-z]+)+", word)} - {"LeaseLost"})
 TEXTS = sorted({word for word in SAID if " " in word})
 
@@ -48,10 +50,17 @@ def test_an_alarm_that_is_raised_stands_on_the_page(text: str) -> None:
     assert text in TEXTS
 
 
-def test_the_page_quotes_something_in_every_section() -> None:
+def test_every_section_has_the_message_the_reaction_and_the_advice() -> None:
     assert len(TEXTS) >= 15
     assert len(NAMES) >= 8
-    assert PAGE.count("\n## ") == PAGE.count("The log says: ") == PAGE.count("\nTo do: ")
+    for section in PAGE.split("\n### ")[1:]:
+        parts = re.findall(r"^\*\*(.+?):\*\* \S", section, re.MULTILINE)
+        assert parts == ["The log says", "What trailing does", "What you should do"], section
+
+
+def test_a_rejected_stop_is_the_first_section_of_the_page() -> None:
+    assert PAGE.index("| my stop was rejected | [A stop was rejected]") < PAGE.index("\n### A stop was rejected\n")
+    assert PAGE.index("\n### ") == PAGE.index("\n### A stop was rejected\n")
 
 
 def reasons(world: World, kind: type[PositionClosed | StopMoved]) -> list[str]:
