@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from trailing.cli import main
-from trailing.cli.app import app
+from trailing.cli.commands import GROUPS
+from trailing.cli.parser import find_command, parse_options
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -82,8 +83,7 @@ def test_a_command_of_trailing_has_the_options_that_a_page_shows(command: str) -
     named = [word for word in words[1:] if not word.startswith("-")]
     if (words[0] == "doctor" and not named) or words[0] == "run" or (words[0] == "prune" and "--older" not in words):
         words += needed[words[0]]
-    _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
-    assert bound is not None
+    assert parse_options(find_command(words[0], GROUPS), words[1:]) is not None
 
 
 @pytest.mark.parametrize(
