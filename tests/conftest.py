@@ -71,7 +71,7 @@ def postgres_url(dsn: str) -> Iterator[str]:
 
 @pytest.fixture
 def own_server() -> Iterator[OwnServer]:
-    """A PostgreSQL server that nobody else uses, to be killed."""
+    """Start a PostgreSQL server for one test, which may kill it."""
     server = OwnServer()
     yield server
     server.close()

@@ -48,7 +48,7 @@ CORE_MAY_IMPORT = {
     *("functools", "itertools", "math", "msgspec", "operator", "re", "types", "typing"),
 }
 # What the demo compares with: the wave of a bot that holds one lock across its I/O, as it was.
-LOCK_ACROSS_IO = {"cli/baseline.py"}
+LOCK_ACROSS_IO = {"cli/practice/demo_baseline.py"}
 # Where the process's wall clock may be read without a time zone, or as seconds, and why.
 WALL_CLOCK: dict[str, str] = {}
 
@@ -166,7 +166,7 @@ def unread_deadlines(tree: ast.AST) -> Iterator[int]:
 
 
 def unnamed_deadlines(tree: ast.AST) -> Iterator[int]:
-    """Lines of `move_on_after` that nobody could ask whether time ran out."""
+    """Lines of `move_on_after` without a name for the scope, so that nothing can ask whether time ran out."""
     yield from (node.lineno for node, scope in deadlines_that_move_on(tree) if scope is None)
 
 
@@ -309,7 +309,7 @@ def test_nothing_waits_while_it_holds_a_lock() -> None:
     # The baseline is the mistake itself, kept to be measured by the demo. A connection to Postgres runs one query at a time:
     # psycopg holds the connection's lock while the server answers.
     connection_locks = {f"psycopg_trio/{name}.py" for name in ("connection", "cleanup", "listening", "locks")}
-    assert found(waits_under_a_lock, but={"cli/baseline.py", *connection_locks}) == []
+    assert found(waits_under_a_lock, but={"cli/practice/demo_baseline.py", *connection_locks}) == []
     registry = ast.walk(sources()["protection/registry.py"])
     assert any(isinstance(node, ast.With) and mentions_lock(node.items[0].context_expr) for node in registry)
 
@@ -319,7 +319,7 @@ def test_every_deadline_that_moves_on_is_asked_whether_it_struck_on_the_next_lin
     assert found(unnamed_deadlines, within="protection/") == []
 
 
-def test_whoever_catches_any_exception_raises_or_uses_it() -> None:
+def test_a_handler_of_any_exception_raises_it_or_uses_it() -> None:
     assert found(forgotten_exceptions) == []
 
 
@@ -346,14 +346,14 @@ def test_every_command_runs_its_work_where_a_signal_ends_it() -> None:
     runs = [
         f"{path}:{node.lineno}"
         for path, tree in sources().items()
-        if path.startswith("cli/") and path not in {"cli/signals.py", "cli/real_clock.py"}
+        if path.startswith("cli/") and path not in {"cli/signals.py", "cli/practice/real_clock.py"}
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "trio.run"
     ]
     assert runs == []
 
 
-def test_nobody_reads_a_naive_time_of_day() -> None:
+def test_no_code_reads_a_naive_time_of_day() -> None:
     assert found(wall_clock_readings, but=set(WALL_CLOCK)) == []
 
 
@@ -418,7 +418,7 @@ def test_an_import_is_known_for_what_it_is(path: str, line: str, part: str) -> N
 
 
 def test_importing_the_library_imports_nothing_that_is_only_needed_when_used() -> None:
-    lazy = ("ccxt", "psycopg", "trio_asyncio", "cyclopts", "rich", "structlog", "asyncio")
+    lazy = ("ccxt", "psycopg", "trio_asyncio", "rich", "structlog", "asyncio")
     code = f"import trailing, sys; print(*[name for name in {lazy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert loaded.split() == []

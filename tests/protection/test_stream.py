@@ -81,7 +81,7 @@ async def test_fm12_a_stream_that_died_silently_is_opened_again_and_subscribed_t
         await trio.sleep(80)
         assert world.running.stops()[BTC] != stop  # the peak was found by the reading
         assert world.alarms().count(OPENED_AGAIN) == 1
-        assert world.paper.watched == {SYMBOL}
+        assert world.paper.subscriptions == {SYMBOL}
         world.feed("110")
         await trio.sleep(1)
         assert world.running.stops()[BTC].price == D("108.9")

@@ -175,9 +175,9 @@ class _KeepsALease(MemoryStore):
         (_NeverFollows, "a follower sees what is there, and what comes"),
         (_LosesEvents, "events come back exactly"),
         (_ForgetsStops, "records come back exactly"),
-        (_HasManyOwners, "an account that is owned is LeaseLost for whoever comes second"),
+        (_HasManyOwners, "a second owner of an account gets LeaseLost"),
         (_LetsFormerOwnersWrite, "a former owner's AddIntent is LeaseLost"),
-        (_KeepsALease, "one that stands by owns the account 10.0 s after its owner has ended"),
+        (_KeepsALease, "a standby owns the account 10.0 s after its owner has ended"),
     ],
 )
 async def test_the_check_detects_each_broken_store(

@@ -1,4 +1,4 @@
-"""A store that fails on purpose, at the call that was asked for."""
+"""A store that fails on purpose at chosen calls."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from trailing.testing.faults import Call, Faults, Script
 
 
 class FaultyStore:
-    """A store behind which another one works, until a fault strikes.
+    """A store that passes every call to another one, until a fault strikes.
 
-    Of use are `Fails`, `Hangs` and `Slow`. ::
+    The useful faults are `Fails`, `Hangs` and `Slow`. ::
 
         FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
 
     Args:
-        inner: the store that carries the calls out.
+        inner: the store that executes the calls.
         faults: which fault strikes which call.
 
     Attributes:
         inner: as given.
-        calls: every call so far, but those of `events`.
+        calls: every call so far, except those of `events`.
     """
 
     def __init__(self, inner: Store, faults: Faults) -> None:
