@@ -70,8 +70,8 @@ BREAKS = {
     "no database": None,
     "another database": "DROP TABLE events",
     "a newer schema": "PRAGMA user_version = 99",
-    "an event that is no JSON": "UPDATE events SET event = 'not JSON' WHERE number = (SELECT max(number) FROM events)",
-    "a record that is no JSON": "UPDATE stop_records SET record = 'not JSON'",
+    "an event that is no JSON": "UPDATE events SET body = 'not JSON' WHERE number = (SELECT max(number) FROM events)",
+    "a record that is no JSON": "UPDATE stop_records SET body = 'not JSON'",
 }
 
 
