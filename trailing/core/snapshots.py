@@ -36,6 +36,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     wanted_at, p.again_at = p.again_at, math.inf
     p.checked_at = max(p.checked_at, snapshot.asked_at)
     is_told = snapshot.shows_all_positions or key in snapshot.reports
+    is_told = is_told and not isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by it
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
     if snapshot.asked_at >= p.missed_until and key in snapshot.reports:
