@@ -39,8 +39,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     is_told = is_told and not isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by it
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
-    if snapshot.asked_at >= p.missed_until and key in snapshot.reports:
-        p.missed_until = math.inf
+    if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
+        p.missed_until, p.has_successor = math.inf, False
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
