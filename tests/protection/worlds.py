@@ -142,6 +142,10 @@ class World:
         assert claim is not None, f"no {side} {symbol} is claimed"
         return claim
 
+    def unlisted(self) -> set[Key]:
+        """The claimed positions that are in no list of the manager although something is left of them: none, at every moment."""
+        return set() if self.manager is None else self.inside.claimed() - self.inside.listed() - self.inside.closing()
+
     def calls(self, operation: str) -> int:
         """How many requests of a kind the manager has made."""
         return sum(call.operation == operation for call in self.exchange.calls)
