@@ -58,9 +58,9 @@ from trailing.exchanges.port import StreamState as StreamState
 from trailing.exposure import Exposure as Exposure
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
-from trailing.protection.dry_run import plan_recovery as plan_recovery
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
+from trailing.protection.manager import plan_recovery as plan_recovery
 from trailing.protection.outcomes import AlreadyProtected as AlreadyProtected
 from trailing.protection.outcomes import Exited as Exited
 from trailing.protection.outcomes import OpeningTimes as OpeningTimes

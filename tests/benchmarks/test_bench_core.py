@@ -14,6 +14,7 @@ from trailing.core.evidence import Timing
 from trailing.core.inputs import OpeningEnded, PriceSeen, StopFound
 from trailing.core.next_request import NEVER, next_request
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 
 SYMBOL = "BTC/USDT:USDT"
 PLAN = TrailPlan(
@@ -29,7 +30,7 @@ TICKS = 100_000
 def a_state(number: int = 0) -> PositionState:
     """A protected position whose stop is live at 98."""
     position = Position(SYMBOL, "long", Decimal(1), Decimal(100), datetime(2026, 1, 1, tzinfo=UTC))
-    state = PositionState(position, PLAN, Market(SYMBOL, price_tick=Decimal("0.01")), Timing(), at=0.0)
+    state = PositionState(Ratchet(position, PLAN, Market(SYMBOL, price_tick=Decimal("0.01"))), Timing(), 0.0)
     state.step(StopFound(StopOrder(SYMBOL, "long", Decimal(1), Decimal(98), f"stop-{number}", f"{number}")), 0.0)
     state.step(OpeningEnded(), 0.0)
     return state

@@ -16,6 +16,7 @@ import trio
 from trailing import Exposure, Market, Percent, Position, TrailPlan, open_store
 from trailing.core.evidence import Timing
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import save_position
 from trailing.events import Event, PositionClosed, StopGone, StopMoved, StopOpened
 from trailing.stores.port import AppendEvent, SaveStop
@@ -73,7 +74,7 @@ def store(tmp_path: Path) -> str:
     position = Position(bare, "long", HUNDRED, HUNDRED, START)
     plan = TrailPlan(initial_stop=Percent("2"))
     record = msgspec.structs.replace(
-        save_position(PositionState(position, plan, Market(bare), Timing(), 0.0), 0.0),
+        save_position(PositionState(Ratchet(position, plan, Market(bare)), Timing(), 0.0), 0.0),
         state="unprotected",
         exposure=Exposure(opening=1.0, move=0.125, refused=2.0, cancelled=10.0),
     )

@@ -34,6 +34,7 @@ from trailing.core.next_request import next_request, refresh
 from trailing.core.orders import Order
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import IntendedOrder, StopRecord, restore_position, save_position
 from trailing.core.requests import (
     AmendStop,
@@ -361,7 +362,7 @@ def opening(
 ) -> Driver:
     """A position whose first stop was not placed yet."""
     position = a_position(side) if position is None else position
-    return Driver(PositionState(position, a_plan(**plan), market, timing, at, opened_at=at), at)
+    return Driver(PositionState(Ratchet(position, a_plan(**plan), market), timing, at, opened_at=at), at)
 
 
 def waiting(side: Side = "long", market: Market = MARKET, timing: Timing = NO_LAG, **plan: Any) -> Driver:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from driver import (
     AMENDS,
+    ELSEWHERE,
     NO_LAG,
     ONE_STOP,
     OPENED,
@@ -50,6 +51,7 @@ from trailing.errors import (
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
+    RateLimited,
     StopRejected,
     UsageError,
     WouldTrigger,
@@ -168,6 +170,21 @@ def test_fm63_an_acknowledgement_of_something_else_is_an_unknown_outcome(price: 
     driver.answers(a_stop("a", price, quantity))
     assert driver.alarms == ["the exchange acknowledged something else than was asked for"]
     assert (driver.state.state, driver.state.stop) == (State.UNRESOLVED, None)
+    assert driver.does() == FindOrder("a")
+    assert driver.stop_price == D(98)
+
+
+def test_fm63_a_stop_that_was_acknowledged_as_something_else_is_gone_only_once_a_look_up_does_not_show_it() -> None:
+    driver = opening()
+    driver.at = 10.0
+    driver.begins()
+    driver.executes()
+    driver.answers(a_stop("a", quantity="0.5"))
+    driver.fails(RateLimited("later", retry_after=60.0))
+    for at in (11.0, 12.0, 13.0):
+        driver.shows(a_report(), at=at)
+    assert driver.wants() == 70.0
+    driver.at = 70.0
     assert driver.does() == FindOrder("a")
     assert driver.stop_price == D(98)
 
@@ -433,11 +450,23 @@ def test_a_close_at_market_fills_in_parts() -> None:
     driver.begins()
     driver.answers(Fill(SYMBOL, "long", D("0.4"), D(98), "1", "b", 0.0))
     assert (driver.state.state, driver.state.quantity) == (State.EXITING, D("0.6"))
+    driver.shows(driver.live["a"], a_report("0.6"))
     assert driver.wants() == ClosePosition(D("0.6"), "on purpose")
     driver.begins()
     driver.answers(Fill(SYMBOL, "long", D("0.7"), D(98), "1", "c", 0.0))
     assert (driver.state.state, driver.state.quantity) == (State.EXITING, D(0))
     assert driver.last(ExitFilled)["left"] == D(0)
+
+
+def test_a_close_that_fills_less_than_it_asked_for_is_sent_again_only_once_a_snapshot_shows_the_rest() -> None:
+    driver = closing(TIMING)
+    driver.at = 10.0
+    driver.begins()
+    driver.answers(Fill(SYMBOL, "long", D("0.4"), D(98), "1", "b", 10.0))  # it was smaller, perhaps, and is flat by now
+    assert (driver.wants(), driver.state.snapshot_at) == (NEVER, 11.0)
+    driver.shows(ELSEWHERE, at=11.0)
+    driver.shows(ELSEWHERE, at=12.0)
+    assert driver.state.quantity == D(0)
 
 
 def test_a_fill_of_a_close_that_the_last_update_of_the_position_knows_of_is_no_change() -> None:
@@ -446,6 +475,7 @@ def test_a_fill_of_a_close_that_the_last_update_of_the_position_knows_of_is_no_c
     driver.step(PositionUpdated(D("0.6"), 5.0), 5.0)
     driver.answers(Fill(SYMBOL, "long", D("0.4"), D(98), "1", "b", 4.0))
     assert driver.state.flat.changed_at == 5.0
+    assert driver.wants() == ClosePosition(D("0.6"), "on purpose")
 
 
 def test_fm45_a_close_whose_fills_were_pushed_before_its_answer_is_counted_once() -> None:
@@ -509,6 +539,10 @@ def test_fm50_nothing_to_reduce_proves_nothing_and_the_close_stays_wanted() -> N
     driver.fails(NothingToReduce("-4118"))
     assert isinstance(driver.state.goal, Close)
     assert (driver.state.quantity, driver.state.snapshot_at) == (D(1), 8.0)
+    driver.step(PositionUpdated(D(1), 7.5), 7.5)  # perhaps of another one in its place
+    assert driver.wants(7.5) == NEVER
+    driver.shows(driver.live["a"], a_report(), at=8.5)
+    assert isinstance(driver.wants(), ClosePosition)
 
 
 def test_a_close_of_unknown_outcome_is_unresolved_until_a_snapshot_shows_the_quantity() -> None:

@@ -218,7 +218,7 @@ def test_fm30_eighteen_decimals_are_exact_all_the_way() -> None:
     entry = D("0.000000123456789012")
     opened = Position("PEPE/USDT:USDT", "long", D(10**15), entry, OPENED)
     plan = TrailPlan(initial_stop=D("0.000000000000000001"), rules=(Callback(D("0.000000000000000007")),))
-    driver = Driver(PositionState(opened, plan, micro, NO_LAG, 0.0))
+    driver = Driver(PositionState(Ratchet(opened, plan, micro), NO_LAG, 0.0))
     assert driver.wants() == PlaceStop(D("0.000000123456789011"), D(10**15))
     driver.state.was_tried = True
     driver.step(PriceSeen(Tick("PEPE/USDT:USDT", D("0.000000123456789020"), 1.0)))
@@ -261,7 +261,7 @@ def test_fm34_the_plan_is_stored_with_the_position_and_comes_back_with_it() -> N
         min_stop_ticks=5,
         on_unprotected="close",
     )
-    record = Driver(PositionState(a_position(), plan, MARKET, NO_LAG, 0.0)).record()
+    record = Driver(PositionState(Ratchet(a_position(), plan, MARKET), NO_LAG, 0.0)).record()
     kept = json.loads(msgspec.json.encode(record))
     assert decode_plan(kept["plan"]) == plan
     assert set(kept["plan"]) == set(TrailPlan.__struct_fields__)  # no field is left to a default of tomorrow

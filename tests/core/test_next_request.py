@@ -10,9 +10,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from driver import AMENDS, MARKET, ONE_STOP, OPENED, TIMING, D, Driver, a_report, a_stop, opening, unprotected, waiting
+from driver import (
+    AMENDS,
+    ELSEWHERE,
+    MARKET,
+    ONE_STOP,
+    OPENED,
+    TIMING,
+    D,
+    Driver,
+    a_report,
+    a_stop,
+    opening,
+    unprotected,
+    waiting,
+)
 
 from trailing.core.inputs import (
+    CheckWanted,
     CloseWanted,
     DeadlineStruck,
     Frozen,
@@ -26,7 +41,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import Market, Percent, Side
-from trailing.core.next_request import NEVER, RULES, refresh
+from trailing.core.next_request import CHECK_FIRST, NEVER, RULES, refresh
 from trailing.core.plan import Pacing
 from trailing.core.requests import (
     KINDS,
@@ -45,7 +60,6 @@ from trailing.core.requests import (
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
-    NothingToReduce,
     OutcomeUnknown,
     RateLimited,
     StopRejected,
@@ -244,6 +258,17 @@ def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     driver.shows(a_stop("a"), a_report(), at=10.0)
     assert driver.row("z").absent_since == 10.0
     assert driver.wants() == NEVER
+
+
+def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
+    driver = waiting(market=ONE_STOP)
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.shows(a_report("2", "101"), at=2.0)
+    driver.shows(a_stop("a"), ELSEWHERE, at=3.0)
+    driver.sees("102")
+    assert (driver.state.is_entry_doubted, driver.wants()) == (True, NEVER)
+    driver.shows(a_stop("a"), a_report("2", "101"), at=4.0)
+    assert driver.wants() == TakeDownStop("a")
 
 
 def test_a_stop_is_not_taken_down_while_placing_backs_off() -> None:
@@ -600,6 +625,27 @@ def test_the_order_that_is_due_first_is_looked_up_first() -> None:
     assert driver.wants() == FindOrder("b")
 
 
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_seconds_at_the_most(
+    is_shown: bool,
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.sees("98", at=10.0)
+    driver.step(CheckWanted(), 12.0)  # its stop may have been filled, and another position entered
+    assert driver.wants() == 13.0 + CHECK_FIRST
+    driver.shows(ELSEWHERE, at=13.0)  # which may leave the position out
+    assert driver.wants() == 13.0 + CHECK_FIRST
+    if is_shown:
+        driver.shows_all(at=13.0)
+    else:
+        driver.at = 13.0 + CHECK_FIRST
+    assert driver.does() == ReadPrice("crossing")
+    driver.step(CheckWanted())
+    assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
+    driver.step(CloseWanted("on purpose"))
+    assert isinstance(driver.wants(), ClosePosition)
+
+
 # Price gaps.
 
 
@@ -618,7 +664,7 @@ def test_no_candles_are_read_for_a_position_that_is_closed_or_frozen() -> None:
     driver = waiting()
     driver.step(CloseWanted("on purpose"))
     driver.begins()
-    driver.answers(error=NothingToReduce("no"))
+    driver.answers(error=StopRejected("no"))
     driver.step(gap)
     assert driver.wants() == 0.2
 

@@ -40,9 +40,10 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import CallbackRange, Candle, Market, Percent, Position, Side, StopOrder
-from trailing.core.next_request import NEVER, next_request
+from trailing.core.next_request import CHECK_FIRST, NEVER, next_request
 from trailing.core.plan import Pacing, TrailPlan
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import restore_position
 from trailing.core.requests import (
     AmendStop,
@@ -153,7 +154,7 @@ class PositionMachine(PositionShell):
         self.venue = Venue(self.market, timing, side, D(4), D(100), self.at, rounding, fills_as)
         self.best = D(100)
         position = Position(SYMBOL, side, D(4), D(100), OPENED)
-        self.p = PositionState(position, plan, self.market, timing, self.at, opened_at=self.at)
+        self.p = PositionState(Ratchet(position, plan, self.market), timing, self.at, opened_at=self.at)
         self.limit = self.p.ratchet.first_stop
         if begins == "adopted":
             stop = StopOrder(SYMBOL, side, D(4), D(99) if side == "long" else D(101), "c-earlier", "v0")
@@ -593,11 +594,13 @@ class PositionMachine(PositionShell):
         waits = isinstance(following, float)
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
-            is_told_flat = p.flat.is_told_by_update and p.snapshot_at < math.inf  # a snapshot decides
-            assert not waits or is_told_flat, "the close waits"
+            is_checked_first = p.goal.is_revocable and self.at < p.missed_until + CHECK_FIRST < math.inf
+            is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
+            assert not waits or is_checked_first or is_decided_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
-            assert not waits or is_checked_first, "the stop waits"
+            is_decided_first = p.is_entry_doubted and p.snapshot_at < math.inf
+            assert not waits or is_checked_first or is_decided_first, "the stop waits"
         for row in p.orders.values():
             ends = math.inf if row.triggered_at is None else row.triggered_at + p.plan.exit_grace
             if isinstance(following, float) and self.at < ends < math.inf:

@@ -20,15 +20,23 @@ from driver import (
 from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
-from trailing.core.inputs import Answered, CheckWanted, CloseWanted, PositionUpdated, StopFound
+from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
 from trailing.core.model import Percent, Side
 from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
-from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce, OutcomeUnknown, UsageError
+from trailing.errors import (
+    ExchangeUnreachable,
+    NoSuchStop,
+    NothingToReduce,
+    OutcomeUnknown,
+    StopRejected,
+    UsageError,
+)
 from trailing.events import Alarm, OpeningFailed, PositionClosed, StopGone, StopOpened
 
+ANOTHER = "another position stands in the place of one that is protected"
 SUPERSEDED = "another stop of its position counts"
 A = a_stop("a")
 
@@ -149,6 +157,15 @@ def test_fm64_a_position_that_is_listed_twice_is_open_with_unknown_figures() -> 
     assert driver.wants() == NEVER
 
 
+def test_a_position_that_a_list_of_before_its_end_shows_twice_is_no_contradiction() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=10.9)
+    assert (driver.state.flat.is_said, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(driver.live["a"], a_report(), a_report("2"), at=11.0)
+    assert not driver.state.flat.is_said
+
+
 def test_what_a_snapshot_shows_of_the_position_while_it_is_closed_counts_for_nothing() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))
@@ -222,8 +239,14 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
     driver = resting()
     missed(driver)
     unreachable(driver)
-    assert "StopGone" not in driver.events
     driver.shows(a_report(), at=driver.at)
+    assert ("StopGone" in driver.events, driver.state.snapshot_at) == (
+        False,
+        20.0,
+    )  # lists lose an entry for up to 10 s
+    driver.at = 19.0
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=20.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
@@ -615,6 +638,17 @@ def test_a_stop_that_covers_less_than_could_be_covered_is_resized() -> None:
     assert driver.wants() == AmendStop("a", D(98), D(1))
 
 
+def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a", "99"), a_report(), at=5.0)  # a hand tightened it
+    driver.cancels("a")
+    for at, price in ((5.0, "99"), (5.0, "98"), (10.0, "99")):
+        driver.at = at
+        assert driver.fails(StopRejected("more than the position")) == PlaceStop(D(price), D(1))
+    driver.shows(a_report("0.5"), at=20.0)
+    assert driver.wants() == PlaceStop(D(99), D("0.5"))
+
+
 def test_a_closed_position_that_is_open_again_wants_its_stop_with_an_alarm() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))
@@ -644,7 +678,9 @@ def test_a_stop_that_can_not_be_looked_up_time_and_again_is_judged_by_a_list_tha
         driver.at = max(driver.at, driver.state.back_offs["find"].until if "find" in driver.state.back_offs else 0.0)
         assert driver.fails(ExchangeUnreachable("no answer")) == FindOrder("a")
         assert driver.state.snapshot_at <= driver.at
-    driver.shows(a_report(), at=driver.at)
+    driver.at = 19.0
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=20.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
@@ -711,6 +747,21 @@ def test_fm15_a_position_that_was_filled_before_it_was_ever_reported_is_another_
     assert driver.state.replaced_by == a_report("1", "95")
 
 
+@pytest.mark.parametrize(("changed_at", "same"), [(10.0, True), (10.1, False)])
+def test_what_the_update_of_the_last_fill_says_to_be_left_was_added_to_and_is_no_other_position(
+    changed_at: float, same: bool
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    driver.step(CloseWanted("on purpose"))
+    driver.at = 10.0
+    driver.does()
+    driver.step(PositionUpdated(D("0.5"), changed_at), 10.2)
+    driver.shows(driver.live["a"], a_report("0.5", "99"), at=12.0)
+    assert driver.alarms == (["a closed position is open again"] if same else [ANOTHER])
+    assert driver.state.quantity == (D("0.5") if same else 0)
+
+
 def test_a_closed_position_whose_stop_is_left_is_another_one_at_another_price() -> None:
     driver = resting()
     driver.shows(A, a_report(), at=10.0)
@@ -734,6 +785,15 @@ def test_the_first_report_is_held_against_the_entry() -> None:
     assert driver.settles() == [CancelStop("a", "its position is given up")]
     assert driver.state.is_given_up
     assert "Position.quantity" in driver.last(OpeningFailed)["error"]
+
+
+@pytest.mark.parametrize("entry", ["100", "50"])
+def test_a_stop_that_has_triggered_explains_a_smaller_quantity_and_no_other_entry_price(entry: str) -> None:
+    driver = opening()
+    driver.begins()
+    driver.step(OrderUpdated("a", "triggered"), 1.0)  # its fills come late
+    driver.shows(a_stop("a", quantity="0.6"), a_report("0.6", entry), at=1.0)
+    assert driver.state.is_given_up == (entry == "50")
 
 
 def test_a_report_that_may_be_of_an_earlier_position_checks_no_entry() -> None:

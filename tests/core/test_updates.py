@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from driver import OPENED, SYMBOL, TIMING, D, a_position, a_report, a_stop, opening, waiting
+from driver import MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, opening, waiting
 from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
 from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
 from trailing.core.model import Fill
 from trailing.core.next_request import NEVER
+from trailing.core.orders import SENT
+from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
-from trailing.errors import OutcomeUnknown
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited
 from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 
 # Fills.
@@ -159,12 +162,41 @@ def test_fm45_a_fill_that_is_pushed_after_a_snapshot_without_its_quantity_takes_
     assert (driver.state.quantity, driver.state.filled) == (D("0.4"), D(1))
 
 
+def test_fm45_a_fill_of_the_moment_at_which_a_snapshot_was_asked_for_is_in_it() -> None:
+    driver = waiting(timing=TIMING)
+    driver.fills("a", "0.4", trade="1", at=10.0)
+    driver.cancels("a", at=10.5)
+    driver.shows(a_report("0.2"), at=12.0)
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 11.0, "2")
+    driver.step(OrderUpdated("a", "open", late), 13.0)
+    assert (driver.state.quantity, driver.state.filled) == (D("0.2"), D("0.8"))
+
+
+def test_fm45_what_a_leftover_stop_fills_of_the_next_position_is_not_filled_of_the_one_before() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D(0), 10.0), 10.0)
+    driver.shows(driver.live["a"], at=11.0)
+    driver.fails(ExchangeUnreachable("no answer"))
+    driver.at = 12.0
+    driver.fills("a", "0.4", trade="1")  # of the position that stands there by now
+    assert (driver.state.filled, driver.events.count("StopFilled")) == (D(0), 0)
+    assert driver.alarms == ["a stop of a position that has ended was filled"]
+    assert driver.row("a").quantity == D("0.6")
+
+
 def test_a_close_that_an_update_says_to_be_filled_for_less_than_was_asked_for_ends() -> None:
     driver = waiting(timing=TIMING)
     driver.step(CloseWanted("on purpose"))
     driver.fails(OutcomeUnknown("?"))
     driver.fills("b", "0.4", trade="1", status="filled")
     assert (list(driver.state.orders), driver.state.quantity) == (["a"], D("0.6"))
+    assert (driver.wants(10.0), driver.state.snapshot_at) == (NEVER, 1.0)  # whether the rest is there is read first
+    told = waiting(timing=TIMING)
+    told.step(CloseWanted("on purpose"))
+    told.fails(OutcomeUnknown("?"))
+    told.step(PositionUpdated(D("0.6"), 5.0), 5.0)
+    told.fills("b", "0.4", trade="1", status="filled", at=6.0)
+    assert not told.state.flat.is_said
 
 
 def test_fills_of_orders_that_are_not_its_own_are_none_of_its_business() -> None:
@@ -232,6 +264,18 @@ def test_an_update_of_an_order_of_unknown_outcome_has_it_looked_up_at_once() -> 
     assert driver.wants() == 14.0
     driver.step(OrderUpdated("b", "open"), 10.5)
     assert driver.wants() == FindOrder("b")
+
+
+def test_an_update_of_an_order_that_is_placed_tells_of_it_although_its_answer_is_lost() -> None:
+    driver = waiting()
+    driver.sees("102", at=10.0)
+    driver.begins()
+    driver.step(OrderUpdated("b", "live"), 10.1)
+    driver.answers(error=OutcomeUnknown("?"))
+    driver.fails(RateLimited("later", retry_after=60.0))
+    for at in (11.0, 12.0, 13.0):
+        driver.shows(a_stop("a"), a_report(), at=at)
+    assert driver.row("b").state is SENT
 
 
 def test_an_update_of_an_order_that_is_cancelled_or_asked_about_or_an_exit_says_nothing() -> None:
@@ -304,6 +348,20 @@ def test_an_update_that_comes_late_counts_for_nothing() -> None:
     driver.step(PositionUpdated(D(1), 10.0), 10.0)
     driver.step(PositionUpdated(D(0), 9.0), 10.5)
     assert driver.state.snapshot_at == float("inf")
+
+
+@pytest.mark.parametrize("is_other_side", [False, True])
+@pytest.mark.parametrize("opened_at", [10.0, 99.0])
+def test_an_update_of_a_change_before_the_position_was_opened_counts_for_nothing(
+    is_other_side: bool, opened_at: float
+) -> None:
+    state = PositionState(Ratchet(a_position(), a_plan(), MARKET), TIMING, 10.0, opened_at=opened_at)
+    driver = Driver(state, 10.0)
+    driver.does()
+    driver.step(PositionUpdated(D(int(is_other_side)), 9.0, is_other_side), 12.0)
+    assert (driver.alarms, state.flat.is_said) == ([], False)
+    driver.step(PositionUpdated(D(0), 11.0), 12.0)  # a clock that is ahead says no more than the claim
+    assert state.flat.is_said
 
 
 @pytest.mark.parametrize("hedged", [True, False])

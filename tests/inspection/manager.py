@@ -95,6 +95,11 @@ class Claim:
         """Whether a bug froze the position: its stop is live and is not moved."""
         return self._state.is_frozen
 
+    @property
+    def is_entry_doubted(self) -> bool:
+        """Whether another entry price was reported, so that it may be another position."""
+        return self._state.is_entry_doubted
+
     # Work.
 
     @property

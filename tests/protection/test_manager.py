@@ -409,6 +409,7 @@ async def test_a_rule_that_raises_freezes_its_position_and_no_other(
                 world.paper.cancel_by_hand(manager.stops()[one.symbol, "long"].client_order_id)
             elif then == "partly filled":
                 world.feed("97", one.symbol)
+                world.feed("99", one.symbol)  # what is left is not filled: another stop takes its place
             elif then == "resized":
                 await world.enter(a_position(one.symbol, quantity=D(1)))
             await trio.sleep(30)

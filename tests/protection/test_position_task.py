@@ -36,6 +36,17 @@ async def test_what_a_stop_leaves_that_is_too_small_for_another_is_closed(
         assert closed.quantity == D("1.2")
 
 
+async def test_fm52_a_stop_that_triggers_and_is_not_filled_is_noticed_although_no_further_price_comes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(trigger_delay=600.0) as world:
+        await world.protect()
+        world.feed("97")
+        world.feed("99")
+        await trio.sleep(PLAN.exit_grace + 1)
+        assert world.calls("place_stop") == 2  # the one that triggered protects nothing
+
+
 async def test_a_position_that_has_become_too_small_for_a_stop_keeps_the_one_it_has(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

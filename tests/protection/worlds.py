@@ -29,6 +29,7 @@ from trailing import (
 from trailing.core.evidence import Timing
 from trailing.core.model import Side, Source
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import save_position
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
@@ -61,7 +62,7 @@ def some_positions(count: int) -> tuple[Position, ...]:
 def a_record(position: Position | None = None, plan: TrailPlan = PLAN) -> StopRecord:
     """The record of a position before anything was sent for it."""
     position = position or a_position()
-    state = PositionState(position, plan, Market(position.symbol), Timing(), at=0.0)
+    state = PositionState(Ratchet(position, plan, Market(position.symbol)), Timing(), 0.0)
     return save_position(state, 0.0)
 
 
@@ -192,6 +193,7 @@ class World:
             stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
             claims = held = set(stored)
             moving = {(intent.symbol, intent.side) for intent in loaded.intents}
+            moving |= {key for key, record in stored.items() if len(record.orders) > 1}  # it holds the old stop, too
             native = {key: record.native for key, record in stored.items() if record.native is not None}
             remembered = {key: record.orders[-1] for key, record in stored.items() if record.orders}
         return Snapshot(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal as D
+from typing import Any
 
 import trio
 from inspection.paper import amend_by_hand
@@ -19,12 +20,15 @@ from simulation.laboratory.position_monitor import PositionMonitor
 from simulation.laboratory.request_monitor import RequestMonitor
 from simulation.laboratory.scenario import TICK, Scenario
 from simulation.laboratory.weather import Weather
+from simulation.laboratory.witness import Witness
 from trailing.core.model import Market, Percent, Position, Side, StopOrder, Tick
-from trailing.core.plan import TrailPlan
+from trailing.core.plan import TrailPlan, encode_plan
+from trailing.core.record import StopRecord
 from trailing.core.rules import Callback
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.requests import Booking
 from trailing.exchanges.port import StopRequest
+from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 SYMBOL = "COIN/USDT:USDT"
 ONE_STOP = "ONE/USDT:USDT"
@@ -60,11 +64,36 @@ def fault_log(kind: str) -> FaultLog:
     return FaultLog(world.seed, HarshRates.of(kind), Weather(world))
 
 
+def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
+    """What the store is given of a position."""
+    price, plan = position.entry_price, encode_plan(PLAN)
+    record = StopRecord(
+        position=position,
+        plan=plan,
+        state="trailing",
+        quantity=position.quantity,
+        best=price,
+        last=price,
+        suspect=None,
+        target=price,
+        trailed=False,
+        orders=(),
+        asked=None,
+        since_move=None,
+        since_crossing=None,
+        due_in=None,
+        early={},
+        candles=(),
+        foreign_ticks=0,
+    )
+    return [(CloseStop if closed else SaveStop)("paper", "default", record)]
+
+
 class Bench:
     """The exchange, its hands, and the monitors. Each stop is ours, and the process was shown none of them.
 
     Attributes:
-        complaints: the classes of what was wrong, in their order.
+        complaints: the classes of what was wrong, in their order, but for what the witness of the ordinary worlds says.
         opening: whether the positions are being opened.
     """
 
@@ -76,6 +105,13 @@ class Bench:
         self.weather = Weather(scenario(plan))
         self.log = FaultLog(0, HarshRates.of("none"), self.weather)
         self.knowledge = Knowledge()
+        self.witness = Witness(
+            self.weather,
+            lambda _: True,
+            lambda _: True,
+            lambda key: self.knowledge.had_to_close(*key),
+            keep_events=False,
+        )
         self._stops = 0
 
     def put_up(self, paper: PaperExchange) -> None:
@@ -95,6 +131,7 @@ class Bench:
         self.positions = PositionMonitor(
             scenario(self.plan), paper, self.weather, self.log, self.knowledge, self._complain
         )
+        self.witness.watch(paper)
 
     def _complain(self, what: str, _: str) -> None:
         self.complaints.append(what)
@@ -105,6 +142,7 @@ class Bench:
         self.leftovers.note_booking(booking)
         self.cancellations.note_booking(booking)
         self.positions.note_booking(booking)
+        self.witness.note_booking(booking)
 
     async def enter(self, symbol: str = SYMBOL, side: Side = "long", quantity: int = 1) -> Position:
         """Enter a position at 100."""
@@ -140,9 +178,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(plan: TrailPlan = PLAN) -> AsyncIterator[Bench]:
-    """A bench with two markets: `SYMBOL` takes two stops, `ONE_STOP` one."""
+async def open_bench(plan: TrailPlan = PLAN, **options: Any) -> AsyncIterator[Bench]:
+    """A bench with two markets: `SYMBOL` takes two stops, `ONE_STOP` one. `options`: of the exchange."""
     bench = Bench(plan)
-    async with open_paper(latency=0.01, markets=MARKETS, record=bench.note_booking) as paper:
+    async with open_paper(latency=0.01, markets=MARKETS, record=bench.note_booking, **options) as paper:
         bench.put_up(paper)
         yield bench

@@ -12,23 +12,24 @@ from inspection import Claim, Inspection, Key
 from msgspec.structs import replace
 
 import trailing
-from simulation.harsh_bench import ONE_STOP, PLAN, SYMBOL, Bench, open_bench
+from simulation.harsh_bench import ONE_STOP, PLAN, SYMBOL, Bench, open_bench, saved
 from simulation.laboratory.cancellations import UNTOLD_SECONDS
+from simulation.laboratory.harsh_rates import PART_FILLED
 from simulation.laboratory.knowledge import BOTH_LISTS
+from simulation.laboratory.monitored_exchange import MonitoredExchange
 from simulation.laboratory.position_monitor import EXIT_WITHIN
+from simulation.laboratory.process import MortalExchange, Process
 from simulation.laboratory.request_monitor import STARTS_WITHIN
 from simulation.laboratory.waits import LONGEST_WAIT, Waits
 from simulation.laboratory.witness import PATIENCE
 from trailing.core.model import Position, StopOrder
-from trailing.core.plan import encode_plan
-from trailing.core.record import StopRecord
 from trailing.errors import ExchangeUnreachable, RateLimited
 from trailing.exchanges.paper.requests import Booking
-from trailing.exchanges.port import OrderUpdate, PositionUpdate
-from trailing.stores.port import CloseStop, SaveStop, StoreWrite
+from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS, REPEATED_WITHIN
 
 LOOSER = "2. a request is looser than a live stop"
+BESIDE = "1. a stop is placed as a missing one beside a live one"
 NO_REASON = "11. a live stop was cancelled for no allowed reason"
 NOT_CROSSED = "6. a position was closed whose stop was not crossed"
 STILL_OPEN = "12. the record of an open position was closed"
@@ -38,31 +39,6 @@ def ended(order: StopOrder) -> OrderUpdate:
     """The update that tells of a stop's end."""
     own, theirs = order.client_order_id, order.order_id
     return OrderUpdate(order.symbol, order.side, own, theirs, "cancelled", trio.current_time())
-
-
-def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
-    """What the store is given of a position."""
-    price, plan = position.entry_price, encode_plan(PLAN)
-    record = StopRecord(
-        position=position,
-        plan=plan,
-        state="trailing",
-        quantity=position.quantity,
-        best=price,
-        last=price,
-        suspect=None,
-        target=price,
-        trailed=False,
-        orders=(),
-        asked=None,
-        since_move=None,
-        since_crossing=None,
-        due_in=None,
-        early={},
-        candles=(),
-        foreign_ticks=0,
-    )
-    return [(CloseStop if closed else SaveStop)("paper", "default", record)]
 
 
 # Invariant 2: no request is looser than a live stop.
@@ -133,6 +109,21 @@ async def test_a_stop_that_a_person_loosened_has_its_time_to_be_tightened_and_no
         await trio.sleep(PATIENCE + 1)
         bench.positions.look(SYMBOL, _Listed(SYMBOL))
         assert bench.complaints == ["2. a stop that was loosened by hand stays so"]
+
+
+async def test_a_price_that_a_person_gave_a_stop_is_not_ours_when_it_is_looked_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        order = await bench.place("98")
+        bench.amend_by_hand(order, "99")
+        await bench.paper.find_stop(SYMBOL, order.client_order_id)
+        bench.amend_by_hand(order, "98")
+        bench.positions.look(SYMBOL, _Listed(SYMBOL))
+        await trio.sleep(PATIENCE + 1)
+        bench.positions.look(SYMBOL, _Listed(SYMBOL))
+        assert bench.complaints == []
 
 
 # Invariant 11: what allows a cancellation.
@@ -228,6 +219,38 @@ async def test_a_stop_supersedes_after_its_end_until_the_process_is_told_or_has_
         await trio.sleep(seconds)
         await bench.cancel(first)
         assert bench.complaints == complaints
+
+
+@pytest.mark.parametrize(("second", "complaints"), [("97.95", []), ("97.9", [NO_REASON])])
+async def test_a_stop_supersedes_one_that_is_tighter_by_what_a_market_may_round(
+    second: str, complaints: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        first = await bench.place("98")
+        await bench.place(second)
+        await bench.cancel(first)
+        assert bench.complaints == complaints
+
+
+@pytest.mark.parametrize("touched", [True, False])
+async def test_a_stop_that_was_triggered_and_is_not_filled_is_no_protection(
+    touched: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench(partial_fills=PART_FILLED) as bench:
+        position = await bench.enter(quantity=10)
+        own = "tr0000" + "a" * 16
+        order = await bench.paper.place_stop(StopRequest(SYMBOL, "long", position.quantity, D(99), own))
+        bench.knowledge.note_shown((order,))
+        if touched:
+            bench.move_market("99")
+            bench.move_market("99.5")
+        (order,) = bench.paper.actual(SYMBOL)[0]
+        assert order.triggered == touched
+        bench.requests.check_not_looser(SYMBOL, "long", D(98))
+        bench.requests.check_missing(SYMBOL, "long")
+        await bench.cancel(order)
+        assert bench.complaints == ([] if touched else [LOOSER, BESIDE, NO_REASON])
 
 
 @pytest.mark.parametrize(
@@ -475,7 +498,7 @@ async def test_no_stop_is_placed_as_a_missing_one_beside_one_that_the_process_ha
             bench.knowledge.note_listed(())
             bench.knowledge.note_listed(())
         bench.requests.check_missing(SYMBOL, "long")
-        assert bench.complaints == ([] if excuse else ["1. a stop is placed as a missing one beside a live one"])
+        assert bench.complaints == ([] if excuse else [BESIDE])
 
 
 async def test_a_position_whose_stop_is_gone_waits_for_no_back_off_but_that_of_what_it_needs(
@@ -499,8 +522,8 @@ async def test_a_position_whose_stop_is_gone_waits_for_no_back_off_but_that_of_w
 class _Unprotected(Claim):
     """A claim of a position without a stop, frozen or not."""
 
-    def __init__(self, *, is_frozen: bool) -> None:
-        self._is_frozen = is_frozen
+    def __init__(self, *, is_frozen: bool = False, is_entry_doubted: bool = False) -> None:
+        self._is_frozen, self._is_entry_doubted = is_frozen, is_entry_doubted
 
     @property
     def key(self) -> Key:
@@ -513,6 +536,10 @@ class _Unprotected(Claim):
     @property
     def is_frozen(self) -> bool:
         return self._is_frozen
+
+    @property
+    def is_entry_doubted(self) -> bool:
+        return self._is_entry_doubted
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
@@ -529,6 +556,46 @@ async def test_a_position_that_the_process_says_is_unprotected_is_not_left_alone
         await trio.sleep(1)
         bench.requests.check_tries(claims)
         assert bench.complaints == ([] if is_frozen else ["7. nothing is tried for a position without a stop"])
+
+
+@pytest.mark.parametrize("is_entry_doubted", [False, True])
+async def test_a_position_without_a_stop_that_may_be_another_one_may_have_to_wait_for_the_lists_that_tell(
+    is_entry_doubted: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        claims = (_Unprotected(is_entry_doubted=is_entry_doubted),)
+        bench.requests.check_tries(claims)
+        bench.requests.note_failure("positions", None, ExchangeUnreachable("not now"))
+        await trio.sleep(STARTS_WITHIN + 1)
+        bench.requests.check_tries(claims)
+        assert bench.complaints == ([] if is_entry_doubted else ["7. nothing is tried for a position without a stop"])
+        await trio.sleep(30)
+        bench.requests.check_tries(claims)
+        assert set(bench.complaints) == {"7. nothing is tried for a position without a stop"}
+
+
+@pytest.mark.parametrize("lives", [True, False])
+async def test_a_call_that_gets_no_answer_in_time_has_failed_and_may_back_off_unless_its_process_is_dead(
+    lives: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        mortal, process = MortalExchange(bench.paper, Process(), bench.weather), Process()
+        seen = MonitoredExchange(
+            mortal, process, bench.requests, bench.knowledge, bench.cancellations, lambda *_: "unprotected"
+        )
+        claims = (_Unprotected(),)
+        bench.requests.check_tries(claims)
+        with trio.move_on_after(0.001):
+            process.alive = lives
+            await seen.price(SYMBOL, "last")
+        await trio.sleep(STARTS_WITHIN + 1)
+        bench.requests.check_tries(claims)
+        assert bench.complaints == ([] if lives else ["7. nothing is tried for a position without a stop"])
+        await trio.sleep(30)
+        bench.requests.check_tries(claims)
+        assert set(bench.complaints) == {"7. nothing is tried for a position without a stop"}
 
 
 @pytest.mark.parametrize("operation", ["find_stop", "positions", "open_stops"])

@@ -28,6 +28,7 @@ from trailing.core.evidence import Timing
 from trailing.core.inputs import StopFound
 from trailing.core.model import Fill, Side
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
 from trailing.exchanges.paper import open_paper
 from trailing.stores import open_store
@@ -58,7 +59,7 @@ def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), left: str = "2"
 
 
 def a_record(*orders: StopOrder, **changes: Any) -> StopRecord:
-    state = PositionState(POSITION, TrailPlan(initial_stop=Percent(2)), MARKETS[BTC], Timing(), 0.0)
+    state = PositionState(Ratchet(POSITION, TrailPlan(initial_stop=Percent(2)), MARKETS[BTC]), Timing(), 0.0)
     for order in orders:
         state.step(StopFound(order), 0.0)
     return msgspec.structs.replace(save_position(state, 0.0, START), **changes)

@@ -50,7 +50,8 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
     assert triggered not in told[first_fill:]
     assert (triggered in told) == ("fills_first" not in settings)
     assert [each for each in told if each != triggered] == [(own_id, status, filled) for status, filled in expected]
-    assert sums[first_fill:] == [part, 2 * part, 2 * part + rest]
+    # Bybit's executions don't tell the sum: of a stop that was for more than the position nothing is left to fill either.
+    assert sums[first_fill:] == ([None] * 3 if venue == "bybit" else [part, 2 * part, 2 * part + rest])
     assert None not in trades
     assert len(set(trades)) == len(trades) == 3
 

@@ -14,8 +14,7 @@ from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.errors import UsageError
 from trailing.logs import Level
-from trailing.protection.dry_run import plan_recovery
-from trailing.protection.manager import open_manager
+from trailing.protection.manager import open_manager, plan_recovery
 
 
 def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level) -> int:

@@ -19,8 +19,7 @@ from trailing.exchanges.ccxt import Credentials, open_ccxt
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.port import Exchange
 from trailing.logs import Level
-from trailing.protection.dry_run import plan_recovery
-from trailing.protection.manager import open_manager
+from trailing.protection.manager import open_manager, plan_recovery
 from trailing.stores import open_store
 
 SETTLE_SECONDS: Final = 900.0

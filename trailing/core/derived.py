@@ -21,9 +21,11 @@ def derive(p: PositionState, at: float) -> None:
     """Bring everything up to date that follows from the rest. A restored state is derived once; then `step` does it."""
     _derive_orders(p, at)
     _derive_exposure(p, at)
-    apply_policy(p, at)
-    _derive_end(p, at)
-    _derive_exposure(p, at)
+    if p.bare is not None:
+        apply_policy(p, at)
+    if not isinstance(p.goal, Protect):
+        _derive_end(p, at)
+        _derive_exposure(p, at)
     derive_from_price(p, at)
 
 
@@ -41,27 +43,28 @@ def derive_from_price(p: PositionState, at: float) -> None:
 
 def _derive_orders(p: PositionState, at: float) -> None:
     live: Order | None = None
-    covered = unknown = exit_sent = False
+    covered = unknown = exit_sent = unwanted = doubted = triggered = False
     side = p.position.side
     # The outcome of the request under way is awaited, not unknown. A look-up leaves its order as unknown as it was.
     awaited = p.request_id if p.is_sent and not isinstance(p.request, FindOrder) else None
     for order in p.orders.values():
-        if order.is_sent and order.id != awaited:
-            if order.purpose == "exit":
-                exit_sent = True
-            else:
-                unknown = True
-        elif order.purpose == "exit" and order.is_sent:
-            exit_sent = True
-        if order.purpose != "stop" or not order.stands:
+        unwanted |= order.is_unwanted
+        doubted |= order.find_at < math.inf
+        triggered |= order.triggered_at is not None
+        is_sent = order.is_sent
+        if order.purpose != "stop":
+            exit_sent |= is_sent and order.purpose == "exit"
+            unknown |= is_sent and order.purpose == "native" and order.id != awaited
             continue
-        if order.is_stuck(at, p.plan.exit_grace):
+        unknown |= is_sent and order.id != awaited
+        if not order.stands or order.is_stuck(at, p.plan.exit_grace):
             continue
         covered = True
         is_live = order.state is not CANCELLING and not order.is_restored
         if is_live and (live is None or counts_before(side, order, live)):
             live = order
     p.live, p.is_covered, p.has_unknown, p.exit_sent = live, covered, unknown, exit_sent
+    p.has_unwanted, p.has_doubted, p.has_triggered = unwanted, doubted, triggered
 
 
 def _derive_end(p: PositionState, at: float) -> None:

@@ -65,6 +65,12 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     p.aim(End(reason))
 
 
+def note_cut_short(p: PositionState, at: float) -> None:
+    """Note that a close filled less than it asked for: nothing was left to reduce, perhaps, which a snapshot decides."""
+    p.flat.note_flat(at, "refusal")
+    p.want_snapshot(at)
+
+
 def tell_end(p: PositionState, at: float) -> None:
     """Publish that a position has ended."""
     if isinstance(p.goal, Release):

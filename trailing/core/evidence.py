@@ -34,6 +34,9 @@ SIGHTINGS: Final = 6
 RECHECK: Final = 10.0
 """Seconds between these snapshots."""
 
+LISTS_ALONE: Final = 10.0
+"""Seconds for which lists don't show a stop that can't be looked up by its id, until it is believed that the stop is gone."""
+
 
 class Timing(msgspec.Struct, frozen=True):
     """What an exchange promises.

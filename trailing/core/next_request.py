@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 NEVER: Final = math.inf
 """There is nothing to do before something changes."""
 
-CHECK_FIRST: Final = 5.0
-"""Seconds for which an exit by software waits, after prices were missed, for the snapshot that says how the position stands."""
+CHECK_FIRST: Final = 15.0
+"""Seconds for which an exit by software waits, after something may have been missed, for a snapshot that shows the position.
+Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after an outage."""
 
 Wanted: TypeAlias = Request | float | None
 Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
@@ -93,32 +94,32 @@ def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
     elif isinstance(goal, Release) and goal.cancel_stop:
         why = "its position is given back"
     else:
-        unwanted = next((order for order in p.orders.values() if order.is_unwanted and order.state is LIVE), None)
-        return None if unwanted is None else CancelStop(unwanted.id, "it is not wanted any more")
-    left = next((order for order in p.orders.values() if order.state is LIVE), None)
-    return None if left is None else CancelStop(left.id, why)
+        return _cancel_first(p, "it is not wanted any more", unwanted=True) if p.has_unwanted else None
+    return _cancel_first(p, why)
 
 
 def close(p: PositionState, at: float) -> Wanted:
     """Close what is left of a position. Reduce-only, so stops of unknown outcome don't hold it up."""
     if not isinstance(p.goal, Close) or not p.quantity or p.exit_sent:
         return None
-    if p.flat.is_told_by_update and p.snapshot_at < NEVER:
-        return None  # the exchange says that nothing is left: a snapshot decides
-    return ClosePosition(p.quantity, p.goal.reason)
+    if p.flat.is_said and p.snapshot_at < NEVER:
+        return None  # the exchange says that nothing is left: a snapshot decides, lest another position is closed
+    request = ClosePosition(p.quantity, p.goal.reason)
+    return _first_checked(p, at, request) if p.goal.is_revocable else request
 
 
 def confirm(p: PositionState, at: float) -> Wanted:
     """Read the exchange's own price, which alone confirms that a stop is crossed, or that a jump of the price is real."""
     if not isinstance(p.goal, Protect) or not p.quantity:
         return None
-    ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
-    if ratchet.jump is not None:
+    if p.ratchet.jump is not None:
         return ReadPrice("jump")
-    if p.gap is not None and p.check_from < NEVER and at < p.check_from + CHECK_FIRST:
-        return (
-            p.check_from + CHECK_FIRST
-        )  # prices were missed: its stop may have been filled, and another position entered
+    wanted = _confirm_crossing(p, at)
+    return wanted if wanted is None or isinstance(wanted, float) else _first_checked(p, at, wanted)
+
+
+def _confirm_crossing(p: PositionState, at: float) -> Wanted:
+    ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
     if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
         return ReadPrice("crossing")  # where a looser stop can be placed, that goes first
     if p.live is None:
@@ -133,10 +134,18 @@ def confirm(p: PositionState, at: float) -> Wanted:
     return None if _wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
 
 
+def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
+    """Let an exit by software wait, after something may have been missed, for the snapshot that says how the position stands:
+    its stop may have been filled, and another position entered.
+    """
+    checked_by = p.missed_until + CHECK_FIRST
+    return checked_by if at < checked_by < NEVER else request
+
+
 def find_unknown(p: PositionState, at: float) -> Wanted:
     """Look an order up whose outcome is unknown, or that may be gone."""
     first: Order | None = None
-    for order in p.orders.values():
+    for order in p.orders.values() if p.has_doubted else ():
         if order.find_at < NEVER and (first is None or order.find_at < first.find_at):
             first = order
     if first is None:
@@ -180,9 +189,13 @@ def move(p: PositionState, at: float) -> Wanted:
     live = p.live
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen:
         return None
-    if live.state is not LIVE or not _is_sure(live) or not p.coverable:
+    coverable = p.coverable
+    if live.state is not LIVE or not _is_sure(live) or not coverable:
         return None
-    is_other_size = live.quantity != p.coverable
+    is_other_size = live.quantity != coverable
+    assert live.order is not None
+    if live.order.price == p.target and not is_other_size:
+        return None  # mostly
     # While the exchange trails, all that is left to do is to take back what a person loosened.
     price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
     wait = _wait(p, live, price, at)
@@ -192,10 +205,12 @@ def move(p: PositionState, at: float) -> Wanted:
             return at + wait if wait else None
         price = _standing(p, live)
     if p.market.can_amend:
-        return AmendStop(live.id, price, p.coverable)
+        return AmendStop(live.id, price, coverable)
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops:
-        return ReplaceStop(price, p.coverable, live.id) if stops < 2 else None
+        return ReplaceStop(price, coverable, live.id) if stops < 2 else None
+    if p.is_entry_doubted:
+        return None  # no other stop is placed before a snapshot says whether it is another position
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 
@@ -226,6 +241,8 @@ def tend_native(p: PositionState, at: float) -> Wanted:
 
 def await_fill(p: PositionState, at: float) -> Wanted:
     """Wake up when a stop that triggered should have been filled: from then on it protects nothing."""
+    if not p.has_triggered:
+        return None
     grace = p.plan.exit_grace
     return min(
         (
@@ -256,6 +273,13 @@ RULES: Final[tuple[Rule, ...]] = (
     act_on_policy,
 )
 """The rules, the most urgent first. The docs print this table."""
+
+
+def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:
+    for order in p.orders.values():
+        if order.state is LIVE and order.is_unwanted >= unwanted:
+            return CancelStop(order.id, why)
+    return None
 
 
 def _is_sure(order: Order) -> bool:

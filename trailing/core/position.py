@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from trailing.core.evidence import FlatEvidence, Timing
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import PROTECT, Close, End, Goal, Protect
 from trailing.core.handlers import HANDLERS
-from trailing.core.inputs import Input, PriceSeen, Publish
+from trailing.core.inputs import Begun, Input, PriceSeen, Publish
 from trailing.core.model import Fill, Market, Position, StopOrder
 from trailing.core.orders import Order
 from trailing.core.plan import TrailPlan
@@ -35,23 +36,19 @@ from trailing.exposure import UNEXPOSED, Bare, Cause, Exposure
 _ZERO = Decimal(0)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class PositionState:
     """The state of one protected position.
 
     Args:
-        position: what is protected.
-        plan: how.
-        market: the exchange's rules for its symbol.
+        ratchet: the price side: what is protected and how, the best price and the stop that the plan wants.
         timing: what the exchange promises.
-        at: seconds on the running clock, as every `at` here: when the position was claimed.
+        claimed_at: when the position was claimed, in seconds on the running clock, as every time here.
         opened_at: when it was opened: a list that was asked for before then, plus the read lag, may show an earlier one.
-        exposure: its unprotected seconds before.
-
-    Raises:
-        UsageError: the plan gives no possible first stop for this position.
+        exposure: its unprotected seconds so far by cause; `bare`: the present ones, or None.
 
     Attributes:
-        ratchet: the price side: the plan, the best price and the stop that the plan wants.
+        position, market: what is protected, and the exchange's rules for its symbol.
         goal: what is to become of the position.
         quantity: what is left of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
@@ -72,6 +69,7 @@ class PositionState:
         error: the last error of a request, until one goes through.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
+        missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide what is undecided; infinite: nothing is.
         checked_at: when the last snapshot that it was judged by was asked for.
         shown_at: when the last snapshot that told its quantity was asked for.
@@ -83,98 +81,99 @@ class PositionState:
             when the last of them was lost.
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
-        updated_at: when the position changed that an update last told of.
+        updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
         is_frozen: a rule or the task failed: its stop stays where it is.
-        opened_at: when it was opened, on the running clock.
         told_liquidation: the liquidation price that an alarm told of last; or None.
         gap: a time without prices whose peaks are to be read; or None.
         moves, filled, proceeds, last_fill: counts and sums for its report.
         exit_reason: how it comes to its end, for the report.
         confirmed_at: when the exchange last confirmed something; None: never.
-        exposure: its unprotected seconds so far by cause; `bare`: the present ones, or None.
         live: the order of the live stop that counts, the tightest, the newest of equals; or None.
         is_covered: whether a stop of ours stands behind it, as far as is known.
         has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: the same of a close.
+        has_unwanted, has_doubted, has_triggered: whether one of its orders is not wanted, is to be looked up, has triggered.
         cause: why it is unprotected, where it becomes so now.
         effects: what is to be published by the present step.
         ended: nothing is to be done for it any more.
     """
 
-    def __init__(
-        self,
-        position: Position,
-        plan: TrailPlan,
-        market: Market,
-        timing: Timing,
-        at: float,
-        *,
-        opened_at: float = -math.inf,
-        exposure: Exposure = UNEXPOSED,
-    ) -> None:
-        self.position: Position = position
-        self.market: Market = market
-        self.timing: Timing = timing
-        self.claimed_at: float = at
-        self.opened_at: float = opened_at
-        self.ratchet: Ratchet = Ratchet(position, plan, market)
-        self.goal: Goal = PROTECT
-        self.quantity: Decimal = position.quantity
-        self.orders: dict[str, Order] = {}
-        self.floor: Decimal | None = None
-        self.reported_entry: Decimal | None = None
-        self.native_task: Any = "place" if plan.native else None
-        self.replaced_by: PositionReport | None = None
-        self.request: Request | None = None
-        self.request_id: str | None = None
-        self.is_sent: bool = False
-        self.sent_at: float = -math.inf
-        self.back_offs: dict[Kind, BackOff] = {}
-        self.moved_at: float | None = None
-        self.crossed_at: float | None = None
-        self.would_trigger: bool = False
-        self.refused_stop: Decimal | None = None
-        self.taken_down: StopOrder | None = None
-        self.error: Exception | None = None
-        self.flat: FlatEvidence = FlatEvidence(at)
-        self.check_from: float = math.inf
-        self.again_at: float = math.inf
-        self.checked_at: float = -math.inf
-        self.shown_at: float = -math.inf
-        self.listed_at: float = -math.inf
-        self.leftovers: dict[str, float] = {}
-        self.ended_orders: dict[str, Order] = {}
-        self.missing_since: float = -math.inf
-        self.missing_stops: tuple[StopOrder, ...] = ()
-        self.is_listing_untrusted: bool = False
-        self.is_lookup_untrusted: bool = False
-        self.updated_at: float = -math.inf
-        self.is_entry_doubted: bool = False
-        self.is_opening: bool = True
-        self.was_tried: bool = False
-        self.is_entry_checked: bool = False
-        self.is_frozen: bool = False
-        self.is_rounding_told: bool = False
-        self.told_liquidation: Decimal | None = None
-        self.gap: PriceGap | None = None
-        self.moves: int = 0
-        self.filled: Decimal = _ZERO
-        self.proceeds: Decimal = _ZERO
-        self.last_fill: Fill | None = None
-        self.exit_reason: str = "the stop was filled"
-        self.confirmed_at: float | None = None
-        self.exposure: Exposure = exposure
-        self.bare: Bare | None = Bare(at, "opening", at)
-        self.live: Order | None = None
-        self.is_covered: bool = False
-        self.has_unknown: bool = False
-        self.exit_sent: bool = False
-        self.ended: bool = False
-        self.effects: list[Publish] = []
-        self.cause: Cause = "cancelled"
+    ratchet: Ratchet
+    timing: Timing
+    claimed_at: float
+    opened_at: float = -math.inf
+    exposure: Exposure = UNEXPOSED
+    position: Position = field(init=False)
+    market: Market = field(init=False)
+    goal: Goal = PROTECT
+    quantity: Decimal = field(init=False)
+    orders: dict[str, Order] = field(default_factory=dict)
+    floor: Decimal | None = None
+    reported_entry: Decimal | None = None
+    native_task: Any = field(init=False)
+    replaced_by: PositionReport | None = None
+    request: Request | None = None
+    request_id: str | None = None
+    is_sent: bool = False
+    sent_at: float = -math.inf
+    back_offs: dict[Kind, BackOff] = field(default_factory=dict)
+    moved_at: float | None = None
+    crossed_at: float | None = None
+    would_trigger: bool = False
+    refused_stop: Decimal | None = None
+    taken_down: StopOrder | None = None
+    error: Exception | None = None
+    flat: FlatEvidence = field(init=False)
+    check_from: float = math.inf
+    missed_until: float = math.inf
+    again_at: float = math.inf
+    checked_at: float = -math.inf
+    shown_at: float = -math.inf
+    listed_at: float = -math.inf
+    leftovers: dict[str, float] = field(default_factory=dict)
+    ended_orders: dict[str, Order] = field(default_factory=dict)
+    missing_since: float = -math.inf
+    missing_stops: tuple[StopOrder, ...] = ()
+    is_listing_untrusted: bool = False
+    is_lookup_untrusted: bool = False
+    updated_at: float = -math.inf
+    told_quantity: Decimal | None = None
+    is_entry_doubted: bool = False
+    is_opening: bool = True
+    was_tried: bool = False
+    is_entry_checked: bool = False
+    is_frozen: bool = False
+    is_rounding_told: bool = False
+    told_liquidation: Decimal | None = None
+    gap: PriceGap | None = None
+    moves: int = 0
+    filled: Decimal = _ZERO
+    proceeds: Decimal = _ZERO
+    last_fill: Fill | None = None
+    exit_reason: str = "the stop was filled"
+    confirmed_at: float | None = None
+    bare: Bare | None = field(init=False)
+    live: Order | None = None
+    is_covered: bool = False
+    has_unknown: bool = False
+    exit_sent: bool = False
+    has_unwanted: bool = False
+    has_doubted: bool = False
+    has_triggered: bool = False
+    ended: bool = False
+    effects: list[Publish] = field(default_factory=list)
+    cause: Cause = "cancelled"
+
+    def __post_init__(self) -> None:
+        self.position = position = self.ratchet.position
+        self.market = self.ratchet.market
+        self.quantity = position.quantity
+        self.native_task = "place" if self.ratchet.plan.native else None
+        self.flat = FlatEvidence(self.claimed_at)
+        self.bare = Bare(self.claimed_at, "opening", self.claimed_at)
 
     # What its readers ask.
 
@@ -196,7 +195,7 @@ class PositionState:
     @property
     def is_trailed_by_exchange(self) -> bool:
         """Whether the exchange's own trailing order moves, so that the plain stop rests."""
-        return self.native_task is None and self.native is not None
+        return self.native_task is None and self.plan.native and self.native is not None
 
     @property
     def target(self) -> Decimal:
@@ -323,7 +322,10 @@ class PositionState:
         if self.ended:
             return []
         HANDLERS[type(what)](self, what, at)
-        (derive_from_price if type(what) is PriceSeen else derive)(self, at)
+        if type(what) is PriceSeen:
+            derive_from_price(self, at)
+        elif type(what) is not Begun:  # nothing follows from a request before it is sent
+            derive(self, at)
         effects, self.effects = self.effects, []
         return effects
 
@@ -389,8 +391,7 @@ class PositionState:
             self.alarm("frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
 
     def __repr__(self) -> str:
-        stop = self.stop
-        price = None if stop is None else stop.price
+        price = None if self.stop is None else self.stop.price
         return f"<PositionState {self.position.symbol} {self.position.side} {self.state} stop={price}>"
 
 

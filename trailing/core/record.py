@@ -23,6 +23,7 @@ from trailing.core.orders import CHANGING, SENT, Order
 from trailing.core.plan import decode_plan
 from trailing.core.position import PositionState
 from trailing.core.prices import is_tighter
+from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
 from trailing.exposure import UNEXPOSED, Exposure
@@ -190,7 +191,7 @@ def restore_position(
         UsageError: the record can't be right.
     """
     _check(record)
-    p = PositionState(record.position, decode_plan(record.plan), market, timing, at)
+    p = PositionState(Ratchet(record.position, decode_plan(record.plan), market), timing, at)
     ratchet = p.ratchet
     ratchet.best, ratchet.last, ratchet.target = record.best, record.last, record.target
     ratchet.suspect, ratchet.candles, ratchet.foreign_ticks = record.suspect, record.candles, record.foreign_ticks
@@ -223,7 +224,7 @@ def restore_position(
         p.goal = Close(record.close_reason, is_revocable=False)
     elif record.release is not None:
         p.goal = Release(cancel_stop=record.release == "cancel stop")
-    p.check_from = at + timing.read_lag
+    p.check_from = p.missed_until = at + timing.read_lag
     derive(p, at)
     if p.bare is not None:
         p.bare = replace(p.bare, cause="outage")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry
 from trailing.core.entry_checks import check_report, least_stop
-from trailing.core.evidence import SECOND_SIGHTING, judge_absence
+from trailing.core.evidence import LISTS_ALONE, SECOND_SIGHTING, judge_absence
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import StopOrder
@@ -38,6 +38,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     is_told = snapshot.shows_all_positions or key in snapshot.reports
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
+    if snapshot.asked_at >= p.missed_until and key in snapshot.reports:
+        p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
@@ -47,7 +49,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if report is not None or key in snapshot.doubled_positions:
         p.listed_at = max(p.listed_at, snapshot.asked_at)
     if key in snapshot.doubled_positions:
-        p.flat.note_shown()
+        if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
+            p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, has_stop=bool(listed))
     elif snapshot.shows_all_positions:
@@ -76,7 +79,7 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
         elif p.is_listing_untrusted:  # an answer by its id proves what such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
-            _doubt(p, order, at)
+            _doubt(p, order, snapshot.asked_at, at)
 
 
 def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: AccountSnapshot, at: float) -> None:
@@ -104,16 +107,23 @@ def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> boo
     return shown == known or replace(shown, price=known.price) == known
 
 
-def _doubt(p: PositionState, order: Order, at: float) -> None:
+def _doubt(p: PositionState, order: Order, asked_at: float, at: float) -> None:
     """Two lists do not show an order. Of one that the exchange has told of, a look-up by its id has to say so, too: lists
-    lose entries, and a stop that is placed in vain is one too many. Where it can't be looked up, the lists count.
+    lose entries, and a stop that is placed in vain is one too many. Where it can't be looked up, the lists count once they
+    have not shown it for longer than lists were seen to be wrong.
     """
     finding = p.back_offs.get("find")
+    assert order.absent_since is not None  # by the first of the two
+    lists_count_from = order.absent_since + LISTS_ALONE
     is_untold = order.order is None and order.changed_at == -math.inf
-    if is_untold or (finding is not None and at < finding.until and finding.failures >= TOLD_AFTER):
+    if is_untold:
+        lose(p, order, at)
+    elif finding is None or at >= finding.until or finding.failures < TOLD_AFTER:
+        p.put(replace(order, find_at=min(order.find_at, at)))
+    elif asked_at >= lists_count_from:
         lose(p, order, at)
     else:
-        p.put(replace(order, find_at=min(order.find_at, at)))
+        p.again_at = min(p.again_at, lists_count_from)
 
 
 def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
@@ -224,7 +234,10 @@ def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionR
             return
         p.is_entry_checked = True
         filled = max(p.filled, sum((order.filled for order in p.orders.values()), _ZERO))
-        still_open = replace(report, quantity=report.quantity + filled)  # as it was before its stop was filled in part
+        quantity = report.quantity + filled  # as it was before its stop was filled in part
+        if any(order.triggered_at is not None for order in p.orders.values()):  # whose fills may come late
+            quantity = max(quantity, p.position.quantity)
+        still_open = replace(report, quantity=quantity)
         try:
             check_report(p.position, p.plan, p.market, still_open)
         except UsageError as wrong:
@@ -262,14 +275,18 @@ def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> 
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
-    if has_stop and p.quantity:
-        return False
-    if _has_known_entry(p, report):
+    if _has_known_entry(p, report) or (has_stop and (p.quantity or _was_left_open(p, report))):
         return False
     if p.reported_entry is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
     return p.is_entry_doubted or not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
+
+
+def _was_left_open(p: PositionState, report: PositionReport) -> bool:
+    """Whether the update of the last fill says that so much was left of it: a person had added to it."""
+    last = p.last_fill
+    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
 
 
 def _has_known_entry(p: PositionState, report: PositionReport) -> bool:
@@ -283,6 +300,10 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
+    if p.refused_stop is not None and not p.would_trigger:  # the quantity was wrong, perhaps, and not the price
+        p.refused_stop = None
+        p.back_offs.pop("move", None)
+        p.back_offs.pop("place", None)
     if not before:
         # All that was known of it is closed, yet some of it is open: it is not ours to close, but it wants its stop.
         p.alarm("a closed position is open again", f"{report.quantity}")

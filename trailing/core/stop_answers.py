@@ -73,7 +73,7 @@ def _supersede(p: PositionState, request: ReplaceStop) -> None:
 
 def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
     """The answer is not what was asked for, by more than rounding: the outcome is unknown, and is looked up."""
-    p.put(replace(order, find_at=at))
+    p.put(replace(order, changed_at=at, find_at=at))  # that it exists is told, whatever its figures
     p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
     p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
     detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trailing.core.endings import tell_backfilled
+from trailing.core.endings import note_cut_short, tell_backfilled
 from trailing.core.gaps import PriceGap
-from trailing.core.goals import Close
+from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
 from trailing.core.model import Fill
 from trailing.core.orders import CANCELLING, Order, unseen
@@ -57,8 +57,10 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         end_order(p, order, "cancelled", at, update.reason)
     elif update.status == "triggered":
         p.put(replace(order, changed_at=at, triggered_at=at if order.triggered_at is None else order.triggered_at))
-    elif order.is_sent and order.id != p.request_id and order.state is not CANCELLING:
-        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at)))  # it exists: its figures can be read
+    elif order.is_sent and order.state is not CANCELLING:
+        # It exists, and its figures can be read, unless an answer is about to tell them.
+        find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
+        p.put(replace(order, changed_at=at, find_at=find_at))
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
@@ -66,21 +68,24 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    if has_ended and fill.at + p.timing.positions_read_lag < p.shown_at:
+    if has_ended and fill.at + p.timing.positions_read_lag <= p.shown_at:
         new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
     if not quantity and not new:
         return
     order = replace(order, filled=order.filled + new, changed_at=at)
-    p.quantity = max(_ZERO, p.quantity - new)
-    p.filled += quantity
-    p.proceeds += quantity * fill.price
-    if quantity:
-        p.last_fill = fill
     if has_ended:
         p.ended_orders[order.id] = order
     else:
         p.put(order)
         _shrink(p, order, new, update, at)
+    if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
+        p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
+        return
+    p.quantity = max(_ZERO, p.quantity - new)
+    p.filled += quantity
+    p.proceeds += quantity * fill.price
+    if quantity:
+        p.last_fill = fill
     if not p.quantity:
         p.flat.note_flat(at, "fill")
         p.want_snapshot(at)
@@ -88,6 +93,8 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         p.flat.note_changed(at)
     if order.purpose == "exit":
         p.tell(ExitFilled, quantity=fill.quantity, price=fill.price, left=p.quantity)
+        if update.status == "filled" and p.quantity and new < order.quantity and fill.at > p.updated_at:
+            note_cut_short(p, at)
         return
     p.tell(StopFilled, quantity=fill.quantity, price=fill.price, left=p.quantity, client_order_id=fill.client_order_id)
     if p.live is not None and p.quantity and order.purpose == "stop":
@@ -115,8 +122,10 @@ def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, 
 
 def on_position_updated(p: PositionState, update: PositionUpdated, at: float) -> None:
     """Take an update of the position. Its quantity is read by a snapshot, because updates come late and out of order."""
-    if update.changed_at < p.updated_at:
-        return
+    if update.changed_at < max(p.updated_at, min(p.opened_at, p.claimed_at)):
+        return  # it comes late: another one came since, or it tells of the position before
+    if not (p.told_quantity == _ZERO and update.changed_at == p.updated_at):  # else it tells of the position after
+        p.told_quantity = _ZERO if update.is_other_side else update.quantity
     p.updated_at = update.changed_at
     if update.is_other_side:
         if update.quantity and not p.timing.hedged:
@@ -126,7 +135,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     elif not update.quantity:
         p.flat.note_flat(at, "update")
         p.want_snapshot(at)
-    elif isinstance(p.goal, Close) and p.flat.is_told_by_update:
+    elif isinstance(p.goal, Close) and p.flat.is_said:
         p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
     else:
         p.flat.note_changed(at)

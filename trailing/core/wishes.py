@@ -38,8 +38,9 @@ def on_time(p: PositionState, _: TimePassed, at: float) -> None:
 
 
 def on_check_wanted(p: PositionState, _: CheckWanted, at: float) -> None:
-    """Want a snapshot that shows the present moment."""
+    """Want a snapshot that shows the present moment, because something may have been missed."""
     p.want_snapshot(at)
+    p.missed_until = p.check_from
 
 
 def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:

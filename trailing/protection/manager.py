@@ -14,7 +14,7 @@ from trailing.core.findings import Finding
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
 from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
-from trailing.errors import AuthenticationFailed, LeaseLost, UsageError
+from trailing.errors import AuthenticationFailed, ExchangeUnreachable, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption import find_position
@@ -26,12 +26,14 @@ from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Wav
 from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
+from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_services
-from trailing.stores.port import Store
+from trailing.stores.leases import StandingLease
+from trailing.stores.port import Lease, Store
 
 
 class Manager:
@@ -284,12 +286,9 @@ async def open_manager(
     clock, log, ids = Clock(utc_start), EventLog(), OrderIds()
     owning = acquire_lease(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
     async with owning as (lease, waited):
-        journal = Journal(lease)
-        publisher = EventPublisher(journal, log, exchange.name, exchange.account)
-        records = Records(exchange.name, exchange.account, journal, clock, publisher)
-        fence = LeaseFence(lease, clock, exchange)
-        fence.check_plan(plan)
-        sender = RequestSender(exchange, clock, fence, OutageDetector(), partial(records.alarm, None))
+        records, sender = _assemble(exchange, lease, clock, log)
+        journal = records.journal
+        sender.fence.check_plan(plan)
         if waited is not None:
             records.tell(None, TookOver, waited=waited)
         async with open_services(LeaseLost, AuthenticationFailed) as books:
@@ -309,3 +308,52 @@ async def open_manager(
                 if scope.cancelled_caught:
                     left = journal.statistics().waiting
                     records.alarm(None, "the journal did not drain", f"{left} entries are not written")
+
+
+async def plan_recovery(
+    exchange: Exchange,
+    store: Store,
+    plan: TrailPlan,
+    *,
+    utc_start: datetime | None = None,
+    take_over: bool = False,
+) -> tuple[Finding, ...]:
+    """What `open_manager` would find and do if it were opened now. Nothing is written, to the exchange or to the store.
+
+    The account is read until it is known which orders are live, so it takes as long as an absence takes to be believed, at
+    most the plan's `call_seconds`. What is not known by then is among the findings.
+
+    Args:
+        plan, utc_start, take_over: as for `open_manager`.
+
+    Returns:
+        What follows from the store and the account, position by position. As text, each is a sentence.
+
+    Raises:
+        StoreError: the store can't be read.
+        LeaseLost: stops of another instance stand on the account.
+        ExchangeError: the account can't be read now.
+
+    Cancellation: nothing was written.
+    """
+    lease = StandingLease(store.commit, f"{exchange.name} {exchange.account}")
+    lease.end()  # nothing is owned, so that nothing can be sent or written
+    records, sender = _assemble(
+        exchange, lease, Clock(utc_start), None
+    )  # no task runs the journal: it keeps what comes
+    async with open_services() as tasks:
+        supervision = Supervision(sender, records, OrderIds(), plan, tasks, take_over=take_over)
+        restore(supervision, await store.load(exchange.name, exchange.account))
+        found = await find_settled(supervision, lambda _: None, within=plan.call_seconds)
+    if supervision.reader.snapshot is None:
+        raise ExchangeUnreachable("the account can't be read now")
+    return found
+
+
+def _assemble(exchange: Exchange, lease: Lease, clock: Clock, log: EventLog | None) -> tuple[Records, RequestSender]:
+    """Put together what writes to the store and what sends to the exchange, both for the owner of a lease."""
+    journal = Journal(lease)
+    publisher = EventPublisher(journal, log, exchange.name, exchange.account)
+    records = Records(exchange.name, exchange.account, journal, clock, publisher)
+    alarm = partial(records.alarm, None)
+    return records, RequestSender(exchange, clock, LeaseFence(lease, clock, exchange), OutageDetector(), alarm)

@@ -40,6 +40,7 @@ class PositionTask:
         is_watched: the manager starts the loop whenever there is work; else a caller runs it, or none does.
         is_waiting: an earlier position of its key is still ending.
         open_intents: the client order ids whose intents are in the store.
+        next: what is asked of the exchange next, or when there may be something, as of the last step.
         saved, saved_best: the facts and the best price that the store holds, or was handed last; None: not so.
         save_at: when to hand the record in again that the store did not take; None: it took the last one.
         last_tick_at: when its price came last, in seconds on the running clock.
@@ -50,11 +51,14 @@ class PositionTask:
         "_abandonable",
         "_changed",
         "_owner",
+        "_sleeps_until",
+        "_wake",
         "candles",
         "is_running",
         "is_waiting",
         "is_watched",
         "last_tick_at",
+        "next",
         "open_intents",
         "save_at",
         "saved",
@@ -65,6 +69,7 @@ class PositionTask:
     def __init__(self, owner: Supervision, state: PositionState) -> None:
         self._owner = owner
         self.state: PositionState = state
+        self.next: Request | float = next_request(state, state.claimed_at)
         self.is_watched: bool = False
         self.is_running: bool = False
         self.is_waiting: bool = False
@@ -75,6 +80,8 @@ class PositionTask:
         self.last_tick_at: float = state.claimed_at
         self.candles: CandleBuilder | None = None
         self._changed: trio.Event | None = None
+        self._wake: trio.Event | None = None
+        self._sleeps_until: float = math.inf
         self._abandonable: trio.CancelScope | None = None
         self.build_candles_for(state.plan)
 
@@ -93,7 +100,7 @@ class PositionTask:
         if self.candles is not None and tick.source == state.plan.trigger:
             self._take_candle(self.candles, tick)
         if not state.ratchet.take_if_quiet(tick):
-            self._owner.records.publish(state.position, state.step(PriceSeen(tick), self._owner.now()))
+            self._take(PriceSeen(tick))
             self.poke()
 
     def _take_candle(self, builder: CandleBuilder, tick: Tick) -> None:
@@ -120,16 +127,24 @@ class PositionTask:
 
     def _take(self, what: Input) -> None:
         owner, state = self._owner, self.state
-        owner.records.publish(state.position, state.step(what, owner.now()))
+        now = owner.now()
+        effects = state.step(what, now)
+        self.next = next_request(state, now)
+        if effects:
+            owner.records.publish(state.position, effects)
 
     def poke(self) -> None:
-        """Wake the tasks that wait for something of it, and start its own loop where there is work."""
+        """Wake the tasks that wait for something of it, and start its own loop, or wake it, where there is work."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
         if self._abandonable is not None and self._has_urgent_work():
             self._abandonable.cancel()
-        if self.is_watched and not self.is_running and self.wakes_at() < NEVER:
+        if self._wake is not None:
+            # The manager's loop sleeps on where it is woken early enough; a caller's may have come to its end.
+            if not self.is_running or self.wakes_at() < self._sleeps_until or self._owner.may_rest(self):
+                self._wake.set()
+        elif self.is_watched and not self.is_running and self.wakes_at() < NEVER:
             self._owner.start(self)
 
     def _has_urgent_work(self) -> bool:
@@ -149,8 +164,7 @@ class PositionTask:
 
     def wakes_at(self) -> float:
         """When there is work: a time on the running clock, past or to come; infinite: there is none."""
-        request = next_request(self.state, self._owner.now())
-        wakes_at = request if isinstance(request, float) else -math.inf
+        wakes_at = self.next if isinstance(self.next, float) else -math.inf
         return wakes_at if self.save_at is None else min(wakes_at, self.save_at)
 
     @property
@@ -185,17 +199,24 @@ class PositionTask:
         Cancellation: the outcome of a request that was sent is unknown, and in the state.
         """
         while not (self.state.ended or until()):
-            self.step(TimePassed())
             now = self._owner.now()
-            request = next_request(self.state, now)
-            if not isinstance(request, float):
-                await self._carry_out(request)
+            if isinstance(self.next, float) and self.next <= now:
+                self.step(TimePassed())
+            if not isinstance(self.next, float):
+                await self._carry_out(self.next)
             elif self.save_at is not None and self.save_at <= now:
                 self._save_again(now)
-            else:
-                wakes_at = request if self.save_at is None else min(request, self.save_at)
-                with trio.CancelScope(deadline=wakes_at):
-                    await self.wait_changed()
+            elif not self.state.ended:
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Wait until there is work, or a caller's loop may have come to its end."""
+        self._wake, self._sleeps_until = trio.Event(), self.wakes_at()
+        try:
+            with trio.CancelScope(deadline=self._sleeps_until):
+                await self._wake.wait()
+        finally:
+            self._wake = None
 
     async def look_up(self) -> None:
         """Look up each of its orders that a snapshot has left in doubt, before its loop runs. One that can't be looked up now

@@ -19,6 +19,7 @@ from trailing.core.inputs import CheckWanted, RetryNow
 from trailing.core.model import Position, Side, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
@@ -165,7 +166,7 @@ class Supervision:
         """
         now, market = self.now(), self.sender.exchange.market(position.symbol)
         opened_at = now - self.seconds_since(position.opened_at)
-        state = PositionState(position, plan, market, self.timing, now, opened_at=opened_at, exposure=exposure)
+        state = PositionState(Ratchet(position, plan, market), self.timing, now, opened_at, exposure)
         return PositionTask(self, state)
 
     def seconds_since(self, time: datetime) -> float:
@@ -220,7 +221,7 @@ class Supervision:
     def _bare_record(self, position: Position) -> StopRecord:
         """Return the record of a position that no task has."""
         market = self.sender.exchange.market(position.symbol)
-        state = PositionState(position, self._plan, market, self.timing, self.now())
+        state = PositionState(Ratchet(position, self._plan, market), self.timing, self.now())
         record = save_position(state, self.now(), self.records.clock.utc())
         return msgspec.structs.replace(record, state=State.CLOSED.value)
 

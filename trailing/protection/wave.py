@@ -26,8 +26,8 @@ from trailing.errors import (
     UsageError,
     WouldTrigger,
 )
-from trailing.protection.attempt import Attempt
 from trailing.protection.outcomes import (
+    Attempt,
     OpeningTimes,
     Outcome,
     Refused,

@@ -14,7 +14,7 @@ from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.process import MortalExchange, Process
 from simulation.laboratory.request_monitor import RequestMonitor
 from trailing.core.model import Fill, Side, Source, StopOrder, Tick
-from trailing.errors import StopRejected, TrailingError
+from trailing.errors import OutcomeUnknown, StopRejected, TrailingError
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, Update
 from trailing.exchanges.updates import waiting
 from trailing.testing.faults import FaultyExchange, Operation, Script
@@ -36,6 +36,10 @@ class _MonitoredScript(Script):
             answer = await carry_out()
         except TrailingError as error:
             self._requests.note_failure(operation, symbol, error)
+            raise
+        except trio.Cancelled:
+            if self._process.alive:  # no answer came in time
+                self._requests.note_failure(operation, symbol, OutcomeUnknown("no answer"))
             raise
         self._requests.note_answer(operation, symbol)
         return answer

@@ -142,7 +142,7 @@ class PositionMonitor:
             return
         self._stops[order.client_order_id] = (order.symbol, order.side)
         if track is not None:
-            track.note_stop(order.price, ours=operation != "amend_by_hand")
+            track.note_stop(order.price, ours=operation in {"place_stop", "amend_stop"})
 
     def _note_cancelled(self, booking: Booking) -> None:
         """Keep when the process itself took the last stop of a position away."""

@@ -159,9 +159,11 @@ class RequestMonitor:
 
         A position is without a stop where the process says so, and where it was refused a change of the stop that is gone.
         Excuses: placing, the price and closing may back off themselves, each after its own failure; so may the reads by
-        which the process confirms that the stop is gone; and a bug that froze the position was complained of already.
+        which the process confirms that the stop is gone, and the lists that tell whether a position with another entry price
+        is another one, which its stop must not close; and a bug that froze the position was complained of already.
         """
         process, frozen = self._process, {claim.key for claim in claims if claim.is_frozen}
+        doubted = {claim.key for claim in claims if claim.is_entry_doubted}
         unprotected = {claim.key for claim in claims if claim.state == "unprotected"} - frozen
         for key, told_at in tuple(process.told_gone.items()):
             is_open = key[1] in self._exchange.actual(key[0])[1]
@@ -170,13 +172,15 @@ class RequestMonitor:
         since = process.told_gone | dict.fromkeys(unprotected, trio.current_time())
         process.missing_since = {key: process.missing_since.get(key, at) for key, at in since.items()}
         for key in since:
-            self._check_try(key, is_confirmed=key in unprotected)
+            self._check_try(key, is_confirmed=key in unprotected, is_doubted=key in doubted)
 
-    def _check_try(self, key: Key, *, is_confirmed: bool) -> None:
+    def _check_try(self, key: Key, *, is_confirmed: bool, is_doubted: bool) -> None:
         symbol, side = key
         needs: list[tuple[str | None, str]] = [(symbol, operation) for operation in _COVERS]
         if not is_confirmed:
             needs += [(symbol, "find_stop"), *_LISTS]
+        elif is_doubted:
+            needs += _LISTS
         rests_until = (self._process.backs_off.get(need, 0.0) for need in needs)
         waited = trio.current_time() - max(self._process.missing_since[key], self.tried_at(symbol), *rests_until)
         if waited > STARTS_WITHIN:

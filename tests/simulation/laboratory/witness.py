@@ -13,12 +13,14 @@ from simulation.laboratory.lives import Life
 from simulation.laboratory.weather import Weather
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.core.prices import is_crossed
+from trailing.core.record import StopRecord
 from trailing.errors import NothingToReduce, WouldTrigger
 from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.requests import Booking
 from trailing.protection.order_ids import is_ours
-from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SettleIntent, StoreWrite
+from trailing.protection.supervision import UNTRACKED
+from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 Key: TypeAlias = tuple[str, Side]
 
@@ -71,8 +73,15 @@ class Witness:
         self._written: dict[str, Intent] = {}  # those that are open, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
-        self._entered: dict[Key, Decimal] = {}
-        self._quantities: dict[tuple[Key, Decimal], Decimal] = {}  # what was entered at all, by key and entry price
+        self._ended_on_record: set[Key] = set()
+        self._written_by_dead: set[str] = set()  # the client order ids that were open when their process died
+        self._entered: dict[Key, Position] = {}
+        self._on_record: dict[Key, str] = {}  # the identity of the position that the last record is of
+        self._entry_prices: dict[tuple[Key, str], Decimal] = {}  # on record, by key and identity
+        self._intended_for: dict[
+            str, tuple[Key, str]
+        ] = {}  # key and identity of an order's position, by client order id
+        self._fills: dict[str, Decimal] = {}  # what was filled of each order, by client order id
         self._booked = False
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
@@ -91,40 +100,63 @@ class Witness:
         self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
 
     def process_died(self) -> None:
-        """Nobody hears prices, and what was heard is forgotten."""
+        """Nobody hears prices, and what was heard is forgotten; so is each end that is not on record."""
         self.why_down = "dead"
+        self._ended = {key: by_us for key, by_us in self._ended.items() if key in self._ended_on_record}
+        self._written_by_dead |= self._written.keys()
         for life in self.lives.values():
             life.forget()
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
+        closed = {
+            _key_of(one.record): one.record.position.identity
+            for one in entries
+            if isinstance(one, CloseStop) and one.record.position.id != UNTRACKED
+        }
         for entry in entries:
             if isinstance(entry, AddIntent):
-                self._written[entry.intent.client_order_id] = entry.intent
+                intent = entry.intent
+                self._written[intent.client_order_id] = intent
+                self._intended_for[intent.client_order_id] = ((intent.symbol, intent.side), intent.identity)
             elif isinstance(entry, SettleIntent):
                 self._written.pop(entry.client_order_id, None)
+            elif isinstance(entry, SaveStop):
+                self._note_saved(entry.record)
             elif isinstance(entry, CloseStop):
                 self._note_closed(entry.record.position)
             elif isinstance(entry, AppendEvent):
                 event = entry.event
                 if isinstance(event, Alarm) and event.what == ANOTHER_POSITION and event.symbol and event.side:
-                    self._note_another((event.symbol, event.side))
+                    key = (event.symbol, event.side)
+                    self._note_another(key, closed.get(key, self._on_record.get(key)))
                 elif isinstance(event, PositionClosed) and event.symbol and event.side:
                     self._check_fills((event.symbol, event.side), event)
         self.steps += 1
 
+    def _note_saved(self, record: StopRecord) -> None:
+        key, identity = _key_of(record), record.position.identity
+        self._entry_prices[key, identity] = record.position.entry_price
+        if not (record.is_waiting or record.given_up):
+            self._on_record[key] = identity
+
     def _note_closed(self, position: Position) -> None:
         """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        self._ended_on_record.add((position.symbol, position.side))
         stops, held = self._exchange.actual(position.symbol)
         left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
         if left and position.side not in held:
             self.complain("5. a stop was left behind a position whose record is closed", f"{left}")
 
     def _check_fills(self, key: Key, event: PositionClosed) -> None:
-        """No more is counted as filled than was ever entered."""
-        entered = self._quantities.get((key, event.entry_price))
-        if entered is not None and event.quantity > entered:
-            self.complain("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {entered}")
+        """No more is counted as filled than was filled of the position's own orders, whatever stood there by then."""
+        filled = Decimal(0)
+        for own, quantity in self._fills.items():
+            whose = self._intended_for.get(own)
+            if whose is not None and whose[0] == key and self._entry_prices.get(whose) == event.entry_price:
+                filled += quantity
+        if event.quantity > filled:
+            self.complain("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
 
     def note_booking(self, booking: Booking) -> None:
         """The exchange has booked, or refused, something."""
@@ -138,9 +170,10 @@ class Witness:
         if isinstance(booking.result, Position):
             key: Key = (booking.result.symbol, booking.result.side)
             if key not in self.lives:
-                self._entered[key] = booking.result.entry_price
-            entry = (key, self._entered[key])
-            self._quantities[entry] = self._quantities.get(entry, Decimal(0)) + booking.result.quantity
+                self._entered[key] = booking.result
+        if isinstance(booking.result, Fill) and booking.operation == "fill":
+            filled = self._fills.get(booking.result.client_order_id, Decimal(0))
+            self._fills[booking.result.client_order_id] = filled + booking.result.quantity
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
             self.complain("FM 31. an order that isn't ours was touched", f"{booking}")
@@ -156,13 +189,14 @@ class Witness:
             fill = booking.result
             life = self.lives.get((fill.symbol, fill.side))
             if life is not None and self._written[fill.client_order_id].purpose == "exit":
-                life.closed_by_us = True
+                life.closed_by_us = fill.client_order_id not in self._written_by_dead
         self.look(booking.symbol)
 
     def _note_close(self, booking: Booking) -> None:
         """A close has its intent, and comes once.
 
-        Excuse: the process has to close what it was told is open, where the update of the end comes late.
+        Excuses: the process has to close what it was told is open, where the update of the end comes late; and what is open
+        on record, where the process that closed it died before the end was stored.
         """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
@@ -188,16 +222,19 @@ class Witness:
         if wrong is not None:
             self.complain("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
 
-    def _note_another(self, key: Key) -> None:
-        """The process takes what stands there for another position than the one that it knew.
+    def _note_another(self, key: Key, identity: str | None) -> None:
+        """The process takes what stands there for another position than the one that it knew, which had that identity.
 
-        That can't be told where somebody added to it, which changes its entry price, and its stop was lost unseen.
+        Excuses: it is right where its record is of a position that has ended; and it can't be told where somebody added to
+        the position, which changes its entry price, and its stop was lost unseen.
         """
-        life = self.lives.get(key)
-        if life is not None and not life.was_added_to and life.covered_once:
+        life = self.lives.pop(key, None)
+        is_another = identity is not None and key in self._entered and identity != self._entered[key].identity
+        if life is not None and not (is_another or life.was_added_to) and life.covered_once:
             self.complain("FM 15. a position was taken for another one, and is none", f"{key[1]} {key[0]}")
-        self.lives.pop(key, None)
         self.look(key[0])
+        if life is not None and key in self.lives:
+            self.lives[key].was_added_to = life.was_added_to
 
     def take_price(self, tick: Tick) -> None:
         """The market has moved."""
@@ -225,8 +262,9 @@ class Witness:
                 life = None
             elif life is None and side in held:
                 left_over = {order.client_order_id for order in ours}
-                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key], left_over)
+                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key].entry_price, left_over)
                 self._ended.pop(key, None)
+                self._ended_on_record.discard(key)
             plain = [order for order in ours if order.callback is None]
             if life is not None and (not plain) != (life.bare_since is not None):
                 life.note_cover(at, self._why_bare(life), covered=bool(plain))
@@ -298,3 +336,7 @@ class Witness:
         about = f"{life.side} {life.symbol}, since {since:.3f}"
         self.complain("1. a position stood bare, and nothing had happened to it", about)
         return "unexplained"
+
+
+def _key_of(record: StopRecord) -> Key:
+    return record.position.symbol, record.position.side

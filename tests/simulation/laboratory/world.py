@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Sequence
+from decimal import Decimal
 
 import trio
 from inspection import Inspection
@@ -16,7 +17,7 @@ from simulation.laboratory.clock import PatientClock
 from simulation.laboratory.determinism import run_deterministically
 from simulation.laboratory.hands import Hands
 from simulation.laboratory.harsh import HarshWorld, exchange_options
-from simulation.laboratory.harsh_rates import HarshRates
+from simulation.laboratory.harsh_rates import COARSE_TICKS, HarshRates
 from simulation.laboratory.natives import trails_behind_ours
 from simulation.laboratory.process import MortalExchange, MortalStore, Process
 from simulation.laboratory.report import WorldReport
@@ -267,6 +268,12 @@ class World:
     def _had_to_close(self, key: Key) -> bool:
         return self._harsh is not None and self._harsh.had_to_close(*key)
 
+    @property
+    def _rounding(self) -> Decimal:
+        """By how much a market may round a trigger price, at the most."""
+        rates = self._scenario.harsh
+        return TICK * COARSE_TICKS if rates is not None and rates.rounded_acknowledgements else Decimal(0)
+
     def _check_peaks(self, exchange: PaperExchange) -> None:
         if self._manager is None:
             return
@@ -281,7 +288,7 @@ class World:
                 self._witness.complain("8. a peak was lost", about)
             if self._harsh is not None:
                 self._harsh.check_peak(claim)
-            if (wrong := trails_behind_ours(exchange, claim)) is not None:
+            if (wrong := trails_behind_ours(exchange, claim, rounding=self._rounding)) is not None:
                 self._witness.complain("1. the exchange trails behind our stop", wrong)
 
     async def _check_all(self, exchange: PaperExchange) -> None:

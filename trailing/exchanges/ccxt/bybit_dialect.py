@@ -142,11 +142,10 @@ class BybitDialect:
             at=now,
             trade_id=execution.get("execId") or None,
         )
-        left = Decimal(execution["leavesQty"])
-        whole = cumulative(execution.get("orderQty"), place)
-        filled = None if whole is None else whole - left * place.contract_size
-        status: Literal["partial", "filled"] = "partial" if left else "filled"
-        return (OrderUpdate(fill.symbol, fill.side, fill.client_order_id, fill.order_id, status, now, fill, filled),)
+        # Nothing is left of an order for more than the position either, once it has filled all of the position. So what
+        # is left does not tell the sum of the fills; the trade ids keep a repeated fill from being counted again.
+        status: Literal["partial", "filled"] = "partial" if Decimal(execution["leavesQty"]) else "filled"
+        return (OrderUpdate(fill.symbol, fill.side, fill.client_order_id, fill.order_id, status, now, fill),)
 
     def _read_position(self, position: Mapping[str, Any], now: float) -> Iterable[Heard]:
         place = self._place(position)
