@@ -118,7 +118,7 @@ async def test_move_cancelled_anywhere_leaves_nothing_behind(
     @asynccontextmanager
     async def world() -> AsyncIterator[tuple[World, History]]:
         history = History()
-        options = {"latency": 1.0, "record": history.note} | MOVES[kind] | faults
+        options: dict[str, Any] = {"latency": 1.0, "record": history.note} | MOVES[kind] | faults
         async with open_world(with_manager=False, **options) as world:
             history.watch(world)
             await world.protect_and_end(position)
@@ -178,7 +178,7 @@ async def test_a_trailing_order_that_begins_or_ends_cancelled_anywhere_leaves_no
     @asynccontextmanager
     async def world() -> AsyncIterator[tuple[World, History]]:
         history = History()
-        options = {"latency": 1.0, "record": history.note, "plan": before} | faults
+        options: dict[str, Any] = {"latency": 1.0, "record": history.note, "plan": before} | faults
         async with open_world(with_manager=False, **options) as world:
             history.watch(world)
             async with open_listened(world):
