@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import trio
+from inspection import Key
 from inspection.paper import has_intent
 from worlds import World
 
@@ -71,6 +74,69 @@ class History:
         broken = self._broken + cancelled_for_a_reason(self.cancelled)
         if broken:
             raise AssertionError("\n".join(broken))
+
+
+class _Listing(trio.abc.Instrument):
+    """Holds a manager's two lists against its claims and against the exchange, after every step of every task.
+
+    Attributes:
+        broken: what breaks invariant 12, each once.
+        released: keys that were released, or withdrawn, so that no list has to name them any more.
+    """
+
+    def __init__(self, world: World, keys: Iterable[Key]) -> None:
+        self._world, self._keys = world, frozenset(keys)
+        self._handed_in: set[Key] = set()
+        self._acknowledged: set[str] = set()
+        self.broken: dict[str, float] = {}
+        self.released: set[Key] = set()
+        self.steps = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        world = self._world
+        if world.manager is None:
+            self._handed_in.clear()
+            return
+        self.steps += 1
+        stops, unprotected = world.manager.stops(), world.manager.unprotected()
+        listed = stops.keys() | unprotected.keys()
+        self._acknowledged |= {stop.client_order_id for stop in stops.values()}
+        self._note("is claimed and in no list", world.unlisted())
+        self._note("is in both lists", stops.keys() & unprotected.keys() - world.inside.listed_beside())
+        truly = {key: world.paper.actual(key[0]) for key in self._keys}
+        self._handed_in = {key for key in self._handed_in | listed if key in truly and truly[key][1].get(key[1])}
+        self._note("is open and in no list", self._handed_in - listed - self.released)
+        for key in self._handed_in - stops.keys():
+            claim = world.inside.claim(*key)
+            if claim is None or claim.has_unknown_request or claim.is_at_work:
+                continue  # given up, or what the exchange holds is not known at this moment
+            protecting = (stop for stop in truly[key][0] if stop.side == key[1] and not stop.triggered)
+            if any(stop.client_order_id in self._acknowledged for stop in protecting):
+                self._note("has a live stop and is not among the stops", {key})
+
+    def forget(self, key: Key) -> None:
+        """A released position may be handed in again from now on."""
+        self._handed_in.discard(key)
+        self.released.discard(key)
+
+    def _note(self, what: str, keys: Iterable[Key]) -> None:
+        for symbol, side in keys:
+            self.broken.setdefault(f"12. the {side} {symbol} {what}", trio.current_time())
+
+
+@contextmanager
+def always_listed(world: World, *keys: Key) -> Iterator[_Listing]:
+    """Assert within the block, after every step of every task, that the manager's lists name each claimed position, and
+    each of these positions from when it was handed in until the exchange has closed it.
+    """
+    listing = _Listing(world, keys)
+    trio.lowlevel.add_instrument(listing)
+    try:
+        yield listing
+    finally:
+        trio.lowlevel.remove_instrument(listing)
+    assert listing.broken == {}, listing.broken
+    assert listing.steps
 
 
 def broken_bounds(calls: Iterable[Call]) -> Iterator[str]:
