@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
-from trailing.core.model import Percent, Side
+from trailing.core.model import Fill, Percent, Side
 from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
@@ -173,6 +173,20 @@ def test_what_a_snapshot_shows_of_the_position_while_it_is_closed_counts_for_not
     driver.shows(A, a_report("5"), at=10.0)
     driver.shows(A, ELSEWHERE, at=90.0)
     assert driver.state.quantity == D(1)
+
+
+def test_a_snapshot_that_comes_while_a_close_is_under_way_does_not_let_the_rest_be_closed() -> None:
+    driver = resting()
+    driver.step(CloseWanted("on purpose"), 10.0)
+    driver.begins()  # its stop was filled in part, which is pushed late
+    driver.fills("b", "0.6", status="filled", filled="0.6")
+    driver.cancels("a")
+    driver.step(PositionUpdated(D(0), 10.0))
+    driver.shows(ELSEWHERE, at=11.0)
+    driver.answers(Fill("BTC/USDT:USDT", "long", D("0.6"), D(100), "exchange-b", "b", 10.0))
+    assert (driver.state.quantity, driver.wants(), driver.state.snapshot_at) == (D("0.4"), NEVER, 11.0)
+    driver.shows(ELSEWHERE, at=12.0)
+    assert driver.state.ended
 
 
 def test_what_a_snapshot_shows_of_the_position_after_its_end_counts_for_nothing() -> None:

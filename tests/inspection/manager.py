@@ -97,8 +97,8 @@ class Claim:
 
     @property
     def is_entry_doubted(self) -> bool:
-        """Whether another entry price was reported, so that it may be another position."""
-        return self._state.is_entry_doubted
+        """Whether it may be another position: another entry price was reported, or another one was handed in."""
+        return self._state.is_entry_doubted or self._state.has_successor
 
     # Work.
 

@@ -11,7 +11,7 @@ import trio
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 from trailing import AlreadyProtected, Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
-from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow
+from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow, Unreachable
 
 D = Decimal
 
@@ -234,6 +234,25 @@ async def test_fm42_a_position_that_waits_behind_two_claims_is_covered_by_the_st
         assert await world.live() == (outcome.stop,)
         assert world.running.stops() == {BTC: outcome.stop}
         assert world.running.unprotected() == {}
+
+
+async def test_no_exit_hits_a_position_that_was_handed_in_behind_one_whose_end_went_unseen(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(cancel_on_flat=True) as world:
+        await world.protect()
+        world.inject({At("positions"): Unreachable()})
+        with world.updates_silenced():
+            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            await world.enter(NEXT)
+        await world.running.protect(NEXT, deadline=1.0)
+        world.feed("97.9")  # beyond the stop of the first one, which is gone
+        await trio.sleep(60)
+        assert world.calls("close_position") == 0
+        world.feed("101")
+        world.inject({})
+        await trio.sleep(60)
+        assert (world.claim().position, set(world.running.stops())) == (NEXT, {BTC})
 
 
 # 56: what is listed as replaced, or given up, was forgotten at a restart.

@@ -116,7 +116,11 @@ class RetryNow(msgspec.Struct, frozen=True, gc=False):
 
 
 class CheckWanted(msgspec.Struct, frozen=True, gc=False):
-    """A caller wants a snapshot that shows the position as it is now."""
+    """A caller wants a snapshot that shows the position as it is now. `has_successor`: it has handed in another position of
+    its key.
+    """
+
+    has_successor: bool = False
 
 
 class CloseWanted(msgspec.Struct, frozen=True, gc=False):

@@ -136,8 +136,10 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
 
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     """Let an exit by software wait, after something may have been missed, for the snapshot that says how the position stands:
-    its stop may have been filled, and another position entered.
+    its stop may have been filled, and another position entered. Where anything says that one was, only a snapshot decides.
     """
+    if _may_be_another(p):
+        return NEVER
     checked_by = p.missed_until + CHECK_FIRST
     return checked_by if at < checked_by < NEVER else request
 
@@ -162,8 +164,8 @@ def cover(p: PositionState, at: float) -> Wanted:
         return None
     if at >= p.gives_up_at and not (p.flat.is_doubted or p.exit_sent):
         return None  # else the position may be flat: the policy waits, and a stop does not
-    if p.is_entry_doubted:
-        return None  # the next snapshot says whether it is another position
+    if _may_be_another(p):
+        return None
     return PlaceStop(_reachable_target(p, refused=p.refused_stop), p.coverable)
 
 
@@ -187,7 +189,7 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
 def move(p: PositionState, at: float) -> Wanted:
     """Move the stop that counts: to a tighter price as pacing allows, or to another quantity at once."""
     live = p.live
-    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen:
+    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen or _may_be_another(p):
         return None
     coverable = p.coverable
     if live.state is not LIVE or not _is_sure(live) or not coverable:
@@ -209,8 +211,6 @@ def move(p: PositionState, at: float) -> Wanted:
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops:
         return ReplaceStop(price, coverable, live.id) if stops < 2 else None
-    if p.is_entry_doubted:
-        return None  # no other stop is placed before a snapshot says whether it is another position
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 
@@ -232,6 +232,8 @@ def tend_native(p: PositionState, at: float) -> Wanted:
         return CancelStop(native.id, "it is not wanted any more") if native.state is LIVE else None
     live, gap = p.live, p.gap
     if p.native_task != "place" or live is None or p.has_unknown or p.is_opening or live.quantity != p.coverable:
+        return None
+    if _may_be_another(p):
         return None
     if gap is not None:  # a peak that is not read yet may have passed
         return gap.read_at if gap.read_at > at else None
@@ -273,6 +275,13 @@ RULES: Final[tuple[Rule, ...]] = (
     act_on_policy,
 )
 """The rules, the most urgent first. The docs print this table."""
+
+
+def _may_be_another(p: PositionState) -> bool:
+    """Whether another position may stand in the place of this one. The snapshot that is wanted says so; until then nothing is
+    placed for it, since a stop of ours would make the other one look like it, and nothing is closed.
+    """
+    return (p.has_successor or p.is_entry_doubted) and p.snapshot_at < NEVER
 
 
 def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:

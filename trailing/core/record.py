@@ -215,7 +215,7 @@ def restore_position(
         told = record.early.get(intent.id, _ZERO)
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
         find_at = math.inf if intent.purpose == "exit" else at + find_after
-        p.put(replace(order, told=told, filled=told, find_at=find_at))
+        p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
     if record.given_up:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:

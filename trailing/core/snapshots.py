@@ -36,10 +36,11 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     wanted_at, p.again_at = p.again_at, math.inf
     p.checked_at = max(p.checked_at, snapshot.asked_at)
     is_told = snapshot.shows_all_positions or key in snapshot.reports
+    is_told = is_told and not isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by it
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
-    if snapshot.asked_at >= p.missed_until and key in snapshot.reports:
-        p.missed_until = math.inf
+    if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
+        p.missed_until, p.has_successor = math.inf, False
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
@@ -74,12 +75,17 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
             _judge_listed(p, order, shown, snapshot, at)
         elif order.id in snapshot.doubled_orders:
             p.put(replace(order, absent_since=None))
-        elif not snapshot.shows_all_stops or (order.state in (LIVE, SENT) and order.sent_at >= snapshot.asked_at):
-            continue  # that list can't show it: it was asked for before, or at the very moment
+        elif not snapshot.shows_all_stops or _is_sent_after(order, snapshot):
+            continue  # that list can't show it
         elif p.is_listing_untrusted:  # an answer by its id proves what such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
             _doubt(p, order, snapshot.asked_at, at)
+
+
+def _is_sent_after(order: Order, snapshot: AccountSnapshot) -> bool:
+    """Whether an order was placed when a snapshot had been asked for, or at the very moment. A restored one was sent before."""
+    return order.state in (LIVE, SENT) and not order.is_restored and order.sent_at >= snapshot.asked_at
 
 
 def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: AccountSnapshot, at: float) -> None:
