@@ -734,6 +734,26 @@ def test_a_position_with_its_stop_is_the_same_whatever_its_entry_price() -> None
     assert (driver.state.replaced_by, driver.state.quantity, driver.state.reported_entry) == (None, D(3), D(95))
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_stop_that_was_superseded_and_is_left_tells_no_position_from_another_one(is_gone: bool) -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.sees("102", at=12.0)
+    driver.does()
+    left = driver.live["a"]
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    other = a_report("2", "101")
+    driver.shows(left, other, at=20.0)
+    assert (driver.state.doubted_stop, driver.state.quantity) == ("b", D(1))
+    if is_gone:
+        del driver.live["b"]
+    driver.shows(left, other, at=21.0)
+    assert driver.does() == FindOrder("b")
+    driver.shows(left, other, at=22.0)
+    assert driver.state.replaced_by == (other if is_gone else None)
+    assert (driver.state.doubted_stop, driver.state.quantity) == (("b", D(0)) if is_gone else (None, D(2)))
+
+
 @pytest.mark.parametrize(
     ("known", "covered", "reported", "another"),
     [

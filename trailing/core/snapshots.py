@@ -15,7 +15,7 @@ from trailing.core.evidence import LISTS_ALONE, SECOND_SIGHTING, judge_absence
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import StopOrder
-from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
+from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
@@ -53,7 +53,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
             p.flat.note_shown()
     elif report is not None:
-        _judge_report(p, snapshot, report, has_stop=bool(listed))
+        _judge_report(p, snapshot, report, listed)
     elif snapshot.shows_all_positions:
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # what could not be decided is still undecided
@@ -224,7 +224,9 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
     end_flat(p)
 
 
-def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionReport, *, has_stop: bool) -> None:
+def _judge_report(
+    p: PositionState, snapshot: AccountSnapshot, report: PositionReport, listed: dict[str, StopOrder]
+) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
     if snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag and not p.is_opening:
@@ -249,17 +251,19 @@ def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionR
     if was_told_flat and not _has_known_entry(p, report):  # whatever stop of the one before is still live there
         end_flat(p, replaced_by=report)
         return
-    stands = any(order.stands for order in p.orders.values())
-    has_stop = has_stop or (stands and p.is_listing_untrusted)  # a look-up has shown it
-    if stands and not has_stop and p.reported_entry is not None and not _has_known_entry(p, report):
+    counting = _counting(p)
+    has_stop = bool(listed) if counting is None else counting.id in listed or p.is_listing_untrusted
+    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p)
+    if not is_settled and p.reported_entry is not None and not _has_known_entry(p, report):
         # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
-        p.is_entry_doubted = True
+        assert counting is not None
+        p.doubted_stop = p.doubted_stop or counting.id
         p.again_at = min(p.again_at, snapshot.answered_at + max(SECOND_SIGHTING, p.timing.orders_read_lag))
         return
     if _is_another(p, report, has_stop=has_stop):
         end_flat(p, replaced_by=report)
         return
-    p.is_entry_doubted = False
+    p.doubted_stop = None
     p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
     _resize(p, report)
     _heed_liquidation(p, report)
@@ -272,16 +276,37 @@ def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: Posit
     return (report.quantity, report.entry_price) == (p.position.quantity, p.position.entry_price)
 
 
+def _counting(p: PositionState) -> Order | None:
+    """The stop that counts, whether or not it was shown since a restart; where there is none, the trailing order. One that it
+    superseded may be left from before, and tells nothing of a position.
+    """
+    counting, side = p.native, p.position.side
+    for order in p.orders.values():
+        if order.purpose == "stop" and order.stands:
+            is_first = counting is None or counting.purpose == "native" or counts_before(side, order, counting)
+            counting = order if is_first else counting
+    return counting
+
+
+def _is_doubted_stop_gone(p: PositionState) -> bool:
+    """Whether the stop is gone that counted when another entry price was reported first, and that no list showed."""
+    return p.doubted_stop is not None and p.doubted_stop not in p.orders
+
+
 def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
-    if _has_known_entry(p, report) or (has_stop and (p.quantity or _was_left_open(p, report))):
+    if _has_known_entry(p, report):
+        return False
+    if _is_doubted_stop_gone(p):
+        return True
+    if has_stop and (p.quantity or _was_left_open(p, report)):
         return False
     if p.reported_entry is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
-    return p.is_entry_doubted or not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
+    return not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
 
 
 def _was_left_open(p: PositionState, report: PositionReport) -> bool:
