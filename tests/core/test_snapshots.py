@@ -206,6 +206,7 @@ def test_a_flat_position_with_an_unknown_order_ends_once_that_can_not_be_execute
         driver.shows(ELSEWHERE, at=at)
         assert not driver.state.ended
     driver.shows(ELSEWHERE, at=14.0)
+    assert driver.does() == FindOrder("a")
     assert driver.state.ended
 
 
@@ -377,6 +378,29 @@ def test_a_stop_of_unknown_outcome_is_absent_once_it_can_not_be_executed_any_mor
     driver.shows(a_report(), at=13.9)
     assert driver.wants() == 14.0
     driver.shows(a_report(), at=14.0)
+    assert driver.does() == FindOrder("a")
+    assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_a_stop_of_unknown_outcome_that_two_lists_left_out_is_found_by_its_id() -> None:
+    driver = lost().restarted(at=0.0)  # which forgets what was told of it
+    driver.live["a"] = A
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    assert driver.begins() == FindOrder("a")
+    driver.shows(a_report(), at=30.0)  # the look-up, which is under way, says more
+    driver.answers(driver.executes())
+    assert (driver.stop_price, driver.wants()) == (D(98), NEVER)
+
+
+def test_a_stop_of_unknown_outcome_that_can_not_be_looked_up_is_absent_by_lists_alone() -> None:
+    driver = lost().restarted(at=0.0)
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    driver.fails(ExchangeUnreachable("not now"))
+    driver.shows(a_report(), at=10.9)
+    assert (driver.state.has_unknown, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(a_report(), at=11.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 

@@ -109,21 +109,23 @@ def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> boo
 
 
 def _doubt(p: PositionState, order: Order, asked_at: float, at: float) -> None:
-    """Two lists do not show an order. Of one that the exchange has told of, a look-up by its id has to say so, too: lists
-    lose entries, and a stop that is placed in vain is one too many. Where it can't be looked up, the lists count once they
-    have not shown it for longer than lists were seen to be wrong.
+    """Two lists do not show an order. A look-up by its id has to say so, too: lists lose entries, and a stop that is placed in
+    vain is one too many. Where it can't be looked up, the lists count once they have not shown it for longer than lists were
+    seen to be wrong; of one that the exchange has not told of, where no look-up was answered by then.
     """
+    if order.id == p.request_id:
+        return  # its look-up is under way
     finding = p.back_offs.get("find")
     assert order.absent_since is not None  # by the first of the two
     lists_count_from = order.absent_since + LISTS_ALONE
     is_untold = order.order is None and order.changed_at == -math.inf
-    if is_untold:
+    can_be_found = finding is None or at >= finding.until or finding.failures < TOLD_AFTER
+    if asked_at >= lists_count_from and (is_untold or not can_be_found):
         lose(p, order, at)
-    elif finding is None or at >= finding.until or finding.failures < TOLD_AFTER:
+        return
+    if can_be_found:
         p.put(replace(order, find_at=min(order.find_at, at)))
-    elif asked_at >= lists_count_from:
-        lose(p, order, at)
-    else:
+    if is_untold or not can_be_found:
         p.again_at = min(p.again_at, lists_count_from)
 
 
