@@ -8,7 +8,7 @@ import pytest
 from driver import MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, opening, waiting
 from msgspec.structs import replace
 
-from trailing.core.goals import PROTECT
+from trailing.core.goals import PROTECT, Close
 from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
 from trailing.core.model import Fill
 from trailing.core.next_request import NEVER
@@ -341,6 +341,40 @@ def test_an_update_that_says_open_while_a_position_that_was_said_to_be_flat_is_c
     assert driver.wants() == NEVER  # the exchange says that nothing is left
     driver.step(PositionUpdated(D(1), 11.0), 11.0)
     assert (driver.wants(), driver.state.snapshot_at) == (NEVER, 12.0)
+
+
+@pytest.mark.parametrize("is_told_first", [False, True])
+def test_a_position_that_an_update_says_to_be_open_is_not_flat_by_its_fills_and_empty_lists(
+    is_told_first: bool,
+) -> None:
+    """A person added to it while it was being closed."""
+    driver = waiting()
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.step(CloseWanted("on purpose"), 10.0)
+    update = PositionUpdated(D("0.5"), 10.0)
+    if is_told_first:
+        driver.begins()
+        driver.step(update)
+        driver.answers(driver.executes())
+    else:
+        driver.does()
+        driver.step(update)
+    for at in (11.0, 14.0, 17.0):
+        driver.shows(at=at)
+    assert driver.state.goal == Close("on purpose", is_revocable=False)
+    driver.shows(a_stop("a"), a_report("0.5", "99"), at=20.0)
+    assert (driver.state.goal, driver.state.quantity) == (PROTECT, D("0.5"))
+
+
+def test_a_fill_that_comes_after_the_update_of_a_later_one_does_not_say_that_the_position_is_flat() -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(a_stop("a"), a_report("0.6"), at=10.0)
+    driver.cancels("a")
+    driver.fills("a", "0.4", trade="2", filled="0.8", at=12.0)  # of which the snapshot contained half
+    driver.step(PositionUpdated(D("0.2"), 12.0))
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 9.5, "1")
+    driver.step(OrderUpdated("a", "open", late, D("0.4")), 13.0)
+    assert (driver.state.quantity, driver.state.flat.is_said) == (D(0), False)
 
 
 def test_an_update_that_comes_late_counts_for_nothing() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from trailing.core.endings import note_cut_short, tell_backfilled
+from trailing.core.endings import note_all_filled, note_cut_short, tell_backfilled
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
@@ -87,8 +87,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if quantity:
         p.last_fill = fill
     if not p.quantity:
-        p.flat.note_flat(at, "fill")
-        p.want_snapshot(at)
+        note_all_filled(p, fill, at)
     elif new and fill.at > p.updated_at:  # else the last update of the position knows of it
         p.flat.note_changed(at)
     if order.purpose == "exit":
@@ -136,6 +135,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
         p.flat.note_flat(at, "update")
         p.want_snapshot(at)
     elif isinstance(p.goal, Close) and p.flat.is_said:
+        p.flat.note_contradicted()
         p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
     else:
         p.flat.note_changed(at)
