@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT, Close
 from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
-from trailing.core.model import Fill
+from trailing.core.model import CallbackRange, Fill, Percent
 from trailing.core.next_request import NEVER
 from trailing.core.orders import SENT
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
+from trailing.core.updates import OWN_CHANGE
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited
 from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 
@@ -306,6 +307,37 @@ def test_a_triggered_stop_beside_the_one_that_counts_is_the_exchanges_to_fill_fo
     driver.step(OrderUpdated("a", "triggered"), 5.0)
     assert driver.wants() == 7.0
     assert driver.wants(7.0) == CancelStop("a", "another stop of its position counts")
+
+
+def test_a_stop_that_a_person_tightens_is_looked_up_before_it_is_moved_and_loosened() -> None:
+    driver = waiting()
+    driver.live["a"] = a_stop("a", "100.5")
+    driver.step(OrderUpdated("a", "live"), OWN_CHANGE)
+    driver.sees("101")  # which wants 99.99
+    assert driver.does() == FindOrder("a")
+    assert (driver.wants(), driver.stop_price) == (NEVER, D("100.5"))
+
+
+def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_change_by_a_person() -> None:
+    driver = waiting()
+    driver.step(OrderUpdated("a", "live"), OWN_CHANGE - 0.1)
+    assert driver.wants() == NEVER
+    trailed = waiting(
+        market=replace(MARKET, native_callbacks=CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))), native=True
+    )
+    trailed.does()
+    trailed.step(OrderUpdated("b", "live"), OWN_CHANGE)
+    assert trailed.wants() == NEVER
+
+
+def test_a_list_that_shows_a_stop_as_it_is_known_spares_its_look_up() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    driver.fails(ExchangeUnreachable("not now"))
+    driver.shows(driver.live["a"], a_report(), at=10.9)  # perhaps as it was before
+    assert driver.row("a").find_at == 10.0
+    driver.shows(driver.live["a"], a_report(), at=11.0)
+    assert driver.row("a").find_at == NEVER
 
 
 # Changes of the position.

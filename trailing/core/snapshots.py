@@ -94,7 +94,11 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
     if order.absent_since is not None:
         order = replace(order, absent_since=None)
         p.put(order)
-    if order.state is LIVE and (snapshot.asked_at < order.changed_at + lag or _is_same(p, shown, order.order)):
+    if order.state is LIVE and snapshot.asked_at < order.changed_at + lag:
+        return
+    if order.state is LIVE and _is_same(p, shown, order.order):
+        if snapshot.asked_at >= order.find_at:  # which a look-up would say, too
+            p.put(replace(order, find_at=math.inf))
         return
     show(p, order, shown, at)
     if order.state is not LIVE and p.was_tried:
