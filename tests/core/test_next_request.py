@@ -266,7 +266,7 @@ def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     driver.shows(a_report("2", "101"), at=2.0)
     driver.shows(a_stop("a"), ELSEWHERE, at=3.0)
     driver.sees("102")
-    assert (driver.state.is_entry_doubted, driver.wants()) == (True, NEVER)
+    assert (driver.state.doubted_stop, driver.wants()) == ("a", NEVER)
     driver.shows(a_stop("a"), a_report("2", "101"), at=4.0)
     assert driver.wants() == TakeDownStop("a")
 
@@ -667,7 +667,7 @@ def test_no_exit_by_software_hits_a_position_that_may_be_another_one(is_closing:
     if is_closing:
         assert driver.does() == ReadPrice("crossing")
     driver.shows(a_report("2", "101"), at=13.0)
-    assert (driver.state.is_entry_doubted, driver.wants(), driver.state.snapshot_at) == (True, NEVER, 13.25)
+    assert (driver.state.doubted_stop, driver.wants(), driver.state.snapshot_at) == ("a", NEVER, 13.25)
     driver.shows(a_stop("a"), a_report("2", "101"), at=14.0)
     assert isinstance(driver.wants(), ClosePosition if is_closing else ReadPrice)
 

@@ -595,12 +595,12 @@ class PositionMachine(PositionShell):
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
             is_checked_first = self.at < p.missed_until + CHECK_FIRST < math.inf or p.has_successor
-            is_checked_first = p.goal.is_revocable and (is_checked_first or p.is_entry_doubted)
+            is_checked_first = p.goal.is_revocable and (is_checked_first or p.doubted_stop is not None)
             is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
-            is_decided_first = (p.is_entry_doubted or p.has_successor) and p.snapshot_at < math.inf
+            is_decided_first = (p.doubted_stop is not None or p.has_successor) and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the stop waits"
         for row in p.orders.values():
             ends = math.inf if row.triggered_at is None else row.triggered_at + p.plan.exit_grace

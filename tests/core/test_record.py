@@ -113,6 +113,7 @@ def test_a_stop_that_was_placed_and_never_arrived_is_absent_once_it_can_not_be_e
     driver.shows(a_report(), at=3.9)
     assert driver.state.has_unknown
     driver.shows(a_report(), at=4.0)
+    assert driver.does() == FindOrder("a")
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 

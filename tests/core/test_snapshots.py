@@ -206,6 +206,7 @@ def test_a_flat_position_with_an_unknown_order_ends_once_that_can_not_be_execute
         driver.shows(ELSEWHERE, at=at)
         assert not driver.state.ended
     driver.shows(ELSEWHERE, at=14.0)
+    assert driver.does() == FindOrder("a")
     assert driver.state.ended
 
 
@@ -377,6 +378,29 @@ def test_a_stop_of_unknown_outcome_is_absent_once_it_can_not_be_executed_any_mor
     driver.shows(a_report(), at=13.9)
     assert driver.wants() == 14.0
     driver.shows(a_report(), at=14.0)
+    assert driver.does() == FindOrder("a")
+    assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_a_stop_of_unknown_outcome_that_two_lists_left_out_is_found_by_its_id() -> None:
+    driver = lost().restarted(at=0.0)  # which forgets what was told of it
+    driver.live["a"] = A
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    assert driver.begins() == FindOrder("a")
+    driver.shows(a_report(), at=30.0)  # the look-up, which is under way, says more
+    driver.answers(driver.executes())
+    assert (driver.stop_price, driver.wants()) == (D(98), NEVER)
+
+
+def test_a_stop_of_unknown_outcome_that_can_not_be_looked_up_is_absent_by_lists_alone() -> None:
+    driver = lost().restarted(at=0.0)
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    driver.fails(ExchangeUnreachable("not now"))
+    driver.shows(a_report(), at=10.9)
+    assert (driver.state.has_unknown, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(a_report(), at=11.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
@@ -732,6 +756,26 @@ def test_a_position_with_its_stop_is_the_same_whatever_its_entry_price() -> None
     driver.shows(A, a_report(), at=10.0)
     driver.shows(A, a_report("3", "95"), at=20.0)
     assert (driver.state.replaced_by, driver.state.quantity, driver.state.reported_entry) == (None, D(3), D(95))
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_stop_that_was_superseded_and_is_left_tells_no_position_from_another_one(is_gone: bool) -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.sees("102", at=12.0)
+    driver.does()
+    left = driver.live["a"]
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    other = a_report("2", "101")
+    driver.shows(left, other, at=20.0)
+    assert (driver.state.doubted_stop, driver.state.quantity) == ("b", D(1))
+    if is_gone:
+        del driver.live["b"]
+    driver.shows(left, other, at=21.0)
+    assert driver.does() == FindOrder("b")
+    driver.shows(left, other, at=22.0)
+    assert driver.state.replaced_by == (other if is_gone else None)
+    assert (driver.state.doubted_stop, driver.state.quantity) == (("b", D(0)) if is_gone else (None, D(2)))
 
 
 @pytest.mark.parametrize(

@@ -395,8 +395,8 @@ async def test_an_exchange_that_can_not_be_read_is_asked_again_and_told_of_once(
 async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_position_waiting(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    faults: dict[At, Fault] = {At("find_stop"): Hangs()}
     sick = a_position("ETH/USDT:USDT")
+    faults: dict[At, Fault] = {At("find_stop", sick.symbol): Hangs()}
     async with open_world(with_manager=False, exchange_faults=faults) as world, trio.open_nursery() as opening:
         await world.protect_and_end(a_position(), sick)
         (stop,) = [order for order in await world.live() if order.symbol == sick.symbol]
@@ -404,7 +404,7 @@ async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_po
         never_sent = Intent(
             "paper", "default", *BTC, a_position().identity, "tr" + "0" * 20, "stop", D(1), D(98), START
         )
-        await world.memory.commit([AddIntent(never_sent)])  # so that two snapshots settle it
+        await world.memory.commit([AddIntent(never_sent)])  # so that two snapshots and a look-up settle it
         opened = trio.Event()
 
         async def open_it() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from trailing.core import shown
-from trailing.core.endings import note_cut_short, refuse_entry, tell_backfilled
+from trailing.core.endings import note_all_filled, note_cut_short, refuse_entry, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
 from trailing.core.goals import PROTECT, Close
@@ -234,8 +234,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
         p.last_fill = fill
         p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
     if not p.quantity:
-        p.flat.note_flat(at, "fill")
-        p.want_snapshot(at)
+        note_all_filled(p, fill, at)
     elif fill.at > p.updated_at:  # else the last update of the position knows of it
         p.flat.note_changed(at)
         note_cut_short(p, at)

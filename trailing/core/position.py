@@ -82,13 +82,13 @@ class PositionState:
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
-        is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
+        doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
         has_successor: a caller has handed in another position of its key, and no snapshot has shown since how it stands.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
         is_frozen: a rule or the task failed: its stop stays where it is.
-        told_liquidation: the liquidation price that an alarm told of last; or None.
+        told_liquidation: the liquidation price of the last alarm; or None.
         gap: a time without prices whose peaks are to be read; or None.
         moves, filled, proceeds, last_fill, exit_reason: counts, sums and words for its report.
         confirmed_at: when the exchange last confirmed something; None: never.
@@ -141,7 +141,7 @@ class PositionState:
     is_lookup_untrusted: bool = False
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
-    is_entry_doubted: bool = False
+    doubted_stop: str | None = None
     has_successor: bool = False
     is_opening: bool = True
     was_tried: bool = False

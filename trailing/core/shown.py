@@ -192,7 +192,7 @@ def lose(p: PositionState, order: Order, at: float) -> None:
             p.put(new_stop(earlier, is_superseded=True))
         p.missing_stops = ()
     else:
-        if p.is_entry_doubted:
+        if p.doubted_stop == order.id:
             p.again_at = min(p.again_at, at)
         end_order(p, order, "absent", at)
         p.missing_stops, p.missing_since = (*p.missing_stops, acknowledged), at

@@ -160,5 +160,7 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
     if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
         p.is_listing_untrusted = True
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
+    if order.id == p.doubted_stop:  # it is the same position, whatever entry price is reported next
+        p.doubted_stop = p.reported_entry = None
     shown.show(p, order, result, at)
     p.ratchet.ask_rules()
