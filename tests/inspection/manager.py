@@ -296,6 +296,10 @@ class Inspection:
         """The client order ids of the stops that were left live when their positions were released."""
         return tuple(self.supervision.reconciler.released_stops)
 
+    def alarmed_orders(self) -> set[str]:
+        """The client order ids that an alarm has told of, and none tells of again."""
+        return set(self.supervision.reconciler._alarmed)
+
     def remove(self, claim: Claim) -> None:
         """End a claim, as at the end of its position."""
         self.supervision.registry.release(claim._task)

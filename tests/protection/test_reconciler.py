@@ -10,11 +10,12 @@ import trio
 import trio.testing
 from rented import RentingStore
 from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world
-from wrong_venues import open_wrong_world
+from wrong_venues import during, empty, open_wrong_world
 
 from trailing.core.account import PositionReport
 from trailing.events import Alarm
 from trailing.exchanges.port import StopRequest
+from trailing.protection.reconciler import ALARM_AGAIN
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, Slow
 
@@ -76,6 +77,34 @@ async def test_each_stop_of_ours_on_an_open_position_without_a_record_raises_an_
         of_first, of_second = details(world, UNPROTECTED)
         assert first in of_first
         assert second in of_second
+
+
+async def test_a_stop_that_is_gone_is_forgotten_although_an_alarm_told_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Lists that lose it for a while cause no second alarm."""
+    async with open_wrong_world() as (world, venue):
+        await world.enter(a_position())
+        stays, goes = place_unknown(world), place_unknown(world, "96")
+        await trio.sleep(200)
+        venue.list_stops = during(130.0, empty)
+        await trio.sleep(200)
+        world.paper.cancel_by_hand(goes)
+        await trio.sleep(ALARM_AGAIN + 200)
+        assert world.inside.alarmed_orders() == {stays}
+        assert len(details(world, UNPROTECTED)) == 2
+
+
+async def test_another_instances_stop_that_is_gone_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world() as world:
+        await world.enter(a_position())
+        world.paper.place_by_hand(StopRequest(SYMBOL, "long", D("1.5"), D(97), EARLIER))
+        await trio.sleep(2 * ALARM_AGAIN)
+        assert world.inside.alarmed_orders() == {EARLIER}
+        world.paper.cancel_by_hand(EARLIER)
+        await trio.sleep(ALARM_AGAIN + 200)
+        assert world.inside.alarmed_orders() == set()
+        assert len(details(world, "another instance is at work on this account")) == 1
 
 
 # A stop of a position that is closed.

@@ -13,7 +13,7 @@ import trio
 
 from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.evidence import Timing, judge_absence
-from trailing.core.findings import ForeignInstance, OrphanStop
+from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.model import StopOrder
 from trailing.errors import ExchangeError, LeaseLost, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
@@ -24,6 +24,9 @@ from trailing.stores.port import SettleIntent
 
 NO_POSITION: Final = "no position"
 OPEN_POSITION: Final = "open position"
+
+ALARM_AGAIN: Final = 600.0
+"""Seconds for which snapshots don't show an order that an alarm told of, until it is forgotten."""
 
 
 class Reconciler:
@@ -60,7 +63,9 @@ class Reconciler:
         self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
         self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
         self._seen: dict[tuple[str, str], float | None] = {}
-        self._alarmed: set[str] = set()
+        self._alarmed: dict[
+            str, float
+        ] = {}  # orders that an alarm told of, by id, and when a snapshot showed them last
         self._cancelling: set[str] = set()
         self._is_first = True
         self.marks: frozenset[str] = frozenset({mark})
@@ -93,11 +98,12 @@ class Reconciler:
         self._is_first = False
         before, self._seen = self._seen, {}
         for order in snapshot.others:
-            if order.client_order_id not in self._alarmed:
-                self._alarmed.add(order.client_order_id)
-                self._alarm("another instance is at work on this account", str(ForeignInstance.of(order)))
+            told = ForeignInstance.of(order)
+            self._alarm_once(order, snapshot, "another instance is at work on this account", told)
         self._judge_leftovers(snapshot, before)
         self._judge_orphans(snapshot, before)
+        forgotten_until = snapshot.asked_at - ALARM_AGAIN
+        self._alarmed = {one: shown_at for one, shown_at in self._alarmed.items() if shown_at > forgotten_until}
         claimed = self._registry
         self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
 
@@ -116,15 +122,17 @@ class Reconciler:
                 ):
                     continue
                 if is_open:
-                    self._alarm_orphan(order)
+                    what = "a stop of ours stands on a position that is not protected"
+                    self._alarm_once(order, snapshot, what, OrphanStop.of(order))
                 elif order.client_order_id not in self._cancelling:
                     self._cancelling.add(order.client_order_id)
                     self._start(order)
 
-    def _alarm_orphan(self, order: StopOrder) -> None:
+    def _alarm_once(self, order: StopOrder, snapshot: AccountSnapshot, what: str, told: Finding) -> None:
+        """Raise an alarm the first time that snapshots show an order."""
         if order.client_order_id not in self._alarmed:
-            self._alarmed.add(order.client_order_id)
-            self._alarm("a stop of ours stands on a position that is not protected", str(OrphanStop.of(order)))
+            self._alarm(what, str(told))
+        self._alarmed[order.client_order_id] = snapshot.asked_at
 
     def _judge_orphans(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
         if not self._orphans or not snapshot.shows_all_stops:
