@@ -11,7 +11,7 @@ from unittest import mock
 import trio
 
 from trailing import Manager, Market, Position, Ratchet, StopOrder, StopRecord, Tick, TrailPlan
-from trailing.core.account import PositionReport
+from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.entry_checks import check_report, check_side
 from trailing.core.goals import Close
 from trailing.core.inputs import CheckWanted, Frozen, OrderUpdated
@@ -325,6 +325,10 @@ class Inspection:
     def reconcile_now(self) -> None:
         """Ask for a snapshot of the account, compared with the claims as soon as it is read."""
         self.supervision.check_all()
+
+    async def read_account(self) -> AccountSnapshot:
+        """Wait for a snapshot that is asked for from now on, as an adoption does."""
+        return await self.supervision.reader.read()
 
     async def save(self, claim: Claim) -> None:
         """Write a claim's record."""
