@@ -22,6 +22,8 @@ from trailing.testing import At, Slow
 UNPROTECTED = "a stop of ours stands on a position that is not protected"
 HELD_BACK = "a leftover stop can't be cancelled"
 
+OTHER = a_position("ETH/USDT:USDT")
+
 EARLIER = "tr0000" + "1" * 16
 """The id of an order that an earlier instance of this account placed."""
 
@@ -147,6 +149,21 @@ async def test_a_leftover_is_cancelled_once_although_snapshots_show_it_while_it_
         await trio.sleep(120)
         assert await world.live() == ()
         assert world.calls("cancel_stop") == 1
+
+
+async def test_a_leftover_that_lists_still_show_after_it_was_cancelled_is_not_cancelled_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The lists lag, and other positions ask for them all the time."""
+    async with open_world(orders_read_lag=3.0, positions_read_lag=3.0, latency=0.1) as world:
+        await world.protect(OTHER)
+        await leave_stop(world)
+        for _ in range(400):
+            world.inside.supervision.reader.want(trio.current_time())
+            await trio.sleep(0.5)
+        assert await world.live() == tuple(world.running.stops().values())
+        assert world.calls("cancel_stop") == 1
+        assert HELD_BACK not in world.alarms()
 
 
 async def test_a_leftover_that_the_lost_lease_keeps_from_being_cancelled_stays_live_with_an_alarm(

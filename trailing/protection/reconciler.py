@@ -66,7 +66,9 @@ class Reconciler:
         self._alarmed: dict[
             str, float
         ] = {}  # orders that an alarm told of, by id, and when a snapshot showed them last
-        self._cancelling: set[str] = set()
+        self._cancelling: dict[
+            str, float
+        ] = {}  # leftovers by id, and until when lists may still show one that is cancelled
         self._is_first = True
         self.marks: frozenset[str] = frozenset({mark})
         self.released_stops: dict[str, Key] = {}
@@ -102,6 +104,7 @@ class Reconciler:
             self._alarm_once(order, snapshot, "another instance is at work on this account", told)
         self._judge_leftovers(snapshot, before)
         self._judge_orphans(snapshot, before)
+        self._cancelling = {one: until for one, until in self._cancelling.items() if until > snapshot.asked_at}
         forgotten_until = snapshot.asked_at - ALARM_AGAIN
         self._alarmed = {one: shown_at for one, shown_at in self._alarmed.items() if shown_at > forgotten_until}
         claimed = self._registry
@@ -124,8 +127,8 @@ class Reconciler:
                 if is_open:
                     what = "a stop of ours stands on a position that is not protected"
                     self._alarm_once(order, snapshot, what, OrphanStop.of(order))
-                elif order.client_order_id not in self._cancelling:
-                    self._cancelling.add(order.client_order_id)
+                elif snapshot.asked_at >= self._cancelling.get(order.client_order_id, -math.inf):
+                    self._cancelling[order.client_order_id] = math.inf
                     self._start(order)
 
     def _alarm_once(self, order: StopOrder, snapshot: AccountSnapshot, what: str, told: Finding) -> None:
@@ -193,8 +196,8 @@ class Reconciler:
         except TrailingError as lost:
             self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {lost}")
         finally:
-            self._cancelling.discard(order.client_order_id)
-            self._want_snapshot(trio.current_time() + self._timing.read_lag)
+            shown_until = self._cancelling[order.client_order_id] = trio.current_time() + self._timing.read_lag
+            self._want_snapshot(shown_until)
 
     def _alarm(self, what: str, detail: str) -> None:
         self._records.alarm(None, what, detail)
