@@ -63,12 +63,10 @@ class Reconciler:
         self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
         self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
         self._seen: dict[tuple[str, str], float | None] = {}
-        self._alarmed: dict[
-            str, float
-        ] = {}  # orders that an alarm told of, by id, and when a snapshot showed them last
-        self._cancelling: dict[
-            str, float
-        ] = {}  # leftovers by id, and until when lists may still show one that is cancelled
+        # By client order id: when a snapshot last showed an order that an alarm told of; until when lists may show a
+        # leftover that is cancelled.
+        self._alarmed: dict[str, float] = {}
+        self._cancelling: dict[str, float] = {}
         self._is_first = True
         self.marks: frozenset[str] = frozenset({mark})
         self.released_stops: dict[str, Key] = {}
