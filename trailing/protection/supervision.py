@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ import trio
 from trailing.core.account import Orphan, PositionReport
 from trailing.core.evidence import Timing
 from trailing.core.findings import Finding
-from trailing.core.inputs import CheckWanted, RetryNow
+from trailing.core.inputs import CheckWanted, Input, RetryNow
 from trailing.core.model import Position, Side, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -24,7 +25,7 @@ from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
 from trailing.exposure import Exposure
-from trailing.protection.account_reader import AccountReader
+from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Refused
@@ -116,7 +117,7 @@ class Supervision:
         )
         self.reader.on_snapshot = self.reconciler.judge
         sender.outage.on_return = self.check_all
-        self.feed: Feed = Feed(records, self.registry, self.check_all)
+        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()
@@ -301,15 +302,22 @@ class Supervision:
 
     def check_all(self) -> None:
         """Have every position judged by a snapshot from now on: something may have been missed."""
-        for task in self.registry.all():
-            task.step(CheckWanted())
+        self._step_each((task, CheckWanted()) for task in self.registry.all())
         self.reader.want(self.now() + self.timing.read_lag)
 
     def _retry_all(self) -> None:
         """Requests may be sent again: every position tries now, and what was missed is read."""
-        for task in self.registry.all():
-            task.step(RetryNow())
+        self._step_each((task, RetryNow()) for task in self.registry.all())
         self.check_all()
+
+    def _step_each(self, inputs: Iterable[tuple[PositionTask, Input]]) -> None:
+        """Have each of these positions take its input in: as many now as block the loop for a moment, the others in turns."""
+        turns = iter(inputs)
+        for task, what in islice(turns, AT_ONCE):
+            task.step(what)
+        following = next(turns, None)
+        if following is not None:
+            self._tasks.start_soon(step_in_turns, chain((following,), turns))
 
     def _live_stops(self, asked_at: float) -> Iterator[StopOrder]:
         """Yield the live stops that a list which was asked for then has to show."""
