@@ -294,6 +294,26 @@ async def test_fm56_another_position_that_stands_in_the_place_of_ours_is_listed_
             assert world.running.unprotected() == {}
 
 
+async def test_fm56_another_position_in_the_place_of_ours_is_listed_while_an_order_of_ours_can_not_be_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(exchange_faults={At("cancel_stop"): Unreachable()}) as world:
+        await world.protect()
+        world.inside.reconcile_now()
+        world.feed("103")  # the stop is moved, and the one before can't be cancelled
+        await trio.sleep(2)
+        before, counts = sorted(await world.live(), key=lambda stop: stop.price)
+        other = a_position(entry_price=D(101), quantity=D(1))
+        with world.updates_silenced():
+            world.paper.cancel_by_hand(counts.client_order_id)
+            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            await world.enter(other)
+        world.inside.reconcile_now()
+        await trio.sleep(10)
+        assert await world.live() == (before,)
+        assert world.running.unprotected()[BTC].position.entry_price == other.entry_price
+
+
 async def test_fm56_a_position_that_was_cancelled_while_it_waited_for_its_key_is_listed_after_a_restart(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

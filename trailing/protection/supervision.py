@@ -183,6 +183,9 @@ class Supervision:
             if task.is_waiting or (state.live is None and state.may_be_open):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, state.error)
+            elif state.replaced_by is not None:  # and what is left of its own orders is still being cancelled
+                other = state.replaced_by
+                listed[other.symbol, other.side] = self._untracked(other)
         return listed
 
     def note_never_claimed(self, refused: Refused) -> None:
@@ -200,11 +203,17 @@ class Supervision:
 
     def _list_untracked(self, report: PositionReport) -> None:
         """List a position that stands in the place of one of ours, and keep that over a restart."""
+        listed = self._untracked(report)
+        position = listed.position
+        self.given_up[position.symbol, position.side] = listed
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
+
+    def _untracked(self, report: PositionReport) -> Unprotected:
         position = Position(
             report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
         )
-        self._list_given_up(position, ExchangeError("it was opened while no manager ran, and has no plan"))
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
+        error = ExchangeError("it was opened while no manager ran, and has no plan")
+        return Unprotected(position, State.CLOSED.value, error)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """List a position that was given up no more, here and after a restart. Returns whether one was listed.
