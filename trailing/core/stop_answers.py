@@ -55,7 +55,8 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     if isinstance(request, ReplaceStop):
         _supersede(p, request)
     p.raise_floor(result.price)
-    acknowledged = replace(result, quantity=min(result.quantity, order.quantity))
+    is_triggered = result.triggered or order.triggered_at is not None  # which an update may have said meanwhile
+    acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
     shown.acknowledge(p, order, acknowledged, at, previous=previous, changed_at=at)
     if p.missing_stops:  # whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
