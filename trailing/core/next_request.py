@@ -312,13 +312,13 @@ def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> De
     target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
     if looser is None or not (target == refused or is_crossed(side, last, target)):
         return target
-    for order in p.ended_orders.values():
-        before = order.order
-        if order.purpose != "stop" or before is None or before.price == refused:
-            continue
-        is_between = is_tighter(side, before.price, looser) and is_tighter(side, target, before.price)
-        if is_between and not is_crossed(side, last, before.price):
-            looser = before.price
+    ended = (
+        order.order.price for order in p.ended_orders.values() if order.purpose == "stop" and order.order is not None
+    )
+    for before in (*p.former_floors, *ended):
+        is_between = is_tighter(side, before, looser) and is_tighter(side, target, before)
+        if is_between and before != refused and not is_crossed(side, last, before):
+            looser = before
     return looser
 
 

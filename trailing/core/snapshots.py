@@ -258,10 +258,8 @@ def _judge_report(
         end_flat(p, replaced_by=report)
         return
     counting = _counting(p)
-    if counting is None:
-        has_stop = any(order.callback is None for order in listed.values())
-    else:
-        has_stop = counting.id in listed
+    has_plain = any(order.callback is None for order in listed.values())
+    has_stop = has_plain if counting is None else counting.id in listed
     is_settled = has_stop or counting is None or _is_doubted_stop_gone(p)
     was_reported = p.reported_entry is not None or p.has_successor
     if not is_settled and was_reported and not _has_known_entry(p, report):

@@ -192,28 +192,28 @@ class Supervision:
         """List a position that was refused before it could be claimed, so that no task works on it."""
         position = refused.position
         if self.registry.get(position.symbol, position.side) is None:
-            self._list_given_up(position, refused.error)
+            self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
 
     def list_given_up(self, task: PositionTask) -> None:
         """List a position that no task works on any more."""
-        self._list_given_up(task.state.position, task.state.error)
+        self._list_stored(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
 
-    def _list_given_up(self, position: Position, error: Exception | None) -> None:
-        self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+    def _list_stored(self, listed: Unprotected) -> None:
+        key = (listed.position.symbol, listed.position.side)
+        self.forget_given_up(*key, unless=listed.position.identity)  # one of a key is on record
+        self.given_up[key] = listed
 
     def _list_untracked(self, report: PositionReport) -> None:
         """List a position that stands in the place of one of ours, and keep that over a restart."""
         listed = self._untracked(report)
-        position = listed.position
-        self.given_up[position.symbol, position.side] = listed
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
+        self._list_stored(listed)
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), given_up=True))
 
     def _untracked(self, report: PositionReport) -> Unprotected:
-        position = Position(
-            report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
-        )
-        error = ExchangeError("it was opened while no manager ran, and has no plan")
-        return Unprotected(position, State.CLOSED.value, error)
+        opened_at, symbol = self.records.clock.utc(), report.symbol
+        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
+        why = ExchangeError("it was opened while no manager ran, and has no plan")
+        return Unprotected(position, State.CLOSED.value, why)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """List a position that was given up no more, here and after a restart. Returns whether one was listed.
