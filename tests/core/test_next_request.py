@@ -16,6 +16,7 @@ from driver import (
     MARKET,
     ONE_STOP,
     OPENED,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -649,7 +650,7 @@ def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_
 def test_no_exit_by_software_hits_a_position_that_was_handed_in_behind_it() -> None:
     driver = waiting(timing=TIMING)
     driver.sees("98", at=10.0)
-    driver.step(CheckWanted(has_successor=True), 12.0)  # its stop was filled, perhaps, and another position entered
+    driver.step(CheckWanted(SUCCESSOR), 12.0)  # its stop was filled, perhaps, and another position entered
     driver.at = 13.0 + CHECK_FIRST
     assert driver.wants() == NEVER
     driver.shows(ELSEWHERE, at=30.0)  # which may leave the position out
@@ -676,7 +677,7 @@ def test_nothing_is_placed_for_a_position_that_may_be_another_one() -> None:
     moved, missing = waiting(), waiting()
     missing.cancels("a")
     for driver in (moved, missing):
-        driver.step(CheckWanted(has_successor=True))
+        driver.step(CheckWanted(SUCCESSOR))
         driver.sees("102")
         assert isinstance(driver.wants(), float)
         driver.shows_all(at=1.0)

@@ -8,6 +8,7 @@ import pytest
 from driver import (
     AMENDS,
     ELSEWHERE,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -790,10 +791,10 @@ def test_a_stop_that_was_superseded_and_is_left_tells_no_position_from_another_o
 
 def test_a_position_that_was_handed_in_behind_it_is_another_one_although_none_was_reported_before() -> None:
     driver = resting()
-    driver.step(CheckWanted(has_successor=True), 10.0)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
     other = a_report("2", "101")
     driver.shows(other, at=11.0)
-    assert (driver.state.doubted_stop, driver.state.has_successor) == ("a", True)
+    assert (driver.state.doubted_stop, driver.state.successor) == ("a", SUCCESSOR)
     driver.shows(other, at=12.0)
     driver.live.clear()
     assert driver.does() == FindOrder("a")
@@ -801,9 +802,18 @@ def test_a_position_that_was_handed_in_behind_it_is_another_one_although_none_wa
     assert driver.state.replaced_by == other
 
 
+def test_a_report_of_the_position_that_was_handed_in_is_of_that_one_whatever_stop_is_left() -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    other = a_report("7", "103")
+    driver.shows(A, other, at=11.0)
+    assert (driver.state.replaced_by, driver.wants()) == (other, CancelStop("a", "its position is closed"))
+
+
 def test_a_position_without_a_stop_is_another_one_where_one_was_handed_in_behind_it() -> None:
     driver = unprotected(timing=TIMING)
-    driver.step(CheckWanted(has_successor=True), 10.0)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
     driver.shows(a_report("1", "101"), at=11.0)
     assert driver.state.replaced_by == a_report("1", "101")
 

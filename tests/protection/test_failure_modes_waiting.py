@@ -10,7 +10,7 @@ import msgspec
 import trio
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
-from trailing import AlreadyProtected, Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
+from trailing import Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
 from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow, Unreachable
 
 D = Decimal
@@ -221,15 +221,15 @@ async def test_fm42_a_position_keeps_its_turn_for_a_key_when_the_one_before_it_w
         assert (await world.record()).position == LAST
 
 
-async def test_fm42_a_position_that_waits_behind_two_claims_is_covered_by_the_stop_of_the_second(
+async def test_fm42_a_position_that_waits_behind_two_claims_gets_its_own_stop_once_it_is_reported(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.1, exchange_faults=ENDS_SLOWLY) as world:
         async with trio.open_nursery() as callers:
             outcomes = await let_two_wait(world, callers, patience=60.0)
         (outcome,) = outcomes
-        assert isinstance(outcome, AlreadyProtected)
-        assert (outcome.stop.price, outcome.uncovered) == (D("98.98"), D(0))
+        assert isinstance(outcome, Protected)
+        assert outcome.stop.price == D("99.96")
         await trio.sleep(90)
         assert await world.live() == (outcome.stop,)
         assert world.running.stops() == {BTC: outcome.stop}

@@ -283,7 +283,7 @@ def _may_be_another(p: PositionState) -> bool:
     """Whether another position may stand in the place of this one. The snapshot that is wanted says so; until then nothing is
     placed for it, since a stop of ours would make the other one look like it, and nothing is closed.
     """
-    return (p.has_successor or p.doubted_stop is not None) and p.snapshot_at < NEVER
+    return (p.successor is not None or p.doubted_stop is not None) and p.snapshot_at < NEVER
 
 
 def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:

@@ -82,7 +82,7 @@ class PositionState:
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
-        has_successor: a caller has handed in another position of its key, and no snapshot has shown since how it stands.
+        successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
@@ -141,7 +141,7 @@ class PositionState:
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
     doubted_stop: str | None = None
-    has_successor: bool = False
+    successor: Position | None = None
     is_opening: bool = True
     was_tried: bool = False
     is_entry_checked: bool = False

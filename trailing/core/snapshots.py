@@ -260,8 +260,8 @@ def _judge_report(
     counting = _counting(p)
     has_plain = any(order.callback is None for order in listed.values())
     has_stop = has_plain if counting is None else counting.id in listed
-    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p)
-    was_reported = p.reported_entry is not None or p.has_successor
+    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p) or _is_successor(p, report)
+    was_reported = p.reported_entry is not None or p.successor is not None
     if not is_settled and was_reported and not _has_known_entry(p, report):
         # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
         assert counting is not None
@@ -272,7 +272,7 @@ def _judge_report(
         end_flat(p, replaced_by=report)
         return
     p.doubted_stop = None
-    p.has_successor = p.has_successor and p.missed_until < math.inf
+    p.successor = None if p.missed_until == math.inf else p.successor
     p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
     _resize(p, report)
     _heed_liquidation(p, report)
@@ -302,17 +302,25 @@ def _is_doubted_stop_gone(p: PositionState) -> bool:
     return p.doubted_stop is not None and p.doubted_stop not in p.orders
 
 
+def _is_successor(p: PositionState, report: PositionReport) -> bool:
+    """Whether a report has the figures of the position that was handed in behind it, whatever stop is left of this one."""
+    other = p.successor
+    if other is None or other.quantity != report.quantity:
+        return False
+    return abs(other.entry_price - report.entry_price) < p.market.price_tick
+
+
 def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
     if _has_known_entry(p, report):
         return False
-    if _is_doubted_stop_gone(p):
+    if _is_doubted_stop_gone(p) or _is_successor(p, report):
         return True
     if has_stop and (p.quantity or _was_left_open(p, report)):
         return False
-    if p.reported_entry is None and not p.has_successor:
+    if p.reported_entry is None and p.successor is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
     return not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)

@@ -78,7 +78,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
                 records.alarm(position, "two records claim one position", position.identity)
                 continue
             registry.wait_for(task)
-            held.step(CheckWanted(has_successor=True))
+            held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
     # What another record claims was protected again, under another identity.

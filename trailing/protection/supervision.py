@@ -363,8 +363,8 @@ class Supervision:
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
         for record in restore(self, loaded):
-            error = ExchangeError("it was given up before the process ended")
-            self._list_given_up(record.position, error)
+            given_up, error = record.position, ExchangeError("it was given up before the process ended")
+            self.given_up[given_up.symbol, given_up.side] = Unprotected(given_up, State.CLOSED.value, error)
         for task in self.registry.all():
             position = task.state.position
             try:
