@@ -261,6 +261,16 @@ def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     assert driver.wants() == NEVER
 
 
+def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may_have_been_missed() -> None:
+    driver = waiting()
+    driver.step(StopFound(a_stop("z", "99")))
+    assert isinstance(driver.wants(), CancelStop)
+    driver.step(CheckWanted(), 1.0)
+    assert driver.wants() == NEVER
+    driver.shows(a_stop("z", "99"), a_stop("a"), a_report(), at=1.0)
+    assert isinstance(driver.wants(), CancelStop)
+
+
 def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     driver = waiting(market=ONE_STOP)
     driver.shows(a_stop("a"), a_report(), at=1.0)

@@ -174,8 +174,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     live = p.live
     if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
         return None
-    if live.triggered_at is not None:
-        return None  # it may be filled by now, and what is left of the position wants the other one
+    if live.triggered_at is not None or p.missed_until < NEVER:
+        return None  # it may be filled or gone by now, and the position wants the other one
     if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
         return None  # the one that counts is made to cover the whole position first
     grace, filled_by = p.plan.exit_grace, NEVER
