@@ -688,6 +688,16 @@ def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
     assert driver.wants() == PlaceStop(D(99), D("0.5"))
 
 
+def test_a_refusal_of_a_quantity_that_was_wrong_by_then_says_nothing_of_the_price() -> None:
+    driver = resting()
+    driver.sees("102", at=10.0)
+    driver.begins()
+    driver.shows(A, a_report("0.5"), at=11.0)
+    driver.answers(error=StopRejected("1 is more than the position's 0.5"))
+    assert driver.state.refused_stop is None
+    assert driver.wants(20.0) == ReplaceStop(D("100.98"), D("0.5"), "a")
+
+
 def test_a_closed_position_that_is_open_again_wants_its_stop_with_an_alarm() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))

@@ -88,9 +88,8 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
         p.tell(MoveFailed, price=request.price, error=str(error))
     if isinstance(error, StopRejected):
         doubt_position(p, error, at)
-        if isinstance(error, WouldTrigger) or (
-            not isinstance(request, AmendStop) and not isinstance(error, NothingToReduce)
-        ):
+        is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
+        if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
     if order is not None:
         order_failed(p, order, error, at)
