@@ -106,6 +106,9 @@ def a_candle(minute: int, high: str = "101", low: str = "99", close: str = "100"
     return Candle(SYMBOL, at, 60.0, D(close), D(high), D(low), D(close), source)
 
 
+SUCCESSOR = a_position(quantity="7", entry="103")
+"""Another position of its key, with which no report of these tests agrees."""
+
 ELSEWHERE = a_report(symbol="ETH/USDT:USDT")
 """Another open position, so that the list of positions is not empty."""
 

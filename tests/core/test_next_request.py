@@ -16,6 +16,7 @@ from driver import (
     MARKET,
     ONE_STOP,
     OPENED,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -258,6 +259,16 @@ def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     driver.shows(a_stop("a"), a_report(), at=10.0)
     assert driver.row("z").absent_since == 10.0
     assert driver.wants() == NEVER
+
+
+def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may_have_been_missed() -> None:
+    driver = waiting()
+    driver.step(StopFound(a_stop("z", "99")))
+    assert isinstance(driver.wants(), CancelStop)
+    driver.step(CheckWanted(), 1.0)
+    assert driver.wants() == NEVER
+    driver.shows(a_stop("z", "99"), a_stop("a"), a_report(), at=1.0)
+    assert isinstance(driver.wants(), CancelStop)
 
 
 def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
@@ -649,7 +660,7 @@ def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_
 def test_no_exit_by_software_hits_a_position_that_was_handed_in_behind_it() -> None:
     driver = waiting(timing=TIMING)
     driver.sees("98", at=10.0)
-    driver.step(CheckWanted(has_successor=True), 12.0)  # its stop was filled, perhaps, and another position entered
+    driver.step(CheckWanted(SUCCESSOR), 12.0)  # its stop was filled, perhaps, and another position entered
     driver.at = 13.0 + CHECK_FIRST
     assert driver.wants() == NEVER
     driver.shows(ELSEWHERE, at=30.0)  # which may leave the position out
@@ -676,7 +687,7 @@ def test_nothing_is_placed_for_a_position_that_may_be_another_one() -> None:
     moved, missing = waiting(), waiting()
     missing.cancels("a")
     for driver in (moved, missing):
-        driver.step(CheckWanted(has_successor=True))
+        driver.step(CheckWanted(SUCCESSOR))
         driver.sees("102")
         assert isinstance(driver.wants(), float)
         driver.shows_all(at=1.0)

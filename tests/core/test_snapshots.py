@@ -8,6 +8,7 @@ import pytest
 from driver import (
     AMENDS,
     ELSEWHERE,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -687,6 +688,16 @@ def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
     assert driver.wants() == PlaceStop(D(99), D("0.5"))
 
 
+def test_a_refusal_of_a_quantity_that_was_wrong_by_then_says_nothing_of_the_price() -> None:
+    driver = resting()
+    driver.sees("102", at=10.0)
+    driver.begins()
+    driver.shows(A, a_report("0.5"), at=11.0)
+    driver.answers(error=StopRejected("1 is more than the position's 0.5"))
+    assert driver.state.refused_stop is None
+    assert driver.wants(20.0) == ReplaceStop(D("100.98"), D("0.5"), "a")
+
+
 def test_a_closed_position_that_is_open_again_wants_its_stop_with_an_alarm() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))
@@ -729,6 +740,16 @@ def test_a_list_that_shows_a_stop_settles_it_while_a_look_up_is_not_answered() -
     assert driver.begins() == FindOrder("a")
     driver.shows(A, a_report(), at=13.0)
     assert driver.row("a").absent_since is None
+
+
+def test_a_stop_that_was_superseded_counts_again_where_a_person_tightens_it() -> None:
+    driver = resting()
+    driver.sees("102", at=2.0)
+    driver.does()
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    driver.shows(a_stop("a", "101.5"), driver.live["b"], a_report(), at=10.0)
+    assert driver.stop_price == D("101.5")
+    assert driver.wants() == CancelStop("b", SUPERSEDED)
 
 
 # Another position in its place.
@@ -776,6 +797,44 @@ def test_a_stop_that_was_superseded_and_is_left_tells_no_position_from_another_o
     driver.shows(left, other, at=22.0)
     assert driver.state.replaced_by == (other if is_gone else None)
     assert (driver.state.doubted_stop, driver.state.quantity) == (("b", D(0)) if is_gone else (None, D(2)))
+
+
+def test_a_position_that_was_handed_in_behind_it_is_another_one_although_none_was_reported_before() -> None:
+    driver = resting()
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    other = a_report("2", "101")
+    driver.shows(other, at=11.0)
+    assert (driver.state.doubted_stop, driver.state.successor) == ("a", SUCCESSOR)
+    driver.shows(other, at=12.0)
+    driver.live.clear()
+    assert driver.does() == FindOrder("a")
+    driver.shows(other, at=13.0)
+    assert driver.state.replaced_by == other
+
+
+def test_a_report_of_the_position_that_was_handed_in_is_of_that_one_whatever_stop_is_left() -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    other = a_report("7", "103")
+    driver.shows(A, other, at=11.0)
+    assert (driver.state.replaced_by, driver.wants()) == (other, CancelStop("a", "its position is closed"))
+
+
+def test_a_position_without_a_stop_is_another_one_where_one_was_handed_in_behind_it() -> None:
+    driver = unprotected(timing=TIMING)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    driver.shows(a_report("1", "101"), at=11.0)
+    assert driver.state.replaced_by == a_report("1", "101")
+
+
+def test_a_trailing_order_that_is_left_tells_no_position_from_another_one() -> None:
+    driver = resting()
+    left = a_stop("z", callback=Percent(1))
+    driver.shows(A, a_report(), at=10.0)
+    driver.cancels("a", at=19.0)
+    driver.shows(left, a_report("1", "90"), at=21.0)
+    assert driver.state.replaced_by == a_report("1", "90")
 
 
 @pytest.mark.parametrize(

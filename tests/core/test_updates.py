@@ -309,6 +309,19 @@ def test_a_triggered_stop_beside_the_one_that_counts_is_the_exchanges_to_fill_fo
     assert driver.wants(7.0) == CancelStop("a", "another stop of its position counts")
 
 
+def test_a_stop_that_has_triggered_before_its_acknowledgement_supersedes_none() -> None:
+    driver = waiting()
+    driver.sees("102", at=1.0)
+    driver.begins()
+    answer = driver.executes()
+    driver.step(OrderUpdated("b", "triggered"), 2.0)
+    driver.answers(answer)
+    assert driver.row("b").triggered_at == 2.0
+    assert driver.wants() == 2.0 + driver.state.plan.exit_grace  # the other stop protects what it leaves
+    driver.fills("b", "0.6", status="filled", at=3.0)
+    assert (driver.state.quantity, driver.stop_price) == (D("0.4"), D(98))
+
+
 def test_a_stop_that_a_person_tightens_is_looked_up_before_it_is_moved_and_loosened() -> None:
     driver = waiting()
     driver.live["a"] = a_stop("a", "100.5")
@@ -398,6 +411,28 @@ def test_a_position_that_an_update_says_to_be_open_is_not_flat_by_its_fills_and_
     assert (driver.state.goal, driver.state.quantity) == (PROTECT, D("0.5"))
 
 
+def test_fm45_what_a_stop_had_filled_when_it_was_shown_first_is_not_counted_with_its_next_fill() -> None:
+    driver = opening()
+    driver.fails(OutcomeUnknown("no reply"), executed=True)
+    driver.shows(a_stop("a", quantity="0.6", triggered=True), a_report("0.6"), at=1.0)
+    driver.at = 2.0
+    driver.fills("a", "0.4", trade="2", filled="0.8")
+    assert (driver.state.quantity, driver.state.flat.is_said) == (D("0.2"), False)
+
+
+def test_a_position_that_was_added_to_is_known_by_what_its_last_update_and_the_fills_since_leave() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.step(CloseWanted("on purpose"), 10.0)
+    driver.begins()
+    driver.fills("a", "0.4", at=10.0)
+    driver.step(PositionUpdated(D(1), 10.0))  # 0.4 was added
+    driver.at = 11.0
+    driver.answers(Fill(SYMBOL, "long", D("0.6"), D(100), "exchange-b", "b", 11.0))
+    driver.shows(driver.live["a"], a_report("0.4", "99"), at=12.0)
+    assert (driver.state.goal, driver.state.quantity) == (PROTECT, D("0.4"))
+
+
 def test_a_fill_that_comes_after_the_update_of_a_later_one_does_not_say_that_the_position_is_flat() -> None:
     driver = waiting(timing=TIMING)
     driver.shows(a_stop("a"), a_report("0.6"), at=10.0)
@@ -406,7 +441,7 @@ def test_a_fill_that_comes_after_the_update_of_a_later_one_does_not_say_that_the
     driver.step(PositionUpdated(D("0.2"), 12.0))
     late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 9.5, "1")
     driver.step(OrderUpdated("a", "open", late, D("0.4")), 13.0)
-    assert (driver.state.quantity, driver.state.flat.is_said) == (D(0), False)
+    assert (driver.state.quantity, driver.state.flat.is_said) == (D("0.2"), False)
 
 
 def test_an_update_that_comes_late_counts_for_nothing() -> None:

@@ -98,7 +98,7 @@ class Claim:
     @property
     def is_entry_doubted(self) -> bool:
         """Whether it may be another position: another entry price was reported, or another one was handed in."""
-        return self._state.doubted_stop is not None or self._state.has_successor
+        return self._state.doubted_stop is not None or self._state.successor is not None
 
     # Work.
 

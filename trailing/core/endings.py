@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Release
-from trailing.core.model import Candle, Fill
+from trailing.core.model import Candle
 from trailing.errors import ExchangeError
 from trailing.events import OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
@@ -65,9 +65,9 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     p.aim(End(reason))
 
 
-def note_all_filled(p: PositionState, fill: Fill, at: float) -> None:
-    """Note that fills have closed all that was known of it: it is flat, unless an update that is no older says otherwise."""
-    if fill.at > p.updated_at or not p.told_quantity:
+def note_all_filled(p: PositionState, at: float) -> None:
+    """Note that fills have closed all that was known of it: it is flat, unless more is left of what an update told last."""
+    if not p.told_quantity:
         p.flat.note_flat(at, "fill")
     p.want_snapshot(at)
 

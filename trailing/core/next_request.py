@@ -174,6 +174,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     live = p.live
     if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
         return None
+    if live.triggered_at is not None or p.missed_until < NEVER:
+        return None  # it may be filled or gone by now, and the position wants the other one
     if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
         return None  # the one that counts is made to cover the whole position first
     grace, filled_by = p.plan.exit_grace, NEVER
@@ -281,7 +283,7 @@ def _may_be_another(p: PositionState) -> bool:
     """Whether another position may stand in the place of this one. The snapshot that is wanted says so; until then nothing is
     placed for it, since a stop of ours would make the other one look like it, and nothing is closed.
     """
-    return (p.has_successor or p.doubted_stop is not None) and p.snapshot_at < NEVER
+    return (p.successor is not None or p.doubted_stop is not None) and p.snapshot_at < NEVER
 
 
 def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:
@@ -310,13 +312,13 @@ def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> De
     target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
     if looser is None or not (target == refused or is_crossed(side, last, target)):
         return target
-    for order in p.ended_orders.values():
-        before = order.order
-        if order.purpose != "stop" or before is None or before.price == refused:
-            continue
-        is_between = is_tighter(side, before.price, looser) and is_tighter(side, target, before.price)
-        if is_between and not is_crossed(side, last, before.price):
-            looser = before.price
+    ended = (
+        order.order.price for order in p.ended_orders.values() if order.purpose == "stop" and order.order is not None
+    )
+    for before in (*p.former_floors, *ended):
+        is_between = is_tighter(side, before, looser) and is_tighter(side, target, before)
+        if is_between and before != refused and not is_crossed(side, last, before):
+            looser = before
     return looser
 
 

@@ -44,10 +44,12 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
         is_new = known is None or known.price not in (shown.price, asked)
         if asked is not None and not (is_new and is_within(shown.price, asked, ROUNDING)):
             asked = shown.price
+        if known is None and not is_within(shown.quantity, quantity, ROUNDING):  # some of it was filled by then
+            filled += max(_ZERO, quantity - shown.quantity)
         quantity = shown.quantity
     else:
-        if shown.price != known.price:  # a person amended it on the exchange
-            asked = shown.price
+        if shown.price != known.price:  # a person amended it on the exchange: whether it counts is decided anew
+            asked, order = shown.price, replace(order, is_superseded=False)
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
             quantity = shown.quantity

@@ -40,7 +40,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
     if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
-        p.missed_until, p.has_successor = math.inf, False
+        p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
@@ -263,9 +263,11 @@ def _judge_report(
         end_flat(p, replaced_by=report)
         return
     counting = _counting(p)
-    has_stop = bool(listed) if counting is None else counting.id in listed or p.is_listing_untrusted
-    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p)
-    if not is_settled and p.reported_entry is not None and not _has_known_entry(p, report):
+    has_plain = any(order.callback is None for order in listed.values())
+    has_stop = has_plain if counting is None else counting.id in listed
+    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p) or _is_successor(p, report)
+    was_reported = p.reported_entry is not None or p.successor is not None
+    if not is_settled and was_reported and not _has_known_entry(p, report):
         # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
         assert counting is not None
         p.doubted_stop = p.doubted_stop or counting.id
@@ -275,6 +277,7 @@ def _judge_report(
         end_flat(p, replaced_by=report)
         return
     p.doubted_stop = None
+    p.successor = None if p.missed_until == math.inf else p.successor
     p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
     _resize(p, report)
     _heed_liquidation(p, report)
@@ -288,13 +291,13 @@ def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: Posit
 
 
 def _counting(p: PositionState) -> Order | None:
-    """The stop that counts, whether or not it was shown since a restart; where there is none, the trailing order. One that it
-    superseded may be left from before, and tells nothing of a position.
+    """The stop that counts, whether or not it was shown since a restart. One that it superseded, or a trailing order, may be
+    left from before, and tells nothing of a position.
     """
-    counting, side = p.native, p.position.side
+    counting: Order | None = None
     for order in p.orders.values():
         if order.purpose == "stop" and order.stands:
-            is_first = counting is None or counting.purpose == "native" or counts_before(side, order, counting)
+            is_first = counting is None or counts_before(p.position.side, order, counting)
             counting = order if is_first else counting
     return counting
 
@@ -304,17 +307,25 @@ def _is_doubted_stop_gone(p: PositionState) -> bool:
     return p.doubted_stop is not None and p.doubted_stop not in p.orders
 
 
+def _is_successor(p: PositionState, report: PositionReport) -> bool:
+    """Whether a report has the figures of the position that was handed in behind it, whatever stop is left of this one."""
+    other = p.successor
+    if other is None or other.quantity != report.quantity:
+        return False
+    return abs(other.entry_price - report.entry_price) < p.market.price_tick
+
+
 def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
     if _has_known_entry(p, report):
         return False
-    if _is_doubted_stop_gone(p):
+    if _is_doubted_stop_gone(p) or _is_successor(p, report):
         return True
     if has_stop and (p.quantity or _was_left_open(p, report)):
         return False
-    if p.reported_entry is None:
+    if p.reported_entry is None and p.successor is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
     return not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)

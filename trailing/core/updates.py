@@ -77,6 +77,11 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
     if not quantity and not new:
         return
+    closed = new
+    if (
+        new > fill.quantity
+    ):  # what it covers beyond the position was closed by its earlier fills, as a snapshot has shown
+        closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:
         p.ended_orders[order.id] = order
@@ -86,13 +91,15 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
         p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
         return
-    p.quantity = max(_ZERO, p.quantity - new)
+    p.quantity = max(_ZERO, p.quantity - closed)
+    if p.told_quantity is not None and fill.at > p.updated_at:
+        p.told_quantity = max(_ZERO, p.told_quantity - closed)
     p.filled += quantity
     p.proceeds += quantity * fill.price
     if quantity:
         p.last_fill = fill
     if not p.quantity:
-        note_all_filled(p, fill, at)
+        note_all_filled(p, at)
     elif new and fill.at > p.updated_at:  # else the last update of the position knows of it
         p.flat.note_changed(at)
     if order.purpose == "exit":

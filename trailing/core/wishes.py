@@ -40,7 +40,7 @@ def on_time(p: PositionState, _: TimePassed, at: float) -> None:
 def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     """Want a snapshot that shows the present moment, because something may have been missed."""
     p.want_snapshot(at)
-    p.has_successor |= wanted.has_successor
+    p.successor = wanted.successor or p.successor
     p.missed_until = p.check_from
 
 

@@ -184,28 +184,37 @@ class Supervision:
             if task.is_waiting or (state.live is None and state.may_be_open):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, state.error)
+            elif state.replaced_by is not None:  # and what is left of its own orders is still being cancelled
+                other = state.replaced_by
+                listed[other.symbol, other.side] = self._untracked(other)
         return listed
 
     def note_never_claimed(self, refused: Refused) -> None:
         """List a position that was refused before it could be claimed, so that no task works on it."""
         position = refused.position
         if self.registry.get(position.symbol, position.side) is None:
-            self._list_given_up(position, refused.error)
+            self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
 
     def list_given_up(self, task: PositionTask) -> None:
         """List a position that no task works on any more."""
-        self._list_given_up(task.state.position, task.state.error)
+        self._list_stored(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
 
-    def _list_given_up(self, position: Position, error: Exception | None) -> None:
-        self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+    def _list_stored(self, listed: Unprotected) -> None:
+        key = (listed.position.symbol, listed.position.side)
+        self.forget_given_up(*key, unless=listed.position.identity)  # one of a key is on record
+        self.given_up[key] = listed
 
     def _list_untracked(self, report: PositionReport) -> None:
         """List a position that stands in the place of one of ours, and keep that over a restart."""
-        position = Position(
-            report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
-        )
-        self._list_given_up(position, ExchangeError("it was opened while no manager ran, and has no plan"))
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
+        listed = self._untracked(report)
+        self._list_stored(listed)
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), given_up=True))
+
+    def _untracked(self, report: PositionReport) -> Unprotected:
+        opened_at, symbol = self.records.clock.utc(), report.symbol
+        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
+        why = ExchangeError("it was opened while no manager ran, and has no plan")
+        return Unprotected(position, State.CLOSED.value, why)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """List a position that was given up no more, here and after a restart. Returns whether one was listed.
@@ -362,8 +371,8 @@ class Supervision:
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
         for record in restore(self, loaded):
-            error = ExchangeError("it was given up before the process ended")
-            self._list_given_up(record.position, error)
+            given_up, error = record.position, ExchangeError("it was given up before the process ended")
+            self.given_up[given_up.symbol, given_up.side] = Unprotected(given_up, State.CLOSED.value, error)
         for task in self.registry.all():
             position = task.state.position
             try:
