@@ -12,6 +12,7 @@ import trio.lowlevel
 from loopback import open_network
 from psycopg import pq
 
+from trailing.stores import trio_waiting
 from trailing.stores.trio_psycopg import Pool, TrioConnection, open_pool
 from trailing.testing import cancel_everywhere
 
@@ -101,8 +102,11 @@ async def listening(connection: Connection) -> None:
     "act", [query, transaction, pipeline, many, copy_in, copy_out, stream, server_cursor, listening]
 )
 async def test_wherever_a_borrower_is_struck_the_next_one_gets_a_clean_connection(
-    act: Act, dsn: str, caplog: pytest.LogCaptureFixture
+    act: Act, dsn: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each wait is a checkpoint here, also where the socket is ready at once: else how many there are is a matter of timing."""
+    if act not in (copy_out, stream):  # whose thousands of rows hardly ever wait
+        monkeypatch.setattr(trio_waiting, "BUSY_SECONDS", 0.0)
     async with open_pool(dsn, 1, 1, autocommit=False) as pool:
         async with pool.connection() as connection:
             await connection.execute("DROP TABLE IF EXISTS struck")
