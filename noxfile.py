@@ -35,10 +35,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 NOT_OURS = "ASYNC9,ASYNC114,ASYNC120,ASYNC124,ASYNC100,ASYNC105,ASYNC109,ASYNC110,ASYNC115,ASYNC116,ASYNC2"
 # The service nursery sorts out whose cancellation is whose, and so keeps exceptions back for a moment.
 SERVICES = Path("trailing/services.py")
-# What drives psycopg handles cancellations in its stead: the shields, each with a deadline, are made by `cleaning_up`.
+# The package that drives psycopg handles its cancellations. Its `cleaning_up` makes the shields, each with a deadline.
 CLEANING_UP = {
-    Path("trailing/stores") / name
-    for name in ("trio_cleanup.py", "trio_connection.py", "trio_listening.py", "trio_pool.py")
+    Path("trailing/psycopg_trio") / name for name in ("cleanup.py", "connection.py", "listening.py", "pool.py")
 }
 
 
@@ -234,4 +233,4 @@ def psycopg_c(session: nox.Session) -> None:
         session.skip("psycopg[c] is built with a C compiler and pg_config (Debian: gcc, libpq-dev, python3-dev)")
     install(session, "test")
     session.install("psycopg[c]")
-    session.run("pytest", *IN_PARALLEL, *FAST, "tests/stores", env={"PSYCOPG_IMPL": "c"})
+    session.run("pytest", *IN_PARALLEL, *FAST, "tests/psycopg_trio", "tests/stores", env={"PSYCOPG_IMPL": "c"})

@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     FOLDER / "protection" / "test_postgres_outages.py",
     FOLDER / "cli",
     FOLDER / "venues",
+    FOLDER / "psycopg_trio",
     FOLDER / "stores",
     FOLDER / "simulation",
     FOLDER / "test_examples.py",

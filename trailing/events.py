@@ -181,9 +181,9 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
-    """The manager no longer protects the position. `stop_stands`: whether its stop was left live on the exchange."""
+    """The manager no longer protects the position. `stop_is_live`: whether its stop was left live on the exchange."""
 
-    stop_stands: bool
+    stop_is_live: bool
 
 
 class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):

@@ -84,7 +84,7 @@ async def _check_records(store: Store) -> None:
     await store.commit([SaveStop(*HERE, first), SaveStop(*HERE, second)])
     loaded = await load(store, HERE)
     same(loaded.stops, (first, second), "records come back exactly and in order: 18 decimals, huge sizes, times")
-    moved = msgspec.structs.replace(first, state="waiting", best=HUGE, since_move=None, orders=())
+    moved = msgspec.structs.replace(first, state="waiting", best=HUGE, seconds_since_move=None, orders=())
     await store.commit([SaveStop(*HERE, moved)])
     loaded = await load(store, HERE)
     same(loaded.stops, (moved, second), "a later save replaces the record and keeps its place")

@@ -32,7 +32,7 @@ Operation: TypeAlias = Literal[
     "set_subscriptions",
     "accounts",
     "load",
-    "own",
+    "acquire_lease",
     "commit",
 ]
 """The methods of the ports that a fault can strike. The last four are a store's, `commit` its leases' too."""

@@ -32,7 +32,7 @@ async def check_owning(store: Store) -> None:
 
 
 def _own(store: Store, mark: str, *, standby: bool = False) -> AbstractAsyncContextManager[Lease]:
-    return store.own(*HERE, mark=mark, standby=standby)
+    return store.acquire_lease(*HERE, mark=mark, standby=standby)
 
 
 async def _check_an_owner(store: Store) -> Lease:
@@ -45,7 +45,7 @@ async def _check_an_owner(store: Store) -> Lease:
         await _require_ids(store, ["t1"], "what an owner commits is there")
         await _require_refused(store)
         for other in _OTHERS:
-            async with store.own(*other, mark="0002") as another:
+            async with store.acquire_lease(*other, mark="0002") as another:
                 await another.commit([AddIntent(sample_intent("t1", *other))])
         naive = msgspec.structs.replace(sample_intent("t9"), at=datetime(2026, 1, 1))  # noqa: DTZ001 - a naive time must be refused
         try:

@@ -57,16 +57,12 @@ def sample_record(
         last=TINY * 2,
         suspect=TINY,
         target=TINY,
-        trailed=True,
         orders=(
             StopOrder(symbol, side, HUGE, TINY, "t1", "№ 1", "mark"),
             StopOrder(symbol, side, TINY, HUGE, "t2", "№ 2", "mark"),
         ),
-        asked=TINY,
-        since_move=12.345678,
-        since_crossing=0.000001,
-        due_in=17.654322,
-        early={"t3": TINY},
+        seconds_since_move=12.345678,
+        unacknowledged_fills={"t3": TINY},
         candles=(Candle(symbol, opened_at, 60.0, TINY, TINY * 2, TINY / 2, TINY, "mark"),),
         foreign_ticks=3,
     )
