@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from trailing.cli import main
-from trailing.cli.app import app
+from trailing.cli.commands import GROUPS
+from trailing.cli.parser import find_command, parse_options
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -27,6 +28,7 @@ PAGES = [
         if "_build" not in path.parts and path.name != "command.md"
     ),
 ]
+CONSOLE = re.compile(r"^\$ (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```(?:sh)?\n((?:\.venv/bin/|python3? |trailing |nox ).*?)\n```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?(?:trailing|nox|pytest|python -m) [^`…]+)`")
 
@@ -37,6 +39,7 @@ def shown() -> set[str]:
     for page in PAGES:
         text = page.read_text()
         lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        lines += CONSOLE.findall(text)
         lines += [" ".join(command.split()) for command in INLINE.findall(text)]
         found |= {part.removeprefix(".venv/bin/") for line in lines for part in line.split(" && ")}
     return found
@@ -55,6 +58,7 @@ INSTALLING = {
 }
 # Programs, with the test that runs them.
 RUN_BY = {
+    "python -m pytest tests/exchanges/test_ccxt_requests.py tests/exchanges/test_polling.py -k NAME": "tests/exchanges",
     "python docs/examples/1_ten_lines.py": "tests/test_examples.py",
     "pytest -q tests/core/test_rules.py": "tests/core/test_rules.py",
     'pytest -q tests/core -m "not slow"': "tests/core",
@@ -82,8 +86,7 @@ def test_a_command_of_trailing_has_the_options_that_a_page_shows(command: str) -
     named = [word for word in words[1:] if not word.startswith("-")]
     if (words[0] == "doctor" and not named) or words[0] == "run" or (words[0] == "prune" and "--older" not in words):
         words += needed[words[0]]
-    _, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
-    assert bound is not None
+    assert parse_options(find_command(words[0], GROUPS), words[1:]) is not None
 
 
 @pytest.mark.parametrize(
