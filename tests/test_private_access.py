@@ -93,7 +93,7 @@ def test_tests_reach_into_the_library_at_ten_places_at_most() -> None:
         ("super()._note_change()", 1),
         ("double._attribute_of_its_own", 0),
         ("struct.__struct_fields__", 0),
-        ("from trailing.stores.lock_file import _take, LOOK_SECONDS", 1),
+        ("from trailing.stores.lock_file import _take, POLL_SECONDS", 1),
         ("from trio._core import _run", 0),
         ("patch.setattr('trailing.exchanges.ccxt.websocket._OVERDUE_SECONDS', 0.1)", 1),
         ("patch.setattr('trailing.exchanges.ccxt.websocket.SILENCE_SECONDS', 0.1)", 0),

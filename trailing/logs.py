@@ -1,15 +1,17 @@
-"""Logs without credentials: a processor for structlog, and a configuration for who has none.
+"""Logs without credentials: a processor for structlog, and a configuration for bots that have none.
 
-The library logs through structlog and configures nothing by itself: a bot's own configuration stands. Whatever that
-is, it should hold `hide_credentials`, as the last processor before the renderer.
+The library logs through structlog and does not configure it, so that a bot's own configuration applies. Each
+configuration should have `hide_credentials` as the last processor before the renderer.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import msgspec
@@ -21,8 +23,8 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 HIDDEN: Final = "***"
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
-# What credentials are called by exchanges, by Postgres and in HTTP headers. `sign` and `sig` only as words of their
-# own (X-BAPI-SIGN), since they begin other words.
+# The names of credentials at exchanges, in Postgres and in HTTP headers. `sign` and `sig` count only as whole words
+# (X-BAPI-SIGN), because they begin other words.
 _NAME = (
     r"(?:(?:api|access|private|listen)[ _-]?key|secret|passw(?:or)?d|passphrase|pwd|token|authorization|signature"
     r"|credential|cookie|(?<![A-Za-z0-9])sign?(?![A-Za-z0-9]))"
@@ -49,15 +51,15 @@ _PRIVATE_KEY: Final = re.compile(r"(?P<name>-----BEGIN [A-Z ]*PRIVATE KEY-----).
 
 
 def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace credentials in a log entry by ``***``: a structlog processor.
+    """Replace credentials in a log entry by ``***``. It is a structlog processor.
 
-    Hidden are the values of keys that are called like a credential, at any depth of dicts, sequences, structs and
-    dataclasses; and in every text, that of exceptions included, what stands behind such a name, passwords in URLs,
-    bearer tokens and private keys. It hides too much rather than too little.
+    It hides the value of each key that is named like a credential, at any depth of dicts, sequences, structs and
+    dataclasses. In every text, exceptions included, it hides the values after such names, passwords in URLs, bearer tokens
+    and private keys. It hides too much rather than too little.
 
-    Exceptions that no earlier processor has rendered are rendered here, into ``exception``, since behind this
-    processor nobody would look at them. It therefore belongs directly before the renderer, and a `ConsoleRenderer`
-    wants ``exception_formatter=structlog.dev.plain_traceback``.
+    It renders exceptions that no earlier processor has rendered into ``exception``, because a later processor would print
+    them with their credentials. So place it directly before the renderer, and give a `ConsoleRenderer`
+    ``exception_formatter=structlog.dev.plain_traceback``.
 
     Args:
         logger: not used.
@@ -65,8 +67,8 @@ def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, A
         event_dict: the entry.
 
     Returns:
-        The entry with what had to be hidden replaced. A value that holds a credential comes as plain dicts, lists and
-        texts; any other is passed on as it is.
+        The entry without credentials. A value that holds one is returned as plain dicts, lists and texts. Any other value is
+        returned unchanged.
     """
     if event_dict.get("exc_info"):
         from structlog.processors import format_exc_info  # noqa: PLC0415 - importing structlog takes 0.1 s
@@ -76,19 +78,23 @@ def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, A
 
 
 def configure_logging(level: Level = "info", *, json: bool = False, stream: TextIO | None = None) -> None:
-    """Configure structlog for the whole process: for the command, and for bots without a configuration of their own.
+    """Configure structlog for the whole process. The command uses it, and bots without their own configuration can.
+
+    The text for people has money and times in plain digits, leaves out fields that are None, and escapes unprintable
+    characters, so that a text from outside can't send escape sequences to a terminal or forge a line. The lines of a
+    traceback are indented.
 
     Args:
-        level: the least level that is printed.
-        json: one JSON object a line, instead of text for people.
-        stream: where to; None is standard error, as it stands now.
+        level: the lowest level that is printed.
+        json: print one JSON object per line instead of text for people.
+        stream: where the log goes; None: the present standard error.
 
     Raises:
-        UsageError: for a level that there isn't.
+        UsageError: the level is unknown.
     """
     if level not in _LEVELS:
         raise UsageError(f"level got {level!r}, wants one of {', '.join(map(repr, _LEVELS))}")
-    import structlog  # noqa: PLC0415 - importing it takes 0.1 s, and a bot that never calls this need not wait
+    import structlog  # noqa: PLC0415 - importing it takes 0.1 s, and a bot that does not call this need not wait
 
     stream = sys.stderr if stream is None else stream
     renderer: structlog.typing.Processor = (
@@ -103,6 +109,7 @@ def configure_logging(level: Level = "info", *, json: bool = False, stream: Text
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             hide_credentials,
+            *([] if json else [_write_for_people]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -112,8 +119,65 @@ def configure_logging(level: Level = "info", *, json: bool = False, stream: Text
     )
 
 
+def escape_unprintable(text: str, *, keep: str = "") -> str:
+    r"""Return a text with each unprintable character as its escape sequence, such as ``\x1b``.
+
+    Control characters, line separators and marks that change the writing direction are unprintable.
+
+    Args:
+        keep: characters to leave as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+
+
+def escape_json(text: str) -> str:
+    r"""Return JSON with each unprintable character inside its strings as an escape sequence, such as ``\u202e``.
+
+    Args:
+        text: valid JSON; line ends between its tokens stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
+def _write_for_people(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write each field of a log entry as one line of text; the traceback keeps its lines, indented."""
+    written: dict[str, Any] = {}
+    for key, value in event_dict.items():
+        if key == "exception" and isinstance(value, str):
+            written[key] = escape_unprintable(value, keep="\n").replace("\n", "\n    ")
+        elif value is not None:
+            written[escape_unprintable(key)] = escape_unprintable(_write_value(value))
+    return written
+
+
+def _write_value(value: Any) -> str:
+    match value:
+        case str():
+            return value
+        case Decimal():
+            return f"{value:f}"
+        case float():
+            return f"{value:.3f}".rstrip("0").rstrip(".")
+        case _ if not _has_own_text(value):
+            try:
+                return _to_json(value)
+            except (RecursionError, TypeError, ValueError):
+                return repr(value)
+        case _:
+            return str(value)
+
+
+def _has_own_text(value: object) -> bool:
+    """Whether `str` gives another text than `repr`."""
+    return "__str__" in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}
+
+
 def _hide_under(key: object, value: Any) -> Any:
-    """A value without credentials, seen that it stands under this key."""
+    """Return a value without credentials; all of it is one if its key is named like one."""
     if value is not None and isinstance(key, str) and _CREDENTIAL_NAME.search(key):
         return HIDDEN
     plain = _to_plain(value)
@@ -122,7 +186,7 @@ def _hide_under(key: object, value: Any) -> Any:
 
 
 def _hide(plain: Any) -> Any:
-    """Plain dicts, lists and texts without credentials."""
+    """Return plain dicts, lists and texts without credentials."""
     match plain:
         case str():
             return _hide_in_text(plain)
@@ -148,13 +212,13 @@ def _hide_in_text(text: str) -> str:
 
 
 def _to_plain(value: Any) -> Any:
-    """Structs, dataclasses and sets as dicts and lists, and anything else that isn't plain as its repr."""
+    """Return structs, dataclasses and sets as dicts and lists, and any other value that isn't plain as its repr."""
     try:
         return msgspec.to_builtins(
             value, enc_hook=_mapping_or_repr, builtin_types=(bytes, bytearray, memoryview, datetime, date, time)
         )
     except RecursionError:
-        return repr(value)  # a dict that holds itself: repr knows how to end
+        return repr(value)  # a dict that holds itself; repr stops there
 
 
 def _mapping_or_repr(value: Any) -> Any:
@@ -162,5 +226,5 @@ def _mapping_or_repr(value: Any) -> Any:
 
 
 def _to_json(event_dict: Any, **_: Any) -> str:
-    """One line of JSON: money as text and times in ISO form, as the store has them too."""
-    return msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode()
+    """Return one line of JSON, with money as text and times in ISO form, as in the store."""
+    return escape_json(msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode())

@@ -1,20 +1,24 @@
-"""A small wave with its price files, and a way to run the command in this process."""
+"""A small wave with its price files, and fixtures that run the command in this process."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
 
 from trailing.cli import main
+from trailing.cli.practice.saved_account import AccountWriter
 
 START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
 BARS = 120
 
 Run = Callable[..., "Ran"]
+InterruptedAfter = Callable[[int], AbstractContextManager[None]]
 
 
 class Ran(NamedTuple):
@@ -25,9 +29,40 @@ class Ran(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
-    """The command configures the log of the whole process, onto a standard error that ends with the test."""
+    """Reset the log, because the command configures it for the whole process, with the test's standard error."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Restore the signal handlers after the test, because a command that a signal ended ignores further ones."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch: pytest.MonkeyPatch, own_signals: None) -> InterruptedAfter:
+    """A block in which a SIGINT comes after so many bookings of the paper exchange."""
+
+    @contextmanager
+    def interrupted_after(bookings: int) -> Iterator[None]:
+        write, left = AccountWriter._write, bookings
+
+        def write_and_signal(writer: AccountWriter, *changed: Any) -> None:
+            nonlocal left
+            write(writer, *changed)
+            left -= 1
+            if not left:
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AccountWriter, "_write", write_and_signal)
+            yield
+
+    return interrupted_after
 
 
 @pytest.fixture
@@ -58,7 +93,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int, ...] = ()) -> None:
-    """Bars around a course in hundredths."""
+    """Write bars around a price course in hundredths."""
     lines = ["timestamp_ms,open,high,low,close,volume"]
     for bar in range(-3, BARS):
         if bar in missing:
@@ -72,7 +107,7 @@ def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int
 
 @pytest.fixture
 def replay(run: Run, data: Path) -> Run:
-    """Run a replay of that wave; further words may follow."""
+    """Run a replay of that wave; more words can be added."""
 
     def replay(*words: object) -> Ran:
         return run("run", "--paper", "--wave", data / "wave.csv", "--prices", data, *words)

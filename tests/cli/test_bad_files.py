@@ -1,4 +1,4 @@
-"""A bad file gets one line that names the file, the line and the field, exit code 2, and nothing is changed."""
+"""A bad file is refused with one line that names file, line and field, exit code 2, and no change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD = "AAA/BTC:BTC,long,10,100,1515561000000"
 
 
 def refused(run: Run, data: Path, *words: object) -> str:
-    """The one line that a run was refused with, once it is sure that nothing was written."""
+    """Return the line that a run was refused with, after checking that nothing was written."""
     before = sorted(data.parent.rglob("*"))
     ran = run("run", "--paper", *words, "--prices", data, "--store", f"sqlite:///{data}/state.db")
     assert ran.code == 2
@@ -38,22 +38,23 @@ def refused(run: Run, data: Path, *words: object) -> str:
         (f"{HEADER}\nAAA/BTC:BTC,long,10,100,2018-01-10\n", 2, "opened_at_ms got '2018-01-10'"),
         (f"{HEADER}\nAAA/BTC:BTC,long,10,100,{'9' * 30}\n", 2, "opened_at_ms got"),
         (f"{HEADER},stop_price\n{GOOD},x\n", 2, "stop_price got 'x'"),
-        (f"{HEADER}\n{GOOD},1\n", 2, "line got"),
-        (f"{HEADER}\n\n{GOOD}\n{GOOD}\n", 4, "symbol got 'AAA/BTC:BTC' long again (line 3)"),
-        ("symbol,side,quantity,opened_at_ms\n", 1, "wants entry_price"),
-        ("symbol,side,quantity,entry_price\n", 1, "wants opened_at_ms or opened_at"),
-        (f"{HEADER},leverage\n{GOOD},3\n", 1, "fields got 'leverage'"),
-        (f"{HEADER}\n", 1, "wants at least one"),
-        ("", 1, "wants symbol"),
+        (f"{HEADER}\n{GOOD},1\n", 2, "the line has 6 values and the header 5"),
+        (f"{HEADER}\n\n{GOOD}\n{GOOD}\n", 4, "AAA/BTC:BTC long is already in line 3"),
+        ("symbol,side,quantity,opened_at_ms\n", 1, "the field entry_price is missing"),
+        ("symbol,side,quantity,entry_price\n", 1, "exactly one of the fields opened_at_ms and opened_at"),
+        (f"{HEADER},leverage\n{GOOD},3\n", 1, "unknown field 'leverage'. The fields are entry_price, id,"),
+        (f"{HEADER}\n".replace("quantity", "quantitiy"), 1, "unknown field 'quantitiy'. Did you mean quantity?"),
+        (f"{HEADER}\n", None, "has no position"),
+        ("", 1, "the field symbol is missing"),
     ],
 )
 def test_a_bad_wave_in_csv_is_refused_by_line_and_column(
-    run: Run, data: Path, text: str, line: int, field: str
+    run: Run, data: Path, text: str, line: int | None, field: str
 ) -> None:
     wave = data / "bad.csv"
     wave.write_text(text)
     error = refused(run, data, "--wave", wave)
-    assert error.startswith(f"trailing: {wave}, line {line}: ")
+    assert error.startswith(f"trailing: {wave} " if line is None else f"trailing: {wave}, line {line}: ")
     assert field in error
 
 
@@ -68,21 +69,23 @@ POSITION = '{"symbol": "AAA/BTC:BTC", "side": "long", "quantity": 10, "entry_pri
         (f"[{POSITION.replace('05:10:00Z', '05:10:00')}]", 1, "opened_at got"),
         (f"[{POSITION}\n {POSITION}]", 2, "expecting ',' or ']'"),
         (f"[{POSITION}", 1, "expecting ',' or ']'"),
-        (f"[\n{POSITION[:-1]}\n\n", 4, "it is no JSON"),
-        (f"[{POSITION}]\n[]", 2, "more behind the list"),
+        (f"[\n{POSITION[:-1]}\n\n", 4, "not JSON"),
+        (f"[{POSITION}]\n[]", 2, "text after the list"),
         ("[\n3]", 2, "position got"),
-        ("{}", 1, "wants a list"),
-        ("[]", 1, "wants at least one"),
-        (f"[{POSITION.replace('side', 'site')}]", 1, "wants side"),
+        ("{}", 1, "has to be a list"),
+        ("[]", None, "has no position"),
+        (f"[{POSITION.replace('side', 'site')}]", 1, "unknown field 'site'. Did you mean side?"),
+        (f"[\n{'[' * 100_000}", 2, "nested too deeply"),
+        (f'[{POSITION[:-1]}, "id": {"[" * 100_000}', 1, "nested too deeply"),
     ],
 )
 def test_a_bad_wave_in_json_is_refused_by_line_and_field(
-    run: Run, data: Path, text: str, line: int, field: str
+    run: Run, data: Path, text: str, line: int | None, field: str
 ) -> None:
     wave = data / "bad.json"
     wave.write_text(text)
     error = refused(run, data, "--wave", wave)
-    assert error.startswith(f"trailing: {wave}, line {line}: ")
+    assert error.startswith(f"trailing: {wave} " if line is None else f"trailing: {wave}, line {line}: ")
     assert field in error
 
 
@@ -93,6 +96,10 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(
         ("initial_stop = 2.0\n", 1, "initial_stop got 2.0"),
         ('\ninitial_stop = "200%"\n', 2, "initial_stop got"),
         ('initial_stop = "2%"\n\nfoo = 1\n', 3, "unknown field `foo`"),
+        ('initial_stop = "2%"\ntriger = "mark"\n', 2, "unknown field `triger`. Did you mean trigger?"),
+        ('initial_stop = "2%"\n[pacing]\nmin_intervall = 1\n', 3, "`$.pacing`. Did you mean min_interval?"),
+        (f"initial_stop = {'[' * 100_000}", None, "nested too deeply"),
+        (f"retry_for = {'9' * 5000}", None, "not TOML"),
         ('initial_stop = "2%"\n[pacing]\nmin_interval = "soon"\n', 3, "$.pacing.min_interval"),
         ('initial_stop = "2%"\n[pacing]\nmin_interval = -1\n', 3, "min_interval got -1"),
         (
@@ -101,6 +108,7 @@ def test_a_bad_wave_in_json_is_refused_by_line_and_field(
             "distance got",
         ),
         ('initial_stop = "2%"\n[[rules]]\ntype = "Nope"\n', 3, "'Nope'"),
+        ('initial_stop = "2%"\n[[rules]]\ntype = "Calback"\n', 3, "Did you mean Callback?"),
         ('initial_stop = "2%"\nretry_for = 2020-01-01\n', 2, "retry_for got '2020-01-01'"),
         ("", None, "initial_stop"),
     ],
@@ -113,7 +121,7 @@ def test_a_bad_plan_is_refused_by_line_and_field(run: Run, data: Path, text: str
     assert field in error
 
 
-def test_a_bad_price_late_in_a_file_is_refused_before_anything_is_begun(run: Run, data: Path) -> None:
+def test_a_bad_price_late_in_a_file_is_refused_before_the_replay_starts(run: Run, data: Path) -> None:
     prices = data / "bbb-btc-5m.csv"
     lines = prices.read_text().splitlines()
     lines[100] = lines[100].replace(",", ",-", 1)
@@ -139,15 +147,15 @@ def test_a_position_opened_before_its_first_price_or_after_the_last_is_refused(
     wave, prices = data / "wave.csv", data / "bbb-btc-5m.csv"
     wave.write_text(wave.read_text().replace("short,5,200,1515561000000", f"short,5,200,{opened_at_ms}"))
     assert refused(run, data, "--wave", wave) == (
-        f"trailing: {wave}: opened_at of BBB/BTC:BTC short got {written}, wants a time in {prices}, "
+        f"trailing: {wave}: BBB/BTC:BTC short: opened_at is {written}; {prices} has prices "
         "from 1515560100000 ms (2018-01-10T04:55:00+00:00) to 1515596999000 ms (2018-01-10T15:09:59+00:00)\n"
     )
 
 
-def test_both_positions_of_a_symbol_are_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
+def test_both_positions_of_a_symbol_have_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
     wave = data / "wave.csv"
     wave.write_text(f"{wave.read_text()}AAA/BTC:BTC,short,10,100,{LAST_PRICE + 1}\n")
-    assert "opened_at of AAA/BTC:BTC short got" in refused(run, data, "--wave", wave, "--candles", "high-first")
+    assert "AAA/BTC:BTC short: opened_at is" in refused(run, data, "--wave", wave, "--candles", "high-first")
 
 
 @pytest.mark.parametrize("opened_at_ms", [FIRST_PRICE, FIRST_PRICE + 1, LAST_PRICE])
@@ -162,7 +170,7 @@ def test_a_position_opened_at_or_inside_the_first_bar_or_at_the_last_price_is_re
 def test_a_symbol_without_prices_is_refused_with_the_name_that_its_file_should_have(run: Run, data: Path) -> None:
     (data / "ccc-btc-5m.csv").unlink()
     error = refused(run, data, "--wave", data / "wave.csv")
-    assert "no file for CCC/BTC:BTC, wants ccc-btc-5m.csv or ccc-btc-trades.csv" in error
+    assert "no file for CCC/BTC:BTC; name it ccc-btc-5m.csv or ccc-btc-trades.csv" in error
 
 
 def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, data: Path) -> None:
@@ -180,52 +188,92 @@ def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, da
         ("nowhere", "does not exist"),
         ("AAA/BTC:BTC=nowhere.csv", "does not exist"),
         ("ZZZ/BTC:BTC={data}/aaa-btc-5m.csv", "not in the wave"),
-        ("AAA/BTC:BTC={data}/wave.csv", "wants a name that ends in"),
-        ("AAA/BTC:BTC={data}", "wants a file"),
+        ("AAB/BTC:BTC={data}/aaa-btc-5m.csv", "AAB/BTC:BTC is not in the wave. Did you mean AAA/BTC:BTC?"),
+        ("AAA/BTC:BTC={data}/wave.csv", "has to end in -trades.csv"),
+        ("AAA/BTC:BTC={data}", "is a directory; give a file"),
     ],
 )
-def test_prices_that_can_not_be_meant_are_refused(run: Run, data: Path, prices: str, why: str) -> None:
+def test_prices_that_fit_no_position_are_refused(run: Run, data: Path, prices: str, why: str) -> None:
     error = refused(run, data, "--wave", data / "wave.csv", "--prices", prices.format(data=data))
     assert why in error
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "message"),
     [
-        ("--speed", "0"),
-        ("--speed", "fast"),
-        ("--speed", "inf"),
-        ("--deadline", "0"),
-        ("--latency", "-1"),
-        ("--candles", "middle-first"),
-        ("--bogus", "1"),
+        (("--speed", "0"), "--speed got '0', wants a number above 0, or 'max'"),
+        (("--speed", "fast"), "--speed got 'fast'"),
+        (("--speed", "inf"), "--speed got 'inf'"),
+        (("--deadline", "0"), "--deadline got 0.0"),
+        (("--deadline", "soon"), "run: --deadline: 'soon' is not a number"),
+        (("--deadline",), "run: --deadline needs a value. See trailing run --help"),
+        (("--latency=-1",), "--latency got -1.0"),
+        (("--candles", "peek-first"), "--candles: 'peek-first' is not one of peak-first, adverse-first"),
+        (("--candles", "peek-first"), "Did you mean peak-first?"),
+        (("--bogus", "1"), "run: unknown option '--bogus'. See trailing run --help"),
+        (("--stroe=1",), "run: unknown option '--stroe'. Did you mean --store?"),
+        (("--new=1",), "run: --new takes no value"),
+        (("extra",), "run: unexpected argument 'extra'"),
     ],
 )
-def test_an_option_that_can_not_be_right_is_refused(run: Run, data: Path, words: tuple[str, ...]) -> None:
-    assert words[0].strip("-") in refused(run, data, "--wave", data / "wave.csv", *words)
+def test_an_option_that_can_not_be_right_is_refused_by_its_name(
+    run: Run, data: Path, words: tuple[str, ...], message: str
+) -> None:
+    assert message in refused(run, data, "--wave", data / "wave.csv", *words)
 
 
-def test_a_file_that_is_not_there_is_named(run: Run, data: Path) -> None:
+def test_a_missing_file_is_named(run: Run, data: Path) -> None:
     assert "nowhere.toml can't be read" in refused(run, data, "--wave", data / "wave.csv", "--plan", "nowhere.toml")
     assert "nowhere.csv can't be read" in refused(run, data, "--wave", "nowhere.csv")
 
 
-def test_a_store_that_is_none_is_refused(run: Run, data: Path) -> None:
+def test_a_store_that_can_not_be_opened_is_refused(run: Run, data: Path) -> None:
     words = ("run", "--paper", "--wave", data / "wave.csv", "--prices", data, "--store")
-    assert run(*words, "state.db").code == 2
+    ran = run(*words, "state.db")
+    assert (ran.code, ran.err.startswith("trailing: --store got an address without a scheme")) == (2, True)
     (data / "text.db").write_text("this is no database, but a text that is longer than a header of one would be" * 9)
     ran = run(*words, f"sqlite:///{data}/text.db")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert f"{data}/text.db" in ran.err
 
 
-def test_a_run_wants_to_be_told_that_it_is_on_paper(run: Run, data: Path) -> None:
+@pytest.mark.parametrize(("option", "mebibytes"), [("--wave", 16), ("--plan", 1)])
+def test_a_file_that_is_too_large_is_refused_by_its_size(run: Run, data: Path, option: str, mebibytes: int) -> None:
+    large = data / "large"
+    with large.open("wb") as file:
+        file.truncate(mebibytes * 2**20 + 1)
+    error = refused(run, data, *(() if option == "--wave" else ("--wave", data / "wave.csv")), option, large)
+    assert error == f"trailing: {large} is larger than {mebibytes} MiB, the most that is read of such a file\n"
+
+
+def test_a_file_that_is_no_text_is_refused_by_the_bad_byte(run: Run, data: Path) -> None:
+    wave = data / "latin.csv"
+    wave.write_bytes(b"symbol,side\nB\xfc")
+    assert refused(run, data, "--wave", wave) == f"trailing: {wave} is not UTF-8 text: byte 0xfc at position 13\n"
+
+
+def test_a_run_without_paper_is_refused(run: Run, data: Path) -> None:
     ran = run("run", "--wave", data / "wave.csv", "--prices", data)
     assert (ran.code, ran.out) == (2, "")
     assert "--paper" in ran.err
 
 
-@pytest.mark.parametrize("words", [("frobnicate",), ("run",), ("report", "--since", "yesterday"), ("status", "x")])
-def test_words_that_are_no_command_get_one_line(run: Run, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("frobnicate",), "unknown command 'frobnicate'. See trailing --help"),
+        (("stauts",), "unknown command 'stauts'. Did you mean status? See trailing --help"),
+        (("--json", "status"), "the first word has to be a command, not '--json'"),
+        (("run",), "run: --wave and --prices must be given. See trailing run --help"),
+        (("prune",), "prune: --older must be given"),
+        (("doctor",), "doctor: VENUE must be given"),
+        (("doctor", "binanceusmd"), "VENUE: unknown venue 'binanceusmd'. Did you mean binanceusdm?"),
+        (("report", "--since", "yesterday"), "--since got 'yesterday', wants a duration"),
+        (("status", "x"), "status: unexpected argument 'x'"),
+        (("completion", "csh"), "completion: SHELL: 'csh' is not one of bash, zsh, fish"),
+    ],
+)
+def test_words_that_are_no_command_are_refused_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
     ran = run(*words)
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith(f"trailing: {message}")

@@ -1,14 +1,13 @@
-"""The page of the command states what the code does: commands, options with their defaults, and every field of a plan."""
+"""The page of the command is right: its commands run in its order and print what it shows, and its tables are complete."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import signal
 import tomllib
-from collections.abc import Callable
-from itertools import product
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,75 @@ import msgspec
 import pytest
 
 from trailing.cli import INTERRUPTED, USAGE
-from trailing.cli import app as commands
-from trailing.cli.demo import DemoResult
-from trailing.cli.plans import DEFAULT_PLAN
-from trailing.cli.recoveries import Recovery
-from trailing.cli.run import Result
+from trailing.cli.commands import GROUPS
+from trailing.cli.operate.recovery_result import Recovery
+from trailing.cli.practice.demo import DemoResult
+from trailing.cli.practice.plan_files import DEFAULT_PLAN
+from trailing.cli.practice.run import Result
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.rules import Breakeven, Callback, Chandelier, Steps
 
 Run = Callable[..., Any]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "command.md").read_text()
-COMMANDS = ("demo", "run", "recover", "status", "events", "prune", "doctor", "report")
+COMMANDS = {command.name: command for group in GROUPS for command in group.commands}
 (PLAN,) = re.findall(r"^```toml\n(initial_stop.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+BOOKINGS = 5
+"""After so many bookings of the exchange comes the SIGINT that the page shows as ^C: both stops are live, one was moved."""
+
+
+def write_files(folder: Path) -> None:
+    """Write the files that the page shows."""
+    files = re.findall(r"^```\{code-block\} \w+\n:caption: (\S+)\n\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(files) == 4
+    for name, text in files:
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def sessions() -> Iterator[tuple[str, list[str]]]:
+    """The commands of the page in its order, without `trailing`, each with the lines that the page shows after it."""
+    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        for session in block.removeprefix("$ trailing ").split("\n$ trailing "):
+            command, *lines = session.splitlines()
+            yield command, [line for line in lines if line]
+
+
+def without_ids(text: str) -> str:
+    """What differs from run to run in a fixed form: ids of orders, names of runs, and times of day of this machine."""
+    text = re.sub(r"run-\d{8}T[\d.]+Z", "run-20260101T000000.000000Z", text)
+    text = re.sub(r"\btr[0-9a-f]{20}\b", "tr00000000000000000000", text)
+    return re.sub(r"before \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "before 2026-01-01 00:00:00 UTC", text)
+
+
+def played(run: Run, command: str, shown: list[str], interrupted_after: Callable[[int], Any]) -> list[str]:
+    """Run a command of the page; return its lines, as a terminal shows them."""
+    interrupted = shown[:1] == ["^C"]
+    with interrupted_after(BOOKINGS) if interrupted else nullcontext():
+        ran = run(*command.split())
+    lines = [*(["^C"] if interrupted else []), *ran.err.splitlines(), *ran.out.splitlines()]
+    return [without_ids(line.rstrip()) for line in lines if line.strip()]
+
+
+def test_every_command_of_the_page_prints_what_the_page_shows(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_after: Callable[[int], Any]
+) -> None:
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "88")
+    commands = set()
+    for command, shown in sessions():
+        commands.add(command.split()[0])
+        if command == "demo":  # it takes half a minute; the tests of the demo run it
+            continue
+        lines = played(run, command, shown, interrupted_after)
+        # sorted, because the events of one moment come in any order
+        for line, wanted in zip(sorted(lines), sorted(map(without_ids, shown)), strict=True):
+            cut, mark, _ = wanted.partition("…")
+            assert line.startswith(cut) if mark else line == wanted
+    assert commands - {"--help", "stauts"} == set(COMMANDS)
 
 
 def fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -36,64 +91,29 @@ def fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.name: field.default for field in msgspec.structs.fields(kind)}
 
 
-def test_every_command_stands_in_the_table_and_has_json() -> None:
-    named = set(re.findall(r"^\| `trailing (\w+)", PAGE, re.MULTILINE))
-    registered = {app.name[0] for app in commands.app.subapps} - {"help-print", "version-print"}
-    assert named == registered == set(COMMANDS)
-    assert all("json" in inspect.signature(getattr(commands, name)).parameters for name in COMMANDS)
+def test_the_table_has_every_command_in_the_groups_of_the_help() -> None:
+    (table,) = re.findall(r"^\| \| \| \|\n\|---\|---\|---\|\n(.*?)\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows == [
+        ["" if number else f"**{group.title}**", f"`trailing {command.name}`", command.summary]
+        for group in GROUPS
+        for number, command in enumerate(group.commands)
+    ]
 
 
-def test_the_options_of_run_have_the_defaults_that_the_table_says() -> None:
-    rows = [[cell.strip(" `") for cell in line.split("|")] for line in PAGE.splitlines() if line.startswith("| `--")]
-    stated = {option.removeprefix("--").replace("-", "_"): default for _, option, default, _, _ in rows}
-    hidden = {"paper", "latency"}  # `--paper` is explained above the table, `--latency` is for the project's tests
-    parameters = inspect.signature(commands.run).parameters
-    assert set(stated) == set(parameters) - hidden
-    assert f"an initial stop of {DEFAULT_PLAN.initial_stop}" in stated.pop("plan").replace(" %", "%")
-    for name, text in stated.items():
-        default = parameters[name].default
-        if default in (inspect.Parameter.empty, False):
-            assert text == "", name
-        else:
-            assert text == (default if isinstance(default, str) else f"{default:g}"), name
+def test_the_default_plan_is_the_one_that_the_page_names() -> None:
+    (stated,) = re.findall(r"Without `--plan`, the plan is an initial stop of (\d+) %", PAGE)
+    assert str(DEFAULT_PLAN.initial_stop) == f"{stated}%"
 
 
-def defaults(name: str) -> dict[str, Any]:
-    """The options of a command with their defaults; "" where there is none."""
-    parameters = dict(inspect.signature(getattr(commands, name)).parameters)
-    for hidden in ("venue", "svg"):  # an argument, and an option for the project's own pictures
-        parameters.pop(hidden, None)
-    given = {option.replace("_", "-"): parameter.default for option, parameter in parameters.items()}
-    return {option: "" if default in (None, inspect.Parameter.empty) else default for option, default in given.items()}
-
-
-def test_the_options_of_the_other_commands_have_the_defaults_that_the_table_says() -> None:
-    (section,) = re.findall(r"^## Options of the other commands\n(.*?)^## ", PAGE, re.MULTILINE | re.DOTALL)
-    flags = set(re.findall(r"`--([\w-]+)`", section.partition("|")[0]))
-    stated: dict[str, dict[str, str]] = {name: {} for name in COMMANDS if name != "run"}
-    named: list[str] = []
-    for line in section.splitlines():
-        if line.startswith("|") and "`" in line:
-            _, command, options, default, *_ = line.split("|")
-            named = re.findall(r"`(\w+)`", command) or named
-            for name, option in product(named, re.findall(r"`--([\w-]+)`", options)):
-                stated[name] |= {option: default.strip(" `")} if option in defaults(name) else {}
-    for name, found in stated.items():
-        expected = defaults(name)
-        assert {option for option, default in expected.items() if default is False} <= flags
-        assert {option: default for option, default in expected.items() if default is not False} == {
-            option: default for option, default in found.items() if expected[option] is not False
-        }
-
-
-def test_the_exit_codes_are_those_that_the_table_says() -> None:
+def test_the_exit_codes_are_those_of_the_table() -> None:
     codes = {int(code) for row in re.findall(r"^\| (\d[\d, ]*) \|", PAGE, re.MULTILINE) for code in row.split(",")}
     assert codes == {0, 1, USAGE, INTERRUPTED, 128 + signal.SIGTERM}
 
 
 def keys(command: str) -> list[str]:
     """The keys that a command prints, as the page says."""
-    (table,) = re.findall(r"^## What `--json` prints\n(.*?)^A `report`", PAGE, re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^### What `--json` prints\n(.*?)^A `report`", PAGE, re.MULTILINE | re.DOTALL)
     (cell,) = re.findall(rf"^\| `{command}` \| (.*) \|$", table, re.MULTILINE)
     return re.findall(r"`(\w+)`", cell)
 

@@ -1,4 +1,4 @@
-"""No command waits for ever, and a signal ends each of them: real processes, real sockets and a real Postgres."""
+"""No command waits for ever, and a signal ends each of them (real processes, sockets and Postgres)."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from postgres_server import OwnServer, in_schema
 from psycopg import sql
 from silent import closed, full, listening, port_of, silent, wait_for_client
 
-from trailing.cli.app import app
+from trailing.cli.commands import GROUPS
 
-IMPATIENT = str(Path(__file__).with_name("impatient.py"))
+SHORT_DEADLINES = str(Path(__file__).with_name("short_deadlines.py"))
 KEYS = {"TRAILING_API_KEY": "key", "TRAILING_SECRET": "secret"}
 SECONDS = 90.0
-"""More than any of these processes needs, its start included."""
+"""More seconds than any of these processes needs, with its start."""
 
 Words = Callable[[str], list[str]]
 
 
 @pytest.fixture
 def words(data: Path) -> dict[str, Words]:
-    """What to say after `trailing` for each command, by the address of its store."""
+    """The words after `trailing` for each command, by the address of its store."""
     run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data)]
     return {
         "run": lambda url: [*run, "--json", "--store", url],
@@ -54,15 +54,16 @@ WAITING_FOR_A_SERVER = [
 ]
 
 
-def test_every_command_is_listed_here(words: dict[str, Words]) -> None:
-    assert {name.split()[0] for name in words} == {name for name in app if not name.startswith("-")}
+def test_every_command_is_tested(words: dict[str, Words]) -> None:
+    commands = {command.name for group in GROUPS for command in group.commands}
+    assert {name.split()[0] for name in words} == commands - {"completion"}  # it waits for nothing
     assert set(WAITING_FOR_A_SERVER) == set(words) - {"demo"}
 
 
 @contextmanager
 def started(port: int, words: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, which is killed where the test has not ended it."""
-    command = [sys.executable, IMPATIENT, str(port), *words]
+    """A command in its own process, which is killed if the test has not ended it."""
+    command = [sys.executable, SHORT_DEADLINES, str(port), *words]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     process = subprocess.Popen(command, env={**os.environ, **KEYS}, **options)
     try:
@@ -88,7 +89,7 @@ def test_fm59_a_run_whose_postgres_does_not_answer_ends_with_one_line_and_code_2
 
 
 def cases() -> Iterator[Any]:
-    """SIGTERM for each command; SIGINT for the two that once hung, and where there is time for the others too."""
+    """SIGTERM for each command; SIGINT for the two that once hung, and in the slow tests for the others too."""
     for command in WAITING_FOR_A_SERVER:
         yield pytest.param(command, signal.SIGTERM, id=f"{command} SIGTERM")
         marks = () if command in ("run", "doctor") else pytest.mark.slow
@@ -212,11 +213,14 @@ def test_fm59_a_signal_ends_a_command_whose_output_nothing_reads(words: dict[str
         process.kill()
         process.wait()
         os.close(reading)
-    assert (process.returncode, err) == (143, "trailing: SIGTERM: the clean-up did not end within 1 s, and was ended\n")
+    assert (process.returncode, err) == (
+        143,
+        "trailing: SIGTERM: the clean-up did not end within 1 s and was stopped\n",
+    )
 
 
 ROOM = 8192
-"""Bytes of room in the pipe, less than the events of a run take."""
+"""Free bytes in the pipe, fewer than the events of a run take."""
 
 
 def fill(pipe: int) -> None:

@@ -1,24 +1,28 @@
-"""`--json` writes JSON, and nothing else, to standard output; the log goes to standard error."""
+"""With `--json`, standard output has JSON and nothing else; the log goes to standard error."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
+from pathlib import Path
+from sqlite3 import connect
 from typing import Any
 
 import pytest
 import structlog
 from silent import closed
 
-from trailing.cli.app import app
+from trailing.cli.commands import GROUPS
+from trailing.cli.parser import Command
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 Run = Callable[..., Any]
 
-LOOKING: dict[str, list[str]] = {
+COMMANDS = [command for group in GROUPS for command in group.commands]
+INSPECTING: dict[str, list[str]] = {
     "status": [],
     "status --follow": [],
     "events": [],
@@ -30,37 +34,68 @@ LOOKING: dict[str, list[str]] = {
 
 @pytest.fixture(autouse=True)
 def _log_as_it_comes() -> None:
-    """Log as a process of its own does, which is not told to be quiet."""
+    """Log as a command in its own process does."""
     structlog.reset_defaults()
 
 
 @pytest.fixture
 def down(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The address of a Postgres that is down, and is given up after half a second."""
-    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    """Return the address of a Postgres that is down; the store stops trying after half a second."""
+    monkeypatch.setattr("trailing.stores.postgres.ServerTiming", partial(ServerTiming, reply=0.5))
     with closed() as port:
         yield f"postgresql://127.0.0.1:{port}/db"
 
 
-def test_every_command_with_json_is_tried_here() -> None:
-    commands = {name: app[name].default_command for name in app if not name.startswith("-")}
-    with_json = {
-        name for name, command in commands.items() if command and "json" in inspect.signature(command).parameters
-    }
-    # `recover` is tried in tests/venues/test_ccxt_recover.py; `doctor` and `demo` have no store.
-    assert with_json == {"run", "recover", "doctor", "demo", *(command.split()[0] for command in LOOKING)}
+def test_every_command_with_json_is_tested() -> None:
+    with_json = {command.name for command in COMMANDS if any(option.name == "--json" for option in command.options)}
+    # `recover` is tested in tests/venues/test_ccxt_recover.py; `doctor` and `demo` have no store.
+    assert with_json == {"run", "recover", "doctor", "demo", *(command.split()[0] for command in INSPECTING)}
 
 
-@pytest.mark.parametrize("command", LOOKING)
-def test_nothing_is_on_standard_output_where_postgres_is_down(run: Run, down: str, command: str) -> None:
-    ran = run(*command.split(), *LOOKING[command], "--json", "--store", down)
+@pytest.mark.parametrize("command", INSPECTING)
+def test_standard_output_is_empty_when_postgres_is_down(run: Run, down: str, command: str) -> None:
+    ran = run(*command.split(), *INSPECTING[command], "--json", "--store", down)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("trailing: Postgres 127.0.0.1/db ")
     assert ran.err.count("\n") == 1
 
 
-def test_nothing_is_on_standard_output_of_a_run_where_postgres_is_down(replay: Run, down: str) -> None:
+def test_the_standard_output_of_a_run_is_empty_when_postgres_is_down(replay: Run, down: str) -> None:
     ran = replay("--json", "--store", down)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+
+
+BREAKS = {
+    "no database": None,
+    "another database": "DROP TABLE events",
+    "a newer schema": "PRAGMA user_version = 99",
+    "an event that is no JSON": "UPDATE events SET event = 'not JSON' WHERE number = (SELECT max(number) FROM events)",
+    "a record that is no JSON": "UPDATE stop_records SET record = 'not JSON'",
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize("command", [command for command in INSPECTING if "--follow" not in command])
+def test_standard_output_is_json_or_empty_when_a_store_is_broken(
+    run: Run, replay: Run, tmp_path: Path, command: str, broken: str
+) -> None:
+    database = tmp_path / "state.db"
+    replay("--json", "--store", f"sqlite:///{database}")
+    if (statement := BREAKS[broken]) is None:
+        database.write_bytes(b"no database" * 1000)
+    else:
+        with closing(connect(database)) as connection, connection:
+            connection.execute(statement)
+    ran = run(command, *INSPECTING[command], "--json", "--store", f"sqlite:///{database}")
+    for text in ran.out.splitlines() if command == "events" else filter(None, [ran.out]):
+        json.loads(text)
+    assert (ran.code, ran.err.count("\n")) in {(0, 0), (2, 1)}
+    assert ran.code == 2 or broken.startswith(("an event", "a record"))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_standard_output_is_empty_when_an_option_is_wrong(run: Run, command: Command) -> None:
+    ran = run(command.name, "--json", "--bogus")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
@@ -70,6 +105,6 @@ def test_the_log_of_a_command_goes_to_standard_error(capsys: pytest.CaptureFixtu
         return json.dumps("done")
 
     result, _ = run_until_signal(work)
-    told = capsys.readouterr()
-    assert (result, told.out) == ('"done"', "")
-    assert "the store can't be reached" in told.err
+    captured = capsys.readouterr()
+    assert (result, captured.out) == ('"done"', "")
+    assert "the store can't be reached" in captured.err

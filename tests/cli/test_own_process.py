@@ -1,4 +1,4 @@
-"""What the command sets in its own process, and leaves alone in that of a caller."""
+"""Settings that the command makes in its own process and not in that of a caller."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def append(url: str, what: str) -> None:
     trio.run(main)
 
 
-def test_a_run_is_kept_and_looked_into_and_old_events_go(run: Run, replay: Run, postgres_url: str) -> None:
+def test_a_run_in_postgres_is_stored_inspected_and_pruned(run: Run, replay: Run, postgres_url: str) -> None:
     ended_with = json.loads(replay("--store", postgres_url, "--json").out)["report"]
     (account,) = json.loads(run("report", "--store", postgres_url, "--json").out)["accounts"]
     assert account["report"]["totals"] == ended_with["totals"]
@@ -54,17 +54,17 @@ def test_a_follower_prints_what_another_process_commits_at_once(postgres_url: st
         append(postgres_url, "meanwhile")
         committed = time.monotonic()
         assert json.loads(process.stdout.readline())["event"]["what"] == "meanwhile"
-        assert time.monotonic() - committed < 2.5  # looking by itself takes 5 s
+        assert time.monotonic() - committed < 2.5  # without a notification it takes 5 s
     finally:
         process.terminate()
         process.communicate(timeout=30)
     assert process.returncode == 143
 
 
-def test_a_store_that_is_not_there_is_said_in_one_line_without_its_password(run: Run, postgres_url: str) -> None:
+def test_a_missing_store_is_one_line_without_its_password(run: Run, postgres_url: str) -> None:
     ran = run("status", "--store", postgres_url)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "it holds nothing yet" in ran.err
+    assert "it has no tables yet" in ran.err
     ran = run("prune", "--store", "postgresql://bot:hunter2@127.0.0.1/db?no_such_option=1", "--older", "30d")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "hunter2" not in ran.out + ran.err

@@ -1,4 +1,4 @@
-"""A profit that is not known is told as unknown, and the totals say what they leave out."""
+"""An unknown profit is shown as unknown, and the totals say what they leave out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import trio
 from rich.console import Console
 
 from trailing import Position, UnprotectedTime, open_store
-from trailing.cli.stories import Stories
+from trailing.cli.position_summaries import PositionSummaries
+from trailing.cli.practice.progress import show_progress
 from trailing.cli.tables import live_table
-from trailing.cli.watching import watch
 from trailing.events import Event, PositionClosed, PositionReleased, StopFilled, StopOpened
 from trailing.stores.port import AppendEvent
 
@@ -63,13 +63,13 @@ EVENTS: list[Event] = [
     closed(UNSEEN, "0", None),
     closed(OLD, "0", "0"),
     *(filled(HALF, "1"), closed(HALF, "1", None)),
-    PositionReleased(**at(96, RELEASED), stop_stands=True),
+    PositionReleased(**at(96, RELEASED), stop_is_live=True),
 ]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> str:
-    """Five positions, of which the profit of one is known."""
+    """Five positions; only one has a known profit."""
     url = f"sqlite:///{tmp_path}/state.db"
 
     async def fill() -> None:
@@ -82,17 +82,17 @@ def store(tmp_path: Path) -> str:
 
 
 def make_old(database: Path) -> None:
-    """Write a profit of 0 into an event, as older versions did where it was not known."""
+    """Write a profit of 0 into an event, as older versions did for an unknown profit."""
     with closing(connect(database)) as connection, connection:
         changed = connection.execute(
-            "UPDATE events SET event = json_set(event, '$.profit', '0')"
-            " WHERE json_extract(event, '$.type') = 'PositionClosed' AND json_extract(event, '$.symbol') = ?",
+            "UPDATE events SET body = json_set(body, '$.profit', '0')"
+            " WHERE json_extract(body, '$.type') = 'PositionClosed' AND json_extract(body, '$.symbol') = ?",
             (OLD,),
         )
         assert changed.rowcount == 1
 
 
-def test_a_report_in_json_has_null_for_what_is_not_known_and_counts_what_the_totals_leave_out(
+def test_a_report_in_json_has_null_for_an_unknown_profit_and_counts_what_the_totals_leave_out(
     run: Run, store: str
 ) -> None:
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
@@ -116,10 +116,10 @@ def test_a_report_for_people_says_unknown_and_what_the_totals_leave_out(run: Run
     assert words[OLD][:6] == words[UNSEEN][:6]
     assert words[HALF][:6] == ["long", "closed", "2", "100", "98", "unknown"]
     assert "unknown" not in words[RELEASED]
-    assert lines[-1] == "the profit leaves out 3 closed positions whose exit price is not known"
+    assert lines[-1] == "the profit leaves out 3 closed positions with an unknown exit price"
 
 
-def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, store: str, tmp_path: Path) -> None:
+def test_totals_without_a_known_profit_are_unknown_and_not_zero(run: Run, store: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
 
     async def fill() -> None:
@@ -131,17 +131,17 @@ def test_totals_of_which_no_profit_is_known_are_unknown_and_not_zero(run: Run, s
     trio.run(fill)
     *_, totals, note = run("report", "--store", url).out.splitlines()
     assert totals.split()[:5] == ["1", "positions", "1", "closed", "unknown"]
-    assert note == "the profit leaves out 1 closed position whose exit price is not known"
+    assert note == "the profit leaves out 1 closed position with an unknown exit price"
 
 
-def test_a_report_whose_profits_are_all_known_says_nothing_of_that(replay: Run) -> None:
+def test_a_report_with_only_known_profits_has_no_such_note(replay: Run) -> None:
     assert "leaves out" not in replay().out
     assert json.loads(replay("--json").out)["report"]["totals"]["profit_unknown"] == 0
 
 
 def test_events_say_null_in_json_and_unknown_to_people(run: Run, store: str) -> None:
-    told = [json.loads(line)["event"] for line in run("events", "--store", store, "--json").out.splitlines()]
-    assert [event["profit"] for event in told if event["type"] == "PositionClosed"] == ["-4", None, None, None]
+    events = [json.loads(line)["event"] for line in run("events", "--store", store, "--json").out.splitlines()]
+    assert [event["profit"] for event in events if event["type"] == "PositionClosed"] == ["-4", None, None, None]
     lines = [line for line in run("events", "--store", store).out.splitlines() if "PositionClosed" in line]
     assert [("profit=unknown" in line, "profit=-4" in line) for line in lines] == [
         (False, True),
@@ -151,13 +151,13 @@ def test_events_say_null_in_json_and_unknown_to_people(run: Run, store: str) -> 
     ]
 
 
-async def test_what_is_watched_says_unknown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    stories = Stories([Position(UNSEEN, "long", Decimal(2), Decimal(100), START)])
-    async with watch(stories, {}, "error") as tell:
-        tell(opened(UNSEEN))
-        tell(closed(UNSEEN, "0", None))
-    assert "closed, profit unknown after 0 moves: the stop was filled" in capsys.readouterr().err
+async def test_the_progress_of_a_replay_shows_an_unknown_profit(capsys: pytest.CaptureFixture[str]) -> None:
+    summaries = PositionSummaries([Position(UNSEEN, "long", Decimal(2), Decimal(100), START)])
+    async with show_progress(summaries, {}, "error") as on_event:
+        on_event(opened(UNSEEN))
+        on_event(closed(UNSEEN, "0", None))
+    assert "BBB/USDT:USDT long: closed, profit unknown, 0 moves: the stop was filled" in capsys.readouterr().err
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(live_table(stories, {}))
+        console.print(live_table(summaries, {}))
     assert shown.get().count("unknown") == 2

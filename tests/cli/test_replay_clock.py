@@ -1,4 +1,4 @@
-"""The clock of a replay stands still while a store is at work in a thread."""
+"""The clock of a replay is stopped while a store works in a thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trailing.cli.replay_clock import HoldingStore, ReplayClock, open_holding_store
+from trailing.cli.practice.replay_clock import HoldingStore, ReplayClock, open_holding_store
 from trailing.stores.memory import MemoryStore
 from trailing.stores.port import Loaded, StoreWrite
 
@@ -17,7 +17,7 @@ START = 1_515_561_000.0
 
 
 class ThreadedStore(MemoryStore):
-    """Takes real time for everything, in a thread, as SQLite does."""
+    """Takes real time in a thread for each call, as SQLite does."""
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await trio.to_thread.run_sync(time.sleep, 0.05)
@@ -29,13 +29,13 @@ class ThreadedStore(MemoryStore):
 
 
 @pytest.mark.parametrize("speed", [None, 1000.0])
-def test_no_deadline_strikes_while_a_call_of_the_store_runs(speed: float | None) -> None:
+def test_no_deadline_expires_during_a_call_of_the_store(speed: float | None) -> None:
     clock = ReplayClock(START, speed)
     store = HoldingStore(ThreadedStore(), clock)
 
     async def main() -> float:
         with trio.fail_after(10):
-            async with trio.open_nursery() as nursery:  # two at once: the clock goes on when the last one has ended
+            async with trio.open_nursery() as nursery:  # two at once; the clock runs again when both have ended
                 nursery.start_soon(store.load, "paper", "a")
                 nursery.start_soon(store.commit, [])
         return trio.current_time() - START
@@ -46,7 +46,7 @@ def test_no_deadline_strikes_while_a_call_of_the_store_runs(speed: float | None)
         assert elapsed == 0.0
 
 
-def test_without_that_the_deadline_would_strike() -> None:
+def test_without_the_holding_store_the_deadline_expires() -> None:
     clock = ReplayClock(START, None)
 
     async def main() -> bool:
@@ -57,7 +57,7 @@ def test_without_that_the_deadline_would_strike() -> None:
     assert trio.run(main, clock=clock.clock)
 
 
-def test_opening_and_closing_a_file_takes_none_of_the_data_s_time(tmp_path: Path) -> None:
+def test_opening_and_closing_a_file_takes_no_time_of_the_data(tmp_path: Path) -> None:
     clock = ReplayClock(START, None)
 
     async def main() -> list[float]:

@@ -1,4 +1,4 @@
-"""A run that was cut short, by a signal or by the death of its process, and what goes on from there."""
+"""A run that was interrupted by a signal or by the death of its process is resumed or recovered."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-
-from trailing.cli.kept_account import Keeper
 
 Run = Callable[..., Any]
 
@@ -23,75 +21,59 @@ START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
 DIES = """
 import os, sys
 from trailing.cli import main
-from trailing.cli.kept_account import Keeper
+from trailing.cli.practice.saved_account import AccountWriter
 
 left = int(sys.argv[1])
-write = Keeper._write
+write = AccountWriter._write
 
-def write_and_die(keeper, *changed):
+def write_and_die(writer, *changed):
     global left
-    write(keeper, *changed)
+    write(writer, *changed)
     left -= 1
     if not left:
         os._exit(9)
 
-Keeper._write = write_and_die
+AccountWriter._write = write_and_die
 sys.exit(main(sys.argv[2:]))
 """
 
 
 @pytest.fixture(autouse=True)
-def _own_signals() -> Iterator[None]:
-    """A command that a signal has ended ignores further ones: it is about to end."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _own_signals(own_signals: None) -> None:
+    """Each of these tests may end with a signal."""
 
 
 @pytest.fixture
 def words(data: Path, tmp_path: Path) -> list[str]:
-    """A replay that keeps its state in a file."""
+    """The words of a replay whose state is in a file."""
     store = f"sqlite:///{tmp_path}/state.db"
     return ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store, "--json"]
 
 
 def die(words: list[str], bookings: int) -> None:
-    """Let a process run that dies as soon as its exchange has booked so often: nobody hears of the last one."""
+    """Run a process that dies after so many bookings of its exchange, before the exchange answers the last request."""
     ran = subprocess.run([sys.executable, "-c", DIES, str(bookings), *words], capture_output=True, check=False)
     assert ran.returncode == 9, ran.stderr.decode()
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, bookings: int) -> None:
-    """Let a SIGINT come when the exchange of this process has booked so often."""
-    write, left = Keeper._write, bookings
-
-    def write_and_signal(keeper: Keeper, *changed: Any) -> None:
-        nonlocal left
-        write(keeper, *changed)
-        left -= 1
-        if not left:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Keeper, "_write", write_and_signal)
-
-
 def figures(document: dict[str, Any]) -> list[tuple[object, ...]]:
-    """What a death must not change: where each stop stood, and what it was filled at."""
+    """Return the figures that a death must not change: the price of each stop, and of its fill."""
     names = ("symbol", "side", "state", "stop_price", "exit_price", "profit", "closed_at")
     return [tuple(row[name] for name in names) for row in document["report"]["positions"]]
 
 
 @pytest.fixture
 def whole(run: Run, words: list[str]) -> dict[str, Any]:
-    """The report of the same run when nothing cuts it short."""
+    """The report of the same run without an interruption."""
     words = [*words[:-2], words[-2].replace("state.db", "whole.db"), "--json"]
     document: dict[str, Any] = json.loads(run(*words).out)
     assert sum(row["moves"] for row in document["report"]["positions"]) > 30
     return document
 
 
-def test_a_run_whose_process_died_goes_on_to_the_same_end(run: Run, words: list[str], whole: dict[str, Any]) -> None:
+def test_a_run_whose_process_died_is_resumed_and_has_the_same_result(
+    run: Run, words: list[str], whole: dict[str, Any]
+) -> None:
     die(words, 9)
     document = json.loads(run(*words).out)
     assert document["resumed_at"] is not None
@@ -99,8 +81,8 @@ def test_a_run_whose_process_died_goes_on_to_the_same_end(run: Run, words: list[
     assert (document["ended"], document["ticks"]) == (whole["ended"], whole["ticks"])
 
 
-def test_a_death_does_not_take_the_best_price_from_a_trailing_order_of_the_exchange(run: Run, tmp_path: Path) -> None:
-    """The process dies with the booking of another symbol: the trailing order has followed prices since its own."""
+def test_a_trailing_order_of_the_exchange_has_its_best_price_after_the_process_died(run: Run, tmp_path: Path) -> None:
+    """The process dies at a booking of another symbol, after the trailing order has followed prices."""
     (tmp_path / "wave.csv").write_text(
         "symbol,side,quantity,entry_price,opened_at_ms\n"
         f"AAA/BTC:BTC,long,10,100,{START}\n"
@@ -129,7 +111,7 @@ def write_bars(path: Path, bars: Sequence[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2, 3, 7])
-def test_a_run_whose_process_dies_again_and_again_goes_on_to_the_same_end(
+def test_a_run_whose_process_dies_again_and_again_has_the_same_result(
     run: Run, words: list[str], whole: dict[str, Any], every: int
 ) -> None:
     for _ in range(12):
@@ -138,29 +120,28 @@ def test_a_run_whose_process_dies_again_and_again_goes_on_to_the_same_end(
     assert figures(document) == figures(whole)
 
 
-def test_a_run_that_a_signal_ended_goes_on_and_says_so(
-    run: Run, words: list[str], whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_a_signal_ended_is_resumed_and_says_so(
+    run: Run, words: list[str], whole: dict[str, Any], interrupted_after: Callable[[int], Any]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 15)
+    with interrupted_after(15):
         ran = run(*words)
     assert ran.code == 128 + signal.SIGINT
-    assert "the same command goes on from here" in ran.err
+    assert "the same command resumes the run" in ran.err
     cut = json.loads(ran.out)
     assert cut["resumed_at"] is None
     ran = run(*words[:-1])
-    assert "this run had been cut short, and went on at 2018-01-10" in ran.out
+    assert "this run was interrupted before, and resumed at 2018-01-10" in ran.out
     assert f"after {whole['ticks']} prices" in ran.out
 
 
-def test_a_run_that_came_to_its_end_is_begun_anew(run: Run, words: list[str]) -> None:
+def test_a_run_that_has_ended_is_not_resumed(run: Run, words: list[str]) -> None:
     first = json.loads(run(*words).out)
     second = json.loads(run(*words).out)
     assert second["resumed_at"] is None
     assert second == first
 
 
-def test_a_run_that_was_cut_short_is_left_alone_where_another_one_is_wanted(run: Run, words: list[str]) -> None:
+def test_with_new_an_interrupted_run_is_not_resumed(run: Run, words: list[str]) -> None:
     die(words, 9)
     document = json.loads(run(*words, "--new").out)
     assert document["resumed_at"] is None
@@ -168,7 +149,7 @@ def test_a_run_that_was_cut_short_is_left_alone_where_another_one_is_wanted(run:
 
 
 @pytest.mark.parametrize("changed", ["--wave", "--plan", "--candles"])
-def test_a_run_that_was_cut_short_goes_on_with_the_same_files_only(
+def test_an_interrupted_run_is_resumed_only_with_the_same_files(
     run: Run, words: list[str], data: Path, changed: str
 ) -> None:
     die(words, 9)
@@ -183,41 +164,41 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_files_only(
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")
     (line,) = ran.err.splitlines()
-    assert f"begun with another {changed}: give the same to go on with it, or --new to begin anew" in line
+    assert f"had another {changed}. Give the same to resume it, or --new to start a new run" in line
     assert snapshot(data.parent) == before
 
 
-def test_half_a_line_of_a_process_that_died_writing_is_nothing(
+def test_a_partial_line_of_a_process_that_died_is_ignored(
     run: Run, words: list[str], whole: dict[str, Any], tmp_path: Path
 ) -> None:
     die(words, 9)
-    kept = tmp_path / "state.db-paper"
-    kept.write_bytes(kept.read_bytes() + b'{"type":"Booked","fed":')
+    saved = tmp_path / "state.db-paper"
+    saved.write_bytes(saved.read_bytes() + b'{"type":"Booked","fed":')
     document = json.loads(run(*words).out)
     assert figures(document) == figures(whole)
-    assert b'"fed":{' not in kept.read_bytes()
+    assert b'"fed":{' not in saved.read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        (b"{}\n", "line 1: it is no paper account: Object missing required field"),
-        (b'{"type":"Ended"}\n', "line 1: it is no paper account: it does not say how it was begun"),
-        (b"\xff\n", "line 1: it is no paper account"),
+        (b"{}\n", "line 1: not a saved paper account: Object missing required field"),
+        (b'{"type":"Ended"}\n', "line 1: not a saved paper account: its first line does not describe a run"),
+        (b"\xff\n", "line 1: not a saved paper account"),
     ],
 )
-def test_a_file_that_is_no_paper_account_is_left_as_it_is(
-    run: Run, words: list[str], tmp_path: Path, text: bytes, told: str
+def test_a_file_that_is_no_paper_account_is_not_changed(
+    run: Run, words: list[str], tmp_path: Path, text: bytes, message: str
 ) -> None:
-    kept = tmp_path / "state.db-paper"
-    kept.write_bytes(text)
+    saved = tmp_path / "state.db-paper"
+    saved.write_bytes(text)
     ran = run(*words)
     assert ran.code == 2
-    assert f"{kept}, {told}" in ran.err
-    assert kept.read_bytes() == text
+    assert f"{saved}, {message}" in ran.err
+    assert saved.read_bytes() == text
 
 
-def test_a_paper_account_that_can_not_be_read_is_said_in_one_line(run: Run, words: list[str], tmp_path: Path) -> None:
+def test_an_unreadable_paper_account_is_one_line(run: Run, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "state.db-paper").mkdir()
     ran = run(*words)
     assert ran.code == 2
@@ -232,31 +213,29 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_dry_run_of_a_recovery_shows_what_follows_and_changes_nothing(
-    run: Run, words: list[str], tmp_path: Path
-) -> None:
+def test_a_dry_run_shows_the_differences_and_changes_nothing(run: Run, words: list[str], tmp_path: Path) -> None:
     die(words, 9)
     before = snapshot(tmp_path)
     ran = run(*recover_words(words), "--dry-run")
     assert ran.code == 0
     assert "AAA/BTC:BTC  long" in ran.out
     assert "its stop is live at" in ran.out
-    assert "nothing of it was carried out: this is a dry run" in ran.out
+    assert "dry run: nothing was changed" in ran.out
     after = snapshot(tmp_path)
-    assert after.keys() - before.keys() <= {"state.db-shm", "state.db-wal"}  # of whoever reads a database
+    assert after.keys() - before.keys() <= {"state.db-shm", "state.db-wal"}  # SQLite makes them for each reader
     for name in ("state.db", "state.db-paper"):
         assert after[name] == before[name]
 
 
-def test_a_recovery_is_carried_out_and_the_run_goes_on_behind_it(
+def test_a_recovery_fixes_the_differences_and_the_run_is_resumed_after_it(
     run: Run, words: list[str], whole: dict[str, Any]
 ) -> None:
-    die(words, 4)  # the first stop is booked, and its process never heard of it
-    told = json.loads(run(*recover_words(words), "--dry-run", "--json").out)
+    die(words, 4)  # the first stop is booked, and the process got no answer
+    dry_run = json.loads(run(*recover_words(words), "--dry-run", "--json").out)
     ran = run(*recover_words(words), "--json")
     assert ran.code == 0
     document = json.loads(ran.out)
-    assert [action["action"] for action in document["actions"]] == [action["action"] for action in told["actions"]]
+    assert [action["action"] for action in document["actions"]] == [action["action"] for action in dry_run["actions"]]
     assert "AdoptStop" in {action["action"] for action in document["actions"]}
     assert (document["dry_run"], document["unprotected"]) == (False, 0)
     assert document["stops"] >= 1
@@ -265,34 +244,34 @@ def test_a_recovery_is_carried_out_and_the_run_goes_on_behind_it(
     assert figures(json.loads(run(*words).out)) == figures(whole)
 
 
-def test_a_recovery_wants_a_run_that_was_cut_short(run: Run, words: list[str]) -> None:
+def test_a_recovery_requires_an_interrupted_run(run: Run, words: list[str]) -> None:
     ran = run(*recover_words(words))
     assert ran.code == 2
-    assert "there is no run beside it that was cut short" in ran.err
+    assert "has no interrupted run" in ran.err
     run(*words)
     assert run(*recover_words(words)).code == 2
     ran = run("recover", "--store", "memory:")
-    assert "recover wants --paper or --exchange VENUE" in ran.err
+    assert "exactly one of --paper and --exchange VENUE must be given" in ran.err
 
 
-def test_the_account_of_a_run_is_its_owner_s_business(run: Run, words: list[str], tmp_path: Path) -> None:
+def test_only_its_owner_can_read_the_account_of_a_run(run: Run, words: list[str], tmp_path: Path) -> None:
     run(*words)
     assert (tmp_path / "state.db-paper").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("further", [[], ["--new"]])
-def test_a_run_that_is_under_way_is_not_resumed_by_another_process_and_nothing_is_lost_of_it(
+def test_a_running_run_is_not_resumed_by_another_process_and_loses_nothing(
     further: list[str], run: Run, words: list[str], tmp_path: Path
 ) -> None:
     die(words, 6)
-    kept = tmp_path / "state.db-paper"
-    before = kept.read_bytes()
-    with kept.open("rb") as held:
+    saved = tmp_path / "state.db-paper"
+    before = saved.read_bytes()
+    with saved.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         ran = run(*words, *further)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == f"trailing: the run that is kept in {kept} is under way in another process\n"
-    assert kept.read_bytes() == before
+    assert ran.err.startswith(f"trailing: {saved}: another process is running this run")
+    assert saved.read_bytes() == before
 
 
 def test_a_run_whose_account_another_process_owns_is_refused_in_one_line(

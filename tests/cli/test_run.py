@@ -1,4 +1,4 @@
-"""A wave replayed on the paper exchange, from the files to the report."""
+"""A wave is replayed on the paper exchange, from the files to the report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_events(run: Run, store: str) -> list[dict[str, Any]]:
 
 
 def check_adds_up(document: dict[str, Any]) -> None:
-    """Every figure of a report from the ones that it follows from."""
+    """Check each figure of a report against the figures that it follows from."""
     rows, totals = document["report"]["positions"], document["report"]["totals"]
     closed = [row for row in rows if row["state"] == "closed"]
     for row in closed:
@@ -50,7 +50,7 @@ def check_adds_up(document: dict[str, Any]) -> None:
 
 
 def check_monotone(events: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    """No stop was ever loosened, and every move that was told is in the report."""
+    """Check that no stop was loosened, and that every move in the events is in the report."""
     for row in rows:
         own = [
             event
@@ -78,7 +78,12 @@ def test_a_wave_is_protected_trailed_and_reported(replay: Run, run: Run, tmp_pat
     assert Decimal(rows[0]["profit"]) > 0
     assert rows[0]["opened_at"] == "2018-01-10T05:10:00Z"
     assert document["ended"] == "the data ended"
-    assert (document["stops"], document["unprotected"], document["unsettled"], document["dropped"]) == (1, 0, 0, 0)
+    assert (document["stops"], document["unprotected"], document["unknown_outcomes"], document["dropped"]) == (
+        1,
+        0,
+        0,
+        0,
+    )
     assert document["candles"] == "peak-first"
     assert document["plan"]["initial_stop"] == {"percent": "2"}
     check_adds_up(document)
@@ -93,37 +98,37 @@ def test_the_same_input_gives_the_same_bytes_every_time(replay: Run, tmp_path: P
     assert len(tables) == 1
 
 
-def test_what_is_due_when_a_price_comes_is_done_before_it_every_time(run: Run, data: Path) -> None:
+def test_all_due_work_is_done_before_the_next_price(run: Run, data: Path) -> None:
     words = write_trades(data, [(0, "100"), (1_000, "103"), (2_000, "103")])
     for _ in range(8):
-        # The order arrives after half of 2 s, in the moment of the price that triggers it.
+        # The order arrives after half of 2 s, at the time of the price that triggers it.
         (row,) = json.loads(run(*words, "--latency", "2", "--json").out)["report"]["positions"]
         assert (row["exit_price"], row["reason"]) == ("103", "the stop was filled")
 
 
-def test_json_is_all_that_is_on_standard_output(replay: Run) -> None:
+def test_standard_output_has_only_json(replay: Run) -> None:
     ran = replay("--json")
     json.loads(ran.out)
-    assert "AAA/BTC:BTC long: a stop at 98, after 0.000 s" in ran.err
+    assert "AAA/BTC:BTC long: protected, stop at 98, after 0.000 s" in ran.err
 
 
-def test_a_replay_says_what_it_assumes(replay: Run, run: Run, data: Path) -> None:
+def test_a_replay_states_its_assumptions(replay: Run, run: Run, data: Path) -> None:
     ran = replay()
     assert "profit is before fees and slippage" in ran.out
-    assert "inside a candle the price passes through every price, and a stop is filled at its own" in ran.out
+    assert "inside a candle the price passes every price, and a stop fills at its own price" in ran.out
     assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
-    assert "peak-first is assumed" in ran.out
+    assert "assumed: peak-first" in ran.out
     plan = data / "plan.toml"
     plan.write_text('initial_stop = "3%"\nstale_after = 7200.0\n')
     ran = replay("--plan", plan, "--candles", "adverse-first")
-    assert "plan: initial stop 3%; stale_after 7200.0; candle_seconds 300.0" in ran.out
-    assert "adverse-first is assumed" in ran.out
+    assert "plan: initial stop 3%; stale_after 7200; candle_seconds 300" in ran.out
+    assert "assumed: adverse-first" in ran.out
     ran = run(*write_trades(data, [(0, "100"), (1_000, "103")]))
-    assert "a stop is filled by the first trade at or beyond its price, at the price of that trade" in ran.out
+    assert "a stop fills at the first trade at or beyond its price, at the price of that trade" in ran.out
 
 
 def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:
-    """One bar that goes up, and down again to where the stop is if, and only if, the peak came first."""
+    """Only if the peak comes first, this bar reaches the stop on its way down."""
     wave, prices = data / "one.csv", data / "one-btc-5m.csv"
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
     prices.write_text(
@@ -143,7 +148,7 @@ def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(r
 
 
 def write_candle(data: Path, candle: str) -> tuple[object, ...]:
-    """A long from 100 on with one candle, and the words that replay it."""
+    """Write a long from 100 on with one candle; return the words that replay it."""
     wave, prices = data / "one.csv", data / "one-btc-5m.csv"
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
     prices.write_text(f"timestamp_ms,open,high,low,close\n1515561000000,{candle}\n")
@@ -171,7 +176,7 @@ def test_a_close_at_market_fills_at_the_replay_s_price_whatever_the_plan_s_trigg
     assert (row["exit_price"], row["reason"]) == ("97", "the price was already beyond the initial stop")
 
 
-def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: Run, data: Path) -> None:
+def test_a_wave_in_json_has_the_result_of_the_same_wave_in_csv(replay: Run, run: Run, data: Path) -> None:
     lines = (data / "wave.csv").read_text().splitlines()
     names = lines[0].split(",")
     wave = data / "wave.json"
@@ -183,7 +188,7 @@ def test_a_wave_in_json_gives_what_the_same_wave_in_csv_gives(replay: Run, run: 
     assert ran.out == replay("--json").out
 
 
-def test_latency_shows_as_exposure_on_the_data_s_own_time(replay: Run) -> None:
+def test_latency_is_unprotected_time_in_the_data_s_time(replay: Run) -> None:
     document = json.loads(replay("--latency", "3", "--json").out)
     assert [row["unprotected_seconds"] for row in document["report"]["positions"]] == pytest.approx([3.0] * 3)
 
@@ -195,7 +200,7 @@ def test_a_position_that_can_not_be_protected_in_time_is_reported_and_tried_agai
     assert [row["state"] for row in rows] == ["closed", "closed", "protected"]
 
 
-def test_at_a_speed_it_takes_the_data_s_time_divided_by_it_and_comes_to_the_same_end(run: Run, data: Path) -> None:
+def test_a_speed_divides_the_data_s_time_and_does_not_change_the_result(run: Run, data: Path) -> None:
     words = write_trades(data, [(0, "100"), (1_000, "98"), (20_000, "97"), (40_000, "98.5")])
     started = time.monotonic()
     slow = json.loads(run(*words, "--speed", "40", "--json").out)
@@ -207,7 +212,7 @@ def test_at_a_speed_it_takes_the_data_s_time_divided_by_it_and_comes_to_the_same
 
 
 def write_trades(data: Path, trades: list[tuple[int, str]]) -> tuple[object, ...]:
-    """A short with trades at milliseconds after its opening, and the words that replay it."""
+    """Write a short with trades at milliseconds after its opening; return the words that replay it."""
     wave, prices = data / "one.csv", data / "one-btc-trades.csv"
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,short,3,100,1515561000000\n")
     lines = [f"{1515561000000 + milliseconds},{price},1,buy" for milliseconds, price in trades]
@@ -219,8 +224,8 @@ def test_trades_are_replayed_tick_by_tick(run: Run, data: Path) -> None:
     trades = [(0, "100"), (0, "99.5"), (1, "98"), (1, "97.5"), (1, "98"), (2, "97.9"), (70_000, "98.5")]
     document = json.loads(run(*write_trades(data, trades), "--json").out)
     (row,) = document["report"]["positions"]
-    # The third trade of a millisecond meets the stop that the second one has pulled behind itself. Then it is over, but for
-    # the second snapshot that confirms it, a quarter of a second later: the next trade comes before that.
+    # The third trade of a millisecond fills the stop that the second one has moved. The next trade still counts, because the
+    # second snapshot confirms the end a quarter of a second later.
     assert document["ticks"] == 6
     assert (row["stop_price"], row["exit_price"], row["profit"], row["moves"]) == ("97.9875", "98", "6", 2)
     assert (row["state"], row["closed_at"]) == ("closed", "2018-01-10T05:10:00.001000Z")

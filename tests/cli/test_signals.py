@@ -1,4 +1,4 @@
-"""A real process that gets a real signal in the middle of a wave."""
+"""A real process gets a real signal in the middle of a wave."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def read_store(url: str) -> tuple[str, Loaded]:
 
 
 def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> None:
-    """Send a signal once every order of the wave is on its way, and look at what is left."""
+    """Send a signal when every order of the wave is in flight, and check the result."""
     for attempt in range(3):
         own = folder / str(attempt)
         own.mkdir()
@@ -58,12 +58,12 @@ def interrupt(folder: Path, number: signal.Signals, *, twice: bool = False) -> N
 
 
 def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool:
-    """Whether the signal came in the middle of the wave; then everything was as it should be."""
+    """Return whether the signal came in the middle of the wave; if so, the result was checked."""
     write_wave(folder)
     database = folder / "state.db"
     url = f"sqlite:///{database}"
     wave, plan = folder / "wave.csv", folder / "plan.toml"
-    plan.write_text('initial_stop = "2%"\ncleanup_seconds = 30\n')  # a slow machine is not what this is about
+    plan.write_text('initial_stop = "2%"\ncleanup_seconds = 30\n')  # so that a slow machine does not matter
     words = ("run", "--paper", "--wave", str(wave), "--prices", str(folder), "--plan", str(plan), "--store", url)
     process = subprocess.Popen(
         [sys.executable, "-m", "trailing", *words, "--latency", "2", "--speed", "1", "--json"],
@@ -78,14 +78,14 @@ def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool
             assert time.monotonic() < give_up_at
             time.sleep(0.02)
         process.send_signal(number)
-        told = ""
+        printed = ""
         if twice:
             assert process.stderr is not None
-            while "cancelling" not in told:  # one that comes before the first was heard is the same one
-                told += process.stderr.readline()
+            while "cancelling" not in printed:  # a second signal before that would be merged with the first
+                printed += process.stderr.readline()
             process.send_signal(number)
         out, rest = process.communicate(timeout=60)
-        err = told + rest
+        err = printed + rest
     finally:
         process.kill()
         process.wait()
@@ -95,15 +95,15 @@ def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool
     assert document["ended"] == f"cancelled by {number.name}"
     if document["stops"] == 10:
         return False
-    # In the middle of the wave: nothing was protected yet, so every order was a partial one, and nothing was left of it.
-    assert (document["stops"], document["unprotected"], document["unsettled"]) == (0, 10, 0)
+    # In the middle of the wave no position was protected, so every order was a partial one and was cleaned up.
+    assert (document["stops"], document["unprotected"], document["unknown_outcomes"]) == (0, 10, 0)
     assert {row["state"] for row in document["report"]["positions"]} == {"unprotected"}
-    assert f"{number.name}: cancelling; partial orders are cleaned up, stops stay" in err
-    assert f"cancelled by {number.name}; stops left standing: 0; positions without a stop: 10" in err
+    assert f"{number.name}: cancelling; partial orders are cleaned up, stops stay live" in err
+    assert f"cancelled by {number.name}; live stops: 0; positions without a stop: 10" in err
     assert f"state saved in {url}" in err
-    assert ("the clean-up is under way" in err) == twice
+    assert ("the clean-up is still running" in err) == twice
     assert "Traceback" not in err
-    # The store agrees: every position is on the books without an order, and no order is of unknown outcome.
+    # The store agrees: every position has a record without an order, and no order has an unknown outcome.
     account, loaded = trio.run(read_store, url)
     assert account.startswith("run-")
     assert loaded.intents == ()
@@ -117,7 +117,7 @@ def test_a_signal_in_mid_wave_cleans_up_every_partial_order_and_says_so(tmp_path
     interrupt(tmp_path, number)
 
 
-def test_a_second_signal_does_not_break_the_clean_up_off(tmp_path: Path) -> None:
+def test_a_second_signal_does_not_stop_the_clean_up(tmp_path: Path) -> None:
     interrupt(tmp_path, signal.SIGINT, twice=True)
 
 

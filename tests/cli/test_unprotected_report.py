@@ -31,13 +31,13 @@ def at(seconds: float, symbol: str) -> dict[str, Any]:
     return {"at": START + timedelta(seconds=seconds), "symbol": symbol, "side": "long"}
 
 
-def told(seconds: UnprotectedTime) -> dict[str, Any]:
+def seconds_of(seconds: UnprotectedTime) -> dict[str, Any]:
     return {"unprotected_seconds": seconds.total, "unprotected_time": seconds}
 
 
 def opened(seconds: float, symbol: str, unprotected_time: UnprotectedTime) -> StopOpened:
     return StopOpened(
-        **at(seconds, symbol), quantity=HUNDRED, price=HUNDRED, client_order_id="tr1", **told(unprotected_time)
+        **at(seconds, symbol), quantity=HUNDRED, price=HUNDRED, client_order_id="tr1", **seconds_of(unprotected_time)
     )
 
 
@@ -48,15 +48,15 @@ def moved(seconds: float, symbol: str, unprotected_time: UnprotectedTime) -> Sto
         price=HUNDRED,
         client_order_id="tr1",
         reason="it rose",
-        **told(unprotected_time),
+        **seconds_of(unprotected_time),
     )
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> str:
-    """A position that has ended, and one that stands bare: its record knows of more than its events tell."""
+    """A position that has ended, and an unprotected one whose record has more seconds than its events."""
     url = f"sqlite:///{tmp_path}/state.db"
-    closed, bare = "AAA/USDT:USDT", "BBB/USDT:USDT"
+    closed, unprotected = "AAA/USDT:USDT", "BBB/USDT:USDT"
     events: list[Event] = [
         opened(2, closed, UnprotectedTime(opening=2.0)),
         moved(60, closed, UnprotectedTime(move=0.5)),
@@ -67,16 +67,16 @@ def store(tmp_path: Path) -> str:
             profit=Decimal(7),
             moves=1,
             reason="the stop was filled",
-            **told(UnprotectedTime(opening=2.0, move=0.5, outage=4.25)),
+            **seconds_of(UnprotectedTime(opening=2.0, move=0.5, outage=4.25)),
         ),
-        opened(3, bare, UnprotectedTime(opening=1.0, refused=2.0)),
-        moved(60, bare, UnprotectedTime(move=0.125)),
-        StopGone(**at(80, bare), client_order_id="tr1"),
+        opened(3, unprotected, UnprotectedTime(opening=1.0, refused=2.0)),
+        moved(60, unprotected, UnprotectedTime(move=0.125)),
+        StopGone(**at(80, unprotected), client_order_id="tr1"),
     ]
-    position = Position(bare, "long", HUNDRED, HUNDRED, START)
+    position = Position(unprotected, "long", HUNDRED, HUNDRED, START)
     plan = TrailPlan(initial_stop=Percent("2"))
     record = msgspec.structs.replace(
-        save_position(PositionState(Ratchet(position, plan, Market(bare)), Timing(), 0.0), 0.0),
+        save_position(PositionState(Ratchet(position, plan, Market(unprotected)), Timing(), 0.0), 0.0),
         state="unprotected",
         unprotected_time=UnprotectedTime(opening=1.0, move=0.125, refused=2.0, cancelled=10.0),
     )
@@ -90,14 +90,19 @@ def store(tmp_path: Path) -> str:
     return url
 
 
-def test_a_report_tells_bare_seconds_by_cause_for_each_position_and_in_all(run: Run, store: str) -> None:
+def test_a_report_has_unprotected_seconds_by_cause_for_each_position_and_in_total(run: Run, store: str) -> None:
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
-    closed, bare = account["report"]["positions"]
+    closed, unprotected = account["report"]["positions"]
     nothing = {"opening": 0.0, "move": 0.0, "outage": 0.0, "refused": 0.0, "cancelled": 0.0}
     assert (closed["state"], closed["unprotected_seconds"]) == ("closed", 6.75)
     assert closed["unprotected_time"] == nothing | {"opening": 2.0, "move": 0.5, "outage": 4.25}
-    assert (bare["state"], bare["unprotected_seconds"]) == ("unprotected", 13.125)
-    assert bare["unprotected_time"] == nothing | {"opening": 1.0, "move": 0.125, "refused": 2.0, "cancelled": 10.0}
+    assert (unprotected["state"], unprotected["unprotected_seconds"]) == ("unprotected", 13.125)
+    assert unprotected["unprotected_time"] == nothing | {
+        "opening": 1.0,
+        "move": 0.125,
+        "refused": 2.0,
+        "cancelled": 10.0,
+    }
     totals = account["report"]["totals"]
     assert totals["unprotected_seconds"] == 19.875
     assert totals["unprotected_time"] == {
@@ -109,16 +114,16 @@ def test_a_report_tells_bare_seconds_by_cause_for_each_position_and_in_all(run: 
     }
 
 
-def test_the_table_of_a_report_names_the_causes_that_there_were(run: Run, store: str) -> None:
+def test_the_table_of_a_report_names_the_causes_above_zero(run: Run, store: str) -> None:
     header, *rows = run("report", "--store", store).out.splitlines()[1:]
-    assert "bare s" in header
+    assert "unprotected s" in header
     assert "by cause" in header
     assert "13.125  opening 1.000, move 0.125, refused 2.000, cancelled 10.000  " in rows[1]
     assert "6.750  opening 2.000, move 0.500, outage 4.250  " in rows[0]
     assert "19.875  opening 3.000, move 0.625, outage 4.250, refused 2.000, cancelled 10.000" in rows[2]
 
 
-def test_what_events_tell_since_the_last_record_counts(run: Run, store: str) -> None:
+def test_events_after_the_last_record_count(run: Run, store: str) -> None:
     async def go_on() -> None:
         async with open_store(store) as opened_store:
             event = opened(100, "BBB/USDT:USDT", UnprotectedTime(opening=1.0, move=0.125, refused=2.0, cancelled=20.0))
@@ -129,17 +134,17 @@ def test_what_events_tell_since_the_last_record_counts(run: Run, store: str) -> 
 
     trio.run(go_on)
     (account,) = json.loads(run("report", "--store", store, "--json").out)["accounts"]
-    bare = account["report"]["positions"][1]
-    assert (bare["state"], bare["unprotected_seconds"]) == ("protected", 23.375)
-    assert (bare["unprotected_time"]["cancelled"], bare["unprotected_time"]["move"]) == (20.0, 0.375)
+    unprotected = account["report"]["positions"][1]
+    assert (unprotected["state"], unprotected["unprotected_seconds"]) == ("protected", 23.375)
+    assert (unprotected["unprotected_time"]["cancelled"], unprotected["unprotected_time"]["move"]) == (20.0, 0.375)
 
 
 def test_events_for_people_name_the_causes(run: Run, store: str) -> None:
     first = run("events", "--store", store).out.splitlines()[0]
-    assert first.endswith("unprotected_seconds=2.0 unprotected_time=opening 2.000")
+    assert first.endswith('unprotected_seconds=2.000 unprotected_time="opening 2.000"')
 
 
-def test_a_run_tells_what_of_its_bare_seconds_was_the_deadline_s(replay: Run) -> None:
+def test_a_run_separates_the_opening_from_the_time_after_its_deadline(replay: Run) -> None:
     ran = replay("--latency", "3", "--deadline", "1", "--json")
     for row in json.loads(ran.out)["report"]["positions"]:
         assert row["unprotected_time"]["opening"] == 1.0
@@ -154,7 +159,7 @@ def test_a_run_tells_what_of_its_bare_seconds_was_the_deadline_s(replay: Run) ->
     )
 
 
-def test_a_position_that_never_got_a_stop_is_bare_in_its_report(run: Run, replay: Run, data: Path) -> None:
+def test_a_position_that_never_got_a_stop_is_unprotected_in_its_report(run: Run, replay: Run, data: Path) -> None:
     plan, url = data / "plan.toml", f"sqlite:///{data}/state.db"
     plan.write_text('initial_stop = "2%"\non_unprotected = "report"\non_late_order = "cancel"\ncleanup_seconds = 60\n')
     ran = replay("--latency", "3", "--deadline", "1", "--plan", plan, "--store", url, "--json")

@@ -248,7 +248,7 @@ async def test_a_wave_that_is_under_way_when_a_service_fails_is_cleaned_up_and_n
                 await trio.sleep(100)
         assert await world.live() == ()
         loaded = await world.load()
-        assert [record.given_up for record in loaded.stops] == [True]
+        assert [record.is_abandoned for record in loaded.stops] == [True]
 
 
 async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager(

@@ -218,7 +218,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
             await Desk(exchange, server).enter()
             yield exchange
 
-    monkeypatch.setattr("trailing.cli.doctor.open_ccxt", on_loopback)
+    monkeypatch.setattr("trailing.cli.operate.doctor.open_ccxt", on_loopback)
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes a price at once
     return opened
 
@@ -257,7 +257,9 @@ def test_fm59_a_signal_during_the_trial_cancels_the_trial_stop_or_names_it(
     monkeypatch.setattr(CcxtExchange, "place_stop", place_and_signal)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with serving("bybit", "memory:") as served:
-        monkeypatch.setattr("trailing.cli.doctor.open_ccxt", partial(open_ccxt, configure=served.server.configure))
+        monkeypatch.setattr(
+            "trailing.cli.operate.doctor.open_ccxt", partial(open_ccxt, configure=served.server.configure)
+        )
         served.do(served.server.market.enter, BTC, "buy", Decimal("0.8"), Decimal(1000))
         if not cancels:
             served.do(served.server.faults.add, Fault(on="cancel_stop", drop="before"))
@@ -285,10 +287,10 @@ def test_the_command_returns_an_error_code_if_a_check_fails(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["bitmex"], "venue got 'bitmex'"),
+        (["bitmex"], "VENUE: unknown venue 'bitmex'"),
         (["okx"], "unverified"),
         (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
-        (["bybit"], "TRAILING_API_KEY is not set"),
+        (["bybit"], "TRAILING_API_KEY is not set; set it, or give a file with --credentials FILE"),
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )

@@ -19,7 +19,7 @@ from venue_server import API_KEY, SECRET
 from trailing import open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """Serve a venue that the command opens instead of the real one."""
     with serving(request.param, f"sqlite:///{tmp_path}/bot.db") as served:
         on_loopback = partial(open_ccxt, configure=served.server.configure)
-        monkeypatch.setattr("trailing.cli.venue_recovering.open_ccxt", on_loopback)
+        monkeypatch.setattr("trailing.cli.operate.recover_exchange.open_ccxt", on_loopback)
         yield served
 
 
@@ -103,14 +103,17 @@ def test_a_position_left_unprotected_is_an_exit_code(
 def test_fm59_a_recovery_ends_although_the_exchange_is_unreachable(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trailing.cli.venue_recovering.SETTLE_SECONDS", 1.0)
+    monkeypatch.setattr("trailing.cli.operate.recover_exchange.SETTLE_SECONDS", 1.0)
     served.protect(BTC)
     for operation in ("open_stops", "find_stop"):
         served.do(served.server.faults.add, Fault(on=operation, drop="before", when=always))
     code, out, err = recover(served, capsys, "--json")
     document = json.loads(out)
     assert (code, document["stops"], document["unprotected"]) == (1, 0, 1)
-    assert "trailing: not every position was settled within 1 s: see which have no stop\n" in err
+    assert (
+        "trailing: recover: not every position was settled within 1 s; trailing status shows which have no stop\n"
+        in err
+    )
 
 
 def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_created(
@@ -120,7 +123,7 @@ def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_create
     code, _, err = recover(served, capsys, "--account", "other")
     assert (code, err) == (
         2,
-        f"trailing: --store knows nothing open of {served.venue} other; it knows of {served.venue} default\n",
+        f"trailing: --store has nothing open of {served.venue} other; it has {served.venue} default\n",
     )
     missing = tmp_path / "misspelt.db"
     assert main(["recover", "--exchange", served.venue, "--store", f"sqlite:///{missing}"]) == 2
@@ -131,10 +134,10 @@ def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_create
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--exchange", "bybit", "--paper"], "recover wants --paper or --exchange VENUE"),
-        (["--exchange", "bitmex"], "venue got 'bitmex'"),
+        (["--exchange", "bybit", "--paper"], "exactly one of --paper and --exchange VENUE must be given"),
+        (["--exchange", "bitmex"], "--exchange: unknown venue 'bitmex'"),
         (["--exchange", "okx"], "unverified"),
-        (["--exchange", "bybit", "--store", "memory:"], "--store got memory:"),
+        (["--exchange", "bybit", "--store", "memory:"], "--store memory: exists only inside its own process"),
         (["--exchange", "bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )
@@ -149,7 +152,7 @@ def test_nothing_is_written_to_standard_output_while_postgres_is_down(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     structlog.reset_defaults()  # as in a new process
-    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    monkeypatch.setattr("trailing.stores.postgres.ServerTiming", partial(ServerTiming, reply=0.5))
     with closed() as port:
         served.store = f"postgresql://127.0.0.1:{port}/db"
         code, out, err = recover(served, capsys, "--json")

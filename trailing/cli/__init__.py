@@ -1,7 +1,7 @@
 """The `trailing` command: its entry point and its exit codes.
 
-Exit codes: 0 it worked; 1 a bug, with its traceback, or the reader of standard output has gone, or `recover` left a
-position without a stop; 2 what was asked for can't be done, said in one line, or `doctor` found a failure; 128 plus the
+Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, or a position has no stop
+after `recover`; 2 the command can't do what was asked (one line says why), or `doctor` found a failure; 128 plus the
 signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
 """
 
@@ -12,17 +12,20 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
 from typing import Final
 
-from trailing.cli.complaints import complain, documented_error
+from trailing.cli.messages import find_error, find_missing_package, print_message
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 GC_THRESHOLDS: Final = (500_000, 10, 10)
-"""What `gc.set_threshold` gets in the command's own process.
+"""The arguments of `gc.set_threshold` in the command's own process.
 
-With Python's own (2000, 10, 10) the collector looks at every new position's objects again and again while a large wave is
-protected, although none of them is garbage: a position of a wave of 20,000 took twice as long as one of 1,000.
+With Python's defaults, (2000, 10, 10), the collector scans the objects of every new position again and again while a
+large wave is protected, although none of them is garbage. A position of a wave of 20,000 took twice as long as one of
+1,000.
 """
 
 
@@ -38,37 +41,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         gc.set_threshold(*GC_THRESHOLDS)
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, because a broken pipe is handled here
     except KeyboardInterrupt:
-        complain("cancelled by SIGINT")
+        print_message("cancelled by SIGINT")
         return INTERRUPTED
     except BaseException as error:
-        documented = documented_error(error)
-        if documented is not None:
-            complain(str(documented))
+        message = find_error(error) or find_missing_package(error)
+        if message is not None:
+            print_message(str(message))
             return USAGE
         if not _is_broken_pipe(error):
             raise
-        # The reader of our output has gone, as `head` does. What is left must not be flushed at the very end.
+        # The reader of standard output has gone, as `head` does. The interpreter must not flush the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    else:
+        return code
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the limit of a clean-up after a signal, see `signals`: it has ended
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the clean-up after a signal has ended, see `signals`
 
 
 def _run(words: list[str]) -> int:
-    from cyclopts import CycloptsError  # noqa: PLC0415 - importing it takes a while, and `import trailing.cli` need not
+    # imported here, because `import trailing.cli` needs none of it
+    from trailing.cli.commands import EXIT_CODES, GROUPS, INTRODUCTION  # noqa: PLC0415
+    from trailing.cli.parser import command_help, find_command, overall_help, parse_options  # noqa: PLC0415
 
-    from trailing.cli.app import app  # noqa: PLC0415
-
-    try:
-        command, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
-        code = command(*bound.args, **bound.kwargs)
-    except CycloptsError as error:
-        complain(str(error))
-        return USAGE
-    sys.stdout.flush()  # here, so that a reader who has gone is noticed here
-    return code if isinstance(code, int) else 0
+    if not words or words[0] in ("--help", "-h"):
+        print(overall_help(GROUPS, INTRODUCTION, EXIT_CODES), end="")
+        return 0
+    if words[0] in ("--version", "-V"):
+        print(version("trailing"))
+        return 0
+    command = find_command(words[0], GROUPS)
+    options = parse_options(command, words[1:])
+    if options is None:
+        print(command_help(command), end="")
+        return 0
+    code: int = import_module(command.module).main(**options)
+    return code
 
 
 def _is_broken_pipe(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The report: a row for each position, and totals that add up."""
+"""The report: a row for each position, and their totals."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
-from trailing.cli.stories import ENDED, Story
+from trailing.cli.position_summaries import ENDED, PositionSummary
 from trailing.core.model import Side
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _PLACES = 6
-"""Digits of a second: what the store keeps."""
+"""Decimal places of seconds, as many as the store keeps."""
 
 
 class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One position.
+    """The row of one position.
 
     Args:
-        state: as in `Story`.
-        exit_price: the average over the fills that were reported; None where there was none.
-        profit: in quote units, before fees; None until it is closed, and where it is not known because a fill was not
-            reported.
+        state: as in `PositionSummary`.
+        exit_price: the average price of the reported fills; None without one.
+        profit: in quote units, before fees; None while the position is open, and if a fill was not reported.
         stop_price: the live stop, or the last one.
-        unprotected_seconds: seconds without a live stop, of an open position up to its last record; `unprotected_time`: by cause.
-        reason: why it ended, or why it has no stop.
-        alarms: failed moves, failed exits and alarms.
+        unprotected_seconds: seconds without a live stop; of an open position, up to its last record.
+        unprotected_time: the same by cause.
+        reason: why the position ended, or why it has no stop.
+        alarms: the number of alarms, failed moves and failed exits.
     """
 
     symbol: str
@@ -50,11 +49,11 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over the rows.
+    """The sums of the rows.
 
     Args:
-        profit: by quote currency, of the closed positions whose profit is known, before fees.
-        profit_unknown: how many closed positions that leaves out.
+        profit: by quote currency, before fees, of the closed positions whose profit is known.
+        profit_unknown: the number of closed positions that `profit` leaves out.
     """
 
     positions: int
@@ -69,15 +68,15 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What became of some positions."""
+    """The rows of some positions, and their totals."""
 
     positions: tuple[ReportRow, ...]
     totals: Totals
 
 
-def build_report(stories: Iterable[Story]) -> Report:
-    """The report of some positions, in their order."""
-    rows = tuple(map(_row, stories))
+def build_report(summaries: Iterable[PositionSummary]) -> Report:
+    """Return the report of some positions, in their order."""
+    rows = tuple(map(_row, summaries))
     profit: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         if row.profit is not None:
@@ -100,30 +99,25 @@ def build_report(stories: Iterable[Story]) -> Report:
 
 
 def quote_of(symbol: str) -> str:
-    """The currency in which a symbol's profits are."""
+    """Return the quote currency of a symbol, in which its profits are."""
     return symbol.partition("/")[2].partition(":")[0]
 
 
-def to_json(value: Any, *, indent: int = 2) -> str:
-    """A value as JSON: money as text, times in ISO 8601."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
-
-
-def _row(story: Story) -> ReportRow:
+def _row(summary: PositionSummary) -> ReportRow:
     return ReportRow(
-        symbol=story.symbol,
-        side=story.side,
-        state=story.state,
-        quantity=story.quantity,
-        entry_price=story.entry_price,
-        exit_price=story.exit_price,
-        profit=story.profit,
-        stop_price=story.stop_price,
-        moves=story.moves,
-        unprotected_seconds=round(story.unprotected_seconds, _PLACES),
-        unprotected_time=story.unprotected_time.rounded(_PLACES),
-        opened_at=story.opened_at,
-        closed_at=story.closed_at,
-        reason=story.reason,
-        alarms=story.alarms,
+        symbol=summary.symbol,
+        side=summary.side,
+        state=summary.state,
+        quantity=summary.quantity,
+        entry_price=summary.entry_price,
+        exit_price=summary.exit_price,
+        profit=summary.profit,
+        stop_price=summary.stop_price,
+        moves=summary.moves,
+        unprotected_seconds=round(summary.unprotected_seconds, _PLACES),
+        unprotected_time=summary.unprotected_time.rounded(_PLACES),
+        opened_at=summary.opened_at,
+        closed_at=summary.closed_at,
+        reason=summary.reason,
+        alarms=summary.alarms,
     )

@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM end every command: its work is cancelled, so that everything that is open cleans up after itself.
+"""SIGINT and SIGTERM cancel the work of every command, so that everything that is open cleans up.
 
-A clean-up that does not end is ended: its process exits `CLEANUP_SECONDS` after the signal, whatever it waits for.
+The process exits `CLEANUP_SECONDS` after the signal if the clean-up has not ended by then.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Final, TypeVar
 
 import trio
 
-from trailing.cli.complaints import complain, documented_error
+from trailing.cli.messages import find_error, print_message
 from trailing.logs import Level, configure_logging
 from trailing.services import open_service_nursery
 
 T = TypeVar("T")
 
 CLEANUP_SECONDS: Final = 60.0
-"""How long a command may run on after its first signal, on the real clock. A clean-up on a real exchange takes a plan's
-`cleanup_seconds` (5 by default) and, in `doctor --place`, 30 s at most."""
+"""Seconds on the real clock that a command may run on after its first signal. A clean-up on a real exchange takes a plan's
+`cleanup_seconds` (5 by default) and, in `doctor --place`, at most 30 s."""
 
 STDERR: Final = 2
 """The file descriptor of standard error."""
@@ -34,7 +34,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """The signal that ended a command's work, and what it cancels.
+    """The signal that ended a command's work, and the block that it cancels.
 
     Attributes:
         by: the first signal, or None.
@@ -46,12 +46,12 @@ class Interruption:
 
     @property
     def exit_code(self) -> int:
-        """The exit code that a shell gives a process which a signal ended; 0 without a signal."""
+        """128 plus the signal's number, as in a shell; 0 without a signal."""
         return 0 if self.by is None else 128 + self.by
 
     @contextmanager
     def cancels(self) -> Iterator[None]:
-        """Let the first signal cancel this block, and not the blocks of this kind around it.
+        """Let the first signal cancel this block instead of the blocks of this kind around it.
 
         A block that is entered after the signal is cancelled at its first checkpoint.
         """
@@ -73,37 +73,37 @@ class Interruption:
 def run_until_signal(
     work: Callable[[Interruption], Awaitable[T]],
     *,
-    tell: Callable[[str], None] = lambda _: None,
+    announce: bool = False,
     log_level: Level = "warning",
     clock: trio.abc.Clock | None = None,
 ) -> tuple[T | None, Interruption]:
     """Run a command's work on trio until it ends, or until SIGINT or SIGTERM cancels it.
 
-    The log goes to standard error. After a signal, further ones are ignored until the process ends, because the command
+    The log goes to standard error. After a signal, the process ignores further ones until it ends, because the command
     still prints its result.
 
     Args:
         work: called with the `Interruption`, inside a block that a signal cancels.
-        tell: called at every signal with a sentence about what happens next.
-        log_level: the least level that is logged.
+        announce: print at each signal what happens next.
+        log_level: the lowest level that is logged.
         clock: the clock of the trio run; None: the real one.
 
     Returns:
-        What `work` returned, and the interruption. The result is None where a signal came first. An error of the library
-        that came after the signal, or of its clean-up, is printed and not raised.
+        The result of `work`, and the interruption. The result is None if a signal came first. A `TrailingError` after a
+        signal is printed and not raised.
 
     Raises:
-        TrailingError: from `work`, perhaps inside exception groups.
+        TrailingError: raised by `work`, possibly inside exception groups.
     """
     configure_logging(log_level)
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # the errors of the store say the same in one line
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # the store raises the same error in one line
     interruption = Interruption()
 
     async def main() -> T | None:
         result: T | None = None
         with trio.open_signal_receiver(*_SIGNALS) as signals, _limited_clean_up():
             async with open_service_nursery() as tasks:
-                tasks.start_soon(_listen, signals, interruption, tell)
+                tasks.start_soon(_listen, signals, interruption, announce)
                 with interruption.cancels():
                     result = await work(interruption)
         return result
@@ -111,10 +111,10 @@ def run_until_signal(
     try:
         result = trio.run(main, clock=clock)
     except Exception as error:
-        documented = documented_error(error)
-        if interruption.by is None or documented is None:
+        known = find_error(error)
+        if interruption.by is None or known is None:
             raise
-        complain(str(documented))
+        print_message(str(known))
         result = None
     if interruption.by is not None:
         for number in _SIGNALS:
@@ -122,22 +122,26 @@ def run_until_signal(
     return result, interruption
 
 
-async def _listen(signals: AsyncIterator[int], interruption: Interruption, tell: Callable[[str], None]) -> None:
+async def _listen(signals: AsyncIterator[int], interruption: Interruption, announce: bool) -> None:  # noqa: FBT001
     async for number in signals:
         name = signal.Signals(number).name
-        if interruption.by is None:
-            tell(f"{name}: cancelling; partial orders are cleaned up, stops stay")
+        first = interruption.by is None
+        if announce:
+            print_message(
+                f"{name}: cancelling; partial orders are cleaned up, stops stay live"
+                if first
+                else f"{name}: the clean-up is still running and ends by itself"
+            )
+        if first:
             interruption.interrupt(signal.Signals(number))
-        else:
-            tell(f"{name}: the clean-up is under way, and ends by itself")
 
 
 @contextmanager
 def _limited_clean_up() -> Iterator[None]:
-    """Let the first signal start a timer of the kernel that ends the process, whatever it waits for by then.
+    """Let the first signal start a kernel timer that ends the process.
 
-    The timer is started by the signal's handler, which also runs where the trio loop does not: while it writes to a pipe
-    that is full and is not read. It stays when the block has ended, because a command still prints its result then.
+    The signal's handler starts the timer, because the handler also runs while the trio loop is blocked, as by a write to a
+    full pipe. The timer goes on after the block, because the command still prints its result then.
     """
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     started = False
@@ -162,8 +166,8 @@ def _limited_clean_up() -> Iterator[None]:
 
 
 def _exit(by: signal.Signals, *_: object) -> None:
-    """End the process at once. Nothing is printed where standard error can't be written to either."""
-    message = f"trailing: {by.name}: the clean-up did not end within {CLEANUP_SECONDS:g} s, and was ended\n"
+    """End the process at once, with a message if standard error takes one without blocking."""
+    message = f"trailing: {by.name}: the clean-up did not end within {CLEANUP_SECONDS:g} s and was stopped\n"
     if select.select([], [STDERR], [], 0)[1]:
         os.write(STDERR, message.encode())  # not by print, whose buffer may be in the middle of another line
     os._exit(128 + by)

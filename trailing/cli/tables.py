@@ -1,4 +1,4 @@
-"""Tables for people: the report, the live table, and how money and times are written."""
+"""Tables for people, and how money, times and states are written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trailing.cli.position_summaries import PositionSummaries, PositionSummary
 from trailing.cli.reports import Report, ReportRow
-from trailing.cli.stories import Stories, Story
 from trailing.core.model import Tick
 from trailing.core.prices import ahead
+from trailing.logs import escape_unprintable
 from trailing.unprotected import UnprotectedTime
 
 UNKNOWN = "unknown"
-"""What a table and a line have in place of a figure that is not known."""
+"""The text in place of an unknown figure."""
 
 _STYLES = {
     "protected": "green",
@@ -33,7 +34,7 @@ _STYLES = {
 
 
 def write_money(value: Decimal | None, *, digits: int = 10) -> str:
-    """At most so many digits, without an exponent and without zeros at the end."""
+    """Return money with at most so many digits, without an exponent and without trailing zeros; None is ``""``."""
     if value is None:
         return ""
     text = f"{Context(prec=digits).plus(value):f}"
@@ -41,35 +42,47 @@ def write_money(value: Decimal | None, *, digits: int = 10) -> str:
 
 
 def write_time(value: datetime | None) -> str:
-    """To the second, in UTC."""
+    """Return a UTC time to the second, without its zone; None is ``""``."""
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
 def write_state(state: str) -> Text:
-    """A state in its colour."""
+    """Return a state in its colour."""
     return Text(state, _STYLES.get(state, ""))
 
 
 def new_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """A table with these columns, some of them aligned to the right."""
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    """Return a table with these columns, those in `right` aligned to the right."""
+    table = Table(
+        title=None if title is None else Text(escape_unprintable(title)),
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table
 
 
+def add_row(table: Table, *cells: str | Text, style: str | None = None) -> None:
+    """Add a row; unprintable characters of a cell are escaped, because symbols and texts come from outside."""
+    texts = (cell if isinstance(cell, Text) else Text(cell) for cell in cells)
+    table.add_row(*(Text(escape_unprintable(text.plain), text.style) for text in texts), style=style)
+
+
 def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
-    """Print a table and remarks to standard output; into a pipe as wide as it wants to be."""
+    """Print a table and notes to standard output; where that is no terminal, the table has its full width."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(80, _width(table)))
     console.print(table)
     for note in notes:
-        console.print(note, soft_wrap=True, markup=False)
+        console.print(escape_unprintable(note), soft_wrap=True, markup=False)
 
 
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
-    """Print a report to standard output; on a terminal without the columns that it is too narrow for."""
+    """Print a report to standard output; columns that a terminal has no room for are left out."""
     console = Console()
     columns = list(_REPORT)
     table = report_table(report, columns, title=title)
@@ -81,18 +94,18 @@ def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None
 
 
 def _left_out(report: Report) -> list[str]:
-    """Return what the totals leave out, in words."""
+    """Return a sentence about what the totals leave out, if there is anything."""
     count = report.totals.profit_unknown
     positions = "1 closed position" if count == 1 else f"{count} closed positions"
-    return [f"the profit leaves out {positions} whose exit price is not known"] if count else []
+    return [f"the profit leaves out {positions} with an unknown exit price"] if count else []
 
 
 def report_table(report: Report, columns: Sequence[str], *, title: str | None = None) -> Table:
-    """A row for each position, and the totals below."""
+    """Return a table with a row for each position, and the totals below."""
     table = new_table(*columns, right=_NUMBERS, title=title)
     for row in report.positions:
         cells = _cells(row)
-        table.add_row(*(cells[column] for column in columns))
+        add_row(table, *(cells[column] for column in columns))
     totals = report.totals
     for currency, profit in totals.profit.items() or [("", None)]:
         total: dict[str, str | Text] = {
@@ -100,10 +113,10 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
             "state": f"{totals.closed} closed",
             "profit": _profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
-            "bare s": f"{totals.unprotected_seconds:.3f}",
+            "unprotected s": f"{totals.unprotected_seconds:.3f}",
             "by cause": _causes(totals.unprotected_time),
         }
-        table.add_row(*(total.get(column, "") for column in columns), style="bold")
+        add_row(table, *(total.get(column, "") for column in columns), style="bold")
     return table
 
 
@@ -118,7 +131,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "profit": _profit(row.profit, unknown=row.state == "closed"),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
-        "bare s": f"{row.unprotected_seconds:.3f}",
+        "unprotected s": f"{row.unprotected_seconds:.3f}",
         "by cause": _causes(row.unprotected_time),
         "opened (UTC)": write_time(row.opened_at),
         "closed (UTC)": write_time(row.closed_at),
@@ -126,7 +139,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
     }
 
 
-_NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "bare s")
+_NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "unprotected s")
 _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
 _DISPENSABLE = ("reason", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
 
@@ -136,44 +149,45 @@ def _causes(unprotected_time: UnprotectedTime) -> str:
 
 
 def _width(table: Table) -> int:
-    """How wide it wants to be."""
+    """Return the width of a table that nothing is cut off from."""
     return Console(width=1000).measure(table).maximum
 
 
-def live_table(stories: Stories, prices: Mapping[str, Tick]) -> Table:
-    """How every position stands now; the profit of an open one is what closing it at the last price would bring."""
-    numbers = ("price", "stop", "distance", "profit", "moves", "bare s")
+def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Table:
+    """Return a table of the positions; an open one has the profit of a close at the last price."""
+    numbers = ("price", "stop", "distance", "profit", "moves", "unprotected s")
     table = new_table("position", "side", "state", *numbers, right=numbers)
     table.padding = (0, 1, 0, 0)
-    for story in stories:
-        tick = prices.get(story.symbol)
+    for summary in summaries:
+        tick = prices.get(summary.symbol)
         price = tick.price if tick is not None else None
-        is_over, is_closed = story.closed_at is not None, story.state == "closed"
-        table.add_row(
-            story.symbol,
-            story.side,
-            write_state(story.state),
-            write_money(story.exit_price if is_over else price, digits=6) or (UNKNOWN if is_closed else ""),
-            write_money(story.stop_price, digits=6),
-            "" if is_over else _distance(story, price),
-            _profit(story.profit if is_over else _open_profit(story, price), digits=4, unknown=is_closed),
-            str(story.moves),
-            f"{story.unprotected_seconds:.1f}",
+        is_over, is_closed = summary.closed_at is not None, summary.state == "closed"
+        add_row(
+            table,
+            summary.symbol,
+            summary.side,
+            write_state(summary.state),
+            write_money(summary.exit_price if is_over else price, digits=6) or (UNKNOWN if is_closed else ""),
+            write_money(summary.stop_price, digits=6),
+            "" if is_over else _distance(summary, price),
+            _profit(summary.profit if is_over else _open_profit(summary, price), digits=4, unknown=is_closed),
+            str(summary.moves),
+            f"{summary.unprotected_seconds:.1f}",
         )
     return table
 
 
-def _distance(story: Story, price: Decimal | None) -> str:
-    if price is None or story.stop_price is None:
+def _distance(summary: PositionSummary, price: Decimal | None) -> str:
+    if price is None or summary.stop_price is None:
         return ""
-    return f"{abs(price - story.stop_price) / price * 100:.2f}%"
+    return f"{abs(price - summary.stop_price) / price * 100:.2f}%"
 
 
-def _open_profit(story: Story, price: Decimal | None) -> Decimal | None:
-    if price is None or story.entry_price is None or story.quantity is None:
+def _open_profit(summary: PositionSummary, price: Decimal | None) -> Decimal | None:
+    if price is None or summary.entry_price is None or summary.quantity is None:
         return None
-    gain = ahead(story.side, Decimal(0), price - story.entry_price)
-    return gain * story.quantity
+    gain = ahead(summary.side, Decimal(0), price - summary.entry_price)
+    return gain * summary.quantity
 
 
 def _profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:

@@ -28,7 +28,7 @@ from trailing.core.findings import (
     Unresolved,
 )
 from trailing.core.goals import Protect
-from trailing.core.inputs import PricesMissed
+from trailing.core.inputs import CheckWanted, PricesMissed
 from trailing.core.model import StopOrder
 from trailing.core.next_request import next_request
 from trailing.core.position import PositionState
@@ -62,7 +62,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
         position = record.position
         key = (position.symbol, position.side, position.identity)
         if record.state == State.CLOSED:  # released, or given up: not ours until it is protected again
-            if record.given_up:
+            if record.is_abandoned:
                 given_up.append(record)
             ids = (order.client_order_id for order in _orders_of(record))
             reconciler.released_stops.update(dict.fromkeys(ids, (position.symbol, position.side)))
@@ -72,11 +72,13 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
         except UsageError as error:
             records.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
             continue
-        if registry.claim(task) is not task:
+        held = registry.claim(task)
+        if held is not task:
             if not record.is_waiting:
                 records.alarm(position, "two records claim one position", position.identity)
                 continue
             registry.wait_for(task)
+            held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
     # What another record claims was protected again, under another identity.
@@ -112,9 +114,9 @@ def _restore(supervision: Supervision, record: StopRecord, intents: Sequence[Int
     task = PositionTask(supervision, state)
     task.open_intents = frozenset(intent.client_order_id for intent in intents)
     task.saved = None
-    heard_until = record.heard_until or record.saved_at
-    if heard_until is not None:
-        state.step(PricesMissed(heard_until, utc), now)
+    prices_until = record.prices_until or record.saved_at
+    if prices_until is not None:
+        state.step(PricesMissed(prices_until, utc), now)
     return task
 
 

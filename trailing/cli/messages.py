@@ -1,0 +1,70 @@
+"""Messages of the command on standard error, one line each, and suggestions for misspelt words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import requires
+
+from trailing.errors import TrailingError, UsageError
+from trailing.logs import escape_unprintable
+
+
+def find_error(error: BaseException) -> TrailingError | None:
+    """Return an error of the library, also from a group of one; None for any other exception."""
+    match error:
+        case TrailingError():
+            return error
+        case BaseExceptionGroup(exceptions=[only]):
+            return find_error(only)
+        case _:
+            return None
+
+
+def find_missing_package(error: BaseException) -> str | None:
+    """Return a sentence about what to install, if a package that `trailing` requires is missing; otherwise None."""
+    match error:
+        case BaseExceptionGroup(exceptions=[only]):
+            return find_missing_package(only)
+        case ModuleNotFoundError(name=str(module)):
+            package = module.partition(".")[0].replace("_", "-")
+        case _:
+            return None
+    for requirement in requires("trailing") or ():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        if name.replace("_", "-").lower() == package.lower():
+            extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+            wanted = f"trailing[{extra[1]}]" if extra else requirement.partition(";")[0].strip()
+            return f"the package {name} is not installed. Install it with: pip install '{wanted}'"
+    return None
+
+
+def print_message(message: str) -> None:
+    """Print a message to standard error as one line; blanks are collapsed and unprintable characters escaped."""
+    print("trailing:", escape_unprintable(" ".join(message.split())), file=sys.stderr, flush=True)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean …?"`` with the most similar known word, or ``""`` if none is similar."""
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {similar[0]}?" if similar else ""
+
+
+@contextmanager
+def errors_named(option: str, function: str = "") -> Iterator[None]:
+    """Let a `UsageError` from the block begin with the option that the user typed.
+
+    Args:
+        option: such as ``"--store"``.
+        function: the name that the library's message begins with, such as a function's; the option replaces it.
+    """
+    try:
+        yield
+    except UsageError as error:
+        message = str(error)
+        if function and message.startswith((f"{function} ", f"{function}:")):
+            raise UsageError(option + message.removeprefix(function)) from error
+        raise UsageError(f"{option}: {message}") from error

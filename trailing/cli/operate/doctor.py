@@ -1,0 +1,73 @@
+"""`trailing doctor`: check an account on a real exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from trailing.cli import USAGE
+from trailing.cli.json_output import print_json
+from trailing.cli.messages import print_message
+from trailing.cli.operate.venue_options import check_venue, read_credentials
+from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.tables import add_row, new_table, print_table
+from trailing.core.model import check_symbol
+from trailing.exchanges.ccxt import open_ccxt
+
+if TYPE_CHECKING:
+    from trailing.exchanges.ccxt.diagnosis import Finding
+
+_STYLES: Final = {"good": "green", "note": "dim", "warning": "yellow", "failure": "bold red"}
+
+
+def main(
+    venue: str,
+    *,
+    symbol: str,
+    credentials: str | None,
+    table: str | None,
+    place: bool,
+    testnet: bool,
+    allow_unverified: bool,
+    json: bool,
+) -> int:
+    """Check an account and print the findings. The arguments are the options of `trailing doctor`.
+
+    Returns:
+        The exit code; 2 if a finding is a failure.
+
+    Raises:
+        UsageError: the venue, the symbol or the credentials can't be right.
+    """
+    check_symbol("--symbol", symbol)
+    check_venue("VENUE", venue, allow_unverified=allow_unverified)
+    keys = read_credentials(credentials, table)
+
+    findings: list[Finding] = []
+
+    async def check(_: Interruption) -> str:
+        async with open_ccxt(venue, credentials=keys, testnet=testnet, allow_unverified=allow_unverified) as exchange:
+            from trailing.exchanges.ccxt.diagnosis import examine  # noqa: PLC0415 - it imports ccxt
+
+            async for finding in examine(exchange, symbol=symbol, place=place):
+                findings.append(finding)  # noqa: PERF401 - after a signal, the findings so far are kept
+            return exchange.name
+
+    name, interruption = run_until_signal(check)
+    if name is None or interruption.by is not None:
+        for finding in findings:
+            if finding.verdict == "failure":  # such as a stop on trial that could not be cancelled
+                print_message(f"{finding.subject}: {finding.message}")
+        return interruption.exit_code
+    from trailing.exchanges.ccxt.diagnosis import worst  # noqa: PLC0415 - as above
+
+    verdict = worst(findings)
+    if json:
+        print_json({"exchange": name, "verdict": verdict, "findings": findings})
+    else:
+        shown = new_table("", "checked", "finding", title=name)
+        for finding in findings:
+            add_row(shown, Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
+        print_table(shown)
+    return USAGE if verdict == "failure" else 0

@@ -1,0 +1,162 @@
+"""A replay of a wave on the paper exchange, with prices from files, on the data's time.
+
+It gives the same result each time, although trio runs tasks in random order. At each moment of the data, first all due work
+is done until every task waits. Then positions are entered, then prices are fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+import trio
+
+from trailing.cli.practice.replay_clock import ReplayClock
+from trailing.core.model import Position, Tick
+from trailing.events import Event
+from trailing.exchanges.paper.exchange import PaperExchange
+from trailing.exchanges.prices import PricePoint
+from trailing.protection.manager import Manager
+
+_MOST_WAITING_EVENTS = 100_000
+"""Events that may wait for `on_event`. Few ever wait, because their task does nothing else."""
+
+
+class Replay:
+    """Enters positions at their times, protects them, and feeds prices.
+
+    Args:
+        positions: the positions to enter.
+        entered: positions that are already open on the exchange; they are protected first.
+        points: the prices, by time on the data's clock.
+        deadline: seconds that each position has to be protected.
+        settle_seconds: seconds on the data's clock that requests may take after the last price.
+        prices: gets the last price of each symbol.
+        on_event: called with every event; it must not block.
+        fed: the number of ticks that were fed before.
+        on_fed: called after each tick with the number of ticks fed.
+
+    Attributes:
+        fed: the number of ticks fed.
+        ended: how the replay ended.
+    """
+
+    def __init__(
+        self,
+        positions: Sequence[Position],
+        points: Iterable[PricePoint],
+        clock: ReplayClock,
+        *,
+        deadline: float,
+        settle_seconds: float,
+        prices: dict[str, Tick],
+        on_event: Callable[[Event], None],
+        entered: Sequence[Position] = (),
+        fed: int = 0,
+        on_fed: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.fed: int = fed
+        self.ended: str = "it did not reach its end"
+        self._positions, self._entered, self._points, self._clock = positions, entered, points, clock
+        self._deadline, self._settle_seconds = deadline, settle_seconds
+        self._prices, self._on_event, self._on_fed = prices, on_event, on_fed
+        self._unprotected = len(positions) + len(entered)
+        self._all_protected = trio.Event()
+        self._note_protected(0)
+
+    async def run(
+        self,
+        exchange: PaperExchange,
+        manager: Manager,
+        *,
+        until: Callable[[Manager], Awaitable[None]] | None = None,
+    ) -> None:
+        """Replay until the last position has ended or the data has.
+
+        Args:
+            until: the replay ends when this returns; None: it ends when every position has ended.
+
+        Raises:
+            ExceptionGroup: with a UsageError if a price file can't be read any more, or with bugs.
+
+        Cancellation: as `Manager.protect_wave`.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._forward_events, manager)
+            if self._entered:
+                nursery.start_soon(self._protect, manager, self._entered)
+            with trio.CancelScope() as feeding:
+                # The task may outlive the scope; cancelling a scope that has ended does nothing.
+                nursery.start_soon(self._end_early, manager, until or self._wait_over, feeding)  # noqa: ASYNC111
+                await self._feed(exchange, manager, nursery)
+            if feeding.cancelled_caught:
+                self.ended = "every position has ended"
+            else:
+                await self._all_protected.wait()
+                with trio.move_on_after(self._settle_seconds) as settling:
+                    await manager.wait_closed()
+                self.ended = "the data ended" if settling.cancelled_caught else "every position has ended"
+            await self._clock.settle()
+            nursery.cancel_scope.cancel()
+
+    async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
+        for at, entries, points in self._moments():
+            await trio.sleep_until(at)
+            await self._clock.settle()
+            for position in entries:
+                await exchange.enter(position)
+            if entries:
+                nursery.start_soon(self._protect, manager, entries)
+            fed = set[str]()
+            for point in points:
+                tick = point.tick
+                if tick.symbol in fed:  # two trades in one millisecond: each one is acted on
+                    await self._clock.settle()
+                    fed.clear()
+                fed.add(tick.symbol)
+                self._prices[tick.symbol] = tick
+                self.fed += 1
+                if point.continuous:
+                    exchange.move_to(tick)
+                else:
+                    exchange.feed(tick)
+                self._on_fed(self.fed)
+
+    def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[PricePoint]]]:
+        """Yield each time once, with the positions to enter and the prices to feed."""
+        by_time = sorted(self._positions, key=attrgetter("opened_at"))  # stable: the wave's order within a time
+        waves = [(at.timestamp(), tuple(wave)) for at, wave in groupby(by_time, attrgetter("opened_at"))]
+        for at, points in groupby(self._points, attrgetter("tick.at")):
+            while waves and waves[0][0] < at:
+                yield *waves.pop(0), ()
+            entries = waves.pop(0)[1] if waves and waves[0][0] == at else ()
+            yield at, entries, tuple(points)
+        for at, entries in waves:
+            yield at, entries, ()
+
+    async def _protect(self, manager: Manager, positions: Sequence[Position]) -> None:
+        await manager.protect_wave(positions, deadline=self._deadline)
+        self._note_protected(len(positions))
+
+    def _note_protected(self, count: int) -> None:
+        self._unprotected -= count
+        if not self._unprotected:
+            self._all_protected.set()
+
+    @staticmethod
+    async def _end_early(
+        manager: Manager, until: Callable[[Manager], Awaitable[None]], feeding: trio.CancelScope
+    ) -> None:
+        await until(manager)
+        feeding.cancel()
+
+    async def _wait_over(self, manager: Manager) -> None:
+        await self._all_protected.wait()
+        await manager.wait_closed()
+
+    async def _forward_events(self, manager: Manager, task_status: trio.TaskStatus[None]) -> None:
+        async with manager.subscribe(_MOST_WAITING_EVENTS) as events:
+            task_status.started()
+            async for event in events:
+                self._on_event(event)

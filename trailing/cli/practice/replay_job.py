@@ -1,0 +1,163 @@
+"""The input of a replay: options and files, read and checked before it starts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from trailing.cli.practice.plan_files import read_plan
+from trailing.cli.practice.price_files import CandleOrder, PriceFile, check_prices, find_price_files, longest_bar
+from trailing.cli.practice.saved_account import Command, SavedPaperAccount
+from trailing.cli.practice.wave_files import read_wave
+from trailing.core.model import Position, check_seconds, refuse
+from trailing.core.plan import TrailPlan, encode_plan
+from trailing.errors import UsageError
+from trailing.logs import hide_credentials
+
+
+class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
+    """The checked input of a replay.
+
+    Args:
+        own_plan: whether the plan came from a file.
+        deadline: seconds that each position may take to be protected, above 0.
+        latency: seconds that the exchange takes for a request, at least 0.
+        speed: seconds of the data per second, above 0; None: as fast as possible.
+        command: the options that it was made from.
+    """
+
+    positions: tuple[Position, ...]
+    plan: TrailPlan
+    own_plan: bool
+    files: tuple[PriceFile, ...]
+    store_url: str
+    candles: CandleOrder
+    deadline: float
+    latency: float
+    speed: float | None
+    command: Command
+
+    @property
+    def start(self) -> datetime:
+        """When the first position was opened."""
+        return min(position.opened_at for position in self.positions)
+
+    @property
+    def assumed_candles(self) -> CandleOrder | None:
+        """The assumed order of a candle's high and low; None if no file has candles."""
+        return None if longest_bar(self.files) is None else self.candles
+
+    @property
+    def is_hedged(self) -> bool:
+        """Whether the wave has both sides of a symbol."""
+        return len({position.symbol for position in self.positions}) < len(self.positions)
+
+    def check_resumes(self, saved: SavedPaperAccount) -> None:
+        """Check that an interrupted run had the same input.
+
+        Raises:
+            UsageError: it had not; the message names the options that differ.
+        """
+        begun = saved.begun
+        differing = [
+            name
+            for name, now, then in (
+                ("--wave", self.positions, begun.positions),
+                ("--plan", encode_plan(self.plan), begun.plan),
+                ("--prices", self.command.prices, begun.command.prices),
+                ("--candles", self.candles, begun.command.candles),
+            )
+            if now != then
+        ]
+        if differing:
+            raise UsageError(
+                f"--store {without_password(self.store_url)} holds the interrupted run {begun.account}, which had another "
+                f"{' and '.join(differing)}. Give the same to resume it, or --new to start a new run"
+            )
+
+
+def prepare(
+    wave: Path,
+    prices: list[str],
+    plan: Path | None,
+    *,
+    store_url: str,
+    speed: str,
+    candles: CandleOrder,
+    deadline: float,
+    latency: float,
+) -> ReplayJob:
+    """Read and check the options and every file.
+
+    Raises:
+        UsageError: one of them can't be right.
+    """
+    check_seconds("--deadline", deadline, zero=False)
+    check_seconds("--latency", latency)
+    rate = parse_speed(speed)
+    positions = read_wave(wave)
+    files = find_price_files(prices, positions, candles)
+    checked = read_plan(plan, bar_seconds=longest_bar(files))
+    check_prices(files, positions, checked.trigger, wave=wave)
+    command = Command(
+        wave=str(wave.resolve()),
+        prices=tuple(f"{file.symbol}={file.path.resolve()}" for file in files),
+        plan=None if plan is None else str(plan.resolve()),
+        candles=candles,
+        deadline=deadline,
+        latency=latency,
+    )
+    return ReplayJob(
+        positions=positions,
+        plan=checked,
+        own_plan=plan is not None,
+        files=files,
+        store_url=store_url,
+        candles=candles,
+        deadline=deadline,
+        latency=latency,
+        speed=rate,
+        command=command,
+    )
+
+
+def prepare_again(command: Command, store_url: str) -> ReplayJob:
+    """Read the input of an earlier run again.
+
+    Raises:
+        UsageError: one of its files can't be read or can't be right any more.
+    """
+    return prepare(
+        Path(command.wave),
+        list(command.prices),
+        None if command.plan is None else Path(command.plan),
+        store_url=store_url,
+        speed="max",
+        candles=command.candles,
+        deadline=command.deadline,
+        latency=command.latency,
+    )
+
+
+def parse_speed(text: str) -> float | None:
+    """Return the seconds of the data per second: a number above 0; None for ``max``.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise refuse("--speed", text, "a number above 0, or 'max'")
+    return speed
+
+
+def without_password(url: str) -> str:
+    """Return the address of a store as it may be shown."""
+    return str(hide_credentials(None, "", {"url": url})["url"])

@@ -1,0 +1,62 @@
+"""The store that `--store` names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from trailing.cli.messages import errors_named
+from trailing.errors import UsageError
+from trailing.stores import open_store
+from trailing.stores.port import Store
+
+S = TypeVar("S", bound=Store)
+
+MEMORY = "memory:"
+SQLITE = "sqlite:///"
+
+
+@asynccontextmanager
+async def open_given_store(
+    url: str, opening: Callable[..., AbstractAsyncContextManager[S]], *, read_only: bool = False
+) -> AsyncIterator[S]:
+    """Open a store with `open_store` or a function like it.
+
+    Raises:
+        UsageError: the address can't be right; the message begins with ``--store``.
+        StoreError: the store can't be opened.
+    """
+    async with AsyncExitStack() as stack:
+        with errors_named("--store", "open_store"):
+            store = await stack.enter_async_context(opening(url, read_only=read_only))
+        yield store
+
+
+@asynccontextmanager
+async def open_stored(url: str, *, read_only: bool = True) -> AsyncIterator[Store]:
+    """Open a store that another process may have written.
+
+    Raises:
+        UsageError: the address can't be right or is `MEMORY`; the message begins with ``--store``.
+        StoreError: the store can't be opened; to read only, also if it does not exist.
+    """
+    check_stored(url)
+    async with open_given_store(url, open_store, read_only=read_only) as store:
+        yield store
+
+
+def check_stored(url: str) -> None:
+    """Refuse the address of a store that no other process can have written.
+
+    Raises:
+        UsageError: the address is `MEMORY`, or that of a file that does not exist.
+    """
+    if url == MEMORY:
+        raise UsageError(
+            f"--store {MEMORY} exists only inside its own process; give sqlite:///FILE or postgresql://HOST/DATABASE"
+        )
+    path = url.removeprefix(SQLITE)
+    if path not in ("", url) and "\0" not in path and not Path(path).exists():
+        raise UsageError(f"--store {url}: there is no file {path}")
