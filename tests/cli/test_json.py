@@ -93,6 +93,22 @@ def test_standard_output_is_json_or_empty_when_a_store_is_broken(
     assert ran.code == 2 or broken.startswith(("an event", "a record"))
 
 
+@pytest.mark.parametrize(
+    "words", [("recover", "--paper"), ("recover", "--paper", "--dry-run"), ("run", "--new"), ("run",)]
+)
+@pytest.mark.parametrize("broken", ["state.db", "state.db-paper"])
+def test_standard_output_is_empty_when_the_files_of_a_run_are_broken(
+    run: Run, data: Path, tmp_path: Path, words: tuple[str, ...], broken: str
+) -> None:
+    if words == ("run", "--new") and broken == "state.db-paper":
+        pytest.skip("a new run does not read the account of the last one")
+    (tmp_path / broken).write_bytes(b"broken\n" * 1000)
+    if words[0] == "run":
+        words = ("run", "--paper", *words[1:], "--wave", str(data / "wave.csv"), "--prices", str(data))
+    ran = run(*words, "--json", "--store", f"sqlite:///{tmp_path}/state.db")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_standard_output_is_empty_when_an_option_is_wrong(run: Run, command: Command) -> None:
     ran = run(command.name, "--json", "--bogus")
