@@ -1,7 +1,7 @@
 """Every check of the project, in three tiers.
 
 ``nox`` runs what every change needs: style, types, and the tests that aren't slow, on the newest Python, in one environment.
-``nox -t ci`` adds what has to hold before a change lands: the slow tests, the oldest Python, the docs. ``nox -s simulate``
+``nox -t ci`` adds what has to hold before a change lands: the slow tests, the oldest Python, the docs, the distributions. ``nox -s simulate``
 adds the rest, which takes an hour: simulated worlds, killed processes, every Python, psycopg[c], repeated and random tests.
 """
 
@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -33,10 +35,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 NOT_OURS = "ASYNC9,ASYNC114,ASYNC120,ASYNC124,ASYNC100,ASYNC105,ASYNC109,ASYNC110,ASYNC115,ASYNC116,ASYNC2"
 # The service nursery sorts out whose cancellation is whose, and so keeps exceptions back for a moment.
 SERVICES = Path("trailing/services.py")
-# What drives psycopg handles cancellations in its stead: the shields, each with a deadline, are made by `cleaning_up`.
+# The package that drives psycopg handles its cancellations. Its `cleaning_up` makes the shields, each with a deadline.
 CLEANING_UP = {
-    Path("trailing/stores") / name
-    for name in ("trio_cleanup.py", "trio_connection.py", "trio_listening.py", "trio_pool.py")
+    Path("trailing/psycopg_trio") / name for name in ("cleanup.py", "connection.py", "listening.py", "pool.py")
 }
 
 
@@ -146,9 +147,29 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST, tags=["ci"])
 def docs(session: nox.Session) -> None:
-    """Build the documentation, with every warning an error."""
+    """Build the documentation, with every warning an error, and check the links of the built pages."""
     install(session, "docs")
     session.run("sphinx-build", "-b", "html", "-W", "--keep-going", "-n", "-E", "docs", "docs/_build/html")
+    session.run("python", "docs/check_links.py", "docs/_build/html")
+
+
+@nox.session(python=NEWEST, tags=["ci"])
+def package(session: nox.Session) -> None:
+    """Build both distributions, check them, and run the demo of the wheel."""
+    folder = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install("build", "twine")
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(source))
+    shipped = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    if shipped != {"trailing", wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"}:
+        session.error(f"the wheel has {sorted(shipped)}")
+    with tarfile.open(source) as archive:
+        if any("/.ci" in name for name in archive.getnames()):
+            session.error("the source distribution has files of CI")
+    session.install("--no-compile", str(wheel))
+    session.run("trailing", "demo", "--json", silent=True)
 
 
 @nox.session(python=NEWEST)
@@ -212,4 +233,4 @@ def psycopg_c(session: nox.Session) -> None:
         session.skip("psycopg[c] is built with a C compiler and pg_config (Debian: gcc, libpq-dev, python3-dev)")
     install(session, "test")
     session.install("psycopg[c]")
-    session.run("pytest", *IN_PARALLEL, *FAST, "tests/stores", env={"PSYCOPG_IMPL": "c"})
+    session.run("pytest", *IN_PARALLEL, *FAST, "tests/psycopg_trio", "tests/stores", env={"PSYCOPG_IMPL": "c"})

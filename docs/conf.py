@@ -27,6 +27,10 @@ copyright = f"2026, {author}"  # noqa: A001 - Sphinx's name for it
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
+maximum_signature_line_length = 88  # a longer signature has one argument a line
+html_static_path = ["static"]
+html_css_files = ["wrap.css"]
 html_theme = "furo"
 html_title = "trailing"
 

@@ -1,10 +1,11 @@
-"""The failure modes and the tests that are named after them, as a table for their page."""
+"""List the failure modes for their page, each with the tests that are named after it."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -15,18 +16,18 @@ NAMED = re.compile(r"^ *(?:async )?def (?P<test>test_fm(?P<number>\d\d)_\w+)", r
 def write(folder: Path) -> None:
     """Write `failure-modes.md` into a folder, where it differs from what is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, text = folder / "failure-modes.md", table(modes(), tests(ROOT / "tests"))
+    path, text = folder / "failure-modes.md", listing(modes(), tests(ROOT / "tests"))
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
 
 
 def modes() -> dict[str, dict[str, str]]:
-    """Each failure mode by its number: what was wrong, and what holds."""
+    """Return each failure mode by its number: what went wrong, and what holds instead."""
     return tomllib.loads((DOCS / "failure-modes.toml").read_text())
 
 
 def tests(folder: Path) -> dict[str, list[str]]:
-    """The tests below a folder by the number that they are named after, each as file::test. Nothing is imported."""
+    """Return the tests below a folder, as file::test, by the number in their name. Nothing is imported."""
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("test_*.py")):
         for name in NAMED.finditer(path.read_text()):
@@ -34,16 +35,35 @@ def tests(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def table(known: Mapping[str, Mapping[str, str]], shown: Mapping[str, Sequence[str]]) -> str:
-    """One row a failure mode.
+def listing(known: Mapping[str, Mapping[str, str]], shown: Mapping[str, Sequence[str]]) -> str:
+    """Return one item for each failure mode: what went wrong, what holds, and its tests, which a reader can unfold.
 
     Raises:
-        ValueError: one has no test, or a test is named after none.
+        ValueError: a mode has no test, or a test is named after no mode.
     """
     if known.keys() != shown.keys():
         raise ValueError(f"without a test, or without a mode: {sorted(known.keys() ^ shown.keys())}")
-    lines = ["| # | what went wrong | what holds | shown by |", "| --- | --- | --- | --- |"]
-    for number, mode in sorted(known.items()):
-        names = "<br>".join(f"`{name}`" for name in shown[number])
-        lines.append(f"| {number} | {mode['wrong']} | {mode['holds']} | {names} |")
-    return "\n".join([*lines, ""])
+    return "\n".join(
+        line
+        for number, mode in sorted(known.items())
+        for line in (
+            f"(fm{number})=",
+            f"**{number}** {mode['wrong']}",
+            f": {mode['holds']}",
+            "",
+            *_folded(shown[number]),
+        )
+    )
+
+
+def _folded(names: Sequence[str]) -> list[str]:
+    count = "1 test" if len(names) == 1 else f"{len(names)} tests"
+    files = groupby(names, key=lambda name: name.partition("::")[0])
+    tests_of = [(path, [name.partition("::")[2] for name in group]) for path, group in files]
+    return [
+        f"  <details><summary>{count}</summary>",
+        "",
+        *(line for path, group in tests_of for line in (f"  `{path}`", *(f"  - `{name}`" for name in group), "")),
+        "  </details>",
+        "",
+    ]

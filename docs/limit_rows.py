@@ -1,4 +1,4 @@
-"""What each venue lets a client send, drawn from the limits that are kept to, for the page on rate limits."""
+"""Draws the rate limits of each venue, for the page on rate limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trailing.exchanges.limiter import OPERATIONS
 
 
 def write(folder: Path) -> None:
-    """Write `limits-NAME.md` for the verified venues, and `limits-others.md`, where they differ from what is there."""
+    """Write `limits-NAME.md` for each verified venue, and `limits-others.md`. A file without changes is not touched."""
     folder.mkdir(parents=True, exist_ok=True)
     verified = [name for name, venue in VENUES.items() if venue.verified]
     texts = {f"limits-{name}.md": table(limits_of(name)) for name in verified}
@@ -22,8 +22,11 @@ def write(folder: Path) -> None:
 
 
 def table(limits: Limits) -> str:
-    """One row for each window: what the venue allows, how that is spent, and by what."""
-    lines = ["| counted | the venue allows | at once | then, a second | taken by |", "| --- | --- | --- | --- | --- |"]
+    """Return a Markdown table with one line for each window: the venue's limit, how it is used, and by which operations."""
+    lines = [
+        "| limit | the venue allows | at once | then per second | tokens per operation |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, window in limits.windows.items():
         costs = {operation: limits.cost(operation).get(name, 0.0) for operation in OPERATIONS}
         taken = ", ".join(f"`{operation}` {cost:g}" for operation, cost in costs.items() if cost)
@@ -33,8 +36,8 @@ def table(limits: Limits) -> str:
 
 
 def others(names: list[str]) -> str:
-    """One row for each venue with a single window."""
-    lines = ["| venue | at once | then, a second | a list counts |", "| --- | --- | --- | --- |"]
+    """Return a Markdown table with one line for each venue with a single window."""
+    lines = ["| venue | at once | then per second | tokens per list |", "| --- | --- | --- | --- |"]
     for name in names:
         limits = limits_of(name)
         (window,) = limits.windows.values()

@@ -1,4 +1,4 @@
-"""What is sent to each venue, drawn from its row, for the venues' pages."""
+"""Draws what is sent to each venue from its row, for the venues' pages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trailing.exchanges.ccxt.reading import READ_SECONDS
-from trailing.exchanges.ccxt.venue import Codes, Slot, Venue
+from trailing.exchanges.ccxt.polling import POLL_SECONDS
+from trailing.exchanges.ccxt.venue import ErrorCodes, Slot, Venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 AMOUNTS = {
     "contracts": "contracts, of the market's contract size each",
-    "whole contracts": "contracts, whole ones only",
+    "whole contracts": "whole contracts",
     "base": "base units",
 }
-ID_FORMS = {"plain": "as they are", "t-": "behind `t-`", "0x": "as 128 bits"}
+ID_FORMS = {"plain": "unchanged", "t-": "with the prefix `t-`", "0x": "as 128 bits in hex"}
 
 
 def write(folder: Path) -> None:
-    """Write `venue-NAME.md` for each venue and `refused.md` into a folder, where they differ from what is there."""
+    """Write `venue-NAME.md` for each venue and `refused.md` into a folder. A file without changes is not touched."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {f"venue-{name}.md": table(venue) for name, venue in VENUES.items()}
     texts["refused.md"] = "\n".join(f"- `{name}`: {reason}." for name, reason in REFUSED.items()) + "\n"
@@ -30,42 +30,55 @@ def write(folder: Path) -> None:
 
 
 def table(venue: Venue) -> str:
-    """One row for each thing that is sent or read."""
-    hedge = "refused" if venue.hedge is None else f"yes, with {params(venue.hedge)}"
-    if venue.hedge is None and venue.mode is None:
-        hedge = "not told by the venue; the account is taken for one-way"
-    find = "`fetch_order`" if venue.find is not None else "`fetch_open_orders` on the symbol"
+    """Return a Markdown table with one line for each thing that is sent or parsed."""
+    stops, lists, trailing = venue.stops, venue.lists, venue.stops.trailing
+    find = "`fetch_order`" if lists.find is not None else "`fetch_open_orders` for the symbol"
     rows = {
-        "a stop": f"`create_order` at market, with {params(venue.place)}",
-        "a trailing order": "none that is used"
-        if venue.trailing is None
-        else f"`create_order` at market, with {params(venue.trailing.place)}; callbacks of {venue.trailing.callbacks}",
-        "a move": "a new stop, then the old one goes"
-        if venue.amend is None
-        else f"`edit_order`, with {params(venue.amend)}",
-        "a cancel": f"`cancel_order`, with {params(venue.cancel)}",
-        "a look-up": f"{find}, with {params(venue.find if venue.find is not None else venue.find_list)}",
-        "the list": "`fetch_open_orders`, with " + ", and with ".join(map(params, venue.lists)),
-        "an exit": f"`create_order` at market, with {params(venue.close)}",
+        "place a stop": f"`create_order` at market with {params(stops.place)}",
+        "place a trailing order": "not used"
+        if trailing is None
+        else f"`create_order` at market with {params(trailing.place)}; callbacks {trailing.callbacks}",
+        "move a stop": "a new stop, then cancel the old one"
+        if stops.amend is None
+        else f"`edit_order` with {params(stops.amend)}",
+        "cancel a stop": f"`cancel_order` with {params(stops.cancel)}",
+        "look up a stop": f"{find} with {params(lists.find if lists.find is not None else lists.find_list)}",
+        "list stops": "`fetch_open_orders` with " + ", and with ".join(map(params, lists.stops)),
+        "close a position": f"`create_order` at market with {params(venue.closes.place)}",
         "trigger sources": ", ".join(
-            f"{source}{f' (`{word}`)' if word else ''}" for source, word in venue.sources.items()
+            f"{source}{f' (`{word}`)' if word else ''}" for source, word in stops.sources.items()
         ),
-        "prices told": ", ".join(venue.prices),
-        "pushed": "prices, orders and positions"
-        if venue.verified
-        else f"nothing; prices are read every {READ_SECONDS:g} s, {'all at once' if venue.prices_at_once else 'one by one'}",
-        "amounts": AMOUNTS[venue.amounts],
-        "client order ids": ID_FORMS[venue.id_form],
-        "hedge mode": hedge,
-        "its codes": codes(venue.codes) or "by ccxt's classes only",
-        "testnet": "none that ccxt knows" if venue.testnet is None else f"ccxt's `{venue.testnet}`",
+        "price sources": ", ".join(venue.prices.methods),
+        "stream": "prices, orders and positions" if venue.verified else polling(venue),
+        "amounts": AMOUNTS[venue.orders.amount_unit],
+        "client order ids": ID_FORMS[venue.orders.id_form],
+        "hedge mode": hedge_mode(venue),
+        "error codes": codes(venue.errors) or "by ccxt's classes only",
+        "test network": "none that ccxt knows"
+        if venue.client.testnet_method is None
+        else f"ccxt's `{venue.client.testnet_method}`",
     }
+    if venue.account.cross_margin_only:
+        rows["margin mode"] = "cross only: an isolated position is not protected"
     lines = ["| what | how |", "| --- | --- |", *(f"| {what} | {how} |" for what, how in rows.items())]
     return "\n".join([*lines, ""])
 
 
-def codes(known: Codes) -> str:
-    """What becomes of which code; all others go by ccxt's class."""
+def polling(venue: Venue) -> str:
+    """Describe how the prices of a venue without a stream are read."""
+    each = "all symbols in one request" if venue.prices.batched else "one request for each symbol"
+    return f"none; prices are polled every {POLL_SECONDS:g} s, {each}"
+
+
+def hedge_mode(venue: Venue) -> str:
+    """Describe whether hedge mode is supported."""
+    if venue.account.hedge_params is not None:
+        return f"yes, with {params(venue.account.hedge_params)}"
+    return "refused" if venue.account.mode_from is not None else "unknown; one-way mode is assumed"
+
+
+def codes(known: ErrorCodes) -> str:
+    """List the codes that become each error. All others follow ccxt's class."""
     classes = {
         "WouldTrigger": known.would_trigger,
         "NothingToReduce": known.nothing_to_reduce,
@@ -75,13 +88,13 @@ def codes(known: Codes) -> str:
         "RateLimited": known.limited | known.banned,
         "OutcomeUnknown": known.unknown,
         "AuthenticationFailed": known.key,
-        "done": known.unchanged,
+        "no error": known.unchanged,
     }
     return "; ".join(f"`{name}`: {', '.join(sorted(found))}" for name, found in classes.items() if found)
 
 
 def params(of_call: Mapping[str, Any]) -> str:
-    """Parameters of a ccxt call, with what is filled in between angle brackets."""
+    """List the parameters of a ccxt call, with placeholders in angle brackets."""
     texts = [
         f"`{name}: <{value.value}>`" if isinstance(value, Slot) else f"`{name}: {value}`"
         for name, value in of_call.items()

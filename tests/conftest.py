@@ -29,6 +29,7 @@ LONGEST_FIRST = (
     FOLDER / "protection" / "test_postgres_outages.py",
     FOLDER / "cli",
     FOLDER / "venues",
+    FOLDER / "psycopg_trio",
     FOLDER / "stores",
     FOLDER / "simulation",
     FOLDER / "test_examples.py",
@@ -70,7 +71,7 @@ def postgres_url(dsn: str) -> Iterator[str]:
 
 @pytest.fixture
 def own_server() -> Iterator[OwnServer]:
-    """A PostgreSQL server that nobody else uses, to be killed."""
+    """Start a PostgreSQL server for one test, which may kill it."""
     server = OwnServer()
     yield server
     server.close()

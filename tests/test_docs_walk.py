@@ -13,7 +13,7 @@ import trailing
 from trailing.core.next_request import RULES
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE = (DOCS / "walk.md").read_text()
+PAGE = (DOCS / "explanation" / "walk.md").read_text()
 SPANS = sorted(set(re.findall(r"`([^`]+)`", PAGE)))
 DOTTED = [span for span in SPANS if re.fullmatch(r"\w+(\.\w+)+", span)]
 # Fields, options and calls that the page names for readers who know the public face.
@@ -67,4 +67,4 @@ def test_the_walks_name_the_rules_that_open_move_and_end_a_position() -> None:
 
 
 def test_the_page_stands_beside_the_design() -> None:
-    assert "\ndesign\nwalk\n" in (DOCS / "index.md").read_text()
+    assert "\nexplanation/design\nexplanation/walk\n" in (DOCS / "index.md").read_text()

@@ -13,7 +13,7 @@ import trio
 
 import trailing
 
-ELSEWHERE = "192.0.2.1"  # RFC 5737: it is nobody's
+ELSEWHERE = "192.0.2.1"  # RFC 5737: reserved, so that it belongs to no host
 QUIET = f"""
 import contextlib, socket
 
@@ -62,7 +62,7 @@ async def test_a_real_exchange_can_not_be_opened_by_mistake(venue: str, reached_
     assert all(host.endswith((".binance.com", ".bybit.com")) for host in reached_beyond)
 
 
-def test_who_tries_fails_though_nobody_noticed(tmp_path: Path) -> None:
+def test_a_test_that_connects_elsewhere_fails_even_if_it_swallows_the_error(tmp_path: Path) -> None:
     """A library that takes the error for a bad line would hide the attempt."""
     guard = Path(__file__).parent / "servers" / "loopback_only.py"
     (tmp_path / "conftest.py").write_text(guard.read_text())

@@ -1,4 +1,4 @@
-"""The frame around the code: what the README promises is what is run and what is shipped."""
+"""The project around the code: the README's commands, its links, the metadata and what is installed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 import trailing
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
 
@@ -28,6 +30,7 @@ def test_the_readme_has_exactly_two_commands_of_one_line_each() -> None:
     assert set(re.findall(r"^```(\w*)", README, re.MULTILINE)) == {"python", "sh", ""}
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a source distribution has no files of CI")
 def test_ci_runs_the_readme_s_second_command_with_its_own_tier_behind_it() -> None:
     script = ROOT / ".ci" / "run"
     lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
@@ -44,16 +47,42 @@ def test_the_readme_s_example_takes_25_lines_and_does_what_it_says(tmp_path: Pat
     assert re.search(r"^3 of 3 protected in 2\.\d{3} s$", run.stdout, re.MULTILINE)
 
 
-def test_the_readme_s_links_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert len(links) > 5
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_of_the_root_lead_to_files_and_headings(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", (ROOT / page).read_text())
+    assert len(links) > 5 or page != "README.md"
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = ROOT / path
+        assert target.is_file(), link
+        assert not heading or heading in anchors(target.read_text()), link
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as forges and Sphinx make them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_shows_its_links_as_paths_and_no_picture_so_that_it_reads_the_same_on_a_package_index() -> None:
+    shown = re.findall(r"\[([^\]]+)\]\((?!https?:)([^)]+)\)", README)
+    assert all(text == path for text, path in shown if path != "LICENSE")
+    assert "![" not in README
+    assert "<img" not in README
+
+
+def test_the_readme_names_no_address_of_the_project_while_there_is_none() -> None:
+    assert "urls" not in PROJECT["project"]
 
 
 def test_the_type_marker_and_the_command_are_shipped() -> None:
     assert (Path(trailing.__file__).parent / "py.typed").is_file()
     (command,) = metadata.entry_points(group="console_scripts", name="trailing")
     assert callable(command.load())
+
+
+def test_the_version_is_the_one_that_is_installed() -> None:
+    assert trailing.__version__ == metadata.version("trailing")
 
 
 def test_what_is_installed_has_the_kit_for_users_and_no_simulation() -> None:
@@ -65,9 +94,8 @@ def test_what_is_installed_has_the_kit_for_users_and_no_simulation() -> None:
 
 
 def test_the_python_that_runs_is_one_that_is_promised() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert f"Programming Language :: Python :: {version}" in project["classifiers"]
+    assert f"Programming Language :: Python :: {version}" in PROJECT["project"]["classifiers"]
 
 
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "LICENSE"])

@@ -1,4 +1,4 @@
-"""Services outlive whoever uses them, and errors come out as what they are."""
+"""Services outlive the blocks that use them, and errors come out as what they are."""
 
 from __future__ import annotations
 

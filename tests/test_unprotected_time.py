@@ -52,7 +52,7 @@ def test_as_text_it_names_the_causes_that_there_were() -> None:
     assert UnprotectedTime(1.23456789, refused=0.1 + 0.2).rounded(6) == UnprotectedTime(1.234568, refused=0.3)
 
 
-def test_a_bare_time_counts_each_part_of_it_for_the_cause_that_it_had_then() -> None:
+def test_each_part_of_an_unprotected_span_counts_for_the_cause_that_it_had_then() -> None:
     bare = UnprotectedSpan(10.0, "move", 10.0)
     assert bare.until(12.0) == UnprotectedTime(move=2.0)
     changed = bare.because("outage", 12.0)

@@ -1,15 +1,15 @@
 """Trailing stops for futures positions, for bots written on trio.
 
-The layers, each of which knows only those below it:
+The layers, each of which imports only those below it:
 
 - `trailing.cli`: the command.
-- `trailing.protection`: the trio shell; `open_manager` is its door.
-- `trailing.exchanges`, `trailing.stores`: the ports and what implements them; `open_paper`, `open_ccxt`,
+- `trailing.protection`: the trio shell, opened by `open_manager`.
+- `trailing.exchanges`, `trailing.stores`: the ports and their implementations, opened by `open_paper`, `open_ccxt` and
   `open_store`.
-- `trailing.core`: pure: values in, decisions out; no trio, no clock, no I/O.
+- `trailing.core`: pure functions and state, which decide; no trio, no clock, no I/O.
 - `trailing.events`, `trailing.errors`, `trailing.unprotected`: what happened, what went wrong, how long positions were unprotected.
 
-`trailing.testing` is for tests, yours too.
+`trailing.testing` is the test kit, for users too.
 """
 
 from trailing.core.account import PositionReport as PositionReport
@@ -73,3 +73,5 @@ from trailing.protection.supervision import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store
 from trailing.unprotected import UnprotectedTime as UnprotectedTime
+
+__version__ = "0.1.0"

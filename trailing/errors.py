@@ -1,18 +1,18 @@
-"""The errors of trailing, by whose fault they are and by what may exist on the exchange.
+"""The errors of trailing, sorted by cause and by what may exist on the exchange.
 
 ::
 
     TrailingError
-    ├─ UsageError               yours; nothing was sent
+    ├─ UsageError               a wrong value from the caller; nothing was sent
     ├─ ExchangeError
-    │  ├─ StopRejected          the exchange said no; no order exists
+    │  ├─ StopRejected          the exchange rejected it; no order exists
     │  │  ├─ WouldTrigger       the price is already beyond the stop
-    │  │  ├─ NothingToReduce    there is no such position (any more)
-    │  │  └─ NoSuchStop         there is no such live stop (any more)
-    │  ├─ ExchangeUnreachable   provably not sent, or provably not executed
+    │  │  ├─ NothingToReduce    no such position exists (any more)
+    │  │  └─ NoSuchStop         no such live stop exists (any more)
+    │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
-    │  └─ AuthenticationFailed  no use in trying again
+    │  └─ AuthenticationFailed  another try would fail in the same way
     └─ StoreError
        └─ LeaseLost             another process owns this account now
 """
@@ -21,22 +21,22 @@ from __future__ import annotations
 
 
 class TrailingError(Exception):
-    """The base of everything that this library raises on purpose."""
+    """The base class of all errors that this library raises on purpose."""
 
 
 class UsageError(TrailingError, ValueError):
-    """A value that can't be right. Nothing was sent, nothing has changed.
+    """A value can't be right. Nothing was sent, and nothing has changed.
 
-    It is a `ValueError` too, so that a decoder which builds our values says where in the input the bad one stood.
+    It is a `ValueError` too, so that a decoder that builds our values can add the place of the bad one in its input.
     """
 
 
 class ExchangeError(TrailingError):
-    """The exchange, or the way to it, did not do what was asked."""
+    """A request to the exchange failed."""
 
 
 class StopRejected(ExchangeError):
-    """The exchange said no. No order exists under the client order id that was sent."""
+    """The exchange rejected the request. No order exists under the client order id that was sent."""
 
 
 class WouldTrigger(StopRejected):
@@ -44,25 +44,26 @@ class WouldTrigger(StopRejected):
 
 
 class NothingToReduce(StopRejected):
-    """There is no such position, or none any more, that a reduce-only order could reduce."""
+    """No position exists (any more) that a reduce-only order could reduce."""
 
 
 class NoSuchStop(StopRejected):
-    """The exchange has no live stop under this client order id: it was filled, was cancelled, or never existed.
+    """The exchange has no live stop under this client order id.
 
-    `amend_stop` and `cancel_stop` raise it where the exchange says exactly that; any other refusal is a plain `StopRejected`.
+    The stop was filled, was cancelled or never existed. `amend_stop` and `cancel_stop` raise it if the exchange says exactly that;
+    any other rejection is a plain `StopRejected`.
     """
 
 
 class ExchangeUnreachable(ExchangeError):
-    """The request was provably not sent, or provably not executed. It may be sent again."""
+    """The request was certainly not sent, or certainly not executed. It may be sent again."""
 
 
 class RateLimited(ExchangeUnreachable):
-    """The exchange's rate limit does not let the request pass now.
+    """The exchange's rate limit does not allow the request now.
 
     Attributes:
-        retry_after: seconds until it would, at least 0.
+        retry_after: seconds until the limit allows it, at least 0.
     """
 
     def __init__(self, message: str, *, retry_after: float) -> None:
@@ -71,15 +72,15 @@ class RateLimited(ExchangeUnreachable):
 
 
 class OutcomeUnknown(ExchangeError):
-    """The request was sent and no answer came: what it asked for may have happened, or may yet."""
+    """The request was sent and no answer came, so that it may have been executed, or may be executed later."""
 
 
 class AuthenticationFailed(ExchangeError):
-    """The exchange does not accept the credentials. Trying again is of no use."""
+    """The exchange does not accept the credentials. Another try would fail in the same way."""
 
 
 class StoreError(TrailingError):
-    """The store did not take, or could not give back, what it was asked for."""
+    """The store failed to write or to read."""
 
 
 class LeaseLost(StoreError):

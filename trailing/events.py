@@ -1,4 +1,4 @@
-"""What happened, as records: subscribers, the log and the store all get these.
+"""Events: records of what happened, for subscribers, the log and the store.
 
 An event is telemetry. Publishing one never blocks and never fails protection.
 """
@@ -17,11 +17,11 @@ Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
-    """What every event carries.
+    """The fields that every event has.
 
     Args:
         at: an aware UTC datetime.
-        symbol, side: whose event it is; None for one of the whole manager.
+        symbol, side: of the position; None for an event of the whole manager.
     """
 
     level: ClassVar[Level] = "info"
@@ -32,10 +32,12 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
 
 
 class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
-    """A position has a live stop: its first, or again one after it stood bare.
+    """A position has a live stop: its first, or a new one after it was unprotected.
 
     Args:
-        unprotected_seconds: all its bare seconds until then; `unprotected_time`: by cause.
+        quantity, price: of the stop, in base units and quote units.
+        client_order_id: of the stop.
+        unprotected_seconds: the seconds until then in which the position was unprotected; `unprotected_time`: by cause.
     """
 
     quantity: Decimal
@@ -46,10 +48,13 @@ class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange acknowledged a move.
+    """The exchange acknowledged a move of a stop.
 
     Args:
-        unprotected_seconds: the bare seconds inside it; `unprotected_time`: by cause.
+        previous, price: where the stop was and where it is now, in quote units.
+        client_order_id: of the stop that is live now.
+        reason: the rule that moved it, or another cause in words.
+        unprotected_seconds: the unprotected seconds during the move; `unprotected_time`: by cause.
     """
 
     previous: Decimal
@@ -61,7 +66,12 @@ class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
-    """A position's protection ended without a live stop."""
+    """No stop could be placed for a position, so that it has no live stop.
+
+    Args:
+        error: the last error, in words.
+        unresolved: whether the outcome of an order is still unknown.
+    """
 
     level: ClassVar[Level] = "warning"
     error: str
@@ -69,7 +79,7 @@ class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class MoveFailed(_Event, frozen=True, kw_only=True, gc=False):
-    """A move was not carried out; `price` was wanted."""
+    """A move of a stop failed. `price`: where the stop should have moved; `error`: why, in words."""
 
     level: ClassVar[Level] = "warning"
     price: Decimal
@@ -77,7 +87,7 @@ class MoveFailed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StopFilled(_Event, frozen=True, kw_only=True, gc=False):
-    """One of the position's stops was filled, wholly or in part; `left` is the position's quantity afterwards."""
+    """A stop of the position was filled, whole or in part. `left`: the position's quantity afterwards, in base units."""
 
     quantity: Decimal
     price: Decimal
@@ -86,7 +96,7 @@ class StopFilled(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StopGone(_Event, frozen=True, kw_only=True, gc=False):
-    """A stop that was live is not any more, and we did not cancel it. `reason`: the exchange's word for why, or ""."""
+    """A live stop has gone, and we did not cancel it. `reason`: the exchange's own reason, or ""."""
 
     level: ClassVar[Level] = "warning"
     client_order_id: str
@@ -94,10 +104,13 @@ class StopGone(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class NativeTrailingBegan(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange trails by itself from now on, by an order beside the plain stop, which is moved no more.
+    """The exchange trails by itself from now on, and the plain stop beside its order stays where it is.
 
     Args:
-        activation: the price from which on it trails; `callback`: how far behind the best price since, in percent.
+        quantity: of the trailing order, in base units.
+        activation: the price from which on the order trails; `callback`: its distance behind the best price since, in
+            percent.
+        client_order_id: of the trailing order.
     """
 
     quantity: Decimal
@@ -107,10 +120,11 @@ class NativeTrailingBegan(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class NativeTrailingEnded(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange does not trail by itself, or not any more: the stop is moved by us from now on.
+    """The exchange does not trail (any more), so that the manager moves the stop from now on.
 
     Args:
-        client_order_id: of the order that stood; None: none was placed.
+        reason: why, in words.
+        client_order_id: of the order that was live; None: none was placed.
     """
 
     level: ClassVar[Level] = "warning"
@@ -119,14 +133,14 @@ class NativeTrailingEnded(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class ExitStarted(_Event, frozen=True, kw_only=True, gc=False):
-    """The position is being closed at market, reduce-only."""
+    """A close of the position at market, reduce-only, has started. `reason`: why, in words."""
 
     level: ClassVar[Level] = "warning"
     reason: str
 
 
 class ExitFilled(_Event, frozen=True, kw_only=True, gc=False):
-    """A close at market was filled; `left` is the position's quantity afterwards."""
+    """A close at market was filled. `left`: the position's quantity afterwards, in base units."""
 
     quantity: Decimal
     price: Decimal
@@ -134,20 +148,23 @@ class ExitFilled(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class ExitFailed(_Event, frozen=True, kw_only=True, gc=False):
-    """A close at market did not go through, or not surely."""
+    """A close at market failed, or its outcome is unknown. `error`: why, in words."""
 
     level: ClassVar[Level] = "error"
     error: str
 
 
 class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
-    """The position is flat and all our orders for it are gone.
+    """The position is flat, and none of our orders for it is live.
 
     Args:
-        quantity: what was reported as filled, in base units; less than the position where a fill was not reported,
-            as when its stop was filled while no process ran.
-        profit: in quote units, before fees; None where `quantity` is not the whole position: it is not known then.
-        unprotected_seconds: all its bare seconds, those before a restart included; `unprotected_time`: by cause.
+        entry_price: in quote units.
+        quantity: the sum of the reported fills, in base units. It is less than the position if a fill was not reported,
+            for example because a stop was filled while no process ran.
+        profit: in quote units, before fees; None if it is not known, because `quantity` is not the whole position.
+        moves: how often the stop was moved.
+        unprotected_seconds: all its unprotected seconds, those before a restart included; `unprotected_time`: by cause.
+        reason: how it ended, in words.
     """
 
     entry_price: Decimal
@@ -164,26 +181,27 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class PositionReleased(_Event, frozen=True, kw_only=True, gc=False):
-    """The position is no longer ours to protect; `stop_stands` tells whether its stop was left on the exchange."""
+    """The manager no longer protects the position. `stop_is_live`: whether its stop was left live on the exchange."""
 
-    stop_stands: bool
+    stop_is_live: bool
 
 
 class PlanChanged(_Event, frozen=True, kw_only=True, gc=False):
-    """The position goes on under another plan; both as `TrailPlan.encoded` gives them."""
+    """The position has another plan. `previous`, `plan`: both plans, as returned by `TrailPlan.encoded`."""
 
     previous: dict[str, Any]
     plan: dict[str, Any]
 
 
 class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
-    """The peaks of a time without prices were read from the exchange's candles; with 0 candles there were none to read.
+    """The peaks of a price gap were read from the exchange's candles.
 
     Args:
-        since, until: aware UTC; whole candles in between count, the bar in which it ended included.
-        source: the price that counts.
-        candles: how many there were; `missing`: seconds of that time that none of them covers.
-        best: the best price of the position, now that they are taken in.
+        since, until: the gap, aware UTC. Whole candles inside it count, and the candle in which it ended.
+        source: the price source of the plan.
+        candles: how many candles were read; 0: there were none to read.
+        missing: seconds of the gap that no candle covers.
+        best: the best price of the position, with these candles.
     """
 
     since: datetime
@@ -195,7 +213,7 @@ class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange's stream was lost, or is there again."""
+    """The exchange's stream was lost, or is connected again. `detail`: more in words, or ""."""
 
     level: ClassVar[Level] = "warning"
     connected: bool
@@ -203,10 +221,10 @@ class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class AwaitsLease(_Event, frozen=True, kw_only=True, gc=False):
-    """A manager that stands by waits until nobody else owns its account; the log only has this, the store doesn't.
+    """A standby waits for the lease of its account. Only the log has this event; the store has not.
 
     Args:
-        owner: who owns it, in words.
+        owner: the present owner, in words.
     """
 
     level: ClassVar[Level] = "warning"
@@ -214,14 +232,14 @@ class AwaitsLease(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class TookOver(_Event, frozen=True, kw_only=True, gc=False):
-    """A manager that stood by owns its account now, and recovers. `waited`: seconds."""
+    """A standby owns its account now, and recovers. `waited`: seconds."""
 
     level: ClassVar[Level] = "warning"
     waited: float
 
 
 class Alarm(_Event, frozen=True, kw_only=True, gc=False):
-    """Somebody should look. `what` is a short constant, `detail` says more."""
+    """Something needs a person's attention. `what`: a short constant; `detail`: more in words, or ""."""
 
     level: ClassVar[Level] = "error"
     what: str

@@ -1,8 +1,7 @@
-"""A nursery for services: tasks that must outlive whoever uses them.
+"""A nursery for services: tasks that must outlive the block that uses them.
 
-Clean-up needs somebody to talk to. A service in an ordinary nursery is cancelled together with its users when the
-cancellation comes from outside, so that a shielded clean-up never gets its answer. Services started here run on until
-the block that uses them has ended, however it ends.
+In an ordinary nursery, a cancellation from outside cancels a service together with its users, so that a shielded clean-up
+never gets its answers. Services of this nursery run until the block that uses them has ended, however it ends.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ import trio
 
 @asynccontextmanager
 async def open_service_nursery(*documented: type[Exception]) -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks no outside cancellation reaches before the block has ended; then they are cancelled.
+    """Open a nursery whose tasks are cancelled when the block has ended, and never before by a cancellation from outside.
 
     The shields here are the only ones without a deadline: each user of a service has a deadline of its own.
 
     Args:
-        documented: kinds of errors of services that come out without exception groups around them. With errors of
-            several kinds, the first kind counts. The group is the cause of the error that is raised.
+        documented: kinds of errors of services that are raised without exception groups around them. With errors of
+            several kinds, the first kind counts. The group is the cause of the raised error.
 
     Raises:
         BaseException: what the block raised, as itself.
-        ExceptionGroup: what a service raised; the block was cancelled for it. With an error of the block beside it
-            where there is one.
-        Exception: one of the `documented` kinds, where services raised errors of these kinds and nothing else.
+        ExceptionGroup: what a service raised; the block was cancelled for it. The group has the block's error too, if there
+            is one.
+        Exception: one of the `documented` kinds, if services raised errors of these kinds only.
     """
     block_error: BaseException | None = None
     try:
         async with trio.open_nursery() as outer:
-            # Cancelled in here, `start` would wait for a host that nobody will ever tell to end.
+            # If this were cancelled, `start` would wait for ever, because nothing would end the host.
             with trio.CancelScope(shield=True):
                 services = await outer.start(_host)
             try:
@@ -67,7 +66,7 @@ async def _host(task_status: trio.TaskStatus[trio.Nursery]) -> None:
 
 
 def _documented_error(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
-    """A copy of the error that stands for a group; None unless the group holds only these kinds, cancellation aside."""
+    """Return a copy of the error that represents a group, or None if the group has other kinds (cancellation aside)."""
     if not isinstance(error, BaseExceptionGroup):
         return None
     errors = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)]

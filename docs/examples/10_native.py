@@ -1,4 +1,4 @@
-"""The exchange trails by itself: while no bot runs, and until somebody takes its order away."""
+"""The exchange trails by itself: while no bot runs, and until its order is cancelled by hand."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ async def move_price(exchange: PaperExchange, price: str) -> None:
 
 
 async def show(exchange: PaperExchange, when: str) -> None:
-    for order in await exchange.open_stops():
+    for order in sorted(await exchange.open_stops(), key=lambda order: order.callback is not None):
         kind = "a stop at" if order.callback is None else f"a trailing order, {order.callback} behind, from"
         print(f"{when}: {kind} {order.price.normalize():f}")
 
@@ -38,16 +38,16 @@ async def main() -> None:
             await trio.sleep(0.5)
             await show(exchange, "protected")
 
-        await move_price(exchange, "104")  # the exchange trails, though nobody runs
+        await move_price(exchange, "104")  # the exchange trails while no bot runs
 
         async with trailing.open_manager(exchange, store, PLAN) as manager:
             await show(exchange, "started again")
+            await move_price(exchange, "103.5")  # the manager's own best price; the exchange has seen 104
             for order in await exchange.open_stops():
                 if order.callback is not None:
                     exchange.cancel_by_hand(order.client_order_id)
             await trio.sleep(0.5)
-            await show(exchange, "somebody cancelled it")
-            print("the stop was moved at once:", manager.stops()[SYMBOL, "long"].price > 102)
+            await show(exchange, "cancelled by hand, so that the manager trails")
 
 
 trio.run(main)

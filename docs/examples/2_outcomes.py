@@ -1,4 +1,4 @@
-"""What can become of a position, and what a bot does about each."""
+"""The five outcomes of a position, and what a bot does about each."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

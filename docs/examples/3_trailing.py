@@ -1,4 +1,4 @@
-"""Stops that follow the price, and the events that tell of it."""
+"""Stops that follow the price, and the events that report it."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -31,7 +31,7 @@ async def move_market(exchange: PaperExchange) -> None:
 def tell(event: Event) -> None:
     match event:
         case StopOpened(price=price):
-            print(f"    a stop stands at {price:.2f}")
+            print(f"    a stop is live at {price:.2f}")
         case StopMoved(previous=previous, price=price):
             print(f"    the stop moved from {previous:.2f} to {price:.2f}")
         case StopFilled(price=price):

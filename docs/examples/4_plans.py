@@ -1,4 +1,4 @@
-"""Six plans over the same hour of prices, which passes in a moment; the last one has a rule of our own."""
+"""Six plans over the same hour of prices, which passes in a moment; the last plan has a rule of its own."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class RoundNumber(Rule, frozen=True):
-    """The last but one multiple of a step that the best price has passed."""
+    """Propose the last but one multiple of a step that the best price has passed."""
 
     step: Decimal
 

@@ -1,4 +1,4 @@
-"""The bot ends and is started again: the same stops, and they go on trailing."""
+"""The bot ends and is started again: it continues with the same stops."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -52,7 +52,7 @@ async def main() -> None:
     async with trailing.open_paper(latency=0.05) as exchange:  # an exchange outlives its bots
         left_id = await first_run(exchange)
         for order in await exchange.open_stops():
-            print("nobody runs, and on the exchange stands a stop at", order.price)
+            print("no bot runs, and on the exchange a stop is live at", order.price)
         await second_run(exchange, left_id)
 
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a bot in order: what is half done is cleaned up, what protects stays."""
+"""SIGINT and SIGTERM end a bot in order: unfinished requests are cleaned up, acknowledged stops stay."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ async def run_bot(exchange: PaperExchange) -> None:
 
 
 async def press_ctrl_c() -> None:
-    await trio.sleep(1.5)  # while the stop of ETH is on its way: the exchange has it, and we don't know that yet
+    await trio.sleep(1.5)  # the request for ETH's stop is in flight then
     os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -52,7 +52,7 @@ async def main() -> None:
         nursery.start_soon(press_ctrl_c)
         with bot:
             await run_bot(exchange)
-        print("the bot has ended; on the exchange stand:")
+        print("the bot has ended; live on the exchange:")
         for order in await exchange.open_stops():
             print("-", order.symbol, "a stop at", order.price)
         nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ PRICES = (100, 100.4, 101.1, 100.7, 101.6, 102.4, 102.1, 103.3, 102.9, 102.2, 10
 
 
 def backtest(plan: TrailPlan) -> Decimal | None:
-    """The price that the position is closed at, or None where it is still open at the end."""
+    """Return the price at which the position is closed, or None if it is still open at the end."""
     ratchet = trailing.Ratchet(POSITION, plan, MARKET)
     stop, moved_at = ratchet.first_stop, None
     for second, price in enumerate(Decimal(str(price)) for price in PRICES):

@@ -25,7 +25,7 @@ async def bot(exchange: Exchange, store: Store) -> trailing.WaveReport:
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[tuple[Exchange, Store]]:
-    """An exchange with the wave's positions, on which the first reply to the placing of ETH's stop is lost."""
+    """Open an exchange with the wave's positions that loses the first reply to the placing of ETH's stop."""
     faults = {At("place_stop", "ETH/USDT:USDT", call=1): ReplyLost()}
     async with trailing.open_paper(latency=0.5) as paper, trailing.open_store("memory:") as store:
         for position in WAVE:
@@ -40,7 +40,7 @@ async def test_a_lost_reply_leaves_one_stop_for_each_position() -> None:
         print("a lost reply: protected after", *(f"{outcome.elapsed:.1f} s" for outcome in report.outcomes))
 
 
-async def test_no_cancellation_leaves_a_stop_that_nobody_knows_of() -> None:
+async def test_after_a_cancellation_the_store_knows_every_live_stop() -> None:
     async def act(world: tuple[Exchange, Store]) -> None:
         await bot(*world)
 
@@ -50,16 +50,16 @@ async def test_no_cancellation_leaves_a_stop_that_nobody_knows_of() -> None:
         loaded = await store.load(exchange.name, exchange.account)
         known = {order.client_order_id for record in loaded.stops for order in record.orders}
         known |= {intent.client_order_id for intent in loaded.intents}
-        standing = {order.client_order_id for order in await exchange.open_stops()}
-        assert standing <= known
-        assert cancelled or len(standing) == len(WAVE)
+        live = {order.client_order_id for order in await exchange.open_stops()}
+        assert live <= known
+        assert cancelled or len(live) == len(WAVE)
 
-    print(await cancel_everywhere(open_world, act, check), "cancellations, and no stop that nobody knows of")
+    print(await cancel_everywhere(open_world, act, check), "cancellations, and the store knows every live stop")
 
 
 trailing.configure_logging("error")
 for test in (
     test_a_lost_reply_leaves_one_stop_for_each_position,
-    test_no_cancellation_leaves_a_stop_that_nobody_knows_of,
+    test_after_a_cancellation_the_store_knows_every_live_stop,
 ):
     trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,4 +1,4 @@
-"""A person opens a position by hand: the bot takes it in, and later follows it more closely."""
+"""A person opens a position by hand: the bot adopts it, and later trails it more closely."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ async def tell(events: trio.MemoryReceiveChannel[trailing.events.Event]) -> None
     async for event in events:
         match event:
             case StopOpened(price=price):
-                print("    a stop stands at", price.normalize())
+                print("    a stop is live at", price.normalize())
             case StopMoved(previous=previous, price=price):
                 print("    the stop moved from", previous.normalize(), "to", price.normalize())
             case PlanChanged():
@@ -42,7 +42,7 @@ async def main() -> None:
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(tell, events)
-        # Somebody buys at 100 on the exchange's own screen; the price is at 105 by the time the bot is told.
+        # A person buys at 100 on the exchange's own page; the price is at 105 when the bot adopts the position.
         await exchange.enter(Position(SYMBOL, "long", Decimal(1), Decimal(100), datetime.now(UTC)))
         await move_price(exchange, "105")
 

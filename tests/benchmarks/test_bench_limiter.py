@@ -16,8 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import trailing
 from trailing import Percent, Position, TrailPlan
 from trailing.exchanges.ccxt import connecting
-from trailing.exchanges.ccxt.limiter import open_limiter
 from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.venue_limiter import open_limiter
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "venues"))
 from real_exchange import open_desk
@@ -52,13 +52,13 @@ async def a_thousand_turns(venue: str) -> tuple[float, float, float]:
     async with open_limiter(limits) as limiter:
         for _ in range(ORDERS):
             started = time.perf_counter()
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
             alone += time.perf_counter() - started
             await trio.sleep(10)
         started = time.perf_counter()
         async with trio.open_nursery() as nursery:
             for _ in range(ORDERS):
-                nursery.start_soon(limiter.turn, "place_stop")
+                nursery.start_soon(limiter.acquire, "place_stop")
             await wait_all_tasks_blocked()
             looking = time.perf_counter()
             limiter.rate_limit_delay("place_stop")

@@ -19,9 +19,9 @@ from test_bench_waves import PLAN, enter, some_positions
 
 import trailing
 from trailing import Protected
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores.port import SaveStop
 from trailing.stores.postgres import open_postgres
-from trailing.stores.trio_psycopg import TrioConnection
 from trailing.testing.store_samples import sample_record
 
 with warnings.catch_warnings():

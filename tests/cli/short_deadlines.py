@@ -15,7 +15,7 @@ import trailing.cli.practice.remote_store
 import trailing.stores.postgres
 from trailing import open_ccxt
 from trailing.cli import main
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 SECONDS = 1.0
 
@@ -28,7 +28,7 @@ def shorten_deadlines(proxy_port: str) -> None:
     changes: list[tuple[object, str, object]] = [
         (trailing.cli.operate.doctor, "open_ccxt", partial(open_ccxt, configure=configure)),
         (trailing.cli.operate.recover_exchange, "open_ccxt", partial(open_ccxt, configure=configure)),
-        (trailing.stores.postgres, "Timing", partial(Timing, reply=SECONDS, cleanup=SECONDS, look=SECONDS)),
+        (trailing.stores.postgres, "ServerTiming", partial(ServerTiming, reply=SECONDS, cleanup=SECONDS, poll=SECONDS)),
         (trailing.cli.practice.remote_store, "ANSWER_SECONDS", SECONDS),
     ]
     for module, name, value in changes:

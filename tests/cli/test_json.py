@@ -17,7 +17,7 @@ from silent import closed
 from trailing.cli.commands import GROUPS
 from trailing.cli.parser import Command
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 Run = Callable[..., Any]
 
@@ -41,7 +41,7 @@ def _log_as_it_comes() -> None:
 @pytest.fixture
 def down(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the address of a Postgres that is down; the store stops trying after half a second."""
-    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    monkeypatch.setattr("trailing.stores.postgres.ServerTiming", partial(ServerTiming, reply=0.5))
     with closed() as port:
         yield f"postgresql://127.0.0.1:{port}/db"
 

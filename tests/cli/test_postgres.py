@@ -64,7 +64,7 @@ def test_a_follower_prints_what_another_process_commits_at_once(postgres_url: st
 def test_a_missing_store_is_one_line_without_its_password(run: Run, postgres_url: str) -> None:
     ran = run("status", "--store", postgres_url)
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "it holds nothing yet" in ran.err
+    assert "it has no tables yet" in ran.err
     ran = run("prune", "--store", "postgresql://bot:hunter2@127.0.0.1/db?no_such_option=1", "--older", "30d")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "hunter2" not in ran.out + ran.err

@@ -63,7 +63,7 @@ EVENTS: list[Event] = [
     closed(UNSEEN, "0", None),
     closed(OLD, "0", "0"),
     *(filled(HALF, "1"), closed(HALF, "1", None)),
-    PositionReleased(**at(96, RELEASED), stop_stands=True),
+    PositionReleased(**at(96, RELEASED), stop_is_live=True),
 ]
 
 
@@ -85,8 +85,8 @@ def make_old(database: Path) -> None:
     """Write a profit of 0 into an event, as older versions did for an unknown profit."""
     with closing(connect(database)) as connection, connection:
         changed = connection.execute(
-            "UPDATE events SET event = json_set(event, '$.profit', '0')"
-            " WHERE json_extract(event, '$.type') = 'PositionClosed' AND json_extract(event, '$.symbol') = ?",
+            "UPDATE events SET body = json_set(body, '$.profit', '0')"
+            " WHERE json_extract(body, '$.type') = 'PositionClosed' AND json_extract(body, '$.symbol') = ?",
             (OLD,),
         )
         assert changed.rowcount == 1

@@ -180,7 +180,7 @@ def test_an_error_while_opening_is_raised_unchanged(monkeypatch: pytest.MonkeyPa
 
 def test_the_lease_of_a_run_needs_no_renewal_and_ends_with_its_block(store: SlowStore) -> None:
     async def main(holding: HoldingStore) -> None:
-        async with holding.own("paper", "run", mark="a") as lease:
+        async with holding.acquire_lease("paper", "run", mark="a") as lease:
             await lease.commit([event("owned")])
             await trio.sleep(80_000)
             assert lease.lost is None

@@ -251,7 +251,7 @@ def test_fm56_a_position_that_ended_with_another_in_its_place_stays_ended_after_
 def test_a_position_that_was_given_up_stays_given_up_after_a_restart() -> None:
     driver = waiting()
     driver.step(EntryRefused(UsageError("no")))
-    assert driver.record().given_up
+    assert driver.record().is_abandoned
     assert driver.restarted().state.is_given_up
 
 
@@ -286,16 +286,12 @@ OLD = StopRecord(
     last=D("101.5"),
     suspect=None,
     target=D("100.98"),
-    trailed=False,
     orders=(a_stop("a"),),
-    asked=D("100.98"),
-    since_move=None,
-    since_crossing=None,
-    due_in=None,
-    early={},
+    seconds_since_move=None,
+    unacknowledged_fills={},
     candles=(),
     foreign_ticks=3,
-    first_price=D(98),
+    first_stop=D(98),
 )
 """A long whose stop was live at 98 and whose move to 100.98 was under way, as the version before stored it."""
 
@@ -333,7 +329,7 @@ def test_the_floor_of_an_old_record_is_the_tightest_of_its_stops() -> None:
 
 
 def test_the_early_fills_of_an_old_record_are_taken_off_its_intent() -> None:
-    record = old(orders=(), early={"b": D("0.4")}, quantity=D("0.6"), state="opening")
+    record = old(orders=(), unacknowledged_fills={"b": D("0.4")}, quantity=D("0.6"), state="opening")
     driver = restored(record, IntendedOrder("b", "stop", D(1), D(98)))
     driver.shows(a_stop("b", quantity="0.6"), a_report("0.6"))
     assert driver.state.stop is not None
@@ -343,7 +339,7 @@ def test_the_early_fills_of_an_old_record_are_taken_off_its_intent() -> None:
 def test_the_trailing_order_of_an_old_record_is_restored_as_one() -> None:
     plan = a_plan(native=True)
     native = a_stop("n", "101", callback=Percent(1))
-    record = old(plan=plan.encoded, native=native, best=D(100), last=D(100), target=D(98), asked=None)
+    record = old(plan=plan.encoded, native=native, best=D(100), last=D(100), target=D(98))
     driver = restored(record)
     driver.shows(a_stop("a"), native, a_report())
     assert driver.state.is_trailed_by_exchange
@@ -352,14 +348,14 @@ def test_the_trailing_order_of_an_old_record_is_restored_as_one() -> None:
 
 
 def test_an_old_record_of_a_position_that_was_given_up_is_given_up() -> None:
-    driver = restored(old(given_up=True, state="closed"))
+    driver = restored(old(is_abandoned=True, state="closed"))
     assert driver.state.is_given_up
     driver.shows(a_stop("a"), a_report())
     assert driver.wants() == CancelStop("a", "its position is given up")
 
 
 def test_a_record_of_before_there_were_changes_of_plans_has_the_first_stop_of_its_plan() -> None:
-    assert restored(old(first_price=None)).state.ratchet.first_stop == D(98)
+    assert restored(old(first_stop=None)).state.ratchet.first_stop == D(98)
 
 
 # What can't be right.
@@ -373,7 +369,7 @@ def test_a_record_of_before_there_were_changes_of_plans_has_the_first_stop_of_it
         ({"best": D(0)}, "StopRecord.best got Decimal('0'), wants a finite Decimal above 0"),
         ({"last": D("NaN")}, "StopRecord.last got Decimal('NaN')"),
         ({"target": 98.0}, "StopRecord.target got 98.0"),
-        ({"first_price": D(0)}, "StopRecord.first_price got Decimal('0')"),
+        ({"first_stop": D(0)}, "StopRecord.first_stop got Decimal('0')"),
         ({"floor": D(-1)}, "StopRecord.floor got Decimal('-1')"),
         ({"plan": {"initial_stop": "0%"}}, "TrailPlan.initial_stop got"),
         ({"plan": {}}, "missing required field `initial_stop`"),

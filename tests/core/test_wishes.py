@@ -85,7 +85,7 @@ def test_releasing_leaves_a_live_stop_as_it_is() -> None:
     driver = waiting()
     driver.step(ReleaseWanted(cancel_stop=False))
     assert driver.state.state is State.CLOSED
-    assert driver.last(PositionReleased) == {"stop_stands": True}
+    assert driver.last(PositionReleased) == {"stop_is_live": True}
     assert list(driver.live) == ["a"]
 
 
@@ -95,7 +95,7 @@ def test_releasing_with_its_stop_cancels_that_first() -> None:
     assert not driver.state.ended
     assert driver.settles() == [CancelStop("a", "its position is given back")]
     assert driver.state.ended
-    assert driver.last(PositionReleased) == {"stop_stands": False}
+    assert driver.last(PositionReleased) == {"stop_is_live": False}
 
 
 def test_a_release_waits_for_the_request_under_way_and_for_what_is_unknown() -> None:
@@ -138,7 +138,7 @@ def test_a_release_does_not_wait_for_lists_that_do_not_show_the_position_and_not
     driver.step(CheckWanted())
     driver.step(ReleaseWanted(cancel_stop=False))
     driver.shows(*driver.live.values(), at=1.0)
-    assert driver.last(PositionReleased) == {"stop_stands": True}
+    assert driver.last(PositionReleased) == {"stop_is_live": True}
 
 
 def test_a_stop_that_is_gone_before_its_cancellation_ends_a_release() -> None:

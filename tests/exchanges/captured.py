@@ -1,4 +1,4 @@
-"""What an adapter would send: the real ccxt client of a venue, captured where it would have gone out."""
+"""Captures the requests that a venue's real ccxt client would send."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ MARKETS: Mapping[str, tuple[str, str]] = {
     "bingx": ("BTC-USDT", "BTC/USDT:USDT"),
     "woo": ("PERP_BTC_USDT", "BTC/USDT:USDT"),
 }
-# What has to be learned before a request can be made: not part of what is claimed.
+# Requests that prepare another one. They are not part of the claims.
 ASIDE = ("userAbstraction", "/v5/user/query-api", "/v5/account/info", "/time")
 
 Answer: TypeAlias = Callable[[str], object]
-"""From a URL to what the venue says."""
+"""Returns the venue's reply to a URL."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A request: its method, its path, and its parameters from query and body."""
+    """A captured request. `params` come from query and body."""
 
     method: str
     path: str
     params: Any
 
 
-class NoTurns:
-    """Everybody may send at once."""
+class NoRateLimit:
+    """A rate limiter that delays no request."""
 
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
-    def refused(self, retry_after: float) -> None:
+    def on_rate_limited(self, retry_after: float) -> None:
         pass
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None:
         pass
 
 
 class Silent:
-    """Pushes nothing."""
+    """An update source that pushes nothing."""
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -77,7 +77,7 @@ class Silent:
 
 
 def market(venue: str) -> dict[str, Any]:
-    """A market as ccxt has it: a price tick of 0.1, and contracts of 0.01 each where the venue counts in contracts."""
+    """Return a market of ccxt's with a tick of 0.1, and a contract size of 0.01 on venues that count in contracts."""
     venue_id, symbol = MARKETS[venue]
     base, _, rest = symbol.partition("/")
     quote, _, settle = rest.partition(":")
@@ -106,7 +106,7 @@ def market(venue: str) -> dict[str, Any]:
 
 
 class Capture(msgspec.Struct, frozen=True):
-    """An exchange that reaches nobody, its market's symbol, and what it would have sent."""
+    """An exchange without a network, its market's symbol, and the captured requests."""
 
     exchange: CcxtExchange
     symbol: str
@@ -115,7 +115,7 @@ class Capture(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterator[Capture]:
-    """An exchange on a venue, whose requests end where they would leave the process."""
+    """Open an exchange whose requests are captured before they leave the process."""
     row = VENUES[venue]
     keys = Credentials("0x" + "1" * 40, "0x" + "2" * 64 if venue == "hyperliquid" else "c2VjcmV0", "password")
     client = make_client(row, keys)
@@ -136,14 +136,14 @@ async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterat
     async def load_markets(*_: object) -> object:
         return client.markets
 
-    client.timeout_on_exit = 0  # it has no connections to wait for
+    client.timeout_on_exit = 0  # there are no connections to close
     client.fetch = fetch
     client.load_markets = load_markets
 
     def explain(request: Request, error: BaseException) -> TrailingError:
         return OutcomeUnknown(repr(error))
 
-    async with open_session(client, NoTurns(), explain) as session:
+    async with open_session(client, NoRateLimit(), explain) as session:
         markets = markets_of(row, client.markets)
         exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=False)
         yield Capture(exchange, MARKETS[venue][1], sent)

@@ -1,4 +1,4 @@
-"""What a venue's codes become, by its real ccxt client and as they come from its real address.
+"""The errors that a venue's codes become, with its real ccxt client and its real address.
 
 The meanings are those of the venues' own lists, https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
 and https://bybit-exchange.github.io/docs/v5/error.
@@ -39,7 +39,7 @@ ADDRESSES = {
 }
 UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
 
-# What a change of an order is told, and what that is; -9999 and 99999 are in nobody's list.
+# The code in the reply to a write, and the error that it becomes. -9999 and 99999 are in no list.
 CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
     "binanceusdm": {
         WouldTrigger: (-2021, -4142),
@@ -70,7 +70,7 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         OutcomeUnknown: (5004, 10000, 10014, 10016, 40004, 99999),
     },
 }
-# What is said of an order that is not live: that it never was, was cancelled, or was filled.
+# Replies about an order that is not live: it never existed, was cancelled, or was filled.
 GONE = (
     ("binanceusdm", -2011, "Unknown order sent."),
     ("binanceusdm", -2013, "Order does not exist."),
@@ -83,12 +83,14 @@ ROWS = [(venue, code, error) for venue, table in CODES.items() for error, codes 
 
 @functools.cache
 def client_of(venue: str) -> Any:
-    """A client that sends nothing."""
+    """Return a client that sends nothing."""
     return getattr(pro, venue)()
 
 
-def told(venue: str, operation: str, code: int, message: str = "x", status: int | None = None) -> TrailingError | None:
-    """What an operation raises to whom the venue answers with a code; None: it is taken as done."""
+def error_of(
+    venue: str, operation: str, code: int, message: str = "x", status: int | None = None
+) -> TrailingError | None:
+    """Return the error of an operation that the venue answers with a code; None: it succeeds."""
     status = status or (400 if venue == "binanceusdm" else 200)
     names = ("code", "msg") if venue == "binanceusdm" else ("retCode", "retMsg")
     value: dict[str, Any] = dict(zip(names, (code, message), strict=True))
@@ -100,47 +102,47 @@ def told(venue: str, operation: str, code: int, message: str = "x", status: int 
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
-def test_a_code_says_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
+def test_a_code_decides_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
     for operation in sorted(WRITES):
-        assert type(told(venue, operation, code)) is error, operation
+        assert type(error_of(venue, operation, code)) is error, operation
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
-def test_a_read_is_not_refused_for_an_order_and_leaves_nothing_unknown(
+def test_a_read_never_becomes_a_rejection_or_an_unknown_outcome(
     venue: str, code: int, error: type[TrailingError]
 ) -> None:
     kept = error in {ClockOff, RateLimited, AuthenticationFailed}
     for operation in ("find_stop", "open_stops", "positions", "price"):
-        assert type(told(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
+        assert type(error_of(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
 
 
 @pytest.mark.parametrize(("venue", "code", "message"), GONE)
-def test_that_there_is_no_such_order_is_an_error_of_its_own(venue: str, code: int, message: str) -> None:
+def test_a_missing_order_becomes_no_such_stop(venue: str, code: int, message: str) -> None:
     for operation in ("amend_stop", "cancel_stop", "find_stop"):
-        assert type(told(venue, operation, code, message)) is NoSuchStop, operation
+        assert type(error_of(venue, operation, code, message)) is NoSuchStop, operation
     for operation in ("place_stop", "close_position"):
-        assert type(told(venue, operation, code, message)) is StopRejected, operation
+        assert type(error_of(venue, operation, code, message)) is StopRejected, operation
 
 
-def test_a_cancellation_that_binance_refuses_for_another_reason_does_not_say_that_the_stop_is_gone() -> None:
-    refusal = told("binanceusdm", "cancel_stop", -2011, "Order was not canceled due to cancel restrictions.")
+def test_a_cancel_that_binance_refuses_for_another_reason_is_not_no_such_stop() -> None:
+    refusal = error_of("binanceusdm", "cancel_stop", -2011, "Order was not canceled due to cancel restrictions.")
     assert type(refusal) is StopRejected
 
 
 @pytest.mark.parametrize(("code", "message"), [(10001, UNCHANGED), (34040, "not modified")])
-def test_an_amendment_that_changes_nothing_is_done_and_nothing_else_is_by_that_word(code: int, message: str) -> None:
-    assert told("bybit", "amend_stop", code, message) is None
+def test_the_code_unchanged_is_a_success_for_an_amendment_only(code: int, message: str) -> None:
+    assert error_of("bybit", "amend_stop", code, message) is None
     for operation in sorted(WRITES - {"amend_stop"}):
-        assert told("bybit", operation, code, message) is not None, operation
-    assert type(told("bybit", "amend_stop", 10001, "params error: Qty invalid")) is StopRejected
+        assert error_of("bybit", operation, code, message) is not None, operation
+    assert type(error_of("bybit", "amend_stop", 10001, "params error: Qty invalid")) is StopRejected
 
 
-def test_binance_s_internal_error_was_not_executed_and_its_unknown_error_may_have_been() -> None:
+def test_binance_s_internal_error_is_unreachable_and_its_unknown_error_is_unknown() -> None:
     failed = "Internal error; unable to process your request. Please try again."
     unknown = "Unknown error, please check your request or try again later."
-    assert type(told("binanceusdm", "place_stop", -1001, failed, 503)) is ExchangeUnreachable
-    assert type(told("binanceusdm", "place_stop", -1000, unknown, 503)) is OutcomeUnknown
-    assert type(told("binanceusdm", "place_stop", -1001, "", 503)) is OutcomeUnknown
+    assert type(error_of("binanceusdm", "place_stop", -1001, failed, 503)) is ExchangeUnreachable
+    assert type(error_of("binanceusdm", "place_stop", -1000, unknown, 503)) is OutcomeUnknown
+    assert type(error_of("binanceusdm", "place_stop", -1001, "", 503)) is OutcomeUnknown
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_binance_s_internal_error_was_not_executed_and_its_unknown_error_may_hav
         ("marketSuspended", ExchangeUnreachable),
     ],
 )
-def test_kraken_says_no_by_the_status_of_a_request_that_succeeded(status: str, error: type[TrailingError]) -> None:
+def test_kraken_refuses_by_the_status_of_a_successful_request(status: str, error: type[TrailingError]) -> None:
     request = Request("place_stop")
     request.reply = Reply(200, {}, json.dumps({"result": "success", "sendStatus": {"status": status}}))
     with pytest.raises(BaseError) as caught:
@@ -163,9 +165,9 @@ def test_kraken_says_no_by_the_status_of_a_request_that_succeeded(status: str, e
 
 
 @pytest.mark.parametrize("named", [{"order_id": "1"}, {}])
-async def test_an_order_that_was_rejected_is_no_order_with_an_id_or_without_one(named: dict[str, str]) -> None:
+async def test_a_rejected_order_is_a_rejection_with_or_without_an_id(named: dict[str, str]) -> None:
     answer = {"result": "success", "sendStatus": {"status": "rejected", **named}}
     async with open_capture("krakenfutures", lambda _: answer) as capture:
         request = StopRequest(capture.symbol, "long", Decimal("0.03"), Decimal(980), "tr0123456789abcdef0123", "mark")
-        with pytest.raises(StopRejected, match="was rejected"):
+        with pytest.raises(StopRejected, match="the venue rejected the order"):
             await capture.exchange.place_stop(request)

@@ -1,4 +1,4 @@
-"""What is sent to each venue, captured from the real ccxt client: endpoint, type, trigger, source, reduce-only, id."""
+"""The requests to each venue, captured from the real ccxt client: endpoint, type, trigger, source, reduce-only, id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from captured import MARKETS, Capture, NoTurns, market, open_capture
+from captured import MARKETS, Capture, NoRateLimit, market, open_capture
 
 from trailing import (
     Credentials,
@@ -26,16 +26,17 @@ from trailing import (
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.ccxt.session import open_session
+from trailing.exchanges.ccxt.venue import ClientSetup
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 from trailing.exchanges.port import check_cleanup_seconds
 
 ID = "tr0123456789abcdef0123"
 BITS = "0x74720123456789abcdef012300000000"
 QUANTITY, PRICE, TIGHTER = Decimal("0.03"), Decimal("49000.5"), Decimal("49100.5")
-# Of each request, but no part of what is claimed: signatures, and what ccxt says of itself.
+# Parameters of each request that are not part of the claims: signatures, and ccxt's own marks.
 SIGNED = {"timestamp", "recvWindow", "signature", "nonce", "vaultAddress", "tag", "clOrdId", "brokerId", "broker_id"}
 
-# A stop at 49000.5 (mark price) behind a long of 0.03, its cancelling, the looking up and the listing.
+# A stop at 49000.5 (mark price) for a long of 0.03: place, cancel, look up and list.
 CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "binanceusdm": {
         "place_stop": (
@@ -340,7 +341,7 @@ def request(venue: str, **changes: Any) -> StopRequest:
 
 
 def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[object]]]:
-    """How each claim is put to the test."""
+    """Return the call that tests each claim."""
     exchange, order = capture.exchange, stop(venue)
     return {
         "place_stop": lambda: exchange.place_stop(request(venue, client_order_id=ID, source="mark")),
@@ -355,7 +356,7 @@ def asked(capture: Capture, venue: str) -> Mapping[str, Callable[[], Awaitable[o
 
 
 async def send(capture: Capture, call: Callable[[], Awaitable[object]]) -> list[tuple[str, Any]]:
-    """What a call sends. It gets an answer that says nothing, and so fails, or finds nothing."""
+    """Return the requests that a call sends. Each gets an empty reply, so the call fails or finds nothing."""
     capture.sent.clear()
     with suppress(TrailingError):
         await call()
@@ -369,7 +370,7 @@ def unsigned(params: Any) -> Any:
 
 
 @pytest.mark.parametrize("venue", CLAIMS)
-async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> None:
+async def test_each_request_contains_exactly_the_parameters_of_the_row(venue: str) -> None:
     async with open_capture(venue) as capture:
         calls = asked(capture, venue)
         sent = {operation: (await send(capture, calls[operation]))[0] for operation in CLAIMS[venue]}
@@ -377,49 +378,49 @@ async def test_what_is_sent_is_what_the_venue_is_claimed_to_want(venue: str) -> 
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_the_default_plan_s_clean_up_is_as_long_as_the_read_lags_of_each_venue(venue: str) -> None:
+async def test_the_default_plan_s_clean_up_covers_the_read_lags_of_each_venue(venue: str) -> None:
     async with open_capture(venue) as capture:
         row = VENUES[venue]
-        lags = (row.orders_read_lag, row.positions_read_lag)
+        lags = (row.delays.orders_read_lag, row.delays.positions_read_lag)
         assert (capture.exchange.orders_read_lag, capture.exchange.positions_read_lag) == lags
         check_cleanup_seconds(capture.exchange, TrailPlan(initial_stop=Percent(2)))
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_venue_s_own_trailing_is_used_where_its_row_has_it_and_refused_unsent_everywhere_else(
+async def test_a_trailing_order_is_sent_only_to_venues_whose_row_has_it(
     venue: str,
 ) -> None:
     async with open_capture(venue) as capture:
         trailing = request(venue, client_order_id=ID, source="mark", callback=Percent(1))
-        if VENUES[venue].trailing is not None:
+        if VENUES[venue].stops.trailing is not None:
             assert "place_trailing" in CLAIMS[venue]
             return
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await capture.exchange.place_stop(trailing)
         assert capture.sent == []
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_fm35_every_trigger_source_is_sent_by_the_venue_s_own_word_and_no_other_is_taken(venue: str) -> None:
+async def test_fm35_each_trigger_source_is_sent_in_the_venue_s_word_and_others_are_refused(venue: str) -> None:
     row = VENUES[venue]
     async with open_capture(venue) as capture:
         for source in ("last", "mark", "index"):
             sent = []
             call = asked(capture, venue)["place_stop"]
-            if source in row.sources:
+            if source in row.stops.sources:
 
                 async def call(source: Any = source) -> object:
                     return await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
 
                 sent = await send(capture, call)
-                assert row.sources[source] in str(sent)
+                assert row.stops.sources[source] in str(sent)
             else:
                 with pytest.raises(UsageError, match=r"StopRequest.source got"):
                     await capture.exchange.place_stop(request(venue, client_order_id=ID, source=source))
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_short_s_stop_buys(venue: str) -> None:
+async def test_the_stop_of_a_short_buys(venue: str) -> None:
     async with open_capture(venue) as capture:
         sent = await send(
             capture,
@@ -433,19 +434,19 @@ async def test_a_short_s_stop_buys(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_fm01_closing_is_an_order_at_market_that_only_reduces(venue: str) -> None:
+async def test_fm01_a_close_is_a_reduce_only_market_order(venue: str) -> None:
     if venue == "hyperliquid":
-        pytest.skip("its price has to be read first, which an answer that says nothing doesn't tell")
+        pytest.skip("it needs a price first, which an empty reply does not contain")
     async with open_capture(venue) as capture:
         sent = await send(capture, lambda: capture.exchange.close_position(MARKETS[venue][1], "long", QUANTITY, ID))
     text = str(sent).lower().replace("_", "")
     assert len(sent) == 1
     assert "'reduceonly': true" in text or "'reduceonly': 'true'" in text or "'reduceonly': 'yes'" in text
-    assert ID in str(sent) or venue == "okx"  # whose clOrdId is left out above
+    assert ID in str(sent) or venue == "okx"  # its clOrdId is left out above
     assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
 
 
-async def test_hyperliquid_is_sent_no_fee_approval_and_no_referrer() -> None:
+async def test_hyperliquid_gets_no_fee_approval_and_no_referrer() -> None:
     async with open_capture("hyperliquid") as capture:
         sent = await send(capture, asked(capture, "hyperliquid")["place_stop"])
     assert [params["action"]["type"] for _, params in sent] == ["order"]
@@ -455,38 +456,39 @@ async def test_hyperliquid_is_sent_no_fee_approval_and_no_referrer() -> None:
 @pytest.mark.parametrize(
     ("side", "price", "sent"), [("long", "49000.1", "49001"), ("short", "49000.9", "49000"), ("long", "0.1", "0.1")]
 )
-async def test_hyperliquid_s_five_figures_tighten_a_stop_and_never_loosen_it(side: Any, price: str, sent: str) -> None:
+async def test_rounding_to_five_figures_never_loosens_a_stop_on_hyperliquid(side: Any, price: str, sent: str) -> None:
     async with open_capture("hyperliquid") as capture:
         wanted = request("hyperliquid", side=side, price=Decimal(price), client_order_id=ID, source="mark")
         ((_, params),) = await send(capture, lambda: capture.exchange.place_stop(wanted))
     assert params["action"]["orders"][0]["t"]["trigger"]["triggerPx"] == sent
 
 
-async def test_an_id_that_hyperliquid_can_not_carry_is_refused() -> None:
+async def test_a_client_order_id_that_hyperliquid_can_not_represent_is_refused() -> None:
     async with open_capture("hyperliquid") as capture:
-        with pytest.raises(UsageError, match="takes no client order id such as 'mine'"):
+        with pytest.raises(UsageError, match="hyperliquid can't represent the client order id 'mine'"):
             await capture.exchange.place_stop(request("hyperliquid", client_order_id="mine", source="mark"))
         assert capture.sent == []
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_a_venue_that_was_only_looked_at_is_refused_unless_it_is_allowed(venue: str) -> None:
+def test_an_unverified_venue_is_refused_unless_it_is_allowed(venue: str) -> None:
     if VENUES[venue].verified:
         assert find_venue(venue, allow_unverified=False) is VENUES[venue]
         return
-    with pytest.raises(UsageError, match="unverified: .* nobody has seen it answer"):
+    with pytest.raises(UsageError, match="unverified: its requests were checked, but not its replies"):
         find_venue(venue, allow_unverified=False)
     assert find_venue(venue, allow_unverified=True) is VENUES[venue]
 
 
 @pytest.mark.parametrize("venue", REFUSED)
-def test_a_venue_that_is_not_safe_is_refused_with_the_reason(venue: str) -> None:
+def test_an_unsafe_venue_is_refused_with_the_reason(venue: str) -> None:
     with pytest.raises(UsageError, match=f"can't be used safely: {REFUSED[venue][:20]}"):
         find_venue(venue, allow_unverified=True)
 
 
-async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() -> None:
-    row = msgspec.structs.replace(VENUES["okx"], name="phemex", client="phemex", options={"defaultType": "swap"})
+async def test_phemex_still_lists_stops_by_symbol_only() -> None:
+    setup = ClientSetup(class_name="phemex", options={"defaultType": "swap"})
+    row = msgspec.structs.replace(VENUES["okx"], name="phemex", client=setup)
     client = make_client(row, Credentials("key", "secret"))
     client.set_markets([{**market("okx"), "id": "BTCUSDT"}])
     client.timeout_on_exit = 0
@@ -497,7 +499,7 @@ async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() ->
         return {}
 
     client.fetch = fetch
-    async with open_session(client, NoTurns(), lambda _, error: OutcomeUnknown(repr(error))) as session:
+    async with open_session(client, NoRateLimit(), lambda _, error: OutcomeUnknown(repr(error))) as session:
         with pytest.raises(OutcomeUnknown, match="ArgumentsRequired.*requires a symbol"):
             await session.call("open_stops", "fetch_open_orders")
         assert asked == []
@@ -505,13 +507,18 @@ async def test_phemex_still_lists_by_symbol_only_which_is_why_it_is_refused() ->
     assert [urlsplit(url)[2:4] for url in asked] == [("/g-orders/activeList", "symbol=BTCUSDT")]
 
 
-async def test_what_the_door_refuses_it_refuses_before_anything_is_sent() -> None:
+async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None:
     credentials = Credentials("key", "secret")
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
+        ({"venue": "Bybit"}, r"venue got 'Bybit', wants one of .*\(did you mean 'bybit'\?\)"),
+        ({"venue": "binance"}, r"\(did you mean 'binanceusdm'\?\)$"),
         ({"venue": "bybit", "account": ""}, "account got ''"),
         ({"venue": "bybit", "configure": 5}, "configure got 5"),
-        ({"venue": "kucoinfutures", "testnet": True, "allow_unverified": True}, "testnet got True"),
+        (
+            {"venue": "kucoinfutures", "testnet": True, "allow_unverified": True},
+            "testnet=True: ccxt knows no testnet for kucoinfutures",
+        ),
     )
     for arguments, says in refusals:
         with pytest.raises(UsageError, match=says):
@@ -550,7 +557,7 @@ ALGO = {
         ({"algoStatus": "FINISHED", "actualOrderId": "55", "actualQty": "0.010"}, None, True),
     ],
 )
-async def test_a_stop_that_binance_has_triggered_is_live_for_what_is_not_filled_of_it(
+async def test_a_triggered_stop_on_binance_is_listed_with_its_unfilled_quantity(
     changes: dict[str, str], left: str | None, triggered: bool
 ) -> None:
     async with open_capture("binanceusdm", lambda _: {**ALGO, **changes}) as capture:
@@ -560,3 +567,10 @@ async def test_a_stop_that_binance_has_triggered_is_live_for_what_is_not_filled_
     else:
         wanted = StopOrder(capture.symbol, "long", Decimal(left), PRICE, ID, "11", "mark", triggered=triggered)
         assert found == wanted
+
+
+async def test_the_repr_names_venue_account_mode_and_requests_and_shows_no_key() -> None:
+    async with open_capture("okx") as capture:
+        shown = repr(capture.exchange)
+    assert shown.startswith("<CcxtExchange okx 'default': one-way mode, 1 markets, <Session okx: 0 requests in flight>")
+    assert not any(key in shown for key in ("c2VjcmV0", "0x1111", "password"))

@@ -1,4 +1,4 @@
-"""When a venue that has refused takes requests again, by what its reply says."""
+"""The time until a venue accepts requests again, from its reply's Retry-After."""
 
 from __future__ import annotations
 
@@ -23,5 +23,7 @@ DATE = "Thu, 01 Jan 2026 00:00:30 GMT"
         ({}, RETRY_AFTER),
     ],
 )
-def test_a_retry_after_is_a_number_or_a_date_beside_the_replys_own(headers: dict[str, str], seconds: float) -> None:
+def test_retry_after_is_a_number_or_a_date_relative_to_the_reply_s_date(
+    headers: dict[str, str], seconds: float
+) -> None:
     assert retry_after(Reply(429, headers, "")) == seconds

@@ -1,4 +1,4 @@
-"""On a testnet nothing is sent to where money is."""
+"""On a test network nothing is sent to the real exchange."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from trailing import Credentials, open_ccxt
 from trailing.exchanges.ccxt.venues import VENUES
 
 KEYS = Credentials("0x" + "1" * 40, "0x" + "2" * 64, "password")
-# The same address as ever, and a header that says so: x-simulated-trading, and PAPTRADING by an option.
+# The usual address with a header for the test network: x-simulated-trading, and PAPTRADING by an option.
 BY_HEADER = {"okx", "bitget"}
 
 
 class EnoughSeen(Exception):
-    """The client was made, and is not to be used."""
+    """Raised after the client was created, so that nothing uses it."""
 
 
 def addresses(urls: Any) -> Iterator[str]:
@@ -28,8 +28,8 @@ def addresses(urls: Any) -> Iterator[str]:
         yield urls
 
 
-@pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if row.testnet is not None])
-async def test_a_testnet_s_addresses_are_no_real_ones_or_every_request_says_so(venue: str) -> None:
+@pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if row.client.testnet_method is not None])
+async def test_a_testnet_has_other_addresses_or_a_header_in_every_request(venue: str) -> None:
     made = []
 
     def look(client: Any) -> None:

@@ -1,4 +1,4 @@
-"""How the wanted symbols are spread over connections, without any connection."""
+"""The distribution of symbols over connections, without a network."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from trailing.exchanges.ccxt.streams import Streams
 
-PER_LINE = 100
+PER_CONNECTION = 100
 
 
 def unconnected() -> Streams:
-    dialect: Any = SimpleNamespace(
-        symbols_per_line=PER_LINE,
+    protocol: Any = SimpleNamespace(
+        symbols_per_connection=PER_CONNECTION,
         account_topics=(),
-        account_address=None,
-        price_address=None,
+        account_url=None,
+        price_url=None,
         topics=lambda symbol: (symbol,),
     )
     session: Any = None
-    return Streams(session, dialect)
+    return Streams(session, protocol)
 
 
 def symbols(count: int) -> set[str]:
@@ -28,7 +28,7 @@ def symbols(count: int) -> set[str]:
 
 
 async def entered(streams: Streams, wanted: set[str]) -> int:
-    """How many functions are entered or resumed while so many symbols are wanted."""
+    """Return how many functions are called or resumed while symbols are subscribed."""
     count = 0
 
     def note(_: FrameType, event: str, __: object) -> None:
@@ -43,13 +43,20 @@ async def entered(streams: Streams, wanted: set[str]) -> int:
     return count
 
 
-async def test_a_connection_is_opened_once_the_others_are_full_and_gaps_are_filled() -> None:
+async def test_a_new_connection_is_opened_only_when_the_others_are_full() -> None:
     streams = unconnected()
-    for wanted, connections in ((1, 1), (PER_LINE, 1), (PER_LINE + 1, 2), (10, 2), (2 * PER_LINE, 2), (350, 4)):
+    for wanted, connections in (
+        (1, 1),
+        (PER_CONNECTION, 1),
+        (PER_CONNECTION + 1, 2),
+        (10, 2),
+        (2 * PER_CONNECTION, 2),
+        (350, 4),
+    ):
         await streams.set_subscriptions(symbols(wanted))
-        assert f"of {connections + 1} up, {wanted} symbols watched" in repr(streams)
+        assert f"of {connections + 1} connections subscribed, {wanted} symbols" in repr(streams)
 
 
-async def test_the_work_grows_with_the_symbols_and_not_with_their_square() -> None:
+async def test_the_work_of_a_subscription_grows_linearly_with_the_symbols() -> None:
     few = await entered(unconnected(), symbols(1_000))
     assert await entered(unconnected(), symbols(4_000)) < 4.5 * few

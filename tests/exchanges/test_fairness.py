@@ -1,4 +1,4 @@
-"""Failure mode 60: what one symbol repeats does not keep another symbol's request from its turn."""
+"""Failure mode 60: repeated requests of one symbol do not block the requests of other symbols."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trailing.core.model import Position, StopOrder
 from trailing.errors import StopRejected
-from trailing.exchanges.ccxt.limiter import Limiter, open_limiter
 from trailing.exchanges.ccxt.limits import Limits, Window
+from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.fairness import AT_ONCE, PER_ROUND
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
 from trailing.exchanges.port import StopRequest
@@ -26,42 +26,42 @@ OTHERS = tuple(f"COIN{number:02}/USDT:USDT" for number in range(49))
 SICK = "SICK/USDT:USDT"
 OPENED = datetime(2026, 1, 1, tzinfo=UTC)
 
-# 20 at once and 10 a second; every operation takes one.
+# 20 at once and 10 a second; every operation takes one token.
 LIMITS = Limits({"requests": Window(120, 10, burst=20)}, costs={}, other={"requests": 1.0})
 
 
 class Passing:
-    """Which requests passed, and when."""
+    """Records which requests passed, and when."""
 
-    def __init__(self, limiter: Limiter, nursery: trio.Nursery) -> None:
+    def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str, str]] = []
         self._limiter = limiter
         self._nursery = nursery
 
     async def ask(self, *requests: tuple[str, str]) -> None:
-        """Let tasks ask for their turns, in this order."""
+        """Start tasks that acquire in this order."""
         for operation, symbol in requests:
             self._nursery.start_soon(self._pass, operation, symbol)
             await wait_all_tasks_blocked()
 
     async def repeat(self, operation: str, symbol: str) -> None:
-        """Ask again as soon as a request has passed, for ever."""
+        """Request again as soon as a request has passed, for ever."""
         while True:
             await self._pass(operation, symbol)
 
     async def _pass(self, operation: str, symbol: str) -> None:
-        await self._limiter.turn(operation, symbol)
+        await self._limiter.acquire(operation, symbol)
         self.log.append((trio.current_time(), operation, symbol))
 
     def passed(self, *symbols: str) -> list[tuple[str, str]]:
         return [(operation, symbol) for _, operation, symbol in self.log if not symbols or symbol in symbols]
 
 
-def emptied(limiter: Limiter) -> None:
-    limiter.correct("requests", 0.0)
+def emptied(limiter: VenueLimiter) -> None:
+    limiter.limit_tokens("requests", 0.0)
 
 
-async def test_requests_of_one_lane_take_turns_by_symbol(autojump_clock: MockClock) -> None:
+async def test_requests_of_one_lane_alternate_between_symbols(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
@@ -71,7 +71,7 @@ async def test_requests_of_one_lane_take_turns_by_symbol(autojump_clock: MockClo
     assert passing.passed("A") == [("place_stop", "A")] * 3 + [("close_position", "A")]
 
 
-async def test_lanes_keep_their_urgency_among_what_symbols_ask_for_once(autojump_clock: MockClock) -> None:
+async def test_lanes_keep_their_priority_for_the_first_request_of_each_symbol(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
@@ -87,13 +87,13 @@ async def test_lanes_keep_their_urgency_among_what_symbols_ask_for_once(autojump
     "operation", ["cancel_stop", "find_stop", "place_stop", "close_position", "amend_stop", "price"]
 )
 @pytest.mark.parametrize("waiting", ["close_position", "amend_stop", "price"])
-async def test_fm60_a_request_waits_for_at_most_one_round_of_what_another_symbol_repeats(
+async def test_fm60_a_request_waits_for_at_most_one_round_of_repeated_requests(
     waiting: str, operation: str, autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         emptied(limiter)
         passing = Passing(limiter, nursery)
-        for _ in range(30):  # thirty tasks repeat it, each as fast as it is let
+        for _ in range(30):  # thirty tasks repeat it as fast as the limiter allows
             nursery.start_soon(passing.repeat, operation, SICK)
         await trio.sleep(5.0)
         asked_at = trio.current_time()
@@ -106,7 +106,7 @@ async def test_fm60_a_request_waits_for_at_most_one_round_of_what_another_symbol
     assert passing.log[-1][0] - asked_at <= (PER_ROUND + 1) / 10
 
 
-async def test_the_turn_without_a_symbol_is_that_of_a_symbol_that_has_nothing_waiting(
+async def test_a_request_without_a_symbol_ranks_as_the_first_of_a_symbol(
     autojump_clock: MockClock,
 ) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
@@ -126,12 +126,12 @@ async def test_a_lower_lane_passes_within_one_round_of_every_other_symbol(autoju
         await trio.sleep(3.0)
         asked_at = trio.current_time()
         with trio.fail_after(10 * 3 * PER_ROUND / 10 + 0.1):  # symbols, lanes, requests; ten a second
-            await limiter.turn("price", SICK)
+            await limiter.acquire("price", SICK)
         assert trio.current_time() > asked_at
         nursery.cancel_scope.cancel()
 
 
-async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autojump_clock: MockClock) -> None:
+async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_others(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         nursery.start_soon(passing.repeat, "cancel_stop", SICK)
@@ -146,20 +146,20 @@ async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_the_others(autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_requests_that_are_held_back_can_be_given_up(autojump_clock: MockClock) -> None:
+async def test_requests_that_are_held_back_can_be_withdrawn(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(AT_ONCE):
-            await limiter.turn("cancel_stop", SICK)
+            await limiter.acquire("cancel_stop", SICK)
         for _ in range(5):
             with trio.move_on_after(0.01) as scope:
-                await limiter.turn("cancel_stop", SICK)
+                await limiter.acquire("cancel_stop", SICK)
             assert scope.cancelled_caught
         assert limiter.rate_limit_delay("cancel_stop", SICK) == pytest.approx(0.35)
-        await limiter.turn("cancel_stop", SICK)
+        await limiter.acquire("cancel_stop", SICK)
         assert trio.current_time() == pytest.approx(0.4)
 
 
-async def test_a_share_in_use_is_remembered_while_those_of_thousands_of_symbols_are_forgotten(
+async def test_a_used_share_is_remembered_and_expired_shares_are_dropped(
     autojump_clock: MockClock,
 ) -> None:
     fast = Limits({"requests": Window(10_100, 1, burst=100)}, costs={}, other={"requests": 1.0})
@@ -167,9 +167,9 @@ async def test_a_share_in_use_is_remembered_while_those_of_thousands_of_symbols_
         passing = Passing(limiter, nursery)
         nursery.start_soon(passing.repeat, "cancel_stop", SICK)
         for number in range(3_000):
-            await limiter.turn("cancel_stop", f"COIN{number}/USDT:USDT")
+            await limiter.acquire("cancel_stop", f"COIN{number}/USDT:USDT")
             await trio.sleep(0.001)
-        assert len(passing.log) == pytest.approx(25 + 3 * 2_500, abs=2)  # a quarter of what a bucket holds and gets
+        assert len(passing.log) == pytest.approx(25 + 3 * 2_500, abs=2)  # a quarter of a bucket's capacity and refill
         nursery.cancel_scope.cancel()
 
 
@@ -184,7 +184,7 @@ _requests = st.tuples(_operations, st.sampled_from(["A", "B", "C", None]))
     last=_requests,
     left=st.sampled_from([-6.0, 0.0, 3.0]),
 )
-def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
+def test_the_delay_of_a_symbol_within_its_share_is_exact(
     tokens: list[float], asked: list[tuple[str, str | None]], last: tuple[str, str | None], left: float
 ) -> None:
     names = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "positions")
@@ -193,14 +193,14 @@ def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
 
     async def ask() -> tuple[float, float]:
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
-            limiter.correct("a", left)
+            limiter.limit_tokens("a", left)
             for operation, symbol in asked:
                 if sum(each == (operation, symbol) for each in asked) < AT_ONCE:
-                    nursery.start_soon(limiter.turn, operation, symbol)
+                    nursery.start_soon(limiter.acquire, operation, symbol)
                     await wait_all_tasks_blocked()
             operation, symbol = last
             expected = trio.current_time() + limiter.rate_limit_delay(operation, symbol)
-            await limiter.turn(operation, symbol)
+            await limiter.acquire(operation, symbol)
             passed_at = trio.current_time()
             nursery.cancel_scope.cancel()
         return expected, passed_at
@@ -215,7 +215,7 @@ def test_the_next_turn_of_a_symbol_within_its_share_is_exact(
 async def amended_at(
     latency: float, limit: RateLimit, repeat: Callable[[PaperExchange], Awaitable[None]] | None
 ) -> list[float]:
-    """When each of 49 symbols' amends was answered, in three waves of them; one more symbol repeats something."""
+    """Return when the amends of 49 symbols were answered, in three waves, while one more symbol repeats a request."""
     answered: list[float] = []
     async with (
         open_paper(latency=latency, rate_limit=limit, can_amend=True) as exchange,
@@ -257,7 +257,7 @@ async def cancel_many_for_ever(exchange: PaperExchange) -> None:
 @pytest.mark.parametrize("limit", [RateLimit(50, 20), RateLimit(100, 10), RateLimit(10, 10)], ids=str)
 @pytest.mark.parametrize("repeat", [cancel_for_ever, cancel_many_for_ever])
 @pytest.mark.parametrize("latency", [0.0, 0.05])
-def test_fm60_a_cancel_that_is_repeated_at_full_speed_delays_no_amend_of_others_by_half_a_second(
+def test_fm60_a_cancel_repeated_at_full_speed_delays_an_amend_of_others_by_less_than_half_a_second(
     latency: float, repeat: Callable[[PaperExchange], Awaitable[None]], limit: RateLimit
 ) -> None:
     alone, beside = (

@@ -1,4 +1,4 @@
-"""Client order ids that a venue writes as numbers, on a venue whose field we read ourselves."""
+"""Client order ids that a venue sends as numbers, on a venue whose field our code parses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pending(*orders: Mapping[str, Any]) -> dict[str, Any]:
     return {"code": "0", "msg": "", "data": [{**ORDER, **order} for order in orders]}
 
 
-async def test_fm54_a_foreign_order_with_a_number_for_its_id_is_read_as_text() -> None:
+async def test_fm54_a_numeric_id_of_a_foreign_order_is_read_as_text() -> None:
     answer = pending({"algoId": 1, "algoClOrdId": 1578938}, {"algoId": "2", "algoClOrdId": "tr00000000000000000001"})
     async with open_capture("okx", lambda _: answer) as capture:
         stops = await capture.exchange.open_stops()
@@ -40,7 +40,7 @@ async def test_fm54_a_foreign_order_with_a_number_for_its_id_is_read_as_text() -
 
 
 @pytest.mark.parametrize("strange", [True, {"id": 7}, ["7"]])
-async def test_fm54_an_order_whose_id_is_neither_text_nor_number_is_left_out(strange: Any) -> None:
+async def test_fm54_an_order_whose_id_is_no_text_and_no_number_is_left_out(strange: Any) -> None:
     answer = pending({"algoId": "1", "algoClOrdId": strange}, {"algoId": "2", "algoClOrdId": "tr00000000000000000001"})
     async with open_capture("okx", lambda _: answer) as capture:
         stops = await capture.exchange.open_stops()

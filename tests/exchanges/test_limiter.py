@@ -1,4 +1,4 @@
-"""Several buckets, lanes, refusals and what venues tell, in exact virtual time."""
+"""Several buckets, lanes, pauses and the venue's counts, in exact virtual time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trailing.exchanges.ccxt.limiter import Limiter, open_limiter
 from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.ccxt.venues import VENUES
 from trailing.exchanges.limiter import OPERATIONS
 
-# 4 orders at once and 1 a second; 10 of weight at once and 2 a second.
+# 4 orders at once and 1 a second; a weight of 10 at once and 2 a second.
 LIMITS = Limits(
     windows={"orders": Window(14, 10, burst=4, header="x-orders"), "weight": Window(30, 10, burst=10)},
     costs={
@@ -32,26 +32,26 @@ ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "posit
 
 
 class Passing:
-    """Who passed, and when."""
+    """Records which requests passed, and when."""
 
-    def __init__(self, limiter: Limiter, nursery: trio.Nursery) -> None:
+    def __init__(self, limiter: VenueLimiter, nursery: trio.Nursery) -> None:
         self.log: list[tuple[float, str]] = []
         self._limiter = limiter
         self._nursery = nursery
 
     async def ask(self, *operations: str) -> None:
-        """Let tasks ask for their turns, in this order."""
+        """Start tasks that acquire in this order."""
         for operation in operations:
             self._nursery.start_soon(self._pass, operation)
             await wait_all_tasks_blocked()
 
     async def _pass(self, operation: str) -> None:
-        await self._limiter.turn(operation)
+        await self._limiter.acquire(operation)
         self.log.append((trio.current_time(), operation))
         self.log.sort(key=lambda line: (line[0], ORDER.index(line[1])))  # tasks that wake at once run in any order
 
 
-async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojump_clock: MockClock) -> None:
+async def test_a_wave_that_waits_for_the_order_limit_delays_no_read_and_no_look_up(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 7, "price", "find_stop")
@@ -60,10 +60,10 @@ async def test_a_wave_that_waits_for_orders_stops_no_read_and_no_look_up(autojum
     assert passing.log[6:] == [(1.0, "place_stop"), (2.0, "place_stop"), (3.0, "place_stop")]
 
 
-async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock: MockClock) -> None:
+async def test_tokens_that_waiting_requests_reserve_are_not_granted_to_others(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
-        await passing.ask(*["place_stop"] * 8)  # four wait for orders, and keep 4 of the 6 of weight that are left
+        await passing.ask(*["place_stop"] * 8)  # four wait for orders, and reserve 4 of the remaining weight of 6
         assert limiter.rate_limit_delay("amend_stop") == 0.0
         assert limiter.rate_limit_delay("open_stops") == 1.5
         await passing.ask("open_stops", "amend_stop")
@@ -77,21 +77,21 @@ async def test_what_those_before_keep_back_is_not_given_to_others(autojump_clock
     ]
 
 
-async def test_idle_time_is_credited_in_every_bucket(autojump_clock: MockClock) -> None:
+async def test_every_bucket_refills_while_idle(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(4):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
         await trio.sleep(100)
         for _ in range(4):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert trio.current_time() == 100.0
 
 
-async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(autojump_clock: MockClock) -> None:
+async def test_no_request_passes_during_a_pause_and_the_buckets_are_empty_after_it(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
-        limiter.refused(30.0)
-        limiter.refused(2.0)  # a shorter one that comes later shortens nothing
+        limiter.on_rate_limited(30.0)
+        limiter.on_rate_limited(2.0)  # a shorter pause that begins later does not shorten it
         passing = Passing(limiter, nursery)
         assert limiter.rate_limit_delay("cancel_stop") == 30.0
         await passing.ask(*["place_stop"] * 6, "cancel_stop")
@@ -99,93 +99,93 @@ async def test_nobody_passes_before_a_refusal_is_over_and_then_as_from_empty(aut
     assert [at for at, _ in passing.log] == [30.0, 30.0, 30.0, 30.0, 30.0, 31.0, 32.0]
 
 
-async def test_clean_up_goes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
+async def test_clean_up_passes_before_protection_before_moves_before_reads(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
-        limiter.refused(0.25)  # too short for a token of weight
+        limiter.on_rate_limited(0.25)  # too short for one token of weight to return
         passing = Passing(limiter, nursery)
         await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
         assert limiter.rate_limit_delay("find_stop") == 1.0
     assert passing.log == [(0.5, "cancel_stop"), (1.0, "place_stop"), (1.5, "amend_stop"), (2.0, "price")]
 
 
-async def test_a_short_refusal_leaves_little_to_begin_with(autojump_clock: MockClock) -> None:
+async def test_a_short_pause_leaves_few_tokens(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.refused(0.5)
+        limiter.on_rate_limited(0.5)
         assert limiter.rate_limit_delay("place_stop") == 1.0
         assert limiter.rate_limit_delay("open_stops") == 2.5
-        await limiter.turn("place_stop")
+        await limiter.acquire("place_stop")
         assert trio.current_time() == 1.0
 
 
-async def test_a_refusal_while_some_wait_holds_them_too(autojump_clock: MockClock) -> None:
+async def test_a_pause_delays_waiting_requests_too(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 5)
         await trio.sleep(0.5)
-        limiter.refused(3.0)
+        limiter.on_rate_limited(3.0)
     assert passing.log[4] == (3.5, "place_stop")
 
 
-def told(used: str, second: int) -> dict[str, str]:
-    """A reply of a second of the venue's minute, of whose 10 s so many orders were used."""
+def headers(used: str, second: int) -> dict[str, str]:
+    """Return the headers of a reply at a second of the minute, with a count of used orders."""
     return {"x-orders": used, "date": f"Thu, 01 Jan 2026 00:00:{second:02} GMT"}
 
 
-async def test_the_venues_own_count_is_believed_where_it_is_higher(autojump_clock: MockClock) -> None:
+async def test_a_higher_count_of_the_venue_replaces_ours(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", told("11", 9))
+        limiter.update_from_headers("place_stop", headers("11", 9))
         assert limiter.rate_limit_delay("place_stop") == 0.0
-        await limiter.turn("place_stop")
-        await limiter.turn("place_stop")
+        await limiter.acquire("place_stop")
+        await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
-        limiter.learned("place_stop", told("1", 9))
+        limiter.update_from_headers("place_stop", headers("1", 9))
         assert limiter.rate_limit_delay("place_stop") == 1.0, "what it has not counted yet is gone all the same"
-        limiter.learned("place_stop", told("15", 9))
+        limiter.update_from_headers("place_stop", headers("15", 9))
         assert limiter.rate_limit_delay("place_stop") == 3.0
-        limiter.learned("place_stop", told("many", 9))
+        limiter.update_from_headers("place_stop", headers("many", 9))
 
 
-async def test_what_others_used_is_not_given_out_before_the_venues_window_ends(autojump_clock: MockClock) -> None:
+async def test_tokens_that_other_programs_used_return_when_the_venue_s_window_ends(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", told("12", 43))  # two of its 14 are left for 7 s
+        limiter.update_from_headers("place_stop", headers("12", 43))  # two of its 14 are left, for 7 s
         sent_at = []
         for _ in range(3):
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
             sent_at.append(trio.current_time())
         assert sent_at == [6.0, 7.0, 8.0]
 
 
 @pytest.mark.parametrize("date", [{}, {"date": "today"}])
-async def test_a_count_without_a_date_may_be_of_a_window_that_has_just_begun(
+async def test_a_count_without_a_date_is_taken_for_a_window_that_just_began(
     date: dict[str, str], autojump_clock: MockClock
 ) -> None:
     async with open_limiter(LIMITS) as limiter:
-        limiter.learned("place_stop", {"x-orders": "3", **date})
+        limiter.update_from_headers("place_stop", {"x-orders": "3", **date})
         assert limiter.rate_limit_delay("place_stop") == 0.0
-        limiter.learned("place_stop", {"x-orders": "5", **date})
+        limiter.update_from_headers("place_stop", {"x-orders": "5", **date})
         assert limiter.rate_limit_delay("place_stop") == 2.0
 
 
-async def test_what_is_left_by_the_venues_count_is_no_more_here(autojump_clock: MockClock) -> None:
+async def test_the_venue_s_remaining_count_limits_ours(autojump_clock: MockClock) -> None:
     limits = Limits(
         {name: Window(5, 1, burst=4, left_header="x-left") for name in ("create", "cancel")},
         {"place_stop": {"create": 1.0}, "cancel_stop": {"cancel": 1.0}},
         {},
     )
     async with open_limiter(limits) as limiter:
-        limiter.learned("place_stop", {"x-left": "9"})
-        limiter.learned("place_stop", {"x-left": "none"})
+        limiter.update_from_headers("place_stop", {"x-left": "9"})
+        limiter.update_from_headers("place_stop", {"x-left": "none"})
         for _ in range(4):
             assert limiter.rate_limit_delay("place_stop") == 0.0
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         await trio.sleep(10)
-        limiter.learned("place_stop", {"x-left": "1"})  # somebody else sends too
-        await limiter.turn("place_stop")
+        limiter.update_from_headers("place_stop", {"x-left": "1"})  # another program sends too
+        await limiter.acquire("place_stop")
         assert limiter.rate_limit_delay("place_stop") == 1.0
         assert limiter.rate_limit_delay("cancel_stop") == 0.0, "which counts by itself"
 
 
-async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_caller_returns_its_tokens_to_those_behind(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 4)
@@ -198,42 +198,42 @@ async def test_a_cancelled_caller_leaves_its_turn_to_those_behind(autojump_clock
     assert passing.log[4:] == [(1.0, "place_stop")]
 
 
-async def test_a_turn_that_comes_together_with_the_cancellation_is_given_back(autojump_clock: MockClock) -> None:
-    for _ in range(8):  # which of the two comes first is drawn by trio
+async def test_a_grant_at_the_moment_of_cancellation_is_returned(autojump_clock: MockClock) -> None:
+    for _ in range(8):  # trio draws which of the two comes first
         async with open_limiter(LIMITS) as limiter:
             for _ in range(4):
-                await limiter.turn("place_stop")
-            with trio.move_on_after(1.0) as scope:  # the turn's own time
-                await limiter.turn("place_stop")
+                await limiter.acquire("place_stop")
+            with trio.move_on_after(1.0) as scope:  # the time of the grant
+                await limiter.acquire("place_stop")
             left = limiter.rate_limit_delay("place_stop")
             assert left == (0.0 if scope.cancelled_caught else 1.0)
 
 
-async def test_who_is_cancelled_already_takes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_caller_that_is_cancelled_already_takes_no_tokens(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         with trio.CancelScope() as scope:
             scope.cancel()
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
         assert scope.cancelled_caught
         for _ in range(4):
             assert limiter.rate_limit_delay("place_stop") == 0.0
-            await limiter.turn("place_stop")
+            await limiter.acquire("place_stop")
 
 
-async def test_a_clean_up_in_a_cancelled_block_still_gets_its_turn(autojump_clock: MockClock) -> None:
+async def test_a_shielded_clean_up_in_a_cancelled_block_still_passes(autojump_clock: MockClock) -> None:
     with trio.move_on_after(0.5) as outer:
         async with open_limiter(LIMITS) as limiter:
-            limiter.refused(2.0)
+            limiter.on_rate_limited(2.0)
             try:
                 await trio.sleep_forever()
             finally:
                 with trio.fail_after(5.0, shield=True):
-                    await limiter.turn("cancel_stop")
+                    await limiter.acquire("cancel_stop")
     assert outer.cancelled_caught
     assert trio.current_time() == 2.0
 
 
-async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_nothing_more(
+async def test_a_bucket_that_overflows_during_a_wait_for_another_one_gives_nothing_more(
     autojump_clock: MockClock,
 ) -> None:
     windows = {"fast": Window(7, 1, burst=3), "slow": Window(3.5, 1, burst=3)}
@@ -241,11 +241,11 @@ async def test_a_bucket_that_runs_over_while_another_one_is_waited_for_gives_not
         open_limiter(Limits(windows=windows, costs={}, other={"fast": 1.0, "slow": 1.0})) as limiter,
         trio.open_nursery() as nursery,
     ):
-        limiter.correct("fast", -8.0)
+        limiter.limit_tokens("fast", -8.0)
         await Passing(limiter, nursery).ask(*["place_stop"] * 9)
         turn = limiter.rate_limit_delay("place_stop")
-        assert turn == 2.25 + 14.0  # until the first passes, and then seven more of the slow ones' tokens
-        await limiter.turn("place_stop")
+        assert turn == 2.25 + 14.0  # until the first passes, then seven more tokens of the slow bucket
+        await limiter.acquire("place_stop")
         assert trio.current_time() == turn
 
 
@@ -264,7 +264,7 @@ _cost = st.dictionaries(st.sampled_from("abc"), _tokens, max_size=3)
     left=st.sampled_from([None, -8.0, 0.5]),
     began=st.sampled_from([0.0, 0.75]),
 )
-def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
+def test_the_delay_is_the_time_after_which_a_request_made_now_passes(
     bursts: list[float],
     rates: list[float],
     costs: list[Mapping[str, float]],
@@ -282,20 +282,20 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
 
         async def pass_last() -> None:
             nonlocal passed_at
-            await limiter.turn(last)
+            await limiter.acquire(last)
             passed_at = trio.current_time()
 
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
             for operation in asked[: len(asked) // 2]:
-                nursery.start_soon(limiter.turn, operation)
+                nursery.start_soon(limiter.acquire, operation)
                 await wait_all_tasks_blocked()
             await trio.sleep(began)
             if closed:
-                limiter.refused(closed)
+                limiter.on_rate_limited(closed)
             if left is not None:
-                limiter.correct("a", left)
+                limiter.limit_tokens("a", left)
             for operation in asked[len(asked) // 2 :]:
-                nursery.start_soon(limiter.turn, operation)
+                nursery.start_soon(limiter.acquire, operation)
                 await wait_all_tasks_blocked()
             expected = trio.current_time() + limiter.rate_limit_delay(last)
             await pass_last()
@@ -308,13 +308,13 @@ def test_the_next_turn_is_the_time_at_which_one_that_asks_now_passes(
 @settings(max_examples=25, deadline=None)
 @given(asked=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.sampled_from([0.0, 0.0, 0.3, 2.0])), max_size=60))
 @pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx", "woo"])
-def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
+def test_no_window_contains_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
     limits = limits_of(venue)
     passed: list[tuple[float, str]] = []
 
     async def run() -> None:
         async def pass_one(operation: str) -> None:
-            await limiter.turn(operation)
+            await limiter.acquire(operation)
             passed.append((trio.current_time(), operation))
 
         async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
@@ -335,17 +335,26 @@ def test_in_no_window_passes_more_than_the_venue_allows(venue: str, asked: list[
 
 
 @pytest.mark.parametrize("venue", sorted(VENUES))
-def test_every_venue_has_limits_that_every_operation_fits_into(venue: str) -> None:
+def test_every_operation_fits_into_the_limits_of_every_venue(venue: str) -> None:
     limits = limits_of(venue)
     for operation in (*OPERATIONS, "markets"):
         for name, tokens in limits.cost(operation).items():
             assert 0 < tokens <= limits.windows[name].burst < limits.windows[name].count
 
 
-async def test_a_wave_on_bybit_stops_no_move_of_other_positions(autojump_clock: MockClock) -> None:
+async def test_a_wave_on_bybit_delays_no_move_of_other_positions(autojump_clock: MockClock) -> None:
     async with open_limiter(limits_of("bybit")) as limiter, trio.open_nursery() as nursery:
         passing = Passing(limiter, nursery)
         await passing.ask(*["place_stop"] * 50, "amend_stop", "price", "positions")
         assert trio.current_time() == 0.0
         assert [name for _, name in passing.log[3:]] == ["amend_stop", "price", "positions"]
     assert passing.log[-1][0] == pytest.approx(47 / 6)
+
+
+async def test_the_repr_shows_waiting_requests_tokens_and_a_pause(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter:
+        await limiter.acquire("place_stop")
+        assert repr(limiter) == "<VenueLimiter: 0 waiting, orders 3/4, weight 9/10>"
+        limiter.on_rate_limited(2.0)
+        limiter.take("place_stop", lambda: None)
+        assert repr(limiter) == "<VenueLimiter: 1 waiting, orders 0/4, weight 0/10, paused for 2 s>"

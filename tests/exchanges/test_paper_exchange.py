@@ -1,4 +1,4 @@
-"""The paper exchange as its users see it: the stream, reads, candles, outside hands, and its door."""
+"""The paper exchange for its users: the stream, reads, candles, actions by hand, and its settings."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def received(channel: UpdateChannel) -> list[Update]:
             return updates
 
 
-async def test_ticks_of_watched_symbols_are_pushed_and_order_and_position_updates_always() -> None:
+async def test_ticks_are_pushed_for_subscribed_symbols_and_other_updates_always() -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
         exchange.feed(Tick(BTC, D(100), 0.0))
         await exchange.set_subscriptions({ETH})
         exchange.feed(Tick(BTC, D(101), 0.0))
         eth = Tick(ETH, D(10), 0.0)
         exchange.feed(eth)
-        assert received(updates) == [eth], "nothing was watched before, and watching says nothing"
+        assert received(updates) == [eth], "nothing was subscribed before, and a subscription pushes nothing"
         await exchange.enter(position())
         await exchange.set_subscriptions({BTC})
         await exchange.place_stop(stop("a"))
@@ -64,7 +64,7 @@ async def test_ticks_of_watched_symbols_are_pushed_and_order_and_position_update
         ]
 
 
-async def test_each_subscriber_gets_everything_from_its_own_beginning_to_the_end_of_the_exchange() -> None:
+async def test_each_subscriber_gets_all_updates_from_its_subscription_to_the_end() -> None:
     async with open_paper() as exchange:
         await exchange.set_subscriptions({BTC})
         async with exchange.updates() as late:
@@ -80,7 +80,7 @@ async def test_each_subscriber_gets_everything_from_its_own_beginning_to_the_end
             await late.receive()
 
 
-async def test_the_watch_that_was_sent_last_counts_even_if_it_arrives_first(autojump_clock: MockClock) -> None:
+async def test_the_subscriptions_that_were_sent_last_count_even_if_they_arrive_first(autojump_clock: MockClock) -> None:
     latencies = iter([4.0, 1.0])
     async with open_paper(latency=lambda *_: next(latencies)) as exchange, exchange.updates() as updates:
         async with trio.open_nursery() as nursery:
@@ -93,7 +93,7 @@ async def test_the_watch_that_was_sent_last_counts_even_if_it_arrives_first(auto
         assert received(updates) == [eth]
 
 
-async def test_what_is_pushed_while_the_line_is_down_is_lost_and_the_ends_are_told(autojump_clock: MockClock) -> None:
+async def test_updates_are_lost_while_the_stream_is_down_and_its_state_is_pushed(autojump_clock: MockClock) -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
         await exchange.enter(position())
         await exchange.set_subscriptions({BTC})
@@ -112,7 +112,7 @@ async def test_what_is_pushed_while_the_line_is_down_is_lost_and_the_ends_are_to
         assert len(await exchange.open_stops()) == 1, "requests went on"
 
 
-async def test_the_price_is_the_last_of_its_source_now(autojump_clock: MockClock) -> None:
+async def test_the_price_is_the_last_one_of_its_source(autojump_clock: MockClock) -> None:
     async with open_paper(latency=1.0) as exchange:
         with pytest.raises(ExchangeUnreachable, match="no mark price"):
             await exchange.price(BTC, "mark")
@@ -122,7 +122,7 @@ async def test_the_price_is_the_last_of_its_source_now(autojump_clock: MockClock
         assert await exchange.price(BTC, "last") == Tick(BTC, D(100), 2.5, "last")
 
 
-async def test_stops_and_positions_are_shown_each_after_a_read_lag_of_its_own(autojump_clock: MockClock) -> None:
+async def test_stops_and_positions_have_separate_read_lags(autojump_clock: MockClock) -> None:
     async with open_paper(orders_read_lag=0.3, positions_read_lag=0.7) as exchange:
         await trio.sleep(2.0)
         await exchange.enter(position())
@@ -161,7 +161,7 @@ async def test_a_minute_without_a_tick_has_no_candle(autojump_clock: MockClock) 
         assert [candle.opened_at for candle in candles] == [START.replace(second=0)]
 
 
-async def test_candles_begin_at_the_walls_time_where_no_other_is_given(autojump_clock: MockClock) -> None:
+async def test_candles_use_the_wall_clock_by_default(autojump_clock: MockClock) -> None:
     before = datetime.now(UTC)
     async with open_paper() as exchange:
         exchange.feed(Tick(BTC, D(100), trio.current_time()))
@@ -171,7 +171,7 @@ async def test_candles_begin_at_the_walls_time_where_no_other_is_given(autojump_
         assert candle.opened_at in {moment.replace(second=0, microsecond=0) for moment in (before, after)}
 
 
-async def test_hands_from_outside_place_cancel_and_reduce_at_once() -> None:
+async def test_actions_by_hand_take_effect_at_once() -> None:
     async with open_paper(latency=2.0) as exchange, exchange.updates() as updates:
         await exchange.enter(position())
         order = exchange.place_by_hand(stop("foreign"))
@@ -199,7 +199,7 @@ async def test_order_ids_do_not_depend_on_the_order_in_which_symbols_run() -> No
     assert orders == {symbol: f"paper-{symbol}-1" for symbol in symbols}
 
 
-async def test_leverage_and_partial_fills_are_the_venues() -> None:
+async def test_leverage_and_partial_fills_apply_to_the_whole_exchange() -> None:
     async with open_paper(leverage=10, partial_fills=D("0.5")) as exchange:
         await exchange.enter(position())
         assert [report.liquidation_price for report in await exchange.positions()] == [D(90)]
@@ -265,10 +265,10 @@ async def test_markets_are_given_as_values_or_by_symbol(as_mapping: bool) -> Non
         ("leverage", 2.5),
         ("leverage", D("inf")),
         ("leverage", True),
-        ("utc_start", datetime(2026, 1, 1)),  # naive is the point
+        ("utc_start", datetime(2026, 1, 1)),  # naive on purpose
     ],
 )
-async def test_an_argument_that_can_not_be_right_is_refused_by_its_name(field: str, value: Any) -> None:
+async def test_an_invalid_argument_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=field):
         async with open_paper(**{field: value}):
             pytest.fail("it was opened")

@@ -19,7 +19,7 @@ BTC = "BTC/USDT:USDT"
 
 
 async def empty(exchange: PaperExchange, tokens: int) -> None:
-    """Take that many tokens."""
+    """Use that many tokens."""
     for _ in range(tokens):
         await exchange.positions()
 
@@ -37,7 +37,7 @@ async def test_a_full_bucket_passes_at_once_and_then_one_by_one(autojump_clock: 
     assert passed == [0.0, 0.0, 0.0, 0.5, 1.0, 1.5]
 
 
-async def test_idle_time_is_credited_up_to_the_capacity(autojump_clock: MockClock) -> None:
+async def test_the_bucket_refills_while_idle_up_to_its_capacity(autojump_clock: MockClock) -> None:
     async with open_paper(rate_limit=RateLimit(3, 2)) as exchange:
         await empty(exchange, 3)
         await trio.sleep(0.5)
@@ -48,7 +48,7 @@ async def test_idle_time_is_credited_up_to_the_capacity(autojump_clock: MockCloc
         assert trio.current_time() == 101.0
 
 
-async def test_weights_decide_what_an_operation_takes(autojump_clock: MockClock) -> None:
+async def test_an_operation_takes_its_weight(autojump_clock: MockClock) -> None:
     limit = RateLimit(10, 1, weights={"positions": 5, "open_stops": 0})
     async with open_paper(rate_limit=limit) as exchange:
         await empty(exchange, 2)
@@ -60,7 +60,7 @@ async def test_weights_decide_what_an_operation_takes(autojump_clock: MockClock)
         assert trio.current_time() == 6.0
 
 
-async def test_the_turn_is_part_of_the_way_there_and_the_validity_counts_from_it(autojump_clock: MockClock) -> None:
+async def test_the_validity_counts_from_the_end_of_the_wait_for_the_rate_limit(autojump_clock: MockClock) -> None:
     async with open_paper(latency=2.0, rate_limit=RateLimit(1, 0.125), record=True) as exchange:
         await exchange.positions()
         await exchange.positions()
@@ -68,7 +68,7 @@ async def test_the_turn_is_part_of_the_way_there_and_the_validity_counts_from_it
         assert trio.current_time() == 10.0
 
 
-async def test_lanes_clean_up_then_protection_then_moves_then_reads(autojump_clock: MockClock) -> None:
+async def test_the_order_is_clean_up_then_protection_then_moves_then_reads(autojump_clock: MockClock) -> None:
     limit = RateLimit(4, 1)
     async with open_paper(rate_limit=limit, can_amend=True, record=True) as exchange:
         await exchange.enter(Position(BTC, "long", D(3), D(100), datetime(2026, 1, 1, tzinfo=UTC)))
@@ -123,14 +123,14 @@ async def test_a_heavy_request_at_the_head_is_not_starved_by_light_ones_behind_i
     assert trio.current_time() == 6.0
 
 
-async def test_the_next_turn_is_exact_with_and_without_others_waiting(autojump_clock: MockClock) -> None:
+async def test_the_delay_is_exact_with_and_without_waiting_requests(autojump_clock: MockClock) -> None:
     limit = RateLimit(4, 2, weights={"positions": 3, "place_stop": 2})
     async with open_paper(rate_limit=limit, record=True) as exchange:
         assert exchange.rate_limit_delay("positions") == 0.0
         await exchange.positions()
         assert exchange.rate_limit_delay("positions") == 1.0
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(exchange.positions)  # its turn comes at 1.0
+            nursery.start_soon(exchange.positions)  # it passes at 1.0
             await wait_all_tasks_blocked()
             assert exchange.rate_limit_delay("positions") == 2.5
             assert exchange.rate_limit_delay("find_stop") == 0.0, "a lane before them, and there is a token for it"
@@ -143,7 +143,7 @@ async def test_the_next_turn_is_exact_with_and_without_others_waiting(autojump_c
         assert [line.at for line in exchange.log] == [0.0, 1.0, 1.5]
 
 
-async def test_a_request_has_its_tokens_before_anybody_else_runs(autojump_clock: MockClock) -> None:
+async def test_a_request_takes_its_tokens_before_another_task_runs(autojump_clock: MockClock) -> None:
     async with open_paper(rate_limit=RateLimit(1, 1), latency=2.0) as exchange:
         turns: list[float] = []
 
@@ -158,7 +158,7 @@ async def test_a_request_has_its_tokens_before_anybody_else_runs(autojump_clock:
     assert turns == [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]
 
 
-async def test_where_the_limit_refuses_it_says_when_to_come_back_and_sends_nothing(autojump_clock: MockClock) -> None:
+async def test_a_limit_that_refuses_states_the_delay_and_nothing_is_sent(autojump_clock: MockClock) -> None:
     async with open_paper(rate_limit=RateLimit(1, 3, mode="refuse"), record=True) as exchange:
         await exchange.positions()
         for _ in range(2):
@@ -172,7 +172,7 @@ async def test_where_the_limit_refuses_it_says_when_to_come_back_and_sends_nothi
 
 
 @pytest.mark.parametrize(("per_second", "begin"), [(3, 0.7), (7, 1.9), (49, 0.0)])
-async def test_whoever_comes_back_when_told_to_passes_whatever_the_rounding(
+async def test_a_request_after_the_stated_delay_passes_despite_rounding(
     autojump_clock: MockClock, per_second: float, begin: float
 ) -> None:
     async with open_paper(rate_limit=RateLimit(1, per_second, mode="refuse")) as exchange:
@@ -182,7 +182,7 @@ async def test_whoever_comes_back_when_told_to_passes_whatever_the_rounding(
         await exchange.positions()
 
 
-async def test_cancelling_a_caller_in_the_queue_recalls_nothing_and_a_cancel_overtakes_and_waits(
+async def test_a_caller_cancelled_in_the_queue_recalls_nothing_and_a_cancel_passes_it_and_waits(
     autojump_clock: MockClock,
 ) -> None:
     async with open_paper(rate_limit=RateLimit(2, 0.5), record=True) as exchange:
@@ -194,7 +194,7 @@ async def test_cancelling_a_caller_in_the_queue_recalls_nothing_and_a_cancel_ove
         assert [(line.at, line.operation) for line in exchange.log[-2:]] == [(4.0, "place_stop"), (4.0, "cancel_stop")]
 
 
-async def test_without_a_limit_every_turn_is_now_and_an_unknown_operation_is_refused() -> None:
+async def test_the_delay_without_a_limit_is_0_and_an_unknown_operation_is_refused() -> None:
     async with open_paper() as exchange:
         assert exchange.rate_limit_delay("place_stop") == 0.0
         with pytest.raises(UsageError, match="operation"):
@@ -216,6 +216,6 @@ async def test_without_a_limit_every_turn_is_now_and_an_unknown_operation_is_ref
         {"capacity": 1, "per_second": 1, "mode": "drop"},
     ],
 )
-def test_a_rate_limit_that_can_not_be_right_is_refused(arguments: dict[str, Any]) -> None:
+def test_an_invalid_rate_limit_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="RateLimit"):
         RateLimit(**arguments)

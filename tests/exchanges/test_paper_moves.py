@@ -1,4 +1,4 @@
-"""A continuous move of the market passes through every price; a jump passes through none."""
+"""A continuous move passes every price; a jump passes none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from book_venue import BTC, OPENED, Venue
+from account_venue import BTC, OPENED, Venue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +56,7 @@ def test_stops_on_the_path_of_a_move_fill_in_the_order_in_which_the_price_passes
     assert venue.fills() == [(price, D(1), D(price)) for price in sorted(stops, reverse=side == "long")]
 
 
-def test_of_two_stops_for_the_whole_position_the_first_on_the_path_fills_and_one_beyond_the_end_stays() -> None:
+def test_the_first_stop_on_the_path_fills_and_one_beyond_the_end_stays() -> None:
     venue = Venue()
     venue.enter()
     for price in ("95", "97", "98"):
@@ -67,7 +67,7 @@ def test_of_two_stops_for_the_whole_position_the_first_on_the_path_fills_and_one
     assert venue.live() == {"95": D(2)}
 
 
-def test_each_direction_of_the_market_passes_the_stops_of_its_own_side() -> None:
+def test_a_move_down_fills_stops_of_longs_and_a_move_up_those_of_shorts() -> None:
     venue = Venue(hedged=True)
     venue.enter("long")
     venue.enter("short")
@@ -103,7 +103,7 @@ def test_a_trailing_order_fills_its_callback_behind_the_best_price_of_the_path(
     assert venue.fills() == [("t", D(2), D(exit_price))]
 
 
-def test_where_a_trailing_order_fills_is_rounded_to_the_tick_as_plans_round() -> None:
+def test_the_fill_of_a_trailing_order_is_rounded_to_the_tick_as_plans_round() -> None:
     venue = Venue(markets={BTC: Market(BTC, price_tick=D("0.5"))})
     venue.enter()
     venue.trail("t", "101", "1")
@@ -121,7 +121,7 @@ def test_a_trailing_order_whose_callback_is_less_than_a_tick_fills_at_the_best_p
     assert venue.fills() == [("t", D(2), D(104))]
 
 
-def test_a_trailing_order_that_the_price_has_not_reached_is_not_on_the_path() -> None:
+def test_an_inactive_trailing_order_is_not_on_the_path() -> None:
     venue = Venue()
     venue.enter()
     venue.trail("t", "101", "1")
@@ -140,7 +140,7 @@ def test_a_plain_stop_and_a_trailing_order_fill_in_the_order_of_the_path() -> No
         assert [name for name, _, _ in venue.fills()] == names
 
 
-def test_what_is_left_of_a_triggered_stop_fills_where_the_next_move_begins_or_where_a_jump_ends() -> None:
+def test_the_rest_of_a_triggered_stop_fills_at_the_begin_of_a_move_or_the_end_of_a_jump() -> None:
     venue = Venue(partial_fills=D("0.25"))
     venue.enter(quantity="4")
     venue.place("a", "98", quantity="4")
@@ -150,7 +150,7 @@ def test_what_is_left_of_a_triggered_stop_fills_where_the_next_move_begins_or_wh
     assert venue.fills() == [("a", D(1), D(price)) for price in ("98", "97", "95", "95")]
 
 
-def test_a_callable_that_decides_how_much_fills_gets_the_tick_that_the_market_moves_to() -> None:
+def test_the_partial_fills_callable_gets_the_tick_at_the_end_of_the_move() -> None:
     asked: list[D] = []
 
     def partial_fills(order: StopOrder, tick: Tick) -> D:
@@ -166,7 +166,7 @@ def test_a_callable_that_decides_how_much_fills_gets_the_tick_that_the_market_mo
 
 
 @pytest.mark.parametrize(("side", "limit", "end"), [("long", "90", "80"), ("short", "110", "120")])
-def test_a_move_through_the_liquidation_price_liquidates_there_and_cancels_what_lies_beyond_it(
+def test_a_move_through_the_liquidation_price_liquidates_there_and_cancels_later_stops(
     side: Side, limit: str, end: str
 ) -> None:
     venue = Venue(leverage=D(10))
@@ -189,7 +189,7 @@ def test_a_stop_before_or_at_the_liquidation_price_fills_first_and_the_rest_is_l
     assert venue.held() == {}
 
 
-def test_a_move_of_one_source_passes_its_own_stops_from_its_own_last_price_on() -> None:
+def test_a_move_of_one_source_begins_at_its_own_last_price_and_passes_its_own_stops() -> None:
     venue = Venue()
     venue.enter(quantity="2")
     venue.place("by last", "98", quantity="1")
@@ -208,7 +208,7 @@ def test_a_move_of_any_source_liquidates_at_the_liquidation_price() -> None:
     assert [price for _, _, price in venue.fills()] == [D(90)]
 
 
-def test_the_first_price_of_a_symbol_is_a_jump_and_after_an_entry_a_move_begins_at_the_price_of_the_entry() -> None:
+def test_the_first_price_is_a_jump_and_after_an_entry_a_move_begins_at_the_entry_price() -> None:
     venue = Venue()
     venue.move("105")
     assert venue.book.price(BTC, "last") == D(105)
@@ -219,14 +219,14 @@ def test_the_first_price_of_a_symbol_is_a_jump_and_after_an_entry_a_move_begins_
     assert venue.fills() == [("a", D(2), D(98))]
 
 
-def test_a_close_at_market_fills_at_the_point_that_the_market_has_moved_to() -> None:
+def test_a_close_at_market_fills_at_the_end_of_the_move() -> None:
     venue = Venue()
     venue.enter()
     venue.move("103", "101")
     assert venue.book.close(BTC, "long", D(2), 1.0, client_order_id="a").price == D(101)
 
 
-async def test_subscribers_get_the_points_of_a_move_and_then_the_fill() -> None:
+async def test_subscribers_get_the_tick_of_a_move_and_then_the_fill() -> None:
     async with open_paper() as exchange, exchange.updates() as updates:
         await exchange.set_subscriptions({BTC})
         await exchange.enter(Position(BTC, "long", D(2), D(100), OPENED))
@@ -256,7 +256,7 @@ orders = st.lists(
 
 
 def a_venue(wanted: list[tuple[Side, int, int, Source, Percent | None]], **rules: Any) -> Venue:
-    """A long and a short of 4 from 100 on, each with plain stops on the losing and trailing orders on the winning side."""
+    """Return a long and a short of 4 from 100, each with plain stops on its losing side and trailing orders on the other."""
     market = Market(BTC, price_tick=D(1))
     venue = Venue(markets={BTC: market}, hedged=True, **rules)
     for side in ("long", "short"):

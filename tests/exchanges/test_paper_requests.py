@@ -1,4 +1,4 @@
-"""The way there and back: legs, lost replies, expiry, and requests under way. Virtual time, exact."""
+"""Latency of requests and replies, lost replies, expiry, and requests in flight, in exact virtual time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_the_paper_exchange_is_an_exchange() -> None:
         assert (exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity) == (0.5, 0.7, 2.0)
 
 
-async def test_a_request_is_booked_after_half_of_its_latency_and_answered_after_all_of_it(
+async def test_a_request_is_executed_after_half_of_its_latency_and_answered_after_all_of_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_paper(latency=2.0, record=True) as exchange:
@@ -94,7 +94,7 @@ async def test_a_wave_of_requests_takes_as_long_as_one(autojump_clock: MockClock
     assert trio.current_time() == 2.0
 
 
-async def test_cancelling_the_caller_on_the_way_there_recalls_nothing(autojump_clock: MockClock) -> None:
+async def test_cancelling_the_caller_before_execution_recalls_nothing(autojump_clock: MockClock) -> None:
     async with open_paper(latency=2.0, record=True) as exchange:
         await exchange.enter(position())
         with trio.move_on_after(0.5) as scope:
@@ -106,7 +106,7 @@ async def test_cancelling_the_caller_on_the_way_there_recalls_nothing(autojump_c
         assert bookings(exchange)[1:] == [(1.0, "place_stop"), (1.5, "find_stop")]
 
 
-async def test_cancelling_the_caller_on_the_way_back_loses_the_reply_and_not_the_order(
+async def test_cancelling_the_caller_after_execution_loses_the_reply_and_not_the_order(
     autojump_clock: MockClock,
 ) -> None:
     async with open_paper(latency=2.0) as exchange:
@@ -131,12 +131,12 @@ async def test_a_caller_that_is_cancelled_already_sends_nothing() -> None:
         assert [operation for _, operation in bookings(exchange)] == ["enter", "open_stops"]
 
 
-async def test_without_latency_the_reply_can_be_lost_too() -> None:
+async def test_the_reply_can_be_lost_without_latency_too() -> None:
     with trio.CancelScope() as scope:
 
         def latency(operation: str, _: str | None) -> float:
             if operation == "place_stop":
-                scope.cancel()  # the request is on its way by now
+                scope.cancel()  # the request is in flight now
             return 0.0
 
         async with open_paper(latency=latency) as exchange:
@@ -172,10 +172,10 @@ async def test_every_request_is_a_checkpoint() -> None:
                 await call()
 
 
-async def test_a_request_that_arrives_too_late_is_refused_and_was_never_executed(autojump_clock: MockClock) -> None:
+async def test_a_request_that_arrives_too_late_is_rejected_and_not_executed(autojump_clock: MockClock) -> None:
     async with open_paper(latency=lambda operation, _: 6.1 if operation == "place_stop" else 0.0) as exchange:
         await exchange.enter(position())
-        with pytest.raises(ExchangeUnreachable, match=r"expired; provably not executed") as caught:
+        with pytest.raises(ExchangeUnreachable, match=r"expired on the way and was not executed") as caught:
             await exchange.place_stop(stop("a"))
         assert not isinstance(caught.value, OutcomeUnknown)
         assert trio.current_time() == pytest.approx(6.1)
@@ -183,14 +183,14 @@ async def test_a_request_that_arrives_too_late_is_refused_and_was_never_executed
 
 
 @pytest.mark.parametrize("validity", [3.0, 0.3, 0.7])
-async def test_a_request_that_arrives_just_in_time_is_booked(autojump_clock: MockClock, validity: float) -> None:
+async def test_a_request_that_arrives_just_in_time_is_executed(autojump_clock: MockClock, validity: float) -> None:
     async with open_paper(latency=2 * validity, request_validity=validity) as exchange:
         await trio.sleep(0.1)
         await exchange.enter(position())
         await exchange.place_stop(stop("a"))
 
 
-async def test_a_look_up_waits_for_the_request_under_way_under_its_id(autojump_clock: MockClock) -> None:
+async def test_a_look_up_waits_for_the_request_in_flight_for_its_id(autojump_clock: MockClock) -> None:
     seconds = {"place_stop": 4.0, "find_stop": 0.2}
     async with open_paper(latency=lambda operation, _: seconds[operation], record=True) as exchange:
         await exchange.enter(position())
@@ -203,7 +203,7 @@ async def test_a_look_up_waits_for_the_request_under_way_under_its_id(autojump_c
         assert trio.current_time() == pytest.approx(2.3)
 
 
-async def test_a_cancel_waits_for_the_placing_under_way_so_that_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_a_cancel_waits_for_the_place_request_in_flight_so_no_stop_is_left(autojump_clock: MockClock) -> None:
     seconds = {"place_stop": 4.0}
     async with open_paper(latency=lambda operation, _: seconds.get(operation, 0.0), record=True) as exchange:
         await exchange.enter(position())
@@ -215,7 +215,7 @@ async def test_a_cancel_waits_for_the_placing_under_way_so_that_nothing_is_left(
         assert bookings(exchange)[1:] == [(2.0, "place_stop"), (2.0, "cancel_stop"), (2.0, "open_stops")]
 
 
-async def test_a_cancel_that_waits_for_the_placing_is_not_recalled_either(autojump_clock: MockClock) -> None:
+async def test_a_cancel_that_waits_for_the_place_request_is_not_recalled_either(autojump_clock: MockClock) -> None:
     seconds = {"place_stop": 4.0}
     async with open_paper(latency=lambda operation, _: seconds.get(operation, 0.0)) as exchange:
         await exchange.enter(position())
@@ -230,7 +230,7 @@ async def test_a_cancel_that_waits_for_the_placing_is_not_recalled_either(autoju
             await exchange.place_stop(stop("a"))
 
 
-async def test_a_look_up_after_a_placing_that_expires_finds_nothing_and_does_not_hang(
+async def test_a_look_up_after_an_expired_place_request_finds_nothing_and_does_not_hang(
     autojump_clock: MockClock,
 ) -> None:
     seconds = {"place_stop": 8.0}
@@ -261,7 +261,7 @@ async def test_two_cancels_of_one_stop_do_not_wait_for_each_other_for_ever(autoj
     assert sorted(outcomes) == ["cancelled", "gone"]
 
 
-async def test_n_requests_under_one_id_book_one_order(autojump_clock: MockClock) -> None:
+async def test_n_requests_with_one_id_place_one_order(autojump_clock: MockClock) -> None:
     refused: list[StopRejected] = []
     async with open_paper(latency=2.0) as exchange:
         await exchange.enter(position())
@@ -279,7 +279,7 @@ async def test_n_requests_under_one_id_book_one_order(autojump_clock: MockClock)
         assert len(await exchange.open_stops()) == 1
 
 
-async def test_the_price_may_be_there_before_the_request_is(autojump_clock: MockClock) -> None:
+async def test_the_price_may_pass_the_stop_before_the_request_arrives(autojump_clock: MockClock) -> None:
     async with open_paper(latency=2.0) as exchange, trio.open_nursery() as nursery:
         await exchange.enter(position())
 
@@ -292,7 +292,7 @@ async def test_the_price_may_be_there_before_the_request_is(autojump_clock: Mock
         exchange.feed(Tick(BTC, D(97), 0.5))
 
 
-async def test_what_can_not_be_right_is_refused_before_anything_is_sent() -> None:
+async def test_an_invalid_request_is_refused_before_anything_is_sent() -> None:
     async with open_paper(record=True) as exchange:
         await exchange.enter(position())
         order = await exchange.place_stop(stop("a"))
@@ -312,7 +312,7 @@ async def test_what_can_not_be_right_is_refused_before_anything_is_sent() -> Non
             lambda: exchange.price("BTC/USDT", "last"),
             lambda: exchange.close_position(BTC, "long", D(-1), "b"),
             lambda: exchange.close_position(BTC, "long", D(1), ""),
-            lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1)),  # naive is the point
+            lambda: exchange.candles(BTC, "last", datetime(2026, 1, 1)),  # naive on purpose
             lambda: exchange.set_subscriptions({"BTCUSDT"}),
         ]
         sent = len(exchange.log)
@@ -322,14 +322,14 @@ async def test_what_can_not_be_right_is_refused_before_anything_is_sent() -> Non
         assert len(exchange.log) == sent
 
 
-async def test_a_latency_that_is_no_number_of_seconds_is_refused_before_anything_is_sent() -> None:
+async def test_an_invalid_latency_is_refused_before_anything_is_sent() -> None:
     async with open_paper(latency=lambda operation, symbol: -1.0, record=True) as exchange:
         with pytest.raises(UsageError, match="latency"):
             await exchange.positions()
         assert exchange.log == []
 
 
-async def test_a_clean_up_under_a_shield_is_answered_when_all_is_cancelled_from_outside(
+async def test_a_shielded_clean_up_gets_its_reply_when_all_is_cancelled_from_outside(
     autojump_clock: MockClock,
 ) -> None:
     found: list[StopOrder | None] = []
@@ -345,7 +345,7 @@ async def test_a_clean_up_under_a_shield_is_answered_when_all_is_cancelled_from_
     assert trio.current_time() == 2.5
 
 
-async def test_a_caller_outside_is_told_that_the_exchange_was_closed(autojump_clock: MockClock) -> None:
+async def test_a_caller_outside_the_block_learns_that_the_exchange_was_closed(autojump_clock: MockClock) -> None:
     outcomes: list[str] = []
 
     async def place(exchange: PaperExchange) -> None:
@@ -362,13 +362,13 @@ async def test_a_caller_outside_is_told_that_the_exchange_was_closed(autojump_cl
         await exchange.positions()
 
 
-async def test_an_error_of_the_block_comes_out_as_itself() -> None:
+async def test_an_error_of_the_block_is_raised_unchanged() -> None:
     with pytest.raises(NothingToReduce):
         async with open_paper() as exchange:
             await exchange.place_stop(stop("a"))
 
 
-async def test_the_jitter_comes_from_the_seed_alone_whatever_runs_beside_it(autojump_clock: MockClock) -> None:
+async def test_the_jitter_depends_on_the_seed_alone(autojump_clock: MockClock) -> None:
     async def durations(seed: int, *, beside: bool) -> list[float]:
         async with open_paper(latency=1.0, jitter=0.5, seed=seed) as exchange:
             took = []
@@ -388,7 +388,7 @@ async def test_the_jitter_comes_from_the_seed_alone_whatever_runs_beside_it(auto
     assert len(set(first)) == 3
 
 
-async def test_the_log_holds_what_was_booked_and_what_was_refused_and_every_fill() -> None:
+async def test_the_log_contains_executed_and_rejected_requests_and_every_fill() -> None:
     async with open_paper(record=True) as exchange:
         await exchange.enter(position())
         order = await exchange.place_stop(stop("a"))
@@ -411,12 +411,14 @@ async def test_the_log_holds_what_was_booked_and_what_was_refused_and_every_fill
         assert exchange.log == []
 
 
-async def test_the_repr_counts_what_is_live(autojump_clock: MockClock) -> None:
+async def test_the_repr_shows_positions_stops_requests_and_the_stream(autojump_clock: MockClock) -> None:
     async with open_paper(latency=2.0, rate_limit=RateLimit(10, 1)) as exchange, trio.open_nursery() as nursery:
         await exchange.enter(position())
         await exchange.place_stop(stop("a"))
         nursery.start_soon(exchange.positions)
         await trio.sleep(0.5)
-        assert repr(exchange) == ("<PaperExchange 'default': 1 positions, 1 stops, 1 requests under way, connected>")
+        assert repr(exchange) == (
+            "<PaperExchange 'default': one-way mode, 1 positions, 1 stops, 1 requests in flight, stream up>"
+        )
         exchange.disconnect()
-        assert "disconnected" in repr(exchange)
+        assert "stream down" in repr(exchange)

@@ -1,4 +1,4 @@
-"""The paper exchange's own trailing orders: from their price on they follow the best price, and trigger behind it."""
+"""The paper exchange's trailing orders follow the best price from their activation on, and trigger behind it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio
 from trailing.core.model import CallbackRange, Market, Percent, Position, Side, Tick
 from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.saved import SavedPlace
+from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.port import OrderUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
@@ -22,7 +22,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def request(side: Side = "long", price: str = "101", own_id: str = "t", **changes: Any) -> StopRequest:
-    """One for the whole position, from 101 on at 1 %."""
+    """Return a trailing order for the whole position, active at 101, with a callback of 1 %."""
     fields: dict[str, Any] = {"quantity": D(2), "callback": Percent(1)} | changes
     return StopRequest(BTC, side, price=D(price), client_order_id=own_id, **fields)
 
@@ -43,7 +43,7 @@ def feed(exchange: PaperExchange, *prices: str) -> None:
         ("short", "99", ("99.1", "102", "99", "97", "97.5"), "97.97"),
     ],
 )
-async def test_it_triggers_behind_the_best_price_since_its_own_and_not_before(
+async def test_a_trailing_order_triggers_behind_the_best_price_since_its_activation(
     side: Side, activation: str, prices: Sequence[str], last: str
 ) -> None:
     async with open_paper(markets=[Market(BTC, price_tick=D("0.01"), native_callbacks=ONE)]) as exchange:
@@ -60,7 +60,7 @@ async def test_it_triggers_behind_the_best_price_since_its_own_and_not_before(
 ONE = CallbackRange(Percent(1), Percent(1), Percent(1))
 
 
-async def test_where_it_triggers_is_rounded_to_the_tick_as_plans_round_it() -> None:
+async def test_its_trigger_price_is_rounded_to_the_tick_as_plans_round() -> None:
     async with open_paper(markets=[Market(BTC, price_tick=D("0.5"), native_callbacks=ONE)]) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
@@ -69,7 +69,7 @@ async def test_where_it_triggers_is_rounded_to_the_tick_as_plans_round_it() -> N
         assert await exchange.positions() == ()
 
 
-async def test_prices_of_another_source_do_not_count() -> None:
+async def test_a_trailing_order_ignores_prices_of_another_source() -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         order = await exchange.place_stop(request(source="mark"))
@@ -77,18 +77,21 @@ async def test_prices_of_another_source_do_not_count() -> None:
         assert await exchange.open_stops() == (order,)
 
 
-async def test_of_two_that_one_tick_crosses_the_tighter_one_is_filled_first_and_the_other_stays_or_ends() -> None:
+async def test_the_tighter_of_two_orders_that_one_tick_crosses_is_filled_first() -> None:
     async with open_paper(cancel_on_flat=True) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
         await exchange.place_stop(StopRequest(BTC, "long", D(2), D(98), "plain"))
         async with exchange.updates() as updates:
             feed(exchange, "103", "97")
-            told = [update for update in updates.receive_waiting(9) if isinstance(update, OrderUpdate)]
-        assert [(update.client_order_id, update.status) for update in told] == [("t", "filled"), ("plain", "cancelled")]
+            pushed = [update for update in updates.receive_waiting(9) if isinstance(update, OrderUpdate)]
+        assert [(update.client_order_id, update.status) for update in pushed] == [
+            ("t", "filled"),
+            ("plain", "cancelled"),
+        ]
 
 
-async def test_what_is_left_of_a_triggered_one_fills_with_the_ticks_that_follow() -> None:
+async def test_the_rest_of_a_triggered_trailing_order_fills_at_the_next_ticks() -> None:
     async with open_paper(partial_fills=D("0.5")) as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
@@ -103,14 +106,16 @@ async def test_what_is_left_of_a_triggered_one_fills_with_the_ticks_that_follow(
     [
         ({"price": "100"}, WouldTrigger, "the last price 100 is at or beyond 100"),
         ({"price": "99"}, WouldTrigger, "at or beyond 99"),
-        ({"quantity": D(3)}, StopRejected, "quantity 3 is more than the position's 2"),
+        ({"quantity": D(3)}, StopRejected, "quantity 3 is larger than the position"),
         ({"price": "101.000000001"}, StopRejected, "no multiple of the tick"),
-        ({"side": "short", "price": "99"}, NothingToReduce, "has no short position"),
+        ({"side": "short", "price": "99"}, NothingToReduce, "there is no short position"),
         ({"callback": Percent("0.05")}, UsageError, "StopRequest.callback got '0.05%', wants a Percent that BTC"),
         ({"callback": D(1)}, UsageError, "StopRequest.callback got '1', wants a Percent"),
     ],
 )
-async def test_what_can_not_be_is_refused(changes: dict[str, Any], error: type[Exception], says: str) -> None:
+async def test_an_invalid_trailing_order_is_rejected(
+    changes: dict[str, Any], error: type[Exception], says: str
+) -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         with pytest.raises(error, match=says):
@@ -118,28 +123,28 @@ async def test_what_can_not_be_is_refused(changes: dict[str, Any], error: type[E
         assert await exchange.open_stops() == ()
 
 
-async def test_a_market_without_them_refuses_one_and_no_market_amends_one() -> None:
+async def test_a_market_without_trailing_orders_refuses_one_and_no_market_amends_one() -> None:
     async with open_paper(native_callbacks=None) as exchange:
         await enter(exchange)
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await exchange.place_stop(request())
     async with open_paper(can_amend=True) as exchange:
         await enter(exchange)
         order = await exchange.place_stop(request())
-        with pytest.raises(UsageError, match="has no way to amend a trailing order"):
+        with pytest.raises(UsageError, match="can't amend a trailing order"):
             await exchange.amend_stop(order, price=D(102), quantity=D(2))
     with pytest.raises(UsageError, match="native_callbacks got 3, wants a CallbackRange or None"):
         async with open_paper(native_callbacks=3):  # type: ignore[arg-type]
             pass
 
 
-async def test_a_restored_account_goes_on_from_the_best_price_that_was_followed() -> None:
+async def test_a_restored_trailing_order_continues_from_its_best_price() -> None:
     async with open_paper() as exchange:
         await enter(exchange)
         await exchange.place_stop(request())
         feed(exchange, "105", "104.5")
         saved = exchange.save(BTC)
-    again = msgspec.json.decode(msgspec.json.encode(saved), type=SavedPlace)
+    again = msgspec.json.decode(msgspec.json.encode(saved), type=SavedMarketBook)
     assert again == saved
     async with open_paper() as exchange:
         exchange.restore([again])

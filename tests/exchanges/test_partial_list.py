@@ -1,4 +1,4 @@
-"""A list of which some entries could not be read: the tuple of the others, and a text for each that was left out."""
+"""A partial list: the tuple of its entries, and a text for each entry that was left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trailing.testing import FaultyExchange
 PARTIAL = PartialList([1, 2, 3], ["order 7: no quantity"])
 
 
-def test_it_is_the_tuple_of_its_entries_and_a_slice_is_a_plain_one() -> None:
+def test_a_partial_list_is_a_tuple_of_its_entries_and_a_slice_is_a_plain_tuple() -> None:
     assert (1, 2, 3) == PARTIAL == PartialList([1, 2, 3], [])
     assert hash(PARTIAL) == hash((1, 2, 3))
     assert isinstance(PARTIAL, tuple)
@@ -39,7 +39,9 @@ def test_texts_are_escaped_and_shortened_to_200_characters() -> None:
 
 
 @pytest.mark.parametrize("operation", ["positions", "open_stops"])
-async def test_an_exchange_with_faults_passes_it_on(operation: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_faulty_exchange_returns_a_partial_list_unchanged(
+    operation: str, autojump_clock: trio.testing.MockClock
+) -> None:
     report = PositionReport("BTC/USDT:USDT", "long", Decimal(1), Decimal(100))
     shown = PartialList([report], ["position 2"])
 

@@ -1,4 +1,4 @@
-"""Prices from files and from a seed. Bad files say where they are bad, in one line."""
+"""Prices from files and from a seed. The error about a bad file names the line."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_a_candle_is_a_jump_to_its_open_and_three_moves_in_the_stated_order(
     assert [point.continuous for point in points] == [False, True, True, True] * 2
 
 
-def test_columns_are_found_by_their_names_and_blank_lines_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+def test_columns_are_found_by_name_and_blank_lines_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, "\ufeffprice,timestamp_ms\n\n7,1000\n\n")
     assert [point.tick for point in trades(path)] == [Tick(BTC, D(7), 1.0)]
 
 
-def test_a_file_is_read_only_as_far_as_its_points_are_taken(tmp_path: Path) -> None:
+def test_a_file_is_read_only_as_far_as_its_points_are_consumed(tmp_path: Path) -> None:
     path = write(tmp_path, TRADES + "broken")
     points = trades(path)
     assert len(list(islice(points, 3))) == 3
@@ -99,7 +99,7 @@ def test_a_file_is_read_only_as_far_as_its_points_are_taken(tmp_path: Path) -> N
         (candles, "timestamp_ms,open,high,low,close\n0,1,1,1,1\n299999,1,1,1,1\n", 3, "timestamp_ms got '299999'"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line_that_says_where(
+def test_a_bad_file_is_refused_in_one_line_with_file_and_line_number(
     tmp_path: Path, read: Callable[[Path], Iterator[PricePoint]], text: str, line: int, says: str
 ) -> None:
     path = write(tmp_path, text)
@@ -112,7 +112,7 @@ def test_a_bad_file_is_refused_in_one_line_that_says_where(
 
 
 @pytest.mark.parametrize("content", [None, b"timestamp_ms,price\n1000,\xff\n", b'timestamp_ms,price\n1000,"1\n'])
-def test_a_file_that_can_not_be_read_is_refused_by_its_name(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "prices.csv"
     if content is not None:
         path.write_bytes(content)
@@ -129,7 +129,7 @@ def test_a_file_that_can_not_be_read_is_refused_by_its_name(tmp_path: Path, cont
         ("bar_seconds", {"bar_seconds": 0}),
     ],
 )
-def test_arguments_are_checked_before_the_file_is_touched(field: str, arguments: dict[str, Any]) -> None:
+def test_arguments_are_checked_before_the_file_is_opened(field: str, arguments: dict[str, Any]) -> None:
     defaults: dict[str, Any] = {"symbol": BTC, "high_first": True}
     with pytest.raises(UsageError, match=field):
         read_candles_csv("nowhere.csv", **(defaults | arguments))
@@ -139,7 +139,7 @@ def test_arguments_are_checked_before_the_file_is_touched(field: str, arguments:
 
 
 def lines_of(path: Path) -> int:
-    """How many lines of prices a file has."""
+    """Return how many lines of prices a file has."""
     return len(path.read_text().splitlines()) - 1
 
 
@@ -162,7 +162,7 @@ def test_real_candles_are_read_whole_in_the_order_of_time(prices: Path, name: st
 
 
 @pytest.mark.skipif(not FULL.is_dir(), reason="the full price files are not beside the repository")
-def test_each_extract_stands_line_by_line_in_its_full_file() -> None:
+def test_each_extract_matches_its_full_file_line_by_line() -> None:
     for path in EXTRACTS.glob("*-*-*.csv"):
         header, lines = path.read_text().split("\n", 1)
         full = (FULL / path.name).read_text()
@@ -183,13 +183,13 @@ def walk(**changes: Any) -> list[Tick]:
     return list(generate_prices(**(arguments | changes)))
 
 
-def test_generated_prices_are_the_same_for_the_same_seed_and_others_for_others() -> None:
+def test_generated_prices_depend_on_seed_and_symbol_only() -> None:
     assert walk() == walk()
     assert walk() != walk(seed=8)
     assert [tick.price for tick in walk()] != [tick.price for tick in walk(symbol="ETH/USDT:USDT")]
 
 
-def test_generated_prices_start_where_asked_and_step_evenly_in_time() -> None:
+def test_generated_prices_start_at_the_start_price_and_are_evenly_spaced() -> None:
     ticks = walk(count=3, start_price=D("99.999"), start_at=10.0, source="mark")
     assert ticks[0] == Tick(BTC, D("100.00"), 10.0, "mark")
     assert [tick.at for tick in ticks] == [10.0, 10.5, 11.0]
@@ -202,7 +202,7 @@ def test_generated_prices_move_by_their_volatility() -> None:
     assert {tick.price for tick in walk(volatility=Percent(0))} == {D(100)}
 
 
-def test_generated_prices_jump_as_often_and_as_far_as_asked() -> None:
+def test_generated_prices_jump_with_the_given_probability_and_size() -> None:
     calm = walk(seed=8, volatility=Percent(0), jump_probability=0.05, jump_size=Percent(3))
     moves = [float(later.price / earlier.price) - 1 for earlier, later in pairwise(calm)]
     jumps = [move for move in moves if move]
@@ -235,6 +235,6 @@ def test_generated_prices_never_reach_zero() -> None:
         ("source", "mid"),
     ],
 )
-def test_an_argument_of_the_walk_that_can_not_be_right_is_refused_by_its_name(field: str, value: Any) -> None:
+def test_an_invalid_argument_of_generated_prices_is_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(UsageError, match=field):
         walk(**{field: value})

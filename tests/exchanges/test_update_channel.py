@@ -1,4 +1,4 @@
-"""The channel of updates: nothing is lost but what may be, and it is a channel like trio's."""
+"""The update channel drops only ticks, and behaves like a channel of trio."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drain(channel: UpdateChannel) -> list[Update]:
             return updates
 
 
-def test_up_to_the_bound_every_tick_stays() -> None:
+def test_every_tick_is_kept_up_to_the_bound() -> None:
     channel = UpdateChannel(5)
     ticks = [tick(price) for price in (3, 1, 4, 1, 5)]
     for each in ticks:
@@ -58,7 +58,7 @@ def test_each_symbol_and_source_keeps_its_own_extremes() -> None:
     assert len(drain(channel)) == 9
 
 
-def test_other_updates_are_never_dropped_and_keep_their_place() -> None:
+def test_other_updates_are_never_dropped_and_keep_their_order() -> None:
     channel = UpdateChannel(2)
     updates: list[Update] = []
     for number in range(50):
@@ -72,7 +72,7 @@ def test_other_updates_are_never_dropped_and_keep_their_place() -> None:
     assert channel.dropped + sum(isinstance(update, Tick) for update in got) == 50
 
 
-def test_where_the_extremes_alone_are_more_than_the_bound_it_is_not_thinned_out_at_every_push() -> None:
+def test_more_extremes_than_the_bound_are_not_thinned_out_at_every_push() -> None:
     channel = UpdateChannel(1)
     for number in range(100):
         channel.push(tick(1, f"COIN{number}/USDT:USDT"))
@@ -84,9 +84,7 @@ def test_where_the_extremes_alone_are_more_than_the_bound_it_is_not_thinned_out_
 
 @given(st.lists(st.tuples(st.sampled_from([BTC, ETH]), st.integers(1, 50), st.booleans())), st.integers(1, 12))
 @settings(max_examples=200, deadline=None)
-def test_fm28_whatever_is_pushed_and_received_extremes_and_the_last_tick_arrive(
-    pushes: list[tuple[str, int, bool]], bound: int
-) -> None:
+def test_fm28_extremes_and_the_last_tick_always_arrive(pushes: list[tuple[str, int, bool]], bound: int) -> None:
     channel = UpdateChannel(bound)
     pushed: dict[str, list[D]] = {BTC: [], ETH: []}
     got: list[Update] = []
@@ -135,7 +133,7 @@ async def test_a_receiver_that_is_cancelled_loses_nothing() -> None:
     assert await channel.receive() == tick(1)
 
 
-async def test_a_second_receiver_is_told_that_the_channel_is_busy() -> None:
+async def test_a_second_receiver_gets_a_busy_error() -> None:
     channel = UpdateChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.receive)
@@ -145,7 +143,7 @@ async def test_a_second_receiver_is_told_that_the_channel_is_busy() -> None:
         channel.push(tick(1))
 
 
-async def test_the_end_comes_after_what_is_queued_and_wakes_a_receiver() -> None:
+async def test_the_end_follows_the_queued_updates_and_wakes_a_receiver() -> None:
     channel = UpdateChannel()
     channel.push(tick(1))
     got = []
@@ -160,7 +158,7 @@ async def test_the_end_comes_after_what_is_queued_and_wakes_a_receiver() -> None
     assert got == [tick(1)]
 
 
-async def test_closing_drops_what_is_queued_and_wakes_a_receiver() -> None:
+async def test_closing_drops_the_queued_updates_and_wakes_a_receiver() -> None:
     channel = UpdateChannel()
     async with trio.open_nursery() as nursery:
 
@@ -179,12 +177,12 @@ async def test_closing_drops_what_is_queued_and_wakes_a_receiver() -> None:
 
 
 @pytest.mark.parametrize("bound", [0, -1, 1.5, True])
-def test_a_bound_that_can_not_be_right_is_refused(bound: int) -> None:
+def test_an_invalid_bound_is_refused(bound: int) -> None:
     with pytest.raises(UsageError, match="tick_bound"):
         UpdateChannel(bound)
 
 
-def test_what_waits_can_be_had_at_once_and_up_to_a_number() -> None:
+def test_queued_updates_can_be_taken_at_once_up_to_a_number() -> None:
     channel = UpdateChannel()
     for price in (1, 2, 3):
         channel.push(tick(price))

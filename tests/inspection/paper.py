@@ -46,14 +46,14 @@ def push_stream_state(paper: PaperExchange, *, connected: bool) -> None:
 
 def forget_subscriptions(paper: PaperExchange) -> None:
     """Let the exchange forget which symbols are subscribed."""
-    paper._stream.watched = frozenset()
+    paper._stream.subscriptions = frozenset()
 
 
 def set_liquidation_price(paper: PaperExchange, symbol: str, side: Side, price: Decimal) -> None:
     """Change the liquidation price of a position, as when its margin is used elsewhere, and push the position."""
-    place = paper._book._places[symbol]
-    place.holdings[side].liquidation_price = price
-    paper._book._position_changed(place, side, trio.current_time())
+    book = paper._account._books[symbol]
+    book.holdings[side].liquidation_price = price
+    paper._account._position_changed(book, side, trio.current_time())
 
 
 def amend_by_hand(paper: PaperExchange, order: StopOrder, price: Decimal) -> StopOrder:
@@ -62,8 +62,8 @@ def amend_by_hand(paper: PaperExchange, order: StopOrder, price: Decimal) -> Sto
     Raises StopRejected: the stop is gone or triggered, or can't be at that price.
     """
     at = trio.current_time()
-    amended = paper._book.amend(order.symbol, order.client_order_id, price, order.quantity, at)
-    paper._requests.note(at, "amend_by_hand", order.symbol, order.client_order_id, amended)
+    amended = paper._account.amend(order.symbol, order.client_order_id, price, order.quantity, at)
+    paper._transport.note(at, "amend_by_hand", order.symbol, order.client_order_id, amended)
     return amended
 
 
@@ -74,12 +74,12 @@ async def cancel_in_vain(paper: PaperExchange, order: StopOrder, error: Trailing
         raise error
 
     own = order.client_order_id
-    await paper._requests.send("cancel_stop", order.symbol, refuse, client_order_id=own, after_earlier=True)
+    await paper._transport.send("cancel_stop", order.symbol, refuse, client_order_id=own, after_earlier=True)
 
 
 def use_limiter(paper: PaperExchange, limiter: Limiter) -> None:
     """Let every request from now on wait for its turn at another exchange's limiter. Its `serve` has to run."""
-    paper._limiter = paper._requests._limiter = limiter
+    paper._limiter = paper._transport._limiter = limiter
 
 
 def stored_now(memory: MemoryStore, exchange: str = "paper", account: str = "default") -> Sequence[StopRecord]:

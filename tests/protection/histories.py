@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from worlds import World
 
 from trailing import StopOrder
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 from trailing.testing import Call, CancelledStop, cancelled_for_a_reason, requests_bounded
 from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS
@@ -33,7 +33,7 @@ class Cancellations:
         """Look at this world's exchange from now on."""
         self._world = world
 
-    def note(self, booking: Booking) -> None:
+    def note(self, booking: LogEntry) -> None:
         """The exchange has booked something."""
         order, own = booking.result, booking.client_order_id
         if isinstance(order, StopOrder) and order.callback is None:

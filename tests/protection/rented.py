@@ -10,11 +10,11 @@ from typing import Any
 import trio
 
 from trailing import LeaseLost
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import Lease, Store, StoreWrite
 
 
-class RentedLease(LeaseInFront):
+class RentedLease(LeaseProxy):
     """Held for `seconds` from the start and from each `renew()` on, until `lose()`."""
 
     lost: str | None = None
@@ -67,7 +67,7 @@ class RentingStore:
         return getattr(self.__dict__["_inner"], name)
 
     @asynccontextmanager
-    async def own(self, *account: str, **options: Any) -> AsyncIterator[RentedLease]:
-        async with self._inner.own(*account, **options) as lease:
+    async def acquire_lease(self, *account: str, **options: Any) -> AsyncIterator[RentedLease]:
+        async with self._inner.acquire_lease(*account, **options) as lease:
             self.lease = RentedLease(lease, self.seconds)
             yield self.lease

@@ -16,8 +16,8 @@ from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_wo
 from wrong_venues import requests
 
 from trailing import AuthenticationFailed, Market, Position, Protected
-from trailing.exchanges.ccxt.limiter import open_limiter
 from trailing.exchanges.ccxt.limits import limits_of
+from trailing.exchanges.ccxt.venue_limiter import open_limiter
 from trailing.testing import At, Fails, Fault, FaultyExchange, Hangs, Unreachable
 from trailing.testing.faults import Operation
 

@@ -19,7 +19,7 @@ from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick,
 from trailing.core.model import Side
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
 from trailing.protection.outcomes import OpeningTimes
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import AppendEvent, CloseStop, Lease, SaveStop, StoreWrite
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero
 
@@ -231,7 +231,7 @@ async def test_fm19_a_late_save_revives_nothing_in_any_store(url: str, tmp_path:
     early = a_record()
     if url == "sqlite":
         url = f"sqlite:///{tmp_path}/trailing.db"
-    async with trailing.open_store(url) as store, store.own("paper", "default", mark="0000") as lease:
+    async with trailing.open_store(url) as store, store.acquire_lease("paper", "default", mark="0000") as lease:
         await lease.commit([SaveStop("paper", "default", early)])
         assert len((await store.load("paper", "default")).stops) == 1
         await lease.commit(
@@ -254,15 +254,15 @@ class _RefusesEvents:
         return getattr(self.__dict__["_inner"], name)
 
     @asynccontextmanager
-    async def own(self, *account: str, **options: Any) -> AsyncIterator[Lease]:
-        async with self._inner.own(*account, **options) as lease:
+    async def acquire_lease(self, *account: str, **options: Any) -> AsyncIterator[Lease]:
+        async with self._inner.acquire_lease(*account, **options) as lease:
 
             async def commit(entries: Sequence[StoreWrite]) -> None:
                 if any(isinstance(entry, AppendEvent) for entry in entries):
                     raise StoreError("the log is full")
                 await lease.commit(entries)
 
-            yield LeaseInFront(lease, commit)
+            yield LeaseProxy(lease, commit)
 
 
 async def test_fm27_a_subscriber_who_never_reads_and_a_broken_log_cost_events_and_nothing_else(

@@ -142,7 +142,7 @@ async def test_fm12_after_a_disconnect_the_subscriptions_are_the_symbols_of_the_
         exchange_faults=lambda operation, *_: Unreachable() if down and operation == "set_subscriptions" else None,
     ) as world:
         await world.protect(first, *kept, deadline=10.0, settle=1.0)
-        assert world.paper.watched == {position.symbol for position in (first, *kept)}
+        assert world.paper.subscriptions == {position.symbol for position in (first, *kept)}
         down.append(True)
         world.paper.disconnect()
         await trio.sleep(5)
@@ -153,14 +153,14 @@ async def test_fm12_after_a_disconnect_the_subscriptions_are_the_symbols_of_the_
         world.paper.reconnect()
         down.clear()
         await trio.sleep(40)
-        assert world.paper.watched == {position.symbol for position in (*kept, new)}
+        assert world.paper.subscriptions == {position.symbol for position in (*kept, new)}
         for position in (*kept, new):
             world.feed("105", position.symbol)
         await trio.sleep(5)
         assert {stop.price for stop in world.running.stops().values()} == {D("103.95")}
         await world.running.close(new.symbol, new.side, deadline=10.0)
         await trio.sleep(5)
-        assert world.paper.watched == {position.symbol for position in kept}
+        assert world.paper.subscriptions == {position.symbol for position in kept}
 
 
 async def test_fm12_a_symbol_that_falls_silent_raises_an_alarm_in_the_stated_time(

@@ -343,4 +343,4 @@ async def test_fm56_a_record_of_a_position_without_a_stop_that_the_store_does_no
         await trio.sleep(5)
         full.clear()
         assert world.alarms() == ["the store does not hold what became of a position without a stop"]
-        assert (await world.record()).given_up  # so that it is listed again after a restart
+        assert (await world.record()).is_abandoned  # so that it is listed again after a restart

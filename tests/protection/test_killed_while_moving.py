@@ -69,5 +69,5 @@ async def test_a_move_of_a_position_in_whose_place_another_one_stands_is_settled
             assert BTC in manager.unprotected()
             loaded = await world.load()
             (listed,) = loaded.stops  # so that it is listed after a restart, too
-            assert (listed.state, listed.given_up, listed.position.entry_price) == ("closed", True, D(97))
+            assert (listed.state, listed.is_abandoned, listed.position.entry_price) == ("closed", True, D(97))
             assert loaded.intents == ()

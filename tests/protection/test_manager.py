@@ -120,7 +120,7 @@ async def test_release_gives_the_position_back_with_its_stop_or_without(
         assert await world.live() == (() if cancel_stop else live)
         assert (world.running.stops(), world.running.unprotected()) == ({}, {})
         (released,) = [event for event in world.events if isinstance(event, PositionReleased)]
-        assert released.stop_stands is not cancel_stop
+        assert released.stop_is_live is not cancel_stop
         world.feed("110")
         await trio.sleep(30)
         assert world.calls("place_stop") == 1

@@ -17,7 +17,7 @@ import trailing
 from trailing import LeaseLost, StoreError, UsageError
 from trailing.events import AwaitsLease, TookOver
 from trailing.stores import MemoryStore
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import Lease, StoreWrite
 from trailing.testing import At, Fails, Hangs
 
@@ -33,7 +33,7 @@ async def test_fm31_a_second_manager_on_an_account_is_refused_before_it_reads_or
         with pytest.raises(LeaseLost, match="paper default is owned by another manager"):
             async with trailing.open_manager(world.exchange, world.store, PLAN):
                 raise AssertionError("two managers own one account")
-        assert [call.operation for call in world.store.calls[writes:]] == ["own"]
+        assert [call.operation for call in world.store.calls[writes:]] == ["acquire_lease"]
         assert len(world.exchange.calls) == reads
         await world.check(a_position())
 
@@ -119,8 +119,8 @@ async def test_the_account_is_owned_until_all_is_written(autojump_clock: trio.te
 
     class Slow(MemoryStore):
         @asynccontextmanager
-        async def own(self, *account: str, **options: Any) -> AsyncIterator[Lease]:  # type: ignore[override]
-            async with super().own(*account, **options) as lease:
+        async def acquire_lease(self, *account: str, **options: Any) -> AsyncIterator[Lease]:  # type: ignore[override]
+            async with super().acquire_lease(*account, **options) as lease:
 
                 async def commit(entries: Sequence[StoreWrite]) -> None:
                     await trio.sleep(1)
@@ -128,7 +128,7 @@ async def test_the_account_is_owned_until_all_is_written(autojump_clock: trio.te
                     order.append("written")
 
                 try:
-                    yield LeaseInFront(lease, commit)
+                    yield LeaseProxy(lease, commit)
                 finally:
                     order.append("free")
 
@@ -164,7 +164,7 @@ async def test_an_order_that_the_last_owner_could_not_write_down_is_taken_for_ou
 async def test_a_store_that_can_not_tell_who_owns_the_account_is_an_error(
     standby: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    faults = {At("own"): Fails(StoreError("no way to the store"))}
+    faults = {At("acquire_lease"): Fails(StoreError("no way to the store"))}
     async with open_world(with_manager=False, store_faults=faults) as world:
         with pytest.raises(StoreError, match="no way to the store"):
             async with trailing.open_manager(world.exchange, world.store, PLAN, standby=standby):
@@ -174,7 +174,7 @@ async def test_a_store_that_can_not_tell_who_owns_the_account_is_an_error(
 async def test_a_manager_that_is_refused_while_it_waits_for_the_store_sends_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_world(with_manager=False, store_faults={At("own"): Hangs()}) as world:
+    async with open_world(with_manager=False, store_faults={At("acquire_lease"): Hangs()}) as world:
         with trio.move_on_after(5):
             async with trailing.open_manager(world.exchange, world.store, PLAN):
                 raise AssertionError("it is not owned")

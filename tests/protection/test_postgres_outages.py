@@ -18,12 +18,12 @@ from trailing import Callback, Percent, Position, Protected, Tick, TrailPlan
 from trailing.events import StopOpened
 from trailing.exchanges.paper import PaperExchange
 from trailing.stores.postgres import PostgresStore, open_postgres
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),), journal_wait=0.5)
-HASTE = Timing(reply=3.0, cleanup=0.2, look=0.5, longest_pause=0.2)
+HASTE = ServerTiming(reply=3.0, cleanup=0.2, poll=0.5, longest_pause=0.2)
 # A server that is killed closes its sockets, so that no time-out has to notice it.
-PATIENT = Timing(reply=20.0, cleanup=0.2, look=0.5, longest_pause=0.2)
+PATIENT = ServerTiming(reply=20.0, cleanup=0.2, poll=0.5, longest_pause=0.2)
 LATENCY = 0.2
 
 
@@ -67,7 +67,7 @@ async def told_of(store: PostgresStore) -> Counter[str | None]:
 
 @asynccontextmanager
 async def open_bot(
-    dsn: str, schema: str, timing: Timing = HASTE
+    dsn: str, schema: str, timing: ServerTiming = HASTE
 ) -> AsyncIterator[tuple[PaperExchange, PostgresStore, trailing.Manager]]:
     async with (
         trailing.open_paper(latency=LATENCY) as exchange,
@@ -111,9 +111,11 @@ async def test_the_server_is_killed_in_the_middle_of_a_wave_and_started_again(ow
 
 
 @pytest.mark.parametrize("replies", [False, True])
-@pytest.mark.parametrize(("seconds", "timing"), [(5.0, HASTE), pytest.param(30.0, Timing(), marks=pytest.mark.repeats)])
+@pytest.mark.parametrize(
+    ("seconds", "timing"), [(5.0, HASTE), pytest.param(30.0, ServerTiming(), marks=pytest.mark.repeats)]
+)
 async def test_the_network_is_cut_in_the_middle_of_a_wave_and_another_wave_comes_meanwhile(
-    dsn: str, seconds: float, timing: Timing, replies: bool
+    dsn: str, seconds: float, timing: ServerTiming, replies: bool
 ) -> None:
     first, second = a_wave("FIRST", 60), a_wave("SECOND", 20)
     with a_schema(dsn) as schema:

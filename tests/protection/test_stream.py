@@ -81,7 +81,7 @@ async def test_fm12_a_stream_that_died_silently_is_opened_again_and_subscribed_t
         await trio.sleep(80)
         assert world.running.stops()[BTC] != stop  # the peak was found by the reading
         assert world.alarms().count(OPENED_AGAIN) == 1
-        assert world.paper.watched == {SYMBOL}
+        assert world.paper.subscriptions == {SYMBOL}
         world.feed("110")
         await trio.sleep(1)
         assert world.running.stops()[BTC].price == D("108.9")
@@ -248,7 +248,7 @@ async def test_a_wave_that_is_under_way_when_a_service_fails_is_cleaned_up_and_n
                 await trio.sleep(100)
         assert await world.live() == ()
         loaded = await world.load()
-        assert [record.given_up for record in loaded.stops] == [True]
+        assert [record.is_abandoned for record in loaded.stops] == [True]
 
 
 async def test_credentials_that_are_not_taken_for_a_subscription_end_the_manager(

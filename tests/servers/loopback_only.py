@@ -64,7 +64,7 @@ def reached_beyond() -> Iterator[list[str]]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Iterator[None]:
-    """Fail a test that has tried, also where somebody took the error for a bad line."""
+    """Fail a test that has tried, also if the code took the error for a bad connection."""
     yield
     hosts, _REACHED_BEYOND[:] = list(_REACHED_BEYOND), []
     if hosts:

@@ -26,7 +26,7 @@ from trailing.core.plan import TrailPlan, encode_plan
 from trailing.core.record import StopRecord
 from trailing.core.rules import Callback
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import StopRequest
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
@@ -76,13 +76,9 @@ def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
         last=price,
         suspect=None,
         target=price,
-        trailed=False,
         orders=(),
-        asked=None,
-        since_move=None,
-        since_crossing=None,
-        due_in=None,
-        early={},
+        seconds_since_move=None,
+        unacknowledged_fills={},
         candles=(),
         foreign_ticks=0,
     )
@@ -136,7 +132,7 @@ class Bench:
     def _complain(self, what: str, _: str) -> None:
         self.complaints.append(what)
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """What the exchange booked."""
         self.knowledge.note_booking(booking)
         self.leftovers.note_booking(booking)

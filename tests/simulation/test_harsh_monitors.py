@@ -24,7 +24,7 @@ from simulation.laboratory.waits import LONGEST_WAIT, Waits
 from simulation.laboratory.witness import PATIENCE
 from trailing.core.model import Position, StopOrder
 from trailing.errors import ExchangeUnreachable, RateLimited
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS, REPEATED_WITHIN
 
@@ -655,7 +655,7 @@ async def test_only_the_requests_of_a_sick_symbol_may_wait_long(
     assert complaints == []
     await trio.sleep(1)
     waits.look(sick)
-    waits.note_booking(Booking(trio.current_time(), "amend_stop", SYMBOL, None, None))
+    waits.note_booking(LogEntry(trio.current_time(), "amend_stop", SYMBOL, None, None))
     assert complaints == ([] if sick == SYMBOL else ["7. amend_stop waits for the requests of another symbol"])
 
 

@@ -67,7 +67,7 @@ async def test_who_owned_the_account_is_counted(dsn: str, tmp_path: Path) -> Non
     async with open_books(dsn, tmp_path) as books:
         assert await books.owners() == 0
         for number in (1, 2):
-            async with open_store(books.url) as store, store.own(*ACCOUNT, mark="0000"):
+            async with open_store(books.url) as store, store.acquire_lease(*ACCOUNT, mark="0000"):
                 assert await books.owners() == number
 
 

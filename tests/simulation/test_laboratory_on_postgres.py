@@ -26,8 +26,8 @@ from simulation.laboratory.quiet import quiet_log
 from simulation.laboratory.witness import PATIENCE
 from simulation.planted import PLANTED
 from trailing.errors import LeaseLost
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores.port import AddIntent, Intent, Store, StoreWrite
-from trailing.stores.trio_psycopg import TrioConnection
 
 ACCOUNT = "paper", "default"
 SEEDS = (3, 8, 21)
@@ -116,7 +116,7 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
         (schema,) = schemas(dsn) - before
 
         async def live(task_status: trio.TaskStatus[None]) -> None:
-            async with a_mortal(first, dead, told).own(*ACCOUNT, mark="0000") as lease:
+            async with a_mortal(first, dead, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
                 await trio.sleep(100)  # renewed twenty times, which takes a moment of the server's clock
                 assert lease.held_until > trio.current_time() + 50
                 dead.steps_left = 0
@@ -134,11 +134,11 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
             with trio.fail_after(1):
                 await dead.died.wait()
             with pytest.raises(LeaseLost):
-                async with second.own(*ACCOUNT, mark="0001"):
+                async with second.acquire_lease(*ACCOUNT, mark="0001"):
                     raise AssertionError("its lease had not ended")
             assert dead.lease is not None
             await books.bury(dead.lease)
-            async with second.own(*ACCOUNT, mark="0001") as lease:
+            async with second.acquire_lease(*ACCOUNT, mark="0001") as lease:
                 await trio.sleep(300)
                 await lease.commit([])
                 assert (await second.load(*ACCOUNT)).intents == ()
@@ -161,7 +161,7 @@ async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is
 
     async with open_books(dsn, 0) as books, books.open() as store, trio.open_nursery() as nursery:
         nursery.start_soon(watch)
-        async with a_mortal(store, process, told).own(*ACCOUNT, mark="0000") as lease:
+        async with a_mortal(store, process, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
             process.steps_left = 2  # before it and behind its latency; the third would be the reply's
             with trio.move_on_after(1000) as scope:
                 await lease.commit([AddIntent(INTENT)])

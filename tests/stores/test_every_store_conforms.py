@@ -1,4 +1,4 @@
-"""The public conformance test, over every embedded store; and that it finds what it looks for."""
+"""The public conformance check passes for each store, and detects broken stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from postgres_server import a_schema, in_schema
 
 from trailing.errors import StoreError
 from trailing.stores import MemoryStore, open_store
-from trailing.stores.leases import LeaseInFront, StandingLease
+from trailing.stores.leases import LeaseProxy, ProcessLease
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -26,11 +26,11 @@ from trailing.stores.port import (
 from trailing.testing.check_store import check_store
 
 
-async def test_memory_conforms(autojump_clock: object) -> None:
+async def test_the_memory_store_conforms(autojump_clock: object) -> None:
     await check_store(lambda: open_store("memory:"))
 
 
-async def test_sqlite_conforms(tmp_path: Path) -> None:
+async def test_the_sqlite_store_conforms(tmp_path: Path) -> None:
     made = 0
 
     def reopen() -> AbstractAsyncContextManager[Store]:
@@ -44,7 +44,7 @@ async def test_sqlite_conforms(tmp_path: Path) -> None:
     await check_store(make, reopen=reopen)
 
 
-async def test_postgres_conforms(dsn: str) -> None:
+async def test_the_postgres_store_conforms(dsn: str) -> None:
     with ExitStack() as schemas:
         made = schemas.enter_context(a_schema(dsn))
 
@@ -59,7 +59,7 @@ async def test_postgres_conforms(dsn: str) -> None:
         await check_store(make, reopen=reopen)
 
 
-class _RevivesClosed(MemoryStore):
+class _ReopensClosedStops(MemoryStore):
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for account in self._accounts.values():
             account.closed.clear()
@@ -94,7 +94,7 @@ class _ReplacesIntents(MemoryStore):
         await super().commit(entries)
 
 
-class _ClosesOnlyWhatItKnows(MemoryStore):
+class _ClosesOnlyKnownStops(MemoryStore):
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         known = [record for account in self._accounts.values() for record in account.stops.values()]
         known += [entry.record for entry in entries if isinstance(entry, SaveStop)]
@@ -104,13 +104,13 @@ class _ClosesOnlyWhatItKnows(MemoryStore):
         )
 
 
-class _ForgetsWhatItCloses(MemoryStore):
+class _DeletesClosedStops(MemoryStore):
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         for entry in entries:
             await super().commit([entry])
             for account in self._accounts.values():
-                for place in account.closed:
-                    account.stops.pop(place, None)
+                for key in account.closed:
+                    account.stops.pop(key, None)
 
 
 class _ClosesAtTheEnd(MemoryStore):
@@ -141,46 +141,46 @@ class _ForgetsStops(MemoryStore):
 
 class _HasManyOwners(MemoryStore):
     @asynccontextmanager
-    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[StandingLease]:
-        yield StandingLease(self.commit, "it")
+    async def acquire_lease(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[ProcessLease]:
+        yield ProcessLease(self.commit, "it")
 
 
 class _LetsFormerOwnersWrite(MemoryStore):
     @asynccontextmanager
-    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[LeaseInFront]:  # type: ignore[override]
-        async with super().own(*account, mark=mark, standby=standby) as lease:
-            yield LeaseInFront(lease, self.commit)
+    async def acquire_lease(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[LeaseProxy]:  # type: ignore[override]
+        async with super().acquire_lease(*account, mark=mark, standby=standby) as lease:
+            yield LeaseProxy(lease, self.commit)
 
 
 class _KeepsALease(MemoryStore):
     @asynccontextmanager
-    async def own(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[StandingLease]:
-        async with super().own(*account, mark=mark, standby=standby) as lease:
+    async def acquire_lease(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[ProcessLease]:
+        async with super().acquire_lease(*account, mark=mark, standby=standby) as lease:
             yield lease
         if mark == "0005":
-            self._owners["testex", "main"] = StandingLease(self.commit, "it")
+            self._owners["testex", "main"] = ProcessLease(self.commit, "it")
 
 
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
-        (_RevivesClosed, "no save brings a closed record back"),
+        (_ReopensClosedStops, "no save brings a closed record back"),
         (_WritesHalf, "a commit that fails changes nothing"),
         (_MixesAccounts, "does not touch another"),
         (_ReplacesIntents, "adding an intent again is no error and replaces nothing"),
-        (_ClosesOnlyWhatItKnows, "a record whose first entry closes it stays closed"),
-        (_ForgetsWhatItCloses, "opened again without a save: as written last, in its old place"),
+        (_ClosesOnlyKnownStops, "a record whose first entry closes it stays closed"),
+        (_DeletesClosedStops, "opened again without a save: as written last, in its old place"),
         (_ClosesAtTheEnd, "closed and opened again in one commit"),
         (_IgnoresSince, "since: the events at that time or later"),
         (_NeverFollows, "a follower sees what is there, and what comes"),
         (_LosesEvents, "events come back exactly"),
         (_ForgetsStops, "records come back exactly"),
-        (_HasManyOwners, "an account that is owned is LeaseLost for whoever comes second"),
+        (_HasManyOwners, "a second owner of an account gets LeaseLost"),
         (_LetsFormerOwnersWrite, "a former owner's AddIntent is LeaseLost"),
-        (_KeepsALease, "one that stands by owns the account 10.0 s after its owner has ended"),
+        (_KeepsALease, "a standby owns the account 10.0 s after its owner has ended"),
     ],
 )
-async def test_a_store_that_breaks_a_promise_is_found_out(
+async def test_the_check_detects_each_broken_store(
     broken: Callable[[], MemoryStore], complaint: str, autojump_clock: object
 ) -> None:
     @asynccontextmanager
@@ -191,7 +191,7 @@ async def test_a_store_that_breaks_a_promise_is_found_out(
         await check_store(make)
 
 
-async def test_a_store_that_forgets_at_closing_is_found_out() -> None:
+async def test_the_check_detects_a_store_that_loses_its_content_when_it_is_closed() -> None:
     def make() -> AbstractAsyncContextManager[Store]:
         return open_store("memory:")
 

@@ -12,7 +12,7 @@ from trailing.stores.port import AddIntent, AppendEvent, SaveStop, StoreWrite
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
 
 
-async def test_it_counts_commits_that_were_made_and_not_those_that_failed() -> None:
+async def test_the_store_counts_commits_that_succeeded() -> None:
     store = MemoryStore()
     await store.commit([AddIntent(sample_intent("t1"))])
     with pytest.raises(StoreError):
@@ -21,7 +21,7 @@ async def test_it_counts_commits_that_were_made_and_not_those_that_failed() -> N
     assert store.commits == 2
 
 
-async def test_its_repr_tells_how_much_it_holds() -> None:
+async def test_the_repr_of_a_memory_store_has_the_numbers_of_its_rows() -> None:
     store = MemoryStore()
     await store.commit(
         [
@@ -34,14 +34,14 @@ async def test_its_repr_tells_how_much_it_holds() -> None:
     assert repr(store) == "<MemoryStore: 1 stops, 2 intents, 1 events>"
 
 
-async def test_what_is_no_entry_is_refused_and_nothing_is_written() -> None:
+async def test_a_commit_with_an_invalid_entry_is_refused_as_a_whole() -> None:
     store = MemoryStore()
     with pytest.raises(StoreError, match="Alarm is not a StoreWrite"):
         await store.commit([AddIntent(sample_intent("t1")), cast("StoreWrite", sample_alarm(1))])
     assert await store.accounts() == []
 
 
-async def test_a_follower_that_commits_while_it_reads_sees_its_own_events_too() -> None:
+async def test_a_follower_that_commits_while_reading_reads_its_own_events_too() -> None:
     store = MemoryStore()
     for number in range(1_500):
         await store.commit([AppendEvent("testex", "main", sample_alarm(number))])

@@ -8,7 +8,7 @@ from trailing.errors import UsageError
 from trailing.stores import MemoryStore, open_store
 
 
-async def test_memory_is_a_new_store_each_time() -> None:
+async def test_each_memory_store_is_a_new_one() -> None:
     async with open_store("memory:") as first, open_store("memory:") as second:
         assert isinstance(first, MemoryStore)
         assert first is not second
@@ -29,7 +29,7 @@ async def test_memory_is_a_new_store_each_time() -> None:
         "",
     ],
 )
-async def test_any_other_address_is_refused_in_one_line_that_does_not_repeat_it(url: str) -> None:
+async def test_an_invalid_address_is_refused_in_one_line_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(
         UsageError, match="wants 'memory:', 'sqlite:///relative.db', 'sqlite:////absolute/path.db' or 'postgresql:"
     ) as e:
@@ -40,7 +40,7 @@ async def test_any_other_address_is_refused_in_one_line_that_does_not_repeat_it(
 
 
 @pytest.mark.parametrize("relative", [True, False])
-async def test_a_path_has_three_slashes_before_it_and_its_own_where_it_is_absolute(
+async def test_the_path_follows_three_slashes_and_is_not_decoded(
     relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,7 +50,7 @@ async def test_a_path_has_three_slashes_before_it_and_its_own_where_it_is_absolu
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-async def test_an_exception_from_the_block_comes_out_as_itself(tmp_path: Path) -> None:
+async def test_an_exception_of_the_block_is_raised_unchanged(tmp_path: Path) -> None:
     for url in ("memory:", f"sqlite:///{tmp_path}/trailing.db"):
         error = KeyError("mine")
         with pytest.raises(KeyError) as e:

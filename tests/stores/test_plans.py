@@ -1,4 +1,4 @@
-"""Plans are stored once, by their hash, in the stores that keep text; pruning removes those that no record has."""
+"""SQLite and Postgres store each plan once, under its hash. Pruning deletes the plans that no record uses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from trailing.testing.store_samples import MOMENT, sample_record
 HERE = ("testex", "main")
 
 Ask = Callable[[str], list[Any]]
-"""Returns the rows of a statement about the tables of a store, on another connection."""
+"""Executes a statement on another connection to the store's tables, and returns its rows."""
 
 
 @pytest.fixture(params=["SQLite", "Postgres"])
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Store, Ask]]:
-    """A store, and a way to ask its tables."""
+    """A store, and a function that queries its tables."""
     if request.param == "SQLite":
         path = tmp_path / "trailing.db"
 
@@ -55,7 +55,7 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 def records(count: int, *, distance: str = "0.5") -> list[StopRecord]:
-    """Records of one plan, each with a dict of its own."""
+    """Return records with equal plans, each with its own dict."""
     plans = [
         {"rules": [{"type": "Callback", "distance": {"percent": distance}}], "trigger": "mark"} for _ in range(count)
     ]
@@ -69,7 +69,7 @@ async def prune(store: Store) -> None:
     await store.prune(MOMENT - timedelta(days=1))
 
 
-async def test_a_plan_is_stored_once_however_many_records_have_it(opened: tuple[Store, Ask]) -> None:
+async def test_a_plan_that_many_records_use_is_stored_once(opened: tuple[Store, Ask]) -> None:
     store, ask = opened
     saved = records(5) + records(2, distance="0.7")
     for _ in range(2):
@@ -78,19 +78,17 @@ async def test_a_plan_is_stored_once_however_many_records_have_it(opened: tuple[
     assert list(loaded) == saved
     assert loaded[0].plan is loaded[4].plan
     assert ask("SELECT count(*) FROM plans") == [(2,)]
-    assert ask("SELECT count(*) FROM stop_records WHERE record LIKE '%percent%'" if _is_file(store) else _LIKE) == [
-        (0,)
-    ]
+    assert ask("SELECT count(*) FROM stop_records WHERE body LIKE '%percent%'" if _is_file(store) else _LIKE) == [(0,)]
 
 
-_LIKE = "SELECT count(*) FROM stop_records WHERE record::text LIKE '%percent%'"
+_LIKE = "SELECT count(*) FROM stop_records WHERE body::text LIKE '%percent%'"
 
 
 def _is_file(store: Store) -> bool:
     return "Sqlite" in repr(store)
 
 
-async def test_the_order_of_a_plans_fields_makes_no_other_plan(opened: tuple[Store, Ask]) -> None:
+async def test_plans_that_differ_in_the_order_of_fields_are_the_same_plan(opened: tuple[Store, Ask]) -> None:
     store, ask = opened
     first, second = records(2)
     turned = msgspec.structs.replace(second, plan=dict(reversed(second.plan.items())))
@@ -99,14 +97,14 @@ async def test_the_order_of_a_plans_fields_makes_no_other_plan(opened: tuple[Sto
     assert ask("SELECT count(*) FROM plans") == [(1,)]
 
 
-async def test_pruning_removes_the_plans_that_no_record_has(opened: tuple[Store, Ask]) -> None:
+async def test_pruning_deletes_the_plans_that_no_record_uses(opened: tuple[Store, Ask]) -> None:
     store, ask = opened
     (kept,), (closed,), (replaced,) = (records(1, distance=distance) for distance in ("1", "2", "3"))
     await store.commit([SaveStop(*HERE, kept), CloseStop(*HERE, closed), SaveStop(*HERE, replaced)])
     again = msgspec.structs.replace(replaced, plan=kept.plan)
     await store.commit([SaveStop(*HERE, again)])
     await prune(store)
-    assert ask("SELECT count(*) FROM plans") == [(2,)]  # a closed record still has its plan
+    assert ask("SELECT count(*) FROM plans") == [(2,)]  # a closed record still uses its plan
     ask("DELETE FROM stop_records WHERE closed" if _is_file(store) else "DELETE FROM stops WHERE closed")
     await prune(store)
     assert ask("SELECT count(*) FROM plans") == [(1,)]
@@ -115,7 +113,7 @@ async def test_pruning_removes_the_plans_that_no_record_has(opened: tuple[Store,
     assert (await store.load(*HERE)).stops == (kept, replaced)
 
 
-async def test_a_record_whose_plan_is_missing_or_broken_is_named(opened: tuple[Store, Ask]) -> None:
+async def test_a_record_with_a_missing_or_broken_plan_is_an_error_that_names_the_row(opened: tuple[Store, Ask]) -> None:
     store, ask = opened
     await store.commit([SaveStop(*HERE, *records(1))])
     ask("UPDATE plans SET plan = '[]'")
@@ -127,12 +125,12 @@ async def test_a_record_whose_plan_is_missing_or_broken_is_named(opened: tuple[S
     with pytest.raises(
         StoreError,
         match=r": stop_records row \(testex, main, COIN0\.50/USDT:USDT, long, .*\) names the plan [0-9a-f]{64},"
-        r" which is not in the table of plans$",
+        r" which is missing in the table of plans$",
     ):
         await store.load(*HERE)
 
 
-async def test_the_view_shows_what_a_record_says(opened: tuple[Store, Ask]) -> None:
+async def test_the_view_shows_the_values_of_a_record(opened: tuple[Store, Ask]) -> None:
     store, ask = opened
     (record,) = records(1)
     await store.commit([SaveStop(*HERE, record)])
@@ -155,7 +153,7 @@ def schema(dsn: str) -> Any:
         yield name
 
 
-async def test_pruning_leaves_the_plans_where_a_commit_has_not_ended(dsn: str, schema: str) -> None:
+async def test_pruning_keeps_the_plans_while_a_commit_is_running(dsn: str, schema: str) -> None:
     async with open_store(in_schema(dsn, schema)) as store:
         (first,), (second,) = records(1), records(1, distance="0.7")
         await store.commit([SaveStop(*HERE, first)])
@@ -171,7 +169,7 @@ async def test_pruning_leaves_the_plans_where_a_commit_has_not_ended(dsn: str, s
             assert looking.execute(plans).fetchall() == [(1,)]
 
 
-async def test_a_commit_that_names_a_plan_while_it_is_pruned_waits_and_adds_it_again(dsn: str, schema: str) -> None:
+async def test_a_commit_with_a_plan_that_is_being_pruned_waits_and_inserts_it_again(dsn: str, schema: str) -> None:
     async with open_store(in_schema(dsn, schema)) as store:
         (record,) = records(1)
         await store.commit([SaveStop(*HERE, record)])

@@ -1,4 +1,4 @@
-"""Postgres's leases: who owns an account, until when, and that nobody else writes to it."""
+"""Leases in Postgres: one owner for each account, until its lease expires, and no writes of others."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def short(postgres_url: str) -> str:
 
 @pytest.fixture
 def lazy(postgres_url: str) -> str:
-    """A store whose leases last an hour and are hardly ever renewed."""
+    """A store whose leases last an hour and are renewed every quarter of an hour."""
     return f"{postgres_url}&lease_seconds=3600&renew_seconds=900"
 
 
 def sql(url: str, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-    """What a statement says, on another connection; ``leases`` is the table."""
+    """Execute a statement on another connection, and return its rows. ``leases`` is the table."""
     address, _, query = url.partition("?")
-    ours = parse_qs(query)
-    schema = ours["schema"][0]
-    host = f"?host={ours['host'][0]}" if "host" in ours else ""
+    parameters = parse_qs(query)
+    schema = parameters["schema"][0]
+    host = f"?host={parameters['host'][0]}" if "host" in parameters else ""
     with psycopg.connect(address + host, autocommit=True) as connection:
         connection.execute(f"SET search_path TO {schema}".encode())
         cursor = connection.execute(statement.encode(), params)
@@ -48,7 +48,7 @@ def sql(url: str, statement: str, *params: Any) -> list[tuple[Any, ...]]:
 
 
 def expire(url: str) -> None:
-    """Let all leases be over, as if their owners had not been heard of for long."""
+    """Let all leases expire, as if their owners had not renewed them."""
     sql(url, "UPDATE leases SET expires_at = clock_timestamp() - interval '1 second'")
 
 
@@ -58,14 +58,14 @@ def fence_of(lease: Lease) -> int:
 
 
 def owning(store: Store, mark: str = "0001", **options: Any) -> Any:
-    return store.own(*ACCOUNT, mark=mark, **options)
+    return store.acquire_lease(*ACCOUNT, mark=mark, **options)
 
 
 async def intents(store: Store) -> list[str]:
     return [intent.client_order_id for intent in (await store.load(*ACCOUNT)).intents]
 
 
-async def test_each_owner_has_a_higher_fence_and_is_named_in_the_table(lazy: str) -> None:
+async def test_each_owner_gets_a_higher_fence_and_is_named_in_the_table(lazy: str) -> None:
     fences = []
     for _ in range(3):
         async with open_store(lazy) as store, owning(store) as lease:
@@ -74,16 +74,17 @@ async def test_each_owner_has_a_higher_fence_and_is_named_in_the_table(lazy: str
     assert fences == sorted(set(fences))
 
 
-async def test_one_that_is_refused_hears_who_owns_the_account_and_for_how_long(lazy: str) -> None:
+async def test_a_refused_lease_is_an_error_that_names_the_owner_and_the_end_of_its_lease(lazy: str) -> None:
     async with open_store(lazy) as first, open_store(lazy) as second, owning(first):
         with pytest.raises(
-            LeaseLost, match=f"^testex main is owned by {THIS_PROCESS}, for 3(600|59.)[.]. s unless it renews"
+            LeaseLost,
+            match=f"^testex main is owned by {THIS_PROCESS}; its lease runs out in 3(600|59.)[.]. s unless it is renewed",
         ):
             async with owning(second):
                 raise AssertionError("two own one account")
 
 
-async def test_of_many_who_want_an_account_at_once_one_gets_it(lazy: str) -> None:
+async def test_one_of_many_simultaneous_tasks_gets_the_lease(lazy: str) -> None:
     got, refused = list[int](), list[int]()
 
     all_refused = trio.Event()
@@ -104,7 +105,7 @@ async def test_of_many_who_want_an_account_at_once_one_gets_it(lazy: str) -> Non
     assert (len(got), len(refused)) == (1, 7)
 
 
-async def test_a_lease_is_renewed_for_as_long_as_its_owner_lives(short: str) -> None:
+async def test_a_lease_is_renewed_until_its_owner_ends(short: str) -> None:
     async with open_store(short) as store, owning(store) as lease:
         assert lease.seconds == pytest.approx(19.6)
         for _ in range(5):
@@ -120,13 +121,13 @@ async def test_a_lease_is_renewed_for_as_long_as_its_owner_lives(short: str) -> 
         assert lease.lost is None
 
 
-async def test_a_former_owner_writes_no_stop_and_no_intent_and_hears_who_owns_the_account(lazy: str) -> None:
+async def test_a_former_owner_writes_no_stop_and_no_intent_and_raises_lease_lost(lazy: str) -> None:
     async with open_store(lazy) as first, open_store(lazy) as second, owning(first) as former:
         await former.commit([AddIntent(sample_intent("t1"))])
         expire(lazy)
         async with owning(second) as lease:
             assert fence_of(lease) > fence_of(former)
-            assert former.lost is None, "nobody has told it yet"
+            assert former.lost is None, "it has not been renewed since"
             with pytest.raises(LeaseLost, match="testex main: another process owns it now"):
                 await former.commit([AddIntent(sample_intent("t2")), SettleIntent(*ACCOUNT, "t1")])
             assert former.lost == "another process owns it now"
@@ -139,19 +140,19 @@ async def test_a_former_owner_writes_no_stop_and_no_intent_and_hears_who_owns_th
         assert [record.event async for record in second.events()] == [sample_alarm(1)]
 
 
-async def test_a_renewal_finds_out_who_owns_the_account_now(short: str) -> None:
+async def test_a_renewal_of_a_lost_lease_names_the_new_owner(short: str) -> None:
     async with open_store(short) as store, owning(store) as lease:
-        sql(short, "UPDATE leases SET fence = fence + 1, owner = 'somebody else'")
-        with pytest.raises(LeaseLost, match="testex main: somebody else owns it now"):
+        sql(short, "UPDATE leases SET fence = fence + 1, owner = 'host2 process 7'")
+        with pytest.raises(LeaseLost, match="testex main: host2 process 7 owns it now"):
             while True:
                 await lease.wait_renewed()
-        assert lease.lost == "somebody else owns it now"
-        # What it did not own any more it does not give up either.
+        assert lease.lost == "host2 process 7 owns it now"
+        # A lost lease is not released at the end.
         before = sql(short, "SELECT * FROM leases")
     assert sql(short, "SELECT * FROM leases") == before
 
 
-async def test_a_lease_that_ran_out_and_that_nobody_has_taken_is_renewed(short: str) -> None:
+async def test_an_expired_lease_that_no_other_process_has_taken_is_renewed(short: str) -> None:
     async with open_store(short) as store, owning(store) as lease:
         for _ in range(3):
             expire(short)
@@ -160,12 +161,12 @@ async def test_a_lease_that_ran_out_and_that_nobody_has_taken_is_renewed(short: 
         assert lease.lost is None
 
 
-async def test_one_that_stands_by_takes_an_account_over_when_its_lease_has_run_out_and_not_before(short: str) -> None:
+async def test_a_standby_takes_over_when_the_lease_has_expired_and_not_before(short: str) -> None:
     async with open_store(short) as store:
         sql(
             short,
             "INSERT INTO leases (exchange, account, fence, holder, owner, taken_at, expires_at, marks)"
-            " VALUES (%s, %s, 7, gen_random_uuid(), 'a dead one', now(), now() + interval '2 s', '{beef}')",
+            " VALUES (%s, %s, 7, gen_random_uuid(), 'host2 process 7', now(), now() + interval '2 s', '{beef}')",
             *ACCOUNT,
         )
         began = trio.current_time()
@@ -175,11 +176,11 @@ async def test_one_that_stands_by_takes_an_account_over_when_its_lease_has_run_o
             assert lease.marks == {"beef"}
 
 
-async def test_an_owner_whose_requests_may_still_be_executed_keeps_the_account_so_long(lazy: str) -> None:
+async def test_an_account_stays_owned_while_requests_of_its_owner_may_be_executed(lazy: str) -> None:
     async with open_store(lazy) as first, open_store(lazy) as second:
         async with owning(first) as lease:
             busy_until = lease.busy_until = trio.current_time() + 5.0
-        with pytest.raises(LeaseLost, match="for [0-5][.][0-9] s"):
+        with pytest.raises(LeaseLost, match="its lease runs out in [0-5][.][0-9] s"):
             async with owning(second):
                 raise AssertionError("too early")
         async with owning(second, standby=True):
@@ -188,25 +189,27 @@ async def test_an_owner_whose_requests_may_still_be_executed_keeps_the_account_s
             pass
 
 
-async def test_a_takeover_waits_for_a_commit_of_the_owner_that_has_begun(lazy: str) -> None:
+async def test_a_takeover_waits_for_a_running_commit_of_the_owner(lazy: str) -> None:
     async with open_store(lazy) as store, owning(store) as lease:
         expire(lazy)
         address, _, query = lazy.partition("?")
-        ours = parse_qs(query)
-        with psycopg.connect(f"{address}?host={ours['host'][0]}" if "host" in ours else address) as connection:
-            schema = ours["schema"][0]
+        parameters = parse_qs(query)
+        with psycopg.connect(
+            f"{address}?host={parameters['host'][0]}" if "host" in parameters else address
+        ) as connection:
+            schema = parameters["schema"][0]
             connection.execute(f"SELECT {schema}.require_lease('testex', 'main', {fence_of(lease)})".encode())
             async with open_store(lazy) as second:
                 with trio.move_on_after(0.5) as scope:
                     async with owning(second):
-                        raise AssertionError("it took over in the middle of a commit")
+                        raise AssertionError("it took over during a commit")
                 assert scope.cancelled_caught
             connection.rollback()
         async with open_store(lazy) as second, owning(second):
             pass
 
 
-async def test_taking_it_again_because_the_reply_was_lost_is_no_error(lazy: str) -> None:
+async def test_taking_a_lease_again_after_a_lost_reply_is_no_error(lazy: str) -> None:
     async with open_store(lazy) as store:
         key = {"exchange": "testex", "account": "main", "holder": "00000000-0000-0000-0000-000000000001"}
         first = await take_lease(store, key, "0001")
@@ -217,7 +220,7 @@ async def test_taking_it_again_because_the_reply_was_lost_is_no_error(lazy: str)
         assert await take_lease(store, other, "0002") is None
 
 
-async def test_the_marks_of_the_last_hundred_owners_are_known(lazy: str) -> None:
+async def test_a_lease_has_the_marks_of_the_last_hundred_owners(lazy: str) -> None:
     async with open_store(lazy) as store:
         for number in range(102):
             async with owning(store, f"{number:04}"):
@@ -226,17 +229,17 @@ async def test_the_marks_of_the_last_hundred_owners_are_known(lazy: str) -> None
             assert lease.marks == {f"{number:04}" for number in range(3, 102)}
 
 
-async def test_a_store_that_was_opened_to_be_read_owns_nothing(lazy: str) -> None:
+async def test_a_read_only_store_gives_no_lease(lazy: str) -> None:
     async with open_store(lazy):
         pass
     async with open_store(lazy, read_only=True) as store:
-        with pytest.raises(StoreError, match="opened to be read only"):
+        with pytest.raises(StoreError, match="opened read-only"):
             async with owning(store):
-                raise AssertionError("it owns what it can't write")
+                raise AssertionError("a read-only store owns an account")
 
 
 @pytest.mark.slow
-async def test_a_lease_outlives_a_server_that_is_down_for_a_while(own_server: OwnServer) -> None:
+async def test_a_lease_that_expires_during_an_outage_of_the_server_is_renewed(own_server: OwnServer) -> None:
     url = f"{in_schema(own_server.dsn, 'trailing')}&lease_seconds=8&renew_seconds=0.5"
     async with open_store(url) as store, owning(store) as lease:
         own_server.kill()
@@ -259,33 +262,33 @@ async def test_a_lease_outlives_a_server_that_is_down_for_a_while(own_server: Ow
         ("renew_seconds=16", "renew_seconds got 16.0, wants at most a quarter of lease_seconds, 15"),
     ],
 )
-async def test_a_lease_that_can_not_be_right_is_refused(options: str, complaint: str) -> None:
+async def test_a_lease_duration_out_of_range_is_refused(options: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        async with open_store(f"postgresql://nobody@127.0.0.1:1/none?{options}"):
+        async with open_store(f"postgresql://bot@127.0.0.1:1/none?{options}"):
             raise AssertionError("it opened")
 
 
-def test_leases_last_a_minute_and_are_renewed_every_five_seconds() -> None:
+def test_by_default_leases_last_a_minute_and_are_renewed_every_five_seconds() -> None:
     assert (LeaseTiming().seconds, LeaseTiming().renew_every) == (60.0, 5.0)
 
 
-async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of_a_commit(lazy: str) -> None:
+async def test_a_takeover_ends_the_sessions_of_an_owner_that_was_stopped_during_a_commit(lazy: str) -> None:
     async with open_store(lazy) as first, owning(first) as former:
-        stuck, let_go = trio.Event(), trio.Event()
-        expire(lazy)  # before: this helper would wait for the transaction, and with it everything else
+        stuck, end = trio.Event(), trio.Event()
+        expire(lazy)  # now, because later it would block the loop until the transaction ends
 
-        async def stop_in_the_middle(connection: Any) -> None:
+        async def stop_during_a_transaction(connection: Any) -> None:
             async with connection.transaction():
                 schema = parse_qs(lazy.partition("?")[2])["schema"][0]
                 await connection.execute(
                     f"SELECT {schema}.require_lease('testex', 'main', {fence_of(former)})".encode()
                 )
                 stuck.set()
-                await let_go.wait()
+                await end.wait()
 
         async def commit() -> None:
             with pytest.raises(StoreError, match="the lease is lost"):
-                await run_on_session(first, stop_in_the_middle)
+                await run_on_session(first, stop_during_a_transaction)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(commit)
@@ -294,12 +297,12 @@ async def test_a_takeover_hangs_up_on_an_owner_that_was_stopped_in_the_middle_of
                 with trio.fail_after(30):
                     async with owning(second) as lease:
                         await lease.commit([AddIntent(sample_intent("t1"))])
-            let_go.set()
+            end.set()
         with pytest.raises(LeaseLost):
             await former.commit([AddIntent(sample_intent("t2"))])
 
 
-async def test_whoever_has_ended_in_order_is_not_hung_up_on(lazy: str) -> None:
+async def test_a_takeover_does_not_end_the_sessions_of_an_owner_that_ended_in_order(lazy: str) -> None:
     async with open_store(lazy) as first, open_store(lazy) as second:
         async with owning(first):
             pids = sql(lazy, "SELECT pid FROM pg_stat_activity WHERE application_name = 'trailing' ORDER BY pid")

@@ -1,4 +1,4 @@
-"""SQLite's leases: a lock file beside the database, which the kernel frees whenever a process ends."""
+"""Leases in SQLite: a lock file beside the database, whose lock the kernel releases when its process ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import sys, trio
 from trailing.stores import open_store
 
 async def main():
-    async with open_store(sys.argv[1]) as store, store.own("ex", "main", mark=sys.argv[2]):
+    async with open_store(sys.argv[1]) as store, store.acquire_lease("ex", "main", mark=sys.argv[2]):
         print("owned", flush=True)
         await trio.sleep_forever()
 
@@ -32,7 +32,7 @@ trio.run(main)
 
 @asynccontextmanager
 async def another_owner(url: str, mark: str = "beef") -> AsyncIterator[trio.Process]:
-    """Another process that owns (ex, main); it is killed when the block ends."""
+    """Start another process that owns (ex, main). It is killed at the end of the block."""
     process = await trio.lowlevel.open_process([sys.executable, "-c", OWNER, url, mark], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -53,27 +53,27 @@ def lease_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if "-lease-" in path.name)
 
 
-async def test_an_account_that_another_process_owns_is_refused_and_the_process_named(tmp_path: Path) -> None:
+async def test_an_account_of_another_process_is_refused_and_the_error_names_the_process(tmp_path: Path) -> None:
     async with another_owner(url_of(tmp_path)) as process, open_store(url_of(tmp_path)) as store:
         with pytest.raises(LeaseLost, match=f"^ex main is owned by process {process.pid}: .*-lease-main@ex is locked$"):
-            async with store.own("ex", "main", mark="cafe"):
+            async with store.acquire_lease("ex", "main", mark="cafe"):
                 raise AssertionError("two processes own one account")
-        async with store.own("ex", "other", mark="cafe"):
+        async with store.acquire_lease("ex", "other", mark="cafe"):
             pass
 
 
-async def test_a_process_that_is_killed_owns_nothing_any_more_and_its_mark_is_known(tmp_path: Path) -> None:
+async def test_a_killed_process_owns_no_account_and_its_mark_is_kept(tmp_path: Path) -> None:
     async with open_store(url_of(tmp_path)) as store:
         for mark in ("0001", "0002"):
             async with another_owner(url_of(tmp_path), mark):
                 pass
-        async with store.own("ex", "main", mark="0003") as lease:
+        async with store.acquire_lease("ex", "main", mark="0003") as lease:
             assert lease.marks == {"0001", "0002"}
-        async with store.own("ex", "main", mark="0004") as lease:
-            assert lease.marks == set()  # the last one ended in order, with all written down
+        async with store.acquire_lease("ex", "main", mark="0004") as lease:
+            assert lease.marks == set()  # the last owner ended in order
 
 
-async def test_one_that_stands_by_takes_over_from_a_process_that_is_killed(tmp_path: Path) -> None:
+async def test_a_standby_takes_over_from_a_killed_process(tmp_path: Path) -> None:
     async with (
         open_store(url_of(tmp_path)) as store,
         another_owner(url_of(tmp_path)) as process,
@@ -86,7 +86,7 @@ async def test_one_that_stands_by_takes_over_from_a_process_that_is_killed(tmp_p
 
         nursery.start_soon(kill)
         began = trio.current_time()
-        async with store.own("ex", "main", mark="cafe", standby=True):
+        async with store.acquire_lease("ex", "main", mark="cafe", standby=True):
             assert trio.current_time() - began >= 0.6
 
 
@@ -94,37 +94,37 @@ async def test_two_stores_of_one_process_do_not_share_an_account(tmp_path: Path)
     async with (
         open_store(url_of(tmp_path)) as first,
         open_store(url_of(tmp_path)) as second,
-        first.own("ex", "main", mark="0001"),
+        first.acquire_lease("ex", "main", mark="0001"),
     ):
         with pytest.raises(LeaseLost, match=f"owned by process {os.getpid()}"):
-            async with second.own("ex", "main", mark="0002"):
+            async with second.acquire_lease("ex", "main", mark="0002"):
                 raise AssertionError("two own one account")
 
 
 @pytest.mark.parametrize("account", ["../elsewhere", "a@b", "größte 停", "a/b", ""])
-async def test_no_name_reaches_into_another_folder(account: str, tmp_path: Path) -> None:
-    async with open_store(url_of(tmp_path)) as store, store.own("ex", account, mark="0001"):
+async def test_no_account_name_leads_to_a_lock_file_in_another_folder(account: str, tmp_path: Path) -> None:
+    async with open_store(url_of(tmp_path)) as store, store.acquire_lease("ex", account, mark="0001"):
         assert len(lease_files(tmp_path)) == 1
-        async with store.own(f"{account}@ex", "", mark="0001"):
+        async with store.acquire_lease(f"{account}@ex", "", mark="0001"):
             assert len(lease_files(tmp_path)) == 2
     assert lease_files(tmp_path) == []
 
 
-async def test_only_its_owner_can_read_the_lock_file(tmp_path: Path) -> None:
-    async with open_store(url_of(tmp_path)) as store, store.own("ex", "main", mark="0001"):
+async def test_only_the_owner_of_the_lock_file_can_read_it(tmp_path: Path) -> None:
+    async with open_store(url_of(tmp_path)) as store, store.acquire_lease("ex", "main", mark="0001"):
         (name,) = lease_files(tmp_path)
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_store_that_is_opened_to_be_read_takes_no_lease(tmp_path: Path) -> None:
+async def test_a_read_only_store_gives_no_lease(tmp_path: Path) -> None:
     async with (
         open_store(url_of(tmp_path)) as store,
-        store.own("ex", "main", mark="0001"),
+        store.acquire_lease("ex", "main", mark="0001"),
         open_store(url_of(tmp_path), read_only=True) as reader,
     ):
         assert await reader.accounts() == []
-        with pytest.raises(StoreError, match="opened to be read only"):
-            async with reader.own("ex", "main", mark="0002"):
+        with pytest.raises(StoreError, match="opened read-only"):
+            async with reader.acquire_lease("ex", "main", mark="0002"):
                 raise AssertionError("it owns what it can't write")
 
 
@@ -132,23 +132,23 @@ async def test_a_file_that_can_not_be_locked_is_an_error_that_names_it(tmp_path:
     (tmp_path / "trailing.db-lease-main@ex").mkdir()
     async with open_store(url_of(tmp_path)) as store:
         with pytest.raises(StoreError, match="trailing.db-lease-main@ex: .*directory"):
-            async with store.own("ex", "main", mark="0001"):
+            async with store.acquire_lease("ex", "main", mark="0001"):
                 raise AssertionError("it is not locked")
 
 
-async def test_a_lock_file_full_of_something_else_is_locked_all_the_same(tmp_path: Path) -> None:
+async def test_a_lock_file_with_other_content_can_be_locked(tmp_path: Path) -> None:
     path = tmp_path / "trailing.db-lease-main@ex"
     path.write_bytes(b"\xff" * 20_000)
     async with open_store(url_of(tmp_path)) as store:
-        async with store.own("ex", "main", mark="0001") as lease:
+        async with store.acquire_lease("ex", "main", mark="0001") as lease:
             assert lease.marks == set()
         assert not path.exists()
 
 
-def test_a_file_that_was_removed_between_opening_and_locking_is_no_lock(
+def test_a_lock_file_that_was_removed_before_it_was_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The owner before removes it as it ends: whoever had opened it by then would hold a file that is nobody's any more.
+    # The owner removes the file when it ends. A process that has opened the file before must not take that for the lock.
     path = tmp_path / "lock"
     flock, removed = fcntl.flock, list[bool]()
 

@@ -1,4 +1,4 @@
-"""A SQLite file that is deleted or replaced while a store is open: calls fail, and the log says so."""
+"""A SQLite file that is deleted or replaced while a store is open: calls fail, and the loss is logged."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ async def names(store: Store) -> list[str]:
     return [intent.client_order_id for intent in (await store.load(*HERE)).intents]
 
 
-async def test_a_commit_to_a_file_that_was_deleted_fails_and_names_it(path: Path) -> None:
+async def test_a_commit_to_a_deleted_file_is_an_error_that_names_it(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         await write(store, "t1")
         path.unlink()
         with pytest.raises(
-            StoreError, match=r"trailing\.db: the file was deleted while the store was open, nothing is written$"
+            StoreError, match=r"trailing\.db: the file was deleted while the store was open; nothing is written$"
         ):
             await write(store, "t2")
         with pytest.raises(StoreError, match="the file was deleted"):
             await store.load(*HERE)
 
 
-async def test_a_commit_to_a_file_that_was_replaced_fails_and_leaves_the_new_one_alone(path: Path) -> None:
+async def test_a_commit_to_a_replaced_file_fails_and_does_not_change_the_new_one(path: Path) -> None:
     other = path.with_name("other.db")
     async with open_store(f"sqlite:///{other}") as store:
         await write(store, "t9")
@@ -52,13 +52,13 @@ async def test_a_commit_to_a_file_that_was_replaced_fails_and_leaves_the_new_one
         shutil.move(other, path)
         before = path.read_bytes()
         with pytest.raises(
-            StoreError, match=r"trailing\.db: the file was replaced while the store was open, nothing is written$"
+            StoreError, match=r"trailing\.db: the file was replaced while the store was open; nothing is written$"
         ):
             await write(store, "t2")
         assert path.read_bytes() == before
 
 
-async def test_a_file_that_is_put_back_is_written_again(path: Path) -> None:
+async def test_a_file_that_is_moved_back_is_written_again(path: Path) -> None:
     away = path.with_name("away.db")
     async with open_store(f"sqlite:///{path}") as store:
         await write(store, "t1")
@@ -70,7 +70,7 @@ async def test_a_file_that_is_put_back_is_written_again(path: Path) -> None:
         assert await names(store) == ["t1", "t3"]
 
 
-async def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+async def test_a_folder_that_was_replaced_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "bot"
     folder.mkdir()
     async with open_store(f"sqlite:///{folder}/trailing.db") as store:
@@ -80,7 +80,7 @@ async def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
             await write(store, "t1")
 
 
-async def test_another_working_directory_is_no_other_file(
+async def test_changing_the_working_directory_does_not_change_the_file(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -92,11 +92,11 @@ async def test_another_working_directory_is_no_other_file(
     assert path.exists()
 
 
-async def test_the_log_says_once_that_the_file_of_an_owner_is_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loss_of_an_owned_file_is_logged_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "FILE_SECONDS", 0.01)
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as logged:
-        async with open_store(f"sqlite:///{path}") as store, store.own(*HERE, mark="cafe"):
+        async with open_store(f"sqlite:///{path}") as store, store.acquire_lease(*HERE, mark="cafe"):
             await trio.sleep(0.1)
             assert logged == []
             path.unlink()
@@ -104,5 +104,5 @@ async def test_the_log_says_once_that_the_file_of_an_owner_is_lost(path: Path, m
                 while not logged:
                     await trio.sleep(0.01)
             await trio.sleep(0.1)
-    message = f"{path}: the file was deleted while the store was open, nothing is written"
+    message = f"{path}: the file was deleted while the store was open; nothing is written"
     assert logged == [{"event": "the store's file is lost", "log_level": "error", "error": message}]

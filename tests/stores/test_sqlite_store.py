@@ -18,7 +18,7 @@ from inspection.stores import connection_of, is_in_use, keep_in_use
 from trailing.errors import StoreError
 from trailing.stores import open_store
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Loaded, SaveStop, SettleIntent
-from trailing.stores.schema import SCHEMA_VERSION
+from trailing.stores.sqlite_schema import SCHEMA_VERSION
 from trailing.testing.store_samples import sample_alarm, sample_intent, sample_record
 
 HERE = ("testex", "main")
@@ -43,7 +43,7 @@ def edit(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
-async def test_a_new_file_is_its_owners_and_an_old_one_keeps_its_mode(path: Path) -> None:
+async def test_a_new_file_is_private_and_an_existing_one_keeps_its_mode(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         assert repr(store) == f"<SqliteStore: {path}>"
         await store.commit([AddIntent(sample_intent("t1"))])
@@ -53,12 +53,12 @@ async def test_a_new_file_is_its_owners_and_an_old_one_keeps_its_mode(path: Path
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-async def test_closing_leaves_one_file(path: Path) -> None:
+async def test_closing_leaves_only_the_database_file(path: Path) -> None:
     await fill(path)
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_the_connection_writes_ahead_and_waits_for_the_disk(path: Path) -> None:
+async def test_the_connection_uses_wal_mode_and_full_synchronisation(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         settings = {
             name: connection_of(store).execute(f"PRAGMA {name}").fetchone()[0]
@@ -67,14 +67,14 @@ async def test_the_connection_writes_ahead_and_waits_for_the_disk(path: Path) ->
     assert settings == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 1000, "user_version": SCHEMA_VERSION}
 
 
-async def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing/trailing.db: .*No such file"):
         async with open_store(f"sqlite:///{tmp_path}/missing/trailing.db"):
             pass
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_file_that_is_no_database_is_named_and_left_alone(path: Path, read_only: bool) -> None:
+async def test_a_file_that_is_no_database_is_refused_and_not_changed(path: Path, read_only: bool) -> None:
     path.write_bytes(b"callback: 0.5\n" * 500)
     with pytest.raises(StoreError, match=r"trailing\.db: file is not a database"):
         async with open_store(f"sqlite:///{path}", read_only=read_only):
@@ -83,43 +83,45 @@ async def test_a_file_that_is_no_database_is_named_and_left_alone(path: Path, re
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_newer_schema_is_named_and_left_alone(path: Path, read_only: bool) -> None:
+async def test_a_newer_schema_is_refused_and_not_changed(path: Path, read_only: bool) -> None:
     await fill(path)
     edit(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"trailing\.db: its schema has version 3, .* knows versions up to 2"):
+    with pytest.raises(
+        StoreError, match=r"trailing\.db: its schema has version 4, this trailing reads versions up to 3"
+    ):
         async with open_store(f"sqlite:///{path}", read_only=read_only):
             pass
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION])
-async def test_a_database_of_something_else_is_left_alone(path: Path, version: int) -> None:
+async def test_a_database_of_another_program_is_refused_and_not_changed(path: Path, version: int) -> None:
     edit(path, "CREATE TABLE recipes (name TEXT)")
     edit(path, f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"trailing\.db: it is a database of something else"):
+    with pytest.raises(StoreError, match=r"trailing\.db: the database belongs to another program"):
         async with open_store(f"sqlite:///{path}"):
             pass
     assert path.read_bytes() == before
 
 
-async def test_read_only_names_a_missing_file_and_creates_nothing(path: Path) -> None:
+async def test_opening_a_missing_file_read_only_is_an_error_and_creates_nothing(path: Path) -> None:
     with pytest.raises(StoreError, match=r"trailing\.db: unable to open"):
         async with open_store(f"sqlite:///{path}", read_only=True):
             pass
     assert list(path.parent.iterdir()) == []
 
 
-async def test_read_only_says_that_a_file_holds_nothing_yet(path: Path) -> None:
+async def test_opening_an_empty_file_read_only_is_an_error(path: Path) -> None:
     path.touch()
-    with pytest.raises(StoreError, match=r"trailing\.db: it holds nothing yet"):
+    with pytest.raises(StoreError, match=r"trailing\.db: it has no tables yet"):
         async with open_store(f"sqlite:///{path}", read_only=True):
             pass
     assert path.read_bytes() == b""
 
 
-async def test_read_only_reads_the_file_of_a_bot_that_runs_and_writes_nothing(path: Path) -> None:
+async def test_a_read_only_store_reads_the_file_of_a_running_bot_and_writes_nothing(path: Path) -> None:
     loaded = await fill(path)
     async with (
         open_store(f"sqlite:///{path}") as writer,
@@ -133,7 +135,7 @@ async def test_read_only_reads_the_file_of_a_bot_that_runs_and_writes_nothing(pa
             await reader.commit([AddIntent(sample_intent("t2"))])
 
 
-async def test_a_follower_sees_what_another_connection_writes(path: Path) -> None:
+async def test_a_follower_reads_the_events_of_another_connection(path: Path) -> None:
     await fill(path)
     async with (
         open_store(f"sqlite:///{path}") as writer,
@@ -149,7 +151,7 @@ async def test_a_follower_sees_what_another_connection_writes(path: Path) -> Non
     assert seen == [sample_alarm(1), sample_alarm(2), sample_alarm(3)]
 
 
-async def test_two_connections_write_in_turn(path: Path) -> None:
+async def test_two_connections_write_one_after_the_other(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as first, open_store(f"sqlite:///{path}") as second:
         async with trio.open_nursery() as nursery:
             for number in range(20):
@@ -159,7 +161,7 @@ async def test_two_connections_write_in_turn(path: Path) -> None:
     assert sorted(intent.client_order_id for intent in loaded.intents) == sorted(f"t{number}" for number in range(20))
 
 
-async def test_a_commit_waits_for_another_writer_and_fails_when_that_takes_too_long(path: Path) -> None:
+async def test_a_commit_waits_for_another_writer_for_a_limited_time(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -173,7 +175,7 @@ async def test_a_commit_waits_for_another_writer_and_fails_when_that_takes_too_l
         assert [intent.client_order_id for intent in (await store.load(*HERE)).intents] == ["t2"]
 
 
-async def test_opening_waits_for_another_process_and_fails_when_that_takes_too_long(path: Path) -> None:
+async def test_opening_waits_for_another_process_for_a_limited_time(path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match=r"trailing\.db: database is locked"):
@@ -186,7 +188,7 @@ async def test_opening_waits_for_another_process_and_fails_when_that_takes_too_l
     other.close()
 
 
-async def test_a_failure_inside_the_transaction_takes_everything_back(path: Path) -> None:
+async def test_a_failure_in_the_transaction_rolls_everything_back(path: Path) -> None:
     loaded = await fill(path)
     edit(path, "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
     async with open_store(f"sqlite:///{path}") as store:
@@ -205,7 +207,7 @@ async def test_a_failure_inside_the_transaction_takes_everything_back(path: Path
         assert (await store.load(*HERE)).intents == ()
 
 
-async def test_text_that_has_no_utf8_is_a_store_error(path: Path) -> None:
+async def test_text_without_a_utf8_form_is_a_store_error(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         for entry in (
             SettleIntent(*HERE, "\ud800"),
@@ -216,7 +218,7 @@ async def test_text_that_has_no_utf8_is_a_store_error(path: Path) -> None:
         await store.commit([AddIntent(sample_intent("t1"))])
 
 
-async def test_a_record_that_has_no_json_is_a_store_error(path: Path) -> None:
+async def test_a_record_without_a_json_form_is_a_store_error(path: Path) -> None:
     record = sample_record("AAA/USDT:USDT")
     record.plan["rules"] = object()
     async with open_store(f"sqlite:///{path}") as store:
@@ -228,18 +230,18 @@ async def test_a_record_that_has_no_json_is_a_store_error(path: Path) -> None:
     ("edited", "complaint"),
     [
         (
-            'UPDATE stop_records SET record = replace(record, \'"side":"long"\', \'"side":"both"\')',
+            'UPDATE stop_records SET body = replace(body, \'"side":"long"\', \'"side":"both"\')',
             r"stop_records row \(testex, main, AAA/USDT:USDT, long, 2026.*\) can't be read: .*\$\.position\.side",
         ),
         (
-            "UPDATE stop_records SET record = json_set(record, '$.position.quantity', '-1')",
+            "UPDATE stop_records SET body = json_set(body, '$.position.quantity', '-1')",
             r"stop_records row \(testex, main, AAA/USDT:USDT, long, .*Position\.quantity got .*above 0.*\$\.position",
         ),
-        ("UPDATE stop_records SET record = 7.5", r"stop_records row \(testex, .*can't be read"),
-        ("UPDATE intents SET intent = '{'", r"intents row \(testex, main, t1\) can't be read"),
+        ("UPDATE stop_records SET body = 7.5", r"stop_records row \(testex, .*can't be read"),
+        ("UPDATE intents SET body = '{'", r"intents row \(testex, main, t1\) can't be read"),
     ],
 )
-async def test_a_row_that_can_not_be_read_is_named_and_never_left_out(path: Path, edited: str, complaint: str) -> None:
+async def test_a_row_that_can_not_be_decoded_is_an_error_that_names_it(path: Path, edited: str, complaint: str) -> None:
     await fill(path)
     edit(path, edited)
     async with open_store(f"sqlite:///{path}") as store:
@@ -247,10 +249,10 @@ async def test_a_row_that_can_not_be_read_is_named_and_never_left_out(path: Path
             await store.load(*HERE)
 
 
-async def test_an_event_that_can_not_be_read_is_named_and_hides_no_other(path: Path) -> None:
+async def test_an_event_that_can_not_be_decoded_is_an_error_and_the_next_one_is_read(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         await store.commit([AppendEvent(*HERE, sample_alarm(number)) for number in (1, 2, 3)])
-        edit(path, """UPDATE events SET event = '{"type":"Gone"}' WHERE number = 2""")
+        edit(path, """UPDATE events SET body = '{"type":"Gone"}' WHERE number = 2""")
         events = store.events()
         assert (await anext(events)).number == 1
         with pytest.raises(StoreError, match=r"events row \(2\) can't be read"):
@@ -260,14 +262,14 @@ async def test_an_event_that_can_not_be_read_is_named_and_hides_no_other(path: P
             await anext(events)
 
 
-async def test_a_store_that_was_closed_says_so(path: Path) -> None:
+async def test_a_closed_store_is_an_error_that_names_it(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         pass
     with pytest.raises(StoreError, match="closed database"):
         await store.load(*HERE)
 
 
-async def test_everything_runs_outside_of_trios_thread(path: Path) -> None:
+async def test_every_call_runs_outside_of_trios_thread(path: Path) -> None:
     async with open_store(f"sqlite:///{path}") as store:
         threads = set()
         connection_of(store).set_trace_callback(lambda _: threads.add(threading.get_ident()))
@@ -297,7 +299,7 @@ async def test_a_commit_that_has_begun_is_finished_although_its_caller_is_cancel
         assert len((await store.load(*HERE)).intents) == 1
 
 
-async def test_closing_works_under_cancellation_and_waits_for_a_commit_under_way(path: Path) -> None:
+async def test_closing_works_under_cancellation_and_waits_for_a_running_commit(path: Path) -> None:
     with trio.CancelScope() as scope:
         async with open_store(f"sqlite:///{path}") as store:
             await store.commit([AddIntent(sample_intent("t1"))])
@@ -305,9 +307,13 @@ async def test_closing_works_under_cancellation_and_waits_for_a_commit_under_way
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_closing_a_store_that_stays_in_use_is_an_error_in_the_end(path: Path, autojump_clock: object) -> None:
+async def test_closing_a_store_that_stays_in_use_is_an_error_after_its_time_limit(
+    path: Path, autojump_clock: object
+) -> None:
     held = None
-    with pytest.raises(StoreError, match=r"trailing\.db: not closed, it was still in use after 5\.0 s"):
+    with pytest.raises(
+        StoreError, match=r"trailing\.db: not closed, because a read or a commit was still running after 5\.0 s"
+    ):
         async with open_store(f"sqlite:///{path}") as store:
             held = connection_of(store)
             keep_in_use(store)
@@ -336,7 +342,7 @@ trio.run(main)
 """
 
 
-async def test_a_process_killed_in_the_middle_of_commits_leaves_whole_ones(path: Path) -> None:
+async def test_a_process_that_is_killed_during_commits_leaves_complete_commits(path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, f"sqlite:///{path}"], stdout=subprocess.PIPE, text=True)
     try:
         assert writer.stdout is not None

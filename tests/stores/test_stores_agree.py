@@ -1,6 +1,6 @@
-"""Stores agree: whatever is committed, in whatever order and batches, each of them then holds what memory holds.
+"""After any commits, every store holds the same as the memory store.
 
-Memory writes entry by entry, which is what a commit means; the others fold all entries of a commit, table by table.
+The memory store writes entry by entry. The other stores compact the entries of a commit, table by table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _examples = itertools.count(1)
 
 @st.composite
 def entries(draw: st.DrawFn) -> StoreWrite:
-    """An entry of few positions and orders, so that they meet; now and then one that no store takes."""
+    """Draw an entry of one of two positions and two orders; sometimes an invalid one."""
     number = draw(st.integers(0, 9))
     record = msgspec.structs.replace(draw(st.sampled_from(RECORDS)), foreign_ticks=number)
     intent = msgspec.structs.replace(
@@ -54,7 +54,7 @@ Batches = Sequence[Sequence[StoreWrite]]
 batches = st.lists(st.lists(entries(), max_size=8), max_size=4)
 
 
-def of(exchange: str, entry: StoreWrite) -> StoreWrite:
+def with_exchange(exchange: str, entry: StoreWrite) -> StoreWrite:
     if isinstance(entry, AddIntent):
         return AddIntent(msgspec.structs.replace(entry.intent, exchange=exchange))
     return msgspec.structs.replace(entry, exchange=exchange)
@@ -74,13 +74,13 @@ async def contents(store: Store, exchange: str) -> tuple[Any, ...]:
 
 
 def check_agreement(url: str, batches: Batches) -> None:
-    """An exchange of its own for each example, as opening an empty store for each would take too long."""
+    """Commit the batches to both stores, under an exchange of this example, because opening a new store takes too long."""
     exchange, memory = f"example {next(_examples)}", MemoryStore()
 
     async def main() -> None:
         async with open_store(url) as store:
             for batch in batches:
-                renamed = [of(exchange, entry) for entry in batch]
+                renamed = [with_exchange(exchange, entry) for entry in batch]
                 assert await committed(store, renamed) == await committed(memory, renamed)
                 assert await contents(store, exchange) == await contents(memory, exchange)
 
@@ -100,11 +100,11 @@ def postgres_url(dsn: str) -> Iterator[str]:
 
 @settings(max_examples=60, deadline=None)
 @given(batches=batches)
-def test_sqlite_holds_what_memory_holds(sqlite_url: str, batches: Batches) -> None:
+def test_the_sqlite_store_holds_the_same_as_the_memory_store(sqlite_url: str, batches: Batches) -> None:
     check_agreement(sqlite_url, batches)
 
 
 @settings(max_examples=40, deadline=None)
 @given(batches=batches)
-def test_postgres_holds_what_memory_holds(postgres_url: str, batches: Batches) -> None:
+def test_the_postgres_store_holds_the_same_as_the_memory_store(postgres_url: str, batches: Batches) -> None:
     check_agreement(postgres_url, batches)

@@ -45,13 +45,9 @@ def record(*orders: StopOrder, symbol: str = BTC) -> StopRecord:
         last=Decimal(100),
         suspect=None,
         target=Decimal(95),
-        trailed=False,
         orders=orders,
-        asked=None,
-        since_move=None,
-        since_crossing=None,
-        due_in=None,
-        early={},
+        seconds_since_move=None,
+        unacknowledged_fills={},
         candles=(),
         foreign_ticks=0,
     )
@@ -139,11 +135,11 @@ def test_a_sound_snapshot_breaks_nothing(changes: dict[str, Any]) -> None:
             {**UNRESOLVED, "loaded": NOTHING}, 4, "stop tr1 .* neither in stops nor in intents", id="not written"
         ),
         pytest.param(
-            {**UNRESOLVED, "claims": set(), "held": set()}, 5, "stop tr1 .* is tracked by nobody", id="an order leaked"
+            {**UNRESOLVED, "claims": set(), "held": set()}, 5, "stop tr1 .* is untracked", id="an order leaked"
         ),
-        pytest.param(TWO, 5, "stop tr2 .* is tracked by nobody", id="a second order leaked"),
+        pytest.param(TWO, 5, "stop tr2 .* is untracked", id="a second order leaked"),
         pytest.param(
-            {"claims": {KEY, (ETH, "long")}}, 5, "the claim on the long ETH.* is held by nobody", id="a claim leaked"
+            {"claims": {KEY, (ETH, "long")}}, 5, "the claim on the long ETH.* has no task", id="a claim leaked"
         ),
         pytest.param({"positions": {KEY: Decimal(2)}}, 6, "long BTC.* of 2, entered were 1", id="doubled"),
         pytest.param({"positions": {(BTC, "short"): Decimal(1)}}, 6, "short .* of 1, entered were 0", id="turned"),
@@ -205,7 +201,7 @@ def test_a_peak_that_was_forgotten_is_found() -> None:
     assert peak_kept("long", seen, Decimal(103)) == []
     assert peak_kept("short", seen, Decimal(100)) == []
     assert peak_kept("long", seen, Decimal(101)) == [
-        "8. a peak seen is a peak kept: the long keeps 101 as its peak, 103 was seen"
+        "8. a confirmed peak is kept: the long keeps 101 as its peak, 103 was seen"
     ]
     assert len(peak_kept("short", seen, Decimal(101))) == 1
 

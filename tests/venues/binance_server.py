@@ -1,4 +1,4 @@
-"""Binance USD-M futures on loopback: REST and websockets, with the conditional orders in a book of their own.
+"""A local server that behaves like Binance USD-M futures: REST and websockets, with a separate list of conditional orders.
 
 Codes, weights and field names are those of the venue's documentation, https://developers.binance.com/docs/derivatives
 (error codes, `New Algo Order`, `User Data Streams`), as far as ccxt reads or sends them.
@@ -58,7 +58,7 @@ _KLINES = frozenset({"symbol", "pair", "interval", "startTime", "endTime", "limi
 
 
 class Refused(Exception):
-    """An answer with a code."""
+    """A reply with an error code."""
 
     def __init__(self, code: int, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -66,11 +66,11 @@ class Refused(Exception):
 
 
 class Binance:
-    """The REST face.
+    """The REST endpoints.
 
     Args:
-        weight_limit: of all requests of a minute.
-        order_limits: of orders, in 10 s and in a minute.
+        weight_limit: of all requests in a minute.
+        order_limits: orders in 10 s, and in a minute.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Binance:
         self._weight = Window(60, weight_limit, clock.now)
         self._orders = (Window(10, order_limits[0], clock.now), Window(60, order_limits[1], clock.now))
         self._banned_until = 0
-        # Endpoint: the port's name of it, its weight, who may ask, what it may be asked with, and what answers.
+        # Endpoint: the port's method name, the weight, the permission, the allowed parameters, and the handler.
         self._routes: dict[str, tuple[str, int, str, frozenset[str], Callable[[Mapping[str, str]], object]]] = {
             "GET /fapi/v1/ping": ("", 1, "public", frozenset(), lambda _: {}),
             "GET /fapi/v1/time": ("time", 1, "public", frozenset(), lambda _: {"serverTime": clock.now()}),
@@ -133,7 +133,7 @@ class Binance:
             return json_reply({"code": -5000, "msg": f"Path {request.path}, Method {request.method} is invalid"}, 404)
         operation, weight, security, allowed, answer = route
         if operation in _BY_SYMBOL and "symbol" not in request.params:
-            weight *= 40  # of the whole exchange
+            weight *= 40  # without a symbol
         limited = self._limit(weight, ordering=security == "order")
         if limited is not None:
             return limited
@@ -151,7 +151,7 @@ class Binance:
         return Reply(reply.body, reply.status, headers)
 
     def _limit(self, weight: int, *, ordering: bool) -> Reply | None:
-        """429 beyond a limit; 418, a ban, for whoever goes on asking in spite of it."""
+        """Reply 429 beyond a limit, and 418 (a ban) to a client that continues."""
         if self._clock.now() < self._banned_until:
             seconds = (self._banned_until - self._clock.now()) // 1000 + 1
             message = f"Way too many requests; IP banned until {self._banned_until}."
@@ -239,7 +239,7 @@ class Binance:
         return algo_order(order, self._market)
 
     def _activation(self, params: Mapping[str, str], source: Source) -> Decimal:
-        """The price of now, where none is sent."""
+        """Return the present price if the request has none."""
         if "activatePrice" in params:
             return _decimal(params, "activatePrice")
         return self._market.prices.get((self._instrument(params).symbol, source), Decimal(0))
@@ -279,7 +279,7 @@ class Binance:
 
     def _cancel_plain(self, params: Mapping[str, str]) -> object:
         self._order(params, -2011, "Unknown order sent.", stop=False)
-        raise Refused(-2011, "Unknown order sent.")  # one at market is never open
+        raise Refused(-2011, "Unknown order sent.")  # a market order is never open
 
     def _find_stop(self, params: Mapping[str, str]) -> object:
         return algo_order(self._order(params, -2013, "Order does not exist.", stop=True), self._market)
@@ -377,7 +377,7 @@ def _decimal(params: Mapping[str, str], name: str) -> Decimal:
 
 
 def _callback(params: Mapping[str, str]) -> Decimal:
-    """From 0.1 to 10 percent, with one place."""
+    """Return whether a callback is from 0.1 to 10 percent with one decimal."""
     rate = _decimal(params, "callbackRate")
     if not Decimal("0.1") <= rate <= 10 or rate % Decimal("0.1"):
         raise Refused(-1130, "Data sent for parameter 'callbackRate' is not valid.")
@@ -385,7 +385,7 @@ def _callback(params: Mapping[str, str]) -> Decimal:
 
 
 class BinanceServer(VenueServer):
-    """The server, with what Binance alone has."""
+    """The server, with methods for what only Binance has."""
 
     def __init__(
         self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Binance, stream: BinanceStream
@@ -396,7 +396,7 @@ class BinanceServer(VenueServer):
     def configure(self, client: Any) -> None:
         super().configure(client)
         client.options["fetchCurrencies"] = False
-        # ccxt picks the table of a venue's codes by the host's name.
+        # ccxt chooses its table of error codes by the host name.
         table = client.exceptions["linear"]
         client.get_exceptions_by_url = lambda _url, kind: table.get(kind, {})
 
@@ -414,15 +414,15 @@ async def open_binance_server(
     weight_limit: int = 2400,
     order_limits: tuple[int, int] = (300, 1200),
 ) -> AsyncIterator[BinanceServer]:
-    """A Binance with an empty account, on an ephemeral port of 127.0.0.1.
+    """Open a Binance server with an empty account, on an ephemeral port of 127.0.0.1.
 
     Args:
-        hedged: in hedge mode, else one-way.
-        most_stops: live conditional orders of the account.
-        parts: into so many fills an order at market is split.
+        hedged: the account is in hedge mode, otherwise one-way.
+        most_stops: the most live conditional orders of the account.
+        parts: the number of fills of a market order.
         positions_first: a position is pushed before the fill that changed it.
-        executions_named: what a triggered stop becomes has an own client order id, where others saw the stop's.
-        fills_first: its fills are pushed before the algo order is said to be triggered; others saw either.
+        executions_named: the market order of a triggered stop has its own client order id, not the stop's.
+        fills_first: fills are pushed before the trigger of the algo order. Both orders were observed.
         weight_limit: per minute, the venue's own by default; `order_limits`: per 10 s and per minute.
     """
     clock, sockets = Clock(), Sockets()

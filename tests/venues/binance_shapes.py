@@ -1,4 +1,4 @@
-"""How Binance writes down orders, positions, fills and markets."""
+"""Binance's JSON for orders, positions, fills and markets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PLAIN_STATUS: Mapping[str, str] = {"live": "NEW", "partial": "PARTIALLY_FILLED",
 
 
 def number(value: Decimal) -> str:
-    """Without an exponent."""
+    """Return a number as text without an exponent."""
     return format(value, "f")
 
 
 def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
-    """A conditional order, as its own book shows it."""
+    """Return a conditional order."""
     wanted, trigger, execution = order.wanted, order.wanted.trigger, order.execution
     assert trigger is not None
     shown: dict[str, object] = {
@@ -67,14 +67,14 @@ def algo_order(order: Order, market: VenueMarket) -> dict[str, object]:
 
 
 def trailed(order: Order) -> str:
-    """Where a trailing order would trigger now, which is not where it was asked to begin."""
+    """Return a trailing order's present trigger price, which is not its activation price."""
     trigger = order.wanted.trigger
     assert trigger is not None
     return "0.00" if order.best is None else number(trigger.behind(order.best).price)
 
 
 def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False) -> dict[str, object]:
-    """An order of the plain book; `acknowledged`: as it is answered before it was matched."""
+    """Return a plain order. `acknowledged`: as in the reply before it is matched."""
     wanted = order.wanted
     filled, cost = (Decimal(0), Decimal(0)) if acknowledged else (order.filled, order.cost)
     return {
@@ -103,7 +103,7 @@ def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False
 
 
 def trade(fill: VenueFill, market: VenueMarket) -> dict[str, object]:
-    """A fill of the account."""
+    """Return a fill of the account."""
     wanted = fill.order.wanted
     return {
         "id": fill.number,
@@ -124,7 +124,7 @@ def trade(fill: VenueFill, market: VenueMarket) -> dict[str, object]:
 
 
 def position_risk(symbol: str, leg: Leg, holding: Holding, market: VenueMarket) -> dict[str, object]:
-    """A position."""
+    """Return a position."""
     mark = market.prices[symbol, "mark"]
     return {
         "symbol": market.instruments[symbol].id,
@@ -151,13 +151,13 @@ def position_risk(symbol: str, leg: Leg, holding: Holding, market: VenueMarket) 
 
 
 def bar(each: Bar) -> list[object]:
-    """A candle."""
+    """Return a candle."""
     prices = (number(price) for price in (each.open, each.high, each.low, each.close))
     return [each.opened_at, *prices, "0", each.opened_at + MINUTE - 1, "0", 0, "0", "0", "0"]
 
 
 def exchange_info(market: VenueMarket, now: int, weight_limit: int) -> dict[str, object]:
-    """The markets."""
+    """Return the markets."""
     limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit}]
     symbols = [_symbol(each, market.most_stops) for each in market.instruments.values()]
     return {"timezone": "UTC", "serverTime": now, "rateLimits": limits, "assets": [], "symbols": symbols}
@@ -176,7 +176,7 @@ def _symbol(each: Instrument, most_stops: int) -> dict[str, object]:
         "baseAsset": each.base,
         "quoteAsset": "USDT",
         "marginAsset": "USDT",
-        "pricePrecision": 8,  # not the tick: whoever rounds by it is refused
+        "pricePrecision": 8,  # not the tick: a price rounded to it is refused
         "quantityPrecision": 8,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,

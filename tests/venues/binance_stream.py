@@ -1,4 +1,4 @@
-"""What Binance pushes: trades, tickers and mark prices to whoever subscribed, and the account's own to its listen key."""
+"""Binance's streams: trades, tickers and mark prices for subscribers, and the account's updates for its listen key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PUBLIC = frozenset({"trade", "bookTicker"})
 
 
 class BinanceStream:
-    """The websockets' face. `fills_first`: an algo order's trigger is told when all of its fills have been."""
+    """The websocket endpoints. `fills_first`: an algo order's trigger is pushed after all of its fills."""
 
     def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets, *, fills_first: bool) -> None:
         self._market = market
@@ -28,26 +28,26 @@ class BinanceStream:
         market.listeners.append(self._publish)
 
     def listen_key(self, _: Mapping[str, str]) -> object:
-        """The account's key, the same until it expires."""
+        """Return the account's listen key, the same until it expires."""
         self._listen_key = self._listen_key or secrets.token_hex(32)
         return {"listenKey": self._listen_key}
 
     def expire_listen_key(self) -> None:
-        """The key is worth nothing any more; connections with it are told so, stay, and hear nothing else."""
+        """Expire the listen key. Connections with it get a message, stay open, and get nothing more."""
         key, self._listen_key = self._listen_key, ""
         for socket in self._sockets.open:
             if socket.query.get("listenKey") == key:
                 socket.send({"e": "listenKeyExpired", "E": self._clock.now(), "listenKey": key})
 
     def opened(self, socket: Socket) -> bool:
-        """Market data by category; the account for who has its key."""
+        """Accept market data by category, and the account with its listen key."""
         category = socket.path.split("/")[1]
         if category == "private":
             return bool(self._listen_key) and socket.query.get("listenKey") == self._listen_key
         return category in {"market", "public"}
 
     def received(self, socket: Socket, text: str) -> None:
-        """SUBSCRIBE and UNSUBSCRIBE, with the streams of the socket's category only."""
+        """Handle SUBSCRIBE and UNSUBSCRIBE for the streams of the socket's category."""
         message: dict[str, Any] = msgspec.json.decode(text)
         topics = set(message.get("params", ()))
         public = socket.path.startswith("/public")
@@ -188,7 +188,7 @@ class BinanceStream:
 
 
 def _lite(fill: VenueFill, market: VenueMarket) -> dict[str, object]:
-    """What is pushed of a fill beside the order's own news."""
+    """Return the additional fields of a fill in an order's update."""
     wanted = fill.order.wanted
     numbers = {"q": number(wanted.quantity), "p": "0", "L": number(fill.price), "l": number(fill.quantity)}
     ids = {"s": market.instruments[wanted.symbol].id, "c": wanted.client_order_id, "i": fill.order.number}

@@ -1,4 +1,4 @@
-"""Bybit v5 linear on loopback: REST and websockets.
+"""A local server that behaves like Bybit v5 linear: REST and websockets.
 
 Codes and field names are those of the venue's documentation, https://bybit-exchange.github.io/docs/v5 (error codes,
 `Place Order`, `Get Open & Closed Orders`, `Rate Limit Rules`), as far as ccxt reads or sends them.
@@ -63,7 +63,7 @@ _Params = Mapping[str, Any]
 
 
 class Refused(Exception):
-    """An answer with a code; its HTTP status is 200 nevertheless."""
+    """A reply with an error code and HTTP status 200."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -72,10 +72,10 @@ class Refused(Exception):
 
 
 class Bybit:
-    """The REST face.
+    """The REST endpoints.
 
     Args:
-        order_limit: of each of creating, amending and cancelling, in a second.
+        order_limit: requests a second to create, to amend, and to cancel, each.
     """
 
     def __init__(self, market: VenueMarket, clock: Clock, stream: BybitStream, order_limit: int) -> None:
@@ -84,7 +84,7 @@ class Bybit:
         self._market = market
         self._clock = clock
         self._address = Window(5, 600, clock.now)
-        # Endpoint: the port's name of it, its limit in a second, what it may be asked with, and what answers.
+        # Endpoint: the port's method name, the limit in a second, the allowed parameters, and the handler.
         self._routes: dict[str, tuple[str, int | None, frozenset[str], Callable[[_Params], object]]] = {
             "GET /v5/market/time": ("time", None, frozenset(), self._time),
             "GET /v5/market/instruments-info": ("markets", None, _MARKETS, self._instruments),
@@ -227,7 +227,7 @@ class Bybit:
         return next(iter(self._matching(params)), None)
 
     def _matching(self, params: _Params) -> Sequence[Order]:
-        """The orders that a query is about, the last ones first."""
+        """Return the orders of a query, the latest first."""
         if params.get("settleCoin", "USDT") != "USDT":
             return ()
         number = order_number(params["orderId"]) if "orderId" in params else None
@@ -244,7 +244,7 @@ class Bybit:
         ]
 
     def _orders(self, params: _Params) -> object:
-        """Open ones; under an id also those that have ended lately."""
+        """List open orders; with an id also those that ended lately."""
         if not params.keys() & {"symbol", "settleCoin", "baseCoin"}:
             raise Refused(10001, "params error: Missing some parameters that must be filled in, symbol or settleCoin")
         by_id = bool(params.keys() & {"orderId", "orderLinkId"})
@@ -266,7 +266,7 @@ class Bybit:
         if not params.keys() & {"symbol", "settleCoin", "baseCoin"}:
             raise Refused(10001, "params error: Missing some parameters that must be filled in, symbol or settleCoin")
         legs: tuple[Leg, ...] = ("long", "short") if self._market.hedged else ("both",)
-        if "symbol" in params:  # shown though it is flat
+        if "symbol" in params:  # listed although it is flat
             found = [(self._instrument(params).symbol, leg) for leg in legs]
         else:
             found = [key for key, holding in self._market.holdings.items() if holding.quantity]
@@ -322,7 +322,7 @@ def _source(params: _Params) -> Source:
 
 @contextmanager
 def _would_trigger(trigger: Trigger | None) -> Iterator[None]:
-    """This code depends on the direction."""
+    """Return the code of a stop that would trigger, which depends on the direction."""
     try:
         yield
     except Refusal as refusal:
@@ -353,14 +353,14 @@ async def open_bybit_server(
     positions_first: bool = False,
     order_limit: int = 10,
 ) -> AsyncIterator[VenueServer]:
-    """A Bybit with an empty unified account, on an ephemeral port of 127.0.0.1.
+    """Open a Bybit server with an empty unified account, on an ephemeral port of 127.0.0.1.
 
     Args:
-        hedged: in hedge mode, else one-way.
-        most_stops: live conditional orders of each symbol, the venue's own by default.
-        parts: into so many fills an order at market is split.
+        hedged: the account is in hedge mode, otherwise one-way.
+        most_stops: the most live conditional orders of a symbol; the venue's limit by default.
+        parts: the number of fills of a market order.
         positions_first: a position is pushed before the fill that changed it.
-        order_limit: per second, of each of creating, amending and cancelling, the venue's own by default.
+        order_limit: requests a second to create, to amend, and to cancel, each; the venue's limit by default.
     """
     clock, sockets = Clock(), Sockets()
     market = VenueMarket(

@@ -1,4 +1,4 @@
-"""How Bybit writes down orders, positions, fills and markets."""
+"""Bybit's JSON for orders, positions, fills and markets."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ STOP_STATUS: Mapping[str, str] = {**STATUS, "live": "Untriggered", "cancelled": 
 
 
 def order_id(order: Order) -> str:
-    """A text that looks like the venue's."""
+    """Return an id in the venue's form."""
     return f"{order.number:08x}-0000-4000-8000-000000000000"
 
 
 def order_number(text: str) -> int:
-    """The number in such a text; -1 where it isn't one."""
+    """Return the number in such an id; -1 if it is none."""
     head = text.partition("-")[0]
     return int(head, 16) if head and set(head) <= set("0123456789abcdef") else -1
 
 
 def shown_order(order: Order, market: VenueMarket) -> dict[str, object]:
-    """An order, a stop or one at market."""
+    """Return a stop or a market order."""
     wanted, trigger = order.wanted, order.wanted.trigger
     status = STATUS if trigger is None else STOP_STATUS
     shown: dict[str, object] = {
@@ -85,7 +85,7 @@ def shown_order(order: Order, market: VenueMarket) -> dict[str, object]:
 
 
 def execution(fill: VenueFill, order: Order, market: VenueMarket) -> dict[str, object]:
-    """A fill of an order: of the stop itself, where it was one."""
+    """Return a fill of an order. The fill of a stop has the stop's ids."""
     wanted = order.wanted
     return {
         "category": "linear",
@@ -114,7 +114,7 @@ def execution(fill: VenueFill, order: Order, market: VenueMarket) -> dict[str, o
 def position(
     symbol: str, leg: Leg, holding: Holding, market: VenueMarket, *, pushed: bool = False
 ) -> dict[str, object]:
-    """A position; pushed, its entry price has another name."""
+    """Return a position. In a pushed one, the entry price has another name."""
     mark = market.prices.get((symbol, "mark"), Decimal(0))
     side = "Buy" if holding.quantity > 0 else "Sell" if holding.quantity < 0 else ""
     return {
@@ -145,7 +145,7 @@ def position(
 
 
 def ticker(each: Instrument, market: VenueMarket) -> dict[str, object]:
-    """All prices of a symbol."""
+    """Return all prices of a symbol."""
     last, mark, index = (
         number(market.prices.get((each.symbol, source), Decimal(0))) for source in ("last", "mark", "index")
     )
@@ -153,13 +153,13 @@ def ticker(each: Instrument, market: VenueMarket) -> dict[str, object]:
 
 
 def kline(each: Bar, *, traded: bool) -> list[str]:
-    """A candle; those of mark and index have no volume."""
+    """Return a candle. Candles of mark and index prices have no volume."""
     prices = [number(price) for price in (each.open, each.high, each.low, each.close)]
     return [str(each.opened_at), *prices, *(["0", "0"] if traded else [])]
 
 
 def shown_instrument(each: Instrument) -> dict[str, object]:
-    """A market."""
+    """Return a market."""
     step = number(each.quantity_step)
     return {
         "symbol": each.id,

@@ -1,4 +1,4 @@
-"""What Bybit pushes: trades and tickers to whoever subscribed, and the account's own to who has signed in."""
+"""Bybit's streams: trades and tickers for subscribers, and the account's updates after a login."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIGNED_IN = "signed in"
 
 
 class BybitStream:
-    """The websockets' face."""
+    """The websocket endpoints."""
 
     def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets) -> None:
         self._market = market
@@ -28,11 +28,11 @@ class BybitStream:
         market.listeners.append(self._publish)
 
     def opened(self, socket: Socket) -> bool:
-        """Linear markets, and the account."""
+        """Accept linear markets, and the account."""
         return socket.path in {"/v5/public/linear", "/v5/private"}
 
     def received(self, socket: Socket, text: str) -> None:
-        """Pings, signing in, subscribing; JSON all."""
+        """Handle pings, logins and subscriptions."""
         message: dict[str, Any] = msgspec.json.decode(text)
         answer = {"success": True, "ret_msg": "", "conn_id": "loopback", "op": message["op"]}
         if "req_id" in message:
@@ -79,7 +79,7 @@ class BybitStream:
             case PositionEvent():
                 holding = self._market.holding(event.symbol, event.leg)
                 self._to_account("position", position(event.symbol, event.leg, holding, self._market, pushed=True))
-            case OrderEvent() if event.order.stop is None:  # what a stop becomes has the stop's own ids
+            case OrderEvent() if event.order.stop is None:  # the market order has the ids of its stop
                 self._to_account("order", shown_order(event.order, self._market))
                 if event.fill is not None:
                     self._to_account("execution", execution(event.fill, event.order, self._market))

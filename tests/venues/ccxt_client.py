@@ -17,7 +17,7 @@ from venue_server import API_KEY, SECRET, VenueServer
 from trailing.core.model import Position, Side, Source
 
 Client: TypeAlias = Any
-"""A ccxt client, whose methods are coroutine functions of asyncio: `ask` calls them."""
+"""A ccxt client. Its methods are asyncio coroutine functions; `ask` calls them."""
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 VENUES = ("binanceusdm", "bybit")
@@ -49,9 +49,9 @@ async def ask(method: Callable[..., Any], *args: Any) -> Any:
 async def open_client(
     venue: str, configure: Callable[[Client], None], options: Mapping[str, object] | None = None, **config: Any
 ) -> AsyncIterator[Client]:
-    """A ccxt client with its markets loaded.
+    """Open a ccxt client with its markets loaded.
 
-    What it was pushed, as it came, is in its `pushed`; what failed in the loop, in nobody's call, in its `loop_errors`.
+    Its `pushed` has the frames that it received, its `loop_errors` the errors of the loop outside of calls.
     """
     async with trio_asyncio.open_loop() as loop:
         options = {**_OPTIONS[venue], **(options or {})}
@@ -59,7 +59,7 @@ async def open_client(
         client = getattr(pro, venue)({**keys, "enableRateLimit": False, "options": options, **config})
         configure(client)
         handle, client.pushed, client.loop_errors = client.handle_message, [], []
-        # Without a handler of its own, an error in a callback would end trio-asyncio's loop.
+        # Without this handler, an error in a callback would end trio-asyncio's loop.
         loop.set_exception_handler(lambda _, context: client.loop_errors.append(context["exception"]))
 
         def note(socket: Any, message: Any) -> None:
@@ -75,7 +75,7 @@ async def open_client(
 
 
 class Trader:
-    """What a bot does on either venue, with 0.8 BTC long at 1000 and everything in ccxt's words."""
+    """The requests of a bot on either venue in ccxt's terms, with a long of 0.8 BTC at 1000."""
 
     def __init__(self, venue: str, server: VenueServer, client: Client) -> None:
         self.venue: str = venue
@@ -112,7 +112,7 @@ class Trader:
         return await ask(self.client.fetch_open_orders, None, None, None, params)
 
     async def find_stop(self, own_id: str) -> Any:
-        """Look a stop up by our own id, whatever became of it."""
+        """Look a stop up by our client order id, live or ended."""
         if self.venue == "bybit":
             found = await ask(self.client.fetch_open_orders, BTC, None, None, {"orderLinkId": own_id})
             return found[0]
@@ -123,7 +123,7 @@ class Trader:
         return await ask(self.client.cancel_order, order_id, BTC, {"trigger": True} if self.venue != "bybit" else {})
 
     async def positions(self) -> list[tuple[str, str, Decimal]]:
-        """Symbol, side and quantity of what is open."""
+        """Return symbol, side and quantity of the open positions."""
         reported = await ask(self.client.fetch_positions)
         return [(each["symbol"], each["side"], Decimal(str(each["contracts"]))) for each in reported]
 
@@ -132,7 +132,7 @@ class Trader:
 async def open_trader(
     venue: str, *, options: Mapping[str, object] | None = None, config: Mapping[str, Any] | None = None, **server: Any
 ) -> AsyncIterator[Trader]:
-    """A server of a venue and a client at it."""
+    """Open a venue's server and a client for it."""
     async with (
         _OPEN[venue](**server) as opened,
         open_client(venue, opened.configure, options, **(config or {})) as client,

@@ -1,4 +1,4 @@
-"""A run that fails in many ways, says all it can, and ends with a traceback: for a test that looks for keys in it."""
+"""A run that fails in many ways, logs everything, and ends with a traceback, for the test that searches its output for keys."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ async def run(venue: str, store_path: str) -> None:
     ):
         await desk.enter()
         log.info("opened", exchange=desk.exchange, session=desk.exchange.session, manager=manager)
-        for number in range(len(FAULTS)):  # no fault is a local variable: the log shows those, and one holds the key
+        for number in range(
+            len(FAULTS)
+        ):  # no fault is a local variable, because the log shows local variables, and one fault contains the key
             desk.server.faults.add(FAULTS[number])
             for call in (
                 desk.exchange.positions(),

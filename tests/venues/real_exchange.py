@@ -1,4 +1,4 @@
-"""`open_ccxt` on a venue's loopback server, as a test needs it."""
+"""`open_ccxt` on a venue's local server."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Position, StopRequest
 from trailing.core.model import Side, Source
-from trailing.exchanges.ccxt import open_ccxt
+from trailing.exchanges.ccxt import open_ccxt, venues
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.venue import Venue
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 VENUES = ("binanceusdm", "bybit")
@@ -27,8 +28,14 @@ Opener: TypeAlias = Any
 OPENERS: Mapping[str, Opener] = {"binanceusdm": open_binance_server, "bybit": open_bybit_server}
 
 
+def with_delays(venue: str, **delays: float) -> Venue:
+    """Return a venue's row with other delays, in seconds."""
+    row = venues.VENUES[venue]
+    return msgspec.structs.replace(row, delays=msgspec.structs.replace(row.delays, **delays))
+
+
 class Desk(msgspec.Struct, frozen=True):
-    """An exchange, the server behind it, and short ways to both."""
+    """An exchange, its server, and short methods for both."""
 
     exchange: CcxtExchange
     server: VenueServer
@@ -38,7 +45,7 @@ class Desk(msgspec.Struct, frozen=True):
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
 
     def topics(self) -> set[str]:
-        """What is subscribed to on the server, over all connections but the account's own."""
+        """Return the server's subscribed topics, without the account's connection."""
         sockets = (socket for socket in self.server.sockets.open if "private" not in socket.path)
         return {topic for socket in sockets for topic in socket.topics}
 
@@ -49,7 +56,7 @@ class Desk(msgspec.Struct, frozen=True):
                 await trio.sleep(0.02)
 
     def stops_there(self) -> set[str]:
-        """The client order ids that are live on the server."""
+        """Return the client order ids of the live stops on the server."""
         return {order.wanted.client_order_id for order in self.server.market.live_stops()}
 
 
@@ -61,12 +68,12 @@ def stop_request(
     side: Side = "long",
     source: Source = "last",
 ) -> StopRequest:
-    """A stop for the position that `Desk.enter` opens."""
+    """Return a stop for the position that `Desk.enter` opens."""
     return StopRequest(BTC, side, Decimal(quantity), Decimal(price), client_order_id, source)
 
 
 def open_server(venue: str, **settings: Any) -> AbstractAsyncContextManager[VenueServer]:
-    """A venue on loopback."""
+    """Open a venue's local server."""
     return OPENERS[venue](**settings)  # type: ignore[no-any-return]
 
 
@@ -78,7 +85,7 @@ async def open_desk(
     configure: Callable[[Any], object] = lambda _: None,
     **settings: Any,
 ) -> AsyncIterator[Desk]:
-    """An exchange on a server with an empty account."""
+    """Open an exchange on a server with an empty account."""
     keys = Credentials(API_KEY, SECRET) if credentials is None else credentials
 
     async with open_server(venue, **settings) as server:

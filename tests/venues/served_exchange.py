@@ -1,4 +1,4 @@
-"""A venue on loopback in a thread of its own, for commands that run loops of their own."""
+"""A venue's local server in its own thread, for commands that run their own loops."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
 class Served:
-    """A venue in a thread of its own, as commands run loops of their own.
+    """A venue in its own thread.
 
     Attributes:
-        server: to be looked at; changed only by `do`.
+        server: read it freely, but change it only by `do`.
         bot: opens an account there.
     """
 
@@ -35,11 +35,11 @@ class Served:
         self.bot: Callable[[], Any] = partial(open_ccxt, venue, credentials=keys, configure=server.configure)
 
     def do(self, what: Callable[..., T], *args: Any) -> T:
-        """Let the venue do something."""
+        """Call a function in the venue's thread."""
         return trio.from_thread.run_sync(what, *args, trio_token=self._token)
 
     def protect(self, *symbols: str) -> None:
-        """Let a bot protect a long of each, and end."""
+        """Run a bot that protects a long of each symbol, and ends."""
 
         async def protect() -> None:
             async with (
@@ -56,18 +56,18 @@ class Served:
         trio.run(protect)
 
     def stops(self) -> dict[str, Decimal]:
-        """The trigger prices that are live, by symbol."""
+        """Return the live trigger prices by symbol."""
         live = self.do(self.server.market.live_stops)
         return {order.wanted.symbol: order.wanted.trigger.price for order in live if order.wanted.trigger is not None}
 
     def changes(self) -> list[str]:
-        """What was asked for that changes something."""
+        """Return the requests that change something."""
         return [seen.operation for seen in self.server.requests if seen.operation in CHANGES]
 
 
 @contextmanager
 def serving(venue: str, store: str) -> Iterator[Served]:
-    """A venue with an empty account, until the block ends."""
+    """Serve a venue with an empty account until the block ends."""
     there, over = threading.Event(), trio.Event()
     served: list[Served] = []
 

@@ -1,4 +1,4 @@
-"""What is peculiar to Binance: a book of its own for conditional orders, listen keys, categories of streams, bans."""
+"""Features of the Binance server only: a list of conditional orders, listen keys, categories of streams, bans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 BINANCE = "binanceusdm"
 
 
-async def test_a_conditional_order_is_in_a_book_of_its_own() -> None:
+async def test_conditional_orders_are_in_a_separate_list() -> None:
     async with open_trader(BINANCE) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine")
@@ -25,7 +25,7 @@ async def test_a_conditional_order_is_in_a_book_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("named", [False, True])
-async def test_what_a_triggered_stop_became_is_an_order_of_its_own(named: bool) -> None:
+async def test_a_triggered_stop_becomes_another_order(named: bool) -> None:
     async with open_trader(BINANCE, executions_named=named) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine")
@@ -42,7 +42,7 @@ async def test_what_a_triggered_stop_became_is_an_order_of_its_own(named: bool) 
 
 
 @pytest.mark.parametrize("fills_first", [False, True])
-async def test_a_trigger_is_told_before_the_fills_or_after_them(fills_first: bool) -> None:
+async def test_a_trigger_is_pushed_before_or_after_the_fills(fills_first: bool) -> None:
     async with open_trader(BINANCE, fills_first=fills_first) as trader:
         await trader.enter()
         async with trio.open_nursery() as nursery:
@@ -57,7 +57,7 @@ async def test_a_trigger_is_told_before_the_fills_or_after_them(fills_first: boo
         assert told == [*(after if fills_first else first), "FINISHED"]
 
 
-async def test_the_plain_book_takes_no_conditional_orders() -> None:
+async def test_the_endpoint_of_plain_orders_accepts_no_conditional_order() -> None:
     async with open_trader(BINANCE) as trader:
         await trader.enter()
         order = {"symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET", "quantity": "0.8"}
@@ -65,7 +65,7 @@ async def test_the_plain_book_takes_no_conditional_orders() -> None:
             await ask(trader.client.fapiPrivatePostOrder, order)
 
 
-async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_is_asked_for() -> None:
+async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_is_requested() -> None:
     async with open_trader(BINANCE) as trader:
         await trader.enter()
         order = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.4", "reduceOnly": "true"}
@@ -75,9 +75,9 @@ async def test_an_order_is_acknowledged_before_it_is_matched_unless_the_result_i
         assert (answer["status"], answer["executedQty"], answer["avgPrice"]) == ("FILLED", "0.4", "1000")
 
 
-async def test_who_goes_on_beyond_the_limit_is_banned() -> None:
+async def test_a_client_that_continues_beyond_the_limit_is_banned() -> None:
     async with open_trader(BINANCE, weight_limit=80) as trader:
-        trader.server.clock.stopped_at = 1_800_000_309_000  # the ban ends 120 s later: 429 is in its text too
+        trader.server.clock.stopped_at = 1_800_000_309_000  # the ban ends 120 s later, and its text contains 429 too
         with pytest.raises(DDoSProtection, match=r"^binanceusdm 429 "):
             for _ in range(90):
                 await ask(trader.client.fetch_time)
@@ -92,13 +92,13 @@ async def test_who_goes_on_beyond_the_limit_is_banned() -> None:
         assert int(trader.client.last_response_headers["Retry-After"]) == 121
 
 
-async def test_a_list_of_the_whole_account_weighs_forty_times_as_much() -> None:
+async def test_a_list_of_the_whole_account_weighs_40() -> None:
     async with open_trader(BINANCE) as trader:
         used: list[int] = []
         for params in ({"symbol": "BTCUSDT"}, {}):
             await ask(trader.client.fapiPrivateGetOpenAlgoOrders, params)
             used.append(int(trader.client.last_response_headers["X-MBX-USED-WEIGHT-1M"]))
-        assert used[1] - used[0] in {40, 40 - used[0]}  # or a minute has begun
+        assert used[1] - used[0] in {40, 40 - used[0]}  # or a new minute has begun
 
 
 async def test_a_stream_is_only_served_in_its_category() -> None:
@@ -110,7 +110,7 @@ async def test_a_stream_is_only_served_in_its_category() -> None:
                 await ask(trader.client.watch, url, topic, request, topic, {"id": 7})
 
 
-async def test_an_expired_listen_key_opens_nothing_and_hears_nothing() -> None:
+async def test_an_expired_listen_key_gives_no_connection_and_no_updates() -> None:
     async with open_trader(BINANCE) as trader:
         await trader.enter()
         async with trio.open_nursery() as nursery:
@@ -125,7 +125,7 @@ async def test_an_expired_listen_key_opens_nothing_and_hears_nothing() -> None:
         assert (await ask(trader.client.fapiPrivatePostListenKey))["listenKey"] != key
 
 
-async def test_an_endpoint_that_is_not_there_says_so() -> None:
+async def test_an_unknown_endpoint_is_an_error() -> None:
     async with open_trader(BINANCE) as trader:
         with pytest.raises(ExchangeError, match="-5000"):
             await ask(trader.client.fapiPrivateGetIncome)

@@ -1,4 +1,4 @@
-"""What is peculiar to Bybit: stops amended in place, pages, answers that say nothing of what came of the order."""
+"""Features of the Bybit server only: amendments in place, pages, and replies without the result of the order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_stop_is_amended_in_place() -> None:
             await amend(trader, placed["id"], "986")
 
 
-async def test_ccxt_resets_the_trigger_to_the_last_price_where_none_is_said() -> None:
+async def test_ccxt_resets_the_trigger_source_to_the_last_price_by_default() -> None:
     async with open_trader(BYBIT) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine", source="mark")
@@ -43,7 +43,7 @@ async def test_ccxt_resets_the_trigger_to_the_last_price_where_none_is_said() ->
         assert [order["info"]["triggerBy"] for order in await trader.open_stops()] == ["LastPrice"]
 
 
-async def test_a_shorts_stop_that_would_trigger_has_a_code_of_its_own() -> None:
+async def test_a_short_s_stop_that_would_trigger_has_another_code() -> None:
     async with open_trader(BYBIT) as trader:
         await trader.enter("short")
         with pytest.raises(InvalidOrder, match="110092"):
@@ -72,7 +72,7 @@ async def test_orders_come_in_pages_of_twenty() -> None:
         assert len(await ask(trader.client.fetch_open_orders, None, None, None, params)) == 25
 
 
-async def test_an_id_is_not_free_again_when_its_order_has_ended() -> None:
+async def test_the_client_order_id_of_an_ended_order_stays_used() -> None:
     async with open_trader(BYBIT) as trader:
         await trader.enter()
         await trader.cancel_stop((await trader.place_stop("mine"))["id"])

@@ -1,4 +1,4 @@
-"""Stops that are changed in place on Bybit: what is so already is done, and what can't be done now leaves the stop as it was."""
+"""Amendments on Bybit: one without a change succeeds, and one that fails leaves the stop unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def price_there(desk: Desk) -> Decimal:
     return order.wanted.trigger.price
 
 
-async def test_an_amendment_that_changes_nothing_is_done() -> None:
+async def test_an_amendment_that_changes_nothing_succeeds() -> None:
     async with open_desk(BYBIT) as desk:
         order = await placed(desk)
         assert await desk.exchange.amend_stop(order, price=order.price, quantity=order.quantity) == order
@@ -33,7 +33,7 @@ async def test_an_amendment_that_changes_nothing_is_done() -> None:
         assert price_there(desk) == order.price
 
 
-async def test_an_amendment_whose_answer_was_lost_is_done_when_it_is_asked_for_again() -> None:
+async def test_a_repeated_amendment_succeeds_after_its_reply_was_lost() -> None:
     async with open_desk(BYBIT) as desk:
         order = await placed(desk)
         desk.server.faults.add(Fault(on="amend_stop", drop="after"))
@@ -46,7 +46,7 @@ async def test_an_amendment_whose_answer_was_lost_is_done_when_it_is_asked_for_a
         assert [seen.booked for seen in desk.server.seen("amend_stop")] == [True, False]
 
 
-async def test_a_wrong_parameter_of_the_same_code_is_a_refusal() -> None:
+async def test_a_wrong_parameter_with_the_same_code_is_a_rejection() -> None:
     async with open_desk(BYBIT) as desk:
         order = await placed(desk)
         reply = json_reply({"retCode": 10001, "retMsg": "params error: TriggerPrice invalid", "result": {}})
@@ -56,7 +56,7 @@ async def test_a_wrong_parameter_of_the_same_code_is_a_refusal() -> None:
         assert price_there(desk) == order.price
 
 
-async def test_what_an_order_under_change_can_not_take_now_may_be_sent_again() -> None:
+async def test_a_request_to_a_busy_order_may_be_sent_again() -> None:
     reply = json_reply({"retCode": 110079, "retMsg": "The order is processing and can not be operated", "result": {}})
     async with open_desk(BYBIT) as desk:
         order = await placed(desk)
@@ -73,7 +73,7 @@ async def test_what_an_order_under_change_can_not_take_now_may_be_sent_again() -
 
 
 @pytest.mark.parametrize("code", [110017, 110034])
-async def test_that_the_position_is_gone_is_told_by_either_of_its_codes(code: int) -> None:
+async def test_either_code_of_a_missing_position_is_nothing_to_reduce(code: int) -> None:
     async with open_desk(BYBIT) as desk:
         reply = json_reply({"retCode": code, "retMsg": "There is no net position", "result": {}})
         for operation in ("place_stop", "close_position"):

@@ -1,4 +1,4 @@
-"""The program is cancelled from outside in the middle of a wave: no order is left that the store doesn't know."""
+"""A program that is cancelled in the middle of a wave leaves no order without a record."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def a_wave(venue: str, server: VenueServer, store_url: str, began: trio.Ev
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.6, 1.1])
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_wave_cancelled_from_outside_leaves_no_order_that_the_store_does_not_know(
+async def test_a_wave_cancelled_from_outside_leaves_no_order_without_a_record(
     venue: str, share: float, tmp_path: Path
 ) -> None:
-    """`share`: of the latency, when it is cancelled: on the way there, on the way back, after the first replies."""
+    """`share`: the part of the latency after which it is cancelled: before execution, after it, after the first replies."""
     store_url = f"sqlite:///{tmp_path}/wave.db"
     async with open_server(venue, instruments=COINS, **NAMES[venue]) as server:
         for coin in COINS:
@@ -54,7 +54,7 @@ async def test_a_wave_cancelled_from_outside_leaves_no_order_that_the_store_does
                 await trio.sleep(0.005)
             await trio.sleep(0.2 * share)
             nursery.cancel_scope.cancel()
-        await trio.sleep(0.5)  # whatever is still on its way to the server
+        await trio.sleep(0.5)  # for requests that are still in flight
         live = {order.wanted.client_order_id for order in server.market.live_stops()}
         async with trailing.open_store(store_url) as store:
             loaded = await store.load(venue, "default")

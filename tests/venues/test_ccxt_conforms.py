@@ -1,4 +1,4 @@
-"""The adapter keeps the port's contract over both venues, and a manager on it loses no peak."""
+"""The adapter passes `check_exchange` on both venues, and a manager on it loses no peak."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal as D
 from typing import Any
 
-import msgspec
 import pytest
 import trio
-from real_exchange import BTC, VENUES, Desk, open_desk
+from real_exchange import BTC, VENUES, Desk, open_desk, with_delays
 from venue_server import VenueServer
 
 from trailing import Callback, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.core.model import Source
 from trailing.events import StreamChanged
-from trailing.exchanges.ccxt import line, venues
+from trailing.exchanges.ccxt import websocket
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.testing import check_exchange
 
@@ -26,7 +25,7 @@ SILENCE = 2.0
 
 
 class Bench:
-    """A desk, as `check_exchange` wants it."""
+    """An exchange under test, for `check_exchange`."""
 
     def __init__(self, desk: Desk) -> None:
         self.exchange: CcxtExchange = desk.exchange
@@ -40,12 +39,9 @@ class Bench:
 
 
 @pytest.mark.slow
-async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The servers show every write at once, and the checks wait so long for each.
-    rows = {
-        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.05, positions_read_lag=0.05)
-        for name in VENUES
-    }
+async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The servers show every write at once, and the checks wait for the lag after each write.
+    rows = {name: with_delays(name, orders_read_lag=0.05, positions_read_lag=0.05) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
     def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
@@ -56,14 +52,14 @@ async def test_it_keeps_the_contract_of_an_exchange_one_way_and_hedged(monkeypat
 
         return new_bench
 
-    async with trio.open_nursery() as nursery:  # they spend their time waiting
+    async with trio.open_nursery() as nursery:  # the checks mostly wait
         for venue in VENUES:
             for hedged in (False, True):
                 nursery.start_soon(check_exchange, maker(venue, hedged=hedged))
 
 
 class WallClock:
-    """The wall clock of a venue's server, of its client and of the adapter, which a test sets ahead of the machine's."""
+    """The wall clock of the server, the client and the adapter. A test can set it ahead of the machine's clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock, self.ahead = self, 0.0
@@ -83,11 +79,11 @@ class WallClock:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_peak_behind_a_frozen_connection_is_noticed_in_time_and_comes_back_from_candles(
+async def test_a_peak_during_a_frozen_connection_is_backfilled_from_candles(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert line.SILENCE_SECONDS == 10.0
-    monkeypatch.setattr(line, "SILENCE_SECONDS", SILENCE)
+    assert websocket.SILENCE_SECONDS == 10.0
+    monkeypatch.setattr(websocket, "SILENCE_SECONDS", SILENCE)
     wall = WallClock(monkeypatch)
     plan = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1)),))
     opened_at = datetime.now(UTC) - timedelta(minutes=5)
@@ -106,7 +102,7 @@ async def test_a_peak_behind_a_frozen_connection_is_noticed_in_time_and_comes_ba
         frozen_at = trio.current_time()
         await desk.server.move_price(BTC, D(1050), "last")
         await desk.server.move_price(BTC, D(1045), "last")
-        wall.set_ahead(desk.server, 60.0)  # the bar of the peak has to be closed before it can be read
+        wall.set_ahead(desk.server, 60.0)  # the candle of the peak must be closed before it can be read
         with trio.fail_after(SILENCE + 10.0):
             async for event in events:
                 if isinstance(event, StreamChanged) and not event.connected:

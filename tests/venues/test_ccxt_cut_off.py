@@ -1,4 +1,4 @@
-"""Answers that are cut off, in every way and for every operation: a change is unknown, a read failed, nothing is sent twice."""
+"""Truncated replies to every operation: a write has an unknown outcome, a read fails, and nothing is sent twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
 
-# Each strikes after the venue has executed what was asked for.
+# Each fault comes after the venue has executed the request.
 CUTS: Mapping[str, dict[str, Any]] = {
     "closed": {"drop": "after"},
     "reset": {"drop": "reset"},
@@ -44,7 +44,7 @@ def impatient(client: Any) -> None:
 
 
 def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awaitable[object]]]]]:
-    """By operation: what prepares it, anew each time, and returns it."""
+    """Return, by operation, a function that prepares it and returns the call."""
     numbers = count()
 
     async def place() -> Callable[[], Awaitable[object]]:
@@ -65,7 +65,7 @@ def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awai
 
 
 @pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
-async def test_a_change_whose_answer_is_cut_off_is_unknown_and_sent_once(venue: str, operation: str) -> None:
+async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: str, operation: str) -> None:
     if (venue, operation) == ("binanceusdm", "amend_stop"):
         pytest.skip("Binance USD-M has no way to amend a stop")
     async with open_desk(venue, configure=impatient) as desk:
@@ -77,7 +77,7 @@ async def test_a_change_whose_answer_is_cut_off_is_unknown_and_sent_once(venue: 
             before = len(desk.server.seen(operation))
             with pytest.raises(OutcomeUnknown):
                 await change()
-            await trio.sleep(0.05)  # so that one that is sent again would arrive
+            await trio.sleep(0.05)  # so that a repeated request would arrive
             seen = desk.server.seen(operation)[before:]
             assert [each.booked for each in seen] == [True], cut
             desk.server.faults.clear()
@@ -86,7 +86,7 @@ async def test_a_change_whose_answer_is_cut_off_is_unknown_and_sent_once(venue: 
 
 
 @pytest.mark.parametrize("operation", ["find_stop", "open_stops", "positions", "price", "candles"])
-async def test_a_read_whose_answer_is_cut_off_has_failed_and_was_sent_once(venue: str, operation: str) -> None:
+async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
@@ -110,7 +110,7 @@ async def test_a_read_whose_answer_is_cut_off_has_failed_and_was_sent_once(venue
 
 
 @pytest.mark.parametrize("status", [407, 511])
-async def test_a_network_that_wants_a_log_in_says_nothing_of_our_key(venue: str, status: int) -> None:
+async def test_a_network_that_requires_a_login_is_no_authentication_failure(venue: str, status: int) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="*", reply=Reply(b"<html>Log in</html>", status, HTML)))
@@ -126,7 +126,7 @@ async def refuse_tunnels(stream: trio.SocketStream) -> None:
         await stream.send_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
 
 
-async def test_what_a_proxy_made_no_tunnel_for_was_provably_not_sent(venue: str) -> None:
+async def test_a_request_without_a_proxy_tunnel_was_not_sent(venue: str) -> None:
     async with open_desk(venue, configure=impatient) as desk, trio.open_nursery() as nursery:
         await desk.enter()
         (listener,) = await nursery.start(partial(trio.serve_tcp, refuse_tunnels, 0, host="127.0.0.1"))
@@ -142,7 +142,7 @@ async def test_what_a_proxy_made_no_tunnel_for_was_provably_not_sent(venue: str)
 
 
 def over_tls(urls: Any) -> Any:
-    """A client's URLs, encrypted."""
+    """Return a client's URLs with https."""
     if isinstance(urls, dict):
         return {name: over_tls(url) for name, url in urls.items()}
     return urls.replace("http://", "https://")

@@ -1,4 +1,4 @@
-"""`trailing doctor` tells what could keep a stop from being placed, and leaves nothing behind."""
+"""`trailing doctor` reports what could prevent a stop, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from binance_shapes import position_risk
-from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request
+from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request, with_delays
 from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
@@ -25,17 +25,15 @@ from trailing.core.model import StopOrder
 from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.diagnosis import Finding, examine
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.ccxt.venue import AccountMode
 from trailing.exchanges.port import StopRequest
 
 
 @pytest.fixture(autouse=True)
 def _quick_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {
-        name: msgspec.structs.replace(venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0)
-        for name in VENUES
-    }
+    quick = {name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
-    # A price that nobody moves is not pushed, and no finding but the stream's depends on it.
+    # A price that does not move is not pushed. Only the finding of the stream depends on it.
     monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 0.2)
 
 
@@ -51,17 +49,17 @@ def verdicts(found: dict[str, list[Finding]]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_an_account_in_order_has_nothing_but_good_findings(venue: str) -> None:
+async def test_a_correct_account_has_good_findings_only(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         found = await findings(desk, place=True)
         assert {verdict for of_it in verdicts(found).values() for verdict in of_it} == {"good"}
-        assert len(found["placing"]) == len(venues.VENUES[venue].sources)
+        assert len(found["placing"]) == len(venues.VENUES[venue].stops.sources)
         assert desk.stops_there() == set()
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_it_places_nothing_unless_it_is_told_to(venue: str) -> None:
+async def test_the_doctor_places_a_stop_only_on_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         await findings(desk)
@@ -69,7 +67,7 @@ async def test_it_places_nothing_unless_it_is_told_to(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_without_a_position_no_stop_is_tried(venue: str) -> None:
+async def test_no_trial_stop_is_placed_without_a_position(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.server.move_price(BTC, stop_request().price, "last")
         found = await findings(desk, place=True)
@@ -78,49 +76,47 @@ async def test_without_a_position_no_stop_is_tried(venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_stop_that_can_not_be_placed_is_a_failure_with_the_reason(venue: str) -> None:
+async def test_a_rejected_trial_stop_is_a_failure_with_the_reason(venue: str) -> None:
     async with open_desk(venue, most_stops=1) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
         found = await findings(desk, place=True)
         assert set(verdicts(found)["placing"]) == {"failure"}
-        assert any(code in found["placing"][0].says for code in ("-4045", "110009"))
+        assert any(code in found["placing"][0].message for code in ("-4045", "110009"))
         assert desk.stops_there() == {stop_request().client_order_id}
 
 
 @pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("fault", [{"drop": "after"}, {"delay": 1.0}])
-async def test_a_trial_stop_whose_outcome_is_not_known_is_taken_back_though_it_is_booked_late(
+async def test_a_trial_stop_of_unknown_outcome_is_cancelled_also_if_it_is_executed_late(
     venue: str, fault: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = msgspec.structs.replace(
-        venues.VENUES[venue], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0
-    )
+    row = with_delays(venue, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=1.0)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {venue: row})
     async with open_desk(venue, configure=lambda client: setattr(client, "timeout", 400)) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="place_stop", when=nth(1), **fault))
         found = await findings(desk, place=True)
-        others = len(venues.VENUES[venue].sources) - 1
+        others = len(venues.VENUES[venue].stops.sources) - 1
         assert sorted(verdicts(found)["placing"]) == ["failure", *["good"] * others]
         assert desk.server.seen("place_stop")[0].booked
         assert desk.stops_there() == set()
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_trial_stop_that_can_not_be_taken_back_is_named(venue: str) -> None:
+async def test_a_trial_stop_that_can_not_be_cancelled_is_named(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="cancel_stop", drop="before"))
         found = await findings(desk, place=True)
         left = desk.stops_there()
-        said = " ".join(finding.says for finding in found["placing"])
+        said = " ".join(finding.message for finding in found["placing"])
         assert len(left) == len(found["placing"])
-        assert all(f"the trial stop {own_id} may still stand: cancel it by hand" in said for own_id in left)
+        assert all(f"the trial stop {own_id} may be live: cancel it by hand" in said for own_id in left)
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_permissions_in_words_that_nobody_knows_are_a_note(venue: str) -> None:
+async def test_permissions_that_can_not_be_parsed_are_a_note(venue: str) -> None:
     reply = json_reply({"retCode": 0, "result": {"something": "else"}})
     async with open_desk(venue) as desk:
         await desk.enter()
@@ -130,7 +126,7 @@ async def test_permissions_in_words_that_nobody_knows_are_a_note(venue: str) -> 
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_clock_that_is_off_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
+async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
@@ -139,7 +135,7 @@ async def test_a_clock_that_is_off_and_a_stop_without_a_position_are_warnings(ve
         found = await findings(desk)
         assert verdicts(found)["clock"] == ["warning"]
         assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
-        # Bybit takes the stops of a position that is flat away by itself.
+        # Bybit cancels the stops of a flat position by itself.
         assert verdicts(found)["stops"] == (["good", "warning"] if venue == "binanceusdm" else ["good"])
 
 
@@ -172,30 +168,33 @@ async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_the_margin_mode_is_told_of_the_account_or_of_its_positions(
+async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, of the whole account", "good")}[venue]
+    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, for the whole account", "good")}[venue]
     async with open_desk(venue) as desk:
         assert verdicts(await findings(desk))["margin"] == [none]
         await desk.enter()
-        assert [each.says for each in (await findings(desk))["margin"]] == [whole.format("cross")]
+        assert [each.message for each in (await findings(desk))["margin"]] == [whole.format("cross")]
         market = desk.server.market
         row = position_risk(BTC, "both", market.holding(BTC, "both"), market) | {"isolatedMargin": "40"}
         desk.server.faults.add(Fault(on="GET /fapi/v3/positionRisk", reply=json_reply([row])))
         account = json_reply({"retCode": 0, "result": {"marginMode": "ISOLATED_MARGIN"}})
         desk.server.faults.add(Fault(on="GET /v5/account/info", reply=account))
         found = await findings(desk)
-        assert [each.says for each in found["margin"]] == [whole.format("isolated")]
+        assert [each.message for each in found["margin"]] == [whole.format("isolated")]
         assert verdicts(found)["margin"] == ["good"]
-        if venue == "binanceusdm":  # as on a venue where orders are for one mode
-            monkeypatch.setattr(desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, cross_only=True))
+        if venue == "binanceusdm":  # as on a venue that sends orders for one margin mode
+            account_mode = AccountMode(cross_margin_only=True)
+            monkeypatch.setattr(
+                desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, account=account_mode)
+            )
             (finding,) = (await findings(desk))["margin"]
-            assert (finding.verdict, "cover no position that is isolated" in finding.says) == ("failure", True)
+            assert (finding.verdict, "do not protect isolated positions" in finding.message) == ("failure", True)
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_what_can_not_be_read_is_a_finding_and_the_rest_is_looked_at(venue: str) -> None:
+async def test_a_failed_check_is_a_finding_and_the_other_checks_run(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="positions", drop="before"))
@@ -206,7 +205,7 @@ async def test_what_can_not_be_read_is_a_finding_and_the_rest_is_looked_at(venue
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
-    """The command, with each exchange that it opens on a server of its own."""
+    """Run the command, with a server for each exchange that it opens."""
     opened: list[VenueServer] = []
 
     @asynccontextmanager
@@ -220,7 +219,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
             yield exchange
 
     monkeypatch.setattr("trailing.cli.operate.doctor.open_ccxt", on_loopback)
-    monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes one at once
+    monkeypatch.setattr("trailing.exchanges.ccxt.diagnosis.STREAM_SECONDS", 10.0)  # Bybit pushes a price at once
     return opened
 
 
@@ -243,7 +242,7 @@ def test_the_command_shows_the_findings(
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_stop_back_or_names_it(
+def test_fm59_a_signal_during_the_trial_cancels_the_trial_stop_or_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cancels: bool
 ) -> None:
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
@@ -273,16 +272,16 @@ def test_fm59_a_signal_during_the_trial_ends_the_command_and_takes_the_trial_sto
         assert (code, said.out) == (143, "")
         assert served.changes().count("place_stop") == 1
         assert len(served.stops()) == (0 if cancels else 1)
-        assert ("may still stand: cancel it by hand" in said.err) is not cancels
+        assert ("may be live: cancel it by hand" in said.err) is not cancels
 
 
-def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
+def test_the_command_returns_an_error_code_if_a_check_fails(
     servers: list[VenueServer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
     assert main(["doctor", "bybit", "--symbol", "DOGE/USDT:USDT"]) == 2
-    assert "does not trade" in capsys.readouterr().out
+    assert "lists no such linear contract" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -295,7 +294,7 @@ def test_the_command_ends_with_a_code_where_stops_can_not_be_relied_on(
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )
-def test_the_command_says_in_one_line_what_is_missing(
+def test_the_command_names_the_wrong_argument_in_one_line(
     words: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TRAILING_API_KEY", raising=False)

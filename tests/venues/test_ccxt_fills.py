@@ -1,4 +1,4 @@
-"""A triggered stop's fills are told once each, in whatever order and under whatever ids the venue tells of them."""
+"""Each fill of a triggered stop is pushed once, in any order and under any ids of the venue's frames."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.binance_dialect._HELD_SECONDS", 0.2)
-    monkeypatch.setattr("trailing.exchanges.ccxt.line._OVERDUE_SECONDS", 0.1)
+async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.binance_protocol._HELD_SECONDS", 0.2)
+    monkeypatch.setattr("trailing.exchanges.ccxt.websocket._OVERDUE_SECONDS", 0.1)
     venue, settings = WAYS[way]
     async with open_desk(venue, parts=3, **settings) as desk, desk.exchange.updates() as updates:
         await desk.enter()
@@ -36,13 +36,13 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
         own_id = (await desk.exchange.place_stop(stop_request())).client_order_id
         await desk.server.move_price(BTC, Decimal(979), "last")
         told, trades, sums = [], [], []
-        with trio.move_on_after(1):  # longer than anything is kept back
+        with trio.move_on_after(1):  # longer than an update is held
             async for update in updates:
                 if isinstance(update, OrderUpdate):
                     filled = None if update.fill is None else update.fill.quantity
                     trades += [] if update.fill is None else [update.fill.trade_id]
                     sums.append(update.filled)
-                    told.append((update.client_order_id, update.status, filled))  # what came until the time was over
+                    told.append((update.client_order_id, update.status, filled))  # until the time is over
     part, rest = Decimal("0.266"), Decimal("0.268")
     expected = [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
     triggered = (own_id, "triggered", None)
@@ -50,14 +50,14 @@ async def test_every_fill_of_a_triggered_stop_is_told_once(way: str, monkeypatch
     assert triggered not in told[first_fill:]
     assert (triggered in told) == ("fills_first" not in settings)
     assert [each for each in told if each != triggered] == [(own_id, status, filled) for status, filled in expected]
-    # Bybit's executions don't tell the sum: of a stop that was for more than the position nothing is left to fill either.
+    # Bybit's executions do not tell the sum, because a stop larger than the position also has nothing left to fill.
     assert sums[first_fill:] == ([None] * 3 if venue == "bybit" else [part, 2 * part, 2 * part + rest])
     assert None not in trades
     assert len(set(trades)) == len(trades) == 3
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_stop_that_has_triggered_and_is_not_filled_is_pushed_and_listed_as_such(venue: str) -> None:
+async def test_a_triggered_unfilled_stop_is_pushed_and_listed_as_triggered(venue: str) -> None:
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         await desk.enter()
         placed = await desk.exchange.place_stop(stop_request())

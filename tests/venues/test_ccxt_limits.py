@@ -1,4 +1,4 @@
-"""The rate limit over both loopback venues: what passes, what the venue says, and waves that have to wait."""
+"""The rate limit on both local servers: requests that pass, the venue's replies, and waves that wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOO_MANY = {
 pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 
-async def test_nothing_is_sent_before_a_refusal_is_over(venue: str) -> None:
+async def test_nothing_is_sent_during_the_retry_after(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.add(Fault(on="place_stop", when=nth(1), reply=TOO_MANY[venue]))
@@ -39,7 +39,7 @@ async def test_nothing_is_sent_before_a_refusal_is_over(venue: str) -> None:
         assert desk.stops_there() == {stop_request().client_order_id}
 
 
-async def test_a_ban_of_the_address_is_obeyed(venue: str) -> None:
+async def test_nothing_is_sent_during_a_ban_of_the_address(venue: str) -> None:
     bans = {
         "binanceusdm": (json_reply({"code": -1003, "msg": "Way too many requests"}, 418, {"Retry-After": "120"}), 120),
         "bybit": (Reply(b"access too frequent, retry later", 403, {"Content-Type": "text/plain"}), 600),
@@ -60,7 +60,7 @@ async def test_a_ban_of_the_address_is_obeyed(venue: str) -> None:
         assert desk.stops_there() == set()
 
 
-async def test_more_than_the_venue_takes_at_once_waits_here_and_is_refused_nowhere(venue: str) -> None:
+async def test_requests_beyond_the_limit_wait_and_none_is_refused(venue: str) -> None:
     async with open_desk(venue, most_stops=20) as desk:
         await desk.enter()
         started = trio.current_time()
@@ -73,14 +73,14 @@ async def test_more_than_the_venue_takes_at_once_waits_here_and_is_refused_nowhe
         assert trio.current_time() - started >= (2.0 if venue == "bybit" else 0.0)
 
 
-async def test_another_program_on_the_account_is_heeded_before_the_venue_refuses(venue: str) -> None:
+async def test_requests_of_another_program_on_the_account_are_counted(venue: str) -> None:
     if venue != "bybit":
         pytest.skip("Binance tells its counts in other headers, which test_limiter.py reads")
     async with open_desk(venue, most_stops=20) as desk:
         await desk.enter()
         window = desk.server.face.windows["POST /v5/order/create"]  # type: ignore[attr-defined]
         desk.server.clock.stopped_at = desk.server.clock.now()
-        window.take(9)  # by somebody else, in this second
+        window.take(9)  # by another program, in this second
         await desk.exchange.place_stop(stop_request(quantity="0.05"))
         assert 0.0 < desk.exchange.rate_limit_delay("place_stop") <= 1 / 6
         assert desk.exchange.rate_limit_delay("cancel_stop") == 0.0

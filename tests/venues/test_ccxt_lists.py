@@ -1,4 +1,4 @@
-"""Lists that are longer than a page of the venue's: nothing in them is missed."""
+"""Lists longer than one page are read completely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchange's own trailing orders over the real ccxt client: what Binance is asked for, and what becomes of it."""
+"""Trailing orders of Binance with the real ccxt client: requests, lists and the life of a position."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PLAN = TrailPlan(
 
 
 def a_request(side: Side = "long", **changes: Any) -> StopRequest:
-    """A trailing order for the position that `Desk.enter` opens, from 1010 (or 990) on at 1.5 %."""
+    """Return a trailing order for the position that `Desk.enter` opens, active at 1010 (or 990), with 1.5 %."""
     fields: dict[str, Any] = {"price": D(1010) if side == "long" else D(990), "callback": Percent("1.5")} | changes
     return StopRequest(BTC, side, D("0.8"), client_order_id="trabcd0123456789abcd77", source="mark", **fields)
 
 
 def on_the_venue(desk: Desk) -> dict[str, D]:
-    """What is live there: a price for each kind."""
+    """Return the live orders on the server: a price for each kind."""
     stops = [order.wanted.trigger for order in desk.server.market.live_stops()]
     return {"plain" if trigger.callback is None else "trailing": trigger.price for trigger in stops if trigger}
 
@@ -50,7 +50,7 @@ async def until_told(events: trio.MemoryReceiveChannel[Event], kind: type[Event]
 
 @pytest.mark.parametrize("side", ["long", "short"])
 @pytest.mark.parametrize("hedged", [False, True])
-async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Side, hedged: bool) -> None:
+async def test_a_trailing_order_is_sent_listed_and_found_in_both_modes(side: Side, hedged: bool) -> None:
     async with open_desk("binanceusdm", hedged=hedged) as desk:
         await desk.enter(side)
         plain = await desk.exchange.place_stop(
@@ -62,7 +62,9 @@ async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Si
             BTC, side, D("0.8"), request.price, request.client_order_id, placed.order_id, "mark", Percent("1.5")
         )
         best = D(1040) if side == "long" else D(960)
-        await desk.server.move_price(BTC, best, "mark")  # where it would trigger now is shown as well, and is not meant
+        await desk.server.move_price(
+            BTC, best, "mark"
+        )  # the list also shows the present trigger price, which is not the activation price
         assert {order.order_id: order for order in await desk.exchange.open_stops()} == {
             plain.order_id: plain,
             placed.order_id: placed,
@@ -81,7 +83,7 @@ async def test_it_is_sent_listed_and_found_as_what_it_is_in_either_mode(side: Si
         ({"price": D(990)}, WouldTrigger, "-2021"),
     ],
 )
-async def test_what_can_not_be_is_refused_and_leaves_nothing(
+async def test_an_invalid_trailing_order_is_refused_and_leaves_nothing(
     changes: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     async with open_desk("binanceusdm") as desk:
@@ -91,7 +93,7 @@ async def test_what_can_not_be_is_refused_and_leaves_nothing(
         assert desk.stops_there() == set()
 
 
-async def test_an_activation_that_the_venue_does_not_like_is_a_refusal() -> None:
+async def test_an_activation_price_that_the_venue_refuses_is_a_rejection() -> None:
     async with open_desk("binanceusdm") as desk:
         await desk.enter()
         reply = json_reply({"code": -4135, "msg": "Invalid activation price"}, 400)
@@ -100,7 +102,7 @@ async def test_an_activation_that_the_venue_does_not_like_is_a_refusal() -> None
             await desk.exchange.place_stop(a_request())
 
 
-async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anything_is_sent() -> None:
+async def test_a_trailing_order_on_bybit_is_refused_before_anything_is_sent() -> None:
     async with (
         open_desk("bybit") as desk,
         open_store("memory:") as store,
@@ -110,13 +112,13 @@ async def test_bybit_whose_trailing_is_no_order_of_ours_is_refused_before_anythi
         position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
         with pytest.raises(UsageError, match="TrailPlan.native got True, wants False: BTC/USDT:USDT has no trailing"):
             await manager.protect(position, deadline=10)
-        with pytest.raises(UsageError, match="has no trailing orders that we know"):
+        with pytest.raises(UsageError, match="no trailing orders are supported"):
             await desk.exchange.place_stop(a_request())
         assert desk.stops_there() == set()
 
 
 @pytest.mark.parametrize("settings", [{}, {"positions_first": True, "fills_first": True, "executions_named": True}])
-async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_behind(settings: dict[str, Any]) -> None:
+async def test_a_position_trailed_by_the_venue_closes_without_leftovers(settings: dict[str, Any]) -> None:
     position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
     async with (
         open_desk("binanceusdm", **settings) as desk,
@@ -126,7 +128,7 @@ async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_beh
     ):
         await desk.server.enter(position)
         assert isinstance(await manager.protect(position, deadline=10), Protected)
-        await until_told(events, NativeTrailingBegan)  # before, a price beyond its activation would withdraw it
+        await until_told(events, NativeTrailingBegan)  # before that, a price beyond its activation would withdraw it
         await desk.until_subscribed(BTC)
         ticks = manager.statistics().ticks
         for price in (1020, 1050, 1045):
@@ -144,7 +146,7 @@ async def test_a_position_is_trailed_by_the_venue_and_ends_with_nothing_left_beh
         assert [event.profit for event in told if isinstance(event, PositionClosed)] == [D("31.2")]
 
 
-async def test_one_that_is_cancelled_on_the_venue_is_noticed_and_the_plain_stop_is_moved() -> None:
+async def test_a_trailing_order_cancelled_on_the_venue_is_replaced_by_moves_of_the_plain_stop() -> None:
     position = Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC))
     async with (
         open_desk("binanceusdm") as desk,

@@ -1,7 +1,7 @@
-"""Sick symbols delay no other symbol on the loopback Binance either: over real sockets and the real ccxt client.
+"""Failing symbols delay no other symbol on the local Binance server, with real sockets and the real ccxt client.
 
-It is the short form of `tests/protection/test_nothing_starves.py`: all three sicknesses at once, for some rounds of prices instead
-of two minutes. Time passes on the wall clock here, so a run is compared with its own rounds before the sickness.
+It is the short form of `tests/protection/test_nothing_starves.py`: all three failures at once, for some rounds of prices instead
+of two minutes. It runs on the wall clock, so a run is compared with its own rounds before the failures.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ SICK: Mapping[str, Mapping[str, Any]] = {
     COINS[1].symbol: {"reply": json_reply({"code": -2011, "msg": "Unknown order sent."}, 400)},
     COINS[2].symbol: {"delay": 3600.0},
 }
-"""What becomes of each of a symbol's cancellations. None is executed, so lists and look-ups go on showing the stop."""
+"""The result of each cancel of a symbol. None is executed, so lists and look-ups still show the stop."""
 
 HEALTHY = [coin.symbol for coin in COINS if coin.symbol not in SICK]
 
 PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("1")),), trigger="mark", call_seconds=3.0)
 SECONDS_BETWEEN = 0.07
-"""Between the prices of two symbols: 14 stops a second are placed, and Binance takes 15."""
+"""Seconds between the prices of two symbols: 14 stops a second are placed, and Binance takes 15."""
 
 
 def make_sick(server: VenueServer) -> None:
-    """Let no stop of the sick symbols be cancelled from now on."""
+    """Let all cancels of the failing symbols fail from now on."""
 
     def is_of(symbol: str, request: Request) -> bool:
         order = server.market.find(stop=True, number=int(request.params["algoId"]))
@@ -56,7 +56,7 @@ async def raise_prices(desk: Desk, price: Decimal) -> dict[tuple[str, Decimal], 
     """Raise the prices of all symbols, one after the other.
 
     Returns:
-        When the price of each symbol was raised that is to get a stop at a price, on the running clock.
+        When each symbol's price was raised, by symbol and expected stop price, on the running clock.
     """
     raised = {}
     for coin in COINS:
@@ -67,7 +67,7 @@ async def raise_prices(desk: Desk, price: Decimal) -> dict[tuple[str, Decimal], 
 
 
 def placed(server: VenueServer) -> dict[tuple[str, Decimal], float]:
-    """When each stop of each symbol was placed, by symbol and price, on the running clock."""
+    """Return when each stop was placed, by symbol and price, on the running clock."""
     symbols = {coin.id: coin.symbol for coin in COINS}
     return {
         (symbols[seen.params["symbol"]], D(seen.params["triggerPrice"])): seen.at for seen in server.seen("place_stop")
@@ -75,7 +75,7 @@ def placed(server: VenueServer) -> dict[tuple[str, Decimal], float]:
 
 
 async def longest_delay(desk: Desk, prices: Sequence[Decimal]) -> float:
-    """How long after a price a healthy symbol's stop was placed, at most, in seconds."""
+    """Return the longest time from a price to a healthy symbol's stop, in seconds."""
     raised: dict[tuple[str, Decimal], float] = {}
     for price in prices:
         raised |= await raise_prices(desk, price)
@@ -87,7 +87,7 @@ async def longest_delay(desk: Desk, prices: Sequence[Decimal]) -> float:
 
 
 def requests_about(server: VenueServer, symbol: str, since: float) -> int:
-    """How many requests about a symbol's orders the server got from a time on."""
+    """Return how many requests about a symbol's orders the server got since a time."""
     [symbol_id] = [coin.id for coin in COINS if coin.symbol == symbol]
     own = {order.number: order.wanted for order in server.market.orders.values()}
     ids = {wanted.client_order_id for wanted in own.values() if wanted.symbol == symbol}
@@ -103,7 +103,7 @@ def requests_about(server: VenueServer, symbol: str, since: float) -> int:
 
 
 @pytest.mark.slow
-async def test_symbols_that_can_not_cancel_delay_no_other_symbols_moves() -> None:
+async def test_symbols_whose_cancels_fail_delay_no_moves_of_others() -> None:
     wave = [Position(coin.symbol, "long", D("0.8"), D(1000), datetime.now(UTC)) for coin in COINS]
     with structlog.testing.capture_logs():
         async with (

@@ -1,4 +1,4 @@
-"""An exchange on a testnet works as the real one does, and its name says which it is."""
+"""An exchange on a test network works like the real one, and has another name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOSTS = {"binanceusdm": "https://demo-fapi.binance.com/", "bybit": "https://api-
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_stop_on_a_testnet_is_placed_found_and_cancelled_under_a_name_of_its_own(venue: str) -> None:
+async def test_a_stop_is_placed_found_and_cancelled_on_a_testnet(venue: str) -> None:
     async with open_server(venue) as server:
         asked: list[str] = []
 

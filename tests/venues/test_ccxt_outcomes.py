@@ -1,4 +1,4 @@
-"""What becomes of a request when the line or the venue fails: the error says what may exist, and it is so."""
+"""Failures of the connection and the venue: the error tells truly whether an order may exist."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIMITED = json_reply({"code": -1003, "msg": "Too many requests."}, 429, {"Retry-
 BANNED = json_reply({"code": -1003, "msg": "Way too many requests."}, 418, {"Retry-After": "2"})
 ID = stop_request().client_order_id
 
-# What goes wrong while a stop is placed, what is raised, and whether the stop is there.
+# The fault while a stop is placed, the error, and whether the stop exists.
 FAULTS: Mapping[str, tuple[dict[str, Any], type[TrailingError], bool]] = {
     "lost before the venue": ({"drop": "before"}, OutcomeUnknown, False),
     "its reply lost": ({"drop": "after"}, OutcomeUnknown, True),
@@ -56,7 +56,7 @@ def impatient(client: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue: str, fault: str) -> None:
+async def test_the_error_of_a_failed_place_request_tells_whether_the_stop_may_exist(venue: str, fault: str) -> None:
     settings, error, is_there = FAULTS[fault]
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
@@ -73,9 +73,7 @@ async def test_a_stop_whose_placing_failed_exists_or_not_as_its_error_says(venue
 
 
 @pytest.mark.parametrize("fault", ["its reply lost", "its reply late", "its reply broken off"])
-async def test_a_cancel_whose_reply_was_lost_is_not_sent_again_and_not_taken_for_refused(
-    venue: str, fault: str
-) -> None:
+async def test_a_cancel_with_a_lost_reply_is_unknown_and_sent_once(venue: str, fault: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
@@ -89,7 +87,7 @@ async def test_a_cancel_whose_reply_was_lost_is_not_sent_again_and_not_taken_for
 
 @pytest.mark.parametrize("fault", ["lost before the venue", "its reply broken off", "a page of HTML with status 200"])
 @pytest.mark.parametrize("operation", ["positions", "open_stops"])
-async def test_a_list_that_was_not_read_is_no_empty_list(venue: str, operation: str, fault: str) -> None:
+async def test_a_list_that_could_not_be_read_is_an_error(venue: str, operation: str, fault: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
@@ -100,19 +98,19 @@ async def test_a_list_that_was_not_read_is_no_empty_list(venue: str, operation: 
         assert len(await getattr(desk.exchange, operation)()) == 1
 
 
-async def test_what_can_not_be_connected_to_was_provably_not_sent(venue: str) -> None:
+async def test_a_request_without_a_connection_was_not_sent(venue: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())
         urls = desk.exchange.session.client.urls
-        urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # where nobody listens
+        urls["api"] = redirected(urls["api"], "127.0.0.1:1")  # a closed port
         for attempt in (desk.exchange.cancel_stop(order), desk.exchange.place_stop(stop_request("another"))):
             with pytest.raises(ExchangeUnreachable):
                 await attempt
         assert desk.stops_there() == {ID}
 
 
-async def test_a_refusal_says_why_by_its_class(venue: str) -> None:
+async def test_the_class_of_a_rejection_tells_the_reason(venue: str) -> None:
     async with open_desk(venue, most_stops=2) as desk:
         await desk.server.move_price(BTC, Decimal(1000), "last")
         with pytest.raises(NothingToReduce):
@@ -132,7 +130,7 @@ async def test_a_refusal_says_why_by_its_class(venue: str) -> None:
         assert desk.stops_there() == {"second"}
 
 
-async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_it_is_sent(venue: str) -> None:
+async def test_an_unsupported_source_or_size_is_refused_before_it_is_sent(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         for request, field in (
@@ -142,12 +140,12 @@ async def test_a_source_or_a_size_that_the_venue_can_not_take_is_refused_before_
         ):
             with pytest.raises(UsageError, match=f"StopRequest.{field} got"):
                 await desk.exchange.place_stop(request)
-        with pytest.raises(UsageError, match="does not trade"):
+        with pytest.raises(UsageError, match="lists no such linear contract"):
             desk.exchange.market("DOGE/USDT:USDT")
         assert desk.server.seen("place_stop") == []
 
 
-async def test_a_wrong_key_and_a_wrong_secret_are_known_at_the_door(venue: str) -> None:
+async def test_a_wrong_key_or_secret_fails_when_the_exchange_is_opened(venue: str) -> None:
     async with open_server(venue) as server:
         for keys in (Credentials("wrong-key", SECRET), Credentials(API_KEY, "wrong-secret")):
             with pytest.raises(AuthenticationFailed):
@@ -162,13 +160,13 @@ NOT_TAKEN = {
 
 
 @pytest.mark.parametrize("status", [401, 200, 429])
-async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_status_says_so(
+async def test_a_revoked_key_is_an_authentication_failure_unless_the_status_is_a_rate_limit(
     venue: str, status: int
 ) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request("taken"))
-        # What ccxt notes after some requests to Binance; from then on it takes -2015 for a ban.
+        # ccxt sets this after some requests to Binance, and takes -2015 for a ban from then on.
         desk.exchange.session.client.options["hasAlreadyAuthenticatedSuccessfully"] = True
         reply = json_reply(NOT_TAKEN[venue], status, {"Retry-After": "1"})
         for operation in ("place_stop", "positions"):
@@ -181,7 +179,7 @@ async def test_a_key_that_is_not_taken_any_more_is_no_rate_limit_unless_the_stat
         assert desk.stops_there() == {"taken"}
 
 
-async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_of_the_key(venue: str) -> None:
+async def test_a_restriction_of_a_market_or_account_is_no_authentication_failure(venue: str) -> None:
     replies = {
         "binanceusdm": json_reply({"code": -4192, "msg": "Trade forbidden due to Cooling-off Period."}, 400),
         "bybit": json_reply({"retCode": 10029, "retMsg": "The requested symbol is invalid, check symbol whitelist"}),
@@ -194,9 +192,7 @@ async def test_what_one_market_or_account_may_not_do_is_a_refusal_and_no_matter_
 
 
 @pytest.mark.parametrize("skew", [5.0, -5.0])
-async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_it_jumps(
-    venue: str, skew: float
-) -> None:
+async def test_the_venue_s_time_is_loaded_at_opening_and_again_when_the_clock_jumps(venue: str, skew: float) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.clock.skew = skew
@@ -207,12 +203,10 @@ async def test_a_clock_that_is_off_is_known_at_the_door_and_learned_again_where_
         assert [seen.booked for seen in desk.server.seen("cancel_stop")].count(True) == 1
 
 
-async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
+async def test_a_cancelled_caller_recalls_nothing_and_a_look_up_waits_for_its_request(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
-        desk.server.faults.add(
-            Fault(on="place_stop", delay=0.5)
-        )  # later than a look-up or a cancel, if they didn't wait
+        desk.server.faults.add(Fault(on="place_stop", delay=0.5))  # later than a look-up or a cancel that did not wait
         with trio.move_on_after(0.1) as scope:
             await desk.exchange.place_stop(stop_request())
         assert scope.cancelled_caught
@@ -222,12 +216,12 @@ async def test_a_caller_that_is_cancelled_recalls_nothing_and_a_look_up_waits_fo
         assert found.client_order_id == ID
         with trio.move_on_after(0.1):
             await desk.exchange.place_stop(stop_request("another"))
-        with pytest.raises(StopRejected):  # the one that it waited for is live, the id it was given is not
+        with pytest.raises(StopRejected):  # the order that it waited for is live, but has another id
             await desk.exchange.cancel_stop(type(found)(BTC, "long", found.quantity, found.price, "another", "1"))
         assert desk.stops_there() == {ID, "another"}
 
 
-async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
+async def test_a_cancelled_caller_cancels_no_other_caller(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.server.faults.latency = 0.3
@@ -239,14 +233,14 @@ async def test_a_cancelled_caller_takes_nobody_else_with_it(venue: str) -> None:
                 done.append(client_order_id)
 
         async with trio.open_nursery() as nursery:
-            for number in range(3):  # as many as go to Bybit at once
+            for number in range(3):  # as many as Bybit accepts at once
                 nursery.start_soon(place, f"stop{number}", 0.1 if number % 2 else 5)
         assert sorted(done) == ["stop0", "stop2"]
         await trio.sleep(0.3)
         assert len(desk.stops_there()) == 3
 
 
-async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_way(venue: str) -> None:
+async def test_a_request_in_flight_at_the_end_of_the_session_has_an_unknown_outcome(venue: str) -> None:
     caught = []
 
     async def place(desk: Any, patience: trio.CancelScope) -> None:
@@ -260,15 +254,13 @@ async def test_the_end_of_the_session_is_an_unknown_outcome_for_what_is_under_wa
         await desk.enter()
         desk.server.faults.latency = 3.0
         nursery.start_soon(place, desk, trio.CancelScope(shield=True, deadline=trio.current_time() + 30))
-        await trio.sleep(1.0)  # it is sent by then, and not answered
+        await trio.sleep(1.0)  # it is sent by then, but not answered
     assert len(caught) == 1
 
 
 @pytest.mark.parametrize("stopped", ["before it is signed", "when it is signed"])
 @pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
-async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_not_sent(
-    venue: str, operation: str, stopped: str
-) -> None:
+async def test_a_suspended_process_sends_nothing_after_the_deadline(venue: str, operation: str, stopped: str) -> None:
     if (venue, operation) == ("binanceusdm", "amend_stop"):
         pytest.skip("Binance USD-M has no way to amend a stop")
     async with open_desk(venue) as desk:
@@ -286,12 +278,12 @@ async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_
         def stand_still_and_sign(*args: Any) -> Any:
             signed = sign(*args) if stopped == "when it is signed" else None
             time.sleep(0.2)
-            patience.deadline = trio.current_time() + 5  # let it wait to hear what became of it
+            patience.deadline = trio.current_time() + 5  # let it wait for the outcome
             return signed or sign(*args)
 
         client.sign = stand_still_and_sign
         patience.deadline = trio.current_time() + 0.1
-        with patience, pytest.raises(ExchangeUnreachable, match="not sent, as its deadline was over"):
+        with patience, pytest.raises(ExchangeUnreachable, match="not sent, because the deadline had passed"):
             await requests[operation]()
         await trio.sleep(0.1)
         assert len(desk.server.requests) == sent
@@ -302,7 +294,7 @@ async def test_what_a_process_that_stood_still_would_send_after_its_deadline_is_
 
 
 async def test_no_signed_request_waits_for_a_connection(venue: str) -> None:
-    """150 are with the venue at once, none of them answered: as many as were sent."""
+    """All 150 requests reach the venue at once before one is answered."""
     arrived = 0
 
     def arrive(number: int) -> bool:
@@ -326,7 +318,7 @@ def patient(client: Any) -> None:
     client.timeout = 60_000
 
 
-async def test_a_stop_that_is_gone_is_named_as_gone_by_amendment_and_cancellation(venue: str) -> None:
+async def test_amending_or_cancelling_a_gone_stop_is_no_such_stop(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         order = await desk.exchange.place_stop(stop_request())

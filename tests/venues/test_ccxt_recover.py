@@ -1,4 +1,4 @@
-"""`trailing recover` on a real exchange: what a bot's store knows beside its account, shown, and carried out."""
+"""`trailing recover` on a real exchange: the differences between store and account, shown and fixed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
-from real_exchange import BTC, ETH, VENUES
+from real_exchange import BTC, ETH, VENUES, with_delays
 from served_exchange import PLAN, Served, serving
 from silent import closed
 from venue_faults import Fault, always
@@ -19,19 +19,16 @@ from venue_server import API_KEY, SECRET
 from trailing import open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-from trailing.stores.postgres_server import Timing
+from trailing.stores.postgres_server import ServerTiming
 
 
 @pytest.fixture(autouse=True)
 def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The keys in the environment, and absences that are believed at once."""
+    """Set the keys in the environment, and read lags of 0."""
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
     quick = {
-        name: msgspec.structs.replace(
-            venues.VENUES[name], orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1
-        )
-        for name in VENUES
+        name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1) for name in VENUES
     }
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
     yield
@@ -40,7 +37,7 @@ def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(params=VENUES)
 def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A venue that the command finds in place of the real one."""
+    """Serve a venue that the command opens instead of the real one."""
     with serving(request.param, f"sqlite:///{tmp_path}/bot.db") as served:
         on_loopback = partial(open_ccxt, configure=served.server.configure)
         monkeypatch.setattr("trailing.cli.operate.recover_exchange.open_ccxt", on_loopback)
@@ -48,14 +45,14 @@ def served(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def recover(served: Served, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """The command's exit code, and what it said to standard output and standard error."""
+    """Return the command's exit code, standard output and standard error."""
     capsys.readouterr()  # the bot's log
     code = main(["recover", "--exchange", served.venue, "--store", served.store, *words])
     said = capsys.readouterr()
     return code, said.out, said.err
 
 
-def test_a_stop_that_somebody_took_away_is_found_by_a_dry_run_and_put_back_by_a_recovery(
+def test_a_stop_that_was_cancelled_externally_is_found_by_a_dry_run_and_replaced_by_a_recovery(
     served: Served, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     served.protect(BTC, ETH)
@@ -81,9 +78,7 @@ def test_a_stop_that_somebody_took_away_is_found_by_a_dry_run_and_put_back_by_a_
     assert served.changes() == [*changes, "place_stop"]
 
 
-def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
-    served: Served, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recovery_with_all_stops_live_changes_nothing(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     served.protect(BTC)
     changes = served.changes()
     code, out, _ = recover(served, capsys)
@@ -92,7 +87,7 @@ def test_where_all_stops_stand_nothing_is_sent_that_changes_anything(
     assert API_KEY not in out
 
 
-def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
+def test_a_position_left_unprotected_is_an_exit_code(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("served_exchange.PLAN", msgspec.structs.replace(PLAN, on_unprotected="report"))
@@ -105,7 +100,7 @@ def test_a_position_that_is_left_without_a_stop_is_an_exit_code(
     assert "positions without a stop: 1" in out
 
 
-def test_fm59_a_recovery_ends_although_the_exchange_is_not_read_any_more(
+def test_fm59_a_recovery_ends_although_the_exchange_is_unreachable(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trailing.cli.operate.recover_exchange.SETTLE_SECONDS", 1.0)
@@ -121,7 +116,7 @@ def test_fm59_a_recovery_ends_although_the_exchange_is_not_read_any_more(
     )
 
 
-def test_a_store_of_another_account_or_none_at_all_is_refused_and_not_created(
+def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_created(
     served: Served, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     served.protect(BTC)
@@ -146,20 +141,18 @@ def test_a_store_of_another_account_or_none_at_all_is_refused_and_not_created(
         (["--exchange", "bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],
 )
-def test_what_can_not_be_meant_is_said_in_one_line(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_named_in_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recover", *words]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
 
 
-def test_nothing_is_on_standard_output_where_postgres_is_down(
+def test_nothing_is_written_to_standard_output_while_postgres_is_down(
     served: Served, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    structlog.reset_defaults()  # as in a process of its own
-    monkeypatch.setattr("trailing.stores.postgres.Timing", partial(Timing, reply=0.5))
+    structlog.reset_defaults()  # as in a new process
+    monkeypatch.setattr("trailing.stores.postgres.ServerTiming", partial(ServerTiming, reply=0.5))
     with closed() as port:
         served.store = f"postgresql://127.0.0.1:{port}/db"
         code, out, err = recover(served, capsys, "--json")

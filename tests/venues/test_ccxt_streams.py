@@ -1,4 +1,4 @@
-"""What a real exchange pushes, and what becomes of that when a connection freezes, dies, lies or has nothing to say."""
+"""The updates of a real exchange, also when a connection freezes, breaks, sends bad frames or is silent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from inspection.ccxt_exchange import told_of_streams, topics_of, unreadable_entries, watched_symbols
+from inspection.ccxt_exchange import repr_of_streams, subscribed_symbols, topics_of, unreadable_entries
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
 from trio.testing import wait_all_tasks_blocked
 from venue_faults import Fault, json_reply
@@ -27,8 +27,8 @@ QUIET = 0.3
 SOURCES: tuple[Source, ...] = ("last", "mark", "index")
 
 
-class Ear:
-    """Hears what is pushed."""
+class Recorder:
+    """Records the updates of an exchange."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -41,7 +41,7 @@ class Ear:
                 self.heard.append(update)
 
     async def until(self, holds: Callable[[], object], seconds: float = 30.0) -> float:
-        """Wait until something holds, and return the seconds that it took."""
+        """Wait until a condition is true, and return the seconds that it took."""
         started_at = trio.current_time()
         with trio.fail_after(seconds):
             while not holds():
@@ -49,7 +49,7 @@ class Ear:
         return trio.current_time() - started_at
 
     async def until_up(self) -> None:
-        """Wait until everything is subscribed to."""
+        """Wait until all topics are subscribed."""
         await self.until(lambda: self.states() and self.states()[-1] and self.topics() >= self.wanted())
 
     def states(self) -> list[bool]:
@@ -63,41 +63,41 @@ class Ear:
         return [(each.client_order_id, each.status) for each in self.heard if isinstance(each, OrderUpdate)]
 
     def topics(self) -> set[str]:
-        """What is subscribed to on the server, of prices."""
+        """Return the server's subscribed topics of prices."""
         return self.desk.topics()
 
     def wanted(self) -> set[str]:
-        """What should be."""
-        return topics_of(self.desk.exchange, *watched_symbols(self.desk.exchange))
+        """Return the expected topics."""
+        return topics_of(self.desk.exchange, *subscribed_symbols(self.desk.exchange))
 
 
 @asynccontextmanager
-async def open_ear(venue: str, *symbols: str, **settings: Any) -> AsyncIterator[Ear]:
+async def open_recorder(venue: str, *symbols: str, **settings: Any) -> AsyncIterator[Recorder]:
     async with open_desk(venue, **settings) as desk, trio.open_nursery() as nursery:
         await desk.enter()
-        ear = Ear(desk)
+        recorder = Recorder(desk)
         await desk.exchange.set_subscriptions(set(symbols or (BTC,)))
-        await nursery.start(ear.listen)
-        await ear.until_up()
-        yield ear
+        await nursery.start(recorder.listen)
+        await recorder.until_up()
+        yield recorder
         nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.line.SILENCE_SECONDS", SILENCE)
+    monkeypatch.setattr("trailing.exchanges.ccxt.websocket.SILENCE_SECONDS", SILENCE)
 
 
 @pytest.fixture
 def nosy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.QUIET_SECONDS", QUIET)
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STALE_SECONDS", QUIET)
 
 
-async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue: str) -> None:
+async def test_opening_the_stream_does_not_wait_for_the_network(venue: str) -> None:
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         entered_at = trio.current_time()
         (first,) = updates.receive_waiting(10)
-        assert first == StreamState(False, first.at, "it is being connected")
+        assert first == StreamState(False, first.at, "not connected yet")
         with trio.fail_after(5):
             then = await updates.receive()
         assert then == StreamState(True, then.at)
@@ -106,97 +106,102 @@ async def test_entering_waits_for_no_network_and_the_first_update_says_so(venue:
             assert others.receive_waiting(10) == []
 
 
-async def test_every_price_comes_exactly_under_its_source_and_at_the_running_clock(venue: str) -> None:
-    async with open_ear(venue) as ear:
+async def test_every_price_is_exact_with_its_source_and_the_running_clock(venue: str) -> None:
+    async with open_recorder(venue) as recorder:
         moved_at = trio.current_time()
         for number, source in enumerate(SOURCES):
-            await ear.desk.server.move_price(BTC, D(f"1001.{number}"), source)
-        # Before them may come the price at the subscription.
+            await recorder.desk.server.move_price(BTC, D(f"1001.{number}"), source)
+        # The price at the subscription may come first.
         expected = [[D(f"1001.{number}")] for number, _ in enumerate(SOURCES)]
-        await ear.until(lambda: [ear.prices(source=source)[-1:] for source in SOURCES] == expected)
-        ticks = [update for update in ear.heard if isinstance(update, Tick) and update.price > 1001]
+        await recorder.until(lambda: [recorder.prices(source=source)[-1:] for source in SOURCES] == expected)
+        ticks = [update for update in recorder.heard if isinstance(update, Tick) and update.price > 1001]
         assert all(moved_at - 1 < tick.at <= trio.current_time() for tick in ticks)
 
 
-async def test_a_burst_comes_whole_and_in_order_for_each_of_several_symbols(venue: str) -> None:
-    async with open_ear(venue, BTC, ETH) as ear:
+async def test_a_burst_arrives_complete_and_in_order_for_each_symbol(venue: str) -> None:
+    async with open_recorder(venue, BTC, ETH) as recorder:
         for step in range(300):
-            ear.desk.server.market.move_price(BTC, D(1000) + step, "last")
-            ear.desk.server.market.move_price(ETH, D(2000) + step, "last")
-        await ear.until(lambda: len(ear.prices(ETH)) >= 300)
-        assert ear.prices(BTC) == [D(1000) + step for step in range(300)]
-        assert ear.prices(ETH) == [D(2000) + step for step in range(300)]
+            recorder.desk.server.market.move_price(BTC, D(1000) + step, "last")
+            recorder.desk.server.market.move_price(ETH, D(2000) + step, "last")
+        await recorder.until(lambda: len(recorder.prices(ETH)) >= 300)
+        assert recorder.prices(BTC) == [D(1000) + step for step in range(300)]
+        assert recorder.prices(ETH) == [D(2000) + step for step in range(300)]
 
 
-async def test_a_stop_is_told_of_when_it_is_placed_filled_and_flat_and_nothing_was_asked(venue: str) -> None:
-    async with open_ear(venue, parts=3) as ear:
+async def test_a_stop_s_placing_fill_and_flat_position_are_pushed_without_a_request(venue: str) -> None:
+    async with open_recorder(venue, parts=3) as recorder:
         request = stop_request()
-        await ear.desk.exchange.place_stop(request)
-        await ear.until(ear.orders)
-        asked = len(ear.desk.server.requests)
-        await ear.desk.server.move_price(BTC, D(979), "last")
-        await ear.until(lambda: (request.client_order_id, "filled") in ear.orders())
-        own = [status for name, status in ear.orders() if name == request.client_order_id]
+        await recorder.desk.exchange.place_stop(request)
+        await recorder.until(recorder.orders)
+        asked = len(recorder.desk.server.requests)
+        await recorder.desk.server.move_price(BTC, D(979), "last")
+        await recorder.until(lambda: (request.client_order_id, "filled") in recorder.orders())
+        own = [status for name, status in recorder.orders() if name == request.client_order_id]
         assert own == ["live", "triggered", "triggered", "partial", "partial", "filled"]
-        updates = (update for update in ear.heard if isinstance(update, OrderUpdate))
+        updates = (update for update in recorder.heard if isinstance(update, OrderUpdate))
         fills = [update.fill for update in updates if update.client_order_id == request.client_order_id and update.fill]
         assert sum(fill.quantity for fill in fills) == D("0.8")
         assert {(fill.symbol, fill.side, fill.price, fill.client_order_id) for fill in fills} == {
             (BTC, "long", D(979), request.client_order_id)
         }
-        await ear.until(
+        await recorder.until(
             lambda: any(
-                isinstance(each, PositionUpdate) and not each.quantity and each.side == "long" for each in ear.heard
+                isinstance(each, PositionUpdate) and not each.quantity and each.side == "long"
+                for each in recorder.heard
             )
         )
-        assert len(ear.desk.server.requests) == asked
+        assert len(recorder.desk.server.requests) == asked
 
 
-async def test_a_stop_that_somebody_cancels_is_told_of_at_once(venue: str) -> None:
-    async with open_ear(venue) as ear:
+async def test_an_external_cancel_of_a_stop_is_pushed_at_once(venue: str) -> None:
+    async with open_recorder(venue) as recorder:
         request = stop_request()
-        await ear.desk.exchange.place_stop(request)
-        (order,) = ear.desk.server.market.live_stops()
-        ear.desk.server.market.cancel(order)
-        assert await ear.until(lambda: (request.client_order_id, "cancelled") in ear.orders()) < 0.5
+        await recorder.desk.exchange.place_stop(request)
+        (order,) = recorder.desk.server.market.live_stops()
+        recorder.desk.server.market.cancel(order)
+        assert await recorder.until(lambda: (request.client_order_id, "cancelled") in recorder.orders()) < 0.5
 
 
-async def test_subscriptions_follow_what_is_watched(venue: str) -> None:
-    async with open_ear(venue, BTC) as ear:
-        set_subscriptions, move = ear.desk.exchange.set_subscriptions, ear.desk.server.move_price
-        opened = ear.desk.server.sockets.opened
+async def test_the_venue_s_subscriptions_follow_set_subscriptions(venue: str) -> None:
+    async with open_recorder(venue, BTC) as recorder:
+        set_subscriptions, move = recorder.desk.exchange.set_subscriptions, recorder.desk.server.move_price
+        opened = recorder.desk.server.sockets.opened
         await set_subscriptions({BTC, ETH})
-        await ear.until(lambda: ear.topics() == ear.wanted() and any("eth" in each.lower() for each in ear.topics()))
+        await recorder.until(
+            lambda: recorder.topics() == recorder.wanted() and any("eth" in each.lower() for each in recorder.topics())
+        )
         await move(ETH, D(50), "last")
-        await ear.until(lambda: ear.prices(ETH) == [50])
+        await recorder.until(lambda: recorder.prices(ETH) == [50])
         await set_subscriptions({ETH})
-        await move(BTC, D(1005), "last")  # comes over the line still, and is not wanted any more
-        await ear.until(
-            lambda: ear.topics() == ear.wanted() and not any("btc" in each.lower() for each in ear.topics())
+        await move(BTC, D(1005), "last")  # still arrives, but is not subscribed any more
+        await recorder.until(
+            lambda: (
+                recorder.topics() == recorder.wanted() and not any("btc" in each.lower() for each in recorder.topics())
+            )
         )
         await set_subscriptions(set())
-        await ear.until(lambda: ear.topics() == set())
-        assert ear.prices(BTC) == []
-        assert ear.desk.server.sockets.opened == opened
+        await recorder.until(lambda: recorder.topics() == set())
+        assert recorder.prices(BTC) == []
+        assert recorder.desk.server.sockets.opened == opened
 
 
-async def test_a_lost_connection_that_nobody_wants_any_more_is_not_missing(venue: str) -> None:
-    async with open_ear(venue) as ear:
-        sockets = ear.desk.server.sockets
-        await ear.desk.exchange.set_subscriptions(set())
-        await ear.until(lambda: ear.topics() == set())
-        states = len(ear.states())
+async def test_a_lost_connection_without_topics_does_not_count_as_down(venue: str) -> None:
+    async with open_recorder(venue) as recorder:
+        sockets = recorder.desk.server.sockets
+        await recorder.desk.exchange.set_subscriptions(set())
+        await recorder.until(lambda: recorder.topics() == set())
+        states = len(recorder.states())
         next(socket for socket in sockets.open if "private" not in socket.path).kill()
-        await ear.until(lambda: len(sockets.open) == 1)
+        await recorder.until(lambda: len(sockets.open) == 1)
         await trio.sleep(0.3)
-        assert ear.states()[states:] == []
-        await ear.desk.exchange.set_subscriptions({BTC})
-        await ear.until(lambda: ear.topics() == ear.wanted() != set())
+        assert recorder.states()[states:] == []
+        await recorder.desk.exchange.set_subscriptions({BTC})
+        await recorder.until(lambda: recorder.topics() == recorder.wanted() != set())
 
 
-async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(venue: str) -> None:
-    async with open_ear(venue) as ear:
-        face = ear.desk.server.face
+async def test_a_refused_symbol_does_not_block_the_prices_of_others(venue: str) -> None:
+    async with open_recorder(venue) as recorder:
+        face = recorder.desk.server.face
         receive, refused = face.received, []
 
         def refuse_eth(socket: Socket, text: str) -> None:
@@ -209,71 +214,67 @@ async def test_a_symbol_that_the_venue_refuses_leaves_the_others_their_prices(ve
                 receive(socket, text)
 
         face.received = refuse_eth  # type: ignore[method-assign]
-        ear.desk.server.sockets.kill()
-        await ear.desk.exchange.set_subscriptions({BTC, ETH})
-        await ear.until(lambda: ear.states()[-2:] == [False, True] and len(refused) >= 4)
-        assert ear.topics() == topics_of(ear.desk.exchange, BTC)
-        await ear.desk.server.move_price(BTC, D(1001), "last")
-        await ear.until(lambda: ear.prices() == [1001])
+        recorder.desk.server.sockets.kill()
+        await recorder.desk.exchange.set_subscriptions({BTC, ETH})
+        await recorder.until(lambda: recorder.states()[-2:] == [False, True] and len(refused) >= 4)
+        assert recorder.topics() == topics_of(recorder.desk.exchange, BTC)
+        await recorder.desk.server.move_price(BTC, D(1001), "last")
+        await recorder.until(lambda: recorder.prices() == [1001])
 
 
-async def test_a_frozen_connection_is_noticed_in_time_and_another_one_subscribes_to_the_same(
-    venue: str, impatient: None
-) -> None:
-    async with open_ear(venue, BTC, ETH) as ear:
-        sockets = ear.desk.server.sockets
-        topics, opened, states = ear.topics(), sockets.opened, len(ear.states())
+async def test_a_frozen_connection_is_replaced_in_time_with_the_same_subscriptions(venue: str, impatient: None) -> None:
+    async with open_recorder(venue, BTC, ETH) as recorder:
+        sockets = recorder.desk.server.sockets
+        topics, opened, states = recorder.topics(), sockets.opened, len(recorder.states())
         sockets.freeze()
-        assert SILENCE / 2 < await ear.until(lambda: ear.states()[states:] == [False]) < SILENCE + 0.3
-        await ear.until(lambda: ear.states()[states:] == [False, True])
-        assert ear.topics() == topics
+        assert SILENCE / 2 < await recorder.until(lambda: recorder.states()[states:] == [False]) < SILENCE + 0.3
+        await recorder.until(lambda: recorder.states()[states:] == [False, True])
+        assert recorder.topics() == topics
         assert sockets.opened == opened + 2
-        await ear.desk.server.move_price(BTC, D(1001), "last")
-        await ear.until(lambda: ear.prices() == [1001])
+        await recorder.desk.server.move_price(BTC, D(1001), "last")
+        await recorder.until(lambda: recorder.prices() == [1001])
 
 
 @pytest.mark.parametrize("fault", ["killed", "bad frame"])
-async def test_a_connection_that_ends_or_talks_nonsense_is_replaced_at_once(venue: str, fault: str) -> None:
-    async with open_ear(venue) as ear:
-        sockets, states = ear.desk.server.sockets, len(ear.states())
+async def test_a_connection_that_closes_or_sends_no_json_is_replaced_at_once(venue: str, fault: str) -> None:
+    async with open_recorder(venue) as recorder:
+        sockets, states = recorder.desk.server.sockets, len(recorder.states())
         if fault == "killed":
             sockets.kill()
         else:
             sockets.send_text("{ this is no JSON")
-        assert await ear.until(lambda: ear.states()[states:] == [False]) < 0.5
-        await ear.until_up()
-        assert ear.states()[states:] == [False, True]
-        assert ear.topics() == ear.wanted()
-        await ear.desk.exchange.place_stop(stop_request())
-        await ear.until(ear.orders)
+        assert await recorder.until(lambda: recorder.states()[states:] == [False]) < 0.5
+        await recorder.until_up()
+        assert recorder.states()[states:] == [False, True]
+        assert recorder.topics() == recorder.wanted()
+        await recorder.desk.exchange.place_stop(stop_request())
+        await recorder.until(recorder.orders)
 
 
 def price_frame(venue: str, price: str) -> dict[str, object]:
-    """A trade of BTC at a price, as the venue pushes it."""
+    """Return the venue's frame of a trade of BTC."""
     if venue == "binanceusdm":
         return {"e": "aggTrade", "s": "BTCUSDT", "p": price}
     return {"topic": "publicTrade.BTCUSDT", "data": [{"p": price}, {"p": "1002"}]}
 
 
 @pytest.mark.parametrize("bad", ["1E+999999", "1e400", "-5", "NaN", "a price", "0." + "3" * 40, ["1000"]])
-async def test_fm47_a_price_that_can_be_none_is_skipped_and_counted_and_the_stream_goes_on(
-    venue: str, bad: Any
-) -> None:
-    async with open_ear(venue) as ear:
-        sockets, states = ear.desk.server.sockets, len(ear.states())
+async def test_fm47_an_invalid_price_is_skipped_and_counted_and_the_stream_continues(venue: str, bad: Any) -> None:
+    async with open_recorder(venue) as recorder:
+        sockets, states = recorder.desk.server.sockets, len(recorder.states())
         opened = sockets.opened
         for socket in [each for each in sockets.open if "private" not in each.path]:
             socket.send(price_frame(venue, bad))
             socket.send(price_frame(venue, "1001"))
-        await ear.until(lambda: 1001 in ear.prices())
-        assert set(ear.prices()) <= {1001, 1002}
-        assert unreadable_entries(ear.desk.exchange) == 1
-        assert "1 entries unreadable" in told_of_streams(ear.desk.exchange)
-        assert (sockets.opened, ear.states()[states:]) == (opened, [])
+        await recorder.until(lambda: 1001 in recorder.prices())
+        assert set(recorder.prices()) <= {1001, 1002}
+        assert unreadable_entries(recorder.desk.exchange) == 1
+        assert "1 entries unreadable" in repr_of_streams(recorder.desk.exchange)
+        assert (sockets.opened, recorder.states()[states:]) == (opened, [])
 
 
 def account_frames(venue: str) -> list[dict[str, object]]:
-    """Updates of the account of which an entry, or all, can't be read; each a shape that a venue documents or might send."""
+    """Return account updates with entries that can't be parsed, in shapes that a venue documents or might send."""
     if venue == "binanceusdm":
         order = {"s": "BTCUSDT", "c": "x", "S": "SELL", "o": "LIMIT", "X": "NEW", "i": 5, "l": "0", "L": "0", "R": True}
         return [
@@ -304,7 +305,7 @@ def account_frames(venue: str) -> list[dict[str, object]]:
 
 
 def position_frame(venue: str) -> dict[str, object]:
-    """A position of which one entry can't be read, and the one after it can."""
+    """Return a position update whose first entry can't be parsed, and whose second one can."""
     if venue == "binanceusdm":
         both = [{"s": "BTCUSDT", "pa": "much", "ps": "BOTH"}, {"s": "BTCUSDT", "pa": "0.5", "ps": "BOTH"}]
         return {"e": "ACCOUNT_UPDATE", "a": {"P": both}}
@@ -312,119 +313,119 @@ def position_frame(venue: str) -> dict[str, object]:
     return {"topic": "position", "data": [{**entry, "size": "much"}, {**entry, "size": "0.5"}]}
 
 
-async def test_fm53_an_update_that_can_not_be_read_is_skipped_and_counted_and_a_snapshot_is_asked_for(
+async def test_fm53_an_unparseable_update_is_skipped_and_counted_and_a_snapshot_is_requested(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trailing.exchanges.ccxt.streams.PAUSE_SECONDS", 0.7)
-    async with open_ear(venue) as ear:
-        sockets, began = ear.desk.server.sockets, len(ear.heard)
+    async with open_recorder(venue) as recorder:
+        sockets, began = recorder.desk.server.sockets, len(recorder.heard)
         (account,) = (each for each in sockets.open if "private" in each.path)
         opened, frames = sockets.opened, account_frames(venue)
         for frame in frames:
             account.send(frame)
         account.send(position_frame(venue))
-        await ear.until(lambda: any(isinstance(each, PositionUpdate) for each in ear.heard[began:]))
-        assert unreadable_entries(ear.desk.exchange) == len(frames) + 1
+        await recorder.until(lambda: any(isinstance(each, PositionUpdate) for each in recorder.heard[began:]))
+        assert unreadable_entries(recorder.desk.exchange) == len(frames) + 1
 
         def asked() -> list[StreamState]:
-            return [each for each in ear.heard[began:] if isinstance(each, StreamState)]
+            return [each for each in recorder.heard[began:] if isinstance(each, StreamState)]
 
-        await ear.until(asked)
+        await recorder.until(asked)
         account.send(frames[0])
-        await ear.until(lambda: len(asked()) == 2)
-        assert asked()[1].at - asked()[0].at >= 0.7  # one snapshot may follow another only after a pause
-        assert all(each.connected and each.detail.startswith("an update can't be read: ") for each in asked())
+        await recorder.until(lambda: len(asked()) == 2)
+        assert asked()[1].at - asked()[0].at >= 0.7  # snapshots are requested with a pause between them
+        assert all(each.connected and each.detail.startswith("an update can't be parsed: ") for each in asked())
         await trio.sleep(0.8)
         assert len(asked()) == 2
         assert sockets.opened == opened
-        await ear.desk.exchange.place_stop(stop_request())
-        await ear.until(ear.orders)
+        await recorder.desk.exchange.place_stop(stop_request())
+        await recorder.until(recorder.orders)
 
 
-async def test_a_connection_with_nothing_but_pongs_stays(venue: str, impatient: None) -> None:
-    async with open_ear(venue) as ear:
-        opened, heard = ear.desk.server.sockets.opened, len(ear.heard)
+async def test_a_connection_with_pongs_only_stays_open(venue: str, impatient: None) -> None:
+    async with open_recorder(venue) as recorder:
+        opened, heard = recorder.desk.server.sockets.opened, len(recorder.heard)
         await trio.sleep(5 * SILENCE)
-        assert ear.desk.server.sockets.opened == opened
-        assert ear.heard[heard:] == []
+        assert recorder.desk.server.sockets.opened == opened
+        assert recorder.heard[heard:] == []
 
 
-async def test_an_illiquid_symbol_is_looked_at_and_costs_no_connection(venue: str, nosy: None) -> None:
-    async with open_ear(venue, BTC, ETH) as ear:
-        server = ear.desk.server
+async def test_an_illiquid_symbol_is_requested_and_causes_no_reconnect(venue: str, nosy: None) -> None:
+    async with open_recorder(venue, BTC, ETH) as recorder:
+        server = recorder.desk.server
         await server.move_price(ETH, D(50), "last")
-        await ear.until(lambda: ear.prices(ETH))
-        opened, states = server.sockets.opened, len(ear.states())
-        await ear.until(lambda: len(ear.prices(ETH)) >= 4)
+        await recorder.until(lambda: recorder.prices(ETH))
+        opened, states = server.sockets.opened, len(recorder.states())
+        await recorder.until(lambda: len(recorder.prices(ETH)) >= 4)
         assert server.sockets.opened == opened
-        assert len(ear.states()) == states
-        assert set(ear.prices(ETH)) == {50}
+        assert len(recorder.states()) == states
+        assert set(recorder.prices(ETH)) == {50}
         assert {seen.operation for seen in server.requests[-10:]} == {"price"}
 
 
-async def test_a_symbol_whose_price_moves_unheard_costs_one_connection_and_is_read_from_then_on(
+async def test_a_price_that_moves_without_a_push_causes_one_reconnect_and_is_requested_from_then_on(
     venue: str, nosy: None
 ) -> None:
-    async with open_ear(venue) as ear:
-        server = ear.desk.server
+    async with open_recorder(venue) as recorder:
+        server = recorder.desk.server
         await server.move_price(BTC, D(1001), "last")
-        await ear.until(ear.prices)
+        await recorder.until(recorder.prices)
         opened = server.sockets.opened
         server.sockets.silent.add(BTC)
         for step in range(2, 14):
             await server.move_price(BTC, D(1000) + step, "last")
             await trio.sleep(QUIET)
         assert server.sockets.opened == opened + 1
-        assert ear.states()[-2:] == [False, True]
-        assert ear.prices()[-1] >= 1010
+        assert recorder.states()[-2:] == [False, True]
+        assert recorder.prices()[-1] >= 1010
         server.sockets.silent.clear()
         await server.move_price(BTC, D(1100), "last")
-        assert await ear.until(lambda: ear.prices()[-1] == 1100) < QUIET
+        assert await recorder.until(lambda: recorder.prices()[-1] == 1100) < QUIET
 
 
-async def test_it_ends_in_time_with_its_connections_open_dead_or_not_there_yet(venue: str, impatient: None) -> None:
+async def test_the_exchange_closes_in_time_with_open_dead_or_pending_connections(venue: str, impatient: None) -> None:
     async with open_desk(venue) as desk:
         await desk.exchange.set_subscriptions({BTC})
         async with desk.exchange.updates() as updates:
             assert isinstance(await updates.receive(), StreamState)
         ended_at = trio.current_time()
     assert trio.current_time() - ended_at < 1.5
-    async with open_ear(venue) as ear:
-        ear.desk.server.sockets.freeze()
+    async with open_recorder(venue) as recorder:
+        recorder.desk.server.sockets.freeze()
         ended_at = trio.current_time()
     assert trio.current_time() - ended_at < 2.5
 
 
-async def test_who_listens_when_the_exchange_is_closed_reaches_the_end(venue: str) -> None:
+async def test_a_subscriber_reaches_the_end_when_the_exchange_is_closed(venue: str) -> None:
     async with trio.open_nursery() as nursery:
         async with open_desk(venue) as desk:
-            ear = Ear(desk)
-            await nursery.start(ear.listen)
+            recorder = Recorder(desk)
+            await nursery.start(recorder.listen)
         with trio.fail_after(1):
             await wait_all_tasks_blocked()
-    assert ear.states()[0] is False
+    assert recorder.states()[0] is False
 
 
-async def test_an_account_that_can_not_be_listened_to_is_tried_again_and_said_so(venue: str) -> None:
+async def test_a_failed_account_connection_is_retried_and_reported(venue: str) -> None:
     if venue != "binanceusdm":
         pytest.skip("Bybit's account stream is opened without a listen key")
     async with open_desk(venue) as desk, trio.open_nursery() as nursery:
         desk.server.faults.add(Fault(on="listen_key", reply=json_reply({"code": -1001, "msg": "Internal error"}, 503)))
-        ear = Ear(desk)
-        await nursery.start(ear.listen)
-        await ear.until(lambda: len(desk.server.seen("listen_key")) >= 3)
-        assert ear.states() == [False]
+        recorder = Recorder(desk)
+        await nursery.start(recorder.listen)
+        await recorder.until(lambda: len(desk.server.seen("listen_key")) >= 3)
+        assert recorder.states() == [False]
         desk.server.faults.clear()
-        await ear.until(lambda: ear.states() == [False, True])
+        await recorder.until(lambda: recorder.states() == [False, True])
         nursery.cancel_scope.cancel()
 
 
 async def test_a_listen_key_that_expires_is_replaced(venue: str) -> None:
     if venue != "binanceusdm":
         pytest.skip("Bybit's account stream is opened without a listen key")
-    async with open_ear(venue) as ear:
-        states = len(ear.states())
-        ear.desk.server.expire_listen_key()  # type: ignore[attr-defined]
-        await ear.until(lambda: ear.states()[states:] == [False, True])
-        await ear.desk.exchange.place_stop(stop_request())
-        await ear.until(ear.orders)
+    async with open_recorder(venue) as recorder:
+        states = len(recorder.states())
+        recorder.desk.server.expire_listen_key()  # type: ignore[attr-defined]
+        await recorder.until(lambda: recorder.states()[states:] == [False, True])
+        await recorder.desk.exchange.place_stop(stop_request())
+        await recorder.until(recorder.orders)

@@ -1,4 +1,4 @@
-"""A position's whole life over the real ccxt client: protected, trailed, stopped out, and nothing left on the venue."""
+"""The life of a position with the real ccxt client: protected, trailed, stopped out, without leftovers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import msgspec
 import pytest
 import structlog
 import trio
-from real_exchange import BTC, ETH, Desk, open_desk
+from real_exchange import BTC, ETH, Desk, open_desk, with_delays
 
 from trailing import Callback, Pacing, Percent, Position, Protected, TrailPlan, open_manager, open_store
 from trailing.events import PositionClosed, StopFilled
-from trailing.exchanges.ccxt.venues import VENUES
 
-# How the venue tells of a stop that triggers.
+# The frames with which the venue reports a triggered stop.
 WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "binance": ("binanceusdm", {}),
     "binance, the position first and the trigger last": ("binanceusdm", {"positions_first": True, "fills_first": True}),
@@ -35,7 +34,7 @@ PLAN = TrailPlan(
 
 
 def on_the_venue(desk: Desk) -> dict[str, tuple[str, Decimal]]:
-    """The live stops: their client order ids and trigger prices, by symbol."""
+    """Return client order id and trigger price of the live stops, by symbol."""
     stops = desk.server.market.live_stops()
     return {
         order.wanted.symbol: (order.wanted.client_order_id, order.wanted.trigger.price)
@@ -52,7 +51,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_behind(way: str) -> None:
+async def test_a_wave_is_protected_trailed_and_stopped_out_without_leftovers(way: str) -> None:
     venue, settings = WAYS[way]
     wave = [Position(symbol, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC)) for symbol in (BTC, ETH)]
     with structlog.testing.capture_logs():
@@ -93,11 +92,13 @@ async def test_a_wave_is_protected_trailed_and_stopped_out_with_nothing_left_beh
             assert sorted(closed) == [(BTC, Decimal("-8")), (ETH, Decimal("-8"))]
 
 
-async def test_stops_trail_and_are_noticed_where_the_venue_pushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.DIALECTS", {})
-    monkeypatch.setattr("trailing.exchanges.ccxt.reading.READ_SECONDS", 0.1)
-    monkeypatch.setattr("trailing.exchanges.ccxt.reading.SPACING_SECONDS", 0.05)
-    bybit = msgspec.structs.replace(VENUES["bybit"], orders_read_lag=0.1, positions_read_lag=0.1, request_validity=0.5)
+async def test_stops_trail_and_their_fills_are_noticed_on_a_venue_without_a_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.STREAM_PROTOCOLS", {})
+    monkeypatch.setattr("trailing.exchanges.ccxt.polling.POLL_SECONDS", 0.1)
+    monkeypatch.setattr("trailing.exchanges.ccxt.polling.SPACING_SECONDS", 0.05)
+    bybit = with_delays("bybit", orders_read_lag=0.1, positions_read_lag=0.1, request_validity=0.5)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {"bybit": bybit})
     plan = msgspec.structs.replace(PLAN, reconcile_every=0.5)
     with structlog.testing.capture_logs():

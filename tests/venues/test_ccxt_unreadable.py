@@ -1,4 +1,4 @@
-"""Entries of the account's lists that can't be read, are doubled or foreign: they cost no other entry, and are no error."""
+"""Unparseable, duplicate and foreign entries of the account's lists affect no other entry, and raise no error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LIST_OF: Mapping[str, Mapping[str, Callable[[Any], Entries]]] = {
 
 
 def alter(desk: Desk, operation: str, change: Callable[[Entries], object]) -> None:
-    """Let the venue answer an operation with a list that was changed on the way."""
+    """Let the venue answer an operation with a changed list."""
     face = desk.server.face
     handle = type(face).handle
 
@@ -45,12 +45,12 @@ def alter(desk: Desk, operation: str, change: Callable[[Entries], object]) -> No
 
 
 def of(entries: Entries, symbol: str = "BTCUSDT") -> dict[str, Any]:
-    """The entry of a symbol; an empty one, where another list of the account is asked for."""
+    """Return the entry of a symbol; an empty dict if another list of the account was requested."""
     return next((each for each in entries if each["symbol"] == symbol), {})
 
 
 def place(desk: Desk, client_order_id: str, symbol: str = BTC) -> None:
-    """Place a stop behind the venue's back."""
+    """Place a stop directly on the venue's market."""
     wanted = Wanted(
         symbol=symbol,
         side="sell",
@@ -68,25 +68,25 @@ RAW_METHOD = {
 }
 
 
-class NoTurns:
-    """No rate limit."""
+class NoRateLimit:
+    """A rate limiter that delays no request."""
 
     def rate_limit_delay(self, operation: str) -> float:
         return 0.0
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
 
-    def refused(self, retry_after: float) -> None: ...
+    def on_rate_limited(self, retry_after: float) -> None: ...
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None: ...
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 class Recorded:
-    """Answers of the venue to an operation, asked for once and then given again with a change: a thousand times without a limit.
+    """Replays a venue's reply to an operation with changes, a thousand times without a rate limit.
 
     Attributes:
-        change: changes the entries of an answer.
+        change: changes the entries of a reply.
     """
 
     def __init__(self, desk: Desk, operation: str) -> None:
@@ -104,11 +104,11 @@ class Recorded:
             return body
 
         setattr(client, name, answer)
-        desk.exchange.session.turns = NoTurns()
+        desk.exchange.session.rate_limiter = NoRateLimit()
 
 
 async def fill_account(desk: Desk) -> None:
-    """Two positions, each with a stop of ours."""
+    """Open two positions, each with a stop of ours."""
     await desk.enter()
     await desk.enter(symbol=ETH)
     place(desk, OURS)
@@ -120,14 +120,14 @@ def ids(stops: Sequence[Any]) -> list[str]:
 
 
 async def shown(desk: Desk, operation: str) -> tuple[list[str], tuple[str, ...]]:
-    """What a list shows by client order ids or symbols, and what it left out."""
+    """Return a list's client order ids or symbols, and its texts of entries that were left out."""
     found = await getattr(desk.exchange, operation)()
     names = [entry.client_order_id if operation == "open_stops" else entry.symbol for entry in found]
     return names, found.left_out if isinstance(found, PartialList) else ()
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_fm62_no_value_of_any_field_raises_or_costs_more_than_its_own_entry(venue: str, operation: str) -> None:
+async def test_fm62_no_value_of_any_field_raises_or_affects_another_entry(venue: str, operation: str) -> None:
     mine, other = (OURS, OTHER) if operation == "open_stops" else (BTC, ETH)
     async with open_desk(venue) as desk:
         await fill_account(desk)
@@ -169,7 +169,7 @@ async def test_fm62_no_value_of_any_field_raises_or_costs_more_than_its_own_entr
         ("positions", {"binanceusdm": "liquidationPrice", "bybit": "liqPrice"}, "1e400", "got"),
     ],
 )
-async def test_fm64_an_entry_that_can_not_be_read_makes_the_list_partial_and_says_why(
+async def test_fm64_an_unparseable_entry_makes_the_list_partial_with_the_reason(
     venue: str, operation: str, field: Mapping[str, str], bad: Any, says: str
 ) -> None:
     async with open_desk(venue) as desk:
@@ -184,7 +184,9 @@ async def test_fm64_an_entry_that_can_not_be_read_makes_the_list_partial_and_say
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_fm64_a_doubled_entry_makes_the_list_partial_and_a_true_copy_does_not(venue: str, operation: str) -> None:
+async def test_fm64_a_duplicate_with_other_values_makes_the_list_partial_and_a_copy_does_not(
+    venue: str, operation: str
+) -> None:
     changes: Mapping[str, Mapping[str, Any]] = {
         "binanceusdm": {"quantity": "0.3", "positionAmt": "0.3", "algoId": 77},
         "bybit": {"qty": "0.3", "leavesQty": "0.3", "size": "0.3", "orderId": "77"},
@@ -203,11 +205,11 @@ async def test_fm64_a_doubled_entry_makes_the_list_partial_and_a_true_copy_does_
         names, (text,) = await shown(desk, operation)
         assert len(names) == 2
         assert BTC in text
-        assert text.endswith("listed twice, with other values")
+        assert text.endswith("listed twice with different values")
 
 
 def know_an_inverse_market(client: Any) -> None:
-    """Let ccxt know one market that is no linear contract."""
+    """Add a market to ccxt that is no linear contract."""
     load = client.load_markets
 
     async def load_and_add(*args: Any) -> Any:
@@ -221,17 +223,19 @@ def know_an_inverse_market(client: Any) -> None:
 
 
 @pytest.mark.parametrize("operation", ["open_stops", "positions"])
-async def test_what_is_known_and_no_linear_contract_is_left_out_by_design(venue: str, operation: str) -> None:
+async def test_entries_of_other_markets_are_skipped(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
-        symbols = ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]  # ccxt need not know the latter
+        symbols = (
+            ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]
+        )  # the latter need not be among ccxt's markets
         for symbol in symbols:
             alter(desk, operation, lambda entries, symbol=symbol: of(entries).update({"symbol": symbol}))  # type: ignore[misc]
             names, texts = await shown(desk, operation)
             assert (len(names), texts) == (1, ())
 
 
-async def test_foreign_orders_of_kinds_that_are_no_stops_leave_the_list_whole(venue: str) -> None:
+async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str) -> None:
     foreign: Sequence[Mapping[str, Any]] = {
         "binanceusdm": (
             {"orderType": "TAKE_PROFIT_MARKET"},
@@ -267,7 +271,7 @@ async def test_fm54_a_foreign_order_with_a_numeric_client_id_is_read_as_text(ven
         assert foreign.client_order_id in {str(numeric), ""}
 
 
-async def test_a_stop_that_can_not_be_read_is_not_taken_for_absent_when_it_is_looked_up(venue: str) -> None:
+async def test_a_look_up_of_an_unparseable_stop_fails_instead_of_returning_none(venue: str) -> None:
     async with open_desk(venue) as desk:
         await fill_account(desk)
         face = desk.server.face
@@ -284,7 +288,7 @@ async def test_a_stop_that_can_not_be_read_is_not_taken_for_absent_when_it_is_lo
             await desk.exchange.find_stop(BTC, OURS)
 
 
-async def test_an_acknowledgement_that_can_not_be_read_is_an_unknown_outcome(venue: str) -> None:
+async def test_an_unparseable_acknowledgement_is_an_unknown_outcome(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         client = desk.exchange.session.client
@@ -295,13 +299,13 @@ async def test_an_acknowledgement_that_can_not_be_read_is_an_unknown_outcome(ven
             return {**order, "triggerPrice": "1e400", "filled": "1e400", "status": "closed"}
 
         client.parse_order = garbled
-        with pytest.raises(OutcomeUnknown, match="can't be read"):
+        with pytest.raises(OutcomeUnknown, match="can't be parsed"):
             await desk.exchange.place_stop(stop_request())
-        with pytest.raises(OutcomeUnknown, match="can't be read"):
+        with pytest.raises(OutcomeUnknown, match="can't be parsed"):
             await desk.exchange.close_position(BTC, "long", D("0.8"), OTHER)
 
 
-async def test_a_candle_that_can_not_be_read_is_left_out(venue: str) -> None:
+async def test_an_unparseable_candle_is_left_out(venue: str) -> None:
     async with open_desk(venue) as desk:
         client = desk.exchange.session.client
         row = [0, "1", "2", "0.5", "1.5", "9"]

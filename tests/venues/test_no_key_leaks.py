@@ -1,4 +1,4 @@
-"""No key is left in anything that a failing run leaves: output, logs with local variables, traceback, store."""
+"""A failing run leaves no key in its output, logs with local variables, traceback or store."""
 
 from __future__ import annotations
 

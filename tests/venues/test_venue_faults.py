@@ -1,4 +1,4 @@
-"""Each thing that can go wrong between the real ccxt client and a venue, once, and what it leaves on the venue's book."""
+"""Each fault between the real ccxt client and a venue, and its effect on the venue's orders."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 
 def booked(trader: Trader) -> list[str]:
-    """The ids of the stops on the venue's own book, whatever anybody was told."""
+    """Return the client order ids of the live stops on the venue."""
     return [order.wanted.client_order_id for order in trader.server.market.live_stops()]
 
 
-async def test_latency_is_there_and_back(venue: str) -> None:
+async def test_latency_is_split_between_request_and_reply(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.faults.latency = 0.2
@@ -40,7 +40,7 @@ async def test_latency_is_there_and_back(venue: str) -> None:
         assert answered_at - arrived_at >= 0.1
 
 
-async def test_a_delayed_request_is_booked_though_nobody_waits_any_more(venue: str) -> None:
+async def test_a_delayed_request_is_executed_after_its_caller_is_gone(venue: str) -> None:
     async with open_trader(venue, config={"timeout": 200}) as trader:
         await trader.enter()
         trader.server.faults.add(Fault(on="place_stop", delay=0.3))
@@ -52,7 +52,7 @@ async def test_a_delayed_request_is_booked_though_nobody_waits_any_more(venue: s
                 await trio.sleep(0.01)
 
 
-async def test_a_connection_that_is_lost_before_leaves_nothing(venue: str) -> None:
+async def test_a_connection_lost_before_execution_leaves_no_order(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.faults.add(Fault(on="place_stop", when=nth(2), drop="before"))
@@ -64,7 +64,7 @@ async def test_a_connection_that_is_lost_before_leaves_nothing(venue: str) -> No
         assert [seen.status for seen in trader.server.seen("place_stop")] == [200, None, 200]
 
 
-async def test_a_connection_that_is_lost_after_leaves_an_order(venue: str) -> None:
+async def test_a_connection_lost_after_execution_leaves_an_order(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.faults.add(Fault(on="place_stop", when=every(2), drop="after"))
@@ -75,8 +75,8 @@ async def test_a_connection_that_is_lost_after_leaves_an_order(venue: str) -> No
         assert [seen.booked for seen in trader.server.seen("place_stop")] == [True, True]
 
 
-async def test_aiohttp_sends_a_cancelling_again_whose_answer_was_lost(venue: str) -> None:
-    """Its DELETE on Binance, which then finds nothing; the POST on Bybit is left alone."""
+async def test_aiohttp_repeats_a_cancel_whose_reply_was_lost(venue: str) -> None:
+    """Aiohttp repeats the DELETE on Binance, which then finds no order, but not the POST on Bybit."""
     async with open_trader(venue) as trader:
         await trader.enter()
         placed = await trader.place_stop("mine")
@@ -94,11 +94,11 @@ async def test_aiohttp_sends_a_cancelling_again_whose_answer_was_lost(venue: str
     [
         (Reply(b"Bad Gateway", 502), ExchangeNotAvailable),
         (Reply(b"", 504), RequestTimeout),
-        (Reply(b"{}", 503), BaseError),  # on Bybit a bare ExchangeError, as if it had been refused
+        (Reply(b"{}", 503), BaseError),  # on Bybit a plain ExchangeError, like a refusal
     ],
 )
 @pytest.mark.parametrize("executed", [False, True])
-async def test_a_server_error_says_nothing_of_the_order(
+async def test_a_server_error_leaves_the_order_unknown(
     venue: str, reply: Reply, error: type[Exception], executed: bool
 ) -> None:
     async with open_trader(venue) as trader:
@@ -110,7 +110,7 @@ async def test_a_server_error_says_nothing_of_the_order(
 
 
 @pytest.mark.parametrize("status", [429, 418])
-async def test_a_foreign_limit_names_its_time(venue: str, status: int) -> None:
+async def test_a_rate_limit_reply_states_its_retry_after(venue: str, status: int) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.faults.add(Fault(on="*", reply=Reply(b"Slow down", status, {"Retry-After": "7"})))
@@ -120,7 +120,7 @@ async def test_a_foreign_limit_names_its_time(venue: str, status: int) -> None:
         assert booked(trader) == []
 
 
-async def test_a_page_of_html_looks_like_success_without_an_id(venue: str) -> None:
+async def test_an_html_page_is_a_success_without_an_id_to_ccxt(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         page = Reply(b"<html>Please log in to the network</html>", 200, {"Content-Type": "text/html"})
@@ -134,7 +134,7 @@ async def test_a_page_of_html_looks_like_success_without_an_id(venue: str) -> No
         assert booked(trader) == ["mine"]
 
 
-async def test_a_truncated_answer_is_an_error_though_the_order_stands(venue: str) -> None:
+async def test_a_truncated_reply_is_an_error_although_the_order_is_live(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.faults.add(Fault(on="place_stop", truncated=True))
@@ -143,7 +143,7 @@ async def test_a_truncated_answer_is_an_error_though_the_order_stands(venue: str
         assert booked(trader) == ["mine"]
 
 
-async def test_an_error_code_comes_on_demand(venue: str) -> None:
+async def test_an_error_code_can_be_injected(venue: str) -> None:
     body: dict[str, dict[str, object]] = {
         "binanceusdm": {"code": -1001, "msg": "Internal error; unable to process your request."},
         "bybit": {"retCode": 10016, "retMsg": "Server error.", "result": {}},
@@ -158,11 +158,11 @@ async def test_an_error_code_comes_on_demand(venue: str) -> None:
         assert booked(trader) == ["mine"]
 
 
-async def test_beyond_the_limit_requests_are_refused_and_the_headers_count(venue: str) -> None:
+async def test_requests_beyond_the_limit_are_refused_and_headers_state_the_count(venue: str) -> None:
     limit: dict[str, Any] = {"order_limits": (3, 1200)} if venue == "binanceusdm" else {"order_limit": 3}
     async with open_trader(venue, **limit) as trader:
         await trader.enter()
-        trader.server.clock.stopped_at = trader.server.clock.now()  # the five fall into one interval
+        trader.server.clock.stopped_at = trader.server.clock.now()  # the five requests are in one interval
         with pytest.raises((DDoSProtection, RateLimitExceeded)):
             for number in range(5):
                 await trader.place_stop(f"stop{number}", f"{980 - number}")
@@ -174,7 +174,7 @@ async def test_beyond_the_limit_requests_are_refused_and_the_headers_count(venue
             assert (headers["X-Bapi-Limit"], headers["X-Bapi-Limit-Status"]) == ("3", "0")
 
 
-async def test_a_frozen_socket_is_open_and_says_nothing(venue: str) -> None:
+async def test_a_frozen_socket_stays_open_without_frames(venue: str) -> None:
     async with open_trader(venue, options={"ws": {"keepAlive": 200}}) as trader:
         await trader.enter()
         async with trio.open_nursery() as nursery:
@@ -196,7 +196,7 @@ async def _subscribed(trader: Trader) -> None:
             await trio.sleep(0.01)
 
 
-async def test_a_killed_socket_can_be_dialled_again(venue: str) -> None:
+async def test_a_killed_socket_can_be_opened_again(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         async with trio.open_nursery() as nursery:
@@ -211,7 +211,7 @@ async def test_a_killed_socket_can_be_dialled_again(venue: str) -> None:
         assert trader.server.sockets.opened == 2
 
 
-async def test_after_a_bad_frame_the_client_is_deaf(venue: str) -> None:
+async def test_ccxt_s_client_receives_nothing_after_a_bad_frame(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         with trio.move_on_after(1) as scope:
@@ -225,7 +225,7 @@ async def test_after_a_bad_frame_the_client_is_deaf(venue: str) -> None:
         assert [isinstance(error, ValueError) for error in trader.client.loop_errors] == [True]
 
 
-async def test_a_silent_symbol_is_silent_and_the_others_are_not(venue: str) -> None:
+async def test_a_silenced_symbol_does_not_affect_others(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         trader.server.sockets.silent.add(BTC)

@@ -1,4 +1,4 @@
-"""The market behind both venues, by itself."""
+"""The market of both servers, without a server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def at_market(side: OrderSide, quantity: str, *, reduce_only: bool = False) -> W
     return Wanted(client_order_id=f"{side}{quantity}", **wanted)  # type: ignore[arg-type]
 
 
-def test_an_entry_sets_every_price_that_is_missing_and_averages() -> None:
+def test_an_entry_sets_missing_prices_and_averages_the_entry_price() -> None:
     market = new_market()
     market.enter(BTC, "buy", Decimal(1), Decimal(1100))
     holding = market.holding(BTC, "both")
@@ -45,7 +45,7 @@ def test_an_entry_sets_every_price_that_is_missing_and_averages() -> None:
     assert market.prices == {(BTC, source): Decimal(1000) for source in ("last", "mark", "index")}
 
 
-def test_what_goes_beyond_zero_is_a_new_position() -> None:
+def test_an_order_larger_than_the_position_opens_the_other_side() -> None:
     market = new_market()
     market.move_price(BTC, Decimal(900), "last")
     market.place(at_market("sell", "3"))
@@ -55,7 +55,7 @@ def test_what_goes_beyond_zero_is_a_new_position() -> None:
     assert (holding.quantity, holding.entry_price) == (Decimal(-1), Decimal(900))
 
 
-def test_two_stops_close_no_more_than_the_position() -> None:
+def test_two_stops_close_at_most_the_position() -> None:
     market = new_market()
     first, second = market.place(stop("first")), market.place(stop("second", "980"))
     market.move_price(BTC, Decimal(970), "last")
@@ -64,14 +64,14 @@ def test_two_stops_close_no_more_than_the_position() -> None:
     assert [fill.quantity for fill in market.fills] == [Decimal(1)]
 
 
-def test_what_only_reduces_may_be_worth_less_than_the_minimum() -> None:
+def test_a_reduce_only_order_may_be_below_the_minimum_notional() -> None:
     market = new_market()
     market.place(at_market("sell", "0.05", reduce_only=True))
     market.place(stop("mine", quantity="0.001"))
     assert market.holding(BTC, "both").quantity == Decimal("0.95")
 
 
-def test_a_flat_positions_stops_are_cancelled_where_the_venue_does_that() -> None:
+def test_the_stops_of_a_flat_position_are_cancelled_on_venues_that_do_so() -> None:
     market = new_market(cancel_on_flat=True)
     order = market.place(stop("mine"))
     market.place(at_market("sell", "1", reduce_only=True))
@@ -82,7 +82,7 @@ def test_a_flat_positions_stops_are_cancelled_where_the_venue_does_that() -> Non
     assert order.status == "live"
 
 
-def test_a_fill_comes_in_as_many_parts_as_are_wanted_and_whole_steps() -> None:
+def test_a_fill_is_split_into_parts_of_whole_steps() -> None:
     market = new_market(parts=3)
     events: list[Event] = []
     market.listeners.append(events.append)
@@ -101,7 +101,7 @@ def test_a_fill_comes_in_as_many_parts_as_are_wanted_and_whole_steps() -> None:
         ("buy", "990", ("1010", "990", "970", "979.6"), "979.7"),
     ],
 )
-def test_one_that_trails_is_met_behind_the_best_price_since_it_began(
+def test_a_trailing_order_triggers_behind_the_best_price_since_its_activation(
     side: OrderSide, activation: str, moves: tuple[str, ...], ends: str
 ) -> None:
     market = VenueMarket(INSTRUMENTS, lambda: 1_000_000)
@@ -132,7 +132,7 @@ def trailing(price: str, side: OrderSide = "sell") -> Wanted:
         (stop("old"), "duplicate"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_and_leaves_nothing(wanted: Wanted, reason: str) -> None:
+def test_an_order_that_violates_a_rule_is_refused_and_leaves_nothing(wanted: Wanted, reason: str) -> None:
     market = new_market()
     market.place(stop("old", "900"))
     changes = market.changes
@@ -142,7 +142,7 @@ def test_what_breaks_a_rule_is_refused_and_leaves_nothing(wanted: Wanted, reason
     assert len(market.orders) == 1
 
 
-def test_an_id_is_free_again_when_its_order_has_ended_but_on_some_venues_never() -> None:
+def test_the_client_order_id_of_an_ended_order_is_free_again_on_some_venues() -> None:
     market = new_market()
     market.cancel(market.place(stop("mine")))
     assert market.place(stop("mine")).is_open
@@ -172,7 +172,7 @@ def test_stops_are_counted_by_account_or_by_symbol() -> None:
                 market.place(other)
 
 
-def test_candles_repeat_the_last_price_in_a_quiet_minute_and_show_the_open_one() -> None:
+def test_candles_repeat_the_last_price_in_a_minute_without_trades_and_include_the_open_one() -> None:
     now = 10 * MINUTE + 1
     candles = Candles(lambda: now)
     for price in ("5", "9", "7"):
@@ -186,7 +186,7 @@ def test_candles_repeat_the_last_price_in_a_quiet_minute_and_show_the_open_one()
     assert candles.since(BTC, "mark", None, 10) == ()
 
 
-def test_a_limits_window_begins_anew_with_each_interval() -> None:
+def test_a_rate_limit_s_window_restarts_with_each_interval() -> None:
     now = 9_000
     window = Window(10, 2, lambda: now)
     assert [window.take(1) for _ in range(3)] == [True, True, False]

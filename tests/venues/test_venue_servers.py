@@ -53,7 +53,7 @@ def refused(venue: str, why: str) -> Any:
 
 @asynccontextmanager
 async def watching(trader: Trader, *topics: Any) -> AsyncIterator[list[Any]]:
-    """Subscribe, and collect what is pushed as it comes."""
+    """Subscribe, and collect the pushed frames."""
     async with trio.open_nursery() as nursery:
 
         async def watch(method: Any, *args: Any) -> None:
@@ -63,7 +63,7 @@ async def watching(trader: Trader, *topics: Any) -> AsyncIterator[list[Any]]:
         for topic in topics:
             nursery.start_soon(watch, *topic)
         await until(lambda: trader.server.sockets.open)
-        await wait_all_tasks_blocked(0.1)  # both ends are in this process: nothing is on its way any more
+        await wait_all_tasks_blocked(0.1)  # both ends are in this process, so nothing is in flight any more
         yield trader.client.pushed
         nursery.cancel_scope.cancel()
 
@@ -127,7 +127,7 @@ def order_statuses(pushed: list[Any]) -> list[str]:
     return statuses
 
 
-async def test_what_happens_to_a_stop_is_pushed_step_by_step(venue: str) -> None:
+async def test_every_step_of_a_stop_is_pushed(venue: str) -> None:
     async with open_trader(venue, parts=2, positions_first=True) as trader:
         await trader.enter()
         client = trader.client
@@ -136,13 +136,13 @@ async def test_what_happens_to_a_stop_is_pushed_step_by_step(venue: str) -> None
             await trader.place_stop("second")
             await trader.server.move_price(BTC, Decimal("979"), "last")
             await until(lambda: len(order_statuses(pushed)) >= {"binanceusdm": 9, "bybit": 6}[venue])
-        # On Binance the algo order's own news frame those of the order that it becomes.
+        # On Binance the frames of the market order come between those of the algo order.
         algo = ["NEW", "CANCELED", "NEW", "TRIGGERING", "NEW", "TRIGGERED", "PARTIALLY_FILLED", "FILLED", "FINISHED"]
         plain = ["Untriggered", "Deactivated", "Untriggered", "Triggered", "Triggered", "PartiallyFilled", "Filled"]
         assert order_statuses(pushed) == {"binanceusdm": algo, "bybit": plain}[venue]
 
 
-async def test_a_position_is_closed_by_at_most_what_there_is(venue: str) -> None:
+async def test_a_close_closes_at_most_the_open_quantity(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         await trader.close("part", "0.3")
@@ -161,7 +161,7 @@ async def test_without_reduce_only_a_market_order_crosses_zero(venue: str) -> No
         assert await trader.positions() == [(BTC, "short", Decimal("0.2"))]
 
 
-async def test_prices_and_candles_are_those_of_their_source(venue: str) -> None:
+async def test_prices_and_candles_belong_to_their_source(venue: str) -> None:
     async with open_trader(venue) as trader:
         prices = {"last": Decimal(1001), "mark": Decimal(1002), "index": Decimal(1003)}
         market, now = trader.server.market, trader.server.clock.now()
@@ -182,7 +182,7 @@ async def test_prices_and_candles_are_those_of_their_source(venue: str) -> None:
             assert present == [opened[0] + 2 * MINUTE, *[float(price)] * 4]
 
 
-async def test_trades_and_mark_prices_are_streamed_for_those_who_subscribed(venue: str) -> None:
+async def test_trades_and_mark_prices_are_pushed_to_subscribers(venue: str) -> None:
     async with open_trader(venue) as trader:
         client = trader.client
         await trader.enter()
@@ -196,7 +196,7 @@ async def test_trades_and_mark_prices_are_streamed_for_those_who_subscribed(venu
             assert ETH not in client.trades
 
 
-async def test_stops_that_can_not_be_are_refused_with_the_venues_code(venue: str) -> None:
+async def test_invalid_stops_are_refused_with_the_venue_s_code(venue: str) -> None:
     async with open_trader(venue, most_stops=2) as trader:
         await trader.server.move_price(BTC, Decimal("1000"), "last")
         with refused(venue, "nothing to reduce"):
@@ -222,7 +222,7 @@ async def test_stops_that_can_not_be_are_refused_with_the_venues_code(venue: str
         assert sum(seen.booked for seen in trader.server.requests) == 2
 
 
-async def test_in_hedge_mode_both_sides_stand_and_a_stop_ends_its_own(venue: str) -> None:
+async def test_both_sides_may_be_open_in_hedge_mode_and_a_stop_closes_its_own(venue: str) -> None:
     async with open_trader(venue, hedged=True) as trader:
         await trader.enter("long")
         await trader.enter("short")
@@ -235,7 +235,7 @@ async def test_in_hedge_mode_both_sides_stand_and_a_stop_ends_its_own(venue: str
         assert await trader.positions() == held[1:]
 
 
-async def test_who_signs_wrongly_or_late_is_refused(venue: str) -> None:
+async def test_a_wrong_signature_or_a_late_timestamp_is_refused(venue: str) -> None:
     async with open_trader(venue) as trader:
         await trader.enter()
         secret, key = trader.client.secret, trader.client.apiKey
@@ -254,7 +254,7 @@ async def test_who_signs_wrongly_or_late_is_refused(venue: str) -> None:
         assert not any(seen.booked for seen in trader.server.requests)
 
 
-async def test_a_close_frame_right_behind_a_ping_is_answered_in_order(venue: str) -> None:
+async def test_a_close_frame_right_after_a_ping_is_answered_in_order(venue: str) -> None:
     async with open_server(venue) as server:
         host, _, port = server.host.partition(":")
         async with await trio.open_tcp_stream(host, int(port)) as stream:

@@ -1,4 +1,4 @@
-"""Minute candles as venues give them: the open one is among them, and a quiet minute repeats the last price."""
+"""Minute candles like a venue's: the open one is included, and a minute without trades repeats the last price."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MINUTE = 60_000
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """One minute; `opened_at` in milliseconds."""
+    """One minute. `opened_at` is in milliseconds."""
 
     opened_at: int
     open: Decimal
@@ -24,21 +24,21 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Candles:
-    """The candles of every symbol and source, on the venue's time."""
+    """Builds the candles of every symbol and source by the venue's time."""
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._bars: dict[tuple[str, Source], dict[int, Bar]] = {}
 
     def add(self, symbol: str, source: Source, price: Decimal, at: int | None = None) -> None:
-        """Count a price into the minute of a time, in milliseconds; None: now."""
+        """Add a price to the minute of a time, in milliseconds; None: now."""
         minute = (self._now() if at is None else at) // MINUTE * MINUTE
         bars = self._bars.setdefault((symbol, source), {})
         bar = bars.get(minute, Bar(minute, price, price, price, price))
         bars[minute] = Bar(minute, bar.open, max(bar.high, price), min(bar.low, price), price)
 
     def since(self, symbol: str, source: Source, start: int | None, limit: int) -> Sequence[Bar]:
-        """The first so many from a time on, or without one the last so many; oldest first."""
+        """Return the first candles from a time on, or without a time the last ones; oldest first."""
         known = self._bars.get((symbol, source), {})
         if not known:
             return ()

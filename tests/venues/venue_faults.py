@@ -1,4 +1,4 @@
-"""What goes wrong between a client and a venue, by the count of requests: delays, lost connections, foreign answers."""
+"""Faults between a client and a venue by the count of requests: delays, lost connections, other replies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What a client sent: `params` from query and body, `payload` the text that is signed."""
+    """A client's request. `params` come from query and body; `payload` is the signed text."""
 
     method: str
     path: str
@@ -20,12 +20,12 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def endpoint(self) -> str:
-        """Method and path."""
+        """The method and the path."""
         return f"{self.method} {self.path}"
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What is answered."""
+    """A reply."""
 
     body: bytes
     status: int = 200
@@ -33,37 +33,37 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
-    """An answer in JSON."""
+    """Return a reply in JSON."""
     return Reply(msgspec.json.encode(value), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def always(_: int) -> bool:
-    """Every matching request."""
+    """Match every request."""
     return True
 
 
 def any_request(_: Request) -> bool:
-    """Whatever is asked for."""
+    """Match any parameters."""
     return True
 
 
 def nth(number: int) -> Callable[[int], bool]:
-    """The n-th matching request, counted from 1."""
+    """Match the n-th request, counted from 1."""
     return lambda count: count == number
 
 
 def every(number: int) -> Callable[[int], bool]:
-    """Every n-th matching request."""
+    """Match every n-th request."""
     return lambda count: count % number == 0
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that goes wrong.
+    """A fault.
 
     Args:
         on: an operation by the port's name (``"place_stop"``), an endpoint (``"POST /v5/order/create"``), or ``"*"``.
-        about: whether a request is one of those that it is for; they alone are counted.
-        when: whether it strikes, by the count of the requests that match since the fault was added, from 1.
+        about: whether a request matches. Only matching requests are counted.
+        when: whether it occurs, by the count of matching requests since the fault was added, from 1.
         delay: seconds on the way to the venue; `reply_delay`: on the way back.
         drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer; ``"reset"``: after
             it, and is not closed but reset.
@@ -83,7 +83,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Treatment(msgspec.Struct, frozen=True):
-    """What all faults together do to one request."""
+    """The effect of all faults on one request."""
 
     delay: float
     reply_delay: float
@@ -94,7 +94,7 @@ class Treatment(msgspec.Struct, frozen=True):
 
 
 class Faults:
-    """The faults that are to strike. `latency`: seconds there and back, for every request."""
+    """The active faults. `latency`: the round trip of every request in seconds."""
 
     def __init__(self) -> None:
         self.latency: float = 0.0
@@ -102,16 +102,16 @@ class Faults:
         self._matched: Counter[int] = Counter()
 
     def add(self, fault: Fault) -> None:
-        """Let something go wrong from now on."""
+        """Add a fault."""
         self._faults.append(fault)
 
     def clear(self) -> None:
-        """Let nothing go wrong any more; the latency stays."""
+        """Remove all faults. The latency stays."""
         self._faults.clear()
         self._matched.clear()
 
     def treat(self, operation: str, request: Request) -> Treatment:
-        """What happens to a request; counts it."""
+        """Count a request, and return the effect of the faults on it."""
         striking = []
         for index, fault in enumerate(self._faults):
             if fault.on in {operation, request.endpoint, "*"} and fault.about(request):

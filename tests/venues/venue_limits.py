@@ -1,4 +1,4 @@
-"""Rate limits as venues count them: so much in each window of the venue's own time."""
+"""Rate limits as venues count them: by windows of the venue's time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 
 class Window:
-    """A count that starts again with each interval of the venue's clock.
+    """A count that restarts with each interval of the venue's clock.
 
     Args:
-        seconds: the interval.
-        limit: what may be used in each.
+        seconds: the length of an interval.
+        limit: the most that may be used in an interval.
         now: the venue's time, in milliseconds.
     """
 
@@ -23,7 +23,7 @@ class Window:
 
     @property
     def used(self) -> int:
-        """What was used of the present interval."""
+        """The used amount of the present interval."""
         interval = self._now() // (self.seconds * 1000)
         if interval != self._interval:
             self._interval, self._used = interval, 0
@@ -31,11 +31,11 @@ class Window:
 
     @property
     def left_ms(self) -> int:
-        """Milliseconds until the next interval."""
+        """Return the milliseconds until the next interval."""
         length = self.seconds * 1000
         return length - self._now() % length
 
     def take(self, weight: int) -> bool:
-        """Use so much; whether the limit allowed it. What it didn't allow counts too."""
+        """Use an amount, and return whether the limit allows it. A refused amount counts too."""
         self._used = self.used + weight
         return self._used <= self.limit

@@ -1,7 +1,7 @@
-"""What is behind a venue, whatever its API: prices, positions, orders and their matching, in the venue's own terms.
+"""The market of a venue for any API: prices, positions, orders and their matching.
 
 Orders buy or sell; a position is a signed quantity on a leg: one leg, `both`, in one-way mode, `long` and `short` in hedge
-mode. It shares nothing with the paper exchange, so that what passes over both of them was checked twice.
+mode. It shares no code with the paper exchange, so a test on both checks twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Reason: TypeAlias = Literal[
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """A linear perpetual contract: its unified symbol, the venue's id, and what an order has to keep to."""
+    """A linear perpetual contract: its unified symbol, the venue's id, and the rules of orders."""
 
     symbol: str
     id: str
@@ -45,7 +45,7 @@ class Instrument(msgspec.Struct, frozen=True):
 
 
 def instrument(base: str, price_tick: str, quantity_step: str, min_notional: str) -> Instrument:
-    """A contract against USDT. The least quantity is one step."""
+    """Return a contract against USDT. The minimum quantity is one step."""
     numbers = (Decimal(price_tick), Decimal(quantity_step), Decimal(min_notional))
     return Instrument(f"{base}/USDT:USDT", f"{base}USDT", base, *numbers)
 
@@ -54,7 +54,7 @@ INSTRUMENTS = (instrument("BTC", "0.1", "0.001", "100"), instrument("ETH", "0.01
 
 
 class Refusal(Exception):
-    """The venue says no, and why; each face has its own code for it."""
+    """The venue refuses a request, with a reason. Each API has its own code for it."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -62,9 +62,9 @@ class Refusal(Exception):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """What makes a stop a market order: a price of one source that has risen or fallen so far.
+    """The trigger of a stop: a price of one source that has risen or fallen to a level.
 
-    With a callback, in percent, it trails: from `price` on it follows the best price, and is met so far behind it.
+    With a callback in percent it trails: it becomes active at `price`, follows the best price, and triggers that far behind it.
     """
 
     price: Decimal
@@ -73,22 +73,22 @@ class Trigger(msgspec.Struct, frozen=True):
     callback: Decimal | None = None
 
     def is_met(self, price: Decimal) -> bool:
-        """Whether a price of its source is there."""
+        """Return whether a price of its source triggers it."""
         return price >= self.price if self.rising else price <= self.price
 
     def is_active(self, price: Decimal) -> bool:
-        """Whether a price is where one that trails begins."""
+        """Return whether a price activates a trailing order."""
         return price <= self.price if self.rising else price >= self.price
 
     def behind(self, best: Decimal) -> Trigger:
-        """What one that trails has become at its best price."""
+        """Return the trigger of a trailing order at its best price."""
         assert self.callback is not None
         share = self.callback / 100 * (1 if self.rising else -1)
         return Trigger(best * (1 + share), self.source, self.rising)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as it is asked for: a stop with a trigger, else at market."""
+    """A requested order: a stop with a trigger, otherwise a market order."""
 
     symbol: str
     side: OrderSide
@@ -100,11 +100,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Order:
-    """An order and what became of it. Times are the venue's, in milliseconds; `number` is its id on the venue.
+    """An order and its state. Times are the venue's, in milliseconds; `number` is its id on the venue.
 
     Attributes:
-        execution: of a stop that was triggered: the order at market that it became; whose `stop` it is.
-        best: of one that trails: the best price since it began to; None: it has not yet.
+        execution: the market order of a triggered stop. Its `stop` is this order.
+        best: of a trailing order, the best price since its activation; None: it is not active.
     """
 
     def __init__(self, number: int, wanted: Wanted, at: int, stop: Order | None = None) -> None:
@@ -121,11 +121,11 @@ class Order:
 
     @property
     def is_open(self) -> bool:
-        """Whether it may still be filled."""
+        """Whether it is still open."""
         return self.status in {"live", "triggered", "partial"}
 
     def takes(self, price: Decimal) -> bool:
-        """Take a price of its source in. Whether that triggers it."""
+        """Follow a price of its source, and return whether that triggers it."""
         trigger = self.wanted.trigger
         assert trigger is not None
         if trigger.callback is None:
@@ -138,12 +138,12 @@ class Order:
 
     @property
     def average(self) -> Decimal:
-        """The average price of its fills; 0 without any."""
+        """The average price of its fills; 0 without a fill."""
         return self.cost / self.filled if self.filled else Decimal(0)
 
 
 class VenueFill(msgspec.Struct, frozen=True):
-    """A part of an order that was filled."""
+    """A fill of an order."""
 
     number: int
     order: Order
@@ -153,7 +153,7 @@ class VenueFill(msgspec.Struct, frozen=True):
 
 
 class OrderEvent(msgspec.Struct, frozen=True):
-    """Something happened to an order; with the fill that it was, if it was one."""
+    """An order changed; with the fill, if it was one."""
 
     order: Order
     status: OrderStatus
@@ -179,14 +179,14 @@ Event: TypeAlias = OrderEvent | PositionEvent | PriceEvent
 
 
 class Holding:
-    """A leg's position: above 0 long, below 0 short."""
+    """The position of a leg: above 0 long, below 0 short."""
 
     def __init__(self) -> None:
         self.quantity: Decimal = Decimal(0)
         self.entry_price: Decimal = Decimal(0)
 
     def add(self, quantity: Decimal, price: Decimal) -> None:
-        """Buy (above 0) or sell so much; what goes beyond zero is a new position."""
+        """Buy (above 0) or sell a quantity. The part beyond zero opens a new position."""
         after = self.quantity + quantity
         if self.quantity * quantity >= 0:
             self.entry_price = (self.quantity * self.entry_price + quantity * price) / after
@@ -196,14 +196,14 @@ class Holding:
 
 
 class VenueMarket:
-    """The book of one account.
+    """The market with one account.
 
     Args:
         now: the venue's time, in milliseconds.
-        hedged: a leg for each side.
-        ids_for_ever: a client order id is refused though its order has ended long ago.
+        hedged: there is a leg for each side.
+        ids_for_ever: the client order id of an ended order is refused too.
         cancel_on_flat: the reduce-only stops of a position that is flat are cancelled.
-        most_stops: so many may be live at once, of the account or, with `stops_by_symbol`, of each symbol.
+        most_stops: the most live stops, of the account or, with `stops_by_symbol`, of each symbol.
         parts: into so many fills a market order is split, where its quantity allows.
         positions_first: a fill's change of the position is told before the fill.
         executions_named: what a triggered stop becomes has an own client order id, not the stop's.
@@ -250,7 +250,7 @@ class VenueMarket:
         self._numbers = count(1001)
 
     def enter(self, symbol: str, side: OrderSide, quantity: Decimal, price: Decimal) -> None:
-        """Book a filled entry; where the market has no price yet, its price becomes that, of every source."""
+        """Add a filled entry. Missing prices of the market are set to the entry price."""
         for source in ("last", "mark", "index"):
             if (symbol, source) not in self.prices:
                 self.move_price(symbol, price, source)
@@ -258,7 +258,7 @@ class VenueMarket:
         self._change_position(symbol, leg, quantity if side == "buy" else -quantity, price)
 
     def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
-        """Move the price of a source, and trigger what waits for that; a triggered stop is filled at the last price."""
+        """Move the price of a source, and trigger stops. A triggered stop fills at the last price."""
         self.prices[symbol, source] = price
         self.candles.add(symbol, source, price)
         self._publish(PriceEvent(symbol, price, source))
@@ -268,11 +268,11 @@ class VenueMarket:
                 self._execute(order)
 
     def holding(self, symbol: str, leg: Leg) -> Holding:
-        """A leg's position."""
+        """Return the position of a leg."""
         return self.holdings.setdefault((symbol, leg), Holding())
 
     def live_stops(self, symbol: str | None = None) -> tuple[Order, ...]:
-        """The stops that are live, of one symbol or all."""
+        """Return the live stops of one symbol, or all."""
         return tuple(
             order
             for order in self.orders.values()
@@ -280,7 +280,7 @@ class VenueMarket:
         )
 
     def place(self, wanted: Wanted) -> Order:
-        """Book an order: a stop that waits, or one at market that is filled at once. Raises Refusal."""
+        """Accept an order: a stop, or a market order that is filled at once. Raises Refusal."""
         self._check_new(wanted)
         self._check(wanted)
         order = self._book(wanted)
@@ -296,11 +296,11 @@ class VenueMarket:
         self._order_changed(order, "live")
 
     def cancel(self, order: Order) -> None:
-        """Take a live order off the book."""
+        """Cancel a live order."""
         self._order_changed(order, "cancelled")
 
     def find(self, *, stop: bool, number: int | None = None, client_order_id: str | None = None) -> Order | None:
-        """The stop or the plain order under a number, or the last one under a client order id."""
+        """Return the stop or plain order with a number, or the latest one with a client order id."""
         for order in reversed(self.orders.values()):
             found = order.number == number if number is not None else order.wanted.client_order_id == client_order_id
             if found and (order.wanted.trigger is not None) == stop:
@@ -331,7 +331,7 @@ class VenueMarket:
         if self._reduces(wanted) and not self._part_to_take(wanted):
             raise Refusal("nothing to reduce")
         if trigger is not None:
-            now = self.prices[wanted.symbol, trigger.source]  # an entry has set it
+            now = self.prices[wanted.symbol, trigger.source]  # set by an entry
             if trigger.is_met(now) if trigger.callback is None else trigger.is_active(now):
                 raise Refusal("would trigger")
 
@@ -355,7 +355,7 @@ class VenueMarket:
         return order
 
     def _execute(self, stop: Order) -> None:
-        """A triggered stop becomes an order of its own, at market."""
+        """Turn a triggered stop into a market order."""
         self._order_changed(stop, "triggered")
         if not self.fills_triggered:
             return

@@ -1,4 +1,4 @@
-"""A venue on 127.0.0.1: HTTP and websockets on one ephemeral port, in front of a face that speaks a venue's API."""
+"""A venue's server on 127.0.0.1: HTTP and websockets on one ephemeral port, in front of a venue's API."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _CHUNK = 65_536
 
 
 class Clock:
-    """The venue's time of day.
+    """The venue's clock.
 
     Attributes:
-        skew: seconds that it is ahead of ours; below 0: behind.
-        stopped_at: milliseconds at which it stands; None: it goes on.
+        skew: seconds by which it is ahead of ours; below 0: behind.
+        stopped_at: the milliseconds at which it is stopped; None: it runs.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Clock:
         self.stopped_at: int | None = None
 
     def now(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the milliseconds since 1970."""
         if self.stopped_at is not None:
             return self.stopped_at
         return int((datetime.now(UTC).timestamp() + self.skew) * 1000)
@@ -49,9 +49,9 @@ class Seen(msgspec.Struct, frozen=True):
 
     Args:
         at: seconds on the running clock, when it arrived.
-        operation: the port's name for it, where there is one.
-        booked: it changed the book.
-        status: of the answer as it was decided, sent or not; None: the request was lost before.
+        operation: the port's method name, if there is one.
+        booked: it changed the account.
+        status: of the reply, sent or not; None: the request was lost before.
     """
 
     at: float
@@ -67,25 +67,25 @@ class Face(Protocol):
     """A venue's API."""
 
     def operation(self, request: Request) -> str:
-        """What a request is about: the port's method, or what the venue alone has; empty: unknown."""
+        """Return a request's operation: the port's method, or one of the venue only; empty: unknown."""
 
     def handle(self, request: Request) -> Reply:
         """Execute a request."""
 
     def opened(self, socket: Socket) -> bool:
-        """Whether a websocket is let in."""
+        """Return whether a websocket is accepted."""
 
     def received(self, socket: Socket, text: str) -> None:
-        """A frame came."""
+        """Handle a frame."""
 
 
 class VenueServer:
-    """A hand on a venue: its market, its clock, its faults, its websockets and the requests that it got.
+    """A running venue: its market, clock, faults, websockets and received requests.
 
     Attributes:
         host: with the port.
-        market, clock, faults, sockets, face: to look at and to meddle with.
-        requests: all that arrived, in order.
+        market, clock, faults, sockets, face: for tests to read and to change.
+        requests: all received requests, in order.
     """
 
     def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Face) -> None:
@@ -100,31 +100,33 @@ class VenueServer:
     def configure(self, client: Any) -> None:
         """Point a ccxt client at this server: for `open_ccxt(configure=…)`."""
         client.urls["api"] = redirected(client.urls["api"], self.host)
-        client.timeout_on_exit = 0  # ccxt sleeps 0.25 s for connections that are encrypted; these are not
+        client.timeout_on_exit = 0  # ccxt sleeps 0.25 s for encrypted connections; these are not encrypted
 
     async def enter(self, position: Position) -> None:
-        """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
+        """Add a filled entry. Missing prices of the market are set to the entry price.
 
-        Raises UsageError in one-way mode where the other side is open.
+        Raises UsageError if the other side is open, in one-way mode.
         """
         held = self.market.holding(position.symbol, "both").quantity
         if (held < 0) if position.side == "long" else (held > 0):
-            raise UsageError(f"{position.symbol}: a {position.side} entry against an open position, in one-way mode")
+            raise UsageError(
+                f"{position.symbol}: can't enter {position.side} against an open position, in one-way mode"
+            )
         side: OrderSide = "buy" if position.side == "long" else "sell"
         self.market.enter(position.symbol, side, position.quantity, position.entry_price)
         await trio.lowlevel.checkpoint()
 
     async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
-        """Move the market's price of one source."""
+        """Move the price of one source."""
         self.market.move_price(symbol, price, source)
         await trio.lowlevel.checkpoint()
 
     def seen(self, operation: str) -> list[Seen]:
-        """The requests of one operation."""
+        """Return the requests of one operation."""
         return [seen for seen in self.requests if seen.operation == operation]
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen until cancelled."""
+        """Serve until cancelled."""
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.host = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         task_status.started()
@@ -136,12 +138,12 @@ class VenueServer:
             while await self._serve_request(connection, stream):
                 connection.start_next_cycle()
         except (trio.BrokenResourceError, h11.RemoteProtocolError):
-            pass  # the client went away in its middle
+            pass  # the client closed the connection meanwhile
         finally:
             await trio.aclose_forcefully(stream)
 
     async def _serve_request(self, connection: h11.Connection, stream: trio.SocketStream) -> bool:
-        """Answer one request; whether the connection lives on."""
+        """Answer one request, and return whether the connection stays open."""
         head = await _next_event(connection, stream)
         if not isinstance(head, h11.Request):
             return False
@@ -156,7 +158,7 @@ class VenueServer:
         treatment = self.faults.treat(operation, request)
         reply = await self._answer(request, operation, treatment)
         if treatment.drop == "reset":
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing it sends a RST
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends a RST
         if reply is None:
             return False
         date = format_datetime(datetime.fromtimestamp(self.clock.now() / 1000, UTC), usegmt=True)
@@ -225,7 +227,7 @@ def _request(head: h11.Request, body: str) -> Request:
 
 
 def redirected(urls: Any, host: str) -> Any:
-    """A ccxt client's URLs with another host in them, unencrypted."""
+    """Return a ccxt client's URLs with another host, without encryption."""
     if isinstance(urls, dict):
         return {name: redirected(url, host) for name, url in urls.items()}
     target = urlsplit(urls)

@@ -1,4 +1,4 @@
-"""The websockets of a venue's server, and a hand on them: frozen, killed, or fed with what no venue should send."""
+"""The websockets of a venue's server, with faults: frozen, killed, or with bad frames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Socket:
     """One websocket connection.
 
     Attributes:
-        topics: what it has subscribed to.
-        received: every text that came over it.
+        topics: the subscribed topics.
+        received: every text that was received.
     """
 
     def __init__(self, path: str, query: Mapping[str, str], stream: trio.SocketStream) -> None:
@@ -43,35 +43,37 @@ class Socket:
         self.send_text(msgspec.json.encode(value).decode())
 
     def send_text(self, text: str) -> None:
-        """Push a text as it is; on a frozen connection it is lost."""
+        """Push a text unchanged. On a frozen connection it is lost."""
         if self._thawed is None:
             self._write(TextMessage(data=text))
 
     def freeze(self) -> None:
-        """No frame any more, no pong either, and nothing is read; the connection stays."""
+        """Send no frame and no pong, and read nothing. The connection stays open."""
         if self._thawed is None:
             self._thawed = trio.Event()
 
     def thaw(self) -> None:
-        """Go on; what was pushed meanwhile is lost."""
+        """Continue. Frames pushed meanwhile are lost."""
         if self._thawed is not None:
             self._thawed.set()
             self._thawed = None
 
     def kill(self) -> None:
-        """End the connection without a farewell."""
+        """Break the connection without a close frame."""
         self._scope.cancel()
 
     async def serve(
         self, headers: list[tuple[bytes, bytes]], trailing_data: bytes, receive: Callable[[Socket, str], None]
     ) -> None:
-        """Shake hands, then carry frames until either side ends the connection."""
+        """Do the handshake, then handle frames until either side closes the connection."""
         self._protocol.initiate_upgrade_connection(headers, self.path)
         self._protocol.receive_data(trailing_data)
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
-                with suppress(RemoteProtocolError, trio.BrokenResourceError):  # the client went away in its middle
+                with suppress(
+                    RemoteProtocolError, trio.BrokenResourceError
+                ):  # the client closed the connection meanwhile
                     await self._receive_all(receive)
                 nursery.cancel_scope.cancel()
 
@@ -119,12 +121,12 @@ class Socket:
         try:
             self._outgoing += self._protocol.send(event)
         except LocalProtocolError:
-            return  # it is closing
+            return  # the connection is closing
         self._something.set()
 
 
 class Sockets:
-    """All of a server's websockets. A silent symbol's prices are not pushed, whoever subscribed to them."""
+    """All websockets of a server. Prices of a silenced symbol are pushed to no subscriber."""
 
     def __init__(self) -> None:
         self.open: list[Socket] = []
@@ -132,21 +134,21 @@ class Sockets:
         self.silent: set[str] = set()
 
     def freeze(self) -> None:
-        """Freeze those that are open."""
+        """Freeze the open connections."""
         for socket in self.open:
             socket.freeze()
 
     def thaw(self) -> None:
-        """Let those that are open go on."""
+        """Continue the open connections."""
         for socket in self.open:
             socket.thaw()
 
     def kill(self) -> None:
-        """Kill those that are open."""
+        """Break the open connections."""
         for socket in self.open:
             socket.kill()
 
     def send_text(self, text: str) -> None:
-        """Push a text to all, as it is."""
+        """Push a text unchanged to all."""
         for socket in self.open:
             socket.send_text(text)

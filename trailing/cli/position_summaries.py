@@ -110,7 +110,7 @@ class PositionSummary:
             case PositionReleased():
                 self.state, self.closed_at = "released", event.at
                 self.reason = (
-                    "released, its stop stays live" if event.stop_stands else "released, its stop was cancelled"
+                    "released, its stop stays live" if event.stop_is_live else "released, its stop was cancelled"
                 )
             case MoveFailed() | ExitFailed() | Alarm():
                 self.alarms += 1

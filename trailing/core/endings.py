@@ -90,7 +90,7 @@ def note_cut_short(p: PositionState, at: float) -> None:
 def tell_end(p: PositionState, at: float) -> None:
     """Publish that a position has ended."""
     if isinstance(p.goal, Release):
-        p.tell(PositionReleased, stop_stands=any(order.stands for order in p.orders.values()))
+        p.tell(PositionReleased, stop_is_live=any(order.stands for order in p.orders.values()))
     elif not p.is_given_up:
         unprotected_time = p.unprotected_time_at(at)
         p.tell(

@@ -22,7 +22,6 @@ from trailing.core.model import Candle, Market, Position, StopOrder, check_money
 from trailing.core.orders import CHANGING, SENT, Order
 from trailing.core.plan import decode_plan
 from trailing.core.position import PositionState
-from trailing.core.prices import is_tighter
 from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
@@ -42,21 +41,19 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         last: the last price that was believed.
         suspect: a price too far from the last one, which the next one has to confirm.
         target: the tightest stop that was ever wanted.
-        trailed: whether the stop was ever tighter than the first one.
         orders: the stops that are live as far as the exchange said, the one that counts last.
-        since_move: seconds from the last move to the moment of saving, rounded to microseconds; None: there was none.
-        early: what was filled of orders whose acknowledgement has not come yet, by client order id.
-        asked, since_crossing, due_in: None; records of earlier versions have them.
+        seconds_since_move: from the last move to `saved_at`, rounded to microseconds; None: the stop was not moved.
+        unacknowledged_fills: the filled quantity of orders whose acknowledgement has not arrived, by client order id.
         candles: the closed candles that the rules look at.
         foreign_ticks: ticks of a source that is not the plan's.
         reported_entry: the entry price as the exchange last reported it; None: it never did.
-        given_up: it was closed although it is open, perhaps: no stop could be placed.
-        first_price: the initial stop, which a later plan does not change; None: it is that of `plan`.
+        is_abandoned: no stop could be placed, and no task works on the position, which may be open.
+        first_stop: the trigger price of the initial stop, which a later plan does not change; None: as `plan` says.
         native: the exchange's own trailing order, which is live as far as the exchange said; or None.
         native_task: what is to be done about it, as `PositionState.native_task`.
         saved_at: the time of day of saving, aware UTC; None: not told.
         unprotected_time: all its bare seconds until then, by cause.
-        heard_until: up to this time of day, aware UTC, every price is in `best`; None: not told.
+        prices_until: `best` includes every price up to this time of day, aware UTC; None: unknown.
         moves: how often its stop was moved.
         filled, proceeds: what was closed of it, in base units and in quote units.
         floor: the tightest stop that the exchange ever acknowledged; None: it is that of `orders`.
@@ -75,23 +72,19 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last: Decimal
     suspect: Decimal | None
     target: Decimal
-    trailed: bool
     orders: tuple[StopOrder, ...]
-    asked: Decimal | None
-    since_move: float | None
-    since_crossing: float | None
-    due_in: float | None
-    early: dict[str, Decimal]
+    seconds_since_move: float | None
+    unacknowledged_fills: dict[str, Decimal]
     candles: tuple[Candle, ...]
     foreign_ticks: int
     reported_entry: Decimal | None = None
-    given_up: bool = False
-    first_price: Decimal | None = None
+    is_abandoned: bool = False
+    first_stop: Decimal | None = None
     native: StopOrder | None = None
     native_task: Literal["place", "withdraw", "replace"] | None = None
     saved_at: datetime | None = None
     unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
-    heard_until: datetime | None = None
+    prices_until: datetime | None = None
     moves: int = 0
     filled: Decimal = Decimal(0)
     proceeds: Decimal = Decimal(0)
@@ -113,14 +106,14 @@ class IntendedOrder(msgspec.Struct, frozen=True):
 
 
 def save_position(
-    p: PositionState, at: float, saved_at: datetime | None = None, *, heard_until: datetime | None = None
+    p: PositionState, at: float, saved_at: datetime | None = None, *, prices_until: datetime | None = None
 ) -> StopRecord:
     """Return everything that `restore_position` needs.
 
     Args:
         at: now, in seconds on the running clock.
         saved_at: the time of day, aware UTC.
-        heard_until: up to this time of day, aware UTC, every price is in the best one.
+        prices_until: the best price includes every price up to this time of day, aware UTC.
     """
     ratchet, live, native = p.ratchet, p.live, p.native
     stops = [
@@ -141,23 +134,19 @@ def save_position(
         last=ratchet.last,
         suspect=ratchet.suspect,
         target=ratchet.target,
-        trailed=p.floor is not None and is_tighter(p.position.side, p.floor, ratchet.first_stop),
         orders=tuple(stops),
-        asked=None,
-        since_move=None if p.moved_at is None else round(at - p.moved_at, 6),
-        since_crossing=None,
-        due_in=None,
-        early={one.id: one.told for one in p.orders.values() if one.order is None and one.told},
+        seconds_since_move=None if p.moved_at is None else round(at - p.moved_at, 6),
+        unacknowledged_fills={one.id: one.told for one in p.orders.values() if one.order is None and one.told},
         candles=ratchet.candles,
         foreign_ticks=ratchet.foreign_ticks,
         reported_entry=p.reported_entry,
-        given_up=p.is_given_up,
-        first_price=ratchet.first_stop,
+        is_abandoned=p.is_given_up,
+        first_stop=ratchet.first_stop,
         native=None if native is None else native.order,
         native_task=p.native_task,
         saved_at=saved_at,
         unprotected_time=p.unprotected_time_at(at),
-        heard_until=heard_until,
+        prices_until=prices_until,
         moves=p.moves,
         filled=p.filled,
         proceeds=p.proceeds,
@@ -195,13 +184,13 @@ def restore_position(
     ratchet = p.ratchet
     ratchet.best, ratchet.last, ratchet.target = record.best, record.last, record.target
     ratchet.suspect, ratchet.candles, ratchet.foreign_ticks = record.suspect, record.candles, record.foreign_ticks
-    if record.first_price is not None:
-        ratchet.first_stop = record.first_price
+    if record.first_stop is not None:
+        ratchet.first_stop = record.first_stop
     p.quantity, p.reported_entry = record.quantity, record.reported_entry
     p.floor, p.native_task = record.floor, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
     p.unprotected_time, p.unprotected_span = record.unprotected_time, None
-    p.moved_at = None if record.since_move is None else at - record.since_move
+    p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
         p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True))
@@ -212,11 +201,11 @@ def restore_position(
         if known is not None:
             p.put(replace(known, price=intent.price, quantity=intent.quantity, sent_at=at))
             continue
-        told = record.early.get(intent.id, _ZERO)
+        told = record.unacknowledged_fills.get(intent.id, _ZERO)
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
         find_at = math.inf if intent.purpose == "exit" else at + find_after
         p.put(replace(order, told=told, filled=told, find_at=find_at))
-    if record.given_up:
+    if record.is_abandoned:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:
         p.goal, p.exit_reason, p.replaced_by = End(record.end_reason), record.end_reason, record.replaced_by
@@ -238,6 +227,6 @@ def _check(record: StopRecord) -> None:
     check_money("StopRecord.quantity", record.quantity, zero=True)
     for name in ("best", "last", "target"):
         check_money(f"StopRecord.{name}", getattr(record, name))
-    for name in ("first_price", "floor"):
+    for name in ("first_stop", "floor"):
         if getattr(record, name) is not None:
             check_money(f"StopRecord.{name}", getattr(record, name))

@@ -1,4 +1,4 @@
-"""Buckets of tokens: how a rate limit counts."""
+"""Token buckets, which model a rate limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Cost: TypeAlias = Mapping[str, float]
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """It begins full, and fills up while time passes, whether a request waits or not.
+    """A token bucket. It begins full and refills with time, whether or not a request waits.
 
     Args:
-        capacity: the tokens that it holds when it is full, above 0.
-        per_second: how many come back in a second, above 0.
+        capacity: the most tokens that it holds, above 0.
+        per_second: tokens that return in a second, above 0.
     """
 
     capacity: float

@@ -1,6 +1,6 @@
-"""Who may send a request, and when: buckets of tokens, and a queue with lanes in front of them.
+"""The rate limiter: token buckets, and a queue of waiting requests with lanes by priority.
 
-`fairness` says in which order the requests of different symbols pass, and how long each one waits at most for others.
+Module `fairness` sets the order between symbols, and how long a request waits for others at most.
 """
 
 from __future__ import annotations
@@ -37,40 +37,38 @@ OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 _LANES = {"cancel_stop": 0, "find_stop": 0, "place_stop": 1, "close_position": 1, "amend_stop": 2}
 _READS = 3
 
-_GRAIN = 1e-9  # of a token: what waiting for an exact time may be short of by rounding
+_GRAIN = 1e-9  # tokens that may be missing by rounding after a wait for an exact time
 
 
 class Ticket:
-    """A place in the queue, or a request that is held back before it lines up."""
+    """A request that waits in the queue, or is held back before it enters the queue."""
 
-    __slots__ = ("number", "operation", "rank", "symbol", "then")
+    __slots__ = ("number", "on_grant", "operation", "rank", "symbol")
 
-    def __init__(self, number: float, operation: str, symbol: str | None, then: Callable[[], object]) -> None:
+    def __init__(self, number: float, operation: str, symbol: str | None, on_grant: Callable[[], object]) -> None:
         self.number: float = number
         self.operation: str = operation
         self.symbol: str | None = symbol
-        self.then: Callable[[], object] = then
+        self.on_grant: Callable[[], object] = on_grant
         self.rank: Rank
 
 
 _rank: Callable[[Ticket], Rank] = attrgetter("rank")
 
 _Queues: TypeAlias = Mapping[str, deque[Ticket]]
-"""By operation: those of one cost the same. Each in the order of their ranks."""
+"""Waiting requests by operation, each queue in the order of ranks. Requests of one operation cost the same."""
 
 
 class Limiter:
-    """The buckets, and who waits for them. Its `serve` has to run as a task while anybody waits.
+    """Token buckets with a queue. `serve` must run as a task while requests wait.
 
-    A request that waits keeps back its tokens in every bucket that it takes from, so that heavy requests are not starved
-    by light ones; one that comes later and needs none of them passes. So a wave that waits for a venue's order limit
-    stops no move, and no read.
-
-    Symbols take turns, so that one which repeats a request cannot keep another one's from its turn; see `fairness`.
+    A waiting request reserves its tokens in every bucket that it uses, so that light requests can't starve heavy ones. A
+    later request that needs no reserved token passes it. So a wave that waits for a venue's order limit delays no move and
+    no read. Symbols alternate, so that one symbol's repeated requests don't block another symbol; see `fairness`.
 
     Args:
         buckets: by name.
-        cost: what an operation takes; from no bucket more than it can hold.
+        cost: returns the tokens that an operation takes; at most a bucket's capacity from each bucket.
     """
 
     def __init__(self, buckets: Mapping[str, Bucket], cost: Callable[[str], Cost]) -> None:
@@ -78,7 +76,7 @@ class Limiter:
         self._cost = cost
         self._levels: dict[str, float] = {name: bucket.capacity for name, bucket in buckets.items()}
         self._levels_at = trio.current_time()
-        self._closed_until = -math.inf
+        self._paused_until = -math.inf
         self._queues: dict[str, deque[Ticket]] = {}
         self._held: list[tuple[float, float, Ticket]] = []
         self._rounds = Rounds()
@@ -86,60 +84,79 @@ class Limiter:
         self._numbers = 0
         self._changed = trio.Event()
 
+    def __repr__(self) -> str:
+        if trio.lowlevel.in_trio_run():
+            self._fill()
+        waiting = sum(map(len, self._queues.values())) + len(self._held)
+        buckets = ", ".join(
+            f"{name} {self._levels[name]:.4g}/{bucket.capacity:g}" for name, bucket in self._buckets.items()
+        )
+        paused = self._paused_until - self._levels_at
+        pause = f", paused for {paused:.3g} s" if paused > 0 else ""
+        return f"<{type(self).__name__}: {waiting} waiting, {buckets}{pause}>"
+
     def rate_limit_delay(self, operation: str, symbol: str | None = None) -> float:
-        """Seconds until the operation would pass if it were asked for now: exact, unless another one comes before it.
+        """Return the seconds until an operation would pass if it were requested now.
+
+        The result is exact unless a request of higher rank comes later. It is an estimate if the symbol has used up its share.
 
         Args:
-            symbol: None: of one that has sent nothing lately. An estimate where the symbol has used up its share.
+            operation: the port's method name.
+            symbol: whose request it is; None: a symbol that has sent nothing lately.
         """
         self._fill()
         held = self._shares.starts_at(symbol, operation, self._levels_at) - self._levels_at
-        return held + self._turn(operation, self._rank(operation, symbol, math.inf))
+        return held + self._delay(operation, self._rank(operation, symbol, math.inf))
 
-    def _turn(self, operation: str, rank: Rank) -> float:
-        closed = max(0.0, self._closed_until - self._levels_at)
-        levels = self._levels_after(self._levels, closed) if closed else self._levels
+    def _delay(self, operation: str, rank: Rank) -> float:
+        paused = max(0.0, self._paused_until - self._levels_at)
+        levels = self._levels_after(self._levels, paused) if paused else self._levels
         cost = self._cost(operation)
         if not self._queues:
-            return closed + self._seconds_until(cost, {}, levels)
+            return paused + self._seconds_until(cost, {}, levels)
         before = _before(rank, self._queues)
-        kept = self._kept_back(before)
+        kept = self._reserved(before)
         needed = {name: kept.get(name, 0.0) + cost.get(name, 0.0) for name in {*kept, *cost}}
         short = [name for name, tokens in needed.items() if tokens - levels[name] > _GRAIN]
         if len(short) < 2 or all(needed[name] <= self._buckets[name].capacity for name in short if cost.get(name)):
-            return closed + self._seconds_until(cost, kept, levels)
-        # From here on, a bucket may run over while those before wait for another one.
+            return paused + self._seconds_until(cost, kept, levels)
+        # From here on, a bucket may overflow while the requests before wait for another bucket.
         scarce = {other: _only(short, self._cost(other)) for other in (operation, *before)}
         if all(each in ({}, scarce[operation]) for each in scarce.values()):
             ahead = sum(count for other, count in before.items() if scarce[other])
-            return closed + self._seconds_behind(ahead, scarce[operation], levels)
-        return closed + self._rehearse(operation, rank, before, levels)
+            return paused + self._seconds_behind(ahead, scarce[operation], levels)
+        return paused + self._simulate(operation, rank, before, levels)
 
-    def take(self, operation: str, then: Callable[[], object], symbol: str | None = None) -> Ticket | None:
-        """Take the operation's tokens, or a place in the queue.
+    def take(self, operation: str, on_grant: Callable[[], object], symbol: str | None = None) -> Ticket | None:
+        """Take the operation's tokens, or enter the queue.
+
+        Args:
+            operation: the port's method name.
+            on_grant: called when a request that had to wait may be sent.
+            symbol: whose share of the limit it uses; None: of no symbol.
 
         Returns:
-            None where it passes at once; else its place, and `then` is called when its turn has come.
+            None if the request may be sent at once; otherwise its ticket.
         """
         self._fill()
         starts_at = self._shares.starts_at(symbol, operation, self._levels_at)
         self._shares.add(symbol, operation, self._levels_at)
         self._numbers += 1
-        ticket = Ticket(self._numbers, operation, symbol, then)
+        ticket = Ticket(self._numbers, operation, symbol, on_grant)
         if starts_at > self._levels_at:
             heappush(self._held, (starts_at, ticket.number, ticket))
-        elif self._line_up(ticket):
+        elif self._enqueue(ticket):
             return None
         self._changed.set()
         return ticket
 
-    def _line_up(self, ticket: Ticket) -> bool:
-        """Take a request's tokens or give it a place in the queue. Returns whether it passes at once."""
+    def _enqueue(self, ticket: Ticket) -> bool:
+        """Take a request's tokens, or insert it in the queue. Return whether it may be sent at once."""
         if not self._queues:
             self._rounds.clear()
         ticket.rank = self._rank(ticket.operation, ticket.symbol, ticket.number)
         self._rounds.add(ticket.symbol, ticket.rank)
-        if not self._turn(ticket.operation, ticket.rank):
+        if not self._delay(ticket.operation, ticket.rank):
             self._levels = self._levels_without(self._levels, ticket.operation)
             return True
         tickets = self._queues.setdefault(ticket.operation, deque())
@@ -150,8 +167,8 @@ class Limiter:
         now = min((tickets[0].rank.round for tickets in self._queues.values()), default=0)
         return self._rounds.rank(symbol, _LANES.get(operation, _READS), number, now)
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give a place in the queue up; or, where its turn has just come, the tokens that it has taken."""
+    def withdraw(self, ticket: Ticket) -> None:
+        """Remove a request from the queue; if it was granted already, return its tokens."""
         held = [entry for entry in self._held if entry[2] is not ticket]
         if len(held) < len(self._held):
             self._held = held
@@ -169,46 +186,46 @@ class Limiter:
             }
         self._changed.set()
 
-    def close(self, seconds: float) -> None:
-        """Let nobody pass for so long; all buckets are empty now, since the other side counted more than was known."""
+    def pause(self, seconds: float) -> None:
+        """Let no request pass for some seconds, and empty all buckets, because the venue counted more than we did."""
         self._fill()
-        self._closed_until = max(self._closed_until, self._levels_at + seconds)
+        self._paused_until = max(self._paused_until, self._levels_at + seconds)
         self._levels = {name: min(0.0, level) for name, level in self._levels.items()}
         self._changed.set()
 
-    def correct(self, name: str, left: float) -> None:
-        """No more than so many tokens are left in a bucket."""
+    def limit_tokens(self, name: str, left: float) -> None:
+        """Reduce a bucket to `left` tokens if it holds more."""
         self._fill()
         if left < self._levels[name]:
             self._levels = {**self._levels, name: left}
             self._changed.set()
 
     async def serve(self) -> None:
-        """Give out the turns, for ever."""
+        """Grant waiting requests when they are due, for ever."""
         while True:
             self._changed = trio.Event()
-            with trio.move_on_after(self._serve_those_whose_turn_it_is()):
+            with trio.move_on_after(self._grant_due()):
                 await self._changed.wait()
 
-    def _serve_those_whose_turn_it_is(self) -> float:
-        """Returns the seconds until the next turn."""
+    def _grant_due(self) -> float:
+        """Grant all requests that are due. Return the seconds until the next one is."""
         while self._queues or self._held:
             self._fill()
             while self._held and self._held[0][0] <= self._levels_at:
                 ticket = heappop(self._held)[2]
-                if self._line_up(ticket):
-                    ticket.then()
+                if self._enqueue(ticket):
+                    ticket.on_grant()
             held = self._held[0][0] - self._levels_at if self._held else math.inf
             if not self._queues:
                 return held
             wait, _, operation = min(self._heads(self._queues, self._levels))
-            wait = max(wait, self._closed_until - self._levels_at)
+            wait = max(wait, self._paused_until - self._levels_at)
             if wait > 0:
                 return min(wait, held)
             ticket = self._queues[operation][0]
             self._levels = self._levels_without(self._levels, operation)
             self._remove(ticket)
-            ticket.then()
+            ticket.on_grant()
         return math.inf
 
     def _remove(self, ticket: Ticket) -> None:
@@ -218,41 +235,41 @@ class Limiter:
             del self._queues[ticket.operation]
 
     def _heads(self, queues: _Queues, levels: Cost) -> Iterator[tuple[float, Rank, str]]:
-        """The first of each operation: seconds until it passes unless another one does before, its rank."""
+        """Yield the first request of each operation: seconds until it passes unless another one does first, rank, operation."""
         for operation, tickets in queues.items():
             rank = tickets[0].rank
-            cost, kept = self._cost(operation), self._kept_back(_before(rank, queues))
+            cost, kept = self._cost(operation), self._reserved(_before(rank, queues))
             fits = all(
                 kept.get(name, 0.0) + tokens <= self._buckets[name].capacity for name, tokens in cost.items() if tokens
             )
             yield self._seconds_until(cost, kept, levels) if fits else math.inf, rank, operation
 
     def _seconds_behind(self, ahead: int, cost: Cost, levels: Cost) -> float:
-        """Until one passes that is behind so many others of the same cost.
+        """Return the seconds until a request passes that is behind `ahead` others of the same cost.
 
-        Once the first has passed, a bucket that runs over fills faster than they all pass, and delays none of them.
+        Once the first one has passed, a bucket that overflows refills faster than they pass, and delays none of them.
         """
         first = self._seconds_until(cost, {}, levels)
         levels = self._levels_after(levels, first)
         return first + self._seconds_until(cost, {name: ahead * tokens for name, tokens in cost.items()}, levels)
 
-    def _rehearse(self, operation: str, rank: Rank, before: Mapping[str, int], levels: Cost) -> float:
-        """Let those who are before a newcomer pass, one by one, and then the newcomer."""
+    def _simulate(self, operation: str, rank: Rank, before: Mapping[str, int], levels: Cost) -> float:
+        """Simulate the queue: return the seconds until a new request passes after the requests before it."""
         queues = {other: deque(islice(self._queues[other], count)) for other, count in before.items()}
-        newcomer = Ticket(math.inf, operation, None, lambda: None)
-        newcomer.rank = rank
-        queues.setdefault(operation, deque()).append(newcomer)
+        new_request = Ticket(math.inf, operation, None, lambda: None)
+        new_request.rank = rank
+        queues.setdefault(operation, deque()).append(new_request)
         elapsed = 0.0
         while True:
             wait, _, passing = min(self._heads(queues, levels))
             elapsed += wait
             levels = self._levels_without(self._levels_after(levels, wait), passing)
-            if queues[passing].popleft() is newcomer:
+            if queues[passing].popleft() is new_request:
                 return elapsed
             if not queues[passing]:
                 del queues[passing]
 
-    def _kept_back(self, counts: Mapping[str, int]) -> Cost:
+    def _reserved(self, counts: Mapping[str, int]) -> Cost:
         kept: dict[str, float] = {}
         for operation, count in counts.items():
             for name, tokens in self._cost(operation).items():
@@ -285,7 +302,7 @@ class Limiter:
 
 
 def _before(rank: Rank, queues: _Queues) -> dict[str, int]:
-    """How many requests of each operation pass before one of this rank, without the operations that have none."""
+    """Return how many requests of each operation pass before this rank, without the operations that have none."""
     counts = ((operation, bisect_left(tickets, rank, key=_rank)) for operation, tickets in queues.items())
     return {operation: count for operation, count in counts if count}
 

@@ -1,8 +1,8 @@
-"""What `trailing` needs of an exchange: the port that the paper exchange and every adapter implement.
+"""The port: the methods that the paper exchange and every adapter of an exchange implement.
 
 A request that was sent belongs to the exchange, not to the caller: cancelling the caller ends its waiting and recalls
-nothing. Every method raises the errors of `trailing.errors` and nothing else; `OutcomeUnknown` means that the request
-may have been, or may yet be, executed.
+nothing. Every method raises errors of `trailing.errors` only. `OutcomeUnknown` means that the request may have been
+executed, or may still be executed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _MOST_SHOWN: Final = 200
 
 
 class PartialList(tuple[T, ...]):  # noqa: SLOT001 - a tuple takes no slots
-    """A list of which some entries could not be read: it proves presence, never absence.
+    """A list with entries that could not be parsed. An order or position that is missing from it may exist.
 
-    It compares, hashes and slices as the tuple of its entries: it equals a plain tuple of the same ones, and a slice or a sum is
-    a plain tuple that does not say any more that something was left out.
+    It compares, hashes and slices like the tuple of its entries. So it equals a plain tuple of the same entries, and a slice
+    or a sum is a plain tuple, which does not tell any more that entries were left out.
 
     Args:
-        entries: the entries that could be read.
-        left_out: a text for each entry that was left out: what it was, and why. Characters that can't be printed are escaped,
-            and 200 characters of each are kept.
+        entries: the entries that could be parsed.
+        left_out: a text for each entry that was left out: what it was, and why. Control characters are escaped, and 200
+            characters of each text are kept.
 
     Attributes:
         left_out: as given, escaped and shortened.
@@ -54,17 +54,28 @@ class PartialList(tuple[T, ...]):  # noqa: SLOT001 - a tuple takes no slots
         return f"PartialList({super().__repr__()}, left_out={self.left_out!r})"
 
 
-def escaped(text: str) -> str:
-    """Return a text from outside as it can be shown: what can't be printed is escaped, and 200 characters are kept."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:_MOST_SHOWN])[:_MOST_SHOWN]
+def escaped(text: str, most: int = _MOST_SHOWN) -> str:
+    """Return a text from outside in a form that is safe to show: control characters are escaped, and it is shortened.
+
+    Args:
+        text: from a venue, a file or a user.
+        most: the characters to keep, at least 1.
+    """
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:most])[:most]
 
 
 class StopRequest(msgspec.Struct, frozen=True, gc=False):
-    """A reduce-only stop that is wanted: at market once the trigger price of `source` is reached.
+    """A reduce-only stop to place. It closes at market when the price of `source` reaches `price`.
 
     Args:
-        callback: with one, a trailing order of the exchange's own is wanted, where `Market.native_callbacks` has it:
-            from `price` on it follows the best price, and triggers that far behind it.
+        symbol: ccxt's unified symbol.
+        side: the side of the position.
+        quantity: in base units, above 0, a multiple of the market's step.
+        price: the trigger price, above 0, a multiple of the market's tick.
+        client_order_id: unique in the account.
+        source: the price source by which it triggers.
+        callback: None: a plain stop. Otherwise a trailing order of the exchange, if `Market.native_callbacks` allows it: it
+            becomes active at `price`, follows the best price, and triggers at this distance behind it.
     """
 
     symbol: str
@@ -77,32 +88,34 @@ class StopRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 def check_callback(request: StopRequest, market: Market) -> None:
-    """Refuse a trailing order that a market does not have. Raises UsageError."""
+    """Raise UsageError for a callback that the market does not support."""
     callback: Any = request.callback
     if callback is None:
         return
     callbacks = market.native_callbacks
     if callbacks is None:
-        raise refuse("StopRequest.callback", callback, f"None: {market.symbol} has no trailing orders that we know")
+        raise refuse("StopRequest.callback", callback, f"None: no trailing orders are supported for {market.symbol}")
     if not isinstance(callback, Percent) or not callbacks.takes(callback):
-        raise refuse("StopRequest.callback", str(callback), f"a Percent that {market.symbol} takes: {callbacks}")
+        raise refuse("StopRequest.callback", str(callback), f"a Percent that {market.symbol} accepts: {callbacks}")
 
 
 OrderStatus: TypeAlias = Literal["live", "triggered", "partial", "filled", "cancelled"]
-"""What has become of an order, as `OrderUpdate` describes it."""
+"""The status of an order. `OrderUpdate` describes the values."""
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
-    """Pushed when something happened to one of the account's orders. The same update may be pushed more than once.
+    """A change of an order of the account. The exchange may push the same update more than once.
 
     Args:
-        status: ``"live"``: booked or amended; ``"triggered"``: the stop has triggered, and its fill is still to come;
-            ``"partial"`` and ``"filled"``: with the `fill` that made it so;
-            ``"cancelled"``: it is gone, whoever cancelled it.
-        at: seconds on the running clock.
-        filled: the quantity of this order that has been filled so far, in base units, with `fill`; None: the exchange does not
-            say it.
-        reason: why the order was cancelled or rejected, in the exchange's own words; "": it gives none.
+        symbol: ccxt's unified symbol.
+        side: the side of the position.
+        client_order_id, order_id: our id and the exchange's id of the order.
+        status: ``"live"``: placed or amended; ``"triggered"``: the stop has triggered and is not filled yet; ``"partial"`` and
+            ``"filled"``: `fill` was executed; ``"cancelled"``: it was cancelled by us, by the user or by the exchange.
+        at: when the update arrived, in seconds on the running clock.
+        fill: the execution that this update reports; None: none.
+        filled: the order's filled quantity so far, in base units, `fill` included; None: the exchange does not state it.
+        reason: why the order was cancelled or rejected, in the exchange's words, escaped; "": it states none.
     """
 
     symbol: str
@@ -117,7 +130,14 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
-    """Pushed when a position changed; quantity 0 is flat."""
+    """A change of a position.
+
+    Args:
+        symbol: ccxt's unified symbol.
+        side: long or short.
+        quantity: in base units; 0: the position is flat.
+        at: when the update arrived, in seconds on the running clock.
+    """
 
     symbol: str
     side: Side
@@ -126,9 +146,13 @@ class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False):
-    """Pushed when the stream was lost or is there again; what happened in between has to be read.
+    """A change of the stream's connection. What happened while it was down must be read from the account.
 
-    `connected` once more, without a loss before: something that was pushed could not be read, and the account has to be.
+    Args:
+        connected: whether all updates arrive. True without a False before: an update could not be parsed, so the account must
+            be read.
+        at: when it changed, in seconds on the running clock.
+        detail: the reason.
     """
 
     connected: bool
@@ -143,13 +167,13 @@ class Exchange(Protocol):
     """An account on an exchange.
 
     Attributes:
-        name, account: with symbol and side, the key of all that is kept.
-        hedged: whether a long and a short of one symbol may stand at once.
-        orders_read_lag: seconds after which `find_stop` and `open_stops` surely show an earlier write.
-        positions_read_lag: seconds after which `positions` surely shows an earlier fill.
-        request_validity: seconds for which a request that was sent may still be executed. What changes something is
-            stamped with its time before its sender looks at the caller's deadline, and is not sent once that is over: so
-            a process that was stopped in between, and goes on much later, sends nothing that would still be executed.
+        name, account: together with symbol and side, the key of every record.
+        hedged: whether a long and a short position of one symbol may be open at the same time.
+        orders_read_lag: seconds after which `find_stop` and `open_stops` certainly show an earlier write.
+        positions_read_lag: seconds after which `positions` certainly shows an earlier fill.
+        request_validity: seconds for which a sent request may still be executed. A request that changes something gets its
+            timestamp first; then the caller's deadline is checked, and after the deadline nothing is sent. So a process that
+            was suspended in between sends nothing later that would still be executed.
     """
 
     @property
@@ -166,71 +190,75 @@ class Exchange(Protocol):
     def request_validity(self) -> float: ...
 
     def market(self, symbol: str) -> Market:
-        """The market's rules. Raises UsageError where the symbol is unknown."""
+        """Return a market's rules. Raises UsageError for an unknown symbol."""
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
         """Place a reduce-only stop and return it as acknowledged.
 
-        Raises UsageError for one with a `callback` that the market does not have; WouldTrigger where the price is already
-        beyond the price from which on it would trail.
+        Raises:
+            UsageError: the market does not support the callback.
+            WouldTrigger: the price is already at or beyond the stop, or the activation price of a trailing order.
         """
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live plain stop in place and return it as acknowledged. Raises NoSuchStop where it is gone."""
+        """Change a live plain stop in place and return it as acknowledged. Raises NoSuchStop if it is gone."""
 
     async def cancel_stop(self, order: StopOrder) -> None:
-        """Cancel a stop; waits for a request under way for that id first. Raises NoSuchStop where it is gone."""
+        """Cancel a stop, after a request in flight for its id has ended. Raises NoSuchStop if it is gone."""
 
     async def find_stop(self, symbol: str, client_order_id: str) -> StopOrder | None:
-        """The live stop under an id, or None; waits for a request under way for that id first."""
+        """Return the live stop with an id, or None, after a request in flight for that id has ended."""
 
     async def open_stops(self) -> Sequence[StopOrder]:
-        """All live stops of the account, ours or not, trailing ones and those that have triggered and are not filled included.
+        """Return all live stops of the account, ours and foreign.
+
+        The list includes trailing orders, and stops that have triggered and are not filled.
 
         Returns:
-            A plain sequence where every entry could be read; else a `PartialList`. What can't be read is never an error.
+            A plain sequence if every entry could be parsed; otherwise a `PartialList`. A bad entry is never an error.
         """
 
     async def positions(self) -> Sequence[PositionReport]:
-        """All open positions of the account.
+        """Return all open positions of the account.
 
         Returns:
-            As `open_stops`: a plain sequence, or a `PartialList` where an entry could not be read.
+            A plain sequence if every entry could be parsed; otherwise a `PartialList`.
         """
 
     async def price(self, symbol: str, source: Source) -> Tick:
-        """The exchange's own price, now."""
+        """Return the exchange's present price."""
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
-        """Close at market, reduce-only, at most `quantity`. Raises NothingToReduce where the position is flat."""
+        """Close at market, reduce-only, at most `quantity`. Raises NothingToReduce if the position is flat."""
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
-        """Closed candles that opened at or after a time, oldest first; empty where the venue has none."""
+        """Return the closed candles that opened at or after `since` (UTC), oldest first; empty if the venue has none."""
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
-        """The symbols whose prices are wanted from now on, as a whole."""
+        """Replace the symbols whose prices are pushed."""
 
     def updates(self) -> AbstractAsyncContextManager[trio.abc.ReceiveChannel[Update]]:
-        """Everything pushed from now on. No update is dropped; ticks that pile up keep their extremes and the last.
+        """Open a channel of all updates from now on.
 
-        Entering waits for no network: on a line that isn't up yet, the first update is a `StreamState` that says so.
+        No update is dropped, except for ticks that pile up: their extremes and the last one are kept. Opening does not wait
+        for the network: if a connection is not up yet, the first update is a `StreamState` that says so.
         """
 
     def rate_limit_delay(self, operation: str) -> float:
-        """Seconds until the rate limit would let an operation (the method's name) pass, if it were asked for now."""
+        """Return the seconds until the rate limit would let an operation (the method's name) pass, if requested now."""
 
 
 def snapshot_lag(exchange: Exchange) -> float:
-    """Return the seconds after which both account lists, stops and positions, surely show an earlier write."""
+    """Return the seconds after which both account lists, stops and positions, certainly show an earlier write."""
     return max(exchange.orders_read_lag, exchange.positions_read_lag)
 
 
 def check_cleanup_seconds(exchange: Exchange, plan: TrailPlan) -> None:
     """Refuse a plan whose clean-up is shorter than the exchange's read lags.
 
-    Every request was sent before its clean-up begins. A clean-up as long as the lag therefore sees each request that the
-    exchange executed at once. It need not be as long as `request_validity` and the lag together, because the position's task
-    goes on looking afterwards.
+    A request is always sent before its clean-up begins. So a clean-up as long as the read lag finds each request that the
+    exchange executed at once. It need not be as long as `request_validity` plus the lag, because the position task continues
+    to look for the order afterwards.
 
     Raises:
         UsageError: `cleanup_seconds` is less than one of the exchange's read lags.
@@ -240,6 +268,6 @@ def check_cleanup_seconds(exchange: Exchange, plan: TrailPlan) -> None:
         raise refuse(
             "TrailPlan.cleanup_seconds",
             plan.cleanup_seconds,
-            f"at least {least:g} s: {exchange.name} may take so long to show a request that was executed "
+            f"at least {least:g} s, because {exchange.name} may show an executed request only after that time "
             f"(orders_read_lag {exchange.orders_read_lag:g} s, positions_read_lag {exchange.positions_read_lag:g} s)",
         )

@@ -1,7 +1,6 @@
-"""Prices to move the paper exchange with: points from CSV files, or ticks drawn at random from a seed.
+"""Prices for the paper exchange: from CSV files, or generated at random from a seed.
 
-All of them are lazy iterators of ticks whose `at` is in seconds since 1970 (UTC), never going backwards; a replay maps
-them onto its clock.
+All are lazy iterators of ticks. Their `at` is in seconds since 1970 (UTC) and never decreases; a replay maps it to its clock.
 """
 
 from __future__ import annotations
@@ -26,17 +25,19 @@ from trailing.core.model import (
 )
 from trailing.core.prices import EXACT
 from trailing.errors import UsageError
+from trailing.exchanges.port import escaped
 
 _NO_JUMP = Percent(0)
-_YEAR_10000 = 253_402_300_800_000  # in milliseconds: what is beyond it was in another unit
+_YEAR_10000 = 253_402_300_800_000  # in milliseconds; a larger value was given in another unit
 
 
 class PricePoint(msgspec.Struct, frozen=True, gc=False):
     """A tick, and how the price moves to it from the tick before.
 
     Args:
-        continuous: the price passes through every price in between, as inside a candle: `PaperExchange.move_to`. False: it
-            jumps, as between two trades and to a candle's open: `PaperExchange.feed`.
+        tick: the price.
+        continuous: True: the price passes every price in between, as inside a candle (`PaperExchange.move_to`). False: it jumps,
+            as between two trades or to a candle's open (`PaperExchange.feed`).
     """
 
     tick: Tick
@@ -44,18 +45,19 @@ class PricePoint(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[PricePoint]:
-    """Read trades, one point each; the price jumps from trade to trade.
+    """Read trades, one point each. The price jumps from trade to trade.
 
-    The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, never going backwards)
-    and ``price`` (above 0). It is read as the ticks are taken.
+    The file is UTF-8. Its header line names at least ``timestamp_ms`` (UTC milliseconds, never decreasing) and ``price``
+    (above 0). It is read while the iterator is consumed.
 
     Args:
-        symbol: in unified form, for the ticks.
-        source: which price the trades are taken for.
+        path: the file.
+        symbol: ccxt's unified symbol, for the ticks.
+        source: the price source of the ticks.
 
     Raises:
-        UsageError: for an argument at once; for the file while it is read: one line that names the file, the line
-            number, the field, what it got and what it wants.
+        UsageError: at once for an argument. While the file is read, for one of its lines: the message names the file, the
+            line number, the field, the value, and what is accepted.
     """
     check_symbol("symbol", symbol)
     check_source("source", source)
@@ -65,27 +67,27 @@ def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -
 def read_candles_csv(
     path: str | Path, symbol: str, *, high_first: bool, bar_seconds: float = 300.0, source: Source = "last"
 ) -> Iterator[PricePoint]:
-    """Read candles, four points each: the open, the high and the low in the stated order, the close.
+    """Read candles, four points each: the open, the high and the low in the given order, and the close.
 
-    They are spread over the bar at 0, 1/3, 2/3 and 299/300 of it (at 0, 100, 200 and 299 s of five minutes). The price
-    jumps to the open, and is continuous up to the close.
+    The points lie at 0, 1/3, 2/3 and 299/300 of the bar (at 0, 100, 200 and 299 s of five minutes). The price jumps to the
+    open, and is continuous from there to the close.
 
-    A bar does not tell in which order it saw its high and low. The order that is worse for a trailing stop depends on
-    what it protects: for a long from a fresh peak, `high_first` (the stop is pulled up, then hit); for its initial stop,
-    the low first. Neither order is a bound on the result.
+    A bar does not state whether its high came before its low. Which order is worse for a trailing stop depends on the
+    moment: for a long after a new peak it is `high_first` (the stop is raised, then hit); for its initial stop it is the low
+    first. Neither order is a bound on the result.
 
-    The file is UTF-8 with a header line that names at least ``timestamp_ms`` (UTC milliseconds, when the bar opened),
-    ``open``, ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped over. It is read as the ticks are
-    taken.
+    The file is UTF-8. Its header line names at least ``timestamp_ms`` (UTC milliseconds of the bar's open), ``open``,
+    ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped. It is read while the iterator is consumed.
 
     Args:
-        symbol: in unified form, for the ticks.
-        high_first: whether every bar is assumed to have seen its high before its low.
-        bar_seconds: how long a bar lasts, above 0.
-        source: which price the candles are taken for.
+        path: the file.
+        symbol: ccxt's unified symbol, for the ticks.
+        high_first: whether every bar is assumed to have reached its high before its low.
+        bar_seconds: the length of a bar in seconds, above 0.
+        source: the price source of the ticks.
 
     Raises:
-        UsageError: as `read_trades_csv`; also where bars overlap.
+        UsageError: as `read_trades_csv`; also if bars overlap.
     """
     check_symbol("symbol", symbol)
     if type(high_first) is not bool:
@@ -109,20 +111,23 @@ def generate_prices(
     start_at: float = 0.0,
     source: Source = "last",
 ) -> Iterator[Tick]:
-    """Draw a random walk with jumps; the same arguments give the same ticks, and other symbols give others.
+    """Generate a random walk with jumps. The same arguments give the same ticks; another symbol gives other ticks.
 
     Args:
+        symbol: ccxt's unified symbol, for the ticks.
+        seed: the seed of the random numbers.
         start_price: the first price, above 0, rounded to the tick.
-        tick: every price is a multiple of it, and at least one.
-        step_seconds: from tick to tick, above 0.
-        count: how many ticks, at least 1.
+        tick: every price is a multiple of it, and at least one tick.
+        step_seconds: seconds from one tick to the next, above 0.
+        count: the number of ticks, at least 1.
         volatility: the standard deviation of one step.
-        jump_probability: how likely a step jumps, from 0 to 1.
-        jump_size: how far a jump goes, up or down with equal chance, on top of the step.
+        jump_probability: the probability that a step jumps, from 0 to 1.
+        jump_size: the size of a jump in addition to the step, up or down with equal probability.
         start_at: the first tick's time, in seconds.
+        source: the price source of the ticks.
 
     Raises:
-        UsageError: naming the field, what it got and what it wants.
+        UsageError: the message names the field, the value, and what is accepted.
     """
     check_symbol("symbol", symbol)
     if type(seed) is not int:
@@ -152,10 +157,10 @@ def generate_prices(
 def _walk(
     draw: random.Random, level: int, step: float, jump_probability: float, jump: float, count: int
 ) -> Iterator[int]:
-    """Prices as whole numbers of ticks: chance is float, money never is."""
+    """Yield prices as whole numbers of ticks. Random numbers are floats; money is never a float."""
     for _ in range(count):
         yield level
-        # All three are drawn each time, so that a setting changes its own part of the walk only.
+        # All three are drawn in each step, so that a setting changes only its own part of the walk.
         move, jumps, up = draw.gauss(0, step), draw.random() < jump_probability, draw.random() < 0.5
         if jumps:
             move += jump if up else -jump
@@ -167,7 +172,7 @@ def _trade_points(path: Path, symbol: str, source: Source) -> Iterator[PricePoin
     for row in _rows(path, ("timestamp_ms", "price")):
         at = row.milliseconds("timestamp_ms")
         if at < previous:
-            raise row.refuse("timestamp_ms", f"at least the line before's {previous}")
+            raise row.refuse("timestamp_ms", f"at least {previous}, the value of the line before")
         previous = at
         yield PricePoint(Tick(symbol, row.price("price"), at / 1000, source))
 
@@ -179,7 +184,7 @@ def _candle_points(
     for row in _rows(path, ("timestamp_ms", "open", "high", "low", "close")):
         at = row.milliseconds("timestamp_ms")
         if at < earliest:
-            raise row.refuse("timestamp_ms", f"at least {earliest:.0f}, when the bar of the line before ends")
+            raise row.refuse("timestamp_ms", f"at least {earliest:.0f}, the end of the bar in the line before")
         earliest = at + seconds * 1000
         first, high, low, last = (row.price(field) for field in ("open", "high", "low", "close"))
         if high < max(first, low, last):
@@ -192,7 +197,7 @@ def _candle_points(
 
 
 class _Row:
-    """One line of a file, and the words for what is wrong with it."""
+    """One line of a file. Its methods return fields, or raise an error that names file and line."""
 
     def __init__(self, path: Path, number: int, columns: dict[str, int], values: Sequence[str]) -> None:
         self._path = path
@@ -220,13 +225,13 @@ class _Row:
 
 
 def _rows(path: Path, fields: Sequence[str]) -> Iterator[_Row]:
-    """The lines of a file that has all of these columns, blank ones left out."""
+    """Yield the lines of a file except blank ones. Raises UsageError if one of the columns is missing."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, None)
             if header is None:
-                raise _refuse_line(path, 1, "header", "", "a line that names the columns")
+                raise _refuse_line(path, 1, "header", "", "a header line that names the columns")
             columns = {name: index for index, name in enumerate(header)}
             for field in fields:
                 if field not in columns:
@@ -242,8 +247,8 @@ def _rows(path: Path, fields: Sequence[str]) -> Iterator[_Row]:
             if empty:
                 raise _refuse_line(path, reader.line_num, "file", "nothing after the header", "at least one line")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} can't be read: {error}") from error
+        raise UsageError(f"{escaped(str(path), 1000)} can't be read: {escaped(str(error))}") from error
 
 
 def _refuse_line(path: Path, number: int, field: str, got: str, wants: str) -> UsageError:
-    return UsageError(f"{path}, line {number}: {refuse(field, got, wants)}")
+    return UsageError(f"{escaped(str(path), 1000)}, line {number}: {refuse(field, got, wants)}")

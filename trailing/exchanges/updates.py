@@ -1,4 +1,4 @@
-"""A channel of pushed updates whose sender never waits: ticks that pile up are thinned out, everything else is kept."""
+"""A channel of updates whose sender never waits. Ticks that pile up are thinned out; all other updates are kept."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from trailing.exchanges.port import Update
 
 
 class UpdateChannel(trio.abc.ReceiveChannel[Update]):
-    """What an exchange pushed to one subscriber, in order.
+    """The updates for one subscriber, in order.
 
-    Order, position and stream updates are never dropped. When more than `tick_bound` ticks wait, they are thinned out:
-    per symbol and source the first, the lowest, the highest and the last one stay, in their order, so that no peak is
-    lost. Where that alone is more than the bound, the next thinning waits until twice as many are there.
+    Updates of orders, positions and the stream are never dropped. When more than `tick_bound` ticks wait, they are thinned
+    out: for each symbol and source the first, the lowest, the highest and the last tick stay, in order, so that no peak is
+    lost. If more than `tick_bound` ticks stay, they are thinned out again when twice as many wait.
 
     Args:
-        tick_bound: how many ticks may wait, at least 1.
+        tick_bound: the most ticks that may wait, at least 1.
 
     Attributes:
-        dropped: how many ticks were thinned out so far.
+        dropped: how many ticks were dropped so far.
 
     Raises:
-        UsageError: for a bound that can't be right.
+        UsageError: the bound is no whole number of at least 1.
     """
 
     def __init__(self, tick_bound: int = 10_000) -> None:
@@ -45,7 +45,7 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
         return f"<UpdateChannel: {len(self._queue)} waiting, {self.dropped} ticks dropped>"
 
     def push(self, update: Update) -> None:
-        """Hand an update to the subscriber; one that has closed the channel gets nothing."""
+        """Queue an update for the subscriber. A closed channel ignores it."""
         if self._closed:
             return
         self._queue.append(update)
@@ -56,12 +56,12 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
         self._arrival.set()
 
     def end(self) -> None:
-        """Nothing more will come: after what is queued, the receiver gets `trio.EndOfChannel`."""
+        """End the channel: after the queued updates, the receiver gets `trio.EndOfChannel`."""
         self._ended = True
         self._arrival.set()
 
     def receive_nowait(self) -> Update:
-        """The next update, or `trio.WouldBlock`; else as `receive`."""
+        """Return the next update. Raises trio.WouldBlock if none is queued; otherwise as `receive`."""
         if self._closed:
             raise trio.ClosedResourceError("this channel was closed")
         if self._queue:
@@ -74,21 +74,21 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
         raise trio.WouldBlock
 
     def receive_waiting(self, most: int) -> list[Update]:
-        """What is there already, up to so many; nothing, where the channel has ended or was closed."""
+        """Return up to `most` queued updates; none if the channel has ended or was closed."""
         found: list[Update] = []
         while self._queue and len(found) < most:
             found.append(self.receive_nowait())
         return found
 
     async def receive(self) -> Update:
-        """Wait for the next update.
+        """Wait for the next update and return it.
 
-        Cancellation: nothing is lost; the update stays for the next call.
+        Cancellation: nothing is lost; the update stays queued.
 
         Raises:
-            trio.BusyResourceError: another task waits in here; each task that wants the updates subscribes itself.
+            trio.BusyResourceError: another task is receiving. Each task must subscribe by itself.
             trio.ClosedResourceError: the channel was closed.
-            trio.EndOfChannel: the exchange was closed, and everything before that has been received.
+            trio.EndOfChannel: the exchange was closed, and all updates before that were received.
         """
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving from this channel")
@@ -105,13 +105,13 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
             self._receiving = False
 
     def close(self) -> None:
-        """Drop what is queued and let the receiver go with `trio.ClosedResourceError`."""
+        """Drop the queued updates. A waiting receiver gets `trio.ClosedResourceError`."""
         self._closed = True
         self._queue.clear()
         self._arrival.set()
 
     async def aclose(self) -> None:
-        """As `close`, then a checkpoint."""
+        """Close the channel, then pass a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
 
@@ -139,6 +139,9 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
 
 
 def waiting(updates: trio.abc.ReceiveChannel[Update], most: int) -> Sequence[Update]:
-    """What can be had without waiting, up to so many: a checkpoint for each update costs as much as all else about it."""
+    """Return up to `most` updates that are queued already.
+
+    A checkpoint for each update would cost as much time as its handling.
+    """
     receive_waiting: Callable[[int], Sequence[Update]] | None = getattr(updates, "receive_waiting", None)
     return () if receive_waiting is None else receive_waiting(most)

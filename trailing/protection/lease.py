@@ -119,12 +119,12 @@ async def acquire_lease(
     async with AsyncExitStack() as stack:
         waited: float | None = None
         try:
-            lease = await stack.enter_async_context(store.own(*account, mark=mark))
+            lease = await stack.enter_async_context(store.acquire_lease(*account, mark=mark))
         except LeaseLost as owned:
             if not standby:
                 raise
             log.write(AwaitsLease(at=clock.utc(), owner=str(owned)))
             began = clock.now()
-            lease = await stack.enter_async_context(store.own(*account, mark=mark, standby=True))
+            lease = await stack.enter_async_context(store.acquire_lease(*account, mark=mark, standby=True))
             waited = clock.now() - began
         yield lease, waited

@@ -32,7 +32,7 @@ from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision, Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_service_nursery
-from trailing.stores.leases import StandingLease
+from trailing.stores.leases import ProcessLease
 from trailing.stores.port import Lease, Store
 
 
@@ -336,7 +336,7 @@ async def plan_recovery(
 
     Cancellation: nothing was written.
     """
-    lease = StandingLease(store.commit, f"{exchange.name} {exchange.account}")
+    lease = ProcessLease(store.commit, f"{exchange.name} {exchange.account}")
     lease.end()  # nothing is owned, so that nothing can be sent or written
     records, sender = _assemble(
         exchange, lease, Clock(utc_start), None

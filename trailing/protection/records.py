@@ -196,8 +196,8 @@ class Records:
         """Return a position's record as it is now."""
         now, state = self.clock.now(), task.state
         ticked_at = self.clock.utc_at(task.last_tick_at)
-        heard_until = ticked_at if state.gap is None else min(ticked_at, state.gap.since)
-        record = save_position(state, now, self.clock.utc_at(now), heard_until=heard_until)
+        prices_until = ticked_at if state.gap is None else min(ticked_at, state.gap.since)
+        record = save_position(state, now, self.clock.utc_at(now), prices_until=prices_until)
         return msgspec.structs.replace(record, is_waiting=True) if task.is_waiting else record
 
     def _intent(self, task: PositionTask, order_id: str, request: Request) -> Intent:

@@ -62,7 +62,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
         position = record.position
         key = (position.symbol, position.side, position.identity)
         if record.state == State.CLOSED:  # released, or given up: not ours until it is protected again
-            if record.given_up:
+            if record.is_abandoned:
                 given_up.append(record)
             ids = (order.client_order_id for order in _orders_of(record))
             reconciler.released_stops.update(dict.fromkeys(ids, (position.symbol, position.side)))
@@ -112,9 +112,9 @@ def _restore(supervision: Supervision, record: StopRecord, intents: Sequence[Int
     task = PositionTask(supervision, state)
     task.open_intents = frozenset(intent.client_order_id for intent in intents)
     task.saved = None
-    heard_until = record.heard_until or record.saved_at
-    if heard_until is not None:
-        state.step(PricesMissed(heard_until, utc), now)
+    prices_until = record.prices_until or record.saved_at
+    if prices_until is not None:
+        state.step(PricesMissed(prices_until, utc), now)
     return task
 
 

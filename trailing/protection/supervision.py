@@ -204,7 +204,7 @@ class Supervision:
             report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
         )
         self._list_given_up(position, ExchangeError("it was opened while no manager ran, and has no plan"))
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), given_up=True))
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), is_abandoned=True))
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """List a position that was given up no more, here and after a restart. Returns whether one was listed.

@@ -1,4 +1,4 @@
-"""Where stops, intents and events are kept: `open_store` opens one by its address."""
+"""Stores of stops, intents and events. `open_store` opens one by its address."""
 
 from trailing.stores.memory import MemoryStore as MemoryStore
 from trailing.stores.sqlite import SqliteStore as SqliteStore

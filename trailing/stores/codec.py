@@ -1,7 +1,7 @@
-"""The form in which entries are kept, the same in every store that keeps text.
+"""The JSON of records, intents and events, the same in every store.
 
-Records, intents and events are JSON. Money stands in it as text, so that it comes back exactly; times of day stand as
-ISO-8601 in UTC. Decoding validates as building does: what can't be right does not come back.
+Money is written as text, so that it is read exactly, and times of day as ISO-8601 in UTC. Decoding validates values as their
+constructors do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, Save
 
 T = TypeVar("T")
 
-_OTHERS = (SaveStop, SettleIntent, CloseStop)
+_OTHER_WRITES = (SaveStop, SettleIntent, CloseStop)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -31,17 +31,17 @@ EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def check_entries(entries: Iterable[StoreWrite]) -> None:
-    """Refuse what no store takes: something that is no `StoreWrite`, a time of day that is not aware UTC.
+    """Check that each entry is a `StoreWrite` whose time is aware UTC.
 
     Raises:
-        StoreError: it is this entry's failure, and the store is as well as before.
+        StoreError: naming the type of the entry. The store was not asked.
     """
     for entry in entries:
         if isinstance(entry, AppendEvent):
             _check_time(entry.event)
         elif isinstance(entry, AddIntent):
             _check_time(entry.intent)
-        elif not isinstance(entry, _OTHERS):
+        elif not isinstance(entry, _OTHER_WRITES):
             raise StoreError(f"{type(entry).__name__} is not a StoreWrite")
 
 
@@ -53,7 +53,7 @@ def _check_time(value: Intent | Event) -> None:
 
 
 def encode(value: StopRecord | Intent | Event) -> bytes:
-    """The JSON text of a value, in UTF-8. Raises StoreError where it holds something that has none."""
+    """Return the JSON text of a value, in UTF-8. Raises StoreError if a part of it has no JSON form."""
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
@@ -61,13 +61,13 @@ def encode(value: StopRecord | Intent | Event) -> bytes:
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: Any, where: str) -> T:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Args:
         where: table and key of the row, for the error.
 
     Raises:
-        StoreError: naming the row, and the field where there is one.
+        StoreError: naming the row, and the field if one is wrong.
     """
     try:
         return decoder.decode(text)
@@ -76,5 +76,5 @@ def decode(decoder: msgspec.json.Decoder[T], text: Any, where: str) -> T:
 
 
 def microseconds(at: datetime) -> int:
-    """Microseconds from 1970 to an aware datetime, exactly."""
+    """Return the exact number of microseconds from 1970 to an aware datetime."""
     return (at - _EPOCH) // _MICROSECOND

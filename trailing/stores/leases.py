@@ -1,4 +1,4 @@
-"""Leases for stores that know when an owner has ended, and for stores that stand in front of another one."""
+"""Leases that last as long as their process, and a proxy for leases."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from trailing.errors import LeaseLost
 from trailing.stores.port import Lease, StoreWrite
 
 Commit: TypeAlias = Callable[[Sequence[StoreWrite]], Awaitable[None]]
-"""Writes entries, as `Writer.commit` does."""
+"""A function that writes entries, as `Writer.commit` does."""
 
 
-class StandingLease:
-    """A `Lease` that nothing but its owner's end takes.
+class ProcessLease:
+    """A `Lease` that lasts until its owner ends it. No other process can take it, and it needs no renewal.
 
     Args:
-        commit: the store's.
-        owns: what is owned, in words.
+        commit: the commit function of the store.
+        owns: the exchange and the account, for messages.
+        marks: see `Lease.marks`.
 
     Attributes:
-        ended: set once it is owned no more.
+        ended: set when the lease ends.
     """
 
     seconds: float = math.inf
@@ -37,30 +38,33 @@ class StandingLease:
         self.ended: trio.Event = trio.Event()
 
     def __repr__(self) -> str:
-        return f"<StandingLease of {self._owns}{', ended' if self.ended.is_set() else ''}>"
+        return f"<ProcessLease of {self._owns}: {'ended' if self.ended.is_set() else 'held'}>"
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
-        """Write, as the store does. Raises LeaseLost where it has ended."""
+        """Write entries, as the store does. Raises LeaseLost if the lease has ended."""
         if self.ended.is_set():
-            raise LeaseLost(f"{self._owns}: its owner has ended")
+            raise LeaseLost(f"{self._owns}: the lease has ended")
         await self._commit(entries)
 
     async def wait_renewed(self) -> None:
-        """Wait for its end, as it needs no renewal. Raises LeaseLost then."""
+        """Wait for the end of the lease, because it needs no renewal. Raises LeaseLost then."""
         await self.ended.wait()
-        raise LeaseLost(f"{self._owns}: its owner has ended")
+        raise LeaseLost(f"{self._owns}: the lease has ended")
 
     def end(self) -> None:
-        """Let the next one own the account."""
-        self.lost = "its owner has ended"
+        """End the lease, so that the account is free."""
+        self.lost = "the lease has ended"
         self.ended.set()
 
 
-class LeaseInFront:
-    """A `Lease` whose commits go another way, and which is another one in everything else."""
+class LeaseProxy:
+    """A `Lease` with another commit function; everything else is the inner lease's."""
 
     def __init__(self, inner: Lease, commit: Commit) -> None:
         self._inner, self._commit = inner, commit
+
+    def __repr__(self) -> str:
+        return f"<LeaseProxy of {self._inner!r}>"
 
     @property
     def seconds(self) -> float:

@@ -1,6 +1,6 @@
-"""A lock by a file: one holder at a time on this machine, and none once its process has ended, however it ended.
+"""Own accounts by lock files: one process of this machine at a time.
 
-The lock is the kernel's, on the open file (``flock``). It says nothing on a network's file system.
+The kernel locks the open file (``flock``) and releases it when the process ends. It does not work on network file systems.
 """
 
 from __future__ import annotations
@@ -9,50 +9,49 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import trio
 
 from trailing.errors import LeaseLost, StoreError
-from trailing.stores.leases import Commit, StandingLease
+from trailing.stores.leases import Commit, ProcessLease
 
-LOOK_SECONDS = 0.25
-"""How often somebody who waits looks whether the lock is free. A thread that waits for it could not be cancelled."""
+POLL_SECONDS = 0.25
+"""Seconds between two tries to lock the file. Waiting for the lock in a thread could not be cancelled."""
 
-_MOST_MARKS = 100
-_MOST_BYTES = 10_000
+_MAX_MARKS = 100
+_MAX_BYTES = 10_000
 
 
-class _Owners(msgspec.Struct, frozen=True):
-    """What the file holds: the process that owns, or owned, the account, and the marks of owners that did not end in order."""
+class _LockContent(msgspec.Struct, frozen=True):
+    """The content of the file: the owner's process, its mark, and the marks of killed owners before."""
 
     process: int
     marks: tuple[str, ...]
 
 
 @asynccontextmanager
-async def hold_account(
+async def lock_account(
     database: Path, exchange: str, account: str, *, commit: Commit, mark: str, standby: bool
-) -> AsyncIterator[StandingLease]:
-    """Own an account until the block ends, by a file beside a database that is locked so long.
+) -> AsyncIterator[ProcessLease]:
+    """Own an account until the block ends, by locking a file beside the database.
 
-    The file is removed then; a process that is killed leaves it, and no lock.
+    The file is removed at the end. A killed process leaves the file, but not the lock.
 
     Args:
-        commit: the store's.
-        mark: kept in the file: the lease tells those of owners that were killed, the last hundred of them.
-        standby: wait until it is free.
+        commit: the commit function of the store.
+        mark: is written to the file. The lease has the marks of the last hundred owners that were killed.
+        standby: wait until the file is not locked.
 
     Raises:
-        LeaseLost: another process owns it, or this one through another store, and `standby` is False.
+        LeaseLost: another process owns the account, or this process through another store, and `standby` is False.
         StoreError: naming the file: it can't be locked.
     """
     path = _path(database, exchange, account)
     while True:
         try:
-            # Not to be abandoned: what a thread has locked is always handed over.
+            # The thread is not abandoned on cancellation, so that its lock is always released.
             taken = await trio.to_thread.run_sync(_take, path, mark)
         except OSError as error:
             raise StoreError(f"{path}: {error}") from error
@@ -60,8 +59,8 @@ async def hold_account(
             break
         if not standby:
             raise LeaseLost(f"{exchange} {account} is owned by {taken}: {path} is locked")
-        await trio.sleep(LOOK_SECONDS)
-    lease = StandingLease(commit, f"{exchange} {account}", taken.marks)
+        await trio.sleep(POLL_SECONDS)
+    lease = ProcessLease(commit, f"{exchange} {account}", taken.marks)
     try:
         yield lease
     finally:
@@ -70,7 +69,7 @@ async def hold_account(
 
 
 def _path(database: Path, exchange: str, account: str) -> Path:
-    # Quoted, so that no name reaches into another folder, and no two accounts share a file.
+    # Quoted, so that a name can't lead to another folder and each account has its own file.
     return database.with_name(f"{database.name}-lease-{quote(account, safe='')}@{quote(exchange, safe='')}")
 
 
@@ -80,7 +79,7 @@ class _Lock(msgspec.Struct, frozen=True):
     marks: frozenset[str]
 
     def release(self) -> None:
-        # Removed while it is still locked: whoever has opened it meanwhile finds out that it is not the file any more.
+        # Removed while it is locked. A process that has opened it meanwhile finds that its path leads to another file.
         try:
             self.path.unlink(missing_ok=True)
         finally:
@@ -91,16 +90,16 @@ class _Lock(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def own_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> Iterator[None]:
-    """Own accounts until the block ends, and every other one that has a lock file beside the database.
+def lock_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> Iterator[None]:
+    """Own the given accounts, and all with a lock file, until the block ends.
 
-    The files keep the marks that they hold.
+    The lock files keep their content.
 
     Args:
-        accounts: (exchange, account) of each.
+        accounts: pairs of exchange and account.
 
     Raises:
-        StoreError: another process owns one of them.
+        StoreError: another process owns an account.
         OSError: a file can't be locked.
     """
     paths = {_path(database, exchange, account) for exchange, account in accounts}
@@ -110,7 +109,7 @@ def own_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> It
             locked = _lock(path)
             if isinstance(locked, str):
                 raise StoreError(
-                    f"its schema is old, and is migrated once no account is owned: {path} is locked by {locked}"
+                    f"its schema is old and can't be migrated while an account is owned: end {locked}, which has locked {path}"
                 )
             lock = _Lock(path, locked, frozenset())
             stack.callback(lock.release if _read(locked) is None else lock.close)
@@ -118,14 +117,14 @@ def own_every_account(database: Path, accounts: Iterable[tuple[str, str]]) -> It
 
 
 def _take(path: Path, mark: str) -> _Lock | str:
-    """The lock, or who holds it."""
+    """Lock the file and add a mark. Return the lock, or its holder if it is locked."""
     locked = _lock(path)
     if isinstance(locked, str):
         return locked
     try:
         earlier = _read(locked)
-        marks = () if earlier is None else earlier.marks[-_MOST_MARKS:]
-        _write(locked, _Owners(os.getpid(), (*marks, mark)))
+        marks = () if earlier is None else earlier.marks[-_MAX_MARKS:]
+        _write(locked, _LockContent(os.getpid(), (*marks, mark)))
     except BaseException:
         os.close(locked)
         raise
@@ -133,8 +132,8 @@ def _take(path: Path, mark: str) -> _Lock | str:
 
 
 def _lock(path: Path) -> int | str:
-    """The descriptor of the file, which is locked now, or who holds the lock."""
-    import fcntl  # noqa: PLC0415 - not on every system; memory and Postgres need none of it
+    """Lock the file. Return its descriptor, or the holder of the lock if it is locked."""
+    import fcntl  # noqa: PLC0415 - missing on some systems; memory and Postgres do not need it
 
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -142,15 +141,15 @@ def _lock(path: Path) -> int | str:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                owners = _read(descriptor)
+                content = _read(descriptor)
                 os.close(descriptor)
-                return "another process" if owners is None else f"process {owners.process}"
+                return "another process" if content is None else f"process {content.process}"
             if _is_file(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # somebody has removed it between our opening and our locking
+        os.close(descriptor)  # the file was removed between opening and locking it
 
 
 def _is_file(path: Path, descriptor: int) -> bool:
@@ -160,14 +159,14 @@ def _is_file(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _read(descriptor: int) -> _Owners | None:
+def _read(descriptor: int) -> _LockContent | None:
     try:
-        return msgspec.json.decode(os.pread(descriptor, _MOST_BYTES, 0), type=_Owners)
+        return msgspec.json.decode(os.pread(descriptor, _MAX_BYTES, 0), type=_LockContent)
     except msgspec.MsgspecError:
-        return None  # new, or its owner is just writing it
+        return None  # the file is new, or its owner is writing it
 
 
-def _write(descriptor: int, owners: Any) -> None:
-    text = msgspec.json.encode(owners)
+def _write(descriptor: int, content: _LockContent) -> None:
+    text = msgspec.json.encode(content)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text, 0)

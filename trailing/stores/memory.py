@@ -1,4 +1,4 @@
-"""A store that lasts as long as its process: for tests, for paper trading, and on a virtual clock."""
+"""A store in memory, for tests, paper trading and virtual clocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from trailing.core.model import check_utc
 from trailing.core.record import StopRecord
 from trailing.errors import LeaseLost
 from trailing.stores.codec import check_entries
-from trailing.stores.leases import StandingLease
+from trailing.stores.event_reader import PAGE_ROWS, EventReader
+from trailing.stores.leases import ProcessLease
 from trailing.stores.port import (
     AddIntent,
     AppendEvent,
@@ -26,16 +27,15 @@ from trailing.stores.port import (
     SettleIntent,
     StoreWrite,
 )
-from trailing.stores.reading import PAGE_ROWS, EventReader
 
-_Place: TypeAlias = tuple[str, str, str]  # symbol, side, and what tells a position from the next one there
+_PositionKey: TypeAlias = tuple[str, str, str]  # symbol, side, identity
 
 
 class MemoryStore:
-    """A `Store` in memory. It keeps the values themselves, and every event until it is thrown away.
+    """A `Store` in memory. It keeps the values themselves, and every event until `prune` deletes it.
 
     Attributes:
-        commits: how many commits were made.
+        commits: the number of commits.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class MemoryStore:
         self._events: list[EventRecord] = []
         self._appended_so_far = 0
         self._appended = trio.Event()
-        self._owners: dict[tuple[str, str], StandingLease] = {}
+        self._owners: dict[tuple[str, str], ProcessLease] = {}
         self._marks: dict[tuple[str, str], frozenset[str]] = {}
 
     def __repr__(self) -> str:
@@ -53,42 +53,42 @@ class MemoryStore:
         return f"<MemoryStore: {stops} stops, {intents} intents, {len(self._events)} events>"
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
-        """Every (exchange, account) that has an open stop or an open intent, sorted."""
+        """Return every (exchange, account) with an open stop or an open intent, sorted."""
         await trio.lowlevel.checkpoint()
         return sorted(key for key, account in self._accounts.items() if account.intents or account.open_stops())
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Everything open of one account, each in the order of its first writing."""
+        """Return the open stops and the intents of an account, each in first-write order."""
         await trio.lowlevel.checkpoint()
-        kept = self._accounts[exchange, account]
-        return Loaded(stops=kept.open_stops(), intents=tuple(kept.intents.values()))
+        found = self._accounts[exchange, account]
+        return Loaded(stops=found.open_stops(), intents=tuple(found.intents.values()))
 
     @asynccontextmanager
-    async def own(
+    async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
-    ) -> AsyncIterator[StandingLease]:
-        """Own an account, among those who use this very store. See `Store.own`."""
+    ) -> AsyncIterator[ProcessLease]:
+        """Own an account among the users of this store object; see `Store.acquire_lease`."""
         key = (exchange, account)
         await trio.lowlevel.checkpoint()
         while (other := self._owners.get(key)) is not None and not other.ended.is_set():
             if not standby:
-                raise LeaseLost(f"{exchange} {account} is owned by another manager on this store")
+                raise LeaseLost(f"{exchange} {account} is owned by another manager of this store")
             await other.ended.wait()
         marks = self._marks.get(key, frozenset())
         self._marks[key] = marks | {mark}
-        lease = self._owners[key] = StandingLease(self.commit, f"{exchange} {account}", marks)
+        lease = self._owners[key] = ProcessLease(self.commit, f"{exchange} {account}", marks)
         try:
             yield lease
         finally:
             lease.end()
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
-        """Write all of the entries or none, in order.
+        """Write all entries in order, or none of them.
 
         Raises:
-            StoreError: an entry can't be right.
+            StoreError: an entry is invalid.
 
-        Cancellation: only before anything is written.
+        Cancellation: only before the first write.
         """
         await trio.lowlevel.checkpoint()
         check_entries(entries)
@@ -101,7 +101,7 @@ class MemoryStore:
             self._appended = trio.Event()
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Events of every account at or after a time, in the order they were written; see `Store.events`.
+        """Return an iterator over events, in the order of writing; see `Store.events`.
 
         Raises:
             UsageError: `since` is not an aware UTC datetime.
@@ -109,11 +109,12 @@ class MemoryStore:
         if since is not None:
             check_utc("since", since)
 
-        async def page(seen: int) -> tuple[int, Sequence[EventRecord]]:
-            first = bisect_right(self._events, seen, key=lambda record: record.number)
+        async def page(last: int) -> tuple[int, Sequence[EventRecord]]:
+            first = bisect_right(self._events, last, key=lambda record: record.number)
             records = self._events[first : first + PAGE_ROWS]
-            last = records[-1].number if records else seen
-            return last, [record for record in records if since is None or record.event.at >= since]
+            return records[-1].number if records else last, [
+                record for record in records if since is None or record.event.at >= since
+            ]
 
         async def wait() -> None:
             await self._appended.wait()
@@ -144,20 +145,20 @@ class MemoryStore:
         else:
             account = self._accounts[entry.exchange, entry.account]
             position = entry.record.position
-            place = position.symbol, position.side, position.identity
-            if place not in account.closed:
-                account.stops[place] = entry.record
+            key = position.symbol, position.side, position.identity
+            if key not in account.closed:
+                account.stops[key] = entry.record
                 if isinstance(entry, CloseStop):
-                    account.closed.add(place)
+                    account.closed.add(key)
 
 
 class _Account:
-    """What is written of one account. A closed record stays, as what keeps a late save from bringing it back."""
+    """The records and intents of an account. A closed record stays, so that a late save does not reopen it."""
 
     def __init__(self) -> None:
-        self.stops: dict[_Place, StopRecord] = {}
-        self.closed: set[_Place] = set()
+        self.stops: dict[_PositionKey, StopRecord] = {}
+        self.closed: set[_PositionKey] = set()
         self.intents: dict[str, Intent] = {}
 
     def open_stops(self) -> tuple[StopRecord, ...]:
-        return tuple(record for place, record in self.stops.items() if place not in self.closed)
+        return tuple(record for key, record in self.stops.items() if key not in self.closed)

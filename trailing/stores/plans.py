@@ -1,7 +1,7 @@
-"""Records as stores of text hold them: without their plans, and each plan once, under its hash.
+"""Split records from their plans, so that each plan is stored once.
 
-A wave's positions share one plan, which is half of a record's text. So the text of a record has an empty plan, and a column
-beside it names the plan in a table of plans.
+The positions of a wave share one plan, which is half of a record's text. So the stored text of a record has an empty plan, and
+another column names the plan by its hash.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLAN_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 class SplitRecords(msgspec.Struct, frozen=True):
-    """Records, ready to be written.
+    """Encoded records and their plans.
 
     Args:
         texts: the JSON text of each record, with an empty plan.
@@ -35,14 +35,14 @@ class SplitRecords(msgspec.Struct, frozen=True):
 
 
 def split_plans(records: Sequence[StopRecord]) -> SplitRecords:
-    """Encode records, and each plan once, however many of the records have it.
+    """Encode records without their plans, and each plan once.
 
     Raises:
         StoreError: a record or a plan has no JSON text.
     """
     plans: dict[str, bytes] = {}
     hashes: list[str] = []
-    known: dict[int, str] = {}  # by the dict's id, which no other object has while `records` holds it
+    known: dict[int, str] = {}  # by the id of the dict, which is unique while `records` refers to it
     for record in records:
         plan_hash = known.get(id(record.plan))
         if plan_hash is None:
@@ -62,23 +62,23 @@ def decode_plans(rows: Iterable[tuple[str, Any]], where: str) -> dict[str, dict[
         where: the store, for the error.
 
     Raises:
-        StoreError: naming the row that can't be read.
+        StoreError: naming the row that can't be decoded.
     """
     return {plan_hash: decode(_PLAN, text, f"{where}: plans row ({plan_hash})") for plan_hash, text in rows}
 
 
 def decode_record(text: Any, plan_hash: str, plans: Mapping[str, dict[str, Any]], where: str) -> StopRecord:
-    """Return the record of a JSON text with an empty plan. Records of one plan share its dict.
+    """Return the record of a JSON text, with its plan. Records with the same plan share its dict.
 
     Args:
         where: table and key of the row, for the error.
 
     Raises:
-        StoreError: naming the row: it can't be read, or its plan is missing.
+        StoreError: naming the row: it can't be decoded, or its plan is missing.
     """
     plan = plans.get(plan_hash)
     if plan is None:
-        raise StoreError(f"{where} names the plan {plan_hash}, which is not in the table of plans")
+        raise StoreError(f"{where} names the plan {plan_hash}, which is missing in the table of plans")
     return msgspec.structs.replace(decode(STOP, text, where), plan=plan)
 
 

@@ -1,7 +1,7 @@
-"""What `trailing` needs of a store: the port that memory, SQLite and Postgres implement.
+"""The port of a store, which the stores in memory, SQLite and Postgres implement.
 
-Three tables: stops (one row per position, all that restoring it needs), intents (client order ids that may exist on the
-exchange) and events (append-only).
+A store has three tables: stops (one row for each position, with everything that restoring it needs), intents (orders that may
+exist on the exchange) and events (append-only).
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from trailing.events import Event
 
 
 class Intent(msgspec.Struct, frozen=True, gc=False):
-    """An order that may exist on the exchange, written down before it can.
+    """The record that an order is about to be sent. It is stored before the order can exist on the exchange.
 
     Args:
-        purpose: ``"stop"`` for a stop, placed or replaced; ``"exit"`` for a reduce-only close at market.
-        price: the trigger price; None for an exit.
-        identity: `Position.identity` of the position that it is for.
-        at: an aware UTC datetime.
+        purpose: ``"stop"``: a stop is placed or replaced; ``"exit"``: a reduce-only close at market.
+        quantity: in base units.
+        price: the trigger price; None: an exit.
+        identity: `Position.identity` of the order's position.
+        at: when it was written, an aware UTC datetime.
     """
 
     exchange: str
@@ -42,7 +43,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
 
 
 class SaveStop(msgspec.Struct, frozen=True, gc=False):
-    """Write a position's record; one that is closed stays closed."""
+    """Write a position's record. A closed position stays closed."""
 
     exchange: str
     account: str
@@ -50,17 +51,17 @@ class SaveStop(msgspec.Struct, frozen=True, gc=False):
 
 
 class AddIntent(msgspec.Struct, frozen=True, gc=False):
-    """Write down an order that may exist from now on.
+    """Write an intent: the order may exist from now on.
 
-    A stop's opens the record of its position again, as it was written last, where that was closed: whoever wants a stop
-    for it has it in hand, which no late save has.
+    The intent of a stop reopens the closed record of its position, with its last content, because a stop is wanted only for an
+    open position. A late `SaveStop` does not reopen it.
     """
 
     intent: Intent
 
 
 class SettleIntent(msgspec.Struct, frozen=True, gc=False):
-    """It is known what became of that order. Settling what isn't open is no error."""
+    """Delete an intent, because the outcome of its order is known. A missing intent is no error."""
 
     exchange: str
     account: str
@@ -68,7 +69,7 @@ class SettleIntent(msgspec.Struct, frozen=True, gc=False):
 
 
 class CloseStop(msgspec.Struct, frozen=True, gc=False):
-    """Write a position's last record, for good: no later save brings it back."""
+    """Write a position's last record and close it. No later `SaveStop` reopens it."""
 
     exchange: str
     account: str
@@ -76,7 +77,7 @@ class CloseStop(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendEvent(msgspec.Struct, frozen=True, gc=False):
-    """Append to the log of what happened."""
+    """Append an event."""
 
     exchange: str
     account: str
@@ -87,14 +88,14 @@ StoreWrite: TypeAlias = SaveStop | AddIntent | SettleIntent | CloseStop | Append
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """What is open: records that are not closed, intents that are not settled; both in the order of first writing."""
+    """The open records and the intents of an account, in the order of their first writes."""
 
     stops: Sequence[StopRecord]
     intents: Sequence[Intent]
 
 
 class EventRecord(msgspec.Struct, frozen=True, gc=False):
-    """An event as stored; `number` grows by at least one with each."""
+    """A stored event. `number` grows by at least one with each event."""
 
     number: int
     exchange: str
@@ -103,30 +104,30 @@ class EventRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Writer(Protocol):
-    """Takes entries: a lease does, for its owner, and a store for whoever looks after nobody's account."""
+    """Writes entries. A `Lease` implements it for its owner; a `Store` for tools that own no account."""
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
-        """Write all of the entries or none, in order; durable when it returns. Raises StoreError.
+        """Write all entries in order, or none of them. They are durable when it returns. Raises StoreError.
 
-        Cancellation: a commit that has begun is finished first; afterwards either all or nothing is there.
+        Cancellation: a commit that has begun is finished first. Afterwards, either all or none of the entries are stored.
         """
 
 
 class Lease(Writer, Protocol):
-    """The right to write one account's stops and intents, and its orders: one owner has it at a time.
+    """The ownership of an account: the right to write its stops and to send its orders.
 
-    Its `commit` is as the store's, and raises LeaseLost instead of writing a stop or an intent that is not its owner's
-    any more; both are one transaction.
+    `commit` raises LeaseLost instead of writing a stop or an intent if the lease is lost. The check and the writes are one
+    transaction.
 
     Attributes:
-        seconds: so long, at least, it is held from any moment on, as long as the store answers. Infinite, as
-            `held_until`, where nothing but its owner's own end takes it.
-        held_until: until then nobody else can own the account, on the running clock: counted from when the last renewal
-            was sent. It may be past and the lease not lost: then nobody has asked for the account yet.
-        lost: who owns the account now, in words; None: nobody else does, as far as is known. Once lost, always lost.
-        busy_until: set by its owner: until when something that was sent to the exchange may still be executed, on the
-            running clock. However the owner ends, nobody else owns the account before, where the store can see to that.
-        marks: what the client order ids of each earlier owner have in common, as far as the store remembers.
+        seconds: for how long, at least, the lease is held after any moment, while the store answers. Infinite, as is
+            `held_until`, if only the end of its owner ends the lease.
+        held_until: no other process can own the account before this time, in seconds on the running clock. It counts from the
+            sending of the last renewal. If it has passed, the lease is lost only when another process has taken the account.
+        lost: why the lease is lost, or the new owner, in words; None: the lease is not known to be lost. A lost lease stays lost.
+        busy_until: set by the owner: until when a request that was sent to the exchange may be executed, in seconds on the
+            running clock. No other process owns the account before, also if the owner ends earlier, if the store supports it.
+        marks: the common part of the client order ids of each earlier owner, as far as the store remembers them.
     """
 
     busy_until: float
@@ -141,51 +142,59 @@ class Lease(Writer, Protocol):
     def marks(self) -> frozenset[str]: ...
 
     async def wait_renewed(self) -> None:
-        """Wait for the next renewal. Raises LeaseLost once it is lost, at once where it is."""
+        """Wait for the next renewal. Raises LeaseLost when the lease is lost, or at once if it already is."""
 
 
 class Store(Writer, Protocol):
-    """A durable memory of stops, intents and events."""
+    """A durable store of stops, intents and events."""
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
-        """Every (exchange, account) that has a stop or an intent, sorted. Raises StoreError."""
+        """Return every (exchange, account) with an open stop or intent, sorted. Raises StoreError."""
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Everything open of one account. Raises StoreError."""
+        """Return the open stops and the intents of an account. Raises StoreError."""
 
-    def own(
+    def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AbstractAsyncContextManager[Lease]:
         """Own an account until the block ends.
 
         Args:
-            mark: what the client order ids of this owner have in common; for `Lease.marks` of later ones.
-            standby: wait until nobody else owns it.
+            mark: the common part of this owner's client order ids, for `Lease.marks` of later owners.
+            standby: wait until no other process owns the account.
+
+        Returns:
+            A context manager. It yields the lease.
 
         Raises:
-            LeaseLost: somebody else owns it, and `standby` is False.
-            StoreError: it can't be known.
+            LeaseLost: another process owns the account, and `standby` is False.
+            StoreError: the store can't say who owns the account.
 
-        Cancellation: while it waits, nothing is owned. Afterwards it is owned until the block has ended, so that a
-            shielded clean-up inside can still write.
+        Cancellation: raises while waiting, and the account is not owned. Inside the block, the account is owned until the block
+            has ended, so that a shielded clean-up can still write.
         """
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Events of every account at or after a time, oldest first; with `follow`, goes on with new ones."""
+        """Return an iterator over the events of every account, oldest first.
+
+        Args:
+            since: an aware UTC datetime: only events at or after it; None: all events.
+            follow: continue with new events, without end.
+        """
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, of every account; stops and intents stay.
+        """Delete the events of every account before a time. Stops and intents stay.
 
-        A store that keeps plans apart also deletes those that no stop has. It is done bit by bit, so that commits go on
-        meanwhile.
+        A store with a table of plans also deletes the plans that no record uses. Deleting takes many short transactions, so
+        that commits continue meanwhile.
 
         Args:
             before: an aware UTC datetime.
 
         Returns:
-            How many events were deleted.
+            The number of deleted events.
 
         Raises:
             UsageError: `before` is not an aware UTC datetime.
-            StoreError: some may have been deleted.
+            StoreError: some events may have been deleted.
         """

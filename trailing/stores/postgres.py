@@ -16,30 +16,29 @@ from psycopg import sql
 
 from trailing.core.model import check_utc
 from trailing.errors import StoreError
+from trailing.psycopg_trio import FifoLock, TrioConnection
 from trailing.services import open_service_nursery
 from trailing.stores.codec import EVENT, INTENT, decode
-from trailing.stores.folding import Folded
+from trailing.stores.compaction import CompactedBatch
+from trailing.stores.event_reader import PAGE_ROWS, EventReader
 from trailing.stores.plans import decode_plans, decode_record
 from trailing.stores.port import EventRecord, Loaded, StoreWrite
 from trailing.stores.postgres_commit import CHANNEL, CommitWriter, Statement, is_committed_already
 from trailing.stores.postgres_lease import LeaseTable, LeaseTiming, PostgresLease
 from trailing.stores.postgres_pruning import PRUNE_EVENTS, PRUNE_ROWS, prune_plans
 from trailing.stores.postgres_schema import check_schema_name, prepare_schema
-from trailing.stores.postgres_server import Server, Timing, open_server
-from trailing.stores.reading import PAGE_ROWS, EventReader
-from trailing.stores.trio_locks import acquire
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.stores.postgres_server import Server, ServerTiming, open_server
 
 _EventRow: TypeAlias = tuple[int, str, str, str]
 
-# All of it as of one moment, in one statement.
+# One statement, so that all rows are of one snapshot.
 _LOAD: Final = """
     WITH open AS (
         SELECT * FROM {schema}.stop_records WHERE exchange = %(exchange)s AND account = %(account)s AND NOT closed
     )
-    SELECT 'stops', number, record::text, symbol, side, identity, plan FROM open
+    SELECT 'stops', number, body::text, symbol, side, identity, plan FROM open
     UNION ALL SELECT 'plans', 0, plan::text, hash, '', '', '' FROM {schema}.plans WHERE hash IN (SELECT plan FROM open)
-    UNION ALL SELECT 'intents', number, intent::text, client_order_id, '', '', '' FROM {schema}.intent_records
+    UNION ALL SELECT 'intents', number, body::text, client_order_id, '', '', '' FROM {schema}.intent_records
     WHERE exchange = %(exchange)s AND account = %(account)s ORDER BY 1, 2"""
 
 
@@ -50,39 +49,43 @@ async def open_postgres(
     schema: str,
     read_only: bool = False,
     lease: LeaseTiming | None = None,
-    timing: Timing | None = None,
+    timing: ServerTiming | None = None,
 ) -> AsyncIterator[PostgresStore]:
-    """Open a schema of a Postgres database as a store, creating or migrating its tables where need be.
+    """Open a Postgres schema as a store, and close it at the end of the block.
 
     Args:
-        conninfo: what libpq takes: ``postgresql://user@host,host2/database?connect_timeout=3`` or ``host=… dbname=…``.
-        schema: the name of the schema.
-        read_only: don't create and don't change anything; for looking into the store of a bot that runs.
-        lease: how long accounts stay owned; all processes on a schema should have the same.
+        conninfo: as libpq takes it: ``postgresql://user@host,host2/database?connect_timeout=3`` or ``host=… dbname=…``.
+        schema: the name of the schema. Its tables are created or migrated if necessary.
+        read_only: create and change nothing, to inspect the store of a running bot.
+        lease: how long accounts stay owned. All processes on a schema should have the same.
+        timing: the time limits.
 
     Raises:
-        UsageError: the conninfo or the name of the schema can't be right. It does not repeat the conninfo.
-        StoreError: nobody answers, or what is there is of a newer version or (with `read_only`) missing or old.
+        UsageError: the conninfo or the name of the schema is invalid. The error does not repeat the conninfo.
+        StoreError: no server answers, the tables have a newer version, or (with `read_only`) they are missing or have an older
+            version.
     """
     check_schema_name(schema)
     sessions, note = secrets.randbits(62), f"schema {schema}"
     async with (
         open_service_nursery() as services,
-        open_server(conninfo, note=note, sessions=sessions, read_only=read_only, timing=timing or Timing()) as server,
+        open_server(
+            conninfo, note=note, sessions=sessions, read_only=read_only, timing=timing or ServerTiming()
+        ) as server,
     ):
         await prepare_schema(server, schema, read_only=read_only)
         yield PostgresStore(server, schema, services, lease or LeaseTiming(), sessions, read_only=read_only)
 
 
 class PostgresStore:
-    """A `Store` in a Postgres schema; `open_store` and `open_postgres` make one.
+    """A `Store` in a Postgres schema; `open_store` and `open_postgres` open one.
 
-    Commits are made one at a time, in the order in which they were asked for. Where the server can't be reached, they
-    wait until it is back, for as long as their callers do, and are made then, each of them once. Reads are tried again
-    for `REPLY_SECONDS`, and fail after twice as long at most.
+    Commits are made one at a time, in the order of the calls. If the server can't be reached, they wait until it is back, as long
+    as their callers wait, and are made then, each of them once. Reads are tried again for `REPLY_SECONDS`, and fail after
+    twice that time at most.
 
     Attributes:
-        commits: how many commits were made.
+        commits: the number of commits.
     """
 
     def __init__(
@@ -102,16 +105,18 @@ class PostgresStore:
         self._read_only = read_only
         self._writer = CommitWriter(schema, uuid4())
         self._leases = LeaseTable(server, schema, lease, sessions, self._commit)
-        self._turn = trio.StrictFIFOLock()
+        self._one_commit = FifoLock()
         self._number = 0
         self._changed = trio.Event()
         self._listening = False
 
     def __repr__(self) -> str:
-        return f"<PostgresStore: {self._server.where}>"
+        return (
+            f"<PostgresStore: {self._server.where}{', read only' if self._read_only else ''}, {self.commits} commits>"
+        )
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
-        """Every (exchange, account) that has an open stop or an open intent, sorted. Raises StoreError."""
+        """Return every (exchange, account) with an open stop or an open intent, sorted. Raises StoreError."""
         rows = await self._read(
             "SELECT exchange, account FROM {schema}.stop_records WHERE NOT closed"
             " UNION SELECT exchange, account FROM {schema}.intent_records"
@@ -119,10 +124,10 @@ class PostgresStore:
         return sorted((exchange, account) for exchange, account in rows)
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """Everything open of one account, each in the order of its first writing, as of one moment.
+        """Return the open stops and the intents of an account, each in first-write order.
 
         Raises:
-            StoreError: naming the row, where one can't be read: nothing is left out silently.
+            StoreError: naming the first row that can't be decoded, because no row is left out silently.
         """
         rows = await self._read(_LOAD, {"exchange": exchange, "account": account})
         plans = decode_plans(((key, text) for table, _, text, key, *_ in rows if table == "plans"), self._server.where)
@@ -140,50 +145,47 @@ class PostgresStore:
         )
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
-        """Write all of the entries or none, in order; on the server's disk when it returns.
+        """Write all entries in order, or none of them. They are on the server's disk when it returns.
 
-        Where the reply is lost, it is found out whether they were written. Where the server can't be reached, this waits
-        until it can be: who does not want that cancels it.
+        If the reply is lost, the commit is sent again, and the database refuses it if it was made already. If the server can't
+        be reached, the call waits until it can. Cancel it to stop waiting.
 
         Raises:
-            StoreError: an entry can't be right, or Postgres did not take them.
+            StoreError: an entry is invalid, or Postgres refused the commit.
 
-        Cancellation: only while it waits, for its turn or for the server. A try that has begun is finished first, for
-        some seconds at most; where it was the server that did not answer, either all or nothing is there.
+        Cancellation: only while waiting for an earlier commit or for the server. A try that has begun is finished first,
+            within some seconds. If the server did not answer it, either all or none of the entries are stored.
         """
         await self._commit(entries, ())
 
-    def own(
+    def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AbstractAsyncContextManager[PostgresLease]:
-        """Own an account, among all who use this schema, by a lease that is renewed in the background. See `Store.own`.
+        """Own an account among all processes on this schema; see `Store.acquire_lease`.
 
-        While nobody can be asked, one that stands by waits.
+        The lease is renewed in the background. With `standby`, it also waits while the server can't be reached.
 
         Raises:
-            LeaseLost: somebody else owns it, and `standby` is False.
-            StoreError: it can't be known, or this store was opened to be read only.
+            LeaseLost: another process owns the account, and `standby` is False.
+            StoreError: the server does not answer, or the store is read-only.
         """
         if self._read_only:
             raise StoreError(
-                f"{self._server.where}: it was opened to be read only, so no account can be owned through it"
+                f"{self._server.where}: it was opened read-only, so that no account can be owned through it"
             )
-        return self._leases.own(exchange, account, mark=mark, standby=standby)
+        return self._leases.acquire_lease(exchange, account, mark=mark, standby=standby)
 
     async def _commit(self, entries: Sequence[StoreWrite], required: Sequence[Statement]) -> None:
-        await acquire(self._turn)
-        try:
+        async with self._one_commit:
             self._number += 1
-            statements = partial(self._writer.statements, Folded(entries), self._number, required)
-            await self._server.run(lambda connection: _send(connection, statements()), patient=True, shield=True)
+            statements = partial(self._writer.statements, CompactedBatch(entries), self._number, required)
+            await self._server.run(lambda connection: _send(connection, statements()), retry_forever=True, shield=True)
             self.commits += 1
-        finally:
-            self._turn.release()
 
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
-        """Events of every account at or after a time, in the order they were written; see `Store.events`.
+        """Return an iterator over events, in the order of writing; see `Store.events`.
 
-        A follower is told of new ones by the server. While this can't be reached it waits.
+        The server notifies followers of new events. A follower waits while the server can't be reached.
 
         Raises:
             UsageError: `since` is not an aware UTC datetime.
@@ -196,26 +198,26 @@ class PostgresStore:
             self._services.start_soon(self._listen)
         changed = self._changed
 
-        async def page(seen: int) -> tuple[int, Sequence[_EventRow]]:
+        async def page(last: int) -> tuple[int, Sequence[_EventRow]]:
             nonlocal changed
-            changed = self._changed  # from before looking: what comes meanwhile wakes the follower
+            changed = self._changed  # taken before reading, so that a commit during the read wakes the follower
             rows: list[_EventRow] = await self._read(
-                "SELECT number, exchange, account, event::text FROM {schema}.events"
+                "SELECT number, exchange, account, body::text FROM {schema}.events"
                 " WHERE number > %s AND at >= coalesce(%s, '-infinity'::timestamptz) ORDER BY number LIMIT %s",
-                (seen, since, PAGE_ROWS),
-                patient=follow,
+                (last, since, PAGE_ROWS),
+                retry_forever=follow,
             )
-            return rows[-1][0] if rows else seen, rows
+            return rows[-1][0] if rows else last, rows
 
         async def wait() -> None:
-            with trio.move_on_after(self._server.timing.look):
+            with trio.move_on_after(self._server.timing.poll):
                 await changed.wait()
                 return
 
         return EventReader(page, self._decode_event, wait if follow else None)
 
     async def prune(self, before: datetime) -> int:
-        """Delete the events before a time, some at a time, and plans that no record has; see `Store.prune`."""
+        """Delete old events in short transactions, and unused plans; see `Store.prune`."""
         check_utc("before", before)
         deleted = 0
         while rows := await self._read(PRUNE_EVENTS, (before, PRUNE_ROWS)):
@@ -224,37 +226,39 @@ class PostgresStore:
         return deleted
 
     async def _read(
-        self, query: LiteralString, params: Sequence[object] | dict[str, object] = (), *, patient: bool = False
+        self, query: LiteralString, params: Sequence[object] | dict[str, object] = (), *, retry_forever: bool = False
     ) -> list[tuple[Any, ...]]:
         text = sql.SQL(query).format(schema=sql.Identifier(self._schema))
 
         async def read(connection: TrioConnection[Any]) -> list[tuple[Any, ...]]:
             return await (await connection.execute(text, params)).fetchall()
 
-        return await self._server.run(read, patient=patient)
+        return await self._server.run(read, retry_forever=retry_forever)
 
     async def _listen(self) -> None:
-        """Wake followers when the server says that there was a commit; for ever."""
+        """Wake followers at each notification of a commit. Never return."""
         while True:
             try:
                 async with (
                     await self._server.connect() as connection,
                     connection.listen(CHANNEL) as notifications,
                 ):
-                    self._wake_followers()  # there may have been one before it could be heard
-                    await self._hear(connection, notifications)
+                    self._wake_followers()  # a commit may have been made before LISTEN
+                    await self._wake_at_commits(connection, notifications)
             except (psycopg.Error, trio.TooSlowError):
-                pass  # followers look for themselves now and then, and say so when they can't
-            await trio.sleep(self._server.timing.look)
+                pass  # followers also poll, and raise or wait if they can't
+            await trio.sleep(self._server.timing.poll)
 
-    async def _hear(self, connection: TrioConnection[Any], notifications: AsyncIterator[psycopg.Notify]) -> NoReturn:
+    async def _wake_at_commits(
+        self, connection: TrioConnection[Any], notifications: AsyncIterator[psycopg.Notify]
+    ) -> NoReturn:
         while True:
-            with trio.move_on_after(self._server.timing.look) as hearing:
+            with trio.move_on_after(self._server.timing.poll) as waiting:
                 notification = await anext(notifications)
                 if notification.payload == self._schema:
                     self._wake_followers()
-            if hearing.cancelled_caught:
-                # A connection that is lost without a word looks like one on which there is nothing to hear.
+            if waiting.cancelled_caught:
+                # A connection that is lost silently looks like one without notifications.
                 with trio.fail_after(self._server.timing.reply):
                     await connection.execute("SELECT 1")
 
@@ -271,10 +275,10 @@ class PostgresStore:
 
 
 async def _send(connection: TrioConnection[Any], statements: Iterable[Statement]) -> None:
-    """Make a commit; one that had been made already is none."""
+    """Make a commit, unless it had been made already."""
     try:
         async with connection.pipeline():
-            # In so many words: without them, whatever was sent before a cancellation would be committed on its own.
+            # An explicit transaction, because otherwise the statements before a cancellation would be committed on their own.
             await connection.execute("BEGIN", prepare=False)
             for text, params in statements:
                 await connection.execute(text, params)

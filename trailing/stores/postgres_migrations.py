@@ -1,16 +1,16 @@
-"""How the tables in a Postgres schema came to be: one migration for each version of the schema."""
+"""The migrations of a Postgres schema: one for each version, from an empty schema on."""
 
 from __future__ import annotations
 
 from typing import LiteralString
 
-# Each is run once, in a transaction with the rise of the version. What has been released here never changes: what is to
-# be different gets a migration of its own.
+# Each migration runs once, in the transaction that raises the version. A released migration never changes; a change of the
+# tables is another migration.
 MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
     (
-        # `number` keeps the order of first writing. A settled intent is deleted; a closed stop stays, because that is
-        # what keeps a late save from bringing it back. The JSON is the truth, money in it is text, and the generated
-        # columns are for people; numeric without a scale keeps every digit.
+        # `number` is the order of the first writes. The row of a settled intent is deleted. The row of a closed stop stays, so
+        # that a late save does not reopen it. The JSON is what the library reads, with money as text. The generated columns
+        # are for people; numeric without a scale keeps every digit.
         """
         CREATE TABLE {schema}.stops (
             number bigint GENERATED ALWAYS AS IDENTITY,
@@ -55,7 +55,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             event jsonb NOT NULL
         )""",
         "CREATE INDEX events_at ON {schema}.events (at)",
-        # Every store that is open counts its commits here: see `postgres_commit`.
+        # The number of the last commit of each open store: see `postgres_commit`.
         """
         CREATE TABLE {schema}.writers (
             writer uuid PRIMARY KEY,
@@ -64,8 +64,8 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         )""",
     ),
     (
-        # Who owns which account: see `postgres_lease`. `fence` grows with each owner; `holder` tells owners apart, `owner`
-        # is for people; `sessions` is the key of the advisory lock that all its sessions share, null once it has ended.
+        # The owner of each account: see `postgres_lease`. `fence` grows with each owner. `holder` identifies the owner, and
+        # `owner` names it for people. `sessions` is the key of the advisory lock that all its sessions share; null: it ended.
         """
         CREATE TABLE {schema}.leases (
             exchange text NOT NULL,
@@ -79,7 +79,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             marks text[] NOT NULL,
             PRIMARY KEY (exchange, account)
         ) WITH (fillfactor = 50)""",
-        # A takeover waits until the transaction that has required a lease is over; a read does not.
+        # A takeover waits until a transaction that called this function has ended; a read does not wait.
         """
         CREATE FUNCTION {schema}.require_lease(wanted_exchange text, wanted_account text, wanted_fence bigint)
         RETURNS void LANGUAGE plpgsql AS $$
@@ -92,9 +92,9 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         END $$""",
     ),
     (
-        # A record's JSON is `json`, which Postgres keeps as the text that it got, and each plan is in a table of plans. What
-        # was generated columns is a view of the old table's name. Both make a commit cheaper: see the benchmarks. A view has
-        # no column `record` or `intent`: a process of the older version that is still running fails, and reads no empty plan.
+        # The JSON of a record is `json`, which Postgres keeps as text, and each plan is in a table of plans. Views of the old
+        # tables' names compute the columns that were generated. Both make a commit cheaper: see the benchmarks. The views have
+        # no column `record` or `intent`, so that a running process of the older version fails instead of reading empty plans.
         """
         ALTER TABLE {schema}.stops
             DROP COLUMN state, DROP COLUMN quantity, DROP COLUMN entry_price, DROP COLUMN stop_price""",
@@ -138,7 +138,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             (intent ->> 'price')::numeric AS price,
             at
         FROM {schema}.intent_records""",
-        # Roles that may use the renamed tables may use what is new, so that a migration takes no rights from a bot.
+        # Roles get the rights on the new tables and views that they had on the old tables.
         """
         DO $migration$
         DECLARE
@@ -157,5 +157,38 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
                 EXECUTE format('GRANT %s ON %I.%I TO %s', given.privilege_type, {schema_text}, given.new, given.role);
             END LOOP;
         END $migration$""",
+    ),
+    (
+        # Plainer names in the JSON. The columns get another name, so that a running process of the older version fails
+        # instead of reading or writing the old names.
+        """
+        UPDATE {schema}.stop_records SET record = (
+            SELECT json_object_agg(
+                CASE key
+                    WHEN 'exposure' THEN 'unprotected_time'
+                    WHEN 'heard_until' THEN 'prices_until'
+                    WHEN 'early' THEN 'unacknowledged_fills'
+                    WHEN 'given_up' THEN 'is_abandoned'
+                    WHEN 'since_move' THEN 'seconds_since_move'
+                    WHEN 'first_price' THEN 'first_stop'
+                    ELSE key
+                END, value)
+            FROM json_each(record) WHERE key NOT IN ('asked', 'since_crossing', 'due_in', 'trailed')
+        )""",
+        """
+        UPDATE {schema}.events SET event = (
+            SELECT jsonb_object_agg(
+                CASE key
+                    WHEN 'exposure' THEN 'unprotected_seconds'
+                    WHEN 'exposure_by' THEN 'unprotected_time'
+                    WHEN 'stop_stands' THEN 'stop_is_live'
+                    ELSE key
+                END, value)
+            FROM jsonb_each(event)
+        )
+        WHERE event ?| ARRAY['exposure', 'exposure_by', 'stop_stands']""",
+        "ALTER TABLE {schema}.stop_records RENAME COLUMN record TO body",
+        "ALTER TABLE {schema}.intent_records RENAME COLUMN intent TO body",
+        "ALTER TABLE {schema}.events RENAME COLUMN event TO body",
     ),
 )

@@ -1,4 +1,4 @@
-"""Deleting from a Postgres schema what is of no use any more, while bots write to it."""
+"""Delete old events and unused plans from a Postgres schema while bots write to it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.psycopg_trio import TrioConnection
 
 PRUNE_ROWS: Final = 10_000
-"""How many events are deleted in one transaction, so that none is a long one."""
+"""Events that one transaction deletes, so that none takes long."""
 
 PRUNE_EVENTS: Final = """
     WITH old AS (SELECT number FROM {schema}.events WHERE at < %s ORDER BY at LIMIT %s)
@@ -19,7 +19,7 @@ PRUNE_EVENTS: Final = """
 _UNUSED: Final = """
     SELECT hash FROM {schema}.plans WHERE NOT EXISTS (SELECT FROM {schema}.stop_records WHERE plan = hash)"""
 
-# A commit that names one of these plans again waits until this transaction ends, and adds the plan again.
+# A commit that uses one of these plans waits until this transaction ends, and inserts the plan again.
 _DELETE_UNUSED: Final = (
     """
     SET LOCAL lock_timeout = '500ms';
@@ -33,9 +33,9 @@ _DELETE_UNUSED: Final = (
 
 
 async def prune_plans(connection: TrioConnection[Any], schema: str) -> None:
-    """Delete the plans that no record has.
+    """Delete the plans that no record uses.
 
-    The plans stay where a commit can't be kept waiting for so long: the next pruning finds them again.
+    If the lock is not available in time, the plans stay. The next pruning deletes them.
     """
     name = sql.Identifier(schema)
     unused = [

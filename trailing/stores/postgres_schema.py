@@ -1,4 +1,4 @@
-"""The tables in a Postgres schema, and what may be found in the place of them."""
+"""The tables in a Postgres schema: their version, creating them, and migrating them."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import psycopg
 from psycopg import sql
 
 from trailing.errors import StoreError, UsageError
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores.postgres_migrations import MIGRATIONS
 from trailing.stores.postgres_server import Server
-from trailing.stores.trio_psycopg import TrioConnection
 
 OLDEST_SERVER = 14
-"""The oldest version of PostgreSQL that its makers still mend."""
+"""The oldest major version of PostgreSQL with security updates."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
 FIRST_WITH_LEASES: Final = 2
-"""The first version of the schema whose accounts are owned."""
+"""The first version of the schema with leases."""
 
 MIGRATION_SECONDS: Final = 900.0
-"""How long a migration of tables that hold something may take, because it may write every record again."""
+"""Seconds for a migration of tables with rows, because it may write every row again."""
 
 LOCK_SECONDS: Final = 5
-"""How long a migration waits for the commits of other processes to end."""
+"""Seconds that a migration waits for the running commits of other processes."""
 
 
 class SchemaError(Exception):
-    """The tables are not as this version of the library wants them, in words; `StoreError` names the store besides."""
+    """The tables can't be used by this version of the library. `prepare_schema` raises it as a StoreError that names the store."""
 
 
 def check_schema_name(schema: str) -> None:
-    """Refuse what can't be the name of a schema of ours. Raises UsageError."""
+    """Check that a name can be the schema of a store. Raises UsageError."""
     if not schema or "\0" in schema or len(schema.encode(errors="replace")) > 63 or schema.startswith("pg_"):
         raise UsageError(
-            f"open_store got the schema {schema!r}, wants a name of 1 to 63 bytes, not one of Postgres's own"
+            f"open_store got the schema {schema!r}, wants a name of 1 to 63 bytes that does not begin with pg_"
         )
 
 
 async def prepare_schema(server: Server, schema: str, *, read_only: bool) -> None:
-    """Check that the tables are there, in the version that we know; create or migrate them unless `read_only`.
+    """Create the tables, or migrate them to the present version. With `read_only`, only check their version.
 
-    Several processes may do so at the same time: one of them migrates, the others wait for it. The one that migrates owns
-    every account meanwhile, so that no owner of an older version writes before, during or after the migration.
+    If several processes call it at the same time, one migrates and the others wait. The migrating process owns every account
+    meanwhile, so that no owner of an older version writes during or after the migration.
 
     Raises:
-        StoreError: naming the store. The server is too old or does not answer; the tables are of a newer version, or can't be
-            created; they are old, and an account is owned or a commit does not end; or (with `read_only`) they are missing
-            or old.
+        StoreError: naming the store. The server is too old or does not answer; the tables have a newer version or can't be
+            created; they have an older version, and an account is owned or a commit does not end; or (with `read_only`) they
+            are missing or have an older version.
     """
     try:
         version = await server.run(lambda connection: _find_version(connection, schema, read_only=read_only))
@@ -63,13 +63,13 @@ async def prepare_schema(server: Server, schema: str, *, read_only: bool) -> Non
 async def _find_version(connection: TrioConnection[Any], schema: str, *, read_only: bool) -> int:
     if connection.info.server_version < OLDEST_SERVER * 10_000:
         raise SchemaError(
-            f"the server is PostgreSQL {connection.info.server_version // 10_000}, wants {OLDEST_SERVER} up"
+            f"the server is PostgreSQL {connection.info.server_version // 10_000}; {OLDEST_SERVER} or newer is required"
         )
     version = await _read_version(connection, schema)
     if read_only and version == 0:
-        raise SchemaError("it holds nothing yet")
+        raise SchemaError("it has no tables yet")
     if read_only and version < SCHEMA_VERSION:
-        raise SchemaError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+        raise SchemaError(f"its schema has the old version {version}; open it with a bot of this version to migrate it")
     return version
 
 
@@ -80,44 +80,44 @@ async def _migrate(connection: TrioConnection[Any], schema: str) -> None:
             await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", lock_key(schema, "migrate"))
             version = await _read_version(connection, schema)
             if FIRST_WITH_LEASES <= version < SCHEMA_VERSION:
-                await _own_every_account(connection, schema, version)
+                await _take_every_lease(connection, schema, version)
             for number in range(version, SCHEMA_VERSION):
                 await _migrate_once(connection, schema, number)
     except (psycopg.errors.DuplicateTable, psycopg.errors.InsufficientPrivilege) as error:
-        what = f"its schema has version {version}, and can't be migrated" if version else "its tables can't be created"
+        what = f"its schema has version {version} and can't be migrated" if version else "its tables can't be created"
         raise SchemaError(f"{what}: {error.diag.message_primary}") from error
 
 
-async def _own_every_account(connection: TrioConnection[Any], schema: str, version: int) -> None:
-    """Take the lease of every account, and let no lease be taken or renewed until the transaction ends.
+async def _take_every_lease(connection: TrioConnection[Any], schema: str, version: int) -> None:
+    """Take the lease of every account, and block all leases until the transaction ends.
 
-    Each lease gets a new fence, so that an owner whose lease had run out, and which is alive, writes nothing afterwards.
+    Each lease gets a new fence, so that a running process whose lease has expired writes nothing afterwards.
 
     Raises:
         SchemaError: an account is owned, or a commit does not end.
     """
     name = sql.Identifier(schema)
-    held = sql.SQL(
+    owners = sql.SQL(
         "SELECT exchange, account, owner, extract(epoch FROM expires_at - clock_timestamp())::float8 FROM {}.leases"
         " WHERE expires_at > clock_timestamp() ORDER BY expires_at DESC LIMIT 1"
     ).format(name)
 
     async def require_none() -> None:
-        row = await (await connection.execute(held)).fetchone()
+        row = await (await connection.execute(owners)).fetchone()
         if row is not None:
             exchange, account, owner, seconds = row
             raise SchemaError(
-                f"its schema has version {version}, and is migrated to {SCHEMA_VERSION} once no account is owned: end"
-                f" {owner}, which owns {exchange} {account} for {seconds:.1f} s unless it renews that"
+                f"its schema has version {version} and can't be migrated to {SCHEMA_VERSION} while {exchange} {account} is"
+                f" owned: end {owner}; its lease runs out in {seconds:.1f} s unless it is renewed"
             )
 
-    await require_none()  # before the lock, which would keep that owner from renewing its lease
+    await require_none()  # before the lock, because the lock would block the owner's renewals
     await connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(f"{LOCK_SECONDS}s"))
     try:
         await connection.execute(sql.SQL("LOCK TABLE {}.leases IN ACCESS EXCLUSIVE MODE").format(name))
     except psycopg.errors.LockNotAvailable as error:
         raise SchemaError(
-            f"its schema has version {version}, and can't be migrated: a commit has not ended for {LOCK_SECONDS} s"
+            f"its schema has version {version} and can't be migrated: a commit has been running for {LOCK_SECONDS} s"
         ) from error
     await require_none()
     await connection.execute(
@@ -140,25 +140,24 @@ async def _migrate_once(connection: TrioConnection[Any], schema: str, number: in
     await connection.execute(sql.SQL("UPDATE {}.schema_version SET version = %s").format(name), (number + 1,))
 
 
-async def require_version(server: Server, schema: str, *, patient: bool) -> None:
-    """Check that no process of a newer version has migrated the tables since they were prepared.
+async def require_version(server: Server, schema: str, *, retry_forever: bool) -> None:
+    """Check that no process of a newer version has migrated the tables.
 
     Args:
-        patient: wait for a server that can't be reached.
+        retry_forever: wait for the server if it can't be reached.
 
     Raises:
-        StoreError: naming the store: the tables are of a newer version, or the server does not answer.
+        StoreError: naming the store: the tables have a newer version, or the server does not answer.
     """
     try:
-        await server.run(lambda connection: _read_version(connection, schema), patient=patient)
+        await server.run(lambda connection: _read_version(connection, schema), retry_forever=retry_forever)
     except SchemaError as error:
         raise StoreError(f"{server.where}: {error}") from None
 
 
 async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
-    """Return the version of the tables; 0: there are none of ours. Raises SchemaError where it is newer than we know."""
-    # Asked of the catalogue's own tables, as of this moment: after waiting for a lock, name lookups may still answer what
-    # the session had found before.
+    """Return the version of the tables; 0: there are none. Raises SchemaError if the version is newer than this library's."""
+    # Read from the system catalogue, because after waiting for a lock a name lookup may return the session's cached result.
     found = await connection.execute(
         "SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
         " WHERE nspname = %s AND relname = 'schema_version'",
@@ -170,11 +169,11 @@ async def _read_version(connection: TrioConnection[Any], schema: str) -> int:
     row = await (await connection.execute(query)).fetchone()
     version = int(row[0]) if row is not None else 0
     if version > SCHEMA_VERSION:
-        raise SchemaError(f"its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}")
+        raise SchemaError(f"its schema has version {version}, this trailing reads versions up to {SCHEMA_VERSION}")
     return version
 
 
 def lock_key(schema: str, purpose: str) -> tuple[int, int]:
-    """The two numbers of an advisory lock: one for what it is for, one for the schema."""
+    """Return the key of an advisory lock: a number for its purpose and one for the schema."""
     first, second = (zlib.crc32(text.encode()) - 2**31 for text in (f"trailing {purpose}", schema))
     return first, second

@@ -1,4 +1,4 @@
-"""The way to a Postgres server: what is tried again on another connection, and for how long."""
+"""Do work on connections to a Postgres server, and try it again after failures."""
 
 from __future__ import annotations
 
@@ -13,30 +13,28 @@ import trio
 from psycopg.conninfo import make_conninfo
 
 from trailing.errors import StoreError, UsageError
-from trailing.stores.trio_conninfo import read_conninfo
-from trailing.stores.trio_psycopg import Pool, TrioConnection, open_pool
+from trailing.psycopg_trio import Pool, TrioConnection, describe_server, open_pool, read_conninfo
 
 T = TypeVar("T")
 
 Work: TypeAlias = Callable[[TrioConnection[Any]], Awaitable[T]]
 
 CONNECTIONS: Final = 3
-"""How many connections a store has at most, beside one that listens: one writes, and others read meanwhile."""
+"""The most connections of a store, besides one that listens: one writes while others read."""
 
 REPLY_SECONDS: Final = 10.0
-"""How long one try may take, connecting included, before it is made again on another connection."""
+"""Seconds for one try, connecting included, before the work is tried again on another connection."""
 
-MOST_PATIENT: Final = 4
-"""How many times as long a later try may take, after earlier ones took too long."""
+MAX_REPLY_FACTOR: Final = 4
+"""The time for one try doubles after each one that took too long, up to this multiple of the first."""
 
 CLEANUP_SECONDS: Final = 2.0
-"""How long a try that took too long is cancelled on the server, before its connection is closed."""
+"""Seconds for cancelling a try that took too long on the server, before its connection is closed."""
 
-LOOK_SECONDS: Final = 5.0
-"""How often a follower looks for itself, so that one that was not told of something still hears of it."""
+POLL_SECONDS: Final = 5.0
+"""Seconds between two reads of a follower that gets no notification, because notifications can be lost."""
 
-# What libpq takes for these; each counts only where the address does not say otherwise. A server that is gone without a
-# word is noticed in a quarter of a minute.
+# Parameters for libpq that the address may override. With these, a server that disappears is detected within 15 seconds.
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -47,17 +45,17 @@ _DEFAULTS: Final[dict[str, str | int]] = {
     "fallback_application_name": "trailing",
 }
 
-# What the server does, in every session: a commit is on its disk when it returns, also where the database says that it
-# need not be, and a session whose client is gone ends soon.
+# The settings of each session. A commit is on the server's disk when it returns, also if the database turns that off, and a
+# session whose client has disappeared ends soon.
 _SETTINGS: Final = """
     SELECT set_config(name, setting, false)
     FROM (VALUES ('tcp_keepalives_idle', '5'), ('tcp_keepalives_interval', '3'), ('tcp_keepalives_count', '3'),
         ('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
             ELSE current_setting('synchronous_commit') END)) AS wanted (name, setting)"""
 
-# The server is starting, stopping, has no place left for another connection or is a standby now: it will pass, or
-# another server of the address will answer. And two transactions that were in each other's way.
-_PASSING: Final = (
+# The server is starting, stopping, out of connections, or a standby now: that ends, or another server of the address
+# answers. The last two are conflicts between transactions.
+_TEMPORARY: Final = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,
@@ -68,27 +66,31 @@ _PASSING: Final = (
 )
 
 
-class Timing(msgspec.Struct, frozen=True):
-    """How patient a store is, in seconds; see the constants of the same names."""
+class ServerTiming(msgspec.Struct, frozen=True):
+    """The time limits of a store, in seconds; see the constants of the same names.
+
+    Args:
+        longest_pause: the longest pause between two tries.
+    """
 
     reply: float = REPLY_SECONDS
     cleanup: float = CLEANUP_SECONDS
-    look: float = LOOK_SECONDS
+    poll: float = POLL_SECONDS
     longest_pause: float = 5.0
 
 
 @asynccontextmanager
 async def open_server(
-    conninfo: str, *, note: str, sessions: int, read_only: bool, timing: Timing
+    conninfo: str, *, note: str, sessions: int, read_only: bool, timing: ServerTiming
 ) -> AsyncIterator[Server]:
-    """The way to the server of a conninfo; nothing is sent there yet.
+    """Open the pool of connections to the server of a conninfo. The first work opens the first connection.
 
     Args:
-        note: what messages add to the address.
-        sessions: the key of an advisory lock that all sessions share, so that others can tell whose they are.
+        note: is added to the server's address in messages.
+        sessions: the key of an advisory lock that all sessions share, so that other processes can find them.
 
     Raises:
-        UsageError: the conninfo can't be read. It does not repeat it.
+        UsageError: the conninfo can't be parsed. The error does not repeat it.
     """
     try:
         params = read_conninfo(conninfo)
@@ -103,19 +105,19 @@ async def open_server(
             await connection.execute("SET default_transaction_read_only = on")
 
     full = make_conninfo("", **{**_DEFAULTS, **params})
-    where = f"Postgres {params.get('host', '')}/{params.get('dbname', '')} {note}"
+    where = f"Postgres {describe_server(params)} {note}"
     async with open_pool(full, 0, CONNECTIONS, seconds=timing.reply, configure=configure, autocommit=True) as pool:
         yield Server(where, full, pool, timing, read_only=read_only)
 
 
 class Server:
-    """The way to a server; `open_server` makes one.
+    """The connections to a server; `open_server` opens them.
 
     Attributes:
-        where: its address, without a password.
+        where: the address of the server without its password, for messages.
     """
 
-    def __init__(self, where: str, conninfo: str, pool: Pool, timing: Timing, *, read_only: bool) -> None:
+    def __init__(self, where: str, conninfo: str, pool: Pool, timing: ServerTiming, *, read_only: bool) -> None:
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s
 
         self.where = where
@@ -127,29 +129,34 @@ class Server:
         self._unreachable = False
 
     def __repr__(self) -> str:
-        return f"<Server: {self.where}>"
+        return f"<Server: {self.where}{', unreachable' if self._unreachable else ''}, {self._pool!r}>"
 
     async def connect(self) -> TrioConnection[Any]:
-        """A connection beside those of the pool."""
+        """Open a connection outside of the pool."""
         connection = await TrioConnection[Any].connect(self._conninfo, autocommit=True)
         connection.cleanup_seconds = self.timing.cleanup
         return connection
 
     async def run(
-        self, work: Work[T], *, patient: bool = False, shield: bool = False, seconds: float | None = None
+        self, work: Work[T], *, retry_forever: bool = False, shield: bool = False, seconds: float | None = None
     ) -> T:
-        """Do work on a connection, and again on another one for as long as the server can't be reached.
+        """Do work on a connection, and again on another one while the server can't be reached.
 
         Args:
-            work: does no harm where it is done twice.
-            patient: go on for ever, not only for the time of a reply.
+            work: may be done twice without harm.
+            retry_forever: try again without end; else for `ServerTiming.reply` seconds.
             shield: a try that has begun is not cancelled.
-            seconds: how long the first try may take; None: the time of a reply.
+            seconds: the time for the first try; None: `ServerTiming.reply`.
+
+        Returns:
+            The result of the work.
 
         Raises:
-            StoreError: Postgres refused, or (unless `patient`) could not be reached.
+            StoreError: Postgres refused the work, or (without `retry_forever`) could not be reached.
+
+        Cancellation: cancels the running query on the server; with `shield`, only between two tries.
         """
-        give_up_at = trio.current_time() + (math.inf if patient else self.timing.reply)
+        give_up_at = trio.current_time() + (math.inf if retry_forever else self.timing.reply)
         pause, seconds = 0.0, self.timing.reply if seconds is None else seconds
         while True:
             failure: Exception
@@ -159,42 +166,42 @@ class Server:
                         try:
                             result = await work(connection)
                         except psycopg.errors.ReadOnlySqlTransaction:
-                            connection.finish()  # the next one may reach another server, that is no standby
+                            connection.finish()  # the next connection may reach another server, which is not a standby
                             raise
-                    self._say_reached()
+                    self._log_reachable()
                     return result
                 failure = psycopg.OperationalError(f"no answer within {seconds} s")
-                seconds = min(2 * seconds, MOST_PATIENT * self.timing.reply)  # it may be slow, and not gone
+                seconds = min(2 * seconds, MAX_REPLY_FACTOR * self.timing.reply)  # the server may only be slow
             except (psycopg.Error, UnicodeError) as error:
                 failure = error
             refused = self._read_only and isinstance(failure, psycopg.errors.ReadOnlySqlTransaction)
-            if refused or not _will_pass(failure) or trio.current_time() >= give_up_at:
+            if refused or not _is_temporary(failure) or trio.current_time() >= give_up_at:
                 raise StoreError(f"{self.where}: {one_line(failure)}") from failure
-            if pause and patient:  # the others are told by the error
-                self._say_unreachable(failure)
+            if pause and retry_forever:  # otherwise the error says it
+                self._log_unreachable(failure)
             await trio.sleep(pause)
             pause = min(2 * pause or 0.1, self.timing.longest_pause)
 
-    def _say_unreachable(self, failure: Exception) -> None:
+    def _log_unreachable(self, failure: Exception) -> None:
         if not self._unreachable:
             self._unreachable = True
             self._log.warning("the store can't be reached", store=self.where, error=one_line(failure))
 
-    def _say_reached(self) -> None:
+    def _log_reachable(self) -> None:
         if self._unreachable:
             self._unreachable = False
             self._log.warning("the store is reached again", store=self.where)
 
 
-def _will_pass(failure: Exception) -> bool:
-    """Whether it was the way to the server, or its state, and not what it was asked for."""
+def _is_temporary(failure: Exception) -> bool:
+    """Return whether the connection or the server's state caused a failure, and not the work."""
     if isinstance(failure, psycopg.errors.PipelineAborted):
         return False
     lost = isinstance(failure, psycopg.OperationalError | psycopg.InterfaceError) and failure.sqlstate is None
-    return lost or isinstance(failure, _PASSING)
+    return lost or isinstance(failure, _TEMPORARY)
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong, without the server's details: these may repeat rows."""
+    """Return an error's message in one line. The server's details are left out, because they may repeat rows."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return " ".join((primary or str(error)).split())

@@ -1,4 +1,4 @@
-"""A SQLite file: opening it, and noticing that it was deleted or replaced while it was open."""
+"""Open a SQLite file, and detect that it was deleted or replaced."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Final
 
 from trailing.errors import StoreError
-from trailing.stores.lock_file import own_every_account
-from trailing.stores.schema import SCHEMA_VERSION, create_tables, migrate_tables, read_version
+from trailing.stores.lock_file import lock_every_account
+from trailing.stores.sqlite_schema import SCHEMA_VERSION, migrate_tables, read_version
 
 BUSY_SECONDS: Final = 1.0
-"""How long a commit waits for another process that is writing, before it is a StoreError."""
+"""Seconds that a commit waits for a writing process before it raises StoreError."""
 
 LOCK_SECONDS: Final = 5.0
-"""How long a migration waits for accounts that other processes own, one of which may be migrating the same file."""
+"""Seconds that a migration waits for other processes, which own an account or migrate the same file."""
 
 
 class SqliteFile:
     """An open SQLite file.
 
     Args:
-        path: may be relative to the working directory of this moment.
-        read_only: don't create and don't change anything.
+        path: absolute, or relative to the present working directory.
+        read_only: create and change nothing.
 
     Attributes:
-        connection: to be closed by the caller.
+        connection: the caller closes it.
 
     Raises:
-        StoreError: naming the file: it can't be opened, is no database, is of something else or of a newer version; is of
-            an older version while an account is owned; or (with `read_only`) is missing or of an older version.
+        StoreError: naming the file: it can't be opened, is no database, belongs to another program, has a newer version, or has
+            an older version while an account is owned; or (with `read_only`) it is missing, empty or of an older version.
     """
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
@@ -54,32 +54,31 @@ class SqliteFile:
             raise StoreError(f"{path}: {error}") from error
 
     def require_in_place(self) -> None:
-        """Check that the path still leads to the file that is open.
+        """Check that the path still leads to the open file.
 
         Raises:
-            StoreError: the file was deleted, or another one is in its place. What is written to the open file is lost when
-                it is closed.
+            StoreError: the file was deleted or replaced. Anything written to the open file would be lost.
         """
         try:
             found = self._absolute.stat()
         except OSError as error:
             what = "was deleted" if isinstance(error, FileNotFoundError) else f"can't be reached ({error.strerror})"
-            raise StoreError(f"{self.path}: the file {what} while the store was open, nothing is written") from error
+            raise StoreError(f"{self.path}: the file {what} while the store was open; nothing is written") from error
         if not os.path.samestat(found, self._opened):
-            raise StoreError(f"{self.path}: the file was replaced while the store was open, nothing is written")
+            raise StoreError(f"{self.path}: the file was replaced while the store was open; nothing is written")
 
     def require_version(self) -> None:
-        """Check that no process of a newer version has migrated the tables since. Raises StoreError."""
+        """Check that no process of a newer version has migrated the tables. Raises StoreError."""
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path}: its schema has version {version}, this trailing knows versions up to {SCHEMA_VERSION}"
+                f"{self.path}: its schema has version {version}, this trailing reads versions up to {SCHEMA_VERSION}"
             )
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
-    # Reading comes first: a file that is not ours must be left as it is. It is one transaction, as another process may
-    # be creating the tables.
+    # First the version is read, because a file of another program must not be changed. One transaction reads it, because
+    # another process may be creating the tables.
     connection.execute("BEGIN")
     try:
         version = read_version(connection)
@@ -87,28 +86,30 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> 
         connection.rollback()
     if read_only:
         if version == 0:
-            raise StoreError("it holds nothing yet")
+            raise StoreError("it has no tables yet")
         if version < SCHEMA_VERSION:
-            raise StoreError(f"its schema has version {version}, which is old: a bot of this version migrates it")
+            raise StoreError(
+                f"its schema has the old version {version}; open it with a bot of this version to migrate it"
+            )
         return
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
     if version == 0:
-        create_tables(connection)
+        migrate_tables(connection, version)
     elif version < SCHEMA_VERSION:
         _migrate(connection, path)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Migrate the tables of version 1, or wait until another process that does so has."""
+    """Migrate the tables of an older version, or wait until another process has migrated them."""
     give_up_at = time.monotonic() + LOCK_SECONDS
-    while read_version(connection) < SCHEMA_VERSION:
+    while (version := read_version(connection)) < SCHEMA_VERSION:
         accounts = connection.execute(
             "SELECT exchange, account FROM stops UNION SELECT exchange, account FROM intents"
         ).fetchall()
         try:
-            with own_every_account(path, accounts):
-                migrate_tables(connection)
+            with lock_every_account(path, accounts):
+                migrate_tables(connection, version)
         except StoreError:
             if time.monotonic() > give_up_at:
                 raise
@@ -116,7 +117,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    # Turning WAL mode on is the one thing for which SQLite itself does not wait while another process is busy.
+    # SQLite does not wait for other processes when it turns WAL mode on, so that this does.
     give_up_at = time.monotonic() + BUSY_SECONDS
     while True:
         try:

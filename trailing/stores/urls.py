@@ -1,4 +1,4 @@
-"""Opening a store by its address."""
+"""Open a store by its address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trailing.stores.sqlite import open_sqlite
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
 _SCHEMA = "trailing"
-_OURS = {"schema", "lease_seconds", "renew_seconds"}
+_PARAMETERS = {"schema", "lease_seconds", "renew_seconds"}
 _FORMS = (
     "'memory:', 'sqlite:///relative.db', 'sqlite:////absolute/path.db'"
     " or 'postgresql://user@host/database?schema=trailing'"
@@ -25,21 +25,24 @@ _FORMS = (
 
 @asynccontextmanager
 async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Store]:
-    """Open a store.
+    """Open a store, and close it at the end of the block.
 
     Args:
-        url: ``"memory:"``, a new and empty one that ends with the block; ``"sqlite:///relative.db"`` or
-            ``"sqlite:////absolute/path.db"``, a file, created where it is missing. The path is taken as it stands:
-            nothing in it is decoded. ``"postgresql://user@host/database"``, a database, with all that libpq takes in
-            such an address (several hosts, ``sslmode``, …) and a ``schema`` in which the tables are, or are created:
-            ``?schema=bots``; ``trailing`` where there is none. ``lease_seconds`` and ``renew_seconds`` say how long an
-            account stays owned without being renewed, 60, and how often it is renewed, 5: the same for all who use the
-            schema.
-        read_only: create and change nothing, for looking into the store of a bot that runs.
+        url: the address:
+
+            - ``"memory:"`` is a new store in memory, which ends with the block.
+            - ``"sqlite:///relative.db"`` and ``"sqlite:////absolute/path.db"`` are files, created if missing. Nothing in the
+              path is decoded.
+            - ``"postgresql://user@host/database"`` is a Postgres database, with everything that libpq allows in an address
+              (several hosts, ``sslmode``, …). Three more parameters are trailing's own: ``schema`` is the schema of the tables,
+              created if missing (default ``trailing``); ``lease_seconds`` is how long an account stays owned after the last
+              renewal (default 60); ``renew_seconds`` is the time between renewals (default 5). All processes on one schema
+              should use the same two.
+        read_only: create and change nothing, to inspect the store of a running bot.
 
     Raises:
-        UsageError: the address is none of these. It does not repeat the address, which may hold a password.
-        StoreError: what is there can't be opened.
+        UsageError: the address is invalid. The error does not repeat the address, because it may contain a password.
+        StoreError: the store can't be opened.
     """
     if url == "memory:":
         yield MemoryStore()
@@ -49,11 +52,11 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
         from trailing.stores.postgres import open_postgres  # noqa: PLC0415
         from trailing.stores.postgres_lease import LEASE_SECONDS, RENEW_SECONDS, LeaseTiming  # noqa: PLC0415
 
-        conninfo, ours = take_ours(url)
+        conninfo, parameters = split_parameters(url)
         lease = LeaseTiming(
-            _seconds(ours, "lease_seconds", LEASE_SECONDS), _seconds(ours, "renew_seconds", RENEW_SECONDS)
+            _seconds(parameters, "lease_seconds", LEASE_SECONDS), _seconds(parameters, "renew_seconds", RENEW_SECONDS)
         )
-        schema = ours.get("schema", _SCHEMA)
+        schema = parameters.get("schema", _SCHEMA)
         async with open_postgres(conninfo, schema=schema, read_only=read_only, lease=lease) as store:
             yield store
         return
@@ -67,23 +70,23 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
 
 
 def is_postgres(url: str) -> bool:
-    """Whether it is the address of a store in Postgres."""
+    """Return whether a store's address is one of Postgres."""
     return url.startswith(_POSTGRES)
 
 
-def take_ours(url: str) -> tuple[str, dict[str, str]]:
-    """The address without our own parameters, which libpq does not know, and their values."""
+def split_parameters(url: str) -> tuple[str, dict[str, str]]:
+    """Return the address without trailing's own parameters, which libpq refuses, and these parameters."""
     address, question, query = url.rpartition("?")
-    parameters = [parameter.partition("=") for parameter in query.split("&")] if question else []
-    others = "&".join("".join(parameter) for parameter in parameters if parameter[0] not in _OURS)
-    ours = {name: unquote(value) for name, _, value in parameters if name in _OURS}
-    if not ours:
-        return url, ours
-    return f"{address}?{others}" if others else address, ours
+    found = [parameter.partition("=") for parameter in query.split("&")] if question else []
+    others = "&".join("".join(parameter) for parameter in found if parameter[0] not in _PARAMETERS)
+    parameters = {name: unquote(value) for name, _, value in found if name in _PARAMETERS}
+    if not parameters:
+        return url, parameters
+    return f"{address}?{others}" if others else address, parameters
 
 
-def _seconds(ours: dict[str, str], name: str, default: float) -> float:
+def _seconds(parameters: dict[str, str], name: str, default: float) -> float:
     try:
-        return float(ours.get(name, default))
+        return float(parameters.get(name, default))
     except ValueError:
-        raise refuse(f"open_store: {name}", ours[name], "a number of seconds") from None
+        raise refuse(f"open_store: {name}", parameters[name], "a number of seconds") from None

@@ -1,8 +1,7 @@
 """The test kit, for users too.
 
-`check_exchange` and `check_store` are the contracts of the ports. `FaultyExchange` and `FaultyStore` fail at the call
-that was asked for. `cancel_everywhere` cancels a scenario after each of its steps. `invariants` is what has to hold
-afterwards.
+`check_exchange` and `check_store` check the contracts of the ports. `FaultyExchange` and `FaultyStore` fail at chosen
+calls. `cancel_everywhere` cancels a scenario after each of its steps. `check_invariants` checks what must hold afterwards.
 """
 
 from trailing.testing.cancellation import cancel_everywhere as cancel_everywhere

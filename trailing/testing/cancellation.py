@@ -1,4 +1,4 @@
-"""A scenario cancelled everywhere: once after each of its steps, each time with a check of what must hold then."""
+"""Cancel a scenario after each of its steps, and check each time what must hold then."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import trio
 World = TypeVar("World")
 
 _RUNS_TO_THE_END = 3
-"""Runs in a row that have to end before their step comes; trio shuffles tasks, so that their steps vary a little."""
+"""Runs in a row that must end before their step comes. trio shuffles tasks, so that the number of steps varies."""
 
 _MACHINERY = {"trio", "contextlib"}
-"""Packages whose frames say nothing about where a task stands."""
+"""Packages whose frames do not show where a task waits."""
 
 
 async def cancel_everywhere(
@@ -26,35 +26,34 @@ async def cancel_everywhere(
     limit: int = 10_000,
     seconds: float = 3600.0,
 ) -> int:
-    """Run a scenario uncancelled, then again for each of its steps, cancelled right after that step; check every run.
+    """Run a scenario once for each of its steps, cancelled right after that step, and check every run.
 
-    A step is what one task does from one checkpoint to its next. The steps of every task count while `act` runs, those
-    of the exchange too, so that before its booking, after it and after its reply are different points. Time alone is
-    none: a task that sleeps is struck as it falls asleep. Every run has a world of its own; all of them happen in the
-    present trio run, on its clock.
+    The first run is not cancelled. A step is the work of one task from one checkpoint to its next. The steps of every task
+    count while `act` runs, those of the exchange too, so that the moments before a booking, after it and after its reply
+    are different steps. Time alone is no step: a sleeping task is cancelled when it falls asleep. Every run has its own
+    world. All runs use the present trio run and its clock.
 
-    The number of steps isn't a constant, since trio's scheduler shuffles. So this goes on, one step later each time,
-    until three runs in a row have ended before their step came.
+    The number of steps varies, because trio shuffles tasks. So the step grows until three runs in a row have ended before
+    their step came.
 
     Args:
-        world: sets up what has to outlive the cancellation, and takes it down after the check.
-        act: what is cancelled. What should be cancelled too, a manager for example, it opens itself. It may swallow the
+        world: opens what must outlive the cancellation, and closes it after the check.
+        act: the function that is cancelled. It opens what must be cancelled too, such as a manager. It may swallow the
             cancellation.
-        check: raises if something does not hold. It gets the world, and whether `act` was cancelled; an `act` that was
-            cancelled after its last checkpoint has run to its end all the same.
-        only: run for this step alone, to replay a failure.
+        check: raises if something does not hold. It receives the world, and whether `act` was cancelled. An `act` that was
+            cancelled after its last checkpoint has still run to its end.
+        only: run this step alone, to replay a failure.
         limit: the highest step, at least 1.
         seconds: a run that takes longer than this on the running clock fails with `trio.TooSlowError`.
 
     Returns:
-        The number of runs that were cancelled.
+        The number of cancelled runs.
 
     Raises:
         AssertionError: there are more steps than `limit`.
-        BaseException: what a run raised, with a note that says after which step it was cancelled, and where its tasks
-            stood.
+        BaseException: the error of a run, with a note that says after which step it was cancelled, and where each task was.
 
-    Cancellation: ends the run under way.
+    Cancellation: ends the present run.
     """
     if only is not None:
         return int(await _run(world, act, check, only, seconds))
@@ -98,10 +97,9 @@ async def _run(
 
 
 class _Striker(trio.abc.Instrument):
-    """Cancels a scope right after the given step; 0: never.
+    """Cancel a scope right after the given step; 0: never.
 
-    The run loop calls it when the step's task is parked, so that to every task it looks as if another one had cancelled
-    the scope before they went on.
+    The run loop calls this when the step's task is parked, so that each task sees a cancellation by another task.
     """
 
     def __init__(self, scope: trio.CancelScope, step: int) -> None:
@@ -110,19 +108,19 @@ class _Striker(trio.abc.Instrument):
         self._steps = 0
         self._acting = trio.lowlevel.current_task()
         self._outer_nurseries = len(self._acting.child_nurseries)
-        self._stands: list[str] = []
+        self._places: list[str] = []
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         self._steps += 1
         if self._steps == self._step:
-            self._stands = [_stand(inner, stepped=inner is task) for inner in self._cancelled_tasks()]
+            self._places = [_place_of(inner, stepped=inner is task) for inner in self._cancelled_tasks()]
             self._scope.cancel()
 
     def note(self) -> str:
-        if not self._stands:
+        if not self._places:
             return "in a run that was not cancelled"
         return "\n  ".join(
-            (f"cancelled after step {self._step} (replay it with only={self._step}), when there stood", *self._stands)
+            (f"cancelled after step {self._step} (replay it with only={self._step}), with the tasks", *self._places)
         )
 
     def _cancelled_tasks(self) -> Iterator[trio.lowlevel.Task]:
@@ -134,7 +132,7 @@ class _Striker(trio.abc.Instrument):
                 nurseries.extend(task.child_nurseries)
 
 
-def _stand(task: trio.lowlevel.Task, *, stepped: bool) -> str:
+def _place_of(task: trio.lowlevel.Task, *, stepped: bool) -> str:
     where = "at its start"
     for frame, line in task.iter_await_frames():
         if frame.f_globals.get("__name__", "").partition(".")[0] not in _MACHINERY:

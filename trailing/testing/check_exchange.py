@@ -1,4 +1,4 @@
-"""The conformance test that every exchange has to pass, whoever wrote it."""
+"""The conformance test that every exchange must pass."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ async def check_exchange(
 ) -> None:
     """Check that an exchange keeps the contract of `trailing.exchanges.port.Exchange`.
 
-    Place, list, find, move, cancel and list again; what is refused, and with which error; cancelled callers; triggers,
-    fills and closing; its own trailing orders, where it says that it has them; prices and ticks of the right source and symbol. Every check runs for a long and for a short,
-    each on an exchange of its own. A write has to be visible exactly `orders_read_lag`, or `positions_read_lag`,
-    later, so an exchange that understates one of them fails.
+    The checks place, list, find, move and cancel stops. They cover refusals and their errors, cancelled callers, triggers,
+    fills and closing, the exchange's own trailing orders if it has them, and prices and ticks of the right source and
+    symbol. Every check runs for a long and for a short, each on a new exchange. A write must be visible
+    `orders_read_lag`, or `positions_read_lag`, later, so that an exchange that understates one of them fails.
 
     Args:
-        maker: gives an exchange with an empty account and a hand on its market.
-        symbols: two different ones that the exchange knows, in unified form.
+        maker: opens an exchange with an empty account, and methods that act on its market.
+        symbols: two different symbols that the exchange has, in unified form.
         seconds: how long a check may take on the running clock.
 
     Raises:
-        AssertionError: naming the first check that does not hold, the side, and what came instead.
+        AssertionError: naming the first check that fails, the side, and what happened instead.
 
-    Cancellation: ends the check under way.
+    Cancellation: ends the present check.
     """
     for check in (*ORDER_CHECKS, *MARKET_CHECKS, *TRAILING_CHECKS):
         for side in _SIDES:

@@ -1,4 +1,4 @@
-"""The conformance test of a store: what every implementation of the `Store` port has to hold."""
+"""The conformance test that every implementation of the `Store` port must pass."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from trailing.stores.port import (
     Store,
     StoreWrite,
 )
+from trailing.testing.store_assertions import HERE, load, read, require_growing, same
 from trailing.testing.store_event_checks import check_events, check_following
 from trailing.testing.store_lease_checks import check_owning
-from trailing.testing.store_looks import HERE, load, read, require_growing, same
 from trailing.testing.store_prune_checks import check_pruning
 from trailing.testing.store_samples import HUGE, MOMENT, sample_alarm, sample_intent, sample_record
 
@@ -36,17 +36,19 @@ _EMPTY = Loaded(stops=(), intents=())
 
 
 async def check_store(maker: StoreMaker, *, reopen: StoreMaker | None = None) -> None:
-    """Check that a store does what the port promises.
+    """Check that a store keeps the contract of `trailing.stores.port.Store`.
 
-    It runs on the real clock for a store that works in threads or over a network, and takes a second or two there.
+    Run it on the real clock for a store that works in threads or over a network. It takes a second or two there.
 
     Args:
-        maker: opens a new store that is empty, another one with each call.
-        reopen: opens again, as it was left, the store that `maker` opened last and that has been closed since. None:
-            nothing is to outlive the closing of this store, and that is not checked.
+        maker: opens a new and empty store with each call.
+        reopen: opens the store again that `maker` opened last and that has been closed since. None: this store keeps
+            nothing when it is closed, and that is not checked.
 
     Raises:
-        AssertionError: saying what does not hold.
+        AssertionError: naming what does not hold.
+
+    Cancellation: ends the present check.
     """
     checks: tuple[Callable[[Store], Awaitable[None]], ...] = (
         _check_an_empty_store,
@@ -82,7 +84,7 @@ async def _check_records(store: Store) -> None:
     await store.commit([SaveStop(*HERE, first), SaveStop(*HERE, second)])
     loaded = await load(store, HERE)
     same(loaded.stops, (first, second), "records come back exactly and in order: 18 decimals, huge sizes, times")
-    moved = msgspec.structs.replace(first, state="waiting", best=HUGE, since_move=None, orders=())
+    moved = msgspec.structs.replace(first, state="waiting", best=HUGE, seconds_since_move=None, orders=())
     await store.commit([SaveStop(*HERE, moved)])
     loaded = await load(store, HERE)
     same(loaded.stops, (moved, second), "a later save replaces the record and keeps its place")
@@ -138,7 +140,7 @@ async def _check_intents(store: Store) -> None:
     await store.commit([AddIntent(msgspec.structs.replace(first, quantity=Decimal(1)))])
     intents = (await load(store, HERE)).intents
     same(intents, (first, second, third), "adding an intent again is no error and replaces nothing")
-    await store.commit([SettleIntent(*HERE, "t1"), SettleIntent(*HERE, "never heard of")])
+    await store.commit([SettleIntent(*HERE, "t1"), SettleIntent(*HERE, "never added")])
     await store.commit([SettleIntent(*HERE, "t1")])
     intents = (await load(store, HERE)).intents
     same(intents, (second, third), "a settled intent is not loaded; settling one that is not open is no error")

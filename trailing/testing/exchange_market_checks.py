@@ -1,4 +1,4 @@
-"""What has to hold of positions, fills, prices and pushed updates on every exchange: one check each."""
+"""Checks of positions, fills, prices and pushed updates, for every exchange."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 async def its_attributes_make_sense(trial: Trial) -> None:
-    """Names are texts, times are finite seconds of at least 0, and a market is the one that was asked for."""
+    """Names are texts, times are finite seconds of at least 0, and a market has the requested symbol."""
     exchange = trial.exchange
     for name in (exchange.name, exchange.account):
         expect(isinstance(name, str) and bool(name), f"a name is {name!r}")
@@ -32,12 +32,12 @@ async def its_attributes_make_sense(trial: Trial) -> None:
 
 
 def expect_seconds(seconds: float, name: str) -> None:
-    """Expect a finite number of at least 0."""
+    """Check that a number is finite and at least 0."""
     expect(math.isfinite(seconds) and seconds >= 0, f"{name} gives {seconds} s")
 
 
 async def an_entered_position_is_reported(trial: Trial) -> None:
-    """With its side, quantity and entry price, `positions_read_lag` after it was entered."""
+    """The report has its side, quantity and entry price, `positions_read_lag` after the entry."""
     position = await trial.enter()
     await trio.sleep(trial.exchange.positions_read_lag)
     reports = [report for report in await trial.exchange.positions() if report.symbol == trial.symbol]
@@ -46,13 +46,13 @@ async def an_entered_position_is_reported(trial: Trial) -> None:
     expect(shown == wanted, f"entered was {position}, positions reports {reports}")
 
 
-async def both_sides_stand_at_once_only_where_it_is_hedged(trial: Trial) -> None:
-    """`hedged`: a long and a short of one symbol, each with its stop; else never two positions of one symbol."""
+async def both_sides_are_open_at_once_only_if_it_is_hedged(trial: Trial) -> None:
+    """A hedged account holds a long and a short of one symbol, each with its stop; another account never holds both."""
     position = await trial.enter()
     try:
         opposite = await trial.enter(trial.other_side)
     except UsageError:
-        expect(not trial.exchange.hedged, "a hedged account did not take the other side")
+        expect(not trial.exchange.hedged, "a hedged account refused the other side")
         return
     held, opposite_held = await trial.held(trial.side), await trial.held(trial.other_side)
     if not trial.exchange.hedged:
@@ -68,8 +68,8 @@ async def both_sides_stand_at_once_only_where_it_is_hedged(trial: Trial) -> None
     expect(both == (Decimal(0), opposite.quantity), f"after the {trial.side} was stopped out, reported are {both}")
 
 
-async def a_triggered_stop_is_filled_and_says_so(trial: Trial) -> None:
-    """An OrderUpdate with a Fill, matched by client order id; then neither position nor stop is left."""
+async def a_triggered_stop_is_filled_and_reported(trial: Trial) -> None:
+    """An `OrderUpdate` has a `Fill` under the client order id; then neither position nor stop is left."""
     position = await trial.enter()
     order = await trial.place(trial.request())
     async with trial.listen() as updates:
@@ -83,7 +83,7 @@ async def a_triggered_stop_is_filled_and_says_so(trial: Trial) -> None:
 
 
 async def a_stop_is_triggered_by_its_own_source(trial: Trial) -> None:
-    """Each source that the exchange takes (UsageError: it doesn't); the price of another one leaves the stop alone."""
+    """The price of another source does not trigger it. A source that the exchange does not take raises `UsageError`."""
     for source in _SOURCES:
         await trial.enter()
         for each in _SOURCES:
@@ -106,7 +106,7 @@ async def a_stop_is_triggered_by_its_own_source(trial: Trial) -> None:
 
 
 async def closing_reduces_and_never_crosses_zero(trial: Trial) -> None:
-    """A part, then more than there is, then what is flat already: NothingToReduce."""
+    """Close a part, then more than is left, then a flat position: `NothingToReduce`."""
     position = await trial.enter()
     part = 2 * trial.unit
     client_order_id = new_id()
@@ -124,8 +124,8 @@ async def closing_reduces_and_never_crosses_zero(trial: Trial) -> None:
     await trial.expect_flat()
 
 
-async def a_price_is_of_the_source_that_was_asked_for(trial: Trial) -> None:
-    """Each of the sources that the exchange has (UsageError: it hasn't), after they have gone different ways."""
+async def a_price_is_of_the_requested_source(trial: Trial) -> None:
+    """Read each source after the sources have diverged. A source that the exchange does not have raises `UsageError`."""
     prices = {source: trial.price + steps * trial.market.price_tick for steps, source in enumerate(_SOURCES, 1)}
     for source, price in prices.items():
         await trial.bench.move_price(trial.symbol, price, source)
@@ -139,8 +139,8 @@ async def a_price_is_of_the_source_that_was_asked_for(trial: Trial) -> None:
         trial.expect_recent(tick.at)
 
 
-async def ticks_come_of_the_watched_symbols_only(trial: Trial) -> None:
-    """`set_subscriptions` names the wanted symbols as a whole: what it leaves out is not pushed any more."""
+async def ticks_come_of_the_subscribed_symbols_only(trial: Trial) -> None:
+    """`set_subscriptions` replaces all subscriptions: a symbol that it leaves out is not pushed any more."""
     prices = (trial.price + steps * trial.market.price_tick for steps in count(1))
     async with trial.listen() as updates:
         await trial.exchange.set_subscriptions({trial.symbol})
@@ -149,13 +149,13 @@ async def ticks_come_of_the_watched_symbols_only(trial: Trial) -> None:
         await trial.exchange.set_subscriptions({trial.symbol, trial.other_symbol})
         await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
         await trial.exchange.set_subscriptions({trial.other_symbol})
-        # Its ticks come already; the first ones after the change may still be accompanied by the other symbol's.
+        # The other symbol's ticks may still come until the change has taken effect.
         await trial.next_tick(updates, trial.other_symbol, never=None, prices=prices)
         await trial.next_tick(updates, trial.other_symbol, never=trial.symbol, prices=prices)
 
 
 async def candles_are_closed_and_in_order(trial: Trial) -> None:
-    """Of the symbol, the source and the time that were asked for, and ended; an exchange without candles gives none."""
+    """They have the requested symbol, source and time, and they have ended. An exchange may have none."""
     await trial.bench.move_price(trial.symbol, trial.price, "last")
     since = datetime(2020, 1, 1, tzinfo=UTC)
     candles = await trial.exchange.candles(trial.symbol, "last", since)
@@ -169,11 +169,11 @@ async def candles_are_closed_and_in_order(trial: Trial) -> None:
 MARKET_CHECKS: tuple[Check, ...] = (
     its_attributes_make_sense,
     an_entered_position_is_reported,
-    both_sides_stand_at_once_only_where_it_is_hedged,
-    a_triggered_stop_is_filled_and_says_so,
+    both_sides_are_open_at_once_only_if_it_is_hedged,
+    a_triggered_stop_is_filled_and_reported,
     a_stop_is_triggered_by_its_own_source,
     closing_reduces_and_never_crosses_zero,
-    a_price_is_of_the_source_that_was_asked_for,
-    ticks_come_of_the_watched_symbols_only,
+    a_price_is_of_the_requested_source,
+    ticks_come_of_the_subscribed_symbols_only,
     candles_are_closed_and_in_order,
 )

@@ -1,4 +1,4 @@
-"""What has to hold of stop orders on every exchange: one check each."""
+"""Checks of stop orders, for every exchange."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, 
 
 
 async def a_placed_stop_can_be_listed_found_moved_and_cancelled(trial: Trial) -> None:
-    """The whole life of a stop, each step seen by list and look-up, `orders_read_lag` after it was acknowledged."""
+    """List and look-up show each step of a stop, `orders_read_lag` after its acknowledgement."""
     await trial.enter()
     placed = await trial.place(trial.request("2"))
     await trial.expect_live(placed)
@@ -40,8 +40,8 @@ async def _move(trial: Trial, order: StopOrder, price: Decimal) -> StopOrder:
     return second
 
 
-async def a_position_has_two_stops_at_once_where_the_market_says_so(trial: Trial) -> None:
-    """`Market.two_stops`: both stand, and cancelling one leaves the other."""
+async def a_position_has_two_stops_at_once_if_the_market_says_so(trial: Trial) -> None:
+    """With `Market.two_stops` both are live, and cancelling one leaves the other."""
     if not trial.market.two_stops:
         return
     await trial.enter()
@@ -55,14 +55,14 @@ async def a_position_has_two_stops_at_once_where_the_market_says_so(trial: Trial
 
 
 async def a_stop_with_another_tag_is_listed(trial: Trial) -> None:
-    """`open_stops` shows the account's stops, whoever placed them."""
+    """`open_stops` shows all stops of the account, also foreign ones."""
     await trial.enter()
     foreign = await trial.place(msgspec.structs.replace(trial.request(), client_order_id=f"x{new_id()}"))
     await trial.expect_live(foreign)
 
 
 async def a_client_order_id_that_was_used_is_refused(trial: Trial) -> None:
-    """Sending an id again raises StopRejected, and what stands under it stays."""
+    """A second request with the same id raises `StopRejected`, and the first stop stays live."""
     await trial.enter()
     first = await trial.place(trial.request("2"))
     again = msgspec.structs.replace(trial.request("1"), client_order_id=first.client_order_id)
@@ -72,7 +72,7 @@ async def a_client_order_id_that_was_used_is_refused(trial: Trial) -> None:
 
 
 async def a_stop_that_would_trigger_is_refused(trial: Trial) -> None:
-    """At the price and beyond it: WouldTrigger, and no order."""
+    """A stop at the price or beyond it raises `WouldTrigger`, and no order exists."""
     await trial.enter()
     beyond = 2 * trial.price - trial.stop_price("1")
     for price in (trial.price, beyond):
@@ -83,7 +83,7 @@ async def a_stop_that_would_trigger_is_refused(trial: Trial) -> None:
 
 
 async def a_stop_without_a_position_is_refused(trial: Trial) -> None:
-    """NothingToReduce, and no order, where the position is flat."""
+    """A stop for a flat position raises `NothingToReduce`, and no order exists."""
     for source in ("last", "mark", "index"):
         await trial.bench.move_price(trial.symbol, trial.price, source)
     request = trial.request()
@@ -93,7 +93,7 @@ async def a_stop_without_a_position_is_refused(trial: Trial) -> None:
 
 
 async def a_stop_never_closes_more_than_the_position(trial: Trial) -> None:
-    """One larger than the position is refused, or closes the position and nothing beyond."""
+    """A stop that is larger than the position is refused, or closes the position only."""
     position = await trial.enter()
     request = msgspec.structs.replace(trial.request(), quantity=2 * position.quantity)
     async with trial.listen() as updates:
@@ -109,7 +109,7 @@ async def a_stop_never_closes_more_than_the_position(trial: Trial) -> None:
 
 
 async def a_price_off_the_tick_is_refused_or_tightened(trial: Trial) -> None:
-    """Rounding never loosens: the stop is refused, or stands on the tick and not further away."""
+    """Rounding never loosens: the stop is refused, or is on the tick and not further away."""
     await trial.enter()
     wanted = trial.stop_price("2") + trial.market.price_tick / 2
     request = msgspec.structs.replace(trial.request(), price=wanted)
@@ -123,8 +123,8 @@ async def a_price_off_the_tick_is_refused_or_tightened(trial: Trial) -> None:
     await trial.expect_live(order)
 
 
-async def what_is_gone_can_not_be_cancelled_or_amended(trial: Trial) -> None:
-    """StopRejected, so that nobody takes a stop for cancelled that was filled."""
+async def a_stop_that_is_gone_can_not_be_cancelled_or_amended(trial: Trial) -> None:
+    """Both raise `StopRejected`, so that a filled stop is not mistaken for a cancelled one."""
     await trial.enter()
     order = await trial.place(trial.request("2"))
     await trial.exchange.cancel_stop(order)
@@ -136,8 +136,8 @@ async def what_is_gone_can_not_be_cancelled_or_amended(trial: Trial) -> None:
     await trial.expect_absent(order.client_order_id)
 
 
-async def a_look_up_tells_what_became_of_a_cancelled_call(trial: Trial) -> None:
-    """Wherever a caller of `place_stop` is cancelled: `find_stop` waits for its request and then tells for good."""
+async def a_look_up_shows_the_outcome_of_a_cancelled_call(trial: Trial) -> None:
+    """Cancel a caller of `place_stop` at several moments: `find_stop` waits for its request, and its answer is final."""
     await trial.enter()
     started_at = trio.current_time()
     await trial.exchange.cancel_stop(await trial.place(trial.request()))
@@ -145,7 +145,7 @@ async def a_look_up_tells_what_became_of_a_cancelled_call(trial: Trial) -> None:
     absent = []
     for share in (0, 0.1, 0.3, 0.6, 0.9):
         request = trial.request()
-        # A caller's time may be over before its request is sent, and then it is not.
+        # If a caller's deadline is over before its request is sent, the request is not sent.
         with suppress(ExchangeUnreachable), trio.move_on_after(seconds * share):
             await trial.exchange.place_stop(request)
         found = await trial.found(request.client_order_id)
@@ -166,13 +166,13 @@ async def a_look_up_tells_what_became_of_a_cancelled_call(trial: Trial) -> None:
 
 ORDER_CHECKS: tuple[Check, ...] = (
     a_placed_stop_can_be_listed_found_moved_and_cancelled,
-    a_position_has_two_stops_at_once_where_the_market_says_so,
+    a_position_has_two_stops_at_once_if_the_market_says_so,
     a_stop_with_another_tag_is_listed,
     a_client_order_id_that_was_used_is_refused,
     a_stop_that_would_trigger_is_refused,
     a_stop_without_a_position_is_refused,
     a_stop_never_closes_more_than_the_position,
     a_price_off_the_tick_is_refused_or_tightened,
-    what_is_gone_can_not_be_cancelled_or_amended,
-    a_look_up_tells_what_became_of_a_cancelled_call,
+    a_stop_that_is_gone_can_not_be_cancelled_or_amended,
+    a_look_up_shows_the_outcome_of_a_cancelled_call,
 )

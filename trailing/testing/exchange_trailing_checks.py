@@ -1,4 +1,4 @@
-"""What has to hold of an exchange's own trailing orders, where it has them: one check each."""
+"""Checks of the exchange's own trailing orders, for exchanges that have them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trailing.testing.exchange_trial import Check, Trial, expect, new_id, refuse
 
 
 def _ahead(trial: Trial, percent: str) -> Decimal:
-    """The price so many per cent ahead of the market."""
+    """Return the price that is so many per cent ahead of the market."""
     return round_stop(trial.other_side, ahead(trial.side, trial.price, Percent(percent)), trial.market.price_tick)
 
 
@@ -26,12 +26,12 @@ def _callback(callbacks: CallbackRange) -> Percent:
 
 
 def _request(trial: Trial, callback: Percent, percent: str = "1") -> StopRequest:
-    """A trailing order for the whole position, from so many per cent ahead of the market on."""
+    """Return a trailing order for the whole position with its activation so many per cent ahead of the market."""
     return StopRequest(trial.symbol, trial.side, 4 * trial.unit, _ahead(trial, percent), new_id(), callback=callback)
 
 
-async def a_trailing_order_is_refused_where_there_is_none(trial: Trial) -> None:
-    """`Market.native_callbacks`: UsageError, and no order, where it has none, or not this callback."""
+async def a_trailing_order_is_refused_if_the_market_has_none(trial: Trial) -> None:
+    """Without this callback in `Market.native_callbacks` it raises `UsageError`, and no order exists."""
     await trial.enter()
     callbacks = trial.market.native_callbacks
     wrong = Percent(1) if callbacks is None else Percent(2 * callbacks.most.value)
@@ -41,8 +41,8 @@ async def a_trailing_order_is_refused_where_there_is_none(trial: Trial) -> None:
     await trial.expect_absent(request.client_order_id)
 
 
-async def a_trailing_order_stands_beside_a_stop_and_each_is_shown_as_what_it_is(trial: Trial) -> None:
-    """Placed, listed, looked up and cancelled under an id of its own; the plain stop stays."""
+async def a_trailing_order_and_a_stop_are_live_together_and_shown_as_what_they_are(trial: Trial) -> None:
+    """The trailing order is placed, listed, found and cancelled under its own id; the plain stop stays live."""
     callbacks = trial.market.native_callbacks
     if callbacks is None or not trial.market.two_stops:
         return
@@ -58,8 +58,8 @@ async def a_trailing_order_stands_beside_a_stop_and_each_is_shown_as_what_it_is(
     await trial.expect_live(plain)
 
 
-async def a_trailing_order_whose_price_was_reached_is_refused(trial: Trial) -> None:
-    """At the price from which on it trails, and beyond: WouldTrigger, and no order."""
+async def a_trailing_order_whose_activation_was_reached_is_refused(trial: Trial) -> None:
+    """An activation at the price or beyond it raises `WouldTrigger`, and no order exists."""
     callbacks = trial.market.native_callbacks
     if callbacks is None:
         return
@@ -72,7 +72,7 @@ async def a_trailing_order_whose_price_was_reached_is_refused(trial: Trial) -> N
 
 
 async def a_trailing_order_triggers_behind_the_best_price_since_it_began(trial: Trial) -> None:
-    """Not before its price was reached, and then at its callback behind the best price since; whichever the first."""
+    """It triggers only after its activation, at its callback behind the best price since then."""
     callbacks = trial.market.native_callbacks
     if callbacks is None:
         return
@@ -102,8 +102,8 @@ async def a_trailing_order_triggers_behind_the_best_price_since_it_began(trial: 
 
 
 TRAILING_CHECKS: tuple[Check, ...] = (
-    a_trailing_order_is_refused_where_there_is_none,
-    a_trailing_order_stands_beside_a_stop_and_each_is_shown_as_what_it_is,
-    a_trailing_order_whose_price_was_reached_is_refused,
+    a_trailing_order_is_refused_if_the_market_has_none,
+    a_trailing_order_and_a_stop_are_live_together_and_shown_as_what_they_are,
+    a_trailing_order_whose_activation_was_reached_is_refused,
     a_trailing_order_triggers_behind_the_best_price_since_it_began,
 )

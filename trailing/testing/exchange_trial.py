@@ -1,4 +1,4 @@
-"""What the checks of an exchange stand on: a bench, sizes and prices that its market takes, and what they ask."""
+"""The base of the checks of an exchange: valid sizes and prices, and the assertions that the checks share."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from trailing.errors import TrailingError
 from trailing.exchanges.port import Exchange, OrderUpdate, StopRequest, StreamState, Update
 
 CALL_SECONDS = 10.0
-"""Seconds within which a call has to be answered: the manager's own limit."""
+"""Seconds in which a call must be answered: the manager's own limit."""
 
 _FIRST_SECONDS = 0.05
-"""Seconds within which the first update comes that is there when `updates` is entered."""
+"""Seconds in which an update that is ready when `updates` is entered must come."""
 
 
 class ExchangeUnderTest(Protocol):
-    """An exchange with an empty account, and a hand on its market.
+    """An exchange with an empty account, and two methods that act on its market.
 
-    Both methods return when the exchange has taken notice; what it pushes may come later.
+    Both methods return when the exchange has processed the call. Its updates may come later.
     """
 
     @property
     def exchange(self) -> Exchange: ...
 
     async def enter(self, position: Position) -> None:
-        """Book a filled entry; where the market has no price yet, its entry price becomes that, of every source.
+        """Book a filled entry. If the market has no price yet, the entry price becomes its price of every source.
 
-        Raises UsageError where the account can't hold it, such as the other side in one-way mode.
+        Raises UsageError if the account can't hold the position, such as the other side in one-way mode.
         """
 
     async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
@@ -46,7 +46,7 @@ class ExchangeUnderTest(Protocol):
 
 @contextmanager
 def refused(error_type: type[TrailingError], what: str) -> Iterator[None]:
-    """Expect the block to raise an error of a type."""
+    """Check that the block raises an error of a type."""
     try:
         yield
     except error_type:
@@ -56,30 +56,30 @@ def refused(error_type: type[TrailingError], what: str) -> Iterator[None]:
 
 @contextmanager
 def within(seconds: float, what: str) -> Iterator[None]:
-    """Expect the block to end within so many seconds."""
+    """Check that the block ends within so many seconds."""
     with trio.move_on_after(seconds) as scope:
         yield
     if scope.cancelled_caught:
         raise AssertionError(f"{what}: not within {seconds} s")
 
 
-def expect(holds: bool, what: str) -> None:  # noqa: FBT001  # it reads as assert does
-    """Assert, whatever Python's optimisation level."""
+def expect(holds: bool, what: str) -> None:  # noqa: FBT001  # it is used like assert
+    """Assert, also if Python runs with optimisation."""
     if not holds:
         raise AssertionError(what)
 
 
 def new_id() -> str:
-    """A client order id that nobody has used, and that carries nobody's tag."""
+    """Return a new client order id without our tag."""
     return f"check{secrets.token_hex(8)}"
 
 
 class Trial:
-    """One check's run on one side of the market.
+    """One run of a check on one side of the market.
 
     Attributes:
-        price: where the market stands, of every source.
-        unit: the least quantity that may be traded at about that price, in base units.
+        price: the market's price of every source.
+        unit: the smallest quantity that the market takes at about that price, in base units.
     """
 
     def __init__(self, bench: ExchangeUnderTest, symbol: str, other_symbol: str, side: Side) -> None:
@@ -90,7 +90,7 @@ class Trial:
         self.side: Side = side
         self.other_side: Side = "short" if side == "long" else "long"
         self.market: Market = self.exchange.market(symbol)
-        # A thousand ticks at least, so that one per cent is ten of them.
+        # At least a thousand ticks, so that one per cent is ten ticks.
         tick, step = self.market.price_tick, self.market.quantity_step
         self.price: Decimal = tick * max(1000, math.ceil(1000 / tick))
         least = max(self.market.min_quantity, 2 * self.market.min_notional / self.price, step)
@@ -103,28 +103,28 @@ class Trial:
         return position
 
     def stop_price(self, percent: str) -> Decimal:
-        """The price so many per cent behind the market."""
+        """Return the price that is so many per cent behind the market."""
         return round_stop(self.side, behind(self.side, self.price, Percent(percent)), self.market.price_tick)
 
     def request(self, percent: str = "2", *, source: Source = "last") -> StopRequest:
-        """A stop for the whole position, so many per cent behind the market."""
+        """Return a request for a stop of the whole position, so many per cent behind the market."""
         return StopRequest(self.symbol, self.side, 4 * self.unit, self.stop_price(percent), new_id(), source)
 
     async def place(self, request: StopRequest) -> StopOrder:
-        """Place a stop, which has to come out as it was wanted."""
+        """Place a stop, and check that it is acknowledged as requested."""
         with within(CALL_SECONDS, "place_stop"):
             order = await self.exchange.place_stop(request)
         self.expect_as_wanted(order, request)
         return order
 
     def expect_as_wanted(self, order: StopOrder, request: StopRequest) -> None:
-        """Expect a stop to be what was asked for."""
+        """Check that a stop is what was requested."""
         wanted = StopOrder(**msgspec.structs.asdict(request), order_id=order.order_id)
-        expect(order == wanted, f"wanted was {request}, acknowledged is {order}")
+        expect(order == wanted, f"requested was {request}, acknowledged is {order}")
         expect(bool(order.order_id), f"{order} has no order id")
 
     async def listed(self, client_order_id: str) -> StopOrder | None:
-        """What a list shows under an id, as soon as `orders_read_lag` allows to ask."""
+        """Return the listed stop of an id, `orders_read_lag` from now; None: it is not listed."""
         await trio.sleep(self.exchange.orders_read_lag)
         with within(CALL_SECONDS, "open_stops"):
             orders = [order for order in await self.exchange.open_stops() if order.client_order_id == client_order_id]
@@ -132,12 +132,12 @@ class Trial:
         return orders[0] if orders else None
 
     async def found(self, client_order_id: str) -> StopOrder | None:
-        """What a look-up finds under an id."""
+        """Return the stop that a look-up finds under an id, or None."""
         with within(CALL_SECONDS + self.exchange.request_validity, "find_stop"):
             return await self.exchange.find_stop(self.symbol, client_order_id)
 
     async def expect_live(self, order: StopOrder) -> None:
-        """Expect a stop to be shown exactly so by list and look-up, `orders_read_lag` after now."""
+        """Check that list and look-up show exactly this stop, `orders_read_lag` from now."""
         lag = self.exchange.orders_read_lag
         listed = await self.listed(order.client_order_id)
         expect(listed == order, f"live is {order}; {lag} s (orders_read_lag) later open_stops shows {listed}")
@@ -145,7 +145,7 @@ class Trial:
         expect(found == order, f"live is {order}; {lag} s (orders_read_lag) later find_stop shows {found}")
 
     async def expect_absent(self, client_order_id: str) -> None:
-        """Expect neither list nor look-up to show a stop, `orders_read_lag` after now."""
+        """Check that neither list nor look-up shows a stop, `orders_read_lag` from now."""
         lag = self.exchange.orders_read_lag
         listed = await self.listed(client_order_id)
         expect(listed is None, f"no stop should be live; {lag} s (orders_read_lag) later open_stops shows {listed}")
@@ -153,7 +153,7 @@ class Trial:
         expect(found is None, f"no stop should be live; {lag} s (orders_read_lag) later find_stop shows {found}")
 
     async def held(self, side: Side) -> Decimal:
-        """The quantity that is reported for a side, as soon as `positions_read_lag` allows to ask; 0: no report."""
+        """Return the reported quantity of a side, `positions_read_lag` from now; 0: no report."""
         await trio.sleep(self.exchange.positions_read_lag)
         with within(CALL_SECONDS, "positions"):
             reports = [
@@ -165,14 +165,14 @@ class Trial:
         return reports[0].quantity if reports else Decimal(0)
 
     async def expect_flat(self) -> None:
-        """Expect no position of either side."""
+        """Check that no position of either side is reported."""
         for side in (self.side, self.other_side):
             held = await self.held(side)
             expect(not held, f"the position should be flat, positions reports a {side} of {held}")
 
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
-        """What is pushed, from when the line is up; a line that isn't says so with its first update."""
+        """Open the updates, and wait until the stream is connected; one that is not connected says so first."""
         async with self.exchange.updates() as updates:
             first: Update | None = None
             with trio.move_on_after(_FIRST_SECONDS):
@@ -187,12 +187,12 @@ class Trial:
     async def trigger(
         self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update], beyond: Decimal | None = None
     ) -> list[Fill]:
-        """Move the market beyond a stop until that has ended, and return its fills as they were pushed.
+        """Move the market beyond a stop until it has ended, and return its fills in their order.
 
-        No two of them may have the same trade id, and `filled` has to be their sum so far, where the exchange gives these.
+        No two fills may have the same trade id, and `filled` must be their sum so far, if the exchange has these fields.
 
         Args:
-            beyond: where the market goes; None: just beyond the stop's price.
+            beyond: the price to which the market moves; None: just beyond the stop's price.
         """
         beyond = behind(self.side, order.price, self.market.price_tick) if beyond is None else beyond
         fills: list[Fill] = []
@@ -200,14 +200,14 @@ class Trial:
         with within(CALL_SECONDS, f"an update that the triggered {order.client_order_id} has ended"):
             while not ended:
                 await self.bench.move_price(order.symbol, beyond, order.source)
-                with trio.move_on_after(1):  # what has triggered may be filled later, at another price
+                with trio.move_on_after(1):  # a triggered stop may be filled later, at another price
                     ended = await self._follow(order, updates, fills)
         trades = [fill.trade_id for fill in fills if fill.trade_id is not None]
         expect(len(set(trades)) == len(trades), f"two fills of {order.client_order_id} have one trade id: {trades}")
         return fills
 
     async def _follow(self, order: StopOrder, updates: trio.abc.ReceiveChannel[Update], fills: list[Fill]) -> bool:
-        """Wait for the next update of an order, and note its fill. Return whether the order has ended."""
+        """Wait for the next update of an order, and collect its fill. Return whether the order has ended."""
         async for update in updates:
             if not isinstance(update, OrderUpdate) or update.client_order_id != order.client_order_id:
                 continue
@@ -219,27 +219,27 @@ class Trial:
         return False
 
     def expect_fill(self, fill: Fill, client_order_id: str) -> None:
-        """Expect a fill to name our position and our order."""
+        """Check that a fill names our position and our order."""
         named = (fill.symbol, fill.side, fill.client_order_id)
         expect(named == (self.symbol, self.side, client_order_id), f"the fill of {client_order_id} is {fill}")
         self.expect_recent(fill.at)
 
     def expect_recent(self, at: float) -> None:
-        """Expect a time to be one of the running clock, and just past."""
+        """Check that a time is of the running clock and at most a minute ago."""
         now = trio.current_time()
-        expect(now - 60 <= at <= now, f"a time of {at} while the running clock stands at {now}")
+        expect(now - 60 <= at <= now, f"a time of {at} while the running clock shows {now}")
 
     async def next_tick(
         self, updates: trio.abc.ReceiveChannel[Update], symbol: str, *, never: str | None, prices: Iterator[Decimal]
     ) -> Tick:
-        """Move both symbols until a tick of one comes.
+        """Move the prices of both symbols until a tick of one comes, and return it.
 
         Args:
-            never: the symbol whose new prices must not come; None: they may.
-            prices: where the markets go, all different.
+            never: the symbol whose new prices must not come; None: both may.
+            prices: the prices to which the markets move, all different.
         """
         moved: set[Decimal] = set()
-        with within(CALL_SECONDS, f"a tick of {symbol}, which is watched"):
+        with within(CALL_SECONDS, f"a tick of the subscribed {symbol}"):
             while True:
                 moved.add(price := next(prices))
                 for each in sorted({self.symbol, self.other_symbol} - {symbol}):
@@ -249,14 +249,14 @@ class Trial:
                     async for update in updates:
                         if not isinstance(update, Tick) or update.price not in moved:
                             continue
-                        expect(update.symbol != never, f"{update} came, and {never} is not watched")
+                        expect(update.symbol != never, f"{update} came, and {never} is not subscribed")
                         if update.symbol == symbol:
                             return update
 
     def is_looser(self, price: Decimal, than: Decimal) -> bool:
-        """Whether a stop is further away from the market than another."""
+        """Return whether a stop is further away from the market than another."""
         return is_tighter(self.side, than, than=price)
 
 
 Check: TypeAlias = Callable[[Trial], Awaitable[None]]
-"""One thing that has to hold; it raises AssertionError if it doesn't."""
+"""One check. It raises AssertionError if it fails."""

@@ -1,4 +1,4 @@
-"""Faults, and an exchange that fails on purpose, at the call that was asked for."""
+"""Faults, and an exchange that fails on purpose at chosen calls."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Operation: TypeAlias = Literal[
     "set_subscriptions",
     "accounts",
     "load",
-    "own",
+    "acquire_lease",
     "commit",
 ]
-"""The ports' method names that a fault can strike; the last four are a store's, `commit` its leases' too."""
+"""The methods of the ports that a fault can strike. The last four are a store's, `commit` its leases' too."""
 
 
 class Refuses(msgspec.Struct, frozen=True):
-    """The exchange says no; nothing is carried out."""
+    """The exchange rejects the request. Nothing is executed."""
 
     error: StopRejected = msgspec.field(default_factory=lambda: StopRejected("refused on purpose"))
 
@@ -49,7 +49,7 @@ class Unreachable(msgspec.Struct, frozen=True):
 
 
 class Throttles(msgspec.Struct, frozen=True):
-    """The rate limit does not let the request pass: `RateLimited`. `retry_after`: seconds, at least 0."""
+    """The rate limit refuses the request: `RateLimited`. `retry_after`: seconds, at least 0."""
 
     retry_after: float
 
@@ -58,17 +58,17 @@ class Throttles(msgspec.Struct, frozen=True):
 
 
 class ReplyLost(msgspec.Struct, frozen=True):
-    """The request is carried out, or refused, and nobody learns which: `OutcomeUnknown`."""
+    """The request is executed or rejected, and the reply is lost: `OutcomeUnknown`."""
 
 
 class Hangs(msgspec.Struct, frozen=True):
-    """No answer ever comes. `booked`: the request is carried out all the same, or refused."""
+    """No answer ever comes. `booked`: the request is executed (or rejected) all the same."""
 
     booked: bool = False
 
 
 class Slow(msgspec.Struct, frozen=True):
-    """The request leaves late, by a number of seconds, at least 0."""
+    """The request is sent late. `seconds`: how late, at least 0."""
 
     seconds: float
 
@@ -77,7 +77,7 @@ class Slow(msgspec.Struct, frozen=True):
 
 
 class Fails(msgspec.Struct, frozen=True):
-    """Raises any exception: a bug, a StoreError, … `booked`: after the request was carried out."""
+    """The call raises any exception: a bug, a StoreError, … `booked`: after the request was executed."""
 
     error: Exception
     booked: bool = False
@@ -87,17 +87,17 @@ Fault: TypeAlias = Refuses | Unreachable | Throttles | ReplyLost | Hangs | Slow 
 
 
 class At(msgspec.Struct, frozen=True):
-    """Which call a fault strikes.
+    """The call that a fault strikes.
 
-    Where several name the same call, the first of these counts: symbol and number, symbol, number, operation alone.
+    If several name the same call, the first of these counts: symbol and number, symbol, number, operation alone.
 
     Args:
-        operation: the port's method name.
-        symbol: the symbol whose calls count, None: all calls of the operation count, those without a symbol too.
-        call: its number, counted from 1; None: every call.
+        operation: the name of the port's method.
+        symbol: the symbol whose calls count; None: all calls of the operation count, also those without a symbol.
+        call: the number of the call, counted from 1; None: every call.
 
     Raises:
-        UsageError: there is no such operation or number.
+        UsageError: no such operation or number exists.
     """
 
     operation: Operation
@@ -111,7 +111,7 @@ class At(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A call as it came. `at`: seconds on the running clock; `fault`: what struck it, or None."""
+    """A recorded call. `at`: seconds on the running clock; `fault`: the fault that struck it, or None."""
 
     operation: Operation
     symbol: str | None
@@ -120,12 +120,12 @@ class Call(msgspec.Struct, frozen=True):
 
 
 Faults: TypeAlias = Mapping[At, Fault] | Callable[[Operation, str | None, int], Fault | None]
-"""Which fault strikes which call; a callable is asked with the operation, the symbol, and the call's number among those
-of this operation and symbol, counted from 1."""
+"""Which fault strikes which call. A callable receives the operation, the symbol, and the number of the call among those of
+this operation and symbol, counted from 1."""
 
 
 class Script:
-    """Counts the calls, chooses the faults, and plays them."""
+    """Count the calls, choose their faults and play them."""
 
     def __init__(self, faults: Faults) -> None:
         self.calls: list[Call] = []
@@ -134,24 +134,24 @@ class Script:
         self._of_all: Counter[Operation] = Counter()
 
     async def play(  # noqa: RET503  # sleep_forever never returns
-        self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]
+        self, operation: Operation, symbol: str | None, execute: Callable[[], Awaitable[T]]
     ) -> T:
         fault = self._next_fault(operation, symbol)
         self.calls.append(Call(operation, symbol, trio.current_time(), fault))
         match fault:
             case None:
-                return await carry_out()
+                return await execute()
             case Slow(seconds):
                 await trio.sleep(seconds)
-                return await carry_out()
+                return await execute()
             case Hangs(booked):
                 if booked:
-                    await _carry_out_unheard(carry_out)
+                    await _execute_without_reply(execute)
                 await trio.sleep_forever()
             case _:
                 booked, error = _failure(fault, operation if symbol is None else f"{operation} of {symbol}")
                 if booked:
-                    await _carry_out_unheard(carry_out)
+                    await _execute_without_reply(execute)
                 else:
                     await trio.lowlevel.checkpoint()
                 raise error
@@ -182,22 +182,22 @@ def _failure(fault: Refuses | Unreachable | Throttles | ReplyLost | Fails, what:
             return booked, error
 
 
-async def _carry_out_unheard(carry_out: Callable[[], Awaitable[object]]) -> None:
-    # Whatever the answer is, an error or not, it is what gets lost.
+async def _execute_without_reply(execute: Callable[[], Awaitable[object]]) -> None:
+    # The reply is lost, whether it is an error or not.
     with suppress(TrailingError):
-        await carry_out()
+        await execute()
 
 
 class FaultyExchange:
-    """An exchange behind which another one works, until a fault strikes.
+    """An exchange that passes every call to another one, until a fault strikes.
 
-    Cancelling the caller does what it does with the inner exchange. Whatever the port does not name (`feed`, `enter`)
-    is the inner exchange's. ::
+    Attributes that the port does not have (`feed`, `enter`) are those of the inner exchange. A cancelled caller has the same
+    effect as with the inner exchange. ::
 
         FaultyExchange(paper, {At("place_stop", "BTC/USDT:USDT", call=2): ReplyLost()})
 
     Args:
-        inner: the exchange that carries the calls out.
+        inner: the exchange that executes the calls.
         faults: which fault strikes which call.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A store that fails on purpose, at the call that was asked for."""
+"""A store that fails on purpose at chosen calls."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.testing.faults import Call, Faults, Script
 
 
 class FaultyStore:
-    """A store behind which another one works, until a fault strikes.
+    """A store that passes every call to another one, until a fault strikes.
 
-    Of use are `Fails`, `Hangs` and `Slow`. ::
+    The useful faults are `Fails`, `Hangs` and `Slow`. ::
 
         FaultyStore(store, {At("commit", call=3): Fails(StoreError("disk full"))})
 
     Args:
-        inner: the store that carries the calls out.
+        inner: the store that executes the calls.
         faults: which fault strikes which call.
 
     Attributes:
         inner: as given.
-        calls: every call so far, but those of `events`.
+        calls: every call so far, except those of `events`.
     """
 
     def __init__(self, inner: Store, faults: Faults) -> None:
@@ -46,11 +46,13 @@ class FaultyStore:
         return await self._script.play("load", None, lambda: self.inner.load(exchange, account))
 
     @asynccontextmanager
-    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+    async def acquire_lease(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[Lease]:
         async with AsyncExitStack() as stack:
-            owning = self.inner.own(exchange, account, mark=mark, standby=standby)
-            lease = await self._script.play("own", None, lambda: stack.enter_async_context(owning))
-            yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
+            owning = self.inner.acquire_lease(exchange, account, mark=mark, standby=standby)
+            lease = await self._script.play("acquire_lease", None, lambda: stack.enter_async_context(owning))
+            yield LeaseProxy(lease, lambda entries: self._commit(lease, entries))
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self.inner, entries)

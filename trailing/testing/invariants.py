@@ -1,26 +1,25 @@
-"""The invariants, numbered, and written once for every test that can check them.
+"""The numbered invariants, and functions that check them.
 
-1. At most one live stop per position once it is settled, none without a claim; two only inside a move. Beside it at most
-   one trailing order of the exchange's own.
-2. A stop never loosens, whatever the ticks, moves, restarts or rounding.
+1. A settled position has at most one live stop, and no stop is without a claim. There are two only inside a move. Beside it
+   at most one trailing order of the exchange's own.
+2. A stop never loosens, by any tick, move, restart or rounding.
 3. The stored and the remembered stop are the last one that the exchange acknowledged.
 4. Every order that may exist is in `stops` or `intents` before it can exist, or carries our tag and has raised an
    alarm.
-5. After cancellation at any checkpoint and any single fault: no order that nobody tracks, and no claim that nobody
-   holds.
+5. A cancellation at any checkpoint, or any single fault, leaves no untracked order and no claim without a task or an end.
 6. No exit ever makes the position cross zero.
-7. No await while the registry lock is held; one stuck symbol never delays another.
-8. No tick is dropped; a peak seen is a peak kept, across a restart as of the last commit and then from candles.
-9. An exception is an outcome, an event or a raise; never silence.
-10. Intervals are measured on the monotonic clock; times of day are aware UTC at the edges.
-11. A live stop is cancelled only where its position is flat, where another live stop at least as tight counts, where the
-    market takes one stop, or where the caller asked for it.
+7. Nothing awaits while the registry's lock is held. One stuck symbol never delays another.
+8. No tick is dropped. A confirmed peak is kept, over a restart as of the last commit and then from candles.
+9. Every exception is an outcome, an event or a raise.
+10. Intervals are measured on the monotonic clock. Times of day are aware UTC.
+11. A live stop is cancelled only if its position is flat, if another live stop at least as tight counts, if the market
+    takes one stop, or if the caller asked for it.
 12. Every position that was handed in is in `Manager.stops`, in `Manager.unprotected`, or has ended.
 13. Without a new price, update or snapshot, the same request is not sent again outside its back-off. The number of account
     lists does not grow with the number of positions.
 
-A snapshot can show 1, 3, 4, 5, 6 and 12, a history 2, 6, 8, 11 and 13. The others are shown by the tests of those who keep them.
-Every function here returns what is broken, each beginning with the invariant's number and text.
+A snapshot can show 1, 3, 4, 5, 6 and 12; a history can show 2, 6, 8, 11 and 13. Other tests of the project show the rest. Every
+function here returns the broken invariants as texts, each beginning with the invariant's number and text.
 """
 
 from __future__ import annotations
@@ -42,26 +41,26 @@ Key: TypeAlias = tuple[str, Side]
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sides hold at one moment.
+    """The state of exchange, manager and store at one moment.
 
     Args:
-        live: every live stop that the exchange holds, ours or not, as it truly is and not as a lagging read shows it.
-        positions: the quantity of every position that the exchange truly holds, in base units.
-        entered: the quantity that was ever entered, in base units.
-        remembered: the stop of each position, as `Manager.stops` gives them.
-        native: the exchange's own trailing order of each position that has one, as it is remembered.
-        claims: what the registry holds.
-        held: the claims that somebody answers for: a task works on them, or they are known to be unprotected.
-        loaded: what the store holds of this account.
+        live: every live stop on the exchange, ours or not, in its true state and not as a lagging read shows it.
+        positions: the true quantity of every position on the exchange, in base units.
+        entered: the quantity that was ever entered for each key, in base units.
+        remembered: the stop of each position, as returned by `Manager.stops`.
+        native: the exchange's own trailing order of each position that has one, as the manager remembers it.
+        claims: the keys that the registry holds.
+        held: the claims with a task, or whose position is listed as unprotected.
+        loaded: the store's open records and intents of this account.
         is_ours: whether a client order id carries our tag.
         moving: the positions inside a move; the others are settled.
         alarmed: the positions for which an alarm was raised.
-        before: the client order ids of stops that the exchange held before we came; nobody has to know them.
-        unprotected: the positions that `Manager.unprotected` lists; None: it was not looked at, and 12 is not checked.
-        handed_in: the positions that were handed in, as far as the manager has to list them while they are open.
-        closing: the claims with nothing left of their position, whose orders and record are being settled.
-        listed_beside: the keys under which `Manager.unprotected` may list another position than the claimed one: it waits for
-            the key, or no task works on it any more.
+        before: the client order ids of stops that were live before the manager opened; they are ignored.
+        unprotected: the positions that `Manager.unprotected` lists; None: unknown, and 12 is not checked.
+        handed_in: the positions that were handed in, and that the manager must list while they are open.
+        closing: the claims whose position has ended, while its orders and record are being settled.
+        listed_beside: the keys under which `Manager.unprotected` may list a second position, which waits for the key or has no
+            task any more.
     """
 
     live: Sequence[StopOrder]
@@ -83,7 +82,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ours(self) -> tuple[StopOrder, ...]:
-        """The live orders that carry our tag and came into being with us, the trailing ones included."""
+        """The live orders that carry our tag and were placed by this manager, trailing orders included."""
         return tuple(
             order
             for order in self.live
@@ -92,14 +91,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CancelledStop(msgspec.Struct, frozen=True, kw_only=True):
-    """A live stop of ours that a request of ours has cancelled, and what the exchange truly held at that moment.
+    """A live stop that we cancelled, with the true state of the exchange at that moment.
 
     Args:
-        stop: as it was.
-        open_quantity: of its position, in base units; 0: the position was flat.
+        stop: the cancelled stop.
+        open_quantity: the quantity of its position, in base units; 0: the position was flat.
         others: the other live stops of ours behind that position.
-        takes_one_stop: the market takes one stop only, and can't amend it.
-        was_wanted: the caller asked for it: by a cancelled wave, ``on_late_order="cancel"``, a release or a close.
+        takes_one_stop: whether the market takes one stop only, and can't amend it.
+        was_wanted: whether the caller asked for it: by a cancelled wave, ``on_late_order="cancel"``, a release or a close.
     """
 
     stop: StopOrder
@@ -110,22 +109,22 @@ class CancelledStop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_REPEATS: Final = 20
-"""How often the same request may be sent within `REPEATED_WITHIN`. A back-off that doubles from 0.2 s makes at most 7."""
+"""Limit for the same request within `REPEATED_WITHIN`. A back-off that doubles from 0.2 s sends at most 7."""
 
 MOST_LISTS: Final = 60
-"""How many account lists may be asked for within `REPEATED_WITHIN`, whatever the number of positions."""
+"""Limit for account lists within `REPEATED_WITHIN`, for any number of positions."""
 
 REPEATED_WITHIN: Final = 10.0
-"""Seconds in which repetitions are counted."""
+"""Seconds in which repeated requests are counted."""
 
 _TEXTS = {
     1: "at most one live stop per settled position, none without a claim",
     2: "a stop never loosens",
     3: "the stored and the remembered stop are the last acknowledged one",
-    4: "every order that may exist is written down, or has raised an alarm",
-    5: "no order that nobody tracks, no claim that nobody holds",
+    4: "every order that may exist is stored, or has raised an alarm",
+    5: "no untracked order, no claim without a task",
     6: "no exit makes a position cross zero",
-    8: "a peak seen is a peak kept",
+    8: "a confirmed peak is kept",
     11: "a live stop is cancelled only for an allowed reason",
     12: "every position that was handed in is listed, or has ended",
     13: "the same request is not sent again and again",
@@ -149,7 +148,7 @@ def _shown(order: StopOrder) -> str:
 
 
 def one_stop_each(snapshot: Snapshot) -> list[str]:
-    """Invariant 1: at most one live stop per position once it is settled, two inside a move, none without a claim."""
+    """Return the breaks of invariant 1: too many live stops for a position, or one without a claim."""
     broken = []
     counts = Counter((_key(order), order.callback is None) for order in snapshot.ours)
     for (key, plain), count in counts.items():
@@ -162,7 +161,7 @@ def one_stop_each(snapshot: Snapshot) -> list[str]:
 
 
 def nothing_loosened(side: Side, prices: Iterable[Decimal]) -> list[str]:
-    """Invariant 2, of the prices that one position's stop had, in their order: none is looser than the one before."""
+    """Return the breaks of invariant 2: prices of one position's stop, in order, that are looser than the one before."""
     return _broken(
         2,
         (
@@ -174,7 +173,7 @@ def nothing_loosened(side: Side, prices: Iterable[Decimal]) -> list[str]:
 
 
 def acknowledged_is_known(snapshot: Snapshot) -> list[str]:
-    """Invariant 3: what is remembered stands on the exchange exactly so, and the store holds the same.
+    """Return the breaks of invariant 3: remembered stops that differ from the live or the stored one.
 
     Positions inside a move are left out.
     """
@@ -200,8 +199,8 @@ def acknowledged_is_known(snapshot: Snapshot) -> list[str]:
     return _broken(3, broken)
 
 
-def all_written_down(snapshot: Snapshot) -> list[str]:
-    """Invariant 4: the store knows every live stop of ours, or an alarm was raised for its position."""
+def all_stored(snapshot: Snapshot) -> list[str]:
+    """Return the breaks of invariant 4: live stops of ours that are not stored and raised no alarm."""
     records = snapshot.loaded.stops
     written = {order.client_order_id for record in records for order in record.orders}
     written |= {record.native.client_order_id for record in records if record.native is not None}
@@ -217,24 +216,24 @@ def all_written_down(snapshot: Snapshot) -> list[str]:
 
 
 def nothing_leaked(snapshot: Snapshot) -> list[str]:
-    """Invariant 5: each live stop of ours is its position's remembered one or somebody settles it; each claim is held.
+    """Return the breaks of invariant 5: untracked stops of ours, and claims without a task.
 
     A position inside a move has two stops, of which only one is remembered.
     """
     tracked = {order.client_order_id for order in (*snapshot.remembered.values(), *snapshot.native.values())}
     broken = [
-        f"stop {_shown(order)} is tracked by nobody"
+        f"stop {_shown(order)} is untracked"
         for order in snapshot.ours
         if order.client_order_id not in tracked
         and _key(order) not in snapshot.moving
         and (_key(order) in snapshot.remembered or _key(order) not in snapshot.held)
     ]
-    broken += [f"the claim on the {_named(key)} is held by nobody" for key in sorted(snapshot.claims - snapshot.held)]
+    broken += [f"the claim on the {_named(key)} has no task" for key in sorted(snapshot.claims - snapshot.held)]
     return _broken(5, broken)
 
 
 def nothing_beyond_entries(snapshot: Snapshot) -> list[str]:
-    """Invariant 6: every position is there because it was entered, and none is larger than that."""
+    """Return the breaks of invariant 6: positions that are larger than what was entered."""
     return _broken(
         6,
         (
@@ -246,7 +245,7 @@ def nothing_beyond_entries(snapshot: Snapshot) -> list[str]:
 
 
 def never_crossed_zero(net: Iterable[Decimal]) -> list[str]:
-    """Invariant 6, of a position's net quantities, shorts negative: in one step it never changes its sign."""
+    """Return the breaks of invariant 6: steps of net quantities (shorts negative) that change the sign."""
     return _broken(
         6,
         (
@@ -258,13 +257,13 @@ def never_crossed_zero(net: Iterable[Decimal]) -> list[str]:
 
 
 def peak_kept(side: Side, seen: Iterable[Decimal], best: Decimal) -> list[str]:
-    """Invariant 8: no price that was seen is better than the best one that is kept."""
+    """Return the breaks of invariant 8: prices in `seen` that are better than the kept `best`."""
     better = (price for price in seen if is_better(side, price, best))
     return _broken(8, (f"the {side} keeps {best} as its peak, {price} was seen" for price in better))
 
 
 def cancelled_for_a_reason(cancelled: Iterable[CancelledStop]) -> list[str]:
-    """Invariant 11, of stops that requests of ours have cancelled: each for one of the allowed reasons."""
+    """Return the breaks of invariant 11: stops that we cancelled without an allowed reason."""
     return _broken(
         11,
         (
@@ -278,10 +277,9 @@ def cancelled_for_a_reason(cancelled: Iterable[CancelledStop]) -> list[str]:
 
 
 def all_listed(snapshot: Snapshot) -> list[str]:
-    """Invariant 12: each claim is in one of the manager's lists, unless nothing is left of its position; so is each open
-    position that was handed in.
+    """Return the breaks of invariant 12: claims and open positions that are in none of the manager's lists.
 
-    A key is in both lists only where they list two positions.
+    A claim whose position has ended need not be listed. A key is in both lists only if they list two positions.
     """
     if snapshot.unprotected is None:
         return []
@@ -301,12 +299,12 @@ def all_listed(snapshot: Snapshot) -> list[str]:
 def requests_bounded(
     times: Iterable[float], *, most: int = MOST_REPEATS, seconds: float = REPEATED_WITHIN
 ) -> list[str]:
-    """Invariant 13, of the times at which the same request was sent, or either account list: at most `most` within any so
-    many seconds.
+    """Return the breaks of invariant 13: more than `most` requests within `seconds`.
 
     Args:
-        times: in seconds, in their order.
-        most: `MOST_REPEATS` for a request, `MOST_LISTS` for account lists, of both kinds together.
+        times: when the same request, or either account list, was sent: in seconds, ascending.
+        most: `MOST_REPEATS` for a request, `MOST_LISTS` for account lists of both kinds together.
+        seconds: the length of the window.
     """
     sent = tuple(times)
     windows = ((first, sent[index + most]) for index, first in enumerate(sent[:-most]))
@@ -315,11 +313,11 @@ def requests_bounded(
 
 
 def broken_invariants(snapshot: Snapshot) -> list[str]:
-    """Every break of an invariant that a snapshot shows, each beginning with the invariant's number and text."""
+    """Return every break of an invariant that a snapshot shows, each beginning with its number and text."""
     find_broken = (
         one_stop_each,
         acknowledged_is_known,
-        all_written_down,
+        all_stored,
         nothing_leaked,
         nothing_beyond_entries,
         all_listed,
@@ -331,7 +329,7 @@ def check_invariants(snapshot: Snapshot) -> None:
     """Assert that a snapshot breaks no invariant.
 
     Raises:
-        AssertionError: naming each that is broken, and by what.
+        AssertionError: naming each broken invariant, and what breaks it.
     """
     broken = broken_invariants(snapshot)
     if broken:

@@ -1,4 +1,4 @@
-"""How events come back from a store, and how they are followed."""
+"""Checks of reading and following events, for every store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import trio
 from trailing.errors import UsageError
 from trailing.events import Event, StopMoved, StopOpened
 from trailing.stores.port import AppendEvent, Store
-from trailing.testing.store_looks import FOLLOW_SECONDS, HERE, read, require_growing, same
+from trailing.testing.store_assertions import FOLLOW_SECONDS, HERE, read, require_growing, same
 from trailing.testing.store_samples import HUGE, MOMENT, TINY, sample_alarm
 
 _ELSEWHERE = ("testex", "second")
 
 
 async def check_events(store: Store) -> None:
-    """Events come back exactly, in their order, from a time on; raises AssertionError."""
+    """Check that events come back exactly, in their order, from a time on."""
     events: list[Event] = [
         StopOpened(
             at=MOMENT,
@@ -41,7 +41,7 @@ async def check_events(store: Store) -> None:
     same(await read(store, since), records[700:], "since: the events at that time or later, to the microsecond")
     same(await read(store, since + timedelta(days=1)), [], "since: none when all events are earlier")
     try:
-        store.events(datetime(2026, 1, 1)).__aiter__()  # noqa: DTZ001 - being naive is its point
+        store.events(datetime(2026, 1, 1)).__aiter__()  # noqa: DTZ001 - a naive time must be refused
     except UsageError:
         pass
     else:
@@ -49,7 +49,7 @@ async def check_events(store: Store) -> None:
 
 
 async def check_following(store: Store) -> None:
-    """A follower sees every event soon, once; raises AssertionError."""
+    """Check that a follower receives every event soon, and once."""
     from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - it imports all of pytest, which takes half a second
 
     await store.commit([AppendEvent(*HERE, sample_alarm(number)) for number in (0, 1)])

@@ -1,4 +1,4 @@
-"""What every store has to hold about leases: an account has one owner at a time."""
+"""Checks of leases, for every store: an account has one owner at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import trio
 
 from trailing.errors import LeaseLost, StoreError
 from trailing.stores.port import AddIntent, CloseStop, Intent, Lease, SaveStop, SettleIntent, Store, StoreWrite
-from trailing.testing.store_looks import HERE
+from trailing.testing.store_assertions import HERE
 from trailing.testing.store_samples import sample_intent, sample_record
 
 HAND_OVER_SECONDS = 10.0
-"""How soon one that stands by must own an account whose owner has ended in order."""
+"""Seconds in which a standby must own an account whose owner has ended in order."""
 
 _OTHERS = (("testex", "second"), ("otherex", "main"))
 
@@ -24,7 +24,7 @@ class _Broken(Exception):
 
 
 async def check_owning(store: Store) -> None:
-    """Check all of it. Raises AssertionError."""
+    """Check owners, former owners and standbys."""
     first = await _check_an_owner(store)
     await _check_a_former_owner(store, first)
     await _check_standing_by(store)
@@ -32,28 +32,30 @@ async def check_owning(store: Store) -> None:
 
 
 def _own(store: Store, mark: str, *, standby: bool = False) -> AbstractAsyncContextManager[Lease]:
-    return store.own(*HERE, mark=mark, standby=standby)
+    return store.acquire_lease(*HERE, mark=mark, standby=standby)
 
 
 async def _check_an_owner(store: Store) -> Lease:
     async with _own(store, "0001") as lease:
         if lease.lost is not None or not lease.held_until > trio.current_time() or not lease.seconds > 0:
-            raise AssertionError(f"whoever has just got a lease holds it, not lost: {lease.lost!r}, {lease.held_until}")
+            raise AssertionError(
+                f"a new lease is held and not lost: got lost {lease.lost!r}, held_until {lease.held_until}"
+            )
         await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*HERE, sample_record("AAA/USDT:USDT"))])
         await _require_ids(store, ["t1"], "what an owner commits is there")
         await _require_refused(store)
         for other in _OTHERS:
-            async with store.own(*other, mark="0002") as another:
+            async with store.acquire_lease(*other, mark="0002") as another:
                 await another.commit([AddIntent(sample_intent("t1", *other))])
-        naive = msgspec.structs.replace(sample_intent("t9"), at=datetime(2026, 1, 1))  # noqa: DTZ001 - being naive is its point
+        naive = msgspec.structs.replace(sample_intent("t9"), at=datetime(2026, 1, 1))  # noqa: DTZ001 - a naive time must be refused
         try:
             await lease.commit([AddIntent(sample_intent("t2")), AddIntent(naive)])
         except LeaseLost as error:
-            raise AssertionError("an entry that can't be right costs nobody its lease") from error
+            raise AssertionError("a wrong entry does not end the lease") from error
         except StoreError:
             pass
         else:
-            raise AssertionError("an owner's entries are checked as anybody's: a naive time of day is a StoreError")
+            raise AssertionError("an owner's entries are checked, too: a naive time of day is a StoreError")
         await _require_ids(store, ["t1"], "an owner's commit that fails changes nothing")
         lease.busy_until = max(lease.busy_until, trio.current_time())
     return lease
@@ -91,9 +93,9 @@ async def _check_a_former_owner(store: Store, former: Lease) -> None:
             else:
                 raise AssertionError("a former owner's lease is not renewed any more")
         if scope.cancelled_caught:
-            raise AssertionError("a former owner who waits for the next renewal hears that its lease is lost")
+            raise AssertionError("a former owner that waits for the next renewal gets LeaseLost")
         if former.lost is None:
-            raise AssertionError("a former owner's lease says that it is lost")
+            raise AssertionError("a former owner's lease has `lost` set")
         await lease.commit([SettleIntent(*HERE, "t1")])
         await _require_ids(store, [], "the present owner goes on")
 
@@ -116,9 +118,9 @@ async def _check_standing_by(store: Store) -> None:
                 order.append("first")
             await trio.sleep_forever()
     if scope.cancelled_caught:
-        raise AssertionError(f"one that stands by owns the account {HAND_OVER_SECONDS} s after its owner has ended")
+        raise AssertionError(f"a standby owns the account {HAND_OVER_SECONDS} s after its owner has ended")
     if order != ["first", "second"]:
-        raise AssertionError("one that stands by owns the account only once its owner has ended")
+        raise AssertionError("a standby owns the account only once its owner has ended")
     await _require_ids(store, ["t2", "t3"], "what both owners committed is there")
 
 
@@ -128,7 +130,7 @@ async def _check_cancelled_while_standing_by(store: Store) -> None:
             async with _own(store, "0008", standby=True):
                 raise AssertionError("two own one account")
         if not scope.cancelled_caught:
-            raise AssertionError("standing by can be cancelled")
+            raise AssertionError("a standby can be cancelled")
     async with _own(store, "0009"):
         pass
 
@@ -136,7 +138,7 @@ async def _check_cancelled_while_standing_by(store: Store) -> None:
 async def _require_refused(store: Store) -> None:
     try:
         async with _own(store, "0000"):
-            raise AssertionError("an account that is owned is LeaseLost for whoever comes second")
+            raise AssertionError("a second owner of an account gets LeaseLost")
     except LeaseLost:
         pass
 

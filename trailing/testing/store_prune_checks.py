@@ -1,4 +1,4 @@
-"""What pruning leaves, in every store."""
+"""Checks of pruning, for every store."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import trio
 
 from trailing.errors import UsageError
 from trailing.stores.port import AppendEvent, SaveStop, Store
-from trailing.testing.store_looks import FOLLOW_SECONDS, HERE, read, same
+from trailing.testing.store_assertions import FOLLOW_SECONDS, HERE, read, same
 from trailing.testing.store_samples import MOMENT, sample_alarm, sample_record
 
 
 async def check_pruning(store: Store) -> None:
-    """Old events go, all of them and no others; raises AssertionError."""
+    """Check that pruning deletes all old events and nothing else."""
     # Events of several writers are not quite in the order of their times.
     order = [3, 0, 2, *range(5, 1_205), 1, 4]
     kept = sample_record("AAA/USDT:USDT", opened_at=MOMENT - timedelta(days=1))
@@ -22,7 +22,7 @@ async def check_pruning(store: Store) -> None:
     following = store.events(follow=True).__aiter__()
     seen = [(await anext(following)).number for _ in order]
     same(await store.prune(sample_alarm(0).at), 0, "prune() deletes nothing where nothing is old")
-    same(await store.prune(sample_alarm(700).at), 700, "prune() says how many events it deleted")
+    same(await store.prune(sample_alarm(700).at), 700, "prune() returns how many events it deleted")
     left = [record for record in before if record.event.at >= sample_alarm(700).at]
     same(await read(store), left, "prune() deletes the events before the time and no others; numbers stay")
     same(tuple((await store.load(*HERE)).stops), (kept,), "prune() deletes no stop and no intent, however old")
@@ -34,7 +34,7 @@ async def check_pruning(store: Store) -> None:
     with trio.fail_after(FOLLOW_SECONDS):
         same(await anext(following), record, "a follower goes on behind events that were pruned")
     try:
-        await store.prune(datetime(2026, 1, 1))  # noqa: DTZ001 - being naive is its point
+        await store.prune(datetime(2026, 1, 1))  # noqa: DTZ001 - a naive time must be refused
     except UsageError:
         pass
     else:

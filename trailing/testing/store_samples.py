@@ -17,7 +17,7 @@ HUGE = Decimal("987654321098.765432109876543210")
 
 
 def sample_alarm(number: int) -> Alarm:
-    """An event that is told from others by its number, and is as many microseconds later than `MOMENT`."""
+    """Return an event with a number, as many microseconds later than `MOMENT`."""
     return Alarm(at=MOMENT + timedelta(microseconds=number), what="check", detail=str(number))
 
 
@@ -29,7 +29,7 @@ def sample_intent(
     purpose: Literal["stop", "exit"] = "stop",
     price: Decimal | None = TINY,
 ) -> Intent:
-    """An intent with every field filled in."""
+    """Return an intent with every field filled in."""
     return Intent(
         exchange=exchange,
         account=account,
@@ -47,7 +47,7 @@ def sample_intent(
 def sample_record(
     symbol: str, *, side: Side = "long", identity: str | None = None, opened_at: datetime = MOMENT
 ) -> StopRecord:
-    """A record with every field filled in. `identity` is the position's `id`."""
+    """Return a record with every field filled in. `identity` is the position's `id`."""
     return StopRecord(
         position=Position(symbol, side, HUGE, TINY, opened_at, stop_price=TINY / 2, id=identity),
         plan={"rules": [{"type": "Callback", "distance": {"percent": "0.5"}, "activation": None}], "trigger": "mark"},
@@ -57,16 +57,12 @@ def sample_record(
         last=TINY * 2,
         suspect=TINY,
         target=TINY,
-        trailed=True,
         orders=(
             StopOrder(symbol, side, HUGE, TINY, "t1", "№ 1", "mark"),
             StopOrder(symbol, side, TINY, HUGE, "t2", "№ 2", "mark"),
         ),
-        asked=TINY,
-        since_move=12.345678,
-        since_crossing=0.000001,
-        due_in=17.654322,
-        early={"t3": TINY},
+        seconds_since_move=12.345678,
+        unacknowledged_fills={"t3": TINY},
         candles=(Candle(symbol, opened_at, 60.0, TINY, TINY * 2, TINY / 2, TINY, "mark"),),
         foreign_ticks=3,
     )

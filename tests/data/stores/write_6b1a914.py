@@ -189,7 +189,7 @@ def main() -> None:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
     expected["closed"] = [entry.record for batch in batches for entry in batch if isinstance(entry, CloseStop)]
-    (HERE / "expected.json").write_bytes(msgspec.json.format(msgspec.json.encode(expected), indent=1) + b"\n")
+    (HERE / "expected-6b1a914.json").write_bytes(msgspec.json.format(msgspec.json.encode(expected), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -119,8 +119,10 @@ class _Telling(FaultyStore):
     """A store without faults; says when the account is owned."""
 
     @asynccontextmanager
-    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
-        async with super().own(exchange, account, mark=mark, standby=standby) as lease:
+    async def acquire_lease(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[Lease]:
+        async with super().acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
             write_line(event="recovering")
             yield lease
 

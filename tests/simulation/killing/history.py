@@ -10,7 +10,7 @@ import msgspec
 from simulation.remote_wire import Operation
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Position, StopOrder
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 
 
 class Entered(msgspec.Struct, frozen=True, tag=True):
@@ -72,7 +72,7 @@ SHAKE = Operation(tuple[int], int, changes=True)
 """Let the market jump beyond the stops of so many open positions. Returns how many there were."""
 
 
-def told(bookings: Iterable[Booking]) -> tuple[Event, ...]:
+def told(bookings: Iterable[LogEntry]) -> tuple[Event, ...]:
     """What of the exchange's log is an event here: what was booked, and neither refused nor only read."""
     events: list[Event] = []
     for booking in bookings:

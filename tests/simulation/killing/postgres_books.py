@@ -9,26 +9,26 @@ from uuid import uuid4
 
 import trio
 
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores import open_store
 from trailing.stores.port import Loaded, Store
-from trailing.stores.trio_psycopg import TrioConnection
-from trailing.stores.urls import take_ours
+from trailing.stores.urls import split_parameters
 
 _DROP_SECONDS = 10.0
 
 # The columns that a row is found by, beside the record in it, and the plan that it names.
 _STRAY_ROWS: Final = """
-    SELECT format('the stop of the %s %s is kept in a row of another one', record #>> '{{position,side}}', record #>> '{{position,symbol}}')
+    SELECT format('the stop of the %s %s is kept in a row of another one', body #>> '{{position,side}}', body #>> '{{position,symbol}}')
     FROM {schema}.stop_records
-    WHERE (symbol, side) IS DISTINCT FROM (record #>> '{{position,symbol}}', record #>> '{{position,side}}')
+    WHERE (symbol, side) IS DISTINCT FROM (body #>> '{{position,symbol}}', body #>> '{{position,side}}')
     UNION ALL
     SELECT format('the plan of the %s %s is missing', side, symbol)
     FROM {schema}.stop_records WHERE NOT EXISTS (SELECT FROM {schema}.plans WHERE hash = stop_records.plan)
     UNION ALL
-    SELECT format('the intent %s is kept in a row of another one', intent ->> 'client_order_id')
+    SELECT format('the intent %s is kept in a row of another one', body ->> 'client_order_id')
     FROM {schema}.intent_records
     WHERE (exchange, account, client_order_id)
-    IS DISTINCT FROM (intent ->> 'exchange', intent ->> 'account', intent ->> 'client_order_id')"""
+    IS DISTINCT FROM (body ->> 'exchange', body ->> 'account', body ->> 'client_order_id')"""
 
 # The server ends the transactions of who is gone, unless it has not heard of that.
 _LEFT_OPEN: Final = """
@@ -51,7 +51,7 @@ async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
     ours = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
     url = f"{url}{'&' if '?' in url else '?'}{ours}"
     async with (
-        await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection,
+        await TrioConnection[Any].connect(split_parameters(url)[0], autocommit=True) as connection,
         open_store(url) as store,
     ):
         try:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
-from trailing.stores.leases import StandingLease
+from trailing.stores.leases import ProcessLease
 from trailing.stores.memory import MemoryStore
 from trailing.stores.port import AppendEvent, Lease, Store, StoreWrite
 
@@ -56,7 +56,7 @@ class _InMemory:
         yield self._store
 
     async def bury(self, lease: Lease) -> None:
-        assert isinstance(lease, StandingLease)
+        assert isinstance(lease, ProcessLease)
         lease.end()
 
 

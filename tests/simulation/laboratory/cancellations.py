@@ -16,7 +16,7 @@ from trailing.core.model import Side, StopOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_tighter
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 
 UNTOLD_SECONDS: Final = 120.0
@@ -65,7 +65,7 @@ class Cancellations:
         if known is None or self._why_not(known) is None:
             self._allowed.add(order.client_order_id)
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         order, own = booking.result, booking.client_order_id
         if isinstance(order, StopOrder) and is_ours(order.client_order_id) and order.callback is None:

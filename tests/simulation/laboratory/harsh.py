@@ -24,7 +24,7 @@ from simulation.laboratory.waits import Waits
 from simulation.laboratory.weather import Weather
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.manager import Manager
 from trailing.stores.port import StoreWrite
 
@@ -100,7 +100,7 @@ class HarshWorld:
         """The exchange has taken a request."""
         self._waits.note_sent(operation, symbol)
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         self._waits.note_booking(booking)
         self._knowledge.note_booking(booking)

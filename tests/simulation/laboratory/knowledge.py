@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from trailing.core.model import Side, StopOrder
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import OrderUpdate, PositionUpdate
 
 BOTH_LISTS: Final = 15.0
@@ -57,7 +57,7 @@ class Knowledge:
 
     # What is shown and told.
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         if isinstance(booking.result, StopOrder):
             self._booked.setdefault(booking.result.client_order_id, set()).add(booking.result.price)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trailing.core.model import Fill, Side, StopOrder
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 
 
 class Leftovers:
@@ -19,7 +19,7 @@ class Leftovers:
         self._number: dict[tuple[str, Side], int] = {}  # how many positions of a symbol and side have ended
         self._placed_for: dict[str, int] = {}  # that number, when a stop was placed, by client order id
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         result = booking.result
         if isinstance(result, Fill) and result.side not in self._exchange.actual(result.symbol)[1]:

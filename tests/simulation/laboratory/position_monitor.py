@@ -25,7 +25,7 @@ from simulation.laboratory.witness import PATIENCE, Key
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
@@ -110,7 +110,7 @@ class PositionMonitor:
         struck_at = self._log.struck_at.get(("wrong_lists", None), -math.inf)
         return struck_at > recently and not self._knowledge.was_told_open(*track.key)
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         result = booking.result
         if isinstance(result, Position):
@@ -144,7 +144,7 @@ class PositionMonitor:
         if track is not None:
             track.note_stop(order.price, ours=operation in {"place_stop", "amend_stop"})
 
-    def _note_cancelled(self, booking: Booking) -> None:
+    def _note_cancelled(self, booking: LogEntry) -> None:
         """Keep when the process itself took the last stop of a position away."""
         key = self._stops.get(booking.client_order_id or "")
         track = None if key is None else self._tracks.get(key)

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import trio
 
+from trailing.psycopg_trio import TrioConnection
 from trailing.stores import open_store
 from trailing.stores.port import Lease, Store
 from trailing.stores.postgres_lease import PostgresLease
-from trailing.stores.trio_psycopg import TrioConnection
-from trailing.stores.urls import take_ours
+from trailing.stores.urls import split_parameters
 
 _DROP_SECONDS = 10.0
 
@@ -26,7 +26,7 @@ _END_LEASES = "UPDATE {schema}.leases SET fence = fence + 1, expires_at = clock_
 async def open_postgres_books(url: str, seed: int) -> AsyncIterator[PostgresBooks]:
     """Books on a server; their schema is dropped at the end. See `open_books`."""
     schema = f"laboratory_{seed}_{uuid4().hex[:8]}"
-    async with await TrioConnection[Any].connect(take_ours(url)[0], autocommit=True) as connection:
+    async with await TrioConnection[Any].connect(split_parameters(url)[0], autocommit=True) as connection:
         try:
             yield PostgresBooks(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", schema)
         finally:
@@ -55,5 +55,5 @@ class PostgresBooks:
     async def bury(self, lease: Lease) -> None:
         """The owner of a lease has died: let the next one own the account."""
         assert isinstance(lease, PostgresLease)
-        lease.lose("its process died")
+        lease.mark_lost("its process died")
         await self._connection.execute(_END_LEASES.format(schema=self._schema).encode())

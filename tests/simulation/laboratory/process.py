@@ -20,7 +20,7 @@ from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
 from trailing.exchanges.updates import waiting
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.testing.faults import FaultyExchange, Operation, Script
 
@@ -151,7 +151,7 @@ class _Line(trio.abc.ReceiveChannel[Update]):
         await self._updates.aclose()
 
 
-class _MortalLease(LeaseInFront):
+class _MortalLease(LeaseProxy):
     """Who is dead does not hear that its lease has ended."""
 
     def __init__(
@@ -210,9 +210,11 @@ class MortalStore:
         return loaded
 
     @asynccontextmanager
-    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
+    async def acquire_lease(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[Lease]:
         await self._process.step()
-        async with self._inner.own(exchange, account, mark=mark, standby=standby) as lease:
+        async with self._inner.acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
             self._process.lease = lease
             await self._process.step()
             yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))

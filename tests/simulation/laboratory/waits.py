@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import trio
 
 from simulation.laboratory.request_monitor import Complain
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 
 LONGEST_WAIT: Final = 15.0
 """Seconds from sending a request to its booking. At most 6 of them are its way, the rest is the wait for its turn."""
@@ -30,7 +30,7 @@ class Waits:
         """The exchange has taken a request, which now waits for its turn and is then on its way."""
         self._sent.setdefault((operation, symbol), []).append(trio.current_time())
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         request = (booking.operation, booking.symbol)
         sent = self._sent.get(request)

@@ -17,7 +17,7 @@ from trailing.core.record import StopRecord
 from trailing.errors import NothingToReduce, WouldTrigger
 from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 from trailing.protection.supervision import UNTRACKED
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
@@ -137,7 +137,7 @@ class Witness:
     def _note_saved(self, record: StopRecord) -> None:
         key, identity = _key_of(record), record.position.identity
         self._entry_prices[key, identity] = record.position.entry_price
-        if not (record.is_waiting or record.given_up):
+        if not (record.is_waiting or record.is_abandoned):
             self._on_record[key] = identity
 
     def _note_closed(self, position: Position) -> None:
@@ -158,7 +158,7 @@ class Witness:
         if event.quantity > filled:
             self.complain("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
 
-    def note_booking(self, booking: Booking) -> None:
+    def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         self._booked = True
         if self._keep_events:
@@ -192,7 +192,7 @@ class Witness:
                 life.closed_by_us = fill.client_order_id not in self._written_by_dead
         self.look(booking.symbol)
 
-    def _note_close(self, booking: Booking) -> None:
+    def _note_close(self, booking: LogEntry) -> None:
         """A close has its intent, and comes once.
 
         Excuses: the process has to close what it was told is open, where the update of the end comes late; and what is open

@@ -27,7 +27,7 @@ from simulation.laboratory.weather import Weather
 from simulation.laboratory.witness import PATIENCE, Key, Witness
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange, open_paper
-from trailing.exchanges.paper.requests import Booking
+from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import Exchange
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import StoreWrite
@@ -238,7 +238,7 @@ class World:
             self._harsh.note_sent(operation, symbol)
         return self._weather.latency(operation, symbol)
 
-    def _note_booking(self, booking: Booking) -> None:
+    def _note_booking(self, booking: LogEntry) -> None:
         if self._harsh is not None:
             self._harsh.note_booking(booking)
         self._witness.note_booking(booking)

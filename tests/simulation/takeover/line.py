@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import trio
 
-from trailing.stores.trio_conninfo import read_conninfo
+from trailing.psycopg_trio import read_conninfo
 
 _CHUNK = 65_536
 

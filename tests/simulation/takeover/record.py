@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from simulation.takeover.terms import Write
-from trailing.stores.trio_psycopg import TrioConnection
+from trailing.psycopg_trio import TrioConnection
 
 _INSTALL = """
     CREATE TABLE {schema}.owned (at timestamptz, fence bigint, owner text, expires_at timestamptz);

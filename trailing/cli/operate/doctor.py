@@ -58,7 +58,7 @@ def main(
     if name is None or interruption.by is not None:
         for finding in findings:
             if finding.verdict == "failure":  # such as a stop on trial that could not be cancelled
-                print_message(f"{finding.subject}: {finding.says}")
+                print_message(f"{finding.subject}: {finding.message}")
         return interruption.exit_code
     from trailing.exchanges.ccxt.diagnosis import worst  # noqa: PLC0415 - as above
 
@@ -68,6 +68,6 @@ def main(
     else:
         shown = new_table("", "checked", "finding", title=name)
         for finding in findings:
-            add_row(shown, Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.says))
+            add_row(shown, Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
         print_table(shown)
     return USAGE if verdict == "failure" else 0

@@ -15,9 +15,9 @@ from trailing.cli.practice.real_clock import RealClockLoop, open_real_clock_loop
 from trailing.errors import StoreError
 from trailing.services import open_service_nursery
 from trailing.stores import open_store
-from trailing.stores.leases import StandingLease
+from trailing.stores.event_reader import PAGE_ROWS
+from trailing.stores.leases import ProcessLease
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite
-from trailing.stores.reading import PAGE_ROWS
 
 T = TypeVar("T")
 
@@ -55,12 +55,12 @@ class RemoteStore:
         return await self._call(partial(self._store.prune, before))
 
     @asynccontextmanager
-    async def own(
+    async def acquire_lease(
         self,
         exchange: str,
         account: str,
         *,
-        mark: str,  # noqa: ARG002 - as `Store.own`
+        mark: str,  # noqa: ARG002 - as `Store.acquire_lease`
         standby: bool = False,  # noqa: ARG002
     ) -> AsyncIterator[Lease]:
         """Return a lease that needs no renewal.
@@ -69,7 +69,7 @@ class RemoteStore:
         run has its own account and only a run with a store in a file is resumed.
         """
         await trio.lowlevel.checkpoint()
-        lease = StandingLease(self.commit, f"{exchange} {account}")
+        lease = ProcessLease(self.commit, f"{exchange} {account}")
         try:
             yield lease
         finally:

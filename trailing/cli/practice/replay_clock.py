@@ -16,7 +16,7 @@ import trio.testing
 from trailing.cli.practice.remote_store import open_remote_store
 from trailing.cli.stores import open_given_store
 from trailing.stores import open_store
-from trailing.stores.leases import LeaseInFront
+from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import EventRecord, Lease, Loaded, Store, StoreWrite, Writer
 from trailing.stores.urls import is_postgres
 
@@ -105,13 +105,15 @@ class HoldingStore:
             return await self._store.load(exchange, account)
 
     @asynccontextmanager
-    async def own(self, exchange: str, account: str, *, mark: str, standby: bool = False) -> AsyncIterator[Lease]:
-        """See `Store.own`."""
+    async def acquire_lease(
+        self, exchange: str, account: str, *, mark: str, standby: bool = False
+    ) -> AsyncIterator[Lease]:
+        """See `Store.acquire_lease`."""
         async with AsyncExitStack() as stack:
             with self._clock.held():
-                owning = self._store.own(exchange, account, mark=mark, standby=standby)
+                owning = self._store.acquire_lease(exchange, account, mark=mark, standby=standby)
                 lease = await stack.enter_async_context(owning)
-            yield LeaseInFront(lease, lambda entries: self._commit(lease, entries))
+            yield LeaseProxy(lease, lambda entries: self._commit(lease, entries))
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """See `Store.commit`."""

@@ -74,7 +74,7 @@ async def find_resumption(
     moments = [begun_at.timestamp(), *([] if saved.at is None else [saved.at])]
     loaded = await store.load(exchange, account)
     for record in loaded.stops:
-        moments += [at.timestamp() for at in (record.saved_at, record.heard_until) if at is not None]
+        moments += [at.timestamp() for at in (record.saved_at, record.prices_until) if at is not None]
     moments += [intent.at.timestamp() for intent in loaded.intents]
     async for event_record in store.events(begun_at):
         if event_record.account == account:

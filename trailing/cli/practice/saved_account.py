@@ -22,8 +22,8 @@ from trailing.cli.stores import SQLITE
 from trailing.core.model import Position, Side
 from trailing.errors import LeaseLost, UsageError
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.paper.requests import Booking
-from trailing.exchanges.paper.saved import SavedPlace
+from trailing.exchanges.paper.saved import SavedMarketBook
+from trailing.exchanges.paper.transport import LogEntry
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class Booked(msgspec.Struct, frozen=True, tag=True):
 
     fed: int
     at: float
-    place: SavedPlace
+    place: SavedMarketBook
     client_order_id: str | None = None
     entered: Side | None = None
 
@@ -139,7 +139,7 @@ class AccountWriter:
         self._changed: set[str] = set()
         self._at = 0.0
 
-    def write_booking(self, booking: Booking) -> None:
+    def write_booking(self, booking: LogEntry) -> None:
         """Write a booking. Pass this method to `open_paper` as `record`."""
         if booking.symbol is None or isinstance(booking.result, Exception):
             return

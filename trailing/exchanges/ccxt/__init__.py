@@ -1,4 +1,4 @@
-"""Real exchanges, over ccxt behind trio-asyncio: the only place that knows of asyncio."""
+"""Real exchanges: ccxt behind trio-asyncio. No other package imports ccxt or asyncio."""
 
 from trailing.exchanges.ccxt.credentials import Credentials as Credentials
 from trailing.exchanges.ccxt.opening import open_ccxt as open_ccxt

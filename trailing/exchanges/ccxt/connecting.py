@@ -1,4 +1,4 @@
-"""From a venue's row to an exchange that is ready: the client, its markets, the account's mode."""
+"""Connects to a venue: creates the client, reads the markets and the account's mode, and starts the stream."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Final
 
 from trailing.core.model import Market
 from trailing.errors import TrailingError, UsageError
-from trailing.exchanges.ccxt.binance_dialect import BinanceDialect
-from trailing.exchanges.ccxt.bybit_dialect import BybitDialect
+from trailing.exchanges.ccxt.binance_protocol import BinanceProtocol
+from trailing.exchanges.ccxt.bybit_protocol import BybitProtocol
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
-from trailing.exchanges.ccxt.dialect import Dialect, Place
 from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
-from trailing.exchanges.ccxt.limiter import open_limiter
 from trailing.exchanges.ccxt.limits import limits_of
-from trailing.exchanges.ccxt.reading import Prices, Reading
+from trailing.exchanges.ccxt.polling import PolledUpdates, PriceReader
 from trailing.exchanges.ccxt.session import Request, Session, open_session
+from trailing.exchanges.ccxt.stale_prices import STALE_SECONDS, StalePriceMonitor
+from trailing.exchanges.ccxt.stream_protocol import Instrument, StreamProtocol
 from trailing.exchanges.ccxt.streams import Streams
 from trailing.exchanges.ccxt.venue import Venue
-from trailing.exchanges.ccxt.watchdog import QUIET_SECONDS, Watchdog
+from trailing.exchanges.ccxt.venue_limiter import open_limiter
 
-DIALECTS: Final[Mapping[str, Callable[[Session, Iterable[Place]], Dialect]]] = {
-    "binanceusdm": BinanceDialect,
-    "bybit": BybitDialect,
+STREAM_PROTOCOLS: Final[Mapping[str, Callable[[Session, Iterable[Instrument]], StreamProtocol]]] = {
+    "binanceusdm": BinanceProtocol,
+    "bybit": BybitProtocol,
 }
-"""How the venues push, of which that was tried; the others are read."""
+"""The websocket protocols by the venue's name. The prices of all other venues are polled."""
 
 
 @asynccontextmanager
@@ -41,10 +41,10 @@ async def connect(
     testnet: bool,
     configure: Callable[[Any], object] | None,
 ) -> AsyncIterator[CcxtExchange]:
-    """An exchange on a venue; `open_ccxt` says what is raised."""
+    """Open an exchange on a venue. Arguments and errors: as `open_ccxt`."""
     client = make_client(venue, credentials)
-    if testnet and venue.testnet is not None:
-        getattr(client, venue.testnet)(True)
+    if testnet and venue.client.testnet_method is not None:
+        getattr(client, venue.client.testnet_method)(True)
     if configure is not None:
         configure(client)
     async with (
@@ -52,38 +52,38 @@ async def connect(
         open_session(client, limiter, partial(_explain, venue, credentials)) as session,
     ):
         markets = markets_of(venue, await session.call("markets", "load_markets"))
-        for method in venue.prepare:
+        for method in venue.client.prepare_methods:
             await session.call("markets", method)
-        streams = _streams(session, venue, markets)
+        updates = _updates(session, venue, markets)
         exchange = CcxtExchange(
             session,
             venue,
             markets,
-            streams,
+            updates,
             name=f"{venue.name} testnet" if testnet else venue.name,
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
         )
-        if isinstance(streams, Reading):
-            prices = Prices(session, venue)
-            session.start_service(streams.run, prices.rounds, partial(prices.read, sources=venue.prices), name="prices")
+        sources = venue.prices.methods
+        if isinstance(updates, PolledUpdates):
+            prices = PriceReader(session, venue)
+            session.start_service(updates.run, prices.batches, partial(prices.read, sources=sources), name="prices")
         else:
-            watchdog = Watchdog(streams, exchange.price, venue.prices, QUIET_SECONDS)
-            session.start_service(watchdog.run, name="watchdog")
+            monitor = StalePriceMonitor(updates, exchange.price, sources, STALE_SECONDS)
+            session.start_service(monitor.run, name="stale prices")
         try:
             yield exchange
         finally:
-            streams.end()
+            updates.end()
 
 
-def _streams(session: Session, venue: Venue, markets: Mapping[str, Market]) -> Streams | Reading:
-    """What pushes, or is read in place of it."""
-    dialect = DIALECTS.get(venue.name)
-    if dialect is None:
-        return Reading()
+def _updates(session: Session, venue: Venue, markets: Mapping[str, Market]) -> Streams | PolledUpdates:
+    protocol = STREAM_PROTOCOLS.get(venue.name)
+    if protocol is None:
+        return PolledUpdates()
     raw = session.client.markets
-    places = [Place(symbol, raw[symbol]["id"], market.contract_size) for symbol, market in markets.items()]
-    return Streams(session, dialect(session, places))
+    instruments = [Instrument(symbol, raw[symbol]["id"], market.contract_size) for symbol, market in markets.items()]
+    return Streams(session, protocol(session, instruments))
 
 
 def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:
@@ -91,13 +91,15 @@ def _explain(venue: Venue, credentials: Credentials, request: Request, error: Ba
 
 
 async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool:
-    """Whether a long and a short of one symbol may stand at once. Raises UsageError where we couldn't handle that."""
+    """Return whether the account is in hedge mode. Raises UsageError if that is not supported on the venue."""
     hedged = False
-    if venue.mode == "fetch_position_mode":
+    if venue.account.mode_from == "fetch_position_mode":
         hedged = bool((await session.call("positions", "fetch_position_mode", symbol))["hedged"])
-    elif venue.mode == "position_rows":
+    elif venue.account.mode_from == "position_rows":
         rows = await session.call("positions", "fetch_positions", [symbol])
         hedged = any(row.get("hedged") for row in rows)
-    if hedged and venue.hedge is None:
-        raise UsageError(f"the account on {venue.name} is in hedge mode, which is only known how to handle elsewhere")
+    if hedged and venue.account.hedge_params is None:
+        raise UsageError(
+            f"the account on {venue.name} is in hedge mode, which is not supported there; set it to one-way mode"
+        )
     return hedged

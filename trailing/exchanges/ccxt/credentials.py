@@ -1,4 +1,4 @@
-"""The keys to an account: from the environment or from a file that only its owner can read, and hidden from then on."""
+"""API keys: read from the environment or from a private file, and never shown."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Any, Final, NoReturn
 
 from trailing.core.model import refuse
 from trailing.errors import UsageError
+from trailing.exchanges.port import escaped
 from trailing.logs import HIDDEN
 
 _FIELDS: Final = ("api_key", "secret", "password")
 
 
 class Credentials:
-    """The keys to an account on an exchange. No struct: those are printed and encoded, and these never are.
+    """The API keys of an account on an exchange. They are never printed, encoded or pickled.
 
     Args:
-        api_key: the key; on hyperliquid the wallet's address.
-        secret: its secret; on hyperliquid the private key of an API wallet.
-        password: the passphrase, on venues that have one.
+        api_key: the key; on Hyperliquid the wallet's address.
+        secret: its secret; on Hyperliquid the private key of an API wallet.
+        password: the passphrase, on venues that have one; None: none.
 
     Raises:
-        UsageError: one of them is no text, is empty or holds a blank. It is not named.
+        UsageError: a value is no text, is empty, or contains a blank. The message does not show it.
     """
 
     __slots__ = ("_values",)
@@ -36,22 +37,22 @@ class Credentials:
             if value is None and field == "password":
                 continue
             if not isinstance(value, str) or not value or any(map(str.isspace, value)):
-                raise UsageError(f"Credentials.{field} wants a text that is not empty and has no blanks")
+                raise UsageError(f"Credentials.{field} wants a text that is not empty and contains no blanks")
         self._values: tuple[str, str, str | None] = (api_key, secret, password)
 
     def __repr__(self) -> str:
         return f"Credentials({HIDDEN})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("credentials are not pickled")
+        raise TypeError("Credentials can't be pickled, so that keys are not written to disk")
 
     @property
     def values(self) -> tuple[str, str, str | None]:
-        """Key, secret and password, for the one who signs."""
+        """Key, secret and password, for the client that signs requests."""
         return self._values
 
     def hide(self, text: str) -> str:
-        """A text without them."""
+        """Return a text with each of the keys masked."""
         for value in self._values:
             if value is not None:
                 text = text.replace(value, HIDDEN)
@@ -59,54 +60,62 @@ class Credentials:
 
     @classmethod
     def from_environment(cls, prefix: str = "TRAILING") -> Credentials:
-        """From ``PREFIX_API_KEY``, ``PREFIX_SECRET`` and, where it is set, ``PREFIX_PASSWORD``.
+        """Read ``PREFIX_API_KEY``, ``PREFIX_SECRET`` and, if it is set, ``PREFIX_PASSWORD``.
+
+        Args:
+            prefix: the beginning of the variables' names.
 
         Raises:
-            UsageError: naming the variable that is missing.
+            UsageError: a variable is missing; the message names it.
         """
         names = {field: f"{prefix}_{field.upper()}" for field in _FIELDS}
         for field in ("api_key", "secret"):
             if not os.environ.get(names[field]):
-                raise UsageError(f"credentials: {names[field]} is not set")
+                raise UsageError(f"credentials: the environment variable {names[field]} is not set")
         return cls(*(os.environ.get(names[field]) or None for field in _FIELDS))  # type: ignore[arg-type]  # the first two are set
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], table: str | None = None) -> Credentials:
-        """From a TOML file that belongs to this user, and that nobody else can read: ``chmod 600``.
+        """Read a TOML file that belongs to this user and that no other user can read (``chmod 600``).
 
         Args:
-            path: the file, with `api_key`, `secret` and, where the venue has one, `password`.
-            table: the table of the file that holds them; None: its top.
+            path: the file, with `api_key`, `secret` and, if the venue needs it, `password`.
+            table: the table of the file that contains the keys; None: the top level.
 
         Raises:
-            UsageError: it can't be read, others may read it, or something is missing in it. No value is named.
+            UsageError: the file can't be read, other users can read it, or a field is missing or unknown. The message shows
+                no value of the file.
         """
         found: Any = _read_private(Path(path))
+        shown = escaped(str(path), 1000)
         if table is not None:
             found = found.get(table)
             if not isinstance(found, Mapping):
-                raise UsageError(f"credentials: {path} has no table {table!r}")
+                raise UsageError(f"credentials: {shown} has no table {table!r}")
         unknown = sorted(
             name for name, value in found.items() if name not in _FIELDS and not isinstance(value, Mapping)
         )
         if unknown:
-            raise UsageError(f"credentials: {path} has {unknown[0]!r} in it, known are {', '.join(_FIELDS)}")
+            raise UsageError(
+                f"credentials: {shown} has the unknown field {unknown[0]!r}; known fields: {', '.join(_FIELDS)}"
+            )
         for field in ("api_key", "secret"):
             if field not in found:
-                raise UsageError(f"credentials: {path} has no {field}")
+                raise UsageError(f"credentials: {shown} has no field {field}")
         return cls(*(found.get(field) for field in _FIELDS))
 
 
 def _read_private(path: Path) -> dict[str, Any]:
+    shown = escaped(str(path), 1000)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid != os.geteuid():
-                raise UsageError(f"credentials: {path} belongs to another user")
+                raise UsageError(f"credentials: {shown} belongs to another user")
             if stat.S_IMODE(status.st_mode) & 0o077:
-                raise UsageError(f"credentials: {path} can be read by others, wants chmod 600")
+                raise UsageError(f"credentials: other users can read {shown}; run chmod 600 on it")
             return tomllib.load(file)
     except OSError as error:
         raise refuse("credentials", str(path), f"a file that can be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise UsageError(f"credentials: {path} is no TOML") from None  # the decoder's own message may quote a line
+        raise UsageError(f"credentials: {shown} is not valid TOML") from None  # the decoder's message may quote a key

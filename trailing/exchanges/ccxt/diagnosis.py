@@ -1,4 +1,4 @@
-"""What could keep a stop from being placed: an account is looked at from all sides before a bot relies on it."""
+"""Checks of an account before a bot relies on it: what could prevent that a stop is placed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import trio
@@ -17,44 +17,51 @@ from trailing.core.prices import behind, floor_quantity, round_stop
 from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
 from trailing.exchanges.ccxt.conversion import CLOSING, number
 from trailing.exchanges.ccxt.exchange import CcxtExchange
-from trailing.exchanges.port import StopRequest
+from trailing.exchanges.ccxt.permissions import PERMISSION_READERS
+from trailing.exchanges.port import StopRequest, escaped
 
 Verdict: TypeAlias = Literal["good", "note", "warning", "failure"]
 
 CLOCK_OFF: Final = 1.0
-"""Seconds that a request's time may be ahead at Binance and at Bybit; ours are corrected, other programs' aren't."""
+"""Seconds by which a request's time may be ahead on Binance and Bybit. Our requests are corrected, those of other programs
+may not be."""
 
 STREAM_SECONDS: Final = 10.0
-"""Seconds in which the first price has to come: within as many the stream notices that a line is silent."""
+"""Seconds within which the first price must arrive. After the same time a silent connection counts as lost."""
 
 CLEANUP_SECONDS: Final = 30.0
-"""Seconds within which the trial stop has to be gone again, its requests' turns included."""
+"""Seconds within which the trial stop must be cancelled, waits for the rate limit included."""
 
 FAR_AWAY: Final = Percent("20")
-"""How far behind the price the stop is that is placed on trial."""
+"""Distance of the trial stop behind the price."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        verdict: ``"good"``; ``"note"``: nobody can tell, or it is as it should be known; ``"warning"``: it works, and may
-            cost; ``"failure"``: stops can't be relied on.
-        seconds: what was measured, where something was.
+        subject: what was checked.
+        verdict: ``"good"``; ``"note"``: for your information, or it can't be checked; ``"warning"``: it works, with a risk;
+            ``"failure"``: stops can't be relied on.
+        message: the result in words.
+        seconds: the time that was measured; None: none was.
     """
 
     subject: str
     verdict: Verdict
-    says: str
+    message: str
     seconds: float | None = None
 
 
 async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncIterator[Finding]:
-    """Look at an account, one thing after the other. What can't be looked at is a finding too.
+    """Run all checks one after the other, and yield their findings. A check that fails is a finding too.
 
     Args:
-        symbol: of the market whose stream is listened to, and where a stop is placed.
-        place: place a stop far away behind an open position of that symbol, look it up, and cancel it.
+        exchange: the account.
+        symbol: the market whose stream is checked, and where a stop is placed.
+        place: place a stop far behind an open position of that symbol, look it up, and cancel it.
+
+    Cancellation: a trial stop is cancelled first, within `CLEANUP_SECONDS`.
     """
     checks: list[tuple[str, Callable[[CcxtExchange, str], Awaitable[list[Finding]]]]] = [
         ("venue", _venue),
@@ -80,98 +87,87 @@ async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncI
 
 async def _venue(exchange: CcxtExchange, _: str) -> list[Finding]:
     if exchange.venue.verified:
-        return [Finding("venue", "good", f"{exchange.name}: tried over a server of its kind")]
-    says = f"{exchange.name} is unverified: only what is sent there is known, and no stop of ours was seen to trigger"
-    return [Finding("venue", "warning", says)]
+        return [Finding("venue", "good", f"{exchange.name}: tested with a server that behaves like it")]
+    message = (
+        f"{exchange.name} is unverified: only its requests were checked, and no stop of ours was ever triggered there"
+    )
+    return [Finding("venue", "warning", message)]
 
 
 async def _clock(exchange: CcxtExchange, _: str) -> list[Finding]:
-    asked_at, started = datetime.now(UTC), trio.current_time()
-    there = await exchange.session.call("time", "fetch_time")
-    there_and_back = trio.current_time() - started
-    skew = int(there) / 1000 - asked_at.timestamp() - there_and_back / 2
+    requested_at, started = datetime.now(UTC), trio.current_time()
+    venue_time = await exchange.session.call("time", "fetch_time")
+    round_trip = trio.current_time() - started
+    skew = int(venue_time) / 1000 - requested_at.timestamp() - round_trip / 2
     verdict: Verdict = "good" if abs(skew) < CLOCK_OFF else "warning"
-    says = f"the exchange is {skew:+.3f} s from here, there and back takes {there_and_back * 1000:.0f} ms"
-    return [Finding("clock", verdict, says, skew)]
+    message = f"the exchange's clock differs by {skew:+.3f} s, a round trip takes {round_trip * 1000:.0f} ms"
+    return [Finding("clock", verdict, message, skew)]
 
 
 async def _permissions(exchange: CcxtExchange, _: str) -> list[Finding]:
-    read = _READERS.get(exchange.venue.name)
+    read = PERMISSION_READERS.get(exchange.venue.name)
     if read is None:
         return [
-            Finding("permissions", "note", "not told by this venue: look whether the key may withdraw, it need not")
+            Finding(
+                "permissions",
+                "note",
+                "unknown on this venue: check on its website that the key has no right to withdraw",
+            )
         ]
     try:
         rights = await read(exchange)
     except ExchangeError as error:
-        return [Finding("permissions", "note", f"not told: {error}")]
+        return [Finding("permissions", "note", f"the venue did not state them: {error}")]
     except (LookupError, TypeError, ValueError) as error:
-        return [Finding("permissions", "note", f"told in words that we don't know: {error!r}")]
+        return [Finding("permissions", "note", f"the reply can't be parsed: {escaped(repr(error))}")]
     findings = []
-    if not rights.trades:
-        findings.append(Finding("permissions", "failure", "the key may not trade futures"))
-    if rights.withdraws:
+    if not rights.may_trade:
         findings.append(
-            Finding("permissions", "warning", "the key may withdraw: take that right away, it is not needed")
+            Finding(
+                "permissions", "failure", "the key has no permission to trade futures: add it, or no stop can be placed"
+            )
         )
-    if not rights.bound:
-        findings.append(Finding("permissions", "warning", "the key works from every address: bind it to yours"))
+    if rights.may_withdraw:
+        findings.append(
+            Finding("permissions", "warning", "the key may withdraw: remove that permission, it is not needed")
+        )
+    if not rights.restricted:
+        findings.append(Finding("permissions", "warning", "the key works from every IP address: restrict it to yours"))
     return findings or [
-        Finding("permissions", "good", "the key trades futures, does not withdraw, is bound to addresses")
+        Finding("permissions", "good", "the key may trade futures, may not withdraw, and is restricted to IP addresses")
     ]
 
 
-class _Rights(msgspec.Struct, frozen=True):
-    trades: bool
-    withdraws: bool
-    bound: bool
-
-
-async def _binance_rights(exchange: CcxtExchange) -> _Rights:
-    raw = await exchange.session.call("permissions", "sapiGetAccountApiRestrictions")
-    return _Rights(bool(raw["enableFutures"]), bool(raw["enableWithdrawals"]), bool(raw["ipRestrict"]))
-
-
-async def _bybit_rights(exchange: CcxtExchange) -> _Rights:
-    raw = (await exchange.session.call("permissions", "privateGetV5UserQueryApi"))["result"]
-    rights: Mapping[str, Any] = raw["permissions"]
-    return _Rights(
-        trades=not int(raw["readOnly"]) and "Order" in (rights.get("ContractTrade") or []),
-        withdraws="Withdraw" in (rights.get("Wallet") or []),
-        bound="*" not in raw["ips"],
-    )
-
-
-_READERS: Mapping[str, Callable[[CcxtExchange], Awaitable[_Rights]]] = {
-    "binanceusdm": _binance_rights,
-    "bybit": _bybit_rights,
-}
-
-
 async def _mode(exchange: CcxtExchange, _: str) -> list[Finding]:
-    if exchange.venue.mode is None:
-        return [Finding("mode", "note", "not told by this venue, and taken for one-way")]
-    word = "hedge: a long and a short of one symbol may stand at once" if exchange.hedged else "one-way"
+    if exchange.venue.account.mode_from is None:
+        return [
+            Finding("mode", "note", "the venue does not state it; one-way mode is assumed, so set the account to it")
+        ]
+    word = (
+        "hedge mode: a long and a short position of one symbol may be open at the same time"
+        if exchange.hedged
+        else "one-way mode"
+    )
     return [Finding("mode", "good", word)]
 
 
 async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
-    """Cross or isolated: of the account where the venue tells it so, else of each open position."""
+    """Check the margin mode: of the account where the venue states it, otherwise of each open position."""
     venue, call = exchange.venue, exchange.session.call
     if venue.name == "bybit":
         word = (await call("account", "privateGetV5AccountInfo"))["result"]["marginMode"]
-        return [Finding("margin", "good", f"{_BYBIT_MARGINS.get(word, word)}, of the whole account")]
+        return [Finding("margin", "good", f"{_BYBIT_MARGINS.get(word) or escaped(str(word))}, for the whole account")]
     rows = [
-        row for params in venue.position_lists for row in await call("positions", "fetch_positions", None, {**params})
+        row for params in venue.lists.positions for row in await call("positions", "fetch_positions", None, {**params})
     ]
-    told = {row["symbol"]: row.get("marginMode") or "not told" for row in rows if number(row.get("contracts"))}
-    if not told:
-        return [Finding("margin", "note", "told of open positions only, and there are none")]
-    uncovered = venue.cross_only and "isolated" in told.values()
-    says = ", ".join(f"{symbol} {mode}" for symbol, mode in sorted(told.items()))
+    modes = {row["symbol"]: row.get("marginMode") or "unknown" for row in rows if number(row.get("contracts"))}
+    if not modes:
+        return [Finding("margin", "note", "the venue states it for open positions only, and there are none")]
+    uncovered = venue.account.cross_margin_only and "isolated" in modes.values()
+    message = ", ".join(f"{escaped(str(symbol))} {escaped(str(mode))}" for symbol, mode in sorted(modes.items()))
     if uncovered:
-        says = f"stops are sent for cross margin, and cover no position that is isolated: {says}"
-    return [Finding("margin", "failure" if uncovered else "good", says)]
+        message = f"stops are sent for cross margin and do not protect isolated positions: {message}"
+    return [Finding("margin", "failure" if uncovered else "good", message)]
 
 
 _BYBIT_MARGINS: Mapping[str, str] = {
@@ -184,13 +180,13 @@ _BYBIT_MARGINS: Mapping[str, str] = {
 async def _market(exchange: CcxtExchange, symbol: str) -> list[Finding]:
     market = exchange.market(symbol)
     sources: list[Source] = ["last", "mark", "index"]
-    triggers = ", ".join(source for source in sources if source in exchange.venue.sources)
-    moves = "changed in place" if market.can_amend else "placed anew before the old one goes"
-    says = (
-        f"{symbol}: tick {market.price_tick}, step {market.quantity_step}, at least {market.min_quantity}; stops trigger "
-        f"by {triggers}, and are {moves}"
+    triggers = ", ".join(source for source in sources if source in exchange.venue.stops.sources)
+    moves = "a stop is moved in place" if market.can_amend else "a move places a new stop, then cancels the old one"
+    message = (
+        f"{symbol}: tick {market.price_tick}, step {market.quantity_step}, minimum quantity {market.min_quantity}; stops "
+        f"trigger by {triggers}; {moves}"
     )
-    return [Finding("market", "good", says)]
+    return [Finding("market", "good", message)]
 
 
 async def _positions(exchange: CcxtExchange, _: str) -> list[Finding]:
@@ -200,8 +196,8 @@ async def _positions(exchange: CcxtExchange, _: str) -> list[Finding]:
         market = exchange.market(report.symbol)
         least = max(market.min_quantity, market.quantity_step)
         if report.quantity < least:
-            says = f"{report.symbol} {report.side}: {report.quantity} is less than a stop may be ({least})"
-            findings.append(Finding("positions", "warning", says))
+            message = f"{report.symbol} {report.side}: quantity {report.quantity} is below the minimum of a stop ({least}), so it can't be protected"
+            findings.append(Finding("positions", "warning", message))
     return findings
 
 
@@ -210,7 +206,11 @@ async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
     held = {(report.symbol, report.side) for report in await exchange.positions()}
     findings = [Finding("stops", "good", f"{len(stops)} live")]
     findings += [
-        Finding("stops", "warning", f"{stop.symbol} {stop.side}: the stop {stop.client_order_id} has no position")
+        Finding(
+            "stops",
+            "warning",
+            f"{stop.symbol} {stop.side}: stop {escaped(stop.client_order_id)} has no position: cancel it if you did not place it",
+        )
         for stop in stops
         if (stop.symbol, stop.side) not in held
     ]
@@ -229,23 +229,23 @@ async def _stream(exchange: CcxtExchange, symbol: str) -> list[Finding]:
     await exchange.set_subscriptions(frozenset())
     seconds = trio.current_time() - started
     if silent:
-        return [Finding("stream", "failure", f"no price of {symbol} within {STREAM_SECONDS} s", seconds)]
-    return [Finding("stream", "good", f"the first price of {symbol} came after {seconds:.2f} s", seconds)]
+        return [Finding("stream", "failure", f"no price of {symbol} within {STREAM_SECONDS:g} s", seconds)]
+    return [Finding("stream", "good", f"the first price of {symbol} arrived after {seconds:.2f} s", seconds)]
 
 
 async def _placing(exchange: CcxtExchange, symbol: str) -> list[Finding]:
     report = next((report for report in await exchange.positions() if report.symbol == symbol), None)
     if report is None:
-        says = f"no position in {symbol}: a stop that only reduces needs one to be tried behind"
-        return [Finding("placing", "note", says)]
+        message = f"no open position in {symbol}: a trial stop is reduce-only and needs one"
+        return [Finding("placing", "note", message)]
     findings = []
-    for source in exchange.venue.sources:
+    for source in exchange.venue.stops.sources:
         try:
             findings.append(await _place_and_cancel(exchange, report, source))
         except (ExchangeError, UsageError) as error:
             findings.append(Finding("placing", "failure", f"{symbol} {report.side} by the {source} price: {error}"))
         if trio.current_effective_deadline() == -math.inf:
-            break  # cancelled, and what was found is still returned: a stop that may stand among it
+            break  # cancelled; the findings are returned, because they may name a stop that is still live
     return findings
 
 
@@ -262,31 +262,31 @@ async def _place_and_cancel(exchange: CcxtExchange, report: PositionReport, sour
     )
     started = trio.current_time()
     order: StopOrder | None = None
-    may_exist = True
+    may_be_live = True
     try:
         order = await exchange.place_stop(request)
         seconds = trio.current_time() - started
     except OutcomeUnknown:
         raise
     except (ExchangeError, UsageError):
-        may_exist = False
+        may_be_live = False
         raise
     finally:
-        if may_exist:
+        if may_be_live:
             with trio.move_on_after(CLEANUP_SECONDS, shield=True) as scope:
-                await _take_back(exchange, request, order)
+                await _cancel_trial_stop(exchange, request, order)
             if scope.cancelled_caught:
-                raise _may_stand(request)
+                raise _may_be_live(request)
     placed = f"{request.symbol} {request.side} at {request.price} by the {source} price"
-    return Finding("placing", "good", f"{placed}: placed in {seconds * 1000:.0f} ms, found, cancelled", seconds)
+    return Finding("placing", "good", f"{placed}: placed in {seconds * 1000:.0f} ms, found and cancelled", seconds)
 
 
-async def _take_back(exchange: CcxtExchange, request: StopRequest, order: StopOrder | None) -> None:
-    """Cancel the trial stop; where it was acknowledged, it has to be there."""
+async def _cancel_trial_stop(exchange: CcxtExchange, request: StopRequest, order: StopOrder | None) -> None:
+    """Cancel the trial stop. One that was acknowledged must be found."""
     try:
         await trio.sleep(exchange.orders_read_lag)
         found = await exchange.find_stop(request.symbol, request.client_order_id)
-        if found is None and order is None:  # of unknown outcome: it may be booked yet
+        if found is None and order is None:  # unknown outcome: it may still be executed
             await trio.sleep(exchange.request_validity)
             found = await exchange.find_stop(request.symbol, request.client_order_id)
         if found is not None:
@@ -294,18 +294,22 @@ async def _take_back(exchange: CcxtExchange, request: StopRequest, order: StopOr
             await trio.sleep(exchange.orders_read_lag)
             left = await exchange.find_stop(request.symbol, request.client_order_id)
     except ExchangeError as error:
-        raise _may_stand(request) from error
+        raise _may_be_live(request) from error
     if found is None and order is not None:
-        raise StopRejected(f"the {CLOSING[request.side]} stop was acknowledged, and is not found")
+        raise StopRejected(
+            f"{request.symbol}: the {CLOSING[request.side]} stop {request.client_order_id} was acknowledged, but a look-up does not find it"
+        )
     if found is not None and left is not None:
-        raise StopRejected("the stop was cancelled, and is still found")
+        raise StopRejected(
+            f"{request.symbol}: the stop {request.client_order_id} was cancelled, but a look-up still finds it"
+        )
 
 
-def _may_stand(request: StopRequest) -> ExchangeError:
-    return ExchangeError(f"the trial stop {request.client_order_id} may still stand: cancel it by hand")
+def _may_be_live(request: StopRequest) -> ExchangeError:
+    return ExchangeError(f"{request.symbol}: the trial stop {request.client_order_id} may be live: cancel it by hand")
 
 
 def worst(findings: list[Finding]) -> Verdict:
-    """The worst verdict of all."""
+    """Return the worst verdict of some findings; "good" if there are none."""
     order: list[Verdict] = ["good", "note", "warning", "failure"]
     return max((finding.verdict for finding in findings), key=order.index, default="good")

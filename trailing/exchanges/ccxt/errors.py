@@ -1,8 +1,8 @@
-"""What ccxt raised, as one of our errors: by the venue's codes first, then by ccxt's class.
+"""Converts errors of ccxt into ours: by the venue's codes first, then by ccxt's class.
 
-Whatever may have booked an order is `OutcomeUnknown`; `ExchangeUnreachable` is only what was provably not sent or not
-executed. ccxt's class alone doesn't tell: a reply that broke off comes as a plain ExchangeError, and a page of HTML
-with status 200 as a success without an id.
+A request that may have been executed becomes `OutcomeUnknown`. `ExchangeUnreachable` is only for a request that was not
+sent or not executed. ccxt's class alone is not enough: a truncated reply is a plain ExchangeError, and an HTML page with
+status 200 is a success without an id.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ from trailing.errors import (
 )
 from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.session import Request
-from trailing.exchanges.ccxt.venue import Codes, Venue
+from trailing.exchanges.ccxt.venue import ErrorCodes, Venue
+from trailing.exchanges.port import escaped
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
-"""Operations whose outcome matters: a read that failed may simply be made again."""
+"""Operations that change something. All others are reads, which can be repeated."""
 
 _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
-"""Operations that name a stop which was placed before."""
+"""Operations about a stop that was placed before."""
 
 
 class ClockOff(ExchangeUnreachable):
-    """The venue did not execute a request for its time: our clock, or what is known of the venue's, is off."""
+    """The venue rejected a request for its timestamp: our clock, or our offset to the venue's clock, is wrong."""
 
 
 RETRY_AFTER: Final = 1.0
-"""Seconds until a refusal without a Retry-After is taken to be over."""
+"""Seconds to wait after a refusal without a Retry-After header."""
 
-# Raised before a byte of the request was sent; the last by a proxy that was asked for a tunnel.
+# Raised before any byte of the request was sent. The last one comes from a proxy that was to open a tunnel.
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -54,7 +55,7 @@ _NOT_SENT = (
     aiohttp.ClientHttpProxyError,
 )
 _LIMITED_STATUS = frozenset({418, 429})
-_ON_THE_WAY = frozenset({407, 511})  # said in the venue's place by a proxy, or a network, that wants us to log in
+_ON_THE_WAY = frozenset({407, 511})  # from a proxy or a network that requires a login, not from the venue
 _LIMITED = (ccxt_errors.RateLimitExceeded, ccxt_errors.DDoSProtection)
 _REFUSALS = (
     ccxt_errors.ArgumentsRequired,
@@ -71,27 +72,27 @@ _CODE = re.compile(
 
 
 def without_queries(text: str) -> str:
-    """A text without the queries of the URLs in it: signatures and listen keys are in them."""
+    """Return a text without the queries of its URLs, because they contain signatures and listen keys."""
     return _QUERY.sub(r"\1", text)
 
 
 class Foreign(Exception):
-    """What ccxt, aiohttp or asyncio raised, as text.
+    """An error of ccxt, aiohttp or asyncio, as text.
 
-    Their errors hold the request with its headers, and so do the frames that they came through: whoever prints an
-    error with its local variables would print the key.
+    The errors themselves and the frames of their tracebacks contain the request with its headers. A crash reporter that
+    prints local variables would print the key.
     """
 
 
 def foreign(error: BaseException, hide: Callable[[str], str]) -> Foreign:
-    """An error and what it came from as text, with the places, and without credentials and queries of URLs."""
+    """Return an error and its causes as text, with file and line, without credentials and queries of URLs."""
     lines: list[str] = []
     each: BaseException | None = error
     while each is not None and len(lines) < 10:
         frames = traceback.extract_tb(each.__traceback__)[-3:]
         places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-        said = hide(without_queries(str(each)))[:500]
-        lines.append(f"{type(each).__name__}: {said} ({places})")
+        message = escaped(hide(without_queries(str(each))), 500)
+        lines.append(f"{type(each).__name__}: {message} ({places})")
         each = each.__cause__ or each.__context__
     return Foreign("\n".join(lines))
 
@@ -99,89 +100,90 @@ def foreign(error: BaseException, hide: Callable[[str], str]) -> Foreign:
 def explain(
     venue: Venue, request: Request, error: BaseException, hide: Callable[[str], str] = str
 ) -> TrailingError | None:
-    """One of our errors for what a call raised, with that as text for its cause.
+    """Convert an error that a call raised. The original becomes the cause, as text.
 
     Args:
-        request: with the last HTTP reply that it got.
-        hide: takes credentials out of a text.
+        venue: the venue's row, with its error codes.
+        request: the call, with the last HTTP reply.
+        error: the error of ccxt, aiohttp or asyncio.
+        hide: removes credentials from a text.
 
     Returns:
-        The error; `NoSuchStop` also for a look-up that was told that there is no such order. None: it is no failure,
-        what was asked for is so already.
+        Our error. A look-up whose reply says that there is no such order is a `NoSuchStop`. None: the call is no failure,
+        because the venue replied that the order is unchanged.
     """
-    said = hide(without_queries(str(error)))[:300]
-    explained = _explain(
-        venue, request, error, f"{venue.name} {request.operation}: {type(error).__name__} {said}".rstrip()
-    )
+    message = escaped(hide(without_queries(str(error))), 300)
+    about = " ".join(filter(None, (venue.name, request.operation, request.symbol)))
+    explained = _explain(venue, request, error, f"{about}: {type(error).__name__} {message}".rstrip())
     if explained is not None:
         explained.__cause__ = foreign(error, hide)
     return explained
 
 
-def _explain(venue: Venue, request: Request, error: BaseException, said: str) -> TrailingError | None:
+def _explain(venue: Venue, request: Request, error: BaseException, message: str) -> TrailingError | None:
     writes = request.operation in WRITES
-    if request.operation == "amend_stop" and _tells(request.reply, venue.codes.unchanged):
+    if request.operation == "amend_stop" and _contains(request.reply, venue.errors.unchanged):
         return None
-    known = _by_code(venue.codes, request, said, venue.ban_seconds)
+    known = _by_code(venue.errors, request, message, venue.delays.ban_seconds)
     if known is not None:
         return known
     if isinstance(error.__cause__, _NOT_SENT):
-        return ExchangeUnreachable(said)
+        return ExchangeUnreachable(message)
     if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
-        return RateLimited(said, retry_after=retry_after(request.reply))
+        return RateLimited(message, retry_after=retry_after(request.reply))
     if request.reply.status in _ON_THE_WAY:
-        return ExchangeUnreachable(said)
+        return ExchangeUnreachable(message)
     if isinstance(error, ccxt_errors.AuthenticationError):
-        return AuthenticationFailed(said)
+        return AuthenticationFailed(message)
     if isinstance(error, ccxt_errors.InvalidNonce):
-        return ClockOff(said)
+        return ClockOff(message)
     if isinstance(error, (ccxt_errors.OnMaintenance, ccxt_errors.ExchangeClosedByUser)):
-        return ExchangeUnreachable(said)
+        return ExchangeUnreachable(message)
     if isinstance(error, ccxt_errors.OrderNotFound) or (writes and isinstance(error, _REFUSALS)):
-        return StopRejected(said)
-    return OutcomeUnknown(said) if writes else ExchangeUnreachable(said)
+        return StopRejected(message)
+    return OutcomeUnknown(message) if writes else ExchangeUnreachable(message)
 
 
 def retry_after(reply: Reply) -> float:
-    """Seconds until the venue takes requests again, as its reply says: as a number, or as a date beside its own."""
-    said = reply.headers.get("retry-after", "")
-    if said.isdecimal():
-        return float(said)
+    """Return the seconds until the venue accepts requests again, from the reply's Retry-After: a number or a date."""
+    value = reply.headers.get("retry-after", "")
+    if value.isdecimal():
+        return float(value)
     try:
         until, now = (parsedate_to_datetime(reply.headers.get(name, "")) for name in ("retry-after", "date"))
         return max(RETRY_AFTER, (until - now).total_seconds())
-    except (TypeError, ValueError):  # neither of them, or one without a time zone
+    except (TypeError, ValueError):  # one of them is missing, or has no time zone
         return RETRY_AFTER
 
 
-def _by_code(codes: Codes, request: Request, said: str, ban_seconds: float) -> TrailingError | None:
+def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: float) -> TrailingError | None:
     reply = request.reply
-    if _tells(reply, codes.banned):
-        return RateLimited(said, retry_after=max(retry_after(reply), ban_seconds))
-    if _tells(reply, codes.limited):
-        return RateLimited(said, retry_after=retry_after(reply))
-    if _tells(reply, codes.key) and reply.status not in _LIMITED_STATUS:
-        return AuthenticationFailed(said)  # ccxt may take it for a rate limit, as if trying again were of use
-    if _tells(reply, codes.clock):
-        return ClockOff(said)
-    if _tells(reply, codes.gone):
-        return NoSuchStop(said) if request.operation in _OF_A_STOP else StopRejected(said)
-    if _tells(reply, codes.busy):
-        return ExchangeUnreachable(said)
+    if _contains(reply, codes.banned):
+        return RateLimited(message, retry_after=max(retry_after(reply), ban_seconds))
+    if _contains(reply, codes.limited):
+        return RateLimited(message, retry_after=retry_after(reply))
+    if _contains(reply, codes.key) and reply.status not in _LIMITED_STATUS:
+        return AuthenticationFailed(message)  # ccxt may take it for a rate limit
+    if _contains(reply, codes.clock):
+        return ClockOff(message)
+    if _contains(reply, codes.gone):
+        return NoSuchStop(message) if request.operation in _OF_A_STOP else StopRejected(message)
+    if _contains(reply, codes.busy):
+        return ExchangeUnreachable(message)
     if request.operation not in WRITES:
-        return ExchangeUnreachable(said) if _tells(reply, codes.refused) else None
-    if _tells(reply, codes.would_trigger):
-        return WouldTrigger(said)
-    if _tells(reply, codes.nothing_to_reduce):
-        return NothingToReduce(said)
-    if _tells(reply, codes.duplicate | codes.too_many | codes.refused):
-        return StopRejected(said)
-    if _tells(reply, codes.unknown):
-        return OutcomeUnknown(said)
+        return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
+    if _contains(reply, codes.would_trigger):
+        return WouldTrigger(message)
+    if _contains(reply, codes.nothing_to_reduce):
+        return NothingToReduce(message)
+    if _contains(reply, codes.duplicate | codes.too_many | codes.refused):
+        return StopRejected(message)
+    if _contains(reply, codes.unknown):
+        return OutcomeUnknown(message)
     return None
 
 
-def _tells(reply: Reply, wanted: frozenset[str]) -> bool:
-    """Whether a reply has one of these codes, or one of the phrases among them."""
+def _contains(reply: Reply, wanted: frozenset[str]) -> bool:
+    """Return whether a reply contains one of these codes or phrases."""
     found = frozenset(_CODE.findall(reply.body[:2000]))
     return bool(found & wanted) or any(" " in phrase and phrase in reply.body for phrase in wanted)

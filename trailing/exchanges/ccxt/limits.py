@@ -1,4 +1,4 @@
-"""What each venue lets a client send, in tokens: the windows that it counts in, and what an operation takes from them."""
+"""Rate limits of each venue: the windows in which it counts, and the tokens that each operation costs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from trailing.exchanges.buckets import Bucket, Cost
 
 
 class Window(msgspec.Struct, frozen=True):
-    """So many tokens in any so many seconds, wherever the venue begins to count.
+    """A limit of `count` tokens in any `seconds`, wherever the venue's window begins.
 
     Args:
         count: the tokens that the venue allows in `seconds`.
-        seconds: how long it counts.
-        burst: how many of them may be taken at once, above 0 and below `count`; the rest comes back while `seconds`
-            pass. More at once is less a second.
-        header: the reply's header, in lower case, that tells how many were used in the venue's present window; "":
-            none does.
-        left_header: the one that tells how many are left, of the window that its request counts in; "": none does.
+        seconds: the length of the window.
+        burst: tokens that may be used at once, above 0 and below `count`. The rest returns evenly within `seconds`, so a
+            larger burst leaves a lower rate.
+        header: the reply's header, in lower case, that states how many tokens are used in the present window; "": none.
+        left_header: the header that states how many tokens are left in the window of the request; "": none.
     """
 
     count: float
@@ -31,15 +30,17 @@ class Window(msgspec.Struct, frozen=True):
 
     @property
     def bucket(self) -> Bucket:
-        """The bucket that keeps to it: what it holds and what comes back in any `seconds` are `count` together."""
+        """The bucket that keeps to the limit: its capacity and its refill in `seconds` add up to `count`."""
         return Bucket(self.burst, (self.count - self.burst) / self.seconds)
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """A venue's windows by name.
+    """The rate limits of a venue.
 
     Args:
-        costs: what an operation (the port's method name) takes from each; `other`: every operation that isn't named.
+        windows: by name.
+        costs: the tokens that an operation (the port's method name) takes from each window.
+        other: the cost of every operation that `costs` does not name.
     """
 
     windows: Mapping[str, Window]
@@ -47,14 +48,14 @@ class Limits(msgspec.Struct, frozen=True):
     other: Cost
 
     def cost(self, operation: str) -> Cost:
-        """What an operation takes."""
+        """Return the cost of an operation."""
         return self.costs.get(operation, self.other)
 
 
 # Windows: `rateLimits` of GET /fapi/v1/exchangeInfo and
 # https://developers.binance.com/docs/derivatives/usds-margined-futures/general-info (2,400 of weight a minute by IP,
-# 300 orders in 10 s and 1,200 a minute by account). Costs: the same site's page of each endpoint; it counts no weight for
-# a new order, ccxt counts 1, and so does this.
+# 300 orders in 10 s and 1,200 a minute by account). Costs: the same site's page of each endpoint. It states a weight of 0
+# for a new order; ccxt counts 1, and so does this table.
 _BINANCE_ORDER: Final = {"weight": 1.0, "orders in 10 s": 1.0, "orders in a minute": 1.0}
 _BINANCE = Limits(
     windows={
@@ -72,10 +73,9 @@ _BINANCE = Limits(
     other={"weight": 1.0},
 )
 
-# https://bybit-exchange.github.io/docs/v5/rate-limit: 600 requests in 5 s by IP; by account, for linear contracts, 10 in
-# any second on each endpoint that places, amends or cancels; one of them is left out, as what leaves here within a second
-# may arrive within less. It allows 50 on those that list; ccxt, which counts 10, is more careful, and a list is read by
-# pages.
+# https://bybit-exchange.github.io/docs/v5/rate-limit: 600 requests in 5 s by IP. By account, for linear contracts, 10 in
+# any second on each endpoint that places, amends or cancels. We use 9 of them, because requests that are sent within a
+# second may arrive within less. Those of lists allow 50, but ccxt keeps to 10, which is safer because a list has pages.
 _BYBIT_ENDPOINT: Final = Window(9, 1, burst=3, left_header="x-bapi-limit-status")
 _BYBIT = Limits(
     windows={
@@ -100,7 +100,7 @@ _BYBIT = Limits(
 
 
 def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
-    """One window for everything, as slow as ccxt spaces new orders; a list counts as five of them, a price as said."""
+    """Return one window for all operations, at the pace of ccxt for new orders. A list costs 5 tokens, a price `price`."""
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
         costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}, "price": {"requests": price}},
@@ -111,22 +111,21 @@ def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
 _LIMITS: Final[Mapping[str, Limits]] = {
     "binanceusdm": _BINANCE,
     "bybit": _BYBIT,
-    # A second's orders, 1000 / (rateLimit x cost) of ccxt 4.5.90's tables, rounded down.
+    # Orders a second: 1000 / (rateLimit x cost) from the tables of ccxt 4.5.90, rounded down.
     "okx": _careful(9),
     "bitget": _careful(10),
     "gate": _careful(15),
     "kucoinfutures": _careful(30),  # ccxt allows 66, for accounts of every level
     "deribit": _careful(5),
     "bingx": _careful(5),
-    "hyperliquid": _careful(
-        5, price=5.0
-    ),  # ccxt allows 20; but a list, and that of all prices too, takes 20 of 1,200 a minute
+    # ccxt allows 20. But a list, also that of all prices, takes 20 of 1,200 a minute.
+    "hyperliquid": _careful(5, price=5.0),
 }
 
-# krakenfutures: ccxt spaces requests by 0.6 s; woo: a stop counts 5 times 0.1 s there.
+# krakenfutures: ccxt sends a request every 0.6 s. woo: a stop costs 5 times 0.1 s.
 _SLOWEST: Final = Limits(windows={"requests": Window(16, 10, burst=5)}, costs={}, other={"requests": 1.0})
 
 
 def limits_of(venue: str) -> Limits:
-    """A venue's limits; where nothing is known of them, the slowest of all: 16 requests in any 10 seconds."""
+    """Return the limits of a venue by its name. The default is the slowest limit: 16 requests in any 10 seconds."""
     return _LIMITS.get(venue, _SLOWEST)

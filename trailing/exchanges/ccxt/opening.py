@@ -1,9 +1,10 @@
-"""The door to real exchanges: what can be set, which venues there are, and why another one is refused."""
+"""Opens real exchanges: checks the settings and finds the venue's row."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,51 +32,60 @@ async def open_ccxt(
 ) -> AsyncIterator[CcxtExchange]:
     """Open an account on a real exchange.
 
-    Its requests are tasks of its own: they run on until the block has ended, so that a shielded clean-up inside still
-    gets its answers.
+    Requests are tasks of the exchange. They continue until the block has ended, so that a shielded clean-up in the block
+    receives its replies.
 
     Args:
         venue: ``"binanceusdm"`` or ``"bybit"``; see `allow_unverified` for others.
-        credentials: of a key that may read and trade futures; it needs no right to withdraw.
-        account: what the account is called here; keys of the store have it in them.
-        testnet: the venue's test network, or its demo trading; the exchange's name says so.
-        allow_unverified: take a venue of which only the requests were ever looked at. Nobody has seen it answer, and
-            nobody has seen a stop of ours trigger there. Try it with what you can afford to lose.
-        configure: called with ccxt's client before its first use, for proxies, hosts and options.
+        credentials: an API key that may read and trade futures. It needs no permission to withdraw.
+        account: your name for the account. The store keeps records by exchange and account.
+        testnet: use the venue's test network or demo trading. The exchange's name ends with " testnet" then.
+        allow_unverified: accept a venue whose requests were checked, but not its replies. No stop of ours was ever triggered
+            there. Begin with an amount that you can afford to lose.
+        configure: called with ccxt's client before its first use, to set proxies, hosts and options.
 
     Raises:
-        UsageError: naming the field, what it got and what it wants; nothing was sent.
-        AuthenticationFailed: the exchange does not take the credentials.
-        ExchangeUnreachable: its markets, or the account's mode, can't be read now.
+        UsageError: a value is wrong; the message names the field, the value and what is accepted. Nothing was sent.
+        AuthenticationFailed: the exchange does not accept the credentials.
+        ExchangeUnreachable: the markets or the account's mode can't be read now.
 
-    Cancellation: of the block around it reaches the exchange when the block has ended.
+    Cancellation: of the surrounding scope reaches the exchange when the block has ended.
     """
     row = find_venue(venue, allow_unverified=allow_unverified)
     if not isinstance(credentials, Credentials):
-        raise UsageError("credentials wants a Credentials value")  # and what it got is not shown
+        raise UsageError("credentials wants a Credentials value")  # the value is not shown, it may be a key
     if not isinstance(account, str) or not account:
         raise refuse("account", account, "a text that is not empty")
-    if testnet and row.testnet is None:
-        raise UsageError(f"testnet got True, which {venue} has none of that ccxt knows")
+    if testnet and row.client.testnet_method is None:
+        raise UsageError(f"testnet=True: ccxt knows no testnet for {venue}")
     if configure is not None and not callable(configure):
         raise refuse("configure", configure, "a callable, or None")
-    # ccxt takes seconds to import; in a thread, the tasks that run beside this one get their turns meanwhile.
+    # The import of ccxt takes seconds. In a thread, it doesn't block other tasks.
     connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
     async with connecting.connect(row, credentials, account=account, testnet=testnet, configure=configure) as exchange:
         yield exchange
 
 
 def find_venue(name: object, *, allow_unverified: bool) -> Venue:
-    """The row of a venue. Raises UsageError where there is none, or none that may be used."""
-    known = sorted(VENUES)
+    """Return the row of a venue.
+
+    Args:
+        name: the venue's name.
+        allow_unverified: accept an unverified venue.
+
+    Raises:
+        UsageError: there is no such venue, or it may not be used.
+    """
     if not isinstance(name, str) or name not in VENUES:
         if isinstance(name, str) and name in REFUSED:
             raise UsageError(f"venue got {name!r}, which can't be used safely: {REFUSED[name]}")
-        raise refuse("venue", name, "one of " + ", ".join(map(repr, known)))
+        similar = get_close_matches(name.lower(), VENUES, 1) if isinstance(name, str) else []
+        hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+        raise refuse("venue", name, f"one of {', '.join(map(repr, sorted(VENUES)))}{hint}")
     venue = VENUES[name]
     if not venue.verified and not allow_unverified:
         raise UsageError(
-            f"venue got {name!r}, which is unverified: what is sent there was looked at, but nobody has seen it answer,"
-            " or a stop trigger there. allow_unverified=True takes it all the same"
+            f"venue got {name!r}, which is unverified: its requests were checked, but not its replies, and no stop of ours "
+            "was ever triggered there. Pass allow_unverified=True to use it at your own risk"
         )
     return venue

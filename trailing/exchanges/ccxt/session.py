@@ -1,8 +1,8 @@
-"""The wall between trio and asyncio: a loop and a ccxt client of its own for each session, and what may be cancelled.
+"""The boundary between trio and asyncio: one event loop and one ccxt client for each session.
 
-Nothing outside this package sees asyncio or ccxt. A call runs as a task of the session, not of its caller: a caller
-that is cancelled stops waiting, and the request goes on until its answer or its own timeout. ccxt shares futures
-between its callers, so that cancelling one would cancel, or block for ever, the others.
+Nothing outside this package uses asyncio or ccxt. A call runs as a task of the session, not of its caller: a cancelled
+caller stops waiting, and the request continues until its reply or its own timeout. The reason is that ccxt shares futures
+between its callers: cancelling one caller would cancel the others, or block them for ever.
 """
 
 from __future__ import annotations
@@ -25,69 +25,83 @@ from trailing.exchanges.ccxt.client import Reply, open_client
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
-"""Seconds within which the client has to close its connections; ccxt sleeps a quarter of one while it does."""
+"""Seconds within which the client must close its connections. ccxt sleeps 0.25 s while it does."""
 
 _log = logging.getLogger(__name__)
 
 
-class Turns(Protocol):
-    """Who may send, and when: the rate limit, by the port's method names."""
+class RateLimiter(Protocol):
+    """Delays requests so that they keep to a venue's rate limits. An operation is named by the port's method."""
 
     def rate_limit_delay(self, operation: str) -> float:
-        """Seconds until an operation would pass, if it were asked for now."""
+        """Return the seconds until the rate limit would let an operation pass, if it were requested now."""
 
-    async def turn(self, operation: str, symbol: str | None = None) -> None:
-        """Wait until an operation may pass for a symbol. Cancellation: it doesn't pass."""
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
+        """Wait until an operation may be sent. Cancellation: it is not sent, and uses nothing of the limit.
 
-    def refused(self, retry_after: float) -> None:
-        """The venue refused a request for its rate limit: nobody passes for so many seconds."""
+        Args:
+            operation: the port's method name.
+            symbol: whose share of the limit it uses; None: of no symbol.
+        """
 
-    def learned(self, operation: str, headers: Mapping[str, str]) -> None:
-        """A reply to an operation came with these headers, in lower case."""
+    def on_rate_limited(self, retry_after: float) -> None:
+        """Stop all requests for `retry_after` seconds, because the venue refused one for its rate limit."""
+
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None:
+        """Correct the counts from the headers of a reply. Header names are in lower case."""
 
 
 class Request:
-    """A call under way.
+    """A call of the client in progress.
 
     Attributes:
         operation: the port's method name.
-        deadline: its caller's, on the running clock; nothing of it is sent afterwards.
-        sent: something of it was.
+        deadline: the caller's, in seconds on the running clock. Nothing is sent after it.
+        symbol: the symbol that it is about; None: the account.
+        sent: whether a part of it was sent.
         reply: the last HTTP reply so far.
-        error: ours, for what ccxt raised; None: there is a result.
-        done: set when the call has ended, however it did.
+        result: what the client's method returned.
+        error: why the call failed; None: there is a result.
+        done: set when the call has ended, in whatever way.
     """
 
-    def __init__(self, operation: str, deadline: float = math.inf) -> None:
+    def __init__(self, operation: str, deadline: float = math.inf, symbol: str | None = None) -> None:
         self.operation = operation
         self.deadline = deadline
+        self.symbol = symbol
         self.sent = False
         self.reply: Reply = Reply()
         self.result: Any = None
-        self.error: TrailingError | None = OutcomeUnknown(f"{operation}: the session was closed before it answered")
+        self.error: TrailingError | None = OutcomeUnknown(f"{operation}: the exchange was closed before the reply came")
         self.done: trio.Event = trio.Event()
 
 
 class Session:
-    """A ccxt client on an event loop of its own. `open_session` makes it.
+    """A ccxt client on an event loop of its own. `open_session` creates it.
 
     Attributes:
-        client: ccxt's; its coroutines may only be called by `call`.
+        client: ccxt's client. Call its coroutine methods through `call` only.
+        rate_limiter: delays each call.
     """
 
     def __init__(
-        self, tasks: trio.Nursery, loop: trio_asyncio.TrioEventLoop, client: Any, turns: Turns, explain: Explain
+        self,
+        tasks: trio.Nursery,
+        loop: trio_asyncio.TrioEventLoop,
+        client: Any,
+        rate_limiter: RateLimiter,
+        explain: Explain,
     ) -> None:
         self.client = client
-        self.turns = turns
+        self.rate_limiter = rate_limiter
         self._tasks = tasks
         self._loop = loop
         self._explain = explain
         self._ended = False
-        self._under_way: dict[str, deque[Request]] = {}  # by client order id, in the order of sending
+        self._in_flight: dict[str, deque[Request]] = {}  # by client order id, in the order of sending
 
     def __repr__(self) -> str:
-        return f"<Session {self.client.id}: {sum(map(len, self._under_way.values()))} orders under way>"
+        return f"<Session {self.client.id}: {sum(map(len, self._in_flight.values()))} requests in flight>"
 
     async def call(
         self,
@@ -98,89 +112,94 @@ class Session:
         client_order_id: str | None = None,
         after_earlier: bool = False,
     ) -> Any:
-        """Call a coroutine method of the client in its turn, and wait for its answer.
+        """Call a coroutine method of the client when the rate limit lets it pass, and return its result.
 
         Args:
-            operation: the port's method name: it has a lane and a weight in the rate limit.
+            operation: the port's method name, which sets its priority and its weight in the rate limit.
             name: the client's method.
             args: its arguments.
-            symbol: whose share of the rate limit it takes; None: of no symbol.
-            client_order_id: the order that it is about.
-            after_earlier: let the calls under way for that id end first.
+            symbol: whose share of the rate limit it uses; None: of no symbol.
+            client_order_id: the order that the call is about.
+            after_earlier: wait first until the calls in flight for that id have ended.
 
         Raises:
-            TrailingError: and nothing else; `OutcomeUnknown` where the session was closed before the answer came.
+            TrailingError: and nothing else; `OutcomeUnknown` if the session was closed before the reply came.
 
-        Cancellation: before its turn, nothing is sent; later it ends the waiting and recalls nothing. What is not sent
-            yet when the caller's deadline is over is not sent, wherever this process stood still meanwhile.
+        Cancellation: while it waits for the rate limit, nothing is sent. Later it ends the waiting and recalls nothing.
+            Nothing is sent after the caller's deadline, even if this process was suspended in between.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if after_earlier and client_order_id is not None:
             await self.wait_for(client_order_id)
-        request = Request(operation, trio.current_effective_deadline())
+        request = Request(operation, trio.current_effective_deadline(), symbol)
         if client_order_id is not None:
-            self._under_way.setdefault(client_order_id, deque()).append(request)
+            self._in_flight.setdefault(client_order_id, deque()).append(request)
         try:
-            await self.turns.turn(operation, symbol)
+            await self.rate_limiter.acquire(operation, symbol)
             if self._ended:
-                raise ExchangeUnreachable(f"{operation}: the session was closed")
+                raise ExchangeUnreachable(f"{operation}: not sent, because the exchange was closed")
         except BaseException:
             self._end_request(request, client_order_id)
             raise
-        self._tasks.start_soon(self._carry, request, client_order_id, name, args, name=f"{operation} {name}")
+        self._tasks.start_soon(self._execute, request, client_order_id, name, args, name=f"{operation} {name}")
         await request.done.wait()
         if request.error is not None:
             raise request.error
         return request.result
 
     async def wait_for(self, client_order_id: str) -> None:
-        """Wait until no call is under way for an order. Each ends by its own timeout."""
-        for request in tuple(self._under_way.get(client_order_id, ())):
+        """Wait until no call is in flight for an order. Each call ends by its own timeout."""
+        for request in tuple(self._in_flight.get(client_order_id, ())):
             await request.done.wait()
 
     def start_service(self, task: Callable[..., Awaitable[object]], *args: Any, name: str | None = None) -> None:
-        """Start a task of trio's that runs until it returns or the session ends.
+        """Start a trio task that runs until it returns or the session ends.
 
-        What it raises ends the session: the block that uses it is cancelled, and an error of ours is raised from there.
+        An error of the task ends the session: the block that uses the session is cancelled, and the error is raised there.
+
+        Args:
+            task: the async function.
+            args: its arguments.
+            name: for error texts; None: the function's name.
         """
-        called = name or str(getattr(task, "__qualname__", "service"))
-        self._tasks.start_soon(self._serve, called, task, args, name=called)
+        task_name = name or str(getattr(task, "__qualname__", "service"))
+        self._tasks.start_soon(self._serve, task_name, task, args, name=task_name)
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine of asyncio's that shares nothing with the client's own.
+        """Run an asyncio coroutine that shares no future with the client's own.
 
         Raises:
-            ExchangeUnreachable: asyncio cancelled it, and nobody here had.
+            ExchangeUnreachable: asyncio cancelled the coroutine by itself.
 
-        Cancellation: reaches it.
+        Cancellation: cancels the coroutine.
         """
         try:
             return await self._loop.run_aio_coroutine(coroutine)
-        except asyncio.CancelledError:  # not trio's: nobody in here was cancelled
-            raise ExchangeUnreachable("asyncio cancelled a task of ours by itself") from None  # noqa: ASYNC104
+        except asyncio.CancelledError:  # not trio's: no task of ours was cancelled
+            raise ExchangeUnreachable("asyncio cancelled the connection's task") from None  # noqa: ASYNC104
 
     def end(self) -> None:
         """Take no more calls."""
         self._ended = True
 
-    async def _carry(self, request: Request, client_order_id: str | None, name: str, args: tuple[Any, ...]) -> None:
+    async def _execute(self, request: Request, client_order_id: str | None, name: str, args: tuple[Any, ...]) -> None:
         try:
             request.result = await self._loop.run_aio_coroutine(self._call_method(request, name, args))
             request.error = None
-        except trio.Cancelled:  # the session ends; whoever still waits learns from the error that is there already
+        except trio.Cancelled:  # the session ends; the preset error tells the callers
             raise
         except TrailingError as error:
-            request.error = error.with_traceback(None)  # ccxt's frames have the key in their variables
-        except (Exception, asyncio.CancelledError) as error:  # noqa: ASYNC103 - the latter is not trio's
+            request.error = error.with_traceback(None)  # the variables of ccxt's frames contain the key
+        except (Exception, asyncio.CancelledError) as error:  # noqa: ASYNC103 - asyncio's, not trio's
             request.error = self._explain(request, error)
-            if isinstance(request.error, RateLimited):  # whether or not anybody still waits for it
-                self.turns.refused(request.error.retry_after)
+            if isinstance(request.error, RateLimited):  # even if its caller is gone
+                self.rate_limiter.on_rate_limited(request.error.retry_after)
         finally:
             self._end_request(request, client_order_id)
 
     async def _call_method(self, request: Request, name: str, args: tuple[Any, ...]) -> Any:
         _request.set(request)
-        with decimal.localcontext():  # ccxt sets the rounding of whatever context it finds
+        with decimal.localcontext():  # ccxt changes the rounding of the current context
             return await getattr(self.client, name)(*args)
 
     async def _serve(self, name: str, task: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
@@ -196,78 +215,81 @@ class Session:
     def _end_request(self, request: Request, client_order_id: str | None) -> None:
         request.done.set()
         if client_order_id is not None:
-            under_way = self._under_way[client_order_id]
-            under_way.remove(request)
-            if not under_way:
-                del self._under_way[client_order_id]
+            in_flight = self._in_flight[client_order_id]
+            in_flight.remove(request)
+            if not in_flight:
+                del self._in_flight[client_order_id]
 
-    def _leave(self) -> None:
-        """Something is signed, with the time in it, and would be sent now.
+    def _before_send(self) -> None:
+        """Check the caller's deadline after a request was signed and before it is sent.
 
         Raises:
-            ExchangeUnreachable: its caller's deadline is over, and nothing was sent.
-            OutcomeUnknown: it is over, and a part was sent before.
+            ExchangeUnreachable: the deadline has passed, and nothing was sent.
+            OutcomeUnknown: the deadline has passed, and a part was sent before.
         """
         request = _request.get()
         if request is None:
             return
         if trio.current_time() > request.deadline:
-            late = f"{request.operation}: not sent, as its deadline was over"
-            raise OutcomeUnknown(f"{late} when a part had been") if request.sent else ExchangeUnreachable(late)
+            if request.sent:
+                raise OutcomeUnknown(f"{request.operation}: only a part was sent before the deadline")
+            raise ExchangeUnreachable(f"{request.operation}: not sent, because the deadline had passed")
         request.sent = True
 
-    def _hear(self, reply: Reply) -> None:
+    def _on_response(self, reply: Reply) -> None:
         request = _request.get()
-        self.turns.learned("" if request is None else request.operation, reply.headers)
+        self.rate_limiter.update_from_headers("" if request is None else request.operation, reply.headers)
         if request is not None:
             request.reply = reply
 
 
 Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
-"""Makes one of our errors, with its cause, of what a call or a service raised; None: that was no failure."""
+"""Converts an error of a call or a service into one of ours, with its cause. Returns None if it is no failure."""
 
 _request: ContextVar[Request | None] = ContextVar("request", default=None)
 
 
 @asynccontextmanager
-async def open_session(client: Any, turns: Turns, explain: Explain) -> AsyncIterator[Session]:
-    """Open a session, in a service nursery: it outlives every clean-up in the block that uses it.
+async def open_session(client: Any, rate_limiter: RateLimiter, explain: Explain) -> AsyncIterator[Session]:
+    """Open a session, in a service nursery, so that it outlives every clean-up in the block that uses it.
 
     Args:
-        client: ccxt's, which has sent nothing yet; closed when the session ends.
-        turns: the rate limit.
-        explain: makes one of our errors of what a call raised.
-
-    Cancellation: of the block around it reaches the session when the block has ended.
+        client: ccxt's client, which has sent nothing yet. It is closed when the session ends.
+        rate_limiter: delays each call.
+        explain: converts an error of a call into one of ours.
 
     Raises:
-        ExceptionGroup: what a service raised; the block was cancelled for it.
+        ExceptionGroup: the errors of services. The block was cancelled because of them.
+
+    Cancellation: of the surrounding scope reaches the session when the block has ended.
     """
     async with open_service_nursery() as services:
-        session = await services.start(_host, client, turns, explain)
+        session = await services.start(_host, client, rate_limiter, explain)
         try:
             yield session
         finally:
             session.end()
 
 
-async def _host(client: Any, turns: Turns, explain: Explain, task_status: trio.TaskStatus[Session]) -> None:
-    """Keep the loop, in a task of its own: trio-asyncio notes it in the context of the task that opens it."""
+async def _host(
+    client: Any, rate_limiter: RateLimiter, explain: Explain, task_status: trio.TaskStatus[Session]
+) -> None:
+    """Run the loop in a task of its own, because trio-asyncio stores it in the context of the task that opens it."""
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_error)
         try:
-            async with trio.open_nursery() as tasks:  # which end before the client's connections and the loop do
-                session = Session(tasks, loop, client, turns, explain)
-                await loop.run_aio_coroutine(open_client(client, session._leave, session._hear))  # noqa: SLF001 - it is this module's
+            async with trio.open_nursery() as tasks:  # they end before the client's connections and the loop
+                session = Session(tasks, loop, client, rate_limiter, explain)
+                await loop.run_aio_coroutine(open_client(client, session._before_send, session._on_response))  # noqa: SLF001 - this module's own class
                 task_status.started(session)
                 await trio.sleep_forever()
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
                 await loop.run_aio_coroutine(client.close())
             if scope.cancelled_caught:
-                _log.warning("%s did not close its connections within %s s", client.id, CLOSE_SECONDS)
+                _log.warning("%s: the client did not close its connections within %g s", client.id, CLOSE_SECONDS)
 
 
 def _log_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
-    """Log what asyncio raises to nobody, such as a future of ccxt's that nobody waited for. Else it ends the loop."""
+    """Log an error that no task awaited, such as that of a future of ccxt's. By default it would end the loop."""
     _log.warning("asyncio: %s (%s)", context.get("message"), type(context.get("exception")).__name__)

@@ -1,4 +1,4 @@
-"""What comes from a real exchange unasked: to everybody who listens, of the symbols that are watched."""
+"""Updates of a real exchange, published to all subscribers."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from typing import Final
 import trio
 
 from trailing.core.model import Source, Tick
-from trailing.exchanges.ccxt.dialect import Dialect
-from trailing.exchanges.ccxt.line import Line
 from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.stream_protocol import StreamProtocol
+from trailing.exchanges.ccxt.websocket import ReconnectingWebSocket
 from trailing.exchanges.port import StreamState, Update, escaped
 from trailing.exchanges.updates import UpdateChannel
 
 _PROMPT = 1.0
-"""Seconds that a connection may take to be there first. Where it takes longer, what was pushed meanwhile has to be read."""
+"""Seconds that a first connection may take. After a longer time, updates may have been missed, so a snapshot is needed."""
 
 
 PAUSE_SECONDS: Final = 10.0
-"""Seconds between two log lines, or two requests for a snapshot, that follow from entries that can't be read."""
+"""Seconds between two log lines, or two requests for a snapshot, about entries that can't be parsed."""
 
 _log = logging.getLogger(__name__)
 
 
-class Audience:
-    """Those who listen, and what they want to hear.
+class UpdateBroadcast:
+    """Sends updates to all subscribers.
 
     Attributes:
-        watched: the symbols whose prices are wanted, and from when on.
-        last: what was pushed last, by symbol and source; nothing of symbols that are not watched.
-        unreadable: how many prices and other entries were skipped because they could not be read.
+        subscriptions: the symbols whose prices are wanted, each with the time of its subscription.
+        last_ticks: the tick that was pushed last, by symbol and source; of subscribed symbols only.
+        unreadable: how many prices and other entries were skipped because they could not be parsed.
     """
 
     def __init__(self) -> None:
         self._channels: list[UpdateChannel] = []
         self.unreadable: int = 0
-        self.watched: dict[str, float] = {}
-        self._log_at = -math.inf
-        self.last: dict[tuple[str, Source], Tick] = {}
+        self.subscriptions: dict[str, float] = {}
+        self._next_log_at = -math.inf
+        self.last_ticks: dict[tuple[str, Source], Tick] = {}
 
     @property
     def dropped(self) -> int:
-        """Ticks that were thinned out for those who listen now and don't keep up."""
+        """Ticks that were dropped because the present subscribers did not keep up."""
         return sum(channel.dropped for channel in self._channels)
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
-        """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
+        """Replace the symbols whose prices are wanted. Returns before they are subscribed."""
         now = trio.current_time()
-        self.watched = {symbol: self.watched.get(symbol, now) for symbol in sorted(symbols)}
-        self.last = {key: tick for key, tick in self.last.items() if key[0] in symbols}
+        self.subscriptions = {symbol: self.subscriptions.get(symbol, now) for symbol in sorted(symbols)}
+        self.last_ticks = {key: tick for key, tick in self.last_ticks.items() if key[0] in symbols}
         await trio.lowlevel.checkpoint()
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[UpdateChannel]:
-        """A channel of what comes from now on; where that isn't everything, the first update says so."""
+        """Open a channel of all updates from now on. If some updates can't arrive, the first one says so."""
         channel = UpdateChannel()
         state = self.state()
         if not state.connected:
@@ -70,132 +70,144 @@ class Audience:
             channel.close()
 
     def state(self) -> StreamState:
-        """Whether everything comes that is wanted."""
+        """Return whether all wanted updates arrive."""
         raise NotImplementedError
 
-    def is_heard(self, symbol: str) -> bool:  # noqa: ARG002
-        """Whether somebody listens, and a symbol's prices should come."""
+    def expects_prices(self, symbol: str) -> bool:  # noqa: ARG002
+        """Return whether a symbol's prices should arrive now, and have a subscriber."""
         return bool(self._channels)
 
-    def hear(self, update: Update) -> None:
-        """Hand an update to everybody; a price that nobody asked for, or asks for any more, to nobody."""
+    def on_update(self, update: Update) -> None:
+        """Publish an update. A price of a symbol that is not subscribed is dropped."""
         if type(update) is Tick:
-            if update.symbol not in self.watched:
+            if update.symbol not in self.subscriptions:
                 return
-            self.last[update.symbol, update.source] = update
-        self.tell(update)
+            self.last_ticks[update.symbol, update.source] = update
+        self.publish(update)
 
-    def skip(self, detail: str, *, of_account: bool = False) -> None:  # noqa: ARG002
-        """Count something that can't be read, and log it; at most one line in `PAUSE_SECONDS`."""
+    def on_unreadable(self, detail: str, *, of_account: bool = False) -> None:  # noqa: ARG002
+        """Count an entry that can't be parsed, and log it, at most one line in `PAUSE_SECONDS`."""
         self.unreadable += 1
         now = trio.current_time()
-        if now >= self._log_at:
-            self._log_at = now + PAUSE_SECONDS
-            _log.warning("skipped what can't be read (%d so far): %s", self.unreadable, escaped(detail))
+        if now >= self._next_log_at:
+            self._next_log_at = now + PAUSE_SECONDS
+            _log.warning("skipped an entry that can't be parsed (%d so far): %s", self.unreadable, escaped(detail))
 
-    def tell(self, update: Update) -> None:
-        """Hand an update to everybody."""
+    def publish(self, update: Update) -> None:
+        """Push an update to all subscribers."""
         for channel in self._channels:
             channel.push(update)
 
     def end(self) -> None:
-        """Let every subscriber reach the end of its channel."""
+        """End the channels: each subscriber receives what is queued, then `trio.EndOfChannel`."""
         for channel in self._channels:
             channel.end()
 
 
-class Streams(Audience):
-    """Over the account's connection and those of prices. They are dialled when somebody listens, and stay from then on."""
+class Streams(UpdateBroadcast):
+    """Updates over websockets: one connection for the account, and as many for prices as their symbols need.
 
-    def __init__(self, session: Session, dialect: Dialect) -> None:
+    The connections open with the first subscriber, and stay open until the exchange is closed.
+
+    Args:
+        session: runs the connections.
+        protocol: the venue's messages.
+    """
+
+    def __init__(self, session: Session, protocol: StreamProtocol) -> None:
         super().__init__()
-        self._session, self._dialect = session, dialect
-        self._account = Line(session, dialect, self, dialect.account_address, account=True)
-        self._prices: list[Line] = []
-        self._line_of: dict[str, Line] = {}
-        self._down: dict[Line, str] = {self._account: "it is being connected"}
+        self._session, self._protocol = session, protocol
+        self._account = ReconnectingWebSocket(session, protocol, self, protocol.account_url, account=True)
+        self._prices: list[ReconnectingWebSocket] = []
+        self._connection_of: dict[str, ReconnectingWebSocket] = {}
+        self._down: dict[ReconnectingWebSocket, str] = {self._account: "not connected yet"}
         self._started = False
-        self._unread = ""
-        self._ask_at = -math.inf
+        self._unread_detail = ""
+        self._snapshot_due_at = -math.inf
 
     def __repr__(self) -> str:
-        lines = [self._account, *self._prices]
-        return f"<Streams: {sum(line.is_up for line in lines)} of {len(lines)} up, {len(self.watched)} symbols watched, {self.dropped} ticks dropped, {self.unreadable} entries unreadable>"
+        connections = [self._account, *self._prices]
+        up = sum(connection.is_subscribed for connection in connections)
+        return (
+            f"<Streams: {up} of {len(connections)} connections subscribed, {len(self.subscriptions)} symbols, "
+            f"{self.dropped} ticks dropped, {self.unreadable} entries unreadable>"
+        )
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
-        """The symbols whose prices are wanted from now on, as a whole. Waits for nothing."""
-        carried: dict[Line, list[str]] = {line: [] for line in self._prices}
-        for symbol, line in self._line_of.items():
+        """Replace the symbols whose prices are wanted. Returns before they are subscribed."""
+        carried: dict[ReconnectingWebSocket, list[str]] = {connection: [] for connection in self._prices}
+        for symbol, connection in self._connection_of.items():
             if symbol in symbols:
-                carried[line].append(symbol)
-        room = [line for line, its in carried.items() for _ in range(self._dialect.symbols_per_line - len(its))][::-1]
-        for symbol in sorted(symbols - self._line_of.keys()):
+                carried[connection].append(symbol)
+        most = self._protocol.symbols_per_connection
+        room = [connection for connection, its in carried.items() for _ in range(most - len(its))][::-1]
+        for symbol in sorted(symbols - self._connection_of.keys()):
             if not room:
-                line = self._new_line()
-                carried[line] = []
-                room = [line] * self._dialect.symbols_per_line
+                connection = self._new_connection()
+                carried[connection] = []
+                room = [connection] * most
             carried[room.pop()].append(symbol)
-        self._line_of = {symbol: line for line, its in carried.items() for symbol in its}
-        for line, its in carried.items():
-            line.want(frozenset(topic for symbol in its for topic in self._dialect.topics(symbol)))
+        self._connection_of = {symbol: connection for connection, its in carried.items() for symbol in its}
+        for connection, its in carried.items():
+            connection.set_topics(frozenset(topic for symbol in its for topic in self._protocol.topics(symbol)))
         await super().set_subscriptions(symbols)
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[UpdateChannel]:
-        """A channel of what is pushed from now on; where a line is not up yet, the first update says so."""
+        """Open a channel of all updates from now on. If a connection is not up yet, the first update says so."""
         if not self._started:
             self._started = True
-            for line in (self._account, *self._prices):
-                self._start(line)
+            for connection in (self._account, *self._prices):
+                self._start(connection)
         async with super().updates() as channel:
             yield channel
 
-    def is_heard(self, symbol: str) -> bool:
-        """Whether somebody listens, and a symbol's prices are subscribed to."""
-        return bool(self._channels) and self._line_of[symbol].is_up
+    def expects_prices(self, symbol: str) -> bool:
+        """Return whether a symbol's prices are subscribed now, and have a subscriber."""
+        return bool(self._channels) and self._connection_of[symbol].is_subscribed
 
-    def redial(self, symbol: str, why: str) -> None:
-        """Give up the connection that a symbol's prices should come over."""
-        self._line_of[symbol].redial(why)
+    def reconnect(self, symbol: str, reason: str) -> None:
+        """Reconnect the connection of a symbol's prices."""
+        self._connection_of[symbol].reconnect(reason)
 
-    def up(self, line: Line, seconds: float) -> None:
-        """A line is there. What was pushed while it was not has to be read, once all of them are."""
-        was_down = self._down.pop(line, None) is not None
+    def on_connected(self, connection: ReconnectingWebSocket, seconds: float) -> None:
+        """Publish that the stream is up once all connections are. The manager then reads what was missed."""
+        was_down = self._down.pop(connection, None) is not None
         if (was_down or seconds > _PROMPT) and not self._down:
-            self._unread = ""  # the snapshot that is read now shows it
-            self.tell(self.state())
+            self._unread_detail = ""  # the snapshot that follows shows it
+            self.publish(self.state())
 
-    def skip(self, detail: str, *, of_account: bool = False) -> None:
-        """Count something that can't be read. Where it was the account's, `look_overdue` asks for a snapshot."""
-        super().skip(detail)
+    def on_unreadable(self, detail: str, *, of_account: bool = False) -> None:
+        """Count an entry that can't be parsed. For one of the account, `check_unreadable` requests a snapshot."""
+        super().on_unreadable(detail)
         if of_account:
-            self._unread = detail
+            self._unread_detail = detail
 
-    def look_overdue(self) -> None:
-        """Ask for a snapshot where an update of the account can't be read, at most once in `PAUSE_SECONDS`."""
+    def check_unreadable(self) -> None:
+        """Request a snapshot if an update of the account could not be parsed, at most once in `PAUSE_SECONDS`."""
         now = trio.current_time()
-        if self._unread and not self._down and now >= self._ask_at:
-            self._ask_at = now + PAUSE_SECONDS
-            self.tell(StreamState(True, now, f"an update can't be read: {escaped(self._unread)}"))
-            self._unread = ""
+        if self._unread_detail and not self._down and now >= self._snapshot_due_at:
+            self._snapshot_due_at = now + PAUSE_SECONDS
+            self.publish(StreamState(True, now, f"an update can't be parsed: {escaped(self._unread_detail)}"))
+            self._unread_detail = ""
 
-    def lost(self, line: Line, why: str) -> None:
-        """A line is not there."""
+    def on_disconnected(self, connection: ReconnectingWebSocket, reason: str) -> None:
+        """Publish that the stream is down, with the first connection that is lost."""
         were_up = not self._down
-        self._down[line] = why
+        self._down[connection] = reason
         if were_up:
-            self.tell(self.state())
+            self.publish(self.state())
 
     def state(self) -> StreamState:
-        """Whether all lines are up that were once up, or should be by now."""
+        """Return whether all connections are up, with the reasons of those that are not."""
         return StreamState(not self._down, trio.current_time(), "; ".join(sorted(set(self._down.values()))))
 
-    def _new_line(self) -> Line:
-        line = Line(self._session, self._dialect, self, self._dialect.price_address)
-        self._prices.append(line)
+    def _new_connection(self) -> ReconnectingWebSocket:
+        connection = ReconnectingWebSocket(self._session, self._protocol, self, self._protocol.price_url)
+        self._prices.append(connection)
         if self._started:
-            self._start(line)
-        return line
+            self._start(connection)
+        return connection
 
-    def _start(self, line: Line) -> None:
-        self._session.start_service(line.run, name=repr(line))
+    def _start(self, connection: ReconnectingWebSocket) -> None:
+        self._session.start_service(connection.run, name=repr(connection))

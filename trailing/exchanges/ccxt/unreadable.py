@@ -1,4 +1,4 @@
-"""What can't be read of what a venue sends: one entry, and never more than that."""
+"""Entries of a venue's replies and frames that cannot be parsed. One such entry never costs the others."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import msgspec
 from trailing.errors import TrailingError
 
 UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TrailingError)
-"""What code that reads a venue's entry raises where the entry has another shape than is known."""
+"""Errors that parsing code raises for an entry of an unexpected shape."""
 
 
 UNPARSED: Final = "unparsed"
-"""The field of an entry of ccxt's that says why ccxt could not read it."""
+"""Field of an entry of ccxt's that says why ccxt could not parse it."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """Something that was pushed, or is listed, and can't be read. `detail`: why, as the venue's values stood there."""
+    """An entry of a frame or a list that cannot be parsed.
+
+    Args:
+        detail: why, with the venue's values as they were sent. Escape it before it is shown.
+    """
 
     detail: str
 
 
 def reason(error: Exception) -> str:
-    """Return why an entry can't be read, in one line, for what an `UNREADABLE` error says."""
-    said = str(error)
-    return said if isinstance(error, TrailingError) else f"{type(error).__name__}: {said}"
+    """Return why an entry cannot be parsed, from an `UNREADABLE` error, in one line."""
+    message = str(error)
+    return message if isinstance(error, TrailingError) else f"{type(error).__name__}: {message}"

@@ -1,7 +1,15 @@
-"""The shape of what is known of a venue: what it wants to be sent for a reduce-only stop, and how it says no.
+"""A venue's row: what to send for a reduce-only stop, how to parse the replies, and how the venue states a refusal.
 
-A parameter that a venue doesn't read is no error there: ccxt drops the trigger price and sells at once, at market. So
-nothing is ever sent that doesn't stand in the venue's row, and a venue without a row is refused.
+If a venue does not read a parameter, ccxt reports no error: it drops the trigger price and places a market order at once.
+So a request contains only parameters of the venue's row, and a venue without a row is refused.
+
+The docstrings name the source of each value:
+
+- *ccxt*: the source of ccxt's class for the venue, read for the pinned version;
+- *API*: the venue's API documentation; the row links to the page;
+- *capture*: the request that ccxt would send, which tests/exchanges/test_ccxt_requests.py compares with the row.
+
+The page "Add a venue" of the documentation says in which order to fill in a row.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from trailing.core.model import CallbackRange, Source
 
 
 class Slot(Enum):
-    """What a row leaves open, to be filled for each request."""
+    """A placeholder among the parameters of a row. Each request fills it in."""
 
     PRICE = "price"
     CLIENT_ORDER_ID = "client order id"
@@ -32,31 +40,234 @@ DIRECTION: Final = Slot.DIRECTION
 CALLBACK: Final = Slot.CALLBACK
 
 Params: TypeAlias = Mapping[str, Any]
-"""Parameters of a ccxt call by name; a `Slot` stands for what is filled in."""
+"""Parameters of a ccxt call by name. A `Slot` is replaced by a value of the request."""
 
 
-def filled(params: Params, values: Mapping[Slot, Any]) -> dict[str, Any]:
-    """The parameters of one request: a fresh dict, since ccxt writes into those that it gets."""
+def fill_in(params: Params, values: Mapping[Slot, Any]) -> dict[str, Any]:
+    """Return the parameters of one request. The dict is new each time, because ccxt modifies it."""
     return {name: values[value] if isinstance(value, Slot) else value for name, value in params.items()}
 
 
-class Codes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue's replies say, by its codes; an entry with a blank in it is a phrase of its messages.
+class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
+    """How ccxt's client is created.
+
+    Args:
+        class_name: ccxt's class in `ccxt.pro`. Source: ccxt.
+        options: ccxt's `options` of the client. Source: ccxt.
+        skipped_methods: methods of the client that send requests of ccxt's own, and are replaced by nothing. Source: ccxt.
+        prepare_methods: methods of the client to call once before the first order. Source: ccxt.
+        credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
+        testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
+    """
+
+    class_name: str
+    options: Params = {}
+    skipped_methods: tuple[str, ...] = ()
+    prepare_methods: tuple[str, ...] = ()
+    credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
+    testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
+
+
+class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
+    """Hedge mode and margin mode of an account.
+
+    Args:
+        mode_from: how to read whether the account is in hedge mode: ccxt's method, or the field `hedged` of its positions;
+            None: the venue has no hedge mode, or does not state it. Source: ccxt.
+        hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
+            Source: ccxt, capture.
+        cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
+    """
+
+    mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
+    hedge_params: Params | None = None
+    cross_margin_only: bool = False
+
+
+class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """How the values of an order are written.
+
+    Args:
+        amount_unit: ccxt's unit of an amount: ``"contracts"``, of `Market.contract_size` base units each; ``"whole
+            contracts"``: whole numbers only; ``"base"``: base units. Source: ccxt, capture.
+        significant_figures: the most significant figures of a price, to which it is tightened; None: only the market's tick
+            counts. Source: API.
+        id_form: how client order ids are written: ``"plain"``; ``"t-"``: with that prefix; ``"0x"``: as 128 bits in hex.
+            Source: API, capture.
+        price_required: a market order needs a price: the stop's trigger price, or the market price. Source: ccxt.
+        min_notional_exempt: reduce-only orders need not reach the market's minimum notional. Source: API.
+    """
+
+    amount_unit: Literal["contracts", "whole contracts", "base"] = "contracts"
+    significant_figures: int | None = None
+    id_form: Literal["plain", "t-", "0x"] = "plain"
+    price_required: bool = False
+    min_notional_exempt: bool = False
+
+
+class NativeTrailing(msgspec.Struct, frozen=True, kw_only=True):
+    """A venue's own trailing orders. They must be allowed beside a plain stop, and carry a client order id.
+
+    Args:
+        place: parameters of `create_order` at market; `PRICE` is the activation price. Source: ccxt, capture.
+        callbacks: the distances behind the best price that the venue accepts, in percent. Source: API.
+        types: the values of `OrderFields.type` for such an order. Source: API.
+        activation_field: field of the venue's order with the activation price. Source: API.
+        callback_field: field of the venue's order with the callback, in percent. Source: API.
+    """
+
+    place: Params
+    callbacks: CallbackRange
+    types: frozenset[str]
+    activation_field: str
+    callback_field: str
+
+
+class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that place, change and cancel a stop.
+
+    Args:
+        place: parameters of `create_order` for a market order of the closing side. Source: ccxt, capture.
+        sources: the venue's word for each price source by which a stop can trigger. A source that is missing is refused.
+            "": the venue has only this source and no word for it. Source: API, capture.
+        amend: parameters of `edit_order`; None: the venue can't amend a stop, so a move places a new stop before it cancels
+            the old one. Source: ccxt, capture.
+        amend_type: the order type to pass to `edit_order`. Source: ccxt.
+        cancel: parameters of `cancel_order`. Source: ccxt, capture.
+        two_stops: two reduce-only stops may be live for one position at the same time. Source: API.
+        trailing: the venue's own trailing orders; None: it has none that carry a client order id and a percentage.
+    """
+
+    place: Params
+    sources: Mapping[Source, str]
+    amend: Params | None = None
+    amend_type: str = "market"
+    cancel: Params = {}
+    two_stops: bool = True
+    trailing: NativeTrailing | None = None
+
+
+class CloseRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that close a position at market.
+
+    Args:
+        place: parameters of `create_order`. Source: ccxt, capture.
+        fetch: parameters of `fetch_order` by order id, where the reply to `place` does not state the fill. Source: ccxt.
+    """
+
+    place: Params
+    fetch: Params = {}
+
+
+class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that look up one order, or list orders and positions.
+
+    Args:
+        find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed instead. Source: ccxt,
+            capture.
+        find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
+        stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
+        positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
+        page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
+            Source: API.
+        cursor: field of the first entry that leads to the next page; "": there is none, so a full page is an error, because
+            the list may be incomplete. Source: ccxt.
+        bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
+        other_markets: pattern of ccxt's symbols of markets that are listed too but are no linear contracts; "": none. Source:
+            ccxt.
+        raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
+            instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
+    """
+
+    find: Params | None = None
+    find_list: Params = {}
+    stops: tuple[Params, ...] = ({},)
+    positions: tuple[Params, ...] = ({},)
+    page_size: int | None = None
+    cursor: str = ""
+    bare_list_paths: tuple[str, ...] = ()
+    other_markets: str = ""
+    raw_position_methods: tuple[str, str] | None = None
+
+
+class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of the venue's own orders and positions, which ccxt keeps as `info`. Source of all: API, ccxt.
+
+    A field inside another one is written with a dot: ``"trigger.price"``.
+
+    Args:
+        client_order_id, trigger_price: of an order; "": ccxt parses them correctly.
+        source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
+        type: the order's type; "": the lists contain only stop-market orders.
+        stop_types: the values of `type` for plain stop-market orders.
+        status: the order's status; "": the venue does not tell a triggered stop from a waiting one.
+        triggered_statuses: the values of `status` for a stop that has triggered and not ended.
+        filled: the filled amount, where ccxt reports a triggered stop as filled; "": ccxt's value is correct.
+        quantity: the quantity, which is 0 if the order has none of its own; "": unknown.
+        position_side: the side of the position in hedge mode, long or short; "": unknown.
+        position_quantity: of a position, its quantity, which must be present; "": unknown.
+    """
+
+    client_order_id: str = ""
+    trigger_price: str = ""
+    source: str = ""
+    type: str = ""
+    stop_types: frozenset[str] = frozenset()
+    status: str = ""
+    triggered_statuses: frozenset[str] = frozenset()
+    filled: str = ""
+    quantity: str = ""
+    position_side: str = ""
+    position_quantity: str = ""
+
+
+class PriceRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests for prices and candles.
+
+    Args:
+        methods: for each price source ccxt's method, and the field of its result. Source: ccxt.
+        batched: the methods take a list of symbols of one settle currency, and need one request for all. Source: ccxt.
+        candles: for each price source the parameters of `fetch_ohlcv`. A missing source has no candles. Source: ccxt.
+    """
+
+    methods: Mapping[Source, tuple[str, str]]
+    candles: Mapping[Source, Params]
+    batched: bool = False
+
+
+class Delays(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of the venue, in seconds.
+
+    Args:
+        request_validity: how long a sent request may still be executed, as in `Exchange`. Source: API (`recvWindow`).
+        orders_read_lag: after this time a read shows an earlier write of an order, as in `Exchange`. Source: API, reports.
+        positions_read_lag: after this time a read shows an earlier fill, as in `Exchange`. Source: API, reports.
+        ban_seconds: how long an address is banned, where no Retry-After says longer. Source: API.
+    """
+
+    request_validity: float = 10.0
+    orders_read_lag: float = 1.0
+    positions_read_lag: float = 1.0
+    ban_seconds: float = 600.0
+
+
+class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the codes of a venue's replies mean. An entry with a blank is a phrase of a message. Source of all: API.
 
     Args:
         would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, or not enough of one.
+        nothing_to_reduce: there is no position, or its quantity is too small.
         duplicate: the client order id was used before.
-        too_many: no more stops are taken.
+        too_many: no further stop is accepted.
         gone: there is no such live order: it was filled, was cancelled, or never existed.
-        unchanged: said to an amendment: the stop stands as it was asked for already.
-        busy: it can't be done now and was not executed; asked again later, it may be.
-        refused: other refusals, which ccxt has no class for, or takes for a matter of the credentials.
-        key: the credentials are not taken, or have no right to this.
-        clock: the request's time is too far from the venue's; it was not executed.
-        limited: the rate limit; it was not executed.
-        banned: the address is banned for `Venue.ban_seconds`, where no Retry-After says longer; it was not executed.
-        unknown: the venue doesn't know either.
+        unchanged: the reply to an amendment that changes nothing.
+        busy: not executed now; the same request may succeed later.
+        refused: other refusals, which ccxt does not know, or takes for invalid credentials.
+        key: the credentials are invalid, or lack the permission.
+        clock: the request's timestamp is too far from the venue's time. It was not executed.
+        limited: the rate limit. The request was not executed.
+        banned: the address is banned for `Delays.ban_seconds`. The request was not executed.
+        unknown: the venue does not know whether the request was executed.
     """
 
     would_trigger: frozenset[str] = frozenset()
@@ -74,132 +285,33 @@ class Codes(msgspec.Struct, frozen=True, kw_only=True):
     unknown: frozenset[str] = frozenset()
 
 
-class Trailing(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's own trailing orders, which stand beside plain stops and carry a client order id.
-
-    Args:
-        place: parameters of `create_order`, beside a market order of the closing side; the price is where it begins.
-        callbacks: how far behind the best price they may follow.
-        types: what the row's `type_field` says of one.
-        activation_field, callback_field: the raw order's price from which on it trails, and how far behind, in percent.
-    """
-
-    place: Params
-    callbacks: CallbackRange
-    types: frozenset[str]
-    activation_field: str
-    callback_field: str
-
-
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue's row. Fields of a raw order may be inside of others: ``"trigger.price"``.
+    """One venue's row.
 
     Args:
         name: what `open_ccxt` calls it.
-        client: ccxt's class.
-        codes: how it says no.
-        verified: over a server that behaves like it; else only the requests are known.
-        options: of ccxt's client.
-        skips: methods of ccxt's client that send what nobody asked for, and are not called.
-        prepare: methods of ccxt's client to be called once, before the first order.
-        credential_names: what ccxt calls key, secret and password.
-        testnet: ccxt's method that switches to its test network; None: there is none.
-        mode: how to learn whether the account is hedged; None: the venue has no hedge mode, or doesn't tell.
-        place: parameters of `create_order`, beside a market order of the closing side.
-        trailing: the venue's own trailing orders; None: it has none, or none that carries an id and a percentage.
-        amend: parameters of `edit_order`; None: it can't change a stop, and a new one is placed before the old goes.
-        amend_type: the order type that `edit_order` gets.
-        cancel: parameters of `cancel_order`.
-        close: parameters of `create_order` for the closing at market.
-        fetch_close: parameters of `fetch_order` for it, by the order's id, where the answer doesn't tell of the fill.
-        hedge: further parameters of `place` and `close` in hedge mode; None: hedge mode is refused.
-        cross_only: orders are sent for cross margin, and cover no isolated position.
-        price_too: an order needs a price beside its parameters: the trigger price, or the market's.
-        amounts: what ccxt takes for an amount: ``"contracts"``, of `Market.contract_size` each; ``"whole contracts"``:
-            only whole numbers; ``"base"``: base units, whatever the contract's size.
-        significant_figures: of a price, which is tightened to so many; None: only the tick counts.
-        id_form: how our client order ids are written there: ``"plain"``; ``"t-"``: behind it; ``"0x"``: as 128 bits.
-        find: parameters of `fetch_order` without an order id; None: a list of the symbol's orders is looked through.
-        find_list: parameters of `fetch_open_orders` on the symbol then.
-        lists: parameters of `fetch_open_orders` on the account, for each of the lists that stops may be in.
-        position_lists: parameters of `fetch_positions`, for each of the lists that positions may be in.
-        bare_lists: ends of the paths that are answered with a list and nothing round it.
-        page: how many entries a list of orders is asked for, and has at most; None: lists come whole.
-        cursor: the raw entry's field that leads to the next page, and the parameter that it is passed back by; "":
-            there is none, and a list that fills its page is not believed.
-        sources: its words for the trigger sources; one that isn't here is refused. A venue with only one has no word
-            for it, and it is "".
-        id_field, price_field: the raw order's client order id and trigger price, where ccxt doesn't read them.
-        source_field: where the raw order has such a word; "": nowhere, the only source is meant.
-        type_field, stop_types: the raw order's type, and what it is for stops that close; "": lists hold nothing else.
-        status_field, triggered: the raw order's status, and what it is for stops that have triggered and have not ended; "": the
-            venue does not tell them from those that wait.
-        filled_field: the raw order's filled amount, of a venue whose triggered stops ccxt takes for filled; "": ccxt's counts.
-        quantity_field: the raw order's quantity, 0 where it has none of its own; "": such an order is not told from an odd one.
-        held_field: the raw position's quantity; without it ccxt would work it out of the position's worth. "": not known.
-        other_markets: a pattern of the symbols that ccxt gives to what is in the lists, and is no linear contract; "": none.
-        raw_positions: ccxt's method that answers with the raw positions, and the one that reads one of them, where its own
-            list leaves out positions that it can't read; None: it does not.
-        leg_field: the raw order's field that names the position's side in hedge mode.
-        two_stops: two reduce-only stops of a position may stand at once.
-        prices: ccxt's method, and the field of its answer, for the price of each source.
-        prices_at_once: that method takes a list of symbols of one settle currency, and answers by symbol, with one request.
-        candles: `fetch_ohlcv`'s parameters for the bars of each source.
-        minimum_spares_stops: reduce-only orders need not reach the minimal worth.
-        ban_seconds: for which an address is banned that sent too much, where the reply doesn't say.
-        request_validity, orders_read_lag, positions_read_lag: seconds, as of `Exchange`.
+        verified: tested with a server that behaves like the venue; False: only its requests were checked.
+        client: how ccxt's client is created.
+        stops: requests that place, change and cancel a stop.
+        closes: requests that close a position.
+        prices: requests for prices and candles.
+        lists: requests that look up and list orders and positions.
+        fields: the fields of the venue's orders and positions.
+        orders: how the values of an order are written.
+        account: hedge mode and margin mode.
+        delays: the venue's times, in seconds.
+        errors: what the codes of its replies mean.
     """
 
     name: str
-    client: str
-    codes: Codes = Codes()
     verified: bool = False
-    options: Params = {}
-    skips: tuple[str, ...] = ()
-    prepare: tuple[str, ...] = ()
-    credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
-    testnet: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
-    mode: Literal["fetch_position_mode", "position_rows"] | None = None
-    place: Params
-    trailing: Trailing | None = None
-    amend: Params | None = None
-    amend_type: str = "market"
-    cancel: Params = {}
-    close: Params
-    fetch_close: Params = {}
-    hedge: Params | None = None
-    cross_only: bool = False
-    price_too: bool = False
-    amounts: Literal["contracts", "whole contracts", "base"] = "contracts"
-    significant_figures: int | None = None
-    id_form: Literal["plain", "t-", "0x"] = "plain"
-    find: Params | None = None
-    find_list: Params = {}
-    lists: tuple[Params, ...] = ({},)
-    position_lists: tuple[Params, ...] = ({},)
-    bare_lists: tuple[str, ...] = ()
-    page: int | None = None
-    cursor: str = ""
-    sources: Mapping[Source, str]
-    id_field: str = ""
-    price_field: str = ""
-    source_field: str = ""
-    type_field: str = ""
-    stop_types: frozenset[str] = frozenset()
-    status_field: str = ""
-    triggered: frozenset[str] = frozenset()
-    filled_field: str = ""
-    leg_field: str = ""
-    quantity_field: str = ""
-    held_field: str = ""
-    other_markets: str = ""
-    raw_positions: tuple[str, str] | None = None
-    two_stops: bool = True
-    prices: Mapping[Source, tuple[str, str]]
-    prices_at_once: bool = False
-    candles: Mapping[Source, Params]
-    minimum_spares_stops: bool = False
-    ban_seconds: float = 600.0
-    request_validity: float = 10.0
-    orders_read_lag: float = 1.0
-    positions_read_lag: float = 1.0
+    client: ClientSetup
+    stops: StopRequests
+    closes: CloseRequests
+    prices: PriceRequests
+    lists: ListRequests = ListRequests()
+    fields: OrderFields = OrderFields()
+    orders: OrderFormat = OrderFormat()
+    account: AccountMode = AccountMode()
+    delays: Delays = Delays()
+    errors: ErrorCodes = ErrorCodes()

@@ -1,4 +1,4 @@
-"""What the arguments of a request have to look like, before anything is sent."""
+"""Checks of a request's arguments before it is sent."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from trailing.exchanges.port import StopRequest, check_callback
 
 
 def check_client_order_id(value: object) -> None:
-    """Refuse what is no text, or an empty one. Raises UsageError."""
+    """Raise UsageError for a client order id that is no text or is empty."""
     if not isinstance(value, str) or not value:
         raise refuse("client_order_id", value, "a text that is not empty")
 
 
 def check_stop_request(request: StopRequest, market: Market) -> None:
-    """Refuse a request with a value that can't be right. Raises UsageError."""
+    """Raise UsageError for a stop request with an invalid value."""
     check_symbol("StopRequest.symbol", request.symbol)
     check_side("StopRequest.side", request.side)
     check_money("StopRequest.quantity", request.quantity)
@@ -26,7 +26,7 @@ def check_stop_request(request: StopRequest, market: Market) -> None:
 
 
 def check_close(symbol: str, side: Side, quantity: Decimal) -> None:
-    """Refuse a close with a value that can't be right. Raises UsageError."""
+    """Raise UsageError for a close with an invalid value."""
     check_symbol("symbol", symbol)
     check_side("side", side)
     check_money("quantity", quantity)

@@ -1,4 +1,4 @@
-"""Minute candles, built from the ticks that were fed."""
+"""Minute candles, built from the ticks of the paper exchange."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decimal import Decimal
 from trailing.core.model import Candle, Source, Tick
 
 SECONDS = 60
-KEPT = 10_000  # closed candles per symbol and source: almost a week
+KEPT = 10_000  # closed candles for each symbol and source: almost a week
 
 
 class _Bar:
@@ -30,10 +30,10 @@ class _Bar:
 
 
 class CandleSeries:
-    """The candles of every symbol and source. A minute without a tick has none, as on an exchange.
+    """Builds candles for every symbol and source. A minute without a tick has no candle, as on a real exchange.
 
     Args:
-        utc_start: the UTC time that `started_at` stands for.
+        utc_start: the UTC time at `started_at`.
         started_at: seconds on the running clock.
     """
 
@@ -42,18 +42,18 @@ class CandleSeries:
         self._bars: dict[tuple[str, Source], deque[_Bar]] = {}
 
     def add(self, tick: Tick, now: float) -> None:
-        """Count a tick into the minute of `now`, in seconds on the running clock."""
+        """Add a tick to the candle of `now`, in seconds on the running clock."""
         minute = self._minute(now)
         bars = self._bars.get((tick.symbol, tick.source))
         if bars is None:
-            bars = self._bars[tick.symbol, tick.source] = deque(maxlen=KEPT + 1)  # and the one that is still open
+            bars = self._bars[tick.symbol, tick.source] = deque(maxlen=KEPT + 1)  # one more for the open candle
         if bars and bars[-1].minute == minute:
             bars[-1].add(tick.price)
         else:
             bars.append(_Bar(minute, tick.price))
 
     def closed(self, symbol: str, source: Source, since: datetime, now: float) -> Sequence[Candle]:
-        """The candles that opened at or after a UTC time and have ended by `now`, oldest first."""
+        """Return the candles that opened at or after `since` (UTC) and are closed at `now`, oldest first."""
         first, current = math.ceil(since.timestamp() / SECONDS), self._minute(now)
         return tuple(
             Candle(

@@ -1,4 +1,4 @@
-"""What a move of the market triggers on the paper exchange, at which price, and in which order."""
+"""Finds the stops and liquidations that a price move triggers, with their prices and their order."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 from trailing.core.model import Side, Tick
 from trailing.core.prices import first_crossing
-from trailing.exchanges.paper.places import LiveStop, Place
+from trailing.exchanges.paper.market_book import LiveStop, MarketBook
 
 _AT_MARKET, _STOP, _LIQUIDATION = range(3)
 
 
 class Crossing(NamedTuple):
-    """An order to fill, or a position to liquidate.
+    """An order to fill or a position to liquidate. Crossings sort by distance, kind and depth.
 
     Args:
-        distance: how far the market has moved when it gets there.
-        kind: orders at market fill before stops at the same price, and stops before a liquidation.
-        depth: how far beyond the trigger the market ends, negated: of stops that a jump crosses, the tightest goes first.
-        price: the market's price there, at which it fills.
+        distance: how far the price has moved when it reaches the trigger.
+        kind: at one price, market orders fill before stops, and stops before a liquidation.
+        depth: how far beyond the trigger the move ends, negated, so that the tightest of the stops in a jump fills first.
+        price: the price at which it fills.
+        side: the side of the position.
         stop: the order; None: the position is liquidated.
     """
 
@@ -32,30 +33,30 @@ class Crossing(NamedTuple):
     stop: LiveStop | None
 
 
-def find_crossings(place: Place, tick: Tick, start: Decimal) -> Sequence[Crossing]:
-    """Let trailing orders follow the market, and list what it triggers, in the order in which it does.
+def find_crossings(book: MarketBook, tick: Tick, start: Decimal) -> Sequence[Crossing]:
+    """Let trailing orders follow a move, and return what it triggers, in order.
 
     Args:
-        tick: where the market moves to. It triggers stops of its own source, and liquidates whatever its source.
-        start: where the move begins: it passes through every price between `start` and the tick's. A jump begins at the
-            tick's price.
+        book: the state of the symbol.
+        tick: the end of the move. It triggers stops of its own source, and liquidates for any source.
+        start: the begin of the move, which passes every price from there to the tick's. A jump begins at the tick's price.
     """
     end = tick.price
     found: list[Crossing] = []
-    for stop in place.stops.values():
+    for stop in book.stops.values():
         order = stop.order
         if order.source != tick.source:
             continue
-        # The path to a new best price does not trigger an order that trails behind it.
+        # The path to a new best price does not trigger the order that trails behind it.
         begins_at = end if stop.follow(end) else start
-        trigger = stop.trigger_price(place.market.price_tick)
+        trigger = stop.trigger_price(book.market.price_tick)
         if trigger is None:
             continue
         price = start if stop.triggered else first_crossing(order.side, trigger, begins_at, end)
         if price is not None:
             kind = _AT_MARKET if stop.triggered else _STOP
             found.append(Crossing(abs(price - start), kind, -abs(end - trigger), price, order.side, stop))
-    for side, holding in place.holdings.items():
+    for side, holding in book.holdings.items():
         limit = holding.liquidation_price
         if limit is not None and (price := first_crossing(side, limit, start, end)) is not None:
             found.append(Crossing(abs(price - start), _LIQUIDATION, -abs(end - limit), price, side, None))

@@ -1,4 +1,4 @@
-"""The rate limit of the paper exchange: one bucket of tokens."""
+"""The rate limit of the paper exchange: one token bucket."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def _check_number(field: str, value: Any, *, zero: bool = False) -> None:
 
 
 class RateLimit(msgspec.Struct, frozen=True):
-    """A bucket of tokens: each request takes its weight, and the bucket fills up again while time passes.
+    """A token bucket for all requests: each one takes its weight, and the bucket refills with time.
 
     Args:
-        capacity: the tokens that a full bucket holds, above 0; it begins full.
-        per_second: how many come back in a second, above 0.
-        weights: the tokens that an operation (the port's method name) takes, from 0 to `capacity`; 1 where not named.
-        mode: ``"queue"``: a request waits for its turn, cancels and look-ups first, then placing and closing, then
-            moves, then reads; ``"refuse"``: it raises `RateLimited`.
+        capacity: the most tokens in the bucket, above 0. It begins full.
+        per_second: tokens that return in a second, above 0.
+        weights: the tokens that an operation (the port's method name) takes, from 0 to `capacity`; 1 if it is not named.
+        mode: ``"queue"``: a request waits: cancels and look-ups pass first, then placing and closing, then moves, then
+            reads; ``"refuse"``: it raises `RateLimited`.
 
     Raises:
-        UsageError: naming the field, what it got and what it wants.
+        UsageError: the message names the field, the value, and what is accepted.
     """
 
     capacity: float
@@ -50,24 +50,26 @@ class RateLimit(msgspec.Struct, frozen=True):
             weight = self.weight(operation)
             _check_number(f"RateLimit.weights[{operation!r}]", weight, zero=True)
             if weight > self.capacity:
-                raise UsageError(f"RateLimit.capacity got {self.capacity!r}, less than {operation} takes ({weight!r})")
+                raise UsageError(
+                    f"RateLimit.capacity got {self.capacity!r}, wants at least the weight of {operation} ({weight!r})"
+                )
         check_one_of("RateLimit.mode", self.mode, ("queue", "refuse"))
 
     def weight(self, operation: str) -> float:
-        """The tokens that an operation takes."""
+        """Return the tokens that an operation takes."""
         return self.weights.get(operation, 1)
 
 
 class PaperLimiter(Limiter):
-    """One bucket for all requests. Its `serve` has to run as a task while anybody waits."""
+    """The limiter of a `RateLimit`. `serve` must run as a task while requests wait."""
 
     def __init__(self, limit: RateLimit) -> None:
         costs: Mapping[str, Cost] = {operation: {"tokens": limit.weight(operation)} for operation in OPERATIONS}
         super().__init__({"tokens": Bucket(limit.capacity, limit.per_second)}, costs.__getitem__)
         self._refuses = limit.mode == "refuse"
 
-    def take(self, operation: str, then: Callable[[], object], symbol: str | None = None) -> Ticket | None:
-        """As of `Limiter`. Raises RateLimited where there are too few tokens, and the limit refuses."""
+    def take(self, operation: str, on_grant: Callable[[], object], symbol: str | None = None) -> Ticket | None:
+        """Take the operation's tokens, or enter the queue. Raises RateLimited in mode "refuse" if tokens are missing."""
         if self._refuses and (wait := self.rate_limit_delay(operation)):
-            raise RateLimited(f"{operation} passes in {wait:.3f} s", retry_after=wait)
-        return super().take(operation, then, None if self._refuses else symbol)
+            raise RateLimited(f"paper {operation}: the rate limit allows it in {wait:.3f} s", retry_after=wait)
+        return super().take(operation, on_grant, None if self._refuses else symbol)

@@ -1,4 +1,4 @@
-"""The door to the paper exchange: what can be set, and what it must look like."""
+"""Opens the paper exchange, and checks its settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from trailing.errors import UsageError
 from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.paper.limits import PaperLimiter, RateLimit
-from trailing.exchanges.paper.places import BookRules, PartialFills
-from trailing.exchanges.paper.requests import Booking, Latency, LatencyFunction, Requests
+from trailing.exchanges.paper.market_book import PartialFills, VenueRules
+from trailing.exchanges.paper.transport import Latency, LatencyFunction, LogEntry, Transport
 from trailing.services import open_service_nursery
 
 _CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
@@ -43,46 +43,48 @@ async def open_paper(
     cancel_on_flat: bool = False,
     trigger_delay: float = 0.0,
     utc_start: datetime | None = None,
-    record: bool | Callable[[Booking], object] = False,
+    record: bool | Callable[[LogEntry], object] = False,
 ) -> AsyncIterator[PaperExchange]:
-    """Open an exchange that lives in this process and matches like a venue.
+    """Open an exchange that runs in this process and matches orders like a venue.
 
-    Its requests are tasks of its own: they run on until the block has ended, so that a shielded clean-up inside still
-    gets its answers.
+    Requests are tasks of the exchange. They continue until the block has ended, so that a shielded clean-up in the block
+    receives its replies.
 
     Args:
-        latency: seconds that a request takes, at least 0, half of them on its way there and half on its way back; or
-            a callable ``(operation, symbol) -> seconds``, where `operation` is the port's method name and `symbol` is
-            None for lists. `enter`, `feed` and `move_to` take none.
-        markets: the rules of some symbols; every other symbol has a permissive market.
-        can_amend, two_stops, native_callbacks: of the permissive markets, as in `Market`; the callbacks are Binance's by
-            default.
-        hedged: a long and a short of one symbol may stand at once.
+        latency: the round trip of a request in seconds, at least 0, one half of it before the request is executed; or a
+            callable ``(operation, symbol) -> seconds``, with the port's method name, and None as the symbol of lists.
+            `enter`, `feed` and `move_to` have no latency.
+        markets: the rules of some symbols. Every other symbol has a permissive market.
+        can_amend, two_stops, native_callbacks: of the permissive markets, as in `Market`. The default callbacks are
+            Binance's.
+        hedged: a long and a short position of one symbol may be open at the same time.
         seed: of the jitter.
         account: the account's name.
-        jitter: up to so many seconds more for each request, at least 0, drawn from `seed`.
-        orders_read_lag: seconds, at least 0: `find_stop` and `open_stops` show the state of so long ago.
-        positions_read_lag: seconds, at least 0: `positions` shows the state of so long ago.
-        request_validity: seconds above 0: a request that arrives later than that after it was sent (after its turn,
-            under a rate limit) is refused.
-        rate_limit: a bucket of tokens that all requests share; None: no limit.
-        partial_fills: how much of a triggered stop one tick fills: a share of the order, a Decimal above 0 and up to
-            1, rounded down to whole steps but at least one; or a callable ``(order, tick) -> quantity``, rounded down
-            to whole steps, where `order` holds what is left and 0 fills nothing at this tick. None: all of it.
-        leverage: an int or Decimal of at least 1: positions are isolated, and liquidated where the loss has eaten
-            ``1 / leverage`` of the entry's worth: at ``entry * (1 - 1/leverage)`` for a long, ``entry * (1 +
+        jitter: the most additional seconds of each request, at least 0, drawn from `seed`.
+        orders_read_lag: seconds, at least 0: `find_stop` and `open_stops` show the state of that time ago.
+        positions_read_lag: seconds, at least 0: `positions` shows the state of that time ago.
+        request_validity: seconds, above 0: a request that arrives later than this after it was sent (after the wait for a
+            rate limit) is rejected.
+        rate_limit: a token bucket that all requests share; None: no limit.
+        partial_fills: how much of a triggered stop one tick fills: a share of the order, a Decimal above 0 and up to 1,
+            rounded down to whole steps but at least one; or a callable ``(order, tick) -> quantity``, rounded down to
+            whole steps, where `order` has the quantity that is not filled, and 0 fills nothing at this tick. None: all.
+        leverage: an int or Decimal of at least 1: positions are isolated, and liquidated when the loss reaches
+            ``1 / leverage`` of the entry's notional: at ``entry * (1 - 1/leverage)`` for a long, ``entry * (1 +
             1/leverage)`` for a short. None: no liquidation.
-        cancel_on_flat: the exchange cancels a position's stops when it goes flat. Many venues leave them standing
-            until they trigger and find nothing to reduce; so does this one by default.
-        trigger_delay: seconds, at least 0, from a stop's trigger until it can be filled. Its first fill is at the first price of
-            its source that comes then; until it is filled, lists and look-ups show it as `triggered`. A position that goes flat
-            in the meantime takes it off the book. 0: it fills at the price that triggers it.
-        utc_start: the UTC time of this moment, for candles, where a replay's time is not the wall's. None: now.
-        record: keep every booking in `PaperExchange.log`, which then grows without end; or a callable that gets each
-            when it was made, and must not call back.
+        cancel_on_flat: the exchange cancels a position's stops when it is flat. By default they stay live until they
+            trigger and find no position, as on many venues.
+        trigger_delay: seconds, at least 0, from a stop's trigger until it can be filled. It then fills at the next price of
+            its source. Until it is filled, lists and look-ups show it as `triggered`. If the position is flat before, the
+            stop is cancelled. 0: it fills at the price that triggers it.
+        utc_start: the UTC time of this moment, for candles of a replay; None: now.
+        record: True: keep each request and fill in `PaperExchange.log`, which then grows without limit; or a callable that
+            gets each `LogEntry` at once. It must not call the exchange.
 
     Raises:
-        UsageError: naming the field, what it got and what it wants.
+        UsageError: the message names the field, the value, and what is accepted.
+
+    Cancellation: of the surrounding scope ends the requests when the block has ended.
     """
     if not callable(latency):
         check_seconds("latency", latency)
@@ -111,7 +113,7 @@ async def open_paper(
         raise refuse("rate_limit", rate_limit, "a RateLimit or None")
     if utc_start is not None:
         check_utc("utc_start", utc_start)
-    rules = BookRules(
+    rules = VenueRules(
         markets=_by_symbol(markets),
         can_amend=can_amend,
         two_stops=two_stops,
@@ -124,14 +126,14 @@ async def open_paper(
         orders_read_lag=orders_read_lag,
         positions_read_lag=positions_read_lag,
     )
-    log: list[Booking] = []
-    on_booking = record if callable(record) else log.append if record else None
+    log: list[LogEntry] = []
+    on_entry = record if callable(record) else log.append if record else None
     async with open_service_nursery() as services:
         limiter = None if rate_limit is None else PaperLimiter(rate_limit)
         exchange = PaperExchange(
             account=account,
             rules=rules,
-            requests=Requests(services, Latency(latency, jitter, seed), limiter, request_validity, record=on_booking),
+            transport=Transport(services, Latency(latency, jitter, seed), limiter, request_validity, record=on_entry),
             limiter=limiter,
             candles=CandleSeries(datetime.now(UTC) if utc_start is None else utc_start, trio.current_time()),
             request_validity=request_validity,
@@ -154,7 +156,7 @@ def _by_symbol(markets: Any) -> dict[str, Market]:
         if not isinstance(market, Market):
             raise refuse("markets", market, "Market values, or a mapping from symbol to Market")
         if symbol not in (None, market.symbol):
-            raise UsageError(f"markets got {market.symbol!r} under {symbol!r}")
+            raise UsageError(f"markets got the market {market.symbol!r} under the key {symbol!r}")
         if market.symbol in by_symbol:
             raise UsageError(f"markets got {market.symbol!r} twice")
         by_symbol[market.symbol] = market

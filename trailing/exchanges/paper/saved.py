@@ -1,4 +1,4 @@
-"""What a venue knows of one symbol of an account, as a value: so that a paper account can outlive its process."""
+"""The state of a paper account as values, so that it can be saved and loaded in another process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from trailing.core.model import Side, Source, StopOrder
 
 
 class SavedHolding(msgspec.Struct, frozen=True):
-    """An open position."""
+    """An open position.
+
+    Args:
+        quantity: in base units.
+        entry_price: the average entry price.
+        liquidation_price: None: it is not liquidated.
+    """
 
     quantity: Decimal
     entry_price: Decimal
@@ -21,10 +27,10 @@ class SavedStop(msgspec.Struct, frozen=True):
     """A live stop.
 
     Args:
-        order: with what is left of it.
-        whole: the quantity that it began with.
-        triggered: it is a market order by now; a restored one is filled at the next price of its source.
-        best: the best price that a trailing one has followed; None: it does not trail yet, or is no trailing one.
+        order: with the quantity that is not filled.
+        whole: the quantity with which it was placed or amended.
+        triggered: it is a market order now. After it is loaded, it fills at the next price of its source.
+        best: the best price that a trailing order has followed; None: it is not active yet, or is a plain stop.
     """
 
     order: StopOrder
@@ -33,8 +39,18 @@ class SavedStop(msgspec.Struct, frozen=True):
     best: Decimal | None = None
 
 
-class SavedPlace(msgspec.Struct, frozen=True):
-    """One symbol: its last prices, what is open, its live stops, how many orders and trades it has seen, its first entry's price."""
+class SavedMarketBook(msgspec.Struct, frozen=True):
+    """The state of one symbol.
+
+    Args:
+        symbol: ccxt's unified symbol.
+        prices: the last price by source.
+        holdings: the open positions by side.
+        stops: the live stops.
+        orders: how many orders it had so far.
+        first_entry_price: of the first entry; None: there was none.
+        trades: how many trades it had so far.
+    """
 
     symbol: str
     prices: dict[Source, Decimal]

@@ -1,4 +1,4 @@
-"""The stream of the paper exchange: who listens, to which symbols, and whether the line is up."""
+"""The stream of the paper exchange: its subscribers, the subscribed symbols, and the state of its connection."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from trailing.exchanges.updates import UpdateChannel
 
 
 class Stream:
-    """Hands every update to every subscriber, and ticks of watched symbols only."""
+    """Pushes updates to all subscribers, and ticks of the subscribed symbols only.
+
+    Attributes:
+        connected: whether updates are pushed.
+        subscriptions: the symbols whose ticks are pushed.
+    """
 
     def __init__(self) -> None:
         self.connected: bool = True
-        self.watched: frozenset[str] = frozenset()
+        self.subscriptions: frozenset[str] = frozenset()
         self._channels: list[UpdateChannel] = []
         self._lost = ""
-        self._watch_sent = self._watch_booked = 0
+        self._subscriptions_sent = self._subscriptions_applied = 0
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[UpdateChannel]:
-        """A channel of what is pushed from now on; on a line that is down, the first update says so."""
+        """Open a channel of all updates from now on. If the stream is down, the first update says so."""
         channel = UpdateChannel()
         if not self.connected:
             channel.push(StreamState(False, trio.current_time(), self._lost))
@@ -35,26 +40,26 @@ class Stream:
             self._channels.remove(channel)
             channel.close()
 
-    def new_watch(self, symbols: frozenset[str]) -> Callable[[float], None]:
-        """Return what books a watch of these symbols. The watch that was sent last counts, even if it arrives first."""
-        self._watch_sent += 1
-        number = self._watch_sent
+    def new_subscriptions(self, symbols: frozenset[str]) -> Callable[[float], None]:
+        """Return a function that applies new subscriptions. Those that were sent last count, even if they arrive first."""
+        self._subscriptions_sent += 1
+        number = self._subscriptions_sent
 
-        def book(_: float) -> None:
-            if number > self._watch_booked:
-                self._watch_booked, self.watched = number, symbols
+        def apply(_: float) -> None:
+            if number > self._subscriptions_applied:
+                self._subscriptions_applied, self.subscriptions = number, symbols
 
-        return book
+        return apply
 
     def publish(self, update: Tick | OrderUpdate | PositionUpdate) -> None:
-        """Push to all; what is published while the line is down is lost."""
-        if not self.connected or (isinstance(update, Tick) and update.symbol not in self.watched):
+        """Push an update to all subscribers. While the stream is down, the update is lost."""
+        if not self.connected or (isinstance(update, Tick) and update.symbol not in self.subscriptions):
             return
         for channel in self._channels:
             channel.push(update)
 
     def switch(self, detail: str, *, connected: bool) -> None:
-        """Let the line go down or come back; saying what is so already does nothing."""
+        """Take the stream down or up. Nothing happens if it is in that state already."""
         if connected == self.connected:
             return
         self.connected = connected
@@ -63,6 +68,6 @@ class Stream:
             channel.push(StreamState(connected, trio.current_time(), detail))
 
     def end(self) -> None:
-        """Let every subscriber reach the end of its channel."""
+        """End the channels: each subscriber receives what is queued, then `trio.EndOfChannel`."""
         for channel in self._channels:
             channel.end()

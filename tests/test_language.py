@@ -1,0 +1,229 @@
+"""The words of the house: none that CONTRIBUTING.md forbids, and short first lines of docstrings.
+
+Checked are the package, the docs and the root's pages as a whole, and the names of tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+import trailing
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(trailing.__file__).parent
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+MEDIAN_WORDS = 15
+
+# Persons instead of components, and the glossary's "do not say" that can mean nothing else.
+FORBIDDEN = re.compile(
+    r"\b(?:nobody|somebody|whoever|who(?:se|m)?soever|whosever|those who|"
+    r"(?:stands?|stood|standing|stay|left) bare|bare (?:positions?|seconds?|time|spell|window)|naked|"
+    r"unheard|sightings?|held? beside|holds? (?:\w+ ){0,6}beside|keepers?|audiences?|weather|exposure)\b",
+    re.IGNORECASE,
+)
+# Files that still have such words. A file that is clean has to leave this list: it only shrinks.
+TO_DO = frozenset(
+    {
+        "docs/demo.svg",
+        "docs/howto/command.md",
+        "docs/howto/postgres.md",
+        "docs/howto/prices.md",
+        "docs/howto/rate-limits.md",
+        "docs/howto/standby.md",
+        "docs/howto/streams.md",
+        "docs/venues/binanceusdm.md",
+        "docs/venues/index.md",
+        "trailing/cli/app.py",
+        "trailing/cli/baseline.py",
+        "trailing/cli/demo_screen.py",
+        "trailing/cli/demo_waves.py",
+        "trailing/cli/kept_account.py",
+        "trailing/cli/looking.py",
+        "trailing/cli/paper_run.py",
+        "trailing/cli/pruning.py",
+        "trailing/cli/replay_clock.py",
+        "trailing/cli/run.py",
+        "trailing/cli/stories.py",
+        "trailing/core/evidence.py",
+        "trailing/core/plan.py",
+        "trailing/core/prices.py",
+        "trailing/core/record.py",
+        "trailing/core/snapshots.py",
+        "trailing/core/stop_answers.py",
+        "trailing/exchanges/ccxt/binance_dialect.py",
+        "trailing/exchanges/ccxt/conversion.py",
+        "trailing/exchanges/ccxt/credentials.py",
+        "trailing/exchanges/ccxt/diagnosis.py",
+        "trailing/exchanges/ccxt/dialect.py",
+        "trailing/exchanges/ccxt/errors.py",
+        "trailing/exchanges/ccxt/limiter.py",
+        "trailing/exchanges/ccxt/line.py",
+        "trailing/exchanges/ccxt/opening.py",
+        "trailing/exchanges/ccxt/reading.py",
+        "trailing/exchanges/ccxt/session.py",
+        "trailing/exchanges/ccxt/streams.py",
+        "trailing/exchanges/ccxt/unverified.py",
+        "trailing/exchanges/ccxt/venue.py",
+        "trailing/exchanges/ccxt/watchdog.py",
+        "trailing/exchanges/limiter.py",
+        "trailing/exchanges/paper/book.py",
+        "trailing/exchanges/paper/exchange.py",
+        "trailing/exchanges/paper/requests.py",
+        "trailing/exchanges/port.py",
+        "trailing/logs.py",
+        "trailing/protection/journal.py",
+        "trailing/protection/manager.py",
+        "trailing/protection/outcomes.py",
+        "trailing/protection/statistics.py",
+        "trailing/protection/stream.py",
+        "trailing/stores/lock_file.py",
+        "trailing/stores/memory.py",
+        "trailing/stores/port.py",
+        "trailing/stores/postgres.py",
+        "trailing/stores/postgres_commit.py",
+        "trailing/stores/postgres_lease.py",
+        "trailing/stores/sqlite.py",
+        "trailing/stores/trio_cleanup.py",
+        "trailing/stores/trio_connection.py",
+        "trailing/stores/trio_pool.py",
+        "trailing/stores/trio_waiting.py",
+    }
+)
+TESTS_TO_DO = frozenset(
+    {
+        "tests/cli/test_run.py",
+        "tests/cli/test_unprotected_report.py",
+        "tests/core/test_answers.py",
+        "tests/core/test_evidence.py",
+        "tests/core/test_native.py",
+        "tests/core/test_next_request.py",
+        "tests/core/test_snapshots.py",
+        "tests/core/test_updates.py",
+        "tests/exchanges/test_ccxt_wall.py",
+        "tests/exchanges/test_limiter.py",
+        "tests/exchanges/test_paper_book.py",
+        "tests/exchanges/test_paper_limits.py",
+        "tests/exchanges/test_reading.py",
+        "tests/exchanges/test_watchdog.py",
+        "tests/protection/test_adopt.py",
+        "tests/protection/test_between_states.py",
+        "tests/protection/test_failure_modes_creating.py",
+        "tests/protection/test_failure_modes_moving.py",
+        "tests/protection/test_journal.py",
+        "tests/protection/test_manager.py",
+        "tests/protection/test_native_trailing.py",
+        "tests/protection/test_one_owner.py",
+        "tests/protection/test_recovery.py",
+        "tests/protection/test_recovery_branches.py",
+        "tests/protection/test_unprotected_seconds.py",
+        "tests/protection/test_update.py",
+        "tests/protection/test_wave.py",
+        "tests/simulation/test_killing.py",
+        "tests/simulation/test_laboratory_on_postgres.py",
+        "tests/simulation/test_remote.py",
+        "tests/simulation/test_takeover.py",
+        "tests/stores/test_postgres_leases.py",
+        "tests/stores/test_trio_connecting.py",
+        "tests/stores/test_trio_connection.py",
+        "tests/test_logs.py",
+        "tests/venues/test_ccxt_doctor.py",
+        "tests/venues/test_ccxt_outcomes.py",
+        "tests/venues/test_ccxt_recover.py",
+        "tests/venues/test_ccxt_streams.py",
+        "tests/venues/test_venue_faults.py",
+        "tests/venues/test_venue_servers.py",
+    }
+)
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Every file that is checked as a whole, by its path in the repository."""
+    paths = [
+        *PACKAGE.rglob("*.py"),
+        *(path for ending in ("md", "py", "toml", "svg") for path in (ROOT / "docs").rglob(f"*.{ending}")),
+        *(ROOT / page for page in PAGES),
+    ]
+    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(paths) if "_build" not in path.parts}
+
+
+@cache
+def names_of_tests() -> dict[str, str]:
+    """The names of the tests in each file, as words."""
+    return {
+        path.relative_to(ROOT).as_posix(): "\n".join(names_in(ast.parse(path.read_text())))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+    }
+
+
+def names_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.name.replace("_", " ")
+
+
+def forbidden(text: str) -> list[str]:
+    """Return the forbidden words of a text, each with its line."""
+    plain = text.replace("&#160;", " ")
+    return [f"{plain.count(chr(10), 0, hit.start()) + 1}: {hit.group()}" for hit in FORBIDDEN.finditer(plain)]
+
+
+def files_with_forbidden_words(checked: dict[str, str]) -> set[str]:
+    return {path for path, text in checked.items() if forbidden(text)}
+
+
+def test_no_file_has_a_forbidden_word_but_those_on_the_list() -> None:
+    assert {path: forbidden(text) for path, text in texts().items() if path not in TO_DO and forbidden(text)} == {}
+    checked = names_of_tests()
+    assert {
+        path: forbidden(text) for path, text in checked.items() if path not in TESTS_TO_DO and forbidden(text)
+    } == {}
+
+
+def test_the_lists_of_files_to_do_have_no_clean_file() -> None:
+    assert sorted(TO_DO - files_with_forbidden_words(texts())) == []
+    assert sorted(TESTS_TO_DO - files_with_forbidden_words(names_of_tests())) == []
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Nobody waits.",
+        "whoever asks",
+        "Those who wait",
+        "it stands bare",
+        "ten bare seconds",
+        "held beside the store",
+        "orders&#160;that&#160;nobody&#160;tracks",
+    ],
+)
+def test_a_forbidden_word_is_found(sentence: str) -> None:
+    assert len(forbidden(sentence)) == 1
+
+
+@pytest.mark.parametrize("sentence", ["a bare `raise`", "a live stop beside the plain one", "unprotected seconds"])
+def test_other_words_pass(sentence: str) -> None:
+    assert forbidden(sentence) == []
+
+
+def first_sentences() -> Iterator[str]:
+    """The summary of every docstring of the package: its first paragraph."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                docstring = ast.get_docstring(node)
+                if docstring:
+                    yield docstring.partition("\n\n")[0]
+
+
+def test_the_median_summary_of_a_docstring_is_short() -> None:
+    words = [len(summary.split()) for summary in first_sentences()]
+    assert len(words) > 1000
+    assert median(words) <= MEDIAN_WORDS

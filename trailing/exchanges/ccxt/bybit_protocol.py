@@ -1,0 +1,182 @@
+"""Websocket protocol of Bybit: https://bybit-exchange.github.io/docs/v5/ws/connect.
+
+Trades come by `publicTrade`. Mark and index price come by `tickers`, which sends only the fields that changed. A stop that
+triggers keeps its ids. Its fills come by `execution`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from trailing.core.model import Fill, Source
+from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.stream_protocol import (
+    Frame,
+    Instrument,
+    Message,
+    RequestReply,
+    cumulative,
+    order_side,
+    parse_each,
+    position_updates,
+    ticks_of,
+)
+from trailing.exchanges.port import OrderStatus, OrderUpdate, escaped
+
+_LEGS: Final[Mapping[int, str]] = {0: "both", 1: "long", 2: "short"}
+_STATUSES: Final[Mapping[str, OrderStatus]] = {
+    "New": "live",
+    "Untriggered": "live",
+    "Triggered": "triggered",
+    "Cancelled": "cancelled",
+    "Rejected": "cancelled",
+    "Deactivated": "cancelled",
+    "PartiallyFilledCanceled": "cancelled",
+}
+_NO_STOP: Final = frozenset({"", "UNKNOWN"})
+_PRICES: Final[tuple[tuple[Source, str], ...]] = (("mark", "markPrice"), ("index", "indexPrice"))
+_NO_TRADE: Final = frozenset({"Funding", "Settle"})
+_NO_REASON: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
+_EXPIRES_MS: Final = 10_000
+"""Milliseconds within which the login must arrive. The same as in ccxt."""
+
+
+class BybitProtocol:
+    """Implements `StreamProtocol` for Bybit.
+
+    Args:
+        session: holds the client with the keys.
+        instruments: the markets whose frames are parsed.
+    """
+
+    sources: frozenset[Source] = frozenset({"last", "mark", "index"})
+    symbols_per_connection: int = 250  # a connection takes 21,000 characters of topics
+    topics_per_request: int = 100
+    account_topics: tuple[str, ...] = ("order", "execution", "position")
+    heartbeat: str | None = '{"op":"ping"}'
+    renewal_seconds: float | None = None
+
+    def __init__(self, session: Session, instruments: Iterable[Instrument]) -> None:
+        self._client = session.client
+        instruments = tuple(instruments)
+        self._instruments: Mapping[str, Instrument] = {instrument.id: instrument for instrument in instruments}
+        self._ids: Mapping[str, str] = {instrument.symbol: instrument.id for instrument in instruments}
+
+    def topics(self, symbol: str) -> tuple[str, ...]:
+        """Return the topics of trades, and of mark and index price."""
+        name = self._ids[symbol]
+        return (f"publicTrade.{name}", f"tickers.{name}")
+
+    def subscription_message(self, number: int, topics: Sequence[str], *, subscribe: bool) -> str:
+        """Return a request to subscribe or unsubscribe."""
+        return json.dumps(
+            {"op": "subscribe" if subscribe else "unsubscribe", "args": list(topics), "req_id": str(number)}
+        )
+
+    async def price_url(self) -> str:
+        """Return the URL for prices of linear contracts."""
+        return str(self._client.implode_hostname(self._client.urls["api"]["ws"]["public"]["linear"]))
+
+    async def account_url(self) -> str:
+        """Return the URL for the account, unified or not."""
+        return str(self._client.implode_hostname(self._client.urls["api"]["ws"]["private"]["contract"]))
+
+    def login_message(self) -> str | None:
+        """Return the login, signed with the secret and stamped with the venue's time."""
+        expires = str(self._client.nonce() + _EXPIRES_MS)
+        text = self._client.encode(f"GET/realtime{expires}")
+        signature = self._client.hmac(text, self._client.encode(self._client.secret), hashlib.sha256, "hex")
+        return json.dumps({"op": "auth", "args": [self._client.apiKey, expires, signature]})
+
+    async def renew(self) -> None:
+        """Do nothing: a connection to Bybit does not expire."""
+
+    def parse(self, frame: Frame, now: float) -> Iterable[Message]:
+        """Return what a frame says; nothing for a topic that is not used."""
+        topic = frame.get("topic")
+        if topic is None:
+            return _parse_reply(frame)
+        kind, _, name = topic.partition(".")
+        match kind:
+            case "publicTrade":
+                return ticks_of(self._instruments[name].symbol, (("last", trade["p"]) for trade in frame["data"]), now)
+            case "tickers":
+                data = frame["data"]
+                return ticks_of(
+                    self._instruments[name].symbol, ((each, data.get(field)) for each, field in _PRICES), now
+                )
+            case "order":
+                return parse_each(frame["data"], lambda each: self._parse_order(each, now))
+            case "execution":
+                return parse_each(frame["data"], lambda each: self._parse_fill(each, now))
+            case "position":
+                return parse_each(frame["data"], lambda each: self._parse_position(each, now))
+        return ()
+
+    def release_overdue(self, now: float) -> Iterable[Message]:  # noqa: ARG002 - nothing is held back
+        """Return nothing: every update names its order."""
+        return ()
+
+    def _instrument(self, data: Mapping[str, Any]) -> Instrument | None:
+        return self._instruments.get(data["symbol"]) if data.get("category") == "linear" else None
+
+    def _parse_order(self, order: Mapping[str, Any], now: float) -> Iterable[Message]:
+        instrument, word = self._instrument(order), _status_of(order)
+        if instrument is None or word is None:
+            return ()
+        leg = _LEGS[order["positionIdx"]]
+        side = order_side(order["side"].lower(), leg, reduces=bool(order["reduceOnly"]))
+        filled = cumulative(order.get("cumExecQty"), instrument)
+        stated = (order.get("rejectReason", ""), order.get("cancelType", ""))
+        reason = escaped(next((each for each in stated if each not in _NO_REASON), "")) if word == "cancelled" else ""
+        ids = (order["orderLinkId"], order["orderId"])
+        return (OrderUpdate(instrument.symbol, side, *ids, word, now, filled=filled, reason=reason),)
+
+    def _parse_fill(self, execution: Mapping[str, Any], now: float) -> Iterable[Message]:
+        instrument = self._instrument(execution)
+        if instrument is None or execution["execType"] in _NO_TRADE:
+            return ()
+        reduces = bool(Decimal(execution.get("closedSize") or 0))
+        fill = Fill(
+            symbol=instrument.symbol,
+            side=order_side(execution["side"].lower(), "", reduces=reduces),
+            quantity=Decimal(execution["execQty"]) * instrument.contract_size,
+            price=Decimal(execution["execPrice"]),
+            order_id=execution["orderId"],
+            client_order_id=execution["orderLinkId"],
+            at=now,
+            trade_id=execution.get("execId") or None,
+        )
+        # `leavesQty` is also 0 for an order larger than the position, once it has closed the position. So it does not tell
+        # the sum of the fills; the trade ids prevent that a repeated fill is counted twice.
+        status: Literal["partial", "filled"] = "partial" if Decimal(execution["leavesQty"]) else "filled"
+        return (OrderUpdate(fill.symbol, fill.side, fill.client_order_id, fill.order_id, status, now, fill),)
+
+    def _parse_position(self, position: Mapping[str, Any], now: float) -> Iterable[Message]:
+        instrument = self._instrument(position)
+        if instrument is None:
+            return ()
+        size = Decimal(position["size"])
+        signed = -size if position["side"] == "Sell" else size
+        return position_updates(instrument, _LEGS[position["positionIdx"]], signed, now)
+
+
+def _status_of(order: Mapping[str, Any]) -> OrderStatus | None:
+    """Return an order's status; None: its executions tell it, or it is nothing new."""
+    word = order["orderStatus"]
+    if word == "New" and order.get("stopOrderType", "") not in _NO_STOP:
+        return "triggered"  # before that it was Untriggered
+    return _STATUSES.get(word)
+
+
+def _parse_reply(frame: Frame) -> Iterable[Message]:
+    """Return the reply to a request; nothing for a pong."""
+    if frame.get("op") in {"ping", "pong"} or frame.get("ret_msg") == "pong":
+        return ()
+    if frame.get("op") in {"auth", "subscribe", "unsubscribe"}:
+        return (RequestReply("" if frame.get("success") else str(frame.get("ret_msg") or "refused without a reason")),)
+    return ()

@@ -1,0 +1,162 @@
+"""Requests to a real exchange: built from the venue's row, repeated where that is safe, and read page by page."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import trio
+
+from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
+from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.exchanges.ccxt.conversion import Raw, number, text
+from trailing.exchanges.ccxt.errors import ClockOff
+from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
+from trailing.exchanges.port import escaped
+
+_FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between look-ups of a closing order whose reply did not state its fill."""
+
+
+class VenueRequests:
+    """Builds and sends requests by the venue's row.
+
+    Args:
+        session: sends them.
+        venue: the venue's row.
+        hedged: whether the account is in hedge mode.
+    """
+
+    def __init__(self, session: Session, venue: Venue, *, hedged: bool) -> None:
+        self._session = session
+        self._venue = venue
+        self._hedged = hedged
+
+    async def call(
+        self,
+        operation: str,
+        name: str,
+        *args: Any,
+        symbol: str | None = None,
+        about: str | None = None,
+        after_earlier: bool = False,
+    ) -> Any:
+        """Call a method of ccxt's client. If the venue rejects its timestamp, load the venue's time and call once more.
+
+        Args:
+            operation: the port's method name.
+            name: the client's method.
+            args: its arguments.
+            symbol: whose share of the rate limit it uses; None: of no symbol.
+            about: the client order id that it is about; None: none.
+            after_earlier: wait first until the calls in flight for that id have ended.
+
+        Raises and cancellation: as `Session.call`.
+        """
+        try:
+            return await self._session.call(
+                operation, name, *args, symbol=symbol, client_order_id=about, after_earlier=after_earlier
+            )
+        except ClockOff:
+            await self._session.call(operation, "load_time_difference")
+            return await self._session.call(operation, name, *args, symbol=symbol, client_order_id=about)
+
+    def params(
+        self,
+        template: Params,
+        side: Side,
+        price: Decimal | None,
+        source: Source | None,
+        own_id: str,
+        callback: Percent | None = None,
+    ) -> dict[str, Any]:
+        """Return the parameters of a request about an order. A request that places an order needs `hedge` too."""
+        values: dict[Slot, Any] = {
+            Slot.CLIENT_ORDER_ID: own_id,
+            Slot.DIRECTION: "descending" if side == "long" else "ascending",
+        }
+        if price is not None:
+            values[Slot.PRICE] = text(price)
+        if callback is not None:
+            values[Slot.CALLBACK] = text(callback.value)
+        if source is not None:
+            check_source("StopRequest.source", source)
+            if source not in self._venue.stops.sources:
+                wants = ", ".join(map(repr, self._venue.stops.sources))
+                raise refuse(
+                    "StopRequest.source",
+                    source,
+                    f"a price source by which stops trigger on {self._venue.name}: {wants}",
+                )
+            values[Slot.SOURCE] = self._venue.stops.sources[source]
+        return fill_in(template, values)
+
+    @property
+    def hedge(self) -> Params:
+        """The parameters that name the position's side in hedge mode. Only requests that place an order need them."""
+        params = self._venue.account.hedge_params
+        return params if self._hedged and params is not None else {}
+
+    async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
+        """Return open orders. Each page is one request to the rate limit."""
+        return await self._pages(
+            operation, "fetch_open_orders", (symbol, None, self._venue.lists.page_size), params, symbol
+        )
+
+    async def positions(self, params: Params) -> list[Raw]:
+        """Return positions. Each page is one request to the rate limit."""
+        return await self._pages("positions", "fetch_positions", (None,), params)
+
+    async def _pages(
+        self, operation: str, name: str, args: tuple[Any, ...], params: Params, symbol: str | None = None
+    ) -> list[Raw]:
+        raws: list[Raw] = []
+        size = args[-1] or params.get("limit")
+        further = params
+        while True:
+            page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
+            raws += page
+            # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
+            cursor = self._venue.lists.cursor and next(
+                filter(None, (raw["info"].get(self._venue.lists.cursor) for raw in page)), ""
+            )
+            if not cursor and (size is None or len(page) < size):
+                return raws
+            if not cursor:
+                raise ExchangeUnreachable(
+                    f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete; "
+                    "cancel orders that are not needed"
+                )
+            further = {**params, "cursor": cursor}
+
+    async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
+        """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
+        shown = escaped(order_id)
+        for wait in (*_FILL_WAITS, None):
+            try:
+                quantity, price = number(raw.get("filled")), number(raw.get("average"))
+                for name, value in (("filled", quantity), ("average", price)):
+                    check_money(name, value or Decimal(0), zero=True)
+            except UsageError as error:
+                raise OutcomeUnknown(
+                    f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill can't be parsed: {error}"
+                ) from error
+            ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
+            if ended and quantity and price:
+                return quantity, price
+            if ended and not quantity:
+                raise NothingToReduce(f"{self._venue.name} close_position {symbol}: order {shown} ended without a fill")
+            if wait is None:
+                break
+            try:
+                params = dict(self._venue.closes.fetch)
+                raw = await self.call("find_stop", "fetch_order", order_id, symbol, params, symbol=symbol)
+            except (ExchangeUnreachable, StopRejected):  # not listed yet, or not reached
+                await trio.sleep(wait)
+                continue
+            if raw.get("status") == "open":
+                await trio.sleep(wait)
+        raise OutcomeUnknown(
+            f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill is not known"
+        )
