@@ -56,7 +56,7 @@ def test_every_command_with_json_is_tested() -> None:
 def test_standard_output_is_empty_when_postgres_is_down(run: Run, down: str, command: str) -> None:
     ran = run(*command.split(), *INSPECTING[command], "--json", "--store", down)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("trailing: Postgres 127.0.0.1/db ")
+    assert ran.err.startswith("trailing: Postgres 127.0.0.1:")
     assert ran.err.count("\n") == 1
 
 
@@ -69,8 +69,8 @@ BREAKS = {
     "no database": None,
     "another database": "DROP TABLE events",
     "a newer schema": "PRAGMA user_version = 99",
-    "an event that is no JSON": "UPDATE events SET event = 'not JSON' WHERE number = (SELECT max(number) FROM events)",
-    "a record that is no JSON": "UPDATE stop_records SET record = 'not JSON'",
+    "an event that is no JSON": "UPDATE events SET body = 'not JSON' WHERE number = (SELECT max(number) FROM events)",
+    "a record that is no JSON": "UPDATE stop_records SET body = 'not JSON'",
 }
 
 

@@ -157,4 +157,4 @@ def test_nothing_is_written_to_standard_output_while_postgres_is_down(
         served.store = f"postgresql://127.0.0.1:{port}/db"
         code, out, err = recover(served, capsys, "--json")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("trailing: Postgres 127.0.0.1/db ")
+    assert err.startswith("trailing: Postgres 127.0.0.1:")
