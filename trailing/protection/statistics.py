@@ -54,10 +54,10 @@ class Tally:
         self.waves: int = 0
         self.outcomes: Counter[str] = Counter()
         self.opening_times: OpeningTimes = OpeningTimes()
-        self.closed = 0
-        self.moves = 0
+        self.closed: int = 0
+        self.moves: int = 0
         self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
-        self.foreign_ticks = 0
+        self.foreign_ticks: int = 0
         self.confirmed_at: float | None = None
 
     def count_ended(self, state: PositionState, at: float) -> None:

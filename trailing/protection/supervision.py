@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -83,7 +83,7 @@ class Supervision:
         self.sender: RequestSender = sender
         self.records: Records = records
         self.ids: OrderIds = ids
-        self.now = records.clock.now
+        self.now: Callable[[], float] = records.clock.now
         self._plan, self._tasks = plan, tasks
         self.timing: Timing = Timing(
             exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity, exchange.hedged
