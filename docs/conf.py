@@ -65,10 +65,31 @@ def resolve_by_last_name(
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, found[0])
 
 
+def split_short_sections(*arguments: Any) -> None:
+    """Give a section that begins on its heading's line (``Cancellation: ...``) the form that napoleon reads.
+
+    Args:
+        arguments: those of ``autodoc-process-docstring``; the last one is the docstring's lines, which are changed.
+    """
+    lines: list[str] = arguments[-1]
+    inside = False
+    result = list[str]()
+    for line in lines:
+        heading, _, text = line.partition(": ")
+        if heading in napoleon_custom_sections and text:
+            result += [f"{heading}:", f"    {text[0].upper()}{text[1:]}"]
+            inside = True
+        else:
+            inside = inside and bool(line.strip())
+            result.append(f"    {line.strip()}" if inside else line)
+    lines[:] = result
+
+
 def setup(app: Sphinx) -> None:
-    """Write the tables that pages include, and add the lookup of names."""
+    """Write the generated parts of pages, and add the lookup of names and the reading of short sections."""
     machine_tables.write(Path(app.srcdir) / "_build" / "generated")
     failure_modes.write(Path(app.srcdir) / "_build" / "generated")
     venue_rows.write(Path(app.srcdir) / "_build" / "generated")
     limit_rows.write(Path(app.srcdir) / "_build" / "generated")
     app.connect("missing-reference", resolve_by_last_name)
+    app.connect("autodoc-process-docstring", split_short_sections, priority=400)  # before napoleon

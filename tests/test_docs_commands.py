@@ -28,6 +28,7 @@ PAGES = [
         if "_build" not in path.parts and path.name != "command.md"
     ),
 ]
+CONSOLE = re.compile(r"^\$ (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```(?:sh)?\n((?:\.venv/bin/|python3? |trailing |nox ).*?)\n```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?(?:trailing|nox|pytest|python -m) [^`…]+)`")
 
@@ -38,6 +39,7 @@ def shown() -> set[str]:
     for page in PAGES:
         text = page.read_text()
         lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        lines += CONSOLE.findall(text)
         lines += [" ".join(command.split()) for command in INLINE.findall(text)]
         found |= {part.removeprefix(".venv/bin/") for line in lines for part in line.split(" && ")}
     return found
@@ -56,6 +58,7 @@ INSTALLING = {
 }
 # Programs, with the test that runs them.
 RUN_BY = {
+    "python -m pytest tests/exchanges/test_ccxt_requests.py tests/exchanges/test_polling.py -k NAME": "tests/exchanges",
     "python docs/examples/1_ten_lines.py": "tests/test_examples.py",
     "pytest -q tests/core/test_rules.py": "tests/core/test_rules.py",
     'pytest -q tests/core -m "not slow"': "tests/core",

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(trailing.__file__).parent
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 MEDIAN_WORDS = 15
+MIGRATIONS = {"trailing/stores/postgres_migrations.py", "trailing/stores/sqlite_schema.py"}
 
 # Persons instead of components, and the glossary's "do not say" that can mean nothing else.
 FORBIDDEN = re.compile(
@@ -31,87 +32,27 @@ FORBIDDEN = re.compile(
 # Files that still have such words. A file that is clean has to leave this list: it only shrinks.
 TO_DO = frozenset(
     {
-        "docs/demo.svg",
-        "docs/howto/command.md",
-        "docs/howto/postgres.md",
-        "docs/howto/prices.md",
-        "docs/howto/rate-limits.md",
-        "docs/howto/standby.md",
-        "docs/howto/streams.md",
-        "docs/venues/binanceusdm.md",
-        "docs/venues/index.md",
-        "trailing/cli/app.py",
-        "trailing/cli/baseline.py",
-        "trailing/cli/demo_screen.py",
-        "trailing/cli/demo_waves.py",
-        "trailing/cli/kept_account.py",
-        "trailing/cli/looking.py",
-        "trailing/cli/paper_run.py",
-        "trailing/cli/pruning.py",
-        "trailing/cli/replay_clock.py",
-        "trailing/cli/run.py",
-        "trailing/cli/stories.py",
         "trailing/core/evidence.py",
         "trailing/core/plan.py",
         "trailing/core/prices.py",
         "trailing/core/record.py",
         "trailing/core/snapshots.py",
         "trailing/core/stop_answers.py",
-        "trailing/exchanges/ccxt/binance_dialect.py",
-        "trailing/exchanges/ccxt/conversion.py",
-        "trailing/exchanges/ccxt/credentials.py",
-        "trailing/exchanges/ccxt/diagnosis.py",
-        "trailing/exchanges/ccxt/dialect.py",
-        "trailing/exchanges/ccxt/errors.py",
-        "trailing/exchanges/ccxt/limiter.py",
-        "trailing/exchanges/ccxt/line.py",
-        "trailing/exchanges/ccxt/opening.py",
-        "trailing/exchanges/ccxt/reading.py",
-        "trailing/exchanges/ccxt/session.py",
-        "trailing/exchanges/ccxt/streams.py",
-        "trailing/exchanges/ccxt/unverified.py",
-        "trailing/exchanges/ccxt/venue.py",
-        "trailing/exchanges/ccxt/watchdog.py",
-        "trailing/exchanges/limiter.py",
-        "trailing/exchanges/paper/book.py",
-        "trailing/exchanges/paper/exchange.py",
-        "trailing/exchanges/paper/requests.py",
-        "trailing/exchanges/port.py",
-        "trailing/logs.py",
         "trailing/protection/journal.py",
         "trailing/protection/manager.py",
         "trailing/protection/outcomes.py",
         "trailing/protection/statistics.py",
         "trailing/protection/stream.py",
-        "trailing/stores/lock_file.py",
-        "trailing/stores/memory.py",
-        "trailing/stores/port.py",
-        "trailing/stores/postgres.py",
-        "trailing/stores/postgres_commit.py",
-        "trailing/stores/postgres_lease.py",
-        "trailing/stores/sqlite.py",
-        "trailing/stores/trio_cleanup.py",
-        "trailing/stores/trio_connection.py",
-        "trailing/stores/trio_pool.py",
-        "trailing/stores/trio_waiting.py",
     }
 )
 TESTS_TO_DO = frozenset(
     {
-        "tests/cli/test_run.py",
-        "tests/cli/test_unprotected_report.py",
         "tests/core/test_answers.py",
         "tests/core/test_evidence.py",
         "tests/core/test_native.py",
         "tests/core/test_next_request.py",
         "tests/core/test_snapshots.py",
         "tests/core/test_updates.py",
-        "tests/exchanges/test_ccxt_wall.py",
-        "tests/exchanges/test_limiter.py",
-        "tests/exchanges/test_paper_book.py",
-        "tests/exchanges/test_paper_limits.py",
-        "tests/exchanges/test_reading.py",
-        "tests/exchanges/test_watchdog.py",
         "tests/protection/test_adopt.py",
         "tests/protection/test_between_states.py",
         "tests/protection/test_failure_modes_creating.py",
@@ -129,16 +70,7 @@ TESTS_TO_DO = frozenset(
         "tests/simulation/test_laboratory_on_postgres.py",
         "tests/simulation/test_remote.py",
         "tests/simulation/test_takeover.py",
-        "tests/stores/test_postgres_leases.py",
-        "tests/stores/test_trio_connecting.py",
-        "tests/stores/test_trio_connection.py",
         "tests/test_logs.py",
-        "tests/venues/test_ccxt_doctor.py",
-        "tests/venues/test_ccxt_outcomes.py",
-        "tests/venues/test_ccxt_recover.py",
-        "tests/venues/test_ccxt_streams.py",
-        "tests/venues/test_venue_faults.py",
-        "tests/venues/test_venue_servers.py",
     }
 )
 
@@ -175,12 +107,19 @@ def forbidden(text: str) -> list[str]:
     return [f"{plain.count(chr(10), 0, hit.start()) + 1}: {hit.group()}" for hit in FORBIDDEN.finditer(plain)]
 
 
+def forbidden_in(path: str, text: str) -> list[str]:
+    """Return the forbidden words of a file; a migration has to name the fields of older versions."""
+    return [hit for hit in forbidden(text) if path not in MIGRATIONS or not hit.endswith("exposure")]
+
+
 def files_with_forbidden_words(checked: dict[str, str]) -> set[str]:
-    return {path for path, text in checked.items() if forbidden(text)}
+    return {path for path, text in checked.items() if forbidden_in(path, text)}
 
 
 def test_no_file_has_a_forbidden_word_but_those_on_the_list() -> None:
-    assert {path: forbidden(text) for path, text in texts().items() if path not in TO_DO and forbidden(text)} == {}
+    assert {
+        path: words for path, text in texts().items() if (words := forbidden_in(path, text)) and path not in TO_DO
+    } == {}
     checked = names_of_tests()
     assert {
         path: forbidden(text) for path, text in checked.items() if path not in TESTS_TO_DO and forbidden(text)

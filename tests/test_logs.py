@@ -1,4 +1,4 @@
-"""No credential reaches a log, whichever way it comes."""
+"""No credential reaches a log, in whatever value it is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Account(msgspec.Struct):
 
 
 class Quiet(msgspec.Struct):
-    """Its repr hides what its fields hold, and JSON would print."""
+    """Its repr hides its fields, which JSON would print."""
 
     secret: str
 
@@ -93,7 +93,7 @@ def looped() -> dict[str, Any]:
         "Set-Cookie",
     ],
 )
-def test_the_value_of_a_key_that_is_called_like_a_credential_is_hidden_at_any_depth(key: str) -> None:
+def test_the_value_of_a_key_that_is_named_like_a_credential_is_hidden_at_any_depth(key: str) -> None:
     assert hidden(**{key: SECRET}) == {key: HIDDEN}
     assert hidden(request={"headers": [{key: SECRET}]}) == {"request": {"headers": [{key: HIDDEN}]}}
     assert hidden(**{key: {"deep": [SECRET]}}) == {key: HIDDEN}
@@ -126,7 +126,7 @@ def test_the_value_of_a_key_that_is_called_like_a_credential_is_hidden_at_any_de
         ),
     ],
 )
-def test_what_stands_behind_a_credential_s_name_in_a_text_is_hidden_and_the_rest_is_left(text: str, left: str) -> None:
+def test_the_text_after_a_credential_s_name_is_hidden_and_the_rest_is_unchanged(text: str, left: str) -> None:
     assert hidden(event=text) == {"event": left}
 
 
@@ -142,7 +142,7 @@ def test_what_stands_behind_a_credential_s_name_in_a_text_is_hidden_and_the_rest
     ],
     ids=repr,
 )
-def test_what_holds_no_credential_is_passed_on_as_it_is(value: object) -> None:
+def test_a_value_without_a_credential_is_unchanged(value: object) -> None:
     assert hidden(value=value)["value"] is value
 
 
@@ -169,7 +169,7 @@ def test_a_credential_that_is_none_stays_none() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_no_way_of_carrying_a_credential_gets_it_printed(value: object, as_json: bool) -> None:
+def test_no_kind_of_value_gets_its_credential_printed(value: object, as_json: bool) -> None:
     stream = io.StringIO()
     configure_logging(json=as_json, stream=stream)
     structlog.get_logger().info("connecting", detail=value)
@@ -196,7 +196,7 @@ def test_an_exception_s_text_and_its_causes_are_printed_without_credentials(as_j
     assert SECRET not in printed
 
 
-def test_an_exception_that_nobody_rendered_is_rendered_so_that_no_renderer_prints_it_in_the_clear() -> None:
+def test_an_unrendered_exception_is_rendered_without_its_credentials() -> None:
     try:
         raise ValueError(f"password={SECRET}")
     except ValueError as error:
@@ -213,7 +213,7 @@ def test_hiding_twice_is_hiding_once(value: object) -> None:
     assert hidden(**once) == once
 
 
-def test_json_lines_hold_money_as_text_and_times_in_iso_form() -> None:
+def test_json_lines_have_money_as_text_and_times_in_iso_form() -> None:
     stream = io.StringIO()
     configure_logging(json=True, stream=stream)
     structlog.get_logger().warning(
@@ -239,7 +239,7 @@ def test_only_entries_of_the_level_or_above_are_printed() -> None:
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
 
 
-def test_logs_go_to_standard_error_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
     structlog.get_logger().info("hello")
     captured = capsys.readouterr()

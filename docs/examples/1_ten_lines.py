@@ -13,7 +13,10 @@ async def main() -> None:
     trailing.configure_logging("error")
     plan = TrailPlan(initial_stop=Percent("2"))
     now = datetime.now(UTC)
-    wave = [Position(f"{coin}/USDT:USDT", "long", Decimal(1), Decimal(100), now) for coin in ("BTC", "ETH", "SOL")]
+    wave = [
+        Position(symbol, "long", Decimal(1), Decimal(100), now)
+        for symbol in ("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT")
+    ]
     async with (
         trailing.open_paper(latency=1.0) as exchange,
         trailing.open_store("memory:") as store,
@@ -22,9 +25,9 @@ async def main() -> None:
         for position in wave:
             await exchange.enter(position)
         report = await manager.protect_wave(wave, deadline=10.0)
-        for outcome in report.outcomes:
-            print(outcome.position.symbol, type(outcome).__name__, f"after {outcome.elapsed:.1f} s")
-        print(f"{len(report.protected)} of {len(wave)} protected in {report.elapsed:.1f} s")
+        print(len(report.protected), "of", len(wave), f"protected in {report.elapsed:.1f} s")
+        for one in report.outcomes:
+            print(one.position.symbol, type(one).__name__, f"after {one.elapsed:.1f} s")
         for (symbol, side), stop in sorted(manager.stops().items()):
             print(symbol, side, "has its stop at", stop.price)
 

@@ -25,7 +25,8 @@ from trailing.core.rules import Breakeven, Callback, Chandelier, Steps
 
 Run = Callable[..., Any]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "command.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "howto" / "command.md").read_text()
 COMMANDS = {command.name: command for group in GROUPS for command in group.commands}
 (PLAN,) = re.findall(r"^```toml\n(initial_stop.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -84,6 +85,12 @@ def test_every_command_of_the_page_prints_what_the_page_shows(
             cut, mark, _ = wanted.partition("…")
             assert line.startswith(cut) if mark else line == wanted
     assert commands - {"--help", "stauts"} == set(COMMANDS)
+
+
+def test_the_commands_that_the_page_names_have_the_options_that_it_gives_them() -> None:
+    for name, rest in re.findall(rf"[`$\s]trailing ({'|'.join(COMMANDS)})\b([^`\n]*)", PAGE):
+        known = {"--help", "--stroe", *(option.name for option in COMMANDS[name].options)}  # one is misspelt on purpose
+        assert set(re.findall(r"(?<!\S)--[\w-]+", rest.partition("#")[0])) - known == set(), name
 
 
 def fields(kind: type[msgspec.Struct]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -57,7 +56,7 @@ def test_every_command_with_json_is_tested() -> None:
 def test_standard_output_is_empty_when_postgres_is_down(run: Run, down: str, command: str) -> None:
     ran = run(*command.split(), *INSPECTING[command], "--json", "--store", down)
     assert (ran.code, ran.out) == (2, "")
-    assert re.match(r"trailing: Postgres 127\.0\.0\.1:\d+/db ", ran.err)
+    assert ran.err.startswith("trailing: Postgres 127.0.0.1:")
     assert ran.err.count("\n") == 1
 
 
@@ -92,6 +91,22 @@ def test_standard_output_is_json_or_empty_when_a_store_is_broken(
         json.loads(text)
     assert (ran.code, ran.err.count("\n")) in {(0, 0), (2, 1)}
     assert ran.code == 2 or broken.startswith(("an event", "a record"))
+
+
+@pytest.mark.parametrize(
+    "words", [("recover", "--paper"), ("recover", "--paper", "--dry-run"), ("run", "--new"), ("run",)]
+)
+@pytest.mark.parametrize("broken", ["state.db", "state.db-paper"])
+def test_standard_output_is_empty_when_the_files_of_a_run_are_broken(
+    run: Run, data: Path, tmp_path: Path, words: tuple[str, ...], broken: str
+) -> None:
+    if words == ("run", "--new") and broken == "state.db-paper":
+        pytest.skip("a new run does not read the account of the last one")
+    (tmp_path / broken).write_bytes(b"broken\n" * 1000)
+    if words[0] == "run":
+        words = ("run", "--paper", *words[1:], "--wave", str(data / "wave.csv"), "--prices", str(data))
+    ran = run(*words, "--json", "--store", f"sqlite:///{tmp_path}/state.db")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

@@ -130,7 +130,7 @@ def test_totals_without_a_known_profit_are_unknown_and_not_zero(run: Run, store:
 
     trio.run(fill)
     *_, totals, note = run("report", "--store", url).out.splitlines()
-    assert totals.split()[:5] == ["1", "positions", "1", "closed", "unknown"]
+    assert totals.split()[:5] == ["1", "position", "1", "closed", "unknown"]
     assert note == "the profit leaves out 1 closed position with an unknown exit price"
 
 

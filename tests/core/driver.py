@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from trailing.core.account import AccountSnapshot, PositionReport, take_snapshot
+from trailing.core.account import AccountSnapshot, PositionReport, SnapshotBuilder
 from trailing.core.evidence import Timing
 from trailing.core.inputs import (
     Answered,
@@ -106,6 +106,9 @@ def a_candle(minute: int, high: str = "101", low: str = "99", close: str = "100"
     return Candle(SYMBOL, at, 60.0, D(close), D(high), D(low), D(close), source)
 
 
+SUCCESSOR = a_position(quantity="7", entry="103")
+"""Another position of its key, with which no report of these tests agrees."""
+
 ELSEWHERE = a_report(symbol="ETH/USDT:USDT")
 """Another open position, so that the list of positions is not empty."""
 
@@ -119,13 +122,13 @@ def is_ours(client_order_id: str) -> Literal["ours", "instance", "foreign"]:
 
 
 def a_snapshot(
-    asked_at: float, *shown: StopOrder | PositionReport, answered_at: float | None = None, **fields: Any
+    asked_at: float, *shown: StopOrder | PositionReport, answered_at: float | None = None, **fields: bool
 ) -> AccountSnapshot:
     """A snapshot that shows some orders and positions."""
-    stops = [one for one in shown if isinstance(one, StopOrder)]
-    reports = [one for one in shown if isinstance(one, PositionReport)]
-    answered_at = asked_at if answered_at is None else answered_at
-    return take_snapshot(asked_at, answered_at, stops, reports, is_ours, **fields)
+    builder = SnapshotBuilder(is_ours)
+    builder.add_stops(one for one in shown if isinstance(one, StopOrder))
+    builder.add_positions(one for one in shown if isinstance(one, PositionReport))
+    return builder.build(asked_at, asked_at if answered_at is None else answered_at, **fields)
 
 
 class Driver:

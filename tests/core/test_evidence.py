@@ -115,6 +115,18 @@ def test_a_word_of_the_exchange_is_the_first_sighting(
     assert is_flat(evidence, 10.0 + apart, is_empty=is_empty)
 
 
+@pytest.mark.parametrize(("again", "counts"), [("update", True), ("fill", True), ("refusal", False)])
+def test_a_word_that_an_update_contradicts_is_no_first_sighting_until_it_is_said_anew(
+    again: Literal["update", "fill", "refusal"], counts: bool
+) -> None:
+    evidence = FlatEvidence(0.0)
+    evidence.note_flat(10.0, "fill")
+    evidence.note_contradicted()
+    assert not is_flat(evidence, 20.0)
+    evidence.note_flat(20.0, again)
+    assert is_flat(evidence, 21.0) is counts
+
+
 @pytest.mark.parametrize(("said", "contradicted"), [("update", False), ("fill", False), ("refusal", True)])
 def test_fm41_a_live_stop_in_the_same_snapshot_contradicts_a_mere_refusal(
     said: Literal["update", "fill", "refusal"], contradicted: bool

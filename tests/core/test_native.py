@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from driver import FOLLOWS, MARKET, OPENED, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, waiting
+from driver import FOLLOWS, MARKET, OPENED, SUCCESSOR, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, waiting
 from msgspec.structs import replace
 
-from trailing.core.inputs import OrderUpdated, PlanReplaced, PricesMissed, StopFound
+from trailing.core.inputs import CheckWanted, OrderUpdated, PlanReplaced, PricesMissed, StopFound
 from trailing.core.model import CallbackRange, Percent, Side, StopOrder
 from trailing.core.native import NativeTerms, check_native_market, native_terms
 from trailing.core.next_request import NEVER
@@ -438,6 +438,14 @@ def test_a_stored_order_whose_intent_alone_is_known_is_a_trailing_one_once_it_is
 
 
 # Another plan.
+
+
+def test_no_trailing_order_is_placed_for_a_position_that_may_be_another_one() -> None:
+    driver = untrailed()
+    driver.step(CheckWanted(SUCCESSOR))
+    assert driver.wants() == NEVER
+    driver.shows_all()
+    assert isinstance(driver.wants(), PlaceNative)
 
 
 def test_under_another_plan_it_goes_on_is_withdrawn_or_replaced() -> None:

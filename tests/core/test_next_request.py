@@ -16,6 +16,7 @@ from driver import (
     MARKET,
     ONE_STOP,
     OPENED,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -260,13 +261,23 @@ def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     assert driver.wants() == NEVER
 
 
+def test_a_stop_beside_the_one_that_counts_is_kept_while_the_end_of_that_one_may_have_been_missed() -> None:
+    driver = waiting()
+    driver.step(StopFound(a_stop("z", "99")))
+    assert isinstance(driver.wants(), CancelStop)
+    driver.step(CheckWanted(), 1.0)
+    assert driver.wants() == NEVER
+    driver.shows(a_stop("z", "99"), a_stop("a"), a_report(), at=1.0)
+    assert isinstance(driver.wants(), CancelStop)
+
+
 def test_a_stop_is_not_taken_down_while_it_may_be_of_another_position() -> None:
     driver = waiting(market=ONE_STOP)
     driver.shows(a_stop("a"), a_report(), at=1.0)
     driver.shows(a_report("2", "101"), at=2.0)
     driver.shows(a_stop("a"), ELSEWHERE, at=3.0)
     driver.sees("102")
-    assert (driver.state.is_entry_doubted, driver.wants()) == (True, NEVER)
+    assert (driver.state.doubted_stop, driver.wants()) == ("a", NEVER)
     driver.shows(a_stop("a"), a_report("2", "101"), at=4.0)
     assert driver.wants() == TakeDownStop("a")
 
@@ -644,6 +655,44 @@ def test_an_exit_by_software_waits_for_the_snapshot_that_a_check_wants_for_some_
     assert driver.wants() == driver.at + 1.0 + CHECK_FIRST
     driver.step(CloseWanted("on purpose"))
     assert isinstance(driver.wants(), ClosePosition)
+
+
+def test_no_exit_by_software_hits_a_position_that_was_handed_in_behind_it() -> None:
+    driver = waiting(timing=TIMING)
+    driver.sees("98", at=10.0)
+    driver.step(CheckWanted(SUCCESSOR), 12.0)  # its stop was filled, perhaps, and another position entered
+    driver.at = 13.0 + CHECK_FIRST
+    assert driver.wants() == NEVER
+    driver.shows(ELSEWHERE, at=30.0)  # which may leave the position out
+    assert driver.wants() == NEVER
+    driver.shows_all(at=31.0)
+    assert driver.does() == ReadPrice("crossing")
+
+
+@pytest.mark.parametrize("is_closing", [False, True])
+def test_no_exit_by_software_hits_a_position_that_may_be_another_one(is_closing: bool) -> None:
+    driver = waiting()
+    driver.shows_all(at=1.0)
+    driver.sees("98", at=10.0)
+    driver.at = 12.0
+    if is_closing:
+        assert driver.does() == ReadPrice("crossing")
+    driver.shows(a_report("2", "101"), at=13.0)
+    assert (driver.state.doubted_stop, driver.wants(), driver.state.snapshot_at) == ("a", NEVER, 13.25)
+    driver.shows(a_stop("a"), a_report("2", "101"), at=14.0)
+    assert isinstance(driver.wants(), ClosePosition if is_closing else ReadPrice)
+
+
+def test_nothing_is_placed_for_a_position_that_may_be_another_one() -> None:
+    moved, missing = waiting(), waiting()
+    missing.cancels("a")
+    for driver in (moved, missing):
+        driver.step(CheckWanted(SUCCESSOR))
+        driver.sees("102")
+        assert isinstance(driver.wants(), float)
+        driver.shows_all(at=1.0)
+    assert isinstance(moved.wants(), ReplaceStop)
+    assert isinstance(missing.wants(), PlaceStop)
 
 
 # Price gaps.

@@ -488,7 +488,7 @@ class PositionMachine(PositionShell):
     def caller_wishes(self, wish: str, sure: bool) -> None:
         self.pass_instant()
         wishes: dict[str, Input] = {
-            "check": CheckWanted(),
+            "check": CheckWanted(Position(SYMBOL, self.side, D(7), D(103), OPENED) if sure else None),
             "retry": RetryNow(),
             "close": CloseWanted("the bot says so"),
             "release": ReleaseWanted(cancel_stop=False),
@@ -594,12 +594,13 @@ class PositionMachine(PositionShell):
         waits = isinstance(following, float)
         backs_off = {kind for kind, one in p.back_offs.items() if one.until > self.at}
         if isinstance(p.goal, Close) and p.quantity and not p.exit_sent and "close" not in backs_off:
-            is_checked_first = p.goal.is_revocable and self.at < p.missed_until + CHECK_FIRST < math.inf
+            is_checked_first = self.at < p.missed_until + CHECK_FIRST < math.inf or p.successor is not None
+            is_checked_first = p.goal.is_revocable and (is_checked_first or p.doubted_stop is not None)
             is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
             is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
-            is_decided_first = p.is_entry_doubted and p.snapshot_at < math.inf
+            is_decided_first = (p.doubted_stop is not None or p.successor is not None) and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the stop waits"
         for row in p.orders.values():
             ends = math.inf if row.triggered_at is None else row.triggered_at + p.plan.exit_grace

@@ -113,7 +113,22 @@ def test_a_stop_that_was_placed_and_never_arrived_is_absent_once_it_can_not_be_e
     driver.shows(a_report(), at=3.9)
     assert driver.state.has_unknown
     driver.shows(a_report(), at=4.0)
+    assert driver.does() == FindOrder("a")
     assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_fm18_a_stop_that_a_person_tightened_and_that_is_gone_loosens_no_further_than_to_the_one_before_it() -> None:
+    driver = waiting()
+    for number, price in enumerate(("99", "99.5"), start=10):
+        driver.shows(a_stop("a", price), a_report(), at=float(number))
+    driver = driver.restarted(at=5000.0)
+    assert (driver.state.floor, driver.state.former_floors) == (D("99.5"), (D(98), D(99)))
+    driver.live.clear()
+    driver.sees("99.3", at=5000.0)
+    driver.shows(a_report(), at=5000.0)
+    driver.shows(a_report(), at=5001.0)
+    assert driver.does() == FindOrder("a")
+    assert driver.wants() == PlaceStop(D(99), D(1))
 
 
 def test_fm18_a_moved_stop_goes_on_where_it_was() -> None:

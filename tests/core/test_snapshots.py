@@ -8,6 +8,7 @@ import pytest
 from driver import (
     AMENDS,
     ELSEWHERE,
+    SUCCESSOR,
     TIMING,
     D,
     Driver,
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
-from trailing.core.model import Percent, Side
+from trailing.core.model import Fill, Percent, Side
 from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
@@ -175,6 +176,20 @@ def test_what_a_snapshot_shows_of_the_position_while_it_is_closed_counts_for_not
     assert driver.state.quantity == D(1)
 
 
+def test_a_snapshot_that_comes_while_a_close_is_under_way_does_not_let_the_rest_be_closed() -> None:
+    driver = resting()
+    driver.step(CloseWanted("on purpose"), 10.0)
+    driver.begins()  # its stop was filled in part, which is pushed late
+    driver.fills("b", "0.6", status="filled", filled="0.6")
+    driver.cancels("a")
+    driver.step(PositionUpdated(D(0), 10.0))
+    driver.shows(ELSEWHERE, at=11.0)
+    driver.answers(Fill("BTC/USDT:USDT", "long", D("0.6"), D(100), "exchange-b", "b", 10.0))
+    assert (driver.state.quantity, driver.wants(), driver.state.snapshot_at) == (D("0.4"), NEVER, 11.0)
+    driver.shows(ELSEWHERE, at=12.0)
+    assert driver.state.ended
+
+
 def test_what_a_snapshot_shows_of_the_position_after_its_end_counts_for_nothing() -> None:
     driver = resting()
     driver.step(PositionUpdated(D(0), 9.0), 9.0)
@@ -192,6 +207,7 @@ def test_a_flat_position_with_an_unknown_order_ends_once_that_can_not_be_execute
         driver.shows(ELSEWHERE, at=at)
         assert not driver.state.ended
     driver.shows(ELSEWHERE, at=14.0)
+    assert driver.does() == FindOrder("a")
     assert driver.state.ended
 
 
@@ -363,6 +379,29 @@ def test_a_stop_of_unknown_outcome_is_absent_once_it_can_not_be_executed_any_mor
     driver.shows(a_report(), at=13.9)
     assert driver.wants() == 14.0
     driver.shows(a_report(), at=14.0)
+    assert driver.does() == FindOrder("a")
+    assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_a_stop_of_unknown_outcome_that_two_lists_left_out_is_found_by_its_id() -> None:
+    driver = lost().restarted(at=0.0)  # which forgets what was told of it
+    driver.live["a"] = A
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    assert driver.begins() == FindOrder("a")
+    driver.shows(a_report(), at=30.0)  # the look-up, which is under way, says more
+    driver.answers(driver.executes())
+    assert (driver.stop_price, driver.wants()) == (D(98), NEVER)
+
+
+def test_a_stop_of_unknown_outcome_that_can_not_be_looked_up_is_absent_by_lists_alone() -> None:
+    driver = lost().restarted(at=0.0)
+    driver.shows(a_report(), at=1.0)
+    driver.shows(a_report(), at=4.0)
+    driver.fails(ExchangeUnreachable("not now"))
+    driver.shows(a_report(), at=10.9)
+    assert (driver.state.has_unknown, driver.state.snapshot_at) == (True, 11.0)
+    driver.shows(a_report(), at=11.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
@@ -649,6 +688,16 @@ def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
     assert driver.wants() == PlaceStop(D(99), D("0.5"))
 
 
+def test_a_refusal_of_a_quantity_that_was_wrong_by_then_says_nothing_of_the_price() -> None:
+    driver = resting()
+    driver.sees("102", at=10.0)
+    driver.begins()
+    driver.shows(A, a_report("0.5"), at=11.0)
+    driver.answers(error=StopRejected("1 is more than the position's 0.5"))
+    assert driver.state.refused_stop is None
+    assert driver.wants(20.0) == ReplaceStop(D("100.98"), D("0.5"), "a")
+
+
 def test_a_closed_position_that_is_open_again_wants_its_stop_with_an_alarm() -> None:
     driver = resting()
     driver.step(CloseWanted("on purpose"))
@@ -693,6 +742,16 @@ def test_a_list_that_shows_a_stop_settles_it_while_a_look_up_is_not_answered() -
     assert driver.row("a").absent_since is None
 
 
+def test_a_stop_that_was_superseded_counts_again_where_a_person_tightens_it() -> None:
+    driver = resting()
+    driver.sees("102", at=2.0)
+    driver.does()
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    driver.shows(a_stop("a", "101.5"), driver.live["b"], a_report(), at=10.0)
+    assert driver.stop_price == D("101.5")
+    assert driver.wants() == CancelStop("b", SUPERSEDED)
+
+
 # Another position in its place.
 
 
@@ -718,6 +777,64 @@ def test_a_position_with_its_stop_is_the_same_whatever_its_entry_price() -> None
     driver.shows(A, a_report(), at=10.0)
     driver.shows(A, a_report("3", "95"), at=20.0)
     assert (driver.state.replaced_by, driver.state.quantity, driver.state.reported_entry) == (None, D(3), D(95))
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_stop_that_was_superseded_and_is_left_tells_no_position_from_another_one(is_gone: bool) -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.sees("102", at=12.0)
+    driver.does()
+    left = driver.live["a"]
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    other = a_report("2", "101")
+    driver.shows(left, other, at=20.0)
+    assert (driver.state.doubted_stop, driver.state.quantity) == ("b", D(1))
+    if is_gone:
+        del driver.live["b"]
+    driver.shows(left, other, at=21.0)
+    assert driver.does() == FindOrder("b")
+    driver.shows(left, other, at=22.0)
+    assert driver.state.replaced_by == (other if is_gone else None)
+    assert (driver.state.doubted_stop, driver.state.quantity) == (("b", D(0)) if is_gone else (None, D(2)))
+
+
+def test_a_position_that_was_handed_in_behind_it_is_another_one_although_none_was_reported_before() -> None:
+    driver = resting()
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    other = a_report("2", "101")
+    driver.shows(other, at=11.0)
+    assert (driver.state.doubted_stop, driver.state.successor) == ("a", SUCCESSOR)
+    driver.shows(other, at=12.0)
+    driver.live.clear()
+    assert driver.does() == FindOrder("a")
+    driver.shows(other, at=13.0)
+    assert driver.state.replaced_by == other
+
+
+def test_a_report_of_the_position_that_was_handed_in_is_of_that_one_whatever_stop_is_left() -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    other = a_report("7", "103")
+    driver.shows(A, other, at=11.0)
+    assert (driver.state.replaced_by, driver.wants()) == (other, CancelStop("a", "its position is closed"))
+
+
+def test_a_position_without_a_stop_is_another_one_where_one_was_handed_in_behind_it() -> None:
+    driver = unprotected(timing=TIMING)
+    driver.step(CheckWanted(SUCCESSOR), 10.0)
+    driver.shows(a_report("1", "101"), at=11.0)
+    assert driver.state.replaced_by == a_report("1", "101")
+
+
+def test_a_trailing_order_that_is_left_tells_no_position_from_another_one() -> None:
+    driver = resting()
+    left = a_stop("z", callback=Percent(1))
+    driver.shows(A, a_report(), at=10.0)
+    driver.cancels("a", at=19.0)
+    driver.shows(left, a_report("1", "90"), at=21.0)
+    assert driver.state.replaced_by == a_report("1", "90")
 
 
 @pytest.mark.parametrize(

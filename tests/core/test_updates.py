@@ -8,15 +8,16 @@ import pytest
 from driver import MARKET, OPENED, SYMBOL, TIMING, D, Driver, a_plan, a_position, a_report, a_stop, opening, waiting
 from msgspec.structs import replace
 
-from trailing.core.goals import PROTECT
+from trailing.core.goals import PROTECT, End
 from trailing.core.inputs import CloseWanted, OrderUpdated, PositionUpdated, PricesMissed, TimePassed
-from trailing.core.model import Fill
+from trailing.core.model import CallbackRange, Fill, Percent
 from trailing.core.next_request import NEVER
 from trailing.core.orders import SENT
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.states import State
+from trailing.core.updates import OWN_CHANGE
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited
 from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 
@@ -308,6 +309,50 @@ def test_a_triggered_stop_beside_the_one_that_counts_is_the_exchanges_to_fill_fo
     assert driver.wants(7.0) == CancelStop("a", "another stop of its position counts")
 
 
+def test_a_stop_that_has_triggered_before_its_acknowledgement_supersedes_none() -> None:
+    driver = waiting()
+    driver.sees("102", at=1.0)
+    driver.begins()
+    answer = driver.executes()
+    driver.step(OrderUpdated("b", "triggered"), 2.0)
+    driver.answers(answer)
+    assert driver.row("b").triggered_at == 2.0
+    assert driver.wants() == 2.0 + driver.state.plan.exit_grace  # the other stop protects what it leaves
+    driver.fills("b", "0.6", status="filled", at=3.0)
+    assert (driver.state.quantity, driver.stop_price) == (D("0.4"), D(98))
+
+
+def test_a_stop_that_a_person_tightens_is_looked_up_before_it_is_moved_and_loosened() -> None:
+    driver = waiting()
+    driver.live["a"] = a_stop("a", "100.5")
+    driver.step(OrderUpdated("a", "live"), OWN_CHANGE)
+    driver.sees("101")  # which wants 99.99
+    assert driver.does() == FindOrder("a")
+    assert (driver.wants(), driver.stop_price) == (NEVER, D("100.5"))
+
+
+def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_change_by_a_person() -> None:
+    driver = waiting()
+    driver.step(OrderUpdated("a", "live"), OWN_CHANGE - 0.1)
+    assert driver.wants() == NEVER
+    trailed = waiting(
+        market=replace(MARKET, native_callbacks=CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))), native=True
+    )
+    trailed.does()
+    trailed.step(OrderUpdated("b", "live"), OWN_CHANGE)
+    assert trailed.wants() == NEVER
+
+
+def test_a_list_that_shows_a_stop_as_it_is_known_spares_its_look_up() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    driver.fails(ExchangeUnreachable("not now"))
+    driver.shows(driver.live["a"], a_report(), at=10.9)  # perhaps as it was before
+    assert driver.row("a").find_at == 10.0
+    driver.shows(driver.live["a"], a_report(), at=11.0)
+    assert driver.row("a").find_at == NEVER
+
+
 # Changes of the position.
 
 
@@ -341,6 +386,62 @@ def test_an_update_that_says_open_while_a_position_that_was_said_to_be_flat_is_c
     assert driver.wants() == NEVER  # the exchange says that nothing is left
     driver.step(PositionUpdated(D(1), 11.0), 11.0)
     assert (driver.wants(), driver.state.snapshot_at) == (NEVER, 12.0)
+
+
+@pytest.mark.parametrize("is_told_first", [False, True])
+def test_a_position_that_an_update_says_to_be_open_is_not_flat_by_its_fills_and_empty_lists(
+    is_told_first: bool,
+) -> None:
+    """A person added to it while it was being closed."""
+    driver = waiting()
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.step(CloseWanted("on purpose"), 10.0)
+    update = PositionUpdated(D("0.5"), 10.0)
+    if is_told_first:
+        driver.begins()
+        driver.step(update)
+        driver.answers(driver.executes())
+    else:
+        driver.does()
+        driver.step(update)
+    for at in (11.0, 14.0, 17.0):
+        driver.shows(at=at)
+    assert not isinstance(driver.state.goal, End)
+    driver.shows(a_stop("a"), a_report("0.5", "99"), at=20.0)
+    assert (driver.state.goal, driver.state.quantity) == (PROTECT, D("0.5"))
+
+
+def test_fm45_what_a_stop_had_filled_when_it_was_shown_first_is_not_counted_with_its_next_fill() -> None:
+    driver = opening()
+    driver.fails(OutcomeUnknown("no reply"), executed=True)
+    driver.shows(a_stop("a", quantity="0.6", triggered=True), a_report("0.6"), at=1.0)
+    driver.at = 2.0
+    driver.fills("a", "0.4", trade="2", filled="0.8")
+    assert (driver.state.quantity, driver.state.flat.is_said) == (D("0.2"), False)
+
+
+def test_a_position_that_was_added_to_is_known_by_what_its_last_update_and_the_fills_since_leave() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a"), a_report(), at=1.0)
+    driver.step(CloseWanted("on purpose"), 10.0)
+    driver.begins()
+    driver.fills("a", "0.4", at=10.0)
+    driver.step(PositionUpdated(D(1), 10.0))  # 0.4 was added
+    driver.at = 11.0
+    driver.answers(Fill(SYMBOL, "long", D("0.6"), D(100), "exchange-b", "b", 11.0))
+    driver.shows(driver.live["a"], a_report("0.4", "99"), at=12.0)
+    assert (driver.state.goal, driver.state.quantity) == (PROTECT, D("0.4"))
+
+
+def test_a_fill_that_comes_after_the_update_of_a_later_one_does_not_say_that_the_position_is_flat() -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(a_stop("a"), a_report("0.6"), at=10.0)
+    driver.cancels("a")
+    driver.fills("a", "0.4", trade="2", filled="0.8", at=12.0)  # of which the snapshot contained half
+    driver.step(PositionUpdated(D("0.2"), 12.0))
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 9.5, "1")
+    driver.step(OrderUpdated("a", "open", late, D("0.4")), 13.0)
+    assert (driver.state.quantity, driver.state.flat.is_said) == (D("0.2"), False)
 
 
 def test_an_update_that_comes_late_counts_for_nothing() -> None:

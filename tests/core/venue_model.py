@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
-from trailing.core.account import AccountSnapshot, PositionReport, take_snapshot
+from trailing.core.account import AccountSnapshot, PositionReport, SnapshotBuilder
 from trailing.core.evidence import Timing
 from trailing.core.inputs import Backfill, OrderUpdated, PositionUpdated
 from trailing.core.model import Fill, Market, Side, StopOrder, Tick
@@ -291,12 +291,12 @@ class Venue:
             stops = stops[1:]
         elif flaw == "stop doubled":
             stops = [*stops[:1], *stops]
-        return take_snapshot(
+        builder = SnapshotBuilder(lambda _: "ours")
+        builder.add_stops(stops)
+        builder.add_positions(positions)
+        return builder.build(
             asked_at,
             self.at,
-            stops,
-            positions,
-            lambda _: "ours",
             shows_all_stops=flaw != "stops cut short",
             shows_all_positions=flaw != "positions cut short",
         )

@@ -275,7 +275,7 @@ async def test_the_rate_limiter_gets_the_retry_after_of_a_refusal() -> None:
 async def test_a_service_that_fails_ends_the_session_with_its_error() -> None:
     async def fail() -> None:
         await trio.sleep(0.01)
-        raise ValueError("a frame that nobody understands")
+        raise ValueError("a frame of an unknown form")
 
     with pytest.RaisesGroup(
         pytest.RaisesExc(OutcomeUnknown, match="fail: ValueError.*a frame"), flatten_subgroups=True

@@ -199,7 +199,7 @@ async def test_a_look_up_waits_for_the_request_in_flight_for_its_id(autojump_clo
         found = await exchange.find_stop(BTC, "a")
         assert found is not None
         assert trio.current_time() == pytest.approx(2.1)
-        assert await exchange.find_stop(BTC, "b") is None, "another id waits for nobody"
+        assert await exchange.find_stop(BTC, "b") is None, "another id does not wait"
         assert trio.current_time() == pytest.approx(2.3)
 
 

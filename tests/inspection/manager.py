@@ -11,7 +11,7 @@ from unittest import mock
 import trio
 
 from trailing import Manager, Market, Position, Ratchet, StopOrder, StopRecord, Tick, TrailPlan
-from trailing.core.account import PositionReport
+from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.entry_checks import check_report, check_side
 from trailing.core.goals import Close
 from trailing.core.inputs import CheckWanted, Frozen, OrderUpdated
@@ -97,8 +97,8 @@ class Claim:
 
     @property
     def is_entry_doubted(self) -> bool:
-        """Whether another entry price was reported, so that it may be another position."""
-        return self._state.is_entry_doubted
+        """Whether it may be another position: another entry price was reported, or another one was handed in."""
+        return self._state.doubted_stop is not None or self._state.successor is not None
 
     # Work.
 
@@ -296,6 +296,10 @@ class Inspection:
         """The client order ids of the stops that were left live when their positions were released."""
         return tuple(self.supervision.reconciler.released_stops)
 
+    def alarmed_orders(self) -> set[str]:
+        """The client order ids that an alarm has told of, and none tells of again."""
+        return set(self.supervision.reconciler._alarmed)
+
     def remove(self, claim: Claim) -> None:
         """End a claim, as at the end of its position."""
         self.supervision.registry.release(claim._task)
@@ -321,6 +325,10 @@ class Inspection:
     def reconcile_now(self) -> None:
         """Ask for a snapshot of the account, compared with the claims as soon as it is read."""
         self.supervision.check_all()
+
+    async def read_account(self) -> AccountSnapshot:
+        """Wait for a snapshot that is asked for from now on, as an adoption does."""
+        return await self.supervision.reader.read()
 
     async def save(self, claim: Claim) -> None:
         """Write a claim's record."""

@@ -85,3 +85,8 @@ def use_limiter(paper: PaperExchange, limiter: Limiter) -> None:
 def stored_now(memory: MemoryStore, exchange: str = "paper", account: str = "default") -> Sequence[StopRecord]:
     """The open records of an account at this moment."""
     return memory._accounts[exchange, account].open_stops()
+
+
+def has_intent(memory: MemoryStore, client_order_id: str, exchange: str = "paper", account: str = "default") -> bool:
+    """Whether the store holds the intent of an order at this moment."""
+    return client_order_id in memory._accounts[exchange, account].intents

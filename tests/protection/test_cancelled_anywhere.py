@@ -7,15 +7,18 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 import trio
-from worlds import World, a_position, open_listened, open_world, some_positions
+from histories import History
+from worlds import BTC, PLAN, World, a_position, open_listened, open_world, slow_but, some_positions
 
+from trailing import Callback, Percent
 from trailing.errors import StoreError
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Slow, cancel_everywhere
 from trailing.testing.faults import Operation
 
-pytestmark = pytest.mark.slow  # some thousand runs
+D = Decimal
 
 FAULTS: dict[str, dict[str, Any]] = {
     "no-fault": {},
@@ -33,7 +36,7 @@ def world_with(fault: str, *, with_manager: bool, **options: Any) -> AbstractAsy
     return open_world(latency=1.0, with_manager=with_manager, **FAULTS[fault], **options)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manager_lives_on(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -58,7 +61,7 @@ async def test_opening_cancelled_anywhere_leaves_nothing_behind_while_the_manage
     assert await cancel_everywhere(world, act, check) > 10
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
 @pytest.mark.parametrize("count", [1, 3])
 async def test_opening_cancelled_anywhere_with_the_manager_leaves_nothing_behind(
     fault: str, count: int, autojump_clock: trio.testing.MockClock
@@ -87,47 +90,122 @@ MOVES: dict[str, dict[str, Any]] = {
     "place-cancel": {"two_stops": True},
     "cancel-place": {"two_stops": False},
 }
+MOVE_FAULTS = ("no-fault", "lost-reply", "refusal", "hang", "store-failure")
 
 
-@pytest.mark.parametrize("fault", ["no-fault", "lost-reply", "refusal", "hang", "store-failure"])
+def faults_of(fault: str, operation: Operation, call: int, commit: int) -> dict[str, Any]:
+    """What `open_world` gets for one fault of the `call`th request of a kind, or of the `commit`th write of the store."""
+    at = At(operation, None, call)
+    faults: dict[str, dict[str, Any]] = {
+        "no-fault": {},
+        "lost-reply": {"exchange_faults": {at: ReplyLost()}},
+        "refusal": {"exchange_faults": {at: Refuses()}},
+        "hang": {"exchange_faults": {at: Hangs(booked=True)}},
+        "store-failure": {"store_faults": {At("commit", None, commit): Fails(StoreError("the disk is full"))}},
+    }
+    return faults[fault]
+
+
+@pytest.mark.parametrize("fault", slow_but("lost-reply", MOVE_FAULTS))
 @pytest.mark.parametrize("kind", MOVES)
 async def test_move_cancelled_anywhere_leaves_nothing_behind(
     fault: str, kind: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    position = a_position()
-    operation: Operation = "amend_stop" if kind == "amend" else "place_stop"
-    call = 1 if kind == "amend" else 2
-    faults: dict[str, dict[str, Any]] = {
-        "no-fault": {},
-        "lost-reply": {"exchange_faults": {At(operation, None, call): ReplyLost()}},
-        "refusal": {"exchange_faults": {At(operation, None, call): Refuses()}},
-        "hang": {"exchange_faults": {At(operation, None, call): Hangs(booked=True)}},
-        "store-failure": {"store_faults": {At("commit", None, 4): Fails(StoreError("the disk is full"))}},
-    }
+    position, faults = a_position(), faults_of(fault, "place_stop", 2, 4)
+    if kind == "amend":
+        faults = faults_of(fault, "amend_stop", 1, 4)
 
     @asynccontextmanager
-    async def world() -> AsyncIterator[World]:
-        async with open_world(latency=1.0, with_manager=False, **MOVES[kind], **faults[fault]) as world:
-            await world.enter(position)
-            async with open_listened(world) as manager:
-                await manager.protect(position, deadline=4.0)
-            yield world
+    async def world() -> AsyncIterator[tuple[World, History]]:
+        history = History()
+        options: dict[str, Any] = {"latency": 1.0, "record": history.note} | MOVES[kind] | faults
+        async with open_world(with_manager=False, **options) as world:
+            history.watch(world)
+            await world.protect_and_end(position)
+            yield world, history
 
-    async def act(world: World) -> None:
+    async def act(worlds: tuple[World, History]) -> None:
+        world, _ = worlds
         async with open_listened(world) as manager:
             await trio.sleep(5)
             world.feed("105")
-            while manager.stops().get(("BTC/USDT:USDT", "long"), None) is None or (
-                manager.stops()["BTC/USDT:USDT", "long"].price < Decimal("103.95")
-            ):
+            while BTC not in manager.stops() or manager.stops()[BTC].price < D("103.95"):
                 await trio.sleep(1)
 
-    async def check(world: World, cancelled: bool) -> None:
+    async def check(worlds: tuple[World, History], cancelled: bool) -> None:
+        world, history = worlds
         await trio.sleep(SETTLED)
         await world.check(position)
         async with open_listened(world) as manager:  # whatever was left: a new manager settles it
             await trio.sleep(SETTLED)
             await world.check(position)
             assert len(manager.stops()) == len(await world.live()) == 1
+            assert (await world.load()).intents == ()
+        history.check()
+
+    assert await cancel_everywhere(world, act, check) > 10
+
+
+# The exchange's own trailing order.
+
+NATIVE = msgspec.structs.replace(PLAN, native=True)
+WIDER = msgspec.structs.replace(NATIVE, rules=(Callback(Percent("2"), activation=Percent("1")),))
+NATIVE_MOVES = {"begin": (PLAN, NATIVE), "withdraw": (NATIVE, PLAN), "replace": (NATIVE, WIDER)}
+"""The plan before, and the one that is given to the manager."""
+
+
+async def end_native_work(world: World) -> None:
+    """Wait until no trailing order is to be placed or withdrawn. Prices come meanwhile: one is placed only once the peaks
+    before it are read.
+    """
+    with trio.fail_after(300):
+        while world.claim().has_native_work:
+            world.feed("100")
+            await trio.sleep(5)
+
+
+@pytest.mark.parametrize("fault", slow_but("lost-reply", MOVE_FAULTS))
+@pytest.mark.parametrize("kind", NATIVE_MOVES)
+async def test_a_trailing_order_that_begins_or_ends_cancelled_anywhere_leaves_nothing_behind(
+    fault: str, kind: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    position, (before, after) = a_position(), NATIVE_MOVES[kind]
+    placed_before = 2 if before.native else 1
+    faults = faults_of(fault, "place_stop", placed_before + 1, 6)
+    if kind == "withdraw":
+        faults = faults_of(fault, "cancel_stop", 1, 6)
+
+    @asynccontextmanager
+    async def world() -> AsyncIterator[tuple[World, History]]:
+        history = History()
+        options: dict[str, Any] = {"latency": 1.0, "record": history.note, "plan": before} | faults
+        async with open_world(with_manager=False, **options) as world:
+            history.watch(world)
+            async with open_listened(world):
+                await world.protect(position)
+            yield world, history
+
+    async def act(worlds: tuple[World, History]) -> None:
+        async with open_listened(worlds[0]) as manager:
+            await manager.update(*BTC, after)
+            await end_native_work(worlds[0])
+
+    async def check(worlds: tuple[World, History], cancelled: bool) -> None:
+        world, history = worlds
+        await trio.sleep(SETTLED)
+        await world.check(position)
+        async with open_listened(world):
+            await trio.sleep(SETTLED)
+            await end_native_work(world)
+            await world.check(position)
+            live = await world.live()
+            claim, natives = world.claim(), [stop for stop in live if stop.callback is not None]
+            assert claim.plan == after or (cancelled and claim.plan == before)
+            assert [claim.stop] == [stop for stop in live if stop.callback is None]
+            assert natives == ([] if claim.native is None else [claim.native])
+            if claim.plan.native and fault != "refusal":
+                assert natives
+            assert (await world.load()).intents == ()
+        history.check()
 
     assert await cancel_everywhere(world, act, check) > 10

@@ -16,7 +16,7 @@ import trio.testing
 from simulation.laboratory import Scenario
 from simulation.laboratory.process import MortalExchange, MortalStore, Process
 from simulation.laboratory.weather import Weather
-from worlds import PLAN, START, World, a_position, open_listened, open_world
+from worlds import PLAN, START, World, a_position, open_listened, open_world, slow_but
 
 import trailing
 from trailing.exchanges.port import StopRequest
@@ -90,8 +90,7 @@ async def check_settled(world: World) -> None:
         await world.check(*STORED, a_position(LEFTOVER))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", slow_but("lost-reply", FAULTS))
 async def test_a_recovery_cancelled_anywhere_leaves_what_stands_standing_and_the_next_one_ends_it(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:

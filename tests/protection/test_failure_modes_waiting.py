@@ -10,8 +10,8 @@ import msgspec
 import trio
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
-from trailing import AlreadyProtected, Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
-from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow
+from trailing import Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
+from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow, Unreachable
 
 D = Decimal
 
@@ -221,19 +221,38 @@ async def test_fm42_a_position_keeps_its_turn_for_a_key_when_the_one_before_it_w
         assert (await world.record()).position == LAST
 
 
-async def test_fm42_a_position_that_waits_behind_two_claims_is_covered_by_the_stop_of_the_second(
+async def test_fm42_a_position_that_waits_behind_two_claims_gets_its_own_stop_once_it_is_reported(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.1, exchange_faults=ENDS_SLOWLY) as world:
         async with trio.open_nursery() as callers:
             outcomes = await let_two_wait(world, callers, patience=60.0)
         (outcome,) = outcomes
-        assert isinstance(outcome, AlreadyProtected)
-        assert (outcome.stop.price, outcome.uncovered) == (D("98.98"), D(0))
+        assert isinstance(outcome, Protected)
+        assert outcome.stop.price == D("99.96")
         await trio.sleep(90)
         assert await world.live() == (outcome.stop,)
         assert world.running.stops() == {BTC: outcome.stop}
         assert world.running.unprotected() == {}
+
+
+async def test_no_exit_hits_a_position_that_was_handed_in_behind_one_whose_end_went_unseen(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(cancel_on_flat=True) as world:
+        await world.protect()
+        world.inject({At("positions"): Unreachable()})
+        with world.updates_silenced():
+            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            await world.enter(NEXT)
+        await world.running.protect(NEXT, deadline=1.0)
+        world.feed("97.9")  # beyond the stop of the first one, which is gone
+        await trio.sleep(60)
+        assert world.calls("close_position") == 0
+        world.feed("101")
+        world.inject({})
+        await trio.sleep(60)
+        assert (world.claim().position, set(world.running.stops())) == (NEXT, {BTC})
 
 
 # 56: what is listed as replaced, or given up, was forgotten at a restart.
@@ -273,6 +292,26 @@ async def test_fm56_another_position_that_stands_in_the_place_of_ours_is_listed_
             assert world.running.unprotected() == {}
         async with open_listened(world):
             assert world.running.unprotected() == {}
+
+
+async def test_fm56_another_position_in_the_place_of_ours_is_listed_while_an_order_of_ours_can_not_be_cancelled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(exchange_faults={At("cancel_stop"): Unreachable()}) as world:
+        await world.protect()
+        world.inside.reconcile_now()
+        world.feed("103")  # the stop is moved, and the one before can't be cancelled
+        await trio.sleep(2)
+        before, counts = sorted(await world.live(), key=lambda stop: stop.price)
+        other = a_position(entry_price=D(101), quantity=D(1))
+        with world.updates_silenced():
+            world.paper.cancel_by_hand(counts.client_order_id)
+            world.paper.reduce(SYMBOL, "long", D("1.5"))
+            await world.enter(other)
+        world.inside.reconcile_now()
+        await trio.sleep(10)
+        assert await world.live() == (before,)
+        assert world.running.unprotected()[BTC].position.entry_price == other.entry_price
 
 
 async def test_fm56_a_position_that_was_cancelled_while_it_waited_for_its_key_is_listed_after_a_restart(

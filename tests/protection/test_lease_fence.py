@@ -357,7 +357,7 @@ async def test_a_plan_whose_clean_up_is_shorter_than_a_read_lag_is_refused_at_ev
 ) -> None:
     hasty = msgspec.structs.replace(PLAN, cleanup_seconds=3.9)
     complaint = (
-        "^TrailPlan.cleanup_seconds got 3.9, wants at least 4 s: paper may take so long to show a request that was "
+        "^TrailPlan.cleanup_seconds got 3.9, wants at least 4 s, because paper may show an executed request only "
     )
     async with open_world(**lag) as world:
         manager = world.running

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 import trio
-from histories import Cancellations, broken_bounds
+from histories import History, broken_bounds
 from simulation.planted import a_dropped_waiter, an_empty_list_believed, no_back_off
 from worlds import BTC, START, a_position, open_world
 from wrong_venues import during, empty, open_wrong_world
@@ -20,11 +20,11 @@ AGAIN = a_position(entry_price=D(101), opened_at=START + timedelta(minutes=1))
 """The position that is entered while the claim of the one before is ending."""
 
 
-async def read_an_empty_list() -> Cancellations:
-    """Let a position trail for a while with an empty list of positions, and then end. Returns which stops were cancelled."""
-    cancellations = Cancellations()
-    async with open_wrong_world(latency=0.1, record=cancellations.note) as (world, venue):
-        cancellations.watch(world)
+async def read_an_empty_list() -> History:
+    """Let a position trail for a while with an empty list of positions, and then end. Returns what happened."""
+    history = History()
+    async with open_wrong_world(latency=0.1, record=history.note) as (world, venue):
+        history.watch(world)
         await world.protect()
         venue.list_positions = during(20.0, empty)
         world.inside.reconcile_now()
@@ -34,22 +34,22 @@ async def read_an_empty_list() -> Cancellations:
         world.paper.reduce(*BTC, D("1.5"))
         await trio.sleep(80)
         assert await world.live() == ()
-    return cancellations
+    return history
 
 
 async def test_stops_are_cancelled_for_allowed_reasons_only(autojump_clock: trio.testing.MockClock) -> None:
-    cancellations = await read_an_empty_list()
-    assert len(cancellations.stops) == 3  # two moves, and the end
-    cancellations.check()
+    history = await read_an_empty_list()
+    assert len(history.cancelled) == 3  # two moves, and the end
+    history.check()
 
 
 async def test_a_stop_that_is_cancelled_on_an_empty_list_breaks_11(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     an_empty_list_believed(monkeypatch)
-    cancellations = await read_an_empty_list()
+    history = await read_an_empty_list()
     with pytest.raises(AssertionError, match="11. a live stop is cancelled only for an allowed reason"):
-        cancellations.check()
+        history.check()
 
 
 async def hand_in_behind_an_ending_claim() -> None:

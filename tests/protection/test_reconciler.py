@@ -10,16 +10,19 @@ import trio
 import trio.testing
 from rented import RentingStore
 from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world
-from wrong_venues import open_wrong_world
+from wrong_venues import during, empty, open_wrong_world
 
 from trailing.core.account import PositionReport
 from trailing.events import Alarm
 from trailing.exchanges.port import StopRequest
+from trailing.protection.reconciler import ALARM_AGAIN
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, Slow
 
 UNPROTECTED = "a stop of ours stands on a position that is not protected"
 HELD_BACK = "a leftover stop can't be cancelled"
+
+OTHER = a_position("ETH/USDT:USDT")
 
 EARLIER = "tr0000" + "1" * 16
 """The id of an order that an earlier instance of this account placed."""
@@ -78,6 +81,34 @@ async def test_each_stop_of_ours_on_an_open_position_without_a_record_raises_an_
         assert second in of_second
 
 
+async def test_a_stop_that_is_gone_is_forgotten_although_an_alarm_told_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Lists that lose it for a while cause no second alarm."""
+    async with open_wrong_world() as (world, venue):
+        await world.enter(a_position())
+        stays, goes = place_unknown(world), place_unknown(world, "96")
+        await trio.sleep(200)
+        venue.list_stops = during(130.0, empty)
+        await trio.sleep(200)
+        world.paper.cancel_by_hand(goes)
+        await trio.sleep(ALARM_AGAIN + 200)
+        assert world.inside.alarmed_orders() == {stays}
+        assert len(details(world, UNPROTECTED)) == 2
+
+
+async def test_another_instances_stop_that_is_gone_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world() as world:
+        await world.enter(a_position())
+        world.paper.place_by_hand(StopRequest(SYMBOL, "long", D("1.5"), D(97), EARLIER))
+        await trio.sleep(2 * ALARM_AGAIN)
+        assert world.inside.alarmed_orders() == {EARLIER}
+        world.paper.cancel_by_hand(EARLIER)
+        await trio.sleep(ALARM_AGAIN + 200)
+        assert world.inside.alarmed_orders() == set()
+        assert len(details(world, "another instance is at work on this account")) == 1
+
+
 # A stop of a position that is closed.
 
 
@@ -118,6 +149,21 @@ async def test_a_leftover_is_cancelled_once_although_snapshots_show_it_while_it_
         await trio.sleep(120)
         assert await world.live() == ()
         assert world.calls("cancel_stop") == 1
+
+
+async def test_a_leftover_that_lists_still_show_after_it_was_cancelled_is_not_cancelled_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The lists lag, and other positions ask for them all the time."""
+    async with open_world(orders_read_lag=3.0, positions_read_lag=3.0, latency=0.1) as world:
+        await world.protect(OTHER)
+        await leave_stop(world)
+        for _ in range(400):
+            world.inside.supervision.reader.want(trio.current_time())
+            await trio.sleep(0.5)
+        assert await world.live() == tuple(world.running.stops().values())
+        assert world.calls("cancel_stop") == 1
+        assert HELD_BACK not in world.alarms()
 
 
 async def test_a_leftover_that_the_lost_lease_keeps_from_being_cancelled_stays_live_with_an_alarm(

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 from inspection.paper import set_liquidation_price
-from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_world, some_positions
+from worlds import BTC, PLAN, START, SYMBOL, a_position, a_record, open_listened, open_world, some_positions
 from wrong_venues import WrongVenue
 
 import trailing
@@ -19,7 +19,7 @@ from trailing.core.model import Side
 from trailing.events import PeaksRead, PositionClosed, StopGone
 from trailing.exchanges.port import StopRequest
 from trailing.stores import MemoryStore
-from trailing.stores.port import AddIntent, Intent
+from trailing.stores.port import AddIntent, Intent, SaveStop
 from trailing.testing import At, FaultyExchange, Hangs, ReplyLost, Unreachable
 from trailing.testing.faults import Fault
 
@@ -395,8 +395,8 @@ async def test_an_exchange_that_can_not_be_read_is_asked_again_and_told_of_once(
 async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_position_waiting(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    faults: dict[At, Fault] = {At("find_stop"): Hangs()}
     sick = a_position("ETH/USDT:USDT")
+    faults: dict[At, Fault] = {At("find_stop", sick.symbol): Hangs()}
     async with open_world(with_manager=False, exchange_faults=faults) as world, trio.open_nursery() as opening:
         await world.protect_and_end(a_position(), sick)
         (stop,) = [order for order in await world.live() if order.symbol == sick.symbol]
@@ -404,7 +404,7 @@ async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_po
         never_sent = Intent(
             "paper", "default", *BTC, a_position().identity, "tr" + "0" * 20, "stop", D(1), D(98), START
         )
-        await world.memory.commit([AddIntent(never_sent)])  # so that two snapshots settle it
+        await world.memory.commit([AddIntent(never_sent)])  # so that two snapshots and a look-up settle it
         opened = trio.Event()
 
         async def open_it() -> None:
@@ -419,6 +419,29 @@ async def test_fm60_a_look_up_that_hangs_while_a_manager_opens_keeps_no_other_po
         await trio.sleep(1)
         assert not opened.is_set()
         assert {order.price for order in await world.live()} == {D("103.95")}
+
+
+@pytest.mark.parametrize("lag", [0.0, 1.0])
+@pytest.mark.parametrize("latency", [0.0, 0.1])
+async def test_a_position_whose_stop_was_never_sent_gets_one_once_the_intent_can_not_be_executed_any_more(
+    latency: float, lag: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_world(
+        with_manager=False, latency=latency, orders_read_lag=lag, positions_read_lag=lag, request_validity=4.0
+    ) as world:
+        await world.enter(a_position())
+        own, started = "tr" + "0" * 20, trio.current_time()
+        never_sent = Intent("paper", "default", *BTC, a_position().identity, own, "stop", D("1.5"), D(98), START)
+        await world.memory.commit([SaveStop("paper", "default", a_record()), AddIntent(never_sent)])
+        async with open_listened(world) as manager:
+            while BTC not in manager.stops():
+                await trio.sleep(0.05)
+            most = 4.0 + lag + 3 * latency  # seconds: validity and lag, then the list, the next stop, and its reply
+            assert trio.current_time() - started <= most + 0.1
+            await trio.sleep(20)
+            await world.check(a_position())
+            assert (await world.load()).intents == ()
+        assert await world.stored_alarms() == []
 
 
 async def test_a_reading_that_hangs_does_not_keep_a_manager_from_opening(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import trio
 from inspection import Claim, Inspection, Key
 from inspection.paper import silence_updates, updates_silenced
@@ -64,6 +65,11 @@ def a_record(position: Position | None = None, plan: TrailPlan = PLAN) -> StopRe
     position = position or a_position()
     state = PositionState(Ratchet(position, plan, Market(position.symbol)), Timing(), 0.0)
     return save_position(state, 0.0)
+
+
+def slow_but(fast: str, cases: Iterable[str]) -> list[Any]:
+    """Test parameters that are all marked slow but one."""
+    return [case if case == fast else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 @dataclass
@@ -142,6 +148,10 @@ class World:
         claim = self.inside.claim(symbol, side)
         assert claim is not None, f"no {side} {symbol} is claimed"
         return claim
+
+    def unlisted(self) -> set[Key]:
+        """The claimed positions that are in no list of the manager although something is left of them: none, at every moment."""
+        return set() if self.manager is None else self.inside.claimed() - self.inside.listed() - self.inside.closing()
 
     def calls(self, operation: str) -> int:
         """How many requests of a kind the manager has made."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -31,7 +31,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.requests import AmendStop, ClosePosition, ReplaceStop, TakeDownStop
 from trailing.core.retries import BackOff
 from trailing.errors import StopRejected
-from trailing.protection import account_reader, recovery
+from trailing.protection import recovery
 from trailing.protection.feed import Feed
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
@@ -163,13 +163,12 @@ def a_trailing_order_whose_loss_nobody_notices(patch: pytest.MonkeyPatch) -> Non
 
 def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:
     """A snapshot of the account takes every order of ours for a stop."""
-    take_snapshot = account.take_snapshot
+    add_stops = account.SnapshotBuilder.add_stops
 
-    def take(asked_at: float, answered_at: float, stops: Sequence[StopOrder], *rest: Any, **options: Any) -> Any:
-        plain = [replace(order, callback=None) for order in stops]
-        return take_snapshot(asked_at, answered_at, plain, *rest, **options)
+    def add_plain(builder: account.SnapshotBuilder, stops: Iterable[StopOrder]) -> None:
+        add_stops(builder, [replace(order, callback=None) for order in stops])
 
-    patch.setattr(account_reader, "take_snapshot", take)
+    patch.setattr(account.SnapshotBuilder, "add_stops", add_plain)
 
 
 def a_restart_that_forgets_what_is_unknown(patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 import trailing
 from simulation.harsh_bench import ONE_STOP, PLAN, SYMBOL, Bench, open_bench, saved
 from simulation.laboratory.cancellations import UNTOLD_SECONDS
+from simulation.laboratory.harsh_lists import UNREADABLE
 from simulation.laboratory.harsh_rates import PART_FILLED
 from simulation.laboratory.knowledge import BOTH_LISTS
 from simulation.laboratory.monitored_exchange import MonitoredExchange
@@ -22,6 +23,7 @@ from simulation.laboratory.process import MortalExchange, Process
 from simulation.laboratory.request_monitor import STARTS_WITHIN
 from simulation.laboratory.waits import LONGEST_WAIT, Waits
 from simulation.laboratory.witness import PATIENCE
+from trailing.core.account import PositionReport
 from trailing.core.model import Position, StopOrder
 from trailing.errors import ExchangeUnreachable, RateLimited
 from trailing.exchanges.paper.transport import LogEntry
@@ -571,6 +573,35 @@ async def test_a_position_without_a_stop_that_may_be_another_one_may_have_to_wai
         bench.requests.check_tries(claims)
         assert bench.complaints == ([] if is_entry_doubted else ["7. nothing is tried for a position without a stop"])
         await trio.sleep(30)
+        bench.requests.check_tries(claims)
+        assert set(bench.complaints) == {"7. nothing is tried for a position without a stop"}
+
+
+@pytest.mark.parametrize("wrong", ["failing", "missing", "doubled", "unreadable", None])
+async def test_a_list_that_is_wrong_tells_no_position_from_another_one(
+    wrong: str | None, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        position = await bench.enter()
+        claims = (_Unprotected(is_entry_doubted=True),)
+        bench.requests.check_tries(claims)
+        report = PositionReport(SYMBOL, "long", position.quantity, position.entry_price)
+        lists: dict[str | None, list[PositionReport]] = {
+            "missing": [],
+            "doubled": [report, report],
+            "unreadable": [replace(report, quantity=UNREADABLE)],
+        }
+        await trio.sleep(10)
+        if wrong == "failing":
+            bench.requests.note_failure("positions", None, ExchangeUnreachable("not now"))
+            bench.requests.note_answer("open_stops", None)
+            bench.requests.note_answer("positions", None)
+        bench.requests.note_positions(lists.get(wrong, [report]))
+        bench.requests.note_answer("positions", None)
+        await trio.sleep(STARTS_WITHIN - 5)
+        bench.requests.check_tries(claims)
+        assert bench.complaints == ([] if wrong else ["7. nothing is tried for a position without a stop"])
+        await trio.sleep(6)
         bench.requests.check_tries(claims)
         assert set(bench.complaints) == {"7. nothing is tried for a position without a stop"}
 

@@ -26,6 +26,7 @@ TWICE = "6. a position was closed twice"
 LOOSENED = "2. a stop was loosened"
 TAKEN_FOR_ANOTHER = "FM 15. a position was taken for another one, and is none"
 COUNTED_TWICE = "FM 45. a fill was counted twice"
+THREE = "1. more than two stops, or more than one trailing order"
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -204,6 +205,21 @@ async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
         assert classes(bench.witness, COUNTED_TWICE) == complaints
 
 
+@pytest.mark.parametrize("are_triggered", [False, True])
+async def test_a_third_stop_stands_only_beside_stops_that_were_triggered_and_are_not_filled(
+    are_triggered: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench(partial_fills=PART_FILLED) as bench:
+        await bench.enter(quantity=9)
+        await bench.place("98")
+        await bench.place("98")
+        if are_triggered:
+            bench.move_market("97.9")
+            assert all(order.triggered for order in bench.paper.actual(SYMBOL)[0])
+        await bench.place("97")
+        assert bool(classes(bench.witness, THREE)) is not are_triggered
+
+
 # The exchange trails no later than ours would.
 
 
@@ -253,3 +269,15 @@ async def test_the_exchange_may_trail_behind_ours_by_its_rounding_and_where_ours
         native = StopOrder(SYMBOL, "long", D(1), D(102), "tr0000" + "b" * 16, "1", callback=Percent(1))
         claim = _Trailed(native, stop, target)
         assert (trails_behind_ours(bench.paper, claim, rounding=D(rounding)) is not None) == is_wrong
+
+
+@pytest.mark.parametrize(("stop", "is_wrong"), [("98", True), ("100.5", False)])
+async def test_a_stop_that_a_person_tightened_beyond_the_exchanges_trailing_order_is_not_behind_it(
+    stop: str, is_wrong: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_bench() as bench:
+        await bench.enter()
+        trails_at_99 = await bench.place("99")
+        bench.move_market("101")
+        claim = _Trailed(trails_at_99, stop, "100.5")
+        assert (trails_behind_ours(bench.paper, claim, rounding=D(0)) is not None) == is_wrong

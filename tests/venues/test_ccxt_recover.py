@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -158,4 +157,4 @@ def test_nothing_is_written_to_standard_output_while_postgres_is_down(
         served.store = f"postgresql://127.0.0.1:{port}/db"
         code, out, err = recover(served, capsys, "--json")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert re.match(r"trailing: Postgres 127\.0\.0\.1:\d+/db ", err)
+    assert err.startswith("trailing: Postgres 127.0.0.1:")

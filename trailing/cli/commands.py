@@ -68,7 +68,7 @@ def _log_level(default: Level) -> Option:
 
 _DEMO: Final = Command(
     name="demo",
-    summary="protect five positions on a slow simulated exchange; takes less than 30 s",
+    summary="protect five positions on a slow simulated exchange, in 30 s",
     details="""\
 Protect five positions on a simulated exchange that takes 2 s for an order: first under one lock, then in
 parallel, as trailing does. Then let the market move until every stop is filled.
@@ -84,7 +84,7 @@ The demo takes less than 30 s. It needs no network and leaves no file.""",
 
 _RUN: Final = Command(
     name="run",
-    summary="replay a wave of positions on the paper exchange and report the result",
+    summary="replay a wave on the paper exchange and report the result",
     details="""\
 Replay a wave (positions opened together) on the paper exchange, with prices from files, and print a report.
 
@@ -196,7 +196,7 @@ _REPORT: Final = Command(
 
 _RECOVER: Final = Command(
     name="recover",
-    summary="compare a store with the account, show the differences and fix them",
+    summary="compare a store with the account and fix the differences",
     details="""\
 Compare a store with the account, show the differences and fix them, as a bot does at startup. With --dry-run,
 show them and change nothing.

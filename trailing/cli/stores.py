@@ -39,10 +39,11 @@ async def open_stored(url: str, *, read_only: bool = True) -> AsyncIterator[Stor
     """Open a store that another process may have written.
 
     Raises:
-        UsageError: the address can't be right or is `MEMORY`; the message begins with ``--store``.
-        StoreError: the store can't be opened; to read only, also if it does not exist.
+        UsageError: the address can't be right, is `MEMORY`, or is that of a missing file; the message begins with ``--store``.
+        StoreError: the store can't be opened; to read only, also if it has no tables yet.
     """
     check_stored(url)
+    _check_exists(url)
     async with open_given_store(url, open_store, read_only=read_only) as store:
         yield store
 
@@ -51,12 +52,15 @@ def check_stored(url: str) -> None:
     """Refuse the address of a store that no other process can have written.
 
     Raises:
-        UsageError: the address is `MEMORY`, or that of a file that does not exist.
+        UsageError: the address is `MEMORY`.
     """
     if url == MEMORY:
         raise UsageError(
             f"--store {MEMORY} exists only inside its own process; give sqlite:///FILE or postgresql://HOST/DATABASE"
         )
+
+
+def _check_exists(url: str) -> None:
     path = url.removeprefix(SQLITE)
     if path not in ("", url) and "\0" not in path and not Path(path).exists():
         raise UsageError(f"--store {url}: there is no file {path}")

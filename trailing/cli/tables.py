@@ -107,9 +107,10 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
         cells = _cells(row)
         add_row(table, *(cells[column] for column in columns))
     totals = report.totals
+    count = "1 position" if totals.positions == 1 else f"{totals.positions} positions"
     for currency, profit in totals.profit.items() or [("", None)]:
         total: dict[str, str | Text] = {
-            "position": f"{totals.positions} positions {currency}".rstrip(),
+            "position": f"{count} {currency}".rstrip(),
             "state": f"{totals.closed} closed",
             "profit": _profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),

@@ -68,58 +68,70 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
         return bool(self.reports or self.doubled_positions)
 
 
-def take_snapshot(
-    asked_at: float,
-    answered_at: float,
-    stops: Iterable[StopOrder],
-    positions: Iterable[PositionReport],
-    owner_of: Callable[[str], Owner],
-    *,
-    shows_all_stops: bool = True,
-    shows_all_positions: bool = True,
-) -> AccountSnapshot:
-    """Sort both lists by position.
+class SnapshotBuilder:
+    """Sorts both lists of an account by position, some entries at a time.
 
     Args:
         owner_of: whose an order is, by its client order id.
-        shows_all_stops, shows_all_positions: whether the adapter could read every entry.
     """
-    ours: dict[str, StopOrder] = {}
-    others: list[StopOrder] = []
-    doubled_orders: set[str] = set()
-    for order in stops:
-        owner = owner_of(order.client_order_id)
-        if owner == "instance":
-            others.append(order)
-        elif owner == "ours":
-            if order.client_order_id in ours:
-                doubled_orders.add(order.client_order_id)
-            ours[order.client_order_id] = order
-    reports: dict[Key, PositionReport] = {}
-    doubled_positions: set[Key] = set()
-    for report in positions:
-        key = (report.symbol, report.side)
-        if key in reports or not _is_readable(report):
-            doubled_positions.add(key)
-        reports[key] = report
-    by_key: dict[Key, tuple[StopOrder, ...]] = {}
-    for client_order_id, order in ours.items():
-        if client_order_id not in doubled_orders:
-            key = (order.symbol, order.side)
-            by_key[key] = (*by_key.get(key, ()), order)
-    for key in doubled_positions:
-        del reports[key]
-    return AccountSnapshot(
-        asked_at,
-        answered_at,
-        by_key,
-        tuple(others),
-        reports,
-        shows_all_stops and not doubled_orders,
-        shows_all_positions and not doubled_positions,
-        frozenset(doubled_orders),
-        frozenset(doubled_positions),
-    )
+
+    def __init__(self, owner_of: Callable[[str], Owner]) -> None:
+        self._owner_of = owner_of
+        self._ours: dict[Key, tuple[StopOrder, ...]] = {}
+        self._ids: set[str] = set()
+        self._others: list[StopOrder] = []
+        self._doubled_orders: set[str] = set()
+        self._reports: dict[Key, PositionReport] = {}
+        self._doubled_positions: set[Key] = set()
+
+    def add_stops(self, stops: Iterable[StopOrder]) -> None:
+        """Take entries of the list of stops."""
+        for order in stops:
+            own = order.client_order_id
+            owner = self._owner_of(own)
+            if owner == "instance":
+                self._others.append(order)
+            elif owner == "ours":
+                if own in self._ids:
+                    self._doubled_orders.add(own)
+                self._ids.add(own)
+                key = (order.symbol, order.side)
+                self._ours[key] = (*self._ours.get(key, ()), order)
+
+    def add_positions(self, positions: Iterable[PositionReport]) -> None:
+        """Take entries of the list of positions."""
+        for report in positions:
+            key = (report.symbol, report.side)
+            if key in self._reports or not _is_readable(report):
+                self._doubled_positions.add(key)
+            self._reports[key] = report
+
+    def build(
+        self, asked_at: float, answered_at: float, *, shows_all_stops: bool = True, shows_all_positions: bool = True
+    ) -> AccountSnapshot:
+        """Return the snapshot.
+
+        Args:
+            asked_at, answered_at: as of `AccountSnapshot`.
+            shows_all_stops, shows_all_positions: whether the adapter could read every entry.
+        """
+        doubled_orders, doubled_positions = frozenset(self._doubled_orders), frozenset(self._doubled_positions)
+        if doubled_orders:
+            for key, orders in tuple(self._ours.items()):
+                self._ours[key] = tuple(one for one in orders if one.client_order_id not in doubled_orders)
+        for key in doubled_positions:
+            del self._reports[key]
+        return AccountSnapshot(
+            asked_at,
+            answered_at,
+            self._ours,
+            tuple(self._others),
+            self._reports,
+            shows_all_stops and not doubled_orders,
+            shows_all_positions and not doubled_positions,
+            doubled_orders,
+            doubled_positions,
+        )
 
 
 def _is_readable(report: PositionReport) -> bool:

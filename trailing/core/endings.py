@@ -81,6 +81,13 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     p.aim(End(reason))
 
 
+def note_all_filled(p: PositionState, at: float) -> None:
+    """Note that fills have closed all that was known of it: it is flat, unless more is left of what an update told last."""
+    if not p.told_quantity:
+        p.flat.note_flat(at, "fill")
+    p.want_snapshot(at)
+
+
 def note_cut_short(p: PositionState, at: float) -> None:
     """Note that a close filled less than it asked for: nothing was left to reduce, perhaps, which a snapshot decides."""
     p.flat.note_flat(at, "refusal")

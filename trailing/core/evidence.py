@@ -118,7 +118,7 @@ class FlatEvidence:
         changed_at: when the position last changed, as far as is known.
     """
 
-    __slots__ = ("_counted_at", "_said", "_sightings", "_since", "changed_at")
+    __slots__ = ("_counted_at", "_is_contradicted", "_said", "_sightings", "_since", "changed_at")
 
     def __init__(self, at: float) -> None:
         self.changed_at: float = at
@@ -126,6 +126,7 @@ class FlatEvidence:
         self._sightings: int = 0
         self._counted_at: float = -math.inf
         self._said: Word | None = None
+        self._is_contradicted: bool = False
 
     @property
     def is_said(self) -> bool:
@@ -144,6 +145,12 @@ class FlatEvidence:
             self._begin(at)
         if self._said is None or _WEIGHT[said] > _WEIGHT[self._said]:
             self._said = said
+        if said in ("update", "fill"):
+            self._is_contradicted = False
+
+    def note_contradicted(self) -> None:
+        """Note that an update says that the position is open again, or still: what was said before is no first sighting."""
+        self._is_contradicted = True
 
     def note_shown(self) -> None:
         """Note that a snapshot shows the position."""
@@ -166,7 +173,7 @@ class FlatEvidence:
             is_empty: no position at all is listed.
             has_stop: a stop of ours for it is listed. It contradicts a mere refusal.
         """
-        is_said = self._said is not None and not (self._said == "refusal" and has_stop)
+        is_said = self._said is not None and not (self._is_contradicted or (self._said == "refusal" and has_stop))
         apart = CONTRADICTED
         if is_said:
             apart = EMPTY if is_empty and self._said in ("refusal", "fill") else SECOND_SIGHTING

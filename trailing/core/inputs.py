@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from trailing.core.account import AccountSnapshot
-from trailing.core.model import Candle, Fill, StopOrder, Tick
+from trailing.core.model import Candle, Fill, Position, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.requests import Request
 from trailing.events import Event
@@ -116,7 +116,9 @@ class RetryNow(msgspec.Struct, frozen=True, gc=False):
 
 
 class CheckWanted(msgspec.Struct, frozen=True, gc=False):
-    """A caller wants a snapshot that shows the position as it is now."""
+    """A caller wants a snapshot that shows the position as it is now. `successor`: it has handed in this one, of the same key."""
+
+    successor: Position | None = None
 
 
 class CloseWanted(msgspec.Struct, frozen=True, gc=False):

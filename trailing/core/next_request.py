@@ -137,8 +137,10 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
 
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
     """Let an exit by software wait, after something may have been missed, for the snapshot that says how the position stands:
-    its stop may have been filled, and another position entered.
+    its stop may have been filled, and another position entered. Where anything says that one was, only a snapshot decides.
     """
+    if _may_be_another(p):
+        return NEVER
     checked_by = p.missed_until + CHECK_FIRST
     return checked_by if at < checked_by < NEVER else request
 
@@ -163,8 +165,8 @@ def cover(p: PositionState, at: float) -> Wanted:
         return None
     if at >= p.gives_up_at and not (p.flat.is_doubted or p.exit_sent):
         return None  # else the position may be flat: the policy waits, and a stop does not
-    if p.is_entry_doubted:
-        return None  # the next snapshot says whether it is another position
+    if _may_be_another(p):
+        return None
     return PlaceStop(_reachable_target(p, refused=p.refused_stop), p.coverable)
 
 
@@ -173,6 +175,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     live = p.live
     if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
         return None
+    if live.triggered_at is not None or p.missed_until < NEVER:
+        return None  # it may be filled or gone by now, and the position wants the other one
     if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
         return None  # the one that counts is made to cover the whole position first
     grace, filled_by = p.plan.exit_grace, NEVER
@@ -188,7 +192,7 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
 def move(p: PositionState, at: float) -> Wanted:
     """Move the stop that counts: to a tighter price as pacing allows, or to another quantity at once."""
     live = p.live
-    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen:
+    if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen or _may_be_another(p):
         return None
     coverable = p.coverable
     if live.state is not LIVE or not _is_sure(live) or not coverable:
@@ -210,8 +214,6 @@ def move(p: PositionState, at: float) -> Wanted:
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops:
         return ReplaceStop(price, coverable, live.id) if stops < 2 else None
-    if p.is_entry_doubted:
-        return None  # no other stop is placed before a snapshot says whether it is another position
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 
@@ -233,6 +235,8 @@ def tend_native(p: PositionState, at: float) -> Wanted:
         return CancelStop(native.id, "it is not wanted any more") if native.state is LIVE else None
     live, gap = p.live, p.gap
     if p.native_task != "place" or live is None or p.has_unknown or p.is_opening or live.quantity != p.coverable:
+        return None
+    if _may_be_another(p):
         return None
     if gap is not None:  # a peak that is not read yet may have passed
         return gap.read_at if gap.read_at > at else None
@@ -276,6 +280,13 @@ RULES: Final[tuple[Rule, ...]] = (
 """The rules, the most urgent first. The docs print this table."""
 
 
+def _may_be_another(p: PositionState) -> bool:
+    """Whether another position may stand in the place of this one. The snapshot that is wanted says so; until then nothing is
+    placed for it, since a stop of ours would make the other one look like it, and nothing is closed.
+    """
+    return (p.successor is not None or p.doubted_stop is not None) and p.snapshot_at < NEVER
+
+
 def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Wanted:
     for order in p.orders.values():
         if order.state is LIVE and order.is_unwanted >= unwanted:
@@ -302,13 +313,13 @@ def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> De
     target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
     if looser is None or not (target == refused or is_crossed(side, last, target)):
         return target
-    for order in p.ended_orders.values():
-        before = order.order
-        if order.purpose != "stop" or before is None or before.price == refused:
-            continue
-        is_between = is_tighter(side, before.price, looser) and is_tighter(side, target, before.price)
-        if is_between and not is_crossed(side, last, before.price):
-            looser = before.price
+    ended = (
+        order.order.price for order in p.ended_orders.values() if order.purpose == "stop" and order.order is not None
+    )
+    for before in (*p.former_floors, *ended):
+        is_between = is_tighter(side, before, looser) and is_tighter(side, target, before)
+        if is_between and before != refused and not is_crossed(side, last, before):
+            looser = before
     return looser
 
 

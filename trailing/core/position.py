@@ -53,9 +53,8 @@ class PositionState:
         quantity: what is left of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
         floor: the tightest stop that the exchange ever acknowledged or the liquidation price asked for; or None. No request
-            is looser.
-        reported_entry: the entry price as the exchange reports it, by which another position in its place is known;
-            None: it was not reported yet.
+            is looser. `former_floors`: the last ones before it, where the price is beyond it.
+        reported_entry: the entry price that the exchange reports, by which another position is known; None: none yet.
         native_task: what is to be done about the exchange's own trailing order: ``"place"``, ``"withdraw"`` or
             ``"replace"`` it; None: nothing.
         replaced_by: another position that stands in its place and is not protected; or None.
@@ -82,22 +81,21 @@ class PositionState:
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
-        is_entry_doubted: another entry price is reported, and no list shows its stop: if that is gone, it is another position.
+        doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
+        successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
         is_frozen: a rule or the task failed: its stop stays where it is.
-        told_liquidation: the liquidation price that an alarm told of last; or None.
+        told_liquidation: the liquidation price of the last alarm; or None.
         gap: a time without prices whose peaks are to be read; or None.
-        moves, filled, proceeds, last_fill: counts and sums for its report.
-        exit_reason: how it comes to its end, for the report.
+        moves, filled, proceeds, last_fill, exit_reason: counts, sums and words for its report.
         confirmed_at: when the exchange last confirmed something; None: never.
         live: the order of the live stop that counts, the tightest, the newest of equals; or None.
         is_covered: whether a stop of ours stands behind it, as far as is known.
         has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: the same of a close.
         has_unwanted, has_doubted, has_triggered: whether one of its orders is not wanted, is to be looked up, has triggered.
-        cause: why it is unprotected, where it becomes so now.
-        effects: what is to be published by the present step.
+        cause, effects: why it becomes unprotected now; what is to be published by the present step.
         ended: nothing is to be done for it any more.
     """
 
@@ -112,6 +110,7 @@ class PositionState:
     quantity: Decimal = field(init=False)
     orders: dict[str, Order] = field(default_factory=dict)
     floor: Decimal | None = None
+    former_floors: tuple[Decimal, ...] = ()
     reported_entry: Decimal | None = None
     native_task: Any = field(init=False)
     replaced_by: PositionReport | None = None
@@ -141,7 +140,8 @@ class PositionState:
     is_lookup_untrusted: bool = False
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
-    is_entry_doubted: bool = False
+    doubted_stop: str | None = None
+    successor: Position | None = None
     is_opening: bool = True
     was_tried: bool = False
     is_entry_checked: bool = False
@@ -339,7 +339,8 @@ class PositionState:
     def raise_floor(self, price: Decimal) -> None:
         """Let no request be looser than this price from now on."""
         if self.floor is None or is_tighter(self.position.side, price, self.floor):
-            self.floor = price
+            former = () if self.floor is None else (self.floor,)
+            self.floor, self.former_floors = price, (self.former_floors + former)[-_REMEMBERED:]
 
     def put(self, order: Order) -> None:
         """Put an order into the table, or replace it there."""

@@ -57,6 +57,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         moves: how often its stop was moved.
         filled, proceeds: what was closed of it, in base units and in quote units.
         floor: the tightest stop that the exchange ever acknowledged; None: it is that of `orders`.
+        former_floors: the last floors before it.
         close_reason: why its owner wants it closed; None: the owner doesn't.
         release: its owner takes it back: what becomes of its stop; None: the owner doesn't.
         end_reason: why it ended, where it is confirmed flat; None: it is not.
@@ -89,6 +90,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     filled: Decimal = Decimal(0)
     proceeds: Decimal = Decimal(0)
     floor: Decimal | None = None
+    former_floors: tuple[Decimal, ...] = ()
     close_reason: str | None = None
     release: Literal["keep stop", "cancel stop"] | None = None
     end_reason: str | None = None
@@ -151,6 +153,7 @@ def save_position(
         filled=p.filled,
         proceeds=p.proceeds,
         floor=p.floor,
+        former_floors=p.former_floors,
         close_reason=goal.reason if isinstance(goal, Close) and not goal.is_revocable else None,
         release=release,
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
@@ -187,7 +190,7 @@ def restore_position(
     if record.first_stop is not None:
         ratchet.first_stop = record.first_stop
     p.quantity, p.reported_entry = record.quantity, record.reported_entry
-    p.floor, p.native_task = record.floor, record.native_task
+    p.floor, p.former_floors, p.native_task = record.floor, record.former_floors, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
     p.unprotected_time, p.unprotected_span = record.unprotected_time, None
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
@@ -204,7 +207,7 @@ def restore_position(
         told = record.unacknowledged_fills.get(intent.id, _ZERO)
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
         find_at = math.inf if intent.purpose == "exit" else at + find_after
-        p.put(replace(order, told=told, filled=told, find_at=find_at))
+        p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
     if record.is_abandoned:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:
@@ -230,3 +233,5 @@ def _check(record: StopRecord) -> None:
     for name in ("first_stop", "floor"):
         if getattr(record, name) is not None:
             check_money(f"StopRecord.{name}", getattr(record, name))
+    for price in record.former_floors:
+        check_money("StopRecord.former_floors", price)

@@ -44,10 +44,12 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
         is_new = known is None or known.price not in (shown.price, asked)
         if asked is not None and not (is_new and is_within(shown.price, asked, ROUNDING)):
             asked = shown.price
+        if known is None and not is_within(shown.quantity, quantity, ROUNDING):  # some of it was filled by then
+            filled += max(_ZERO, quantity - shown.quantity)
         quantity = shown.quantity
     else:
-        if shown.price != known.price:  # a person amended it on the exchange
-            asked = shown.price
+        if shown.price != known.price:  # a person amended it on the exchange: whether it counts is decided anew
+            asked, order = shown.price, replace(order, is_superseded=False)
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
             quantity = shown.quantity
@@ -192,7 +194,7 @@ def lose(p: PositionState, order: Order, at: float) -> None:
             p.put(new_stop(earlier, is_superseded=True))
         p.missing_stops = ()
     else:
-        if p.is_entry_doubted:
+        if p.doubted_stop == order.id:
             p.again_at = min(p.again_at, at)
         end_order(p, order, "absent", at)
         p.missing_stops, p.missing_since = (*p.missing_stops, acknowledged), at

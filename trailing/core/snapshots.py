@@ -15,7 +15,7 @@ from trailing.core.evidence import LISTS_ALONE, SECOND_SIGHTING, judge_absence
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import StopOrder
-from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
+from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
@@ -36,9 +36,10 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     wanted_at, p.again_at = p.again_at, math.inf
     p.checked_at = max(p.checked_at, snapshot.asked_at)
     is_told = snapshot.shows_all_positions or key in snapshot.reports
+    is_told = is_told and not isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by it
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
-    if snapshot.asked_at >= p.missed_until and key in snapshot.reports:
+    if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
         p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
@@ -52,7 +53,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
             p.flat.note_shown()
     elif report is not None:
-        _judge_report(p, snapshot, report, has_stop=bool(listed))
+        _judge_report(p, snapshot, report, listed)
     elif snapshot.shows_all_positions:
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # what could not be decided is still undecided
@@ -74,12 +75,17 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
             _judge_listed(p, order, shown, snapshot, at)
         elif order.id in snapshot.doubled_orders:
             p.put(replace(order, absent_since=None))
-        elif not snapshot.shows_all_stops or (order.state in (LIVE, SENT) and order.sent_at >= snapshot.asked_at):
-            continue  # that list can't show it: it was asked for before, or at the very moment
+        elif not snapshot.shows_all_stops or _is_sent_after(order, snapshot):
+            continue  # that list can't show it
         elif p.is_listing_untrusted:  # an answer by its id proves what such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
             _doubt(p, order, snapshot.asked_at, at)
+
+
+def _is_sent_after(order: Order, snapshot: AccountSnapshot) -> bool:
+    """Whether an order was placed when a snapshot had been asked for, or at the very moment. A restored one was sent before."""
+    return order.state in (LIVE, SENT) and not order.is_restored and order.sent_at >= snapshot.asked_at
 
 
 def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: AccountSnapshot, at: float) -> None:
@@ -93,7 +99,11 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
     if order.absent_since is not None:
         order = replace(order, absent_since=None)
         p.put(order)
-    if order.state is LIVE and (snapshot.asked_at < order.changed_at + lag or _is_same(p, shown, order.order)):
+    if order.state is LIVE and snapshot.asked_at < order.changed_at + lag:
+        return
+    if order.state is LIVE and _is_same(p, shown, order.order):
+        if snapshot.asked_at >= order.find_at:  # which a look-up would say, too
+            p.put(replace(order, find_at=math.inf))
         return
     show(p, order, shown, at)
     if order.state is not LIVE and p.was_tried:
@@ -108,21 +118,23 @@ def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> boo
 
 
 def _doubt(p: PositionState, order: Order, asked_at: float, at: float) -> None:
-    """Two lists do not show an order. Of one that the exchange has told of, a look-up by its id has to say so, too: lists
-    lose entries, and a stop that is placed in vain is one too many. Where it can't be looked up, the lists count once they
-    have not shown it for longer than lists were seen to be wrong.
+    """Two lists do not show an order. A look-up by its id has to say so, too: lists lose entries, and a stop that is placed in
+    vain is one too many. Where it can't be looked up, the lists count once they have not shown it for longer than lists were
+    seen to be wrong; of one that the exchange has not told of, where no look-up was answered by then.
     """
+    if order.id == p.request_id:
+        return  # its look-up is under way
     finding = p.back_offs.get("find")
     assert order.absent_since is not None  # by the first of the two
     lists_count_from = order.absent_since + LISTS_ALONE
     is_untold = order.order is None and order.changed_at == -math.inf
-    if is_untold:
+    can_be_found = finding is None or at >= finding.until or finding.failures < TOLD_AFTER
+    if asked_at >= lists_count_from and (is_untold or not can_be_found):
         lose(p, order, at)
-    elif finding is None or at >= finding.until or finding.failures < TOLD_AFTER:
+        return
+    if can_be_found:
         p.put(replace(order, find_at=min(order.find_at, at)))
-    elif asked_at >= lists_count_from:
-        lose(p, order, at)
-    else:
+    if is_untold or not can_be_found:
         p.again_at = min(p.again_at, lists_count_from)
 
 
@@ -223,7 +235,9 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
     end_flat(p)
 
 
-def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionReport, *, has_stop: bool) -> None:
+def _judge_report(
+    p: PositionState, snapshot: AccountSnapshot, report: PositionReport, listed: dict[str, StopOrder]
+) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
     if snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag and not p.is_opening:
@@ -248,17 +262,22 @@ def _judge_report(p: PositionState, snapshot: AccountSnapshot, report: PositionR
     if was_told_flat and not _has_known_entry(p, report):  # whatever stop of the one before is still live there
         end_flat(p, replaced_by=report)
         return
-    stands = any(order.stands for order in p.orders.values())
-    has_stop = has_stop or (stands and p.is_listing_untrusted)  # a look-up has shown it
-    if stands and not has_stop and p.reported_entry is not None and not _has_known_entry(p, report):
+    counting = _counting(p)
+    has_plain = any(order.callback is None for order in listed.values())
+    has_stop = has_plain if counting is None else counting.id in listed
+    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p) or _is_successor(p, report)
+    was_reported = p.reported_entry is not None or p.successor is not None
+    if not is_settled and was_reported and not _has_known_entry(p, report):
         # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
-        p.is_entry_doubted = True
+        assert counting is not None
+        p.doubted_stop = p.doubted_stop or counting.id
         p.again_at = min(p.again_at, snapshot.answered_at + max(SECOND_SIGHTING, p.timing.orders_read_lag))
         return
     if _is_another(p, report, has_stop=has_stop):
         end_flat(p, replaced_by=report)
         return
-    p.is_entry_doubted = False
+    p.doubted_stop = None
+    p.successor = None if p.missed_until == math.inf else p.successor
     p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
     _resize(p, report)
     _heed_liquidation(p, report)
@@ -271,16 +290,45 @@ def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: Posit
     return (report.quantity, report.entry_price) == (p.position.quantity, p.position.entry_price)
 
 
+def _counting(p: PositionState) -> Order | None:
+    """The stop that counts, whether or not it was shown since a restart. One that it superseded, or a trailing order, may be
+    left from before, and tells nothing of a position.
+    """
+    counting: Order | None = None
+    for order in p.orders.values():
+        if order.purpose == "stop" and order.stands:
+            is_first = counting is None or counts_before(p.position.side, order, counting)
+            counting = order if is_first else counting
+    return counting
+
+
+def _is_doubted_stop_gone(p: PositionState) -> bool:
+    """Whether the stop is gone that counted when another entry price was reported first, and that no list showed."""
+    return p.doubted_stop is not None and p.doubted_stop not in p.orders
+
+
+def _is_successor(p: PositionState, report: PositionReport) -> bool:
+    """Whether a report has the figures of the position that was handed in behind it, whatever stop is left of this one."""
+    other = p.successor
+    if other is None or other.quantity != report.quantity:
+        return False
+    return abs(other.entry_price - report.entry_price) < p.market.price_tick
+
+
 def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
     """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
     all of the protected one was filled.
     """
-    if _has_known_entry(p, report) or (has_stop and (p.quantity or _was_left_open(p, report))):
+    if _has_known_entry(p, report):
         return False
-    if p.reported_entry is None:
+    if _is_doubted_stop_gone(p) or _is_successor(p, report):
+        return True
+    if has_stop and (p.quantity or _was_left_open(p, report)):
+        return False
+    if p.reported_entry is None and p.successor is None:
         return not p.quantity
     # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
-    return p.is_entry_doubted or not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
+    return not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
 
 
 def _was_left_open(p: PositionState, report: PositionReport) -> bool:

@@ -55,7 +55,8 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     if isinstance(request, ReplaceStop):
         _supersede(p, request)
     p.raise_floor(result.price)
-    acknowledged = replace(result, quantity=min(result.quantity, order.quantity))
+    is_triggered = result.triggered or order.triggered_at is not None  # which an update may have said meanwhile
+    acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
     shown.acknowledge(p, order, acknowledged, at, previous=previous, changed_at=at)
     if p.missing_stops:  # whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
@@ -87,9 +88,8 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
         p.tell(MoveFailed, price=request.price, error=str(error))
     if isinstance(error, StopRejected):
         doubt_position(p, error, at)
-        if isinstance(error, WouldTrigger) or (
-            not isinstance(request, AmendStop) and not isinstance(error, NothingToReduce)
-        ):
+        is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
+        if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
     if order is not None:
         order_failed(p, order, error, at)
@@ -160,5 +160,7 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
     if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
         p.is_listing_untrusted = True
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
+    if order.id == p.doubted_stop:  # it is the same position, whatever entry price is reported next
+        p.doubted_stop = p.reported_entry = None
     shown.show(p, order, result, at)
     p.ratchet.ask_rules()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from trailing.core.endings import note_cut_short, tell_backfilled
+from trailing.core.endings import note_all_filled, note_cut_short, tell_backfilled
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
 from trailing.core.model import Fill
-from trailing.core.orders import CANCELLING, Order, unseen
+from trailing.core.orders import CANCELLING, LIVE, Order, unseen
 from trailing.core.shown import end_order, withdraw_native
 from trailing.events import ExitFilled, StopFilled
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
 _ZERO = Decimal(0)
+
+OWN_CHANGE: Final = 5.0
+"""Seconds after a change of ours in which an update of the order may be about that change."""
 
 
 def on_price(p: PositionState, seen: PriceSeen, at: float) -> None:
@@ -61,6 +64,8 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         # It exists, and its figures can be read, unless an answer is about to tell them.
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at))
+    elif order.purpose == "stop" and order.state is LIVE and at >= order.changed_at + OWN_CHANGE:  # a person changed it
+        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at)))
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
@@ -72,6 +77,11 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
     if not quantity and not new:
         return
+    closed = new
+    if (
+        new > fill.quantity
+    ):  # what it covers beyond the position was closed by its earlier fills, as a snapshot has shown
+        closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:
         p.ended_orders[order.id] = order
@@ -81,14 +91,15 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
         p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
         return
-    p.quantity = max(_ZERO, p.quantity - new)
+    p.quantity = max(_ZERO, p.quantity - closed)
+    if p.told_quantity is not None and fill.at > p.updated_at:
+        p.told_quantity = max(_ZERO, p.told_quantity - closed)
     p.filled += quantity
     p.proceeds += quantity * fill.price
     if quantity:
         p.last_fill = fill
     if not p.quantity:
-        p.flat.note_flat(at, "fill")
-        p.want_snapshot(at)
+        note_all_filled(p, at)
     elif new and fill.at > p.updated_at:  # else the last update of the position knows of it
         p.flat.note_changed(at)
     if order.purpose == "exit":
@@ -136,6 +147,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
         p.flat.note_flat(at, "update")
         p.want_snapshot(at)
     elif isinstance(p.goal, Close) and p.flat.is_said:
+        p.flat.note_contradicted()
         p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
     else:
         p.flat.note_changed(at)

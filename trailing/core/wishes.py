@@ -37,9 +37,10 @@ def on_time(p: PositionState, _: TimePassed, at: float) -> None:
     """Time alone changes nothing here: what is due by now is derived after every step."""
 
 
-def on_check_wanted(p: PositionState, _: CheckWanted, at: float) -> None:
+def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     """Want a snapshot that shows the present moment, because something may have been missed."""
     p.want_snapshot(at)
+    p.successor = wanted.successor or p.successor
     p.missed_until = p.check_from
 
 

@@ -15,8 +15,8 @@ from typing import Final, Protocol, TypeVar
 import trio
 from msgspec.structs import replace
 
-from trailing.core.account import AccountSnapshot, Owner, PositionReport, take_snapshot
-from trailing.core.inputs import SnapshotTaken
+from trailing.core.account import AccountSnapshot, Owner, SnapshotBuilder
+from trailing.core.inputs import Input, SnapshotTaken
 from trailing.core.model import StopOrder
 from trailing.core.retries import MOST_FINDING, BackOff, back_off
 from trailing.errors import AuthenticationFailed, ExchangeError, ExchangeUnreachable
@@ -36,13 +36,25 @@ LOOKED_UP: Final = 3
 """Stops that are looked up by their ids at the most, where a list shows none of ours."""
 
 AT_ONCE: Final = 100
-"""Positions that judge a snapshot before other tasks get their turn: some milliseconds of work."""
+"""Positions that take something in before other tasks get their turn: a few milliseconds of work."""
+
+
+SORTED_AT_ONCE: Final = 1_000
+"""Entries of a list that are sorted before other tasks get their turn."""
 
 
 class Judge(Protocol):
     """A position that judges each snapshot."""
 
-    def step(self, what: SnapshotTaken, /) -> None: ...
+    def step(self, what: Input, /) -> None: ...
+
+
+async def step_in_turns(inputs: Iterable[tuple[Judge, Input]]) -> None:
+    """Have each of these positions take its input in, `AT_ONCE` of them before other tasks get their turn."""
+    for number, (judge, what) in enumerate(inputs):
+        if number % AT_ONCE == AT_ONCE - 1:
+            await trio.lowlevel.checkpoint()
+        judge.step(what)
 
 
 class AccountReader:
@@ -161,12 +173,11 @@ class AccountReader:
             self._note_failure(error)
             return False
         self._failed = None
-        self.snapshot, self._number = snapshot, number
+        before, self.snapshot, self._number = self.snapshot, snapshot, number
         self.on_snapshot(snapshot)
-        for number, judge in enumerate(tuple(self._judges())):
-            judge.step(SnapshotTaken(snapshot))
-            if number % AT_ONCE == AT_ONCE - 1:
-                await trio.lowlevel.checkpoint()
+        taken = SnapshotTaken(snapshot)
+        await step_in_turns((judge, taken) for judge in tuple(self._judges()))
+        del before  # not earlier: to free a large one takes as long as to judge the next
         self._taken.set()
         self._taken = trio.Event()
         return True
@@ -180,31 +191,33 @@ class AccountReader:
 
     async def _read(self) -> AccountSnapshot:
         exchange, asked_at = self._sender.exchange, self._clock.now()
-        stops: list[Sequence[StopOrder]] = []
-        positions: list[Sequence[PositionReport]] = []
+        builder, is_partial = SnapshotBuilder(self._owner_of), dict[str, bool]()
         errors: list[ExchangeError] = []
 
-        async def read(into: list[T], operation: str, request: Callable[[], Awaitable[T]]) -> None:
+        async def read(
+            operation: str, request: Callable[[], Awaitable[Sequence[T]]], add: Callable[[Sequence[T]], None]
+        ) -> None:
             try:
-                into.append(await self._sender.read(operation, request, self._call_seconds))
+                listed = await self._sender.read(operation, request, self._call_seconds)
+                is_partial[operation] = isinstance(listed, PartialList)
+                for first in range(0, len(listed), SORTED_AT_ONCE):
+                    add(listed[first : first + SORTED_AT_ONCE])
+                    await trio.lowlevel.checkpoint()
             except ExchangeError as error:
                 errors.append(error)
             except Exception as bug:  # nothing on the account can end a manager: the alarm and the next try follow
                 errors.append(ExchangeUnreachable(f"{operation} can't be read: {type(bug).__name__}: {bug}"))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, stops, "open_stops", exchange.open_stops)
-            nursery.start_soon(read, positions, "positions", exchange.positions)
+            nursery.start_soon(read, "open_stops", exchange.open_stops, builder.add_stops)
+            nursery.start_soon(read, "positions", exchange.positions, builder.add_positions)
         if errors:
             raise next((error for error in errors if isinstance(error, AuthenticationFailed)), errors[0])
-        snapshot = take_snapshot(
+        snapshot = builder.build(
             asked_at,
             self._clock.now(),
-            stops[0],
-            positions[0],
-            self._owner_of,
-            shows_all_stops=not isinstance(stops[0], PartialList),
-            shows_all_positions=not isinstance(positions[0], PartialList),
+            shows_all_stops=not is_partial["open_stops"],
+            shows_all_positions=not is_partial["positions"],
         )
         if not snapshot.ours and snapshot.shows_all_stops and not await self._is_confirmed_empty(asked_at):
             return replace(snapshot, shows_all_stops=False)

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from trailing.core.inputs import Frozen, OrderUpdated, PositionUpdated, PricesMissed
+from trailing.core.inputs import Frozen, Input, OrderUpdated, PositionUpdated, PricesMissed
 from trailing.core.model import Source, Tick
 from trailing.events import StreamChanged
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
@@ -23,14 +23,21 @@ class Feed:
     """Takes updates and gives each to the positions that it is about.
 
     Args:
+        step_each: has each of some positions take an input in, without waiting.
         on_return: called when the stream is there again: what happened in between has to be read.
 
     Attributes:
         ticks: how many were taken.
     """
 
-    def __init__(self, records: Records, registry: Registry, on_return: Callable[[], None]) -> None:
-        self._records, self._registry, self._on_return = records, registry, on_return
+    def __init__(
+        self,
+        records: Records,
+        registry: Registry,
+        step_each: Callable[[Iterable[tuple[PositionTask, Input]]], None],
+        on_return: Callable[[], None],
+    ) -> None:
+        self._records, self._registry, self._step_each, self._on_return = records, registry, step_each, on_return
         self._lost = False
         self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
@@ -118,6 +125,5 @@ class Feed:
     def note_missed(self, tasks: Iterable[PositionTask]) -> None:
         """No price of these came from the last one on, until now."""
         clock = self._records.clock
-        until = clock.utc()
-        for task in tasks:
-            task.step(PricesMissed(clock.utc_at(task.last_tick_at), until))
+        until, last = clock.utc(), [(task, task.last_tick_at) for task in tasks]
+        self._step_each((task, PricesMissed(clock.utc_at(tick_at), until)) for task, tick_at in last)

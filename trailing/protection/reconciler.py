@@ -13,7 +13,7 @@ import trio
 
 from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.evidence import Timing, judge_absence
-from trailing.core.findings import ForeignInstance, OrphanStop
+from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.model import StopOrder
 from trailing.errors import ExchangeError, LeaseLost, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
@@ -24,6 +24,9 @@ from trailing.stores.port import SettleIntent
 
 NO_POSITION: Final = "no position"
 OPEN_POSITION: Final = "open position"
+
+ALARM_AGAIN: Final = 600.0
+"""Seconds for which snapshots don't show an order that an alarm told of, until it is forgotten."""
 
 
 class Reconciler:
@@ -60,8 +63,10 @@ class Reconciler:
         self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
         self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
         self._seen: dict[tuple[str, str], float | None] = {}
-        self._alarmed: set[str] = set()
-        self._cancelling: set[str] = set()
+        # By client order id: when a snapshot last showed an order that an alarm told of; until when lists may show a
+        # leftover that is cancelled.
+        self._alarmed: dict[str, float] = {}
+        self._cancelling: dict[str, float] = {}
         self._is_first = True
         self.marks: frozenset[str] = frozenset({mark})
         self.released_stops: dict[str, Key] = {}
@@ -93,11 +98,13 @@ class Reconciler:
         self._is_first = False
         before, self._seen = self._seen, {}
         for order in snapshot.others:
-            if order.client_order_id not in self._alarmed:
-                self._alarmed.add(order.client_order_id)
-                self._alarm("another instance is at work on this account", str(ForeignInstance.of(order)))
+            told = ForeignInstance.of(order)
+            self._alarm_once(order, snapshot, "another instance is at work on this account", told)
         self._judge_leftovers(snapshot, before)
         self._judge_orphans(snapshot, before)
+        self._cancelling = {one: until for one, until in self._cancelling.items() if until > snapshot.asked_at}
+        forgotten_until = snapshot.asked_at - ALARM_AGAIN
+        self._alarmed = {one: shown_at for one, shown_at in self._alarmed.items() if shown_at > forgotten_until}
         claimed = self._registry
         self.released_stops = {one: key for one, key in self.released_stops.items() if claimed.get(*key) is None}
 
@@ -116,15 +123,17 @@ class Reconciler:
                 ):
                     continue
                 if is_open:
-                    self._alarm_orphan(order)
-                elif order.client_order_id not in self._cancelling:
-                    self._cancelling.add(order.client_order_id)
+                    what = "a stop of ours stands on a position that is not protected"
+                    self._alarm_once(order, snapshot, what, OrphanStop.of(order))
+                elif snapshot.asked_at >= self._cancelling.get(order.client_order_id, -math.inf):
+                    self._cancelling[order.client_order_id] = math.inf
                     self._start(order)
 
-    def _alarm_orphan(self, order: StopOrder) -> None:
+    def _alarm_once(self, order: StopOrder, snapshot: AccountSnapshot, what: str, told: Finding) -> None:
+        """Raise an alarm the first time that snapshots show an order."""
         if order.client_order_id not in self._alarmed:
-            self._alarmed.add(order.client_order_id)
-            self._alarm("a stop of ours stands on a position that is not protected", str(OrphanStop.of(order)))
+            self._alarm(what, str(told))
+        self._alarmed[order.client_order_id] = snapshot.asked_at
 
     def _judge_orphans(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
         if not self._orphans or not snapshot.shows_all_stops:
@@ -185,8 +194,8 @@ class Reconciler:
         except TrailingError as lost:
             self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {lost}")
         finally:
-            self._cancelling.discard(order.client_order_id)
-            self._want_snapshot(trio.current_time() + self._timing.read_lag)
+            shown_until = self._cancelling[order.client_order_id] = trio.current_time() + self._timing.read_lag
+            self._want_snapshot(shown_until)
 
     def _alarm(self, what: str, detail: str) -> None:
         self._records.alarm(None, what, detail)

@@ -28,7 +28,7 @@ from trailing.core.findings import (
     Unresolved,
 )
 from trailing.core.goals import Protect
-from trailing.core.inputs import PricesMissed
+from trailing.core.inputs import CheckWanted, PricesMissed
 from trailing.core.model import StopOrder
 from trailing.core.next_request import next_request
 from trailing.core.position import PositionState
@@ -72,11 +72,13 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
         except UsageError as error:
             records.alarm(None, f"the record of {position.symbol} {position.side} can't be restored", str(error))
             continue
-        if registry.claim(task) is not task:
+        held = registry.claim(task)
+        if held is not task:
             if not record.is_waiting:
                 records.alarm(position, "two records claim one position", position.identity)
                 continue
             registry.wait_for(task)
+            held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
     # What another record claims was protected again, under another identity.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import msgspec
 
@@ -19,8 +20,8 @@ class Statistics(msgspec.Struct, frozen=True):
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
         moves: acknowledged moves.
         closed: positions that have ended.
-        unprotected_time: bare seconds of all positions by cause, ended and present ones together, over their whole lives: for
-            those that were resumed, what they had before is included.
+        unprotected_time: the unprotected seconds of all positions by cause, of ended and present ones, over their whole lives.
+            For resumed positions it includes the seconds before.
         since_confirmed: seconds since the exchange last confirmed anything; None: never.
         ticks: taken by the core; `foreign_ticks`: of a source that no rule looks at.
         commits: of the journal; `dropped`: events that a full queue did not take.
@@ -53,10 +54,10 @@ class Tally:
         self.waves: int = 0
         self.outcomes: Counter[str] = Counter()
         self.opening_times: OpeningTimes = OpeningTimes()
-        self.closed = 0
-        self.moves = 0
+        self.closed: int = 0
+        self.moves: int = 0
         self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
-        self.foreign_ticks = 0
+        self.foreign_ticks: int = 0
         self.confirmed_at: float | None = None
 
     def count_ended(self, state: PositionState, at: float) -> None:
@@ -73,3 +74,31 @@ class Tally:
         self.waves += 1
         self.outcomes.update(type(outcome).__name__ for outcome in report.outcomes)
         self.opening_times = self.opening_times.joined(report.opening_times)
+
+    def totals(
+        self, states: Collection[PositionState], at: float, *, unprotected: int, ticks: int, commits: int, dropped: int
+    ) -> Statistics:
+        """Return the figures of the positions that have ended and of the present ones.
+
+        Args:
+            states: the present positions.
+            unprotected, ticks, commits, dropped: as in `Statistics`.
+        """
+        confirmed = [
+            seen for seen in (self.confirmed_at, *(state.confirmed_at for state in states)) if seen is not None
+        ]
+        return Statistics(
+            waves=self.waves,
+            outcomes=dict(self.outcomes),
+            opening_times=self.opening_times,
+            protected=sum(state.live is not None for state in states),
+            unprotected=unprotected,
+            moves=self.moves + sum(state.moves for state in states),
+            closed=self.closed,
+            unprotected_time=sum((state.unprotected_time_at(at) for state in states), self.unprotected_time),
+            since_confirmed=at - max(confirmed) if confirmed else None,
+            ticks=ticks,
+            foreign_ticks=self.foreign_ticks + sum(state.ratchet.foreign_ticks for state in states),
+            commits=commits,
+            dropped=dropped,
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ import trio
 from trailing.core.account import Orphan, PositionReport
 from trailing.core.evidence import Timing
 from trailing.core.findings import Finding
-from trailing.core.inputs import CheckWanted, RetryNow
+from trailing.core.inputs import CheckWanted, Input, RetryNow
 from trailing.core.model import Position, Side, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -23,7 +24,7 @@ from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
-from trailing.protection.account_reader import AccountReader
+from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Refused
@@ -82,7 +83,7 @@ class Supervision:
         self.sender: RequestSender = sender
         self.records: Records = records
         self.ids: OrderIds = ids
-        self.now = records.clock.now
+        self.now: Callable[[], float] = records.clock.now
         self._plan, self._tasks = plan, tasks
         self.timing: Timing = Timing(
             exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity, exchange.hedged
@@ -116,7 +117,7 @@ class Supervision:
         )
         self.reader.on_snapshot = self.reconciler.judge
         sender.outage.on_return = self.check_all
-        self.feed: Feed = Feed(records, self.registry, self.check_all)
+        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()
@@ -183,28 +184,37 @@ class Supervision:
             if task.is_waiting or (state.live is None and state.may_be_open):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, state.error)
+            elif state.replaced_by is not None:  # and what is left of its own orders is still being cancelled
+                other = state.replaced_by
+                listed[other.symbol, other.side] = self._untracked(other)
         return listed
 
     def note_never_claimed(self, refused: Refused) -> None:
         """List a position that was refused before it could be claimed, so that no task works on it."""
         position = refused.position
         if self.registry.get(position.symbol, position.side) is None:
-            self._list_given_up(position, refused.error)
+            self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
 
     def list_given_up(self, task: PositionTask) -> None:
         """List a position that no task works on any more."""
-        self._list_given_up(task.state.position, task.state.error)
+        self._list_stored(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
 
-    def _list_given_up(self, position: Position, error: Exception | None) -> None:
-        self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+    def _list_stored(self, listed: Unprotected) -> None:
+        key = (listed.position.symbol, listed.position.side)
+        self.forget_given_up(*key, unless=listed.position.identity)  # one of a key is on record
+        self.given_up[key] = listed
 
     def _list_untracked(self, report: PositionReport) -> None:
         """List a position that stands in the place of one of ours, and keep that over a restart."""
-        position = Position(
-            report.symbol, report.side, report.quantity, report.entry_price, self.records.clock.utc(), id=UNTRACKED
-        )
-        self._list_given_up(position, ExchangeError("it was opened while no manager ran, and has no plan"))
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(position), is_abandoned=True))
+        listed = self._untracked(report)
+        self._list_stored(listed)
+        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), is_abandoned=True))
+
+    def _untracked(self, report: PositionReport) -> Unprotected:
+        opened_at, symbol = self.records.clock.utc(), report.symbol
+        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
+        why = ExchangeError("it was opened while no manager ran, and has no plan")
+        return Unprotected(position, State.CLOSED.value, why)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
         """List a position that was given up no more, here and after a restart. Returns whether one was listed.
@@ -226,22 +236,13 @@ class Supervision:
         return msgspec.structs.replace(record, state=State.CLOSED.value)
 
     def statistics(self) -> Statistics:
-        """Figures over all that was done."""
-        states, tally, now = [task.state for task in self.registry.all()], self.tally, self.now()
+        """Return figures over all that was done."""
         journal = self.records.journal.statistics()
-        confirmed = [at for at in (tally.confirmed_at, *(state.confirmed_at for state in states)) if at is not None]
-        return Statistics(
-            waves=tally.waves,
-            outcomes=dict(tally.outcomes),
-            opening_times=tally.opening_times,
-            protected=sum(state.live is not None for state in states),
+        return self.tally.totals(
+            [task.state for task in self.registry.all()],
+            self.now(),
             unprotected=len(self.unprotected()),
-            moves=tally.moves + sum(state.moves for state in states),
-            closed=tally.closed,
-            unprotected_time=sum((state.unprotected_time_at(now) for state in states), tally.unprotected_time),
-            since_confirmed=now - max(confirmed) if confirmed else None,
             ticks=self.feed.ticks,
-            foreign_ticks=tally.foreign_ticks + sum(state.ratchet.foreign_ticks for state in states),
             commits=journal.commits,
             dropped=journal.dropped + self.records.publisher.dropped,
         )
@@ -301,15 +302,22 @@ class Supervision:
 
     def check_all(self) -> None:
         """Have every position judged by a snapshot from now on: something may have been missed."""
-        for task in self.registry.all():
-            task.step(CheckWanted())
+        self._step_each((task, CheckWanted()) for task in self.registry.all())
         self.reader.want(self.now() + self.timing.read_lag)
 
     def _retry_all(self) -> None:
         """Requests may be sent again: every position tries now, and what was missed is read."""
-        for task in self.registry.all():
-            task.step(RetryNow())
+        self._step_each((task, RetryNow()) for task in self.registry.all())
         self.check_all()
+
+    def _step_each(self, inputs: Iterable[tuple[PositionTask, Input]]) -> None:
+        """Have each of these positions take its input in: as many now as block the loop for a moment, the others in turns."""
+        turns = iter(inputs)
+        for task, what in islice(turns, AT_ONCE):
+            task.step(what)
+        following = next(turns, None)
+        if following is not None:
+            self._tasks.start_soon(step_in_turns, chain((following,), turns))
 
     def _live_stops(self, asked_at: float) -> Iterator[StopOrder]:
         """Yield the live stops that a list which was asked for then has to show."""
@@ -354,8 +362,8 @@ class Supervision:
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
         for record in restore(self, loaded):
-            error = ExchangeError("it was given up before the process ended")
-            self._list_given_up(record.position, error)
+            given_up, error = record.position, ExchangeError("it was given up before the process ended")
+            self.given_up[given_up.symbol, given_up.side] = Unprotected(given_up, State.CLOSED.value, error)
         for task in self.registry.all():
             position = task.state.position
             try:

@@ -181,7 +181,7 @@ class Wave:
                 return stop
             if asked_from is None and not state.is_opening:
                 asked_from = self._supervision.now() + self._supervision.timing.positions_read_lag
-                held.step(CheckWanted())
+                held.step(CheckWanted(None if same else position))
                 continue
             await held.wait_changed()
         if _is_same(held, position) and not state.quantity and state.replaced_by is None and attempt.task is None:

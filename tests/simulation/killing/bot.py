@@ -19,7 +19,7 @@ from inspection import Inspection
 
 from simulation.killing.books import CALL_SECONDS
 from simulation.killing.history import ENTERED
-from simulation.killing.talking import say, wait_left, wait_told
+from simulation.killing.stdio import wait_end, wait_line, write_line
 from simulation.remote_client import RemoteExchange, open_remote
 from trailing.core.model import Percent, Position, Side
 from trailing.core.plan import Pacing, TrailPlan
@@ -68,11 +68,11 @@ class Bot:
             await trio.sleep(_LOOK_SECONDS)
             positions = await self._unknown()
             if positions:
-                say(event="wave", positions=len(positions))
+                write_line(event="wave", positions=len(positions))
                 await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
             unprotected = sorted(self._manager.unprotected())
             if positions or unprotected != told or not ready:
-                say(event="trailing" if ready else "ready", unprotected=unprotected)
+                write_line(event="trailing" if ready else "ready", unprotected=unprotected)
             ready, told = True, unprotected
 
     async def _unknown(self) -> Sequence[Position]:
@@ -123,7 +123,7 @@ class _Telling(FaultyStore):
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AsyncIterator[Lease]:
         async with super().acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
-            say(event="recovering")
+            write_line(event="recovering")
             yield lease
 
 
@@ -135,7 +135,7 @@ async def _live(port: int, store: str, seed: str) -> None:
         open_store(store) as books,
         open_manager(exchange, _Telling(books, {}), plan, standby=outlived) as manager,
     ):
-        say(event="recovered")
+        write_line(event="recovered")
         await Bot(exchange, manager, seed).run()
 
 
@@ -143,12 +143,12 @@ async def _main() -> None:
     # What structlog would import for a terminal's colours, and a fifth of a bot's start, of which there are hundreds.
     sys.modules["rich"] = None  # type: ignore[assignment]
     configure_logging("warning")  # to standard error
-    say(event="warm")
-    await wait_told()
+    write_line(event="warm")
+    await wait_line()
     async with trio.open_nursery() as nursery:
         port, store, seed = sys.argv[1:]
         nursery.start_soon(_live, int(port), store, seed)
-        await wait_left()
+        await wait_end()
         nursery.cancel_scope.cancel()
 
 

@@ -15,7 +15,7 @@ import trio
 from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
-from simulation.killing.talking import say, wait_left
+from simulation.killing.stdio import wait_end, write_line
 from simulation.remote import Services, serve_exchange
 from simulation.remote_wire import OPERATIONS
 from trailing.core.model import Market, Position, Tick
@@ -143,8 +143,8 @@ async def _main() -> None:
     ended = trio.Event()
     async with trio.open_nursery() as nursery:
         port = await nursery.start(run_market, seed, positions, ended)
-        say(port=port)
-        await wait_left()
+        write_line(port=port)
+        await wait_end()
         ended.set()
 
 

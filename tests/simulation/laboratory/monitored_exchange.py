@@ -13,6 +13,7 @@ from simulation.laboratory.cancellations import Cancellations
 from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.process import MortalExchange, Process
 from simulation.laboratory.request_monitor import RequestMonitor
+from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Side, Source, StopOrder, Tick
 from trailing.errors import OutcomeUnknown, StopRejected, TrailingError
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, Update
@@ -109,6 +110,11 @@ class MonitoredExchange(FaultyExchange):
         orders = await super().open_stops()
         self._knowledge.note_listed(orders)
         return orders
+
+    async def positions(self) -> Sequence[PositionReport]:
+        reports = await super().positions()
+        self._requests.note_positions(reports)
+        return reports
 
     async def price(self, symbol: str, source: Source) -> Tick:
         if self._process.alive:

@@ -11,7 +11,8 @@ from trailing.exchanges.paper import PaperExchange
 
 
 def trails_behind_ours(exchange: PaperExchange, claim: Claim, *, rounding: Decimal) -> str | None:
-    """What is wrong where the exchange would trigger later than our stop would, had we moved it; or None.
+    """What is wrong where the tighter one of the exchange's trailing order and our stop would trigger later than our stop would,
+    had we moved it; or None. A person who tightens our stop raises what is wanted, and has raised our stop.
 
     Excuses: beyond the market no stop can be placed, so that ours would not be there either; and a market may round what was
     asked for by less than `rounding`.
@@ -22,9 +23,9 @@ def trails_behind_ours(exchange: PaperExchange, claim: Claim, *, rounding: Decim
     trailed = exchange.actual_trailing(symbol, claim.native.client_order_id)
     if is_crossed(side, exchange.actual_price(symbol), claim.target):
         return None
-    standing = claim.stop_price if trailed is None else trailed
-    if standing is not None:
+    triggers = [price for price in (trailed, claim.stop_price) if price is not None]
+    for standing in triggers:
         is_rounded = abs(standing - claim.target) < rounding
         if is_rounded or not is_tighter(side, claim.target, than=standing):
             return None
-    return f"the {side} {symbol} is trailed at {standing}, ours would be at {claim.target}"
+    return f"the {side} {symbol} is trailed at {trailed}, its stop is at {claim.stop_price}, ours would be at {claim.target}"

@@ -92,7 +92,7 @@ class MortalExchange(FaultyExchange):
 
     def hears(self, symbol: str) -> bool:
         """Whether prices of a symbol come through."""
-        return self._line is not None and self._line.is_up and symbol in self.watched
+        return self._line is not None and self._line.is_up and symbol in self.subscriptions
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:

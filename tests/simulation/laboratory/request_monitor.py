@@ -6,7 +6,7 @@ What a check excuses stands at its method.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, TypeAlias
@@ -16,6 +16,7 @@ from inspection import Claim, Key
 
 from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.leftovers import Leftovers
+from trailing.core.account import PositionReport
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_tighter
 from trailing.errors import RateLimited, TrailingError
@@ -48,6 +49,8 @@ class _OfOneProcess:
         backs_off, throttled: until when an operation may rest after its failure, and how long it was told to, by symbol
             and operation.
         missing_since: since when a position stands without a stop and nothing was complained of.
+        untold_at: when a list was last answered and yet no snapshot told of a position: the other list failed, or the list of
+            positions did not show it, or not as it is.
         told_gone: when a change of a stop was refused first that is gone.
     """
 
@@ -56,6 +59,7 @@ class _OfOneProcess:
     backs_off: dict[tuple[str | None, str], float] = field(default_factory=dict)
     throttled: dict[tuple[str | None, str], float] = field(default_factory=dict)
     missing_since: dict[Key, float] = field(default_factory=dict)
+    untold_at: dict[Key, float] = field(default_factory=dict)
     told_gone: dict[Key, float] = field(default_factory=dict)
 
 
@@ -109,6 +113,23 @@ class RequestMonitor:
         """A request of the process was answered: its kind does not back off."""
         self._process.backs_off.pop((symbol, operation), None)
         self._process.throttled.pop((symbol, operation), None)
+        if (symbol, operation) in _LISTS and any(one in self._process.backs_off for one in _LISTS):
+            self._note_untold(self._process.missing_since)
+
+    def note_positions(self, reports: Sequence[PositionReport]) -> None:
+        """The process was shown the list of positions. It tells of one that it shows once, with its true quantity."""
+        shown: dict[Key, list[Decimal]] = {key: [] for key in self._process.missing_since}
+        for report in reports:
+            if (report.symbol, report.side) in shown:
+                shown[report.symbol, report.side].append(report.quantity)
+        self._note_untold(
+            (symbol, side)
+            for (symbol, side), quantities in shown.items()
+            if quantities != [self._exchange.actual(symbol)[1].get(side)]
+        )
+
+    def _note_untold(self, keys: Iterable[Key]) -> None:
+        self._process.untold_at |= dict.fromkeys(keys, trio.current_time())
 
     def tried_at(self, symbol: str) -> float:
         """When the process last tried to protect or to exit a symbol, in seconds of the world; 0: never."""
@@ -159,8 +180,9 @@ class RequestMonitor:
 
         A position is without a stop where the process says so, and where it was refused a change of the stop that is gone.
         Excuses: placing, the price and closing may back off themselves, each after its own failure; so may the reads by
-        which the process confirms that the stop is gone, and the lists that tell whether a position with another entry price
-        is another one, which its stop must not close; and a bug that froze the position was complained of already.
+        which the process confirms that the stop is gone, and the lists that tell whether a position that may be another one
+        is, which its stop must not close; a list that is wrong tells as little as one that fails; and a bug that froze the
+        position was complained of already.
         """
         process, frozen = self._process, {claim.key for claim in claims if claim.is_frozen}
         doubted = {claim.key for claim in claims if claim.is_entry_doubted}
@@ -181,7 +203,9 @@ class RequestMonitor:
             needs += [(symbol, "find_stop"), *_LISTS]
         elif is_doubted:
             needs += _LISTS
-        rests_until = (self._process.backs_off.get(need, 0.0) for need in needs)
+        rests_until = [self._process.backs_off.get(need, 0.0) for need in needs]
+        if is_doubted:
+            rests_until.append(self._process.untold_at.get(key, 0.0))
         waited = trio.current_time() - max(self._process.missing_since[key], self.tried_at(symbol), *rests_until)
         if waited > STARTS_WITHIN:
             self._complain("7. nothing is tried for a position without a stop", f"{side} {symbol} for {waited:.0f} s")

@@ -270,8 +270,11 @@ class Witness:
                 life.note_cover(at, self._why_bare(life), covered=bool(plain))
             if life is not None:
                 life.note_stops(plain)
-            if len(plain) > 2 or len(ours) - len(plain) > 1:
-                about = f"{side} {symbol}, {len(plain)} stops, {len(ours) - len(plain)} trailing orders"
+            protecting = [
+                order for order in plain if not order.triggered
+            ]  # one that was, and still stands, is no protection
+            if len(protecting) > 2 or len(ours) - len(plain) > 1:
+                about = f"{side} {symbol}, {len(protecting)} stops, {len(ours) - len(plain)} trailing orders"
                 self.complain("1. more than two stops, or more than one trailing order", about)
             wrong = self._what_is_wrong(key, life, plain, ours)
             if wrong or self._wrong_since:

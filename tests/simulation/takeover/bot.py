@@ -13,7 +13,7 @@ import trio
 
 from simulation.killing.bot import PLAN as PATIENT
 from simulation.killing.bot import Bot
-from simulation.killing.talking import say, wait_left
+from simulation.killing.stdio import wait_end, write_line
 from simulation.remote_client import open_remote
 from simulation.takeover.terms import CALL_SECONDS
 from trailing.errors import LeaseLost
@@ -27,13 +27,13 @@ PLAN = msgspec.structs.replace(PATIENT, call_seconds=CALL_SECONDS, cleanup_secon
 async def _live(port: int, store: str, name: str) -> None:
     async with open_remote(port, name=name) as exchange, open_store(store) as books:
         for life in itertools.count(1):
-            say(event="stands by")
+            write_line(event="stands by")
             try:
                 async with open_manager(exchange, books, PLAN, standby=True) as manager:
-                    say(event="owns")
+                    write_line(event="owns")
                     await Bot(exchange, manager, f"{name}/{life}").run()
             except LeaseLost as error:
-                say(event="lost", why=str(error))
+                write_line(event="lost", why=str(error))
 
 
 async def _main() -> None:
@@ -41,7 +41,7 @@ async def _main() -> None:
     port, store, name = sys.argv[1:]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_live, int(port), store, name)
-        await wait_left()
+        await wait_end()
         nursery.cancel_scope.cancel()
 
 

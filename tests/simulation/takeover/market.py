@@ -17,7 +17,7 @@ import trio
 
 from simulation.killing.history import ENTERED, HISTORY
 from simulation.killing.market import MovingMarket
-from simulation.killing.talking import say, wait_left
+from simulation.killing.stdio import wait_end, write_line
 from simulation.remote import Services, serve_exchange
 from simulation.remote_wire import OPERATIONS, Call
 from simulation.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
@@ -68,8 +68,8 @@ async def _main() -> None:
         serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=border.carry)
         port = await nursery.start(serve)
         nursery.start_soon(market.walk)
-        say(port=port)
-        await wait_left()
+        write_line(port=port)
+        await wait_end()
         nursery.cancel_scope.cancel()
 
 

@@ -1,4 +1,4 @@
-"""`trailing recover`: compare a store with the account, show the differences and fix them."""
+"""`trailing recover`: compare a store with the account and fix the differences."""
 
 from __future__ import annotations
 

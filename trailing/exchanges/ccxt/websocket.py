@@ -93,12 +93,10 @@ class ReconnectingWebSocket:
         self.topics: Set[str] = frozenset(protocol.account_topics) if account else frozenset()
         self.is_subscribed: bool = False
         self._silence = SILENCE_SECONDS
-        self._topics_changed = trio.Event()
-        self._connect_began_at = 0.0
-        self._last_frame_at = 0.0
+        self._topics_changed, self._replied = trio.Event(), trio.Event()
+        self._connect_began_at = self._last_frame_at = 0.0
         self._request_number = 0
         self._reply: RequestReply | None = None
-        self._replied = trio.Event()
         self._refused_topics: set[str] = set()
         self._scope: trio.CancelScope | None = None
         self._lost_reason = ""

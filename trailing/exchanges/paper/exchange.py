@@ -72,10 +72,11 @@ class PaperExchange:
         request_validity: float,
         log: Sequence[LogEntry],
     ) -> None:
-        self.account = account
+        self.account: str = account
         self.hedged: bool = rules.hedged
-        self.orders_read_lag, self.positions_read_lag = rules.orders_read_lag, rules.positions_read_lag
-        self.request_validity = request_validity
+        self.orders_read_lag: float = rules.orders_read_lag
+        self.positions_read_lag: float = rules.positions_read_lag
+        self.request_validity: float = request_validity
         self._account = PaperAccount(rules, self._publish)
         self._transport = transport
         self._limiter = limiter

@@ -1,4 +1,4 @@
-"""How the processes talk to the one that started them: a JSON object a line on standard output, a line on input."""
+"""Messages between a process and its parent: a JSON object per line on standard output, lines on standard input."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 import trio
 
 
-def say(**facts: object) -> None:
-    """Tell something, at once."""
+def write_line(**facts: object) -> None:
+    """Write some facts as a line of JSON, and flush it."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
 
-async def wait_told() -> None:
-    """Wait for a line on standard input, or its end."""
+async def wait_line() -> None:
+    """Wait for a line on standard input, or for its end."""
     await _wait_input(b"\n")
 
 
-async def wait_left() -> None:
-    """Wait until standard input ends: whoever started this process closes it, or has ended."""
+async def wait_end() -> None:
+    """Wait until standard input ends, because the parent process has closed it or has ended."""
     await _wait_input(None)
 
 
