@@ -41,7 +41,6 @@ TO_DO = frozenset(
         "trailing/protection/journal.py",
         "trailing/protection/manager.py",
         "trailing/protection/outcomes.py",
-        "trailing/protection/statistics.py",
         "trailing/protection/stream.py",
     }
 )
