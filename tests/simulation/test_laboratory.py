@@ -23,7 +23,7 @@ def test_no_invariant_is_broken_in_the_worlds_from_seed(first: int, kind: str) -
         report = run_world(scenario_of(kind, seed))
         assert report.broken == (), "\n".join((*report.broken, f"replay it with: {replay(kind, seed)}"))
         assert report.deaths >= 1
-        assert "unexplained" not in report.bare_seconds
+        assert "unexplained" not in report.unprotected_seconds
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
@@ -64,9 +64,9 @@ def test_the_command_tells_what_was_wrong_and_how_to_replay_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["--calm", "--seed", "0"]) == 0
-    told = capsys.readouterr().out
-    assert "place_stop" in told
-    assert "with something wrong │ 0" in told
+    printed = capsys.readouterr().out
+    assert "place_stop" in printed
+    assert "with something wrong │ 0" in printed
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--calm", "--seed", "0"]) == 1
     assert "4. an order came to exist that is not written down" in capsys.readouterr().out

@@ -64,7 +64,10 @@ def _table(report: KillingReport, seed: int) -> Table:
         ("checks", report.checks),
         ("positions", f"{report.positions} entered, {report.ended} closed"),
         ("stops", f"{report.stops} accepted"),
-        ("when killed", f"{report.bare_at_kill} positions bare, {report.pending_at_kill} with an order on its way"),
+        (
+            "when killed",
+            f"{report.unprotected_at_kill} positions bare, {report.pending_at_kill} with an order on its way",
+        ),
         ("waited for the account", f"{report.slowest_wait:.2f} s at most, {report.waited:.1f} s in all"),
         ("slowest recovery", f"{report.slowest_recovery:.2f} s"),
         ("slowest protection", f"{report.slowest_protection:.2f} s after the account was owned"),

@@ -17,8 +17,8 @@ import msgspec
 import trio
 from inspection import Inspection
 
-from simulation.killing.books import CALL_SECONDS
 from simulation.killing.history import ENTERED
+from simulation.killing.run_store import CALL_SECONDS
 from simulation.killing.stdio import wait_end, wait_line, write_line
 from simulation.remote_client import RemoteExchange, open_remote
 from trailing.core.model import Percent, Position, Side
@@ -44,7 +44,7 @@ PLAN: TrailPlan = TrailPlan(
     reconcile_every=1.0,
 )
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _FREE_SECONDS = 0.04  # until then its last position may still be closed in the books
 _WAVE_SECONDS = 4.0
 _WORTH = Decimal(1000)
@@ -63,35 +63,35 @@ class Bot:
     async def run(self) -> None:
         """Look what is open, and protect what isn't, again and again."""
         ready = False
-        told: list[tuple[str, Side]] = []
+        reported: list[tuple[str, Side]] = []
         while True:
-            await trio.sleep(_LOOK_SECONDS)
-            positions = await self._unknown()
+            await trio.sleep(_POLL_SECONDS)
+            positions = await self._positions_to_protect()
             if positions:
                 write_line(event="wave", positions=len(positions))
                 await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
             unprotected = sorted(self._manager.unprotected())
-            if positions or unprotected != told or not ready:
+            if positions or unprotected != reported or not ready:
                 write_line(event="trailing" if ready else "ready", unprotected=unprotected)
-            ready, told = True, unprotected
+            ready, reported = True, unprotected
 
-    async def _unknown(self) -> Sequence[Position]:
+    async def _positions_to_protect(self) -> Sequence[Position]:
         """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
-        known = self._known()
+        claimed = self._claimed()
         open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
-        known |= self._known()  # what has ended meanwhile is not unknown: the answer is older than its end
-        unknown = [position for position in open_now if (position.symbol, position.side) not in known]
-        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in known}
+        claimed |= self._claimed()  # what has ended meanwhile is not unknown: the answer is older than its end
+        to_protect = [position for position in open_now if (position.symbol, position.side) not in claimed]
+        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in claimed}
         free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
         now = trio.current_time()
         self._free = {symbol: self._free.get(symbol, now) for symbol in free}
         async with trio.open_nursery() as nursery:
             for symbol in free:
                 if now - self._free[symbol] >= _FREE_SECONDS:
-                    nursery.start_soon(self._enter, symbol, unknown)
-        return unknown
+                    nursery.start_soon(self._enter, symbol, to_protect)
+        return to_protect
 
-    def _known(self) -> set[tuple[str, Side]]:
+    def _claimed(self) -> set[tuple[str, Side]]:
         """Every position that is looked after, until its last record is written.
 
         One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
@@ -115,7 +115,7 @@ class Bot:
         return position
 
 
-class _Telling(FaultyStore):
+class _ReportingStore(FaultyStore):
     """A store without faults; says when the account is owned."""
 
     @asynccontextmanager
@@ -127,13 +127,13 @@ class _Telling(FaultyStore):
             yield lease
 
 
-async def _live(port: int, store: str, seed: str) -> None:
-    outlived = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
-    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if outlived else PLAN
+async def _run(port: int, store: str, seed: str) -> None:
+    lease_outlives_owner = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
+    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if lease_outlives_owner else PLAN
     async with (
         open_remote(port) as exchange,
-        open_store(store) as books,
-        open_manager(exchange, _Telling(books, {}), plan, standby=outlived) as manager,
+        open_store(store) as opened,
+        open_manager(exchange, _ReportingStore(opened, {}), plan, standby=lease_outlives_owner) as manager,
     ):
         write_line(event="recovered")
         await Bot(exchange, manager, seed).run()
@@ -147,7 +147,7 @@ async def _main() -> None:
     await wait_line()
     async with trio.open_nursery() as nursery:
         port, store, seed = sys.argv[1:]
-        nursery.start_soon(_live, int(port), store, seed)
+        nursery.start_soon(_run, int(port), store, seed)
         await wait_end()
         nursery.cancel_scope.cancel()
 

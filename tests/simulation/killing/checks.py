@@ -22,14 +22,14 @@ def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str
     stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
     moving: set[Key] = {(intent.symbol, intent.side) for intent in loaded.intents}
     moving |= {key for key, record in stored.items() if len(record.orders) > 1 or key not in ledger.open}
-    for key, life in ledger.open.items():
+    for key, entry in ledger.open.items():
         market = markets[key[0]]
-        if not life.stops and not market.two_stops and not market.can_amend:
+        if not entry.stops and not market.two_stops and not market.can_amend:
             moving.add(key)
     return Snapshot(
         live=history.stops,
         positions={(report.symbol, report.side): report.quantity for report in history.positions},
-        entered={key: life.position.quantity for key, life in ledger.open.items()},
+        entered={key: entry.position.quantity for key, entry in ledger.open.items()},
         remembered={key: record.orders[-1] for key, record in stored.items() if record.orders},
         claims=stored.keys(),
         held=stored.keys(),
@@ -67,9 +67,9 @@ class Records:
 def without_a_stop(ledger: Ledger, reported: set[Key]) -> list[str]:
     """Every open position that has no live stop, and isn't reported as unprotected."""
     return [
-        f"the {life} has no live stop and is not reported as unprotected"
-        for key, life in ledger.open.items()
-        if not life.stops and key not in reported
+        f"the {entry} has no live stop and is not reported as unprotected"
+        for key, entry in ledger.open.items()
+        if not entry.stops and key not in reported
     ]
 
 

@@ -72,7 +72,7 @@ SHAKE = Operation(tuple[int], int, changes=True)
 """Let the market jump beyond the stops of so many open positions. Returns how many there were."""
 
 
-def told(bookings: Iterable[LogEntry]) -> tuple[Event, ...]:
+def to_events(bookings: Iterable[LogEntry]) -> tuple[Event, ...]:
     """What of the exchange's log is an event here: what was booked, and neither refused nor only read."""
     events: list[Event] = []
     for booking in bookings:

@@ -14,7 +14,7 @@ TWO_STOPS = 2
 """Inside a move."""
 
 
-class Life:
+class LedgerEntry:
     """One position, from its entry on.
 
     Attributes:
@@ -26,10 +26,10 @@ class Life:
 
     def __init__(self, position: Position) -> None:
         self.position: Position = position
-        self.left: Decimal = position.quantity
+        self.remaining: Decimal = position.quantity
         self.stops: dict[str, StopOrder] = {}
         self.tightest: Decimal | None = None
-        self.held: Decimal | None = None
+        self.last_tightest: Decimal | None = None
 
     def __str__(self) -> str:
         return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
@@ -50,20 +50,20 @@ class Ledger:
 
     def __init__(self, *, anew: bool = False) -> None:
         self._anew = anew
-        self.open: dict[Key, Life] = {}
+        self.open: dict[Key, LedgerEntry] = {}
         self.entered: int = 0
         self.accepted: int = 0
         self.ended: int = 0
         self.number: int = 0
-        self._owners: dict[str, Life] = {}
+        self._owners: dict[str, LedgerEntry] = {}
 
     def take(self, history: History) -> list[str]:
         """Take what was booked since the last time, in order. Returns the invariants that it broke."""
         self.number = history.number
         broken = [each for event in history.events for each in self.note(event)]
-        standing = {(report.symbol, report.side): report.quantity for report in history.positions}
-        if standing != {key: life.left for key, life in self.open.items()}:
-            broken.append(f"the ledger does not agree with the exchange, which reports {standing}")
+        reported = {(report.symbol, report.side): report.quantity for report in history.positions}
+        if reported != {key: entry.remaining for key, entry in self.open.items()}:
+            broken.append(f"the ledger does not agree with the exchange, which reports {reported}")
         return broken
 
     def note(self, event: Event) -> Iterable[str]:
@@ -76,61 +76,61 @@ class Ledger:
             case Filled():
                 return self._fill(event.fill)
             case _:
-                life = self._owners[event.client_order_id]
-                life.stops.pop(event.client_order_id, None)
-                return self._look(life)
+                entry = self._owners[event.client_order_id]
+                entry.stops.pop(event.client_order_id, None)
+                return self._check_tightest(entry)
 
     def _enter(self, position: Position) -> list[str]:
         key = position.symbol, position.side
         before = self.open.get(key)
         self.entered += 1
-        self.open[key] = Life(position)
+        self.open[key] = LedgerEntry(position)
         return [] if before is None else [f"the {before} was entered again, as {position.identity}: no bot does that"]
 
     def _accept(self, order: StopOrder) -> list[str]:
-        life = self.open[order.symbol, order.side]
+        entry = self.open[order.symbol, order.side]
         self.accepted += 1
-        self._owners[order.client_order_id] = life
-        life.stops[order.client_order_id] = order
-        before = life.tightest
+        self._owners[order.client_order_id] = entry
+        entry.stops[order.client_order_id] = order
+        before = entry.tightest
         broken: list[str] = []
         if before is not None and not self._anew:
-            broken += _named(life, nothing_loosened(order.side, (before, order.price)))
+            broken += _named(entry, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
-            life.tightest = order.price
+            entry.tightest = order.price
         allowed = TWO_STOPS + self._anew
-        if len(life.stops) > allowed:
-            broken.append(f"1. the {life} has {len(life.stops)} live stops, allowed are {allowed} inside a move")
-        return [*broken, *self._look(life)]
+        if len(entry.stops) > allowed:
+            broken.append(f"1. the {entry} has {len(entry.stops)} live stops, allowed are {allowed} inside a move")
+        return [*broken, *self._check_tightest(entry)]
 
     @staticmethod
-    def _look(life: Life) -> list[str]:
+    def _check_tightest(entry: LedgerEntry) -> list[str]:
         """What protects it by now: the tightest of its live stops."""
         tightest: Decimal | None = None
-        for stop in life.stops.values():
+        for stop in entry.stops.values():
             if tightest is None or is_tighter(stop.side, stop.price, than=tightest):
                 tightest = stop.price
-        if tightest is None or not life.left:
+        if tightest is None or not entry.remaining:
             return []
-        before, life.held = life.held, tightest
-        return [] if before is None else _named(life, nothing_loosened(life.position.side, (before, tightest)))
+        before, entry.last_tightest = entry.last_tightest, tightest
+        return [] if before is None else _named(entry, nothing_loosened(entry.position.side, (before, tightest)))
 
     def _fill(self, fill: Fill) -> list[str]:
         key = fill.symbol, fill.side
-        life = self.open.get(key)
-        if life is None:
+        entry = self.open.get(key)
+        if entry is None:
             return [f"6. no exit makes a position cross zero: {fill} came with no position open"]
         broken: list[str] = []
-        owner = self._owners.get(fill.client_order_id, life)
-        if owner is not life:
-            broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {life}")
-        before, life.left = life.left, life.left - fill.quantity
-        broken += _named(life, never_crossed_zero((before, life.left)))
-        if life.left <= 0:
+        owner = self._owners.get(fill.client_order_id, entry)
+        if owner is not entry:
+            broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {entry}")
+        before, entry.remaining = entry.remaining, entry.remaining - fill.quantity
+        broken += _named(entry, never_crossed_zero((before, entry.remaining)))
+        if entry.remaining <= 0:
             self.ended += 1
             del self.open[key]
         return broken
 
 
-def _named(life: Life, broken: Iterable[str]) -> list[str]:
-    return [f"{each}, of the {life}" for each in broken]
+def _named(entry: LedgerEntry, broken: Iterable[str]) -> list[str]:
+    return [f"{each}, of the {entry}" for each in broken]

@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
+from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, to_events
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
 from simulation.killing.stdio import wait_end, write_line
@@ -65,7 +65,7 @@ class MovingMarket:
     def _catch_up(self) -> int:
         """Take over what the exchange has booked meanwhile. Returns how many events there are."""
         log = self._exchange.log
-        new = told(log[self._taken :])
+        new = to_events(log[self._taken :])
         self._taken = len(log)
         self._events += new
         for event in new:
@@ -88,7 +88,7 @@ class MovingMarket:
         """Every open position, as it was entered."""
         await trio.lowlevel.checkpoint()
         self._catch_up()
-        return tuple(life.position for life in self._ledger.open.values())
+        return tuple(entry.position for entry in self._ledger.open.values())
 
     async def enter(self, position: Position) -> None:
         """Book an entry, unless the symbol is taken: two bots may find it free in the moment of a takeover.

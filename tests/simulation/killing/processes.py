@@ -21,7 +21,7 @@ _TESTS = Path(__file__).parents[2]
 """The folder that `simulation` is imported from."""
 
 
-class Told:
+class ChildProcess:
     """What a process says on its standard output, line by line."""
 
     def __init__(self, process: trio.Process) -> None:
@@ -41,8 +41,8 @@ class Told:
             if not received:
                 return None
             self._waiting += self._lines.feed(bytes(received))
-        said: dict[str, Any] = json.loads(self._waiting.pop(0))
-        return said
+        message: dict[str, Any] = json.loads(self._waiting.pop(0))
+        return message
 
 
 class Bots:
@@ -68,24 +68,24 @@ class Bots:
         """
         market = await start("killing.market", self._seed, self._positions, log=self.log)
         try:
-            said = await market.next()
-            if said is None:
-                raise RuntimeError(f"the exchange's process ended: {self.complaints()}")
-            yield said["port"]
+            message = await market.next()
+            if message is None:
+                raise RuntimeError(f"the exchange's process ended: {self.log_tail()}")
+            yield message["port"]
         finally:
             await end(market)  # noqa: ASYNC102 - shields itself, with a deadline
 
-    async def warm(self, port: int) -> Told:
+    async def warm(self, port: int) -> ChildProcess:
         """Start a bot that waits for `live`."""
         self._started += 1
         return await start("killing.bot", port, self._store, f"{self._seed}/{self._started}", log=self.log)
 
-    def complaints(self) -> str:
+    def log_tail(self) -> str:
         """The end of what the processes have written to their standard error."""
         return self.log.read_text(errors="replace")[-_TAIL:] if self.log.exists() else ""
 
 
-async def start(module: str, *arguments: object, log: Path) -> Told:
+async def start(module: str, *arguments: object, log: Path) -> ChildProcess:
     """Start ``python -m simulation.MODULE ARGUMENTS`` in a process of its own.
 
     Args:
@@ -103,27 +103,27 @@ async def start(module: str, *arguments: object, log: Path) -> Told:
             stderr=errors,
             env=os.environ | {"PYTHONPATH": path},
         )
-    return Told(process)
+    return ChildProcess(process)
 
 
-async def live(bot: Told) -> None:
+async def activate(bot: ChildProcess) -> None:
     """Let a warm bot live."""
     assert bot.process.stdin is not None
     await bot.process.stdin.send_all(b"live\n")
 
 
-async def kill(bot: Told) -> int:
+async def kill(bot: ChildProcess) -> int:
     """End a process with SIGKILL, and wait until it is gone. Returns its exit code; minus 9: it was still alive."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_SECONDS):
         bot.process.kill()
         await bot.process.wait()
     code = bot.process.returncode
     assert code is not None, "a process outlived SIGKILL"
-    await _let_go(bot)
+    await _close_pipes(bot)
     return code
 
 
-async def end(bot: Told) -> int:
+async def end(bot: ChildProcess) -> int:
     """Close a process's input, and wait until it has ended by itself; after ten seconds it is killed.
 
     Returns:
@@ -137,12 +137,12 @@ async def end(bot: Told) -> int:
         await bot.process.wait()
     if scope.cancelled_caught:
         return await kill(bot)
-    await _let_go(bot)
+    await _close_pipes(bot)
     assert bot.process.returncode is not None
     return bot.process.returncode
 
 
-async def _let_go(bot: Told) -> None:
+async def _close_pipes(bot: ChildProcess) -> None:
     assert bot.process.stdin is not None
     assert bot.process.stdout is not None
     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):

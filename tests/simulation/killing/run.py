@@ -14,12 +14,12 @@ from typing import Literal, TypeAlias
 import msgspec
 import trio
 
-from simulation.killing.books import OWNED_WITHIN, Books, open_books
 from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
 from simulation.killing.history import HISTORY, SHAKE, History
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, all_markets
-from simulation.killing.processes import Bots, Told, end, kill, live
+from simulation.killing.processes import Bots, ChildProcess, activate, end, kill
+from simulation.killing.run_store import OWNED_WITHIN, RunStore, open_run_store
 from simulation.remote_client import RemoteExchange, open_remote
 from trailing.core.model import Market
 from trailing.stores.port import Loaded
@@ -35,7 +35,7 @@ _IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by the
 _WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
 _WAITING: Mapping[Phase, int] = {"waiting": 1}  # where the dead go on owning the account for a while
 _LONGEST: Mapping[Phase, float] = {"waiting": 0.5, "recovery": 0.35, "wave": 0.025, "trailing": 0.6}
-_SAID: Mapping[str, Phase] = {
+_PHASE_OF_EVENT: Mapping[str, Phase] = {
     "recovering": "recovery",
     "recovered": "trailing",
     "wave": "wave",
@@ -43,7 +43,7 @@ _SAID: Mapping[str, Phase] = {
     "trailing": "trailing",
 }
 _ENOUGH = 10  # violations
-_LOOK_SECONDS = 0.03
+_POLL_SECONDS = 0.03
 
 
 class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
     positions: int
     ended: int
     stops: int
-    bare_at_kill: int
+    unprotected_at_kill: int
     pending_at_kill: int
     violations: tuple[str, ...]
 
@@ -111,27 +111,33 @@ async def kill_and_restart(
     Cancellation: ends every process.
     """
     async with AsyncExitStack() as stack:
-        books = await stack.enter_async_context(open_books(store, folder))
-        bots = Bots(folder, books.url, seed, positions)
+        run_store = await stack.enter_async_context(open_run_store(store, folder))
+        bots = Bots(folder, run_store.url, seed, positions)
         port = await stack.enter_async_context(bots.market())
         exchange = await stack.enter_async_context(open_remote(port))
-        run = _Run(bots, books, port, exchange, all_markets(seed, positions), seed)
+        run = _Run(bots, run_store, port, exchange, all_markets(seed, positions), seed)
         return await run.run(kills, progress)
 
 
 class _Run:
     def __init__(
-        self, bots: Bots, books: Books, port: int, exchange: RemoteExchange, markets: dict[str, Market], seed: int
+        self,
+        bots: Bots,
+        run_store: RunStore,
+        port: int,
+        exchange: RemoteExchange,
+        markets: dict[str, Market],
+        seed: int,
     ) -> None:
-        self._books = books
-        self._weights = {**_WEIGHTS, **(_WAITING if books.lease_seconds else {})}
+        self._run_store = run_store
+        self._weights = {**_WEIGHTS, **(_WAITING if run_store.lease_seconds else {})}
         self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
         self._draw = random.Random(f"{seed}/moments")
         self._ledger, self._records = Ledger(), Records()
         self._phases: Counter[str] = Counter()
         self._violations: list[str] = []
-        self._checks = self._bare_at_kill = self._pending_at_kill = 0
-        self._lives = self._owned = 0
+        self._checks = self._unprotected_at_kill = self._pending_at_kill = 0
+        self._starts = self._owned = 0
         self._slowest_wait = self._waited = self._slowest_recovery = self._slowest_protection = 0.0
         self._phase: Phase = "waiting"
         self._event = ""
@@ -148,17 +154,17 @@ class _Run:
                 bot, spare = spare, await self._warm(spare)
                 began = trio.current_time()
                 try:
-                    await self._live(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
+                    await self._run_one(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
                 finally:
                     code = await kill(bot)  # noqa: ASYNC102 - shields itself, with a deadline
                 killed += 1
                 restarts += 1
                 self._phases[self._phase] += 1
                 if code != -signal.SIGKILL:
-                    self._note([f"a bot ended by itself, with {code}: {self._bots.complaints()}"], killed)
+                    self._note([f"a bot ended by itself, with {code}: {self._bots.log_tail()}"], killed)
                 progress(killed, self._phase, trio.current_time() - began)
                 self._note(await self._check_dead(), killed)
-            await self._last_life(spare)
+            await self._final_restart(spare)
         finally:
             await kill(spare)  # noqa: ASYNC102 - shields itself, with a deadline
         return KillingReport(
@@ -174,52 +180,52 @@ class _Run:
             positions=self._ledger.entered,
             ended=self._ledger.ended,
             stops=self._ledger.accepted,
-            bare_at_kill=self._bare_at_kill,
+            unprotected_at_kill=self._unprotected_at_kill,
             pending_at_kill=self._pending_at_kill,
             violations=tuple(self._violations),
         )
 
-    async def _warm(self, spare: Told) -> Told:
+    async def _warm(self, spare: ChildProcess) -> ChildProcess:
         await spare.next()  # that it is warm
         return await self._bots.warm(self._port)
 
     def _note(self, broken: Iterable[str], number: int) -> None:
         self._violations += [f"life {number}: {each}" for each in broken]
 
-    async def _live(self, bot: Told, until: Phase) -> None:
+    async def _run_one(self, bot: ChildProcess, until: Phase) -> None:
         """Let a bot live until the moment at which it is to be killed, or until it ends by itself."""
         self._phase, self._event, self._reported = "waiting", "", set()
-        self._lives += 1
+        self._starts += 1
         delay = self._draw.uniform(0, _LONGEST[until])
         await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
         self._restarted_at = datetime.now(UTC)
-        await live(bot)
+        await activate(bot)
         self._began = trio.current_time()
-        within = self._books.lease_seconds + OWNED_WITHIN + _READY_WITHIN
+        within = self._run_store.lease_seconds + OWNED_WITHIN + _READY_WITHIN
         with trio.move_on_after(within) as scope:
             while self._event != "ready" if until == "trailing" else self._phase != until:
-                if not await self._hear(bot):
+                if not await self._take_message(bot):
                     return
         if scope.cancelled_caught:
-            self._violations.append(f"a bot was not ready within {within} s: {self._bots.complaints()}")
+            self._violations.append(f"a bot was not ready within {within} s: {self._bots.log_tail()}")
             return
         if until == "trailing":
             await self._check_ready(bot)
         await self._listen(bot, delay)
 
-    async def _hear(self, bot: Told) -> bool:
+    async def _take_message(self, bot: ChildProcess) -> bool:
         """Hear the next thing that the bot says. False: it has ended."""
-        said = await bot.next()
-        if said is None:
+        message = await bot.next()
+        if message is None:
             return False
-        self._event = said["event"]
-        self._phase = _SAID.get(self._event, self._phase)
+        self._event = message["event"]
+        self._phase = _PHASE_OF_EVENT.get(self._event, self._phase)
         if self._event == "recovering":
             self._note_owned()
         elif self._event == "recovered":
             self._slowest_recovery = max(self._slowest_recovery, trio.current_time() - self._began)
-        if "unprotected" in said:
-            self._reported = {(symbol, side) for symbol, side in said["unprotected"]}
+        if "unprotected" in message:
+            self._reported = {(symbol, side) for symbol, side in message["unprotected"]}
         return True
 
     def _note_owned(self) -> None:
@@ -227,17 +233,17 @@ class _Run:
         waited, self._began = trio.current_time() - self._began, trio.current_time()
         self._waited += waited
         self._slowest_wait = max(self._slowest_wait, waited)
-        if waited > self._books.lease_seconds + OWNED_WITHIN:
-            self._violations.append(f"life {self._lives}: waited {waited:.1f} s for the account of a dead bot")
+        if waited > self._run_store.lease_seconds + OWNED_WITHIN:
+            self._violations.append(f"life {self._starts}: waited {waited:.1f} s for the account of a dead bot")
 
-    async def _listen(self, bot: Told, seconds: float) -> None:
+    async def _listen(self, bot: ChildProcess, seconds: float) -> None:
         with trio.move_on_after(seconds) as scope:
-            while await self._hear(bot):
+            while await self._take_message(bot):
                 pass
         if not scope.cancelled_caught:
             await trio.lowlevel.checkpoint()  # it has ended by itself, which its exit code tells
 
-    async def _check_ready(self, bot: Told) -> None:
+    async def _check_ready(self, bot: ChildProcess) -> None:
         """Look until everything holds; what is still broken when the time is over is broken in a settled state."""
         lasting: set[str] | None = None
         while lasting is None or lasting:
@@ -251,7 +257,7 @@ class _Run:
                 self._violations += [f"{seconds:.1f} s after it owned the account: {each}" for each in lasting]
                 return
             if lasting:
-                await self._listen(bot, _LOOK_SECONDS)
+                await self._listen(bot, _POLL_SECONDS)
         self._checks += 1
         self._slowest_protection = max(self._slowest_protection, trio.current_time() - self._began)
 
@@ -266,17 +272,17 @@ class _Run:
             if not later.events:
                 break
             # Something that was sent before was booked only now, or the market has filled a stop.
-        broken += await self._books.damage()
-        owners = await self._books.owners()
-        if owners is not None and not self._owned <= owners <= self._lives:
-            broken.append(f"{owners} owners of the account in {self._lives} lives, of which {self._owned} said so")
+        broken += await self._run_store.damage()
+        owners = await self._run_store.owners()
+        if owners is not None and not self._owned <= owners <= self._starts:
+            broken.append(f"{owners} owners of the account in {self._starts} lives, of which {self._owned} said so")
         self._checks += 1
-        self._bare_at_kill += sum(not life.stops for life in self._ledger.open.values())
+        self._unprotected_at_kill += sum(not entry.stops for entry in self._ledger.open.values())
         self._pending_at_kill += len({(intent.symbol, intent.side, intent.identity) for intent in loaded.intents})
         return broken
 
     async def _load(self) -> Loaded:
-        loaded = await self._books.load(self._exchange.name, self._exchange.account)
+        loaded = await self._run_store.load(self._exchange.name, self._exchange.account)
         self._violations += self._records.take(loaded)
         return loaded
 
@@ -285,12 +291,12 @@ class _Run:
         self._violations += self._ledger.take(history)
         return history
 
-    async def _last_life(self, bot: Told) -> None:
+    async def _final_restart(self, bot: ChildProcess) -> None:
         """Restart once more, and let the bot end in order."""
         await bot.next()  # that it is warm
-        await self._live(bot, "trailing")
+        await self._run_one(bot, "trailing")
         code = await end(bot)
         if code:
-            self._violations.append(f"the last bot ended with {code}: {self._bots.complaints()}")
+            self._violations.append(f"the last bot ended with {code}: {self._bots.log_tail()}")
         self._violations += await self._check_dead()
         self._violations += unsettled(await self._load(), datetime.now(UTC))

@@ -129,17 +129,17 @@ def _postgres(address: str) -> str:
 def _table(reports: Sequence[WorldReport], seconds: float) -> Table:
     table = Table(title="simulated worlds", show_header=False)
     open_seconds = sum(report.open_seconds for report in reports)
-    bare = Counter[str]()
+    unprotected = Counter[str]()
     for report in reports:
-        bare.update(report.bare_seconds)
+        unprotected.update(report.unprotected_seconds)
     rows = {
         "worlds": f"{len(reports)} in {seconds:.1f} s",
         "deaths": f"{sum(report.deaths for report in reports)}",
         "looks": f"{sum(report.steps for report in reports)}",
         "with something wrong": f"{sum(bool(report.broken) for report in reports)}",
         "position-seconds": f"{open_seconds:,.0f}",
-        "covered": f"{1 - sum(bare.values()) / open_seconds:.4%}" if open_seconds else "none were open",
-        **{f"bare: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(bare.items())},
+        "covered": f"{1 - sum(unprotected.values()) / open_seconds:.4%}" if open_seconds else "none were open",
+        **{f"bare: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(unprotected.items())},
     }
     strikes = Counter[str]()
     for report in reports:

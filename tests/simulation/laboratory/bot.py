@@ -16,7 +16,7 @@ from trailing.protection.manager import Manager
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE = 10.0
-LOOK_EVERY = 20.0
+CHECK_EVERY = 20.0
 
 
 def time_of_day() -> datetime:
@@ -42,7 +42,7 @@ class Bot:
     async def run(self, manager: Manager) -> None:
         """Open waves at their times, and every now and then look for what stands without a stop."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_after, manager, nursery)
+            nursery.start_soon(self._protect_missing, manager, nursery)
             while self._waves:
                 at = self._waves.pop(0)
                 if at < trio.current_time():
@@ -71,15 +71,15 @@ class Bot:
             self._note_handed_in(position.symbol, position.side)
         await manager.protect_wave(wave, deadline=DEADLINE)
 
-    async def _look_after(self, manager: Manager, nursery: trio.Nursery) -> None:
+    async def _protect_missing(self, manager: Manager, nursery: trio.Nursery) -> None:
         while True:
-            known = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
-            known |= manager.stops().keys()
-            bare = [
+            listed = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
+            listed |= manager.stops().keys()
+            missing = [
                 position
                 for key, position in self._positions.items()
-                if key not in known and key[1] in self._exchange.actual(key[0])[1]
+                if key not in listed and key[1] in self._exchange.actual(key[0])[1]
             ]
-            if bare:
-                nursery.start_soon(self._protect, manager, bare)
-            await trio.sleep(LOOK_EVERY)
+            if missing:
+                nursery.start_soon(self._protect, manager, missing)
+            await trio.sleep(CHECK_EVERY)

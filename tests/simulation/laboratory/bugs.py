@@ -18,7 +18,7 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def is_ours_to_mend(error: BaseException) -> bool:
+def is_laboratory_bug(error: BaseException) -> bool:
     """Whether an error that ended a manager is a bug of the laboratory: it was raised here, and is no `TrailingError`."""
     for leaf in leaves(error):
         frames = traceback.extract_tb(leaf.__traceback__)

@@ -8,9 +8,9 @@ from typing import Final
 import trio
 
 from simulation.laboratory.harsh_rates import COARSE_TICKS
-from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.leftovers import Leftovers
-from simulation.laboratory.request_monitor import STARTS_WITHIN, Complain, RequestMonitor
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import STARTS_WITHIN, ReportViolation, RequestMonitor
 from simulation.laboratory.scenario import TICK
 from trailing.core.model import Side, StopOrder
 from trailing.core.plan import TrailPlan
@@ -19,7 +19,7 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 
-UNTOLD_SECONDS: Final = 120.0
+UNNOTICED_SECONDS: Final = 120.0
 """How long the end of a stop may go unnoticed of which no update came: a reading of the account each minute, and tries."""
 
 
@@ -42,15 +42,15 @@ class Cancellations:
         self,
         exchange: PaperExchange,
         plan: TrailPlan,
-        knowledge: Knowledge,
+        process_view: ProcessView,
         leftovers: Leftovers,
         requests: RequestMonitor,
         is_opening: Callable[[str, Side], bool],
-        complain: Complain,
+        report_violation: ReportViolation,
     ) -> None:
         self._exchange, self._plan = exchange, plan
-        self._knowledge, self._leftovers, self._requests = knowledge, leftovers, requests
-        self._is_opening, self._complain = is_opening, complain
+        self._process_view, self._leftovers, self._requests = process_view, leftovers, requests
+        self._is_opening, self._report_violation = is_opening, report_violation
         self._stops: dict[str, StopOrder] = {}
         self._ended: dict[str, tuple[StopOrder, float]] = {}
         self._allowed: set[str] = set()
@@ -61,8 +61,8 @@ class Cancellations:
 
         Excuse: what allows it when it is asked for may have changed when it is booked.
         """
-        known = self._stops.get(order.client_order_id)
-        if known is None or self._why_not(known) is None:
+        stop = self._stops.get(order.client_order_id)
+        if stop is None or self._why_not(stop) is None:
             self._allowed.add(order.client_order_id)
 
     def note_booking(self, booking: LogEntry) -> None:
@@ -76,7 +76,7 @@ class Cancellations:
             cancelled = self._stops.pop(own)
             wrong = self._why_not(cancelled)
             if wrong is not None and own not in self._allowed:
-                self._complain(f"11. {wrong}", f"{cancelled}")
+                self._report_violation(f"11. {wrong}", f"{cancelled}")
 
     def note_answered(self, order: StopOrder) -> None:
         """The process learns that a stop is cancelled.
@@ -90,7 +90,7 @@ class Cancellations:
         """What the process was at is not carried on."""
         self._only_ones.clear()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Where a market takes one stop, another one is tried within `STARTS_WITHIN` of its cancellation, or an exit."""
         for (symbol, side), at in tuple(self._only_ones.items()):
             stops, held = self._exchange.actual(symbol)
@@ -99,7 +99,9 @@ class Cancellations:
                 del self._only_ones[symbol, side]
             elif trio.current_time() - at > STARTS_WITHIN:
                 del self._only_ones[symbol, side]
-                self._complain("11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}")
+                self._report_violation(
+                    "11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}"
+                )
 
     def _takes_two(self, symbol: str) -> bool:
         market = self._exchange.market(symbol)
@@ -127,15 +129,19 @@ class Cancellations:
         it asked for where the market rounds coarsely; and for live until it is told of the end, by an update or, where none
         came, by the readings of `UNTOLD_SECONDS`.
         """
-        now, told = trio.current_time(), self._knowledge.was_told_of_end
-        ended = [one for one, at in self._ended.values() if now - at < UNTOLD_SECONDS and not told(one.client_order_id)]
+        now, received_end = trio.current_time(), self._process_view.received_end
+        ended = [
+            one
+            for one, at in self._ended.values()
+            if now - at < UNNOTICED_SECONDS and not received_end(one.client_order_id)
+        ]
         return any(self._may_supersede(one, order) for one in (*live, *ended))
 
     def _may_supersede(self, one: StopOrder, order: StopOrder) -> bool:
         key = (order.symbol, order.side, None)
         if one.client_order_id == order.client_order_id or (one.symbol, one.side, one.callback) != key:
             return False
-        possible, rounded = self._knowledge.possible_prices, COARSE_TICKS * TICK
+        possible, rounded = self._process_view.possible_prices, COARSE_TICKS * TICK
         return is_ours(one.client_order_id) and any(
             not is_tighter(order.side, cancelled, than=left) or abs(cancelled - left) < rounded
             for cancelled in possible(order)

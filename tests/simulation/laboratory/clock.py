@@ -11,7 +11,7 @@ _TRIO_ITSELF = 1
 """trio always waits for one socket: that through which threads and signals wake it."""
 
 
-class PatientClock(trio.abc.Clock):
+class IOAwareClock(trio.abc.Clock):
     """A virtual clock that stands still while a task waits for a socket or a thread, and jumps where all only sleep.
 
     Whatever a server takes for its answers so takes no time here, and no deadline strikes meanwhile, whoever asked: also a
@@ -31,13 +31,13 @@ class PatientClock(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """What trio asks when no task can run: how many real seconds from now the deadline is."""
         if deadline > self._now:
-            if deadline == math.inf or _somebody_outside_is_at_work():
+            if deadline == math.inf or _waits_for_io():
                 return math.inf
             self._now = deadline
         return 0.0
 
 
-def _somebody_outside_is_at_work() -> bool:
+def _waits_for_io() -> bool:
     if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
         return True
     sockets: Any = trio.lowlevel.current_statistics().io_statistics  # another type on each system

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import trio
 
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import HarshRates
-from simulation.laboratory.weather import Weather
 
 
 class FaultLog:
@@ -25,8 +25,8 @@ class FaultLog:
         struck_at: when a kind last struck a symbol, or (None) the whole account, in seconds of the world.
     """
 
-    def __init__(self, seed: int, rates: HarshRates, weather: Weather) -> None:
-        self._seed, self._weather = seed, weather
+    def __init__(self, seed: int, rates: HarshRates, fault_schedule: FaultSchedule) -> None:
+        self._seed, self._fault_schedule = seed, fault_schedule
         self.rates: HarshRates = rates
         self.strikes: Counter[str] = Counter()
         self.struck_at: dict[tuple[str, str | None], float] = {}
@@ -34,7 +34,7 @@ class FaultLog:
     @property
     def is_over(self) -> bool:
         """Whether no fault strikes any more."""
-        return self._weather.is_over
+        return self._fault_schedule.is_over
 
     def draw(self, kind: str) -> random.Random:
         """The generator of a kind, at its beginning."""
@@ -50,7 +50,7 @@ class FaultLog:
         """
         self.strikes[kind] += 1
         self.struck_at[kind, symbol] = trio.current_time()
-        self._weather.disturb(symbol, until=until, explains=explains)
+        self._fault_schedule.disturb(symbol, until=until, explains=explains)
 
 
 def moments(draw: random.Random, per_hour: float, until: float) -> Iterator[float]:

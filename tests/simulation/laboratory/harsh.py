@@ -10,18 +10,18 @@ from inspection import Claim, Inspection
 
 from simulation.laboratory.cancellations import Cancellations
 from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_exchange import RATE_LIMIT, HarshExchange
-from simulation.laboratory.harsh_hands import HarshHands
 from simulation.laboratory.harsh_rates import PART_FILLED, HarshRates
-from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.harsh_stop_changes import HarshStopChanges
 from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.monitored_exchange import MonitoredExchange
 from simulation.laboratory.position_monitor import PositionMonitor
-from simulation.laboratory.process import MortalExchange, Process
-from simulation.laboratory.request_monitor import Complain, RequestMonitor
+from simulation.laboratory.process import KillableExchange, Process
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import ReportViolation, RequestMonitor
 from simulation.laboratory.scenario import Scenario
 from simulation.laboratory.waits import Waits
-from simulation.laboratory.weather import Weather
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
@@ -44,21 +44,31 @@ class HarshWorld:
         scenario: Scenario,
         rates: HarshRates,
         paper: PaperExchange,
-        weather: Weather,
+        fault_schedule: FaultSchedule,
         feed: Callable[[Tick], object],
-        complain: Complain,
+        report_violation: ReportViolation,
         manager: Callable[[], Manager | None],
     ) -> None:
-        self._paper, self._weather, self._manager = paper, weather, manager
-        self._log = FaultLog(scenario.seed, rates, weather)
+        self._paper, self._fault_schedule, self._manager = paper, fault_schedule, manager
+        self._log = FaultLog(scenario.seed, rates, fault_schedule)
         self._exchange = HarshExchange(paper, scenario, self._log, feed)
-        self._knowledge, self._leftovers, self._waits = Knowledge(), Leftovers(paper), Waits(complain)
-        self._requests = RequestMonitor(paper, self._knowledge, self._leftovers, complain)
-        self._hands = HarshHands(scenario, self._log, self._exchange.untold, self._knowledge.listed_at)
-        self._cancellations = Cancellations(
-            paper, scenario.plan, self._knowledge, self._leftovers, self._requests, self._is_opening, complain
+        self._process_view, self._leftovers, self._waits = ProcessView(), Leftovers(paper), Waits(report_violation)
+        self._requests = RequestMonitor(paper, self._process_view, self._leftovers, report_violation)
+        self._manual_changes = HarshStopChanges(
+            scenario, self._log, self._exchange.hidden_ends, self._process_view.listed_at
         )
-        self._positions = PositionMonitor(scenario, paper, weather, self._log, self._knowledge, complain)
+        self._cancellations = Cancellations(
+            paper,
+            scenario.plan,
+            self._process_view,
+            self._leftovers,
+            self._requests,
+            self._is_opening,
+            report_violation,
+        )
+        self._positions = PositionMonitor(
+            scenario, paper, fault_schedule, self._log, self._process_view, report_violation
+        )
 
     @property
     def strikes(self) -> dict[str, int]:
@@ -67,14 +77,14 @@ class HarshWorld:
 
     def start(self, nursery: trio.Nursery) -> None:
         """Start what happens by itself."""
-        nursery.start_soon(self._hands.amend_stops, self._paper)
-        nursery.start_soon(self._hands.lose_stops, self._paper)
+        nursery.start_soon(self._manual_changes.amend_stops, self._paper)
+        nursery.start_soon(self._manual_changes.lose_stops, self._paper)
 
-    def connect(self, process: Process) -> tuple[MortalExchange, MonitoredExchange]:
+    def connect(self, process: Process) -> tuple[KillableExchange, MonitoredExchange]:
         """The exchange as a new process sees it: as it may die with it, and, in front of that, with the monitors."""
-        mortal = MortalExchange(self._exchange, process, self._weather)
-        return mortal, MonitoredExchange(
-            mortal, process, self._requests, self._knowledge, self._cancellations, self._state_of
+        killable = KillableExchange(self._exchange, process, self._fault_schedule)
+        return killable, MonitoredExchange(
+            killable, process, self._requests, self._process_view, self._cancellations, self._state_of
         )
 
     def _claim_of(self, symbol: str, side: Side) -> Claim | None:
@@ -88,7 +98,7 @@ class HarshWorld:
 
     def had_to_close(self, symbol: str, side: Side) -> bool:
         """Whether the last update of a position said that it is open when the process asked for its last close."""
-        return self._knowledge.had_to_close(symbol, side)
+        return self._process_view.had_to_close(symbol, side)
 
     def _state_of(self, symbol: str, side: Side) -> str | None:
         claim = self._claim_of(symbol, side)
@@ -103,7 +113,7 @@ class HarshWorld:
     def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
         self._waits.note_booking(booking)
-        self._knowledge.note_booking(booking)
+        self._process_view.note_booking(booking)
         self._leftovers.note_booking(booking)
         self._cancellations.note_booking(booking)
         self._positions.note_booking(booking)
@@ -120,15 +130,15 @@ class HarshWorld:
         """The market moves."""
         self._positions.note_price(tick)
 
-    def look(self, symbol: str) -> None:
+    def check(self, symbol: str) -> None:
         """The market has moved: look at the positions of a symbol."""
         manager = self._manager()
         if manager is not None:
-            self._waits.look(self._exchange.sick.symbol)
-            self._cancellations.look()
+            self._waits.check(self._exchange.sick.symbol)
+            self._cancellations.check()
             inside = Inspection(manager)
             self._requests.check_tries(inside.claims())
-            self._positions.look(symbol, inside)
+            self._positions.check(symbol, inside)
 
     def check_peak(self, claim: Claim) -> None:
         """Look at the peak that a process keeps."""
@@ -136,7 +146,7 @@ class HarshWorld:
 
     def process_died(self) -> None:
         """The process that lived has died."""
-        self._knowledge.process_died()
+        self._process_view.process_died()
         self._requests.process_died()
         self._cancellations.process_died()
         self._positions.process_died()

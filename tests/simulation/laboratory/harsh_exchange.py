@@ -20,7 +20,7 @@ from simulation.laboratory.harsh_orders import (
     ThrottledOperations,
     WrongAcknowledgements,
 )
-from simulation.laboratory.harsh_updates import HarshUpdates, LateUpdates, UntoldEnds, WrongTicks
+from simulation.laboratory.harsh_updates import HarshUpdates, HiddenEnds, LateUpdates, WrongTicks
 from simulation.laboratory.scenario import Scenario
 from trailing.core.account import PositionReport
 from trailing.core.model import StopOrder, Tick
@@ -57,7 +57,7 @@ class HarshExchange(FaultyExchange):
         self._acknowledgements = WrongAcknowledgements(log)
         self._late, self._wrong_ticks = LateUpdates(log), WrongTicks(log)
         self.throttled: ThrottledOperations = ThrottledOperations(log)
-        self.untold: UntoldEnds = UntoldEnds()
+        self.hidden_ends: HiddenEnds = HiddenEnds()
 
     def _strike(self, operation: Operation, symbol: str | None, _: int) -> Fault | None:
         return self.throttled.strike(operation)
@@ -91,4 +91,4 @@ class HarshExchange(FaultyExchange):
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
         async with self.inner.updates() as updates:
-            yield HarshUpdates(updates, self._late, self._wrong_ticks, self.untold)
+            yield HarshUpdates(updates, self._late, self._wrong_ticks, self.hidden_ends)

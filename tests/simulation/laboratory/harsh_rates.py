@@ -102,7 +102,7 @@ _ROWS: Final[dict[str, tuple[str, str]]] = {
         "begins at {:g} % of the calls",
     ),
     "rounded_acknowledgements": (
-        f"a market rounds trigger prices to {COARSE_TICKS} ticks, and acknowledges the rounded one",
+        f"a market rounds trigger prices to {COARSE_TICKS} ticks and acknowledges the rounded price",
         "{:g} % of the symbols",
     ),
     "early_fills": (
@@ -121,7 +121,7 @@ _ROWS: Final[dict[str, tuple[str, str]]] = {
         "begins at {:g} % of the list calls",
     ),
     "wrong_acknowledgements": (
-        "an acknowledgement has another price or another quantity than was asked for and booked",
+        "an acknowledgement has another price or quantity than was requested and booked",
         "{:g} % of the acknowledgements",
     ),
     "sick_symbols": (

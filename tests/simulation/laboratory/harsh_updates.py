@@ -60,7 +60,7 @@ class WrongTicks:
             yield replace(tick, price=tick.price * factor)
 
 
-class UntoldEnds:
+class HiddenEnds:
     """The stops whose end is not pushed."""
 
     def __init__(self) -> None:
@@ -84,9 +84,9 @@ class HarshUpdates(trio.abc.ReceiveChannel[Update]):
     """
 
     def __init__(
-        self, updates: trio.abc.ReceiveChannel[Update], late: LateUpdates, wrong: WrongTicks, untold: UntoldEnds
+        self, updates: trio.abc.ReceiveChannel[Update], late: LateUpdates, wrong: WrongTicks, hidden_ends: HiddenEnds
     ) -> None:
-        self._updates, self._late, self._wrong, self._untold = updates, late, wrong, untold
+        self._updates, self._late, self._wrong, self._hidden_ends = updates, late, wrong, hidden_ends
         self._coming: list[tuple[float, int, Update]] = []
         self._number = 0
         self._there: deque[Update] = deque()
@@ -110,7 +110,7 @@ class HarshUpdates(trio.abc.ReceiveChannel[Update]):
         return [self._there.popleft() for _ in range(min(most, len(self._there)))]
 
     def _take(self, update: Update) -> None:
-        if self._untold.hides(update):
+        if self._hidden_ends.hides(update):
             return
         if isinstance(update, Tick):
             self._there += (*self._wrong.before(update), update)

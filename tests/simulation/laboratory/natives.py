@@ -24,8 +24,8 @@ def trails_behind_ours(exchange: PaperExchange, claim: Claim, *, rounding: Decim
     if is_crossed(side, exchange.actual_price(symbol), claim.target):
         return None
     triggers = [price for price in (trailed, claim.stop_price) if price is not None]
-    for standing in triggers:
-        is_rounded = abs(standing - claim.target) < rounding
-        if is_rounded or not is_tighter(side, claim.target, than=standing):
+    for trigger in triggers:
+        is_rounded = abs(trigger - claim.target) < rounding
+        if is_rounded or not is_tighter(side, claim.target, than=trigger):
             return None
     return f"the {side} {symbol} is trailed at {trailed}, its stop is at {claim.stop_price}, ours would be at {claim.target}"

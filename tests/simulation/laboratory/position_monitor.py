@@ -13,15 +13,15 @@ from typing import Final
 import trio
 from inspection import Claim, Inspection
 
-from simulation.laboratory.bugs import is_ours_to_mend
+from simulation.laboratory.bugs import is_laboratory_bug
 from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import COARSE_TICKS, EMPTY_SECONDS
-from simulation.laboratory.knowledge import Knowledge
-from simulation.laboratory.request_monitor import Complain
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER, Key
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import ReportViolation
 from simulation.laboratory.scenario import TICK, Scenario
 from simulation.laboratory.tracks import Track
-from simulation.laboratory.weather import Weather
-from simulation.laboratory.witness import PATIENCE, Key
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.exchanges.paper import PaperExchange
@@ -49,13 +49,13 @@ class PositionMonitor:
         self,
         scenario: Scenario,
         exchange: PaperExchange,
-        weather: Weather,
+        fault_schedule: FaultSchedule,
         log: FaultLog,
-        knowledge: Knowledge,
-        complain: Complain,
+        process_view: ProcessView,
+        report_violation: ReportViolation,
     ) -> None:
-        self._scenario, self._exchange, self._weather = scenario, exchange, weather
-        self._log, self._knowledge, self._complain = log, knowledge, complain
+        self._scenario, self._exchange, self._fault_schedule = scenario, exchange, fault_schedule
+        self._log, self._process_view, self._report_violation = log, process_view, report_violation
         self._tracks: dict[Key, Track] = {}
         self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
         self._stops: dict[str, Key] = {}  # whose each plain stop is, by client order id
@@ -100,7 +100,7 @@ class PositionMonitor:
             return
         just_cancelled = trio.current_time() - track.cancelled_at < 2 * EMPTY_SECONDS[1]  # which was no loss unseen
         if self._has_stop(track) or just_cancelled or not (track.was_added_to or self._is_missing_unseen(track)):
-            self._complain("12. the record of an open position was closed", f"{track.position}")
+            self._report_violation("12. the record of an open position was closed", f"{track.position}")
         else:
             track.forget()
 
@@ -108,7 +108,7 @@ class PositionMonitor:
         """Whether lists may just have left a position out, and no update contradicted them."""
         recently = trio.current_time() - 2 * EMPTY_SECONDS[1]
         struck_at = self._log.struck_at.get(("wrong_lists", None), -math.inf)
-        return struck_at > recently and not self._knowledge.was_told_open(*track.key)
+        return struck_at > recently and not self._process_view.received_open(*track.key)
 
     def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
@@ -168,7 +168,7 @@ class PositionMonitor:
             return
         if track.crossed_at is None or trio.current_time() - track.crossed_at > EXIT_WITHIN:
             about = f"{fill.side} {fill.symbol} at {fill.price}, the tightest justified stop is {track.justified}"
-            self._complain("6. a position was closed whose stop was not crossed", about)
+            self._report_violation("6. a position was closed whose stop was not crossed", about)
 
     def note_price(self, tick: Tick) -> None:
         """The market moves. What that triggers comes afterwards."""
@@ -177,7 +177,7 @@ class PositionMonitor:
 
     # What is looked at.
 
-    def look(self, symbol: str, inside: Inspection) -> None:
+    def check(self, symbol: str, inside: Inspection) -> None:
         """Look at the positions of a symbol. `inside`: the manager that lives."""
         at, claims = trio.current_time(), inside.claims()
         self._check_frozen(claims)
@@ -195,9 +195,9 @@ class PositionMonitor:
         for claim in claims:
             if claim.is_frozen and claim not in self._frozen:
                 self._frozen.add(claim)
-                if claim.error is not None and is_ours_to_mend(claim.error):
+                if claim.error is not None and is_laboratory_bug(claim.error):
                     raise claim.error
-                self._complain("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
+                self._report_violation("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
 
     def _check_claims_listed(self, claims: Sequence[Claim], listed: Set[Key]) -> None:
         """Invariant 12: a claimed position is in one of the manager's lists at every moment, until nothing is left of it."""
@@ -206,7 +206,7 @@ class PositionMonitor:
                 self._unlisted.discard(claim)
             elif claim not in self._unlisted:
                 self._unlisted.add(claim)
-                self._complain(
+                self._report_violation(
                     "12. a position is claimed and in no list", f"{claim.key[1]} {claim.key[0]}, {claim.state}"
                 )
 
@@ -220,7 +220,7 @@ class PositionMonitor:
         if at - track.unlisted_since > LISTED_WITHIN:
             is_exiting = any(claim.key == track.key and claim.state == "exiting" for claim in claims)
             what = "a position that is being closed is listed nowhere" if is_exiting else "a position is listed nowhere"
-            self._complain(f"12. {what}", f"{track.key[1]} {track.key[0]}, since {track.unlisted_since:.3f}")
+            self._report_violation(f"12. {what}", f"{track.key[1]} {track.key[0]}, since {track.unlisted_since:.3f}")
             track.unlisted_since = at
 
     def _check_loosened(self, track: Track, at: float) -> None:
@@ -242,8 +242,10 @@ class PositionMonitor:
             return
         if track.loosened_since is None:
             track.loosened_since = at
-        if min(at - track.loosened_since, self._weather.calm_for(symbol)) > PATIENCE:
-            self._complain("2. a stop that was loosened by hand stays so", f"{side} {symbol}: {live}, ours was {own}")
+        if min(at - track.loosened_since, self._fault_schedule.undisturbed_seconds(symbol)) > SETTLED_AFTER:
+            self._report_violation(
+                "2. a stop that was loosened by hand stays so", f"{side} {symbol}: {live}, ours was {own}"
+            )
             track.loosened_since = at
 
     def _triggers_of(self, symbol: str, side: Side) -> Iterator[Decimal]:
@@ -260,4 +262,4 @@ class PositionMonitor:
             return
         if is_tighter(claim.key[1], claim.peak, than=track.best):
             about = f"{claim.key[1]} {claim.key[0]} keeps {claim.peak}, the best was {track.best}"
-            self._complain("8. a peak is kept that the market never had", about)
+            self._report_violation("8. a peak is kept that the market never had", about)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import trio
 
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_exchange import HarshExchange
-from simulation.laboratory.weather import Weather
 from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
@@ -48,110 +48,112 @@ class Process:
             self.steps_left -= 1
             if self.steps_left < 0:
                 self.die()
-        await self.hear()
+        await self.wait_if_dead()
 
     def die(self) -> None:
         """It dies here and now; whoever waits for `died` sees to the rest."""
         self.alive = False
         self.died.set()
 
-    async def hear(self) -> None:
+    async def wait_if_dead(self) -> None:
         """Something has come for it: if it is dead, nobody hears that."""
         if not self.alive:
             await trio.sleep_forever()
 
 
-class _MortalScript(Script):
-    def __init__(self, process: Process, weather: Weather) -> None:
-        super().__init__(weather.fault)
-        self._process, self._weather = process, weather
+class _KillableScript(Script):
+    def __init__(self, process: Process, fault_schedule: FaultSchedule) -> None:
+        super().__init__(fault_schedule.fault)
+        self._process, self._fault_schedule = process, fault_schedule
 
     async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
         await self._process.step()
         self.calls.clear()  # a day has a million
-        outage = self._weather.outage
+        outage = self._fault_schedule.outage
         try:
             answer = await super().play(operation, symbol, carry_out)
         except TrailingError:
             await self._process.step()  # one that is dead gets no refusal either
             raise
         await self._process.step()
-        if self._weather.outage != outage:
+        if self._fault_schedule.outage != outage:
             raise OutcomeUnknown("the exchange went out of reach before it answered")
         return answer
 
 
-class MortalExchange(FaultyExchange):
+class KillableExchange(FaultyExchange):
     """The exchange as a process sees it, in the weather."""
 
-    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, weather: Weather) -> None:
+    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, fault_schedule: FaultSchedule) -> None:
         super().__init__(inner, {})
-        self._script = _MortalScript(process, weather)
-        self._process, self._weather = process, weather
-        self._line: _Line | None = None
+        self._script = _KillableScript(process, fault_schedule)
+        self._process, self._fault_schedule = process, fault_schedule
+        self._updates_channel: _KillableUpdates | None = None
 
-    def hears(self, symbol: str) -> bool:
+    def receives_prices(self, symbol: str) -> bool:
         """Whether prices of a symbol come through."""
-        return self._line is not None and self._line.is_up and symbol in self.subscriptions
+        return self._updates_channel is not None and self._updates_channel.is_up and symbol in self.subscriptions
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
         """A line that dies, silently, with the next outage."""
         await self._process.step()
         async with self.inner.updates() as updates:
-            self._line = _Line(updates, self._process, self._weather)
+            self._updates_channel = _KillableUpdates(updates, self._process, self._fault_schedule)
             try:
-                yield self._line
+                yield self._updates_channel
             finally:
-                self._line = None
+                self._updates_channel = None
 
 
-class _Line(trio.abc.ReceiveChannel[Update]):
+class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
     """One that is opened during an outage says so, and comes up after it; one that an outage strikes is silent for ever."""
 
-    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process: Process, weather: Weather) -> None:
-        self._updates, self._process, self._weather = updates, process, weather
-        self._outage = weather.outage
-        self._says: list[Update] = []
-        self._waits = weather.is_out
+    def __init__(
+        self, updates: trio.abc.ReceiveChannel[Update], process: Process, fault_schedule: FaultSchedule
+    ) -> None:
+        self._updates, self._process, self._fault_schedule = updates, process, fault_schedule
+        self._outage = fault_schedule.outage
+        self._pending: list[Update] = []
+        self._waits = fault_schedule.is_unreachable
         if self._waits:
-            self._says.append(StreamState(False, trio.current_time(), "there is no way through yet"))
+            self._pending.append(StreamState(False, trio.current_time(), "there is no way through yet"))
 
     @property
     def is_up(self) -> bool:
-        return self._weather.outage == self._outage and not self._weather.is_out
+        return self._fault_schedule.outage == self._outage and not self._fault_schedule.is_unreachable
 
     async def receive(self) -> Update:
-        if self._says:
+        if self._pending:
             await trio.lowlevel.checkpoint()
-        while not self._says:
+        while not self._pending:
             update = await self._updates.receive()
             if not self._process.alive:
                 await trio.sleep_forever()
-            self._hear(update)
-        return self._says.pop(0)
+            self._accept(update)
+        return self._pending.pop(0)
 
     def receive_waiting(self, most: int) -> list[Update]:
         if not self._process.alive:
             return []
         for update in waiting(self._updates, most):
-            self._hear(update)
-        said, self._says = self._says[:most], self._says[most:]
-        return said
+            self._accept(update)
+        received, self._pending = self._pending[:most], self._pending[most:]
+        return received
 
-    def _hear(self, update: Update) -> None:
+    def _accept(self, update: Update) -> None:
         if not self.is_up:
             return
         if self._waits:
             self._waits = False
-            self._says.append(StreamState(True, trio.current_time()))
-        self._says.append(update)
+            self._pending.append(StreamState(True, trio.current_time()))
+        self._pending.append(update)
 
     async def aclose(self) -> None:
         await self._updates.aclose()
 
 
-class _MortalLease(LeaseProxy):
+class _KillableLease(LeaseProxy):
     """Who is dead does not hear that its lease has ended."""
 
     def __init__(
@@ -172,11 +174,11 @@ class _MortalLease(LeaseProxy):
         try:
             await super().wait_renewed()
         except LeaseLost:
-            await self._process.hear()
+            await self._process.wait_if_dead()
             raise
 
 
-class MortalStore:
+class KillableStore:
     """The store as a process sees it.
 
     Args:
@@ -192,21 +194,21 @@ class MortalStore:
         draw: random.Random,
         on_commit: Callable[[Sequence[StoreWrite]], None],
         *,
-        is_far: bool,
+        is_remote: bool,
     ) -> None:
         self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
-        self._on_commit, self._is_far = on_commit, is_far
+        self._on_commit, self._is_remote = on_commit, is_remote
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         await self._process.step()
         accounts = await self._inner.accounts()
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return accounts
 
     async def load(self, exchange: str, account: str) -> Loaded:
         await self._process.step()
         loaded = await self._inner.load(exchange, account)
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return loaded
 
     @asynccontextmanager
@@ -217,7 +219,7 @@ class MortalStore:
         async with self._inner.acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
             self._process.lease = lease
             await self._process.step()
-            yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))
+            yield _KillableLease(lease, self._process, lambda entries: self._commit(lease, entries))
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self._inner, entries)
@@ -226,12 +228,12 @@ class MortalStore:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
-        if self._is_far and self._process.steps_left == 0:
+        if self._is_remote and self._process.steps_left == 0:
             self._process.die()  # with its commit on the way: that goes on
         try:
             await writer.commit(entries)
         except StoreError:
-            await self._process.hear()  # one that is dead gets no refusal either
+            await self._process.wait_if_dead()  # one that is dead gets no refusal either
             raise
         self._on_commit(entries)
         await self._process.step()
@@ -242,5 +244,5 @@ class MortalStore:
     async def prune(self, before: datetime) -> int:
         await self._process.step()
         pruned = await self._inner.prune(before)
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return pruned

@@ -23,7 +23,7 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     deaths: int
     steps: int
     open_seconds: float
-    bare_seconds: dict[str, float]
+    unprotected_seconds: dict[str, float]
     objects: tuple[int, ...]
     events: tuple[tuple[object, ...], ...] = ()
     strikes: dict[str, int] = {}
@@ -31,7 +31,7 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def coverage(self) -> float:
         """The share of the position-seconds with a live stop."""
-        return 1.0 - sum(self.bare_seconds.values()) / self.open_seconds if self.open_seconds else 1.0
+        return 1.0 - sum(self.unprotected_seconds.values()) / self.open_seconds if self.open_seconds else 1.0
 
     @property
     def classes(self) -> frozenset[str]:

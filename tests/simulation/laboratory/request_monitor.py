@@ -14,8 +14,8 @@ from typing import Final, TypeAlias
 import trio
 from inspection import Claim, Key
 
-from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.leftovers import Leftovers
+from simulation.laboratory.process_view import ProcessView
 from trailing.core.account import PositionReport
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_tighter
@@ -30,13 +30,13 @@ LONGEST_BACKOFF: Final = 30.0
 STARTS_WITHIN: Final = 15.0
 """Seconds within which something is tried for a position without a stop, where nothing that it needs backs off."""
 
-_COVERS: Final = ("place_stop", "price", "close_position")
+_PROTECTING_REQUESTS: Final = ("place_stop", "price", "close_position")
 """What a position without a stop needs: its stop, or its exit, for which the price is read first."""
 
 _LISTS: Final[tuple[tuple[str | None, str], ...]] = ((None, "positions"), (None, "open_stops"))
 """Both lists of the account, as calls: they have no symbol."""
 
-Complain: TypeAlias = Callable[[str, str], None]
+ReportViolation: TypeAlias = Callable[[str, str], None]
 
 
 @dataclass
@@ -59,8 +59,8 @@ class _OfOneProcess:
     backs_off: dict[tuple[str | None, str], float] = field(default_factory=dict)
     throttled: dict[tuple[str | None, str], float] = field(default_factory=dict)
     missing_since: dict[Key, float] = field(default_factory=dict)
-    untold_at: dict[Key, float] = field(default_factory=dict)
-    told_gone: dict[Key, float] = field(default_factory=dict)
+    unconfirmed_at: dict[Key, float] = field(default_factory=dict)
+    refused_as_gone: dict[Key, float] = field(default_factory=dict)
 
 
 class RequestMonitor:
@@ -73,9 +73,15 @@ class RequestMonitor:
         complain: takes what is wrong.
     """
 
-    def __init__(self, exchange: PaperExchange, knowledge: Knowledge, leftovers: Leftovers, complain: Complain) -> None:
-        self._exchange, self._knowledge, self._leftovers = exchange, knowledge, leftovers
-        self._complain = complain
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        process_view: ProcessView,
+        leftovers: Leftovers,
+        report_violation: ReportViolation,
+    ) -> None:
+        self._exchange, self._process_view, self._leftovers = exchange, process_view, leftovers
+        self._report_violation = report_violation
         self._quiet_until: dict[tuple[object, ...], float] = {}
         self._process = _OfOneProcess()
 
@@ -85,7 +91,7 @@ class RequestMonitor:
 
     def note_request(self, operation: str, symbol: str | None, *figures: object) -> None:
         """The process makes a request. Invariant 13: the same one is not made again and again."""
-        if symbol is not None and operation in _COVERS:
+        if symbol is not None and operation in _PROTECTING_REQUESTS:
             self._process.tried_at[symbol] = trio.current_time()
         if symbol is not None:
             self._count((operation, symbol, *figures), MOST_REPEATS)
@@ -98,7 +104,7 @@ class RequestMonitor:
             times.popleft()
         times.append(now)
         if len(times) > most and now >= self._quiet_until.get(request, 0.0):
-            self._complain(
+            self._report_violation(
                 f"13. {request[0]} again and again", f"{len(times)} times in {REPEATED_WITHIN:g} s, {request}"
             )
             self._quiet_until[request] = now + 60.0  # one complaint a minute is enough
@@ -114,7 +120,7 @@ class RequestMonitor:
         self._process.backs_off.pop((symbol, operation), None)
         self._process.throttled.pop((symbol, operation), None)
         if (symbol, operation) in _LISTS and any(one in self._process.backs_off for one in _LISTS):
-            self._note_untold(self._process.missing_since)
+            self._note_unconfirmed(self._process.missing_since)
 
     def note_positions(self, reports: Sequence[PositionReport]) -> None:
         """The process was shown the list of positions. It tells of one that it shows once, with its true quantity."""
@@ -122,14 +128,14 @@ class RequestMonitor:
         for report in reports:
             if (report.symbol, report.side) in shown:
                 shown[report.symbol, report.side].append(report.quantity)
-        self._note_untold(
+        self._note_unconfirmed(
             (symbol, side)
             for (symbol, side), quantities in shown.items()
             if quantities != [self._exchange.actual(symbol)[1].get(side)]
         )
 
-    def _note_untold(self, keys: Iterable[Key]) -> None:
-        self._process.untold_at |= dict.fromkeys(keys, trio.current_time())
+    def _note_unconfirmed(self, keys: Iterable[Key]) -> None:
+        self._process.unconfirmed_at |= dict.fromkeys(keys, trio.current_time())
 
     def tried_at(self, symbol: str) -> float:
         """When the process last tried to protect or to exit a symbol, in seconds of the world; 0: never."""
@@ -145,17 +151,21 @@ class RequestMonitor:
         Excuse: the process can't avoid it before it was shown the figure of that stop, which a person may have amended.
         """
         for order in self._protecting_stops(symbol, side):
-            shown = self._knowledge.shown_price(order)
+            shown = self._process_view.shown_price(order)
             if shown is not None and all(is_tighter(side, one, than=price) for one in (order.price, shown)):
-                self._complain("2. a request is looser than a live stop", f"{side} {symbol}: {price}, live {order}")
+                self._report_violation(
+                    "2. a request is looser than a live stop", f"{side} {symbol}: {price}, live {order}"
+                )
 
     def check_missing(self, symbol: str, side: Side) -> None:
         """Invariant 1: no stop is placed as a missing one while one stands that protects.
 
         Excuse: the process can't know of a stop that it was not shown, and need not believe in one that it has cancelled.
         """
-        for order in filter(self._knowledge.has_to_believe_in, self._protecting_stops(symbol, side)):
-            self._complain("1. a stop is placed as a missing one beside a live one", f"{side} {symbol}: {order}")
+        for order in filter(self._process_view.must_assume_live, self._protecting_stops(symbol, side)):
+            self._report_violation(
+                "1. a stop is placed as a missing one beside a live one", f"{side} {symbol}: {order}"
+            )
 
     def _protecting_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:
         """Those of our stops that are not triggered: one that was, and still stands, is no protection (failure mode 52)."""
@@ -170,10 +180,10 @@ class RequestMonitor:
 
     # What is not asked.
 
-    def note_told_gone(self, order: StopOrder) -> None:
+    def note_refused_as_gone(self, order: StopOrder) -> None:
         """The process was refused a change of a stop that is gone, whatever it takes the refusal for."""
         if all(live.client_order_id != order.client_order_id for live in self._our_stops(order.symbol, order.side)):
-            self._process.told_gone.setdefault((order.symbol, order.side), trio.current_time())
+            self._process.refused_as_gone.setdefault((order.symbol, order.side), trio.current_time())
 
     def check_tries(self, claims: Sequence[Claim]) -> None:
         """Invariant 7: what a position without a stop needs never waits for the back-off of another kind.
@@ -187,26 +197,28 @@ class RequestMonitor:
         process, frozen = self._process, {claim.key for claim in claims if claim.is_frozen}
         doubted = {claim.key for claim in claims if claim.is_entry_doubted}
         unprotected = {claim.key for claim in claims if claim.state == "unprotected"} - frozen
-        for key, told_at in tuple(process.told_gone.items()):
+        for key, refused_at in tuple(process.refused_as_gone.items()):
             is_open = key[1] in self._exchange.actual(key[0])[1]
-            if not is_open or any(self._our_stops(*key)) or self.tried_at(key[0]) > told_at or key in frozen:
-                del process.told_gone[key]
-        since = process.told_gone | dict.fromkeys(unprotected, trio.current_time())
+            if not is_open or any(self._our_stops(*key)) or self.tried_at(key[0]) > refused_at or key in frozen:
+                del process.refused_as_gone[key]
+        since = process.refused_as_gone | dict.fromkeys(unprotected, trio.current_time())
         process.missing_since = {key: process.missing_since.get(key, at) for key, at in since.items()}
         for key in since:
             self._check_try(key, is_confirmed=key in unprotected, is_doubted=key in doubted)
 
     def _check_try(self, key: Key, *, is_confirmed: bool, is_doubted: bool) -> None:
         symbol, side = key
-        needs: list[tuple[str | None, str]] = [(symbol, operation) for operation in _COVERS]
+        needs: list[tuple[str | None, str]] = [(symbol, operation) for operation in _PROTECTING_REQUESTS]
         if not is_confirmed:
             needs += [(symbol, "find_stop"), *_LISTS]
         elif is_doubted:
             needs += _LISTS
         rests_until = [self._process.backs_off.get(need, 0.0) for need in needs]
         if is_doubted:
-            rests_until.append(self._process.untold_at.get(key, 0.0))
+            rests_until.append(self._process.unconfirmed_at.get(key, 0.0))
         waited = trio.current_time() - max(self._process.missing_since[key], self.tried_at(symbol), *rests_until)
         if waited > STARTS_WITHIN:
-            self._complain("7. nothing is tried for a position without a stop", f"{side} {symbol} for {waited:.0f} s")
+            self._report_violation(
+                "7. nothing is tried for a position without a stop", f"{side} {symbol} for {waited:.0f} s"
+            )
             self._process.missing_since[key] = trio.current_time()

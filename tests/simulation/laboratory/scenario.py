@@ -47,7 +47,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     markets: tuple[Market, ...]
     plan: TrailPlan
     duration: float
-    calm: float = 400.0
+    calm_seconds: float = 400.0
     tick_every: float = 5.0
     staggered: bool = True
     volatility: float
@@ -61,7 +61,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     outages: tuple[float, ...]
     outage_seconds: float = 60.0
     deaths: tuple[float, ...]
-    hands: tuple[float, ...]
+    manual_changes: tuple[float, ...]
     waves: tuple[float, ...]
     store_latency: float
     harsh: HarshRates | None = None
@@ -96,7 +96,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             read_lag=draw.choice((0.0, 0.0, 0.7, 2.0)),
             outages=times(2),
             deaths=times(4, least=1),
-            hands=times(6),
+            manual_changes=times(6),
             waves=(draw.uniform(0, 30), *times(3)),
             store_latency=draw.choice((0.0, 0.05)),
             harsh=harsh,
@@ -126,7 +126,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             read_lag=0.2,
             outages=tuple(hour * 6 * 3600 + draw.uniform(0, 3600) for hour in range(4)),
             deaths=tuple(number * 4 * 3600 + draw.uniform(0, 3600) for number in range(6)),
-            hands=tuple(sorted(draw.uniform(0, day) for _ in range(100))),
+            manual_changes=tuple(sorted(draw.uniform(0, day) for _ in range(100))),
             waves=tuple(number * 900.0 for number in range(96)),
             store_latency=0.02,
         )

@@ -21,7 +21,7 @@ def check_settled(
     manager: Manager,
     loaded: Loaded,
     markets: Sequence[Market],
-    complain: Callable[[str, str], None],
+    report_violation: Callable[[str, str], None],
 ) -> None:
     """Compare what exchange, manager and store hold. `loaded`: what the store does; `complain`: takes what is wrong."""
     inside = Inspection(manager)
@@ -47,12 +47,12 @@ def check_settled(
     )
     for broken in broken_invariants(snapshot):
         what, _, about = broken.partition(": ")
-        complain(what, about)
+        report_violation(what, about)
     for key in snapshot.claims - positions.keys() - snapshot.moving:
-        complain("FM 19. a position is claimed, and long closed", f"{key[1]} {key[0]}")
+        report_violation("FM 19. a position is claimed, and long closed", f"{key[1]} {key[0]}")
     for key, unprotected in manager.unprotected().items():
         market = exchange.market(key[0])
         # Where only one stop may stand, a move that goes on right now has taken the old one away.
         in_between = key in snapshot.moving and not market.two_stops and not market.can_amend
         if key in positions and not in_between and not isinstance(unprotected.error, WouldTrigger):
-            complain("1. a position is unprotected after all that calm", f"{key[1]} {key[0]}, {unprotected}")
+            report_violation("1. a position is unprotected after all that calm", f"{key[1]} {key[0]}, {unprotected}")

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from simulation.laboratory.request_monitor import Complain
+from simulation.laboratory.request_monitor import ReportViolation
 from trailing.exchanges.paper.transport import LogEntry
 
 LONGEST_WAIT: Final = 15.0
@@ -22,8 +22,8 @@ class Waits:
     Excuses: requests of a symbol whose cancellations fail may wait, because the process has to repeat them.
     """
 
-    def __init__(self, complain: Complain) -> None:
-        self._complain = complain
+    def __init__(self, report_violation: ReportViolation) -> None:
+        self._report_violation = report_violation
         self._sent: dict[_Request, list[float]] = {}
 
     def note_sent(self, operation: str, symbol: str | None) -> None:
@@ -39,7 +39,7 @@ class Waits:
             if not sent:
                 del self._sent[request]
 
-    def look(self, sick: str | None) -> None:
+    def check(self, sick: str | None) -> None:
         """Look at what waits. `sick`: the symbol whose cancellations fail now."""
         for request, sent in tuple(self._sent.items()):
             is_sick = sick is not None and request[1] == sick
@@ -49,5 +49,7 @@ class Waits:
     def _check(self, request: _Request, sent_at: float) -> bool:
         waited = trio.current_time() - sent_at
         if waited > LONGEST_WAIT:
-            self._complain(f"7. {request[0]} waits for the requests of another symbol", f"{request} for {waited:.1f} s")
+            self._report_violation(
+                f"7. {request[0]} waits for the requests of another symbol", f"{request} for {waited:.1f} s"
+            )
         return waited > LONGEST_WAIT

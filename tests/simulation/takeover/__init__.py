@@ -5,4 +5,4 @@ The exchange lives in a process of its own, and writes down who wrote what, and 
 """
 
 from simulation.takeover.run import TakeoverReport as TakeoverReport
-from simulation.takeover.run import take_over_and_over as take_over_and_over
+from simulation.takeover.run import run_takeovers as run_takeovers

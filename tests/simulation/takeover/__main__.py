@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, TakeoverReport, take_over_and_over
+from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, TakeoverReport, run_takeovers
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
     with TemporaryDirectory() as folder, _server(options.postgres, Path(folder) / "postgres") as conninfo:
         run = partial(
-            take_over_and_over,
+            run_takeovers,
             options.takeovers,
             conninfo=conninfo,
             schema=f"takeover_{secrets.token_hex(4)}",

@@ -20,21 +20,21 @@ from simulation.killing.market import MovingMarket
 from simulation.killing.stdio import wait_end, write_line
 from simulation.remote import Services, serve_exchange
 from simulation.remote_wire import OPERATIONS, Call
-from simulation.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
+from simulation.takeover.settings import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
 from trailing.errors import ExchangeUnreachable
 from trailing.exchanges.paper import open_paper
 
 _CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
-class Border:
+class WriteRecorder:
     """What every call passes on its way to the exchange."""
 
     def __init__(self, seed: int) -> None:
         self._draw = random.Random(f"{seed}/border")
         self._writes: list[Write] = []
 
-    async def carry(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
+    async def carry_out(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
         """Let it travel, refuse it where it is stale, write it down and have it booked at once."""
         if call.operation not in _CHANGES:
             return await function()
@@ -53,7 +53,7 @@ class Border:
 
 async def _main() -> None:
     seed, positions, one_stop = map(int, sys.argv[1:])
-    markets, border = markets_of(seed, positions, one_stop=bool(one_stop)), Border(seed)
+    markets, recorder = markets_of(seed, positions, one_stop=bool(one_stop)), WriteRecorder(seed)
     async with (
         open_paper(seed=seed, markets=markets, request_validity=VALIDITY, record=True) as exchange,
         trio.open_nursery() as nursery,
@@ -63,9 +63,9 @@ async def _main() -> None:
             "history": (HISTORY, market.history),
             "entered": (ENTERED, market.entered),
             "enter": (OPERATIONS["enter"], market.enter),
-            "writes": (WRITES, border.writes),
+            "writes": (WRITES, recorder.writes),
         }
-        serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=border.carry)
+        serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=recorder.carry_out)
         port = await nursery.start(serve)
         nursery.start_soon(market.walk)
         write_line(port=port)

@@ -17,12 +17,11 @@ import trio
 
 from simulation.killing.checks import broken_by, unsettled
 from simulation.killing.history import HISTORY, History
-from simulation.killing.ledger import Ledger, Life
+from simulation.killing.ledger import Ledger, LedgerEntry
 from simulation.remote_client import RemoteExchange, open_remote
 from simulation.takeover.contender import Contender, run_contender, start_market
-from simulation.takeover.line import open_line
-from simulation.takeover.record import Record, booked_without_a_lease, open_record
-from simulation.takeover.terms import (
+from simulation.takeover.lease_history import LeaseHistory, open_lease_history, writes_without_a_lease
+from simulation.takeover.settings import (
     CALL_SECONDS,
     LEASE_SECONDS,
     LONGEST,
@@ -32,6 +31,7 @@ from simulation.takeover.terms import (
     Write,
     markets_of,
 )
+from simulation.takeover.tcp_proxy import open_tcp_proxy
 from trailing.core.model import Market
 from trailing.stores import open_store
 from trailing.stores.port import Store
@@ -43,8 +43,8 @@ TAKEN_OVER_WITHIN: float = LEASE_SECONDS + CALL_SECONDS + VALIDITY + 2.0
 """Seconds from the fate of the owner until the other one's manager is open: it has recovered by then."""
 
 _READY_WITHIN = 30.0  # for a process to be started, on a machine that is busy
-_PATIENCE = 15.0  # how much longer a takeover that is too late is waited for
-_LONGEST_LIFE = 0.7
+_LATE_SECONDS = 15.0  # how much longer a takeover that is too late is waited for
+_LONGEST_OWNERSHIP = 0.7
 _SETTLED_WITHIN = 10.0
 
 
@@ -71,7 +71,7 @@ class TakeoverReport(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
 
 
-async def take_over_and_over(
+async def run_takeovers(
     takeovers: int,
     *,
     conninfo: str,
@@ -109,15 +109,15 @@ async def take_over_and_over(
         port = await stack.enter_async_context(start_market(seed, positions, log, one_stop=one_stop))
         exchange = await stack.enter_async_context(open_remote(port))
         store = await stack.enter_async_context(open_store(f"{conninfo}{'&' if '?' in conninfo else '?'}{parameters}"))
-        record = await stack.enter_async_context(open_record(conninfo, schema))
+        lease_history = await stack.enter_async_context(open_lease_history(conninfo, schema))
         nursery = await stack.enter_async_context(trio.open_nursery())
 
-        async def live(name: str, task_status: trio.TaskStatus[Contender]) -> None:  # noqa: ASYNC128 - handed on
-            async with open_line(conninfo) as line:
-                await run_contender(f"{line.address}?{parameters}", port, log, name, line, task_status=task_status)
+        async def run_bot(name: str, task_status: trio.TaskStatus[Contender]) -> None:  # noqa: ASYNC128 - handed on
+            async with open_tcp_proxy(conninfo) as proxy:
+                await run_contender(f"{proxy.address}?{parameters}", port, log, name, proxy, task_status=task_status)
 
         markets = markets_of(seed, positions, one_stop=one_stop)
-        run = _Run(partial(nursery.start, live), exchange, store, record, markets, Ledger(anew=anew), seed)
+        run = _Run(partial(nursery.start, run_bot), exchange, store, lease_history, markets, Ledger(anew=anew), seed)
         try:
             return await run.run(takeovers, fates, progress)
         finally:
@@ -132,12 +132,12 @@ class _Run:
         start: Callable[[str], Awaitable[Contender]],
         exchange: RemoteExchange,
         store: Store,
-        record: Record,
+        lease_history: LeaseHistory,
         markets: dict[str, Market],
         ledger: Ledger,
         seed: int,
     ) -> None:
-        self._start_one, self._exchange, self._store, self._record = start, exchange, store, record
+        self._start_one, self._exchange, self._store, self._lease_history = start, exchange, store, lease_history
         self._draw = random.Random(f"{seed}/takeovers")
         self._markets, self._ledger = markets, ledger
         self._writes: list[Write] = []
@@ -152,22 +152,22 @@ class _Run:
         began = trio.current_time()
         owner = await self._start()
         other: Contender | None = None
-        if await owner.hear("owns", after=0, within=_READY_WITHIN) is None:
+        if await owner.wait_for("owns", after=0, within=_READY_WITHIN) is None:
             self._violations.append(f"{owner} did not get an account that nobody owned")
         for number in range(1, takeovers + 1):
             if self._violations:
                 break
             other = other or await self._start()
-            if await other.hear("stands by", after=0, within=_READY_WITHIN) is None:
+            if await other.wait_for("stands by", after=0, within=_READY_WITHIN) is None:
                 self._violations.append(f"{other} does not stand by")
                 break
-            await trio.sleep(self._draw.uniform(0.1, _LONGEST_LIFE))
+            await trio.sleep(self._draw.uniform(0.1, _LONGEST_OWNERSHIP))
             fate = fates[(number - 1) % len(fates)]
-            seconds = await self._take_over(owner, other, fate)
+            seconds = await self._run_takeover(owner, other, fate)
             progress(number, fate, seconds)
-            await self._watch()
-            gone = fate in ("killed", "ended")
-            owner, other = other, None if gone else owner
+            await self._read_exchange()
+            has_ended = fate in ("killed", "ended")
+            owner, other = other, None if has_ended else owner
         await self._settle()
         for contender in (other, owner):  # the one that stands by first, or it would take over again
             if contender is not None:
@@ -189,10 +189,10 @@ class _Run:
         self._processes[contender.name] = contender.process
         return contender
 
-    async def _take_over(self, owner: Contender, other: Contender, fate: Fate) -> float:
+    async def _run_takeover(self, owner: Contender, other: Contender, fate: Fate) -> float:
         """Let something become of the owner, and the other one take over. Returns the seconds that it took."""
-        said, had_said, line = other.said, owner.said, owner.line
-        assert line is not None
+        seen_events, owner_events, proxy = other.event_count, owner.event_count, owner.proxy
+        assert proxy is not None
         began = trio.current_time()
         match fate:
             case "killed":
@@ -200,54 +200,54 @@ class _Run:
             case "stopped":
                 owner.stop()
             case "cut off":
-                line.cut()
+                proxy.cut()
             case "ended":
-                await owner.leave()
-        at = await other.hear("owns", after=said, within=TAKEN_OVER_WITHIN + _PATIENCE)
+                await owner.shut_down()
+        at = await other.wait_for("owns", after=seen_events, within=TAKEN_OVER_WITHIN + _LATE_SECONDS)
         seconds = math.inf if at is None else at - began
         self._fates[fate] += 1
         self._slowest[fate] = max(seconds, self._slowest.get(fate, 0.0))
         if seconds > TAKEN_OVER_WITHIN:
             self._violations.append(f"an account whose owner was {fate} was taken over after {seconds:.1f} s: {other}")
-        if fate == "ended" and (code := await owner.wait_gone()):
+        if fate == "ended" and (code := await owner.wait_ended()):
             self._violations.append(f"{owner} ended with {code}")
         if fate in ("stopped", "cut off"):
-            await trio.sleep(self._draw.uniform(0, _LONGEST_LIFE))
-            owner.go_on()
-            line.mend()
-            if await owner.hear("lost", after=had_said, within=_READY_WITHIN) is None:
+            await trio.sleep(self._draw.uniform(0, _LONGEST_OWNERSHIP))
+            owner.resume()
+            proxy.mend()
+            if await owner.wait_for("lost", after=owner_events, within=_READY_WITHIN) is None:
                 self._violations.append(f"{owner} was {fate}, goes on, and does not hear that the account is lost")
         return seconds
 
-    async def _watch(self) -> None:
+    async def _read_exchange(self) -> None:
         history: History = await self._exchange.ask("history", HISTORY, self._ledger.number)
         self._violations += self._ledger.take(history)
         self._writes += await self._exchange.ask("writes", WRITES, len(self._writes))
 
     async def _settle(self) -> None:
         """Wait until every open position has had one stop, and no more, at some moment from now on."""
-        settled = set[Life]()
+        settled = set[LedgerEntry]()
         with trio.move_on_after(_SETTLED_WITHIN) as scope:
             while True:
-                await self._watch()
-                lives = self._ledger.open.values()
-                settled |= {life for life in lives if len(life.stops) == 1}
-                if settled >= set(lives):
+                await self._read_exchange()
+                entries = self._ledger.open.values()
+                settled |= {entry for entry in entries if len(entry.stops) == 1}
+                if settled >= set(entries):
                     return
                 await trio.sleep(LONGEST)
         assert scope.cancelled_caught
-        self._violations += [f"the {life} has {len(life.stops)} stops" for life in lives if life not in settled]
+        self._violations += [f"the {entry} has {len(entry.stops)} stops" for entry in entries if entry not in settled]
 
     async def _end(self, contender: Contender) -> None:
-        await contender.leave()
-        if code := await contender.wait_gone():
+        await contender.shut_down()
+        if code := await contender.wait_ended():
             self._violations.append(f"{contender} ended with {code}")
 
     async def _check_the_end(self) -> None:
         """Nobody writes any more: exchange and store have to agree, but for what the market has filled since."""
         await trio.sleep(VALIDITY + LONGEST)
         while True:
-            await self._watch()
+            await self._read_exchange()
             number = self._ledger.number
             loaded = await self._store.load(self._exchange.name, self._exchange.account)
             history: History = await self._exchange.ask("history", HISTORY, number)
@@ -258,6 +258,6 @@ class _Run:
         self._violations += unsettled(loaded, datetime.now(UTC))
 
     async def _check_writes(self) -> float:
-        broken, closest = booked_without_a_lease(self._writes, await self._record.read(), self._processes)
+        broken, closest = writes_without_a_lease(self._writes, await self._lease_history.read(), self._processes)
         self._violations += broken
         return closest

@@ -17,7 +17,7 @@ from trailing.stores.urls import split_parameters
 _DROP_SECONDS = 10.0
 
 # The columns that a row is found by, beside the record in it, and the plan that it names.
-_STRAY_ROWS: Final = """
+_WRONG_ROWS: Final = """
     SELECT format('the stop of the %s %s is kept in a row of another one', body #>> '{{position,side}}', body #>> '{{position,symbol}}')
     FROM {schema}.stop_records
     WHERE (symbol, side) IS DISTINCT FROM (body #>> '{{position,symbol}}', body #>> '{{position,side}}')
@@ -45,7 +45,7 @@ LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
 
 
 @asynccontextmanager
-async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
+async def open_postgres_run_store(url: str) -> AsyncIterator[PostgresRunStore]:
     """Books in a new schema, which is dropped at the end. See `open_books`."""
     schema = f"killing_{uuid4().hex[:12]}"
     ours = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
@@ -55,13 +55,13 @@ async def open_postgres_books(url: str) -> AsyncIterator[PostgresBooks]:
         open_store(url) as store,
     ):
         try:
-            yield PostgresBooks(url, schema, store, connection)
+            yield PostgresRunStore(url, schema, store, connection)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
                 await connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
-class PostgresBooks:
+class PostgresRunStore:
     """A schema, looked at through connections of its own.
 
     Args:
@@ -76,7 +76,7 @@ class PostgresBooks:
     def __init__(self, url: str, schema: str, store: Store, connection: TrioConnection[Any]) -> None:
         self.url: str = url
         self._store, self._connection = store, connection
-        self._checks = [text.format(schema=schema).encode() for text in (_STRAY_ROWS, _LEFT_OPEN)]
+        self._checks = [text.format(schema=schema).encode() for text in (_WRONG_ROWS, _LEFT_OPEN)]
         self._count = _OWNERS.format(schema=schema).encode()
 
     async def load(self, exchange: str, account: str) -> Loaded:

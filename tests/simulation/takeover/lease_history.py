@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from simulation.takeover.terms import Write
+from simulation.takeover.settings import Write
 from trailing.psycopg_trio import TrioConnection
 
 _INSTALL = """
@@ -28,7 +28,7 @@ _INSTALL = """
 _READ = "SELECT at, fence, owner, expires_at FROM {schema}.owned ORDER BY at"
 
 
-class Owned(msgspec.Struct, frozen=True):
+class LeaseState(msgspec.Struct, frozen=True):
     """A lease as it was from a moment on. `process`: whose it is."""
 
     at: datetime
@@ -37,7 +37,7 @@ class Owned(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class Record:
+class LeaseHistory:
     """The history of the leases of a schema that has one account. Its name is written as it is."""
 
     def __init__(self, connection: TrioConnection[Any], schema: str) -> None:
@@ -47,25 +47,25 @@ class Record:
         """Let Postgres write down every change of a lease from now on."""
         await self._connection.execute(_INSTALL.format(schema=self._schema).encode())
 
-    async def read(self) -> list[Owned]:
+    async def read(self) -> list[LeaseState]:
         """Everything so far, in order."""
         statement = _READ.format(schema=self._schema).encode()
         rows = await (await self._connection.execute(statement)).fetchall()
-        return [Owned(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
+        return [LeaseState(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
 
 
 @asynccontextmanager
-async def open_record(conninfo: str, schema: str) -> AsyncIterator[Record]:
+async def open_lease_history(conninfo: str, schema: str) -> AsyncIterator[LeaseHistory]:
     """Watch the leases of a schema whose tables are there."""
     connection = await TrioConnection[Any].connect(conninfo, autocommit=True)
     async with connection:
-        record = Record(connection, schema)
-        await record.install()
-        yield record
+        history = LeaseHistory(connection, schema)
+        await history.install()
+        yield history
 
 
-def booked_without_a_lease(
-    writes: Sequence[Write], owned: Sequence[Owned], processes: dict[str, int]
+def writes_without_a_lease(
+    writes: Sequence[Write], owned: Sequence[LeaseState], processes: dict[str, int]
 ) -> tuple[list[str], float]:
     """Every write by somebody whose lease had ended, or who never had one.
 

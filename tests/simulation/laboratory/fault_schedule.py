@@ -14,7 +14,7 @@ from trailing.testing.faults import Fault, Hangs, Refuses, ReplyLost, Slow, Thro
 _REFUSED = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
-class Weather:
+class FaultSchedule:
     """Draws faults, and knows when it is calm.
 
     Attributes:
@@ -30,7 +30,7 @@ class Weather:
         self._disturbed: dict[str | None, float] = {None: 0.0}
         self._explained: dict[str | None, float] = {None: 0.0}
         self.outage: int = 0
-        self.is_out: bool = False
+        self.is_unreachable: bool = False
         self.is_over: bool = False
 
     def disturb(self, symbol: str | None = None, *, until: float | None = None, explains: bool = True) -> None:
@@ -44,13 +44,13 @@ class Weather:
         for times in (self._disturbed, self._explained) if explains else (self._disturbed,):
             times[symbol] = max(at, times.get(symbol, 0.0))
 
-    def calm_for(self, symbol: str) -> float:
+    def undisturbed_seconds(self, symbol: str) -> float:
         """Seconds in which nothing has happened to a symbol; below 0 where something goes on for some time."""
-        return 0.0 if self.is_out else _seconds_since(self._disturbed, symbol)
+        return 0.0 if self.is_unreachable else _seconds_since(self._disturbed, symbol)
 
-    def unexplained_for(self, symbol: str) -> float:
+    def unexplained_seconds(self, symbol: str) -> float:
         """Seconds in which nothing has happened that explains that a position of a symbol stands without a stop."""
-        return 0.0 if self.is_out else _seconds_since(self._explained, symbol)
+        return 0.0 if self.is_unreachable else _seconds_since(self._explained, symbol)
 
     def latency(self, _: str, symbol: str | None) -> float:
         """How long a request takes, there and back."""
@@ -65,7 +65,7 @@ class Weather:
         draw, scenario = self._draw.random(), self._scenario
         if self.is_over:
             return None
-        if self.is_out:
+        if self.is_unreachable:
             return Unreachable() if draw < 0.7 else Hangs()
         fault: Fault | None = None
         if draw < scenario.lost_replies:
@@ -90,9 +90,9 @@ class Weather:
             await trio.sleep_until(at)
             self.disturb()
             self.outage += 1
-            self.is_out = True
+            self.is_unreachable = True
             await trio.sleep(self._scenario.outage_seconds)
-            self.is_out = False
+            self.is_unreachable = False
             self.disturb()
 
 

@@ -9,11 +9,11 @@ from decimal import Decimal
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_better, is_crossed, is_tighter
 
-_UNHEARD = 3.0
+_SUBSCRIBE_SECONDS = 3.0
 """Seconds after an entry in which prices may come before they are subscribed to."""
 
 
-class Life:
+class PositionHistory:
     """One position as it truly was.
 
     Args:
@@ -31,21 +31,21 @@ class Life:
     """
 
     def __init__(
-        self, symbol: str, side: Side, at: float, entry_price: Decimal, left_over: Set[str] = frozenset()
+        self, symbol: str, side: Side, at: float, entry_price: Decimal, leftovers: Set[str] = frozenset()
     ) -> None:
         self.symbol: str = symbol
         self.side: Side = side
         self.entered_at: float = at
         self.tightest: Decimal | None = None
         self.crossed_at: float | None = None
-        self.bare_since: float | None = at
-        self.bare: Counter[str] = Counter()
-        self.heard: Decimal = entry_price
+        self.unprotected_since: float | None = at
+        self.unprotected_seconds: Counter[str] = Counter()
+        self.expected_peak: Decimal = entry_price
         self.closed_by_us: bool = False
         self.was_triggered: bool = False
         self.was_added_to: bool = False
-        self.covered_once: bool = False
-        self._entry_price, self._left_over = entry_price, left_over
+        self.ever_protected: bool = False
+        self._entry_price, self._leftovers = entry_price, leftovers
         self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of its life
         self._read = 0
 
@@ -65,7 +65,7 @@ class Life:
         if self.tightest is not None and is_tighter(self.side, self.tightest, than=price):
             self.tightest = price
 
-    def take_price(self, price: Decimal, at: float, hears: Callable[[str], bool]) -> None:
+    def take_price(self, price: Decimal, at: float, receives_prices: Callable[[str], bool]) -> None:
         """A price, and whether the process hears those of a symbol."""
         if self.tightest is None:
             return
@@ -75,37 +75,37 @@ class Life:
         if self._bars and self._bars[-1][0] == ends:
             if is_better(self.side, price, self._bars[-1][1]):
                 self._bars[-1] = (ends, price)
-        elif ends - 60.0 >= self.entered_at + _UNHEARD:
+        elif ends - 60.0 >= self.entered_at + _SUBSCRIBE_SECONDS:
             self._bars.append((ends, price))
-        if is_better(self.side, price, self.heard) and hears(self.symbol):
-            self.heard = price
+        if is_better(self.side, price, self.expected_peak) and receives_prices(self.symbol):
+            self.expected_peak = price
 
-    def forget(self) -> None:
+    def forget_prices(self) -> None:
         """The process died, and what it heard is in its candles at best."""
-        self.heard, self._read = self._entry_price, 0
+        self.expected_peak, self._read = self._entry_price, 0
 
-    def have_read(self, until: float) -> None:
+    def note_candles_read(self, until: float) -> None:
         """The candles that had ended by then must have been read by now."""
         while self._read < len(self._bars) and self._bars[self._read][0] <= until:
             price = self._bars[self._read][1]
             self._read += 1
-            if is_better(self.side, price, self.heard):
-                self.heard = price
+            if is_better(self.side, price, self.expected_peak):
+                self.expected_peak = price
 
-    def knows_better_than(self, best: Decimal) -> bool:
+    def expects_better_than(self, best: Decimal) -> bool:
         """Whether a better price than that must be known by now."""
-        return is_better(self.side, self.heard, best)
+        return is_better(self.side, self.expected_peak, best)
 
     def note_stops(self, stops: Sequence[StopOrder]) -> None:
         """These stand behind it now."""
         self.was_triggered = self.was_triggered or any(one.triggered for one in stops)
-        if not self.covered_once:
-            self.covered_once = any(one.client_order_id not in self._left_over for one in stops)
+        if not self.ever_protected:
+            self.ever_protected = any(one.client_order_id not in self._leftovers for one in stops)
 
-    def note_cover(self, at: float, why: str, *, covered: bool) -> None:
+    def note_protection(self, at: float, why: str, *, protected: bool) -> None:
         """Whether it has a live stop from now on; `why`: for what was bare until now."""
-        if self.bare_since is not None:
-            self.bare[why] += at - self.bare_since  # type: ignore[assignment]  # a Counter of seconds
-            self.bare_since = None if covered else at
-        elif not covered:
-            self.bare_since = at
+        if self.unprotected_since is not None:
+            self.unprotected_seconds[why] += at - self.unprotected_since  # type: ignore[assignment]  # a Counter of seconds
+            self.unprotected_since = None if protected else at
+        elif not protected:
+            self.unprotected_since = at

@@ -39,7 +39,7 @@ class _OfOneProcess:
     closing: dict[tuple[str, Side], bool] = field(default_factory=dict)  # whether told open, when a close was asked for
 
 
-class Knowledge:
+class ProcessView:
     """What the process that lives was shown and told.
 
     Attributes:
@@ -100,7 +100,7 @@ class Knowledge:
 
     def note_closing(self, symbol: str, side: Side) -> None:
         """The process asks for a close of a position."""
-        self._process.closing[symbol, side] = self.was_told_open(symbol, side)
+        self._process.closing[symbol, side] = self.received_open(symbol, side)
 
     # What can be known.
 
@@ -118,7 +118,7 @@ class Knowledge:
                 prices.add(shown.before)
         return prices
 
-    def has_to_believe_in(self, order: StopOrder) -> bool:
+    def must_assume_live(self, order: StopOrder) -> bool:
         """Whether the process was shown a stop, was not told of its end, and has not asked for it.
 
         It may take a stop for gone that two lists in a row did not show, but for lists that showed no stop at all.
@@ -127,7 +127,7 @@ class Knowledge:
         known = own in process.shown and own not in process.ended and own not in process.cancelled
         return known and process.missed[own] < 2
 
-    def was_told_of_end(self, client_order_id: str) -> bool:
+    def received_end(self, client_order_id: str) -> bool:
         """Whether the process was told that an order has ended."""
         return client_order_id in self._process.ended
 
@@ -135,6 +135,6 @@ class Knowledge:
         """Whether the last update of a position said that it is open when the process asked for its last close."""
         return self._process.closing.get((symbol, side), False)
 
-    def was_told_open(self, symbol: str, side: Side) -> bool:
+    def received_open(self, symbol: str, side: Side) -> bool:
         """Whether the last update of a position that the process was given said that it is open."""
         return (symbol, side) in self._process.open

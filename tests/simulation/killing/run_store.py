@@ -20,7 +20,7 @@ CALL_SECONDS = 0.8
 """So long a call may take at most on Postgres: it has to end within what a lease surely has left."""
 
 
-class Books(Protocol):
+class RunStore(Protocol):
     """What one bot after the other writes, as it is looked at from outside.
 
     Attributes:
@@ -43,7 +43,7 @@ class Books(Protocol):
         """How many bots have owned the account so far; None: that is not counted."""
 
 
-def open_books(store: str | None, folder: Path) -> AbstractAsyncContextManager[Books]:
+def open_run_store(store: str | None, folder: Path) -> AbstractAsyncContextManager[RunStore]:
     """The books of a run.
 
     Args:
@@ -56,17 +56,17 @@ def open_books(store: str | None, folder: Path) -> AbstractAsyncContextManager[B
     if store is None:
         return _open_file(folder / "trailing.db")
     # psycopg is imported only where it is used
-    from simulation.killing.postgres_books import open_postgres_books  # noqa: PLC0415
+    from simulation.killing.postgres_run_store import open_postgres_run_store  # noqa: PLC0415
 
-    return open_postgres_books(store)
+    return open_postgres_run_store(store)
 
 
 @asynccontextmanager
-async def _open_file(path: Path) -> AsyncIterator[FileBooks]:
-    yield FileBooks(path)
+async def _open_file(path: Path) -> AsyncIterator[FileRunStore]:
+    yield FileRunStore(path)
 
 
-class FileBooks:
+class FileRunStore:
     """A file of SQLite, opened beside the bot that writes it; its lock ends with its owner."""
 
     lease_seconds: float = 0.0

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import trio
 
-from simulation.laboratory.lives import Life
-from simulation.laboratory.weather import Weather
+from simulation.laboratory.fault_schedule import FaultSchedule
+from simulation.laboratory.position_history import PositionHistory
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.core.prices import is_crossed
 from trailing.core.record import StopRecord
@@ -27,22 +27,22 @@ Key: TypeAlias = tuple[str, Side]
 ANOTHER_POSITION = "another position stands in the place of one that is protected"
 """What the alarm says."""
 
-PATIENCE = 150.0
+SETTLED_AFTER = 150.0
 """Seconds of calm after which everything of a symbol has to be in order: two readings of the account, and some tries."""
 
-NOTICED = 90.0
+LISTED_AFTER = 90.0
 """Seconds of calm after which a position that stands bare has to be on the list of the unprotected: a reading of the
 account, and what it takes."""
 
-JUST_NOW = 30.0
+RECENT_SECONDS = 30.0
 """Seconds after something happened to a symbol in which that explains why a position stands bare."""
 
-_BARE, _UNTOLD = "bare for long", "bare, and not on the list"
-_TWO_STOPS, _STRAY = "two stops for long", "a stop without a position"
-_EXPECTED = (_BARE, _UNTOLD, _TWO_STOPS, _STRAY)
+_UNPROTECTED, _UNREPORTED = "bare for long", "bare, and not on the list"
+_TWO_STOPS, _LEFTOVER = "two stops for long", "a stop without a position"
+_EXPECTED = (_UNPROTECTED, _UNREPORTED, _TWO_STOPS, _LEFTOVER)
 
 
-class Witness:
+class InvariantMonitor:
     """Sees what the exchange books and what the store commits, and keeps what is wrong with it.
 
     Args:
@@ -60,14 +60,19 @@ class Witness:
 
     def __init__(
         self,
-        weather: Weather,
-        hears: Callable[[str], bool],
-        tells: Callable[[Key], Exception | bool],
+        fault_schedule: FaultSchedule,
+        receives_prices: Callable[[str], bool],
+        unprotected_error: Callable[[Key], Exception | bool],
         had_to_close: Callable[[Key], bool],
         *,
         keep_events: bool,
     ) -> None:
-        self._weather, self._hears, self._tells, self._keep_events = weather, hears, tells, keep_events
+        self._fault_schedule, self._receives_prices, self._unprotected_error, self._keep_events = (
+            fault_schedule,
+            receives_prices,
+            unprotected_error,
+            keep_events,
+        )
         self._had_to_close = had_to_close
         self._exchange: PaperExchange
         self._written: dict[str, Intent] = {}  # those that are open, by client order id
@@ -86,16 +91,16 @@ class Witness:
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
         self.events: list[tuple[object, ...]] = []
-        self.lives: dict[Key, Life] = {}
+        self.histories: dict[Key, PositionHistory] = {}
         self.open_seconds: float = 0.0
-        self.bare_seconds: Counter[str] = Counter()
+        self.unprotected_seconds: Counter[str] = Counter()
         self.steps: int = 0
 
-    def watch(self, exchange: PaperExchange) -> None:
+    def set_exchange(self, exchange: PaperExchange) -> None:
         """From now on this exchange is looked at."""
         self._exchange = exchange
 
-    def complain(self, what: str, about: str = "") -> None:
+    def report_violation(self, what: str, about: str = "") -> None:
         """Keep something that is wrong. `what` is the same text for everything of its class; `about` says where and how."""
         self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
 
@@ -104,8 +109,8 @@ class Witness:
         self.why_down = "dead"
         self._ended = {key: by_us for key, by_us in self._ended.items() if key in self._ended_on_record}
         self._written_by_dead |= self._written.keys()
-        for life in self.lives.values():
-            life.forget()
+        for history in self.histories.values():
+            history.forget_prices()
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
         """The store has committed something."""
@@ -144,19 +149,19 @@ class Witness:
         """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
         self._ended_on_record.add((position.symbol, position.side))
         stops, held = self._exchange.actual(position.symbol)
-        left = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
-        if left and position.side not in held:
-            self.complain("5. a stop was left behind a position whose record is closed", f"{left}")
+        leftovers = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
+        if leftovers and position.side not in held:
+            self.report_violation("5. a stop was left behind a position whose record is closed", f"{leftovers}")
 
     def _check_fills(self, key: Key, event: PositionClosed) -> None:
         """No more is counted as filled than was filled of the position's own orders, whatever stood there by then."""
         filled = Decimal(0)
         for own, quantity in self._fills.items():
-            whose = self._intended_for.get(own)
-            if whose is not None and whose[0] == key and self._entry_prices.get(whose) == event.entry_price:
+            owner = self._intended_for.get(own)
+            if owner is not None and owner[0] == key and self._entry_prices.get(owner) == event.entry_price:
                 filled += quantity
         if event.quantity > filled:
-            self.complain("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
+            self.report_violation("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
 
     def note_booking(self, booking: LogEntry) -> None:
         """The exchange has booked, or refused, something."""
@@ -169,28 +174,28 @@ class Witness:
             return
         if isinstance(booking.result, Position):
             key: Key = (booking.result.symbol, booking.result.side)
-            if key not in self.lives:
+            if key not in self.histories:
                 self._entered[key] = booking.result
         if isinstance(booking.result, Fill) and booking.operation == "fill":
             filled = self._fills.get(booking.result.client_order_id, Decimal(0))
             self._fills[booking.result.client_order_id] = filled + booking.result.quantity
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
-            self.complain("FM 31. an order that isn't ours was touched", f"{booking}")
+            self.report_violation("FM 31. an order that isn't ours was touched", f"{booking}")
         if isinstance(booking.result, StopOrder) and booking.operation in ("place_stop", "amend_stop"):
             self._note_stop(booking.result)
         elif isinstance(booking.result, StopOrder) and booking.operation == "amend_by_hand":
-            life = self.lives.get((booking.result.symbol, booking.result.side))
-            if life is not None:
-                life.stop_loosened(booking.result.price)
+            history = self.histories.get((booking.result.symbol, booking.result.side))
+            if history is not None:
+                history.stop_loosened(booking.result.price)
         elif booking.operation == "close_position":
             self._note_close(booking)
         elif isinstance(booking.result, Fill) and booking.result.client_order_id in self._written:
             fill = booking.result
-            life = self.lives.get((fill.symbol, fill.side))
-            if life is not None and self._written[fill.client_order_id].purpose == "exit":
-                life.closed_by_us = fill.client_order_id not in self._written_by_dead
-        self.look(booking.symbol)
+            history = self.histories.get((fill.symbol, fill.side))
+            if history is not None and self._written[fill.client_order_id].purpose == "exit":
+                history.closed_by_us = fill.client_order_id not in self._written_by_dead
+        self.check(booking.symbol)
 
     def _note_close(self, booking: LogEntry) -> None:
         """A close has its intent, and comes once.
@@ -200,27 +205,27 @@ class Witness:
         """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
-            self.complain("4. a close came to exist that is not written down", f"{booking}")
+            self.report_violation("4. a close came to exist that is not written down", f"{booking}")
             return
         key: Key = (intent.symbol, intent.side)
         if isinstance(booking.result, NothingToReduce) and self._ended.get(key) and not self._had_to_close(key):
-            self.complain("6. a position was closed twice", f"{intent.side} {intent.symbol}")
+            self.report_violation("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
     def _note_stop(self, order: StopOrder) -> None:
         if order.client_order_id not in self._written:
-            self.complain("4. an order came to exist that is not written down", f"{order}")
+            self.report_violation("4. an order came to exist that is not written down", f"{order}")
         if order.callback is not None:
             return
-        life = self.lives.get((order.symbol, order.side))
-        if life is None:
+        history = self.histories.get((order.symbol, order.side))
+        if history is None:
             return
-        if life.tightest is not None and is_crossed(
-            order.side, self._exchange.actual_price(order.symbol), life.tightest
+        if history.tightest is not None and is_crossed(
+            order.side, self._exchange.actual_price(order.symbol), history.tightest
         ):
-            life.tightest = None  # excuse: with the market beyond it, the exchange takes a looser one only
-        wrong = life.stop_booked(order.price)
+            history.tightest = None  # excuse: with the market beyond it, the exchange takes a looser one only
+        wrong = history.stop_booked(order.price)
         if wrong is not None:
-            self.complain("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
+            self.report_violation("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
 
     def _note_another(self, key: Key, identity: str | None) -> None:
         """The process takes what stands there for another position than the one that it knew, which had that identity.
@@ -228,75 +233,77 @@ class Witness:
         Excuses: it is right where its record is of a position that has ended; and it can't be told where somebody added to
         the position, which changes its entry price, and its stop was lost unseen.
         """
-        life = self.lives.pop(key, None)
+        history = self.histories.pop(key, None)
         is_another = identity is not None and key in self._entered and identity != self._entered[key].identity
-        if life is not None and not (is_another or life.was_added_to) and life.covered_once:
-            self.complain("FM 15. a position was taken for another one, and is none", f"{key[1]} {key[0]}")
-        self.look(key[0])
-        if life is not None and key in self.lives:
-            self.lives[key].was_added_to = life.was_added_to
+        if history is not None and not (is_another or history.was_added_to) and history.ever_protected:
+            self.report_violation("FM 15. a position was taken for another one, and is none", f"{key[1]} {key[0]}")
+        self.check(key[0])
+        if history is not None and key in self.histories:
+            self.histories[key].was_added_to = history.was_added_to
 
     def take_price(self, tick: Tick) -> None:
         """The market has moved."""
-        at, worth_a_look = trio.current_time(), self._booked or bool(self._wrong_since)
+        at, must_check = trio.current_time(), self._booked or bool(self._wrong_since)
         for side in ("long", "short"):
-            life = self.lives.get((tick.symbol, side))
-            if life is not None:
-                life.take_price(tick.price, at, self._hears)
-                worth_a_look = worth_a_look or life.bare_since is not None
-        if worth_a_look:  # else nothing is there that was not there at the last look, and nothing was wrong then
+            history = self.histories.get((tick.symbol, side))
+            if history is not None:
+                history.take_price(tick.price, at, self._receives_prices)
+                must_check = must_check or history.unprotected_since is not None
+        if must_check:  # else nothing is there that was not there at the last look, and nothing was wrong then
             self._booked = False
-            self.look(tick.symbol)
+            self.check(tick.symbol)
 
-    def look(self, symbol: str) -> None:
+    def check(self, symbol: str) -> None:
         """Compare what stands there with what should."""
         self.steps += 1
-        at, calm = trio.current_time(), self._weather.calm_for(symbol)
+        at, calm = trio.current_time(), self._fault_schedule.undisturbed_seconds(symbol)
         stops, held = self._exchange.actual(symbol)
         for side in ("long", "short"):
             key: Key = (symbol, side)
             ours = [order for order in stops if order.side == side and is_ours(order.client_order_id)]
-            life = self.lives.get(key)
-            if life is not None and side not in held:
-                self._end(key, life, at)
-                life = None
-            elif life is None and side in held:
-                left_over = {order.client_order_id for order in ours}
-                life = self.lives[key] = Life(symbol, key[1], at, self._entered[key].entry_price, left_over)
+            history = self.histories.get(key)
+            if history is not None and side not in held:
+                self._end(key, history, at)
+                history = None
+            elif history is None and side in held:
+                leftovers = {order.client_order_id for order in ours}
+                history = self.histories[key] = PositionHistory(
+                    symbol, key[1], at, self._entered[key].entry_price, leftovers
+                )
                 self._ended.pop(key, None)
                 self._ended_on_record.discard(key)
             plain = [order for order in ours if order.callback is None]
-            if life is not None and (not plain) != (life.bare_since is not None):
-                life.note_cover(at, self._why_bare(life), covered=bool(plain))
-            if life is not None:
-                life.note_stops(plain)
+            if history is not None and (not plain) != (history.unprotected_since is not None):
+                history.note_protection(at, self._cause_of_unprotected_time(history), protected=bool(plain))
+            if history is not None:
+                history.note_stops(plain)
             protecting = [
                 order for order in plain if not order.triggered
             ]  # one that was, and still stands, is no protection
             if len(protecting) > 2 or len(ours) - len(plain) > 1:
                 about = f"{side} {symbol}, {len(protecting)} stops, {len(ours) - len(plain)} trailing orders"
-                self.complain("1. more than two stops, or more than one trailing order", about)
-            wrong = self._what_is_wrong(key, life, plain, ours)
+                self.report_violation("1. more than two stops, or more than one trailing order", about)
+            wrong = self._what_is_wrong(key, history, plain, ours)
             if wrong or self._wrong_since:
                 for what in _EXPECTED:
                     self._expect(what, key, calm, at, wrong=what in wrong)
 
     def _what_is_wrong(
-        self, key: Key, life: Life | None, plain: Sequence[StopOrder], ours: Sequence[StopOrder]
+        self, key: Key, history: PositionHistory | None, plain: Sequence[StopOrder], ours: Sequence[StopOrder]
     ) -> Collection[str]:
         """What must not stay so; a moment of it may be. A trailing order never counts as the stop."""
         wrong = list[str]()
-        if life is not None and not plain:
-            told = self._tells(key)
+        if history is not None and not plain:
+            error = self._unprotected_error(key)
             # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
-            if not isinstance(told, WouldTrigger):
-                wrong.append(_BARE)
-            if not told:
-                wrong.append(_UNTOLD)
+            if not isinstance(error, WouldTrigger):
+                wrong.append(_UNPROTECTED)
+            if not error:
+                wrong.append(_UNREPORTED)
         if len(plain) > 1:
             wrong.append(_TWO_STOPS)
-        if life is None and ours:
-            wrong.append(_STRAY)
+        if history is None and ours:
+            wrong.append(_LEFTOVER)
         return wrong
 
     def _expect(self, what: str, key: Key, calm: float, at: float, *, wrong: bool) -> None:
@@ -305,39 +312,42 @@ class Witness:
             self._wrong_since.pop((what, key), None)
             return
         since = self._wrong_since.setdefault((what, key), at)
-        if min(at - since, calm) > (NOTICED if what == _UNTOLD else PATIENCE):
-            self.complain(f"1. {what}", f"{key[1]} {key[0]}, since {since:.3f}")
+        if min(at - since, calm) > (LISTED_AFTER if what == _UNREPORTED else SETTLED_AFTER):
+            self.report_violation(f"1. {what}", f"{key[1]} {key[0]}, since {since:.3f}")
             self._wrong_since[what, key] = at
 
-    def _end(self, key: Key, life: Life, at: float) -> None:
-        if life.bare_since is not None:
-            life.note_cover(at, self._why_bare(life), covered=False)
-        self.open_seconds += at - life.entered_at
-        self.bare_seconds.update(life.bare)
-        self._ended[key] = life.closed_by_us
-        del self.lives[key]
+    def _end(self, key: Key, history: PositionHistory, at: float) -> None:
+        if history.unprotected_since is not None:
+            history.note_protection(at, self._cause_of_unprotected_time(history), protected=False)
+        self.open_seconds += at - history.entered_at
+        self.unprotected_seconds.update(history.unprotected_seconds)
+        self._ended[key] = history.closed_by_us
+        del self.histories[key]
 
-    def close_books(self) -> None:
+    def finish(self) -> None:
         """The world ends: count those that are open as well."""
         at = trio.current_time()
-        for key, life in tuple(self.lives.items()):
-            self._end(key, life, at)
+        for key, history in tuple(self.histories.items()):
+            self._end(key, history, at)
 
-    def _why_bare(self, life: Life) -> str:
+    def _cause_of_unprotected_time(self, history: PositionHistory) -> str:
         """Why a position stood without a stop until now."""
-        since = life.bare_since
-        if since == life.entered_at or not life.covered_once:
+        since = history.unprotected_since
+        if since == history.entered_at or not history.ever_protected:
             return "opening"
         if self.why_down is not None:
             return self.why_down
-        if since is None or self._weather.unexplained_for(life.symbol) - (trio.current_time() - since) < JUST_NOW:
+        if (
+            since is None
+            or self._fault_schedule.unexplained_seconds(history.symbol) - (trio.current_time() - since) < RECENT_SECONDS
+        ):
             return "disturbed"
-        if life.crossed_at is not None and trio.current_time() - life.crossed_at < JUST_NOW:
+        if history.crossed_at is not None and trio.current_time() - history.crossed_at < RECENT_SECONDS:
             return "crossed"
-        if not self._exchange.market(life.symbol).two_stops and not self._exchange.market(life.symbol).can_amend:
+        if not self._exchange.market(history.symbol).two_stops and not self._exchange.market(history.symbol).can_amend:
             return "move"
-        about = f"{life.side} {life.symbol}, since {since:.3f}"
-        self.complain("1. a position stood bare, and nothing had happened to it", about)
+        about = f"{history.side} {history.symbol}, since {since:.3f}"
+        self.report_violation("1. a position stood bare, and nothing had happened to it", about)
         return "unexplained"
 
 

@@ -11,7 +11,7 @@ import trio
 from inspection.paper import amend_by_hand
 
 from simulation.laboratory.fault_log import FaultLog, moments
-from simulation.laboratory.harsh_updates import UntoldEnds
+from simulation.laboratory.harsh_updates import HiddenEnds
 from simulation.laboratory.scenario import TICK, Scenario
 from trailing.core.model import StopOrder
 from trailing.errors import StopRejected
@@ -22,15 +22,17 @@ SHOWN_SECONDS: Final = 70.0
 """How long ago a list first showed a stop that vanishes: at least one more reading of the account has come since."""
 
 
-class HarshHands:
+class HarshStopChanges:
     """Amends and loses our stops at the exchange.
 
     Args:
         listed_at: when a list first showed a process each stop, by client order id, in seconds of the world.
     """
 
-    def __init__(self, scenario: Scenario, log: FaultLog, untold: UntoldEnds, listed_at: Mapping[str, float]) -> None:
-        self._scenario, self._log, self._untold, self._listed_at = scenario, log, untold, listed_at
+    def __init__(
+        self, scenario: Scenario, log: FaultLog, hidden_ends: HiddenEnds, listed_at: Mapping[str, float]
+    ) -> None:
+        self._scenario, self._log, self._hidden_ends, self._listed_at = scenario, log, hidden_ends, listed_at
 
     async def amend_stops(self, exchange: PaperExchange) -> None:
         """Amend a stop of ours now and then."""
@@ -60,7 +62,7 @@ class HarshHands:
             await trio.sleep_until(at)
             order = self._choose(draw, exchange)
             if order is not None and self._listed_at.get(order.client_order_id, at) < at - SHOWN_SECONDS:
-                self._untold.hide(order.client_order_id)
+                self._hidden_ends.hide(order.client_order_id)
                 self._log.note("silent_losses", order.symbol, explains=True)
                 exchange.cancel_by_hand(order.client_order_id)
 

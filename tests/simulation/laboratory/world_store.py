@@ -11,24 +11,24 @@ from trailing.stores.memory import MemoryStore
 from trailing.stores.port import AppendEvent, Lease, Store, StoreWrite
 
 
-class Books(Protocol):
+class WorldStore(Protocol):
     """What outlives the processes of a world.
 
     Attributes:
         is_far: they are kept by a server.
     """
 
-    is_far: bool
+    is_remote: bool
 
     def open(self) -> AbstractAsyncContextManager[Store]:
         """Open the store, as each process does for itself."""
 
-    async def bury(self, lease: Lease) -> None:
+    async def end_lease(self, lease: Lease) -> None:
         """The owner of a lease has died: let the next one own the account."""
 
 
 @asynccontextmanager
-async def open_books(url: str | None, seed: int) -> AsyncIterator[Books]:
+async def open_world_store(url: str | None, seed: int) -> AsyncIterator[WorldStore]:
     """The books of one world; they end with it.
 
     Args:
@@ -39,28 +39,28 @@ async def open_books(url: str | None, seed: int) -> AsyncIterator[Books]:
         yield _InMemory()
         return
     # psycopg is imported only where it is used
-    from simulation.laboratory.postgres_books import open_postgres_books  # noqa: PLC0415
+    from simulation.laboratory.postgres_world_store import open_postgres_world_store  # noqa: PLC0415
 
-    async with open_postgres_books(url, seed) as books:
-        yield books
+    async with open_postgres_world_store(url, seed) as world_store:
+        yield world_store
 
 
 class _InMemory:
-    is_far: bool = False
+    is_remote: bool = False
 
     def __init__(self) -> None:
-        self._store = _Forgetful()
+        self._store = _EventlessStore()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Store]:
         yield self._store
 
-    async def bury(self, lease: Lease) -> None:
+    async def end_lease(self, lease: Lease) -> None:
         assert isinstance(lease, ProcessLease)
         lease.end()
 
 
-class _Forgetful(MemoryStore):
+class _EventlessStore(MemoryStore):
     """Events are told, and not kept: a day has a million."""
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:

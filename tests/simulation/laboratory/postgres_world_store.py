@@ -23,18 +23,18 @@ _END_LEASES = "UPDATE {schema}.leases SET fence = fence + 1, expires_at = clock_
 
 
 @asynccontextmanager
-async def open_postgres_books(url: str, seed: int) -> AsyncIterator[PostgresBooks]:
+async def open_postgres_world_store(url: str, seed: int) -> AsyncIterator[PostgresWorldStore]:
     """Books on a server; their schema is dropped at the end. See `open_books`."""
     schema = f"laboratory_{seed}_{uuid4().hex[:8]}"
     async with await TrioConnection[Any].connect(split_parameters(url)[0], autocommit=True) as connection:
         try:
-            yield PostgresBooks(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", schema)
+            yield PostgresWorldStore(connection, f"{url}{'&' if '?' in url else '?'}schema={schema}", schema)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _DROP_SECONDS):
                 await connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
-class PostgresBooks:
+class PostgresWorldStore:
     """Each process opens the store for itself, over connections of its own.
 
     Args:
@@ -43,7 +43,7 @@ class PostgresBooks:
         schema: in which its tables are; its name is written as it is.
     """
 
-    is_far: bool = True
+    is_remote: bool = True
 
     def __init__(self, connection: TrioConnection[Any], url: str, schema: str) -> None:
         self._connection, self._url, self._schema = connection, url, schema
@@ -52,7 +52,7 @@ class PostgresBooks:
         """Open the store, as each process does for itself."""
         return open_store(self._url)
 
-    async def bury(self, lease: Lease) -> None:
+    async def end_lease(self, lease: Lease) -> None:
         """The owner of a lease has died: let the next one own the account."""
         assert isinstance(lease, PostgresLease)
         lease.mark_lost("its process died")
