@@ -1,4 +1,4 @@
-"""A small exchange with the monitors of a harsh world, for tests that let one thing happen at a time."""
+"""A small exchange with the monitors of a harsh world, for tests of single events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("0.5"), acti
 
 
 def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenario:
-    """A world without faults of its own."""
+    """Return a world without ordinary faults."""
     return Scenario(
         seed=0,
         symbols=len(MARKETS),
@@ -59,13 +59,13 @@ def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenari
 
 
 def fault_log(kind: str) -> FaultLog:
-    """A log in which only one kind strikes, at its stated rate."""
+    """Return a log in which only one kind strikes, at its stated rate."""
     world = scenario(rates=HarshRates.of(kind))
     return FaultLog(world.seed, HarshRates.of(kind), FaultSchedule(world))
 
 
 def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
-    """What the store is given of a position."""
+    """Return the store's entries for a position."""
     price, plan = position.entry_price, encode_plan(PLAN)
     record = StopRecord(
         position=position,
@@ -86,10 +86,10 @@ def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
 
 
 class MonitorSetup:
-    """The exchange, its hands, and the monitors. Each stop is ours, and the process was shown none of them.
+    """An exchange, its manual changes and the monitors. Each stop is ours.
 
     Attributes:
-        complaints: the classes of what was wrong, in their order, but for what the witness of the ordinary worlds says.
+        violations: the classes of the violations, in order. Those of the invariant monitor are in its `broken`.
         opening: whether the positions are being opened.
     """
 
@@ -111,7 +111,7 @@ class MonitorSetup:
         self._stops = 0
 
     def start_monitors(self, paper: PaperExchange) -> None:
-        """Set the monitors up."""
+        """Create the monitors of an exchange."""
         self.paper = paper
         self.leftovers = Leftovers(paper)
         self.requests = RequestMonitor(paper, self.process_view, self.leftovers, self._report_violation)
@@ -133,7 +133,7 @@ class MonitorSetup:
         self.violations.append(what)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """What the exchange booked."""
+        """Give a booking to every monitor."""
         self.process_view.note_booking(booking)
         self.leftovers.note_booking(booking)
         self.cancellations.note_booking(booking)
@@ -147,7 +147,7 @@ class MonitorSetup:
         return position
 
     async def place(self, price: str, symbol: str = SYMBOL, *, shown: bool = True) -> StopOrder:
-        """Place a stop of ours behind the long position, and show it to the process."""
+        """Place a stop of ours for the long position. `shown`: the process receives it."""
         self._stops += 1
         own = f"tr0000{self._stops:016x}"
         order = await self.paper.place_stop(StopRequest(symbol, "long", D(1), D(price), own))
@@ -156,18 +156,18 @@ class MonitorSetup:
         return order
 
     async def cancel(self, order: StopOrder) -> None:
-        """Let the process cancel a stop."""
+        """Cancel a stop, as the process does."""
         self.process_view.note_cancelled(order)
         self.cancellations.note_asked(order)
         await self.paper.cancel_stop(order)
         self.cancellations.note_answered(order)
 
     def amend_by_hand(self, order: StopOrder, price: str) -> StopOrder:
-        """Amend a stop by hand, and return it as it is then."""
+        """Amend a stop by hand, and return the amended stop."""
         return amend_by_hand(self.paper, order, D(price))
 
     def move_market(self, price: str, symbol: str = SYMBOL) -> None:
-        """Move the market."""
+        """Move the market to a price."""
         tick = Tick(symbol, D(price), trio.current_time())
         self.positions.note_price(tick)
         self.paper.feed(tick)
@@ -175,7 +175,7 @@ class MonitorSetup:
 
 @asynccontextmanager
 async def open_monitor_setup(plan: TrailPlan = PLAN, **options: Any) -> AsyncIterator[MonitorSetup]:
-    """A bench with two markets: `SYMBOL` takes two stops, `ONE_STOP` one. `options`: of the exchange."""
+    """Open an exchange with two markets: `SYMBOL` takes two stops, `ONE_STOP` takes one. `options`: of the exchange."""
     setup = MonitorSetup(plan)
     async with open_paper(latency=0.01, markets=MARKETS, record=setup.note_booking, **options) as paper:
         setup.start_monitors(paper)

@@ -31,7 +31,7 @@ from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
 from trailing.testing.invariants import MOST_LISTS, MOST_REPEATS, REPEATED_WITHIN
 
 LOOSER = "2. a request is looser than a live stop"
-BESIDE = "1. a stop is placed as a missing one beside a live one"
+BESIDE = "1. a missing stop is placed beside a live one"
 NO_REASON = "11. a live stop was cancelled for no allowed reason"
 NOT_CROSSED = "6. a position was closed whose stop was not crossed"
 STILL_OPEN = "12. the record of an open position was closed"
@@ -110,7 +110,7 @@ async def test_a_stop_that_a_person_loosened_has_its_time_to_be_tightened_and_no
         assert setup.violations == []
         await trio.sleep(SETTLED_AFTER + 1)
         setup.positions.check(SYMBOL, _Listed(SYMBOL))
-        assert setup.violations == ["2. a stop that was loosened by hand stays so"]
+        assert setup.violations == ["2. a stop that was loosened by hand is not tightened again"]
 
 
 async def test_a_price_that_a_person_gave_a_stop_is_not_ours_when_it_is_looked_up(
@@ -519,7 +519,7 @@ async def test_a_position_whose_stop_is_gone_waits_for_no_back_off_but_that_of_w
         setup.requests.note_failure("amend_stop", SYMBOL, RateLimited("later", retry_after=90))
         await trio.sleep(1)
         setup.requests.check_tries(())
-        assert setup.violations == ["7. nothing is tried for a position without a stop"]
+        assert setup.violations == ["7. no request is made for an unprotected position"]
 
 
 class _Unprotected(Claim):
@@ -558,7 +558,7 @@ async def test_a_position_that_the_process_says_is_unprotected_is_not_left_alone
         assert setup.violations == []
         await trio.sleep(1)
         setup.requests.check_tries(claims)
-        assert setup.violations == ([] if is_frozen else ["7. nothing is tried for a position without a stop"])
+        assert setup.violations == ([] if is_frozen else ["7. no request is made for an unprotected position"])
 
 
 @pytest.mark.parametrize("is_entry_doubted", [False, True])
@@ -572,10 +572,10 @@ async def test_a_position_without_a_stop_that_may_be_another_one_may_have_to_wai
         setup.requests.note_failure("positions", None, ExchangeUnreachable("not now"))
         await trio.sleep(STARTS_WITHIN + 1)
         setup.requests.check_tries(claims)
-        assert setup.violations == ([] if is_entry_doubted else ["7. nothing is tried for a position without a stop"])
+        assert setup.violations == ([] if is_entry_doubted else ["7. no request is made for an unprotected position"])
         await trio.sleep(30)
         setup.requests.check_tries(claims)
-        assert set(setup.violations) == {"7. nothing is tried for a position without a stop"}
+        assert set(setup.violations) == {"7. no request is made for an unprotected position"}
 
 
 @pytest.mark.parametrize("wrong", ["failing", "missing", "doubled", "unreadable", None])
@@ -601,10 +601,10 @@ async def test_a_list_that_is_wrong_tells_no_position_from_another_one(
         setup.requests.note_answer("positions", None)
         await trio.sleep(STARTS_WITHIN - 5)
         setup.requests.check_tries(claims)
-        assert setup.violations == ([] if wrong else ["7. nothing is tried for a position without a stop"])
+        assert setup.violations == ([] if wrong else ["7. no request is made for an unprotected position"])
         await trio.sleep(6)
         setup.requests.check_tries(claims)
-        assert set(setup.violations) == {"7. nothing is tried for a position without a stop"}
+        assert set(setup.violations) == {"7. no request is made for an unprotected position"}
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
@@ -624,10 +624,10 @@ async def test_a_call_that_gets_no_answer_in_time_has_failed_and_may_back_off_un
             await monitored.price(SYMBOL, "last")
         await trio.sleep(STARTS_WITHIN + 1)
         setup.requests.check_tries(claims)
-        assert setup.violations == ([] if is_alive else ["7. nothing is tried for a position without a stop"])
+        assert setup.violations == ([] if is_alive else ["7. no request is made for an unprotected position"])
         await trio.sleep(30)
         setup.requests.check_tries(claims)
-        assert set(setup.violations) == {"7. nothing is tried for a position without a stop"}
+        assert set(setup.violations) == {"7. no request is made for an unprotected position"}
 
 
 @pytest.mark.parametrize("operation", ["find_stop", "positions", "open_stops"])
@@ -646,7 +646,7 @@ async def test_a_process_that_was_refused_a_change_of_a_stop_may_have_to_wait_fo
         assert setup.violations == []
         setup.requests.note_answer(operation, symbol)
         setup.requests.check_tries(())
-        assert setup.violations == ["7. nothing is tried for a position without a stop"]
+        assert setup.violations == ["7. no request is made for an unprotected position"]
 
 
 async def test_the_same_request_is_not_repeated_beyond_what_a_back_off_makes_of_it(
@@ -660,7 +660,7 @@ async def test_the_same_request_is_not_repeated_beyond_what_a_back_off_makes_of_
         assert setup.violations == []
         for _ in range(MOST_REPEATS + 1):
             setup.requests.note_request("find_stop", SYMBOL, "one")
-        assert setup.violations == ["13. find_stop again and again"]
+        assert setup.violations == ["13. find_stop is repeated too often"]
 
 
 async def test_the_account_s_lists_are_not_asked_for_once_for_each_position(
@@ -672,7 +672,7 @@ async def test_the_account_s_lists_are_not_asked_for_once_for_each_position(
                 setup.requests.note_request(operation, None)
         assert setup.violations == []
         setup.requests.note_request("positions", None)
-        assert setup.violations == ["13. account lists again and again"]
+        assert setup.violations == ["13. account lists is repeated too often"]
 
 
 @pytest.mark.parametrize("sick", [None, SYMBOL, ONE_STOP])

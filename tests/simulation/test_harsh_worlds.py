@@ -403,14 +403,14 @@ def test_a_bug_of_the_laboratory_is_raised_and_never_taken_for_the_manager_s(mon
 
 
 FOUND_AS = {
-    "an_amendment_by_hand_ignored": "2. a stop that was loosened by hand stays so",
-    "a_loss_without_an_update_not_noticed": "1. bare for long",
+    "an_amendment_by_hand_ignored": "2. a stop that was loosened by hand is not tightened again",
+    "a_loss_without_an_update_not_noticed": "1. a position is unprotected for too long",
     "a_fill_before_the_acknowledgement_counted_twice": "FM 45. a fill was counted twice",
     "a_stored_move": "2. a request is looser than a live stop",
-    "a_shared_back_off": "7. nothing is tried for a position without a stop",
+    "a_shared_back_off": "7. no request is made for an unprotected position",
     "an_empty_list_believed": "12. the record of an open position was closed",
     "a_fill_counted_twice": "FM 45. a fill was counted twice",
-    "a_loosened_adoption": "2. a stop that was loosened by hand stays so",
+    "a_loosened_adoption": "2. a stop that was loosened by hand is not tightened again",
 }
 
 
@@ -523,16 +523,16 @@ def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture
     main(["--harsh", "wrong_ticks", "--seed", "1"])
     printed = capsys.readouterr().out
     assert "place_stop" in printed
-    assert "strikes: wrong_ticks" in printed
+    assert "faults: wrong_ticks" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--harsh", "--day"], "--harsh goes neither with --day nor with --calm"),
-        (["--harsh", "--calm"], "--harsh goes neither with --day nor with --calm"),
-        (["--table", "--store", "postgresql://localhost/db"], "--table goes with none of --day, --calm and --store"),
-        (["--json", "x.json"], "--json goes with --table"),
+        (["--harsh", "--day"], "--harsh can't be combined with --day or --calm"),
+        (["--harsh", "--calm"], "--harsh can't be combined with --day or --calm"),
+        (["--table", "--store", "postgresql://localhost/db"], "--table can't be combined with --day, --calm or --store"),
+        (["--json", "x.json"], "--json needs --table"),
         (["--harsh", "storms"], "invalid choice: 'storms'"),
     ],
 )

@@ -24,7 +24,7 @@ from trailing.unprotected import UnprotectedTime
 
 TWICE = "6. a position was closed twice"
 LOOSENED = "2. a stop was loosened"
-TAKEN_FOR_ANOTHER = "FM 15. a position was taken for another one, and is none"
+TAKEN_FOR_ANOTHER = "FM 15. a position was treated as another one, but is the same"
 COUNTED_TWICE = "FM 45. a fill was counted twice"
 THREE = "1. more than two stops, or more than one trailing order"
 EARLIER = datetime(2026, 1, 1, tzinfo=UTC)

@@ -135,7 +135,7 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
         nursery.start_soon(enter, other)
         await trio.testing.wait_all_tasks_blocked()
         await enter(POSITION)
-        assert refused == [f"{BTC} is taken"] * 2
+        assert refused == [f"{BTC} has an open position"] * 2
         assert len(await exchange.positions()) == 1
 
 
@@ -149,7 +149,7 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
             (Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id), Accepted(1.0, LOOSE)),
             "2",
             ["2. a stop never loosens", "2. a stop never loosens"],
-            id="placed looser after it stood bare",
+            id="placed looser after it was unprotected",
         ),
         pytest.param(
             (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id)),
@@ -171,7 +171,7 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
             ["6. an exit of another position"],
             id="an earlier position's stop",
         ),
-        pytest.param((a_fill(quantity="1"),), "2", ["the ledger does not agree"], id="another quantity"),
+        pytest.param((a_fill(quantity="1"),), "2", ["the ledger differs"], id="another quantity"),
     ],
 )
 def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], remaining: str, found: list[str]) -> None:

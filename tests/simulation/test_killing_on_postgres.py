@@ -56,9 +56,9 @@ async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp
             ):
                 connection.execute(sql.SQL(change).format(sql.Identifier(schema)))
         assert await run_store.damage() == [
-            f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is kept in a row of another one",
+            f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is in the row of another one",
             f"the store's tables are damaged: the plan of the short {KEY[0]} is missing",
-            f"the store's tables are damaged: the intent {LOOSE.client_order_id} is kept in a row of another one",
+            f"the store's tables are damaged: the intent {LOOSE.client_order_id} is in the row of another one",
         ]
     assert schemas(dsn) == before
 

@@ -50,7 +50,7 @@ def test_a_world_that_crashes_tells_its_seed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_trio_that_can_not_schedule_from_a_seed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING")
-    with pytest.raises(RuntimeError, match="it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
+    with pytest.raises(RuntimeError, match="because it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
         run_deterministically(trio.lowlevel.checkpoint, 0)
 
 
@@ -66,7 +66,7 @@ def test_the_command_tells_what_was_wrong_and_how_to_replay_it(
     assert main(["--calm", "--seed", "0"]) == 0
     printed = capsys.readouterr().out
     assert "place_stop" in printed
-    assert "with something wrong │ 0" in printed
+    assert "worlds with violations │ 0" in printed
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--calm", "--seed", "0"]) == 1
-    assert "4. an order came to exist that is not written down" in capsys.readouterr().out
+    assert "4. an order has no intent in the store" in capsys.readouterr().out

@@ -194,7 +194,7 @@ def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--seeds", "1", "--store", dsn]) == 1
     told = capsys.readouterr().out
-    assert "4. an order came to exist that is not written down" in told
+    assert "4. an order has no intent in the store" in told
     assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in told
 
 
@@ -202,4 +202,4 @@ def test_the_command_takes_nothing_but_a_server(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as raised:
         main(["--store", "sqlite:///worlds.db"])
     assert raised.value.code == 2
-    assert "argument --store: wants an address of Postgres, postgresql://…" in capsys.readouterr().err
+    assert "argument --store: needs the address of a Postgres server, postgresql://…" in capsys.readouterr().err

@@ -55,14 +55,14 @@ async def test_an_account_is_taken_over_in_time_and_nobody_writes_whose_lease_ha
 
 @pytest.mark.slow
 async def test_on_sqlite_the_one_that_stands_by_goes_on_as_soon_as_the_owner_is_killed(tmp_path: Path) -> None:
-    store, log = f"sqlite:///{tmp_path}/trailing.db", tmp_path / "complaints.log"
+    store, log = f"sqlite:///{tmp_path}/trailing.db", tmp_path / "processes.log"
     async with start_market(3, 6, log, one_stop=True) as port, trio.open_nursery() as nursery:
         start = partial(nursery.start, run_contender, store, port, log)
         owner: Contender = await start("bot 1")
         assert await owner.wait_for("owns", after=0, within=30) is not None, log.read_text()
         for number in range(2, 5):
             other: Contender = await start(f"bot {number}")
-            assert await other.wait_for("stands by", after=0, within=30) is not None
+            assert await other.wait_for("standby", after=0, within=30) is not None
             await trio.sleep(1.0)
             assert await other.wait_for("owns", after=0, within=0) is None
             killed_at = trio.current_time()
@@ -94,7 +94,7 @@ LEASES = [owned(1, 0, 10), owned(1, 3, 13), owned(2, 14, 24, fence=2), owned(2, 
 @pytest.mark.parametrize(
     ("by", "at", "complaint"),
     [
-        ("one", -1.0, "one wrote at .* while None had the account"),
+        ("one", -1.0, "one wrote at .* while None owned the account"),
         ("one", 13.5, "one wrote 0.500 s after its lease had ended"),
         ("one", 14.5, "one wrote at .* while LeaseState.*process=2"),
         ("two", 12.0, "two wrote at .* while LeaseState.*process=1"),
@@ -171,7 +171,7 @@ async def test_a_client_sends_nothing_once_its_deadline_is_over() -> None:
         with trio.move_on_after(0.05):
             await trio.lowlevel.checkpoint()
             time.sleep(0.1)  # noqa: ASYNC251 - it stops the process
-            with pytest.raises(ExchangeUnreachable, match="its time was over before it was sent"):
+            with pytest.raises(ExchangeUnreachable, match="its deadline was over before it was sent"):
                 await exchange.cancel_stop(AN_ORDER)
         await exchange.open_stops()
         assert await recorder.writes(0) == ()

@@ -1,7 +1,7 @@
-"""The process that is killed: a bot that keeps a long wave of positions protected.
+"""The process that is killed: a bot that protects a long wave of positions.
 
-``python -m simulation.killing.bot PORT STORE SEED``: says that it is warm, waits for a line on its standard input,
-and then waits for the account, recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
+``python -m simulation.killing.bot PORT STORE SEED`` writes that it is warm and waits for a line on its standard input. Then it
+waits for the account, recovers, protects open positions and opens new ones for those that ended, until its input ends.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ PLAN: TrailPlan = TrailPlan(
     rules=(Breakeven(at=Percent("0.4"), offset=Percent("0.05")), Callback(Percent("0.6"), activation=Percent("0.3"))),
     pacing=Pacing(min_interval=0.2),
     exit_grace=1.0,
-    journal_wait=5.0,  # a disk that is busy with other things is not what is tried here
+    journal_wait=5.0,  # long, because a busy disk is not part of this test
     cleanup_seconds=10.0,
     call_seconds=5.0,
     reconcile_every=1.0,
 )
 
 _POLL_SECONDS = 0.05
-_FREE_SECONDS = 0.04  # until then its last position may still be closed in the books
+_FREE_SECONDS = 0.04  # until then the record of its last position may still be open
 _WAVE_SECONDS = 4.0
 _WORTH = Decimal(1000)
 
 
 class Bot:
-    """One life of the bot."""
+    """The bot of one process."""
 
     def __init__(self, exchange: RemoteExchange, manager: Manager, seed: str) -> None:
         self._exchange, self._manager = exchange, manager
@@ -61,7 +61,7 @@ class Bot:
         self._free = dict.fromkeys(exchange.symbols, trio.current_time())
 
     async def run(self) -> None:
-        """Look what is open, and protect what isn't, again and again."""
+        """Protect open positions without protection, again and again."""
         ready = False
         reported: list[tuple[str, Side]] = []
         while True:
@@ -76,10 +76,12 @@ class Bot:
             ready, reported = True, unprotected
 
     async def _positions_to_protect(self) -> Sequence[Position]:
-        """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
+        """Return the open positions without a claim, and a new position for each symbol that was free for a while."""
         claimed = self._claimed()
         open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
-        claimed |= self._claimed()  # what has ended meanwhile is not unknown: the answer is older than its end
+        claimed |= (
+            self._claimed()
+        )  # a position that ended meanwhile counts as claimed, because the reply is older than its end
         to_protect = [position for position in open_now if (position.symbol, position.side) not in claimed]
         taken = {position.symbol for position in open_now} | {symbol for symbol, _ in claimed}
         free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
@@ -92,10 +94,10 @@ class Bot:
         return to_protect
 
     def _claimed(self) -> set[tuple[str, Side]]:
-        """Every position that is looked after, until its last record is written.
+        """Return every claimed position, until its last record is written.
 
-        One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
-        as soon as it has ended, from its beginning.
+        A position that is being closed is in neither of the manager's lists. If the bot handed it in, it would be protected
+        anew after its end.
         """
         return Inspection(self._manager).claimed()
 
@@ -105,7 +107,7 @@ class Bot:
         try:
             entered.append(await self._enter_at_market(symbol, side, f"{self._seed}/{self._entered}"))
         except TrailingError:
-            return  # the other side is still open, or the exchange is held up: what was entered all the same is found
+            return  # the other side is open, or the exchange is slow: an entry that was booked anyway is found later
 
     async def _enter_at_market(self, symbol: str, side: Side, name: str) -> Position:
         price = (await self._exchange.price(symbol, PLAN.trigger)).price
@@ -116,7 +118,7 @@ class Bot:
 
 
 class _ReportingStore(FaultyStore):
-    """A store without faults; says when the account is owned."""
+    """A store without faults that writes a line when the account is owned."""
 
     @asynccontextmanager
     async def acquire_lease(
@@ -128,7 +130,7 @@ class _ReportingStore(FaultyStore):
 
 
 async def _run(port: int, store: str, seed: str) -> None:
-    lease_outlives_owner = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
+    lease_outlives_owner = is_postgres(store)  # a lease on Postgres survives its process, a lock on a file does not
     plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if lease_outlives_owner else PLAN
     async with (
         open_remote(port) as exchange,
@@ -140,7 +142,7 @@ async def _run(port: int, store: str, seed: str) -> None:
 
 
 async def _main() -> None:
-    # What structlog would import for a terminal's colours, and a fifth of a bot's start, of which there are hundreds.
+    # structlog would import rich for colours, which takes a fifth of a bot's start.
     sys.modules["rich"] = None  # type: ignore[assignment]
     configure_logging("warning")  # to standard error
     write_line(event="warm")

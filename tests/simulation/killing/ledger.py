@@ -1,4 +1,4 @@
-"""The ledger: every position's life by the exchange's history, and what in it must never have happened."""
+"""The ledger: each position according to the exchange's history, and the invariants that the history breaks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from trailing.core.prices import is_tighter
 from trailing.testing.invariants import Key, never_crossed_zero, nothing_loosened
 
 TWO_STOPS = 2
-"""Inside a move."""
+"""The live stops that are allowed during a move."""
 
 
 class LedgerEntry:
-    """One position, from its entry on.
+    """One position from its entry on.
 
     Attributes:
-        left: what is left of it, in base units; 0: it has ended.
-        stops: its live stops, by client order id.
-        tightest: the tightest stop that was ever accepted for it, or None.
-        held: the tightest of its live stops as it last was, or None.
+        remaining: the remaining quantity, in base units; 0: the position has ended.
+        stops: the live stops, by client order id.
+        tightest: the tightest stop that was ever accepted, or None.
+        last_tightest: the price of the tightest live stop at the last event, or None.
     """
 
     def __init__(self, position: Position) -> None:
@@ -36,16 +36,16 @@ class LedgerEntry:
 
 
 class Ledger:
-    """Takes the exchange's history piece by piece.
+    """The positions of the exchange's history, which it takes piece by piece.
 
     Args:
-        anew: positions may be protected anew while a stop stands that their bot does not know of any more: that is one
-            more, and the new one may be the looser of them. The tightest that stands counts all the same.
+        anew: whether positions may be protected anew while a stop is live that their bot has no record of. Then one more
+            stop is allowed, and the new one may be looser. The tightest live stop counts.
 
     Attributes:
-        open: the positions that are open, by symbol and side.
-        entered, accepted, ended: how many positions, stops and ends there were.
-        number: of events so far; what to ask the exchange with the next time.
+        open: the open positions, by symbol and side.
+        entered, accepted, ended: the number of entered positions, accepted stops and ended positions.
+        number: number of events so far, for the next request to the exchange.
     """
 
     def __init__(self, *, anew: bool = False) -> None:
@@ -58,12 +58,12 @@ class Ledger:
         self._owners: dict[str, LedgerEntry] = {}
 
     def take(self, history: History) -> list[str]:
-        """Take what was booked since the last time, in order. Returns the invariants that it broke."""
+        """Take the events since the last call. Returns the invariants that they broke."""
         self.number = history.number
         broken = [each for event in history.events for each in self.note(event)]
         reported = {(report.symbol, report.side): report.quantity for report in history.positions}
         if reported != {key: entry.remaining for key, entry in self.open.items()}:
-            broken.append(f"the ledger does not agree with the exchange, which reports {reported}")
+            broken.append(f"the ledger differs from the exchange, which reports {reported}")
         return broken
 
     def note(self, event: Event) -> Iterable[str]:
@@ -85,7 +85,7 @@ class Ledger:
         before = self.open.get(key)
         self.entered += 1
         self.open[key] = LedgerEntry(position)
-        return [] if before is None else [f"the {before} was entered again, as {position.identity}: no bot does that"]
+        return [] if before is None else [f"the {before} was entered again, as {position.identity}"]
 
     def _accept(self, order: StopOrder) -> list[str]:
         entry = self.open[order.symbol, order.side]
@@ -100,12 +100,12 @@ class Ledger:
             entry.tightest = order.price
         allowed = TWO_STOPS + self._anew
         if len(entry.stops) > allowed:
-            broken.append(f"1. the {entry} has {len(entry.stops)} live stops, allowed are {allowed} inside a move")
+            broken.append(f"1. the {entry} has {len(entry.stops)} live stops, {allowed} are allowed during a move")
         return [*broken, *self._check_tightest(entry)]
 
     @staticmethod
     def _check_tightest(entry: LedgerEntry) -> list[str]:
-        """What protects it by now: the tightest of its live stops."""
+        """Check that the tightest live stop was not loosened."""
         tightest: Decimal | None = None
         for stop in entry.stops.values():
             if tightest is None or is_tighter(stop.side, stop.price, than=tightest):
@@ -119,7 +119,7 @@ class Ledger:
         key = fill.symbol, fill.side
         entry = self.open.get(key)
         if entry is None:
-            return [f"6. no exit makes a position cross zero: {fill} came with no position open"]
+            return [f"6. no exit makes a position cross zero: {fill} without an open position"]
         broken: list[str] = []
         owner = self._owners.get(fill.client_order_id, entry)
         if owner is not entry:

@@ -1,4 +1,4 @@
-"""A bot as users write it: opens waves, has them protected, and hands in again what stands without a stop."""
+"""A bot as users write it: it opens waves, protects them, and hands in unprotected positions again."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CHECK_EVERY = 20.0
 
 
 def time_of_day() -> datetime:
-    """The world's time of day, now."""
+    """Return the world's present time of day."""
     return START + timedelta(seconds=trio.current_time())
 
 
 class Bot:
-    """What the bot remembers over its deaths: the positions that it has opened.
+    """A bot that remembers the positions it has opened, over its own restarts.
 
     Args:
-        note_handed_in: called with symbol and side of each position, when it is handed in.
+        note_handed_in: called with symbol and side of each position that is handed in.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Bot:
         self._waves = list(scenario.waves)
 
     async def run(self, manager: Manager) -> None:
-        """Open waves at their times, and every now and then look for what stands without a stop."""
+        """Open waves at their times, and protect positions that the manager does not list."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._protect_missing, manager, nursery)
             while self._waves:
                 at = self._waves.pop(0)
                 if at < trio.current_time():
-                    continue  # it was dead then
+                    continue  # the bot was dead at that time
                 await trio.sleep_until(at)
                 wave = [
                     await self._enter(market.symbol)

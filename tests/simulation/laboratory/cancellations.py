@@ -1,4 +1,4 @@
-"""Invariant 11 in a harsh world: a live stop is cancelled only for an allowed reason, as the truth knows it."""
+"""Invariant 11 in a harsh world: a live stop is cancelled only for an allowed reason, judged by the true state."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 
 UNNOTICED_SECONDS: Final = 120.0
-"""How long the end of a stop may go unnoticed of which no update came: a reading of the account each minute, and tries."""
+"""Seconds for which the end of a stop may go unnoticed without an update: a snapshot each minute, and retries."""
 
 
 class Cancellations:
-    """Judges each cancellation of a plain stop of ours.
+    """Judge each cancellation of a plain stop of ours.
 
-    Allowed are, as in the design: its position is flat, whatever has taken its place; another live stop of it is at least
-    as tight; the market takes one stop only, and placing is not throttled; the plan cancels late orders, and the position
-    is being opened; the stop was triggered and still stands, so that it is no protection (failure mode 52).
+    A cancellation is allowed in these cases, as in the design:
+
+    - the position of the stop is flat, whether or not another position is in its place;
+    - another live stop of the position is at least as tight;
+    - the market takes one stop only, and placing is not throttled;
+    - the plan cancels late orders, and the position is being opened;
+    - the stop was triggered and not filled, so that it protects nothing (failure mode 52).
 
     Args:
-        exchange: what is true.
-        knowledge: what the process was shown.
-        leftovers: the stops of positions that have ended, which may be cancelled at any time.
-        requests: what the process has asked for.
+        exchange: the true state.
+        process_view: the data that the process has received.
+        leftovers: the stops of positions that have ended. They may be cancelled at any time.
+        requests: the requests of the process.
         is_opening: whether a position is being opened.
     """
 
@@ -54,19 +58,19 @@ class Cancellations:
         self._stops: dict[str, StopOrder] = {}
         self._ended: dict[str, tuple[StopOrder, float]] = {}
         self._allowed: set[str] = set()
-        self._only_ones: dict[tuple[str, Side], float] = {}  # when the only stop of a position was cancelled
+        self._only_ones: dict[tuple[str, Side], float] = {}  # time at which the only stop of a position was cancelled
 
     def note_asked(self, order: StopOrder) -> None:
-        """The process asks for a cancellation.
+        """Take a cancellation that the process requests.
 
-        Excuse: what allows it when it is asked for may have changed when it is booked.
+        Excuse: the reason may hold at the request and no longer at the booking.
         """
         stop = self._stops.get(order.client_order_id)
         if stop is None or self._why_not(stop) is None:
             self._allowed.add(order.client_order_id)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         order, own = booking.result, booking.client_order_id
         if isinstance(order, StopOrder) and is_ours(order.client_order_id) and order.callback is None:
             self._stops[order.client_order_id] = order
@@ -79,19 +83,19 @@ class Cancellations:
                 self._report_violation(f"11. {wrong}", f"{cancelled}")
 
     def note_answered(self, order: StopOrder) -> None:
-        """The process learns that a stop is cancelled.
+        """Take the reply to a cancellation.
 
-        Excuse: where the answer is lost, it has to find that out first.
+        Excuse: if the reply is lost, the process has to read the outcome first.
         """
         if not self._takes_two(order.symbol):
             self._only_ones[order.symbol, order.side] = trio.current_time()
 
     def process_died(self) -> None:
-        """What the process was at is not carried on."""
+        """Forget the cancellations of the dead process, because the next one does not continue them."""
         self._only_ones.clear()
 
     def check(self) -> None:
-        """Where a market takes one stop, another one is tried within `STARTS_WITHIN` of its cancellation, or an exit."""
+        """Check that a stop or an exit is tried within `STARTS_WITHIN` of cancelling the only stop."""
         for (symbol, side), at in tuple(self._only_ones.items()):
             stops, held = self._exchange.actual(symbol)
             has_stop = any(order.side == side and is_ours(order.client_order_id) for order in stops)
@@ -108,7 +112,7 @@ class Cancellations:
         return market.two_stops or market.can_amend
 
     def _why_not(self, order: StopOrder) -> str | None:
-        """Why the cancellation of a stop is not allowed now; None: it is."""
+        """Return why the cancellation of a stop is not allowed now; None: it is allowed."""
         stops, held = self._exchange.actual(order.symbol)
         if order.side not in held or self._leftovers.is_left_over(order) or self._is_superseded(order, stops):
             return None
@@ -125,9 +129,9 @@ class Cancellations:
     def _is_superseded(self, order: StopOrder, live: tuple[StopOrder, ...]) -> bool:
         """Whether another stop of the position is at least as tight.
 
-        Excuses: the process takes a stop for as tight as it was last shown, until it is shown otherwise, and for as tight as
-        it asked for where the market rounds coarsely; and for live until it is told of the end, by an update or, where none
-        came, by the readings of `UNTOLD_SECONDS`.
+        Excuses: the process may use the last price it received of a stop, and the requested price if the market rounds
+        coarsely. It may take a stop for live until an update reports the end or, without an update, until the snapshots
+        of `UNNOTICED_SECONDS` have shown it.
         """
         now, received_end = trio.current_time(), self._process_view.received_end
         ended = [

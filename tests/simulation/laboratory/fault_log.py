@@ -1,4 +1,4 @@
-"""The strikes of the harsh faults: how many there were, and which symbols they disturb until when."""
+"""Log the harsh faults: their number, the symbols they disturb, and for how long."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from simulation.laboratory.harsh_rates import HarshRates
 
 
 class FaultLog:
-    """What all kinds of harsh faults share.
+    """The state that all kinds of harsh faults share. A fault strikes when it changes a call or an update.
 
     Args:
-        seed: the world's. Each kind draws from a generator of its own, so that it disturbs no other draw.
-        rates: of the kinds.
-        weather: is told which symbols a strike disturbs.
+        seed: the seed of the world. Each kind draws from a generator of its own, so that it changes no other draw.
+        rates: the rates of the kinds.
+        fault_schedule: records the symbols that a strike disturbs.
 
     Attributes:
         strikes: how often each kind struck.
-        struck_at: when a kind last struck a symbol, or (None) the whole account, in seconds of the world.
+        struck_at: the time at which a kind last struck a symbol, or (None) the whole account, in seconds of the world.
     """
 
     def __init__(self, seed: int, rates: HarshRates, fault_schedule: FaultSchedule) -> None:

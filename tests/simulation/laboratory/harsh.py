@@ -1,4 +1,4 @@
-"""All that a harsh world has beside an ordinary one: its faults, and the monitors that know what is true."""
+"""The additional parts of a harsh world: its faults, and the monitors that compare with the true state."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class HarshWorld:
     """The faults and the monitors of one harsh world.
 
     Args:
-        paper: what the exchange really holds.
+        paper: the true state of the exchange.
         feed: moves the market to a price, for one tick.
-        complain: takes what is wrong.
-        manager: returns the manager of the process that lives now, or None.
+        report_violation: called with the class of a violation and its details.
+        manager: returns the manager of the running process, or None.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class HarshWorld:
 
     @property
     def strikes(self) -> dict[str, int]:
-        """How often each kind struck."""
+        """The number of strikes of each kind."""
         return dict(self._log.strikes)
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Start what happens by itself."""
+        """Start the faults that happen by time."""
         nursery.start_soon(self._manual_changes.amend_stops, self._paper)
         nursery.start_soon(self._manual_changes.lose_stops, self._paper)
 
     def connect(self, process: Process) -> tuple[KillableExchange, MonitoredExchange]:
-        """The exchange as a new process sees it: as it may die with it, and, in front of that, with the monitors."""
+        """Return a killable exchange for a new process, and the monitored exchange that wraps it."""
         killable = KillableExchange(self._exchange, process, self._fault_schedule)
         return killable, MonitoredExchange(
             killable, process, self._requests, self._process_view, self._cancellations, self._state_of
@@ -97,21 +97,21 @@ class HarshWorld:
         return claim is not None and not claim.is_opened
 
     def had_to_close(self, symbol: str, side: Side) -> bool:
-        """Whether the last update of a position said that it is open when the process asked for its last close."""
+        """Whether the last update of a position reported it open when the process last requested its close."""
         return self._process_view.had_to_close(symbol, side)
 
     def _state_of(self, symbol: str, side: Side) -> str | None:
         claim = self._claim_of(symbol, side)
         return None if claim is None else claim.state
 
-    # What the monitors see.
+    # The input of the monitors.
 
     def note_sent(self, operation: str, symbol: str | None) -> None:
-        """The exchange has taken a request."""
+        """Take a request that the exchange has received."""
         self._waits.note_sent(operation, symbol)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         self._waits.note_booking(booking)
         self._process_view.note_booking(booking)
         self._leftovers.note_booking(booking)
@@ -119,19 +119,19 @@ class HarshWorld:
         self._positions.note_booking(booking)
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
-        """The store has committed something."""
+        """Take entries that the store has committed."""
         self._positions.note_commit(entries)
 
     def note_handed_in(self, symbol: str, side: Side) -> None:
-        """The bot hands a position in."""
+        """Take a position that the bot hands in."""
         self._positions.note_handed_in((symbol, side))
 
     def note_price(self, tick: Tick) -> None:
-        """The market moves."""
+        """Take a price of the market."""
         self._positions.note_price(tick)
 
     def check(self, symbol: str) -> None:
-        """The market has moved: look at the positions of a symbol."""
+        """Check the positions of a symbol after a price of it."""
         manager = self._manager()
         if manager is not None:
             self._waits.check(self._exchange.sick.symbol)
@@ -141,11 +141,11 @@ class HarshWorld:
             self._positions.check(symbol, inside)
 
     def check_peak(self, claim: Claim) -> None:
-        """Look at the peak that a process keeps."""
+        """Check the peak that a process stores."""
         self._positions.check_peak(claim)
 
     def process_died(self) -> None:
-        """The process that lived has died."""
+        """Reset the monitors' state of the process that has died."""
         self._process_view.process_died()
         self._requests.process_died()
         self._cancellations.process_died()
@@ -153,7 +153,7 @@ class HarshWorld:
 
 
 def exchange_options(rates: HarshRates | None) -> dict[str, Any]:
-    """What the paper exchange of a world is opened with, beside what an ordinary one is opened with."""
+    """Return the additional options of the paper exchange in a harsh world."""
     options: dict[str, Any] = {}
     if rates is not None and rates.fills_in_parts:
         options["partial_fills"] = PART_FILLED

@@ -1,4 +1,4 @@
-"""Harsh faults that touch our stops at the exchange itself: a person amends one, or one vanishes without a word."""
+"""Harsh faults of our stops at the exchange: a person amends one, or one vanishes without an update."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
 
 SHOWN_SECONDS: Final = 70.0
-"""How long ago a list first showed a stop that vanishes: at least one more reading of the account has come since."""
+"""Minimum seconds between a stop's first listing and its loss. At least one more snapshot follows in that time."""
 
 
 class HarshStopChanges:
-    """Amends and loses our stops at the exchange.
+    """Amend and lose our stops at the exchange.
 
     Args:
-        listed_at: when a list first showed a process each stop, by client order id, in seconds of the world.
+        listed_at: the time of each stop's first listing, by client order id, in seconds of the world.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class HarshStopChanges:
                 continue
             try:
                 amend_by_hand(exchange, order, wanted)
-            except StopRejected:  # the stop was triggered, or is larger than the position by now
+            except StopRejected:  # the stop was triggered, or is now larger than the position
                 continue
             self._log.note("amended_stops", order.symbol)
 
     async def lose_stops(self, exchange: PaperExchange) -> None:
-        """Let a stop of ours vanish now and then. No update says so, and from then on the stop is in no list.
+        """Let a stop of ours vanish now and then. No update reports it, and later lists do not have the stop.
 
-        A process was shown it in lists before: two stops in a row that no list ever showed can't be told from lists that
-        show no stops at all.
+        A process has received the stop in lists before, because two missing stops that were never listed look the same as
+        lists without any stops.
         """
         draw = self._log.draw("silent_losses")
         for at in moments(draw, self._log.rates.silent_losses, self._scenario.duration):
@@ -78,7 +78,7 @@ class HarshStopChanges:
 
 
 def _another_price(draw: random.Random, order: StopOrder, market: Decimal) -> Decimal:
-    """A price between the stop and the market, or one that is further from the market than the stop."""
+    """Return a price between stop and market, or one further from the market than the stop."""
     share = Decimal(str(round(draw.uniform(0.1, 0.9), 3)))
     distance = (market - order.price) * (share if draw.random() < 0.5 else -2 * share)
     return (order.price + distance).quantize(TICK)

@@ -1,4 +1,4 @@
-"""Whoever watches a simulated world: after every step of exchange and store, is anything wrong?"""
+"""Check the invariants of a simulated world after every step of exchange and store."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, Save
 Key: TypeAlias = tuple[str, Side]
 
 ANOTHER_POSITION = "another position stands in the place of one that is protected"
-"""What the alarm says."""
+"""The text of the alarm."""
 
 SETTLED_AFTER = 150.0
-"""Seconds of calm after which everything of a symbol has to be in order: two readings of the account, and some tries."""
+"""Undisturbed seconds after which every check of a symbol has to hold: two snapshots and some retries."""
 
 LISTED_AFTER = 90.0
-"""Seconds of calm after which a position that stands bare has to be on the list of the unprotected: a reading of the
-account, and what it takes."""
+"""Undisturbed seconds after which the manager has to list an unprotected position: one snapshot and its latency."""
 
 RECENT_SECONDS = 30.0
-"""Seconds after something happened to a symbol in which that explains why a position stands bare."""
+"""Seconds for which a disturbance explains that a position is unprotected."""
 
-_UNPROTECTED, _UNREPORTED = "bare for long", "bare, and not on the list"
-_TWO_STOPS, _LEFTOVER = "two stops for long", "a stop without a position"
+_UNPROTECTED, _UNREPORTED = "a position is unprotected for too long", "an unprotected position is not listed"
+_TWO_STOPS, _LEFTOVER = "a position has two stops for too long", "a stop is left over without a position"
 _EXPECTED = (_UNPROTECTED, _UNREPORTED, _TWO_STOPS, _LEFTOVER)
 
 
 class InvariantMonitor:
-    """Sees what the exchange books and what the store commits, and keeps what is wrong with it.
+    """Take the bookings of the exchange and the commits of the store, and collect violations.
 
     Args:
-        hears: whether prices of a symbol reach a process that looks after it now.
-        tells: whether the process has a position on its list of the unprotected, or the error that it gives there.
-        had_to_close: whether the last update of a position said that it is open when the process asked for its last close.
+        receives_prices: whether the prices of a symbol reach a process that protects a position of it.
+        unprotected_error: returns the error of a position that the process lists as unprotected, True if it has no error,
+            and False if the process does not list the position.
+        had_to_close: whether the last update of a position reported it open when the process last requested its close.
 
     Attributes:
-        broken: what was wrong, in the order of finding.
-        events: everything that was booked, for who compares two runs; empty unless they are to be kept.
-        lives: the positions that are open, by symbol and side.
-        open_seconds, bare_seconds: of all positions, the latter by why.
-        steps: looks that were taken.
+        broken: the violations, in the order of their discovery.
+        events: all bookings, to compare two runs; empty unless `keep_events`.
+        histories: the open positions, by symbol and side.
+        open_seconds: summed over all positions.
+        unprotected_seconds: the part of `open_seconds` without a live stop, by cause.
+        steps: the number of checks.
+        why_down: the cause of unprotected time while no process runs; None: a process runs.
     """
 
     def __init__(
@@ -75,18 +77,20 @@ class InvariantMonitor:
         )
         self._had_to_close = had_to_close
         self._exchange: PaperExchange
-        self._written: dict[str, Intent] = {}  # those that are open, by client order id
+        self._written: dict[str, Intent] = {}  # the open intents, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
         self._ended_on_record: set[Key] = set()
-        self._written_by_dead: set[str] = set()  # the client order ids that were open when their process died
+        self._written_by_dead: set[str] = (
+            set()
+        )  # the intents, by client order id, that were open when their process died
         self._entered: dict[Key, Position] = {}
-        self._on_record: dict[Key, str] = {}  # the identity of the position that the last record is of
+        self._on_record: dict[Key, str] = {}  # the identity of the last record's position
         self._entry_prices: dict[tuple[Key, str], Decimal] = {}  # on record, by key and identity
         self._intended_for: dict[
             str, tuple[Key, str]
         ] = {}  # key and identity of an order's position, by client order id
-        self._fills: dict[str, Decimal] = {}  # what was filled of each order, by client order id
+        self._fills: dict[str, Decimal] = {}  # the filled quantity of each order, by client order id
         self._booked = False
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
@@ -97,15 +101,15 @@ class InvariantMonitor:
         self.steps: int = 0
 
     def set_exchange(self, exchange: PaperExchange) -> None:
-        """From now on this exchange is looked at."""
+        """Set the exchange to check."""
         self._exchange = exchange
 
     def report_violation(self, what: str, about: str = "") -> None:
-        """Keep something that is wrong. `what` is the same text for everything of its class; `about` says where and how."""
+        """Add a violation. `what`: the text of its class; `about`: its details."""
         self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
 
     def process_died(self) -> None:
-        """Nobody hears prices, and what was heard is forgotten; so is each end that is not on record."""
+        """Forget the prices that the dead process received, and the ends that are not on record."""
         self.why_down = "dead"
         self._ended = {key: by_us for key, by_us in self._ended.items() if key in self._ended_on_record}
         self._written_by_dead |= self._written.keys()
@@ -113,7 +117,7 @@ class InvariantMonitor:
             history.forget_prices()
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
-        """The store has committed something."""
+        """Take entries that the store has committed."""
         closed = {
             _key_of(one.record): one.record.position.identity
             for one in entries
@@ -146,7 +150,7 @@ class InvariantMonitor:
             self._on_record[key] = identity
 
     def _note_closed(self, position: Position) -> None:
-        """The record of a position is closed, for good: no order of it may stand any more, and none of another is there."""
+        """Check that a position whose record is closed has no live stop of ours."""
         self._ended_on_record.add((position.symbol, position.side))
         stops, held = self._exchange.actual(position.symbol)
         leftovers = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
@@ -154,7 +158,7 @@ class InvariantMonitor:
             self.report_violation("5. a stop was left behind a position whose record is closed", f"{leftovers}")
 
     def _check_fills(self, key: Key, event: PositionClosed) -> None:
-        """No more is counted as filled than was filled of the position's own orders, whatever stood there by then."""
+        """Check that a closed position reports no more fills than its own orders had."""
         filled = Decimal(0)
         for own, quantity in self._fills.items():
             owner = self._intended_for.get(own)
@@ -164,7 +168,7 @@ class InvariantMonitor:
             self.report_violation("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         self._booked = True
         if self._keep_events:
             self.events.append(
@@ -198,14 +202,14 @@ class InvariantMonitor:
         self.check(booking.symbol)
 
     def _note_close(self, booking: LogEntry) -> None:
-        """A close has its intent, and comes once.
+        """Check that a close has its intent, and comes once.
 
-        Excuses: the process has to close what it was told is open, where the update of the end comes late; and what is open
-        on record, where the process that closed it died before the end was stored.
+        Excuses: the process has to close a position that its last update reports open, if the update of the end comes late;
+        and a position that is open on record, if the process that closed it died before it stored the end.
         """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
-            self.report_violation("4. a close came to exist that is not written down", f"{booking}")
+            self.report_violation("4. a close has no intent in the store", f"{booking}")
             return
         key: Key = (intent.symbol, intent.side)
         if isinstance(booking.result, NothingToReduce) and self._ended.get(key) and not self._had_to_close(key):
@@ -213,7 +217,7 @@ class InvariantMonitor:
 
     def _note_stop(self, order: StopOrder) -> None:
         if order.client_order_id not in self._written:
-            self.report_violation("4. an order came to exist that is not written down", f"{order}")
+            self.report_violation("4. an order has no intent in the store", f"{order}")
         if order.callback is not None:
             return
         history = self.histories.get((order.symbol, order.side))
@@ -222,39 +226,39 @@ class InvariantMonitor:
         if history.tightest is not None and is_crossed(
             order.side, self._exchange.actual_price(order.symbol), history.tightest
         ):
-            history.tightest = None  # excuse: with the market beyond it, the exchange takes a looser one only
+            history.tightest = None  # excuse: beyond the market the exchange takes only a looser stop
         wrong = history.stop_booked(order.price)
         if wrong is not None:
             self.report_violation("2. a stop was loosened", f"{order.side} {order.symbol} {wrong}")
 
     def _note_another(self, key: Key, identity: str | None) -> None:
-        """The process takes what stands there for another position than the one that it knew, which had that identity.
+        """Take a position that the process treats as another one than the recorded one of that identity.
 
-        Excuses: it is right where its record is of a position that has ended; and it can't be told where somebody added to
-        the position, which changes its entry price, and its stop was lost unseen.
+        Excuses: the process is right if the recorded position has ended. It can't distinguish them if a person added to the
+        position, which changes its entry price, and its stop was lost without an update.
         """
         history = self.histories.pop(key, None)
         is_another = identity is not None and key in self._entered and identity != self._entered[key].identity
         if history is not None and not (is_another or history.was_added_to) and history.ever_protected:
-            self.report_violation("FM 15. a position was taken for another one, and is none", f"{key[1]} {key[0]}")
+            self.report_violation("FM 15. a position was treated as another one, but is the same", f"{key[1]} {key[0]}")
         self.check(key[0])
         if history is not None and key in self.histories:
             self.histories[key].was_added_to = history.was_added_to
 
     def take_price(self, tick: Tick) -> None:
-        """The market has moved."""
+        """Take a price of the market."""
         at, must_check = trio.current_time(), self._booked or bool(self._wrong_since)
         for side in ("long", "short"):
             history = self.histories.get((tick.symbol, side))
             if history is not None:
                 history.take_price(tick.price, at, self._receives_prices)
                 must_check = must_check or history.unprotected_since is not None
-        if must_check:  # else nothing is there that was not there at the last look, and nothing was wrong then
+        if must_check:  # else nothing has changed since the last check, which found no violation
             self._booked = False
             self.check(tick.symbol)
 
     def check(self, symbol: str) -> None:
-        """Compare what stands there with what should."""
+        """Check the positions and stops of a symbol."""
         self.steps += 1
         at, calm = trio.current_time(), self._fault_schedule.undisturbed_seconds(symbol)
         stops, held = self._exchange.actual(symbol)
@@ -279,7 +283,7 @@ class InvariantMonitor:
                 history.note_stops(plain)
             protecting = [
                 order for order in plain if not order.triggered
-            ]  # one that was, and still stands, is no protection
+            ]  # a triggered stop that is not filled protects nothing
             if len(protecting) > 2 or len(ours) - len(plain) > 1:
                 about = f"{side} {symbol}, {len(protecting)} stops, {len(ours) - len(plain)} trailing orders"
                 self.report_violation("1. more than two stops, or more than one trailing order", about)
@@ -291,11 +295,11 @@ class InvariantMonitor:
     def _what_is_wrong(
         self, key: Key, history: PositionHistory | None, plain: Sequence[StopOrder], ours: Sequence[StopOrder]
     ) -> Collection[str]:
-        """What must not stay so; a moment of it may be. A trailing order never counts as the stop."""
+        """Return the faults that may exist for a moment but must not last. A trailing order does not count as a stop."""
         wrong = list[str]()
         if history is not None and not plain:
             error = self._unprotected_error(key)
-            # A plan may keep a position whose price is beyond its stop, and be told of it all the time.
+            # A plan may keep a position whose price is beyond its stop. The manager then lists it.
             if not isinstance(error, WouldTrigger):
                 wrong.append(_UNPROTECTED)
             if not error:
@@ -307,7 +311,7 @@ class InvariantMonitor:
         return wrong
 
     def _expect(self, what: str, key: Key, calm: float, at: float, *, wrong: bool) -> None:
-        """What is wrong has to be mended within its patience, of calm."""
+        """Report a fault that lasts longer than its time without disturbances."""
         if not wrong:
             self._wrong_since.pop((what, key), None)
             return
@@ -325,13 +329,13 @@ class InvariantMonitor:
         del self.histories[key]
 
     def finish(self) -> None:
-        """The world ends: count those that are open as well."""
+        """Count the positions that are still open at the end of the world."""
         at = trio.current_time()
         for key, history in tuple(self.histories.items()):
             self._end(key, history, at)
 
     def _cause_of_unprotected_time(self, history: PositionHistory) -> str:
-        """Why a position stood without a stop until now."""
+        """Return the cause of a position's unprotected time until now."""
         since = history.unprotected_since
         if since == history.entered_at or not history.ever_protected:
             return "opening"
@@ -347,7 +351,7 @@ class InvariantMonitor:
         if not self._exchange.market(history.symbol).two_stops and not self._exchange.market(history.symbol).can_amend:
             return "move"
         about = f"{history.side} {history.symbol}, since {since:.3f}"
-        self.report_violation("1. a position stood bare, and nothing had happened to it", about)
+        self.report_violation("1. a position was unprotected without a cause", about)
         return "unexplained"
 
 

@@ -1,4 +1,4 @@
-"""The hands of an ordinary world: somebody outside closes, reduces, adds to or cancels something, or places a stop."""
+"""Manual changes in an ordinary world: positions are closed, reduced or increased, stops cancelled or placed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from trailing.exchanges.port import StopRequest
 
 
 class ManualChanges:
-    """Somebody outside.
+    """A person who changes the account by hand.
 
     Args:
-        draw: the world's.
+        draw: the random generator of the world.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ManualChanges:
         )
 
     async def lend(self, exchange: PaperExchange) -> None:
-        """Do something at each of the scenario's times."""
+        """Make one change at each of the scenario's times."""
         for at in self._scenario.manual_changes:
             await trio.sleep_until(at)
             symbol = self._draw.choice(self._scenario.markets).symbol
@@ -47,7 +47,7 @@ class ManualChanges:
             try:
                 await self._do(exchange, symbol)
             except TrailingError:
-                continue  # the venue does not take it
+                continue  # the exchange refuses the change
 
     async def _do(self, exchange: PaperExchange, symbol: str) -> None:
         stops, held = exchange.actual(symbol)
@@ -65,7 +65,7 @@ class ManualChanges:
             self._invariant_monitor.histories[symbol, side].was_added_to = True
         elif what == "cancel" and stops:
             exchange.cancel_by_hand(stops[-1].client_order_id)
-        elif what == "place" and exchange.market(symbol).two_stops:  # else it would take our stop's place
+        elif what == "place" and exchange.market(symbol).two_stops:  # else it would replace our stop
             is_remote = (price * Decimal("0.9" if side == "long" else "1.1")).quantize(TICK)
             exchange.place_by_hand(
                 StopRequest(symbol, side, quantity, is_remote, f"by hand {trio.current_time()}", "last")

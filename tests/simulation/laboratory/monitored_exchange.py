@@ -1,4 +1,4 @@
-"""The exchange as a process sees it, with a monitor that sees what the process asks and what it is shown."""
+"""The exchange with a monitor of a process's requests and of the data it receives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class _MonitoredScript(Script):
-    """Passes every call on, and notes whether it failed."""
+    """Pass every call on, and note whether it failed."""
 
     def __init__(self, process: Process, requests: RequestMonitor) -> None:
         super().__init__({})
@@ -39,7 +39,7 @@ class _MonitoredScript(Script):
             self._requests.note_failure(operation, symbol, error)
             raise
         except trio.Cancelled:
-            if self._process.alive:  # no answer came in time
+            if self._process.alive:  # no reply came in time
                 self._requests.note_failure(operation, symbol, OutcomeUnknown("no answer"))
             raise
         self._requests.note_answer(operation, symbol)
@@ -47,10 +47,10 @@ class _MonitoredScript(Script):
 
 
 class MonitoredExchange(FaultyExchange):
-    """Stands between a process and its exchange. A process that is dead asks for nothing and is shown nothing.
+    """The exchange of one process, which notes requests and replies. A dead process makes no requests.
 
     Args:
-        state_of: the state in which the process takes a position to be, or None: it has no such position.
+        state_of: returns the state of a position in the process, or None: it has no such position.
     """
 
     def __init__(

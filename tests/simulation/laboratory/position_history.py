@@ -1,4 +1,4 @@
-"""What a witness keeps of one position of the exchange, from its entry until it is flat."""
+"""The true history of one position, from its entry until it is flat."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_better, is_crossed, is_tighter
 
 _SUBSCRIBE_SECONDS = 3.0
-"""Seconds after an entry in which prices may come before they are subscribed to."""
+"""Seconds after an entry in which prices may come before the subscription."""
 
 
 class PositionHistory:
-    """One position as it truly was.
+    """The true history of one position.
 
     Args:
-        at: when it was entered, in seconds of the world.
-        left_over: the client order ids of the stops that stood there by then, which were another position's.
+        at: time of the entry, in seconds of the world.
+        leftovers: the client order ids of the stops of earlier positions that were live at the entry.
 
     Attributes:
-        tightest: the tightest stop that was ever booked for it, or None.
-        crossed_at: when its price was last at or beyond its stop, or None.
-        was_triggered: whether a stop of its own was triggered and still stood afterwards, so that it protects nothing.
-        was_added_to: whether somebody added to it from outside; `covered_once`: whether it ever had a stop of its own.
+        tightest: the tightest stop that was ever booked for the position, or None.
+        crossed_at: time at which the price was last at or beyond the stop, or None.
+        was_triggered: whether a stop of its own was triggered without being filled, so that it protects nothing.
+        was_added_to: whether a person added to the position.
+        ever_protected: whether the position ever had a stop of its own.
         closed_by_us: whether a close of ours was filled.
-        bare_since: when it lost its stop, or None; `bare`: the seconds without one until then, by why.
-        heard: the best price that the process must know of by now.
+        unprotected_since: time at which the position lost its stop, or None.
+        unprotected_seconds: the seconds without a stop up to that time, by cause.
+        expected_peak: the best price that the process must have received by now.
     """
 
     def __init__(
@@ -46,13 +48,13 @@ class PositionHistory:
         self.was_added_to: bool = False
         self.ever_protected: bool = False
         self._entry_price, self._leftovers = entry_price, leftovers
-        self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of its life
+        self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of the position
         self._read = 0
 
     def stop_booked(self, price: Decimal) -> str | None:
-        """A stop of ours was booked, or changed. Returns what is wrong with that, or None.
+        """Take a stop of ours that was booked or changed. Returns a violation, or None.
 
-        Excuse: beside one that was triggered and is not filled, the market takes a looser one at the most.
+        Excuse: while a triggered stop is not filled, the market takes only a looser stop.
         """
         before = self.tightest
         if before is None or self.was_triggered or not is_tighter(self.side, before, than=price):
@@ -61,12 +63,12 @@ class PositionHistory:
         return f"from {before} to {price}"
 
     def stop_loosened(self, price: Decimal) -> None:
-        """A person amended a stop of ours. Where the market is beyond the tighter one, ours can only follow from there."""
+        """Take a stop of ours that a person loosened. Later stops of ours may start from there."""
         if self.tightest is not None and is_tighter(self.side, self.tightest, than=price):
             self.tightest = price
 
     def take_price(self, price: Decimal, at: float, receives_prices: Callable[[str], bool]) -> None:
-        """A price, and whether the process hears those of a symbol."""
+        """Take a price. `receives_prices`: whether the process receives the prices of a symbol."""
         if self.tightest is None:
             return
         if is_crossed(self.side, price, self.tightest):
@@ -81,11 +83,11 @@ class PositionHistory:
             self.expected_peak = price
 
     def forget_prices(self) -> None:
-        """The process died, and what it heard is in its candles at best."""
+        """Forget the prices that a dead process received, because the next one can only read candles."""
         self.expected_peak, self._read = self._entry_price, 0
 
     def note_candles_read(self, until: float) -> None:
-        """The candles that had ended by then must have been read by now."""
+        """Assume that the process has read all candles that ended by `until`."""
         while self._read < len(self._bars) and self._bars[self._read][0] <= until:
             price = self._bars[self._read][1]
             self._read += 1
@@ -93,17 +95,17 @@ class PositionHistory:
                 self.expected_peak = price
 
     def expects_better_than(self, best: Decimal) -> bool:
-        """Whether a better price than that must be known by now."""
+        """Whether the process must have received a better price than `best` by now."""
         return is_better(self.side, self.expected_peak, best)
 
     def note_stops(self, stops: Sequence[StopOrder]) -> None:
-        """These stand behind it now."""
+        """Take the present live stops of the position."""
         self.was_triggered = self.was_triggered or any(one.triggered for one in stops)
         if not self.ever_protected:
             self.ever_protected = any(one.client_order_id not in self._leftovers for one in stops)
 
     def note_protection(self, at: float, why: str, *, protected: bool) -> None:
-        """Whether it has a live stop from now on; `why`: for what was bare until now."""
+        """Start or end unprotected time. `why`: the cause of the unprotected time until now."""
         if self.unprotected_since is not None:
             self.unprotected_seconds[why] += at - self.unprotected_since  # type: ignore[assignment]  # a Counter of seconds
             self.unprotected_since = None if protected else at

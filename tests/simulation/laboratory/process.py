@@ -1,6 +1,6 @@
-"""The border of a process that may die: from its death on nothing of it reaches exchange or store, replies neither.
+"""A process that can be killed. After its death no request of it starts, and no reply reaches it.
 
-A death is no cancellation: whatever was sent goes on, and nobody is there to hear of it.
+A death is not a cancellation: requests in flight are executed, and their replies are lost.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 
 class Process:
-    """Whether it lives, and what it does when it dies.
+    """The state of a simulated process.
 
     Attributes:
-        alive: nobody hears of it after its death.
-        lease: its own, which outlives it until somebody ends it.
-        steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
+        alive: whether the process has not been killed.
+        lease: its lease, which stays valid after its death until `WorldStore.end_lease`.
+        steps_left: the steps of exchange or store after which the process dies; None: it does not die.
+        died: set at its death.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Process:
         self.died: trio.Event = trio.Event()
 
     async def step(self) -> None:
-        """Something of it is about to pass the border: if it dies now, or is dead, nothing does."""
+        """Count one step, and sleep for ever if the process dies now or is dead."""
         if self.alive and self.steps_left is not None:
             self.steps_left -= 1
             if self.steps_left < 0:
@@ -51,12 +52,12 @@ class Process:
         await self.wait_if_dead()
 
     def die(self) -> None:
-        """It dies here and now; whoever waits for `died` sees to the rest."""
+        """Kill the process at once, and set `died`."""
         self.alive = False
         self.died.set()
 
     async def wait_if_dead(self) -> None:
-        """Something has come for it: if it is dead, nobody hears that."""
+        """Sleep for ever if the process is dead, so that a reply is lost."""
         if not self.alive:
             await trio.sleep_forever()
 
@@ -68,21 +69,21 @@ class _KillableScript(Script):
 
     async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
         await self._process.step()
-        self.calls.clear()  # a day has a million
+        self.calls.clear()  # a day has a million calls
         outage = self._fault_schedule.outage
         try:
             answer = await super().play(operation, symbol, carry_out)
         except TrailingError:
-            await self._process.step()  # one that is dead gets no refusal either
+            await self._process.step()  # a dead process gets no refusal either
             raise
         await self._process.step()
         if self._fault_schedule.outage != outage:
-            raise OutcomeUnknown("the exchange went out of reach before it answered")
+            raise OutcomeUnknown("the exchange became unreachable before it replied")
         return answer
 
 
 class KillableExchange(FaultyExchange):
-    """The exchange as a process sees it, in the weather."""
+    """The exchange of one process, with the faults of a schedule."""
 
     def __init__(self, inner: PaperExchange | HarshExchange, process: Process, fault_schedule: FaultSchedule) -> None:
         super().__init__(inner, {})
@@ -91,12 +92,12 @@ class KillableExchange(FaultyExchange):
         self._updates_channel: _KillableUpdates | None = None
 
     def receives_prices(self, symbol: str) -> bool:
-        """Whether prices of a symbol come through."""
+        """Whether the process receives the prices of a symbol."""
         return self._updates_channel is not None and self._updates_channel.is_up and symbol in self.subscriptions
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
-        """A line that dies, silently, with the next outage."""
+        """Open a stream that becomes silent, without an error, at the next outage."""
         await self._process.step()
         async with self.inner.updates() as updates:
             self._updates_channel = _KillableUpdates(updates, self._process, self._fault_schedule)
@@ -107,7 +108,7 @@ class KillableExchange(FaultyExchange):
 
 
 class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
-    """One that is opened during an outage says so, and comes up after it; one that an outage strikes is silent for ever."""
+    """A stream with outages. Opened during an outage, it reports that and connects afterwards; a later outage ends it silently."""
 
     def __init__(
         self, updates: trio.abc.ReceiveChannel[Update], process: Process, fault_schedule: FaultSchedule
@@ -117,7 +118,7 @@ class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
         self._pending: list[Update] = []
         self._waits = fault_schedule.is_unreachable
         if self._waits:
-            self._pending.append(StreamState(False, trio.current_time(), "there is no way through yet"))
+            self._pending.append(StreamState(False, trio.current_time(), "the exchange is unreachable"))
 
     @property
     def is_up(self) -> bool:
@@ -154,7 +155,7 @@ class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
 
 
 class _KillableLease(LeaseProxy):
-    """Who is dead does not hear that its lease has ended."""
+    """The lease of a process. A dead process does not notice the end of its lease."""
 
     def __init__(
         self, inner: Lease, process: Process, commit: Callable[[Sequence[StoreWrite]], Awaitable[None]]
@@ -179,11 +180,12 @@ class _KillableLease(LeaseProxy):
 
 
 class KillableStore:
-    """The store as a process sees it.
+    """The store of one process.
 
     Args:
-        on_commit: called with what was committed.
-        is_far: a commit takes a while there, and its process may die meanwhile.
+        latency: the most seconds that a commit waits.
+        on_commit: called with the committed entries.
+        is_remote: whether the process may die while its commit is in flight.
     """
 
     def __init__(
@@ -229,11 +231,11 @@ class KillableStore:
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
         if self._is_remote and self._process.steps_left == 0:
-            self._process.die()  # with its commit on the way: that goes on
+            self._process.die()  # its commit is in flight and goes on
         try:
             await writer.commit(entries)
         except StoreError:
-            await self._process.wait_if_dead()  # one that is dead gets no refusal either
+            await self._process.wait_if_dead()  # a dead process gets no refusal either
             raise
         self._on_commit(entries)
         await self._process.step()

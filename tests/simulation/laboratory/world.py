@@ -1,4 +1,4 @@
-"""A simulated world: an exchange with prices that move, a bot that dies and comes back, and somebody who watches."""
+"""A simulated world: an exchange with moving prices, a bot that is killed and restarted, and monitors."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import StoreWrite
 
 _READ_BY = 130.0
-"""Seconds after its end by which a minute's candle must have been read: a minute to be closed, one to be asked for."""
+"""Seconds after a minute's end by which its candle must have been read: one minute to close, one to be requested."""
 
 _COUNT_EVERY = 2 * 3600.0 + 7.0
 
 
 def run_world(scenario: Scenario, *, store: str | None = None, keep_events: bool = False) -> WorldReport:
-    """Let a world happen, the same way every time.
+    """Run a world, in the same way every time.
 
     Args:
-        scenario: what happens in it.
-        store: the address of a store in Postgres: the world's stops and intents are kept there, in a schema of its own,
-            on a clock that stands still while the server is at work. The order of what happens at the same moment is the
-            server's then, so that the same seed gives a world much like the last one, and not quite the same.
-        keep_events: keep everything that the exchange booked.
+        scenario: the parameters of the world.
+        store: the address of a Postgres server for the world's records, in a schema of its own. The virtual clock stops
+            while the server works. The server decides the order of things that happen at the same moment, so that the
+            same seed gives a similar world, and not an identical one.
+        keep_events: whether the report has all bookings of the exchange.
 
     Raises:
-        BaseException: a bug that ended the process, with a note that names the seed. In a harsh world it is what was wrong,
-            and the next process goes on, but for a bug of the laboratory.
+        BaseException: a bug that ended the process, with a note that names the seed. In a harsh world a bug of the library
+            is reported as a violation instead, and the next process starts.
     """
     try:
         world = World(scenario, store=store, keep_events=keep_events)
@@ -61,7 +61,7 @@ def run_world(scenario: Scenario, *, store: str | None = None, keep_events: bool
 
 
 class World:
-    """Everything of one world."""
+    """The parts of one world."""
 
     def __init__(self, scenario: Scenario, *, store: str | None, keep_events: bool) -> None:
         self._scenario = scenario
@@ -85,7 +85,7 @@ class World:
         self._objects: list[int] = []
 
     async def run(self) -> WorldReport:
-        """From the first price to the last check."""
+        """Run the world from the first price to the last check."""
         scenario, invariant_monitor = self._scenario, self._invariant_monitor
         async with (
             open_world_store(self._store, scenario.seed) as self._world_store,
@@ -114,7 +114,7 @@ class World:
                 await trio.sleep(scenario.duration)
                 self._fault_schedule.is_over = True
                 self._fault_schedule.disturb()
-                await trio.sleep(scenario.calm_seconds + 1.0)  # not at the moment of a price
+                await trio.sleep(scenario.calm_seconds + 1.0)  # not at the time of a price
                 await self._check_all(exchange)
                 nursery.cancel_scope.cancel()
         invariant_monitor.finish()
@@ -141,7 +141,7 @@ class World:
             lambda: self._manager,
         )
 
-    # What happens.
+    # The events of the world.
 
     def _feed_all(self, exchange: PaperExchange, prices: list[int]) -> None:
         for market, price in zip(self._scenario.markets, prices, strict=True):
@@ -169,11 +169,11 @@ class World:
                 if not number:
                     rounds += 1
                     if rounds % 20 == 0:
-                        self._check_peaks(exchange)  # before the next price: the last one has been taken in
+                        self._check_peaks(exchange)  # before the next price, when the last one has been processed
                 change = draw.gauss(0, scenario.volatility)
                 if draw.random() < scenario.jumps:
                     change = draw.uniform(-0.04, 0.04)
-                # It comes back to where it began: a market of days stays one in which positions are opened.
+                # The price returns to its beginning, so that positions are opened for days.
                 prices[number] += round(prices[number] * change + (10_000 - prices[number]) * 0.0005)
                 self._feed(exchange, market.symbol, prices[number])
 
@@ -219,7 +219,7 @@ class World:
             except Exception as error:
                 if self._harsh is None or is_laboratory_bug(error):
                     raise
-                # A supervisor starts the next one, so that the world shows what else is wrong.
+                # The next process starts, so that the world can show further violations.
                 self._invariant_monitor.report_violation("9. the manager ended", ", ".join(map(repr, leaves(error))))
                 process.die()
 
@@ -260,7 +260,7 @@ class World:
         if self._harsh is not None:
             self._harsh.note_handed_in(symbol, side)
 
-    # What is looked at.
+    # The checks.
 
     def _receives_prices(self, symbol: str) -> bool:
         if (
@@ -274,7 +274,7 @@ class World:
 
     def _unprotected_error(self, key: Key) -> Exception | bool:
         if self._manager is None:
-            return True  # there is nobody to tell, and that is no calm
+            return True  # no process runs, which counts as a disturbance
         unprotected = self._manager.unprotected().get(key)
         return False if unprotected is None else unprotected.error or True
 
@@ -283,7 +283,7 @@ class World:
 
     @property
     def _rounding(self) -> Decimal:
-        """By how much a market may round a trigger price, at the most."""
+        """The largest difference by which a market may round a trigger price."""
         rates = self._scenario.harsh
         return TICK * COARSE_TICKS if rates is not None and rates.rounded_acknowledgements else Decimal(0)
 
@@ -301,7 +301,7 @@ class World:
                 continue
             process_scope.note_candles_read(trio.current_time() - _READ_BY)
             if process_scope.expects_better_than(claim.peak):
-                about = f"{side} {symbol} keeps {claim.peak}, not {process_scope.expected_peak}"
+                about = f"{side} {symbol} stores {claim.peak}, not {process_scope.expected_peak}"
                 self._invariant_monitor.report_violation("8. a peak was lost", about)
             if self._harsh is not None:
                 self._harsh.check_peak(claim)

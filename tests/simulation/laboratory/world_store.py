@@ -1,4 +1,4 @@
-"""Where a world's stops and intents are kept: in memory, or in a Postgres schema of its own."""
+"""The store of a world's stops and intents: in memory, or in a Postgres schema of its own."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from trailing.stores.port import AppendEvent, Lease, Store, StoreWrite
 
 
 class WorldStore(Protocol):
-    """What outlives the processes of a world.
+    """The store of a world. It outlives the world's processes.
 
     Attributes:
-        is_far: they are kept by a server.
+        is_remote: whether a server keeps it.
     """
 
     is_remote: bool
 
     def open(self) -> AbstractAsyncContextManager[Store]:
-        """Open the store, as each process does for itself."""
+        """Open the store. Each process opens it anew."""
 
     async def end_lease(self, lease: Lease) -> None:
-        """The owner of a lease has died: let the next one own the account."""
+        """End the lease of a dead owner, so that the next process can own the account."""
 
 
 @asynccontextmanager
 async def open_world_store(url: str | None, seed: int) -> AsyncIterator[WorldStore]:
-    """The books of one world; they end with it.
+    """Open the store of one world. The records end with the world.
 
     Args:
-        url: the address of a store in Postgres, in which a schema is made; None: in memory.
-        seed: the world's, for the name of that schema.
+        url: the address of a Postgres server, on which a schema is created; None: in memory.
+        seed: the seed of the world, for the schema's name.
     """
     if url is None:
         yield _InMemory()
@@ -61,7 +61,7 @@ class _InMemory:
 
 
 class _EventlessStore(MemoryStore):
-    """Events are told, and not kept: a day has a million."""
+    """A store that drops events, because a day has a million of them."""
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await super().commit([entry for entry in entries if not isinstance(entry, AppendEvent)])

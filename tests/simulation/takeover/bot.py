@@ -1,6 +1,6 @@
-"""One of the two: stands by until it owns the account, keeps a long wave protected, and stands by again when it is lost.
+"""One of the two bots: it waits as a standby, protects a long wave, and is a standby again after it lost the account.
 
-``python -m simulation.takeover.bot PORT STORE NAME``: tells what it is at, and ends when its standard input does.
+``python -m simulation.takeover.bot PORT STORE NAME`` writes each change of its state, and ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLAN = msgspec.structs.replace(LONG_TIMEOUTS_PLAN, call_seconds=CALL_SECONDS, cl
 async def _run(port: int, store: str, name: str) -> None:
     async with open_remote(port, name=name) as exchange, open_store(store) as opened:
         for number in itertools.count(1):
-            write_line(event="stands by")
+            write_line(event="standby")
             try:
                 async with open_manager(exchange, opened, PLAN, standby=True) as manager:
                     write_line(event="owns")

@@ -1,4 +1,4 @@
-"""A bot's process as the run sees it: its line to the store, what it has said so far, and what is done to it."""
+"""One of the two bot processes: its connection to the store, its messages, and the signals it gets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from simulation.takeover.tcp_proxy import TcpProxy
 
 
 class Contender:
-    """One who wants the account.
+    """A bot process that wants to own the account.
 
     Attributes:
-        name: the exchange knows it by that.
-        line: to Postgres, or None.
-        why_lost: what it said when it had lost the account last.
+        name: the client name of its exchange requests.
+        proxy: the proxy of its connections to Postgres, or None.
+        why_lost: the reason with which it last lost the account.
     """
 
     def __init__(self, name: str, proxy: TcpProxy | None, child: ChildProcess) -> None:
@@ -36,11 +36,11 @@ class Contender:
 
     @property
     def process(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._child.process.pid
 
     async def listen(self) -> None:
-        """Keep what it says, until it has ended."""
+        """Take its messages until it has ended."""
         while (event_count := await self._child.next()) is not None:
             self._events.append((event_count["event"], trio.current_time()))
             if event_count["event"] == "lost":
@@ -55,18 +55,19 @@ class Contender:
 
     @property
     def event_count(self) -> int:
-        """How much it has said so far."""
+        """The number of messages so far."""
         return len(self._events)
 
     async def wait_for(self, event: str, *, after: int, within: float) -> float | None:
-        """Wait until it says something, or has ended.
+        """Wait for a message, or for the end of the process.
 
         Args:
-            after: how much it had said before.
+            event: the event of the message.
+            after: the number of earlier messages to skip.
             within: seconds.
 
         Returns:
-            When it said that, on the running clock; None: not in time.
+            The time of the message on the running clock; None: it did not come in time.
         """
         with trio.move_on_after(within) as scope:
             while True:
@@ -89,12 +90,12 @@ class Contender:
         self._child.process.send_signal(signal.SIGCONT)
 
     async def shut_down(self) -> None:
-        """Let it end in order."""
+        """Let the process end in order."""
         assert self._child.process.stdin is not None
         await self._child.process.stdin.aclose()
 
     async def wait_ended(self) -> int:
-        """Wait until its process is gone. Returns its exit code."""
+        """Wait until the process has ended. Returns its exit code."""
         return await self._child.process.wait()
 
 
@@ -106,13 +107,16 @@ async def run_contender(
     proxy: TcpProxy | None = None,
     task_status: trio.TaskStatus[Contender] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Start a bot's process and listen to it until it has ended; cancelled, it is killed.
+    """Start a bot's process and take its messages until it has ended.
 
     Args:
-        store: its address.
-        port: of the exchange.
-        log: where its complaints are written.
-        line: what its store's address leads through.
+        store: the address of the store.
+        port: the port of the exchange.
+        log: the file of its standard error.
+        name: the client name of its exchange requests.
+        proxy: the proxy in the store's address, or None.
+
+    Cancellation: kills the process.
     """
     child = await start("takeover.bot", port, store, name, log=log)
     try:
@@ -125,13 +129,13 @@ async def run_contender(
 
 @asynccontextmanager
 async def start_market(seed: int, positions: int, log: Path, *, one_stop: bool) -> AsyncIterator[int]:
-    """Start the exchange's process. Yields its port, and ends it when the block does.
+    """Start the exchange's process, yield its port, and end the process with the block.
 
     Args:
-        one_stop: some of its markets take one stop only.
+        one_stop: whether some markets take one stop only.
 
     Raises:
-        RuntimeError: it ended before it was served.
+        RuntimeError: the process ended before it served the exchange.
     """
     market = await start("takeover.market", seed, positions, int(one_stop), log=log)
     try:

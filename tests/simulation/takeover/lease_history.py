@@ -1,4 +1,4 @@
-"""Who owned the account when, as Postgres itself wrote it down, and what the exchange's record must not hold beside that."""
+"""The owners of the account over time, as recorded by Postgres, and the check of the exchange's writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ = "SELECT at, fence, owner, expires_at FROM {schema}.owned ORDER BY at"
 
 
 class LeaseState(msgspec.Struct, frozen=True):
-    """A lease as it was from a moment on. `process`: whose it is."""
+    """The state of the lease from `at` on. `process`: the process id of its owner."""
 
     at: datetime
     fence: int
@@ -38,17 +38,17 @@ class LeaseState(msgspec.Struct, frozen=True):
 
 
 class LeaseHistory:
-    """The history of the leases of a schema that has one account. Its name is written as it is."""
+    """The history of the lease in a schema with one account. The schema's name is used unescaped."""
 
     def __init__(self, connection: TrioConnection[Any], schema: str) -> None:
         self._connection, self._schema = connection, schema
 
     async def install(self) -> None:
-        """Let Postgres write down every change of a lease from now on."""
+        """Let Postgres record every change of a lease from now on."""
         await self._connection.execute(_INSTALL.format(schema=self._schema).encode())
 
     async def read(self) -> list[LeaseState]:
-        """Everything so far, in order."""
+        """Return all changes so far, in order."""
         statement = _READ.format(schema=self._schema).encode()
         rows = await (await self._connection.execute(statement)).fetchall()
         return [LeaseState(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
@@ -56,7 +56,7 @@ class LeaseHistory:
 
 @asynccontextmanager
 async def open_lease_history(conninfo: str, schema: str) -> AsyncIterator[LeaseHistory]:
-    """Watch the leases of a schema whose tables are there."""
+    """Record the leases of a schema whose tables exist."""
     connection = await TrioConnection[Any].connect(conninfo, autocommit=True)
     async with connection:
         history = LeaseHistory(connection, schema)
@@ -67,14 +67,15 @@ async def open_lease_history(conninfo: str, schema: str) -> AsyncIterator[LeaseH
 def writes_without_a_lease(
     writes: Sequence[Write], owned: Sequence[LeaseState], processes: dict[str, int]
 ) -> tuple[list[str], float]:
-    """Every write by somebody whose lease had ended, or who never had one.
+    """Return every write of a client whose lease had ended, or that never had one.
 
     Args:
-        owned: everything, in order.
-        processes: the process of each client, by its name.
+        writes: the writes that the exchange recorded.
+        owned: all changes of the lease, in order.
+        processes: the process id of each client, by its name.
 
     Returns:
-        What must never happen; and the seconds before the end of its lease at which the latest write was booked.
+        The violations, and the least seconds between a write and the end of its lease.
     """
     broken: list[str] = []
     closest = math.inf
@@ -83,7 +84,7 @@ def writes_without_a_lease(
         number = bisect_right(moments, write.at)
         lease = owned[number - 1] if number else None
         if lease is None or lease.process != processes[write.by]:
-            broken.append(f"{write.by} wrote at {write.at} while {lease} had the account: {write}")
+            broken.append(f"{write.by} wrote at {write.at} while {lease} owned the account: {write}")
             continue
         left = (lease.expires_at - write.at).total_seconds()
         closest = min(closest, left)

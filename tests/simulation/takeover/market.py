@@ -1,7 +1,6 @@
-"""The exchange's process: as the one that outlives kills, but that it refuses what is stale, and writes down who wrote.
+"""The exchange's process: like that of `simulation.killing`, but it refuses stale requests and records the writes.
 
-``python -m simulation.takeover.market SEED POSITIONS ONE_STOP``: prints its port, and ends when its standard input
-does.
+``python -m simulation.takeover.market SEED POSITIONS ONE_STOP`` prints its port, and ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ _CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
 class WriteRecorder:
-    """What every call passes on its way to the exchange."""
+    """Delay, check and record the calls that change something, before the exchange executes them."""
 
     def __init__(self, seed: int) -> None:
-        self._draw = random.Random(f"{seed}/border")
+        self._draw = random.Random(f"{seed}/delays")
         self._writes: list[Write] = []
 
     async def carry_out(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
-        """Let it travel, refuse it where it is stale, write it down and have it booked at once."""
+        """Delay a call, refuse it if it is stale, else record and execute it at once."""
         if call.operation not in _CHANGES:
             return await function()
         await trio.sleep(self._draw.uniform(SHORTEST, LONGEST))
@@ -46,7 +45,7 @@ class WriteRecorder:
         return await function()
 
     async def writes(self, since: int) -> tuple[Write, ...]:
-        """What was written since so many writes."""
+        """Return the writes since a number of writes."""
         await trio.lowlevel.checkpoint()
         return tuple(self._writes[since:])
 

@@ -1,4 +1,4 @@
-"""Fifty takeovers, say: the owner is killed, stopped for a while, cut off from its store, or ended; the other one goes on."""
+"""Kill, stop, cut off or end the owner of an account many times, and let the standby take over."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ Fate: TypeAlias = Literal["killed", "stopped", "cut off", "ended"]
 FATES: tuple[Fate, ...] = ("killed", "stopped", "cut off", "ended")
 
 TAKEN_OVER_WITHIN: float = LEASE_SECONDS + CALL_SECONDS + VALIDITY + 2.0
-"""Seconds from the fate of the owner until the other one's manager is open: it has recovered by then."""
+"""Seconds from the fate of the owner until the standby's manager is open, so that it has recovered."""
 
-_READY_WITHIN = 30.0  # for a process to be started, on a machine that is busy
-_LATE_SECONDS = 15.0  # how much longer a takeover that is too late is waited for
+_READY_WITHIN = 30.0  # for the start of a process on a busy machine
+_LATE_SECONDS = 15.0  # additional wait for a late takeover
 _LONGEST_OWNERSHIP = 0.7
 _SETTLED_WITHIN = 10.0
 
 
 class TakeoverReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to.
+    """The result of a run.
 
     Args:
-        takeovers: by the fate of the owner that was taken over from.
-        seconds: that the run took.
-        slowest: seconds from the fate until the other one's manager was open, at most, by fate.
-        writes: bookings that were held beside the leases; `closest`: seconds before the end of its lease at which the
-            latest of them came.
-        positions, stops: how many were entered and accepted.
-        violations: what must never happen, and did.
+        takeovers: the number of takeovers, by the fate of the earlier owner.
+        seconds: the duration of the run.
+        slowest: the most seconds from the fate until the standby's manager was open, by fate.
+        writes: the number of bookings that were compared with the leases.
+        closest: the least seconds between a booking and the end of its lease.
+        positions, stops: the number of entered positions and of accepted stops.
+        violations: the violations.
     """
 
     takeovers: dict[str, int]
@@ -85,14 +85,14 @@ async def run_takeovers(
     """Let two bots take an account over from each other, on Postgres.
 
     Args:
-        takeovers: how many, at least 1.
-        conninfo: of the server, as an address.
-        schema: the name of one that is not there yet.
-        seed: of the prices and of the moments; how the processes are scheduled is not in it.
-        folder: where the processes' complaints are written.
-        fates: what becomes of owners, in turn.
-        positions: how many are open at a time.
-        progress: told of each takeover: its number from 1 on, the fate of the owner, and after how many seconds.
+        takeovers: the number of takeovers, at least 1.
+        conninfo: the address of the server.
+        schema: the name of a new schema.
+        seed: the seed of the prices and of the times. It does not determine the scheduling of the processes.
+        folder: the folder of the processes' log.
+        fates: the fates of the owners, in turn.
+        positions: the number of open positions at a time.
+        progress: called for each takeover with its number from 1 on, the fate of the owner, and its seconds.
 
     Raises:
         RuntimeError: the exchange's process could not be started.
@@ -100,11 +100,11 @@ async def run_takeovers(
     Cancellation: ends every process.
     """
     parameters = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
-    log = folder / "complaints.log"
+    log = folder / "processes.log"
     async with AsyncExitStack() as stack:
-        # Whoever is cut off does what the store does not know of. It moves stops: where only one may stand it takes the old
-        # one down first, and that this stood so tight nobody knows any more if it is taken over from right then. It
-        # protects positions: the next owner does so anew when the bot hands them in, then cancels what it finds there.
+        # An owner that is cut off may act without a record. If only one stop may be live, it cancels the old stop of a move
+        # first; after a takeover at that moment no record has the old price. If it protects a new position, the next owner
+        # protects the position anew when the bot hands it in, and then cancels the leftover stops.
         one_stop, anew = "cut off" not in fates, "cut off" in fates
         port = await stack.enter_async_context(start_market(seed, positions, log, one_stop=one_stop))
         exchange = await stack.enter_async_context(open_remote(port))
@@ -125,7 +125,7 @@ async def run_takeovers(
 
 
 class _Run:
-    """Args: `start`: starts the contender of a name."""
+    """The state of a run. `start`: starts the contender with a name."""
 
     def __init__(
         self,
@@ -153,13 +153,13 @@ class _Run:
         owner = await self._start()
         other: Contender | None = None
         if await owner.wait_for("owns", after=0, within=_READY_WITHIN) is None:
-            self._violations.append(f"{owner} did not get an account that nobody owned")
+            self._violations.append(f"{owner} did not get a free account")
         for number in range(1, takeovers + 1):
             if self._violations:
                 break
             other = other or await self._start()
-            if await other.wait_for("stands by", after=0, within=_READY_WITHIN) is None:
-                self._violations.append(f"{other} does not stand by")
+            if await other.wait_for("standby", after=0, within=_READY_WITHIN) is None:
+                self._violations.append(f"{other} is not a standby")
                 break
             await trio.sleep(self._draw.uniform(0.1, _LONGEST_OWNERSHIP))
             fate = fates[(number - 1) % len(fates)]
@@ -169,7 +169,7 @@ class _Run:
             has_ended = fate in ("killed", "ended")
             owner, other = other, None if has_ended else owner
         await self._settle()
-        for contender in (other, owner):  # the one that stands by first, or it would take over again
+        for contender in (other, owner):  # the standby first, or it would take over again
             if contender is not None:
                 await self._end(contender)
         await self._check_the_end()
@@ -190,7 +190,7 @@ class _Run:
         return contender
 
     async def _run_takeover(self, owner: Contender, other: Contender, fate: Fate) -> float:
-        """Let something become of the owner, and the other one take over. Returns the seconds that it took."""
+        """Apply a fate to the owner, and let the standby take over. Returns the seconds that the takeover took."""
         seen_events, owner_events, proxy = other.event_count, owner.event_count, owner.proxy
         assert proxy is not None
         began = trio.current_time()
@@ -216,7 +216,7 @@ class _Run:
             owner.resume()
             proxy.mend()
             if await owner.wait_for("lost", after=owner_events, within=_READY_WITHIN) is None:
-                self._violations.append(f"{owner} was {fate}, goes on, and does not hear that the account is lost")
+                self._violations.append(f"{owner} was {fate}, goes on, and does not notice that it lost the account")
         return seconds
 
     async def _read_exchange(self) -> None:
@@ -225,7 +225,7 @@ class _Run:
         self._writes += await self._exchange.ask("writes", WRITES, len(self._writes))
 
     async def _settle(self) -> None:
-        """Wait until every open position has had one stop, and no more, at some moment from now on."""
+        """Wait until every open position has had exactly one stop at some moment from now on."""
         settled = set[LedgerEntry]()
         with trio.move_on_after(_SETTLED_WITHIN) as scope:
             while True:
@@ -244,7 +244,7 @@ class _Run:
             self._violations.append(f"{contender} ended with {code}")
 
     async def _check_the_end(self) -> None:
-        """Nobody writes any more: exchange and store have to agree, but for what the market has filled since."""
+        """Compare exchange and store at the end. Only fills by the market may differ, because no bot writes."""
         await trio.sleep(VALIDITY + LONGEST)
         while True:
             await self._read_exchange()

@@ -1,4 +1,4 @@
-"""A line to Postgres that can be cut: what is under way is neither lost nor told of, and arrives when it is mended."""
+"""A TCP proxy to Postgres that can be cut. It holds data back without an error, and delivers them after `mend`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CHUNK = 65_536
 
 
 class TcpProxy:
-    """A loopback proxy; `open_line` makes one.
+    """A proxy on the loopback interface. `open_tcp_proxy` creates one.
 
     Attributes:
-        address: what libpq takes, in place of the server's own.
+        address: the address for libpq, in place of the server's own.
     """
 
     def __init__(self, address: str, connect: Callable[[], Awaitable[trio.SocketStream]]) -> None:
@@ -28,15 +28,15 @@ class TcpProxy:
         self._is_open.set()
 
     def cut(self) -> None:
-        """Let nothing pass any more, in either direction. New connections are taken, and hear nothing."""
+        """Hold back all data in both directions. New connections are accepted and get no data."""
         self._is_open = trio.Event()
 
     def mend(self) -> None:
-        """Let everything pass again, what was held up first."""
+        """Pass data again, beginning with those held back."""
         self._is_open.set()
 
     async def carry(self, client: trio.SocketStream) -> None:
-        """Carry one connection to the server and back, until an end of it is closed."""
+        """Connect one client to the server until one side closes."""
         async with client:
             await self._is_open.wait()
             async with await self._connect() as server, trio.open_nursery() as nursery:
@@ -49,13 +49,13 @@ class TcpProxy:
                 await self._is_open.wait()
                 await to.send_all(data)
         except trio.BrokenResourceError:
-            pass  # an end of it is gone, and so is the other one then
+            pass  # one side is lost, so that the other one is closed too
         both.cancel()
 
 
 @asynccontextmanager
 async def open_tcp_proxy(conninfo: str) -> AsyncIterator[TcpProxy]:
-    """Open a line to the server of a conninfo, on a port of this machine."""
+    """Open a proxy to the server of a conninfo, on a port of this machine."""
     params = read_conninfo(conninfo)
     host, port = str(params.get("host", "127.0.0.1")), str(params.get("port", "5432"))
     connect: Callable[[], Awaitable[trio.SocketStream]]
