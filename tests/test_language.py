@@ -44,34 +44,7 @@ TO_DO = frozenset(
         "trailing/protection/stream.py",
     }
 )
-TESTS_TO_DO = frozenset(
-    {
-        "tests/core/test_answers.py",
-        "tests/core/test_evidence.py",
-        "tests/core/test_native.py",
-        "tests/core/test_next_request.py",
-        "tests/core/test_snapshots.py",
-        "tests/core/test_updates.py",
-        "tests/protection/test_adopt.py",
-        "tests/protection/test_between_states.py",
-        "tests/protection/test_failure_modes_creating.py",
-        "tests/protection/test_failure_modes_moving.py",
-        "tests/protection/test_journal.py",
-        "tests/protection/test_manager.py",
-        "tests/protection/test_native_trailing.py",
-        "tests/protection/test_one_owner.py",
-        "tests/protection/test_recovery.py",
-        "tests/protection/test_recovery_branches.py",
-        "tests/protection/test_unprotected_seconds.py",
-        "tests/protection/test_update.py",
-        "tests/protection/test_wave.py",
-        "tests/simulation/test_killing.py",
-        "tests/simulation/test_laboratory_on_postgres.py",
-        "tests/simulation/test_remote.py",
-        "tests/simulation/test_takeover.py",
-        "tests/test_logs.py",
-    }
-)
+TESTS_TO_DO: frozenset[str] = frozenset()
 
 
 @cache
