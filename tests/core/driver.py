@@ -206,7 +206,7 @@ class Driver:
         self.step(OrderUpdated(name, status, fill, None if filled is None else D(filled)), at)
 
     def cancels(self, name: str, at: float | None = None, reason: str = "") -> None:
-        """Let somebody cancel a stop on the exchange, which pushes that."""
+        """Cancel a stop on the exchange from outside, with an update."""
         del self.live[name]
         self.step(OrderUpdated(name, "cancelled", reason=reason), at)
 
@@ -383,7 +383,7 @@ def amending(side: Side = "long", timing: Timing = NO_LAG, **plan: Any) -> Drive
 
 
 def unprotected(side: Side = "long", market: Market = MARKET, timing: Timing = NO_LAG, **plan: Any) -> Driver:
-    """A position whose first stop ``a`` was cancelled by somebody; no snapshot was taken since."""
+    """A position whose first stop ``a`` was cancelled from outside, without a snapshot since."""
     driver = waiting(side, market, timing, **plan)
     driver.cancels("a")
     driver.told.clear()

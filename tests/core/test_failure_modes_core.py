@@ -153,9 +153,9 @@ def test_fm24_a_percentage_is_no_fraction() -> None:
     for fraction in (0.02, 2.0):
         with pytest.raises(UsageError, match=r"Percent got .*, wants a finite Decimal"):
             Percent(fraction)  # type: ignore[arg-type]
-    for bare in (2, 2.0, "2"):
+    for number in (2, 2.0, "2"):
         with pytest.raises(UsageError, match=r"TrailPlan.initial_stop got .*, wants a Percent, or an amount"):
-            TrailPlan(initial_stop=bare)  # type: ignore[arg-type]
+            TrailPlan(initial_stop=number)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("initial", [Percent(100), Percent(200), Percent(0), D(0), D(-1)])

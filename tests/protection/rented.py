@@ -36,7 +36,7 @@ class RentedLease(LeaseProxy):
         self._change(trio.current_time() + self._seconds)
 
     def lose(self) -> None:
-        self.lost = "somebody else owns it now"
+        self.lost = "another owner has it now"
         self._change(-math.inf)
 
     def _change(self, until: float) -> None:

@@ -1,4 +1,4 @@
-"""Cancelled anywhere, with any single fault: no order that nobody tracks, no claim that nobody holds."""
+"""A cancellation anywhere, with any single fault, leaves no untracked order and no claim without a task."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ STANDS, VANISHED, CLOSED, SENT, NOT_SENT, SILENT = (
 )
 STORED = (STANDS, VANISHED, CLOSED, SENT, NOT_SENT, SILENT)
 LEFTOVER = "LEFTOVER/USDT:USDT"
-BY_HAND = StopRequest(STANDS.symbol, "long", D(1), D(50), "somebody's", "last")
+BY_HAND = StopRequest(STANDS.symbol, "long", D(1), D(50), "another-bots", "last")
 
 FAULTS: dict[str, dict[str, Any]] = {
     "no-fault": {},
@@ -83,8 +83,8 @@ async def check_settled(world: World) -> None:
             SILENT.symbol: D("103.95"),
         }
         live = await world.live()
-        assert sorted(order.symbol for order in live if order.client_order_id != "somebody's") == sorted(prices)
-        assert "somebody's" in {order.client_order_id for order in live}
+        assert sorted(order.symbol for order in live if order.client_order_id != "another-bots") == sorted(prices)
+        assert "another-bots" in {order.client_order_id for order in live}
         loaded = await world.load()
         assert loaded.intents == ()
         await world.check(*STORED, a_position(LEFTOVER))
@@ -111,7 +111,7 @@ async def test_a_recovery_cancelled_anywhere_leaves_what_stands_standing_and_the
 
     async def check(world: World, cancelled: bool) -> None:
         standing = {order.client_order_id for order in await world.live()}
-        assert {"somebody's", "tr" + "a" * 20} <= standing
+        assert {"another-bots", "tr" + "a" * 20} <= standing
         assert sum(order.symbol == STANDS.symbol for order in await world.live()) == 2
         await check_settled(world)
 

@@ -55,7 +55,7 @@ async def test_fm01_no_interleaving_of_exits_touches_more_than_the_position(
             await trio.sleep(gap)
             world.feed("97" if side == "long" else "103")
         await world.running.wait_closed()
-        # The next position is somebody's who did not ask for anything: nothing of the old one may be left to hit it.
+        # The next position is not protected by us: no order of the old one may be left to hit it.
         await world.enter(a_position(side=side, quantity=D("0.7")))
         world.feed("90" if side == "long" else "110")
         await trio.sleep(120)
@@ -326,7 +326,7 @@ async def test_fm33_only_our_own_orders_fills_count(autojump_clock: trio.testing
     async with open_world(latency=1.0) as world:
         await world.protect()
         world.feed("99")
-        world.paper.reduce(*BTC, D("0.5"))  # somebody else's trade, at 99
+        world.paper.reduce(*BTC, D("0.5"))  # another trade, at 99
         await trio.sleep(10)
         assert [event for event in world.events if isinstance(event, StopFilled)] == []
         (stop,) = await world.live()

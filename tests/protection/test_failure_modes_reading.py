@@ -73,7 +73,7 @@ async def test_fm04_an_adapter_that_reports_a_foreign_form_is_told_and_no_positi
 
 
 async def check_untouched(world: World, side: Side) -> None:
-    """The position is what was entered, nobody closed anything, and it is claimed and covered."""
+    """Check that the position has its entered quantity, no close was sent, and it is claimed and protected."""
     (report,) = await world.paper.positions()
     assert (report.side, report.quantity) == (side, D("1.5"))
     assert world.calls("close_position") == 0
@@ -441,7 +441,7 @@ async def test_fm14_a_stop_that_was_listed_back_is_placed_again_when_it_vanishes
             with trio.fail_after(70):
                 while not await world.live():
                     await trio.sleep(1)
-            await trio.sleep(10)  # well before the next reading that nobody asked for
+            await trio.sleep(10)  # well before the next regular snapshot
         assert "a stop that was acknowledged is not listed" not in world.alarms()
         await world.check(a_position())
 

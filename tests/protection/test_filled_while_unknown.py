@@ -24,7 +24,7 @@ async def test_a_position_that_was_filled_while_a_move_was_unknown_is_closed(
         position = a_position()
         await world.protect(position, settle=0.0)
         async with world.exchange.updates() as updates:
-            world.feed("102")  # it is moved, and nobody learns whether
+            world.feed("102")  # it is moved, and the outcome is unknown
             await trio.sleep(1)
             world.feed("97")
             async for update in updates:

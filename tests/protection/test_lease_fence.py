@@ -28,7 +28,7 @@ UNPACED = msgspec.structs.replace(PLAN, pacing=Pacing(min_interval=0.0))
 
 @asynccontextmanager
 async def open_rented(plan: TrailPlan = UNPACED, **options: Any) -> AsyncIterator[tuple[World, RentedLease]]:
-    """A world whose manager has a lease that nobody renews, and a protected position."""
+    """A world whose manager has a lease without renewals, and a protected position."""
     async with open_world(with_manager=False, plan=plan, **options) as world:
         world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
         async with open_listened(world):
@@ -179,7 +179,7 @@ async def test_a_lost_lease_ends_the_manager_as_itself_and_leaves_the_stops(
 ) -> None:
     async with open_world(with_manager=False, plan=UNPACED) as world:
         world.store = renting = RentingStore(world.store, LEASE)  # type: ignore[assignment]
-        with pytest.raises(LeaseLost, match="^somebody else owns it now$"):
+        with pytest.raises(LeaseLost, match="^another owner has it now$"):
             async with open_listened(world) as manager:
                 await world.enter(a_position())
                 await manager.protect(a_position(), deadline=5.0)
@@ -231,12 +231,12 @@ async def test_an_order_is_not_placed_where_the_store_says_that_another_one_owns
     async with open_rented() as (world, lease):
         before = writes(world)
         claim = world.claim()
-        lease.lost = "somebody else owns it now"  # which nobody has told us yet
-        with pytest.raises(LeaseLost, match="somebody else"):
+        lease.lost = "another owner has it now"  # which the manager has not noticed yet
+        with pytest.raises(LeaseLost, match="another owner"):
             await world.inside.send_place(claim, D(98), D(1))
         assert writes(world) == before
         assert "an order is placed that the store does not know of" not in world.alarms()
-        with pytest.raises(LeaseLost, match="^not sent: somebody else owns it now$"):
+        with pytest.raises(LeaseLost, match="^not sent: another owner has it now$"):
             await world.inside.send_cancel(world.running.stops()[BTC], call_seconds=CALL)
         lease.lost = None
 

@@ -179,7 +179,7 @@ async def test_an_unprotected_position_is_reported_or_closed_at_once_if_the_plan
 
 
 async def test_what_stays_too_small_for_a_stop_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    # A partial fill leaves less than a stop can cover: nothing of it stays bare behind a closed record.
+    # A partial fill leaves less than a stop can cover: no part of it stays unprotected behind a closed record.
     market = Market(SYMBOL, quantity_step=D("0.1"), min_quantity=D("0.5"))
     async with open_world(latency=1.0, markets=[market], partial_fills=D("0.8")) as world:
         await world.protect()
@@ -632,7 +632,7 @@ async def test_what_is_bought_while_the_stop_fills_is_told_and_gets_its_stop(
         await world.check(a_position(quantity=D(2)))
 
 
-async def test_what_is_opened_at_another_price_while_the_stop_fills_is_nobodys_until_it_is_handed_in(
+async def test_a_position_opened_at_another_price_while_the_stop_fills_is_untracked_until_it_is_handed_in(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:

@@ -59,7 +59,7 @@ async def test_a_position_that_has_become_too_small_for_a_stop_keeps_the_one_it_
         (stop,) = await world.live()
         assert (stop.quantity, world.alarms()) == (D("1.5"), [])
         assert not [event for event in world.events if isinstance(event, MoveFailed)]
-        world.paper.cancel_by_hand(stop.client_order_id)  # now it is bare, and no stop can be placed
+        world.paper.cancel_by_hand(stop.client_order_id)  # now it is unprotected, and no stop can be placed
         await world.running.wait_closed()
         assert await world.paper.positions() == ()
         (closed,) = (event for event in world.events if isinstance(event, PositionClosed))

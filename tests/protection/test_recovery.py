@@ -355,7 +355,7 @@ async def test_stops_of_an_instance_that_is_no_more_are_taken_over_where_that_is
             assert manager.stops() == {}
 
 
-async def test_a_stop_that_was_released_is_nobodys_also_after_a_restart(
+async def test_a_released_stop_stays_untracked_after_a_restart(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:

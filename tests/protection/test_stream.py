@@ -54,7 +54,7 @@ class _WithStream(FaultyExchange):
         return self._open()
 
     def die_silently(self) -> None:
-        """Nothing comes on the streams that are open now, and nobody is told."""
+        """Silence the streams that are open now, without an error."""
         for updates in self.open:
             updates.push = lambda _: None  # type: ignore[method-assign,assignment]
 
@@ -159,7 +159,7 @@ async def test_a_stream_that_ends_is_opened_again_and_the_account_is_read(
         for updates in exchange.open:
             updates.end()
             updates.push = lambda _: None  # type: ignore[method-assign,assignment]
-        world.paper.cancel_by_hand(stop.client_order_id)  # nobody hears of it
+        world.paper.cancel_by_hand(stop.client_order_id)  # without an update
         await trio.sleep(5)
         assert exchange.opened == 2
         assert world.running.stops()[BTC].client_order_id != stop.client_order_id

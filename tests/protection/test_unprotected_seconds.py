@@ -332,7 +332,7 @@ async def test_a_position_closed_at_the_door_is_bare_until_the_close_is_filled(
         assert outcome.unprotected_time == unprotected_time(world) == UnprotectedTime(opening=1.0, refused=1.5)
 
 
-async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump_clock: trio.testing.MockClock) -> None:
+async def test_time_behind_a_failed_claim_counts_as_unprotected(autojump_clock: trio.testing.MockClock) -> None:
     plan = msgspec.structs.replace(PLAN, on_unprotected="report")
     faults: dict[At, Fault] = {At("place_stop", None, 1): Throttles(9.0)}
     async with open_world(latency=1.0, plan=plan, exchange_faults=faults) as world:
@@ -392,7 +392,7 @@ async def test_unprotected_time_survives_a_restart_and_time_without_a_process_is
 
 
 @pytest.mark.parametrize(
-    ("saved_after", "outage"), [(10.0, 20.0), (None, 30.0), (60.0, 0.0)], ids=["bare", "old", "clock set back"]
+    ("saved_after", "outage"), [(10.0, 20.0), (None, 30.0), (60.0, 0.0)], ids=["unprotected", "old", "clock set back"]
 )
 async def test_a_crash_is_an_outage_from_the_last_record_on(
     saved_after: float | None, outage: float, autojump_clock: trio.testing.MockClock

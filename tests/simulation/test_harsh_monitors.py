@@ -1,4 +1,4 @@
-"""What the monitors of a harsh world complain of, and what they excuse: each excuse with its limit."""
+"""Test the violations that the monitors of a harsh world report, and each excuse with its limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STILL_OPEN = "12. the record of an open position was closed"
 
 
 def ended(order: StopOrder) -> OrderUpdate:
-    """The update that tells of a stop's end."""
+    """Return the update of a stop's end."""
     own, theirs = order.client_order_id, order.order_id
     return OrderUpdate(order.symbol, order.side, own, theirs, "cancelled", trio.current_time())
 
@@ -356,7 +356,7 @@ async def test_an_exit_is_justified_by_what_a_rule_wants_or_a_person_amended(
 
 
 class _Listed(Inspection):
-    """A manager that has no claims, and lists a position or none."""
+    """A manager without claims that lists one position or none."""
 
     def __init__(self, symbol: str | None) -> None:
         self._symbol = symbol
@@ -374,19 +374,19 @@ async def test_a_position_that_was_handed_in_is_listed_and_one_on_record_after_a
     async with open_monitor_setup() as setup:
 
         async def check(listed: str | None) -> int:
-            """Look twice, 16 s apart. Returns the number of complaints."""
+            """Check twice, 16 s apart. Returns the number of violations."""
             for _ in range(2):
                 setup.positions.check(SYMBOL, _Listed(listed))
                 await trio.sleep(16)
             return len(setup.violations)
 
         position = await setup.enter()
-        assert await check(None) == 0  # nobody handed it in
+        assert await check(None) == 0  # the position was not handed in
         setup.positions.note_handed_in((SYMBOL, "long"))
         assert await check(SYMBOL) == 0
         assert await check(None) == 1
         setup.positions.process_died()
-        assert await check(None) == 1  # the next process was given nothing
+        assert await check(None) == 1  # the next process has no record
         setup.positions.note_commit(saved(position))
         setup.positions.process_died()
         assert await check(None) == 2
@@ -425,7 +425,7 @@ async def test_the_record_of_an_open_position_is_not_closed(autojump_clock: trio
     ("added", "stop", "excused"),
     [
         (True, "none", True),
-        (True, "stands", False),
+        (True, "live", False),
         (True, "cancelled by the process", False),
         (True, "superseded", True),
         (False, "none", False),
@@ -469,7 +469,7 @@ async def test_an_unprotected_position_that_lists_leave_out_may_be_closed_withou
             setup.log.note("wrong_lists")
         if received_open:
             setup.process_view.note_update(PositionUpdate(SYMBOL, "long", D(1), trio.current_time()))
-        if cancelled:  # by the process itself, which so took the evidence away
+        if cancelled:  # by the process itself, so that the loss is no evidence
             setup.opening = True
             order = await setup.place("98")
             await setup.paper.cancel_stop(order)
@@ -523,7 +523,7 @@ async def test_an_unprotected_position_waits_only_for_back_offs_of_requests_that
 
 
 class _Unprotected(Claim):
-    """A claim of a position without a stop, frozen or not."""
+    """A claim of an unprotected position, frozen or not."""
 
     def __init__(self, *, is_frozen: bool = False, is_entry_doubted: bool = False) -> None:
         self._is_frozen, self._is_entry_doubted = is_frozen, is_entry_doubted

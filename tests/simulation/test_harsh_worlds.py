@@ -1,4 +1,4 @@
-"""Harsh worlds: each kind of fault strikes at its stated rate, the same way every time, and in no ordinary world."""
+"""Test that each kind of harsh fault strikes at its stated rate, reproducibly, and in no ordinary world."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ RATES = HarshRates()
 
 
 def near(count: float, rate: float, of: int = MANY) -> bool:
-    """Whether a count is within four standard deviations of what a rate makes of so many cases."""
+    """Whether a count is within four standard deviations of its expectation for a rate."""
     return bool(abs(count - rate * of) <= 4 * (of * rate * (1 - rate)) ** 0.5)
 
 
 def seconds_of(times: Sequence[float], step: float) -> list[float]:
-    """How long each run of moments lasted that are a step apart, in their order of length."""
+    """Return the sorted lengths of the runs of moments that are one step apart."""
     runs, begun = list[float](), times[0]
     for before, at in zip(times, (*times[1:], math.inf), strict=True):
         if at - before > 1.5 * step:
@@ -191,7 +191,7 @@ async def test_the_cancellations_of_one_symbol_fail_for_minutes_at_the_stated_ra
     assert errors == {ExchangeUnreachable, OutcomeUnknown, StopRejected}
     lasted = seconds_of(times, step)
     assert SICK_SECONDS[0] - step <= lasted[0]
-    # One that would begin while another one lasts does not.
+    # A time that would begin during another one is left out.
     mean = sum(SICK_SECONDS) / 2 / 3600
     assert len(lasted) == pytest.approx(hours * RATES.sick_symbols / (1 + RATES.sick_symbols * mean), rel=0.15)
 
@@ -253,7 +253,7 @@ async def test_updates_come_late_and_twice_at_the_stated_share_and_so_out_of_ord
             await trio.sleep(1)
         await trio.sleep(2 * LATE_SECONDS[1])
         nursery.cancel_scope.cancel()
-    firsts = dict(reversed(came))  # how late each came first
+    firsts = dict(reversed(came))  # the delay of each first arrival
     assert len(firsts) == MANY
     assert near(sum(late > 0 for late in firsts.values()), RATES.late_updates)
     assert near(len(came) - MANY, RATES.late_updates)
@@ -303,7 +303,7 @@ async def test_a_listed_stop_vanishes_without_an_update(
             assert hidden_ends.hides(printed)
             nursery.cancel_scope.cancel()
         assert log.strikes == {"silent_losses": 1}
-        assert setup.fault_schedule.unexplained_seconds(SYMBOL) > 0  # the bench's own: nothing told it
+        assert setup.fault_schedule.unexplained_seconds(SYMBOL) > 0  # the setup's own schedule, which was not disturbed
 
 
 async def test_a_person_amends_stops_tighter_and_looser_at_the_stated_rate(
@@ -346,7 +346,7 @@ async def test_a_sick_symbol_s_cancellation_uses_the_rate_limit_and_is_not_execu
         assert trio.current_time() == began + 1
         assert paper.actual(symbol)[0] == (order,)
         assert paper.rate_limit_delay("cancel_stop") == 0
-        for _ in range(15):  # each takes its turn
+        for _ in range(15):  # each uses the rate limit
             with pytest.raises(ExchangeError):
                 await harsh.cancel_stop(order)
 
@@ -445,7 +445,7 @@ def reported(seed: int, *broken: str, **strikes: int) -> WorldReport:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, broken: dict[tuple[str, int], tuple[str, ...]]) -> None:
-    """Let the worlds of the command be such that only these are broken."""
+    """Let the command's worlds have these violations only."""
 
     def run(kinds: Sequence[str], seeds: Sequence[int], store: str | None = None) -> Iterator[tuple[str, WorldReport]]:
         for kind in kinds:
@@ -527,7 +527,7 @@ def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["--harsh", "--day"], "--harsh can't be combined with --day or --calm"),
         (["--harsh", "--calm"], "--harsh can't be combined with --day or --calm"),
@@ -540,9 +540,9 @@ def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture
     ],
 )
 def test_options_that_do_not_go_together_are_refused(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as raised:
         main(arguments)
     assert raised.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err

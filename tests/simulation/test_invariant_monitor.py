@@ -1,4 +1,4 @@
-"""What the witness of every simulated world complains of, and what it excuses: each excuse with its limit."""
+"""Test the violations that the invariant monitor reports, and each excuse with its limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EARLIER = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def classes(invariant_monitor: InvariantMonitor, of: str) -> list[str]:
-    """The complaints of a class."""
+    """Return the violations of a class."""
     return [what for what in (one.split(": ", 2)[1] for one in invariant_monitor.broken) if what == of]
 
 
@@ -39,7 +39,7 @@ def classes(invariant_monitor: InvariantMonitor, of: str) -> list[str]:
 
 
 def intend_exit(setup: MonitorSetup, number: int, identity: str = "its identity") -> str:
-    """Let the process write down that it is about to close the position. Returns the order's id."""
+    """Store an intent of the process to close the position. Returns the order's id."""
     own = f"tr0000{number:016x}"
     intent = Intent("paper", "default", SYMBOL, "long", identity, own, "exit", D(1), None, EARLIER)
     setup.invariant_monitor.note_commit([AddIntent(intent)])
@@ -47,7 +47,7 @@ def intend_exit(setup: MonitorSetup, number: int, identity: str = "its identity"
 
 
 async def close(setup: MonitorSetup, own: str) -> None:
-    """Let the process close the position, if there is one."""
+    """Close the position as the process does, if there is one."""
     setup.process_view.note_closing(SYMBOL, "long")
     with suppress(NothingToReduce):
         await setup.paper.close_position(SYMBOL, "long", D(1), own)
@@ -180,9 +180,9 @@ async def test_a_position_that_was_added_to_may_be_treated_as_another_one_again_
 # Fills are counted once.
 
 
-@pytest.mark.parametrize(("told", "violations"), [("1", []), ("2", [COUNTED_TWICE])])
+@pytest.mark.parametrize(("reported", "violations"), [("1", []), ("2", [COUNTED_TWICE])])
 async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
-    told: str, violations: list[str], autojump_clock: trio.testing.MockClock
+    reported: str, violations: list[str], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
         position = await setup.enter(quantity=3)
@@ -194,7 +194,7 @@ async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
             symbol=SYMBOL,
             side="long",
             entry_price=position.entry_price,
-            quantity=D(told),
+            quantity=D(reported),
             profit=None,
             moves=0,
             unprotected_seconds=0.0,
@@ -224,7 +224,7 @@ async def test_a_third_stop_is_live_only_beside_triggered_unfilled_stops(
 
 
 class _Trailed(Claim):
-    """A claim of a position that the exchange trails, and whose stop is wanted at a price."""
+    """A claim of a position that the exchange trails, with a wanted price of its stop."""
 
     def __init__(self, native: StopOrder, stop: str, target: str) -> None:
         self._native, self._stop, self._target = native, stop, target

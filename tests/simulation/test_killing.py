@@ -1,4 +1,4 @@
-"""A bot that is killed again and again loses nothing; and what checks that would find it if it did."""
+"""Test that a bot that is killed many times loses nothing, and that the checks find each kind of loss."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def a_fill(name: str = LOOSE.client_order_id, quantity: str = "2") -> Event:
 
 
 def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), remaining: str = "2") -> History:
-    """What happened to the one position; it is there unless all of it is gone."""
+    """Return a history of the one position, which is open unless nothing remains of it."""
     reports = (PositionReport(BTC, "long", D(remaining), D(100)),) if D(remaining) else ()
     return History(5.0, len(events), events, stops, reports)
 
@@ -88,7 +88,7 @@ async def test_a_wave_survives_a_bot_that_is_killed_many_times(tmp_path: Path) -
     assert report.violations == ()
     assert to_events == list(range(1, 9))
     assert (report.kills, report.restarts, sum(report.phases.values())) == (8, 8, 8)
-    assert report.checks > report.kills  # after each of them, and when bots were ready
+    assert report.checks > report.kills  # after each kill, and after bots were ready
     assert report.positions >= 15
     assert report.stops >= report.positions / 2
     assert await FileRunStore(tmp_path / "trailing.db").damage() == []
@@ -155,7 +155,7 @@ async def test_a_symbol_with_an_open_position_can_not_be_entered_again(autojump_
             (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id)),
             "2",
             ["2. a stop never loosens"],
-            id="the tighter one withdrawn",
+            id="the tighter one cancelled",
         ),
         pytest.param(
             (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Accepted(1.0, a_stop("99", "third"))),
@@ -185,8 +185,8 @@ def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], rema
     [
         pytest.param((LOOSE,), Loaded((a_record(LOOSE),), ()), [], id="as it should be"),
         pytest.param((LOOSE, TIGHT), Loaded((a_record(LOOSE, TIGHT),), ()), [], id="two on record"),
-        pytest.param((LOOSE,), Loaded((a_record(),), (an_intent(),)), [], id="an order on its way"),
-        pytest.param((LOOSE,), Loaded((), ()), [1, 4, 5], id="a stop that the store does not know"),
+        pytest.param((LOOSE,), Loaded((a_record(),), (an_intent(),)), [], id="an order in flight"),
+        pytest.param((LOOSE,), Loaded((), ()), [1, 4, 5], id="a stop without a record"),
         pytest.param((LOOSE, TIGHT), Loaded((a_record(LOOSE),), ()), [1, 4, 5], id="one too many"),
         pytest.param((TIGHT,), Loaded((a_record(LOOSE),), ()), [3, 4, 5], id="another one than is stored"),
         pytest.param((a_stop("97"),), Loaded((a_record(LOOSE),), ()), [3], id="at another price"),
@@ -292,7 +292,7 @@ def a_report(*violations: str) -> KillingReport:
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[KillingReport], None]:
-    """Lets a run come to a report without running."""
+    """Let the command use a given report instead of a run."""
 
     def set_report(report: KillingReport) -> None:
         async def run(*_: object, progress: Callable[[int, str, float], None], **__: object) -> KillingReport:

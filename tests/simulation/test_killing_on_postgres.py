@@ -1,4 +1,4 @@
-"""A bot that is killed again and again with its books in Postgres: its lease has to end before the next one goes on."""
+"""Test a bot that is killed many times with its store on Postgres, where its lease has to end before the next bot starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_wave_on_postgres_survives_a_bot_that_is_killed_many_times(dsn: 
     assert (report.kills, report.restarts) == (3, 3)
     assert report.checks > report.kills
     assert report.stops > 0
-    assert report.waited > 0.5  # nobody owned the account before the lease of a dead one had ended
+    assert report.waited > 0.5  # no bot owned the account before the lease of the dead one had ended
     assert report.slowest_wait < LEASE_SECONDS + OWNED_WITHIN
     assert schemas(dsn) == before
 

@@ -1,4 +1,4 @@
-"""Simulated worlds, and whether they find what is wrong."""
+"""Test the simulated worlds, and that they find planted bugs."""
 
 from __future__ import annotations
 

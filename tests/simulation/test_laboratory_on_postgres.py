@@ -1,4 +1,4 @@
-"""Simulated worlds whose books are in Postgres: the clock that waits for it, the dead that don't write, a few whole worlds."""
+"""Test simulated worlds with a store on Postgres: the clock that waits for I/O, dead processes, a few whole worlds."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ INTENT = Intent(*ACCOUNT, "BTC/USDT:USDT", "long", "one", "tr0123" + "a" * 16, "
 
 @pytest.fixture
 def io_clock() -> IOAwareClock:
-    """The clock of the test that asks for it."""
+    """The virtual clock of a test."""
     return IOAwareClock()
 
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Worlds log what happens to them."""
+    """Silence the log of the worlds."""
     quiet_log()
     yield
     structlog.reset_defaults()
@@ -101,21 +101,21 @@ async def test_another_clock_lets_the_deadline_expire(autojump_clock: trio.testi
     assert scope.cancelled_caught
 
 
-def a_killable(inner: Store, process: Process, told: list[Sequence[StoreWrite]]) -> KillableStore:
-    return KillableStore(inner, process, 0.0, random.Random(1), told.append, is_remote=True)
+def a_killable(inner: Store, process: Process, commits: list[Sequence[StoreWrite]]) -> KillableStore:
+    return KillableStore(inner, process, 0.0, random.Random(1), commits.append, is_remote=True)
 
 
 async def test_a_dead_process_writes_nothing_and_the_next_one_owns_the_account_at_once(
     io_clock: IOAwareClock, dsn: str
 ) -> None:
-    dead, told = Process(), list[Sequence[StoreWrite]]()
+    dead, commits = Process(), list[Sequence[StoreWrite]]()
     before = schemas(dsn)
     async with open_world_store(dsn, 0) as world_store, world_store.open() as first, world_store.open() as second:
         (schema,) = schemas(dsn) - before
 
         async def live(task_status: trio.TaskStatus[None]) -> None:
-            async with a_killable(first, dead, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
-                await trio.sleep(100)  # renewed twenty times, which takes a moment of the server's clock
+            async with a_killable(first, dead, commits).acquire_lease(*ACCOUNT, mark="0000") as lease:
+                await trio.sleep(100)  # renewed twenty times, within a moment of the server's clock
                 assert lease.held_until > trio.current_time() + 50
                 dead.steps_left = 0
                 task_status.started()
@@ -133,7 +133,7 @@ async def test_a_dead_process_writes_nothing_and_the_next_one_owns_the_account_a
                 await dead.died.wait()
             with pytest.raises(LeaseLost):
                 async with second.acquire_lease(*ACCOUNT, mark="0001"):
-                    raise AssertionError("its lease had not ended")
+                    raise AssertionError("the lease of the dead process had not ended")
             assert dead.lease is not None
             await world_store.end_lease(dead.lease)
             async with second.acquire_lease(*ACCOUNT, mark="0001") as lease:
@@ -143,31 +143,31 @@ async def test_a_dead_process_writes_nothing_and_the_next_one_owns_the_account_a
                 with psycopg.connect(dsn) as connection:
                     leases = sql.Identifier(schema, "leases")
                     found = connection.execute(sql.SQL("SELECT marks, fence FROM {}").format(leases)).fetchall()
-                assert found == [(["0000", "0001"], 3)]  # two owners, and the end that was put to the first
-    assert told == []
+                assert found == [(["0000", "0001"], 3)]  # two owners, and the end of the first one's lease
+    assert commits == []
     assert schemas(dsn) == before
 
 
 async def test_a_commit_in_flight_is_written_and_its_reply_lost_if_the_process_dies(
     io_clock: IOAwareClock, dsn: str
 ) -> None:
-    process, told, told_when_it_died = Process(), list[Sequence[StoreWrite]](), list[int]()
+    process, commits, commits_at_death = Process(), list[Sequence[StoreWrite]](), list[int]()
 
-    async def watch() -> None:
+    async def count_at_death() -> None:
         await process.died.wait()
-        told_when_it_died.append(len(told))
+        commits_at_death.append(len(commits))
 
     async with open_world_store(dsn, 0) as world_store, world_store.open() as store, trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        async with a_killable(store, process, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
-            process.steps_left = 2  # before it and behind its latency; the third would be the reply's
+        nursery.start_soon(count_at_death)
+        async with a_killable(store, process, commits).acquire_lease(*ACCOUNT, mark="0000") as lease:
+            process.steps_left = 2  # before the commit and after its latency; the third step would be the reply
             with trio.move_on_after(1000) as scope:
                 await lease.commit([AddIntent(INTENT)])
             assert scope.cancelled_caught
             assert not process.alive
         assert (await store.load(*ACCOUNT)).intents == (INTENT,)
-    assert told_when_it_died == [0]
-    assert told == [[AddIntent(INTENT)]]
+    assert commits_at_death == [0]
+    assert commits == [[AddIntent(INTENT)]]
 
 
 def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
@@ -191,9 +191,9 @@ def test_the_command_finds_violations_on_a_server(
     monkeypatch.setattr(__main__, "run_kinds", in_this_process)
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--seeds", "1", "--store", dsn]) == 1
-    told = capsys.readouterr().out
-    assert "4. an order has no intent in the store" in told
-    assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in told
+    printed = capsys.readouterr().out
+    assert "4. an order has no intent in the store" in printed
+    assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in printed
 
 
 def test_the_command_refuses_other_addresses_than_a_server_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
-"""A served exchange keeps the contract over the line, and what a lost connection means is told as it is.
+"""Test that a served exchange keeps the contract over a connection, and that a lost connection raises the right errors.
 
-These tests use real sockets, and so the real clock; what they wait for is a matter of milliseconds.
+These tests use real sockets and so the real clock. They wait for milliseconds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Bench:
 async def served(
     services: dict[str, tuple[Operation, Callable[..., Awaitable[object]]]] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[PaperExchange, int]]:
-    """A paper exchange and the port that it is served on."""
+    """Serve a paper exchange, and yield it with its port."""
     with trio.fail_after(60):
         async with open_paper(**{"request_validity": 0.1} | settings) as paper, trio.open_nursery() as nursery:
             port = await nursery.start(partial(serve_exchange, paper, symbols=SYMBOLS, services=services or {}))
@@ -147,7 +147,7 @@ async def test_an_update_has_its_time_on_our_clock() -> None:
 
 
 class OtherClock(trio.abc.Clock):
-    """The real one, an hour ahead."""
+    """The real clock, an hour ahead."""
 
     def __init__(self) -> None:
         self._inner = trio.lowlevel.current_clock()
@@ -248,9 +248,7 @@ async def test_a_client_that_dies_during_a_reply_disturbs_no_other_client() -> N
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             await stream.send_all(encode_line(Call(1, "talk", encode_raw([]))))
             await trio.sleep(0.05)
-            await trio.aclose_forcefully(
-                stream
-            )  # with much that it has not read: a reset, as of a process that is killed
+            await trio.aclose_forcefully(stream)  # with much unread data: a reset, as at the kill of a process
             await trio.sleep(0.01)
         assert tuple(await exchange.open_stops()) == ()
 
@@ -275,18 +273,18 @@ async def test_an_invalid_line_closes_its_own_connection_only() -> None:
 
 @asynccontextmanager
 async def cut_off() -> AsyncIterator[tuple[RemoteExchange, Callable[[], None]]]:
-    """A client of a slow exchange, and what cuts the line."""
-    line = trio.CancelScope()
+    """Yield a client of a slow exchange, and a function that cuts its connection."""
+    connection = trio.CancelScope()
 
     async def serve(task_status: trio.TaskStatus[int]) -> None:
-        with line:
+        with connection:
             await serve_exchange(paper, symbols=SYMBOLS, task_status=task_status)
 
     async with open_paper(latency=5, can_amend=True) as paper, trio.open_nursery() as nursery:
         port = await nursery.start(serve)
         with trio.fail_after(10):
             async with open_remote(port) as exchange:
-                yield exchange, line.cancel
+                yield exchange, connection.cancel
         nursery.cancel_scope.cancel()
 
 

@@ -1,4 +1,4 @@
-"""Two real processes on one account, and the tools that look at who wrote when."""
+"""Test two real processes on one account, and the check of their writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     "fates",
     [("killed", "stopped", "cut off", "ended"), ("killed", "stopped")],
-    ids=["every fate", "where one stop may stand"],
+    ids=["every fate", "one stop may be live"],
 )
 async def test_the_standby_takes_over_in_time_and_no_write_follows_the_end_of_its_lease(
     fates: tuple[Fate, ...], dsn: str, tmp_path: Path
@@ -92,7 +92,7 @@ LEASES = [owned(1, 0, 10), owned(1, 3, 13), owned(2, 14, 24, fence=2), owned(2, 
 
 
 @pytest.mark.parametrize(
-    ("by", "at", "complaint"),
+    ("by", "at", "message"),
     [
         ("one", -1.0, "one wrote at .* while None owned the account"),
         ("one", 13.5, "one wrote 0.500 s after its lease had ended"),
@@ -101,9 +101,9 @@ LEASES = [owned(1, 0, 10), owned(1, 3, 13), owned(2, 14, 24, fence=2), owned(2, 
         ("two", 21.0, "two wrote -?0.000 s after its lease had ended"),
     ],
 )
-def test_a_write_without_a_lease_is_found(by: str, at: float, complaint: str) -> None:
+def test_a_write_without_a_lease_is_found(by: str, at: float, message: str) -> None:
     (broken,), _ = writes_without_a_lease([written(by, at)], LEASES, PROCESSES)
-    assert re.match(complaint, broken)
+    assert re.match(message, broken)
 
 
 def test_a_write_during_its_lease_is_allowed() -> None:
@@ -115,7 +115,7 @@ def test_a_write_during_its_lease_is_allowed() -> None:
 
 @pytest.fixture(autouse=True)
 def no_staleness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy makes no request stale in this process."""
+    """Make no request stale, even on a busy machine."""
     monkeypatch.setattr(market, "VALIDITY", 60.0)
 
 
@@ -166,7 +166,7 @@ async def test_a_late_request_is_refused_and_not_recorded() -> None:
 
 
 async def test_a_client_sends_nothing_once_its_deadline_is_over() -> None:
-    # As where a process is stopped behind its decision to send, and goes on much later.
+    # As if a process is stopped after its decision to send, and goes on much later.
     async with a_recorder() as (recorder, port), open_remote(port) as exchange:
         with trio.move_on_after(0.05):
             await trio.lowlevel.checkpoint()

@@ -80,7 +80,7 @@ class PostgresRunStore:
         self._count = _OWNERS.format(schema=schema).encode()
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """See `Books.load`."""
+        """See `RunStore.load`."""
         return await self._store.load(exchange, account)
 
     async def damage(self) -> list[str]:

@@ -79,7 +79,7 @@ class FileRunStore:
         return f"sqlite:///{self._path}"
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """See `Books.load`."""
+        """See `RunStore.load`."""
         if not await trio.Path(self._path).exists():
             return Loaded((), ())
         async with open_store(self.url, read_only=True) as store:

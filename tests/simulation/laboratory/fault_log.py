@@ -46,7 +46,7 @@ class FaultLog:
         Args:
             symbol: the symbol that it disturbs; None: the whole account.
             until: when it ends, in seconds of the world; None: now.
-            explains: whether it explains that a position stands without a stop.
+            explains: whether it explains an unprotected position.
         """
         self.strikes[kind] += 1
         self.struck_at[kind, symbol] = trio.current_time()
