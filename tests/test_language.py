@@ -56,7 +56,6 @@ TESTS_TO_DO = frozenset(
         "tests/simulation/test_laboratory_on_postgres.py",
         "tests/simulation/test_remote.py",
         "tests/simulation/test_takeover.py",
-        "tests/test_logs.py",
     }
 )
 
