@@ -14,8 +14,8 @@ import pytest
 import trio
 import trio.testing
 from simulation.laboratory import Scenario
-from simulation.laboratory.process import MortalExchange, MortalStore, Process
-from simulation.laboratory.weather import Weather
+from simulation.laboratory.fault_schedule import FaultSchedule
+from simulation.laboratory.process import KillableExchange, KillableStore, Process
 from worlds import PLAN, START, World, a_position, open_listened, open_world, slow_but
 
 import trailing
@@ -128,10 +128,10 @@ async def test_a_recovery_whose_process_dies_at_any_step_is_ended_by_the_next_on
     while died:
         async with open_world(latency=0.1, with_manager=False) as world:
             await leave_a_mess(world)
-            process, weather = Process(), Weather(scenario)
+            process, fault_schedule = Process(), FaultSchedule(scenario)
             process.steps_left = steps
-            exchange = MortalExchange(world.paper, process, weather)
-            store = MortalStore(world.memory, process, 0.01, random.Random(0), lambda _: None, is_far=False)
+            exchange = KillableExchange(world.paper, process, fault_schedule)
+            store = KillableStore(world.memory, process, 0.01, random.Random(0), lambda _: None, is_remote=False)
             now = START + timedelta(seconds=trio.current_time() - world.started)
             with trio.move_on_after(100.0) as life:
                 async with trailing.open_manager(exchange, store, PLAN, utc_start=now):

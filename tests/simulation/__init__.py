@@ -1,6 +1,6 @@
-"""Simulations of whole lives of a bot, each of which has to end with every invariant intact.
+"""Simulate a bot from its first start to its last end. Every invariant has to hold throughout.
 
-`laboratory` runs worlds on the virtual clock, `killing` kills real processes, `takeover` has two processes compete for one
-account, and `remote` serves the paper exchange to other processes. With ``tests`` on the path, each runs as a program:
-``python -m simulation.laboratory --seeds 2000``.
+`laboratory` runs worlds on the virtual clock, `killing` kills real processes, and `takeover` lets two processes compete
+for one account. `remote` serves the paper exchange to other processes. With ``tests`` on the path, the first three run as
+programs: ``python -m simulation.laboratory --seeds 2000``.
 """

@@ -1,4 +1,4 @@
-"""Bugs of the kinds that bots like this one had, put in on purpose: the laboratory has to find every one of them."""
+"""Bugs that the tests plant in the library. The laboratory has to find each of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _replace_everywhere(patch: pytest.MonkeyPatch, name: str, function: Callable
 
 
 def cancel_before_place(patch: pytest.MonkeyPatch) -> None:
-    """A move takes the old stop away first, although two may stand."""
+    """A move cancels the old stop first, although two may be live."""
 
     def move(p: PositionState, at: float) -> Any:
         wanted = next_request.move(p, at)
@@ -62,7 +62,7 @@ def cancel_before_place(patch: pytest.MonkeyPatch) -> None:
 
 
 def loosening_on_restart(patch: pytest.MonkeyPatch) -> None:
-    """A restart resets a stop's target and peak to where they began."""
+    """A restart resets a stop's target and peak to their first values."""
     restore = record.restore_position
 
     def reset(*args: Any, **options: Any) -> PositionState:
@@ -74,7 +74,7 @@ def loosening_on_restart(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_forgotten_intent(patch: pytest.MonkeyPatch) -> None:
-    """An order is placed before it is written down."""
+    """An order is placed before its intent is stored."""
 
     async def forget(self: Records, task: Any, order_id: str, request: Any) -> None:
         self.hand_in(task)
@@ -83,7 +83,7 @@ def a_forgotten_intent(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_dropped_tick(patch: pytest.MonkeyPatch) -> None:
-    """A throttle lets only two of three ticks through."""
+    """The feed drops every third tick."""
     take = Feed._take_tick
 
     def throttled(self: Feed, tick: Any) -> None:
@@ -96,7 +96,7 @@ def a_dropped_tick(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_double_exit(patch: pytest.MonkeyPatch) -> None:
-    """A close is sent twice, to be on the safe side."""
+    """A close is sent twice."""
     perform = RequestSender.perform
 
     async def twice(self: RequestSender, p: PositionState, request: Any, order_id: str | None) -> Any:
@@ -110,22 +110,22 @@ def a_double_exit(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_claim_leak(patch: pytest.MonkeyPatch) -> None:
-    """A position that has ended stays claimed."""
+    """The claim of an ended position is never released."""
     patch.setattr(Registry, "release", lambda self, task: None)
 
 
-def a_lost_reply_taken_for_a_no(patch: pytest.MonkeyPatch) -> None:
+def a_lost_reply_taken_for_a_refusal(patch: pytest.MonkeyPatch) -> None:
     """An order whose reply was lost counts as not placed."""
     patch.setattr(answers, "is_unknown", lambda error: False)
 
 
-def peaks_of_a_silence_lost(patch: pytest.MonkeyPatch) -> None:
-    """What passed while nobody listened is not read."""
+def peaks_of_a_price_gap_lost(patch: pytest.MonkeyPatch) -> None:
+    """The candles of a price gap are not read."""
     patch.setitem(handlers.HANDLERS, PricesMissed, lambda p, missed, at: None)
 
 
 def an_intent_settled_too_early(patch: pytest.MonkeyPatch) -> None:
-    """One look that finds nothing proves that an order does not exist."""
+    """One read that does not find an order confirms that it does not exist."""
     _replace_everywhere(patch, "miss", lambda p, order, **times: True)
 
 
@@ -139,13 +139,13 @@ def _ignore_ends(patch: pytest.MonkeyPatch, purpose: str) -> None:
     _replace_everywhere(patch, "end_order", ignoring)
 
 
-def a_cancellation_that_nobody_notices(patch: pytest.MonkeyPatch) -> None:
-    """A stop that somebody cancelled is believed to stand."""
+def an_unnoticed_cancellation(patch: pytest.MonkeyPatch) -> None:
+    """A stop that a person cancelled is assumed to be live."""
     _ignore_ends(patch, "stop")
 
 
 def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
-    """A position's end takes its stop away, and leaves the exchange's own trailing order standing."""
+    """The end of a position cancels its stop, and not the exchange's trailing order."""
     end_flat = endings.end_flat
 
     def forget(p: PositionState, **options: Any) -> None:
@@ -156,13 +156,13 @@ def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(snapshots, "end_flat", forget)
 
 
-def a_trailing_order_whose_loss_nobody_notices(patch: pytest.MonkeyPatch) -> None:
-    """What became of the exchange's own trailing order is neither listened to nor read."""
+def an_unnoticed_end_of_a_trailing_order(patch: pytest.MonkeyPatch) -> None:
+    """The end of the exchange's trailing order is neither taken from updates nor read."""
     _ignore_ends(patch, "native")
 
 
 def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:
-    """A snapshot of the account takes every order of ours for a stop."""
+    """A snapshot treats every order of ours as a plain stop."""
     add_stops = account.SnapshotBuilder.add_stops
 
     def add_plain(builder: account.SnapshotBuilder, stops: Iterable[StopOrder]) -> None:
@@ -171,8 +171,8 @@ def a_trailing_order_taken_for_the_stop(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(account.SnapshotBuilder, "add_stops", add_plain)
 
 
-def a_restart_that_forgets_what_is_unknown(patch: pytest.MonkeyPatch) -> None:
-    """A restart takes what is stored for what is."""
+def a_restart_that_forgets_unknown_requests(patch: pytest.MonkeyPatch) -> None:
+    """A restart treats the stored state as the true one."""
     restore = record.restore_position
 
     def trusting(record: Any, intended: Any, *rest: Any, **options: Any) -> PositionState:
@@ -190,21 +190,21 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         a_dropped_tick,
         a_double_exit,
         a_claim_leak,
-        a_lost_reply_taken_for_a_no,
-        peaks_of_a_silence_lost,
+        a_lost_reply_taken_for_a_refusal,
+        peaks_of_a_price_gap_lost,
         an_intent_settled_too_early,
-        a_cancellation_that_nobody_notices,
+        an_unnoticed_cancellation,
         a_trailing_order_forgotten_at_the_close,
-        a_trailing_order_whose_loss_nobody_notices,
+        an_unnoticed_end_of_a_trailing_order,
         a_trailing_order_taken_for_the_stop,
-        a_restart_that_forgets_what_is_unknown,
+        a_restart_that_forgets_unknown_requests,
     )
 }
-"""Bugs that calm worlds bring to light, too."""
+"""Bugs that calm worlds find too."""
 
 
 def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:
-    """What a list shows of a known stop counts only where a request for it has an unknown outcome."""
+    """The listed price of a known stop counts only if a request for the stop has an unknown outcome."""
     judge = snapshots._judge_listed
 
     def ignoring(p: PositionState, order: Order, listed: StopOrder, snapshot: Any, at: float) -> None:
@@ -214,17 +214,17 @@ def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_loss_without_an_update_not_noticed(patch: pytest.MonkeyPatch) -> None:
-    """A stop that no list shows any more is believed to stand."""
+    """A stop that no list shows any more is assumed to be live."""
     miss = shown.miss
 
-    def deaf(p: PositionState, order: Order, **times: Any) -> bool:
+    def never_missing(p: PositionState, order: Order, **times: Any) -> bool:
         return order.state is not LIVE and miss(p, order, **times)
 
-    patch.setattr(snapshots, "miss", deaf)
+    patch.setattr(snapshots, "miss", never_missing)
 
 
 def a_fill_before_the_acknowledgement_counted_twice(patch: pytest.MonkeyPatch) -> None:
-    """What was filled of a stop before its acknowledgement is taken off twice."""
+    """A fill before the acknowledgement reduces the position twice."""
     filled = updates._filled
 
     def twice(p: PositionState, before: Order, update: Any, fill: Fill, at: float, **options: Any) -> None:
@@ -236,7 +236,7 @@ def a_fill_before_the_acknowledgement_counted_twice(patch: pytest.MonkeyPatch) -
 
 
 def a_stored_move(patch: pytest.MonkeyPatch) -> None:
-    """The price of a move that failed is kept, and sent after the back-off whatever happened meanwhile."""
+    """The price of a failed move is stored, and sent unchanged after the back-off."""
     kept: dict[tuple[Any, ...], Decimal] = {}
 
     def move(p: PositionState, at: float) -> Any:
@@ -252,7 +252,7 @@ def a_stored_move(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_shared_back_off(patch: pytest.MonkeyPatch) -> None:
-    """Whatever kind of request failed, every kind waits."""
+    """A failed request delays requests of every kind."""
     choose = next_request._choose
 
     def waiting(p: PositionState, at: float) -> Any:
@@ -263,7 +263,7 @@ def a_shared_back_off(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_empty_list_believed(patch: pytest.MonkeyPatch) -> None:
-    """One list without the position proves that it is flat."""
+    """One list without the position confirms that it is flat."""
 
     def believe(self: FlatEvidence, asked_at: float, answered_at: float, timing: Any, **options: Any) -> Verdict:
         shows_from = self.changed_at + timing.positions_read_lag
@@ -273,7 +273,7 @@ def an_empty_list_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_dropped_waiter(patch: pytest.MonkeyPatch) -> None:
-    """A position that waits behind an ending one is forgotten when the deadline of its caller strikes."""
+    """A position that waits for the end of an earlier one is dropped at the deadline of its caller."""
 
     def drop(self: Wave, task: Any, *, final: bool) -> None:
         if task.is_waiting:
@@ -283,7 +283,7 @@ def a_dropped_waiter(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_fill_counted_twice(patch: pytest.MonkeyPatch) -> None:
-    """A fill that is pushed a second time is counted again."""
+    """A repeated update of a fill is counted again."""
 
     def counted(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order, Decimal]:
         return replace(order, told=order.told + fill.quantity), fill.quantity
@@ -292,7 +292,7 @@ def a_fill_counted_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_loosened_adoption(patch: pytest.MonkeyPatch) -> None:
-    """A stop is adopted as a list shows it, however loose."""
+    """A stop is adopted with its listed price, however loose."""
     show = shown.show
 
     def adopt(p: PositionState, order: Order, listed: StopOrder, at: float) -> None:
@@ -304,7 +304,7 @@ def a_loosened_adoption(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_back_off(patch: pytest.MonkeyPatch) -> None:
-    """What failed is tried again 0.05 s later, however often."""
+    """A failed request is tried again after 0.05 s, any number of times."""
 
     def at_once(before: BackOff | None, error: Exception | None, at: float, spread: float, **options: Any) -> BackOff:
         return BackOff(1, at + 0.05)
@@ -327,4 +327,4 @@ HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
         ("amended_stops", a_loosened_adoption),
     )
 }
-"""Bugs that only a kind of harsh fault brings to light, by name: the kind, and how to put the bug in."""
+"""Bugs that only one kind of harsh fault finds, by name: the kind, and the function that plants the bug."""

@@ -1,6 +1,6 @@
-"""An exchange behind a TCP socket of this machine, so that a bot's process can be killed and its exchange lives on.
+"""Serve a paper exchange over a TCP socket of this machine, so that it survives the kill of a bot's process.
 
-The server speaks to whoever connects to its port on 127.0.0.1: there is no secret and no encryption.
+The server accepts every connection to its port on 127.0.0.1, without authentication and encryption.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.updates import UpdateChannel
 
 _OUTGOING = 100
-"""Lines that may wait to be sent on a connection; who has more to say waits, and what is pushed gathers in its channel."""
+"""Lines that may wait to be sent on a connection. Further replies wait; updates gather in their channel."""
 
 Services: TypeAlias = Mapping[str, tuple[Operation, Callable[..., Awaitable[object]]]]
-"""Further operations by name: what each takes and gives, and the function that carries it out."""
+"""Further operations by name: the types of each, and the function that executes it."""
 
 _NO_SERVICES: Services = MappingProxyType({})
 
 Carrier: TypeAlias = Callable[[Call, Callable[[], Awaitable[object]]], Awaitable[object]]
-"""Has a call carried out: given the call, and the function that does it and returns, or raises, what came of it."""
+"""Executes a call: takes the call and the function that does it, and returns its result or raises its error."""
 
 
 async def _carry(_call: Call, function: Callable[[], Awaitable[object]]) -> object:
@@ -55,22 +55,23 @@ async def serve_exchange(
     carrier: Carrier = _carry,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an exchange on 127.0.0.1, for ever; started, it tells its port.
+    """Serve an exchange on 127.0.0.1 for ever. Reports its port as started.
 
-    A request that was received belongs to the exchange: it is carried on when its connection is lost. The server knows
-    no rate limit: `rate_limit_delay` of its clients is always 0.
+    A received request is executed even if its connection is lost. The server has no rate limit: `rate_limit_delay` of its
+    clients is always 0.
 
     Args:
-        symbols: those whose markets the clients know.
-        port: 0: one that is free.
-        services: further operations, by name, that `RemoteExchange.ask` can ask for.
-        carrier: what stands between the line and the exchange: it may take time, look at who asks, and refuse.
+        exchange: the exchange.
+        symbols: the symbols whose markets the clients get.
+        port: the port; 0: a free one.
+        services: further operations, by name, for `RemoteExchange.ask`.
+        carrier: executes each call; it may delay it, check its client, and refuse it.
 
     Raises:
-        OSError: the port is taken.
-        Exception: what the exchange raised that is no `TrailingError`: a bug.
+        OSError: the port is in use.
+        Exception: an error of the exchange other than a `TrailingError`: a bug.
 
-    Cancellation: ends the connections, and the waiting for what is under way.
+    Cancellation: ends the connections and the waits for requests in flight.
     """
     (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
     hello = Hello(
@@ -89,7 +90,7 @@ async def serve_exchange(
 
 
 class _Server:
-    """Args: `requests`: the nursery that carries requests out, whatever becomes of their connections."""
+    """The connections of a served exchange. `requests`: the nursery of the requests, which outlive their connections."""
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class _Server:
         await trio.lowlevel.checkpoint()
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one connection until its other end is closed, or speaks something else."""
+        """Serve one connection until the client closes it or sends an invalid line."""
         send, outgoing = trio.open_memory_channel[bytes](_OUTGOING)
         async with stream, trio.open_nursery() as connection:
             connection.start_soon(self._write, stream, outgoing)
@@ -128,7 +129,7 @@ class _Server:
                 try:
                     await stream.send_all(line)
                 except trio.BrokenResourceError:
-                    return  # nobody hears us any more; what was sent to us before is still to be read
+                    return  # the client has gone, but its earlier requests are still to be read
 
     async def _read(
         self, stream: trio.SocketStream, send: trio.MemorySendChannel[bytes], connection: trio.Nursery
@@ -138,7 +139,7 @@ class _Server:
             try:
                 received = await stream.receive_some()
             except trio.BrokenResourceError:
-                return  # its process was killed
+                return  # the client's process was killed
             if not received:
                 return
             for line in lines.feed(received):
@@ -151,7 +152,7 @@ class _Server:
                     await _reply(send, encode_line(Answer(call.number, trio.current_time(), encode_raw(None))))
                 else:
                     self._requests.start_soon(self._carry_out, call, send)
-                    # Its first step comes before the next task is started: requests arrive in the order of sending.
+                    # Its first step comes before the next task is started, so that requests arrive in the order of sending.
                     await trio.lowlevel.checkpoint()
 
     async def _carry_out(self, call: Call, send: trio.MemorySendChannel[bytes]) -> None:
@@ -184,7 +185,7 @@ class _Server:
 
 
 async def _reply(send: trio.MemorySendChannel[bytes], line: bytes) -> None:
-    # Where the connection is lost, nobody waits for it any more; what was asked is carried out all the same.
+    # If the connection is lost, the reply is dropped. The request was executed anyway.
     with suppress(trio.BrokenResourceError):
         await send.send(line)
 

@@ -1,4 +1,4 @@
-"""The client of a served exchange: the port, with a lost connection in it."""
+"""The client of a served exchange: the port over a connection that can be lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from trailing.exchanges.updates import UpdateChannel
 from trailing.services import open_service_nursery
 
 _CONNECT_SECONDS = 10.0
-"""How long the server may take to say who it is."""
+"""Seconds within which the server has to send its first line."""
 
 _INCOMING = msgspec.json.Decoder(Answer | Failure | Pushed)
 
@@ -44,14 +44,14 @@ async def open_remote(port: int, *, name: str = "") -> AsyncIterator[RemoteExcha
     """Connect to an exchange that `serve_exchange` serves on this machine.
 
     Args:
-        port: the server's.
-        name: what the server knows this client by.
+        port: the port of the server.
+        name: the name of this client in its requests.
 
     Raises:
-        ExchangeUnreachable: nobody serves there.
-        BaseException: what the block raised, as itself.
+        ExchangeUnreachable: no exchange is served on the port.
+        BaseException: an error of the block, unchanged.
 
-    Cancellation: the connection stays until the block has ended, so that a shielded clean-up inside gets its answers.
+    Cancellation: the connection stays until the block has ended, so that a shielded clean-up inside gets its replies.
     """
     try:
         with trio.fail_after(_CONNECT_SECONDS):
@@ -77,14 +77,14 @@ async def _greet(stream: trio.SocketStream) -> tuple[Hello, bytes]:
     while b"\n" not in received:
         more = await stream.receive_some()
         if not more:
-            raise ExchangeUnreachable("the server hung up before it said who it is")
+            raise ExchangeUnreachable("the server closed the connection before its first line")
         received += more
     line, _, rest = received.partition(b"\n")
     return msgspec.json.decode(line, type=Hello), rest
 
 
 class _Asked:
-    """A request, from the call to its answer. `sent`: whether a byte of it may have gone out."""
+    """A request, from the call to its reply. `sent`: whether a byte of it may have been sent."""
 
     __slots__ = ("answer", "answered", "error", "line", "sent")
 
@@ -97,19 +97,19 @@ class _Asked:
 
 
 class RemoteExchange:
-    """A served exchange. `open_remote` makes it.
+    """A served exchange. `open_remote` creates it.
 
-    Every method is as the port says, and as the served exchange does it. A connection that is lost stays lost.
+    Every method follows the port, and acts as the served exchange does. The client never reconnects.
 
-    Cancellation: of any call ends the caller's waiting and recalls nothing; one cancelled before it began sends
-    nothing.
+    Cancellation: ends the wait of a call; a request that was sent is executed. A call that is cancelled before it began
+    sends nothing.
 
     Raises:
         OutcomeUnknown: the connection was lost after a request that changes something was sent.
-        ExchangeUnreachable: it was lost before, or the request was a read.
+        ExchangeUnreachable: the connection was lost before the request was sent, or the request was a read.
 
     Attributes:
-        name, account, hedged, orders_read_lag, positions_read_lag, request_validity: of the served exchange.
+        name, account, hedged, orders_read_lag, positions_read_lag, request_validity: those of the served exchange.
     """
 
     def __init__(self, hello: Hello, client: str = "") -> None:
@@ -130,15 +130,15 @@ class RemoteExchange:
 
     def __repr__(self) -> str:
         line = "connected" if self._lost is None else self._lost
-        return f"<RemoteExchange {self.name} {self.account!r}: {len(self.asked)} requests under way, {line}>"
+        return f"<RemoteExchange {self.name} {self.account!r}: {len(self.asked)} requests in flight, {line}>"
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Those whose markets the server has named."""
+        """The symbols whose markets the server has sent."""
         return tuple(self._markets)
 
     def market(self, symbol: str) -> Market:
-        """The market's rules. Raises UsageError where the server did not name it."""
+        """Return the rules of a market. Raises UsageError if the server did not send it."""
         market = self._markets.get(symbol)
         if market is None:
             raise UsageError(f"{symbol!r} is no market of the served exchange")
@@ -191,17 +191,17 @@ class RemoteExchange:
         await self._ask("feed", tick)
 
     async def ask(self, name: str, operation: Operation, *arguments: object) -> Any:
-        """Ask for one of the server's further `services`, and return what it answers."""
+        """Request one of the server's further `services`, and return its result."""
         return await self._send(name, operation, arguments)
 
     def rate_limit_delay(self, operation: str) -> float:
-        """Always 0: a served exchange has no rate limit."""
+        """Return 0, because a served exchange has no rate limit."""
         if operation not in OPERATIONS:
             raise UsageError(f"operation got {operation!r}, wants one of {', '.join(OPERATIONS)}")
         return 0.0
 
     def updates(self) -> AbstractAsyncContextManager[UpdateChannel]:
-        """Everything pushed from entering on. A lost connection is its last update, and the end of the channel."""
+        """Open a channel of all updates from now on. A lost connection is its last update and ends the channel."""
         return self._updates()
 
     @asynccontextmanager
@@ -227,9 +227,9 @@ class RemoteExchange:
         if self._lost is not None:
             raise ExchangeUnreachable(f"{name}: {self._lost}")
         sent_at = time.monotonic()
-        # In this order: whenever the process is stopped, what goes out afterwards is stale for the server, or stays here.
+        # The time stamp comes first: after a stop of the process the request is stale for the server, or not sent.
         if operation.changes and trio.current_time() > trio.current_effective_deadline():
-            raise ExchangeUnreachable(f"{name}: its time was over before it was sent")
+            raise ExchangeUnreachable(f"{name}: its deadline was over before it was sent")
         self._number += 1
         number = self._number
         call = Call(number, name, encode_raw(arguments), self._client, sent_at)
@@ -264,7 +264,7 @@ class RemoteExchange:
             try:
                 await stream.send_all(asked.line)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # the reader finds out too, and tells everybody
+                return  # the reader notices the loss too, and ends all channels
 
     async def _read(self, stream: trio.SocketStream, received: bytes) -> None:
         lines = Lines()
@@ -286,7 +286,7 @@ class RemoteExchange:
             return
         asked = self.asked.get(message.number)
         if asked is None:
-            return  # its caller was cancelled; the exchange has carried it out all the same
+            return  # its caller was cancelled; the exchange has executed the request
         if isinstance(message, Failure):
             asked.error = message.as_error()
         else:
@@ -294,7 +294,7 @@ class RemoteExchange:
         asked.answered.set()
 
     def end(self) -> None:
-        """Take no more requests, and end every subscriber's channel; `open_remote` does it when its block ends."""
+        """Refuse further requests, and end every subscriber's channel. `open_remote` calls it when its block ends."""
         self._lose("the exchange was closed")
 
     def _lose(self, why: str) -> None:

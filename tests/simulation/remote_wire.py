@@ -1,7 +1,7 @@
-"""What goes over the line between a served exchange and its client: one JSON object a line, each way.
+"""The messages between a served exchange and its client: one JSON object a line, in both directions.
 
-A time on the running clock means nothing in another process. So every line from the server says what its clock showed,
-and the client moves the times in it by the difference: what was just past there is just past here.
+A time on the running clock has no meaning in another process. So every line from the server has the server's present time,
+and the client moves the times in the line by the difference of the clocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """The server's first line: what the port answers without asking. A market that is not in it is unknown."""
+    """The server's first line: the constant attributes of the port. Other markets are unknown."""
 
     name: str
     account: str
@@ -39,9 +39,9 @@ class Call(msgspec.Struct, frozen=True):
     """A request.
 
     Args:
-        arguments: a list, as the operation has them.
+        arguments: the list of the operation's arguments.
         by: the name of the client.
-        sent_at: by the machine's monotonic clock, which all its processes share.
+        sent_at: time on the machine's monotonic clock, which all its processes share.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """What came of a request. `now`: seconds on the server's clock."""
+    """The result of a request. `now`: seconds on the server's clock."""
 
     number: int
     now: float
@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
-    """The error that a request ended with. `error`: the name of its class."""
+    """The error of a request. `error`: the name of its class."""
 
     number: int
     error: str
@@ -68,7 +68,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     retry_after: float | None = None
 
     def as_error(self) -> TrailingError:
-        """The error itself."""
+        """Return the error."""
         if self.retry_after is not None:
             return RateLimited(self.message, retry_after=self.retry_after)
         kind: Any = getattr(errors, self.error, None)
@@ -86,11 +86,11 @@ class Pushed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What can be asked.
+    """The types of an operation.
 
     Args:
-        arguments: the type of the list of arguments; `result`: of the answer.
-        changes: whether it matters that it may have been carried out when no answer came.
+        arguments: the type of the list of arguments; `result`: the type of the result.
+        changes: whether the operation changes something, so that its outcome is unknown without a reply.
     """
 
     arguments: Any
@@ -109,7 +109,7 @@ _OPERATIONS: dict[str, Operation] = {
     "close_position": Operation(tuple[str, Side, Decimal, str], Fill, changes=True),
     "candles": Operation(tuple[str, Source, datetime], tuple[Candle, ...]),
     "set_subscriptions": Operation(tuple[tuple[str, ...]], None),
-    # Beyond the port: the stream, and the paper exchange's hands.
+    # In addition to the port: the stream, and the manual changes of the paper exchange.
     "subscribe": Operation(tuple[()], None),
     "enter": Operation(tuple[Position], None, changes=True),
     "feed": Operation(tuple[Tick], None, changes=True),
@@ -120,35 +120,35 @@ _UPDATES: dict[str, Any] = {kind.__name__: kind for kind in (Tick, OrderUpdate, 
 
 
 def encode_line(value: object) -> bytes:
-    """A value as a line."""
+    """Encode a value as a line."""
     return msgspec.json.encode(value) + b"\n"
 
 
 def encode_raw(value: object) -> msgspec.Raw:
-    """A value as a part of a line."""
+    """Encode a value as a part of a line."""
     return msgspec.Raw(msgspec.json.encode(value))
 
 
 def encode_failure(number: int, error: TrailingError) -> bytes:
-    """An error as a line."""
+    """Encode an error as a line."""
     retry_after = error.retry_after if isinstance(error, RateLimited) else None
     return encode_line(Failure(number, type(error).__name__, str(error), retry_after))
 
 
 def encode_update(update: Update, now: float) -> bytes:
-    """An update as a line."""
+    """Encode an update as a line."""
     return encode_line(Pushed(type(update).__name__, now, encode_raw(update)))
 
 
 def decode_update(pushed: Pushed, here: float) -> Update:
-    """The update of a line, its times moved to a clock that shows `here`."""
+    """Decode the update of a line, and move its times to a clock that shows `here`."""
     return cast(
         "Update", on_our_clock(msgspec.json.decode(pushed.update, type=_UPDATES[pushed.kind]), here - pushed.now)
     )
 
 
 def on_our_clock(value: T, by: float) -> T:
-    """A tick, a fill or an update with its times moved by so many seconds; anything else as it is."""
+    """Return a tick, a fill or an update with its times moved by `by` seconds, and any other value unchanged."""
     if isinstance(value, OrderUpdate):
         fill = None if value.fill is None else on_our_clock(value.fill, by)
         return cast("T", msgspec.structs.replace(value, at=value.at + by, fill=fill))
@@ -158,12 +158,12 @@ def on_our_clock(value: T, by: float) -> T:
 
 
 class Lines:
-    """Cuts what is received into whole lines; what is left without an end is dropped with the connection."""
+    """Split received bytes into complete lines. An incomplete last line is dropped with the connection."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, received: bytes) -> list[bytes]:
-        """The lines that are whole by now."""
+        """Return the lines that are complete now."""
         *whole, self._rest = (self._rest + received).split(b"\n")
         return whole

@@ -14,14 +14,12 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from simulation.harsh_bench import SYMBOL, fault_log, open_bench, scenario
 from simulation.laboratory import HarshRates, Scenario, WorldReport, __main__, run_world
 from simulation.laboratory.__main__ import main
-from simulation.laboratory.bugs import is_ours_to_mend
+from simulation.laboratory.bugs import is_laboratory_bug
 from simulation.laboratory.fault_log import moments
 from simulation.laboratory.harsh import exchange_options
 from simulation.laboratory.harsh_exchange import HarshExchange
-from simulation.laboratory.harsh_hands import SHOWN_SECONDS, HarshHands
 from simulation.laboratory.harsh_lists import STRANGE_IDS, EmptyLists, WrongLiquidations, WrongLists
 from simulation.laboratory.harsh_orders import (
     CoarseMarkets,
@@ -38,8 +36,10 @@ from simulation.laboratory.harsh_rates import (
     THROTTLE_SECONDS,
     rate_table,
 )
+from simulation.laboratory.harsh_stop_changes import SHOWN_SECONDS, HarshStopChanges
 from simulation.laboratory.harsh_table import ROWS
-from simulation.laboratory.harsh_updates import HarshUpdates, LateUpdates, UntoldEnds, WrongTicks
+from simulation.laboratory.harsh_updates import HarshUpdates, HiddenEnds, LateUpdates, WrongTicks
+from simulation.monitor_setup import SYMBOL, fault_log, open_monitor_setup, scenario
 from simulation.planted import HARSH_PLANTED
 from trailing.core.account import PositionReport
 from trailing.core.model import Position, StopOrder, Tick
@@ -237,7 +237,7 @@ async def test_updates_come_late_and_twice_at_the_stated_share_and_so_out_of_ord
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     log, pushed = fault_log("late_updates"), UpdateChannel()
-    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), UntoldEnds())
+    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), HiddenEnds())
     came: list[tuple[float, float]] = []
 
     async def listen() -> None:
@@ -266,7 +266,7 @@ async def test_wrong_ticks_come_before_the_stated_share_of_the_ticks_and_the_rig
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     log, pushed = fault_log("wrong_ticks"), UpdateChannel(tick_bound=10 * MANY)
-    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), UntoldEnds())
+    updates = HarshUpdates(pushed, LateUpdates(log), WrongTicks(log), HiddenEnds())
     ticks = [Tick(SYMBOL, D(100 + at), float(at)) for at in range(5 * MANY)]
     for tick in ticks:
         pushed.push(tick)
@@ -283,44 +283,46 @@ async def test_wrong_ticks_come_before_the_stated_share_of_the_ticks_and_the_rig
 async def test_a_stop_vanishes_once_lists_have_shown_it_and_no_update_says_so(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as bench:
-        await bench.enter()
-        untold, log, world = UntoldEnds(), fault_log("silent_losses"), scenario()
-        hands = HarshHands(replace(world, duration=3600.0), log, untold, bench.knowledge.listed_at)
-        order = await bench.place("98")
-        async with bench.paper.updates() as updates, trio.open_nursery() as nursery:
-            nursery.start_soon(hands.lose_stops, bench.paper)
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        hidden_ends, log, world = HiddenEnds(), fault_log("silent_losses"), scenario()
+        manual_changes = HarshStopChanges(
+            replace(world, duration=3600.0), log, hidden_ends, setup.process_view.listed_at
+        )
+        order = await setup.place("98")
+        async with setup.paper.updates() as updates, trio.open_nursery() as nursery:
+            nursery.start_soon(manual_changes.lose_stops, setup.paper)
             await trio.sleep(1000)
-            assert bench.paper.actual(SYMBOL)[0] == (order,)
-            bench.knowledge.note_listed((order,))
+            assert setup.paper.actual(SYMBOL)[0] == (order,)
+            setup.process_view.note_listed((order,))
             await trio.sleep(SHOWN_SECONDS)
-            assert bench.paper.actual(SYMBOL)[0] == (order,)
+            assert setup.paper.actual(SYMBOL)[0] == (order,)
             await trio.sleep(1000)
-            assert bench.paper.actual(SYMBOL)[0] == ()
-            told = await updates.receive()
-            assert untold.hides(told)
+            assert setup.paper.actual(SYMBOL)[0] == ()
+            printed = await updates.receive()
+            assert hidden_ends.hides(printed)
             nursery.cancel_scope.cancel()
         assert log.strikes == {"silent_losses": 1}
-        assert bench.weather.unexplained_for(SYMBOL) > 0  # the bench's own: nothing told it
+        assert setup.fault_schedule.unexplained_seconds(SYMBOL) > 0  # the bench's own: nothing told it
 
 
 async def test_a_person_amends_stops_tighter_and_looser_at_the_stated_rate(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_bench() as bench:
-        await bench.enter()
-        order = await bench.place("98")
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        order = await setup.place("98")
         log, hours = fault_log("amended_stops"), 20
-        hands = HarshHands(replace(scenario(), duration=hours * 3600.0), log, UntoldEnds(), {})
+        manual_changes = HarshStopChanges(replace(scenario(), duration=hours * 3600.0), log, HiddenEnds(), {})
         prices = list[D]()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(hands.amend_stops, bench.paper)
+            nursery.start_soon(manual_changes.amend_stops, setup.paper)
             for _ in range(hours * 60):
                 await trio.sleep(60)
-                ((stop,), _held) = bench.paper.actual(SYMBOL)
+                ((stop,), _held) = setup.paper.actual(SYMBOL)
                 prices.append(stop.price)
                 if stop.price != D(98):
-                    bench.amend_by_hand(stop, "98")
+                    setup.amend_by_hand(stop, "98")
         assert stop.client_order_id == order.client_order_id
         assert log.strikes["amended_stops"] == pytest.approx(hours * RATES.amended_stops, rel=0.15)
         assert min(prices) < 97
@@ -397,18 +399,18 @@ def test_a_bug_of_the_laboratory_is_raised_and_never_taken_for_the_manager_s(mon
     monkeypatch.setattr("simulation.laboratory.harsh_updates.LATE_SECONDS", None)
     with pytest.raises((ExceptionGroup, TypeError)) as raised:
         run_world(Scenario.from_seed(0, RATES))
-    assert is_ours_to_mend(raised.value)
+    assert is_laboratory_bug(raised.value)
 
 
 FOUND_AS = {
-    "an_amendment_by_hand_ignored": "2. a stop that was loosened by hand stays so",
-    "a_loss_without_an_update_not_noticed": "1. bare for long",
+    "an_amendment_by_hand_ignored": "2. a stop that was loosened by hand is not tightened again",
+    "a_loss_without_an_update_not_noticed": "1. a position is unprotected for too long",
     "a_fill_before_the_acknowledgement_counted_twice": "FM 45. a fill was counted twice",
     "a_stored_move": "2. a request is looser than a live stop",
-    "a_shared_back_off": "7. nothing is tried for a position without a stop",
+    "a_shared_back_off": "7. no request is made for an unprotected position",
     "an_empty_list_believed": "12. the record of an open position was closed",
     "a_fill_counted_twice": "FM 45. a fill was counted twice",
-    "a_loosened_adoption": "2. a stop that was loosened by hand stays so",
+    "a_loosened_adoption": "2. a stop that was loosened by hand is not tightened again",
 }
 
 
@@ -436,7 +438,7 @@ def reported(seed: int, *broken: str, **strikes: int) -> WorldReport:
         deaths=1,
         steps=1,
         open_seconds=1.0,
-        bare_seconds={},
+        unprotected_seconds={},
         objects=(),
         strikes=strikes,
     )
@@ -460,12 +462,12 @@ def test_the_table_counts_strikes_and_failures_by_kind_and_invariant_and_is_writ
     pretend(monkeypatch, {("throttles", 4): twice, ("throttles", 5): twice[:1], ("all", 5): ("at 1.000: FM 19. x: y",)})
     file = tmp_path / "table.json"
     assert main(["--harsh", "--table", "--first", "3", "--seeds", "3", "--json", str(file)]) == 1
-    told = capsys.readouterr().out
-    assert "throttles: 2 of 3 worlds failing" in told
-    assert "--harsh throttles --seed 4" in told
+    printed = capsys.readouterr().out
+    assert "throttles: 2 of 3 worlds failing" in printed
+    assert "--harsh throttles --seed 4" in printed
     lines = {
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
-        for line in told.splitlines()
+        for line in printed.splitlines()
         if line.count("│") == 8
     }
     assert list(lines) == list(ROWS)
@@ -490,9 +492,9 @@ def test_a_table_without_failures_and_one_of_a_single_kind(
 ) -> None:
     pretend(monkeypatch, {("all", 0): ("at 1.000: 12. one: here",)})
     assert main(["--harsh", "throttles", "--table", "--seeds", "2"]) == 0
-    told = capsys.readouterr().out
-    assert "throttles" in told
-    assert "sick_symbols" not in told
+    printed = capsys.readouterr().out
+    assert "throttles" in printed
+    assert "sick_symbols" not in printed
 
 
 def test_each_failing_world_is_printed_with_the_command_that_replays_it(
@@ -500,10 +502,10 @@ def test_each_failing_world_is_printed_with_the_command_that_replays_it(
 ) -> None:
     pretend(monkeypatch, {("all", 0): ("at 1.000: 12. one: here",), ("all", 2): ("at 1.000: 12. one: there",)})
     assert main(["--seeds", "3"]) == 1
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for seed in (0, 2):
-        assert f"replay it with: python -m simulation.laboratory --harsh all --seed {seed}\n" in told
-    assert "--seed 1" not in told
+        assert f"replay it with: python -m simulation.laboratory --harsh all --seed {seed}\n" in printed
+    assert "--seed 1" not in printed
 
 
 def test_calm_worlds_are_an_option_and_are_replayed_as_such(
@@ -519,18 +521,18 @@ def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture
     assert main(["--harsh", "none", "--seeds", "2", "--table"]) == 0
     assert "none" in capsys.readouterr().out
     main(["--harsh", "wrong_ticks", "--seed", "1"])
-    told = capsys.readouterr().out
-    assert "place_stop" in told
-    assert "strikes: wrong_ticks" in told
+    printed = capsys.readouterr().out
+    assert "place_stop" in printed
+    assert "faults: wrong_ticks" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--harsh", "--day"], "--harsh goes neither with --day nor with --calm"),
-        (["--harsh", "--calm"], "--harsh goes neither with --day nor with --calm"),
-        (["--table", "--store", "postgresql://localhost/db"], "--table goes with none of --day, --calm and --store"),
-        (["--json", "x.json"], "--json goes with --table"),
+        (["--harsh", "--day"], "--harsh can't be combined with --day or --calm"),
+        (["--harsh", "--calm"], "--harsh can't be combined with --day or --calm"),
+        (["--table", "--store", "postgresql://localhost/db"], "--table can't be combined with --day, --calm or --store"),
+        (["--json", "x.json"], "--json needs --table"),
         (["--harsh", "storms"], "invalid choice: 'storms'"),
     ],
 )

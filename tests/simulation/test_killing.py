@@ -16,12 +16,12 @@ import trio
 import trio.testing
 
 from simulation.killing import KillingReport, __main__, kill_and_restart
-from simulation.killing.books import FileBooks
 from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
 from simulation.killing.history import Accepted, Entered, Event, Filled, History, Withdrawn
 from simulation.killing.ledger import Ledger
 from simulation.killing.market import MovingMarket
 from simulation.killing.markets import all_markets
+from simulation.killing.run_store import FileRunStore
 from trailing import Market, Percent, Position, StopOrder, TrailPlan, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.evidence import Timing
@@ -52,9 +52,9 @@ def a_fill(name: str = LOOSE.client_order_id, quantity: str = "2") -> Event:
     return Filled(3.0, Fill(BTC, "long", D(quantity), D(98), "1", name, 3.0))
 
 
-def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), left: str = "2") -> History:
+def a_history(*events: Event, stops: tuple[StopOrder, ...] = (), remaining: str = "2") -> History:
     """What happened to the one position; it is there unless all of it is gone."""
-    reports = (PositionReport(BTC, "long", D(left), D(100)),) if D(left) else ()
+    reports = (PositionReport(BTC, "long", D(remaining), D(100)),) if D(remaining) else ()
     return History(5.0, len(events), events, stops, reports)
 
 
@@ -80,18 +80,18 @@ def has_children() -> bool:
 
 @pytest.mark.slow
 async def test_a_wave_outlives_a_bot_that_is_killed_again_and_again(tmp_path: Path) -> None:
-    told: list[int] = []
+    to_events: list[int] = []
     with trio.fail_after(120):
         report = await kill_and_restart(
-            8, seed=4, folder=tmp_path, positions=15, progress=lambda number, _phase, _seconds: told.append(number)
+            8, seed=4, folder=tmp_path, positions=15, progress=lambda number, _phase, _seconds: to_events.append(number)
         )
     assert report.violations == ()
-    assert told == list(range(1, 9))
+    assert to_events == list(range(1, 9))
     assert (report.kills, report.restarts, sum(report.phases.values())) == (8, 8, 8)
     assert report.checks > report.kills  # after each of them, and when bots were ready
     assert report.positions >= 15
     assert report.stops >= report.positions / 2
-    assert await FileBooks(tmp_path / "trailing.db").damage() == []
+    assert await FileRunStore(tmp_path / "trailing.db").damage() == []
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_the_ledger_finds_nothing_in_a_position_that_was_protected_moved_and_sto
     moved = Accepted(2.0, TIGHT), Withdrawn(2.0, BTC, LOOSE.client_order_id)
     assert ledger.take(a_history(*moved, stops=(TIGHT,))) == []
     assert list(ledger.open[KEY].stops) == [TIGHT.client_order_id]
-    assert ledger.take(a_history(a_fill(TIGHT.client_order_id), left="0")) == []
+    assert ledger.take(a_history(a_fill(TIGHT.client_order_id), remaining="0")) == []
     assert (ledger.entered, ledger.accepted, ledger.ended, ledger.open) == (1, 2, 1, {})
 
 
@@ -135,12 +135,12 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
         nursery.start_soon(enter, other)
         await trio.testing.wait_all_tasks_blocked()
         await enter(POSITION)
-        assert refused == [f"{BTC} is taken"] * 2
+        assert refused == [f"{BTC} has an open position"] * 2
         assert len(await exchange.positions()) == 1
 
 
 @pytest.mark.parametrize(
-    ("events", "left", "found"),
+    ("events", "remaining", "found"),
     [
         pytest.param(
             (Accepted(1.0, TIGHT), Accepted(1.0, LOOSE)), "2", ["2. a stop never loosens"], id="placed looser"
@@ -149,7 +149,7 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
             (Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id), Accepted(1.0, LOOSE)),
             "2",
             ["2. a stop never loosens", "2. a stop never loosens"],
-            id="placed looser after it stood bare",
+            id="placed looser after it was unprotected",
         ),
         pytest.param(
             (Accepted(1.0, LOOSE), Accepted(1.0, TIGHT), Withdrawn(1.0, BTC, TIGHT.client_order_id)),
@@ -171,11 +171,11 @@ async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: t
             ["6. an exit of another position"],
             id="an earlier position's stop",
         ),
-        pytest.param((a_fill(quantity="1"),), "2", ["the ledger does not agree"], id="another quantity"),
+        pytest.param((a_fill(quantity="1"),), "2", ["the ledger differs"], id="another quantity"),
     ],
 )
-def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], left: str, found: list[str]) -> None:
-    broken = Ledger().take(a_history(Entered(0.0, POSITION), *events, left=left))
+def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], remaining: str, found: list[str]) -> None:
+    broken = Ledger().take(a_history(Entered(0.0, POSITION), *events, remaining=remaining))
     assert len(broken) == len(found), broken
     assert all(one.startswith(wanted) for one, wanted in zip(broken, found, strict=True)), broken
 
@@ -243,23 +243,23 @@ async def test_the_file_of_a_store_is_whole_or_its_damage_is_told(tmp_path: Path
     path = tmp_path / "trailing.db"
     async with open_store(f"sqlite:///{path}") as store:
         await store.commit([AddIntent(an_intent()), SaveStop("paper", "default", a_record(LOOSE))] * 100)
-    books = FileBooks(path)
-    assert await books.damage() == []
-    assert (await books.load("paper", "default")).intents == (an_intent(),)
+    run_store = FileRunStore(path)
+    assert await run_store.damage() == []
+    assert (await run_store.load("paper", "default")).intents == (an_intent(),)
     content = bytearray(path.read_bytes())
     content[4096 : 3 * 4096] = b"\x5a" * (2 * 4096)
     path.write_bytes(content)
-    (first, *_) = await books.damage()
+    (first, *_) = await run_store.damage()
     assert first.startswith("the store's file is damaged")
     path.write_bytes(b"no database at all" * 500)
-    assert len(await books.damage()) == 1
+    assert len(await run_store.damage()) == 1
 
 
 def test_reading_a_store_beside_its_bot_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "missing.db"
-    books = FileBooks(path)
-    assert trio.run(books.load, "paper", "default") == Loaded((), ())
-    assert len(trio.run(books.damage)) == 1
+    run_store = FileRunStore(path)
+    assert trio.run(run_store.load, "paper", "default") == Loaded((), ())
+    assert len(trio.run(run_store.damage)) == 1
     assert not path.exists()
     with pytest.raises(sqlite3.OperationalError):
         sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -286,7 +286,7 @@ def a_report(*violations: str) -> KillingReport:
         positions=20,
         ended=5,
         stops=40,
-        bare_at_kill=1,
+        unprotected_at_kill=1,
         pending_at_kill=2,
         violations=violations,
     )

@@ -11,8 +11,8 @@ import trio
 from psycopg import sql
 
 from simulation.killing import __main__, kill_and_restart
-from simulation.killing.books import OWNED_WITHIN, Books, open_books
-from simulation.killing.postgres_books import LEASE_SECONDS
+from simulation.killing.postgres_run_store import LEASE_SECONDS
+from simulation.killing.run_store import OWNED_WITHIN, RunStore, open_run_store
 from simulation.test_killing import KEY, LOOSE, a_record, a_report, an_intent
 from simulation.test_laboratory_on_postgres import schemas
 from trailing.stores import open_store
@@ -35,18 +35,18 @@ async def test_a_wave_on_postgres_outlives_a_bot_that_is_killed_again_and_again(
     assert schemas(dsn) == before
 
 
-async def a_store_of(books: Books, *entries: AddIntent | SaveStop) -> None:
-    async with open_store(books.url) as store:
+async def a_store_of(run_store: RunStore, *entries: AddIntent | SaveStop) -> None:
+    async with open_store(run_store.url) as store:
         await store.commit(entries)
 
 
 async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp_path: Path) -> None:
     before = schemas(dsn)
-    async with open_books(dsn, tmp_path) as books:
+    async with open_run_store(dsn, tmp_path) as run_store:
         (schema,) = schemas(dsn) - before
-        await a_store_of(books, AddIntent(an_intent()), SaveStop(*ACCOUNT, a_record(LOOSE)))
-        assert await books.damage() == []
-        loaded = await books.load(*ACCOUNT)
+        await a_store_of(run_store, AddIntent(an_intent()), SaveStop(*ACCOUNT, a_record(LOOSE)))
+        assert await run_store.damage() == []
+        loaded = await run_store.load(*ACCOUNT)
         assert (loaded.intents, len(loaded.stops)) == ((an_intent(),), 1)
         with psycopg.connect(dsn, autocommit=True) as connection:
             for change in (
@@ -55,26 +55,26 @@ async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp
                 "DELETE FROM {}.plans",
             ):
                 connection.execute(sql.SQL(change).format(sql.Identifier(schema)))
-        assert await books.damage() == [
-            f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is kept in a row of another one",
+        assert await run_store.damage() == [
+            f"the store's tables are damaged: the stop of the {KEY[1]} {KEY[0]} is in the row of another one",
             f"the store's tables are damaged: the plan of the short {KEY[0]} is missing",
-            f"the store's tables are damaged: the intent {LOOSE.client_order_id} is kept in a row of another one",
+            f"the store's tables are damaged: the intent {LOOSE.client_order_id} is in the row of another one",
         ]
     assert schemas(dsn) == before
 
 
 async def test_who_owned_the_account_is_counted(dsn: str, tmp_path: Path) -> None:
-    async with open_books(dsn, tmp_path) as books:
-        assert await books.owners() == 0
+    async with open_run_store(dsn, tmp_path) as run_store:
+        assert await run_store.owners() == 0
         for number in (1, 2):
-            async with open_store(books.url) as store, store.acquire_lease(*ACCOUNT, mark="0000"):
-                assert await books.owners() == number
+            async with open_store(run_store.url) as store, store.acquire_lease(*ACCOUNT, mark="0000"):
+                assert await run_store.owners() == number
 
 
 async def test_a_file_counts_no_owners(tmp_path: Path) -> None:
-    async with open_books(None, tmp_path) as books:
-        assert await books.owners() is None
-        assert books.lease_seconds == 0
+    async with open_run_store(None, tmp_path) as run_store:
+        assert await run_store.owners() is None
+        assert run_store.lease_seconds == 0
 
 
 async def test_a_server_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:

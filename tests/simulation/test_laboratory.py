@@ -23,7 +23,7 @@ def test_no_invariant_is_broken_in_the_worlds_from_seed(first: int, kind: str) -
         report = run_world(scenario_of(kind, seed))
         assert report.broken == (), "\n".join((*report.broken, f"replay it with: {replay(kind, seed)}"))
         assert report.deaths >= 1
-        assert "unexplained" not in report.bare_seconds
+        assert "unexplained" not in report.unprotected_seconds
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
@@ -50,7 +50,7 @@ def test_a_world_that_crashes_tells_its_seed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_trio_that_can_not_schedule_from_a_seed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING")
-    with pytest.raises(RuntimeError, match="it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
+    with pytest.raises(RuntimeError, match="because it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
         run_deterministically(trio.lowlevel.checkpoint, 0)
 
 
@@ -64,9 +64,9 @@ def test_the_command_tells_what_was_wrong_and_how_to_replay_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["--calm", "--seed", "0"]) == 0
-    told = capsys.readouterr().out
-    assert "place_stop" in told
-    assert "with something wrong │ 0" in told
+    printed = capsys.readouterr().out
+    assert "place_stop" in printed
+    assert "worlds with violations │ 0" in printed
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--calm", "--seed", "0"]) == 1
-    assert "4. an order came to exist that is not written down" in capsys.readouterr().out
+    assert "4. an order has no intent in the store" in capsys.readouterr().out

@@ -18,12 +18,12 @@ from psycopg import sql
 
 from simulation.laboratory import WorldReport, __main__, run_world
 from simulation.laboratory.__main__ import main
-from simulation.laboratory.books import open_books
-from simulation.laboratory.clock import PatientClock
+from simulation.laboratory.clock import IOAwareClock
 from simulation.laboratory.harsh_table import ALL, scenario_of
-from simulation.laboratory.process import MortalStore, Process
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER
+from simulation.laboratory.process import KillableStore, Process
 from simulation.laboratory.quiet import quiet_log
-from simulation.laboratory.witness import PATIENCE
+from simulation.laboratory.world_store import open_world_store
 from simulation.planted import PLANTED
 from trailing.errors import LeaseLost
 from trailing.psycopg_trio import TrioConnection
@@ -35,9 +35,9 @@ INTENT = Intent(*ACCOUNT, "BTC/USDT:USDT", "long", "one", "tr0123" + "a" * 16, "
 
 
 @pytest.fixture
-def patient_clock() -> PatientClock:
+def io_clock() -> IOAwareClock:
     """The clock of the test that asks for it."""
-    return PatientClock()
+    return IOAwareClock()
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def schemas(dsn: str) -> set[str]:
         return {name for (name,) in connection.execute("SELECT nspname FROM pg_namespace")}
 
 
-async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(patient_clock: PatientClock) -> None:
+async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(io_clock: IOAwareClock) -> None:
     woken: list[tuple[str, float]] = []
 
     async def sleep(name: str, seconds: float) -> None:
@@ -68,7 +68,7 @@ async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(patient_cloc
     assert time.perf_counter() - began < 60
 
 
-async def test_time_stands_still_while_somebody_waits_for_a_socket(patient_clock: PatientClock) -> None:
+async def test_time_stands_still_while_somebody_waits_for_a_socket(io_clock: IOAwareClock) -> None:
     ours, theirs = trio.socket.socketpair()
 
     async def answer() -> None:
@@ -88,7 +88,7 @@ async def test_time_stands_still_while_somebody_waits_for_a_socket(patient_clock
 
 
 async def test_time_stands_still_while_a_server_is_at_work_that_no_thread_of_ours_knows_of(
-    patient_clock: PatientClock, dsn: str
+    io_clock: IOAwareClock, dsn: str
 ) -> None:
     async with await TrioConnection.connect(dsn) as connection:
         with trio.fail_after(0.01):
@@ -103,20 +103,20 @@ async def test_where_time_does_not_wait_the_deadline_strikes(autojump_clock: tri
     assert scope.cancelled_caught
 
 
-def a_mortal(inner: Store, process: Process, told: list[Sequence[StoreWrite]]) -> MortalStore:
-    return MortalStore(inner, process, 0.0, random.Random(1), told.append, is_far=True)
+def a_killable(inner: Store, process: Process, told: list[Sequence[StoreWrite]]) -> KillableStore:
+    return KillableStore(inner, process, 0.0, random.Random(1), told.append, is_remote=True)
 
 
 async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_owns_the_account_at_once(
-    patient_clock: PatientClock, dsn: str
+    io_clock: IOAwareClock, dsn: str
 ) -> None:
     dead, told = Process(), list[Sequence[StoreWrite]]()
     before = schemas(dsn)
-    async with open_books(dsn, 0) as books, books.open() as first, books.open() as second:
+    async with open_world_store(dsn, 0) as world_store, world_store.open() as first, world_store.open() as second:
         (schema,) = schemas(dsn) - before
 
         async def live(task_status: trio.TaskStatus[None]) -> None:
-            async with a_mortal(first, dead, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
+            async with a_killable(first, dead, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
                 await trio.sleep(100)  # renewed twenty times, which takes a moment of the server's clock
                 assert lease.held_until > trio.current_time() + 50
                 dead.steps_left = 0
@@ -137,7 +137,7 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
                 async with second.acquire_lease(*ACCOUNT, mark="0001"):
                     raise AssertionError("its lease had not ended")
             assert dead.lease is not None
-            await books.bury(dead.lease)
+            await world_store.end_lease(dead.lease)
             async with second.acquire_lease(*ACCOUNT, mark="0001") as lease:
                 await trio.sleep(300)
                 await lease.commit([])
@@ -151,7 +151,7 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
 
 
 async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is_heard_of_by_nobody(
-    patient_clock: PatientClock, dsn: str
+    io_clock: IOAwareClock, dsn: str
 ) -> None:
     process, told, told_when_it_died = Process(), list[Sequence[StoreWrite]](), list[int]()
 
@@ -159,9 +159,9 @@ async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is
         await process.died.wait()
         told_when_it_died.append(len(told))
 
-    async with open_books(dsn, 0) as books, books.open() as store, trio.open_nursery() as nursery:
+    async with open_world_store(dsn, 0) as world_store, world_store.open() as store, trio.open_nursery() as nursery:
         nursery.start_soon(watch)
-        async with a_mortal(store, process, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
+        async with a_killable(store, process, told).acquire_lease(*ACCOUNT, mark="0000") as lease:
             process.steps_left = 2  # before it and behind its latency; the third would be the reply's
             with trio.move_on_after(1000) as scope:
                 await lease.commit([AddIntent(INTENT)])
@@ -179,8 +179,8 @@ def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
         replay = f"replay it with: python -m simulation.laboratory --seed {seed} --store …"
         assert report.broken == (), "\n".join((*report.broken, replay))
         assert report.deaths >= 1
-        assert report.open_seconds > PATIENCE
-        assert "unexplained" not in report.bare_seconds
+        assert report.open_seconds > SETTLED_AFTER
+        assert "unexplained" not in report.unprotected_seconds
     assert schemas(dsn) == before
 
 
@@ -194,7 +194,7 @@ def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
     PLANTED["a_forgotten_intent"](monkeypatch)
     assert main(["--seeds", "1", "--store", dsn]) == 1
     told = capsys.readouterr().out
-    assert "4. an order came to exist that is not written down" in told
+    assert "4. an order has no intent in the store" in told
     assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in told
 
 
@@ -202,4 +202,4 @@ def test_the_command_takes_nothing_but_a_server(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as raised:
         main(["--store", "sqlite:///worlds.db"])
     assert raised.value.code == 2
-    assert "argument --store: wants an address of Postgres, postgresql://…" in capsys.readouterr().err
+    assert "argument --store: needs the address of a Postgres server, postgresql://…" in capsys.readouterr().err

@@ -21,11 +21,11 @@ from simulation.remote_client import open_remote
 from simulation.remote_wire import Call
 from simulation.takeover import market
 from simulation.takeover.contender import Contender, run_contender, start_market
-from simulation.takeover.line import open_line
-from simulation.takeover.market import Border
-from simulation.takeover.record import Owned, booked_without_a_lease
-from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, take_over_and_over
-from simulation.takeover.terms import Write
+from simulation.takeover.lease_history import LeaseState, writes_without_a_lease
+from simulation.takeover.market import WriteRecorder
+from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, run_takeovers
+from simulation.takeover.settings import Write
+from simulation.takeover.tcp_proxy import open_tcp_proxy
 from trailing import ExchangeUnreachable, Market, StopOrder
 from trailing.exchanges.paper import open_paper
 from trailing.exchanges.port import StopRequest
@@ -45,7 +45,7 @@ async def test_an_account_is_taken_over_in_time_and_nobody_writes_whose_lease_ha
     fates: tuple[Fate, ...], dsn: str, tmp_path: Path
 ) -> None:
     schema = f"trailing_test_takeover_{secrets.token_hex(4)}"
-    report = await take_over_and_over(8, conninfo=dsn, schema=schema, seed=1, folder=tmp_path, fates=fates)
+    report = await run_takeovers(8, conninfo=dsn, schema=schema, seed=1, folder=tmp_path, fates=fates)
     assert report.violations == ()
     assert sum(report.takeovers.values()) == 8
     assert max(report.slowest.values()) <= TAKEN_OVER_WITHIN
@@ -55,19 +55,19 @@ async def test_an_account_is_taken_over_in_time_and_nobody_writes_whose_lease_ha
 
 @pytest.mark.slow
 async def test_on_sqlite_the_one_that_stands_by_goes_on_as_soon_as_the_owner_is_killed(tmp_path: Path) -> None:
-    store, log = f"sqlite:///{tmp_path}/trailing.db", tmp_path / "complaints.log"
+    store, log = f"sqlite:///{tmp_path}/trailing.db", tmp_path / "processes.log"
     async with start_market(3, 6, log, one_stop=True) as port, trio.open_nursery() as nursery:
         start = partial(nursery.start, run_contender, store, port, log)
         owner: Contender = await start("bot 1")
-        assert await owner.hear("owns", after=0, within=30) is not None, log.read_text()
+        assert await owner.wait_for("owns", after=0, within=30) is not None, log.read_text()
         for number in range(2, 5):
             other: Contender = await start(f"bot {number}")
-            assert await other.hear("stands by", after=0, within=30) is not None
+            assert await other.wait_for("standby", after=0, within=30) is not None
             await trio.sleep(1.0)
-            assert await other.hear("owns", after=0, within=0) is None
+            assert await other.wait_for("owns", after=0, within=0) is None
             killed_at = trio.current_time()
             owner.kill()
-            owns_at = await other.hear("owns", after=0, within=30)
+            owns_at = await other.wait_for("owns", after=0, within=30)
             assert owns_at is not None
             assert owns_at - killed_at < TAKEN_OVER_WITHIN
             owner = other
@@ -79,8 +79,8 @@ async def test_on_sqlite_the_one_that_stands_by_goes_on_as_soon_as_the_owner_is_
 # What the tools see.
 
 
-def owned(process: int, at: float, until: float, fence: int = 1) -> Owned:
-    return Owned(NOON + timedelta(seconds=at), fence, process, NOON + timedelta(seconds=until))
+def owned(process: int, at: float, until: float, fence: int = 1) -> LeaseState:
+    return LeaseState(NOON + timedelta(seconds=at), fence, process, NOON + timedelta(seconds=until))
 
 
 def written(by: str, at: float) -> Write:
@@ -94,37 +94,37 @@ LEASES = [owned(1, 0, 10), owned(1, 3, 13), owned(2, 14, 24, fence=2), owned(2, 
 @pytest.mark.parametrize(
     ("by", "at", "complaint"),
     [
-        ("one", -1.0, "one wrote at .* while None had the account"),
+        ("one", -1.0, "one wrote at .* while None owned the account"),
         ("one", 13.5, "one wrote 0.500 s after its lease had ended"),
-        ("one", 14.5, "one wrote at .* while Owned.*process=2"),
-        ("two", 12.0, "two wrote at .* while Owned.*process=1"),
+        ("one", 14.5, "one wrote at .* while LeaseState.*process=2"),
+        ("two", 12.0, "two wrote at .* while LeaseState.*process=1"),
         ("two", 21.0, "two wrote -?0.000 s after its lease had ended"),
     ],
 )
 def test_who_wrote_without_a_lease_is_found_out(by: str, at: float, complaint: str) -> None:
-    (broken,), _ = booked_without_a_lease([written(by, at)], LEASES, PROCESSES)
+    (broken,), _ = writes_without_a_lease([written(by, at)], LEASES, PROCESSES)
     assert re.match(complaint, broken)
 
 
 def test_who_wrote_while_its_lease_lasted_is_in_order() -> None:
     writes = [written("one", 0.0), written("one", 12.9), written("two", 14.0), written("two", 20.5)]
-    broken, closest = booked_without_a_lease(writes, LEASES, PROCESSES)
+    broken, closest = writes_without_a_lease(writes, LEASES, PROCESSES)
     assert broken == []
     assert closest == pytest.approx(0.1)
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_staleness(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy makes no request stale in this process."""
     monkeypatch.setattr(market, "VALIDITY", 60.0)
 
 
 @asynccontextmanager
-async def a_border() -> AsyncIterator[tuple[Border, int]]:
-    border = Border(1)
+async def a_recorder() -> AsyncIterator[tuple[WriteRecorder, int]]:
+    recorder = WriteRecorder(1)
     async with open_paper(markets=[Market(SYMBOL)]) as exchange, trio.open_nursery() as nursery:
-        port = await nursery.start(partial(serve_exchange, exchange, symbols=[SYMBOL], carrier=border.carry))
-        yield border, port
+        port = await nursery.start(partial(serve_exchange, exchange, symbols=[SYMBOL], carrier=recorder.carry_out))
+        yield recorder, port
         nursery.cancel_scope.cancel()
 
 
@@ -132,19 +132,23 @@ AN_ORDER = StopOrder(SYMBOL, "long", Decimal(1), Decimal(98), "t1", "1", "last")
 
 
 async def test_the_exchange_writes_down_who_changed_something_and_not_who_read() -> None:
-    async with a_border() as (border, port), open_remote(port, name="one") as one, open_remote(port, name="two") as two:
+    async with (
+        a_recorder() as (recorder, port),
+        open_remote(port, name="one") as one,
+        open_remote(port, name="two") as two,
+    ):
         await one.open_stops()
         with pytest.raises(Exception, match="BTC"):
             await two.place_stop(StopRequest(SYMBOL, "long", Decimal(1), Decimal(98), "t1", "last"))
         with pytest.raises(Exception, match="t1"):
             await one.cancel_stop(AN_ORDER)
-        writes = await border.writes(0)
+        writes = await recorder.writes(0)
     assert [(write.by, write.operation) for write in writes] == [("two", "place_stop"), ("one", "cancel_stop")]
     assert '"t1"' in writes[1].arguments
 
 
 async def test_what_comes_too_late_is_refused_and_not_written_down() -> None:
-    border, carried = Border(1), list[str]()
+    recorder, carried = WriteRecorder(1), list[str]()
 
     async def carry_out() -> object:
         carried.append("yes")
@@ -154,49 +158,49 @@ async def test_what_comes_too_late_is_refused_and_not_written_down() -> None:
         call = Call(1, operation, msgspec.Raw(b"[]"), "one", time.monotonic() - age)
         if age > 60 and operation == "cancel_stop":
             with pytest.raises(ExchangeUnreachable, match="s old; provably not executed"):
-                await border.carry(call, carry_out)
+                await recorder.carry_out(call, carry_out)
         else:
-            await border.carry(call, carry_out)
+            await recorder.carry_out(call, carry_out)
     assert len(carried) == 2
-    assert len(await border.writes(0)) == 1
+    assert len(await recorder.writes(0)) == 1
 
 
 async def test_a_client_sends_nothing_once_its_deadline_is_over() -> None:
     # As where a process is stopped behind its decision to send, and goes on much later.
-    async with a_border() as (border, port), open_remote(port) as exchange:
+    async with a_recorder() as (recorder, port), open_remote(port) as exchange:
         with trio.move_on_after(0.05):
             await trio.lowlevel.checkpoint()
             time.sleep(0.1)  # noqa: ASYNC251 - it stops the process
-            with pytest.raises(ExchangeUnreachable, match="its time was over before it was sent"):
+            with pytest.raises(ExchangeUnreachable, match="its deadline was over before it was sent"):
                 await exchange.cancel_stop(AN_ORDER)
         await exchange.open_stops()
-        assert await border.writes(0) == ()
+        assert await recorder.writes(0) == ()
 
 
 async def test_a_line_that_is_cut_holds_up_and_loses_nothing() -> None:
-    heard = list[bytes]()
+    received = list[bytes]()
 
     async def serve(stream: trio.SocketStream) -> None:
         async for data in stream:
-            heard.append(bytes(data))
+            received.append(bytes(data))
             await stream.send_all(data.upper())
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
-        async with open_line(f"postgresql://me:se%20cret@127.0.0.1:{port}/base") as line:
-            assert line.address.startswith("postgresql://me:se%20cret@127.0.0.1:")
-            assert line.address.endswith("/base")
-            own = int(line.address.rpartition(":")[2].partition("/")[0])
+        async with open_tcp_proxy(f"postgresql://me:se%20cret@127.0.0.1:{port}/base") as tcp_proxy:
+            assert tcp_proxy.address.startswith("postgresql://me:se%20cret@127.0.0.1:")
+            assert tcp_proxy.address.endswith("/base")
+            own = int(tcp_proxy.address.rpartition(":")[2].partition("/")[0])
             async with await trio.open_tcp_stream("127.0.0.1", own) as stream:
                 await stream.send_all(b"one")
                 assert await stream.receive_some() == b"ONE"
-                line.cut()
+                tcp_proxy.cut()
                 await stream.send_all(b"two")
                 with trio.move_on_after(0.1) as scope:
                     await stream.receive_some()
                 assert scope.cancelled_caught
-                assert heard == [b"one"]
-                line.mend()
+                assert received == [b"one"]
+                tcp_proxy.mend()
                 assert await stream.receive_some() == b"TWO"
         nursery.cancel_scope.cancel()

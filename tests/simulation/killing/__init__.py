@@ -1,7 +1,7 @@
-"""A bot that is killed again and again over one long wave, and what has to hold each time.
+"""Kill and restart a bot many times during one long wave, and check the invariants each time.
 
-The exchange lives in a process of its own and outlives every bot. ``python -m simulation.killing --kills 200`` runs
-it; see `kill_and_restart`.
+The exchange runs in a process of its own and survives every bot. Run it with ``python -m simulation.killing --kills
+200``; see `kill_and_restart`.
 """
 
 from simulation.killing.run import KillingReport as KillingReport

@@ -1,4 +1,4 @@
-"""``python -m simulation.killing --kills 200 --seed 1``: a line for each kill, a table, and exit code 1 on violations."""
+"""``python -m simulation.killing --kills 200 --seed 1``: print each kill and a table; exit with 1 on violations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from simulation.killing.run import KillingReport, Phase, kill_and_restart
 def main(arguments: list[str]) -> int:
     """Run and print. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m simulation.killing", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="how often a bot is killed (200)")
-    parser.add_argument("--seed", type=int, help="of the prices and of the moments of the kills; else one is drawn")
-    parser.add_argument("--positions", type=int, default=30, help="how many the wave has at a time (30)")
-    parser.add_argument("--folder", type=Path, help="where the store is kept, and stays; it must not hold one yet")
-    parser.add_argument("--store", metavar="URL", help="a postgresql://… for the store, instead of a file")
+    parser.add_argument("--kills", type=int, default=200, help="number of kills (200)")
+    parser.add_argument(
+        "--seed", type=int, help="seed of the prices and of the times of the kills; default: a random one"
+    )
+    parser.add_argument("--positions", type=int, default=30, help="number of open positions at a time (30)")
+    parser.add_argument("--folder", type=Path, help="folder for the store, which is kept; it must not contain one yet")
+    parser.add_argument(
+        "--store", metavar="URL", help="keep the store on this server (postgresql://…) instead of in a file"
+    )
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     console = Console(soft_wrap=True)
@@ -64,7 +68,10 @@ def _table(report: KillingReport, seed: int) -> Table:
         ("checks", report.checks),
         ("positions", f"{report.positions} entered, {report.ended} closed"),
         ("stops", f"{report.stops} accepted"),
-        ("when killed", f"{report.bare_at_kill} positions bare, {report.pending_at_kill} with an order on its way"),
+        (
+            "at the kills",
+            f"{report.unprotected_at_kill} unprotected positions, {report.pending_at_kill} with an order in flight",
+        ),
         ("waited for the account", f"{report.slowest_wait:.2f} s at most, {report.waited:.1f} s in all"),
         ("slowest recovery", f"{report.slowest_recovery:.2f} s"),
         ("slowest protection", f"{report.slowest_protection:.2f} s after the account was owned"),

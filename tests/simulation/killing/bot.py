@@ -1,7 +1,7 @@
-"""The process that is killed: a bot that keeps a long wave of positions protected.
+"""The process that is killed: a bot that protects a long wave of positions.
 
-``python -m simulation.killing.bot PORT STORE SEED``: says that it is warm, waits for a line on its standard input,
-and then waits for the account, recovers, hands in what is open and not known, and replaces what has ended, until its input ends.
+``python -m simulation.killing.bot PORT STORE SEED`` writes that it is warm and waits for a line on its standard input. Then it
+waits for the account, recovers, protects open positions and opens new ones for those that ended, until its input ends.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 import trio
 from inspection import Inspection
 
-from simulation.killing.books import CALL_SECONDS
 from simulation.killing.history import ENTERED
+from simulation.killing.run_store import CALL_SECONDS
 from simulation.killing.stdio import wait_end, wait_line, write_line
 from simulation.remote_client import RemoteExchange, open_remote
 from trailing.core.model import Percent, Position, Side
@@ -38,20 +38,20 @@ PLAN: TrailPlan = TrailPlan(
     rules=(Breakeven(at=Percent("0.4"), offset=Percent("0.05")), Callback(Percent("0.6"), activation=Percent("0.3"))),
     pacing=Pacing(min_interval=0.2),
     exit_grace=1.0,
-    journal_wait=5.0,  # a disk that is busy with other things is not what is tried here
+    journal_wait=5.0,  # long, because a busy disk is not part of this test
     cleanup_seconds=10.0,
     call_seconds=5.0,
     reconcile_every=1.0,
 )
 
-_LOOK_SECONDS = 0.05
-_FREE_SECONDS = 0.04  # until then its last position may still be closed in the books
+_POLL_SECONDS = 0.05
+_FREE_SECONDS = 0.04  # until then the record of its last position may still be open
 _WAVE_SECONDS = 4.0
 _WORTH = Decimal(1000)
 
 
 class Bot:
-    """One life of the bot."""
+    """The bot of one process."""
 
     def __init__(self, exchange: RemoteExchange, manager: Manager, seed: str) -> None:
         self._exchange, self._manager = exchange, manager
@@ -61,41 +61,43 @@ class Bot:
         self._free = dict.fromkeys(exchange.symbols, trio.current_time())
 
     async def run(self) -> None:
-        """Look what is open, and protect what isn't, again and again."""
+        """Protect open positions without protection, again and again."""
         ready = False
-        told: list[tuple[str, Side]] = []
+        reported: list[tuple[str, Side]] = []
         while True:
-            await trio.sleep(_LOOK_SECONDS)
-            positions = await self._unknown()
+            await trio.sleep(_POLL_SECONDS)
+            positions = await self._positions_to_protect()
             if positions:
                 write_line(event="wave", positions=len(positions))
                 await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
             unprotected = sorted(self._manager.unprotected())
-            if positions or unprotected != told or not ready:
+            if positions or unprotected != reported or not ready:
                 write_line(event="trailing" if ready else "ready", unprotected=unprotected)
-            ready, told = True, unprotected
+            ready, reported = True, unprotected
 
-    async def _unknown(self) -> Sequence[Position]:
-        """What is open and nobody looks after, and a new position for each symbol that has been free for a while."""
-        known = self._known()
+    async def _positions_to_protect(self) -> Sequence[Position]:
+        """Return the open positions without a claim, and a new position for each symbol that was free for a while."""
+        claimed = self._claimed()
         open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
-        known |= self._known()  # what has ended meanwhile is not unknown: the answer is older than its end
-        unknown = [position for position in open_now if (position.symbol, position.side) not in known]
-        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in known}
+        claimed |= (
+            self._claimed()
+        )  # a position that ended meanwhile counts as claimed, because the reply is older than its end
+        to_protect = [position for position in open_now if (position.symbol, position.side) not in claimed]
+        taken = {position.symbol for position in open_now} | {symbol for symbol, _ in claimed}
         free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
         now = trio.current_time()
         self._free = {symbol: self._free.get(symbol, now) for symbol in free}
         async with trio.open_nursery() as nursery:
             for symbol in free:
                 if now - self._free[symbol] >= _FREE_SECONDS:
-                    nursery.start_soon(self._enter, symbol, unknown)
-        return unknown
+                    nursery.start_soon(self._enter, symbol, to_protect)
+        return to_protect
 
-    def _known(self) -> set[tuple[str, Side]]:
-        """Every position that is looked after, until its last record is written.
+    def _claimed(self) -> set[tuple[str, Side]]:
+        """Return every claimed position, until its last record is written.
 
-        One that is being closed stands on neither of the manager's lists: handed in meanwhile, it would be protected anew
-        as soon as it has ended, from its beginning.
+        A position that is being closed is in neither of the manager's lists. If the bot handed it in, it would be protected
+        anew after its end.
         """
         return Inspection(self._manager).claimed()
 
@@ -105,7 +107,7 @@ class Bot:
         try:
             entered.append(await self._enter_at_market(symbol, side, f"{self._seed}/{self._entered}"))
         except TrailingError:
-            return  # the other side is still open, or the exchange is held up: what was entered all the same is found
+            return  # the other side is open, or the exchange is slow: an entry that was booked anyway is found later
 
     async def _enter_at_market(self, symbol: str, side: Side, name: str) -> Position:
         price = (await self._exchange.price(symbol, PLAN.trigger)).price
@@ -115,8 +117,8 @@ class Bot:
         return position
 
 
-class _Telling(FaultyStore):
-    """A store without faults; says when the account is owned."""
+class _ReportingStore(FaultyStore):
+    """A store without faults that writes a line when the account is owned."""
 
     @asynccontextmanager
     async def acquire_lease(
@@ -127,27 +129,27 @@ class _Telling(FaultyStore):
             yield lease
 
 
-async def _live(port: int, store: str, seed: str) -> None:
-    outlived = is_postgres(store)  # by its leases; a lock on a file ends with whoever had it
-    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if outlived else PLAN
+async def _run(port: int, store: str, seed: str) -> None:
+    lease_outlives_owner = is_postgres(store)  # a lease on Postgres survives its process, a lock on a file does not
+    plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if lease_outlives_owner else PLAN
     async with (
         open_remote(port) as exchange,
-        open_store(store) as books,
-        open_manager(exchange, _Telling(books, {}), plan, standby=outlived) as manager,
+        open_store(store) as opened,
+        open_manager(exchange, _ReportingStore(opened, {}), plan, standby=lease_outlives_owner) as manager,
     ):
         write_line(event="recovered")
         await Bot(exchange, manager, seed).run()
 
 
 async def _main() -> None:
-    # What structlog would import for a terminal's colours, and a fifth of a bot's start, of which there are hundreds.
+    # structlog would import rich for colours, which takes a fifth of a bot's start.
     sys.modules["rich"] = None  # type: ignore[assignment]
     configure_logging("warning")  # to standard error
     write_line(event="warm")
     await wait_line()
     async with trio.open_nursery() as nursery:
         port, store, seed = sys.argv[1:]
-        nursery.start_soon(_live, int(port), store, seed)
+        nursery.start_soon(_run, int(port), store, seed)
         await wait_end()
         nursery.cancel_scope.cancel()
 

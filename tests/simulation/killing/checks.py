@@ -1,4 +1,4 @@
-"""What is held beside what after a kill and after a restart: the exchange's truth, and what the store holds."""
+"""Compare the exchange's true state with the store after a kill and after a restart."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from trailing.testing.invariants import Key, Snapshot, broken_invariants, nothin
 
 
 def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str, Market]) -> Snapshot:
-    """Exchange and store beside each other; where no manager runs, the store answers for what is remembered and held.
+    """Return a snapshot of exchange and store. Without a manager, the records count as its stops and claims.
 
-    Inside a move is what has an open intent, or two stops on record. Where a market takes one stop only, the old one is
-    withdrawn before the new one is written down: there also what is bare. And what has ended, its record not yet.
+    A position counts as being moved if it has an open intent, two stops on record, or an open record after its end. If the
+    market takes one stop only, the old stop is cancelled before the new one has an intent, so that an unprotected position
+    counts too.
     """
     stored = {(record.position.symbol, record.position.side): record for record in loaded.stops}
     moving: set[Key] = {(intent.symbol, intent.side) for intent in loaded.intents}
     moving |= {key for key, record in stored.items() if len(record.orders) > 1 or key not in ledger.open}
-    for key, life in ledger.open.items():
+    for key, entry in ledger.open.items():
         market = markets[key[0]]
-        if not life.stops and not market.two_stops and not market.can_amend:
+        if not entry.stops and not market.two_stops and not market.can_amend:
             moving.add(key)
     return Snapshot(
         live=history.stops,
         positions={(report.symbol, report.side): report.quantity for report in history.positions},
-        entered={key: life.position.quantity for key, life in ledger.open.items()},
+        entered={key: entry.position.quantity for key, entry in ledger.open.items()},
         remembered={key: record.orders[-1] for key, record in stored.items() if record.orders},
         claims=stored.keys(),
         held=stored.keys(),
@@ -40,18 +41,18 @@ def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str
 
 
 def broken_by(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str, Market]) -> list[str]:
-    """Every invariant that exchange and store break together."""
+    """Return every invariant that exchange and store break together."""
     return broken_invariants(snapshot(ledger, history, loaded, markets))
 
 
 class Records:
-    """The stored records as they were when they were looked at last: neither peak nor target ever goes back."""
+    """The stored records at the last check, because neither peak nor target may ever go back."""
 
     def __init__(self) -> None:
         self._before: dict[tuple[Key, str], StopRecord] = {}
 
     def take(self, loaded: Loaded) -> list[str]:
-        """What the store holds now. Returns the invariants that it breaks."""
+        """Take the present records. Returns the invariants that they break."""
         broken: list[str] = []
         before, self._before = self._before, {}
         for record in loaded.stops:
@@ -65,18 +66,18 @@ class Records:
 
 
 def without_a_stop(ledger: Ledger, reported: set[Key]) -> list[str]:
-    """Every open position that has no live stop, and isn't reported as unprotected."""
+    """Return every open position without a live stop that is not reported as unprotected."""
     return [
-        f"the {life} has no live stop and is not reported as unprotected"
-        for key, life in ledger.open.items()
-        if not life.stops and key not in reported
+        f"the {entry} has no live stop and is not reported as unprotected"
+        for key, entry in ledger.open.items()
+        if not entry.stops and key not in reported
     ]
 
 
 def unsettled(loaded: Loaded, before: datetime) -> list[str]:
-    """Every order that was written down before a time and of which the store does not know what became of it."""
+    """Return every order whose intent is older than a time and whose outcome the store does not have."""
     return [
-        f"it is not known what became of {intent.client_order_id}, a {intent.purpose} of the {intent.side} {intent.symbol}"
+        f"the outcome of {intent.client_order_id}, a {intent.purpose} of the {intent.side} {intent.symbol}, is unknown"
         for intent in loaded.intents
         if intent.at < before
     ]

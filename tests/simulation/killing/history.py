@@ -1,4 +1,4 @@
-"""What truly happened on the exchange, as its process tells it: the bookings that matter, and how it stands after them."""
+"""The true history of the exchange, as its process reports it: its relevant bookings and its present state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Withdrawn(msgspec.Struct, frozen=True, tag=True):
 
 
 class Filled(msgspec.Struct, frozen=True, tag=True):
-    """A stop or a close took something off a position."""
+    """A stop or a close reduced a position."""
 
     at: float
     fill: Fill
@@ -46,13 +46,13 @@ Event: TypeAlias = Entered | Accepted | Withdrawn | Filled
 
 
 class History(msgspec.Struct, frozen=True):
-    """What happened since some number of events.
+    """The events since a given number of events.
 
     Args:
         now: seconds on the exchange's clock, as every `at` in the events.
-        number: of events so far; to be asked with the next time.
-        events: in the order of booking.
-        stops, positions: as they stand after the last event.
+        number: number of events so far, for the next request.
+        events: the new events in the order of booking.
+        stops, positions: the state after the last event.
     """
 
     now: float
@@ -63,17 +63,17 @@ class History(msgspec.Struct, frozen=True):
 
 
 HISTORY = Operation(tuple[int], History)
-"""From a number of events to the `History` since then."""
+"""Return the `History` since a number of events."""
 
 ENTERED = Operation(tuple[()], tuple[Position, ...])
-"""Every open position, as it was entered: the bot's own books, if it had any."""
+"""Return every open position as it was entered, because the bot itself stores none."""
 
 SHAKE = Operation(tuple[int], int, changes=True)
-"""Let the market jump beyond the stops of so many open positions. Returns how many there were."""
+"""Let the market jump beyond the stops of some open positions. Returns their number."""
 
 
-def told(bookings: Iterable[LogEntry]) -> tuple[Event, ...]:
-    """What of the exchange's log is an event here: what was booked, and neither refused nor only read."""
+def to_events(bookings: Iterable[LogEntry]) -> tuple[Event, ...]:
+    """Return the events of the exchange's log: bookings, without refusals and reads."""
     events: list[Event] = []
     for booking in bookings:
         result = booking.result

@@ -1,4 +1,4 @@
-"""The ledger: every position's life by the exchange's history, and what in it must never have happened."""
+"""The ledger: each position according to the exchange's history, and the invariants that the history breaks."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from trailing.core.prices import is_tighter
 from trailing.testing.invariants import Key, never_crossed_zero, nothing_loosened
 
 TWO_STOPS = 2
-"""Inside a move."""
+"""The live stops that are allowed during a move."""
 
 
-class Life:
-    """One position, from its entry on.
+class LedgerEntry:
+    """One position from its entry on.
 
     Attributes:
-        left: what is left of it, in base units; 0: it has ended.
-        stops: its live stops, by client order id.
-        tightest: the tightest stop that was ever accepted for it, or None.
-        held: the tightest of its live stops as it last was, or None.
+        remaining: the remaining quantity, in base units; 0: the position has ended.
+        stops: the live stops, by client order id.
+        tightest: the tightest stop that was ever accepted, or None.
+        last_tightest: the price of the tightest live stop at the last event, or None.
     """
 
     def __init__(self, position: Position) -> None:
         self.position: Position = position
-        self.left: Decimal = position.quantity
+        self.remaining: Decimal = position.quantity
         self.stops: dict[str, StopOrder] = {}
         self.tightest: Decimal | None = None
-        self.held: Decimal | None = None
+        self.last_tightest: Decimal | None = None
 
     def __str__(self) -> str:
         return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
 
 
 class Ledger:
-    """Takes the exchange's history piece by piece.
+    """The positions of the exchange's history, which it takes piece by piece.
 
     Args:
-        anew: positions may be protected anew while a stop stands that their bot does not know of any more: that is one
-            more, and the new one may be the looser of them. The tightest that stands counts all the same.
+        anew: whether positions may be protected anew while a stop is live that their bot has no record of. Then one more
+            stop is allowed, and the new one may be looser. The tightest live stop counts.
 
     Attributes:
-        open: the positions that are open, by symbol and side.
-        entered, accepted, ended: how many positions, stops and ends there were.
-        number: of events so far; what to ask the exchange with the next time.
+        open: the open positions, by symbol and side.
+        entered, accepted, ended: the number of entered positions, accepted stops and ended positions.
+        number: number of events so far, for the next request to the exchange.
     """
 
     def __init__(self, *, anew: bool = False) -> None:
         self._anew = anew
-        self.open: dict[Key, Life] = {}
+        self.open: dict[Key, LedgerEntry] = {}
         self.entered: int = 0
         self.accepted: int = 0
         self.ended: int = 0
         self.number: int = 0
-        self._owners: dict[str, Life] = {}
+        self._owners: dict[str, LedgerEntry] = {}
 
     def take(self, history: History) -> list[str]:
-        """Take what was booked since the last time, in order. Returns the invariants that it broke."""
+        """Take the events since the last call. Returns the invariants that they broke."""
         self.number = history.number
         broken = [each for event in history.events for each in self.note(event)]
-        standing = {(report.symbol, report.side): report.quantity for report in history.positions}
-        if standing != {key: life.left for key, life in self.open.items()}:
-            broken.append(f"the ledger does not agree with the exchange, which reports {standing}")
+        reported = {(report.symbol, report.side): report.quantity for report in history.positions}
+        if reported != {key: entry.remaining for key, entry in self.open.items()}:
+            broken.append(f"the ledger differs from the exchange, which reports {reported}")
         return broken
 
     def note(self, event: Event) -> Iterable[str]:
@@ -76,61 +76,61 @@ class Ledger:
             case Filled():
                 return self._fill(event.fill)
             case _:
-                life = self._owners[event.client_order_id]
-                life.stops.pop(event.client_order_id, None)
-                return self._look(life)
+                entry = self._owners[event.client_order_id]
+                entry.stops.pop(event.client_order_id, None)
+                return self._check_tightest(entry)
 
     def _enter(self, position: Position) -> list[str]:
         key = position.symbol, position.side
         before = self.open.get(key)
         self.entered += 1
-        self.open[key] = Life(position)
-        return [] if before is None else [f"the {before} was entered again, as {position.identity}: no bot does that"]
+        self.open[key] = LedgerEntry(position)
+        return [] if before is None else [f"the {before} was entered again, as {position.identity}"]
 
     def _accept(self, order: StopOrder) -> list[str]:
-        life = self.open[order.symbol, order.side]
+        entry = self.open[order.symbol, order.side]
         self.accepted += 1
-        self._owners[order.client_order_id] = life
-        life.stops[order.client_order_id] = order
-        before = life.tightest
+        self._owners[order.client_order_id] = entry
+        entry.stops[order.client_order_id] = order
+        before = entry.tightest
         broken: list[str] = []
         if before is not None and not self._anew:
-            broken += _named(life, nothing_loosened(order.side, (before, order.price)))
+            broken += _named(entry, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
-            life.tightest = order.price
+            entry.tightest = order.price
         allowed = TWO_STOPS + self._anew
-        if len(life.stops) > allowed:
-            broken.append(f"1. the {life} has {len(life.stops)} live stops, allowed are {allowed} inside a move")
-        return [*broken, *self._look(life)]
+        if len(entry.stops) > allowed:
+            broken.append(f"1. the {entry} has {len(entry.stops)} live stops, {allowed} are allowed during a move")
+        return [*broken, *self._check_tightest(entry)]
 
     @staticmethod
-    def _look(life: Life) -> list[str]:
-        """What protects it by now: the tightest of its live stops."""
+    def _check_tightest(entry: LedgerEntry) -> list[str]:
+        """Check that the tightest live stop was not loosened."""
         tightest: Decimal | None = None
-        for stop in life.stops.values():
+        for stop in entry.stops.values():
             if tightest is None or is_tighter(stop.side, stop.price, than=tightest):
                 tightest = stop.price
-        if tightest is None or not life.left:
+        if tightest is None or not entry.remaining:
             return []
-        before, life.held = life.held, tightest
-        return [] if before is None else _named(life, nothing_loosened(life.position.side, (before, tightest)))
+        before, entry.last_tightest = entry.last_tightest, tightest
+        return [] if before is None else _named(entry, nothing_loosened(entry.position.side, (before, tightest)))
 
     def _fill(self, fill: Fill) -> list[str]:
         key = fill.symbol, fill.side
-        life = self.open.get(key)
-        if life is None:
-            return [f"6. no exit makes a position cross zero: {fill} came with no position open"]
+        entry = self.open.get(key)
+        if entry is None:
+            return [f"6. no exit makes a position cross zero: {fill} without an open position"]
         broken: list[str] = []
-        owner = self._owners.get(fill.client_order_id, life)
-        if owner is not life:
-            broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {life}")
-        before, life.left = life.left, life.left - fill.quantity
-        broken += _named(life, never_crossed_zero((before, life.left)))
-        if life.left <= 0:
+        owner = self._owners.get(fill.client_order_id, entry)
+        if owner is not entry:
+            broken.append(f"6. an exit of another position: the stop of the {owner} has closed the {entry}")
+        before, entry.remaining = entry.remaining, entry.remaining - fill.quantity
+        broken += _named(entry, never_crossed_zero((before, entry.remaining)))
+        if entry.remaining <= 0:
             self.ended += 1
             del self.open[key]
         return broken
 
 
-def _named(life: Life, broken: Iterable[str]) -> list[str]:
-    return [f"{each}, of the {life}" for each in broken]
+def _named(entry: LedgerEntry, broken: Iterable[str]) -> list[str]:
+    return [f"{each}, of the {entry}" for each in broken]

@@ -1,6 +1,6 @@
-"""The exchange's process: a paper exchange whose prices walk in real time, served to bots that come and go.
+"""The exchange's process: a paper exchange with prices that move in real time, served to one bot after the other.
 
-``python -m simulation.killing.market SEED POSITIONS``: prints its port, and ends when its standard input does.
+``python -m simulation.killing.market SEED POSITIONS`` prints its port, and ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, told
+from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, to_events
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
 from simulation.killing.stdio import wait_end, write_line
@@ -23,17 +23,17 @@ from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.paper import PaperExchange, open_paper
 
 TICK_SECONDS = 0.05
-_NOISE = 0.0006  # of the price, for each tick
+_NOISE = 0.0006  # share of the price, for each tick
 _TREND = 0.0004
-_TREND_ENDS = 0.02  # how probable it is, at each tick
-_SHAKE = 0.03  # further than the widest stop, and less than a jump that has to be confirmed
+_TREND_ENDS = 0.02  # probability at each tick
+_SHAKE = 0.03  # further than the widest stop, and too small for the confirmation of jumps
 
 
 class MovingMarket:
-    """Walks the prices, and answers for what is true.
+    """Move the prices, and report the true state.
 
     Args:
-        exchange: opened with `record=True`.
+        exchange: the exchange, opened with `record=True`.
         markets: by symbol.
     """
 
@@ -48,7 +48,7 @@ class MovingMarket:
         self._entering: set[str] = set()
 
     async def walk(self) -> None:
-        """Move every price, again and again."""
+        """Move all prices, again and again."""
         while True:
             for symbol in self._markets:
                 if self._draw.random() < _TREND_ENDS:
@@ -58,14 +58,14 @@ class MovingMarket:
 
     def _move(self, symbol: str, share: float) -> None:
         self._prices[symbol] *= 1 + share
-        # Chance is float; what becomes a price is text before it is money.
+        # The random walk is float; the price is rounded as text before it becomes a Decimal.
         price = Decimal(f"{self._prices[symbol]:.10f}").quantize(self._markets[symbol].price_tick)
         self._exchange.feed(Tick(symbol, price, trio.current_time()))
 
     def _catch_up(self) -> int:
-        """Take over what the exchange has booked meanwhile. Returns how many events there are."""
+        """Take the exchange's new bookings. Returns the number of events."""
         log = self._exchange.log
-        new = told(log[self._taken :])
+        new = to_events(log[self._taken :])
         self._taken = len(log)
         self._events += new
         for event in new:
@@ -73,33 +73,33 @@ class MovingMarket:
         return len(self._events)
 
     async def history(self, since: int) -> History:
-        """What was booked since, and how it stands now: read again until nothing came in between."""
+        """Return the events since a number of events and the present state, read until no event came in between."""
         while True:
             before = self._catch_up()
             try:
                 stops, positions = await self._exchange.open_stops(), await self._exchange.positions()
             except ExchangeUnreachable:
-                continue  # this process was held up for longer than a request is valid
+                continue  # this process was blocked for longer than a request is valid
             if self._catch_up() == before:
                 new = tuple(self._events[since:])
                 return History(trio.current_time(), before, new, tuple(stops), tuple(positions))
 
     async def entered(self) -> tuple[Position, ...]:
-        """Every open position, as it was entered."""
+        """Return every open position as it was entered."""
         await trio.lowlevel.checkpoint()
         self._catch_up()
-        return tuple(life.position for life in self._ledger.open.values())
+        return tuple(entry.position for entry in self._ledger.open.values())
 
     async def enter(self, position: Position) -> None:
-        """Book an entry, unless the symbol is taken: two bots may find it free in the moment of a takeover.
+        """Book an entry, unless the symbol has a position: two bots may find it free at a takeover.
 
         Raises:
-            UsageError: something is open there.
+            UsageError: the symbol has an open position.
         """
         self._catch_up()
         symbol = position.symbol
         if symbol in self._entering or any(symbol == taken for taken, _ in self._ledger.open):
-            raise UsageError(f"{symbol} is taken")
+            raise UsageError(f"{symbol} has an open position")
         self._entering.add(symbol)
         try:
             await self._exchange.enter(position)
@@ -107,7 +107,7 @@ class MovingMarket:
             self._entering.remove(symbol)
 
     async def shake(self, positions: int) -> int:
-        """Let the price jump beyond the stops of so many open positions."""
+        """Let the price jump beyond the stops of some open positions. Returns their number."""
         entered = await self.entered()
         shaken = self._draw.sample(entered, min(positions, len(entered)))
         for position in shaken:
@@ -116,7 +116,7 @@ class MovingMarket:
 
 
 async def run_market(seed: int, positions: int, ended: trio.Event, task_status: trio.TaskStatus[int]) -> None:
-    """Open the exchange, walk its prices and serve it, until the event; started, it tells its port."""
+    """Open the exchange, move its prices and serve it until the event. Reports its port as started."""
     markets = all_markets(seed, positions)
     async with (
         open_paper(

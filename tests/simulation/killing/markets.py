@@ -1,4 +1,4 @@
-"""The markets of a run, as every process of it knows them."""
+"""The markets of a run. Each process computes the same ones from the seed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from decimal import Decimal
 from trailing.core.model import Market
 
 LATENCY, JITTER = 0.002, 0.010
-"""Seconds that a request takes, and up to how many more."""
+"""Seconds that a request takes at least, and the most additional seconds."""
 
 VALIDITY = 0.1
-"""Seconds for which a request may be executed: so long a bot has to wait before it believes that one was not."""
+"""Seconds within which a request may be executed. A bot waits so long before it assumes that one was not."""
 
 
 def all_markets(seed: int, positions: int) -> dict[str, Market]:
-    """The markets, by symbol: a third takes two stops, a third amends, a third takes one stop only."""
+    """Return the markets by symbol: a third takes two stops, a third amends, a third takes one stop only."""
     return {market.symbol: market for market in (_market(seed, number) for number in range(positions))}
 
 
 def first_price(seed: int, symbol: str) -> float:
-    """Where a market begins: from ten cents to ten thousand."""
+    """Return the first price of a market: from ten cents to ten thousand."""
     return float(10 ** random.Random(f"{seed}/{symbol}/price").uniform(-1, 4))
 
 

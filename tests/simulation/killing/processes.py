@@ -1,4 +1,4 @@
-"""The processes of a run: the exchange, which lives through it, and one bot after the other."""
+"""The processes of a run: the exchange, which runs throughout, and one bot after the other."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from simulation.remote_wire import Lines
 _END_SECONDS = 10.0
 _TAIL = 2000
 _TESTS = Path(__file__).parents[2]
-"""The folder that `simulation` is imported from."""
+"""The folder from which `simulation` is imported."""
 
 
-class Told:
-    """What a process says on its standard output, line by line."""
+class ChildProcess:
+    """A child process, and the messages on its standard output."""
 
     def __init__(self, process: trio.Process) -> None:
         assert process.stdout is not None
@@ -32,66 +32,67 @@ class Told:
         self._waiting: list[bytes] = []
 
     async def next(self) -> dict[str, Any] | None:
-        """The next thing that it says, or None: it has ended.
+        """Return the next message, or None if the process has ended.
 
-        Cancellation: nothing that it said is lost.
+        Cancellation: no message is lost.
         """
         while not self._waiting:
             received = await self._stdout.receive_some()
             if not received:
                 return None
             self._waiting += self._lines.feed(bytes(received))
-        said: dict[str, Any] = json.loads(self._waiting.pop(0))
-        return said
+        message: dict[str, Any] = json.loads(self._waiting.pop(0))
+        return message
 
 
 class Bots:
-    """Starts the processes. One bot is always warm: it has imported what it needs, and waits for its turn to live.
+    """Start the processes. One bot is always warm: it has done its imports and waits for `activate`.
 
     Args:
-        folder: where the log of what the processes complain of is.
+        folder: the folder of the log with the processes' standard error.
         store: the address of the store.
-        seed: of the run.
+        seed: the seed of the run.
+        positions: the number of open positions at a time.
     """
 
     def __init__(self, folder: Path, store: str, seed: int, positions: int) -> None:
-        self.log: Path = folder / "complaints.log"
+        self.log: Path = folder / "processes.log"
         self._store, self._seed, self._positions = store, seed, positions
         self._started = 0
 
     @asynccontextmanager
     async def market(self) -> AsyncIterator[int]:
-        """Start the exchange's process. Yields its port, and ends it when the block does.
+        """Start the exchange's process, yield its port, and end the process with the block.
 
         Raises:
-            RuntimeError: it ended before it was served.
+            RuntimeError: the process ended before it served the exchange.
         """
         market = await start("killing.market", self._seed, self._positions, log=self.log)
         try:
-            said = await market.next()
-            if said is None:
-                raise RuntimeError(f"the exchange's process ended: {self.complaints()}")
-            yield said["port"]
+            message = await market.next()
+            if message is None:
+                raise RuntimeError(f"the exchange's process ended: {self.log_tail()}")
+            yield message["port"]
         finally:
             await end(market)  # noqa: ASYNC102 - shields itself, with a deadline
 
-    async def warm(self, port: int) -> Told:
-        """Start a bot that waits for `live`."""
+    async def warm(self, port: int) -> ChildProcess:
+        """Start a bot that waits for `activate`."""
         self._started += 1
         return await start("killing.bot", port, self._store, f"{self._seed}/{self._started}", log=self.log)
 
-    def complaints(self) -> str:
-        """The end of what the processes have written to their standard error."""
+    def log_tail(self) -> str:
+        """Return the end of the processes' standard error."""
         return self.log.read_text(errors="replace")[-_TAIL:] if self.log.exists() else ""
 
 
-async def start(module: str, *arguments: object, log: Path) -> Told:
+async def start(module: str, *arguments: object, log: Path) -> ChildProcess:
     """Start ``python -m simulation.MODULE ARGUMENTS`` in a process of its own.
 
     Args:
-        module: its name below `simulation`.
-        arguments: of its command line.
-        log: the file that its standard error is added to.
+        module: the name of the module below `simulation`.
+        arguments: the arguments of the command line.
+        log: the file to which the standard error is appended.
     """
     command = [sys.executable, "-m", f"simulation.{module}", *map(str, arguments)]
     path = os.pathsep.join(filter(None, (str(_TESTS), os.environ.get("PYTHONPATH"))))
@@ -103,31 +104,31 @@ async def start(module: str, *arguments: object, log: Path) -> Told:
             stderr=errors,
             env=os.environ | {"PYTHONPATH": path},
         )
-    return Told(process)
+    return ChildProcess(process)
 
 
-async def live(bot: Told) -> None:
-    """Let a warm bot live."""
+async def activate(bot: ChildProcess) -> None:
+    """Let a warm bot begin."""
     assert bot.process.stdin is not None
-    await bot.process.stdin.send_all(b"live\n")
+    await bot.process.stdin.send_all(b"activate\n")
 
 
-async def kill(bot: Told) -> int:
-    """End a process with SIGKILL, and wait until it is gone. Returns its exit code; minus 9: it was still alive."""
+async def kill(bot: ChildProcess) -> int:
+    """Kill a process with SIGKILL, and wait for its end. Returns its exit code; -9: it was still running."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_SECONDS):
         bot.process.kill()
         await bot.process.wait()
     code = bot.process.returncode
-    assert code is not None, "a process outlived SIGKILL"
-    await _let_go(bot)
+    assert code is not None, "a process survived SIGKILL"
+    await _close_pipes(bot)
     return code
 
 
-async def end(bot: Told) -> int:
-    """Close a process's input, and wait until it has ended by itself; after ten seconds it is killed.
+async def end(bot: ChildProcess) -> int:
+    """Close a process's input and wait until it ends. After ten seconds it is killed.
 
     Returns:
-        Its exit code; 0 where all is well.
+        Its exit code; 0 without an error.
     """
     assert bot.process.stdin is not None
     with trio.move_on_after(_END_SECONDS, shield=True) as scope:
@@ -137,12 +138,12 @@ async def end(bot: Told) -> int:
         await bot.process.wait()
     if scope.cancelled_caught:
         return await kill(bot)
-    await _let_go(bot)
+    await _close_pipes(bot)
     assert bot.process.returncode is not None
     return bot.process.returncode
 
 
-async def _let_go(bot: Told) -> None:
+async def _close_pipes(bot: ChildProcess) -> None:
     assert bot.process.stdin is not None
     assert bot.process.stdout is not None
     with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):

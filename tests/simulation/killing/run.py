@@ -1,4 +1,4 @@
-"""One long wave, whose bot is killed again and again, and what is checked after each time."""
+"""Kill the bot of one long wave many times, and check exchange and store after each kill and restart."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Literal, TypeAlias
 import msgspec
 import trio
 
-from simulation.killing.books import OWNED_WITHIN, Books, open_books
 from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
 from simulation.killing.history import HISTORY, SHAKE, History
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, all_markets
-from simulation.killing.processes import Bots, Told, end, kill, live
+from simulation.killing.processes import Bots, ChildProcess, activate, end, kill
+from simulation.killing.run_store import OWNED_WITHIN, RunStore, open_run_store
 from simulation.remote_client import RemoteExchange, open_remote
 from trailing.core.model import Market
 from trailing.stores.port import Loaded
@@ -28,14 +28,14 @@ from trailing.testing.invariants import Key
 Phase: TypeAlias = Literal["waiting", "recovery", "wave", "trailing"]
 
 PROTECTED_WITHIN = 4.0
-"""Seconds from when a bot owns the account until each open position has a live stop or is reported as unprotected."""
+"""Seconds from the ownership of the account until each open position has a live stop or is reported as unprotected."""
 
 _READY_WITHIN = 8.0
-_IN_FLIGHT = 2 * (LATENCY + JITTER)  # what a dead bot has sent is booked by then
+_IN_FLIGHT = 2 * (LATENCY + JITTER)  # the requests of a dead bot are booked by then
 _WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
-_WAITING: Mapping[Phase, int] = {"waiting": 1}  # where the dead go on owning the account for a while
+_WAITING: Mapping[Phase, int] = {"waiting": 1}  # only if a dead bot owns the account for a while
 _LONGEST: Mapping[Phase, float] = {"waiting": 0.5, "recovery": 0.35, "wave": 0.025, "trailing": 0.6}
-_SAID: Mapping[str, Phase] = {
+_PHASE_OF_EVENT: Mapping[str, Phase] = {
     "recovering": "recovery",
     "recovered": "trailing",
     "wave": "wave",
@@ -43,25 +43,25 @@ _SAID: Mapping[str, Phase] = {
     "trailing": "trailing",
 }
 _ENOUGH = 10  # violations
-_LOOK_SECONDS = 0.03
+_POLL_SECONDS = 0.03
 
 
 class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to.
+    """The result of a run.
 
     Args:
-        kills: processes that SIGKILL ended; `restarts`: lives after the first.
-        seconds: that the run took.
-        phases: how many were killed while they waited for the account, recovered, in a wave, and while they trailed.
-        checks: how often exchange and store were held beside each other, after a kill and when a bot was ready.
-        slowest_wait: seconds from a restart until the bot owned the account, at most; `waited`: summed up.
-        slowest_recovery: seconds from then until the manager was open, at most.
-        slowest_protection: seconds from then until each open position had a live stop or was reported.
-        positions, ended: how many were entered, and how many of them closed.
-        stops: how many were accepted, the moves among them.
-        bare_at_kill: positions that stood without a stop when their bot was killed, summed up; `pending_at_kill`: those with an order
-            on its way, or acknowledged and not yet on record.
-        violations: what must never happen, and did.
+        kills: the number of processes that SIGKILL ended; `restarts`: the number of starts after the first.
+        seconds: the duration of the run.
+        phases: the number of kills by phase: while a bot waited for the account, recovered, protected a wave, or trailed.
+        checks: the number of comparisons of exchange and store, after a kill and after a bot was ready.
+        slowest_wait: the most seconds from a restart until the bot owned the account; `waited`: their sum.
+        slowest_recovery: the most seconds from the ownership until the manager was open.
+        slowest_protection: the most seconds from the ownership until each open position had a live stop or was reported.
+        positions, ended: the number of entered and of closed positions.
+        stops: the number of accepted stops, moves included.
+        unprotected_at_kill: the number of unprotected positions at the kills, summed up.
+        pending_at_kill: the number of positions at the kills with an order in flight, or acknowledged and not on record.
+        violations: the violations.
     """
 
     kills: int
@@ -76,7 +76,7 @@ class KillingReport(msgspec.Struct, frozen=True, kw_only=True):
     positions: int
     ended: int
     stops: int
-    bare_at_kill: int
+    unprotected_at_kill: int
     pending_at_kill: int
     violations: tuple[str, ...]
 
@@ -90,48 +90,54 @@ async def kill_and_restart(
     store: str | None = None,
     progress: Callable[[int, Phase, float], None] = lambda _number, _phase, _seconds: None,
 ) -> KillingReport:
-    """Keep one long wave protected by a bot that is killed with SIGKILL, at moments drawn from a seed.
+    """Protect one long wave with a bot that is killed with SIGKILL, at times drawn from a seed.
 
-    The exchange lives in a process of its own, and through the whole run. After each kill, and after each restart once
-    the bot is ready, its truth is held beside the store's. The last bot is ended in order.
+    The exchange runs in a process of its own for the whole run. Its true state is compared with the store after each kill,
+    and after each restart when the bot is ready. The last bot ends in order.
 
     Args:
-        kills: how many, at least 1.
-        seed: of the prices and of the moments; how the processes are scheduled is not in it.
-        folder: where the store's file and the processes' complaints come to stand; it has to be there, and hold no store.
-        positions: how many the wave has at a time, at least 1.
-        store: the address of a store in Postgres, instead of a file: a schema is made there, and dropped at the end. A dead
-            bot's lease has to end then before the next one owns the account; leases are short.
-        progress: told of each kill: its number from 1 on, in which phase it struck, and after how many seconds of life.
+        kills: the number of kills, at least 1.
+        seed: the seed of the prices and of the times. It does not determine the scheduling of the processes.
+        folder: the folder of the store's file and the processes' log. It must exist and contain no store.
+        positions: the number of open positions at a time, at least 1.
+        store: the address of a Postgres server, instead of a file. A schema is created there, and dropped at the end. The
+            next bot owns the account only after the dead bot's short lease has ended.
+        progress: called for each kill with its number from 1 on, its phase, and the seconds for which the bot ran.
 
     Raises:
         RuntimeError: the exchange's process could not be started.
-        psycopg.Error: there is no such server, or no schema can be made on it.
+        psycopg.Error: the server does not exist, or no schema can be created on it.
 
     Cancellation: ends every process.
     """
     async with AsyncExitStack() as stack:
-        books = await stack.enter_async_context(open_books(store, folder))
-        bots = Bots(folder, books.url, seed, positions)
+        run_store = await stack.enter_async_context(open_run_store(store, folder))
+        bots = Bots(folder, run_store.url, seed, positions)
         port = await stack.enter_async_context(bots.market())
         exchange = await stack.enter_async_context(open_remote(port))
-        run = _Run(bots, books, port, exchange, all_markets(seed, positions), seed)
+        run = _Run(bots, run_store, port, exchange, all_markets(seed, positions), seed)
         return await run.run(kills, progress)
 
 
 class _Run:
     def __init__(
-        self, bots: Bots, books: Books, port: int, exchange: RemoteExchange, markets: dict[str, Market], seed: int
+        self,
+        bots: Bots,
+        run_store: RunStore,
+        port: int,
+        exchange: RemoteExchange,
+        markets: dict[str, Market],
+        seed: int,
     ) -> None:
-        self._books = books
-        self._weights = {**_WEIGHTS, **(_WAITING if books.lease_seconds else {})}
+        self._run_store = run_store
+        self._weights = {**_WEIGHTS, **(_WAITING if run_store.lease_seconds else {})}
         self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
         self._draw = random.Random(f"{seed}/moments")
         self._ledger, self._records = Ledger(), Records()
         self._phases: Counter[str] = Counter()
         self._violations: list[str] = []
-        self._checks = self._bare_at_kill = self._pending_at_kill = 0
-        self._lives = self._owned = 0
+        self._checks = self._unprotected_at_kill = self._pending_at_kill = 0
+        self._starts = self._owned = 0
         self._slowest_wait = self._waited = self._slowest_recovery = self._slowest_protection = 0.0
         self._phase: Phase = "waiting"
         self._event = ""
@@ -148,17 +154,17 @@ class _Run:
                 bot, spare = spare, await self._warm(spare)
                 began = trio.current_time()
                 try:
-                    await self._live(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
+                    await self._run_one(bot, self._draw.choices(list(self._weights), list(self._weights.values()))[0])
                 finally:
                     code = await kill(bot)  # noqa: ASYNC102 - shields itself, with a deadline
                 killed += 1
                 restarts += 1
                 self._phases[self._phase] += 1
                 if code != -signal.SIGKILL:
-                    self._note([f"a bot ended by itself, with {code}: {self._bots.complaints()}"], killed)
+                    self._note([f"a bot ended by itself with exit code {code}: {self._bots.log_tail()}"], killed)
                 progress(killed, self._phase, trio.current_time() - began)
                 self._note(await self._check_dead(), killed)
-            await self._last_life(spare)
+            await self._final_restart(spare)
         finally:
             await kill(spare)  # noqa: ASYNC102 - shields itself, with a deadline
         return KillingReport(
@@ -174,52 +180,52 @@ class _Run:
             positions=self._ledger.entered,
             ended=self._ledger.ended,
             stops=self._ledger.accepted,
-            bare_at_kill=self._bare_at_kill,
+            unprotected_at_kill=self._unprotected_at_kill,
             pending_at_kill=self._pending_at_kill,
             violations=tuple(self._violations),
         )
 
-    async def _warm(self, spare: Told) -> Told:
-        await spare.next()  # that it is warm
+    async def _warm(self, spare: ChildProcess) -> ChildProcess:
+        await spare.next()  # its message that it is warm
         return await self._bots.warm(self._port)
 
     def _note(self, broken: Iterable[str], number: int) -> None:
-        self._violations += [f"life {number}: {each}" for each in broken]
+        self._violations += [f"start {number}: {each}" for each in broken]
 
-    async def _live(self, bot: Told, until: Phase) -> None:
-        """Let a bot live until the moment at which it is to be killed, or until it ends by itself."""
+    async def _run_one(self, bot: ChildProcess, until: Phase) -> None:
+        """Run a bot until the time of its kill, or until it ends by itself."""
         self._phase, self._event, self._reported = "waiting", "", set()
-        self._lives += 1
+        self._starts += 1
         delay = self._draw.uniform(0, _LONGEST[until])
         await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
         self._restarted_at = datetime.now(UTC)
-        await live(bot)
+        await activate(bot)
         self._began = trio.current_time()
-        within = self._books.lease_seconds + OWNED_WITHIN + _READY_WITHIN
+        within = self._run_store.lease_seconds + OWNED_WITHIN + _READY_WITHIN
         with trio.move_on_after(within) as scope:
             while self._event != "ready" if until == "trailing" else self._phase != until:
-                if not await self._hear(bot):
+                if not await self._take_message(bot):
                     return
         if scope.cancelled_caught:
-            self._violations.append(f"a bot was not ready within {within} s: {self._bots.complaints()}")
+            self._violations.append(f"a bot was not ready within {within} s: {self._bots.log_tail()}")
             return
         if until == "trailing":
             await self._check_ready(bot)
         await self._listen(bot, delay)
 
-    async def _hear(self, bot: Told) -> bool:
-        """Hear the next thing that the bot says. False: it has ended."""
-        said = await bot.next()
-        if said is None:
+    async def _take_message(self, bot: ChildProcess) -> bool:
+        """Take the next message of the bot. Returns False if the bot has ended."""
+        message = await bot.next()
+        if message is None:
             return False
-        self._event = said["event"]
-        self._phase = _SAID.get(self._event, self._phase)
+        self._event = message["event"]
+        self._phase = _PHASE_OF_EVENT.get(self._event, self._phase)
         if self._event == "recovering":
             self._note_owned()
         elif self._event == "recovered":
             self._slowest_recovery = max(self._slowest_recovery, trio.current_time() - self._began)
-        if "unprotected" in said:
-            self._reported = {(symbol, side) for symbol, side in said["unprotected"]}
+        if "unprotected" in message:
+            self._reported = {(symbol, side) for symbol, side in message["unprotected"]}
         return True
 
     def _note_owned(self) -> None:
@@ -227,18 +233,18 @@ class _Run:
         waited, self._began = trio.current_time() - self._began, trio.current_time()
         self._waited += waited
         self._slowest_wait = max(self._slowest_wait, waited)
-        if waited > self._books.lease_seconds + OWNED_WITHIN:
-            self._violations.append(f"life {self._lives}: waited {waited:.1f} s for the account of a dead bot")
+        if waited > self._run_store.lease_seconds + OWNED_WITHIN:
+            self._violations.append(f"start {self._starts}: waited {waited:.1f} s for a dead bot's account")
 
-    async def _listen(self, bot: Told, seconds: float) -> None:
+    async def _listen(self, bot: ChildProcess, seconds: float) -> None:
         with trio.move_on_after(seconds) as scope:
-            while await self._hear(bot):
+            while await self._take_message(bot):
                 pass
         if not scope.cancelled_caught:
-            await trio.lowlevel.checkpoint()  # it has ended by itself, which its exit code tells
+            await trio.lowlevel.checkpoint()  # the bot has ended by itself, as its exit code shows
 
-    async def _check_ready(self, bot: Told) -> None:
-        """Look until everything holds; what is still broken when the time is over is broken in a settled state."""
+    async def _check_ready(self, bot: ChildProcess) -> None:
+        """Check until everything holds. A fault that is found in each check until the time is over is a violation."""
         lasting: set[str] | None = None
         while lasting is None or lasting:
             history = await self._take_history()
@@ -251,12 +257,12 @@ class _Run:
                 self._violations += [f"{seconds:.1f} s after it owned the account: {each}" for each in lasting]
                 return
             if lasting:
-                await self._listen(bot, _LOOK_SECONDS)
+                await self._listen(bot, _POLL_SECONDS)
         self._checks += 1
         self._slowest_protection = max(self._slowest_protection, trio.current_time() - self._began)
 
     async def _check_dead(self) -> list[str]:
-        """Nobody writes any more: exchange and store have to agree exactly, but for what the market has filled."""
+        """Compare exchange and store after a kill. Only fills by the market may differ, because no bot writes."""
         while True:
             await trio.sleep(_IN_FLIGHT)
             history = await self._take_history()
@@ -265,18 +271,20 @@ class _Run:
             later = await self._take_history()
             if not later.events:
                 break
-            # Something that was sent before was booked only now, or the market has filled a stop.
-        broken += await self._books.damage()
-        owners = await self._books.owners()
-        if owners is not None and not self._owned <= owners <= self._lives:
-            broken.append(f"{owners} owners of the account in {self._lives} lives, of which {self._owned} said so")
+            # A request from before the kill was booked only now, or the market has filled a stop.
+        broken += await self._run_store.damage()
+        owners = await self._run_store.owners()
+        if owners is not None and not self._owned <= owners <= self._starts:
+            broken.append(
+                f"{owners} owners of the account in {self._starts} starts, of which {self._owned} reported the ownership"
+            )
         self._checks += 1
-        self._bare_at_kill += sum(not life.stops for life in self._ledger.open.values())
+        self._unprotected_at_kill += sum(not entry.stops for entry in self._ledger.open.values())
         self._pending_at_kill += len({(intent.symbol, intent.side, intent.identity) for intent in loaded.intents})
         return broken
 
     async def _load(self) -> Loaded:
-        loaded = await self._books.load(self._exchange.name, self._exchange.account)
+        loaded = await self._run_store.load(self._exchange.name, self._exchange.account)
         self._violations += self._records.take(loaded)
         return loaded
 
@@ -285,12 +293,12 @@ class _Run:
         self._violations += self._ledger.take(history)
         return history
 
-    async def _last_life(self, bot: Told) -> None:
-        """Restart once more, and let the bot end in order."""
-        await bot.next()  # that it is warm
-        await self._live(bot, "trailing")
+    async def _final_restart(self, bot: ChildProcess) -> None:
+        """Start the last bot, and end it in order."""
+        await bot.next()  # its message that it is warm
+        await self._run_one(bot, "trailing")
         code = await end(bot)
         if code:
-            self._violations.append(f"the last bot ended with {code}: {self._bots.complaints()}")
+            self._violations.append(f"the last bot ended with exit code {code}: {self._bots.log_tail()}")
         self._violations += await self._check_dead()
         self._violations += unsettled(await self._load(), datetime.now(UTC))

@@ -10,7 +10,7 @@ import trio
 
 
 def write_line(**facts: object) -> None:
-    """Write some facts as a line of JSON, and flush it."""
+    """Write a line of JSON, and flush it."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 

@@ -1,8 +1,7 @@
-"""Simulated worlds: prices with jumps, latencies, faults, outages, hands from outside, deaths and restarts, from a seed.
+"""Simulated worlds: prices with jumps, latencies, faults, outages, manual changes and killed bots, drawn from a seed.
 
-Each happens on trio's virtual clock, the same way every time, and is looked at after every step. Run many with
-``python -m simulation.laboratory --seeds 2000``, one with ``--seed 7``, and a day of 50 positions a wave with
-``--day``.
+Each world runs on trio's virtual clock, in the same way every time, and is checked after every step. Run many worlds with
+``python -m simulation.laboratory --seeds 2000``, one with ``--seed 7``, and a day of 50 positions a wave with ``--day``.
 """
 
 from simulation.laboratory.harsh_rates import HarshRates as HarshRates

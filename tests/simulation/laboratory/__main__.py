@@ -1,4 +1,4 @@
-"""``python -m simulation.laboratory --seeds 2000``: what was wrong in which world, a table, exit code 1."""
+"""``python -m simulation.laboratory --seeds 2000``: print the violations and a table; exit with 1 if there are any."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         for broken in report.broken[: None if options.seed is not None else 5]:
             console.print(f"[red]seed {report.seed}[/red] {escape(broken)}", highlight=False)
         if report.broken and options.seed is None:
-            # The address may hold a password.
+            # The store's address may contain a password, so that it is not printed.
             others = f"{'--day ' if options.day else ''}{'--store … ' if options.store else ''}"
             replayed = f"--seed {report.seed}" if options.day else replay(kind, report.seed)
             console.print(f"replay it with: python -m simulation.laboratory {others}{replayed}", highlight=False)
@@ -71,21 +71,26 @@ def main(arguments: Sequence[str]) -> int:
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse options that don't go together."""
     if options.harsh is not None and (options.day or options.calm):
-        parser.error("--harsh goes neither with --day nor with --calm")
+        parser.error("--harsh can't be combined with --day or --calm")
     if options.table and (options.day or options.calm or options.store):
-        parser.error("--table goes with none of --day, --calm and --store")
+        parser.error("--table can't be combined with --day, --calm or --store")
     if options.json is not None and not options.table:
-        parser.error("--json goes with --table")
+        parser.error("--json needs --table")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulation.laboratory", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many worlds (200)")
     parser.add_argument("--first", type=int, default=0, help="the seed of the first one (0)")
-    parser.add_argument("--seed", type=int, help="only the world of this seed, and everything that its exchange booked")
-    parser.add_argument("--day", action="store_true", help="24 hours with 50 positions a wave, instead")
     parser.add_argument(
-        "--store", type=_postgres, metavar="URL", help="a postgresql://… for the stores, instead of memory"
+        "--seed", type=int, help="run only the world of this seed, and print all bookings of its exchange"
+    )
+    parser.add_argument("--day", action="store_true", help="run 24 hours with 50 positions a wave instead")
+    parser.add_argument(
+        "--store",
+        type=_postgres,
+        metavar="URL",
+        help="keep the stores on this server (postgresql://…) instead of in memory",
     )
     parser.add_argument(
         "--harsh",
@@ -93,18 +98,18 @@ def _parser() -> argparse.ArgumentParser:
         const=ALL,
         choices=ROWS,
         metavar="KIND",
-        help=f"harsh faults of one kind only; by default, of all: {', '.join(ROWS)}",
+        help=f"harsh faults of one kind only; default: all. Kinds: {', '.join(ROWS)}",
     )
     parser.add_argument("--calm", action="store_true", help="without the harsh faults and their checks")
-    parser.add_argument("--table", action="store_true", help="each kind of harsh faults alone, then all, as a table")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="with --table: write it there, too")
+    parser.add_argument("--table", action="store_true", help="print a table: each kind of harsh faults alone, then all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --table: write the table to this file too")
     return parser
 
 
 def _tabulate(console: Console, kinds: Sequence[str], seeds: Sequence[int], file: Path | None) -> int:
     total = len(kinds) * len(seeds)
     rows: list[KindReport] = count_kinds(track(run_kinds(kinds, seeds), "worlds", total=total, console=console))
-    wide = Console(width=max(console.width, TABLE_WIDTH))  # where it is no terminal, a console takes itself for narrow
+    wide = Console(width=max(console.width, TABLE_WIDTH))  # without a terminal, rich assumes a narrow console
     for row in rows:
         if row.failing:
             wide.print(classes_table(row))
@@ -115,39 +120,39 @@ def _tabulate(console: Console, kinds: Sequence[str], seeds: Sequence[int], file
 
 
 def a_day(seed: int, store: str | None = None) -> WorldReport:
-    """Let a day happen; see `run_world`."""
+    """Run a day; see `run_world`."""
     quiet_log()
     return run_world(Scenario.a_day(seed), store=store)
 
 
 def _postgres(address: str) -> str:
     if not is_postgres(address):
-        raise argparse.ArgumentTypeError("wants an address of Postgres, postgresql://…")
+        raise argparse.ArgumentTypeError("needs the address of a Postgres server, postgresql://…")
     return address
 
 
 def _table(reports: Sequence[WorldReport], seconds: float) -> Table:
     table = Table(title="simulated worlds", show_header=False)
     open_seconds = sum(report.open_seconds for report in reports)
-    bare = Counter[str]()
+    unprotected = Counter[str]()
     for report in reports:
-        bare.update(report.bare_seconds)
+        unprotected.update(report.unprotected_seconds)
     rows = {
         "worlds": f"{len(reports)} in {seconds:.1f} s",
-        "deaths": f"{sum(report.deaths for report in reports)}",
-        "looks": f"{sum(report.steps for report in reports)}",
-        "with something wrong": f"{sum(bool(report.broken) for report in reports)}",
+        "kills": f"{sum(report.deaths for report in reports)}",
+        "checks": f"{sum(report.steps for report in reports)}",
+        "worlds with violations": f"{sum(bool(report.broken) for report in reports)}",
         "position-seconds": f"{open_seconds:,.0f}",
-        "covered": f"{1 - sum(bare.values()) / open_seconds:.4%}" if open_seconds else "none were open",
-        **{f"bare: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(bare.items())},
+        "protected": f"{1 - sum(unprotected.values()) / open_seconds:.4%}" if open_seconds else "no position was open",
+        **{f"unprotected: {why}": f"{seconds:,.1f} s" for why, seconds in sorted(unprotected.items())},
     }
     strikes = Counter[str]()
     for report in reports:
         strikes.update(report.strikes)
-    rows |= {f"strikes: {kind}": f"{count:,}" for kind, count in strikes.most_common()}
+    rows |= {f"faults: {kind}": f"{count:,}" for kind, count in strikes.most_common()}
     for report in reports:
         if report.objects:
-            rows["objects of protection, every two hours"] = ", ".join(map(str, report.objects))
+            rows["objects of trailing.protection, every two hours"] = ", ".join(map(str, report.objects))
     for name, value in rows.items():
         table.add_row(name, value)
     return table

@@ -1,4 +1,4 @@
-"""A bot as users write it: opens waves, has them protected, and hands in again what stands without a stop."""
+"""A bot as users write it: it opens waves, protects them, and hands in unprotected positions again."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from trailing.protection.manager import Manager
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE = 10.0
-LOOK_EVERY = 20.0
+CHECK_EVERY = 20.0
 
 
 def time_of_day() -> datetime:
-    """The world's time of day, now."""
+    """Return the world's present time of day."""
     return START + timedelta(seconds=trio.current_time())
 
 
 class Bot:
-    """What the bot remembers over its deaths: the positions that it has opened.
+    """A bot that remembers the positions it has opened, over its own restarts.
 
     Args:
-        note_handed_in: called with symbol and side of each position, when it is handed in.
+        note_handed_in: called with symbol and side of each position that is handed in.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Bot:
         self._waves = list(scenario.waves)
 
     async def run(self, manager: Manager) -> None:
-        """Open waves at their times, and every now and then look for what stands without a stop."""
+        """Open waves at their times, and protect positions that the manager does not list."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_after, manager, nursery)
+            nursery.start_soon(self._protect_missing, manager, nursery)
             while self._waves:
                 at = self._waves.pop(0)
                 if at < trio.current_time():
-                    continue  # it was dead then
+                    continue  # the bot was dead at that time
                 await trio.sleep_until(at)
                 wave = [
                     await self._enter(market.symbol)
@@ -71,15 +71,15 @@ class Bot:
             self._note_handed_in(position.symbol, position.side)
         await manager.protect_wave(wave, deadline=DEADLINE)
 
-    async def _look_after(self, manager: Manager, nursery: trio.Nursery) -> None:
+    async def _protect_missing(self, manager: Manager, nursery: trio.Nursery) -> None:
         while True:
-            known = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
-            known |= manager.stops().keys()
-            bare = [
+            listed = {key for key, unprotected in manager.unprotected().items() if unprotected.state != "closed"}
+            listed |= manager.stops().keys()
+            missing = [
                 position
                 for key, position in self._positions.items()
-                if key not in known and key[1] in self._exchange.actual(key[0])[1]
+                if key not in listed and key[1] in self._exchange.actual(key[0])[1]
             ]
-            if bare:
-                nursery.start_soon(self._protect, manager, bare)
-            await trio.sleep(LOOK_EVERY)
+            if missing:
+                nursery.start_soon(self._protect, manager, missing)
+            await trio.sleep(CHECK_EVERY)

@@ -1,4 +1,4 @@
-"""Whose bug it was that ended a manager, or froze a position."""
+"""Tell a bug of the laboratory from a bug of the library."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _HERE: Final = Path(__file__).parent
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """The errors that a group holds, however deep; of any other error, itself."""
+    """Return the errors in a group and its subgroups; for any other error, the error itself."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for one in error.exceptions for leaf in leaves(one)]
     return [error]
 
 
-def is_ours_to_mend(error: BaseException) -> bool:
-    """Whether an error that ended a manager is a bug of the laboratory: it was raised here, and is no `TrailingError`."""
+def is_laboratory_bug(error: BaseException) -> bool:
+    """Whether the laboratory itself raised an error that ended a manager, other than a `TrailingError`."""
     for leaf in leaves(error):
         frames = traceback.extract_tb(leaf.__traceback__)
         if not isinstance(leaf, TrailingError) and frames and Path(frames[-1].filename).parent == _HERE:

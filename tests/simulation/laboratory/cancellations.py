@@ -1,4 +1,4 @@
-"""Invariant 11 in a harsh world: a live stop is cancelled only for an allowed reason, as the truth knows it."""
+"""Invariant 11 in a harsh world: a live stop is cancelled only for an allowed reason, judged by the true state."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 import trio
 
 from simulation.laboratory.harsh_rates import COARSE_TICKS
-from simulation.laboratory.knowledge import Knowledge
 from simulation.laboratory.leftovers import Leftovers
-from simulation.laboratory.request_monitor import STARTS_WITHIN, Complain, RequestMonitor
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import STARTS_WITHIN, ReportViolation, RequestMonitor
 from simulation.laboratory.scenario import TICK
 from trailing.core.model import Side, StopOrder
 from trailing.core.plan import TrailPlan
@@ -19,22 +19,26 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 
-UNTOLD_SECONDS: Final = 120.0
-"""How long the end of a stop may go unnoticed of which no update came: a reading of the account each minute, and tries."""
+UNNOTICED_SECONDS: Final = 120.0
+"""Seconds for which the end of a stop may go unnoticed without an update: a snapshot each minute, and retries."""
 
 
 class Cancellations:
-    """Judges each cancellation of a plain stop of ours.
+    """Judge each cancellation of a plain stop of ours.
 
-    Allowed are, as in the design: its position is flat, whatever has taken its place; another live stop of it is at least
-    as tight; the market takes one stop only, and placing is not throttled; the plan cancels late orders, and the position
-    is being opened; the stop was triggered and still stands, so that it is no protection (failure mode 52).
+    A cancellation is allowed in these cases, as in the design:
+
+    - the position of the stop is flat, whether or not another position is in its place;
+    - another live stop of the position is at least as tight;
+    - the market takes one stop only, and placing is not throttled;
+    - the plan cancels late orders, and the position is being opened;
+    - the stop was triggered and not filled, so that it protects nothing (failure mode 52).
 
     Args:
-        exchange: what is true.
-        knowledge: what the process was shown.
-        leftovers: the stops of positions that have ended, which may be cancelled at any time.
-        requests: what the process has asked for.
+        exchange: the true state.
+        process_view: the data that the process has received.
+        leftovers: the stops of positions that have ended. They may be cancelled at any time.
+        requests: the requests of the process.
         is_opening: whether a position is being opened.
     """
 
@@ -42,31 +46,31 @@ class Cancellations:
         self,
         exchange: PaperExchange,
         plan: TrailPlan,
-        knowledge: Knowledge,
+        process_view: ProcessView,
         leftovers: Leftovers,
         requests: RequestMonitor,
         is_opening: Callable[[str, Side], bool],
-        complain: Complain,
+        report_violation: ReportViolation,
     ) -> None:
         self._exchange, self._plan = exchange, plan
-        self._knowledge, self._leftovers, self._requests = knowledge, leftovers, requests
-        self._is_opening, self._complain = is_opening, complain
+        self._process_view, self._leftovers, self._requests = process_view, leftovers, requests
+        self._is_opening, self._report_violation = is_opening, report_violation
         self._stops: dict[str, StopOrder] = {}
         self._ended: dict[str, tuple[StopOrder, float]] = {}
         self._allowed: set[str] = set()
-        self._only_ones: dict[tuple[str, Side], float] = {}  # when the only stop of a position was cancelled
+        self._only_ones: dict[tuple[str, Side], float] = {}  # time at which the only stop of a position was cancelled
 
     def note_asked(self, order: StopOrder) -> None:
-        """The process asks for a cancellation.
+        """Take a cancellation that the process requests.
 
-        Excuse: what allows it when it is asked for may have changed when it is booked.
+        Excuse: the reason may hold at the request and no longer at the booking.
         """
-        known = self._stops.get(order.client_order_id)
-        if known is None or self._why_not(known) is None:
+        stop = self._stops.get(order.client_order_id)
+        if stop is None or self._why_not(stop) is None:
             self._allowed.add(order.client_order_id)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         order, own = booking.result, booking.client_order_id
         if isinstance(order, StopOrder) and is_ours(order.client_order_id) and order.callback is None:
             self._stops[order.client_order_id] = order
@@ -76,22 +80,22 @@ class Cancellations:
             cancelled = self._stops.pop(own)
             wrong = self._why_not(cancelled)
             if wrong is not None and own not in self._allowed:
-                self._complain(f"11. {wrong}", f"{cancelled}")
+                self._report_violation(f"11. {wrong}", f"{cancelled}")
 
     def note_answered(self, order: StopOrder) -> None:
-        """The process learns that a stop is cancelled.
+        """Take the reply to a cancellation.
 
-        Excuse: where the answer is lost, it has to find that out first.
+        Excuse: if the reply is lost, the process has to read the outcome first.
         """
         if not self._takes_two(order.symbol):
             self._only_ones[order.symbol, order.side] = trio.current_time()
 
     def process_died(self) -> None:
-        """What the process was at is not carried on."""
+        """Forget the cancellations of the dead process, because the next one does not continue them."""
         self._only_ones.clear()
 
-    def look(self) -> None:
-        """Where a market takes one stop, another one is tried within `STARTS_WITHIN` of its cancellation, or an exit."""
+    def check(self) -> None:
+        """Check that a stop or an exit is tried within `STARTS_WITHIN` of cancelling the only stop."""
         for (symbol, side), at in tuple(self._only_ones.items()):
             stops, held = self._exchange.actual(symbol)
             has_stop = any(order.side == side and is_ours(order.client_order_id) for order in stops)
@@ -99,14 +103,16 @@ class Cancellations:
                 del self._only_ones[symbol, side]
             elif trio.current_time() - at > STARTS_WITHIN:
                 del self._only_ones[symbol, side]
-                self._complain("11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}")
+                self._report_violation(
+                    "11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}"
+                )
 
     def _takes_two(self, symbol: str) -> bool:
         market = self._exchange.market(symbol)
         return market.two_stops or market.can_amend
 
     def _why_not(self, order: StopOrder) -> str | None:
-        """Why the cancellation of a stop is not allowed now; None: it is."""
+        """Return why the cancellation of a stop is not allowed now; None: it is allowed."""
         stops, held = self._exchange.actual(order.symbol)
         if order.side not in held or self._leftovers.is_left_over(order) or self._is_superseded(order, stops):
             return None
@@ -123,19 +129,23 @@ class Cancellations:
     def _is_superseded(self, order: StopOrder, live: tuple[StopOrder, ...]) -> bool:
         """Whether another stop of the position is at least as tight.
 
-        Excuses: the process takes a stop for as tight as it was last shown, until it is shown otherwise, and for as tight as
-        it asked for where the market rounds coarsely; and for live until it is told of the end, by an update or, where none
-        came, by the readings of `UNTOLD_SECONDS`.
+        Excuses: the process may use the last price it received of a stop, and the requested price if the market rounds
+        coarsely. It may take a stop for live until an update reports the end or, without an update, until the snapshots
+        of `UNNOTICED_SECONDS` have shown it.
         """
-        now, told = trio.current_time(), self._knowledge.was_told_of_end
-        ended = [one for one, at in self._ended.values() if now - at < UNTOLD_SECONDS and not told(one.client_order_id)]
+        now, received_end = trio.current_time(), self._process_view.received_end
+        ended = [
+            one
+            for one, at in self._ended.values()
+            if now - at < UNNOTICED_SECONDS and not received_end(one.client_order_id)
+        ]
         return any(self._may_supersede(one, order) for one in (*live, *ended))
 
     def _may_supersede(self, one: StopOrder, order: StopOrder) -> bool:
         key = (order.symbol, order.side, None)
         if one.client_order_id == order.client_order_id or (one.symbol, one.side, one.callback) != key:
             return False
-        possible, rounded = self._knowledge.possible_prices, COARSE_TICKS * TICK
+        possible, rounded = self._process_view.possible_prices, COARSE_TICKS * TICK
         return is_ours(one.client_order_id) and any(
             not is_tighter(order.side, cancelled, than=left) or abs(cancelled - left) < rounded
             for cancelled in possible(order)

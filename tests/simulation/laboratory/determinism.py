@@ -1,4 +1,4 @@
-"""A run of trio that happens the same way every time."""
+"""Run trio in the same way every time."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SWITCH, _SHUFFLER = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 
 
 def run_deterministically(main: Callable[[], Awaitable[T]], seed: int, *, clock: trio.abc.Clock | None = None) -> T:
-    """Run something on trio's virtual clock, with everything that is random drawn from a seed.
+    """Run a function on trio's virtual clock, with all randomness drawn from a seed.
 
-    trio shuffles its tasks, on purpose. A private switch of it has them shuffled from a seed instead; that is used
-    here and nowhere else, and where this trio doesn't have it, it is said.
+    trio shuffles its tasks on purpose. A private switch of trio makes the shuffling depend on a seed. The switch is used
+    here only.
 
     Args:
-        clock: another virtual clock. What a server answers, and when, is in no seed.
+        clock: another virtual clock. The seed does not determine the replies of a server, nor their times.
 
     Raises:
-        RuntimeError: this version of trio can't be run so.
+        RuntimeError: this version of trio does not have the switch.
         BaseException: what `main` raised.
     """
     with _everything_drawn_from(seed):
@@ -37,7 +37,7 @@ def run_deterministically(main: Callable[[], Awaitable[T]], seed: int, *, clock:
 @contextmanager
 def _everything_drawn_from(seed: int) -> Iterator[None]:
     if not (hasattr(_run, _SWITCH) and hasattr(_run, _SHUFFLER)):
-        raise RuntimeError(f"trio {trio.__version__} can't schedule from a seed: it has no {_SWITCH}")
+        raise RuntimeError(f"trio {trio.__version__} can't schedule from a seed, because it has no {_SWITCH}")
     before = {name: getattr(_run, name) for name in (_SWITCH, _SHUFFLER)}
     token_hex, state = secrets.token_hex, random.getstate()
     tokens = random.Random(f"{seed} tokens")

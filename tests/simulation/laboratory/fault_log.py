@@ -1,4 +1,4 @@
-"""The strikes of the harsh faults: how many there were, and which symbols they disturb until when."""
+"""Log the harsh faults: their number, the symbols they disturb, and for how long."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 import trio
 
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import HarshRates
-from simulation.laboratory.weather import Weather
 
 
 class FaultLog:
-    """What all kinds of harsh faults share.
+    """The state that all kinds of harsh faults share. A fault strikes when it changes a call or an update.
 
     Args:
-        seed: the world's. Each kind draws from a generator of its own, so that it disturbs no other draw.
-        rates: of the kinds.
-        weather: is told which symbols a strike disturbs.
+        seed: the seed of the world. Each kind draws from a generator of its own, so that it changes no other draw.
+        rates: the rates of the kinds.
+        fault_schedule: records the symbols that a strike disturbs.
 
     Attributes:
         strikes: how often each kind struck.
-        struck_at: when a kind last struck a symbol, or (None) the whole account, in seconds of the world.
+        struck_at: the time at which a kind last struck a symbol, or (None) the whole account, in seconds of the world.
     """
 
-    def __init__(self, seed: int, rates: HarshRates, weather: Weather) -> None:
-        self._seed, self._weather = seed, weather
+    def __init__(self, seed: int, rates: HarshRates, fault_schedule: FaultSchedule) -> None:
+        self._seed, self._fault_schedule = seed, fault_schedule
         self.rates: HarshRates = rates
         self.strikes: Counter[str] = Counter()
         self.struck_at: dict[tuple[str, str | None], float] = {}
@@ -34,7 +34,7 @@ class FaultLog:
     @property
     def is_over(self) -> bool:
         """Whether no fault strikes any more."""
-        return self._weather.is_over
+        return self._fault_schedule.is_over
 
     def draw(self, kind: str) -> random.Random:
         """The generator of a kind, at its beginning."""
@@ -50,7 +50,7 @@ class FaultLog:
         """
         self.strikes[kind] += 1
         self.struck_at[kind, symbol] = trio.current_time()
-        self._weather.disturb(symbol, until=until, explains=explains)
+        self._fault_schedule.disturb(symbol, until=until, explains=explains)
 
 
 def moments(draw: random.Random, per_hour: float, until: float) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""All that a harsh world has beside an ordinary one: its faults, and the monitors that know what is true."""
+"""The additional parts of a harsh world: its faults, and the monitors that compare with the true state."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from inspection import Claim, Inspection
 
 from simulation.laboratory.cancellations import Cancellations
 from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_exchange import RATE_LIMIT, HarshExchange
-from simulation.laboratory.harsh_hands import HarshHands
 from simulation.laboratory.harsh_rates import PART_FILLED, HarshRates
-from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.harsh_stop_changes import HarshStopChanges
 from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.monitored_exchange import MonitoredExchange
 from simulation.laboratory.position_monitor import PositionMonitor
-from simulation.laboratory.process import MortalExchange, Process
-from simulation.laboratory.request_monitor import Complain, RequestMonitor
+from simulation.laboratory.process import KillableExchange, Process
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import ReportViolation, RequestMonitor
 from simulation.laboratory.scenario import Scenario
 from simulation.laboratory.waits import Waits
-from simulation.laboratory.weather import Weather
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
@@ -33,10 +33,10 @@ class HarshWorld:
     """The faults and the monitors of one harsh world.
 
     Args:
-        paper: what the exchange really holds.
+        paper: the true state of the exchange.
         feed: moves the market to a price, for one tick.
-        complain: takes what is wrong.
-        manager: returns the manager of the process that lives now, or None.
+        report_violation: called with the class of a violation and its details.
+        manager: returns the manager of the running process, or None.
     """
 
     def __init__(
@@ -44,37 +44,47 @@ class HarshWorld:
         scenario: Scenario,
         rates: HarshRates,
         paper: PaperExchange,
-        weather: Weather,
+        fault_schedule: FaultSchedule,
         feed: Callable[[Tick], object],
-        complain: Complain,
+        report_violation: ReportViolation,
         manager: Callable[[], Manager | None],
     ) -> None:
-        self._paper, self._weather, self._manager = paper, weather, manager
-        self._log = FaultLog(scenario.seed, rates, weather)
+        self._paper, self._fault_schedule, self._manager = paper, fault_schedule, manager
+        self._log = FaultLog(scenario.seed, rates, fault_schedule)
         self._exchange = HarshExchange(paper, scenario, self._log, feed)
-        self._knowledge, self._leftovers, self._waits = Knowledge(), Leftovers(paper), Waits(complain)
-        self._requests = RequestMonitor(paper, self._knowledge, self._leftovers, complain)
-        self._hands = HarshHands(scenario, self._log, self._exchange.untold, self._knowledge.listed_at)
-        self._cancellations = Cancellations(
-            paper, scenario.plan, self._knowledge, self._leftovers, self._requests, self._is_opening, complain
+        self._process_view, self._leftovers, self._waits = ProcessView(), Leftovers(paper), Waits(report_violation)
+        self._requests = RequestMonitor(paper, self._process_view, self._leftovers, report_violation)
+        self._manual_changes = HarshStopChanges(
+            scenario, self._log, self._exchange.hidden_ends, self._process_view.listed_at
         )
-        self._positions = PositionMonitor(scenario, paper, weather, self._log, self._knowledge, complain)
+        self._cancellations = Cancellations(
+            paper,
+            scenario.plan,
+            self._process_view,
+            self._leftovers,
+            self._requests,
+            self._is_opening,
+            report_violation,
+        )
+        self._positions = PositionMonitor(
+            scenario, paper, fault_schedule, self._log, self._process_view, report_violation
+        )
 
     @property
     def strikes(self) -> dict[str, int]:
-        """How often each kind struck."""
+        """The number of strikes of each kind."""
         return dict(self._log.strikes)
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Start what happens by itself."""
-        nursery.start_soon(self._hands.amend_stops, self._paper)
-        nursery.start_soon(self._hands.lose_stops, self._paper)
+        """Start the faults that happen by time."""
+        nursery.start_soon(self._manual_changes.amend_stops, self._paper)
+        nursery.start_soon(self._manual_changes.lose_stops, self._paper)
 
-    def connect(self, process: Process) -> tuple[MortalExchange, MonitoredExchange]:
-        """The exchange as a new process sees it: as it may die with it, and, in front of that, with the monitors."""
-        mortal = MortalExchange(self._exchange, process, self._weather)
-        return mortal, MonitoredExchange(
-            mortal, process, self._requests, self._knowledge, self._cancellations, self._state_of
+    def connect(self, process: Process) -> tuple[KillableExchange, MonitoredExchange]:
+        """Return a killable exchange for a new process, and the monitored exchange that wraps it."""
+        killable = KillableExchange(self._exchange, process, self._fault_schedule)
+        return killable, MonitoredExchange(
+            killable, process, self._requests, self._process_view, self._cancellations, self._state_of
         )
 
     def _claim_of(self, symbol: str, side: Side) -> Claim | None:
@@ -87,63 +97,63 @@ class HarshWorld:
         return claim is not None and not claim.is_opened
 
     def had_to_close(self, symbol: str, side: Side) -> bool:
-        """Whether the last update of a position said that it is open when the process asked for its last close."""
-        return self._knowledge.had_to_close(symbol, side)
+        """Whether the last update of a position reported it open when the process last requested its close."""
+        return self._process_view.had_to_close(symbol, side)
 
     def _state_of(self, symbol: str, side: Side) -> str | None:
         claim = self._claim_of(symbol, side)
         return None if claim is None else claim.state
 
-    # What the monitors see.
+    # The input of the monitors.
 
     def note_sent(self, operation: str, symbol: str | None) -> None:
-        """The exchange has taken a request."""
+        """Take a request that the exchange has received."""
         self._waits.note_sent(operation, symbol)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         self._waits.note_booking(booking)
-        self._knowledge.note_booking(booking)
+        self._process_view.note_booking(booking)
         self._leftovers.note_booking(booking)
         self._cancellations.note_booking(booking)
         self._positions.note_booking(booking)
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
-        """The store has committed something."""
+        """Take entries that the store has committed."""
         self._positions.note_commit(entries)
 
     def note_handed_in(self, symbol: str, side: Side) -> None:
-        """The bot hands a position in."""
+        """Take a position that the bot hands in."""
         self._positions.note_handed_in((symbol, side))
 
     def note_price(self, tick: Tick) -> None:
-        """The market moves."""
+        """Take a price of the market."""
         self._positions.note_price(tick)
 
-    def look(self, symbol: str) -> None:
-        """The market has moved: look at the positions of a symbol."""
+    def check(self, symbol: str) -> None:
+        """Check the positions of a symbol after a price of it."""
         manager = self._manager()
         if manager is not None:
-            self._waits.look(self._exchange.sick.symbol)
-            self._cancellations.look()
+            self._waits.check(self._exchange.sick.symbol)
+            self._cancellations.check()
             inside = Inspection(manager)
             self._requests.check_tries(inside.claims())
-            self._positions.look(symbol, inside)
+            self._positions.check(symbol, inside)
 
     def check_peak(self, claim: Claim) -> None:
-        """Look at the peak that a process keeps."""
+        """Check the peak that a process stores."""
         self._positions.check_peak(claim)
 
     def process_died(self) -> None:
-        """The process that lived has died."""
-        self._knowledge.process_died()
+        """Reset the monitors' state of the process that has died."""
+        self._process_view.process_died()
         self._requests.process_died()
         self._cancellations.process_died()
         self._positions.process_died()
 
 
 def exchange_options(rates: HarshRates | None) -> dict[str, Any]:
-    """What the paper exchange of a world is opened with, beside what an ordinary one is opened with."""
+    """Return the additional options of the paper exchange in a harsh world."""
     options: dict[str, Any] = {}
     if rates is not None and rates.fills_in_parts:
         options["partial_fills"] = PART_FILLED

@@ -1,4 +1,4 @@
-"""The paper exchange with the faults of a harsh world, as a process sees it."""
+"""The paper exchange with the faults of a harsh world."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from simulation.laboratory.harsh_orders import (
     ThrottledOperations,
     WrongAcknowledgements,
 )
-from simulation.laboratory.harsh_updates import HarshUpdates, LateUpdates, UntoldEnds, WrongTicks
+from simulation.laboratory.harsh_updates import HarshUpdates, HiddenEnds, LateUpdates, WrongTicks
 from simulation.laboratory.scenario import Scenario
 from trailing.core.account import PositionReport
 from trailing.core.model import StopOrder, Tick
@@ -30,20 +30,20 @@ from trailing.exchanges.port import StopRequest, Update
 from trailing.testing.faults import Fault, FaultyExchange, Operation
 
 RATE_LIMIT: Final = RateLimit(capacity=15, per_second=5)
-"""Of an exchange with sick symbols: far more than a world of five symbols needs, so that only repetition exhausts it."""
+"""The rate limit of an exchange with sick symbols. Only repeated requests exhaust it in a world of five symbols."""
 
 
 class HarshExchange(FaultyExchange):
-    """The port with every kind of harsh fault; a kind whose rate is 0 never strikes.
+    """The port with every kind of harsh fault. A kind whose rate is 0 never strikes.
 
     Args:
-        inner: what the exchange really holds.
+        inner: the true state of the exchange.
         feed: moves the market to a price, for one tick.
 
     Attributes:
-        sick: the symbol whose cancellations fail.
+        sick: the symbols whose cancellations fail, and when.
         throttled: the operations that are throttled.
-        untold: the stops whose end is not pushed.
+        hidden_ends: the stops whose end no update reports.
     """
 
     def __init__(self, inner: PaperExchange, scenario: Scenario, log: FaultLog, feed: Callable[[Tick], object]) -> None:
@@ -57,7 +57,7 @@ class HarshExchange(FaultyExchange):
         self._acknowledgements = WrongAcknowledgements(log)
         self._late, self._wrong_ticks = LateUpdates(log), WrongTicks(log)
         self.throttled: ThrottledOperations = ThrottledOperations(log)
-        self.untold: UntoldEnds = UntoldEnds()
+        self.hidden_ends: HiddenEnds = HiddenEnds()
 
     def _strike(self, operation: Operation, symbol: str | None, _: int) -> Fault | None:
         return self.throttled.strike(operation)
@@ -91,4 +91,4 @@ class HarshExchange(FaultyExchange):
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
         async with self.inner.updates() as updates:
-            yield HarshUpdates(updates, self._late, self._wrong_ticks, self.untold)
+            yield HarshUpdates(updates, self._late, self._wrong_ticks, self.hidden_ends)

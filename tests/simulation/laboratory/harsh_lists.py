@@ -1,4 +1,4 @@
-"""Harsh faults of the account's two lists: empty, with a wrong entry, with a wrong liquidation price."""
+"""Harsh faults of the account's two lists: empty lists, wrong entries, wrong liquidation prices."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Entry = TypeVar("Entry", PositionReport, StopOrder)
 _LISTS: Final = ("positions", "open_stops")
 
 UNREADABLE: Final = Decimal("1E+400")
-"""A figure that no calculation of ours can take."""
+"""A quantity beyond the range of our calculations."""
 
 STRANGE_IDS: Final = ("", "0", "1578938", "tr", "tr0123", "x" * 300, "\N{PILE OF POO}\x00{}", 1578938)
-"""Client order ids of foreign orders. The last one is no text: an adapter of ours once showed such a one."""
+"""Client order ids of foreign orders. The last one is not a string: an adapter of ours once returned such an id."""
 
 _FOREIGN: Final = "FOREIGN/USDT:USDT"
 
 
 class EmptyLists:
-    """A list, or both, come back empty for some seconds although there are entries."""
+    """One list, or both, are empty for some seconds although there are entries."""
 
     def __init__(self, log: FaultLog) -> None:
         self._log, self._draw = log, log.draw("empty_lists")
         self._until = dict.fromkeys(_LISTS, 0.0)
 
     def show(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Return what the list `name` shows instead of its entries."""
+        """Return the entries that the list `name` shows."""
         now = trio.current_time()
         if self._log.is_over or not entries:
             return entries
@@ -54,7 +54,7 @@ class EmptyLists:
 
 
 class _WrongEntry(msgspec.Struct, frozen=True):
-    """What is wrong with an entry of a list until when. `key`: the entry's."""
+    """A fault of the list entry with the key `key`, and its end in seconds of the world."""
 
     what: str
     key: object
@@ -62,10 +62,10 @@ class _WrongEntry(msgspec.Struct, frozen=True):
 
 
 class WrongLists:
-    """An entry of a list is missing, doubled, unreadable or foreign for some seconds; the other entries are right.
+    """An entry of a list is missing, doubled, unreadable or foreign for some seconds. The other entries are right.
 
-    Unreadable means three things at the port: a list fails as a whole with `ExchangeUnreachable`; a stop that can't be read is left
-    out of a `PartialList`; a position is passed on with a figure that is beyond all bounds.
+    At the port, unreadable means one of three things: the whole list fails with `ExchangeUnreachable`; a `PartialList`
+    leaves out the unreadable stop; or a position has a quantity beyond all bounds.
     """
 
     def __init__(self, log: FaultLog) -> None:
@@ -73,7 +73,7 @@ class WrongLists:
         self._wrong: dict[str, _WrongEntry] = {}
 
     def show(self, name: str, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Return what the list `name` shows instead of its entries. Raises ExchangeUnreachable for an unreadable one."""
+        """Return the entries that the list `name` shows. Raises ExchangeUnreachable for an unreadable list."""
         now = trio.current_time()
         if self._log.is_over or not entries:
             return entries
@@ -99,7 +99,7 @@ class WrongLists:
         return PartialList(shown, left_out) if left_out else tuple(shown)
 
     def _instead(self, entry: Entry, what: str) -> tuple[Entry, ...]:
-        """What is listed instead of an entry."""
+        """Return the entries that are listed instead of `entry`."""
         if what == "missing":
             return ()
         if what == "doubled":
@@ -123,8 +123,8 @@ class WrongLiquidations:
     """The positions of some symbols are reported with a liquidation price on the wrong side of the market.
 
     Args:
-        symbols: of the world.
-        price: the market's price of a symbol, now.
+        symbols: the symbols of the world.
+        price: returns the present market price of a symbol.
     """
 
     def __init__(self, log: FaultLog, symbols: Sequence[str], price: Callable[[str], Decimal]) -> None:
@@ -134,7 +134,7 @@ class WrongLiquidations:
         self._off = {symbol: off for symbol, (chance, off) in drawn.items() if chance < rate}
 
     def show(self, reports: Sequence[PositionReport]) -> Sequence[PositionReport]:
-        """Return the reports with their liquidation prices."""
+        """Return the reports, with wrong liquidation prices for some symbols."""
         return reports if self._log.is_over else tuple(self._shown(report) for report in reports)
 
     def _shown(self, report: PositionReport) -> PositionReport:

@@ -22,7 +22,7 @@ CANCEL_FAILURES: Final[Mapping[str, Callable[[str], TrailingError]]] = {
     "internal error (-1007)": OutcomeUnknown,
     "unknown order (-2011)": StopRejected,
 }
-"""What a sick symbol's cancellations are answered, and what an adapter makes of it. None is carried out."""
+"""The replies to a sick symbol's cancellations, and the errors that an adapter raises. No stop is cancelled."""
 
 
 class ThrottledOperations:
@@ -37,7 +37,7 @@ class ThrottledOperations:
         return not self._log.is_over and trio.current_time() < self._until.get(operation, 0.0)
 
     def strike(self, operation: str) -> Fault | None:
-        """Return what a call of the operation meets: a refusal that says how many seconds are left, or None."""
+        """Return the fault of a call: a refusal with the seconds that are left, or None."""
         if self._log.is_over:
             return None
         now = trio.current_time()
@@ -58,11 +58,11 @@ class _Sickness(msgspec.Struct, frozen=True):
 
 
 class SickSymbols:
-    """Every cancellation of a symbol fails, for minutes; all else of the symbol goes on, and so do the other symbols.
+    """Every cancellation of one symbol fails for minutes. Its other requests and the other symbols work.
 
     Args:
-        symbols: of the world.
-        duration: of the world, in seconds.
+        symbols: the symbols of the world.
+        duration: the duration of the world, in seconds.
     """
 
     def __init__(self, log: FaultLog, symbols: Sequence[str], duration: float) -> None:
@@ -72,17 +72,17 @@ class SickSymbols:
         for at in moments(draw, log.rates.sick_symbols, duration):
             seconds = draw.uniform(*SICK_SECONDS)
             symbol, failure = draw.choice(symbols), draw.choice(tuple(CANCEL_FAILURES))
-            if not self._times or at >= self._times[-1].ends:  # one at a time, so that the others are healthy
+            if not self._times or at >= self._times[-1].ends:  # one symbol at a time, so that the others work
                 self._times.append(_Sickness(symbol, at, at + seconds, failure))
 
     @property
     def symbol(self) -> str | None:
-        """The symbol that is sick now."""
+        """The symbol whose cancellations fail now, or None."""
         sick = self._now()
         return None if sick is None else sick.symbol
 
     def strike(self, symbol: str) -> TrailingError | None:
-        """Return the error that a cancellation is answered, where the symbol is sick; else None."""
+        """Return the error of a cancellation if the symbol is sick, else None."""
         sick = self._now()
         if sick is None or symbol != sick.symbol:
             return None
@@ -96,7 +96,7 @@ class SickSymbols:
 
 
 class CoarseMarkets:
-    """Some markets round trigger prices more coarsely than their `price_tick` says. What they booked they acknowledge."""
+    """Some markets round trigger prices more coarsely than their `price_tick`, and acknowledge the rounded price."""
 
     def __init__(self, log: FaultLog, symbols: Sequence[str]) -> None:
         self._log = log
@@ -104,7 +104,7 @@ class CoarseMarkets:
         self._coarse = {one for one in symbols if draw.random() < log.rates.rounded_acknowledgements}
 
     def booked(self, symbol: str, price: Decimal) -> Decimal:
-        """Return the trigger price that the market books for the one that was asked for."""
+        """Return the trigger price that the market books for a requested one."""
         if symbol not in self._coarse or self._log.is_over:
             return price
         coarse = TICK * COARSE_TICKS
@@ -115,7 +115,7 @@ class CoarseMarkets:
 
 
 class EarlyFills:
-    """The market touches a stop that was just booked, and its acknowledgement comes after one fill or all of them.
+    """The market triggers a stop that was just booked. The acknowledgement comes after one fill or all fills.
 
     Args:
         feed: moves the market to a price, for one tick.
@@ -125,17 +125,17 @@ class EarlyFills:
         self._log, self._draw, self._feed = log, log.draw("early_fills"), feed
 
     async def hold_back(self, order: StopOrder) -> None:
-        """Trigger a stop that was booked, and wait, where the fault strikes; else return at once."""
+        """Trigger a booked stop and wait if the fault strikes, else return at once."""
         if self._log.is_over or order.callback is not None or self._draw.random() >= self._log.rates.early_fills:
             return
         self._log.note("early_fills", order.symbol)
-        for _ in range(self._draw.randint(1, 3)):  # each fills a part, three fill it all
+        for _ in range(self._draw.randint(1, 3)):  # each tick fills a part, three fill the whole stop
             self._feed(Tick(order.symbol, order.price, trio.current_time()))
         await trio.sleep(self._draw.uniform(*EARLY_SECONDS))
 
 
 class WrongAcknowledgements:
-    """An acknowledgement has another price, or another quantity, than was asked for and booked."""
+    """An acknowledgement has another price or quantity than was requested and booked."""
 
     def __init__(self, log: FaultLog) -> None:
         self._log, self._draw = log, log.draw("wrong_acknowledgements")

@@ -8,43 +8,43 @@ from typing import Final
 import msgspec
 
 EMPTY_SECONDS: Final = (0.5, 10.0)
-"""How long a list stays empty, from and to; also how long an entry of a list stays missing, doubled or unreadable."""
+"""Shortest and longest time for which a list is empty, or an entry of it missing, doubled or unreadable."""
 
 LATE_SECONDS: Final = (0.2, 10.0)
-"""How late an update comes, or comes again, from and to: later than updates that were pushed after it."""
+"""Shortest and longest delay of a late or repeated update. Later updates may come before it."""
 
 PART_FILLED: Final = Decimal("0.4")
-"""The share of a triggered stop that one price fills, where fills are early or updates repeat: one fill is no test."""
+"""The share of a triggered stop that one price fills, so that a stop has several fills."""
 
 THROTTLE_SECONDS: Final = (20.0, 90.0)
-"""How long an operation is throttled, from and to. Each refusal says how many seconds are left."""
+"""Shortest and longest throttle of an operation. Each refusal has the seconds that are left."""
 
 COARSE_TICKS: Final = 10
-"""The price ticks to whose multiples a coarse market rounds a trigger price, up or down, whichever is nearer."""
+"""A coarse market rounds a trigger price to the nearest multiple of so many price ticks."""
 
 EARLY_SECONDS: Final = (0.05, 2.0)
-"""How long the acknowledgement of a stop is held back, from and to, after the stop was triggered."""
+"""Shortest and longest delay of an acknowledgement after the stop was triggered."""
 
 SICK_SECONDS: Final = (60.0, 240.0)
-"""How long the cancellations of a symbol fail, from and to."""
+"""Shortest and longest time for which the cancellations of a symbol fail."""
 
 
 class HarshRates(msgspec.Struct, frozen=True, kw_only=True):
-    """The rate of each kind of fault; 0: the kind is off.
+    """The rate of each kind of fault. At 0 the kind is off.
 
     Args:
         amended_stops: amendments of our stops by hand, per hour; half of them tighter, half of them looser.
         empty_lists: the share of the list calls that begin a time in which a list is empty.
         late_updates: the share of the order and position updates that come late; as many are repeated.
-        silent_losses: moments at which a stop of ours vanishes without an update, where one has stood for long enough, per
-            hour.
+        silent_losses: losses of a stop of ours without an update, per hour. Only a stop that was live for long enough is
+            lost.
         throttles: the share of the calls that begin a throttle of their operation.
         rounded_acknowledgements: the share of the markets that round trigger prices coarsely.
-        early_fills: the share of the placings whose stop is triggered before it is acknowledged.
+        early_fills: the share of the placed stops that are triggered before they are acknowledged.
         wrong_ticks: the share of the ticks before which one to three ticks of 10 or 0.1 times the price come.
         wrong_lists: the share of the list calls that begin a time in which an entry is missing, doubled or unreadable.
-        wrong_acknowledgements: the share of the acknowledgements that have another price or quantity than was asked for.
-        sick_symbols: times in which the cancellations of one symbol fail, per hour. The exchange has a rate limit then.
+        wrong_acknowledgements: the share of the acknowledgements that have another price or quantity than was requested.
+        sick_symbols: times in which the cancellations of one symbol fail, per hour. Above 0 the exchange has a rate limit.
         wrong_liquidations: the share of the symbols whose liquidation price is on the wrong side of the market.
     """
 
@@ -63,7 +63,7 @@ class HarshRates(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, kind: str) -> HarshRates:
-        """The rates of a harsh world with one kind of fault only, with ``"all"`` of them, or with ``"none"``."""
+        """Return the rates of a harsh world with one kind of fault, with ``"all"`` kinds, or with ``"none"``."""
         every = cls()
         if kind == "all":
             return every
@@ -76,7 +76,7 @@ class HarshRates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 KINDS: Final[tuple[str, ...]] = HarshRates.__struct_fields__
-"""The kinds of faults, by the names that the command takes."""
+"""The kinds of faults, by the command's names for them."""
 
 
 def _from_to(seconds: tuple[float, float]) -> str:
@@ -102,7 +102,7 @@ _ROWS: Final[dict[str, tuple[str, str]]] = {
         "begins at {:g} % of the calls",
     ),
     "rounded_acknowledgements": (
-        f"a market rounds trigger prices to {COARSE_TICKS} ticks, and acknowledges the rounded one",
+        f"a market rounds trigger prices to {COARSE_TICKS} ticks and acknowledges the rounded price",
         "{:g} % of the symbols",
     ),
     "early_fills": (
@@ -121,7 +121,7 @@ _ROWS: Final[dict[str, tuple[str, str]]] = {
         "begins at {:g} % of the list calls",
     ),
     "wrong_acknowledgements": (
-        "an acknowledgement has another price or another quantity than was asked for and booked",
+        "an acknowledgement has another price or quantity than was requested and booked",
         "{:g} % of the acknowledgements",
     ),
     "sick_symbols": (
@@ -136,7 +136,7 @@ _ROWS: Final[dict[str, tuple[str, str]]] = {
 
 
 def rate_table(rates: HarshRates) -> str:
-    """The table of the documentation: each kind, what happens, and its rate."""
+    """Return the table of the documentation: each kind, its effect and its rate."""
     rows = [("kind", "what happens", "rate"), ("---", "---", "---")]
     for kind in KINDS:
         what, rate = _ROWS[kind]

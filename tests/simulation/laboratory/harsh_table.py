@@ -1,4 +1,4 @@
-"""Which kind of harsh fault breaks what, in how many worlds: run, counted, and shown as tables or JSON."""
+"""Count which kind of harsh fault breaks which invariant in how many worlds, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ROWS: Final = (NONE, *KINDS, ALL)
 
 
 class KindReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the worlds with one kind of fault.
+    """The results of the worlds with one kind of fault.
 
     Args:
-        kind: its name; ``"none"`` or ``"all"``.
-        seeds: how many worlds, from seed `first` on.
-        strikes: how often each kind struck, all together in `struck` of the worlds.
-        failing: the seeds of the worlds in which something broke.
-        classes: the seeds of the worlds in which each class of failures occurred, the most frequent class first.
+        kind: the name of the kind, or ``"none"`` or ``"all"``.
+        seeds: the number of worlds, from seed `first` on.
+        strikes: the number of strikes of each kind, in all worlds; `struck`: the number of worlds with a strike.
+        failing: the seeds of the worlds with a violation.
+        classes: the seeds of the worlds with each class of violations, the most frequent class first.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class KindReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, kind: str, reports: Sequence[WorldReport]) -> KindReport:
-        """Count the reports of a kind's worlds, which are in the order of their seeds."""
+        """Count the reports of a kind's worlds, which have to be in the order of their seeds."""
         classes: dict[str, list[int]] = {}
         for report in reports:
             for one in report.classes:
@@ -64,18 +64,18 @@ class KindReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def broken(self, invariant: str) -> int:
-        """In how many worlds an invariant broke; see `invariants`."""
+        """Return the number of worlds in which an invariant broke; see `invariants`."""
         return len({seed for one, seeds in self.classes.items() if _invariant_of(one) == invariant for seed in seeds})
 
 
 def run_kinds(
     kinds: Sequence[str], seeds: Sequence[int], store: str | None = None
 ) -> Iterator[tuple[str, WorldReport]]:
-    """Let the worlds of some seeds happen with each kind of fault, on all processors; kind by kind, in their order.
+    """Run the worlds of some seeds with each kind of fault, on all processors, and yield the reports in order.
 
     Args:
         kinds: rows of the table, or ``"calm"``: without harsh faults and their checks.
-        store: as `run_world`.
+        store: as in `run_world`.
     """
     worlds = [(kind, seed) for kind in kinds for seed in seeds]
     with ProcessPoolExecutor(os.cpu_count(), initializer=quiet_log) as processes:
@@ -88,12 +88,12 @@ def _run(world: tuple[str, int], store: str | None) -> WorldReport:
 
 
 def scenario_of(kind: str, seed: int) -> Scenario:
-    """The world of a seed with one kind of fault, with all of them, with none, or ``"calm"``."""
+    """Return the world of a seed with one kind of fault, with all kinds, with none, or ``"calm"``."""
     return Scenario.from_seed(seed, None if kind == CALM else HarshRates.of(kind))
 
 
 def count_kinds(worlds: Iterable[tuple[str, WorldReport]]) -> list[KindReport]:
-    """Count what `run_kinds` gives."""
+    """Count the reports that `run_kinds` yields."""
     by_kind: dict[str, list[WorldReport]] = {}
     for kind, report in worlds:
         by_kind.setdefault(kind, []).append(report)
@@ -101,7 +101,7 @@ def count_kinds(worlds: Iterable[tuple[str, WorldReport]]) -> list[KindReport]:
 
 
 def kinds_table(rows: Sequence[KindReport]) -> Table:
-    """Kinds of faults by failures: how often each kind struck, and in how many worlds which invariant broke."""
+    """Return the table of kinds: the strikes of each, and the number of worlds in which each invariant broke."""
     columns = invariants(rows)
     table = Table(title=f"harsh worlds: {rows[0].seeds} seeds for each kind", caption=_CAPTION)
     table.add_column("kind", no_wrap=True)
@@ -114,13 +114,13 @@ def kinds_table(rows: Sequence[KindReport]) -> Table:
 
 
 _CAPTION: Final = (
-    "worlds struck, worlds failing, and worlds failing by invariant (FM: by failure mode); none: without these kinds of "
-    "faults, under the same checks"
+    "strikes: faults that occurred; struck: worlds with such faults; failing: worlds with violations, then by invariant (FM: "
+    "failure mode); none: the same checks without these faults"
 )
 
 
 def classes_table(row: KindReport) -> Table:
-    """The classes of failures of one kind, each with the command that replays one of its worlds."""
+    """Return the table of one kind's violations by class, each with the options that replay one of its worlds."""
     table = Table(title=f"{row.kind}: {len(row.failing)} of {row.seeds} worlds failing", title_justify="left")
     table.add_column("worlds", justify="right")
     table.add_column("what")
@@ -131,12 +131,12 @@ def classes_table(row: KindReport) -> Table:
 
 
 def replay(kind: str, seed: int) -> str:
-    """The options that replay a world."""
+    """Return the options that replay a world."""
     return f"{'--calm' if kind == CALM else f'--harsh {kind}'} --seed {seed}"
 
 
 def invariants(rows: Iterable[KindReport]) -> tuple[str, ...]:
-    """The invariants that broke, by their numbers in the design; ``"FM"`` for what is a failure mode only."""
+    """Return the invariants that broke, by their numbers in the design; ``"FM"`` for a failure mode."""
     found = {_invariant_of(one) for row in rows for one in row.classes}
     return tuple(sorted(found, key=lambda one: (one == "FM", one.rjust(3))))
 

@@ -1,4 +1,4 @@
-"""Harsh faults of what the exchange pushes: late and repeated updates, wrong ticks, a stop whose end is not pushed."""
+"""Harsh faults of the stream: late and repeated updates, wrong ticks, ends of stops without an update."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _OFF: Final = (Decimal(10), Decimal("0.1"))
 
 
 class LateUpdates:
-    """Updates of orders and positions come late, a second time, or both, and so out of their order.
+    """Updates of orders and positions come late, a second time, or both, and so out of order.
 
-    Ticks don't: the price of a late tick was the market's, so that no invariant can tell the tick from a fast market.
+    Ticks are never late, because no invariant can distinguish a late tick from a fast market.
     """
 
     def __init__(self, log: FaultLog) -> None:
         self._log, self._draw = log, log.draw("late_updates")
 
     def delays(self, update: OrderUpdate | PositionUpdate) -> tuple[float, ...]:
-        """Return the delays, in seconds, after which the update comes: mostly once, at once."""
+        """Return the delays of an update in seconds, one for each time it comes. Most updates come once, at once."""
         if self._log.is_over or not self._log.rates.late_updates:
             return (0.0,)
         is_late, is_repeated = (self._draw.random() < self._log.rates.late_updates for _ in range(2))
@@ -51,17 +51,19 @@ class WrongTicks:
         self._log, self._draw = log, log.draw("wrong_ticks")
 
     def before(self, tick: Tick) -> Iterator[Tick]:
-        """Yield the wrong ticks that come before a right one: two or three of them agree with each other."""
+        """Yield the one to three wrong ticks that come before a right one. They have the same price."""
         if self._log.is_over or self._draw.random() >= self._log.rates.wrong_ticks:
             return
         factor = self._draw.choice(_OFF)
         for _ in range(self._draw.randint(1, 3)):
-            self._log.strikes["wrong_ticks"] += 1  # it disturbs nothing: no wrong tick has to change what is done
+            self._log.strikes["wrong_ticks"] += (
+                1  # not `note`: a wrong tick must not change any action, so that it excuses nothing
+            )
             yield replace(tick, price=tick.price * factor)
 
 
-class UntoldEnds:
-    """The stops whose end is not pushed."""
+class HiddenEnds:
+    """The stops whose end no update reports."""
 
     def __init__(self) -> None:
         self._hidden: set[str] = set()
@@ -78,15 +80,15 @@ class UntoldEnds:
 
 
 class HarshUpdates(trio.abc.ReceiveChannel[Update]):
-    """What the exchange pushed, as the connection delivers it.
+    """The exchange's updates, as the connection delivers them.
 
     Cancellation: no update is lost.
     """
 
     def __init__(
-        self, updates: trio.abc.ReceiveChannel[Update], late: LateUpdates, wrong: WrongTicks, untold: UntoldEnds
+        self, updates: trio.abc.ReceiveChannel[Update], late: LateUpdates, wrong: WrongTicks, hidden_ends: HiddenEnds
     ) -> None:
-        self._updates, self._late, self._wrong, self._untold = updates, late, wrong, untold
+        self._updates, self._late, self._wrong, self._hidden_ends = updates, late, wrong, hidden_ends
         self._coming: list[tuple[float, int, Update]] = []
         self._number = 0
         self._there: deque[Update] = deque()
@@ -100,17 +102,17 @@ class HarshUpdates(trio.abc.ReceiveChannel[Update]):
             with trio.move_on_at(self._coming[0][0] if self._coming else math.inf) as scope:
                 self._take(await self._updates.receive())
             if scope.cancelled_caught:
-                continue  # a late one is due
+                continue  # a late update is due
 
     def receive_waiting(self, most: int) -> list[Update]:
-        """Return the updates that are there already, up to so many."""
+        """Return up to `most` updates that have arrived."""
         for update in waiting(self._updates, most):
             self._take(update)
         self._let_come()
         return [self._there.popleft() for _ in range(min(most, len(self._there)))]
 
     def _take(self, update: Update) -> None:
-        if self._untold.hides(update):
+        if self._hidden_ends.hides(update):
             return
         if isinstance(update, Tick):
             self._there += (*self._wrong.before(update), update)

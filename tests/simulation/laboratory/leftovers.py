@@ -1,4 +1,4 @@
-"""Which stops were placed for a position that has ended, and are left over behind another one in its place."""
+"""Find stops whose position has ended, and that are left over behind another position in its place."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from trailing.exchanges.paper.transport import LogEntry
 
 
 class Leftovers:
-    """Knows for which position each stop was placed.
+    """Track for which position each stop was placed.
 
     Args:
-        exchange: what is true.
+        exchange: the true state.
     """
 
     def __init__(self, exchange: PaperExchange) -> None:
         self._exchange = exchange
-        self._number: dict[tuple[str, Side], int] = {}  # how many positions of a symbol and side have ended
-        self._placed_for: dict[str, int] = {}  # that number, when a stop was placed, by client order id
+        self._number: dict[tuple[str, Side], int] = {}  # the number of ended positions of a symbol and side
+        self._placed_for: dict[str, int] = {}  # that number at the placing of each stop, by client order id
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         result = booking.result
         if isinstance(result, Fill) and result.side not in self._exchange.actual(result.symbol)[1]:
             key = (result.symbol, result.side)
@@ -30,6 +30,6 @@ class Leftovers:
             self._placed_for.setdefault(result.client_order_id, number)
 
     def is_left_over(self, order: StopOrder) -> bool:
-        """Whether the position that a stop was placed for has ended, so that none of its checks is about this stop."""
+        """Whether the position of a stop has ended, so that the checks of the present position do not use the stop."""
         number = self._number.get((order.symbol, order.side), 0)
         return self._placed_for.get(order.client_order_id, number) < number

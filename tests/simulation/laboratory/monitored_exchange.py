@@ -1,4 +1,4 @@
-"""The exchange as a process sees it, with a monitor that sees what the process asks and what it is shown."""
+"""The exchange with a monitor of a process's requests and of the data it receives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 import trio
 
 from simulation.laboratory.cancellations import Cancellations
-from simulation.laboratory.knowledge import Knowledge
-from simulation.laboratory.process import MortalExchange, Process
+from simulation.laboratory.process import KillableExchange, Process
+from simulation.laboratory.process_view import ProcessView
 from simulation.laboratory.request_monitor import RequestMonitor
 from trailing.core.account import PositionReport
 from trailing.core.model import Fill, Side, Source, StopOrder, Tick
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class _MonitoredScript(Script):
-    """Passes every call on, and notes whether it failed."""
+    """Pass every call on, and note whether it failed."""
 
     def __init__(self, process: Process, requests: RequestMonitor) -> None:
         super().__init__({})
@@ -39,7 +39,7 @@ class _MonitoredScript(Script):
             self._requests.note_failure(operation, symbol, error)
             raise
         except trio.Cancelled:
-            if self._process.alive:  # no answer came in time
+            if self._process.alive:  # no reply came in time
                 self._requests.note_failure(operation, symbol, OutcomeUnknown("no answer"))
             raise
         self._requests.note_answer(operation, symbol)
@@ -47,24 +47,24 @@ class _MonitoredScript(Script):
 
 
 class MonitoredExchange(FaultyExchange):
-    """Stands between a process and its exchange. A process that is dead asks for nothing and is shown nothing.
+    """The exchange of one process, which notes requests and replies. A dead process makes no requests.
 
     Args:
-        state_of: the state in which the process takes a position to be, or None: it has no such position.
+        state_of: returns the state of a position in the process, or None: it has no such position.
     """
 
     def __init__(
         self,
-        inner: MortalExchange,
+        inner: KillableExchange,
         process: Process,
         requests: RequestMonitor,
-        knowledge: Knowledge,
+        process_view: ProcessView,
         cancellations: Cancellations,
         state_of: Callable[[str, Side], str | None],
     ) -> None:
         super().__init__(inner, {})
         self._script = _MonitoredScript(process, requests)
-        self._process, self._requests, self._knowledge = process, requests, knowledge
+        self._process, self._requests, self._process_view = process, requests, process_view
         self._cancellations, self._state_of = cancellations, state_of
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
@@ -75,7 +75,7 @@ class MonitoredExchange(FaultyExchange):
                 if self._state_of(request.symbol, request.side) == "unprotected":
                     self._requests.check_missing(request.symbol, request.side)
         order = await super().place_stop(request)
-        self._knowledge.note_shown((order,))
+        self._process_view.note_shown((order,))
         return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
@@ -85,15 +85,15 @@ class MonitoredExchange(FaultyExchange):
         try:
             amended = await super().amend_stop(order, price=price, quantity=quantity)
         except StopRejected:
-            self._requests.note_told_gone(order)
+            self._requests.note_refused_as_gone(order)
             raise
-        self._knowledge.note_shown((amended,))
+        self._process_view.note_shown((amended,))
         return amended
 
     async def cancel_stop(self, order: StopOrder) -> None:
         if self._process.alive:
             self._requests.note_request("cancel_stop", order.symbol, order.client_order_id)
-            self._knowledge.note_cancelled(order)
+            self._process_view.note_cancelled(order)
             self._cancellations.note_asked(order)
         await super().cancel_stop(order)
         self._cancellations.note_answered(order)
@@ -103,12 +103,12 @@ class MonitoredExchange(FaultyExchange):
             self._requests.note_request("find_stop", symbol, client_order_id)
         order = await super().find_stop(symbol, client_order_id)
         if order is not None:
-            self._knowledge.note_shown((order,))
+            self._process_view.note_shown((order,))
         return order
 
     async def open_stops(self) -> Sequence[StopOrder]:
         orders = await super().open_stops()
-        self._knowledge.note_listed(orders)
+        self._process_view.note_listed(orders)
         return orders
 
     async def positions(self) -> Sequence[PositionReport]:
@@ -124,18 +124,18 @@ class MonitoredExchange(FaultyExchange):
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         if self._process.alive:
             self._requests.note_request("close_position", symbol, side, quantity)
-            self._knowledge.note_closing(symbol, side)
+            self._process_view.note_closing(symbol, side)
         return await super().close_position(symbol, side, quantity, client_order_id)
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
         async with self.inner.updates() as updates:
-            yield _MonitoredUpdates(updates, self._knowledge)
+            yield _MonitoredUpdates(updates, self._process_view)
 
 
 class _MonitoredUpdates(trio.abc.ReceiveChannel[Update]):
-    def __init__(self, updates: trio.abc.ReceiveChannel[Update], knowledge: Knowledge) -> None:
-        self._updates, self._knowledge = updates, knowledge
+    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process_view: ProcessView) -> None:
+        self._updates, self._process_view = updates, process_view
 
     async def receive(self) -> Update:
         return self._noted(await self._updates.receive())
@@ -145,7 +145,7 @@ class _MonitoredUpdates(trio.abc.ReceiveChannel[Update]):
 
     def _noted(self, update: Update) -> Update:
         if isinstance(update, (OrderUpdate, PositionUpdate)):
-            self._knowledge.note_update(update)
+            self._process_view.note_update(update)
         return update
 
     async def aclose(self) -> None:

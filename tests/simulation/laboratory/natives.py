@@ -1,4 +1,4 @@
-"""What holds of a position that the exchange trails, in a simulated world."""
+"""Check positions that the exchange trails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from trailing.exchanges.paper import PaperExchange
 
 
 def trails_behind_ours(exchange: PaperExchange, claim: Claim, *, rounding: Decimal) -> str | None:
-    """What is wrong where the tighter one of the exchange's trailing order and our stop would trigger later than our stop would,
-    had we moved it; or None. A person who tightens our stop raises what is wanted, and has raised our stop.
+    """Return a violation if the exchange's protection triggers later than a moved stop of ours would, else None.
 
-    Excuses: beyond the market no stop can be placed, so that ours would not be there either; and a market may round what was
-    asked for by less than `rounding`.
+    Its protection is the tighter one of its trailing order and our stop. A person who tightens our stop also tightens the
+    wanted price.
+
+    Excuses: a stop beyond the market can't be placed, so that ours would not be live either; and a market may round a
+    requested price by less than `rounding`.
     """
     if not claim.is_trailed_by_exchange or claim.native is None:
         return None
@@ -24,8 +26,8 @@ def trails_behind_ours(exchange: PaperExchange, claim: Claim, *, rounding: Decim
     if is_crossed(side, exchange.actual_price(symbol), claim.target):
         return None
     triggers = [price for price in (trailed, claim.stop_price) if price is not None]
-    for standing in triggers:
-        is_rounded = abs(standing - claim.target) < rounding
-        if is_rounded or not is_tighter(side, claim.target, than=standing):
+    for trigger in triggers:
+        is_rounded = abs(trigger - claim.target) < rounding
+        if is_rounded or not is_tighter(side, claim.target, than=trigger):
             return None
     return f"the {side} {symbol} is trailed at {trailed}, its stop is at {claim.stop_price}, ours would be at {claim.target}"

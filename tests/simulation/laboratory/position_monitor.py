@@ -1,6 +1,6 @@
-"""Checks of what a process makes of its positions in a harsh world, whatever it was shown of them.
+"""Check a process's positions in a harsh world against the true state.
 
-The checks are those of invariants 2, 8, 9 and 12, and of exits. What each excuses stands at the method that excuses it.
+The checks are those of invariants 2, 8, 9 and 12, and of exits. The docstring of each method has its excuses.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final
 import trio
 from inspection import Claim, Inspection
 
-from simulation.laboratory.bugs import is_ours_to_mend
+from simulation.laboratory.bugs import is_laboratory_bug
 from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import COARSE_TICKS, EMPTY_SECONDS
-from simulation.laboratory.knowledge import Knowledge
-from simulation.laboratory.request_monitor import Complain
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER, Key
+from simulation.laboratory.process_view import ProcessView
+from simulation.laboratory.request_monitor import ReportViolation
 from simulation.laboratory.scenario import TICK, Scenario
 from simulation.laboratory.tracks import Track
-from simulation.laboratory.weather import Weather
-from simulation.laboratory.witness import PATIENCE, Key
 from trailing.core.model import Fill, Position, Side, StopOrder, Tick
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.exchanges.paper import PaperExchange
@@ -30,55 +30,54 @@ from trailing.protection.order_ids import is_ours
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 LISTED_WITHIN: Final = 15.0
-"""Seconds after which a position that was handed in must not be missing from both lists of the manager."""
+"""Seconds after which a position that was handed in must be in one of the manager's lists."""
 
 EXIT_WITHIN: Final = 240.0
-"""Seconds within which an exit may follow the price that justifies it: closing may be throttled for 90 s, twice, and then
-back off."""
+"""Seconds within which an exit may follow its justifying price: closing may be throttled for 90 s twice, and back off."""
 
 
 class PositionMonitor:
-    """Compares what the process says of its positions with what is true.
+    """Compare the positions of the process with the true state.
 
     Args:
-        exchange: what is true.
-        complain: takes what is wrong.
+        exchange: the true state.
+        report_violation: called with the class of a violation and its details.
     """
 
     def __init__(
         self,
         scenario: Scenario,
         exchange: PaperExchange,
-        weather: Weather,
+        fault_schedule: FaultSchedule,
         log: FaultLog,
-        knowledge: Knowledge,
-        complain: Complain,
+        process_view: ProcessView,
+        report_violation: ReportViolation,
     ) -> None:
-        self._scenario, self._exchange, self._weather = scenario, exchange, weather
-        self._log, self._knowledge, self._complain = log, knowledge, complain
+        self._scenario, self._exchange, self._fault_schedule = scenario, exchange, fault_schedule
+        self._log, self._process_view, self._report_violation = log, process_view, report_violation
         self._tracks: dict[Key, Track] = {}
         self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
-        self._stops: dict[str, Key] = {}  # whose each plain stop is, by client order id
+        self._stops: dict[str, Key] = {}  # the position of each plain stop, by client order id
         self._frozen: set[Claim] = set()
         self._unlisted: set[Claim] = set()
 
-    # What happens.
+    # Input.
 
     def note_handed_in(self, key: Key) -> None:
-        """The bot hands a position in."""
+        """Take a position that the bot hands in."""
         track = self._tracks.get(key)
         if track is not None:
             track.handed_in = True
 
     def process_died(self) -> None:
-        """The next process is given what is on record, and nothing else."""
+        """Reset the state of the dead process. The next one starts with the records only."""
         for track in self._tracks.values():
             track.handed_in, track.unlisted_since = track.on_record, None
         self._frozen.clear()
         self._unlisted.clear()
 
     def note_commit(self, entries: Sequence[StoreWrite]) -> None:
-        """The store has committed something."""
+        """Take entries that the store has committed."""
         for entry in entries:
             if isinstance(entry, (SaveStop, CloseStop)):
                 position = entry.record.position
@@ -89,29 +88,31 @@ class PositionMonitor:
                         self._note_closed(track)
 
     def _note_closed(self, track: Track) -> None:
-        """Invariant 12: the record of a position is closed once it has ended.
+        """Invariant 12: the record of a position is closed only after the position has ended.
 
-        Excuses, both of an open position whose stop was lost unseen: where somebody added to it, which changes its entry
-        price, it can't be told from another one in its place; and the process can't know better where the lists do not
-        show the position beside others, and no update ever told it that the position is open.
+        Both excuses are for an open position whose stop was lost without an update. If a person added to it, which changes
+        its entry price, it looks like another position. If the lists show other positions but not this one, and no update
+        reported it open, it looks closed.
         """
         symbol, side = track.key
         if side not in self._exchange.actual(symbol)[1]:
             return
-        just_cancelled = trio.current_time() - track.cancelled_at < 2 * EMPTY_SECONDS[1]  # which was no loss unseen
+        just_cancelled = (
+            trio.current_time() - track.cancelled_at < 2 * EMPTY_SECONDS[1]
+        )  # the process cancelled the stop itself
         if self._has_stop(track) or just_cancelled or not (track.was_added_to or self._is_missing_unseen(track)):
-            self._complain("12. the record of an open position was closed", f"{track.position}")
+            self._report_violation("12. the record of an open position was closed", f"{track.position}")
         else:
             track.forget()
 
     def _is_missing_unseen(self, track: Track) -> bool:
-        """Whether lists may just have left a position out, and no update contradicted them."""
+        """Whether lists may recently have left the position out, and no update contradicted them."""
         recently = trio.current_time() - 2 * EMPTY_SECONDS[1]
         struck_at = self._log.struck_at.get(("wrong_lists", None), -math.inf)
-        return struck_at > recently and not self._knowledge.was_told_open(*track.key)
+        return struck_at > recently and not self._process_view.received_open(*track.key)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         result = booking.result
         if isinstance(result, Position):
             self._note_entry(result, booking.at)
@@ -145,7 +146,7 @@ class PositionMonitor:
             track.note_stop(order.price, ours=operation in {"place_stop", "amend_stop"})
 
     def _note_cancelled(self, booking: LogEntry) -> None:
-        """Keep when the process itself took the last stop of a position away."""
+        """Note the time at which the process itself cancelled the last stop of a position."""
         key = self._stops.get(booking.client_order_id or "")
         track = None if key is None else self._tracks.get(key)
         if track is not None and not self._has_stop(track):
@@ -168,17 +169,17 @@ class PositionMonitor:
             return
         if track.crossed_at is None or trio.current_time() - track.crossed_at > EXIT_WITHIN:
             about = f"{fill.side} {fill.symbol} at {fill.price}, the tightest justified stop is {track.justified}"
-            self._complain("6. a position was closed whose stop was not crossed", about)
+            self._report_violation("6. a position was closed whose stop was not crossed", about)
 
     def note_price(self, tick: Tick) -> None:
-        """The market moves. What that triggers comes afterwards."""
+        """Take a price of the market, before the orders that it triggers."""
         for track in self._of(tick.symbol):
             track.take_price(tick.price, trio.current_time())
 
-    # What is looked at.
+    # Checks.
 
-    def look(self, symbol: str, inside: Inspection) -> None:
-        """Look at the positions of a symbol. `inside`: the manager that lives."""
+    def check(self, symbol: str, inside: Inspection) -> None:
+        """Check the positions of a symbol. `inside`: the manager of the running process."""
         at, claims = trio.current_time(), inside.claims()
         self._check_frozen(claims)
         listed = inside.listed()
@@ -191,27 +192,27 @@ class PositionMonitor:
         return (track for key, track in self._tracks.items() if key[0] == symbol)
 
     def _check_frozen(self, claims: Sequence[Claim]) -> None:
-        """Invariant 9: no bug in a position's task. One of the laboratory is raised."""
+        """Invariant 9: no bug in a position task. A bug of the laboratory is raised."""
         for claim in claims:
             if claim.is_frozen and claim not in self._frozen:
                 self._frozen.add(claim)
-                if claim.error is not None and is_ours_to_mend(claim.error):
+                if claim.error is not None and is_laboratory_bug(claim.error):
                     raise claim.error
-                self._complain("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
+                self._report_violation("9. a bug froze a position", f"{claim.key[1]} {claim.key[0]}: {claim.error!r}")
 
     def _check_claims_listed(self, claims: Sequence[Claim], listed: Set[Key]) -> None:
-        """Invariant 12: a claimed position is in one of the manager's lists at every moment, until nothing is left of it."""
+        """Invariant 12: a claimed position is always in one of the manager's lists until its quantity is 0."""
         for claim in claims:
             if claim.key in listed or not claim.quantity:
                 self._unlisted.discard(claim)
             elif claim not in self._unlisted:
                 self._unlisted.add(claim)
-                self._complain(
+                self._report_violation(
                     "12. a position is claimed and in no list", f"{claim.key[1]} {claim.key[0]}, {claim.state}"
                 )
 
     def _check_listed(self, track: Track, claims: Sequence[Claim], at: float, *, listed: bool) -> None:
-        """Invariant 12: a position that was handed in, and is open, is in one of the manager's lists."""
+        """Invariant 12: an open position that was handed in is in one of the manager's lists."""
         if listed or not track.handed_in:
             track.unlisted_since = None
             return
@@ -220,14 +221,14 @@ class PositionMonitor:
         if at - track.unlisted_since > LISTED_WITHIN:
             is_exiting = any(claim.key == track.key and claim.state == "exiting" for claim in claims)
             what = "a position that is being closed is listed nowhere" if is_exiting else "a position is listed nowhere"
-            self._complain(f"12. {what}", f"{track.key[1]} {track.key[0]}, since {track.unlisted_since:.3f}")
+            self._report_violation(f"12. {what}", f"{track.key[1]} {track.key[0]}, since {track.unlisted_since:.3f}")
             track.unlisted_since = at
 
     def _check_loosened(self, track: Track, at: float) -> None:
         """Invariant 2: a stop that a person loosened is tightened again.
 
-        Excuses: it takes `PATIENCE` of calm, as everything does; it can't be while the market is beyond the tighter stop; and
-        a market may round what was asked for.
+        Excuses: tightening may take `SETTLED_AFTER` undisturbed seconds; it is impossible while the market is beyond the
+        tighter stop; and a market may round a requested price.
         """
         symbol, side = track.key
         live = list(self._triggers_of(symbol, side))
@@ -242,22 +243,24 @@ class PositionMonitor:
             return
         if track.loosened_since is None:
             track.loosened_since = at
-        if min(at - track.loosened_since, self._weather.calm_for(symbol)) > PATIENCE:
-            self._complain("2. a stop that was loosened by hand stays so", f"{side} {symbol}: {live}, ours was {own}")
+        if min(at - track.loosened_since, self._fault_schedule.undisturbed_seconds(symbol)) > SETTLED_AFTER:
+            self._report_violation(
+                "2. a stop that was loosened by hand is not tightened again", f"{side} {symbol}: {live}, ours was {own}"
+            )
             track.loosened_since = at
 
     def _triggers_of(self, symbol: str, side: Side) -> Iterator[Decimal]:
-        """Where our orders of a position trigger now, those of the exchange's own trailing included."""
+        """Yield the present trigger prices of our orders of a position, trailing orders included."""
         for order in self._exchange.actual(symbol)[0]:
             trigger = self._exchange.actual_trailing(symbol, order.client_order_id)
             if order.side == side and is_ours(order.client_order_id) and trigger is not None:
                 yield trigger
 
     def check_peak(self, claim: Claim) -> None:
-        """Invariant 8: no peak is kept that the market never had."""
+        """Invariant 8: the stored peak is a price that the market had."""
         track = self._tracks.get(claim.key)
         if track is None or track.position.identity != claim.position.identity:
             return
         if is_tighter(claim.key[1], claim.peak, than=track.best):
-            about = f"{claim.key[1]} {claim.key[0]} keeps {claim.peak}, the best was {track.best}"
-            self._complain("8. a peak is kept that the market never had", about)
+            about = f"{claim.key[1]} {claim.key[0]} stores {claim.peak}, the best price was {track.best}"
+            self._report_violation("8. the stored peak is a price that the market never had", about)

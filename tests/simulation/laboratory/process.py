@@ -1,6 +1,6 @@
-"""The border of a process that may die: from its death on nothing of it reaches exchange or store, replies neither.
+"""A process that can be killed. After its death no request of it starts, and no reply reaches it.
 
-A death is no cancellation: whatever was sent goes on, and nobody is there to hear of it.
+A death is not a cancellation: requests in flight are executed, and their replies are lost.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import trio
 
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_exchange import HarshExchange
-from simulation.laboratory.weather import Weather
 from trailing.errors import LeaseLost, OutcomeUnknown, StoreError, TrailingError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.port import StreamState, Update
@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 
 class Process:
-    """Whether it lives, and what it does when it dies.
+    """The state of a simulated process.
 
     Attributes:
-        alive: nobody hears of it after its death.
-        lease: its own, which outlives it until somebody ends it.
-        steps_left: it dies after so many more steps that exchange or store make for it; None: it doesn't.
+        alive: whether the process has not been killed.
+        lease: its lease, which stays valid after its death until `WorldStore.end_lease`.
+        steps_left: the steps of exchange or store after which the process dies; None: it does not die.
+        died: set at its death.
     """
 
     def __init__(self) -> None:
@@ -43,116 +44,118 @@ class Process:
         self.died: trio.Event = trio.Event()
 
     async def step(self) -> None:
-        """Something of it is about to pass the border: if it dies now, or is dead, nothing does."""
+        """Count one step, and sleep for ever if the process dies now or is dead."""
         if self.alive and self.steps_left is not None:
             self.steps_left -= 1
             if self.steps_left < 0:
                 self.die()
-        await self.hear()
+        await self.wait_if_dead()
 
     def die(self) -> None:
-        """It dies here and now; whoever waits for `died` sees to the rest."""
+        """Kill the process at once, and set `died`."""
         self.alive = False
         self.died.set()
 
-    async def hear(self) -> None:
-        """Something has come for it: if it is dead, nobody hears that."""
+    async def wait_if_dead(self) -> None:
+        """Sleep for ever if the process is dead, so that a reply is lost."""
         if not self.alive:
             await trio.sleep_forever()
 
 
-class _MortalScript(Script):
-    def __init__(self, process: Process, weather: Weather) -> None:
-        super().__init__(weather.fault)
-        self._process, self._weather = process, weather
+class _KillableScript(Script):
+    def __init__(self, process: Process, fault_schedule: FaultSchedule) -> None:
+        super().__init__(fault_schedule.fault)
+        self._process, self._fault_schedule = process, fault_schedule
 
     async def play(self, operation: Operation, symbol: str | None, carry_out: Callable[[], Awaitable[T]]) -> T:
         await self._process.step()
-        self.calls.clear()  # a day has a million
-        outage = self._weather.outage
+        self.calls.clear()  # a day has a million calls
+        outage = self._fault_schedule.outage
         try:
             answer = await super().play(operation, symbol, carry_out)
         except TrailingError:
-            await self._process.step()  # one that is dead gets no refusal either
+            await self._process.step()  # a dead process gets no refusal either
             raise
         await self._process.step()
-        if self._weather.outage != outage:
-            raise OutcomeUnknown("the exchange went out of reach before it answered")
+        if self._fault_schedule.outage != outage:
+            raise OutcomeUnknown("the exchange became unreachable before it replied")
         return answer
 
 
-class MortalExchange(FaultyExchange):
-    """The exchange as a process sees it, in the weather."""
+class KillableExchange(FaultyExchange):
+    """The exchange of one process, with the faults of a schedule."""
 
-    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, weather: Weather) -> None:
+    def __init__(self, inner: PaperExchange | HarshExchange, process: Process, fault_schedule: FaultSchedule) -> None:
         super().__init__(inner, {})
-        self._script = _MortalScript(process, weather)
-        self._process, self._weather = process, weather
-        self._line: _Line | None = None
+        self._script = _KillableScript(process, fault_schedule)
+        self._process, self._fault_schedule = process, fault_schedule
+        self._updates_channel: _KillableUpdates | None = None
 
-    def hears(self, symbol: str) -> bool:
-        """Whether prices of a symbol come through."""
-        return self._line is not None and self._line.is_up and symbol in self.subscriptions
+    def receives_prices(self, symbol: str) -> bool:
+        """Whether the process receives the prices of a symbol."""
+        return self._updates_channel is not None and self._updates_channel.is_up and symbol in self.subscriptions
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
-        """A line that dies, silently, with the next outage."""
+        """Open a stream that becomes silent, without an error, at the next outage."""
         await self._process.step()
         async with self.inner.updates() as updates:
-            self._line = _Line(updates, self._process, self._weather)
+            self._updates_channel = _KillableUpdates(updates, self._process, self._fault_schedule)
             try:
-                yield self._line
+                yield self._updates_channel
             finally:
-                self._line = None
+                self._updates_channel = None
 
 
-class _Line(trio.abc.ReceiveChannel[Update]):
-    """One that is opened during an outage says so, and comes up after it; one that an outage strikes is silent for ever."""
+class _KillableUpdates(trio.abc.ReceiveChannel[Update]):
+    """A stream with outages. Opened during an outage, it reports that and connects afterwards; a later outage ends it silently."""
 
-    def __init__(self, updates: trio.abc.ReceiveChannel[Update], process: Process, weather: Weather) -> None:
-        self._updates, self._process, self._weather = updates, process, weather
-        self._outage = weather.outage
-        self._says: list[Update] = []
-        self._waits = weather.is_out
+    def __init__(
+        self, updates: trio.abc.ReceiveChannel[Update], process: Process, fault_schedule: FaultSchedule
+    ) -> None:
+        self._updates, self._process, self._fault_schedule = updates, process, fault_schedule
+        self._outage = fault_schedule.outage
+        self._pending: list[Update] = []
+        self._waits = fault_schedule.is_unreachable
         if self._waits:
-            self._says.append(StreamState(False, trio.current_time(), "there is no way through yet"))
+            self._pending.append(StreamState(False, trio.current_time(), "the exchange is unreachable"))
 
     @property
     def is_up(self) -> bool:
-        return self._weather.outage == self._outage and not self._weather.is_out
+        return self._fault_schedule.outage == self._outage and not self._fault_schedule.is_unreachable
 
     async def receive(self) -> Update:
-        if self._says:
+        if self._pending:
             await trio.lowlevel.checkpoint()
-        while not self._says:
+        while not self._pending:
             update = await self._updates.receive()
             if not self._process.alive:
                 await trio.sleep_forever()
-            self._hear(update)
-        return self._says.pop(0)
+            self._accept(update)
+        return self._pending.pop(0)
 
     def receive_waiting(self, most: int) -> list[Update]:
         if not self._process.alive:
             return []
         for update in waiting(self._updates, most):
-            self._hear(update)
-        said, self._says = self._says[:most], self._says[most:]
-        return said
+            self._accept(update)
+        received, self._pending = self._pending[:most], self._pending[most:]
+        return received
 
-    def _hear(self, update: Update) -> None:
+    def _accept(self, update: Update) -> None:
         if not self.is_up:
             return
         if self._waits:
             self._waits = False
-            self._says.append(StreamState(True, trio.current_time()))
-        self._says.append(update)
+            self._pending.append(StreamState(True, trio.current_time()))
+        self._pending.append(update)
 
     async def aclose(self) -> None:
         await self._updates.aclose()
 
 
-class _MortalLease(LeaseProxy):
-    """Who is dead does not hear that its lease has ended."""
+class _KillableLease(LeaseProxy):
+    """The lease of a process. A dead process does not notice the end of its lease."""
 
     def __init__(
         self, inner: Lease, process: Process, commit: Callable[[Sequence[StoreWrite]], Awaitable[None]]
@@ -172,16 +175,17 @@ class _MortalLease(LeaseProxy):
         try:
             await super().wait_renewed()
         except LeaseLost:
-            await self._process.hear()
+            await self._process.wait_if_dead()
             raise
 
 
-class MortalStore:
-    """The store as a process sees it.
+class KillableStore:
+    """The store of one process.
 
     Args:
-        on_commit: called with what was committed.
-        is_far: a commit takes a while there, and its process may die meanwhile.
+        latency: the most seconds that a commit waits.
+        on_commit: called with the committed entries.
+        is_remote: whether the process may die while its commit is in flight.
     """
 
     def __init__(
@@ -192,21 +196,21 @@ class MortalStore:
         draw: random.Random,
         on_commit: Callable[[Sequence[StoreWrite]], None],
         *,
-        is_far: bool,
+        is_remote: bool,
     ) -> None:
         self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
-        self._on_commit, self._is_far = on_commit, is_far
+        self._on_commit, self._is_remote = on_commit, is_remote
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         await self._process.step()
         accounts = await self._inner.accounts()
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return accounts
 
     async def load(self, exchange: str, account: str) -> Loaded:
         await self._process.step()
         loaded = await self._inner.load(exchange, account)
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return loaded
 
     @asynccontextmanager
@@ -217,7 +221,7 @@ class MortalStore:
         async with self._inner.acquire_lease(exchange, account, mark=mark, standby=standby) as lease:
             self._process.lease = lease
             await self._process.step()
-            yield _MortalLease(lease, self._process, lambda entries: self._commit(lease, entries))
+            yield _KillableLease(lease, self._process, lambda entries: self._commit(lease, entries))
 
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self._inner, entries)
@@ -226,12 +230,12 @@ class MortalStore:
         await self._process.step()
         await trio.sleep(self._draw.uniform(0, self._latency))
         await self._process.step()
-        if self._is_far and self._process.steps_left == 0:
-            self._process.die()  # with its commit on the way: that goes on
+        if self._is_remote and self._process.steps_left == 0:
+            self._process.die()  # its commit is in flight and goes on
         try:
             await writer.commit(entries)
         except StoreError:
-            await self._process.hear()  # one that is dead gets no refusal either
+            await self._process.wait_if_dead()  # a dead process gets no refusal either
             raise
         self._on_commit(entries)
         await self._process.step()
@@ -242,5 +246,5 @@ class MortalStore:
     async def prune(self, before: datetime) -> int:
         await self._process.step()
         pruned = await self._inner.prune(before)
-        await self._process.hear()
+        await self._process.wait_if_dead()
         return pruned

@@ -1,4 +1,4 @@
-"""A log that is silent: worlds log what happens to them, which is what they are for."""
+"""Silence the log, because a world causes warnings and errors on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a simulated world."""
+"""The result of a simulated world."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import msgspec
 
 
 class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a world.
+    """The result of a world.
 
     Args:
-        broken: what was wrong, each as ``"at 12.345: what: where"``; empty: nothing.
-        deaths: of its process.
-        steps: looks that the witness took.
-        open_seconds: of all positions; `bare_seconds`: those without a live stop, by why.
-        objects: how many objects of protection were alive every so often, for who looks whether that grows.
-        events: everything that the exchange booked, where it was to be kept.
-        strikes: how often each kind of harsh fault struck; empty in an ordinary world.
+        broken: the violations, each as ``"at 12.345: class: details"``.
+        deaths: the number of killed processes.
+        steps: the number of checks by the invariant monitor.
+        open_seconds: summed over all positions.
+        unprotected_seconds: the part of `open_seconds` without a live stop, by cause.
+        objects: the number of live objects of `trailing.protection` every two hours, to find leaks.
+        events: all bookings of the exchange, if the world kept them.
+        strikes: the number of strikes of each kind of harsh fault; empty in an ordinary world.
     """
 
     seed: int
@@ -23,7 +24,7 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     deaths: int
     steps: int
     open_seconds: float
-    bare_seconds: dict[str, float]
+    unprotected_seconds: dict[str, float]
     objects: tuple[int, ...]
     events: tuple[tuple[object, ...], ...] = ()
     strikes: dict[str, int] = {}
@@ -31,9 +32,9 @@ class WorldReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def coverage(self) -> float:
         """The share of the position-seconds with a live stop."""
-        return 1.0 - sum(self.bare_seconds.values()) / self.open_seconds if self.open_seconds else 1.0
+        return 1.0 - sum(self.unprotected_seconds.values()) / self.open_seconds if self.open_seconds else 1.0
 
     @property
     def classes(self) -> frozenset[str]:
-        """The classes of what was wrong: the texts without time and place."""
+        """The classes of the violations: their texts without time and details."""
         return frozenset(one.split(": ", 2)[1] for one in self.broken)

@@ -1,4 +1,4 @@
-"""What happens in a simulated world, all of it drawn from one number."""
+"""The parameters of a simulated world, drawn from one number."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from trailing.core.rules import Breakeven, Callback, Rule, Steps
 TICK = Decimal("0.01")
 
 _NATIVE = 0.3
-"""The share of the small worlds in which the exchange trails by itself."""
+"""The share of the small worlds in which the exchange trails stops itself."""
 
 _CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """A world's parameters. Times are seconds since its beginning, rates are probabilities.
+    """The parameters of a world. Times are seconds since its beginning, rates are probabilities.
 
     Args:
-        seed: what everything else in the world is drawn from.
-        symbols: how many, each with a price of its own.
-        duration: until the weather ends; then it is calm for `calm`, and everything has to be in order.
+        seed: the seed of all random draws in the world.
+        symbols: the number of symbols, each with a price of its own.
+        duration: time until the faults end.
+        calm_seconds: time without faults at the end, after which every check has to hold.
         tick_every: seconds between two prices of a symbol.
-        staggered: whether the symbols' prices come one after the other within that time, or all at once.
+        staggered: whether the symbols' prices come one after the other within `tick_every`, or all at once.
         volatility: the standard deviation of a price's change from one tick to the next, as a share.
         jumps: the rate at which a tick is a jump of up to 4 % instead.
         latency: the mean seconds of a request; `spikes`: the rate at which one takes some seconds more.
-        lost_replies, unreachable, refusals: the rates at which calls are struck.
-        outages: when the exchange can't be reached, for `outage_seconds`.
-        deaths: when the process dies, at the next step of exchange or store.
-        hands: when somebody outside closes, reduces, adds to or cancels something, or places a stop by hand.
-        waves: when the bot opens a position in every symbol where it has none.
-        store_latency: seconds that a commit takes at the most.
+        lost_replies, unreachable, refusals: the rates of failing calls, by kind.
+        outages: times at which the exchange becomes unreachable, for `outage_seconds`.
+        deaths: times after which the process is killed at its next step of exchange or store.
+        manual_changes: times at which a person closes, reduces or adds to a position, or cancels or places a stop.
+        waves: times at which the bot opens a position in every symbol where it has none.
+        store_latency: the most seconds that a commit takes.
         harsh: the rates of the harsh faults; None: an ordinary world.
     """
 
@@ -47,7 +48,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     markets: tuple[Market, ...]
     plan: TrailPlan
     duration: float
-    calm: float = 400.0
+    calm_seconds: float = 400.0
     tick_every: float = 5.0
     staggered: bool = True
     volatility: float
@@ -61,16 +62,16 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     outages: tuple[float, ...]
     outage_seconds: float = 60.0
     deaths: tuple[float, ...]
-    hands: tuple[float, ...]
+    manual_changes: tuple[float, ...]
     waves: tuple[float, ...]
     store_latency: float
     harsh: HarshRates | None = None
 
     @classmethod
     def from_seed(cls, seed: int, harsh: HarshRates | None = None) -> Scenario:
-        """A small world: some positions, twenty minutes, at least one death.
+        """Return a small world: some positions, about twenty minutes, at least one death.
 
-        With harsh rates it is the ordinary world of that seed, with the same deaths and waves, and harsh faults besides.
+        With harsh rates it is the ordinary world of that seed, with the same deaths and waves, and with harsh faults.
         """
         draw = random.Random(f"{seed} scenario")
         symbols, duration = draw.randint(2, 5), draw.uniform(600, 1500)
@@ -96,7 +97,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             read_lag=draw.choice((0.0, 0.0, 0.7, 2.0)),
             outages=times(2),
             deaths=times(4, least=1),
-            hands=times(6),
+            manual_changes=times(6),
             waves=(draw.uniform(0, 30), *times(3)),
             store_latency=draw.choice((0.0, 0.05)),
             harsh=harsh,
@@ -104,7 +105,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def a_day(cls, seed: int) -> Scenario:
-        """24 hours, 50 symbols, a wave every 15 minutes, an outage every six hours, a death every four."""
+        """Return a day: 50 symbols, a wave every 15 minutes, an outage every six hours, a death every four."""
         draw = random.Random(f"{seed} day")
         day, symbols = 24 * 3600.0, 50
         return cls(
@@ -126,7 +127,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             read_lag=0.2,
             outages=tuple(hour * 6 * 3600 + draw.uniform(0, 3600) for hour in range(4)),
             deaths=tuple(number * 4 * 3600 + draw.uniform(0, 3600) for number in range(6)),
-            hands=tuple(sorted(draw.uniform(0, day) for _ in range(100))),
+            manual_changes=tuple(sorted(draw.uniform(0, day) for _ in range(100))),
             waves=tuple(number * 900.0 for number in range(96)),
             store_latency=0.02,
         )

@@ -1,4 +1,4 @@
-"""What has to hold at the end of a simulated world, after all that calm."""
+"""The checks at the end of a simulated world, after its calm time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check_settled(
     manager: Manager,
     loaded: Loaded,
     markets: Sequence[Market],
-    complain: Callable[[str, str], None],
+    report_violation: Callable[[str, str], None],
 ) -> None:
-    """Compare what exchange, manager and store hold. `loaded`: what the store does; `complain`: takes what is wrong."""
+    """Compare exchange, manager and store. `loaded`: the store's records; `report_violation`: called for each violation."""
     inside = Inspection(manager)
     live, positions = list[StopOrder](), dict[Key, Decimal]()
     for market in markets:
@@ -47,12 +47,14 @@ def check_settled(
     )
     for broken in broken_invariants(snapshot):
         what, _, about = broken.partition(": ")
-        complain(what, about)
+        report_violation(what, about)
     for key in snapshot.claims - positions.keys() - snapshot.moving:
-        complain("FM 19. a position is claimed, and long closed", f"{key[1]} {key[0]}")
+        report_violation("FM 19. a position that closed long ago is still claimed", f"{key[1]} {key[0]}")
     for key, unprotected in manager.unprotected().items():
         market = exchange.market(key[0])
-        # Where only one stop may stand, a move that goes on right now has taken the old one away.
+        # If only one stop may be live, a move in progress has cancelled the old one.
         in_between = key in snapshot.moving and not market.two_stops and not market.can_amend
         if key in positions and not in_between and not isinstance(unprotected.error, WouldTrigger):
-            complain("1. a position is unprotected after all that calm", f"{key[1]} {key[0]}, {unprotected}")
+            report_violation(
+                "1. a position is unprotected at the end of the calm time", f"{key[1]} {key[0]}, {unprotected}"
+            )

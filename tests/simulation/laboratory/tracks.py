@@ -1,4 +1,4 @@
-"""What truly happened to one position of a harsh world, whatever the process was shown of it."""
+"""The true history of one position of a harsh world, whatever data the process received."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Track:
 
     Args:
         position: as the bot entered it.
-        plan, market: by which the process protects it.
-        at: when it was entered, in seconds of the world.
+        plan, market: the plan and the market of the position.
+        at: time of the entry, in seconds of the world.
 
     Attributes:
-        best: the best price that the market had since the entry.
-        justified: the tightest stop that is justified: the first one, one that a rule wants at `best`, one that was
-            booked for us, or one that a person amended.
-        crossed_at: when the market was last at or beyond `justified`; None: never.
-        handed_in: whether the process that lives now was given the position, or found it in the store.
-        own: the tightest stop that was ever booked for us; None: there was none.
-        on_record: whether the store holds an open record of it.
-        was_added_to: whether somebody added to it from outside.
-        cancelled_at: when we last cancelled a stop of it, in seconds of the world.
-        unlisted_since: since when it is in neither of the manager's lists; None: it is in one.
-        loosened_since: since when its tightest stop is looser than one of ours was; None: it is not.
+        best: the market's best price since the entry.
+        justified: the tightest justified stop: the first one, one that a rule wants at `best`, one that was booked for us,
+            or one that a person amended.
+        crossed_at: time at which the market was last at or beyond `justified`; None: never.
+        handed_in: whether the running process received the position from the bot or from the store.
+        own: the tightest stop that was ever booked for us, or None.
+        on_record: whether the store holds an open record of the position.
+        was_added_to: whether a person added to the position.
+        cancelled_at: time at which we last cancelled a stop of the position, in seconds of the world.
+        unlisted_since: time since which the position is in neither of the manager's lists; None: it is in one.
+        loosened_since: time since which the tightest live stop is looser than an earlier one of ours; None: it is not.
     """
 
     def __init__(self, position: Position, plan: TrailPlan, market: Market, at: float) -> None:
@@ -63,7 +63,7 @@ class Track:
             self.crossed_at = at
 
     def note_stop(self, price: Decimal, *, ours: bool = False) -> None:
-        """Take a stop that is justified: a booked one, an amended one, or one that a rule wants."""
+        """Take a justified stop: a booked one, an amended one, or one that a rule wants."""
         side = self.position.side
         if is_tighter(side, price, than=self.justified):
             self.justified = price
@@ -71,6 +71,6 @@ class Track:
             self.own = price
 
     def forget(self) -> None:
-        """The process takes it for another position from now on, which it was not given and never had a stop for."""
+        """Reset the state of the process, which from now on treats the position as another one."""
         self.handed_in = self.on_record = False
         self.own = self.loosened_since = None

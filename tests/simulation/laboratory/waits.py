@@ -1,4 +1,4 @@
-"""Invariant 7 in a world with a rate limit: what is repeated for one symbol does not keep the others from their turn."""
+"""Invariant 7 in a world with a rate limit: repeated requests of one symbol do not delay the other symbols."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import Final, TypeAlias
 
 import trio
 
-from simulation.laboratory.request_monitor import Complain
+from simulation.laboratory.request_monitor import ReportViolation
 from trailing.exchanges.paper.transport import LogEntry
 
 LONGEST_WAIT: Final = 15.0
-"""Seconds from sending a request to its booking. At most 6 of them are its way, the rest is the wait for its turn."""
+"""Seconds from sending a request to its booking: at most 6 s latency, the rest is the wait for the rate limit."""
 
 _Request: TypeAlias = tuple[str, str | None]
-"""The operation, and the symbol, which a list has none of."""
+"""The operation and the symbol; None: the request is for a list."""
 
 
 class Waits:
-    """Measures how long each request that was really sent waits for its turn.
+    """Measure how long each sent request waits for the rate limit.
 
-    Excuses: requests of a symbol whose cancellations fail may wait, because the process has to repeat them.
+    Excuse: requests of a symbol whose cancellations fail may wait, because the process has to repeat them.
     """
 
-    def __init__(self, complain: Complain) -> None:
-        self._complain = complain
+    def __init__(self, report_violation: ReportViolation) -> None:
+        self._report_violation = report_violation
         self._sent: dict[_Request, list[float]] = {}
 
     def note_sent(self, operation: str, symbol: str | None) -> None:
-        """The exchange has taken a request, which now waits for its turn and is then on its way."""
+        """Take a request that the exchange has received, and that waits for the rate limit."""
         self._sent.setdefault((operation, symbol), []).append(trio.current_time())
 
     def note_booking(self, booking: LogEntry) -> None:
-        """The exchange has booked, or refused, something."""
+        """Take a booking, or a refusal, of the exchange."""
         request = (booking.operation, booking.symbol)
         sent = self._sent.get(request)
         if sent:
@@ -39,8 +39,8 @@ class Waits:
             if not sent:
                 del self._sent[request]
 
-    def look(self, sick: str | None) -> None:
-        """Look at what waits. `sick`: the symbol whose cancellations fail now."""
+    def check(self, sick: str | None) -> None:
+        """Check the waiting requests. `sick`: the symbol whose cancellations fail now."""
         for request, sent in tuple(self._sent.items()):
             is_sick = sick is not None and request[1] == sick
             if is_sick or self._check(request, sent[0]):
@@ -49,5 +49,7 @@ class Waits:
     def _check(self, request: _Request, sent_at: float) -> bool:
         waited = trio.current_time() - sent_at
         if waited > LONGEST_WAIT:
-            self._complain(f"7. {request[0]} waits for the requests of another symbol", f"{request} for {waited:.1f} s")
+            self._report_violation(
+                f"7. {request[0]} waits for the requests of another symbol", f"{request} for {waited:.1f} s"
+            )
         return waited > LONGEST_WAIT

@@ -1,4 +1,4 @@
-"""A simulated world: an exchange with prices that move, a bot that dies and comes back, and somebody who watches."""
+"""A simulated world: an exchange with moving prices, a bot that is killed and restarted, and monitors."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from decimal import Decimal
 import trio
 from inspection import Inspection
 
-from simulation.laboratory.books import Books, open_books
 from simulation.laboratory.bot import START, Bot, time_of_day
-from simulation.laboratory.bugs import is_ours_to_mend, leaves
-from simulation.laboratory.clock import PatientClock
+from simulation.laboratory.bugs import is_laboratory_bug, leaves
+from simulation.laboratory.clock import IOAwareClock
 from simulation.laboratory.determinism import run_deterministically
-from simulation.laboratory.hands import Hands
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh import HarshWorld, exchange_options
 from simulation.laboratory.harsh_rates import COARSE_TICKS, HarshRates
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER, InvariantMonitor, Key
+from simulation.laboratory.manual_changes import ManualChanges
 from simulation.laboratory.natives import trails_behind_ours
-from simulation.laboratory.process import MortalExchange, MortalStore, Process
+from simulation.laboratory.process import KillableExchange, KillableStore, Process
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import TICK, Scenario
 from simulation.laboratory.settled import check_settled
-from simulation.laboratory.weather import Weather
-from simulation.laboratory.witness import PATIENCE, Key, Witness
+from simulation.laboratory.world_store import WorldStore, open_world_store
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.transport import LogEntry
@@ -33,56 +33,62 @@ from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import StoreWrite
 
 _READ_BY = 130.0
-"""Seconds after its end by which a minute's candle must have been read: a minute to be closed, one to be asked for."""
+"""Seconds after a minute's end by which its candle must have been read: one minute to close, one to be requested."""
 
 _COUNT_EVERY = 2 * 3600.0 + 7.0
 
 
 def run_world(scenario: Scenario, *, store: str | None = None, keep_events: bool = False) -> WorldReport:
-    """Let a world happen, the same way every time.
+    """Run a world, in the same way every time.
 
     Args:
-        scenario: what happens in it.
-        store: the address of a store in Postgres: the world's stops and intents are kept there, in a schema of its own,
-            on a clock that stands still while the server is at work. The order of what happens at the same moment is the
-            server's then, so that the same seed gives a world much like the last one, and not quite the same.
-        keep_events: keep everything that the exchange booked.
+        scenario: the parameters of the world.
+        store: the address of a Postgres server for the world's records, in a schema of its own. The virtual clock stops
+            while the server works. The server decides the order of things that happen at the same moment, so that the
+            same seed gives a similar world, and not an identical one.
+        keep_events: whether the report has all bookings of the exchange.
 
     Raises:
-        BaseException: a bug that ended the process, with a note that names the seed. In a harsh world it is what was wrong,
-            and the next process goes on, but for a bug of the laboratory.
+        BaseException: a bug that ended the process, with a note that names the seed. In a harsh world a bug of the library
+            is reported as a violation instead, and the next process starts.
     """
     try:
         world = World(scenario, store=store, keep_events=keep_events)
-        return run_deterministically(world.run, scenario.seed, clock=None if store is None else PatientClock())
+        return run_deterministically(world.run, scenario.seed, clock=None if store is None else IOAwareClock())
     except BaseException as error:
         error.add_note(f"in the world of seed {scenario.seed}")
         raise
 
 
 class World:
-    """Everything of one world."""
+    """The parts of one world."""
 
     def __init__(self, scenario: Scenario, *, store: str | None, keep_events: bool) -> None:
         self._scenario = scenario
-        self._weather = Weather(scenario)
-        self._witness = Witness(self._weather, self._hears, self._tells, self._had_to_close, keep_events=keep_events)
+        self._fault_schedule = FaultSchedule(scenario)
+        self._invariant_monitor = InvariantMonitor(
+            self._fault_schedule,
+            self._receives_prices,
+            self._unprotected_error,
+            self._had_to_close,
+            keep_events=keep_events,
+        )
         self._draw = random.Random(f"{scenario.seed} world")
-        self._hands = Hands(scenario, self._weather, self._witness, self._draw)
+        self._manual_changes = ManualChanges(scenario, self._fault_schedule, self._invariant_monitor, self._draw)
         self._harsh: HarshWorld | None = None
         self._store = store
-        self._books: Books
+        self._world_store: WorldStore
         self._process = Process()
-        self._line: MortalExchange | None = None
+        self._connection: KillableExchange | None = None
         self._manager: Manager | None = None
         self._deaths = 0
         self._objects: list[int] = []
 
     async def run(self) -> WorldReport:
-        """From the first price to the last check."""
-        scenario, witness = self._scenario, self._witness
+        """Run the world from the first price to the last check."""
+        scenario, invariant_monitor = self._scenario, self._invariant_monitor
         async with (
-            open_books(self._store, scenario.seed) as self._books,
+            open_world_store(self._store, scenario.seed) as self._world_store,
             open_paper(
                 latency=self._latency,
                 markets=scenario.markets,
@@ -93,34 +99,34 @@ class World:
                 **exchange_options(scenario.harsh),
             ) as exchange,
         ):
-            witness.watch(exchange)
+            invariant_monitor.set_exchange(exchange)
             if scenario.harsh is not None:
                 self._harsh = self._harsh_world(exchange, scenario.harsh)
             self._feed_all(exchange, [10_000] * scenario.symbols)
             async with trio.open_nursery() as nursery:
-                for happens in (self._move_prices, self._hands.lend, self._live):
+                for happens in (self._move_prices, self._manual_changes.lend, self._run_processes):
                     nursery.start_soon(happens, exchange)
-                nursery.start_soon(self._weather.play)
+                nursery.start_soon(self._fault_schedule.play)
                 nursery.start_soon(self._kill)
                 nursery.start_soon(self._count_objects)
                 if self._harsh is not None:
                     self._harsh.start(nursery)
                 await trio.sleep(scenario.duration)
-                self._weather.is_over = True
-                self._weather.disturb()
-                await trio.sleep(scenario.calm + 1.0)  # not at the moment of a price
+                self._fault_schedule.is_over = True
+                self._fault_schedule.disturb()
+                await trio.sleep(scenario.calm_seconds + 1.0)  # not at the time of a price
                 await self._check_all(exchange)
                 nursery.cancel_scope.cancel()
-        witness.close_books()
+        invariant_monitor.finish()
         return WorldReport(
             seed=scenario.seed,
-            broken=tuple(witness.broken),
+            broken=tuple(invariant_monitor.broken),
             deaths=self._deaths,
-            steps=witness.steps,
-            open_seconds=witness.open_seconds,
-            bare_seconds=dict(witness.bare_seconds),
+            steps=invariant_monitor.steps,
+            open_seconds=invariant_monitor.open_seconds,
+            unprotected_seconds=dict(invariant_monitor.unprotected_seconds),
             objects=tuple(self._objects),
-            events=tuple(witness.events),
+            events=tuple(invariant_monitor.events),
             strikes={} if self._harsh is None else self._harsh.strikes,
         )
 
@@ -129,28 +135,28 @@ class World:
             self._scenario,
             rates,
             exchange,
-            self._weather,
-            lambda tick: self._take(exchange, tick),
-            self._witness.complain,
+            self._fault_schedule,
+            lambda tick: self._feed_tick(exchange, tick),
+            self._invariant_monitor.report_violation,
             lambda: self._manager,
         )
 
-    # What happens.
+    # The events of the world.
 
     def _feed_all(self, exchange: PaperExchange, prices: list[int]) -> None:
         for market, price in zip(self._scenario.markets, prices, strict=True):
             self._feed(exchange, market.symbol, price)
 
     def _feed(self, exchange: PaperExchange, symbol: str, price: int) -> None:
-        self._take(exchange, Tick(symbol, price * TICK, trio.current_time()))
+        self._feed_tick(exchange, Tick(symbol, price * TICK, trio.current_time()))
 
-    def _take(self, exchange: PaperExchange, tick: Tick) -> None:
+    def _feed_tick(self, exchange: PaperExchange, tick: Tick) -> None:
         if self._harsh is not None:
             self._harsh.note_price(tick)
         exchange.feed(tick)
-        self._witness.take_price(tick)
+        self._invariant_monitor.take_price(tick)
         if self._harsh is not None:
-            self._harsh.look(tick.symbol)
+            self._harsh.check(tick.symbol)
 
     async def _move_prices(self, exchange: PaperExchange) -> None:
         scenario, draw = self._scenario, random.Random(f"{self._scenario.seed} prices")
@@ -163,11 +169,11 @@ class World:
                 if not number:
                     rounds += 1
                     if rounds % 20 == 0:
-                        self._check_peaks(exchange)  # before the next price: the last one has been taken in
+                        self._check_peaks(exchange)  # before the next price, when the last one has been processed
                 change = draw.gauss(0, scenario.volatility)
                 if draw.random() < scenario.jumps:
                     change = draw.uniform(-0.04, 0.04)
-                # It comes back to where it began: a market of days stays one in which positions are opened.
+                # The price returns to its beginning, so that positions are opened for days.
                 prices[number] += round(prices[number] * change + (10_000 - prices[number]) * 0.0005)
                 self._feed(exchange, market.symbol, prices[number])
 
@@ -184,84 +190,91 @@ class World:
             kinds = (type(one).__module__ for one in gc.get_objects())
             self._objects.append(sum(kind.startswith("trailing.protection") for kind in kinds))
 
-    async def _live(self, exchange: PaperExchange) -> None:
+    async def _run_processes(self, exchange: PaperExchange) -> None:
         bot = Bot(self._scenario, exchange, self._note_handed_in)
-        async with trio.open_nursery() as zombies:
+        async with trio.open_nursery() as old_processes:
             while True:
                 process = self._process
-                life = trio.CancelScope()
-                zombies.start_soon(self._run_bot, bot, exchange, process, life)
+                process_scope = trio.CancelScope()
+                old_processes.start_soon(self._run_bot, bot, exchange, process, process_scope)
                 await process.died.wait()
-                life.cancel()
+                process_scope.cancel()
                 self._deaths += 1
-                self._manager, self._line = None, None
-                self._witness.process_died()
+                self._manager, self._connection = None, None
+                self._invariant_monitor.process_died()
                 if self._harsh is not None:
                     self._harsh.process_died()
-                self._weather.disturb()
+                self._fault_schedule.disturb()
                 self._process = Process()
                 if process.lease is not None:
-                    await self._books.bury(process.lease)
+                    await self._world_store.end_lease(process.lease)
                 await trio.sleep(self._draw.choice((0.5, 5.0, 40.0)))
 
-    async def _run_bot(self, bot: Bot, exchange: PaperExchange, process: Process, life: trio.CancelScope) -> None:
-        with life:
+    async def _run_bot(
+        self, bot: Bot, exchange: PaperExchange, process: Process, process_scope: trio.CancelScope
+    ) -> None:
+        with process_scope:
             try:
                 await self._run_process(bot, exchange, process)
             except Exception as error:
-                if self._harsh is None or is_ours_to_mend(error):
+                if self._harsh is None or is_laboratory_bug(error):
                     raise
-                # A supervisor starts the next one, so that the world shows what else is wrong.
-                self._witness.complain("9. the manager ended", ", ".join(map(repr, leaves(error))))
+                # The next process starts, so that the world can show further violations.
+                self._invariant_monitor.report_violation("9. the manager ended", ", ".join(map(repr, leaves(error))))
                 process.die()
 
     async def _run_process(self, bot: Bot, exchange: PaperExchange, process: Process) -> None:
-        scenario, books = self._scenario, self._books
-        async with books.open() as inner:
-            line: MortalExchange
-            seen: Exchange
+        scenario, world_store = self._scenario, self._world_store
+        async with world_store.open() as inner:
+            connection: KillableExchange
+            exchange_port: Exchange
             if self._harsh is None:
-                line = seen = MortalExchange(exchange, process, self._weather)
+                connection = exchange_port = KillableExchange(exchange, process, self._fault_schedule)
             else:
-                line, seen = self._harsh.connect(process)
-            latency, far = scenario.store_latency, books.is_far
-            store = MortalStore(inner, process, latency, self._draw, self._note_commit, is_far=far)
-            async with open_manager(seen, store, scenario.plan, utc_start=time_of_day()) as manager:
+                connection, exchange_port = self._harsh.connect(process)
+            latency, is_remote = scenario.store_latency, world_store.is_remote
+            store = KillableStore(inner, process, latency, self._draw, self._note_commit, is_remote=is_remote)
+            async with open_manager(exchange_port, store, scenario.plan, utc_start=time_of_day()) as manager:
                 if process.alive:
-                    self._manager, self._line = manager, line
-                    self._witness.why_down = None
-                    self._weather.disturb()
+                    self._manager, self._connection = manager, connection
+                    self._invariant_monitor.why_down = None
+                    self._fault_schedule.disturb()
                 await bot.run(manager)
 
     def _latency(self, operation: str, symbol: str | None) -> float:
         if self._harsh is not None:
             self._harsh.note_sent(operation, symbol)
-        return self._weather.latency(operation, symbol)
+        return self._fault_schedule.latency(operation, symbol)
 
     def _note_booking(self, booking: LogEntry) -> None:
         if self._harsh is not None:
             self._harsh.note_booking(booking)
-        self._witness.note_booking(booking)
+        self._invariant_monitor.note_booking(booking)
 
     def _note_commit(self, entries: Sequence[StoreWrite]) -> None:
         if self._harsh is not None:
             self._harsh.note_commit(entries)
-        self._witness.note_commit(entries)
+        self._invariant_monitor.note_commit(entries)
 
     def _note_handed_in(self, symbol: str, side: Side) -> None:
         if self._harsh is not None:
             self._harsh.note_handed_in(symbol, side)
 
-    # What is looked at.
+    # The checks.
 
-    def _hears(self, symbol: str) -> bool:
-        if self._manager is None or self._line is None or not self._line.hears(symbol) or not self._process.alive:
+    def _receives_prices(self, symbol: str) -> bool:
+        if (
+            self._manager is None
+            or self._connection is None
+            or not self._connection.receives_prices(symbol)
+            or not self._process.alive
+        ):
             return False
         return any(claim.is_opened for claim in Inspection(self._manager).claims_of(symbol))
 
-    def _tells(self, key: Key) -> Exception | bool:
+    def _unprotected_error(self, key: Key) -> Exception | bool:
         if self._manager is None:
-            return True  # there is nobody to tell, and that is no calm
+            return True  # no process runs, which counts as a disturbance
         unprotected = self._manager.unprotected().get(key)
         return False if unprotected is None else unprotected.error or True
 
@@ -270,7 +283,7 @@ class World:
 
     @property
     def _rounding(self) -> Decimal:
-        """By how much a market may round a trigger price, at the most."""
+        """The largest difference by which a market may round a trigger price."""
         rates = self._scenario.harsh
         return TICK * COARSE_TICKS if rates is not None and rates.rounded_acknowledgements else Decimal(0)
 
@@ -279,23 +292,27 @@ class World:
             return
         for claim in Inspection(self._manager).claims():
             symbol, side = claim.key
-            life = self._witness.lives.get(claim.key)
-            if life is None or not claim.is_opened or self._weather.calm_for(symbol) < PATIENCE:
+            process_scope = self._invariant_monitor.histories.get(claim.key)
+            if (
+                process_scope is None
+                or not claim.is_opened
+                or self._fault_schedule.undisturbed_seconds(symbol) < SETTLED_AFTER
+            ):
                 continue
-            life.have_read(trio.current_time() - _READ_BY)
-            if life.knows_better_than(claim.peak):
-                about = f"{side} {symbol} keeps {claim.peak}, not {life.heard}"
-                self._witness.complain("8. a peak was lost", about)
+            process_scope.note_candles_read(trio.current_time() - _READ_BY)
+            if process_scope.expects_better_than(claim.peak):
+                about = f"{side} {symbol} stores {claim.peak}, not {process_scope.expected_peak}"
+                self._invariant_monitor.report_violation("8. a peak was lost", about)
             if self._harsh is not None:
                 self._harsh.check_peak(claim)
             if (wrong := trails_behind_ours(exchange, claim, rounding=self._rounding)) is not None:
-                self._witness.complain("1. the exchange trails behind our stop", wrong)
+                self._invariant_monitor.report_violation("1. the exchange trails behind our stop", wrong)
 
     async def _check_all(self, exchange: PaperExchange) -> None:
         if self._manager is None:
-            self._witness.complain("9. there is no process at the end")
+            self._invariant_monitor.report_violation("9. there is no process at the end")
             return
         self._check_peaks(exchange)
-        async with self._books.open() as store:
+        async with self._world_store.open() as store:
             loaded = await store.load(exchange.name, exchange.account)
-        check_settled(exchange, self._manager, loaded, self._scenario.markets, self._witness.complain)
+        check_settled(exchange, self._manager, loaded, self._scenario.markets, self._invariant_monitor.report_violation)

@@ -1,8 +1,8 @@
-"""Two bots on one account, one of them standing by, and what becomes of the one that owns it: again and again.
+"""Let two bots take an account over from each other many times, one of them the owner and one a standby.
 
-The exchange lives in a process of its own, and writes down who wrote what, and when. ``python -m simulation.takeover
---takeovers 50 --postgres DSN`` runs it; see `take_over_and_over`.
+The exchange runs in a process of its own, and records each write with its time and client. Run it with ``python -m
+simulation.takeover --takeovers 50 --postgres DSN``; see `run_takeovers`.
 """
 
 from simulation.takeover.run import TakeoverReport as TakeoverReport
-from simulation.takeover.run import take_over_and_over as take_over_and_over
+from simulation.takeover.run import run_takeovers as run_takeovers

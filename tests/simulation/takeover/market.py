@@ -1,7 +1,6 @@
-"""The exchange's process: as the one that outlives kills, but that it refuses what is stale, and writes down who wrote.
+"""The exchange's process: like that of `simulation.killing`, but it refuses stale requests and records the writes.
 
-``python -m simulation.takeover.market SEED POSITIONS ONE_STOP``: prints its port, and ends when its standard input
-does.
+``python -m simulation.takeover.market SEED POSITIONS ONE_STOP`` prints its port, and ends when its standard input ends.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from simulation.killing.market import MovingMarket
 from simulation.killing.stdio import wait_end, write_line
 from simulation.remote import Services, serve_exchange
 from simulation.remote_wire import OPERATIONS, Call
-from simulation.takeover.terms import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
+from simulation.takeover.settings import LONGEST, SHORTEST, VALIDITY, WRITES, Write, markets_of
 from trailing.errors import ExchangeUnreachable
 from trailing.exchanges.paper import open_paper
 
 _CHANGES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
-class Border:
-    """What every call passes on its way to the exchange."""
+class WriteRecorder:
+    """Delay, check and record the calls that change something, before the exchange executes them."""
 
     def __init__(self, seed: int) -> None:
-        self._draw = random.Random(f"{seed}/border")
+        self._draw = random.Random(f"{seed}/delays")
         self._writes: list[Write] = []
 
-    async def carry(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
-        """Let it travel, refuse it where it is stale, write it down and have it booked at once."""
+    async def carry_out(self, call: Call, function: Callable[[], Awaitable[object]]) -> object:
+        """Delay a call, refuse it if it is stale, else record and execute it at once."""
         if call.operation not in _CHANGES:
             return await function()
         await trio.sleep(self._draw.uniform(SHORTEST, LONGEST))
@@ -46,14 +45,14 @@ class Border:
         return await function()
 
     async def writes(self, since: int) -> tuple[Write, ...]:
-        """What was written since so many writes."""
+        """Return the writes since a number of writes."""
         await trio.lowlevel.checkpoint()
         return tuple(self._writes[since:])
 
 
 async def _main() -> None:
     seed, positions, one_stop = map(int, sys.argv[1:])
-    markets, border = markets_of(seed, positions, one_stop=bool(one_stop)), Border(seed)
+    markets, recorder = markets_of(seed, positions, one_stop=bool(one_stop)), WriteRecorder(seed)
     async with (
         open_paper(seed=seed, markets=markets, request_validity=VALIDITY, record=True) as exchange,
         trio.open_nursery() as nursery,
@@ -63,9 +62,9 @@ async def _main() -> None:
             "history": (HISTORY, market.history),
             "entered": (ENTERED, market.entered),
             "enter": (OPERATIONS["enter"], market.enter),
-            "writes": (WRITES, border.writes),
+            "writes": (WRITES, recorder.writes),
         }
-        serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=border.carry)
+        serve = partial(serve_exchange, exchange, symbols=tuple(markets), services=services, carrier=recorder.carry_out)
         port = await nursery.start(serve)
         nursery.start_soon(market.walk)
         write_line(port=port)

@@ -1,4 +1,4 @@
-"""Fifty takeovers, say: the owner is killed, stopped for a while, cut off from its store, or ended; the other one goes on."""
+"""Kill, stop, cut off or end the owner of an account many times, and let the standby take over."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ import trio
 
 from simulation.killing.checks import broken_by, unsettled
 from simulation.killing.history import HISTORY, History
-from simulation.killing.ledger import Ledger, Life
+from simulation.killing.ledger import Ledger, LedgerEntry
 from simulation.remote_client import RemoteExchange, open_remote
 from simulation.takeover.contender import Contender, run_contender, start_market
-from simulation.takeover.line import open_line
-from simulation.takeover.record import Record, booked_without_a_lease, open_record
-from simulation.takeover.terms import (
+from simulation.takeover.lease_history import LeaseHistory, open_lease_history, writes_without_a_lease
+from simulation.takeover.settings import (
     CALL_SECONDS,
     LEASE_SECONDS,
     LONGEST,
@@ -32,6 +31,7 @@ from simulation.takeover.terms import (
     Write,
     markets_of,
 )
+from simulation.takeover.tcp_proxy import open_tcp_proxy
 from trailing.core.model import Market
 from trailing.stores import open_store
 from trailing.stores.port import Store
@@ -40,25 +40,25 @@ Fate: TypeAlias = Literal["killed", "stopped", "cut off", "ended"]
 FATES: tuple[Fate, ...] = ("killed", "stopped", "cut off", "ended")
 
 TAKEN_OVER_WITHIN: float = LEASE_SECONDS + CALL_SECONDS + VALIDITY + 2.0
-"""Seconds from the fate of the owner until the other one's manager is open: it has recovered by then."""
+"""Seconds from the fate of the owner until the standby's manager is open, so that it has recovered."""
 
-_READY_WITHIN = 30.0  # for a process to be started, on a machine that is busy
-_PATIENCE = 15.0  # how much longer a takeover that is too late is waited for
-_LONGEST_LIFE = 0.7
+_READY_WITHIN = 30.0  # for the start of a process on a busy machine
+_LATE_SECONDS = 15.0  # additional wait for a late takeover
+_LONGEST_OWNERSHIP = 0.7
 _SETTLED_WITHIN = 10.0
 
 
 class TakeoverReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to.
+    """The result of a run.
 
     Args:
-        takeovers: by the fate of the owner that was taken over from.
-        seconds: that the run took.
-        slowest: seconds from the fate until the other one's manager was open, at most, by fate.
-        writes: bookings that were held beside the leases; `closest`: seconds before the end of its lease at which the
-            latest of them came.
-        positions, stops: how many were entered and accepted.
-        violations: what must never happen, and did.
+        takeovers: the number of takeovers, by the fate of the earlier owner.
+        seconds: the duration of the run.
+        slowest: the most seconds from the fate until the standby's manager was open, by fate.
+        writes: the number of bookings that were compared with the leases.
+        closest: the least seconds between a booking and the end of its lease.
+        positions, stops: the number of entered positions and of accepted stops.
+        violations: the violations.
     """
 
     takeovers: dict[str, int]
@@ -71,7 +71,7 @@ class TakeoverReport(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
 
 
-async def take_over_and_over(
+async def run_takeovers(
     takeovers: int,
     *,
     conninfo: str,
@@ -85,14 +85,14 @@ async def take_over_and_over(
     """Let two bots take an account over from each other, on Postgres.
 
     Args:
-        takeovers: how many, at least 1.
-        conninfo: of the server, as an address.
-        schema: the name of one that is not there yet.
-        seed: of the prices and of the moments; how the processes are scheduled is not in it.
-        folder: where the processes' complaints are written.
-        fates: what becomes of owners, in turn.
-        positions: how many are open at a time.
-        progress: told of each takeover: its number from 1 on, the fate of the owner, and after how many seconds.
+        takeovers: the number of takeovers, at least 1.
+        conninfo: the address of the server.
+        schema: the name of a new schema.
+        seed: the seed of the prices and of the times. It does not determine the scheduling of the processes.
+        folder: the folder of the processes' log.
+        fates: the fates of the owners, in turn.
+        positions: the number of open positions at a time.
+        progress: called for each takeover with its number from 1 on, the fate of the owner, and its seconds.
 
     Raises:
         RuntimeError: the exchange's process could not be started.
@@ -100,24 +100,24 @@ async def take_over_and_over(
     Cancellation: ends every process.
     """
     parameters = f"schema={schema}&lease_seconds={LEASE_SECONDS}&renew_seconds={RENEW_SECONDS}"
-    log = folder / "complaints.log"
+    log = folder / "processes.log"
     async with AsyncExitStack() as stack:
-        # Whoever is cut off does what the store does not know of. It moves stops: where only one may stand it takes the old
-        # one down first, and that this stood so tight nobody knows any more if it is taken over from right then. It
-        # protects positions: the next owner does so anew when the bot hands them in, then cancels what it finds there.
+        # An owner that is cut off may act without a record. If only one stop may be live, it cancels the old stop of a move
+        # first; after a takeover at that moment no record has the old price. If it protects a new position, the next owner
+        # protects the position anew when the bot hands it in, and then cancels the leftover stops.
         one_stop, anew = "cut off" not in fates, "cut off" in fates
         port = await stack.enter_async_context(start_market(seed, positions, log, one_stop=one_stop))
         exchange = await stack.enter_async_context(open_remote(port))
         store = await stack.enter_async_context(open_store(f"{conninfo}{'&' if '?' in conninfo else '?'}{parameters}"))
-        record = await stack.enter_async_context(open_record(conninfo, schema))
+        lease_history = await stack.enter_async_context(open_lease_history(conninfo, schema))
         nursery = await stack.enter_async_context(trio.open_nursery())
 
-        async def live(name: str, task_status: trio.TaskStatus[Contender]) -> None:  # noqa: ASYNC128 - handed on
-            async with open_line(conninfo) as line:
-                await run_contender(f"{line.address}?{parameters}", port, log, name, line, task_status=task_status)
+        async def run_bot(name: str, task_status: trio.TaskStatus[Contender]) -> None:  # noqa: ASYNC128 - handed on
+            async with open_tcp_proxy(conninfo) as proxy:
+                await run_contender(f"{proxy.address}?{parameters}", port, log, name, proxy, task_status=task_status)
 
         markets = markets_of(seed, positions, one_stop=one_stop)
-        run = _Run(partial(nursery.start, live), exchange, store, record, markets, Ledger(anew=anew), seed)
+        run = _Run(partial(nursery.start, run_bot), exchange, store, lease_history, markets, Ledger(anew=anew), seed)
         try:
             return await run.run(takeovers, fates, progress)
         finally:
@@ -125,19 +125,19 @@ async def take_over_and_over(
 
 
 class _Run:
-    """Args: `start`: starts the contender of a name."""
+    """The state of a run. `start`: starts the contender with a name."""
 
     def __init__(
         self,
         start: Callable[[str], Awaitable[Contender]],
         exchange: RemoteExchange,
         store: Store,
-        record: Record,
+        lease_history: LeaseHistory,
         markets: dict[str, Market],
         ledger: Ledger,
         seed: int,
     ) -> None:
-        self._start_one, self._exchange, self._store, self._record = start, exchange, store, record
+        self._start_one, self._exchange, self._store, self._lease_history = start, exchange, store, lease_history
         self._draw = random.Random(f"{seed}/takeovers")
         self._markets, self._ledger = markets, ledger
         self._writes: list[Write] = []
@@ -152,24 +152,24 @@ class _Run:
         began = trio.current_time()
         owner = await self._start()
         other: Contender | None = None
-        if await owner.hear("owns", after=0, within=_READY_WITHIN) is None:
-            self._violations.append(f"{owner} did not get an account that nobody owned")
+        if await owner.wait_for("owns", after=0, within=_READY_WITHIN) is None:
+            self._violations.append(f"{owner} did not get a free account")
         for number in range(1, takeovers + 1):
             if self._violations:
                 break
             other = other or await self._start()
-            if await other.hear("stands by", after=0, within=_READY_WITHIN) is None:
-                self._violations.append(f"{other} does not stand by")
+            if await other.wait_for("standby", after=0, within=_READY_WITHIN) is None:
+                self._violations.append(f"{other} is not a standby")
                 break
-            await trio.sleep(self._draw.uniform(0.1, _LONGEST_LIFE))
+            await trio.sleep(self._draw.uniform(0.1, _LONGEST_OWNERSHIP))
             fate = fates[(number - 1) % len(fates)]
-            seconds = await self._take_over(owner, other, fate)
+            seconds = await self._run_takeover(owner, other, fate)
             progress(number, fate, seconds)
-            await self._watch()
-            gone = fate in ("killed", "ended")
-            owner, other = other, None if gone else owner
+            await self._read_exchange()
+            has_ended = fate in ("killed", "ended")
+            owner, other = other, None if has_ended else owner
         await self._settle()
-        for contender in (other, owner):  # the one that stands by first, or it would take over again
+        for contender in (other, owner):  # the standby first, or it would take over again
             if contender is not None:
                 await self._end(contender)
         await self._check_the_end()
@@ -189,10 +189,10 @@ class _Run:
         self._processes[contender.name] = contender.process
         return contender
 
-    async def _take_over(self, owner: Contender, other: Contender, fate: Fate) -> float:
-        """Let something become of the owner, and the other one take over. Returns the seconds that it took."""
-        said, had_said, line = other.said, owner.said, owner.line
-        assert line is not None
+    async def _run_takeover(self, owner: Contender, other: Contender, fate: Fate) -> float:
+        """Apply a fate to the owner, and let the standby take over. Returns the seconds that the takeover took."""
+        seen_events, owner_events, proxy = other.event_count, owner.event_count, owner.proxy
+        assert proxy is not None
         began = trio.current_time()
         match fate:
             case "killed":
@@ -200,54 +200,54 @@ class _Run:
             case "stopped":
                 owner.stop()
             case "cut off":
-                line.cut()
+                proxy.cut()
             case "ended":
-                await owner.leave()
-        at = await other.hear("owns", after=said, within=TAKEN_OVER_WITHIN + _PATIENCE)
+                await owner.shut_down()
+        at = await other.wait_for("owns", after=seen_events, within=TAKEN_OVER_WITHIN + _LATE_SECONDS)
         seconds = math.inf if at is None else at - began
         self._fates[fate] += 1
         self._slowest[fate] = max(seconds, self._slowest.get(fate, 0.0))
         if seconds > TAKEN_OVER_WITHIN:
             self._violations.append(f"an account whose owner was {fate} was taken over after {seconds:.1f} s: {other}")
-        if fate == "ended" and (code := await owner.wait_gone()):
+        if fate == "ended" and (code := await owner.wait_ended()):
             self._violations.append(f"{owner} ended with {code}")
         if fate in ("stopped", "cut off"):
-            await trio.sleep(self._draw.uniform(0, _LONGEST_LIFE))
-            owner.go_on()
-            line.mend()
-            if await owner.hear("lost", after=had_said, within=_READY_WITHIN) is None:
-                self._violations.append(f"{owner} was {fate}, goes on, and does not hear that the account is lost")
+            await trio.sleep(self._draw.uniform(0, _LONGEST_OWNERSHIP))
+            owner.resume()
+            proxy.mend()
+            if await owner.wait_for("lost", after=owner_events, within=_READY_WITHIN) is None:
+                self._violations.append(f"{owner} was {fate}, goes on, and does not notice that it lost the account")
         return seconds
 
-    async def _watch(self) -> None:
+    async def _read_exchange(self) -> None:
         history: History = await self._exchange.ask("history", HISTORY, self._ledger.number)
         self._violations += self._ledger.take(history)
         self._writes += await self._exchange.ask("writes", WRITES, len(self._writes))
 
     async def _settle(self) -> None:
-        """Wait until every open position has had one stop, and no more, at some moment from now on."""
-        settled = set[Life]()
+        """Wait until every open position has had exactly one stop at some moment from now on."""
+        settled = set[LedgerEntry]()
         with trio.move_on_after(_SETTLED_WITHIN) as scope:
             while True:
-                await self._watch()
-                lives = self._ledger.open.values()
-                settled |= {life for life in lives if len(life.stops) == 1}
-                if settled >= set(lives):
+                await self._read_exchange()
+                entries = self._ledger.open.values()
+                settled |= {entry for entry in entries if len(entry.stops) == 1}
+                if settled >= set(entries):
                     return
                 await trio.sleep(LONGEST)
         assert scope.cancelled_caught
-        self._violations += [f"the {life} has {len(life.stops)} stops" for life in lives if life not in settled]
+        self._violations += [f"the {entry} has {len(entry.stops)} stops" for entry in entries if entry not in settled]
 
     async def _end(self, contender: Contender) -> None:
-        await contender.leave()
-        if code := await contender.wait_gone():
+        await contender.shut_down()
+        if code := await contender.wait_ended():
             self._violations.append(f"{contender} ended with {code}")
 
     async def _check_the_end(self) -> None:
-        """Nobody writes any more: exchange and store have to agree, but for what the market has filled since."""
+        """Compare exchange and store at the end. Only fills by the market may differ, because no bot writes."""
         await trio.sleep(VALIDITY + LONGEST)
         while True:
-            await self._watch()
+            await self._read_exchange()
             number = self._ledger.number
             loaded = await self._store.load(self._exchange.name, self._exchange.account)
             history: History = await self._exchange.ask("history", HISTORY, number)
@@ -258,6 +258,6 @@ class _Run:
         self._violations += unsettled(loaded, datetime.now(UTC))
 
     async def _check_writes(self) -> float:
-        broken, closest = booked_without_a_lease(self._writes, await self._record.read(), self._processes)
+        broken, closest = writes_without_a_lease(self._writes, await self._lease_history.read(), self._processes)
         self._violations += broken
         return closest

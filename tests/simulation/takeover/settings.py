@@ -1,4 +1,4 @@
-"""What the processes of a run agree on: how long things take, and how the exchange tells who wrote."""
+"""The settings that the processes of a run share: durations, markets, and the record of a write."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.3
 CALL_SECONDS = 0.8
 
 VALIDITY = 0.2
-"""Seconds for which a request may be executed, counted from its stamp, as on real venues."""
+"""Seconds after its time stamp within which a request may be executed, as on real exchanges."""
 
 SHORTEST, LONGEST = 0.002, 0.05
-"""Seconds that a request is on its way here, at least and at most; one that was held up elsewhere is longer."""
+"""The least and the most seconds of a request's delay here. Delays elsewhere come on top."""
 
 
 class Write(msgspec.Struct, frozen=True):
-    """Something that somebody changed, or wanted to: it came to the book in time.
+    """A request that changes something and reached the exchange in time.
 
     Args:
-        at: the machine's time of day, which Postgres goes by too.
-        by: the client's name.
-        arguments: of the operation, as JSON.
+        at: the machine's time of day, which Postgres uses too.
+        by: the name of the client.
+        arguments: the arguments of the operation, as JSON.
     """
 
     at: datetime
@@ -37,11 +37,11 @@ class Write(msgspec.Struct, frozen=True):
 
 
 WRITES = Operation(tuple[int], tuple[Write, ...])
-"""From a number of writes to those since then."""
+"""Return the writes since a number of writes."""
 
 
 def markets_of(seed: int, positions: int, *, one_stop: bool) -> dict[str, Market]:
-    """The markets, by symbol: a third amends, the others take two stops; or, with `one_stop`, half of these only one."""
+    """Return the markets by symbol: a third amends, the others take two stops. With `one_stop`, half of these take one."""
     markets = all_markets(seed, positions)
     if one_stop:
         return markets

@@ -1,4 +1,4 @@
-"""Harsh faults that touch our stops at the exchange itself: a person amends one, or one vanishes without a word."""
+"""Harsh faults of our stops at the exchange: a person amends one, or one vanishes without an update."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from inspection.paper import amend_by_hand
 
 from simulation.laboratory.fault_log import FaultLog, moments
-from simulation.laboratory.harsh_updates import UntoldEnds
+from simulation.laboratory.harsh_updates import HiddenEnds
 from simulation.laboratory.scenario import TICK, Scenario
 from trailing.core.model import StopOrder
 from trailing.errors import StopRejected
@@ -19,18 +19,20 @@ from trailing.exchanges.paper import PaperExchange
 from trailing.protection.order_ids import is_ours
 
 SHOWN_SECONDS: Final = 70.0
-"""How long ago a list first showed a stop that vanishes: at least one more reading of the account has come since."""
+"""Minimum seconds between a stop's first listing and its loss. At least one more snapshot follows in that time."""
 
 
-class HarshHands:
-    """Amends and loses our stops at the exchange.
+class HarshStopChanges:
+    """Amend and lose our stops at the exchange.
 
     Args:
-        listed_at: when a list first showed a process each stop, by client order id, in seconds of the world.
+        listed_at: the time of each stop's first listing, by client order id, in seconds of the world.
     """
 
-    def __init__(self, scenario: Scenario, log: FaultLog, untold: UntoldEnds, listed_at: Mapping[str, float]) -> None:
-        self._scenario, self._log, self._untold, self._listed_at = scenario, log, untold, listed_at
+    def __init__(
+        self, scenario: Scenario, log: FaultLog, hidden_ends: HiddenEnds, listed_at: Mapping[str, float]
+    ) -> None:
+        self._scenario, self._log, self._hidden_ends, self._listed_at = scenario, log, hidden_ends, listed_at
 
     async def amend_stops(self, exchange: PaperExchange) -> None:
         """Amend a stop of ours now and then."""
@@ -45,22 +47,22 @@ class HarshHands:
                 continue
             try:
                 amend_by_hand(exchange, order, wanted)
-            except StopRejected:  # the stop was triggered, or is larger than the position by now
+            except StopRejected:  # the stop was triggered, or is now larger than the position
                 continue
             self._log.note("amended_stops", order.symbol)
 
     async def lose_stops(self, exchange: PaperExchange) -> None:
-        """Let a stop of ours vanish now and then. No update says so, and from then on the stop is in no list.
+        """Let a stop of ours vanish now and then. No update reports it, and later lists do not have the stop.
 
-        A process was shown it in lists before: two stops in a row that no list ever showed can't be told from lists that
-        show no stops at all.
+        A process has received the stop in lists before, because two missing stops that were never listed look the same as
+        lists without any stops.
         """
         draw = self._log.draw("silent_losses")
         for at in moments(draw, self._log.rates.silent_losses, self._scenario.duration):
             await trio.sleep_until(at)
             order = self._choose(draw, exchange)
             if order is not None and self._listed_at.get(order.client_order_id, at) < at - SHOWN_SECONDS:
-                self._untold.hide(order.client_order_id)
+                self._hidden_ends.hide(order.client_order_id)
                 self._log.note("silent_losses", order.symbol, explains=True)
                 exchange.cancel_by_hand(order.client_order_id)
 
@@ -76,7 +78,7 @@ class HarshHands:
 
 
 def _another_price(draw: random.Random, order: StopOrder, market: Decimal) -> Decimal:
-    """A price between the stop and the market, or one that is further from the market than the stop."""
+    """Return a price between stop and market, or one further from the market than the stop."""
     share = Decimal(str(round(draw.uniform(0.1, 0.9), 3)))
     distance = (market - order.price) * (share if draw.random() < 0.5 else -2 * share)
     return (order.price + distance).quantize(TICK)

@@ -1,4 +1,4 @@
-"""A small exchange with the monitors of a harsh world, for tests that let one thing happen at a time."""
+"""A small exchange with the monitors of a harsh world, for tests of single events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from inspection.paper import amend_by_hand
 
 from simulation.laboratory.cancellations import Cancellations
 from simulation.laboratory.fault_log import FaultLog
+from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import HarshRates
-from simulation.laboratory.knowledge import Knowledge
+from simulation.laboratory.invariant_monitor import InvariantMonitor
 from simulation.laboratory.leftovers import Leftovers
 from simulation.laboratory.position_monitor import PositionMonitor
+from simulation.laboratory.process_view import ProcessView
 from simulation.laboratory.request_monitor import RequestMonitor
 from simulation.laboratory.scenario import TICK, Scenario
-from simulation.laboratory.weather import Weather
-from simulation.laboratory.witness import Witness
 from trailing.core.model import Market, Percent, Position, Side, StopOrder, Tick
 from trailing.core.plan import TrailPlan, encode_plan
 from trailing.core.record import StopRecord
@@ -37,7 +37,7 @@ PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("0.5"), acti
 
 
 def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenario:
-    """A world without faults of its own."""
+    """Return a world without ordinary faults."""
     return Scenario(
         seed=0,
         symbols=len(MARKETS),
@@ -51,7 +51,7 @@ def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenari
         read_lag=0.0,
         outages=(),
         deaths=(),
-        hands=(),
+        manual_changes=(),
         waves=(),
         store_latency=0.0,
         harsh=rates or HarshRates.of("none"),
@@ -59,13 +59,13 @@ def scenario(plan: TrailPlan = PLAN, rates: HarshRates | None = None) -> Scenari
 
 
 def fault_log(kind: str) -> FaultLog:
-    """A log in which only one kind strikes, at its stated rate."""
+    """Return a log in which only one kind strikes, at its stated rate."""
     world = scenario(rates=HarshRates.of(kind))
-    return FaultLog(world.seed, HarshRates.of(kind), Weather(world))
+    return FaultLog(world.seed, HarshRates.of(kind), FaultSchedule(world))
 
 
 def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
-    """What the store is given of a position."""
+    """Return the store's entries for a position."""
     price, plan = position.entry_price, encode_plan(PLAN)
     record = StopRecord(
         position=position,
@@ -85,60 +85,60 @@ def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
     return [(CloseStop if closed else SaveStop)("paper", "default", record)]
 
 
-class Bench:
-    """The exchange, its hands, and the monitors. Each stop is ours, and the process was shown none of them.
+class MonitorSetup:
+    """An exchange, its manual changes and the monitors. Each stop is ours.
 
     Attributes:
-        complaints: the classes of what was wrong, in their order, but for what the witness of the ordinary worlds says.
+        violations: the classes of the violations, in order. Those of the invariant monitor are in its `broken`.
         opening: whether the positions are being opened.
     """
 
     def __init__(self, plan: TrailPlan) -> None:
         self.paper: PaperExchange
         self.plan = plan
-        self.complaints: list[str] = []
+        self.violations: list[str] = []
         self.opening = False
-        self.weather = Weather(scenario(plan))
-        self.log = FaultLog(0, HarshRates.of("none"), self.weather)
-        self.knowledge = Knowledge()
-        self.witness = Witness(
-            self.weather,
+        self.fault_schedule = FaultSchedule(scenario(plan))
+        self.log = FaultLog(0, HarshRates.of("none"), self.fault_schedule)
+        self.process_view = ProcessView()
+        self.invariant_monitor = InvariantMonitor(
+            self.fault_schedule,
             lambda _: True,
             lambda _: True,
-            lambda key: self.knowledge.had_to_close(*key),
+            lambda key: self.process_view.had_to_close(*key),
             keep_events=False,
         )
         self._stops = 0
 
-    def put_up(self, paper: PaperExchange) -> None:
-        """Set the monitors up."""
+    def start_monitors(self, paper: PaperExchange) -> None:
+        """Create the monitors of an exchange."""
         self.paper = paper
         self.leftovers = Leftovers(paper)
-        self.requests = RequestMonitor(paper, self.knowledge, self.leftovers, self._complain)
+        self.requests = RequestMonitor(paper, self.process_view, self.leftovers, self._report_violation)
         self.cancellations = Cancellations(
             paper,
             self.plan,
-            self.knowledge,
+            self.process_view,
             self.leftovers,
             self.requests,
             lambda *_: self.opening,
-            self._complain,
+            self._report_violation,
         )
         self.positions = PositionMonitor(
-            scenario(self.plan), paper, self.weather, self.log, self.knowledge, self._complain
+            scenario(self.plan), paper, self.fault_schedule, self.log, self.process_view, self._report_violation
         )
-        self.witness.watch(paper)
+        self.invariant_monitor.set_exchange(paper)
 
-    def _complain(self, what: str, _: str) -> None:
-        self.complaints.append(what)
+    def _report_violation(self, what: str, _: str) -> None:
+        self.violations.append(what)
 
     def note_booking(self, booking: LogEntry) -> None:
-        """What the exchange booked."""
-        self.knowledge.note_booking(booking)
+        """Give a booking to every monitor."""
+        self.process_view.note_booking(booking)
         self.leftovers.note_booking(booking)
         self.cancellations.note_booking(booking)
         self.positions.note_booking(booking)
-        self.witness.note_booking(booking)
+        self.invariant_monitor.note_booking(booking)
 
     async def enter(self, symbol: str = SYMBOL, side: Side = "long", quantity: int = 1) -> Position:
         """Enter a position at 100."""
@@ -147,36 +147,36 @@ class Bench:
         return position
 
     async def place(self, price: str, symbol: str = SYMBOL, *, shown: bool = True) -> StopOrder:
-        """Place a stop of ours behind the long position, and show it to the process."""
+        """Place a stop of ours for the long position. `shown`: the process receives it."""
         self._stops += 1
         own = f"tr0000{self._stops:016x}"
         order = await self.paper.place_stop(StopRequest(symbol, "long", D(1), D(price), own))
         if shown:
-            self.knowledge.note_shown((order,))
+            self.process_view.note_shown((order,))
         return order
 
     async def cancel(self, order: StopOrder) -> None:
-        """Let the process cancel a stop."""
-        self.knowledge.note_cancelled(order)
+        """Cancel a stop, as the process does."""
+        self.process_view.note_cancelled(order)
         self.cancellations.note_asked(order)
         await self.paper.cancel_stop(order)
         self.cancellations.note_answered(order)
 
     def amend_by_hand(self, order: StopOrder, price: str) -> StopOrder:
-        """Amend a stop by hand, and return it as it is then."""
+        """Amend a stop by hand, and return the amended stop."""
         return amend_by_hand(self.paper, order, D(price))
 
     def move_market(self, price: str, symbol: str = SYMBOL) -> None:
-        """Move the market."""
+        """Move the market to a price."""
         tick = Tick(symbol, D(price), trio.current_time())
         self.positions.note_price(tick)
         self.paper.feed(tick)
 
 
 @asynccontextmanager
-async def open_bench(plan: TrailPlan = PLAN, **options: Any) -> AsyncIterator[Bench]:
-    """A bench with two markets: `SYMBOL` takes two stops, `ONE_STOP` one. `options`: of the exchange."""
-    bench = Bench(plan)
-    async with open_paper(latency=0.01, markets=MARKETS, record=bench.note_booking, **options) as paper:
-        bench.put_up(paper)
-        yield bench
+async def open_monitor_setup(plan: TrailPlan = PLAN, **options: Any) -> AsyncIterator[MonitorSetup]:
+    """Open an exchange with two markets: `SYMBOL` takes two stops, `ONE_STOP` takes one. `options`: of the exchange."""
+    setup = MonitorSetup(plan)
+    async with open_paper(latency=0.01, markets=MARKETS, record=setup.note_booking, **options) as paper:
+        setup.start_monitors(paper)
+        yield setup

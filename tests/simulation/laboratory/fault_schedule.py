@@ -1,4 +1,4 @@
-"""What goes wrong between a process and its exchange: calls that are struck, outages, lines that fall silent."""
+"""The faults between a process and its exchange: failing calls, outages, silent connections."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from trailing.testing.faults import Fault, Hangs, Refuses, ReplyLost, Slow, Thro
 _REFUSED = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
 
-class Weather:
-    """Draws faults, and knows when it is calm.
+class FaultSchedule:
+    """Draw the faults of ordinary worlds, and measure the time since the last disturbance.
 
     Attributes:
         outage: the number of outages that have begun so far.
-        is_out: whether the exchange can't be reached now.
-        is_over: from then on nothing goes wrong any more.
+        is_unreachable: whether the exchange can't be reached now.
+        is_over: whether the calm time has begun, in which no fault occurs.
     """
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
-        self._draw = random.Random(f"{scenario.seed} weather")
+        self._draw = random.Random(f"{scenario.seed} weather")  # another text would draw other worlds
         self._latency = random.Random(f"{scenario.seed} latency")
         self._disturbed: dict[str | None, float] = {None: 0.0}
         self._explained: dict[str | None, float] = {None: 0.0}
         self.outage: int = 0
-        self.is_out: bool = False
+        self.is_unreachable: bool = False
         self.is_over: bool = False
 
     def disturb(self, symbol: str | None = None, *, until: float | None = None, explains: bool = True) -> None:
-        """Something happened to a symbol, or (None) to all.
+        """Note a disturbance of a symbol, or (None) of all symbols.
 
         Args:
-            until: when it ends, in seconds of the world; None: now.
-            explains: whether it explains that a position stands without a stop.
+            until: the end of the disturbance, in seconds of the world; None: now.
+            explains: whether the disturbance explains an unprotected position.
         """
         at = trio.current_time() if until is None else until
         for times in (self._disturbed, self._explained) if explains else (self._disturbed,):
             times[symbol] = max(at, times.get(symbol, 0.0))
 
-    def calm_for(self, symbol: str) -> float:
-        """Seconds in which nothing has happened to a symbol; below 0 where something goes on for some time."""
-        return 0.0 if self.is_out else _seconds_since(self._disturbed, symbol)
+    def undisturbed_seconds(self, symbol: str) -> float:
+        """Return the seconds since the last disturbance of a symbol; below 0 while one lasts."""
+        return 0.0 if self.is_unreachable else _seconds_since(self._disturbed, symbol)
 
-    def unexplained_for(self, symbol: str) -> float:
-        """Seconds in which nothing has happened that explains that a position of a symbol stands without a stop."""
-        return 0.0 if self.is_out else _seconds_since(self._explained, symbol)
+    def unexplained_seconds(self, symbol: str) -> float:
+        """Return the seconds since the last disturbance that explains an unprotected position of a symbol."""
+        return 0.0 if self.is_unreachable else _seconds_since(self._explained, symbol)
 
     def latency(self, _: str, symbol: str | None) -> float:
-        """How long a request takes, there and back."""
+        """Return the seconds that a request takes, there and back."""
         seconds = self._latency.expovariate(1 / self._scenario.latency)
         if not self.is_over and self._latency.random() < self._scenario.spikes:
             self.disturb(symbol)
@@ -61,11 +61,11 @@ class Weather:
         return min(seconds, 4 * self._scenario.latency)
 
     def fault(self, operation: str, symbol: str | None, _: int) -> Fault | None:
-        """What strikes a call that is made now."""
+        """Return the fault of a call that is made now, or None."""
         draw, scenario = self._draw.random(), self._scenario
         if self.is_over:
             return None
-        if self.is_out:
+        if self.is_unreachable:
             return Unreachable() if draw < 0.7 else Hangs()
         fault: Fault | None = None
         if draw < scenario.lost_replies:
@@ -75,7 +75,7 @@ class Weather:
         else:
             draw -= scenario.lost_replies + scenario.unreachable
             if draw < scenario.refusals and operation in _REFUSED:
-                fault = Refuses(StopRejected("the venue is in a bad mood"))
+                fault = Refuses(StopRejected("refused by the simulation"))
             elif scenario.refusals < draw < 2 * scenario.refusals:
                 fault = Throttles(2.0)
             elif 2 * scenario.refusals < draw < 3 * scenario.refusals:
@@ -85,14 +85,14 @@ class Weather:
         return fault
 
     async def play(self) -> None:
-        """Let the outages come and go."""
+        """Begin and end the outages at their times."""
         for at in self._scenario.outages:
             await trio.sleep_until(at)
             self.disturb()
             self.outage += 1
-            self.is_out = True
+            self.is_unreachable = True
             await trio.sleep(self._scenario.outage_seconds)
-            self.is_out = False
+            self.is_unreachable = False
             self.disturb()
 
 

@@ -1,4 +1,4 @@
-"""Who owned the account when, as Postgres itself wrote it down, and what the exchange's record must not hold beside that."""
+"""The owners of the account over time, as recorded by Postgres, and the check of the exchange's writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from simulation.takeover.terms import Write
+from simulation.takeover.settings import Write
 from trailing.psycopg_trio import TrioConnection
 
 _INSTALL = """
@@ -28,8 +28,8 @@ _INSTALL = """
 _READ = "SELECT at, fence, owner, expires_at FROM {schema}.owned ORDER BY at"
 
 
-class Owned(msgspec.Struct, frozen=True):
-    """A lease as it was from a moment on. `process`: whose it is."""
+class LeaseState(msgspec.Struct, frozen=True):
+    """The state of the lease from `at` on. `process`: the process id of its owner."""
 
     at: datetime
     fence: int
@@ -37,44 +37,45 @@ class Owned(msgspec.Struct, frozen=True):
     expires_at: datetime
 
 
-class Record:
-    """The history of the leases of a schema that has one account. Its name is written as it is."""
+class LeaseHistory:
+    """The history of the lease in a schema with one account. The schema's name is used unescaped."""
 
     def __init__(self, connection: TrioConnection[Any], schema: str) -> None:
         self._connection, self._schema = connection, schema
 
     async def install(self) -> None:
-        """Let Postgres write down every change of a lease from now on."""
+        """Let Postgres record every change of a lease from now on."""
         await self._connection.execute(_INSTALL.format(schema=self._schema).encode())
 
-    async def read(self) -> list[Owned]:
-        """Everything so far, in order."""
+    async def read(self) -> list[LeaseState]:
+        """Return all changes so far, in order."""
         statement = _READ.format(schema=self._schema).encode()
         rows = await (await self._connection.execute(statement)).fetchall()
-        return [Owned(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
+        return [LeaseState(at, fence, int(owner.split()[-1]), expires_at) for at, fence, owner, expires_at in rows]
 
 
 @asynccontextmanager
-async def open_record(conninfo: str, schema: str) -> AsyncIterator[Record]:
-    """Watch the leases of a schema whose tables are there."""
+async def open_lease_history(conninfo: str, schema: str) -> AsyncIterator[LeaseHistory]:
+    """Record the leases of a schema whose tables exist."""
     connection = await TrioConnection[Any].connect(conninfo, autocommit=True)
     async with connection:
-        record = Record(connection, schema)
-        await record.install()
-        yield record
+        history = LeaseHistory(connection, schema)
+        await history.install()
+        yield history
 
 
-def booked_without_a_lease(
-    writes: Sequence[Write], owned: Sequence[Owned], processes: dict[str, int]
+def writes_without_a_lease(
+    writes: Sequence[Write], owned: Sequence[LeaseState], processes: dict[str, int]
 ) -> tuple[list[str], float]:
-    """Every write by somebody whose lease had ended, or who never had one.
+    """Return every write of a client whose lease had ended, or that never had one.
 
     Args:
-        owned: everything, in order.
-        processes: the process of each client, by its name.
+        writes: the writes that the exchange recorded.
+        owned: all changes of the lease, in order.
+        processes: the process id of each client, by its name.
 
     Returns:
-        What must never happen; and the seconds before the end of its lease at which the latest write was booked.
+        The violations, and the least seconds between a write and the end of its lease.
     """
     broken: list[str] = []
     closest = math.inf
@@ -83,7 +84,7 @@ def booked_without_a_lease(
         number = bisect_right(moments, write.at)
         lease = owned[number - 1] if number else None
         if lease is None or lease.process != processes[write.by]:
-            broken.append(f"{write.by} wrote at {write.at} while {lease} had the account: {write}")
+            broken.append(f"{write.by} wrote at {write.at} while {lease} owned the account: {write}")
             continue
         left = (lease.expires_at - write.at).total_seconds()
         closest = min(closest, left)

@@ -1,4 +1,4 @@
-"""Where the bots of a run keep their books: in a file of SQLite, or in a schema of a Postgres server."""
+"""The store of a run's bots: a SQLite file, or a schema of a Postgres server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from trailing.stores import open_store
 from trailing.stores.port import Loaded
 
 OWNED_WITHIN = 8.0
-"""Seconds from a restart until a bot owns the account, beside the lease of a dead one."""
+"""Seconds from a restart until a bot owns the account, in addition to a dead bot's lease."""
 
 CALL_SECONDS = 0.8
-"""So long a call may take at most on Postgres: it has to end within what a lease surely has left."""
+"""The most seconds of a call on Postgres. A call has to end before the lease can."""
 
 
-class Books(Protocol):
-    """What one bot after the other writes, as it is looked at from outside.
+class RunStore(Protocol):
+    """The records of one bot after the other, as the run reads them.
 
     Attributes:
-        url: of the store, for the bots.
-        lease_seconds: how long after its last sign of life a dead bot still owns the account.
+        url: the address of the store, for the bots.
+        lease_seconds: seconds after its last renewal for which a dead bot owns the account.
     """
 
     @property
@@ -34,40 +34,40 @@ class Books(Protocol):
     def lease_seconds(self) -> float: ...
 
     async def load(self, exchange: str, account: str) -> Loaded:
-        """What they hold; nothing where no bot has lived long enough to write. Raises StoreError."""
+        """Return the records; none if no bot has written yet. Raises StoreError."""
 
     async def damage(self) -> list[str]:
-        """What is wrong with how they are kept; nothing where all is well. Changes nothing."""
+        """Return what is damaged in the store, without changing it."""
 
     async def owners(self) -> int | None:
-        """How many bots have owned the account so far; None: that is not counted."""
+        """Return how many bots have owned the account so far; None: not counted."""
 
 
-def open_books(store: str | None, folder: Path) -> AbstractAsyncContextManager[Books]:
-    """The books of a run.
+def open_run_store(store: str | None, folder: Path) -> AbstractAsyncContextManager[RunStore]:
+    """Open the store of a run.
 
     Args:
-        store: the address of a store in Postgres: a schema is made there, and dropped at the end. None: a file of SQLite.
-        folder: where the file comes to stand, and stays.
+        store: the address of a Postgres server, on which a schema is created, and dropped at the end. None: a SQLite file.
+        folder: the folder of the file, which is kept.
 
     Raises:
-        psycopg.Error: there is no such server.
+        psycopg.Error: the server does not exist.
     """
     if store is None:
         return _open_file(folder / "trailing.db")
     # psycopg is imported only where it is used
-    from simulation.killing.postgres_books import open_postgres_books  # noqa: PLC0415
+    from simulation.killing.postgres_run_store import open_postgres_run_store  # noqa: PLC0415
 
-    return open_postgres_books(store)
+    return open_postgres_run_store(store)
 
 
 @asynccontextmanager
-async def _open_file(path: Path) -> AsyncIterator[FileBooks]:
-    yield FileBooks(path)
+async def _open_file(path: Path) -> AsyncIterator[FileRunStore]:
+    yield FileRunStore(path)
 
 
-class FileBooks:
-    """A file of SQLite, opened beside the bot that writes it; its lock ends with its owner."""
+class FileRunStore:
+    """A SQLite file that is read while a bot writes it. Its lock ends with its owner."""
 
     lease_seconds: float = 0.0
 
@@ -86,15 +86,15 @@ class FileBooks:
             return await store.load(exchange, account)
 
     async def damage(self) -> list[str]:
-        """What SQLite's own check finds wrong with the file.
+        """Return the damage that SQLite's own check finds.
 
-        Cancellation: the check that has begun is finished first.
+        Cancellation: a check that has begun is finished first.
         """
         found = await trio.to_thread.run_sync(_integrity, self._path)
         return [f"the store's file is damaged: {each}" for each in found if each != "ok"]
 
     async def owners(self) -> None:
-        """Nobody counts them here."""
+        """Return None: a file does not count its owners."""
 
 
 def _integrity(path: Path) -> list[str]:
