@@ -531,7 +531,10 @@ def test_the_command_runs_and_replays_harsh_worlds(capsys: pytest.CaptureFixture
     [
         (["--harsh", "--day"], "--harsh can't be combined with --day or --calm"),
         (["--harsh", "--calm"], "--harsh can't be combined with --day or --calm"),
-        (["--table", "--store", "postgresql://localhost/db"], "--table can't be combined with --day, --calm or --store"),
+        (
+            ["--table", "--store", "postgresql://localhost/db"],
+            "--table can't be combined with --day, --calm or --store",
+        ),
         (["--json", "x.json"], "--json needs --table"),
         (["--harsh", "storms"], "invalid choice: 'storms'"),
     ],
