@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -28,35 +28,6 @@ FORBIDDEN = re.compile(
     r"(?:stands?|stood|standing|stay|left) bare|bare (?:positions?|seconds?|time|spell|window)|naked|"
     r"unheard|sightings?|held? beside|holds? (?:\w+ ){0,6}beside|keepers?|audiences?|weather|exposure)\b",
     re.IGNORECASE,
-)
-# Files that still have such words. A file that is clean has to leave this list: it only shrinks.
-TO_DO = frozenset[str]()
-TESTS_TO_DO = frozenset(
-    {
-        "tests/core/test_answers.py",
-        "tests/core/test_evidence.py",
-        "tests/core/test_native.py",
-        "tests/core/test_next_request.py",
-        "tests/core/test_snapshots.py",
-        "tests/core/test_updates.py",
-        "tests/protection/test_adopt.py",
-        "tests/protection/test_between_states.py",
-        "tests/protection/test_failure_modes_creating.py",
-        "tests/protection/test_failure_modes_moving.py",
-        "tests/protection/test_journal.py",
-        "tests/protection/test_manager.py",
-        "tests/protection/test_native_trailing.py",
-        "tests/protection/test_one_owner.py",
-        "tests/protection/test_recovery.py",
-        "tests/protection/test_recovery_branches.py",
-        "tests/protection/test_unprotected_seconds.py",
-        "tests/protection/test_update.py",
-        "tests/protection/test_wave.py",
-        "tests/simulation/test_killing.py",
-        "tests/simulation/test_laboratory_on_postgres.py",
-        "tests/simulation/test_remote.py",
-        "tests/simulation/test_takeover.py",
-    }
 )
 
 
@@ -97,23 +68,9 @@ def forbidden_in(path: str, text: str) -> list[str]:
     return [hit for hit in forbidden(text) if path not in MIGRATIONS or not hit.endswith("exposure")]
 
 
-def files_with_forbidden_words(checked: dict[str, str]) -> set[str]:
-    return {path for path, text in checked.items() if forbidden_in(path, text)}
-
-
-def test_no_file_has_a_forbidden_word_but_those_on_the_list() -> None:
-    assert {
-        path: words for path, text in texts().items() if (words := forbidden_in(path, text)) and path not in TO_DO
-    } == {}
-    checked = names_of_tests()
-    assert {
-        path: forbidden(text) for path, text in checked.items() if path not in TESTS_TO_DO and forbidden(text)
-    } == {}
-
-
-def test_the_lists_of_files_to_do_have_no_clean_file() -> None:
-    assert sorted(TO_DO - files_with_forbidden_words(texts())) == []
-    assert sorted(TESTS_TO_DO - files_with_forbidden_words(names_of_tests())) == []
+@pytest.mark.parametrize("checked", [texts, names_of_tests])
+def test_no_file_and_no_name_of_a_test_has_a_forbidden_word(checked: Callable[[], dict[str, str]]) -> None:
+    assert {path: words for path, text in checked().items() if (words := forbidden_in(path, text))} == {}
 
 
 @pytest.mark.parametrize(

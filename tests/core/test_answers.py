@@ -290,7 +290,7 @@ def test_an_answer_without_a_request_is_ignored() -> None:
     assert driver.state.facts == before
 
 
-def test_fm43_a_stop_that_the_exchange_does_not_know_is_replaced_at_the_second_sighting() -> None:
+def test_fm43_a_stop_that_the_exchange_does_not_know_is_replaced_after_two_reads() -> None:
     driver = waiting(market=AMENDS, timing=TIMING)
     driver.sees("102", at=10.0)
     driver.fails(NoSuchStop("order does not exist"))
@@ -328,7 +328,7 @@ def test_a_first_stop_that_would_trigger_is_an_exit_once_the_exchanges_own_price
     ]
 
 
-def test_a_refusal_because_there_is_nothing_to_reduce_is_a_first_sighting_of_a_flat_position() -> None:
+def test_a_refusal_for_lack_of_a_position_counts_as_the_first_evidence_of_flat() -> None:
     driver = opening(timing=TIMING)
     driver.at = 10.0
     driver.fails(NothingToReduce("flat"))
@@ -352,7 +352,7 @@ def test_a_cancellation_of_unknown_outcome_is_looked_up() -> None:
     assert list(driver.state.orders) == ["b"]
 
 
-def test_a_stop_that_a_cancellation_does_not_find_is_gone_at_the_second_sighting() -> None:
+def test_a_stop_that_a_cancellation_does_not_find_has_ended_after_the_next_read() -> None:
     driver = asked()
     driver.answers(driver.executes())
     driver.live.pop("a")

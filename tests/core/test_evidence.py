@@ -38,18 +38,18 @@ def test_a_list_that_was_asked_for_before_a_change_shows_is_no_evidence() -> Non
     assert judged(None, 11.0, changed_at=10.0) == Verdict(False, 11.1, 12.1)
 
 
-def test_a_sighting_from_before_a_change_counts_for_nothing() -> None:
+def test_a_read_that_began_before_a_change_does_not_count() -> None:
     assert judged(9.0, 10.5, changed_at=10.0) == Verdict(False, None, 11.0)
     assert judged(9.0, 12.0, changed_at=10.0) == Verdict(False, 12.1, 13.1)
     assert judged(10.2, 10.5, changed_at=10.0) == Verdict(False, 10.2, 11.0)
 
 
-def test_an_absence_is_believed_on_the_second_sighting_a_read_lag_after_the_first_was_answered() -> None:
+def test_an_absence_is_confirmed_by_a_second_read_that_ends_a_read_lag_after_the_first() -> None:
     assert judged(10.0, 10.9) == Verdict(False, 10.0, 11.0)
     assert judged(10.0, 11.0) == Verdict(True, 10.0, math.inf)
 
 
-def test_two_answers_of_one_moment_are_one_sighting_also_where_reads_do_not_lag() -> None:
+def test_two_replies_of_one_moment_count_once_even_without_a_read_lag() -> None:
     assert judged(10.0, 10.2, lag=0.0) == Verdict(False, 10.0, 10.0 + CONFIRM_AFTER)
     assert judged(10.0, 10.25, lag=0.0).confirmed
 
@@ -106,7 +106,7 @@ def test_two_snapshots_a_minute_apart_are_not_enough() -> None:
         ("refusal", True, EMPTY),
     ],
 )
-def test_a_word_of_the_exchange_is_the_first_sighting(
+def test_a_message_of_the_exchange_counts_as_the_first_evidence(
     said: Literal["update", "fill", "refusal"], is_empty: bool, apart: float
 ) -> None:
     evidence = FlatEvidence(0.0)
@@ -116,7 +116,7 @@ def test_a_word_of_the_exchange_is_the_first_sighting(
 
 
 @pytest.mark.parametrize(("again", "counts"), [("update", True), ("fill", True), ("refusal", False)])
-def test_a_word_that_an_update_contradicts_is_no_first_sighting_until_it_is_said_anew(
+def test_a_contradicted_message_counts_only_after_it_is_repeated(
     again: Literal["update", "fill", "refusal"], counts: bool
 ) -> None:
     evidence = FlatEvidence(0.0)
@@ -172,7 +172,7 @@ def test_a_position_that_changed_has_to_be_missed_anew() -> None:
     assert again_at(evidence, 12.0) == 12.0 + RECHECK
 
 
-def test_sightings_of_an_earlier_doubt_count_for_nothing() -> None:
+def test_evidence_of_an_earlier_doubt_does_not_count() -> None:
     evidence = FlatEvidence(0.0)
     missed(evidence)
     evidence.note_shown()

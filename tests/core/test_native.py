@@ -319,7 +319,7 @@ def test_one_that_stays_as_it_was_goes_on() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"quantity": "0.5"}, {"callback": Percent(2)}])
-def test_one_whose_figures_somebody_changed_is_withdrawn(changes: dict[str, Any]) -> None:
+def test_a_trailing_order_that_a_person_changed_is_withdrawn(changes: dict[str, Any]) -> None:
     driver = trailed()
     driver.sees("103")
     driver.live["b"] = a_native(**changes)

@@ -601,7 +601,7 @@ def test_a_stop_moves_as_far_as_the_price_allows_where_the_target_is_beyond_it()
     driver.does()
     driver.sees("104")
     driver.sees("102.5")
-    driver.live["a"] = a_stop("a", "99")  # somebody loosened it; 102.96 is crossed, the floor of 100.98 is not
+    driver.live["a"] = a_stop("a", "99")  # a person loosened it; 102.96 is crossed, the floor of 100.98 is not
     driver.shows_all()
     assert driver.wants() == AmendStop("a", D("100.98"), D(1))
 
@@ -772,7 +772,7 @@ def test_a_stop_that_is_cancelled_to_be_resized_is_placed_where_it_was() -> None
     assert driver.settles() == [TakeDownStop("z"), PlaceStop(D(99), D(2))]
 
 
-def test_a_stop_that_somebody_cancelled_is_placed_where_it_was_while_the_price_is_beyond_a_tighter_one() -> None:
+def test_an_externally_cancelled_stop_is_placed_at_its_old_price_while_a_tighter_one_is_crossed() -> None:
     driver = behind_its_floor(MARKET)
     driver.cancels("z")
     assert driver.wants() == PlaceStop(D(99), D(1))

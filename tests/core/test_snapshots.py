@@ -125,7 +125,7 @@ def test_fm16_after_a_refusal_an_empty_list_of_positions_is_believed_two_seconds
     assert driver.state.ended
 
 
-def test_a_sighting_from_before_a_change_counts_for_nothing() -> None:
+def test_a_snapshot_requested_before_a_change_does_not_count() -> None:
     driver = resting()
     driver.step(PositionUpdated(D(0), 10.0), 10.0)
     driver.step(PositionUpdated(D(1), 10.5), 10.5)
@@ -266,7 +266,7 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 
-def test_two_snapshots_of_one_moment_are_one_sighting_also_where_reads_do_not_lag() -> None:
+def test_two_snapshots_of_one_moment_count_once_even_without_a_read_lag() -> None:
     driver = waiting()
     driver.shows(a_report(), at=10.0)
     driver.shows(a_report(), at=10.0)
@@ -343,7 +343,7 @@ def test_figures_of_before_the_last_change_of_a_stop_count_for_nothing() -> None
     driver.shows(A, a_report(), at=10.9)
     assert driver.stop_price == D("100.98")
     driver.shows(A, a_report(), at=11.0)
-    assert driver.wants() == AmendStop("a", D("100.98"), D(1))  # somebody loosened it
+    assert driver.wants() == AmendStop("a", D("100.98"), D(1))  # a person loosened it
 
 
 @pytest.mark.parametrize("price", ["98.009", "97.991"])
@@ -563,7 +563,7 @@ def test_the_tightest_of_the_stops_that_no_row_has_counts_in_whatever_order_they
     assert driver.settles() == [CancelStop("y", SUPERSEDED)]
 
 
-def test_a_leftover_beside_the_stop_that_counts_is_cancelled_on_the_second_sighting() -> None:
+def test_a_looser_leftover_beside_the_stop_is_cancelled_after_the_second_snapshot() -> None:
     driver, leftover = resting(), a_stop("z", "95")
     driver.shows(A, leftover, a_report(), at=10.0)
     assert (driver.wants(), driver.state.snapshot_at) == (NEVER, 11.0)
@@ -582,7 +582,7 @@ def test_a_leftover_is_cancelled_also_beside_a_stop_that_is_moved_all_the_time()
     assert driver.wants() == CancelStop("z", SUPERSEDED)
 
 
-def test_a_tighter_stop_that_no_row_has_counts_on_its_second_sighting() -> None:
+def test_a_tighter_unknown_stop_is_adopted_after_the_second_snapshot() -> None:
     driver, tighter = resting(), a_stop("z", "99")
     driver.shows(A, tighter, a_report(), at=10.0)
     driver.shows(A, tighter, a_report(), at=11.0)
@@ -643,7 +643,7 @@ def test_a_stop_that_is_found_beyond_the_price_is_no_floor() -> None:
     assert (driver.stop_price, driver.state.floor) == (D(101), None)
 
 
-def test_a_trailing_order_of_ours_that_no_row_has_is_cancelled_on_the_second_sighting() -> None:
+def test_an_unknown_trailing_order_of_ours_is_cancelled_after_the_second_snapshot() -> None:
     driver = resting()
     stray = a_stop("z", "101", callback=Percent(1))
     driver.shows(A, stray, a_report(), at=10.0)

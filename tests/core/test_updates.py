@@ -218,7 +218,7 @@ def test_only_the_last_orders_that_ended_are_remembered() -> None:
 # Changes of orders.
 
 
-def test_a_stop_that_somebody_cancelled_leaves_the_position_unprotected_and_is_replaced() -> None:
+def test_an_externally_cancelled_stop_leaves_the_position_unprotected_and_is_replaced() -> None:
     driver = waiting()
     driver.cancels("a", at=1.0, reason="expired")
     assert (driver.state.state, driver.state.stop, driver.state.uncovered) == (State.UNPROTECTED, None, D(1))
@@ -228,7 +228,7 @@ def test_a_stop_that_somebody_cancelled_leaves_the_position_unprotected_and_is_r
     assert driver.state.unprotected_time_at(9.0).cancelled == 0.0
 
 
-def test_a_stop_that_somebody_cancelled_releases_the_position_where_the_plan_says_so() -> None:
+def test_an_externally_cancelled_stop_releases_the_position_if_the_plan_says_so() -> None:
     driver = waiting(on_stop_cancelled="release")
     driver.cancels("a")
     assert driver.wants() == NEVER
@@ -237,7 +237,7 @@ def test_a_stop_that_somebody_cancelled_releases_the_position_where_the_plan_say
     assert driver.events == ["StopGone", "PositionReleased"]
 
 
-def test_one_of_two_stops_that_somebody_cancelled_releases_nothing() -> None:
+def test_an_external_cancellation_of_one_of_two_stops_does_not_release_the_position() -> None:
     driver = waiting(on_stop_cancelled="release")
     driver.sees("102")
     driver.does()
@@ -356,7 +356,7 @@ def test_a_list_that_shows_a_stop_as_it_is_known_spares_its_look_up() -> None:
 # Changes of the position.
 
 
-def test_an_update_that_says_flat_is_the_first_sighting() -> None:
+def test_an_update_of_a_flat_position_counts_as_the_first_evidence() -> None:
     driver = waiting(timing=TIMING)
     driver.step(PositionUpdated(D(0), 10.0), 10.0)
     assert driver.state.snapshot_at == 11.0

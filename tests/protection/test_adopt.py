@@ -1,4 +1,4 @@
-"""Taking in a position that somebody opened by hand."""
+"""Adopt a position that a person opened by hand."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def test_a_loser_beyond_its_first_stop_is_closed_or_kept_by_its_plan(
 # What stands there already.
 
 
-async def test_a_stop_that_somebody_placed_by_hand_is_left_as_it_is(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_manually_placed_stop_is_not_changed(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(latency=0.5) as world:
         await world.enter(a_position())
         world.paper.place_by_hand(StopRequest(SYMBOL, "long", D(1), D(97), "by-hand"))
@@ -310,7 +310,7 @@ async def test_protecting_a_released_position_again_leaves_one_stop_too(
         await world.check(a_position())
 
 
-async def test_a_stop_left_standing_on_the_other_side_is_still_nobody_s(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_released_stop_on_the_other_side_stays_untracked(autojump_clock: trio.testing.MockClock) -> None:
     short = a_position(side="short")
     async with open_world(latency=0.5, hedged=True) as world:
         left = await released(world)
@@ -395,7 +395,7 @@ async def test_a_stop_taken_over_is_made_to_cover_a_position_that_shrank_while_i
         await world.check(a_position())
 
 
-async def test_a_stop_is_not_taken_over_after_somebody_else_had_the_position(
+async def test_a_stop_is_not_adopted_after_another_claim_had_the_position(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     again = a_position(id="again", entry_price=D(97))
@@ -426,7 +426,7 @@ async def test_a_stop_whose_claim_ended_while_the_position_was_read_is_not_taken
         assert (standing, await world.live()) == (None, ())
 
 
-async def test_a_position_that_is_being_opened_keeps_its_stop_from_whoever_adopts_it(
+async def test_the_stop_of_a_position_being_opened_is_not_found_for_adoption(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world, trio.open_nursery() as nursery:
@@ -442,7 +442,7 @@ async def test_a_position_that_is_being_opened_keeps_its_stop_from_whoever_adopt
             assert await world.live()
 
 
-# The list of those that nobody works on.
+# The list of abandoned positions.
 
 
 async def give_up(world: World) -> None:
@@ -492,7 +492,7 @@ async def test_a_position_in_the_place_of_another_is_off_the_list_once_it_is_ado
         await world.enter(a_position())
         async with open_listened(world) as manager:
             await manager.protect(a_position(), deadline=5.0)
-        world.feed("97")  # its stop is filled, and nobody is there
+        world.feed("97")  # its stop is filled, and no process runs
         await world.enter(again)
         world.feed("90")
         async with open_listened(world) as manager:

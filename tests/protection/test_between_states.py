@@ -77,7 +77,7 @@ async def test_a_stop_refused_because_the_position_has_shrunk_is_placed_for_what
 
 
 @pytest.mark.parametrize("ways", [{}, {"can_amend": True}, {"two_stops": False}], ids=["place", "amend", "cancel"])
-async def test_a_position_that_was_closed_unheard_ends_with_the_first_move_that_is_refused_for_it(
+async def test_a_position_that_closed_without_an_update_ends_with_the_first_refused_move(
     ways: dict[str, Any], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(latency=0.5, markets=[Market(BTC[0], **ways)]) as world:

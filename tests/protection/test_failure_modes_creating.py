@@ -306,7 +306,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_fm26_every_failure_of_an_opening_ends_in_its_outcome_and_blocks_nobody(
+async def test_fm26_every_failure_of_an_opening_ends_in_its_outcome_and_blocks_no_position(
     fault: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     bad, good = some_positions(2)
@@ -376,7 +376,7 @@ async def test_fm37_a_cancelled_creation_leaves_no_claim_without_a_holder(
             await world.running.protect(a_position(), deadline=10.0)
         assert scope.cancelled_caught
         assert world.inside.claims() == ()
-        with trio.fail_after(2.0):  # at once, and not only when somebody has given the claim up
+        with trio.fail_after(2.0):  # at once, and not only after the claim is released
             outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Protected)
 

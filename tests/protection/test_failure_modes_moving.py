@@ -124,7 +124,7 @@ async def test_fm03_at_every_step_of_a_move_a_stop_is_live_where_two_may_stand(
         await world.check(a_position())
 
 
-async def test_fm03_where_one_may_stand_the_bare_window_is_two_legs_and_measured(
+async def test_fm03_a_move_with_one_stop_is_unprotected_for_two_legs_and_measured(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, two_stops=False) as world:

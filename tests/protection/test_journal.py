@@ -122,7 +122,7 @@ async def test_writing_nothing_is_a_checkpoint_and_no_commit(
 async def test_one_bad_entry_fails_alone(
     autojump_clock: MockClock, store: ScriptedStore, journal: Journal, nursery: trio.Nursery
 ) -> None:
-    store.errors["bad"] = LeaseLost("somebody else's now")
+    store.errors["bad"] = LeaseLost("another owner has the lease")
     failures: dict[str, StoreError] = {}
     await nursery.start(journal.run)
     async with trio.open_nursery() as writers:
@@ -312,7 +312,7 @@ async def test_an_ended_journal_refuses_at_once_and_never_blocks(
     assert journal.statistics() == JournalStatistics(commits=0, entries=0, failures=1, dropped=2, waiting=0)
 
 
-async def test_cancelling_the_journal_fails_those_who_wait_and_those_who_come_later(
+async def test_cancelling_the_journal_fails_waiting_and_later_writers(
     autojump_clock: MockClock, store: ScriptedStore, journal: Journal
 ) -> None:
     failures: dict[str, StoreError] = {}
@@ -375,7 +375,7 @@ def test_its_repr_shows_its_statistics() -> None:
     assert repr(Journal(MemoryStore())) == expected
 
 
-async def test_it_is_behind_while_something_is_not_written_that_nobody_waits_for_any_more(
+async def test_the_journal_is_behind_while_an_abandoned_entry_is_not_written(
     autojump_clock: MockClock, store: ScriptedStore, journal: Journal, nursery: trio.Nursery
 ) -> None:
     await nursery.start(journal.run)

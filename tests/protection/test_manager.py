@@ -137,11 +137,11 @@ async def test_release_forgets_what_was_given_up(autojump_clock: trio.testing.Mo
         assert world.running.unprotected() == {}
 
 
-# A position that stands bare.
+# An unprotected position.
 
 
 @pytest.mark.parametrize("then", ["report", "close"])
-async def test_a_bare_position_is_tried_again_and_then_reported_or_closed(
+async def test_an_unprotected_position_is_retried_and_then_reported_or_closed(
     then: Any, autojump_clock: trio.testing.MockClock
 ) -> None:
     plan = msgspec.structs.replace(PLAN, retry_for=100.0, retry_then=then)
@@ -165,7 +165,7 @@ async def test_a_bare_position_is_tried_again_and_then_reported_or_closed(
 
 
 @pytest.mark.parametrize("policy", ["report", "close"])
-async def test_a_bare_position_is_reported_or_closed_at_once_where_the_plan_says_so(
+async def test_an_unprotected_position_is_reported_or_closed_at_once_if_the_plan_says_so(
     policy: Any, autojump_clock: trio.testing.MockClock
 ) -> None:
     plan = msgspec.structs.replace(PLAN, on_unprotected=policy)

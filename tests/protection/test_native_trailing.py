@@ -104,7 +104,7 @@ async def test_however_the_position_ends_both_orders_end_with_it(
         assert ends(world) == []
 
 
-async def test_one_that_somebody_cancels_is_told_of_and_the_plain_stop_is_moved_at_once(
+async def test_an_externally_cancelled_trailing_order_is_reported_and_the_plain_stop_is_moved_at_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=NATIVE) as world:
@@ -217,7 +217,7 @@ async def test_one_behind_a_stop_that_came_late_is_placed_once_the_peaks_before_
         await world.running.protect(a_position(), deadline=1.0)
         await trio.sleep(20)
         assert native_free(await world.live())
-        for _ in range(10):  # until the minute in which nobody listened is over
+        for _ in range(10):  # until the minute of the price gap is over
             await trio.sleep(10)
             world.feed("100")
         assert native_of(await world.live()).price == 101
@@ -392,7 +392,7 @@ async def test_a_market_that_can_not_carry_the_plan_out_is_refused_before_anythi
         assert world.claim().plan == PLAN
 
 
-async def test_a_symbol_that_nobody_knows_is_its_own_positions_failure(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_unknown_symbol_fails_only_its_own_position(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world(plan=NATIVE) as world:
         market = world.paper.market
 
@@ -454,7 +454,7 @@ async def test_a_restart_finds_it_by_its_client_order_id_and_it_goes_on(autojump
 
 
 @pytest.mark.parametrize("peak", ["104", "100.5"])
-async def test_one_that_went_while_nobody_looked_is_told_of_and_the_plain_stop_is_moved(
+async def test_a_trailing_order_that_ended_without_an_update_is_reported_and_the_plain_stop_is_moved(
     peak: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_world(plan=NATIVE, with_manager=False) as world:
@@ -476,7 +476,9 @@ async def test_one_that_went_while_nobody_looked_is_told_of_and_the_plain_stop_i
             await world.check(a_position())
 
 
-async def test_a_peak_that_nobody_heard_is_read_before_it_is_placed(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_peak_in_a_price_gap_is_read_before_the_trailing_order_is_placed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_world(plan=NATIVE, with_manager=False, latency=0.5, native_callbacks=None) as world:
         await world.enter(a_position())
         async with open_listened(world) as manager:
@@ -541,7 +543,9 @@ async def test_a_process_that_ends_before_the_answer_finds_what_it_sent(autojump
 # A rate limit.
 
 
-async def test_one_waits_until_nobody_waits_for_a_stop(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_trailing_order_waits_until_no_position_waits_for_a_stop(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     limit = RateLimit(
         capacity=1, per_second=1, weights={"place_stop": 1} | dict.fromkeys(("open_stops", "positions"), 0)
     )

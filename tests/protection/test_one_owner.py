@@ -95,7 +95,7 @@ async def test_one_that_stands_by_waits_touches_nothing_and_takes_over_what_is_s
         assert len(await world.live()) == 1
 
 
-async def test_one_that_stands_by_where_nobody_is_takes_over_at_once_and_says_nothing(
+async def test_a_standby_on_a_free_account_takes_over_at_once_without_an_event(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(with_manager=False) as world:

@@ -118,7 +118,7 @@ async def test_fm23_a_stop_that_vanished_while_the_process_was_dead_is_replaced(
             await world.check(a_position())
 
 
-async def test_a_stop_that_somebody_cancelled_releases_its_position_where_the_plan_says_so(
+async def test_an_externally_cancelled_stop_releases_its_position_if_the_plan_says_so(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     plan = TrailPlan(initial_stop=Percent(2), on_stop_cancelled="release")
@@ -137,14 +137,14 @@ async def test_fm15_a_position_entered_again_while_the_process_was_dead_is_not_t
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
         await world.protect_and_end(a_position())
-        world.feed("97")  # the old one's stop is filled, and nobody is there
+        world.feed("97")  # the old one's stop is filled, and no process runs
         again = a_position(entry_price=D(90))
         await world.enter(again)
         world.feed("90")  # beyond the stop of the old one
         async with open_listened(world) as manager:
             await trio.sleep(100)
             (report,) = await world.paper.positions()
-            assert report.quantity == again.quantity  # nobody closed it
+            assert report.quantity == again.quantity  # it was not closed
             assert set(manager.unprotected()) == {BTC}  # it is told of
             assert "another position stands in the place of one that is protected" in await world.stored_alarms()
             outcome = await manager.protect(again, deadline=5.0)
@@ -171,12 +171,12 @@ async def test_fm16_a_stop_left_behind_by_a_closed_position_is_cancelled_and_not
 ) -> None:
     async with open_world(latency=0.5, with_manager=False) as world:
         await world.protect_and_end(a_position())
-        by_hand = StopRequest(SYMBOL, "long", D(1), D(90), "somebody-elses")
+        by_hand = StopRequest(SYMBOL, "long", D(1), D(90), "another-bots")
         world.paper.place_by_hand(by_hand)
         world.paper.reduce(*BTC, D("1.5"))  # its stops are left standing
         async with open_listened(world):
             await trio.sleep(3 * CONTRADICTED_LOOK)  # an answer without any position may be a stumble
-            assert [stop.client_order_id for stop in await world.live()] == ["somebody-elses"]
+            assert [stop.client_order_id for stop in await world.live()] == ["another-bots"]
 
 
 async def test_a_position_that_was_given_up_is_on_the_list_after_a_restart(
@@ -348,7 +348,7 @@ async def test_stops_of_an_instance_that_is_no_more_are_taken_over_where_that_is
         (stop,) = await world.live()
         async with trailing.open_manager(world.paper, MemoryStore(), PLAN, take_over=True) as manager:
             await trio.sleep(5)
-            assert await world.live() == (stop,)  # nobody has a plan for its position: it stays
+            assert await world.live() == (stop,)  # its position has no plan, so that it stays
             world.paper.reduce(*BTC, D("1.5"))
             await trio.sleep(70)
             assert await world.live() == ()
@@ -502,7 +502,7 @@ async def test_an_intent_whose_record_is_missing_is_written_off(autojump_clock: 
         assert (await world.load()).intents == ()
 
 
-async def test_a_position_that_was_closed_unheard_is_found_closed_within_a_minute(
+async def test_a_position_that_closed_without_an_update_is_found_closed_within_a_minute(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=0.5) as world:
@@ -561,10 +561,12 @@ async def test_a_reading_that_was_under_way_when_the_stop_was_filled_does_not_br
 ) -> None:
     async with open_world(latency=1.0) as world:
         await world.protect()
-        await world.enter(a_position(quantity=D("0.5"), entry_price=D(101)))  # somebody adds to it, and it is read
+        await world.enter(
+            a_position(quantity=D("0.5"), entry_price=D(101))
+        )  # a person adds to it, and the account is read
         await trio.sleep(0.7)  # by now the reading is booked
         world.feed("97")
         with trio.fail_after(60):
             await world.running.wait_closed()
         assert "close_position" not in [call.operation for call in world.exchange.calls]
-        assert set(world.running.unprotected()) == {BTC}  # what was added is somebody's, and told of
+        assert set(world.running.unprotected()) == {BTC}  # the added quantity is untracked, and reported

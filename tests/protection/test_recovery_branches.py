@@ -112,7 +112,7 @@ async def test_a_bot_with_its_own_prices_misses_none_while_the_stream_is_lost(
 # What a reading finds.
 
 
-async def test_a_flip_that_nobody_heard_of_closes_the_record_with_an_alarm(
+async def test_a_flip_without_an_update_closes_the_record_with_an_alarm(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(plan=PATIENT, latency=0.5) as world:
@@ -126,7 +126,7 @@ async def test_a_flip_that_nobody_heard_of_closes_the_record_with_an_alarm(
         assert ("the position was flipped", "1.5 short at 100") in alarms
         assert await world.live() == ()
         (report,) = await world.paper.positions()
-        assert (report.side, report.quantity) == ("short", D("1.5"))  # nobody's, and nobody touched it
+        assert (report.side, report.quantity) == ("short", D("1.5"))  # untracked and unchanged
 
 
 async def test_an_intent_that_came_to_nothing_is_settled_by_the_reading_and_its_position_is_covered(
@@ -160,7 +160,7 @@ async def test_a_stop_of_ours_beside_the_one_that_counts_is_cancelled(
         assert world.running.stops() == {BTC: stop}
 
 
-async def test_a_stop_of_ours_that_nobody_remembers_becomes_that_of_its_bare_position(
+async def test_an_unknown_stop_of_ours_is_adopted_by_its_unprotected_position(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     down: list[bool] = [True]
@@ -308,7 +308,7 @@ async def test_an_opening_that_can_not_be_settled_when_the_manager_fails_is_left
                 world.inside.reconcile_now()
                 await trio.sleep(100)
                 pytest.fail("it went on")
-        assert trio.current_time() < 60 + PLAN.cleanup_seconds  # nobody is waited for who can't come
+        assert trio.current_time() < 60 + PLAN.cleanup_seconds  # no wait for a task that can't end
         loaded = await world.load()
         (stop,) = await world.live()
         assert [intent.client_order_id for intent in loaded.intents] == [stop.client_order_id]

@@ -39,21 +39,21 @@ async def unprotected_for_one_second(world: World) -> None:
     await trio.sleep(5.0 - (trio.current_time() - world.started))
 
 
-def bare_seconds(world: World) -> UnprotectedTime:
+def unprotected_time(world: World) -> UnprotectedTime:
     return world.running.statistics().unprotected_time
 
 
 def check_events(world: World) -> None:
-    """Every event that tells bare seconds tells of the same ones by cause."""
-    told = [event for event in world.events if isinstance(event, (StopOpened, StopMoved, PositionClosed))]
-    assert told
-    assert [event.unprotected_time.total for event in told] == [event.unprotected_seconds for event in told]
+    """Check that every event has the same unprotected seconds in total and by cause."""
+    found = [event for event in world.events if isinstance(event, (StopOpened, StopMoved, PositionClosed))]
+    assert found
+    assert [event.unprotected_time.total for event in found] == [event.unprotected_seconds for event in found]
 
 
 # Each cause.
 
 
-async def test_until_its_first_stop_stands_a_position_is_bare_by_its_opening(
+async def test_unprotected_time_before_the_first_stop_counts_as_opening(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=2.0) as world:
@@ -62,7 +62,10 @@ async def test_until_its_first_stop_stands_a_position_is_bare_by_its_opening(
         report = await world.running.protect_wave([a_position()], deadline=10.0)
         (outcome,) = report.outcomes
         assert (
-            outcome.unprotected_time == report.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=9.0)
+            outcome.unprotected_time
+            == report.unprotected_time
+            == unprotected_time(world)
+            == UnprotectedTime(opening=9.0)
         )
         assert (
             outcome.unprotected_seconds
@@ -89,7 +92,7 @@ async def test_a_move_that_has_to_cancel_first_is_bare_by_the_move(autojump_cloc
         (moved,) = [event for event in world.events if isinstance(event, StopMoved)]
         # An update says that the old one is cancelled, half a second before the reply; the new one takes a second after it.
         assert (moved.unprotected_seconds, moved.unprotected_time) == (1.5, UnprotectedTime(move=1.5))
-        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=1.5)
+        assert unprotected_time(world) == UnprotectedTime(opening=1.0, move=1.5)
         check_events(world)
 
 
@@ -104,7 +107,7 @@ async def test_a_rest_that_its_filled_stop_left_is_bare_by_the_move_until_it_is_
         )  # fills the stop of 1; what is left is closed at once, and an update says so half a second later
         await world.running.wait_closed()
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
-        assert closed.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=1.0, move=0.5)
+        assert closed.unprotected_time == unprotected_time(world) == UnprotectedTime(opening=1.0, move=0.5)
         assert closed.quantity == D("1.5")
 
 
@@ -135,7 +138,7 @@ async def test_what_the_store_does_not_take_first_is_bare_by_an_outage(autojump_
             opening=1.0
         )  # `journal_wait`; refused then, and an outcome at once
         await trio.sleep(3)
-        assert bare_seconds(world) == UnprotectedTime(opening=1.0, outage=trio.current_time() - world.started - 1.0)
+        assert unprotected_time(world) == UnprotectedTime(opening=1.0, outage=trio.current_time() - world.started - 1.0)
 
 
 async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clock: trio.testing.MockClock) -> None:
@@ -144,7 +147,7 @@ async def test_from_the_deadline_on_a_position_is_bare_by_an_outage(autojump_clo
         outcome = await world.running.protect(a_position(), deadline=4.0)
         assert isinstance(outcome, TimedOut)
         assert outcome.stop is not None
-        assert outcome.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=4.0, outage=1.0)
+        assert outcome.unprotected_time == unprotected_time(world) == UnprotectedTime(opening=4.0, outage=1.0)
         check_events(world)
 
 
@@ -163,7 +166,7 @@ async def test_a_stop_that_came_too_late_and_is_withdrawn_leaves_the_position_ba
         assert outcome.unprotected_time == UnprotectedTime(opening=4.0, outage=1.5)
         await trio.sleep(10)
         assert world.running.stops()[BTC].price == 98
-        assert bare_seconds(world) == UnprotectedTime(opening=4.0, outage=2.5)
+        assert unprotected_time(world) == UnprotectedTime(opening=4.0, outage=2.5)
 
 
 async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.testing.MockClock) -> None:
@@ -174,7 +177,9 @@ async def test_what_the_exchange_refuses_is_bare_by_that(autojump_clock: trio.te
         assert isinstance(outcome, Refused)
         assert outcome.unprotected_time == UnprotectedTime(opening=3.0)  # refused at once, and an outcome at once
         await trio.sleep(10)
-        assert bare_seconds(world).rounded(6) == UnprotectedTime(opening=3.0, refused=1.2)  # tried again 0.2 s later
+        assert unprotected_time(world).rounded(6) == UnprotectedTime(
+            opening=3.0, refused=1.2
+        )  # tried again 0.2 s later
         check_events(world)
 
 
@@ -185,7 +190,7 @@ async def test_a_stop_cancelled_by_hand_leaves_the_position_bare_by_that(
         await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(10)
-        assert bare_seconds(world) == UnprotectedTime(opening=1.0, cancelled=1.0)
+        assert unprotected_time(world) == UnprotectedTime(opening=1.0, cancelled=1.0)
         again = [event for event in world.events if isinstance(event, StopOpened)][-1]
         assert (again.unprotected_seconds, again.unprotected_time) == (2.0, UnprotectedTime(opening=1.0, cancelled=1.0))
 
@@ -193,7 +198,7 @@ async def test_a_stop_cancelled_by_hand_leaves_the_position_bare_by_that(
 # Where the cause changes.
 
 
-async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_answered(
+async def test_unprotected_time_of_a_move_becomes_an_outage_if_the_placing_gets_no_reply(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, two_stops=False, exchange_faults={At("place_stop", None, 2): Hangs()}) as world:
@@ -201,15 +206,15 @@ async def test_a_move_s_bare_window_becomes_an_outage_when_its_placing_is_not_an
         world.feed("105")
         await trio.sleep(1 + 10)  # cancelled, as an update says half a second before the reply; `call_seconds`
         await trio.testing.wait_all_tasks_blocked()
-        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=10.5)
+        assert unprotected_time(world) == UnprotectedTime(opening=1.0, move=10.5)
         await trio.sleep(30)
         # Its absence takes two looks of a second each, a quarter of one between them; then a second for the new one.
-        assert bare_seconds(world).rounded(6) == UnprotectedTime(opening=1.0, move=10.5, outage=2.25 + 1.0)
+        assert unprotected_time(world).rounded(6) == UnprotectedTime(opening=1.0, move=10.5, outage=2.25 + 1.0)
         assert world.running.stops()[BTC].price == D("103.95")
         check_events(world)
 
 
-async def test_a_move_s_bare_window_is_a_refusal_s_once_the_new_stop_is_refused(
+async def test_unprotected_time_of_a_move_counts_as_refused_after_the_new_stop_is_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(
@@ -233,7 +238,7 @@ async def test_what_is_cancelled_while_the_exchange_is_away_is_bare_by_both(
         await unprotected_for_one_second(world)
         world.paper.cancel_by_hand(world.running.stops()[BTC].client_order_id)
         await trio.sleep(60)
-        spent = bare_seconds(world)
+        spent = unprotected_time(world)
         assert (spent.opening, spent.cancelled, spent.move, spent.refused) == (1.0, 10.0, 0.0, 0.0)
         assert spent.outage > 2.25 + 1.0
         check_events(world)
@@ -250,7 +255,7 @@ async def test_a_price_that_can_not_be_read_makes_a_refusal_an_outage(autojump_c
         # Refused at once; the reading of the positions takes a second, and that of the price hangs until the deadline.
         assert isinstance(outcome, TimedOut)
         await trio.sleep(0.5)
-        assert bare_seconds(world) == UnprotectedTime(refused=4.0, outage=0.5)
+        assert unprotected_time(world) == UnprotectedTime(refused=4.0, outage=0.5)
 
 
 async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends_it(
@@ -266,10 +271,10 @@ async def test_a_close_that_is_not_answered_makes_it_an_outage_and_its_fill_ends
         # It is looked at first, for a second. The close fails, so that a stop is placed meanwhile: another second.
         (closed,) = [event for event in world.events if isinstance(event, PositionClosed)]
         assert closed.unprotected_time.rounded(6) == UnprotectedTime(opening=1.0, cancelled=1.0, outage=1.0)
-        assert bare_seconds(world) == closed.unprotected_time
+        assert unprotected_time(world) == closed.unprotected_time
 
 
-async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whatever_the_cause(
+async def test_retry_for_counts_all_unprotected_time_whatever_its_cause(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     plan = msgspec.structs.replace(PLAN, retry_for=12.0)
@@ -279,11 +284,11 @@ async def test_how_long_it_is_tried_again_counts_from_when_it_stood_bare_whateve
         await trio.sleep(60)
         # 10 s without an answer, 0.2 s and two looks: more than 12 s, of which less than 3 s by the present cause.
         assert world.running.unprotected()[BTC].state == "closed"
-        assert bare_seconds(world).rounded(6).cancelled == 10.0
+        assert unprotected_time(world).rounded(6).cancelled == 10.0
         assert await world.live() == ()
 
 
-async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving_that_takes(
+async def test_unprotected_time_ends_when_a_position_is_abandoned_even_if_saving_is_slow(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     plan = msgspec.structs.replace(PLAN, on_unprotected="report")
@@ -293,7 +298,7 @@ async def test_bare_seconds_end_where_a_position_is_given_up_however_long_saving
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)
         await trio.sleep(10)
-        assert bare_seconds(world) == UnprotectedTime(
+        assert unprotected_time(world) == UnprotectedTime(
             opening=0.5
         )  # half a second for the intent; its failure ends them
 
@@ -309,7 +314,7 @@ async def test_a_position_that_is_open_again_behind_its_filled_stop_is_bare_by_t
         await trio.sleep(30)
         assert "a closed position is open again" in world.alarms()
         assert world.running.stops()[BTC].quantity == D("0.5")
-        assert bare_seconds(world) == UnprotectedTime(opening=1.0, move=1.0)  # from when that is known
+        assert unprotected_time(world) == UnprotectedTime(opening=1.0, move=1.0)  # from when that is known
 
 
 # Outcomes.
@@ -324,7 +329,7 @@ async def test_a_position_closed_at_the_door_is_bare_until_the_close_is_filled(
         outcome = await world.running.protect(a_position(), deadline=10.0)
         assert isinstance(outcome, Exited)
         await world.running.wait_closed()
-        assert outcome.unprotected_time == bare_seconds(world) == UnprotectedTime(opening=1.0, refused=1.5)
+        assert outcome.unprotected_time == unprotected_time(world) == UnprotectedTime(opening=1.0, refused=1.5)
 
 
 async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump_clock: trio.testing.MockClock) -> None:
@@ -340,7 +345,9 @@ async def test_who_takes_over_after_a_claim_that_failed_has_waited_bare(autojump
         assert outcome.unprotected_seconds == trio.current_time() - world.started
 
 
-async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_refusal_before_a_claim_reports_the_unprotected_time_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_world(markets=[Market(SYMBOL)], hedged=False) as world:
         await unprotected_for_one_second(world)
         short = a_position(side="short", opened_at=START + timedelta(seconds=2))
@@ -352,7 +359,7 @@ async def test_a_refusal_before_any_claim_tells_the_bare_seconds_too(autojump_cl
 # Over a restart.
 
 
-async def test_bare_seconds_are_kept_over_a_restart_and_those_without_a_process_are_an_outage(
+async def test_unprotected_time_survives_a_restart_and_time_without_a_process_is_an_outage(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, with_manager=False) as world:
@@ -407,7 +414,7 @@ async def test_a_crash_is_an_outage_from_the_last_record_on(
             assert manager.statistics().unprotected_time == kept.plus("outage", outage)
 
 
-async def test_a_stop_that_stands_is_no_exposure_over_a_restart_and_one_that_was_taken_is_from_then_on_when_it_is_known(
+async def test_a_restart_counts_no_unprotected_time_with_a_live_stop_and_counts_a_lost_stop_from_its_discovery(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, with_manager=False) as world:

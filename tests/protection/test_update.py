@@ -107,7 +107,7 @@ async def test_an_update_takes_plans_only(plan: Any, autojump_clock: trio.testin
             await world.running.update(*BTC, plan)
 
 
-async def test_what_nobody_protects_has_no_plan_to_update(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_position_that_is_not_protected_has_no_plan_to_update(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         with pytest.raises(UsageError, match="BTC/USDT:USDT long is not protected"):
             await world.running.update(*BTC, TIGHT)
@@ -128,7 +128,7 @@ async def test_the_trigger_of_a_stop_that_stands_can_not_be_updated(autojump_clo
         assert not [event for event in world.events if isinstance(event, PlanChanged)]
 
 
-async def test_a_bare_position_takes_another_trigger_but_not_while_a_stop_is_being_placed(
+async def test_an_unprotected_position_accepts_another_trigger_unless_a_stop_is_being_placed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     by_mark = msgspec.structs.replace(PLAN, trigger="mark")
@@ -160,7 +160,9 @@ async def test_a_trigger_is_not_updated_while_the_outcome_of_a_request_is_unknow
 # Positions that are not as they should be.
 
 
-async def test_a_bare_position_goes_on_by_the_policies_of_the_new_plan(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_unprotected_position_follows_the_policies_of_the_new_plan(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with open_world(latency=1.0, exchange_faults={At("place_stop"): Unreachable()}) as world:
         await world.enter(a_position())
         await world.running.protect(a_position(), deadline=5.0)

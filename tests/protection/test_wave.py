@@ -110,7 +110,7 @@ async def test_a_hanging_a_refused_and_a_lost_one_of_five_delay_and_spoil_nothin
 # What an outcome tells.
 
 
-async def test_an_outcome_tells_exposure_and_what_a_coarse_step_left_bare(
+async def test_an_outcome_reports_unprotected_time_and_the_quantity_that_a_coarse_step_leaves_unprotected(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     coarse = Market(SYMBOL, quantity_step=D(1))
@@ -126,7 +126,7 @@ async def test_an_outcome_tells_exposure_and_what_a_coarse_step_left_bare(
         assert (again.elapsed, again.uncovered, again.stop) == (0.0, D("0.5"), outcome.stop)
 
 
-async def test_somebody_who_comes_later_is_told_the_exposure_until_the_stop_stood(
+async def test_a_later_caller_gets_the_unprotected_time_until_the_stop_was_live(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=2.0) as world:
@@ -156,7 +156,7 @@ async def test_a_caller_that_joins_an_opening_and_whose_deadline_strikes_first_g
         assert [stop.price for stop in await world.live()] == [98]  # the opening that it joined goes on
 
 
-async def test_an_unprotected_outcome_tells_the_bare_seconds_and_the_whole_quantity(
+async def test_an_unprotected_outcome_reports_the_unprotected_time_and_the_whole_quantity(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0, exchange_faults={At("place_stop"): Hangs()}) as world:
@@ -502,7 +502,7 @@ async def test_a_price_beyond_the_stop_is_left_alone_where_the_plan_says_keep(
 # The store at the door.
 
 
-async def test_a_store_that_takes_nothing_is_no_reason_to_stay_bare(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_position_is_protected_even_if_the_store_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
     faults: dict[At, Fault] = {At("commit"): Hangs()}
     async with open_world(latency=1.0, store_faults=faults) as world:
         await world.enter(a_position())
@@ -535,7 +535,7 @@ async def test_a_larger_quantity_of_the_same_position_waits_until_the_stop_cover
 ) -> None:
     async with open_world(latency=1.0) as world:
         await world.protect(a_position(quantity=D(1), id="one"))
-        world.paper.disconnect()  # nobody tells the manager of the increase
+        world.paper.disconnect()  # the manager gets no update of the increase
         await world.enter(a_position(quantity=D(2), id="one"))
         outcome = await world.running.protect(a_position(quantity=D(3), id="one"), deadline=20.0)
         assert isinstance(outcome, AlreadyProtected)
@@ -573,7 +573,7 @@ async def test_in_one_way_mode_the_other_side_is_never_called_protected(autojump
         await world.check(a_position())
 
 
-async def test_a_new_position_after_a_flat_one_that_nobody_noticed_gets_its_own_stop(
+async def test_a_new_position_gets_its_own_stop_if_the_end_of_the_old_one_was_unnoticed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world(latency=1.0) as world:
@@ -603,7 +603,9 @@ async def test_a_position_given_back_and_protected_again_is_in_the_store_again(
             assert manager.stops() == {BTC: outcome.stop}
 
 
-async def test_a_position_opened_long_before_has_its_exposure_from_then(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_position_opened_earlier_has_unprotected_time_from_its_opening(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     early = Position(SYMBOL, "long", D("1.5"), D(100), START.replace(year=2025, month=12, day=31))
     async with open_world(latency=2.0) as world:
         await world.enter(early)

@@ -46,7 +46,7 @@ def ended(order: StopOrder) -> OrderUpdate:
 # Invariant 2: no request is looser than a live stop.
 
 
-async def test_a_request_may_be_looser_than_an_amended_stop_until_the_process_was_shown_the_amendment(
+async def test_a_request_may_be_looser_than_an_amended_stop_until_the_process_has_received_the_amendment(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -60,7 +60,7 @@ async def test_a_request_may_be_looser_than_an_amended_stop_until_the_process_wa
         assert setup.violations == [LOOSER]
 
 
-async def test_a_stop_in_one_list_counts_as_shown_once_the_other_list_is_there(
+async def test_a_stop_in_one_list_counts_as_received_after_the_other_list(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -83,7 +83,7 @@ async def test_a_price_that_a_stop_never_had_excuses_no_request(autojump_clock: 
         assert setup.violations == [LOOSER]
 
 
-async def test_a_dead_process_leaves_no_knowledge(autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_view_of_a_dead_process_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
     async with open_monitor_setup() as setup:
         await setup.enter()
         await setup.place("98")
@@ -92,7 +92,7 @@ async def test_a_dead_process_leaves_no_knowledge(autojump_clock: trio.testing.M
         assert setup.violations == []
 
 
-async def test_a_stop_that_a_person_loosened_has_its_time_to_be_tightened_and_not_longer(
+async def test_a_stop_that_a_person_loosened_has_to_be_tightened_in_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -165,7 +165,7 @@ async def test_a_stop_of_a_position_that_has_ended_is_no_stop_of_the_one_in_its_
         assert setup.violations == [LOOSER, NO_REASON]
 
 
-async def test_what_allowed_a_cancellation_when_it_was_asked_for_may_change_until_it_is_booked(
+async def test_the_reason_of_a_cancellation_may_end_between_request_and_booking(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -179,7 +179,7 @@ async def test_what_allowed_a_cancellation_when_it_was_asked_for_may_change_unti
 
 
 @pytest.mark.parametrize("shown", [False, True])
-async def test_a_stop_supersedes_as_long_as_the_process_was_not_shown_that_a_person_loosened_it(
+async def test_a_loosened_stop_supersedes_until_the_process_has_received_the_change(
     shown: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -193,7 +193,7 @@ async def test_a_stop_supersedes_as_long_as_the_process_was_not_shown_that_a_per
 
 
 @pytest.mark.parametrize("shown", [False, True])
-async def test_a_stop_is_superseded_as_long_as_the_process_was_not_shown_that_a_person_tightened_it(
+async def test_a_tightened_stop_is_superseded_until_the_process_has_received_the_change(
     shown: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -210,7 +210,7 @@ async def test_a_stop_is_superseded_as_long_as_the_process_was_not_shown_that_a_
     ("received_end", "seconds", "violations"),
     [(False, 1, []), (True, 1, [NO_REASON]), (False, UNNOTICED_SECONDS, [NO_REASON])],
 )
-async def test_a_stop_supersedes_after_its_end_until_the_process_is_told_or_has_read_the_account(
+async def test_an_ended_stop_supersedes_until_the_process_has_received_or_read_its_end(
     received_end: bool, seconds: float, violations: list[str], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -292,7 +292,7 @@ async def test_the_only_stop_is_cancelled_for_another_one_that_is_tried_soon(
         assert setup.violations == ["11. the only stop was cancelled and none was tried in its place"]
 
 
-async def test_a_cancellation_of_the_only_stop_whose_answer_was_lost_has_to_be_found_out_first(
+async def test_a_cancellation_with_a_lost_reply_has_to_be_read_before_the_next_stop_is_due(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -431,7 +431,7 @@ async def test_the_record_of_an_open_position_is_not_closed(autojump_clock: trio
         (False, "none", False),
     ],
 )
-async def test_a_position_without_a_stop_that_a_person_added_to_may_be_taken_for_another_one(
+async def test_an_unprotected_position_that_a_person_added_to_may_be_treated_as_another_one(
     added: bool, stop: str, excused: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -460,7 +460,7 @@ async def test_a_position_without_a_stop_that_a_person_added_to_may_be_taken_for
         (True, False, True, False),
     ],
 )
-async def test_a_position_without_a_stop_may_be_missing_in_a_list_where_nothing_else_told_the_process_of_it(
+async def test_an_unprotected_position_that_lists_leave_out_may_be_closed_without_an_update_of_it(
     struck: bool, received_open: bool, cancelled: bool, excused: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -482,7 +482,7 @@ async def test_a_position_without_a_stop_may_be_missing_in_a_list_where_nothing_
 
 
 @pytest.mark.parametrize("excuse", [None, "not shown", "ended", "cancelled", "missing in two lists"])
-async def test_no_stop_is_placed_as_a_missing_one_beside_one_that_the_process_has_to_believe_in(
+async def test_no_missing_stop_is_placed_beside_one_that_the_process_must_assume_live(
     excuse: str | None, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -504,7 +504,7 @@ async def test_no_stop_is_placed_as_a_missing_one_beside_one_that_the_process_ha
         assert setup.violations == ([] if excuse else [BESIDE])
 
 
-async def test_a_position_whose_stop_is_gone_waits_for_no_back_off_but_that_of_what_it_needs(
+async def test_an_unprotected_position_waits_only_for_back_offs_of_requests_that_it_needs(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -546,7 +546,7 @@ class _Unprotected(Claim):
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
-async def test_a_position_that_the_process_says_is_unprotected_is_not_left_alone_unless_a_bug_froze_it(
+async def test_a_listed_unprotected_position_gets_requests_unless_a_bug_froze_it(
     is_frozen: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -562,7 +562,7 @@ async def test_a_position_that_the_process_says_is_unprotected_is_not_left_alone
 
 
 @pytest.mark.parametrize("is_entry_doubted", [False, True])
-async def test_a_position_without_a_stop_that_may_be_another_one_may_have_to_wait_for_the_lists_that_tell(
+async def test_a_doubted_unprotected_position_may_wait_for_the_lists(
     is_entry_doubted: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -579,7 +579,7 @@ async def test_a_position_without_a_stop_that_may_be_another_one_may_have_to_wai
 
 
 @pytest.mark.parametrize("wrong", ["failing", "missing", "doubled", "unreadable", None])
-async def test_a_list_that_is_wrong_tells_no_position_from_another_one(
+async def test_a_wrong_list_does_not_confirm_a_doubted_position(
     wrong: str | None, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:

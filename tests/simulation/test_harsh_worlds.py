@@ -280,7 +280,7 @@ async def test_wrong_ticks_come_before_the_stated_share_of_the_ticks_and_the_rig
     assert {one.price / (100 + int(one.at)) for one in wrong if isinstance(one, Tick)} == {D(10), D("0.1")}
 
 
-async def test_a_stop_vanishes_once_lists_have_shown_it_and_no_update_says_so(
+async def test_a_listed_stop_vanishes_without_an_update(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -329,7 +329,7 @@ async def test_a_person_amends_stops_tighter_and_looser_at_the_stated_rate(
         assert 98 < max(prices) < 100
 
 
-async def test_a_sick_symbol_s_cancellation_takes_its_turn_and_its_time_and_is_not_carried_out(
+async def test_a_sick_symbol_s_cancellation_uses_the_rate_limit_and_is_not_executed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     log, world = fault_log("sick_symbols"), scenario()
@@ -370,7 +370,7 @@ def test_a_world_with_one_kind_has_strikes_of_that_kind_only() -> None:
     assert report.strikes.keys() == {"wrong_ticks"}
 
 
-def test_an_ordinary_world_has_nothing_of_a_harsh_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_world_has_no_part_of_a_harsh_one(monkeypatch: pytest.MonkeyPatch) -> None:
     harsh = Scenario.from_seed(7, RATES)
     assert replace(harsh, harsh=None) == Scenario.from_seed(7)
     before = run_world(Scenario.from_seed(7), keep_events=True)
@@ -382,7 +382,7 @@ def test_an_ordinary_world_has_nothing_of_a_harsh_one(monkeypatch: pytest.Monkey
         run_world(harsh)
 
 
-def test_a_bug_that_ends_the_manager_is_what_was_wrong_and_the_next_process_goes_on(
+def test_a_bug_that_ends_the_manager_is_a_violation_and_the_next_process_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def raise_once(self: object, snapshot: object) -> None:
@@ -395,7 +395,7 @@ def test_a_bug_that_ends_the_manager_is_what_was_wrong_and_the_next_process_goes
     assert report.deaths > len(Scenario.from_seed(0).deaths)
 
 
-def test_a_bug_of_the_laboratory_is_raised_and_never_taken_for_the_manager_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_the_laboratory_is_raised_and_not_reported_as_the_manager_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulation.laboratory.harsh_updates.LATE_SECONDS", None)
     with pytest.raises((ExceptionGroup, TypeError)) as raised:
         run_world(Scenario.from_seed(0, RATES))
@@ -508,7 +508,7 @@ def test_each_failing_world_is_printed_with_the_command_that_replays_it(
     assert "--seed 1" not in printed
 
 
-def test_calm_worlds_are_an_option_and_are_replayed_as_such(
+def test_calm_worlds_are_an_option_and_are_replayed_as_calm_worlds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, {("all", 0): ("at 1.000: 12. one: here",), ("calm", 1): ("at 1.000: 12. one: there",)})

@@ -62,7 +62,7 @@ async def close(setup: MonitorSetup, own: str) -> None:
         (False, True, True, [TWICE]),
     ],
 )
-async def test_a_close_comes_once_unless_the_process_was_told_that_it_is_open_or_died_before_the_end_was_stored(
+async def test_a_close_comes_once_unless_an_update_reported_the_position_open_or_the_process_died_before_storing_the_end(
     received_open: bool, died: bool, stored: bool, violations: list[str], autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -128,7 +128,7 @@ async def test_a_looser_stop_may_be_booked_beside_one_that_was_triggered_and_is_
     ("case", "violations"),
     [("protected", [TAKEN_FOR_ANOTHER]), ("protected and added to", []), ("never protected", [])],
 )
-async def test_only_a_position_that_was_added_to_or_never_had_a_stop_may_be_taken_for_another_one(
+async def test_only_a_position_that_was_added_to_or_never_protected_may_be_treated_as_another_one(
     case: Literal["protected", "protected and added to", "never protected"],
     violations: list[str],
     autojump_clock: trio.testing.MockClock,
@@ -144,7 +144,7 @@ async def test_only_a_position_that_was_added_to_or_never_had_a_stop_may_be_take
 
 
 @pytest.mark.parametrize("closed_at_once", [True, False])
-async def test_what_stands_there_may_be_taken_for_another_one_where_the_record_is_of_one_that_has_ended(
+async def test_a_position_may_be_treated_as_another_one_if_the_recorded_one_has_ended(
     closed_at_once: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -163,7 +163,7 @@ async def test_what_stands_there_may_be_taken_for_another_one_where_the_record_i
         assert classes(setup.invariant_monitor, TAKEN_FOR_ANOTHER) == [TAKEN_FOR_ANOTHER]
 
 
-async def test_a_position_that_was_added_to_may_be_taken_for_another_one_again_after_a_restart(
+async def test_a_position_that_was_added_to_may_be_treated_as_another_one_again_after_a_restart(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_monitor_setup() as setup:
@@ -206,7 +206,7 @@ async def test_no_more_is_counted_as_filled_than_was_filled_of_its_own_orders(
 
 
 @pytest.mark.parametrize("are_triggered", [False, True])
-async def test_a_third_stop_stands_only_beside_stops_that_were_triggered_and_are_not_filled(
+async def test_a_third_stop_is_live_only_beside_triggered_unfilled_stops(
     are_triggered: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_monitor_setup(partial_fills=PART_FILLED) as setup:

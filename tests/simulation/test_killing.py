@@ -79,7 +79,7 @@ def has_children() -> bool:
 
 
 @pytest.mark.slow
-async def test_a_wave_outlives_a_bot_that_is_killed_again_and_again(tmp_path: Path) -> None:
+async def test_a_wave_survives_a_bot_that_is_killed_many_times(tmp_path: Path) -> None:
     to_events: list[int] = []
     with trio.fail_after(120):
         report = await kill_and_restart(
@@ -119,7 +119,7 @@ def test_the_ledger_finds_a_position_that_two_bots_have_entered() -> None:
     assert "entered again" in found
 
 
-async def test_a_symbol_that_is_taken_can_not_be_entered_again(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_symbol_with_an_open_position_can_not_be_entered_again(autojump_clock: trio.testing.MockClock) -> None:
     other = msgspec.structs.replace(POSITION, side="short", id="two")
     async with open_paper(record=True, hedged=True) as exchange, trio.open_nursery() as nursery:
         market = MovingMarket(exchange, MARKETS, seed=1)
@@ -192,9 +192,7 @@ def test_the_ledger_finds_what_must_never_happen(events: tuple[Event, ...], rema
         pytest.param((a_stop("97"),), Loaded((a_record(LOOSE),), ()), [3], id="at another price"),
     ],
 )
-def test_exchange_and_store_are_held_beside_each_other(
-    stops: tuple[StopOrder, ...], loaded: Loaded, found: list[int]
-) -> None:
+def test_exchange_and_store_are_compared(stops: tuple[StopOrder, ...], loaded: Loaded, found: list[int]) -> None:
     ledger = Ledger()
     history = a_history(Entered(0.0, POSITION), *(Accepted(1.0, stop) for stop in stops), stops=stops)
     ledger.take(history)
@@ -203,7 +201,7 @@ def test_exchange_and_store_are_held_beside_each_other(
 
 
 @pytest.mark.parametrize(("two_stops", "is_fine"), [(True, False), (False, True)])
-def test_only_where_one_stop_is_allowed_may_a_dead_bot_leave_a_move_bare(two_stops: bool, is_fine: bool) -> None:
+def test_a_dead_bot_may_leave_a_move_unprotected_only_if_one_stop_is_allowed(two_stops: bool, is_fine: bool) -> None:
     ledger = Ledger()
     history = a_history(Entered(0.0, POSITION), Accepted(1.0, LOOSE), Withdrawn(2.0, BTC, LOOSE.client_order_id))
     ledger.take(history)
@@ -211,7 +209,7 @@ def test_only_where_one_stop_is_allowed_may_a_dead_bot_leave_a_move_bare(two_sto
     assert (broken == []) == is_fine, broken
 
 
-def test_a_bare_position_has_to_be_reported() -> None:
+def test_an_unprotected_position_has_to_be_reported() -> None:
     ledger = Ledger()
     ledger.take(a_history(Entered(0.0, POSITION)))
     assert without_a_stop(ledger, {KEY}) == []
@@ -221,7 +219,7 @@ def test_a_bare_position_has_to_be_reported() -> None:
     assert without_a_stop(ledger, set()) == []
 
 
-def test_an_order_of_a_dead_bot_has_to_be_settled_and_one_of_a_living_may_be_on_its_way() -> None:
+def test_an_order_of_a_dead_bot_has_to_be_settled_and_one_of_a_running_bot_may_be_in_flight() -> None:
     loaded = Loaded((), (an_intent(),))
     assert unsettled(loaded, START) == []
     (found,) = unsettled(loaded, START + timedelta(seconds=1))
@@ -239,7 +237,7 @@ def test_neither_peak_nor_target_goes_back_in_the_store(changes: dict[str, D], f
     assert len(records.take(later)) == found
 
 
-async def test_the_file_of_a_store_is_whole_or_its_damage_is_told(tmp_path: Path) -> None:
+async def test_damage_of_a_store_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "trailing.db"
     async with open_store(f"sqlite:///{path}") as store:
         await store.commit([AddIntent(an_intent()), SaveStop("paper", "default", a_record(LOOSE))] * 100)
@@ -255,7 +253,7 @@ async def test_the_file_of_a_store_is_whole_or_its_damage_is_told(tmp_path: Path
     assert len(await run_store.damage()) == 1
 
 
-def test_reading_a_store_beside_its_bot_changes_nothing(tmp_path: Path) -> None:
+def test_reading_the_store_of_a_running_bot_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "missing.db"
     run_store = FileRunStore(path)
     assert trio.run(run_store.load, "paper", "default") == Loaded((), ())
@@ -307,7 +305,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[KillingReport], None]:
     return set_report
 
 
-def test_the_command_prints_a_line_for_each_kill_and_a_table(
+def test_the_command_prints_each_kill_and_a_table(
     answer: Callable[[KillingReport], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(a_report())
@@ -318,7 +316,7 @@ def test_the_command_prints_a_line_for_each_kill_and_a_table(
     assert "repeat" not in printed
 
 
-def test_the_command_fails_on_a_violation_and_says_how_to_repeat_it(
+def test_the_command_fails_on_a_violation_and_prints_the_command_that_repeats_it(
     answer: Callable[[KillingReport], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(a_report("2. a stop [never] loosens"))

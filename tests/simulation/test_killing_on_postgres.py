@@ -22,7 +22,7 @@ ACCOUNT = "paper", "default"
 
 
 @pytest.mark.slow
-async def test_a_wave_on_postgres_outlives_a_bot_that_is_killed_again_and_again(dsn: str, tmp_path: Path) -> None:
+async def test_a_wave_on_postgres_survives_a_bot_that_is_killed_many_times(dsn: str, tmp_path: Path) -> None:
     before = schemas(dsn)
     with trio.fail_after(300):
         report = await kill_and_restart(3, seed=4, folder=tmp_path, positions=8, store=dsn)
@@ -40,7 +40,7 @@ async def a_store_of(run_store: RunStore, *entries: AddIntent | SaveStop) -> Non
         await store.commit(entries)
 
 
-async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp_path: Path) -> None:
+async def test_damage_of_tables_is_reported(dsn: str, tmp_path: Path) -> None:
     before = schemas(dsn)
     async with open_run_store(dsn, tmp_path) as run_store:
         (schema,) = schemas(dsn) - before
@@ -63,7 +63,7 @@ async def test_tables_are_whole_or_what_is_wrong_with_them_is_told(dsn: str, tmp
     assert schemas(dsn) == before
 
 
-async def test_who_owned_the_account_is_counted(dsn: str, tmp_path: Path) -> None:
+async def test_the_owners_of_the_account_are_counted(dsn: str, tmp_path: Path) -> None:
     async with open_run_store(dsn, tmp_path) as run_store:
         assert await run_store.owners() == 0
         for number in (1, 2):
@@ -77,7 +77,7 @@ async def test_a_file_counts_no_owners(tmp_path: Path) -> None:
         assert run_store.lease_seconds == 0
 
 
-async def test_a_server_that_is_not_there_is_told_before_anything_is_started(tmp_path: Path) -> None:
+async def test_a_missing_server_is_reported_before_a_process_starts(tmp_path: Path) -> None:
     with pytest.raises(psycopg.OperationalError):
         await kill_and_restart(1, seed=1, folder=tmp_path, store="postgresql://127.0.0.1:1/none")
     assert list(tmp_path.iterdir()) == []

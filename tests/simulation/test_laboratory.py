@@ -41,26 +41,26 @@ def test_a_planted_bug_is_found_in_under_500_worlds(name: str, monkeypatch: pyte
     assert any(run_world(scenario_of(ALL, seed)).broken for seed in range(500))
 
 
-def test_a_world_that_crashes_tells_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_a_world_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulation.laboratory.world.open_paper", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as raised:
         run_world(Scenario.from_seed(3))
     assert raised.value.__notes__ == ["in the world of seed 3"]
 
 
-def test_a_trio_that_can_not_schedule_from_a_seed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trio_without_scheduling_from_a_seed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING")
     with pytest.raises(RuntimeError, match="because it has no _ALLOW_DETERMINISTIC_SCHEDULING"):
         run_deterministically(trio.lowlevel.checkpoint, 0)
 
 
-def test_trio_shuffles_as_ever_after_a_world() -> None:
+def test_trio_shuffles_as_before_after_a_world() -> None:
     before = _run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING
     run_world(Scenario.from_seed(0))
     assert (_run._r, _run._ALLOW_DETERMINISTIC_SCHEDULING) == before
 
 
-def test_the_command_tells_what_was_wrong_and_how_to_replay_it(
+def test_the_command_prints_violations_and_the_command_that_replays_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["--calm", "--seed", "0"]) == 0

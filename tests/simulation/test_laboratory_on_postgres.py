@@ -53,7 +53,7 @@ def schemas(dsn: str) -> set[str]:
         return {name for (name,) in connection.execute("SELECT nspname FROM pg_namespace")}
 
 
-async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(io_clock: IOAwareClock) -> None:
+async def test_time_jumps_to_the_next_deadline_while_all_tasks_sleep(io_clock: IOAwareClock) -> None:
     woken: list[tuple[str, float]] = []
 
     async def sleep(name: str, seconds: float) -> None:
@@ -68,7 +68,7 @@ async def test_time_jumps_to_what_is_due_next_when_everybody_sleeps(io_clock: IO
     assert time.perf_counter() - began < 60
 
 
-async def test_time_stands_still_while_somebody_waits_for_a_socket(io_clock: IOAwareClock) -> None:
+async def test_time_stops_while_a_task_waits_for_a_socket(io_clock: IOAwareClock) -> None:
     ours, theirs = trio.socket.socketpair()
 
     async def answer() -> None:
@@ -87,16 +87,14 @@ async def test_time_stands_still_while_somebody_waits_for_a_socket(io_clock: IOA
     assert trio.current_time() == 5
 
 
-async def test_time_stands_still_while_a_server_is_at_work_that_no_thread_of_ours_knows_of(
-    io_clock: IOAwareClock, dsn: str
-) -> None:
+async def test_time_stops_while_a_server_works_without_a_thread_of_ours(io_clock: IOAwareClock, dsn: str) -> None:
     async with await TrioConnection.connect(dsn) as connection:
         with trio.fail_after(0.01):
             await connection.execute("SELECT pg_sleep(0.1)")
     assert trio.current_time() == 0
 
 
-async def test_where_time_does_not_wait_the_deadline_strikes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_another_clock_lets_the_deadline_expire(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, trio.move_on_after(0.01) as scope:
         await trio.lowlevel.wait_readable(ours)
@@ -107,7 +105,7 @@ def a_killable(inner: Store, process: Process, told: list[Sequence[StoreWrite]])
     return KillableStore(inner, process, 0.0, random.Random(1), told.append, is_remote=True)
 
 
-async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_owns_the_account_at_once(
+async def test_a_dead_process_writes_nothing_and_the_next_one_owns_the_account_at_once(
     io_clock: IOAwareClock, dsn: str
 ) -> None:
     dead, told = Process(), list[Sequence[StoreWrite]]()
@@ -150,7 +148,7 @@ async def test_nothing_of_a_dead_process_reaches_the_server_and_the_next_one_own
     assert schemas(dsn) == before
 
 
-async def test_a_process_may_die_with_its_commit_on_the_way_which_goes_on_and_is_heard_of_by_nobody(
+async def test_a_commit_in_flight_is_written_and_its_reply_lost_if_the_process_dies(
     io_clock: IOAwareClock, dsn: str
 ) -> None:
     process, told, told_when_it_died = Process(), list[Sequence[StoreWrite]](), list[int]()
@@ -184,7 +182,7 @@ def test_no_invariant_is_broken_in_a_few_worlds_on_postgres(dsn: str) -> None:
     assert schemas(dsn) == before
 
 
-def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
+def test_the_command_finds_violations_on_a_server(
     dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def in_this_process(kinds: Sequence[str], seeds: Sequence[int], store: str) -> Iterator[tuple[str, WorldReport]]:
@@ -198,7 +196,7 @@ def test_the_command_takes_a_server_and_finds_there_what_is_wrong(
     assert "replay it with: python -m simulation.laboratory --store … --harsh all --seed 0\n" in told
 
 
-def test_the_command_takes_nothing_but_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_other_addresses_than_a_server_s(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["--store", "sqlite:///worlds.db"])
     assert raised.value.code == 2

@@ -89,7 +89,7 @@ async def test_a_served_exchange_keeps_the_contract(settings: dict[str, Any]) ->
     await check_exchange(partial(bench, **settings))
 
 
-async def test_what_is_sent_arrives_as_it_was_to_the_last_digit() -> None:
+async def test_values_arrive_unchanged_to_the_last_digit() -> None:
     fine = Position(BTC, "short", Decimal("0.00000001"), Decimal("123456789.12345678"), datetime.now(UTC), id="ä\n1")
     async with remote() as (paper, exchange):
         await exchange.enter(fine)
@@ -99,7 +99,7 @@ async def test_what_is_sent_arrives_as_it_was_to_the_last_digit() -> None:
         assert exchange.market(ETH) == paper.market(ETH)
 
 
-async def test_a_market_that_the_server_did_not_name_is_unknown() -> None:
+async def test_a_market_that_the_server_did_not_send_is_unknown() -> None:
     async with remote() as (_, exchange):
         with pytest.raises(UsageError, match="XRP"):
             exchange.market("XRP/USDT:USDT")
@@ -113,7 +113,7 @@ ERRORS: tuple[TrailingError, ...] = (
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-async def test_an_error_travels_as_itself(error: TrailingError) -> None:
+async def test_an_error_arrives_as_the_same_error(error: TrailingError) -> None:
     async def fail() -> None:
         await trio.lowlevel.checkpoint()
         raise error
@@ -126,7 +126,7 @@ async def test_an_error_travels_as_itself(error: TrailingError) -> None:
     assert getattr(caught.value, "retry_after", None) == getattr(error, "retry_after", None)
 
 
-async def test_what_is_not_served_and_what_can_not_be_read_are_usage_errors_and_the_line_stays_up() -> None:
+async def test_unknown_operations_and_unreadable_arguments_are_usage_errors_and_keep_the_connection() -> None:
     async with remote() as (_, exchange):
         with pytest.raises(UsageError, match="'nothing' is not served"):
             await exchange.ask("nothing", Operation(tuple[()], None))
@@ -135,7 +135,7 @@ async def test_what_is_not_served_and_what_can_not_be_read_are_usage_errors_and_
         assert tuple(await exchange.open_stops()) == ()
 
 
-async def test_an_update_tells_its_time_on_our_clock() -> None:
+async def test_an_update_has_its_time_on_our_clock() -> None:
     async with remote(latency=0.01) as (_, exchange), exchange.updates() as updates:
         before = trio.current_time()
         await exchange.enter(POSITION)
@@ -161,7 +161,7 @@ class OtherClock(trio.abc.Clock):
         return self._inner.deadline_to_sleep_time(deadline - 3600)
 
 
-async def test_a_server_whose_clock_starts_elsewhere_tells_times_on_ours() -> None:
+async def test_times_of_a_server_with_another_clock_are_moved_to_ours() -> None:
     found: list[Tick] = []
 
     async def main(port: int) -> None:
@@ -213,7 +213,7 @@ async def test_requests_are_booked_in_the_order_in_which_they_were_sent() -> Non
         assert tuple(await paper.open_stops()) == ()
 
 
-async def test_a_request_of_a_client_that_is_gone_is_carried_out() -> None:
+async def test_a_request_of_a_disconnected_client_is_executed() -> None:
     async with served(latency=0.1) as (paper, port):
         await paper.enter(POSITION)
         stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -223,7 +223,7 @@ async def test_a_request_of_a_client_that_is_gone_is_carried_out() -> None:
         assert [order.client_order_id for order in await paper.open_stops()] == ["one"]
 
 
-async def test_what_a_client_that_is_gone_has_asked_for_goes_on_to_its_end() -> None:
+async def test_a_running_request_of_a_disconnected_client_goes_on_to_its_end() -> None:
     done = trio.Event()
 
     async def work() -> None:
@@ -238,7 +238,7 @@ async def test_what_a_client_that_is_gone_has_asked_for_goes_on_to_its_end() -> 
             await done.wait()
 
 
-async def test_a_client_that_dies_while_it_is_spoken_to_disturbs_nobody() -> None:
+async def test_a_client_that_dies_during_a_reply_disturbs_no_other_client() -> None:
     async def talk() -> str:
         await trio.lowlevel.checkpoint()
         return "more than all buffers hold" * 1_000_000
@@ -263,7 +263,7 @@ def test_the_fill_in_an_update_is_moved_to_our_clock_too() -> None:
     assert decode_update(pushed, here=100.0) == moved
 
 
-async def test_who_speaks_something_else_is_hung_up_on_and_nobody_else_notices() -> None:
+async def test_an_invalid_line_closes_its_own_connection_only() -> None:
     async with served() as (_, port), open_remote(port) as exchange:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         await stream.send_all(b"GET / HTTP/1.1\n")
@@ -314,7 +314,7 @@ READS: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("name", [*CHANGES, *READS])
-async def test_a_line_that_is_lost_before_the_answer_leaves_a_change_unknown_and_a_read_unanswered(name: str) -> None:
+async def test_a_connection_lost_before_the_reply_makes_a_change_unknown_and_a_read_unreachable(name: str) -> None:
     wanted = OutcomeUnknown if name in CHANGES else ExchangeUnreachable
     caught: list[TrailingError] = []
 
@@ -331,7 +331,7 @@ async def test_a_line_that_is_lost_before_the_answer_leaves_a_change_unknown_and
     assert [type(error) for error in caught] == [wanted]
 
 
-async def test_nothing_is_sent_over_a_line_that_is_lost() -> None:
+async def test_no_request_is_sent_over_a_lost_connection() -> None:
     async with cut_off() as (exchange, cut), exchange.updates() as updates:
         cut()
         lost = await updates.receive()
@@ -344,7 +344,7 @@ async def test_nothing_is_sent_over_a_line_that_is_lost() -> None:
                 await call(exchange)
 
 
-async def test_a_subscriber_that_comes_after_the_line_was_lost_is_told() -> None:
+async def test_a_later_subscriber_gets_the_loss_of_the_connection() -> None:
     async with cut_off() as (exchange, cut):
         async with exchange.updates() as updates:
             cut()
@@ -353,7 +353,7 @@ async def test_a_subscriber_that_comes_after_the_line_was_lost_is_told() -> None
             assert [type(update) async for update in updates] == [StreamState]
 
 
-async def test_where_nobody_serves_the_exchange_is_unreachable() -> None:
+async def test_an_exchange_on_an_unused_port_is_unreachable() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
@@ -362,7 +362,7 @@ async def test_where_nobody_serves_the_exchange_is_unreachable() -> None:
             pass
 
 
-async def test_what_hangs_up_without_a_word_is_unreachable() -> None:
+async def test_a_server_that_closes_the_connection_at_once_is_unreachable() -> None:
     async def hang_up(stream: trio.SocketStream) -> None:
         await stream.aclose()
 

@@ -41,7 +41,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
     [("killed", "stopped", "cut off", "ended"), ("killed", "stopped")],
     ids=["every fate", "where one stop may stand"],
 )
-async def test_an_account_is_taken_over_in_time_and_nobody_writes_whose_lease_has_ended(
+async def test_the_standby_takes_over_in_time_and_no_write_follows_the_end_of_its_lease(
     fates: tuple[Fate, ...], dsn: str, tmp_path: Path
 ) -> None:
     schema = f"trailing_test_takeover_{secrets.token_hex(4)}"
@@ -54,7 +54,7 @@ async def test_an_account_is_taken_over_in_time_and_nobody_writes_whose_lease_ha
 
 
 @pytest.mark.slow
-async def test_on_sqlite_the_one_that_stands_by_goes_on_as_soon_as_the_owner_is_killed(tmp_path: Path) -> None:
+async def test_the_standby_on_sqlite_takes_over_as_soon_as_the_owner_is_killed(tmp_path: Path) -> None:
     store, log = f"sqlite:///{tmp_path}/trailing.db", tmp_path / "processes.log"
     async with start_market(3, 6, log, one_stop=True) as port, trio.open_nursery() as nursery:
         start = partial(nursery.start, run_contender, store, port, log)
@@ -101,12 +101,12 @@ LEASES = [owned(1, 0, 10), owned(1, 3, 13), owned(2, 14, 24, fence=2), owned(2, 
         ("two", 21.0, "two wrote -?0.000 s after its lease had ended"),
     ],
 )
-def test_who_wrote_without_a_lease_is_found_out(by: str, at: float, complaint: str) -> None:
+def test_a_write_without_a_lease_is_found(by: str, at: float, complaint: str) -> None:
     (broken,), _ = writes_without_a_lease([written(by, at)], LEASES, PROCESSES)
     assert re.match(complaint, broken)
 
 
-def test_who_wrote_while_its_lease_lasted_is_in_order() -> None:
+def test_a_write_during_its_lease_is_allowed() -> None:
     writes = [written("one", 0.0), written("one", 12.9), written("two", 14.0), written("two", 20.5)]
     broken, closest = writes_without_a_lease(writes, LEASES, PROCESSES)
     assert broken == []
@@ -131,7 +131,7 @@ async def a_recorder() -> AsyncIterator[tuple[WriteRecorder, int]]:
 AN_ORDER = StopOrder(SYMBOL, "long", Decimal(1), Decimal(98), "t1", "1", "last")
 
 
-async def test_the_exchange_writes_down_who_changed_something_and_not_who_read() -> None:
+async def test_the_exchange_records_changes_with_their_client_and_no_reads() -> None:
     async with (
         a_recorder() as (recorder, port),
         open_remote(port, name="one") as one,
@@ -147,7 +147,7 @@ async def test_the_exchange_writes_down_who_changed_something_and_not_who_read()
     assert '"t1"' in writes[1].arguments
 
 
-async def test_what_comes_too_late_is_refused_and_not_written_down() -> None:
+async def test_a_late_request_is_refused_and_not_recorded() -> None:
     recorder, carried = WriteRecorder(1), list[str]()
 
     async def carry_out() -> object:
@@ -177,7 +177,7 @@ async def test_a_client_sends_nothing_once_its_deadline_is_over() -> None:
         assert await recorder.writes(0) == ()
 
 
-async def test_a_line_that_is_cut_holds_up_and_loses_nothing() -> None:
+async def test_a_cut_proxy_holds_data_back_and_loses_none() -> None:
     received = list[bytes]()
 
     async def serve(stream: trio.SocketStream) -> None:
