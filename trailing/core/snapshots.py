@@ -240,7 +240,8 @@ def _judge_report(
 ) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
-    if snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag and not p.is_opening:
+    may_be_older = snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag
+    if may_be_older and (p.flat.is_said or not p.is_opening):  # one that is opening was handed in as it is shown
         p.again_at = min(p.again_at, p.flat.changed_at + p.timing.positions_read_lag)
         return
     if p.is_opening and not p.is_entry_checked:
