@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -29,22 +29,6 @@ FORBIDDEN = re.compile(
     r"unheard|sightings?|held? beside|holds? (?:\w+ ){0,6}beside|keepers?|audiences?|weather|exposure)\b",
     re.IGNORECASE,
 )
-# Files that still have such words. A file that is clean has to leave this list: it only shrinks.
-TO_DO = frozenset(
-    {
-        "trailing/core/evidence.py",
-        "trailing/core/plan.py",
-        "trailing/core/prices.py",
-        "trailing/core/record.py",
-        "trailing/core/snapshots.py",
-        "trailing/core/stop_answers.py",
-        "trailing/protection/journal.py",
-        "trailing/protection/manager.py",
-        "trailing/protection/outcomes.py",
-        "trailing/protection/stream.py",
-    }
-)
-TESTS_TO_DO: frozenset[str] = frozenset()
 
 
 @cache
@@ -84,23 +68,9 @@ def forbidden_in(path: str, text: str) -> list[str]:
     return [hit for hit in forbidden(text) if path not in MIGRATIONS or not hit.endswith("exposure")]
 
 
-def files_with_forbidden_words(checked: dict[str, str]) -> set[str]:
-    return {path for path, text in checked.items() if forbidden_in(path, text)}
-
-
-def test_no_file_has_a_forbidden_word_but_those_on_the_list() -> None:
-    assert {
-        path: words for path, text in texts().items() if (words := forbidden_in(path, text)) and path not in TO_DO
-    } == {}
-    checked = names_of_tests()
-    assert {
-        path: forbidden(text) for path, text in checked.items() if path not in TESTS_TO_DO and forbidden(text)
-    } == {}
-
-
-def test_the_lists_of_files_to_do_have_no_clean_file() -> None:
-    assert sorted(TO_DO - files_with_forbidden_words(texts())) == []
-    assert sorted(TESTS_TO_DO - files_with_forbidden_words(names_of_tests())) == []
+@pytest.mark.parametrize("checked", [texts, names_of_tests])
+def test_no_file_and_no_name_of_a_test_has_a_forbidden_word(checked: Callable[[], dict[str, str]]) -> None:
+    assert {path: words for path, text in checked().items() if (words := forbidden_in(path, text))} == {}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Literal
 import pytest
 
 from trailing.core.evidence import (
-    CONTRADICTED,
+    CONFIRM_AFTER,
     EMPTY,
     RECHECK,
-    SECOND_SIGHTING,
+    UNANNOUNCED,
     FlatEvidence,
     Timing,
     Verdict,
@@ -50,7 +50,7 @@ def test_an_absence_is_confirmed_by_a_second_read_that_ends_a_read_lag_after_the
 
 
 def test_two_replies_of_one_moment_count_once_even_without_a_read_lag() -> None:
-    assert judged(10.0, 10.2, lag=0.0) == Verdict(False, 10.0, 10.0 + SECOND_SIGHTING)
+    assert judged(10.0, 10.2, lag=0.0) == Verdict(False, 10.0, 10.0 + CONFIRM_AFTER)
     assert judged(10.0, 10.25, lag=0.0).confirmed
 
 
@@ -74,7 +74,7 @@ def missed(evidence: FlatEvidence, since: float = 10.0) -> float:
     """Let snapshots every ten seconds not list it for a minute, but for the last one. Returns when that is due."""
     for number in range(6):
         assert not is_flat(evidence, since + RECHECK * number)
-    return since + CONTRADICTED
+    return since + UNANNOUNCED
 
 
 @pytest.mark.parametrize("is_empty", [True, False])

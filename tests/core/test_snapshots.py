@@ -57,6 +57,15 @@ def lost(**plan: Any) -> Driver:
 # At rest.
 
 
+def test_a_snapshot_of_before_the_end_of_a_position_that_is_opening_does_not_open_it_again() -> None:
+    driver = opening(timing=TIMING)
+    driver.at = 10.0
+    driver.step(PositionUpdated(D(0), 10.0))
+    driver.shows(a_report(), at=10.1)
+    assert driver.state.flat.is_said
+    assert driver.state.again_at == 10.0 + TIMING.positions_read_lag
+
+
 def test_where_everything_agrees_nothing_follows() -> None:
     driver = resting()
     before = driver.state.facts

@@ -13,7 +13,7 @@ from wrong_venues import WrongVenue
 
 import trailing
 from trailing import LeaseLost, Percent, Protected, StopOrder, Tick, TrailPlan
-from trailing.core.evidence import CONTRADICTED as CONTRADICTED_LOOK
+from trailing.core.evidence import UNANNOUNCED as CONTRADICTED_LOOK
 from trailing.core.findings import ForeignInstance
 from trailing.core.model import Side
 from trailing.events import PeaksRead, PositionClosed, StopGone

@@ -175,7 +175,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     live = p.live
     if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
         return None
-    if live.triggered_at is not None or p.missed_until < NEVER:
+    missed_at = p.missed_until - p.timing.positions_read_lag  # something may have been missed until then
+    if live.triggered_at is not None or live.changed_at < missed_at < NEVER:
         return None  # it may be filled or gone by now, and the position wants the other one
     if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
         return None  # the one that counts is made to cover the whole position first

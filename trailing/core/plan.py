@@ -78,7 +78,7 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Args:
             since_move: seconds since the last move, or None where there was none.
-            current: the stop price that stands, above 0.
+            current: the price of the live stop, above 0.
             wanted: the one that is wanted.
 
         Returns:
@@ -107,17 +107,17 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         trigger: the price that counts, for peaks, for crossings and as the trigger of the orders.
         native: have the exchange trail, by an order of its own beside the plain stop, where it can. That takes exactly one
             rule, a `Callback` of a percentage with an `activation` above 0; `pacing` counts only where we trail.
-        on_unprotected: what to do with a position that stands without a stop: ``"retry"`` for `retry_for` and then do
+        on_unprotected: what to do with a position without a live stop: ``"retry"`` for `retry_for` seconds and then do
             as `retry_then` says; ``"close"`` it; ``"report"`` it only.
         retry_for: seconds for which it is tried again, at least 0.
         retry_then: ``"close"`` or ``"report"``.
         on_would_trigger: what to do where the price is already beyond the stop that is wanted: ``"exit"``, or
-            ``"keep"`` the one that stands.
+            ``"keep"`` the live one.
         on_late_order: ``"adopt"`` or ``"cancel"`` a stop that is found live after the deadline.
         on_wave_cancelled: what to do with positions without a stop where their wave is cancelled from outside:
             ``"withdraw"`` what was placed for them and list them, without a task; or go on to ``"protect"`` them.
-        on_stop_cancelled: what to do where somebody else cancelled the stop: ``"replace"`` it, or ``"release"`` the
-            position, which then is no longer looked after.
+        on_stop_cancelled: what to do if a person or another program cancelled the stop: ``"replace"`` it, or ``"release"``
+            the position, which is no longer protected then.
         on_store_failure: ``"protect"`` without the store and raise an alarm, or ``"refuse"``.
         exit_grace: seconds, at least 0, that the exchange has to fill a stop which was crossed, before software closes.
         max_jump: a price further than this from the last one counts only once the next one agrees; above 0.
@@ -128,7 +128,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         call_seconds: the deadline of one exchange call, above 0.
         cleanup_seconds: the deadline of a clean-up, above 0 and at least as long as the exchange's read lags.
         stale_after: seconds without a price after which there is an alarm, above 0.
-        reconcile_every: seconds, above 0, between two readings of the whole account that nobody asked for. The
+        reconcile_every: seconds, above 0, between two snapshots of the account if no event asks for one. The
             manager's plan counts.
         candle_seconds: how long a candle lasts for the rules that look at candles, above 0.
 

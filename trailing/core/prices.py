@@ -18,7 +18,7 @@ _ENOUGH = (
 )
 
 IS_AHEAD: Mapping[Side, Callable[[Decimal, Decimal], bool]] = {"long": gt, "short": lt}
-"""As operators, for those who compare at every new peak: a better price and a tighter stop are on the same side."""
+"""The comparison of each side as an operator, because peaks are compared often. A better price and a tighter stop are on the same side."""
 
 
 def is_crossed(side: Side, price: Decimal, stop: Decimal) -> bool:

@@ -52,7 +52,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         native: the exchange's own trailing order, which is live as far as the exchange said; or None.
         native_task: what is to be done about it, as `PositionState.native_task`.
         saved_at: the time of day of saving, aware UTC; None: not told.
-        unprotected_time: all its bare seconds until then, by cause.
+        unprotected_time: its unprotected seconds until then, by cause.
         prices_until: `best` includes every price up to this time of day, aware UTC; None: unknown.
         moves: how often its stop was moved.
         filled, proceeds: what was closed of it, in base units and in quote units.

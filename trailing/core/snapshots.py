@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry
 from trailing.core.entry_checks import check_report, least_stop
-from trailing.core.evidence import LISTS_ALONE, SECOND_SIGHTING, judge_absence
+from trailing.core.evidence import CONFIRM_AFTER, LISTS_ALONE, judge_absence
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import StopOrder
@@ -57,7 +57,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     elif snapshot.shows_all_positions:
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # what could not be decided is still undecided
-        p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + SECOND_SIGHTING))
+        p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + CONFIRM_AFTER))
 
 
 # Orders.
@@ -151,9 +151,9 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
 
 
 def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
-    """A stop of ours that no row has becomes the position's on its second sighting, or at once where the position has none.
+    """Adopt a stop of ours that no row has: on the second snapshot that shows it, or at once if the position has none.
 
-    The tightest then counts.
+    The tightest stop counts then.
     """
     before, p.leftovers = p.leftovers, {}
     for client_order_id, order in listed.items():
@@ -240,7 +240,8 @@ def _judge_report(
 ) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
-    if snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag and not p.is_opening:
+    may_be_older = snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag
+    if may_be_older and (p.flat.is_said or not p.is_opening):  # one that is opening was handed in as it is shown
         p.again_at = min(p.again_at, p.flat.changed_at + p.timing.positions_read_lag)
         return
     if p.is_opening and not p.is_entry_checked:
@@ -271,7 +272,7 @@ def _judge_report(
         # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
         assert counting is not None
         p.doubted_stop = p.doubted_stop or counting.id
-        p.again_at = min(p.again_at, snapshot.answered_at + max(SECOND_SIGHTING, p.timing.orders_read_lag))
+        p.again_at = min(p.again_at, snapshot.answered_at + max(CONFIRM_AFTER, p.timing.orders_read_lag))
         return
     if _is_another(p, report, has_stop=has_stop):
         end_flat(p, replaced_by=report)

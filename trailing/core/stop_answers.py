@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec.structs import replace
 
 from trailing.core import shown
-from trailing.core.evidence import SECOND_SIGHTING
+from trailing.core.evidence import CONFIRM_AFTER
 from trailing.core.goals import End
 from trailing.core.model import StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, LIVE, Order
@@ -114,8 +114,8 @@ def order_failed(p: PositionState, order: Order, error: Exception, at: float) ->
     after = p.change(order, "refused", at, "opening" if p.unprotected_span is None else p.unprotected_span.cause)
     if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):
         return
-    if isinstance(error, NoSuchStop):  # a word of the exchange: the first sighting of its absence
-        find_at = at + max(p.timing.orders_read_lag, SECOND_SIGHTING)
+    if isinstance(error, NoSuchStop):  # the first evidence of its absence
+        find_at = at + max(p.timing.orders_read_lag, CONFIRM_AFTER)
         p.put(replace(after, absent_since=at, find_at=find_at))
     else:
         p.put(replace(after, find_at=at))

@@ -82,10 +82,10 @@ class Journal:
     """Writes entries to a store, those of many writers in one commit.
 
     Args:
-        writer: where to; nobody else commits to it meanwhile.
+        writer: the store or lease to write to. No other component commits to it meanwhile.
         telemetry_bound: how many posted events may wait; more are dropped and counted.
-        batch: how many entries one commit carries at most, unless a single writer hands in more: those of a large wave
-            who wrote first go on while the others' are written.
+        batch: how many entries one commit carries at most, unless a single writer hands in more, so that early
+            writers of a large wave need not wait for the rest.
 
     Raises:
         UsageError: `telemetry_bound` is below 0 or `batch` below 1.
@@ -128,7 +128,7 @@ class Journal:
                 from it.
 
         Cancellation: ends the journal. A commit under way ends as its store says; every writer that still waits gets a
-        StoreError. Whoever ends it wants `drain()` first.
+        StoreError. Call `drain()` before cancelling.
         """
         if self._started:
             raise UsageError("Journal.run: it was started already")

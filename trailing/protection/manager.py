@@ -1,4 +1,4 @@
-"""The manager: puts exchange, store and protection together, and keeps their tasks alive."""
+"""The manager connects an exchange, a store and the position tasks, and runs them."""
 
 from __future__ import annotations
 
@@ -45,24 +45,23 @@ class Manager:
     async def protect_wave(
         self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
     ) -> WaveReport:
-        """Put a live stop behind every position, all in parallel.
+        """Place a live stop behind every position, all in parallel.
 
         Args:
-            positions: opened at the same moment, say.
-            deadline: seconds that each has, above 0. It returns at the latest when the plan's `cleanup_seconds` have
-                passed after it.
-            plan: in place of the manager's, for these positions.
+            positions: the positions to protect, usually entered together.
+            deadline: seconds for each of them, above 0. The call returns at most the plan's `cleanup_seconds` later.
+            plan: used for these positions instead of the manager's plan.
 
         Returns:
-            An outcome for each position, in their order. A position without a stop is tried again by the plan's
-            policy and is in `unprotected()` meanwhile.
+            An outcome for each position, in their order. A position without a stop is in `unprotected()`, and the manager
+            tries again by the plan's policy.
 
         Raises:
-            UsageError: an argument can't be right for these markets, or the manager has ended; nothing was sent.
-            ExceptionGroup: of bugs, once every position has its outcome.
+            UsageError: an argument is impossible for these markets, or the manager has ended. Nothing was sent.
+            ExceptionGroup: of bugs, after every position has its outcome.
 
-        Cancellation: stops that are acknowledged stay and are tracked; every partial order is cleaned up, at most
-            `cleanup_seconds` long; then the cancellation passes.
+        Cancellation: acknowledged stops stay live and are tracked. Partial orders are cleaned up, for at most `cleanup_seconds`;
+            then the cancellation passes on. `on_wave_cancelled` says what happens to positions without a stop.
         """
         return await self._protect(positions, deadline, plan or self._plan)
 
@@ -102,7 +101,7 @@ class Manager:
             check_native_market(plan, market)
 
     async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
-        """Put a live stop behind one position: a wave of one. See `protect_wave`."""
+        """Place a live stop behind one position. See `protect_wave`."""
         report = await self.protect_wave((position,), deadline=deadline, plan=plan)
         return report.outcomes[0]
 
@@ -115,29 +114,29 @@ class Manager:
         plan: TrailPlan | None = None,
         stop_price: Decimal | None = None,
     ) -> Outcome:
-        """Take in a position that somebody opened by hand: read it from the exchange, then protect it as `protect` does.
+        """Adopt a position that was opened by hand: read it from the exchange, then protect it as `protect` does.
 
-        **It may close the position at once.** Where the price is already beyond the first stop, the plan's
-        `on_would_trigger` counts, as in `protect`: with ``"exit"``, the default, the position is closed at market.
-        Without a `stop_price` that stop lies `initial_stop` behind the *entry* price, which a loser has often passed.
+        **It may close the position at once.** If the price is already beyond the first stop, the plan's `on_would_trigger`
+        applies, as in `protect`: with ``"exit"``, the default, the position is closed at market. Without a `stop_price` the first
+        stop lies `initial_stop` behind the *entry* price, which the price of a losing position has often passed.
 
-        A stop that somebody placed by hand is not ours, and is left as it is. One of ours that was left standing there
-        becomes the position's, and is moved at once where the first stop would be tighter.
+        A stop that a person placed is not ours and stays as it is. A live stop of ours becomes the position's stop, and is moved
+        at once if the first stop is tighter.
 
         Args:
-            deadline: seconds above 0 for all of it, the reading included; as in `protect_wave`.
-            plan: in place of the manager's.
-            stop_price: the first stop, in place of the plan's; it may lie beyond the entry price, for a winner, and is
-                `Refused` where it is on the wrong side of both the price and the entry price.
+            deadline: seconds above 0 for the whole call, with the reading of the position; as in `protect_wave`.
+            plan: used instead of the manager's plan.
+            stop_price: the first stop, instead of the plan's. It may lie beyond the entry price. The outcome is `Refused` if it
+                is on the wrong side of both the price and the entry price.
 
         Returns:
-            As `protect`; `AlreadyProtected` where it is protected.
+            As `protect`; `AlreadyProtected` if the position is protected.
 
         Raises:
-            UsageError: the exchange reports no such position, twice; an argument can't be right; the manager has ended.
-            ExchangeError: the position can't be read, before the deadline; nothing was sent.
+            UsageError: two answers of the exchange report no such position, an argument is impossible, or the manager has ended.
+            ExchangeError: the position could not be read before the deadline. Nothing was sent.
 
-        Cancellation: as `protect_wave`; while the position is being read, nothing was sent.
+        Cancellation: as `protect_wave`. While the position is being read, nothing was sent.
         """
         check_seconds("deadline", deadline, zero=False)
         supervision, plan = self._supervision, plan or self._plan
@@ -150,18 +149,19 @@ class Manager:
         return report.outcomes[0]
 
     async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:
-        """Change the plan of a position while it runs; one that stands without a stop is no exception.
+        """Replace the plan of a position, with or without a live stop.
 
-        The plan is replaced as a whole, and its rules are asked at once. The stop never loosens, and `initial_stop`
-        counts for nothing any more. It returns when the store holds the change; where the store does not take it within
-        `journal_wait`, the change counts all the same, with an alarm, and is saved as soon as it can be. A position that
-        is being opened is waited for. One whose rule had failed is no longer frozen.
+        The rules of the new plan are asked at once. The stop never loosens, and the new `initial_stop` has no effect. The call
+        returns when the store holds the change. If the store does not commit it within `journal_wait`, there is an alarm; the
+        change takes effect and is stored later. While the position is being opened, the call waits. A position that was frozen
+        because its rule failed is no longer frozen.
 
         Raises:
-            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it, or is
-                native where its market can't carry that out; or its `trigger` is another one, while a stop stands, or may stand, with the present one. Nothing has changed.
+            UsageError: no such position is protected, or it has ended; the plan has no possible first stop for it, or is native
+                on a market that can't trail; or the new plan has another `trigger` while a stop with the present one is live
+                or may be. Nothing has changed.
 
-        Cancellation: ends the waiting; a change that was made by then stays, and is still stored.
+        Cancellation: ends the wait. A change that was made by then stays, and is stored.
         """
         if not isinstance(plan, TrailPlan):
             raise refuse("plan", plan, "a TrailPlan")
@@ -171,15 +171,15 @@ class Manager:
             await change_plan(self._supervision, task, plan)
 
     async def close(self, symbol: str, side: Side, *, deadline: float) -> Exited | TimedOut | Refused:
-        """Close a position at market, reduce-only, then end its stops: the bot's own exit.
+        """Close a position at market, reduce-only, and cancel its stops.
 
         Args:
-            deadline: seconds to wait for it, above 0. The manager goes on with it afterwards.
+            deadline: seconds to wait for the end, above 0. The manager goes on closing it afterwards.
 
         Raises:
             UsageError: no such position is protected.
 
-        Cancellation: ends the waiting; the manager goes on with it.
+        Cancellation: ends the wait. The manager goes on.
         """
         check_seconds("deadline", deadline, zero=False)
         task = self._supervision.get(symbol, side)
@@ -201,21 +201,21 @@ class Manager:
         return tuple(results[index] for index in sorted(results))
 
     async def release(self, symbol: str, side: Side, *, cancel_stop: bool) -> None:
-        """Give a position back: it is no longer protected by this manager.
+        """Stop protecting a position.
 
         Args:
-            cancel_stop: cancel its stop; else the stop is left standing on the exchange, and is nobody's.
+            cancel_stop: whether its stop is cancelled. Otherwise the stop stays live, and the manager no longer moves it.
 
         Raises:
             UsageError: no such position is protected.
 
-        Cancellation: ends the waiting; the manager goes on with it.
+        Cancellation: ends the wait. The manager goes on.
         """
         await release_position(self._supervision, symbol, side, cancel_stop=cancel_stop)
 
     @property
     def recovered(self) -> tuple[Finding, ...]:
-        """What the first snapshots of the account found when the manager opened. As text, each is a sentence."""
+        """What recovery found when the manager opened, position by position. As text, each is a sentence."""
         return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
@@ -228,21 +228,21 @@ class Manager:
         return stops
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Every position without a live stop that somebody wanted protected: being opened or settled, or given up."""
+        """Every position without a live stop: being opened, settled or closed, waiting for its key, or given up."""
         return self._supervision.unprotected()
 
     def statistics(self) -> Statistics:
-        """Figures over all that this manager has done."""
+        """Return the figures of all that this manager has done."""
         return self._supervision.statistics()
 
     async def wait_closed(self) -> None:
-        """Wait until the last position has ended, or was released or given up, and the store holds that."""
+        """Wait until every position has ended, or was released or given up, and the store holds that."""
         with self._supervision.operation():
             await self._supervision.registry.wait_empty()
             await self._supervision.records.wait_stored(self._plan.journal_wait)
 
     def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
-        """Events from now on, over a bounded channel; what finds it full is dropped and counted, never waited for."""
+        """Receive events from now on through a bounded channel. Events that find it full are dropped and counted."""
         return self._supervision.records.publisher.subscribe(capacity)
 
 
@@ -257,28 +257,28 @@ async def open_manager(
     take_over: bool = False,
     standby: bool = False,
 ) -> AsyncIterator[Manager]:
-    """Protect the positions of an exchange's account, until the block ends. Stops stay live on the exchange then.
+    """Protect the positions of an account until the block ends. Their stops stay live on the exchange after that.
 
     Args:
-        plan: for every position that brings none of its own.
-        ticks: the bot's own prices; else the exchange's stream is used.
-        utc_start: the time of day that the present moment stands for; a replay passes its data's.
-        take_over: stops that another instance has placed on the account are this manager's from now on. Else a manager
-            that finds some when it opens ends before it writes anything: two that move one stop would cancel each
-            other's. Wanted where their store is lost, or was in memory only.
-        standby: where another manager owns the account in this store, wait until it ends or dies, then go on with its
-            positions, as after a restart. Else that is LeaseLost.
+        plan: used for every position without a plan of its own.
+        ticks: the bot's own prices. Without them the exchange's stream is used.
+        utc_start: the time of day at the present moment. A replay passes the time of its data.
+        take_over: whether this manager adopts stops that another instance placed on the account, for instance because its
+            store was lost. Without it, a manager that finds such stops ends before it writes anything, because two managers
+            would cancel each other's stops.
+        standby: whether to wait until another manager that owns the account in this store ends, and then to go on with its
+            positions as after a restart. Without it, another owner is a `LeaseLost`.
 
     Raises:
         UsageError: `call_seconds` of the plan, or of a stored one, exceed the lease, or `cleanup_seconds` are below a read lag.
         StoreError: the store can't be read.
-        LeaseLost: another manager owns the account in this store, or has come to own it while the block ran, which is
-            cancelled then; or stops of another instance stand on the account. Stops are left standing.
-        AuthenticationFailed: the exchange does not take the credentials.
-        BaseException: what the block raised, as itself.
-        ExceptionGroup: of a bug in a shared service; of an error of the block and that of a service beside it.
+        LeaseLost: another manager owns the account in this store, or came to own it while the block ran, which is cancelled
+            then; or stops of another instance are live on the account. Stops stay live.
+        AuthenticationFailed: the exchange refuses the credentials.
+        BaseException: the exception of the block, unwrapped.
+        ExceptionGroup: of a bug in a service, or of errors of both the block and a service.
 
-    Cancellation: waves under way clean up, position tasks end what they are at, the state is saved; each within the
+    Cancellation: waves in flight clean up, position tasks finish their present request, and the state is saved, each within the
         plan's `cleanup_seconds`.
     """
     if not isinstance(plan, TrailPlan):
@@ -318,16 +318,16 @@ async def plan_recovery(
     utc_start: datetime | None = None,
     take_over: bool = False,
 ) -> tuple[Finding, ...]:
-    """What `open_manager` would find and do if it were opened now. Nothing is written, to the exchange or to the store.
+    """Return what `open_manager` would find and do now. It writes nothing to the exchange or the store.
 
-    The account is read until it is known which orders are live, so it takes as long as an absence takes to be believed, at
-    most the plan's `call_seconds`. What is not known by then is among the findings.
+    It reads the account until it is confirmed which orders are live, for at most the plan's `call_seconds`. Whatever is not
+    confirmed by then is among the findings.
 
     Args:
         plan, utc_start, take_over: as for `open_manager`.
 
     Returns:
-        What follows from the store and the account, position by position. As text, each is a sentence.
+        The findings, position by position. As text, each is a sentence.
 
     Raises:
         StoreError: the store can't be read.

@@ -1,4 +1,4 @@
-"""What becomes of the positions of a wave: the outcomes, and the attempt of one position that comes to one."""
+"""The outcomes of the positions of a wave, and the attempt of one position that leads to an outcome."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What every outcome tells.
+    """The fields of every outcome.
 
     Args:
         position: as it was handed in.
         elapsed: seconds from the claim until this outcome was known.
-        uncovered: the quantity that the live stop does not cover: what rounding down to the step left bare, or all.
-        unprotected_time: the bare seconds from `Position.opened_at` until a live stop stood behind it, or else until this
-            outcome, by cause.
+        uncovered: the quantity that no live stop covers: the rest of rounding down to the market's step, or all of it.
+        unprotected_time: the unprotected seconds from `Position.opened_at` until a live stop was acknowledged, or else until
+            this outcome, by cause.
     """
 
     position: Position
@@ -36,7 +36,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     @property
     def unprotected_seconds(self) -> float:
-        """These bare seconds, whatever the cause."""
+        """The unprotected seconds of all causes."""
         return self.unprotected_time.total
 
 
@@ -47,19 +47,19 @@ class Protected(_Outcome, frozen=True, kw_only=True):
 
 
 class AlreadyProtected(_Outcome, frozen=True, kw_only=True):
-    """Somebody else's call had protected it: the live stop covers the position's whole quantity."""
+    """Another call has protected the position: the live stop covers its whole quantity."""
 
     stop: StopOrder
 
 
 class TimedOut(_Outcome, frozen=True, kw_only=True):
-    """The deadline struck. `stop` is one that was found live, as planned, while cleaning up, or None."""
+    """The deadline passed. `stop`: a live stop that the clean-up found and kept by the plan, or None."""
 
     stop: StopOrder | None
 
 
 class Refused(_Outcome, frozen=True, kw_only=True):
-    """It ended without a stop before the deadline, whoever said no: the exchange, the store, our checks, a bug."""
+    """The position got no stop, and the attempt ended before the deadline: the exchange, the store or a check refused it, or a bug did."""
 
     error: Exception
 
@@ -98,7 +98,7 @@ class OpeningTimes(msgspec.Struct, frozen=True):
 
 
 class WaveReport(msgspec.Struct, frozen=True):
-    """What became of a wave.
+    """The outcomes and figures of a wave.
 
     Args:
         outcomes: in the order of the positions.
@@ -124,7 +124,7 @@ class WaveReport(msgspec.Struct, frozen=True):
 
     @property
     def unprotected_seconds(self) -> float:
-        """The bare seconds of all positions together."""
+        """The unprotected seconds of all positions."""
         return self.unprotected_time.total
 
     @property

@@ -98,8 +98,7 @@ class Reconciler:
         self._is_first = False
         before, self._seen = self._seen, {}
         for order in snapshot.others:
-            told = ForeignInstance.of(order)
-            self._alarm_once(order, snapshot, "another instance is at work on this account", told)
+            self._first_alarm("another instance is at work on this account", ForeignInstance.of(order), order, snapshot)
         self._judge_leftovers(snapshot, before)
         self._judge_orphans(snapshot, before)
         self._cancelling = {one: until for one, until in self._cancelling.items() if until > snapshot.asked_at}
@@ -123,16 +122,18 @@ class Reconciler:
                 ):
                     continue
                 if is_open:
-                    what = "a stop of ours stands on a position that is not protected"
-                    self._alarm_once(order, snapshot, what, OrphanStop.of(order))
+                    found = OrphanStop.of(order)
+                    self._first_alarm(
+                        "a stop of ours stands on a position that is not protected", found, order, snapshot
+                    )
                 elif snapshot.asked_at >= self._cancelling.get(order.client_order_id, -math.inf):
                     self._cancelling[order.client_order_id] = math.inf
                     self._start(order)
 
-    def _alarm_once(self, order: StopOrder, snapshot: AccountSnapshot, what: str, told: Finding) -> None:
+    def _first_alarm(self, what: str, found: Finding, order: StopOrder, snapshot: AccountSnapshot) -> None:
         """Raise an alarm the first time that snapshots show an order."""
         if order.client_order_id not in self._alarmed:
-            self._alarm(what, str(told))
+            self._alarm(what, str(found))
         self._alarmed[order.client_order_id] = snapshot.asked_at
 
     def _judge_orphans(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:

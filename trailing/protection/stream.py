@@ -21,7 +21,7 @@ _AT_ONCE = 100
 
 _PROMPT = 2.0
 """Seconds that a position's prices may take to come after it was claimed. Where they take longer, its candles are read:
-a request for each position of a wave, which nobody wants for every wave."""
+a request for each position of a wave, which would be too many for every wave."""
 
 
 class Stream:
