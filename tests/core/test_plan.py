@@ -128,6 +128,7 @@ def test_a_stop_price_of_the_position_comes_before_the_plan(side: Side, given_st
     [
         (position("long"), D(100)),
         (position("long"), D(150)),
+        (position("long"), D("100.005")),  # half a tick below 0, which rounding would carry to a tick above
         (position("long"), D("0.001")),  # less than a tick: rounding carries it to the entry price
         (position("short"), D("0.001")),
     ],

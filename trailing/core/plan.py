@@ -211,8 +211,9 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             stop = round_stop(side, position.stop_price, market.price_tick)
             check_money("Position.stop_price, rounded to the tick,", stop)
             return stop
-        stop = round_stop(side, behind(side, entry, self.initial_stop), market.price_tick)
-        if stop <= 0 or not is_better(side, entry, stop):
+        wanted = behind(side, entry, self.initial_stop)
+        stop = round_stop(side, wanted, market.price_tick)
+        if wanted <= 0 or stop <= 0 or not is_better(side, entry, stop):
             where = "below" if side == "long" else "above"
             wants = f"a distance that gives a stop above 0 and {where} the entry price {entry}, not {stop}"
             raise refuse("TrailPlan.initial_stop", self.initial_stop, wants)

@@ -13,9 +13,10 @@ from trailing.core.endings import end_flat, refuse_entry
 from trailing.core.entry_checks import check_report, least_stop
 from trailing.core.evidence import CONFIRM_AFTER, LISTS_ALONE, judge_absence
 from trailing.core.goals import PROTECT, Close, End
+from trailing.core.identity import has_known_entry, identify, stop_that_counts
 from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import StopOrder
-from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order, counts_before
+from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
@@ -146,7 +147,7 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
         return
     p.change(order, "absent", at)
     goal, report = p.goal, snapshot.reports.get((p.position.symbol, p.position.side))
-    if isinstance(goal, Close) and goal.is_revocable and report is not None and _has_known_entry(p, report):
+    if isinstance(goal, Close) and goal.is_revocable and report is not None and has_known_entry(p, report):
         p.goal = PROTECT
 
 
@@ -258,24 +259,16 @@ def _judge_report(
         except UsageError as wrong:
             refuse_entry(p, wrong)
             return
-    was_told_flat = isinstance(p.goal, Close) and p.flat.is_told_by_update
+    identity = identify(p, report, listed)
     p.flat.note_shown()
-    if was_told_flat and not _has_known_entry(p, report):  # whatever stop of the one before is still live there
+    if identity == "another":
         end_flat(p, replaced_by=report)
         return
-    counting = _counting(p)
-    has_plain = any(order.callback is None for order in listed.values())
-    has_stop = has_plain if counting is None else counting.id in listed
-    is_settled = has_stop or counting is None or _is_doubted_stop_gone(p) or _is_successor(p, report)
-    was_reported = p.reported_entry is not None or p.successor is not None
-    if not is_settled and was_reported and not _has_known_entry(p, report):
-        # Another one, or it was added to and the list of stops is incomplete: that its stop is gone is confirmed first.
-        assert counting is not None
+    if identity == "doubted":
+        counting = stop_that_counts(p)
+        assert counting is not None  # without one nothing is doubted
         p.doubted_stop = p.doubted_stop or counting.id
         p.again_at = min(p.again_at, snapshot.answered_at + max(CONFIRM_AFTER, p.timing.orders_read_lag))
-        return
-    if _is_another(p, report, has_stop=has_stop):
-        end_flat(p, replaced_by=report)
         return
     p.doubted_stop = None
     p.successor = None if p.missed_until == math.inf else p.successor
@@ -289,59 +282,6 @@ def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: Posit
     if snapshot.asked_at >= p.opened_at + p.timing.positions_read_lag:
         return True
     return (report.quantity, report.entry_price) == (p.position.quantity, p.position.entry_price)
-
-
-def _counting(p: PositionState) -> Order | None:
-    """The stop that counts, whether or not it was shown since a restart. One that it superseded, or a trailing order, may be
-    left from before, and tells nothing of a position.
-    """
-    counting: Order | None = None
-    for order in p.orders.values():
-        if order.purpose == "stop" and order.stands:
-            is_first = counting is None or counts_before(p.position.side, order, counting)
-            counting = order if is_first else counting
-    return counting
-
-
-def _is_doubted_stop_gone(p: PositionState) -> bool:
-    """Whether the stop is gone that counted when another entry price was reported first, and that no list showed."""
-    return p.doubted_stop is not None and p.doubted_stop not in p.orders
-
-
-def _is_successor(p: PositionState, report: PositionReport) -> bool:
-    """Whether a report has the figures of the position that was handed in behind it, whatever stop is left of this one."""
-    other = p.successor
-    if other is None or other.quantity != report.quantity:
-        return False
-    return abs(other.entry_price - report.entry_price) < p.market.price_tick
-
-
-def _is_another(p: PositionState, report: PositionReport, *, has_stop: bool) -> bool:
-    """Whether another position stands in its place: it was entered at another price, and no stop of ours is live there, or
-    all of the protected one was filled.
-    """
-    if _has_known_entry(p, report):
-        return False
-    if _is_doubted_stop_gone(p) or _is_successor(p, report):
-        return True
-    if has_stop and (p.quantity or _was_left_open(p, report)):
-        return False
-    if p.reported_entry is None and p.successor is None:
-        return not p.quantity
-    # One that was unprotected may have been added to, which changes its entry price as well; not one that is being closed.
-    return not p.is_unprotected or report.quantity <= p.quantity or isinstance(p.goal, Close)
-
-
-def _was_left_open(p: PositionState, report: PositionReport) -> bool:
-    """Whether the update of the last fill says that so much was left of it: a person had added to it."""
-    last = p.last_fill
-    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
-
-
-def _has_known_entry(p: PositionState, report: PositionReport) -> bool:
-    """Whether the entry price that is reported is the one that is known."""
-    known = p.position.entry_price if p.reported_entry is None else p.reported_entry
-    return abs(report.entry_price - known) < p.market.price_tick
 
 
 def _resize(p: PositionState, report: PositionReport) -> None:

@@ -1,0 +1,84 @@
+"""Whether a reported position is the protected one, or another one in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from trailing.core.account import PositionReport
+from trailing.core.goals import Close
+from trailing.core.model import StopOrder
+from trailing.core.orders import Order, counts_before
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+Identity: TypeAlias = Literal["same", "another", "doubted"]
+"""The protected position; another one; or undecided until it is confirmed whether the stop that counts is gone."""
+
+
+def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrder]) -> Identity:
+    """Return whether a report is about the protected position.
+
+    Another entry price means another position, or that a person has added to this one. A live stop of ours tells the two
+    apart, because a stop ends with its position.
+
+    Args:
+        listed: our stops for the key in the same snapshot, by client order id.
+    """
+    if has_known_entry(p, report):
+        return "same"
+    if isinstance(p.goal, Close) and p.flat.is_told_by_update:
+        return "another"  # whichever stop of the closed one is still live
+    counting = stop_that_counts(p)
+    is_plain_listed = any(order.callback is None for order in listed.values())
+    has_stop = is_plain_listed if counting is None else counting.id in listed
+    is_settled = _is_doubted_stop_gone(p) or _is_successor(p, report)
+    was_reported = p.reported_entry is not None or p.successor is not None
+    if was_reported and not (has_stop or counting is None or is_settled):
+        return "doubted"  # or the list of stops is incomplete
+    if is_settled:
+        return "another"
+    if has_stop and (p.quantity or _was_left_open(p, report)):
+        return "same"
+    if not was_reported:
+        return "same" if p.quantity else "another"
+    was_added_to = p.is_unprotected and report.quantity > p.quantity and not isinstance(p.goal, Close)
+    return "same" if was_added_to else "another"
+
+
+def stop_that_counts(p: PositionState) -> Order | None:
+    """Return the stop that counts, whether or not a snapshot has shown it since a restart.
+
+    A stop that it superseded, or a trailing order, may be left from an earlier position, so they identify none.
+    """
+    counting: Order | None = None
+    for order in p.orders.values():
+        if order.purpose == "stop" and order.stands:
+            is_first = counting is None or counts_before(p.position.side, order, counting)
+            counting = order if is_first else counting
+    return counting
+
+
+def has_known_entry(p: PositionState, report: PositionReport) -> bool:
+    """Return whether the reported entry price is the known one, up to a tick."""
+    known = p.position.entry_price if p.reported_entry is None else p.reported_entry
+    return abs(report.entry_price - known) < p.market.price_tick
+
+
+def _is_doubted_stop_gone(p: PositionState) -> bool:
+    """Return whether the stop is gone that counted when another entry price was first reported, and that no list showed."""
+    return p.doubted_stop is not None and p.doubted_stop not in p.orders
+
+
+def _is_successor(p: PositionState, report: PositionReport) -> bool:
+    """Return whether a report has the figures of the position that was handed in behind this one."""
+    other = p.successor
+    if other is None or other.quantity != report.quantity:
+        return False
+    return abs(other.entry_price - report.entry_price) < p.market.price_tick
+
+
+def _was_left_open(p: PositionState, report: PositionReport) -> bool:
+    """Return whether the update of the last fill left this quantity open, because a person had added to the position."""
+    last = p.last_fill
+    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
