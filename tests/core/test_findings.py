@@ -47,9 +47,10 @@ def test_each_finding_is_tested() -> None:
 
 
 @pytest.mark.parametrize("finding", EACH, ids=lambda finding: type(finding).__name__)
-def test_every_finding_reads_as_a_sentence_and_is_what_it_is_through_json(finding: Finding) -> None:
+def test_every_finding_names_its_position_and_is_what_it_is_through_json(finding: Finding) -> None:
     text = str(finding)
-    assert text[0].islower()
+    assert text == f"{finding.symbol} {finding.side}: {finding.message}"
+    assert finding.message[0].islower()
     assert "None" not in text
     assert "Decimal" not in text
     assert msgspec.json.decode(msgspec.json.encode(finding), type=Finding) == finding

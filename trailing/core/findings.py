@@ -1,9 +1,9 @@
-"""What a recovery finds, position by position. As text, each is a sentence for an operator."""
+"""The findings of a recovery. As text, each names its position, what was found and what follows."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import msgspec
 
@@ -12,28 +12,38 @@ from trailing.core.model import Side, StopOrder
 
 
 class _Finding(msgspec.Struct, frozen=True, tag=True):
-    """What every finding carries: the position that it is about."""
+    """The position of a finding. `message` is its text without the position."""
 
     symbol: str
     side: Side
 
+    if TYPE_CHECKING:
+
+        @property
+        def message(self) -> str: ...
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.side}: {self.message}"
+
 
 class Resume(_Finding, frozen=True):
-    """Its stop is live: it is trailed as before."""
+    """The stop is live and is trailed as before."""
 
     order: StopOrder
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         return f"its stop is live at {self.order.price}"
 
 
 class AdoptStop(_Finding, frozen=True):
-    """A stop of ours is live that had an unknown outcome, was unknown, or has other figures than remembered."""
+    """A stop of ours is live that had an unknown outcome, had no record, or has other figures than the record."""
 
     order: StopOrder
 
-    def __str__(self) -> str:
-        return f"adopt its stop: {self.order.quantity} at {self.order.price}"
+    @property
+    def message(self) -> str:
+        return f"adopt its live stop of {self.order.quantity} at {self.order.price}"
 
 
 class StopAbsent(_Finding, frozen=True):
@@ -41,17 +51,19 @@ class StopAbsent(_Finding, frozen=True):
 
     client_order_id: str
 
-    def __str__(self) -> str:
-        return f"its stop {self.client_order_id} does not exist"
+    @property
+    def message(self) -> str:
+        return f"stop {self.client_order_id} does not exist"
 
 
 class Unresolved(_Finding, frozen=True):
-    """It could not be found out in time whether an order is live: it is looked up until it is known."""
+    """It was not confirmed in time whether an order is live. It is looked up until that is confirmed."""
 
     client_order_id: str
 
-    def __str__(self) -> str:
-        return f"it is not known whether its order {self.client_order_id} is live: look it up until it is"
+    @property
+    def message(self) -> str:
+        return f"order {self.client_order_id} may be live: look it up until its state is confirmed"
 
 
 class Resize(_Finding, frozen=True):
@@ -59,49 +71,55 @@ class Resize(_Finding, frozen=True):
 
     quantity: Decimal
 
-    def __str__(self) -> str:
-        return f"let its stop cover {self.quantity}"
+    @property
+    def message(self) -> str:
+        return f"resize its stop to {self.quantity}"
 
 
 class Tighten(_Finding, frozen=True):
-    """Its stop lies beyond the liquidation price: at least this one is wanted."""
+    """The stop lies beyond the liquidation price. At least this one is wanted."""
 
     price: Decimal
 
-    def __str__(self) -> str:
-        return f"tighten its stop to {self.price}: it lies beyond the liquidation price"
+    @property
+    def message(self) -> str:
+        return f"its stop lies beyond the liquidation price: tighten it to {self.price}"
 
 
 class NotListed(_Finding, frozen=True):
     """The exchange does not list the position. It is closed once that is confirmed."""
 
-    def __str__(self) -> str:
-        return "the exchange does not list it: its record is closed once that is confirmed"
+    @property
+    def message(self) -> str:
+        return "not listed by the exchange: close its record once that is confirmed"
 
 
 class PositionFlat(_Finding, frozen=True):
     """It is confirmed that the position is flat: its record is closed."""
 
-    def __str__(self) -> str:
-        return "it is closed: close its record"
+    @property
+    def message(self) -> str:
+        return "closed on the exchange: close its record"
 
 
 class AnotherPosition(_Finding, frozen=True):
-    """It has ended, and another position stands in its place that is not protected."""
+    """The position has ended, and another one is open in its place, without protection."""
 
     report: PositionReport
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         report = self.report
-        return f"close its record: another position stands in its place, {report.quantity} at {report.entry_price}"
+        return f"closed, and another position of {report.quantity} at {report.entry_price} is open in its place: close its record"
 
 
 class NextRequest(_Finding, frozen=True):
-    """What is asked of the exchange next for it."""
+    """The next request for the position."""
 
     request: str
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
         return self.request
 
 
@@ -115,8 +133,9 @@ class OrphanStop(_Finding, frozen=True):
         """Return the finding about an order."""
         return cls(order.symbol, order.side, order)
 
-    def __str__(self) -> str:
-        return f"leave the stop {self.order.client_order_id} at {self.order.price} as it is: protect the position anew"
+    @property
+    def message(self) -> str:
+        return f"stop {self.order.client_order_id} at {self.order.price} is live without a record, and is kept: adopt the position"
 
 
 class ForeignInstance(_Finding, frozen=True):
@@ -129,8 +148,9 @@ class ForeignInstance(_Finding, frozen=True):
         """Return the finding about an order."""
         return cls(order.symbol, order.side, order)
 
-    def __str__(self) -> str:
-        return f"the stop {self.order.client_order_id} is another instance's"
+    @property
+    def message(self) -> str:
+        return f"stop {self.order.client_order_id} belongs to another instance"
 
 
 Finding: TypeAlias = (

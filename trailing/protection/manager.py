@@ -215,7 +215,7 @@ class Manager:
 
     @property
     def recovered(self) -> tuple[Finding, ...]:
-        """What recovery found when the manager opened, position by position. As text, each is a sentence."""
+        """What recovery found when the manager opened, position by position. As text, each names its position."""
         return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
@@ -327,7 +327,7 @@ async def plan_recovery(
         plan, utc_start, take_over: as for `open_manager`.
 
     Returns:
-        The findings, position by position. As text, each is a sentence.
+        The findings, position by position. As text, each names its position.
 
     Raises:
         StoreError: the store can't be read.

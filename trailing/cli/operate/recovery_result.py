@@ -86,7 +86,7 @@ def print_result(recovery: Recovery | None, interruption: Interruption, *, json:
 
 
 def _found(actions: Sequence[Finding]) -> tuple[Found, ...]:
-    return tuple(Found(action.symbol, action.side, type(action).__name__, str(action)) for action in actions)
+    return tuple(Found(action.symbol, action.side, type(action).__name__, action.message) for action in actions)
 
 
 def _print(recovery: Recovery) -> None:
