@@ -116,7 +116,8 @@ def a_claim_leak(patch: pytest.MonkeyPatch) -> None:
 
 def a_lost_reply_taken_for_a_refusal(patch: pytest.MonkeyPatch) -> None:
     """An order whose reply was lost counts as not placed."""
-    patch.setattr(answers, "is_unknown", lambda error: False)
+    for module in (answers, stop_answers):
+        patch.setattr(module, "is_unknown", lambda error: False)
 
 
 def peaks_of_a_price_gap_lost(patch: pytest.MonkeyPatch) -> None:
@@ -273,7 +274,11 @@ def an_empty_list_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_dropped_waiter(patch: pytest.MonkeyPatch) -> None:
-    """A position that waits for the end of an earlier one is dropped at the deadline of its caller."""
+    """A position that waits for the end of an earlier one is dropped at the deadline of its caller.
+
+    `tests/protection/test_planted_violations.py` finds it. Worlds don't, because the manager lists a dropped position as another
+    one in the place of the earlier one, and their bot hands it in again.
+    """
 
     def drop(self: Wave, task: Any, *, final: bool) -> None:
         if task.is_waiting:
@@ -322,7 +327,6 @@ HARSH_PLANTED: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
         ("all", a_stored_move),
         ("throttles", a_shared_back_off),
         ("empty_lists", an_empty_list_believed),
-        ("throttles", a_dropped_waiter),
         ("late_updates", a_fill_counted_twice),
         ("amended_stops", a_loosened_adoption),
     )

@@ -80,6 +80,7 @@ class InvariantMonitor:
         self._written: dict[str, Intent] = {}  # the open intents, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
+        self._closes: set[str] = set()  # the client order ids of all closes that arrived
         self._ended_on_record: set[Key] = set()
         self._written_by_dead: set[str] = (
             set()
@@ -202,7 +203,7 @@ class InvariantMonitor:
         self.check(booking.symbol)
 
     def _note_close(self, booking: LogEntry) -> None:
-        """Check that a close has its intent, and comes once.
+        """Check that a close has its intent, and comes once. A close of unknown outcome is looked up, and not sent again.
 
         Excuses: the process has to close a position that its last update reports open, if the update of the end comes late;
         and a position that is open on record, if the process that closed it died before it stored the end.
@@ -212,6 +213,9 @@ class InvariantMonitor:
             self.report_violation("4. a close has no intent in the store", f"{booking}")
             return
         key: Key = (intent.symbol, intent.side)
+        if intent.client_order_id in self._closes:
+            self.report_violation("6. a close was sent twice", f"{intent.side} {intent.symbol}")
+        self._closes.add(intent.client_order_id)
         if isinstance(booking.result, NothingToReduce) and self._ended.get(key) and not self._had_to_close(key):
             self.report_violation("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
