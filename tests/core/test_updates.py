@@ -24,6 +24,15 @@ from trailing.events import PeaksRead, PositionClosed, StopFilled, StopGone
 # Fills.
 
 
+def test_a_repeated_update_of_an_earlier_fill_of_the_same_moment_tells_nothing() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(PositionUpdated(D("0.6"), 5.0), 5.0)
+    driver.step(PositionUpdated(D("0.1"), 5.0), 5.0)
+    checked_from = driver.state.check_from
+    driver.step(PositionUpdated(D("0.6"), 5.0), 9.0)
+    assert (driver.state.told_quantity, driver.state.check_from) == (D("0.1"), checked_from)
+
+
 def test_a_fill_before_its_acknowledgement_is_kept_until_it() -> None:
     driver = opening()
     driver.begins()

@@ -135,9 +135,10 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     """Take an update of the position. Its quantity is read by a snapshot, because updates come late and out of order."""
     if update.changed_at < max(p.updated_at, min(p.opened_at, p.claimed_at)):
         return  # it comes late: another one came since, or it tells of the position before
-    if not (p.told_quantity == _ZERO and update.changed_at == p.updated_at):  # else it tells of the position after
-        p.told_quantity = _ZERO if update.is_other_side else update.quantity
-    p.updated_at = update.changed_at
+    left = _ZERO if update.is_other_side else update.quantity
+    if update.changed_at == p.updated_at and p.told_quantity is not None and left > p.told_quantity:
+        return  # the fills of one moment come in any order, and again: what the last of them left is the least
+    p.updated_at, p.told_quantity = update.changed_at, left
     if update.is_other_side:
         if update.quantity and not p.timing.hedged:
             p.alarm("the position was flipped", f"{update.quantity} of the other side")
