@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from trailing.core import shown
-from trailing.core.endings import note_all_filled, note_cut_short, refuse_entry, tell_backfilled
+from trailing.core.endings import note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
 from trailing.core.goals import PROTECT, Close
@@ -223,10 +223,7 @@ def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, a
 def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill: Fill, at: float) -> None:
     assert order is not None  # a close leaves the table by its answer, or by a snapshot once that is given up
     rest, proceeds = fill.quantity - order.told, fill.quantity * fill.price - order.proceeds
-    closed = max(_ZERO, fill.quantity - order.filled)
-    p.quantity = max(_ZERO, p.quantity - closed)
-    if p.told_quantity is not None and fill.at > p.updated_at:
-        p.told_quantity = max(_ZERO, p.told_quantity - closed)
+    take_off(p, max(_ZERO, fill.quantity - order.filled), fill)
     order = replace(order, filled=max(order.filled, fill.quantity), told=max(order.told, fill.quantity))
     p.put(order)
     p.change(order, "filled", at, "move")

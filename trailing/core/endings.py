@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Protect, Release
-from trailing.core.model import Candle
+from trailing.core.model import Candle, Fill
 from trailing.errors import ExchangeError
 from trailing.events import OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
@@ -79,6 +79,13 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     p.exit_reason = reason
     p.quantity = Decimal(0)
     p.aim(End(reason))
+
+
+def take_off(p: PositionState, closed: Decimal, fill: Fill) -> None:
+    """Reduce the quantity by what a fill has closed, and so what an earlier update told that it had left."""
+    p.quantity = max(Decimal(0), p.quantity - closed)
+    if p.told_quantity is not None and fill.at > p.updated_at:
+        p.told_quantity = max(Decimal(0), p.told_quantity - closed)
 
 
 def note_all_filled(p: PositionState, at: float) -> None:

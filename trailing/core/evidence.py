@@ -128,6 +128,10 @@ class FlatEvidence:
         self._said: Word | None = None
         self._is_contradicted: bool = False
 
+    def shown_from(self, timing: Timing) -> float:
+        """Return from when on a list that is requested shows the last known change."""
+        return self.changed_at + timing.positions_read_lag
+
     @property
     def is_said(self) -> bool:
         """Whether a message of the exchange says that the position is flat."""
@@ -187,7 +191,7 @@ class FlatEvidence:
         )
         if self._since != verdict.since:
             self._begin(verdict.since)
-        if is_said or asked_at < self.changed_at + timing.positions_read_lag:
+        if is_said or asked_at < self.shown_from(timing):
             return verdict
         if asked_at >= self._counted_at + RECHECK:
             self._snapshots, self._counted_at = self._snapshots + 1, answered_at

@@ -124,8 +124,8 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
     if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
         return ReadPrice("crossing")  # where a looser stop can be placed, that goes first
     if p.live is None:
-        bare = not p.is_covered and not p.has_unknown and p.was_tried
-        return ReadPrice("crossing") if bare and exits and ratchet.is_crossed else None
+        is_missing = not p.is_covered and not p.has_unknown and p.was_tried
+        return ReadPrice("crossing") if is_missing and exits and ratchet.is_crossed else None
     if p.crossed_at is not None:
         grace_ends = p.crossed_at + p.plan.exit_grace
         return ReadPrice("crossing") if at >= grace_ends else grace_ends

@@ -30,12 +30,17 @@ class _Request(msgspec.Struct, frozen=True, gc=False):
     creates: ClassVar[bool] = False
 
 
-class PlaceStop(_Request, frozen=True, gc=False):
+class _Placing(_Request, frozen=True, gc=False):
+    """A request that places an order."""
+
+    writes: ClassVar[bool] = True
+    creates: ClassVar[bool] = True
+
+
+class PlaceStop(_Placing, frozen=True, gc=False):
     """Place a stop behind a position that has none."""
 
     kind: ClassVar[Kind] = "place"
-    writes: ClassVar[bool] = True
-    creates: ClassVar[bool] = True
 
     price: Decimal
     quantity: Decimal
@@ -44,12 +49,10 @@ class PlaceStop(_Request, frozen=True, gc=False):
         return f"place a stop: {self.quantity} at {self.price}"
 
 
-class ReplaceStop(_Request, frozen=True, gc=False):
+class ReplaceStop(_Placing, frozen=True, gc=False):
     """Place a stop beside the live one that it replaces; that one is cancelled afterwards."""
 
     kind: ClassVar[Kind] = "move"
-    writes: ClassVar[bool] = True
-    creates: ClassVar[bool] = True
 
     price: Decimal
     quantity: Decimal
@@ -118,12 +121,10 @@ class ReadPrice(_Request, frozen=True, gc=False):
         return f"read the price to confirm a {self.why}"
 
 
-class ClosePosition(_Request, frozen=True, gc=False):
+class ClosePosition(_Placing, frozen=True, gc=False):
     """Close the position, or what is left of it, at market, reduce-only."""
 
     kind: ClassVar[Kind] = "close"
-    writes: ClassVar[bool] = True
-    creates: ClassVar[bool] = True
 
     quantity: Decimal
     reason: str
@@ -132,12 +133,10 @@ class ClosePosition(_Request, frozen=True, gc=False):
         return f"close {self.quantity} at market: {self.reason}"
 
 
-class PlaceNative(_Request, frozen=True, gc=False):
+class PlaceNative(_Placing, frozen=True, gc=False):
     """Place the exchange's own trailing order beside the plain stop."""
 
     kind: ClassVar[Kind] = "native"
-    writes: ClassVar[bool] = True
-    creates: ClassVar[bool] = True
 
     activation: Decimal
     callback: Percent
@@ -170,6 +169,3 @@ Request: TypeAlias = (
     | PlaceNative
     | ReadCandles
 )
-
-Placing: TypeAlias = PlaceStop | ReplaceStop | PlaceNative | ClosePosition
-"""The requests that create an order."""

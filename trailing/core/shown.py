@@ -96,15 +96,20 @@ def acknowledge(
     elif previous is not None and (was_covered or previous.price != shown.price):
         _tell_moved(p, previous, shown, at)
     elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # else it is cancelled as soon as it was found
-        unprotected_time = p.unprotected_time_at(at)
-        p.tell(
-            StopOpened,
-            quantity=shown.quantity,
-            price=shown.price,
-            client_order_id=shown.client_order_id,
-            unprotected_seconds=unprotected_time.total,
-            unprotected_time=unprotected_time,
-        )
+        tell_opened(p, shown, at)
+
+
+def tell_opened(p: PositionState, stop: StopOrder, at: float) -> None:
+    """Publish that a position without a stop has one."""
+    unprotected_time = p.unprotected_time_at(at)
+    p.tell(
+        StopOpened,
+        quantity=stop.quantity,
+        price=stop.price,
+        client_order_id=stop.client_order_id,
+        unprotected_seconds=unprotected_time.total,
+        unprotected_time=unprotected_time,
+    )
 
 
 def _tell_moved(p: PositionState, previous: StopOrder, order: StopOrder, at: float) -> None:

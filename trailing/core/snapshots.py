@@ -15,14 +15,13 @@ from trailing.core.evidence import CONFIRM_AFTER, LISTS_ALONE, judge_absence
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.identity import has_known_entry, identify, stop_that_counts
 from trailing.core.inputs import SnapshotTaken, StopFound
-from trailing.core.model import StopOrder
+from trailing.core.model import Side, StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
-from trailing.core.shown import lose, miss, new_stop, show, withdraw_native
+from trailing.core.shown import lose, miss, new_stop, show, tell_opened, withdraw_native
 from trailing.errors import UsageError
-from trailing.events import StopOpened
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -36,8 +35,8 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     key = (p.position.symbol, p.position.side)
     wanted_at, p.again_at = p.again_at, math.inf
     p.checked_at = max(p.checked_at, snapshot.asked_at)
-    is_told = snapshot.shows_all_positions or key in snapshot.reports
-    is_told = is_told and not isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by it
+    is_closing = isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by a snapshot
+    is_told = not is_closing and (snapshot.shows_all_positions or key in snapshot.reports)
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
     if snapshot.asked_at >= p.missed_until and is_told and key in snapshot.reports:
@@ -51,7 +50,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     if report is not None or key in snapshot.doubled_positions:
         p.listed_at = max(p.listed_at, snapshot.asked_at)
     if key in snapshot.doubled_positions:
-        if snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag:
+        if snapshot.asked_at >= p.flat.shown_from(p.timing):
             p.flat.note_shown()
     elif report is not None:
         _judge_report(p, snapshot, report, listed)
@@ -194,15 +193,7 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
     if not is_crossed(p.position.side, p.ratchet.last, order.price):
         p.raise_floor(order.price)
     if not p.is_covered:
-        unprotected_time = p.unprotected_time_at(at)
-        p.tell(
-            StopOpened,
-            quantity=order.quantity,
-            price=order.price,
-            client_order_id=order.client_order_id,
-            unprotected_seconds=unprotected_time.total,
-            unprotected_time=unprotected_time,
-        )
+        tell_opened(p, order, at)
 
 
 # The position.
@@ -211,12 +202,9 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
 def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder]) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
-    other = snapshot.reports.get((p.position.symbol, "short" if p.position.side == "long" else "long"))
-    if (
-        other is not None
-        and not p.timing.hedged
-        and snapshot.asked_at >= p.flat.changed_at + p.timing.positions_read_lag
-    ):
+    other_side: Side = "short" if p.position.side == "long" else "long"
+    other = None if p.timing.hedged else snapshot.reports.get((p.position.symbol, other_side))
+    if other is not None and snapshot.asked_at >= p.flat.shown_from(p.timing):
         p.flat.note_flat(snapshot.answered_at, "other side")
     verdict = p.flat.judge(
         snapshot.asked_at,
@@ -229,7 +217,7 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
         if verdict.since is not None:  # else the list is older than the position, and says nothing
             p.again_at = min(p.again_at, verdict.again_at)
         return
-    if other is not None and not p.timing.hedged:
+    if other is not None:
         p.alarm("the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
     for client_order_id in p.leftovers:  # they are cancelled with its own, before its record is closed
         p.put(new_stop(listed[client_order_id]))
@@ -241,9 +229,9 @@ def _judge_report(
 ) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
-    may_be_older = snapshot.asked_at < p.flat.changed_at + p.timing.positions_read_lag
-    if may_be_older and (p.flat.is_said or not p.is_opening):  # one that is opening was handed in as it is shown
-        p.again_at = min(p.again_at, p.flat.changed_at + p.timing.positions_read_lag)
+    shown_from = p.flat.shown_from(p.timing)
+    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):  # an opening one was handed in as shown
+        p.again_at = min(p.again_at, shown_from)
         return
     if p.is_opening and not p.is_entry_checked:
         if not _is_of_this_entry(p, snapshot, report):

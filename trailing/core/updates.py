@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from trailing.core.endings import note_all_filled, note_cut_short, tell_backfilled
+from trailing.core.endings import note_all_filled, note_cut_short, take_off, tell_backfilled
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
@@ -78,9 +78,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if not quantity and not new:
         return
     closed = new
-    if (
-        new > fill.quantity
-    ):  # what it covers beyond the position was closed by its earlier fills, as a snapshot has shown
+    if new > fill.quantity:  # a snapshot has shown that earlier fills closed what it covers beyond the position
         closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:
@@ -91,9 +89,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
         p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
         return
-    p.quantity = max(_ZERO, p.quantity - closed)
-    if p.told_quantity is not None and fill.at > p.updated_at:
-        p.told_quantity = max(_ZERO, p.told_quantity - closed)
+    take_off(p, closed, fill)
     p.filled += quantity
     p.proceeds += quantity * fill.price
     if quantity:
