@@ -34,10 +34,10 @@ class Reconciler:
 
     Args:
         orphans: open intents whose position has no record, by client order id.
-        tasks: the service nursery in which leftovers are cancelled.
         call_seconds: how long the exchange may take to cancel one, once it is its turn.
         take_over: orders of another instance that stand at the first snapshot are ours from then on.
-        want_snapshot: called with when another snapshot can decide something.
+        want_snapshot: called with the time from which another snapshot can decide something.
+        start: starts to cancel a leftover stop.
 
     Attributes:
         marks: of the instances whose orders are ours; other orders with our tag are another instance's.

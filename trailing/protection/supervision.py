@@ -213,7 +213,7 @@ class Supervision:
     def _untracked(self, report: PositionReport) -> Unprotected:
         opened_at, symbol = self.records.clock.utc(), report.symbol
         position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
-        why = ExchangeError("it was opened while no manager ran, and has no plan")
+        why = ExchangeError("it was not handed in, and has no plan")
         return Unprotected(position, State.CLOSED.value, why)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:

@@ -173,7 +173,7 @@ class Wave:
             if is_listed and state.position.side != position.side:
                 attempt.task = None
                 raise UsageError(
-                    f"{position.symbol} got a {position.side} position while its {state.position.side} stands"
+                    f"{position.symbol} got a {position.side} position while its {state.position.side} position is open"
                 )
             stop, same = state.stop, _is_same(held, position)
             covers = stop is not None and not state.is_opening and stop.quantity >= state.coverable > 0
