@@ -13,7 +13,6 @@ from trailing.core.account import PositionReport
 from trailing.core.evidence import FlatEvidence
 from trailing.core.model import Position, Side, StopOrder, check_money, check_side, check_symbol
 from trailing.core.plan import TrailPlan
-from trailing.core.prices import is_tighter
 from trailing.errors import ExchangeUnreachable, RateLimited, UsageError
 from trailing.protection.clock import pauses
 from trailing.protection.supervision import UNTRACKED, Supervision
@@ -61,7 +60,7 @@ async def find_position(
     if report is None:
         raise UsageError(f"the exchange reports no {side} position of {symbol} that could be adopted")
     claimed = claimed or supervision.registry.get(symbol, side) is not None
-    standing = None if claimed else _standing(stops, side, plan)
+    standing = None if claimed else _tightest(stops, side, plan)
     return _as_position(supervision, report, stop_price), standing
 
 
@@ -87,14 +86,11 @@ async def _find(supervision: Supervision, symbol: str, side: Side) -> tuple[Posi
             await trio.sleep_until(min(verdict.again_at, supervision.now() + LOOK_AGAIN))
 
 
-def _standing(stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
-    standing: StopOrder | None = None
-    for order in stops:
-        if order.source != plan.trigger or order.callback is not None:
-            continue
-        if standing is None or is_tighter(side, order.price, standing.price):
-            standing = order
-    return standing
+def _tightest(stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOrder | None:
+    """Return the tightest plain stop with the plan's trigger."""
+    suitable = (order for order in stops if order.source == plan.trigger and order.callback is None)
+    choose = max if side == "long" else min
+    return choose(suitable, key=lambda order: order.price, default=None)
 
 
 async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) -> None:
