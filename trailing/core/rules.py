@@ -116,7 +116,7 @@ class Callback(Rule, frozen=True):
     Args:
         distance: from the best price to the stop, above 0; a percentage of the best price, below 100.
         activation: the profit of the best price over the entry price that it takes, at least 0; a percentage of the
-            entry price or an amount.
+            entry price or an amount. 0: it moves the initial stop at once.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
