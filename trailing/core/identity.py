@@ -38,7 +38,7 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
         return "doubted"  # or the list of stops is incomplete
     if is_settled:
         return "another"
-    if has_stop and (p.quantity or _was_left_open(p, report)):
+    if has_stop and (p.quantity or p.left_open == report.quantity):
         return "same"
     if not was_reported:
         return "same" if p.quantity else "another"
@@ -85,9 +85,3 @@ def _is_successor(p: PositionState, report: PositionReport) -> bool:
     if other is None or other.quantity != report.quantity:
         return False
     return abs(other.entry_price - report.entry_price) < p.market.price_tick
-
-
-def _was_left_open(p: PositionState, report: PositionReport) -> bool:
-    """Return whether the update of the last fill left this quantity open, because a person had added to the position."""
-    last = p.last_fill
-    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity

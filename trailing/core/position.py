@@ -81,6 +81,7 @@ class PositionState:
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
+        left_open_before: `left_open` as a former process stored it; or None.
         doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
         successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
@@ -140,6 +141,7 @@ class PositionState:
     is_lookup_untrusted: bool = False
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
+    left_open_before: Decimal | None = None
     doubted_stop: str | None = None
     successor: Position | None = None
     is_opening: bool = True
@@ -233,6 +235,14 @@ class PositionState:
         return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
 
     @property
+    def left_open(self) -> Decimal | None:
+        """What the update of the last fill left open, because a person has added to the position; None: unknown."""
+        last = self.last_fill
+        if last is None:
+            return self.left_open_before
+        return self.told_quantity if self.updated_at <= last.at else None
+
+    @property
     def is_given_up(self) -> bool:
         """Whether it ended although it may be open: no task works on it any more."""
         return isinstance(self.goal, End) and self.goal.is_given_up
@@ -288,6 +298,7 @@ class PositionState:
             self.native_task,
             self.replaced_by,
             self.filled,
+            None if self.quantity else self.left_open,
             self.ended,
         )
 

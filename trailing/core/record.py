@@ -63,6 +63,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         end_reason: why it ended, where it is confirmed flat; None: it is not.
         replaced_by: another position that stands in its place; or None.
         is_waiting: it was handed in while an earlier position of its key was ending.
+        left_open: what the update of the last fill left open of a position all of which was filled; None: unknown.
     """
 
     position: Position
@@ -96,6 +97,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     end_reason: str | None = None
     replaced_by: PositionReport | None = None
     is_waiting: bool = False
+    left_open: Decimal | None = None
 
 
 class IntendedOrder(msgspec.Struct, frozen=True):
@@ -158,6 +160,7 @@ def save_position(
         release=release,
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
         replaced_by=p.replaced_by,
+        left_open=None if p.quantity else p.left_open,
     )
 
 
@@ -189,7 +192,7 @@ def restore_position(
     ratchet.suspect, ratchet.candles, ratchet.foreign_ticks = record.suspect, record.candles, record.foreign_ticks
     if record.first_stop is not None:
         ratchet.first_stop = record.first_stop
-    p.quantity, p.reported_entry = record.quantity, record.reported_entry
+    p.quantity, p.left_open_before, p.reported_entry = record.quantity, record.left_open, record.reported_entry
     p.floor, p.former_floors, p.native_task = record.floor, record.former_floors, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
     p.unprotected_time, p.unprotected_span = record.unprotected_time, None
@@ -230,8 +233,8 @@ def _check(record: StopRecord) -> None:
     check_money("StopRecord.quantity", record.quantity, zero=True)
     for name in ("best", "last", "target"):
         check_money(f"StopRecord.{name}", getattr(record, name))
-    for name in ("first_stop", "floor"):
+    for name in ("first_stop", "floor", "left_open"):
         if getattr(record, name) is not None:
-            check_money(f"StopRecord.{name}", getattr(record, name))
+            check_money(f"StopRecord.{name}", getattr(record, name), zero=name == "left_open")
     for price in record.former_floors:
         check_money("StopRecord.former_floors", price)
