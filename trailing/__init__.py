@@ -12,6 +12,7 @@ The layers, each of which imports only those below it:
 `trailing.testing` is the test kit, for users too.
 """
 
+from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport
 from trailing.core.findings import Finding as Finding
 from trailing.core.model import CallbackRange as CallbackRange

@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT
 from trailing.errors import NoSuchStop, StopRejected, UsageError
@@ -15,6 +15,7 @@ from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import LiveStop, MarketBook, VenueRules
 from trailing.exchanges.paper.order_checks import check_quantity, check_stop, liquidation_price
+from trailing.exchanges.paper.order_views import Executions, as_open_order
 from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.port import OrderStatus, OrderUpdate, PositionUpdate, StopRequest
 
@@ -36,6 +37,7 @@ class PaperAccount:
         self._ids: set[str] = set()
         self._visible_stops: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.orders_read_lag)
         self._visible_positions: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.positions_read_lag)
+        self._executions = Executions(max(rules.orders_read_lag, rules.positions_read_lag))
 
     def __str__(self) -> str:
         books = self._books.values()
@@ -58,6 +60,14 @@ class PaperAccount:
     def find(self, symbol: str, client_order_id: str, at: float) -> StopOrder | None:
         """Return the live stop with a client order id as a read shows it at a time; None: it shows none."""
         return self._visible_stops.at(at).get((symbol, client_order_id))
+
+    def open_orders(self, symbol: str, at: float) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol as a read shows them at a time, by client order id."""
+        return tuple(as_open_order(stop) for stop in self.stops(at) if stop.symbol == symbol)
+
+    def order_fills(self, client_order_id: str, since: float, at: float) -> Sequence[Fill]:
+        """Return the executions of an order since a time, as a read shows them at a time, oldest first."""
+        return self._executions.of_order(client_order_id, since, at)
 
     def positions(self, at: float) -> Sequence[PositionReport]:
         """Return all open positions as a read shows them at a time, by symbol and side."""
@@ -262,6 +272,7 @@ class PaperAccount:
         stop.filled = EXACT.add(stop.filled, taken)
         ids = (order.order_id, order.client_order_id)
         fill = Fill(order.symbol, order.side, taken, price, *ids, at, book.next_trade_id())
+        self._executions.add(fill)
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)
@@ -278,6 +289,7 @@ class PaperAccount:
         own_id = client_order_id or f"other-{order_id}"
         taken = book.holdings[side].reduce(wanted)
         fill = Fill(symbol, side, taken, price, order_id, own_id, at, book.next_trade_id())
+        self._executions.add(fill)
         self._publish(OrderUpdate(symbol, side, own_id, order_id, "filled", at, fill, fill.quantity))
         self._position_changed(book, side, at)
         return fill

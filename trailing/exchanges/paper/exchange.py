@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
     Fill,
@@ -160,6 +160,23 @@ class PaperExchange:
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stops as of `orders_read_lag` ago, by symbol and client order id."""
         return await self._transport.send("open_stops", None, self._account.stops)
+
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol as of `orders_read_lag` ago, by client order id."""
+        check_symbol("symbol", symbol)
+        return await self._transport.send("open_orders", symbol, lambda at: self._account.open_orders(symbol, at))
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order since a time (UTC), oldest first. The longer read lag delays them."""
+        check_symbol("symbol", symbol)
+        check_client_order_id(client_order_id)
+        check_utc("since", since)
+        start = self._candles.running_clock(since)
+        return await self._transport.send(
+            "order_fills",
+            symbol,
+            lambda at: self._account.order_fills(client_order_id, start, at),
+        )
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions as of `positions_read_lag` ago, by symbol and side."""
