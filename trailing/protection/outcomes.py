@@ -40,17 +40,26 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         """The unprotected seconds of all causes."""
         return self.unprotected_time.total
 
+    def _in_words(self, what: str) -> str:
+        return f"{self.position.symbol} {self.position.side}: {what}, after {self.elapsed:.1f} s"
+
 
 class Protected(_Outcome, frozen=True, kw_only=True):
     """The exchange has acknowledged a live stop."""
 
     stop: StopOrder
 
+    def __str__(self) -> str:
+        return self._in_words(f"protected by a stop at {self.stop.price}")
+
 
 class AlreadyProtected(_Outcome, frozen=True, kw_only=True):
     """Another call has protected the position: the live stop covers its whole quantity."""
 
     stop: StopOrder
+
+    def __str__(self) -> str:
+        return self._in_words(f"was protected already, by a stop at {self.stop.price}")
 
 
 class TimedOut(_Outcome, frozen=True, kw_only=True):
@@ -64,17 +73,28 @@ class TimedOut(_Outcome, frozen=True, kw_only=True):
     stop: StopOrder | None
     error: Exception | None = None
 
+    def __str__(self) -> str:
+        return self._in_words(
+            "timed out without a stop" if self.stop is None else f"timed out, with a live stop at {self.stop.price}"
+        )
+
 
 class Refused(_Outcome, frozen=True, kw_only=True):
     """The position got no stop, and the attempt ended before the deadline: the exchange, the store or a check refused it, or a bug did."""
 
     error: Exception
 
+    def __str__(self) -> str:
+        return self._in_words(f"no stop was placed ({self.error})")
+
 
 class Exited(_Outcome, frozen=True, kw_only=True):
     """The price was already beyond the stop, so the position was closed, reduce-only."""
 
     fill: Fill
+
+    def __str__(self) -> str:
+        return self._in_words(f"the price was beyond the stop, so it was closed at {self.fill.price}")
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited
