@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 import trio
@@ -44,7 +45,7 @@ async def ending(desk: Desk, store: MemoryStore) -> PositionClosed:
     ("side", "settings"), [("long", {}), ("short", {}), ("long", {"parts": 3}), ("long", {"hedged": True})]
 )
 async def test_fm57_the_profit_of_a_stop_that_filled_while_no_process_ran_is_read_from_the_trades(
-    venue: str, side: Side, settings: dict[str, bool | int]
+    venue: str, side: Side, settings: dict[str, Any]
 ) -> None:
     async with open_desk(venue, **settings) as desk, open_store("memory:") as store:
         assert isinstance(store, MemoryStore)
