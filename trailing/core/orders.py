@@ -99,13 +99,14 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         find_at: from when on it is looked up by its id; infinite: it isn't.
         triggered_at: when the exchange showed it as triggered; None: it is not.
         filled: what the exchange has filled of it, by whatever it said, in base units.
-        told: what pushed fills have said of that.
+        told: what pushed fills have said of that; `told_before`: the same in earlier processes.
         proceeds: what those fills were worth, in quote units.
         trades: the trades, or where they have no ids the fills, that were counted.
         is_unwanted: it is cancelled as soon as it is live.
         makes_way: it is being cancelled so that another can be placed, where the market allows one stop only.
         is_restored: it comes from the store, and the exchange has not shown it since.
         is_superseded: another stop of its position counts, as long as there is one.
+        has_unread: it ended, and some of its executions may not have been reported.
     """
 
     id: str
@@ -122,12 +123,14 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     triggered_at: float | None = None
     filled: Decimal = _ZERO
     told: Decimal = _ZERO
+    told_before: Decimal = _ZERO
     proceeds: Decimal = _ZERO
     trades: frozenset[object] = frozenset()
     is_unwanted: bool = False
     makes_way: bool = False
     is_restored: bool = False
     is_superseded: bool = False
+    has_unread: bool = False
 
     def after(self, event: str, **changes: object) -> Order | None:
         """This order after an event of `ORDER_EVENTS`, with other changes of its fields. None: it left the table.

@@ -19,12 +19,13 @@ from trailing.core.derived import derive
 from trailing.core.evidence import Timing
 from trailing.core.goals import Close, End, Release
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
-from trailing.core.orders import CHANGING, SENT, Order
+from trailing.core.orders import CHANGING, LIVE, SENT, Order
 from trailing.core.plan import decode_plan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
+from trailing.core.unread_fills import counted_before, unread_ids
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _ZERO = Decimal(0)
@@ -64,6 +65,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         replaced_by: another position that stands in its place; or None.
         is_waiting: it was handed in while an earlier position of its key was ending.
         left_open: what the update of the last fill left open of a position all of which was filled; None: unknown.
+        told_fills: what was counted of the executions of its acknowledged and its unread orders, by client order id.
+        unread_orders: its ended orders some of whose executions may not have been reported, the last one first.
     """
 
     position: Position
@@ -98,6 +101,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     replaced_by: PositionReport | None = None
     is_waiting: bool = False
     left_open: Decimal | None = None
+    told_fills: dict[str, Decimal] = {}
+    unread_orders: tuple[str, ...] = ()
 
 
 class IntendedOrder(msgspec.Struct, frozen=True):
@@ -161,6 +166,8 @@ def save_position(
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
         replaced_by=p.replaced_by,
         left_open=None if p.quantity else p.left_open,
+        told_fills=counted_before(p),
+        unread_orders=tuple(unread_ids(p)),
     )
 
 
@@ -199,7 +206,8 @@ def restore_position(
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
-        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True))
+        told = record.told_fills.get(order.client_order_id, _ZERO)
+        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, told_before=told, is_restored=True))
         if order.callback is None and record.floor is None:
             p.raise_floor(order.price)
     for intent in intended:
@@ -211,6 +219,9 @@ def restore_position(
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
         find_at = math.inf if intent.purpose == "exit" else at + find_after
         p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
+    for order_id in reversed(record.unread_orders):
+        told = record.told_fills.get(order_id, _ZERO)
+        p.ended_orders[order_id] = Order(order_id, "stop", LIVE, None, _ZERO, told_before=told, has_unread=True)
     if record.is_abandoned:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:

@@ -38,7 +38,9 @@ Raw: TypeAlias = Mapping[str, Any]
 CLOSING: Final[Mapping[Side, str]] = {"long": "sell", "short": "buy"}
 """The side of the order that closes a position."""
 
-_CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+"""The side of the position that an order closes."""
+
 _LEGS: Final[Mapping[str, Side]] = {"long": "long", "short": "short"}
 
 CANDLE_SECONDS: Final = 60.0
@@ -256,7 +258,7 @@ def _is_trailing(venue: Venue, raw: Raw) -> bool:
 def _side_of(venue: Venue, raw: Raw) -> Side | None:
     """Return the side of the position that an order closes; None: it opens one."""
     check_one_of("side", raw.get("side"), ("sell", "buy"))
-    closes = _CLOSED_BY[raw["side"]]
+    closes = CLOSED_BY[raw["side"]]
     if venue.fields.position_side:
         leg = str(_field(raw, venue.fields.position_side)).lower()
         check_one_of(venue.fields.position_side, leg, ("long", "short", "both"))

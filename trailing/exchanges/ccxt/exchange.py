@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
     Fill,
@@ -38,6 +38,7 @@ from trailing.exchanges.ccxt.conversion import (
     tightened,
     to_venue_id,
 )
+from trailing.exchanges.ccxt.order_reads import OrderReads
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
 from trailing.exchanges.ccxt.session import Session
@@ -96,6 +97,7 @@ class CcxtExchange:
         self._requests = VenueRequests(session, venue, hedged=hedged)
         self._prices = PriceReader(session, venue)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets)
+        self._order_reads = OrderReads(self._requests, venue)
         self.venue = venue
         self._markets = markets
 
@@ -223,6 +225,18 @@ class CcxtExchange:
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
         return await self._lists.stops()
+
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol, plain and conditional, ours and foreign, by order id."""
+        return await self._order_reads.open_orders(self.market(symbol))
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order of ours, oldest first.
+
+        Raises UsageError on a venue whose row doesn't say how to read them, which is each unverified one.
+        """
+        check_utc("since", since)
+        return await self._order_reads.order_fills(self.market(symbol), client_order_id, since)
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions in linear contracts, by symbol and side."""

@@ -31,6 +31,7 @@ class Slot(Enum):
     SOURCE = "source"
     DIRECTION = "direction"
     CALLBACK = "callback"
+    ORDER_ID = "order id"
 
 
 PRICE: Final = Slot.PRICE
@@ -38,6 +39,7 @@ CLIENT_ORDER_ID: Final = Slot.CLIENT_ORDER_ID
 SOURCE: Final = Slot.SOURCE
 DIRECTION: Final = Slot.DIRECTION
 CALLBACK: Final = Slot.CALLBACK
+ORDER_ID: Final = Slot.ORDER_ID
 
 Params: TypeAlias = Mapping[str, Any]
 """Parameters of a ccxt call by name. A `Slot` is replaced by a value of the request."""
@@ -167,6 +169,10 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
             capture.
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
+        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. An order in two of them is shown
+            once. Source: ccxt, capture.
+        kind_fields: fields of the venue's open orders whose words together name the order's type; (): ccxt's word is used.
+            Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
             Source: API.
@@ -182,12 +188,46 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     find: Params | None = None
     find_list: Params = {}
     stops: tuple[Params, ...] = ({},)
+    orders: tuple[Params, ...] = ({},)
+    kind_fields: tuple[str, ...] = ()
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
     cursor: str = ""
     bare_list_paths: tuple[str, ...] = ()
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
+
+
+class LookUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that finds an order of ours, so that its executions can be read.
+
+    Args:
+        params: parameters of `fetch_order` without an order id. Source: ccxt, capture.
+        field: field of the venue's order with the id that its executions have; it is empty if there are none. Source: API.
+    """
+
+    params: Params
+    field: str
+
+
+class FillRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that read the executions of an order of ours.
+
+    Args:
+        look_ups: for each kind of order, tried in this order; (): executions carry our client order id. Source: API.
+        trades: parameters of `fetch_my_trades`; `ORDER_ID` is the id of the look-up. Source: ccxt, capture.
+        field: field of the venue's execution with the id that `trades` asks for. Source: API.
+        page_size: the executions of one page. Source: API.
+        window_days: the longest time between begin and end of one request, in days. Source: API.
+        kept_days: how far back the venue states executions, in days. Source: API.
+    """
+
+    look_ups: tuple[LookUp, ...] = ()
+    trades: Params
+    field: str
+    page_size: int
+    window_days: int
+    kept_days: int
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +296,7 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, or its quantity is too small.
+        nothing_to_reduce: there is no position, its quantity is too small, or other open orders cover it.
         duplicate: the client order id was used before.
         too_many: no further stop is accepted.
         gone: there is no such live order: it was filled, was cancelled, or never existed.
@@ -296,6 +336,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         closes: requests that close a position.
         prices: requests for prices and candles.
         lists: requests that look up and list orders and positions.
+        fills: requests that read an order's executions; None: it is not known how.
         fields: the fields of the venue's orders and positions.
         orders: how the values of an order are written.
         account: hedge mode and margin mode.
@@ -310,6 +351,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     closes: CloseRequests
     prices: PriceRequests
     lists: ListRequests = ListRequests()
+    fills: FillRequests | None = None
     fields: OrderFields = OrderFields()
     orders: OrderFormat = OrderFormat()
     account: AccountMode = AccountMode()
