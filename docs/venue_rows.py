@@ -58,8 +58,9 @@ def table(venue: Venue) -> str:
         if venue.client.testnet_method is None
         else f"ccxt's `{venue.client.testnet_method}`",
     }
-    if venue.account.cross_margin_only:
-        rows["margin mode"] = "cross only: an isolated position is not protected"
+    if (only := venue.account.margin_mode) is not None:
+        other = "an isolated" if only == "cross" else "a cross"
+        rows["margin mode"] = f"{only} only: {other} position is not protected"
     lines = ["| what | how |", "| --- | --- |", *(f"| {what} | {how} |" for what, how in rows.items())]
     return "\n".join([*lines, ""])
 

@@ -87,6 +87,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                 "triggerDirection": 2,
                 "triggerBy": "MarkPrice",
                 "reduceOnly": True,
+                "closeOnTrigger": True,
                 "orderLinkId": ID,
             },
         ),
@@ -217,6 +218,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                 "stopPriceType": "MP",
                 "reduceOnly": True,
                 "leverage": 1,
+                "marginMode": "ISOLATED",
                 "clientOid": ID,
             },
         ),
@@ -253,7 +255,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                         {
                             "a": 0,
                             "b": False,
-                            "p": "46551",
+                            "p": "44101",
                             "s": "0.03",
                             "r": True,
                             "t": {"trigger": {"isMarket": True, "triggerPx": "49001", "tpsl": "sl"}},
@@ -422,6 +424,37 @@ async def test_fm01_a_close_is_a_reduce_only_market_order(venue: str) -> None:
     assert "'reduceonly': true" in text or "'reduceonly': 'true'" in text or "'reduceonly': 'yes'" in text
     assert ID in str(sent) or venue == "okx"  # its clOrdId is left out above
     assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
+
+
+async def test_kucoin_s_orders_name_the_margin_mode_that_its_page_says() -> None:
+    async with open_capture("kucoinfutures") as capture:
+        for call in (
+            asked(capture, "kucoinfutures")["place_stop"],
+            lambda: capture.exchange.close_position(capture.symbol, "long", QUANTITY, ID),
+        ):
+            ((_, params),) = await send(capture, call)
+            assert params["marginMode"] == "ISOLATED"
+    assert VENUES["kucoinfutures"].account.margin_mode == "isolated"
+
+
+@pytest.mark.parametrize(("slippage", "limit"), [(None, "44101"), ("0.05", "46551")])
+async def test_hyperliquid_s_slippage_cap_is_ten_percent_unless_it_is_set(slippage: str | None, limit: str) -> None:
+    async with open_capture("hyperliquid") as capture:
+        if slippage is not None:
+            capture.exchange.session.client.options["defaultSlippage"] = slippage
+        ((_, params),) = await send(capture, asked(capture, "hyperliquid")["place_stop"])
+    assert params["action"]["orders"][0]["p"] == limit
+
+
+@pytest.mark.parametrize("spelling", ["cliOrdId", "cli_ord_id"])
+async def test_either_spelling_of_a_client_order_id_on_kraken_is_read(spelling: str) -> None:
+    entry = {"order_id": "59302619", "symbol": "PF_XBTUSD", "side": "sell", "orderType": "stop", "stopPrice": 49000.5}
+    entry |= {"unfilledSize": 0.03, "filledSize": 0, "reduceOnly": True, "triggerSignal": "mark", "status": "untouched"}
+    answer = {"result": "success", "openOrders": [{**entry, "receivedTime": "2019-09-05T17:01:17.410Z", spelling: ID}]}
+    async with open_capture("krakenfutures", lambda _: answer) as capture:
+        found = await capture.exchange.find_stop(capture.symbol, ID)
+        assert found == StopOrder(capture.symbol, "long", QUANTITY, PRICE, ID, "59302619", "mark")
+        assert [*await capture.exchange.open_stops()] == [found]
 
 
 async def test_hyperliquid_gets_no_fee_approval_and_no_referrer() -> None:

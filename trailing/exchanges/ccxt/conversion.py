@@ -234,9 +234,13 @@ def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
     if venue.fields.type:
-        kind = _required(venue.fields.type, as_text(venue.fields.type, _field(raw, venue.fields.type)))
-        if kind not in venue.fields.stop_types and not _is_trailing(venue, raw):
+        kind = _field(raw, venue.fields.type)
+        if kind is None:
+            raise UsageError(f"{venue.fields.type} is missing")
+        if as_text(venue.fields.type, kind) not in venue.fields.stop_types and not _is_trailing(venue, raw):
             return False
+    if venue.fields.execution_type and _field(raw, venue.fields.execution_type) != "Market":
+        return False
     return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
 
 

@@ -41,6 +41,7 @@ from trailing.exchanges.ccxt.conversion import (
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
 from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
 from trailing.exchanges.ccxt.venue import Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import StopRequest, check_callback, escaped
@@ -95,7 +96,8 @@ class CcxtExchange:
         self._updates = updates
         self._requests = VenueRequests(session, venue, hedged=hedged)
         self._prices = PriceReader(session, venue)
-        self._lists = AccountLists(self._requests, venue, markets, session.client.markets)
+        self._unnamed = UnnamedStops(venue)
+        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
         self.venue = venue
         self._markets = markets
 
@@ -132,31 +134,32 @@ class CcxtExchange:
         template = self.venue.stops.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
         own_id = to_venue_id(self.venue, request.client_order_id)
-        raw = await self._requests.call(
-            "place_stop",
-            "create_order",
-            request.symbol,
-            "market",
-            CLOSING[request.side],
-            amount(self.venue, request.quantity, market),
-            text(price) if self.venue.orders.price_required else None,
-            {
-                **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
-                **self._requests.hedge,
-            },
-            symbol=request.symbol,
-            about=request.client_order_id,
-        )
-        return StopOrder(
-            symbol=request.symbol,
-            side=request.side,
-            quantity=request.quantity,
-            price=(trailing is None and acknowledged_price(raw)) or price,
-            client_order_id=request.client_order_id,
-            order_id=acknowledged_id("place_stop", raw),
-            source=request.source,
-            callback=request.callback,
-        )
+        params = self._requests.params(template, request.side, price, request.source, own_id, request.callback)
+        with self._unnamed.placing(request, price):
+            raw = await self._requests.call(
+                "place_stop",
+                "create_order",
+                request.symbol,
+                "market",
+                CLOSING[request.side],
+                amount(self.venue, request.quantity, market),
+                text(price) if self.venue.orders.price_required else None,
+                {**params, **self._requests.hedge},
+                symbol=request.symbol,
+                about=request.client_order_id,
+            )
+            order = StopOrder(
+                symbol=request.symbol,
+                side=request.side,
+                quantity=request.quantity,
+                price=(trailing is None and acknowledged_price(raw)) or price,
+                client_order_id=request.client_order_id,
+                order_id=acknowledged_id("place_stop", raw),
+                source=request.source,
+                callback=request.callback,
+            )
+        self._unnamed.note_acknowledged(order)
+        return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
         """Change a live plain stop in place. Raises UsageError for a trailing order, or if the venue can't amend stops."""

@@ -76,12 +76,13 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
             None: the venue has no hedge mode, or does not state it. Source: ccxt.
         hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
             Source: ccxt, capture.
-        cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
+        margin_mode: the only margin mode that orders are sent for; a position in another one is not protected. None: orders
+            are for the position's own mode. Source: ccxt, capture.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
     hedge_params: Params | None = None
-    cross_margin_only: bool = False
+    margin_mode: Literal["cross", "isolated"] | None = None
 
 
 class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,7 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
         id_form: how client order ids are written: ``"plain"``; ``"t-"``: with that prefix; ``"0x"``: as 128 bits in hex.
             Source: API, capture.
         price_required: a market order needs a price: the stop's trigger price, or the market price. Source: ccxt.
+        may_omit_ids: it is not known whether the venue lists the client order ids of stops. Source: API, reports.
         min_notional_exempt: reduce-only orders need not reach the market's minimum notional. Source: API.
     """
 
@@ -102,6 +104,7 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     significant_figures: int | None = None
     id_form: Literal["plain", "t-", "0x"] = "plain"
     price_required: bool = False
+    may_omit_ids: bool = False
     min_notional_exempt: bool = False
 
 
@@ -200,6 +203,8 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
         source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
         type: the order's type; "": the lists contain only stop-market orders.
         stop_types: the values of `type` for plain stop-market orders.
+        execution_type: the type of the order that a triggered stop becomes, ``"Market"`` for a stop at market; "": `type` tells
+            it, or all are at market.
         status: the order's status; "": the venue does not tell a triggered stop from a waiting one.
         triggered_statuses: the values of `status` for a stop that has triggered and not ended.
         filled: the filled amount, where ccxt reports a triggered stop as filled; "": ccxt's value is correct.
@@ -213,6 +218,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     type: str = ""
     stop_types: frozenset[str] = frozenset()
+    execution_type: str = ""
     status: str = ""
     triggered_statuses: frozenset[str] = frozenset()
     filled: str = ""

@@ -140,6 +140,10 @@ _BYBIT_ERRORS = ErrorCodes(
         {
             *("10029", "110065", "110066", "110067", "110068", "110069"),
             *("110095", "110097", "110098", "110099", "110100", "110103"),  # before a market has opened
+            *("110074", "30228"),  # the market is not live, or is being delisted
+            *("110080", "110090", "110123", "110124", "110125", "110132"),  # limits and terms of the account
+            *("110118", "110120", "110121"),  # no price for a market order, or beyond the price limits
+            *("110135", "110136", "110137"),  # event futures
         }
     ),
     key=frozenset({"10003", "10004", "10005", "10007", "10010", "33004"}),
@@ -168,7 +172,14 @@ _BYBIT = Venue(
     ),
     account=AccountMode(mode_from="position_rows", hedge_params={"hedged": True}),
     stops=StopRequests(
-        place={"stopLossPrice": PRICE, "triggerBy": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+        place={
+            "stopLossPrice": PRICE,
+            "triggerBy": SOURCE,
+            "clientOrderId": CLIENT_ORDER_ID,
+            "reduceOnly": True,
+            # Otherwise Bybit cancels a triggered stop for which the margin does not suffice.
+            "closeOnTrigger": True,
+        },
         sources={"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"},
         amend={"triggerPrice": PRICE, "triggerBy": SOURCE},
     ),
@@ -185,6 +196,9 @@ _BYBIT = Venue(
     ),
     fields=OrderFields(
         source="triggerBy",
+        type="stopOrderType",
+        stop_types=frozenset({"Stop"}),  # not StopLoss, TakeProfit and TrailingStop, which belong to the position
+        execution_type="orderType",
         status="orderStatus",
         triggered_statuses=frozenset({"Triggered", "New", "PartiallyFilled"}),  # a waiting stop is Untriggered
         quantity="qty",
