@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import trio
 from captured import MARKETS, Capture, NoRateLimit, market, open_capture
 
 from trailing import (
     Credentials,
+    ExchangeUnreachable,
     OutcomeUnknown,
     Percent,
     StopOrder,
@@ -546,6 +548,15 @@ async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None
         async with open_ccxt("bybit", credentials={"apiKey": "very-secret"}):  # type: ignore[arg-type]
             raise AssertionError("it was opened")
     assert "very-secret" not in str(caught.value)
+
+
+async def test_a_page_that_leads_to_itself_ends_the_list_with_an_error() -> None:
+    entry = {"symbol": "BTCUSDT", "orderId": "1", "orderStatus": "Untriggered", "stopOrderType": "Stop", "side": "Sell"}
+    answer = {"retCode": 0, "result": {"category": "linear", "list": [entry], "nextPageCursor": "again"}}
+    async with open_capture("bybit", lambda _: answer) as capture:
+        with trio.fail_after(5), pytest.raises(ExchangeUnreachable, match="a page of the list leads to itself"):
+            await capture.exchange.open_stops()
+        assert len(capture.sent) == 2
 
 
 ALGO = {

@@ -264,21 +264,26 @@ async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str)
             assert set(names) - {"theirs"} == {OTHER}
 
 
+KINDS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "binanceusdm": [("orderType", kind) for kind in ("STOP", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "NEW_IN_2027")],
+    "bybit": [
+        ("orderType", "Limit"),
+        *(
+            ("stopOrderType", kind)
+            for kind in ("StopLoss", "PartialStopLoss", "TakeProfit", "TrailingStop", "OcoOrder", "NewIn2027")
+        ),
+    ],
+}
+
+
 async def test_foreign_orders_that_are_no_stops_at_market_are_not_listed_as_such(venue: str) -> None:
     """A stop-limit order, and what belongs to a whole position: its stop loss, take-profit and trailing stop of Bybit."""
-    kinds = {
-        "binanceusdm": {"orderType": ("STOP", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "NEW_IN_2027")},
-        "bybit": {
-            "orderType": ("Limit",),
-            "stopOrderType": ("StopLoss", "PartialStopLoss", "TakeProfit", "TrailingStop", "OcoOrder", "NewIn2027"),
-        },
-    }[venue]
-    for values in ({field: kind, "price": "970"} for field, each in kinds.items() for kind in each):
+    for field, kind in KINDS[venue]:
         async with open_desk(venue) as desk:
             await fill_account(desk)
-            theirs = {ID_FIELD[venue]: "theirs", **values}
+            theirs = {ID_FIELD[venue]: "theirs", field: kind, "price": "970"}
             alter(desk, "open_stops", lambda entries, theirs=theirs: of(entries).update(theirs if of(entries) else {}))  # type: ignore[misc]
-            assert await shown(desk, "open_stops") == ([OTHER], ()), values
+            assert await shown(desk, "open_stops") == ([OTHER], ()), kind
 
 
 async def test_a_trailing_order_of_ours_without_an_activation_price_costs_no_other_entry(venue: str) -> None:
