@@ -102,7 +102,7 @@ def account_frame(*positions: Mapping[str, Any], reason: str = "ORDER", **change
     """Return Binance's ACCOUNT_UPDATE."""
     entry = {"s": "BTCUSDT", "pa": "0.3", "ep": "60000", "bep": "60024", "cr": "0", "up": "0", "mt": "cross", "iw": "0"}
     account = {"m": reason, "B": [{"a": "USDT", "wb": "100", "cw": "100", "bc": "0"}]}
-    account["P"] = [{**entry, "ps": "BOTH", **each} for each in positions]  # type: ignore[dict-item]
+    account["P"] = [{**entry, "ps": "BOTH", **each} for each in positions]
     return {"e": "ACCOUNT_UPDATE", "T": MS, "E": MS, "a": {**account, **changes}}
 
 
