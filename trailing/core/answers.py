@@ -18,6 +18,7 @@ from trailing.core.inputs import Answered, Backfill, Begun, Sent
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.orders import INTENDED, LIVE, Order
 from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.refusals import note_accepted
 from trailing.core.requests import (
     AmendStop,
     CancelStop,
@@ -130,6 +131,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     error = answered.error
     if error is None:
         if was_sent:
+            note_accepted(p, request.kind)
             if not isinstance(request, TakeDownStop):  # the stop that is placed afterwards completes the move
                 p.back_offs.pop(request.kind, None)
             _note_success(p, request, at)
@@ -243,7 +245,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
 def _close_failed(p: PositionState, request: ClosePosition, order: Order | None, error: Exception, at: float) -> None:
     p.tell(ExitFailed, error=str(error))
     if isinstance(error, NothingToReduce):  # proves nothing: another reduce-only order may cover the whole position
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
     assert order is not None
     if is_unknown(error):
         p.want_snapshot(order.sent_at + p.timing.request_validity)
@@ -275,7 +277,7 @@ def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, 
         p.native_task = None
         p.tell(NativeTrailingEnded, reason=str(error))
     if isinstance(error, NothingToReduce):
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
     if order is not None:
         order_failed(p, order, error, at)
 

@@ -193,7 +193,14 @@ Input: TypeAlias = (
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Something to publish: the class of the event, and its fields but for time, symbol and side."""
+    """Something to publish.
+
+    Args:
+        event: the class of the event.
+        fields: its fields but for time, symbol and side.
+        names_orders: the open orders of the symbol are read first, and added to the field `detail`.
+    """
 
     event: Callable[..., Event]
     fields: dict[str, Any]
+    names_orders: bool = False

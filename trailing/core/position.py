@@ -27,6 +27,7 @@ from trailing.core.orders import Order
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_tighter
 from trailing.core.ratchet import Ratchet
+from trailing.core.refusals import Refusal
 from trailing.core.requests import Kind, Request
 from trailing.core.retries import BackOff
 from trailing.core.states import State
@@ -66,6 +67,7 @@ class PositionState:
         would_trigger: the exchange says that the price is beyond a stop that was wanted; `refused_stop`: the tightest such.
         taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
         error: the last error of a request, until one goes through.
+        refusal: refusals that say that nothing can be reduced, until such a request is accepted; or None.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
         missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
@@ -125,6 +127,7 @@ class PositionState:
     refused_stop: Decimal | None = None
     taken_down: StopOrder | None = None
     error: Exception | None = None
+    refusal: Refusal | None = None
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
@@ -323,9 +326,9 @@ class PositionState:
         """Have an event published."""
         self.effects.append(Publish(event, fields))
 
-    def alarm(self, what: str, detail: str = "") -> None:
-        """Have an alarm published."""
-        self.tell(Alarm, what=what, detail=detail)
+    def alarm(self, what: str, detail: str = "", *, names_orders: bool = False) -> None:
+        """Have an alarm published. `names_orders`: with the open orders of its symbol, which are read first."""
+        self.effects.append(Publish(Alarm, {"what": what, "detail": detail}, names_orders=names_orders))
 
     def aim(self, goal: Goal) -> None:
         """Take a goal, where its rank is above the present one's."""

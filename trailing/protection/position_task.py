@@ -131,7 +131,7 @@ class PositionTask:
         effects = state.step(what, now)
         self.next = next_request(state, now)
         if effects:
-            owner.records.publish(state.position, effects)
+            owner.effects.publish(state, effects)
 
     def poke(self) -> None:
         """Wake the tasks that wait for something of it, and start its own loop, or wake it, where there is work."""

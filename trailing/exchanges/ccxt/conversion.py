@@ -22,7 +22,7 @@ from trailing.core.model import (
     check_side,
     refuse,
 )
-from trailing.core.prices import EXACT
+from trailing.core.prices import EXACT, remainder
 from trailing.errors import UsageError
 from trailing.exchanges.ccxt.unreadable import UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import NativeTrailing, Venue
@@ -38,7 +38,9 @@ Raw: TypeAlias = Mapping[str, Any]
 CLOSING: Final[Mapping[Side, str]] = {"long": "sell", "short": "buy"}
 """The side of the order that closes a position."""
 
-_CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+"""The side of the position that an order closes."""
+
 _LEGS: Final[Mapping[str, Side]] = {"long": "long", "short": "short"}
 
 CANDLE_SECONDS: Final = 60.0
@@ -118,6 +120,16 @@ def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     """Return a quantity in base units as the amount that ccxt expects."""
     contracts = EXACT.divide(quantity, market.contract_size)
     return int(contracts) if venue.orders.amount_unit == "whole contracts" else text(EXACT.normalize(contracts))
+
+
+def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
+    """Raise UsageError unless the price is a multiple of the market's tick, and the quantity one of its step."""
+    check_money("StopRequest.price", price)
+    check_money("StopRequest.quantity", quantity)
+    if remainder(price, market.price_tick):
+        raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
+    if remainder(quantity, market.quantity_step):
+        raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")
 
 
 def to_venue_id(venue: Venue, client_order_id: str) -> str:
@@ -251,7 +263,7 @@ def _is_trailing(venue: Venue, raw: Raw) -> bool:
 def _side_of(venue: Venue, raw: Raw) -> Side | None:
     """Return the side of the position that an order closes; None: it opens one."""
     check_one_of("side", raw.get("side"), ("sell", "buy"))
-    closes = _CLOSED_BY[raw["side"]]
+    closes = CLOSED_BY[raw["side"]]
     if venue.fields.position_side:
         leg = str(_field(raw, venue.fields.position_side)).lower()
         check_one_of(venue.fields.position_side, leg, ("long", "short", "both"))

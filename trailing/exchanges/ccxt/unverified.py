@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.venue import (
     CLIENT_ORDER_ID,
     PRICE,
@@ -19,7 +20,6 @@ from trailing.exchanges.ccxt.venue import (
     AccountMode,
     ClientSetup,
     CloseRequests,
-    ErrorCodes,
     ListRequests,
     OrderFields,
     OrderFormat,

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venue import (
     CALLBACK,
     CLIENT_ORDER_ID,
+    ORDER_ID,
     PRICE,
     SOURCE,
     AccountMode,
     ClientSetup,
     CloseRequests,
     Delays,
-    ErrorCodes,
+    FillRequests,
     ListRequests,
+    LookUp,
     NativeTrailing,
     OrderFields,
     OrderFormat,
@@ -95,9 +98,24 @@ _BINANCE = Venue(
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=({"trigger": True},),
-        bare_list_paths=("/openAlgoOrders", "/positionRisk", "/klines", "PriceKlines"),
+        orders=({}, {"trigger": True}),
+        kind_fields=("orderType", "type"),  # of a conditional order, and of a plain one
+        bare_list_paths=("/openAlgoOrders", "/openOrders", "/userTrades", "/positionRisk", "/klines", "PriceKlines"),
         other_markets=r"\w+USD_(PERP|\d{6})",  # inverse contracts, which move to this API
         raw_position_methods=("fapiPrivateV3GetPositionRisk", "parse_position_risk"),
+    ),
+    # .../trade/rest-api/Account-Trade-List: seven days in one request, half a year at most. A stop's market order has an id of
+    # its own.
+    fills=FillRequests(
+        look_ups=(
+            LookUp(params={"trigger": True, "clientOrderId": CLIENT_ORDER_ID}, field="actualOrderId"),
+            LookUp(params={"clientOrderId": CLIENT_ORDER_ID}, field="orderId"),
+        ),
+        trades={"orderId": ORDER_ID},
+        field="orderId",
+        page_size=1000,
+        window_days=7,
+        kept_days=180,
     ),
     fields=OrderFields(
         source="workingType",
@@ -190,9 +208,14 @@ _BYBIT = Venue(
     lists=ListRequests(
         find_list={"trigger": True, "orderLinkId": CLIENT_ORDER_ID},
         stops=({"trigger": True, "settleCoin": "USDT"}, {"trigger": True, "settleCoin": "USDC"}),
+        kind_fields=("stopOrderType", "orderType"),
         positions=({"settleCoin": "USDT", "limit": 200}, {"settleCoin": "USDC", "limit": 200}),
         page_size=50,
         cursor="nextPageCursor",
+    ),
+    # https://bybit-exchange.github.io/docs/v5/order/execution: seven days in one request, two years at most.
+    fills=FillRequests(
+        trades={"orderLinkId": CLIENT_ORDER_ID}, field="orderLinkId", page_size=100, window_days=7, kept_days=730
     ),
     fields=OrderFields(
         source="triggerBy",
