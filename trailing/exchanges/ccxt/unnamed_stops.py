@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -22,6 +22,8 @@ from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import is_ours
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import StopRequest, escaped
+
+T = TypeVar("T")
 
 _REMEMBERED: Final = 500
 """How many acknowledged stops, and how many requests of unknown outcome, are kept in memory."""
@@ -78,7 +80,7 @@ class UnnamedStops:
             return stop
         own_id = self._acknowledged.get(stop.order_id, "")
         if is_ours(stop.client_order_id):
-            self._in_doubt = stop.client_order_id not in {own_id, *self._sent}
+            self._in_doubt = stop.client_order_id != own_id and stop.client_order_id not in self._sent
             return stop
         if own_id:
             self._refuse(stop, own_id)
@@ -100,7 +102,7 @@ class UnnamedStops:
             _log.error("%s: %s", self._venue.name, self._refusal)
 
 
-def _remember(memory: OrderedDict[str, str] | OrderedDict[str, _Figures], key: str, value: str | _Figures) -> None:
-    memory[key] = value  # type: ignore[assignment]
+def _remember(memory: OrderedDict[str, T], key: str, value: T) -> None:
+    memory[key] = value
     if len(memory) > _REMEMBERED:
         memory.popitem(last=False)
