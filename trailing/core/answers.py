@@ -27,6 +27,7 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
@@ -43,6 +44,7 @@ from trailing.core.stop_answers import (
     stop_acknowledged,
     stop_failed,
 )
+from trailing.core.unread_fills import fills_failed, fills_read
 from trailing.errors import (
     ExchangeUnreachable,
     NothingToReduce,
@@ -146,7 +148,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
 
 def _note_success(p: PositionState, request: Request, at: float) -> None:
     """A read shows that the exchange can be reached, and confirms nothing of what was refused before."""
-    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles))
+    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles, ReadFills))
     if not is_read:
         p.confirmed_at = at
     if not p.is_given_up and (not is_read or isinstance(p.error, (ExchangeUnreachable, OutcomeUnknown))):
@@ -163,7 +165,7 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
     backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
     if kind != request.kind:
         p.back_offs[kind] = replace(backing_off, until=max(backing_off.until, at + MOVE_AGAIN))
-    if not isinstance(request, ReadCandles):  # which is never why a position has no stop
+    if not isinstance(request, (ReadCandles, ReadFills)):  # which are never why a position has no stop
         if not p.is_given_up:  # else its error says why, and no clean-up changes that
             p.error = error
         if p.unprotected_span is not None:
@@ -321,6 +323,7 @@ _ANSWERED: Final[Mapping[type[Request], _Handler]] = {
     ClosePosition: _closed,
     PlaceNative: _native_acknowledged,
     ReadCandles: _candles_read,
+    ReadFills: fills_read,
 }
 
 _FAILED: Final[Mapping[type[Request], _Handler]] = {
@@ -334,4 +337,5 @@ _FAILED: Final[Mapping[type[Request], _Handler]] = {
     ClosePosition: _close_failed,
     PlaceNative: _native_failed,
     ReadCandles: _candles_failed,
+    ReadFills: fills_failed,
 }

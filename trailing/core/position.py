@@ -85,6 +85,7 @@ class PositionState:
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
         successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
+        is_awaited: another position of its key was handed in, and waits for its end.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
@@ -145,6 +146,7 @@ class PositionState:
     told_quantity: Decimal | None = None
     doubted_stop: str | None = None
     successor: Position | None = None
+    is_awaited: bool = False
     is_opening: bool = True
     was_tried: bool = False
     is_entry_checked: bool = False
@@ -349,10 +351,11 @@ class PositionState:
         """Put an order into the table, or replace it there."""
         self.orders[order.id] = order
 
-    def drop(self, order: Order, at: float, cause: Cause) -> None:
+    def drop(self, order: Order, event: str, at: float, cause: Cause) -> None:
         """Take an order out of the table. `cause`: why the position is unprotected, where it is now."""
         del self.orders[order.id]
-        self.ended_orders[order.id] = replace(order, changed_at=at)
+        has_unread = event == "absent" or order.filled > order.told
+        self.ended_orders[order.id] = replace(order, changed_at=at, has_unread=has_unread)
         if len(self.ended_orders) > _REMEMBERED:
             del self.ended_orders[next(iter(self.ended_orders))]
         self.cause = "move" if order.makes_way else cause
@@ -370,7 +373,7 @@ class PositionState:
         """
         after = before.after(event, **changes)
         if after is None:
-            self.drop(before, at, cause)
+            self.drop(before, event, at, cause)
         else:
             self.put(after)
         return after
