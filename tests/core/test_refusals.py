@@ -59,7 +59,8 @@ def test_fm50_nothing_is_told_before_a_snapshot_shows_the_position() -> None:
 def test_a_refused_exit_of_a_flat_position_is_told_by_no_alarm() -> None:
     driver = closing()
     driver.fails(COVERED)
-    for at in (1.0, 4.0, 7.0):
+    for at in (1.0, 12.0, 23.0, 34.0, 45.0, 61.0):  # the refusal does not say that it is flat
+        assert not driver.state.ended
         driver.shows(a_report(symbol="ETH/USDT:USDT"), at=at)
     driver.settles()
     assert driver.state.ended

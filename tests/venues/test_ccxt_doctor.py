@@ -186,7 +186,7 @@ async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
         assert [each.message for each in found["margin"]] == [whole.format("isolated")]
         assert verdicts(found)["margin"] == ["good"]
         if venue == "binanceusdm":  # as on a venue that sends orders for one margin mode
-            account_mode = AccountMode(cross_margin_only=True)
+            account_mode = AccountMode(margin_mode="cross")
             monkeypatch.setattr(
                 desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, account=account_mode)
             )

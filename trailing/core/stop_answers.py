@@ -17,6 +17,7 @@ from trailing.core.refusals import note_refusal
 from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
 from trailing.errors import (
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -98,9 +99,9 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
 
 
 def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:
-    """A refusal of a kind of request: perhaps the position is not what it was."""
+    """A refusal of a kind of request: perhaps the position is not what it was. Evidence is only one that says that it is gone."""
     if isinstance(error, NothingToReduce):
-        p.flat.note_flat(at, "refusal")
+        p.flat.note_flat(at, "refusal" if isinstance(error, NoSuchPosition) else "nothing to reduce")
         note_refusal(p, kind, error, at)
     p.want_snapshot(at)
 

@@ -22,9 +22,9 @@ from trailing.core.model import (
     check_side,
     refuse,
 )
-from trailing.core.prices import EXACT
+from trailing.core.prices import EXACT, remainder
 from trailing.errors import UsageError
-from trailing.exchanges.ccxt.unreadable import UNREADABLE, reason
+from trailing.exchanges.ccxt.unreadable import UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import NativeTrailing, Venue
 from trailing.exchanges.port import escaped
 
@@ -122,6 +122,16 @@ def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     return int(contracts) if venue.orders.amount_unit == "whole contracts" else text(EXACT.normalize(contracts))
 
 
+def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
+    """Raise UsageError unless the price is a multiple of the market's tick, and the quantity one of its step."""
+    check_money("StopRequest.price", price)
+    check_money("StopRequest.quantity", quantity)
+    if remainder(price, market.price_tick):
+        raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
+    if remainder(quantity, market.quantity_step):
+        raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")
+
+
 def to_venue_id(venue: Venue, client_order_id: str) -> str:
     """Return a client order id as the venue writes it. Raises UsageError if the venue can't represent it."""
     if venue.orders.id_form == "t-":
@@ -164,7 +174,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     if status in _ENDED:
         return None
     client_order_id = from_venue_id(
-        venue, _text_of("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
+        venue, as_text("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
     )
     trailing = venue.stops.trailing if _is_trailing(venue, raw) else None
     if not _is_stop(venue, raw):
@@ -184,7 +194,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         quantity=EXACT.multiply(left, market.contract_size),
         price=price,
         client_order_id=client_order_id,
-        order_id=_required("id", _text_of("id", raw.get("id"))),
+        order_id=_required("id", as_text("id", raw.get("id"))),
         source=_source_of(venue, raw),
         callback=None
         if trailing is None
@@ -203,15 +213,6 @@ def _required(name: str, value: T | None) -> T:
     if not value:
         raise UsageError(f"{name} is missing")
     return value
-
-
-def _text_of(name: str, value: Any) -> str:
-    """Return a text that the venue may have sent as a number; "" if it is missing."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise refuse(name, value, "a text or a number")
-    return str(value)
 
 
 def _market_of(markets: Mapping[str, Market], raw: Raw) -> Market:
@@ -245,9 +246,13 @@ def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
     if venue.fields.type:
-        kind = _required(venue.fields.type, _text_of(venue.fields.type, _field(raw, venue.fields.type)))
-        if kind not in venue.fields.stop_types and not _is_trailing(venue, raw):
+        kind = _field(raw, venue.fields.type)
+        if kind is None:
+            raise UsageError(f"{venue.fields.type} is missing")
+        if as_text(venue.fields.type, kind) not in venue.fields.stop_types and not _is_trailing(venue, raw):
             return False
+    if venue.fields.execution_type and _field(raw, venue.fields.execution_type) != "Market":
+        return False
     return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
 
 

@@ -164,10 +164,12 @@ async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
     modes = {row["symbol"]: row.get("marginMode") or "unknown" for row in rows if number(row.get("contracts"))}
     if not modes:
         return [Finding("margin", "note", "the venue states it for open positions only, and there are none")]
-    uncovered = venue.account.cross_margin_only and "isolated" in modes.values()
+    only = venue.account.margin_mode
+    other = {None: None, "cross": "isolated", "isolated": "cross"}[only]
+    uncovered = other in modes.values()
     message = ", ".join(f"{escaped(str(symbol))} {escaped(str(mode))}" for symbol, mode in sorted(modes.items()))
     if uncovered:
-        message = f"stops are sent for cross margin and do not protect isolated positions: {message}"
+        message = f"stops are sent for {only} margin and do not protect {other} positions: {message}"
     return [Finding("margin", "failure" if uncovered else "good", message)]
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from trailing.core.model import CallbackRange, Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 
 
 class Slot(Enum):
@@ -78,12 +79,13 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
             None: the venue has no hedge mode, or does not state it. Source: ccxt.
         hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
             Source: ccxt, capture.
-        cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
+        margin_mode: the only margin mode that orders are sent for; a position in another one is not protected. None: orders
+            are for the position's own mode. Source: ccxt, capture.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
     hedge_params: Params | None = None
-    cross_margin_only: bool = False
+    margin_mode: Literal["cross", "isolated"] | None = None
 
 
 class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +94,11 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         amount_unit: ccxt's unit of an amount: ``"contracts"``, of `Market.contract_size` base units each; ``"whole
             contracts"``: whole numbers only; ``"base"``: base units. Source: ccxt, capture.
-        significant_figures: the most significant figures of a price, to which it is tightened; None: only the market's tick
-            counts. Source: API.
+        significant_figures: the most significant figures of a price, to which it is tightened; None: any. Source: API.
         id_form: how client order ids are written: ``"plain"``; ``"t-"``: with that prefix; ``"0x"``: as 128 bits in hex.
             Source: API, capture.
         price_required: a market order needs a price: the stop's trigger price, or the market price. Source: ccxt.
+        may_omit_ids: it is not known whether the venue lists the client order ids of stops. Source: API, reports.
         min_notional_exempt: reduce-only orders need not reach the market's minimum notional. Source: API.
     """
 
@@ -104,6 +106,7 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     significant_figures: int | None = None
     id_form: Literal["plain", "t-", "0x"] = "plain"
     price_required: bool = False
+    may_omit_ids: bool = False
     min_notional_exempt: bool = False
 
 
@@ -240,6 +243,8 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
         source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
         type: the order's type; "": the lists contain only stop-market orders.
         stop_types: the values of `type` for plain stop-market orders.
+        execution_type: the type of the order that a triggered stop becomes, ``"Market"`` for a stop at market; "": `type` tells
+            it, or all are at market.
         status: the order's status; "": the venue does not tell a triggered stop from a waiting one.
         triggered_statuses: the values of `status` for a stop that has triggered and not ended.
         filled: the filled amount, where ccxt reports a triggered stop as filled; "": ccxt's value is correct.
@@ -253,6 +258,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     type: str = ""
     stop_types: frozenset[str] = frozenset()
+    execution_type: str = ""
     status: str = ""
     triggered_statuses: frozenset[str] = frozenset()
     filled: str = ""
@@ -289,40 +295,6 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     orders_read_lag: float = 1.0
     positions_read_lag: float = 1.0
     ban_seconds: float = 600.0
-
-
-class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the codes of a venue's replies mean. An entry with a blank is a phrase of a message. Source of all: API.
-
-    Args:
-        would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, its quantity is too small, or other open orders cover it.
-        duplicate: the client order id was used before.
-        too_many: no further stop is accepted.
-        gone: there is no such live order: it was filled, was cancelled, or never existed.
-        unchanged: the reply to an amendment that changes nothing.
-        busy: not executed now; the same request may succeed later.
-        refused: other refusals, which ccxt does not know, or takes for invalid credentials.
-        key: the credentials are invalid, or lack the permission.
-        clock: the request's timestamp is too far from the venue's time. It was not executed.
-        limited: the rate limit. The request was not executed.
-        banned: the address is banned for `Delays.ban_seconds`. The request was not executed.
-        unknown: the venue does not know whether the request was executed.
-    """
-
-    would_trigger: frozenset[str] = frozenset()
-    nothing_to_reduce: frozenset[str] = frozenset()
-    duplicate: frozenset[str] = frozenset()
-    too_many: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-    unchanged: frozenset[str] = frozenset()
-    busy: frozenset[str] = frozenset()
-    refused: frozenset[str] = frozenset()
-    key: frozenset[str] = frozenset()
-    clock: frozenset[str] = frozenset()
-    limited: frozenset[str] = frozenset()
-    banned: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):

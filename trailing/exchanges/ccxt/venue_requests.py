@@ -131,6 +131,8 @@ class VenueRequests:
                 raise ExchangeUnreachable(
                     f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete"
                 )
+            if cursor == further.get("cursor"):
+                raise ExchangeUnreachable(f"{self._venue.name} {operation}: a page of the list leads to itself")
             further = {**params, "cursor": cursor}
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:

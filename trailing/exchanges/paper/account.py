@@ -147,7 +147,7 @@ class PaperAccount:
         Raises:
             StopRejected: the client order id was used before, the market's rules are violated, or the quantity is larger than
                 the position.
-            NothingToReduce: there is no such position.
+            NoSuchPosition: there is no such position.
             WouldTrigger: the price is already at or beyond the stop.
         """
         book = self._book(request.symbol)
