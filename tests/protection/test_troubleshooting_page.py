@@ -54,13 +54,16 @@ def test_every_section_has_the_message_the_reaction_and_the_advice() -> None:
     assert len(TEXTS) >= 15
     assert len(NAMES) >= 8
     for section in PAGE.split("\n### ")[1:]:
-        parts = re.findall(r"^\*\*(.+?):\*\* \S", section, re.MULTILINE)
-        assert parts == ["The log says", "What trailing does", "What you should do"], section
+        parts = re.findall(r"^\*\*(.+?[:?])\*\* \S", section, re.MULTILINE)
+        is_rejected = "was rejected" in section.splitlines()[0]
+        answer = ["Is the position protected?"] if is_rejected else []
+        assert parts == ["The log says:", *answer, "What trailing does:", "What you should do:"], section
 
 
 def test_a_rejected_stop_is_the_first_section_of_the_page() -> None:
-    assert PAGE.index("| my stop was rejected | [A stop was rejected]") < PAGE.index("\n### A stop was rejected\n")
-    assert PAGE.index("\n### ") == PAGE.index("\n### A stop was rejected\n")
+    first = "\n### The first stop was rejected\n"
+    assert PAGE.index("| my stop was rejected | [The first stop was rejected]") < PAGE.index(first)
+    assert PAGE.index("\n### ") == PAGE.index(first)
 
 
 def reasons(world: World, kind: type[PositionClosed | StopMoved]) -> list[str]:

@@ -21,6 +21,7 @@ from trailing.core.evidence import FlatEvidence, Timing
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import PROTECT, Close, End, Goal, Protect
 from trailing.core.handlers import HANDLERS
+from trailing.core.identity import left_open
 from trailing.core.inputs import Begun, Input, PriceSeen, Publish
 from trailing.core.model import Fill, Market, Position, StopOrder
 from trailing.core.orders import Order
@@ -240,14 +241,6 @@ class PositionState:
         return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
 
     @property
-    def left_open(self) -> Decimal | None:
-        """What the update of the last fill left open, because a person has added to the position; None: unknown."""
-        last = self.last_fill
-        if last is None:
-            return self.left_open_before
-        return self.told_quantity if self.updated_at <= last.at else None
-
-    @property
     def is_given_up(self) -> bool:
         """Whether it ended although it may be open: no task works on it any more."""
         return isinstance(self.goal, End) and self.goal.is_given_up
@@ -303,7 +296,7 @@ class PositionState:
             self.native_task,
             self.replaced_by,
             self.filled,
-            None if self.quantity else self.left_open,
+            None if self.quantity else left_open(self),
             self.ended,
         )
 

@@ -18,6 +18,7 @@ from trailing.core.account import PositionReport
 from trailing.core.derived import derive
 from trailing.core.evidence import Timing
 from trailing.core.goals import Close, End, Release
+from trailing.core.identity import left_open
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
 from trailing.core.orders import CHANGING, LIVE, SENT, Order
 from trailing.core.plan import decode_plan
@@ -165,7 +166,7 @@ def save_position(
         release=release,
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
         replaced_by=p.replaced_by,
-        left_open=None if p.quantity else p.left_open,
+        left_open=None if p.quantity else left_open(p),
         told_fills=counted_before(p),
         unread_orders=tuple(unread_ids(p)),
     )
