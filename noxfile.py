@@ -70,14 +70,30 @@ PROCESSORS = os.cpu_count() or 1
 ONE_BY_ONE = ("--dist", "load", "--maxschedchunk", "1")
 # Many tests wait for sockets and servers, so that several processes share a processor.
 IN_PARALLEL = ("--numprocesses", str(max(6, 2 * PROCESSORS)), *ONE_BY_ONE)
-# The tests of what decides and acts compute, rather than wait. They alone have to cover it.
-DECIDING = ("tests/core", "tests/protection")
+# These repeat a scenario at each of its steps, or for many symbols.
+EACH_STEP = {
+    Path("tests/protection") / f"test_{name}.py"
+    for name in (
+        "cancelled_anywhere",
+        "cancelled_exits",
+        "cancelled_while_recovering",
+        "nothing_starves",
+        "on_wave_cancelled",
+        "program_cancelled",
+    )
+}
+# The tests of what decides and acts. They compute, rather than wait. They alone have to cover it: each step again would only
+# take time, because a test that is traced takes more than twice as long.
+COVERING = sorted(
+    {path for layer in ("core", "protection") for path in Path("tests", layer).glob("test_*.py")} - EACH_STEP
+)
 COMPUTING = ("--numprocesses", str(PROCESSORS), *ONE_BY_ONE)
 # Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves.
 TAKEOVERS = "tests/simulation/test_takeover.py"
 FAST = ("-m", "not slow and not repeats")
 # These find nothing on an older Python that the others don't find there: they look at the text of the project, or repeat what
-# other tests do, at each of its steps or in many worlds. `nox -s simulate` runs them on every Python.
+# other tests do, at each of its steps or in many worlds. `nox -s simulate` runs them on every Python. Two short files of
+# `EACH_STEP` stay, so that each kind of cancellation is met on the oldest Python too.
 NEWEST_ALONE = (
     "tests/test_architecture.py",
     "tests/test_contributing_page.py",
@@ -169,9 +185,9 @@ def check(session: nox.Session) -> None:
         run_all(session, *flake8_async(), *TYPES, ("pytest", *IN_PARALLEL, *FAST, *session.posargs))
         return
     session.run("coverage", "erase")
-    deciding = ("pytest", *COMPUTING, *FAST, "--cov", "--cov-report=", *DECIDING)
-    with running_beside(session, deciding, ("coverage", "report"), *flake8_async(), *TYPES):
-        session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={folder}" for folder in DECIDING))
+    covering = ("pytest", *COMPUTING, *FAST, "--cov", "--cov-report=", *map(str, COVERING))
+    with running_beside(session, covering, ("coverage", "report"), *flake8_async(), *TYPES):
+        session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={path}" for path in COVERING))
 
 
 @nox.session(python=NEWEST, tags=["ci"])
