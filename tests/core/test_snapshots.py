@@ -847,6 +847,14 @@ def test_a_trailing_order_that_is_left_tells_no_position_from_another_one() -> N
     assert driver.state.replaced_by == a_report("1", "90")
 
 
+def test_a_looser_stop_that_is_left_does_not_identify_the_position_of_the_stop_that_counts() -> None:
+    driver = resting()
+    looser = a_stop("z", "97")
+    driver.shows(A, looser, a_report(), at=10.0)
+    driver.shows(looser, a_report("1", "90"), at=21.0)
+    assert (driver.state.replaced_by, driver.state.doubted_stop) == (None, "a")
+
+
 def test_while_a_stop_is_being_placed_another_entry_price_is_no_other_position_yet() -> None:
     driver = resting()
     driver.shows(A, a_report(), at=10.0)

@@ -32,7 +32,7 @@ def test_an_event_that_the_page_names_is_one(name: str) -> None:
 
 
 def alarms() -> Iterator[str]:
-    """The texts of all alarms, but for those that name a position in them."""
+    """Yield the texts of all alarms, but for those that name a position in them."""
     for path in (path for layer in ("core", "protection") for path in (ROOT / "trailing" / layer).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("alarm"):
@@ -40,12 +40,15 @@ def alarms() -> Iterator[str]:
                 yield from (str(text) for text in texts[:1])
 
 
+ALARMS = sorted(set(alarms()))
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_alarm_that_the_page_quotes_is_raised_somewhere(text: str) -> None:
-    assert text in set(alarms())
+    assert text in ALARMS
 
 
-@pytest.mark.parametrize("text", sorted(set(alarms())))
+@pytest.mark.parametrize("text", ALARMS)
 def test_an_alarm_that_is_raised_stands_on_the_page(text: str) -> None:
     assert text in TEXTS
 

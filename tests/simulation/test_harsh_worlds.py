@@ -414,6 +414,7 @@ FOUND_AS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FOUND_AS))
 def test_a_planted_bug_is_found_in_a_few_harsh_worlds_and_in_no_calm_one_of_these_seeds(
     name: str, monkeypatch: pytest.MonkeyPatch
