@@ -114,6 +114,7 @@ class Okx:
 
     Attributes:
         reads, trading: the endpoints' parts.
+        authorized: the key still has its permissions; without them requests are refused with 50114.
         refusals_within_success: the code of an answer with a refused entry is 0, as it was recorded, not 1.
     """
 
@@ -129,6 +130,7 @@ class Okx:
     ) -> None:
         self.opened = stream.opened
         self.received = stream.received
+        self.authorized: bool = True
         self.refusals_within_success: bool = False
         self.reads: OkxReads = OkxReads(market, stream, account_level)
         self.trading: OkxTrading = OkxTrading(market, stream, account_level)
@@ -273,6 +275,8 @@ class Okx:
             raise Refused("50113")
         if (headers.get("x-simulated-trading") == "1") != self._demo:
             raise Refused("50101")
+        if not self.authorized:
+            raise Refused("50114")
 
 
 class OkxServer(VenueServer):

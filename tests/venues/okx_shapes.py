@@ -242,7 +242,7 @@ def pushed_order(order: Order, market: OkxMarket, fill: VenueFill | None) -> dic
 def _order(order: Order, market: OkxMarket) -> dict[str, object]:
     wanted, stop = order.wanted, order.stop
     limit = wanted.limit
-    return {
+    shown: dict[str, object] = {
         "accFillSz": contracts(order.filled, wanted, market),
         "algoClOrdId": "" if stop is None else own_id(stop),
         "algoId": "" if stop is None else algo_id(stop),
@@ -292,6 +292,10 @@ def _order(order: Order, market: OkxMarket) -> dict[str, object]:
         "tradeQuoteCcy": "USDT",
         "uTime": str(order.updated_at),
     }
+    if stop is not None and market.as_recorded:
+        shown |= {"linkedAlgoOrd": {"algoId": shown.pop("algoId")}, "ordType": "trigger", "source": "algo"}
+        del shown["algoClOrdId"]
+    return shown
 
 
 def _filled(fill: VenueFill | None, market: OkxMarket) -> dict[str, object]:

@@ -14,6 +14,7 @@ import pytest
 import trio
 from okx_market import OkxWanted
 from okx_server import PASSPHRASE, OkxServer, open_okx_server
+from okx_shapes import algo_id
 from okx_stream import signed
 from venue_market import Trigger
 from venue_server import API_KEY
@@ -340,6 +341,20 @@ async def test_an_algo_order_can_be_effective_in_part_first() -> None:
             await server.move_price(BTC, Decimal("979"), "last")
             states = [(await wire.rows("orders-algo"))[0]["state"] for _ in range(3)]
             assert states == ["live", "partially_effective", "effective"]
+
+
+async def test_a_trigger_can_have_the_states_and_fields_of_the_recorded_frames() -> None:
+    async with open_okx_server() as server:
+        server.okx_market.as_recorded = True
+        await enter(server)
+        async with signed_in(server, BUSINESS, ALGO_ORDERS) as business, signed_in(server, PRIVATE, ORDERS) as private:
+            order = place_stop(server)
+            await server.move_price(BTC, Decimal("979"), "last")
+            states = [(await business.rows("orders-algo"))[0]["state"] for _ in range(3)]
+            assert states == ["live", "order_placed", "filled"]
+            (row,) = await private.rows("orders")
+            assert (row["linkedAlgoOrd"], row["source"]) == ({"algoId": algo_id(order)}, "algo")
+            assert row.keys() & {"algoId", "algoClOrdId"} == set()
 
 
 async def test_a_trailing_order_is_pushed_on_a_channel_of_its_own() -> None:
