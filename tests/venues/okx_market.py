@@ -220,7 +220,7 @@ class OkxMarket(VenueMarket):
             self._order_changed(stop, "rejected")
         else:
             bound = self.hedged and self._part_to_take(stop.wanted)
-            self.fail_codes[stop.number] = "51112" if bound else "51169"
+            self.fail_codes[stop.number] = "51112" if bound else "51169"  # shown only if it is rejected
             super()._execute(stop)
 
     def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:

@@ -216,7 +216,7 @@ class Okx:
             return json_reply({"code": refused.code, "data": [], "msg": refused.message}, refused.status)
 
     def _answer_entries(self, request: Request, route: Route, entries: Sequence[Params], received_at: int) -> Reply:
-        """Answer with a code for each entry. The answer's own code tells whether none, some or all of them were refused."""
+        """Answer with a code for each entry. The answer's own code states whether none, some or all of them were refused."""
         assert route.entry is not None
         rows: list[Mapping[str, object]] = []
         for params in entries:

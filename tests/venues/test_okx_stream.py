@@ -314,8 +314,8 @@ async def test_a_cancelled_and_a_failed_algo_order_are_pushed() -> None:
             place_stop(server, "second")
             server.okx_market.fails_triggered = "51008"
             await server.move_price(BTC, Decimal("979"), "last")
-            told = [(await wire.rows("orders-algo"))[0] for _ in range(4)]
-            assert [(row["algoClOrdId"], row["state"], row["failCode"]) for row in told] == [
+            pushed = [(await wire.rows("orders-algo"))[0] for _ in range(4)]
+            assert [(row["algoClOrdId"], row["state"], row["failCode"]) for row in pushed] == [
                 ("first", "live", ""),
                 ("first", "canceled", ""),
                 ("second", "live", ""),
@@ -387,8 +387,8 @@ async def test_a_position_is_pushed_before_or_after_the_fill(positions_first: bo
             place_stop(server)
             await server.move_price(BTC, Decimal("979"), "last")
             frames = [await wire.frame() for _ in range(3)]
-            told = [frame["data"][0].get("state", frame["data"][0].get("pos")) for frame in frames]
-            assert told == (["live", "0", "filled"] if positions_first else ["live", "filled", "0"])
+            pushed = [frame["data"][0].get("state", frame["data"][0].get("pos")) for frame in frames]
+            assert pushed == (["live", "0", "filled"] if positions_first else ["live", "filled", "0"])
 
 
 async def test_positions_of_long_short_mode_are_pushed_above_zero() -> None:
