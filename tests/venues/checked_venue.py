@@ -19,32 +19,36 @@ from venue_server import API_KEY, SECRET, VenueServer
 from trailing import Credentials, open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-from trailing.exchanges.ccxt.limits import Limits, Window
+from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
 
 WORDS = ("--testnet", "--symbol", BTC)
 FOREIGN = "x-somebody-1"
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch, venue: str, *, request_validity: float = 0.1) -> None:
     """Shorten the waits: read lags, validity, rate limits, and the pauses of the check."""
-    quick = {
-        name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1) for name in names
-    }
-    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, **quick})
-    limits = Limits(windows={"requests": Window(20_000, 1, burst=10_000)}, costs={}, other={"requests": 1.0})
-    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.limits_of", lambda _: limits)
+    quick = with_delays(venue, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=request_validity)
+    monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, venue: quick})
+    quick_limits = Limits(windows={"requests": Window(20_000, 1, burst=10_000)}, costs={}, other={"requests": 1.0})
+    monkeypatch.setattr(
+        "trailing.exchanges.ccxt.connecting.limits_of",
+        lambda name: quick_limits if name in UNLIMITED else limits_of(name),
+    )
     monkeypatch.setattr("trailing.cli.operate.check_account.PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("trailing.cli.operate.check_context.POLL_SECONDS", 0.02)
     monkeypatch.setattr("trailing.cli.operate.check_triggers.ATTEMPT_SECONDS", 0.2)
     monkeypatch.setattr("trailing.cli.operate.check_triggers.AGAIN_SECONDS", 0.02)
 
 
-# What differs from venue to venue: the settings of a server that refuses no request for its rate, and a passphrase.
+# What differs from venue to venue: the settings of a server that refuses no request for its rate, and a passphrase. On a
+# venue without such settings, the requests keep to the venue's limits.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "binanceusdm": {"order_limits": (10_000, 10_000), "weight_limit": 100_000},
     "bybit": {"order_limit": 1000},
+    "okx": {"demo": True},
 }
-PASSWORDS: Mapping[str, str] = {}
+UNLIMITED = frozenset({"binanceusdm", "bybit"})
+PASSWORDS: Mapping[str, str] = {"okx": "loopback-passphrase"}
 
 
 def credentials_of(venue: str) -> Credentials:
@@ -124,6 +128,7 @@ def checking(
     *,
     moving: bool = True,
     hedged: bool = False,
+    live: bool = False,
 ) -> Iterator[CheckedVenue]:
     """Serve a venue that the command opens instead of the real one."""
     set_keys(venue, monkeypatch)

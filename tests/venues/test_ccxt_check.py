@@ -80,6 +80,21 @@ def test_every_step_passes_in_hedge_mode_for_either_side(
         assert (checked.document()["hedged"], checked.document()["side"]) == (True, side)
 
 
+@pytest.mark.parametrize("most", ["0.01", "100000"])
+def test_a_real_account_is_checked_up_to_the_size_limit(
+    venue: str, most: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with checking(venue, tmp_path, monkeypatch, capsys, live=True) as checked:
+        code, out, err = checked.run("--live", "--yes", "--symbol", BTC, "--most-notional", most)
+        assert left_on(checked.server) == UNTOUCHED
+        if most == "0.01":
+            assert (code, out, checked.served.changes()) == (2, "", [])
+            assert "which is above --most-notional 0.01" in err
+        else:
+            assert (code, checked.document()["testnet"]) == (0, False)
+            assert out.startswith(f"{venue} {BTC} long: passed")
+
+
 def test_the_report_has_the_requests_and_frames_of_each_step(checked: CheckedVenue, venue: str) -> None:
     checked.run()
     report = checked.document()
@@ -359,8 +374,7 @@ def test_a_venue_without_a_stream_is_checked_by_its_lists(
         (("--symbol", BTC, "--live"), "it needs --yes and a size limit, --most-notional AMOUNT"),
         (("--symbol", BTC, "--live", "--yes"), "it needs --yes and a size limit, --most-notional AMOUNT"),
         (("--symbol", BTC, "--live", "--most-notional", "20"), "it needs --yes and a size limit"),
-        (("--testnet", "--symbol", BTC, "--most-notional", "20"), "which is above --most-notional 20"),
-        (("--live", "--yes", "--symbol", BTC, "--most-notional", "20"), "which is above --most-notional 20"),
+        (("--testnet", "--symbol", BTC, "--most-notional", "0.01"), "which is above --most-notional 0.01"),
         (("--testnet", "--symbol", BTC, "--most-notional", "-1"), "'-1' is not an amount above 0"),
         (("--testnet", "--symbol", BTC, "--side", "up"), "'up' is not one of long, short"),
         (("--testnet", "--symbol", BTC, "--deadline", "nan"), "--deadline got nan"),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import trio
 from checked_venue import SETTINGS, UNTOUCHED, add_foreign, credentials_of, hurry, left_on, on_server
 from moving_market import move_prices
 from real_exchange import BTC, VENUES, open_server
-from venue_faults import Fault, Request
+from venue_faults import Fault, Request, nth
 from venue_server import VenueServer
 
 from trailing.cli.operate.check_record import Recorder
@@ -32,13 +33,15 @@ class Checked:
 
     Args:
         at: the request, counted from 1, whose arrival interrupts the check; None: none does.
-        lost: the reply to that request is lost.
+        fault: what happens to that request; None: it is executed and answered.
         outside: the interruption cancels the block around the whole check, and not only its steps.
     """
 
-    def __init__(self, venue: str, *, at: int | None = None, lost: bool = False, outside: bool = False) -> None:
-        self.venue, self.at, self.lost, self.outside = venue, at, lost, outside
-        self.requests = 0
+    def __init__(
+        self, venue: str, *, at: int | None = None, fault: Callable[[str], Fault] | None = None, outside: bool = False
+    ) -> None:
+        self.venue, self.at, self.fault, self.outside = venue, at, fault, outside
+        self.operations: list[str] = []
         self.named: list[object] = []
         self.result: CheckResult | None = None
         self.left: Any = None
@@ -70,36 +73,43 @@ class Checked:
         operation = server.face.operation
 
         def count(request: Request) -> str:
-            self.requests += 1
-            if self.requests == self.at:
-                if self.lost:
-                    server.faults.add(Fault(on=request.endpoint, when=lambda number: number == 1, drop="after"))
+            self.operations.append(operation(request))
+            if len(self.operations) == self.at:
+                if self.fault is not None:
+                    server.faults.add(self.fault(request.endpoint))
                 interruption.interrupt(signal.SIGINT)
-            return operation(request)
+            return self.operations[-1]
 
         server.face.operation = count  # type: ignore[method-assign]
 
 
-async def count_requests(venue: str) -> int:
-    """Return the number of requests of a whole check."""
+def lost(endpoint: str) -> Fault:
+    """The request is executed, and its reply is lost."""
+    return Fault(on=endpoint, when=nth(1), drop="after")
+
+
+def late(endpoint: str) -> Fault:
+    """The request is executed after the client has given it up."""
+    return Fault(on=endpoint, when=nth(1), delay=0.6)
+
+
+async def requests_of(venue: str) -> list[str]:
+    """Return the operations of the requests of a whole check, in order."""
     whole = Checked(venue)
     await whole.run()
     assert whole.result is not None
     assert (whole.result.verdict, whole.left) == ("passed", UNTOUCHED)
-    return whole.requests
+    return whole.operations
 
 
-async def interrupt_each(venue: str, step: int, *, lost: bool) -> int:
-    """Interrupt a check at every `step`-th request in turn, and return how many checks that were."""
-    count = await count_requests(venue)
-    numbers = range(1, count + 1, step)
+async def interrupt_each(venue: str, numbers: Iterable[int], fault: Callable[[str], Fault] | None = None) -> None:
+    """Interrupt a check at each of these requests in turn, counted from 1."""
     for number in numbers:
-        checked = Checked(venue, at=number, lost=lost)
+        checked = Checked(venue, at=number, fault=fault)
         await checked.run()
         assert (number, checked.left, checked.named) == (number, UNTOUCHED, [])
         if checked.result is not None:
             assert checked.result.ended in {"interrupted", "done"}
-    return len(numbers)
 
 
 @pytest.mark.parametrize("venue", VENUES)
@@ -107,17 +117,30 @@ async def test_a_check_that_is_interrupted_at_some_of_its_requests_leaves_nothin
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch, venue)
-    assert await interrupt_each(venue, 17, lost=False) > 3
+    await interrupt_each(venue, range(1, len(await requests_of(venue)) + 1, 17))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [False, True], ids=["the reply comes", "the reply is lost"])
+@pytest.mark.parametrize("fault", [None, lost], ids=["the reply comes", "the reply is lost"])
 @pytest.mark.parametrize("venue", VENUES)
 async def test_a_check_that_is_interrupted_at_any_of_its_requests_leaves_nothing(
-    venue: str, lost: bool, monkeypatch: pytest.MonkeyPatch
+    venue: str, fault: Callable[[str], Fault] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch, venue)
-    assert await interrupt_each(venue, 1, lost=lost) > 50
+    count = len(await requests_of(venue))
+    assert count > 50
+    await interrupt_each(venue, range(1, count + 1), fault)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_an_order_that_is_executed_after_the_interruption_is_removed(
+    venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch, venue, request_validity=1.0)
+    operations = await requests_of(venue)
+    monkeypatch.setattr("trailing.exchanges.ccxt.client.REQUEST_SECONDS", 0.3)
+    entry, stop = operations.index("close_position") + 1, operations.index("place_stop") + 1
+    await interrupt_each(venue, (entry, stop), late)
 
 
 @pytest.mark.parametrize("number", [15, 30, 45])

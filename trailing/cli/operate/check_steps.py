@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Final
 
@@ -20,7 +21,7 @@ from trailing.cli.operate.check_context import (
 )
 from trailing.core.model import Percent, StopOrder, Tick
 from trailing.core.prices import ahead, round_stop
-from trailing.errors import NoSuchStop, StopRejected, WouldTrigger
+from trailing.errors import NoSuchStop, NothingToReduce, StopRejected, WouldTrigger
 from trailing.exchanges.port import StreamState
 
 CONNECT_SECONDS: Final = 30.0
@@ -137,7 +138,8 @@ async def reject_price_beyond(check: Check) -> str:
 async def reject_without_position(check: Check) -> str:
     """Place a stop while the position is flat."""
     if check.account.has_position:
-        await check.account.close()
+        with suppress(NothingToReduce):
+            await check.account.close()
         await check.until_held(Decimal(0))
     price = check.stop_price(await check.price(check.source), FAR)
     return await _refused(check, check.account.request(price, check.source), StopRejected)

@@ -57,6 +57,7 @@ async def enter_at_market(
     check_money("quantity", quantity)
     requests = VenueRequests(exchange.session, venue, hedged=exchange.hedged)
     template = {name: value for name, value in venue.closes.place.items() if name != "reduceOnly"}
+    hedge = venue.account.hedge_params if exchange.hedged else None
     price = text((await exchange.price(symbol, "mark")).price) if venue.orders.price_required else None
     raw = await requests.call(
         "enter",
@@ -66,7 +67,7 @@ async def enter_at_market(
         _OPENING[side],
         amount(venue, quantity, market),
         price,
-        {**requests.params(template, side, None, None, to_venue_id(venue, client_order_id)), **requests.hedge},
+        {**requests.params(template, side, None, None, to_venue_id(venue, client_order_id)), **(hedge or {})},
         symbol=symbol,
         about=client_order_id,
     )
