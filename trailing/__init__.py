@@ -70,7 +70,7 @@ from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
 from trailing.protection.statistics import Statistics as Statistics
-from trailing.protection.supervision import Unprotected as Unprotected
+from trailing.protection.unprotected_list import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store
 from trailing.unprotected import UnprotectedTime as UnprotectedTime

@@ -7,7 +7,7 @@
     ├─ ExchangeError
     │  ├─ StopRejected          the exchange rejected it; no order exists
     │  │  ├─ WouldTrigger       the price is already beyond the stop
-    │  │  ├─ NothingToReduce    no such position exists (any more)
+    │  │  ├─ NothingToReduce    nothing can be reduced: it is flat, or other orders cover it
     │  │  └─ NoSuchStop         no such live stop exists (any more)
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
@@ -44,7 +44,11 @@ class WouldTrigger(StopRejected):
 
 
 class NothingToReduce(StopRejected):
-    """No position exists (any more) that a reduce-only order could reduce."""
+    """The exchange says that a reduce-only order can reduce nothing.
+
+    Either no such position exists (any more), or other open orders cover all of it, such as a take-profit. So it does not prove that
+    the position is flat.
+    """
 
 
 class NoSuchStop(StopRejected):

@@ -24,7 +24,7 @@ from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
 from trailing.core.model import Fill, Percent, Side, StopOrder
 from trailing.core.next_request import NEVER
-from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
+from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReadFills, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
 from trailing.errors import (
@@ -217,6 +217,7 @@ def test_a_flat_position_with_an_unknown_order_ends_once_that_can_not_be_execute
         assert not driver.state.ended
     driver.shows(ELSEWHERE, at=14.0)
     assert driver.does() == FindOrder("a")
+    assert isinstance(driver.does(), ReadFills)
     assert driver.state.ended
 
 

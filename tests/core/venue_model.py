@@ -7,6 +7,7 @@ change of the venue is a version; a list or a look-up shows any version from the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -25,6 +26,7 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
@@ -36,7 +38,7 @@ SYMBOL: Final = "BTC/USDT:USDT"
 OTHER_SYMBOL: Final = "ETH/USDT:USDT"
 _ZERO: Final = Decimal(0)
 
-Answer = StopOrder | Tick | Fill | Backfill | None
+Answer = StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None
 
 ListFault = Literal["no positions", "position missing", "no stops", "stop missing"]
 """What a list leaves out without saying so."""
@@ -95,6 +97,7 @@ class Venue:
     updates: list[tuple[float, OrderUpdated | PositionUpdated]] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     filled: dict[str, Decimal] = field(default_factory=dict)
+    executions: list[Fill] = field(default_factory=list)
     entered: int = 1
     trades: int = 0
     liquidation_price: Decimal | None = None
@@ -209,6 +212,8 @@ class Venue:
                 return Tick(SYMBOL, self.price, self.at)
             case ReadCandles():
                 return Backfill((), self.price)
+            case ReadFills():
+                return [fill for fill in self.executions if fill.client_order_id == request.id]
 
     def _place(self, id_: str, price: Decimal, quantity: Decimal) -> StopOrder:
         if not self.quantity:
@@ -322,6 +327,7 @@ class Venue:
             self.filled[id_] = self.filled.get(id_, _ZERO) + part
             trade = f"t{self.trades}" if self.fills_as == "trade id" else None
             fill = Fill(SYMBOL, self.side, part, self.price, f"v{id_}", id_, self.at + number / 1e6, trade)
+            self.executions.append(replace(fill, trade_id=f"t{self.trades}"))
             status = "filled" if is_last and number == len(parts) - 1 else "partial"
             cumulative = self.filled[id_] if self.fills_as == "cumulative" else None
             self._push(OrderUpdated(id_, status, fill, cumulative))

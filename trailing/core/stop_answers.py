@@ -13,7 +13,8 @@ from trailing.core.goals import End
 from trailing.core.model import StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, LIVE, Order
 from trailing.core.prices import is_tighter
-from trailing.core.requests import AmendStop, CancelStop, FindOrder, PlaceStop, ReplaceStop, TakeDownStop
+from trailing.core.refusals import note_refusal
+from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
 from trailing.errors import (
     NoSuchStop,
@@ -87,7 +88,7 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     if not isinstance(request, PlaceStop):
         p.tell(MoveFailed, price=request.price, error=str(error))
     if isinstance(error, StopRejected):
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
@@ -96,10 +97,11 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     p.ratchet.ask_rules()
 
 
-def doubt_position(p: PositionState, error: StopRejected, at: float) -> None:
-    """A refusal: perhaps the position is not what it was."""
+def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:
+    """A refusal of a kind of request: perhaps the position is not what it was."""
     if isinstance(error, NothingToReduce):
         p.flat.note_flat(at, "refusal")
+        note_refusal(p, kind, error, at)
     p.want_snapshot(at)
 
 

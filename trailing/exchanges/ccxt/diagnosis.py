@@ -72,6 +72,7 @@ async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncI
         ("market", _market),
         ("positions", _positions),
         ("stops", _stops),
+        ("orders", _orders),
         ("stream", _stream),
     ]
     if place:
@@ -213,6 +214,31 @@ async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
         )
         for stop in stops
         if (stop.symbol, stop.side) not in held
+    ]
+    return findings
+
+
+async def _orders(exchange: CcxtExchange, symbol: str) -> list[Finding]:
+    """List the open orders of the symbol. A reduce-only one that has no trigger covers its part of a position."""
+    try:
+        orders = await exchange.open_orders(symbol)
+    except ExchangeError as error:
+        return [
+            Finding(
+                "orders", "note", f"the open orders of {symbol} can't be read, which protection does not need: {error}"
+            )
+        ]
+    held = {report.side for report in await exchange.positions() if report.symbol == symbol}
+    findings = [Finding("orders", "good", f"{symbol}: {len(orders)} open")]
+    findings += [
+        Finding(
+            "orders",
+            "warning",
+            f"{symbol} {order.side}: {order.kind} {order.order_side} {order.quantity} at {order.price} "
+            f"({order.client_order_id or order.order_id}) covers its part of the position: the exchange may refuse exits and stops",
+        )
+        for order in orders
+        if order.side in held and order.trigger_price is None
     ]
     return findings
 

@@ -93,6 +93,8 @@ def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
     info = raw["info"]
     check_one_of("symbol", raw.get("symbol"), (market.symbol,))
     check_one_of("side", raw.get("side"), ("sell", "buy"))
+    if not raw.get("id"):
+        raise UsageError("id is missing")
     own_id = info.get(venue.fields.client_order_id) or raw.get("clientOrderId") or ""
     words = [str(info[field]) for field in venue.lists.kind_fields if info.get(field)] or [str(raw.get("type"))]
     leg = str(info.get(venue.fields.position_side)).lower()

@@ -296,7 +296,7 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, or its quantity is too small.
+        nothing_to_reduce: there is no position, its quantity is too small, or other open orders cover it.
         duplicate: the client order id was used before.
         too_many: no further stop is accepted.
         gone: there is no such live order: it was filled, was cancelled, or never existed.

@@ -196,7 +196,7 @@ class PaperExchange:
         The whole position, or more, may always be closed. A part must keep to the market's rules.
 
         Raises:
-            NothingToReduce: the position is flat.
+            NothingToReduce: the position is flat, or take-profits cover all of it.
             StopRejected: the client order id was used before, or a part violates the market's rules.
         """
         check_close(symbol, side, quantity)
@@ -317,8 +317,29 @@ class PaperExchange:
         self._transport.note(at, "place_by_hand", request.symbol, request.client_order_id, order)
         return order
 
+    def take_profit_by_hand(
+        self, symbol: str, side: Side, quantity: Decimal, price: Decimal, client_order_id: str = "take-profit"
+    ) -> OpenOrder:
+        """Place a reduce-only limit order at once, as a bot's own take-profit.
+
+        It fills at its price when the last price reaches it. Until then it covers its quantity, as on Binance and Bybit: a close,
+        and a stop that triggers, get what it leaves of the position. If that is nothing, the close raises NothingToReduce, and the
+        stop is cancelled with a reason. It ends with its position.
+
+        Raises:
+            StopRejected: the client order id was used before, or a rule of the market is violated.
+            NothingToReduce: there is no such position, or other take-profits cover all of it.
+        """
+        check_close(symbol, side, quantity)
+        check_money("price", price)
+        check_client_order_id(client_order_id)
+        at = trio.current_time()
+        order = self._account.place_take_profit(symbol, side, quantity, price, client_order_id, at)
+        self._transport.note(at, "take_profit_by_hand", symbol, client_order_id, order)
+        return order
+
     def cancel_by_hand(self, client_order_id: str) -> None:
-        """Cancel a stop at once, as a user does by hand. Raises NoSuchStop if it is gone."""
+        """Cancel a stop or a take-profit at once, as a user does by hand. Raises NoSuchStop if it is gone."""
         at = trio.current_time()
         symbol = self._account.cancel_anywhere(client_order_id, at)
         self._transport.note(at, "cancel_by_hand", symbol, client_order_id, None)
