@@ -25,6 +25,7 @@ from trailing.cli.operate.check_run import CheckResult, Settings, run_check
 from trailing.cli.signals import Interruption
 
 FOLDER = Path(__file__).parent
+LATE_SECONDS = 0.6
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -66,6 +67,7 @@ class Checked:
                         on_left=self.named.append,
                         tell=lambda _: None,
                     )
+            await trio.sleep(LATE_SECONDS if self.fault is late else 0)
             self.left = left_on(server)
             tasks.cancel_scope.cancel()
 
@@ -90,7 +92,7 @@ def lost(endpoint: str) -> Fault:
 
 def late(endpoint: str) -> Fault:
     """The request is executed after the client has given it up."""
-    return Fault(on=endpoint, when=nth(1), delay=0.6)
+    return Fault(on=endpoint, when=nth(1), delay=LATE_SECONDS)
 
 
 async def requests_of(venue: str) -> list[str]:
