@@ -356,7 +356,7 @@ async def test_a_sick_symbol_s_cancellation_uses_the_rate_limit_and_is_not_execu
 
 def test_every_kind_strikes_in_a_few_worlds_and_the_same_seed_gives_the_same_events() -> None:
     strikes = Counter[str]()
-    for seed in range(6):
+    for seed in range(8):
         report = run_world(Scenario.from_seed(seed, RATES), keep_events=seed == 0)
         strikes.update(report.strikes)
         if seed == 0:
