@@ -83,9 +83,18 @@ def test_every_command_on_a_page_is_run_by_a_test() -> None:
 def test_a_command_of_trailing_has_the_options_that_a_page_shows(command: str) -> None:
     words = shlex.split(command)[1:]
     # A page names some commands without their arguments.
-    needed = {"doctor": ["bybit"], "run": ["--wave", "w.csv", "--prices", "p/"], "prune": ["--older", "30d"]}
+    needed = {
+        "doctor": ["bybit"],
+        "check": ["bybit", "--symbol", "BTC/USDT:USDT"],
+        "run": ["--wave", "w.csv", "--prices", "p/"],
+        "prune": ["--older", "30d"],
+    }
     named = [word for word in words[1:] if not word.startswith("-")]
-    if (words[0] == "doctor" and not named) or words[0] == "run" or (words[0] == "prune" and "--older" not in words):
+    if (
+        (words[0] in {"doctor", "check"} and not named)
+        or words[0] == "run"
+        or (words[0] == "prune" and "--older" not in words)
+    ):
         words += needed[words[0]]
     assert parse_options(find_command(words[0], GROUPS), words[1:]) is not None
 

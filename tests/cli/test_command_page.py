@@ -15,8 +15,11 @@ import msgspec
 import pytest
 
 import trailing
-from trailing.cli import INTERRUPTED, USAGE
+from trailing.cli import INTERRUPTED, LEFT_OVER, USAGE
 from trailing.cli.commands import GROUPS
+from trailing.cli.operate.check import CheckDocument
+from trailing.cli.operate.check_account import Left
+from trailing.cli.operate.check_run import StepResult
 from trailing.cli.operate.recovery_result import Recovery
 from trailing.cli.practice.demo import DemoResult
 from trailing.cli.practice.plan_files import DEFAULT_PLAN
@@ -116,7 +119,7 @@ def test_the_default_plan_is_the_one_that_the_page_names() -> None:
 
 def test_the_exit_codes_are_those_of_the_table() -> None:
     codes = {int(code) for row in re.findall(r"^\| (\d[\d, ]*) \|", PAGE, re.MULTILINE) for code in row.split(",")}
-    assert codes == {0, 1, USAGE, INTERRUPTED, 128 + signal.SIGTERM}
+    assert codes == {0, 1, USAGE, LEFT_OVER, INTERRUPTED, 128 + signal.SIGTERM}
 
 
 def keys(command: str) -> list[str]:
@@ -143,6 +146,7 @@ def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: P
     assert [*status, *status["accounts"][0], "at"] == keys("status")
     assert list(pruned) == keys("prune")
     assert keys("recover") == names(Recovery)
+    assert keys("check") == [*names(CheckDocument), *names(StepResult), *names(Left)]
     assert keys("demo") == names(DemoResult)
 
 

@@ -35,7 +35,7 @@ def test_the_help_shows_the_groups_with_one_line_per_command_and_the_exit_codes(
         for number, command in enumerate(group.commands, 1):
             assert lines[at + number].split(maxsplit=1) == [command.name, command.summary]
     codes = re.findall(r"^  (\d+) ", ran.out.partition("exit codes:")[2], re.MULTILINE)
-    assert codes == ["0", "1", "2", "130", "143"]
+    assert codes == ["0", "1", "2", "3", "130", "143"]
     assert max(map(len, lines)) <= 80
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -66,16 +66,21 @@ class Served:
 
 
 @contextmanager
-def serving(venue: str, store: str) -> Iterator[Served]:
-    """Serve a venue with an empty account until the block ends."""
+def serving(
+    venue: str, store: str, *beside: Callable[[VenueServer], Awaitable[object]], **settings: Any
+) -> Iterator[Served]:
+    """Serve a venue with an empty account until the block ends, with tasks that act on its market."""
     there, over = threading.Event(), trio.Event()
     served: list[Served] = []
 
     async def serve() -> None:
-        async with open_server(venue) as server:
+        async with open_server(venue, **settings) as server, trio.open_nursery() as tasks:
+            for task in beside:
+                tasks.start_soon(task, server)
             served.append(Served(venue, server, trio.lowlevel.current_trio_token(), store))
             there.set()
             await over.wait()
+            tasks.cancel_scope.cancel()
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()

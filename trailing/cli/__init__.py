@@ -1,8 +1,9 @@
 """The `trailing` command: its entry point and its exit codes.
 
 Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, or a position has no stop
-after `recover`; 2 the command can't do what was asked (one line says why), or `doctor` found a failure; 128 plus the
-signal's number after a signal: 130 for SIGINT, 143 for SIGTERM.
+after `recover`; 2 the command can't do what was asked (one line says why), `doctor` found a failure, or a step of `check`
+did not pass; 3 `check` may have left an order or a position; 128 plus the signal's number after a signal: 130 for SIGINT,
+143 for SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 from trailing.cli.messages import find_error, find_missing_package, print_message
 
 USAGE: Final = 2
+LEFT_OVER: Final = 3
 INTERRUPTED: Final = 130
 GC_THRESHOLDS: Final = (500_000, 10, 10)
 """The arguments of `gc.set_threshold` in the command's own process.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
-from trailing.logs import Level
+from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 
 INTRODUCTION: Final = (
-    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange and "
-    "doctor talk to a real one."
+    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, doctor "
+    "and check talk to a real one."
 )
 EXIT_CODES: Final = """\
 exit codes:
@@ -18,54 +19,20 @@ exit codes:
   1    a bug, with its traceback; or standard output was closed;
        or a position has no stop after recover
   2    the command can't do what was asked, and one line says why;
-       or doctor found a failure
+       or doctor found a failure; or a step of check did not pass
+  3    check may have left an order or a position, and names it
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
 
 trailing COMMAND --help shows the options of a command.
 trailing --version shows the version."""
 
-_STORE_URL: Final = "URL"
-_STORE: Final = Option(
-    name="--store",
-    value=_STORE_URL,
-    default="sqlite:///trailing.db",
-    help="the store: sqlite:///FILE or postgresql://HOST/DATABASE",
-)
 _SINCE: Final = Option(
     name="--since",
     value="TIME",
     help="only events since then: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10)",
 )
-_JSON: Final = Option(name="--json", help="print one JSON document, and nothing else, to standard output")
 _JSON_LINES: Final = Option(name="--json", help="print one JSON object per line, and nothing else, to standard output")
-_CREDENTIALS: Final = (
-    Option(
-        name="--credentials",
-        value="FILE",
-        help="a TOML file with api_key and secret that only its owner can read; without it, the environment variables "
-        "TRAILING_API_KEY, TRAILING_SECRET and, if the venue needs one, TRAILING_PASSWORD",
-        completes="files",
-    ),
-    Option(name="--table", value="NAME", help="the table of that file that holds the keys"),
-    Option(name="--testnet", help="use the venue's test network or demo trading"),
-    Option(
-        name="--allow-unverified",
-        help="accept a venue whose adapter was only checked against documented requests and answers",
-    ),
-)
-
-
-def _log_level(default: Level) -> Option:
-    return Option(
-        name="--log-level",
-        value="LEVEL",
-        default=default,
-        choices=get_args(Level),
-        help="the lowest level that is logged to standard error",
-    )
-
-
 _DEMO: Final = Command(
     name="demo",
     summary="protect five positions on a slow simulated exchange, in 30 s",
@@ -76,8 +43,8 @@ parallel, as trailing does. Then let the market move until every stop is filled.
 The demo takes less than 30 s. It needs no network and leaves no file.""",
     module="trailing.cli.practice.demo",
     options=(
-        _JSON,
-        _log_level("error"),
+        JSON,
+        log_level("error"),
         Option(name="--svg", value="FILE", help="write the last screen to this file too", hidden=True),
     ),
 )
@@ -118,7 +85,7 @@ saved. With a store in a file, the same command resumes a run that was interrupt
         ),
         Option(
             name="--store",
-            value=_STORE_URL,
+            value=STORE_URL,
             default="memory:",
             help="where stops and events are kept: memory:, sqlite:///FILE or postgresql://HOST/DATABASE",
         ),
@@ -145,8 +112,8 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="how long each position may take to be protected",
         ),
         Option(name="--new", help="start a new run even if the store holds an interrupted one"),
-        _JSON,
-        _log_level("warning"),
+        JSON,
+        log_level("warning"),
         Option(
             name="--latency",
             value="SECONDS",
@@ -164,7 +131,7 @@ _STATUS: Final = Command(
     details="Show the stops that are open in a store, and the orders whose outcome is unknown.",
     module="trailing.cli.inspect.status",
     options=(
-        _STORE,
+        STORE,
         Option(name="--follow", help="show them again after each change, until SIGINT or SIGTERM"),
         Option(
             name="--json",
@@ -179,7 +146,7 @@ _EVENTS: Final = Command(
     details="Show the events of a store, oldest first.",
     module="trailing.cli.inspect.events",
     options=(
-        _STORE,
+        STORE,
         _SINCE,
         Option(name="--follow", help="continue with new events until SIGINT or SIGTERM"),
         _JSON_LINES,
@@ -191,71 +158,7 @@ _REPORT: Final = Command(
     summary="report profit, moves and unprotected seconds per position",
     details="Report each position's profit before fees, its moves, and the seconds that it was unprotected.",
     module="trailing.cli.inspect.report",
-    options=(_STORE, _SINCE, _JSON),
-)
-
-_RECOVER: Final = Command(
-    name="recover",
-    summary="compare a store with the account and fix the differences",
-    details="""\
-Compare a store with the account, show the differences and fix them, as a bot does at startup. With --dry-run,
-show them and change nothing.
-
-With --paper, the account is that of an interrupted run. Its prices go on until every open position in the
-store has its stop. Positions that the store does not know are protected when the run is resumed.
-
-With --exchange, the account is a bot's. Unless this is a dry run, the bot must not be running. Every open
-position in the store gets its stop by its own plan. Then the command ends, and the stops stay live. Only a
-bot trails them.
-
-The exit code is 1 if a position has no stop afterwards.""",
-    module="trailing.cli.operate.recover",
-    options=(
-        Option(name="--paper", help="recover the paper account of an interrupted run"),
-        Option(
-            name="--exchange",
-            value="VENUE",
-            help="recover an account on this exchange: binanceusdm, bybit, or one that --allow-unverified accepts",
-        ),
-        _STORE,
-        Option(
-            name="--account",
-            value="NAME",
-            default="default",
-            help="the name that the bot gives the account in its store",
-        ),
-        *_CREDENTIALS,
-        Option(name="--dry-run", help="show what would be done; change nothing in the store or on the exchange"),
-        _JSON,
-        _log_level("warning"),
-    ),
-)
-
-_DOCTOR: Final = Command(
-    name="doctor",
-    summary="check an account on a real exchange before a bot relies on it",
-    details="""\
-Check an account on a real exchange: clock, permissions, modes, markets, stream, and whether it accepts a
-stop.
-
-Nothing is changed, unless --place asks for a stop on trial. The exit code is 2 if a finding means that stops
-can't be relied on.""",
-    module="trailing.cli.operate.doctor",
-    options=(
-        Option(name="VENUE", required=True, help="binanceusdm, bybit, or a venue that --allow-unverified accepts"),
-        Option(
-            name="--symbol",
-            value="SYMBOL",
-            default="BTC/USDT:USDT",
-            help="the market whose stream is checked, and in which --place places its stop",
-        ),
-        *_CREDENTIALS,
-        Option(
-            name="--place",
-            help="place a stop 20% away behind an open position of the symbol, look it up, and cancel it",
-        ),
-        _JSON,
-    ),
+    options=(STORE, _SINCE, JSON),
 )
 
 _PRUNE: Final = Command(
@@ -271,8 +174,8 @@ Delete old events from a store. Open stops, and orders of unknown outcome, stay.
             required=True,
             help="delete events older than this: a duration (30d, 12w) or a UTC time (2018-01-10)",
         ),
-        _STORE,
-        _JSON,
+        STORE,
+        JSON,
     ),
 )
 
@@ -296,6 +199,6 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 GROUPS: Final = (
     Group("Practice without an exchange", (_DEMO, _RUN)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
-    Group("Operate an account", (_RECOVER, _DOCTOR, _PRUNE)),
+    Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )

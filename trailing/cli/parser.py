@@ -7,11 +7,13 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
 from trailing.cli.messages import suggest
+from trailing.core.model import check_money
 from trailing.errors import UsageError
 
 _MOST_COLUMNS = 100
@@ -91,6 +93,16 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def money(text: str) -> Decimal:
+    """Return a text as an amount of money above 0."""
+    try:
+        value = Decimal(text)
+        check_money("amount", value)
+    except (InvalidOperation, UsageError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount above 0") from None
+    return value
 
 
 def find_command(name: str, groups: Sequence[Group]) -> Command:

@@ -35,8 +35,8 @@ from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
 
-WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
-"""Operations that change something. All others are reads, which can be repeated."""
+WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position", "enter"})
+"""Operations that change something. All others are reads, which can be repeated. `trailing check` enters."""
 
 _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
 """Operations about a stop that was placed before."""

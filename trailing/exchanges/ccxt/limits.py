@@ -66,6 +66,7 @@ _BINANCE = Limits(
     costs={
         "place_stop": _BINANCE_ORDER,
         "close_position": _BINANCE_ORDER,
+        "enter": _BINANCE_ORDER,
         "open_stops": {"weight": 40.0},  # openAlgoOrders without a symbol
         "positions": {"weight": 5.0},  # positionRisk
         "order_fills": {"weight": 5.0},  # userTrades; its look-ups cost 1
@@ -90,6 +91,7 @@ _BYBIT = Limits(
     costs={
         "place_stop": {"requests": 1.0, "order/create": 1.0},
         "close_position": {"requests": 1.0, "order/create": 1.0},
+        "enter": {"requests": 1.0, "order/create": 1.0},
         "amend_stop": {"requests": 1.0, "order/amend": 1.0},
         "cancel_stop": {"requests": 1.0, "order/cancel": 1.0},
         "find_stop": {"requests": 1.0, "order/realtime": 1.0},

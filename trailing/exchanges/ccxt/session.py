@@ -82,6 +82,8 @@ class Session:
     Attributes:
         client: ccxt's client. Call its coroutine methods through `call` only.
         rate_limiter: delays each call.
+        on_frame: called with the text of each websocket frame, and whether it came over the account's connection; None: no
+            function is. For `trailing check`.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Session:
     ) -> None:
         self.client = client
         self.rate_limiter = rate_limiter
+        self.on_frame: Callable[[str, bool], object] | None = None
         self._tasks = tasks
         self._loop = loop
         self._explain = explain
@@ -247,6 +250,12 @@ Explain: TypeAlias = Callable[[Request, BaseException], TrailingError | None]
 """Converts an error of a call or a service into one of ours, with its cause. Returns None if it is no failure."""
 
 _request: ContextVar[Request | None] = ContextVar("request", default=None)
+
+
+def current_operation() -> str:
+    """Return the operation of the call that runs this code; "": no call does."""
+    request = _request.get()
+    return "" if request is None else request.operation
 
 
 @asynccontextmanager

@@ -213,6 +213,8 @@ class ReconnectingWebSocket:
                 await asyncio.sleep(0)
 
     def _on_text(self, text: str) -> None:
+        if self._session.on_frame is not None:
+            self._session.on_frame(text, self._account)
         try:
             messages = parse_frame(self._protocol, text, self._last_frame_at)
         except msgspec.DecodeError as error:

@@ -1,0 +1,152 @@
+"""The commands that talk to an account on an exchange, with their options."""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from trailing.cli.parser import Command, Option, money, number
+from trailing.cli.shared_options import JSON, STORE, log_level
+from trailing.core.model import Side
+
+_CREDENTIALS: Final = (
+    Option(
+        name="--credentials",
+        value="FILE",
+        help="a TOML file with api_key and secret that only its owner can read; without it, the environment variables "
+        "TRAILING_API_KEY, TRAILING_SECRET and, if the venue needs one, TRAILING_PASSWORD",
+        completes="files",
+    ),
+    Option(name="--table", value="NAME", help="the table of that file that holds the keys"),
+    Option(name="--testnet", help="use the venue's test network or demo trading"),
+    Option(
+        name="--allow-unverified",
+        help="accept a venue whose adapter was only checked against documented requests and answers",
+    ),
+)
+
+
+RECOVER: Final = Command(
+    name="recover",
+    summary="compare a store with the account and fix the differences",
+    details="""\
+Compare a store with the account, show the differences and fix them, as a bot does at startup. With --dry-run,
+show them and change nothing.
+
+With --paper, the account is that of an interrupted run. Its prices go on until every open position in the
+store has its stop. Positions that the store does not know are protected when the run is resumed.
+
+With --exchange, the account is a bot's. Unless this is a dry run, the bot must not be running. Every open
+position in the store gets its stop by its own plan. Then the command ends, and the stops stay live. Only a
+bot trails them.
+
+The exit code is 1 if a position has no stop afterwards.""",
+    module="trailing.cli.operate.recover",
+    options=(
+        Option(name="--paper", help="recover the paper account of an interrupted run"),
+        Option(
+            name="--exchange",
+            value="VENUE",
+            help="recover an account on this exchange: binanceusdm, bybit, or one that --allow-unverified accepts",
+        ),
+        STORE,
+        Option(
+            name="--account",
+            value="NAME",
+            default="default",
+            help="the name that the bot gives the account in its store",
+        ),
+        *_CREDENTIALS,
+        Option(name="--dry-run", help="show what would be done; change nothing in the store or on the exchange"),
+        JSON,
+        log_level("warning"),
+    ),
+)
+
+DOCTOR: Final = Command(
+    name="doctor",
+    summary="check an account on a real exchange before a bot relies on it",
+    details="""\
+Check an account on a real exchange: clock, permissions, modes, markets, stream, and whether it accepts a
+stop.
+
+Nothing is changed, unless --place asks for a stop on trial. The exit code is 2 if a finding means that stops
+can't be relied on.""",
+    module="trailing.cli.operate.doctor",
+    options=(
+        Option(name="VENUE", required=True, help="binanceusdm, bybit, or a venue that --allow-unverified accepts"),
+        Option(
+            name="--symbol",
+            value="SYMBOL",
+            default="BTC/USDT:USDT",
+            help="the market whose stream is checked, and in which --place places its stop",
+        ),
+        *_CREDENTIALS,
+        Option(
+            name="--place",
+            help="place a stop 20% away behind an open position of the symbol, look it up, and cancel it",
+        ),
+        JSON,
+    ),
+)
+
+CHECK: Final = Command(
+    name="check",
+    summary="try an adapter on a venue's test network, and write a report",
+    details="""\
+Try the adapter of a venue on its real test network, step by step: place, list, find, move and cancel a stop,
+be refused, let a stop trigger by each price source, close, with the stream beside it. Print a table, and write
+a report for the maintainers, without keys and account ids.
+
+The command opens positions of the smallest quantity that the market takes, one at a time. At the end, and after
+SIGINT, SIGTERM, the deadline or a crash, it cancels its stops and closes its position. It refuses to begin if
+the symbol has a position or an order, and touches nothing else.
+
+The exit code is 2 if a step did not pass, and 3 if an order or a position may be left.""",
+    module="trailing.cli.operate.check",
+    options=(
+        Option(name="VENUE", required=True, help="binanceusdm, bybit, or a venue that --allow-unverified accepts"),
+        Option(
+            name="--symbol",
+            value="SYMBOL",
+            required=True,
+            help="the market, such as BTC/USDT:USDT; one whose price moves often",
+        ),
+        Option(
+            name="--side",
+            value="SIDE",
+            default="long",
+            choices=get_args(Side),
+            help="the side of the positions that are opened",
+        ),
+        *_CREDENTIALS,
+        Option(name="--live", help="use the real account instead of a test network; needs --yes and --most-notional"),
+        Option(name="--yes", help="confirms that real positions are meant"),
+        Option(
+            name="--most-notional",
+            value="AMOUNT",
+            parse=money,
+            help="the most that one position may be worth, in the quote currency; a larger one is refused",
+        ),
+        Option(
+            name="--trigger-seconds",
+            value="SECONDS",
+            default=120.0,
+            parse=number,
+            help="how long to wait until the price reaches a stop, for each price source",
+        ),
+        Option(
+            name="--deadline",
+            value="SECONDS",
+            default=900.0,
+            parse=number,
+            help="when the steps end; the clean-up comes after it and takes at most 45 s",
+        ),
+        Option(
+            name="--report",
+            value="FILE",
+            help="the file of the report; without it, trailing-check-VENUE.json",
+            completes="files",
+        ),
+        JSON,
+    ),
+)
