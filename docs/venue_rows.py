@@ -81,6 +81,7 @@ def codes(known: ErrorCodes) -> str:
     """List the codes that become each error. All others follow ccxt's class."""
     classes = {
         "WouldTrigger": known.would_trigger,
+        "NoSuchPosition": known.no_position,
         "NothingToReduce": known.nothing_to_reduce,
         "NoSuchStop": known.gone,
         "StopRejected": known.duplicate | known.too_many | known.refused,

@@ -38,6 +38,7 @@ from trailing.errors import AuthenticationFailed as AuthenticationFailed
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
 from trailing.errors import LeaseLost as LeaseLost
+from trailing.errors import NoSuchPosition as NoSuchPosition
 from trailing.errors import NoSuchStop as NoSuchStop
 from trailing.errors import NothingToReduce as NothingToReduce
 from trailing.errors import OutcomeUnknown as OutcomeUnknown

@@ -29,8 +29,8 @@ from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
-    NothingToReduce,
     OutcomeUnknown,
     StopRejected,
     UsageError,
@@ -126,7 +126,7 @@ def test_a_position_that_was_shown_again_has_to_be_missed_anew() -> None:
 
 def test_fm16_after_a_refusal_an_empty_list_of_positions_is_believed_two_seconds_later() -> None:
     driver = opening(timing=TIMING, at=10.0)
-    driver.fails(NothingToReduce("flat"))
+    driver.fails(NoSuchPosition("flat"))
     for at in (11.0, 11.9):
         driver.shows(at=at)
         assert driver.state.snapshot_at == 12.0

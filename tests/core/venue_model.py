@@ -30,7 +30,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
-from trailing.errors import NoSuchStop, NothingToReduce, StopRejected, TrailingError, WouldTrigger
+from trailing.errors import NoSuchPosition, NoSuchStop, StopRejected, TrailingError, WouldTrigger
 
 SYMBOL: Final = "BTC/USDT:USDT"
 OTHER_SYMBOL: Final = "ETH/USDT:USDT"
@@ -212,7 +212,7 @@ class Venue:
 
     def _place(self, id_: str, price: Decimal, quantity: Decimal) -> StopOrder:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         price -= price % self.rounding
         if self.is_beyond(price):
             raise WouldTrigger("would trigger immediately")
@@ -225,7 +225,7 @@ class Venue:
 
     def _place_native(self, id_: str, request: PlaceNative) -> StopOrder:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         order = StopOrder(SYMBOL, self.side, request.quantity, request.activation, id_, f"v{id_}")
         self.stops[id_] = replace(order, callback=request.callback)
         self._push(OrderUpdated(id_, "live"))
@@ -246,7 +246,7 @@ class Venue:
 
     def _close(self, id_: str, quantity: Decimal) -> Fill:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         quantity = min(quantity, self.quantity)
         self._reduce(id_, quantity, is_last=True)
         self._changed()

@@ -16,6 +16,7 @@ from trailing.core.prices import is_tighter
 from trailing.core.requests import AmendStop, CancelStop, FindOrder, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
 from trailing.errors import (
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -97,9 +98,9 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
 
 
 def doubt_position(p: PositionState, error: StopRejected, at: float) -> None:
-    """A refusal: perhaps the position is not what it was."""
+    """A refusal: perhaps the position is not what it was. Only one that says that the position is gone is evidence of that."""
     if isinstance(error, NothingToReduce):
-        p.flat.note_flat(at, "refusal")
+        p.flat.note_flat(at, "refusal" if isinstance(error, NoSuchPosition) else "nothing to reduce")
     p.want_snapshot(at)
 
 

@@ -260,7 +260,11 @@ class Exchange(Protocol):
         """Return the exchange's present price."""
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
-        """Close at market, reduce-only, at most `quantity`. Raises NothingToReduce if the position is flat."""
+        """Close at market, reduce-only, at most `quantity`.
+
+        Raises:
+            NothingToReduce: the position is flat, or other reduce-only orders cover it.
+        """
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return the closed candles that opened at or after `since` (UTC), oldest first; empty if the venue has none."""

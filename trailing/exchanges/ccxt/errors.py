@@ -20,6 +20,7 @@ from ccxt.base import errors as ccxt_errors
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -38,6 +39,9 @@ WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_pos
 
 _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
 """Operations about a stop that was placed before."""
+
+_PLACING: Final = WRITES - {"cancel_stop"}
+"""Operations whose order the venue checks against the price and the position."""
 
 
 class ClockOff(ExchangeUnreachable):
@@ -172,15 +176,23 @@ def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: flo
         return ExchangeUnreachable(message)
     if request.operation not in WRITES:
         return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
-    if _contains(reply, codes.would_trigger):
-        return WouldTrigger(message)
-    if _contains(reply, codes.nothing_to_reduce):
-        return NothingToReduce(message)
-    if _contains(reply, codes.duplicate | codes.too_many | codes.refused):
-        return StopRejected(message)
+    refusal = _refusal_of(codes, reply)
+    if refusal is not None:
+        return (refusal if request.operation in _PLACING else StopRejected)(message)
     if _contains(reply, codes.unknown):
         return OutcomeUnknown(message)
     return None
+
+
+def _refusal_of(codes: ErrorCodes, reply: Reply) -> type[StopRejected] | None:
+    """Return the class of a refused order; None: the reply has no code of a refusal."""
+    meanings: tuple[tuple[type[StopRejected], frozenset[str]], ...] = (
+        (WouldTrigger, codes.would_trigger),
+        (NoSuchPosition, codes.no_position),
+        (NothingToReduce, codes.nothing_to_reduce),
+        (StopRejected, codes.duplicate | codes.too_many | codes.refused),
+    )
+    return next((kind for kind, wanted in meanings if _contains(reply, wanted)), None)
 
 
 def _contains(reply: Reply, wanted: frozenset[str]) -> bool:

@@ -117,7 +117,7 @@ _GATE = Venue(
     prices=PriceRequests(methods=_TICKERS, candles=_LAST_MARK_AND_INDEX, batched=True),
     errors=ErrorCodes(
         would_trigger=frozenset({"AUTO_TRIGGER_PRICE_LESS_LAST", "AUTO_TRIGGER_PRICE_GREATE_LAST"}),
-        nothing_to_reduce=frozenset({"POSITION_NOT_FOUND"}),
+        no_position=frozenset({"POSITION_NOT_FOUND"}),
     ),
 )
 
@@ -230,7 +230,7 @@ _BINGX = Venue(
         candles=_LAST_AND_MARK,
         batched=True,
     ),
-    errors=ErrorCodes(nothing_to_reduce=frozenset({"101205"})),
+    errors=ErrorCodes(no_position=frozenset({"101205"})),
 )
 
 _WOO = Venue(

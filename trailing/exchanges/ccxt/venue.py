@@ -296,7 +296,9 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, or its quantity is too small.
+        no_position: there is no such position. Only codes and phrases that say exactly that.
+        nothing_to_reduce: a reduce-only order has nothing to reduce. There is no position, it is too small, or other reduce-only
+            orders cover it.
         duplicate: the client order id was used before.
         too_many: no further stop is accepted.
         gone: there is no such live order: it was filled, was cancelled, or never existed.
@@ -311,6 +313,7 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     would_trigger: frozenset[str] = frozenset()
+    no_position: frozenset[str] = frozenset()
     nothing_to_reduce: frozenset[str] = frozenset()
     duplicate: frozenset[str] = frozenset()
     too_many: frozenset[str] = frozenset()

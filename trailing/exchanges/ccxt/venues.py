@@ -48,6 +48,7 @@ _BINANCE_TRAILING = NativeTrailing(
 # internal error and -1008 are failures; an unknown error says nothing about the order.
 _BINANCE_ERRORS = ErrorCodes(
     would_trigger=frozenset({"-2021", "-4142"}),
+    # -4118: "Please check your existing position and open orders". None of them says that the position is gone.
     nothing_to_reduce=frozenset({"-2022", "-2024", "-4112", "-4118"}),
     duplicate=frozenset({"-4116", "-4111", "-20132"}),
     too_many=frozenset({"-4045"}),
@@ -145,7 +146,8 @@ _BINANCE = Venue(
 # https://bybit-exchange.github.io/docs/v5/error
 _BYBIT_ERRORS = ErrorCodes(
     would_trigger=frozenset({"110092", "110093"}),
-    nothing_to_reduce=frozenset({"110017", "110034"}),
+    no_position=frozenset({"110034", "current position is zero"}),
+    nothing_to_reduce=frozenset({"110017"}),  # "orderQty will be truncated to zero": flat, or covered by other orders
     duplicate=frozenset({"110072"}),
     too_many=frozenset({"110009"}),
     gone=frozenset({"110001", "110008", "110010"}),

@@ -143,7 +143,7 @@ class PaperAccount:
         Raises:
             StopRejected: the client order id was used before, the market's rules are violated, or the quantity is larger than
                 the position.
-            NothingToReduce: there is no such position.
+            NoSuchPosition: there is no such position.
             WouldTrigger: the price is already at or beyond the stop.
         """
         book = self._book(request.symbol)
@@ -207,7 +207,7 @@ class PaperAccount:
 
         Raises:
             StopRejected: the client order id was used before, or a part of the position violates the market's rules.
-            NothingToReduce: the position is flat.
+            NoSuchPosition: the position is flat.
         """
         book = self._book(symbol)
         if client_order_id is not None:

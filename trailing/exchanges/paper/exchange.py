@@ -105,7 +105,7 @@ class PaperExchange:
             UsageError: the market has no trailing orders, or does not accept this callback.
             StopRejected: the client order id was used before; the price is no multiple of the tick; the quantity is no
                 multiple of the step, below a minimum or larger than the position; or the market allows no second stop.
-            NothingToReduce: there is no such position.
+            NoSuchPosition: there is no such position.
             WouldTrigger: the price of the request's source is already at or beyond the stop, or the activation price of a
                 trailing order.
         """
@@ -196,7 +196,7 @@ class PaperExchange:
         The whole position, or more, may always be closed. A part must keep to the market's rules.
 
         Raises:
-            NothingToReduce: the position is flat.
+            NoSuchPosition: the position is flat.
             StopRejected: the client order id was used before, or a part violates the market's rules.
         """
         check_close(symbol, side, quantity)
@@ -305,7 +305,7 @@ class PaperExchange:
         return self._stream.subscriptions
 
     def reduce(self, symbol: str, side: Side, quantity: Decimal) -> Fill:
-        """Close at most the open quantity, as a user does by hand. Raises NothingToReduce if the position is flat."""
+        """Close at most the open quantity, as a user does by hand. Raises NoSuchPosition if the position is flat."""
         check_close(symbol, side, quantity)
         return self._account.close(symbol, side, quantity, trio.current_time())
 

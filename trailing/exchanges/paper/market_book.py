@@ -11,7 +11,7 @@ import msgspec
 
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
-from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce
+from trailing.errors import ExchangeUnreachable, NoSuchPosition, NoSuchStop
 from trailing.exchanges.paper.saved import SavedHolding, SavedMarketBook, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
@@ -181,10 +181,10 @@ class MarketBook:
         return price
 
     def held(self, side: Side) -> Holding:
-        """Return the open position. Raises NothingToReduce if it is flat."""
+        """Return the open position. Raises NoSuchPosition if it is flat."""
         holding = self.holdings[side]
         if not holding.quantity:
-            raise NothingToReduce(f"{self.market.symbol}: there is no {side} position to reduce")
+            raise NoSuchPosition(f"{self.market.symbol}: there is no {side} position to reduce")
         return holding
 
     def save(self) -> SavedMarketBook:
