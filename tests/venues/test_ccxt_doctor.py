@@ -288,7 +288,7 @@ def test_the_command_returns_an_error_code_if_a_check_fails(
     ("words", "says"),
     [
         (["bitmex"], "VENUE: unknown venue 'bitmex'"),
-        (["okx"], "unverified"),
+        (["bitget"], "unverified"),
         (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
         (["bybit"], "TRAILING_API_KEY is not set; set it, or give a file with --credentials FILE"),
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),

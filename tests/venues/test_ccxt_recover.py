@@ -136,7 +136,7 @@ def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_create
     [
         (["--exchange", "bybit", "--paper"], "exactly one of --paper and --exchange VENUE must be given"),
         (["--exchange", "bitmex"], "--exchange: unknown venue 'bitmex'"),
-        (["--exchange", "okx"], "unverified"),
+        (["--exchange", "bitget"], "unverified"),
         (["--exchange", "bybit", "--store", "memory:"], "--store memory: exists only inside its own process"),
         (["--exchange", "bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],

@@ -47,9 +47,6 @@ from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import StopRequest, check_callback, escaped
 from trailing.exchanges.updates import UpdateChannel
 
-_CANDLE_PAGE = 1000
-"""Candles to request at once. A venue that returns fewer has no more of them."""
-
 
 class UpdateSource(Protocol):
     """Publishes the exchange's updates."""
@@ -134,6 +131,7 @@ class CcxtExchange:
         template = self.venue.stops.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
         own_id = to_venue_id(self.venue, request.client_order_id)
+        margin = await self._requests.margin(request.symbol, request.side, required=True)
         raw = await self._requests.call(
             "place_stop",
             "create_order",
@@ -145,6 +143,7 @@ class CcxtExchange:
             {
                 **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
                 **self._requests.hedge,
+                **margin,
             },
             symbol=request.symbol,
             about=request.client_order_id,
@@ -261,6 +260,7 @@ class CcxtExchange:
         check_money("quantity", quantity)
         own_id = to_venue_id(self.venue, client_order_id)
         price = text((await self.price(symbol, "mark")).price) if self.venue.orders.price_required else None
+        margin = await self._requests.margin(symbol, side, required=False)
         raw = await self._requests.call(
             "close_position",
             "create_order",
@@ -269,7 +269,11 @@ class CcxtExchange:
             CLOSING[side],
             amount(self.venue, quantity, market),
             price,
-            {**self._requests.params(self.venue.closes.place, side, None, None, own_id), **self._requests.hedge},
+            {
+                **self._requests.params(self.venue.closes.place, side, None, None, own_id),
+                **self._requests.hedge,
+                **margin,
+            },
             symbol=symbol,
             about=client_order_id,
         )
@@ -294,12 +298,12 @@ class CcxtExchange:
         candles: list[Candle] = []
         while params is not None:
             start = int(since.timestamp() * 1000)
-            asked = (symbol, "1m", start, _CANDLE_PAGE, dict(params))
+            asked = (symbol, "1m", start, self.venue.prices.candle_page, dict(params))
             rows = await self._requests.call("candles", "fetch_ohlcv", *asked, symbol=symbol)
             page = candles_of(symbol, source, rows)
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
-            if len(rows) < _CANDLE_PAGE or not page:
+            if len(rows) < self.venue.prices.candle_page or not page:
                 break
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles

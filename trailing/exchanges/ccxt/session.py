@@ -22,6 +22,7 @@ import trio_asyncio
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
 from trailing.exchanges.ccxt.client import Reply, open_client
+from trailing.exchanges.ccxt.margin_modes import MarginModes
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
@@ -82,6 +83,7 @@ class Session:
     Attributes:
         client: ccxt's client. Call its coroutine methods through `call` only.
         rate_limiter: delays each call.
+        margin_modes: of the account's positions, as they were listed or pushed last.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Session:
     ) -> None:
         self.client = client
         self.rate_limiter = rate_limiter
+        self.margin_modes: MarginModes = MarginModes()
         self._tasks = tasks
         self._loop = loop
         self._explain = explain

@@ -60,6 +60,8 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         prepare_methods: methods of the client to call once before the first order. Source: ccxt.
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
+        backdate_seconds: seconds by which the timestamp of a request is set back, so that the request expires earlier. For a
+            venue whose requests stay valid for long, and have no parameter that shortens this. Source: API.
     """
 
     class_name: str
@@ -68,6 +70,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
     prepare_methods: tuple[str, ...] = ()
     credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
     testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
+    backdate_seconds: float = 0.0
 
 
 class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,11 +82,14 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
         hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
             Source: ccxt, capture.
         cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
+        margin_param: parameter of a request that places an order, for the margin mode of its position; "": the venue needs
+            none. Source: ccxt, capture.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
     hedge_params: Params | None = None
     cross_margin_only: bool = False
+    margin_param: str = ""
 
 
 class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,8 +182,9 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
             Source: API.
-        cursor: field of the first entry that leads to the next page; "": there is none, so a full page is an error, because
-            the list may be incomplete. Source: ccxt.
+        cursor: field of the first entry that leads to the next page; "": there is none. Source: ccxt.
+        pages_by_id: the next page of orders is requested as `after` the smallest order id. Without this and without a cursor,
+            a full page is an error, because the list may be incomplete. Source: API.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
         other_markets: pattern of ccxt's symbols of markets that are listed too but are no linear contracts; "": none. Source:
             ccxt.
@@ -193,6 +200,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
     cursor: str = ""
+    pages_by_id: bool = False
     bare_list_paths: tuple[str, ...] = ()
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
@@ -268,11 +276,13 @@ class PriceRequests(msgspec.Struct, frozen=True, kw_only=True):
         methods: for each price source ccxt's method, and the field of its result. Source: ccxt.
         batched: the methods take a list of symbols of one settle currency, and need one request for all. Source: ccxt.
         candles: for each price source the parameters of `fetch_ohlcv`. A missing source has no candles. Source: ccxt.
+        candle_page: candles to request at once. A shorter page is the last one. Source: ccxt.
     """
 
     methods: Mapping[Source, tuple[str, str]]
     candles: Mapping[Source, Params]
     batched: bool = False
+    candle_page: int = 1000
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
