@@ -105,6 +105,7 @@ def market(venue: str) -> dict[str, Any]:
             "symbol": venue_id,
             "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"],
             "uly": f"{base}-{quote}",
+            "instFamily": f"{base}-{quote}",
         },
     }
 

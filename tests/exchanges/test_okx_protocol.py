@@ -36,7 +36,7 @@ class FakeSession:
 
 def okx(session: Any = None) -> OkxProtocol:
     instruments = [Instrument(BTC, SWAP, D("0.01")), Instrument(BTC_MARCH, MARCH, D("0.01"))]
-    return OkxProtocol(session or FakeSession(), instruments)
+    return OkxProtocol(session or FakeSession(), instruments)  # type: ignore[arg-type]
 
 
 def read(frame: dict[str, Any], protocol: OkxProtocol | None = None) -> list[Message]:
