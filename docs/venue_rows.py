@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.polling import POLL_SECONDS
-from trailing.exchanges.ccxt.venue import ErrorCodes, Slot, Venue
+from trailing.exchanges.ccxt.venue import Slot, Venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 AMOUNTS = {

@@ -306,28 +306,6 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "find_stop": ("GET /openApi/swap/v2/trade/openOrders", {"symbol": "BTC-USDT"}),
         "open_stops": ("GET /openApi/swap/v2/trade/openOrders", {}),
     },
-    "woo": {
-        "place_stop": (
-            "POST /v3/trade/algoOrder",
-            {
-                "symbol": "PERP_BTC_USDT",
-                "algoType": "STOP",
-                "type": "MARKET",
-                "side": "SELL",
-                "quantity": "0.03",
-                "triggerPrice": "49000.5",
-                "triggerPriceType": "MARK_PRICE",
-                "reduceOnly": True,
-                "clientAlgoOrderId": ID,
-            },
-        ),
-        "cancel_stop": ("DELETE /v3/trade/algoOrder", {"algoOrderId": "123"}),
-        "find_stop": (
-            "GET /v3/trade/algoOrders",
-            {"symbol": "PERP_BTC_USDT", "status": "INCOMPLETE", "size": "100"},
-        ),
-        "open_stops": ("GET /v3/trade/algoOrders", {"status": "INCOMPLETE", "size": "100"}),
-    },
 }
 
 
@@ -486,6 +464,13 @@ def test_an_unsafe_venue_is_refused_with_the_reason(venue: str) -> None:
         find_venue(venue, allow_unverified=True)
 
 
+def test_woo_is_refused_because_its_client_order_ids_are_integers() -> None:
+    with pytest.raises(
+        UsageError, match="'woo', which can't be used safely: client order ids of its stops are integers"
+    ):
+        find_venue("woo", allow_unverified=True)
+
+
 async def test_phemex_still_lists_stops_by_symbol_only() -> None:
     setup = ClientSetup(class_name="phemex", options={"defaultType": "swap"})
     row = msgspec.structs.replace(VENUES["okx"], name="phemex", client=setup)
@@ -510,7 +495,7 @@ async def test_phemex_still_lists_stops_by_symbol_only() -> None:
 async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None:
     credentials = Credentials("key", "secret")
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
+        ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'okx'"),
         ({"venue": "Bybit"}, r"venue got 'Bybit', wants one of .*\(did you mean 'bybit'\?\)"),
         ({"venue": "binance"}, r"\(did you mean 'binanceusdm'\?\)$"),
         ({"venue": "bybit", "account": ""}, "account got ''"),

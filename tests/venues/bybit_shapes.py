@@ -50,7 +50,7 @@ def shown_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "orderType": "Market" if wanted.limit is None else "Limit",
         "orderStatus": status[order.status],
         "cancelType": "UNKNOWN",
-        "rejectReason": "EC_NoError",
+        "rejectReason": "EC_ReduceOnlyReject" if order.status == "rejected" else "EC_NoError",
         "createType": "CreateByUser",
         "price": number(wanted.limit or Decimal(0)),
         "qty": number(wanted.quantity),

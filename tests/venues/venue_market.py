@@ -216,6 +216,7 @@ class VenueMarket:
         listeners: are called with each event, in order.
         changes: how often the book has changed.
         fills_triggered: a stop that triggers becomes an order at market; else it stays triggered, until a price triggers it again.
+        refuses_triggered: the market order of a stop that triggers is refused.
     """
 
     def __init__(
@@ -244,6 +245,7 @@ class VenueMarket:
         self.parts: int = parts
         self.changes: int = 0
         self.fills_triggered: bool = True
+        self.refuses_triggered: bool = False
         self.now = now
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
@@ -398,6 +400,10 @@ class VenueMarket:
         own_id = f"triggered-{stop.number}" if self._executions_named else stop.wanted.client_order_id
         stop.execution = self._book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
         self._order_changed(stop, "triggered")
+        if self.refuses_triggered:
+            stop.execution.status = "rejected"
+            self._order_changed(stop, "rejected")
+            return
         self._fill(stop.execution, quantity, stop)
 
     def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:

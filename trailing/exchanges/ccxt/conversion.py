@@ -24,7 +24,7 @@ from trailing.core.model import (
 )
 from trailing.core.prices import EXACT
 from trailing.errors import UsageError
-from trailing.exchanges.ccxt.unreadable import UNREADABLE, reason
+from trailing.exchanges.ccxt.unreadable import UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import NativeTrailing, Venue
 from trailing.exchanges.port import escaped
 
@@ -164,7 +164,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     if status in _ENDED:
         return None
     client_order_id = from_venue_id(
-        venue, _text_of("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
+        venue, as_text("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
     )
     trailing = venue.stops.trailing if _is_trailing(venue, raw) else None
     if not _is_stop(venue, raw):
@@ -184,7 +184,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         quantity=EXACT.multiply(left, market.contract_size),
         price=price,
         client_order_id=client_order_id,
-        order_id=_required("id", _text_of("id", raw.get("id"))),
+        order_id=_required("id", as_text("id", raw.get("id"))),
         source=_source_of(venue, raw),
         callback=None
         if trailing is None
@@ -203,15 +203,6 @@ def _required(name: str, value: T | None) -> T:
     if not value:
         raise UsageError(f"{name} is missing")
     return value
-
-
-def _text_of(name: str, value: Any) -> str:
-    """Return a text that the venue may have sent as a number; "" if it is missing."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise refuse(name, value, "a text or a number")
-    return str(value)
 
 
 def _market_of(markets: Mapping[str, Market], raw: Raw) -> Market:
@@ -248,7 +239,7 @@ def _is_stop(venue: Venue, raw: Raw) -> bool:
         return False
     if not venue.fields.type:
         return True
-    kind = _required(venue.fields.type, _text_of(venue.fields.type, _field(raw, venue.fields.type)))
+    kind = _required(venue.fields.type, as_text(venue.fields.type, _field(raw, venue.fields.type)))
     return kind in venue.fields.stop_types or _is_trailing(venue, raw)
 
 

@@ -30,8 +30,9 @@ from trailing.errors import (
     WouldTrigger,
 )
 from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.session import Request
-from trailing.exchanges.ccxt.venue import ErrorCodes, Venue
+from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})

@@ -131,7 +131,7 @@ class CcxtExchange:
         template = self.venue.stops.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
         own_id = to_venue_id(self.venue, request.client_order_id)
-        margin = await self._requests.margin(request.symbol, request.side, required=True)
+        position = await self._requests.position_params(request.symbol, request.side, must_exist=True)
         raw = await self._requests.call(
             "place_stop",
             "create_order",
@@ -142,8 +142,7 @@ class CcxtExchange:
             text(price) if self.venue.orders.price_required else None,
             {
                 **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
-                **self._requests.hedge,
-                **margin,
+                **position,
             },
             symbol=request.symbol,
             about=request.client_order_id,
@@ -260,7 +259,7 @@ class CcxtExchange:
         check_money("quantity", quantity)
         own_id = to_venue_id(self.venue, client_order_id)
         price = text((await self.price(symbol, "mark")).price) if self.venue.orders.price_required else None
-        margin = await self._requests.margin(symbol, side, required=False)
+        position = await self._requests.position_params(symbol, side, must_exist=False)
         raw = await self._requests.call(
             "close_position",
             "create_order",
@@ -269,11 +268,7 @@ class CcxtExchange:
             CLOSING[side],
             amount(self.venue, quantity, market),
             price,
-            {
-                **self._requests.params(self.venue.closes.place, side, None, None, own_id),
-                **self._requests.hedge,
-                **margin,
-            },
+            {**self._requests.params(self.venue.closes.place, side, None, None, own_id), **position},
             symbol=symbol,
             about=client_order_id,
         )

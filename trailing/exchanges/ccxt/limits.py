@@ -160,7 +160,7 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "hyperliquid": _careful(5, price=5.0),
 }
 
-# krakenfutures: ccxt sends a request every 0.6 s. woo: a stop costs 5 times 0.1 s.
+# krakenfutures: ccxt sends a request every 0.6 s.
 _SLOWEST: Final = Limits(windows={"requests": Window(16, 10, burst=5)}, costs={}, other={"requests": 1.0})
 
 

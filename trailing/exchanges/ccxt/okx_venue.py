@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.venue import (
     CLIENT_ORDER_ID,
     ORDER_ID,
@@ -13,7 +14,6 @@ from trailing.exchanges.ccxt.venue import (
     ClientSetup,
     CloseRequests,
     Delays,
-    ErrorCodes,
     FillRequests,
     ListRequests,
     LookUp,

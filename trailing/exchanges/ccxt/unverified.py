@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.venue import (
     CLIENT_ORDER_ID,
     PRICE,
@@ -19,7 +20,6 @@ from trailing.exchanges.ccxt.venue import (
     AccountMode,
     ClientSetup,
     CloseRequests,
-    ErrorCodes,
     ListRequests,
     OrderFields,
     OrderFormat,
@@ -202,34 +202,5 @@ _BINGX = Venue(
     errors=ErrorCodes(no_position=frozenset({"101205"})),
 )
 
-_WOO = Venue(
-    name="woo",
-    client=ClientSetup(
-        class_name="woo",
-        options={"defaultType": "swap"},
-        credential_names=("apiKey", "secret", "uid"),
-        testnet_method="set_sandbox_mode",
-    ),
-    stops=StopRequests(
-        place={"triggerPrice": PRICE, "triggerPriceType": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
-        sources={"last": "MARKET_PRICE", "mark": "MARK_PRICE"},
-        cancel={"trigger": True},
-    ),
-    closes=_CLOSES,
-    lists=ListRequests(find_list={"trigger": True}, stops=({"trigger": True},), page_size=100),
-    fields=OrderFields(
-        client_order_id="clientAlgoOrderId",
-        source="triggerPriceType",
-        type="algoType",
-        stop_types=frozenset({"STOP"}),
-    ),
-    prices=PriceRequests(
-        methods={"last": ("fetch_tickers", "last"), "mark": ("fetch_tickers", "markPrice")},
-        candles=_LAST,
-        batched=True,
-    ),
-    errors=ErrorCodes(would_trigger=frozenset({"317150", "317151"}), duplicate=frozenset({"-1007"})),
-)
-
-UNVERIFIED: Final = (_BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX, _WOO)
+UNVERIFIED: Final = (_BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX)
 """All unverified venues, in no particular order."""

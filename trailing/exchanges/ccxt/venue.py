@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from trailing.core.model import CallbackRange, Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 
 
 class Slot(Enum):
@@ -60,8 +61,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         prepare_methods: methods of the client to call once before the first order. Source: ccxt.
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
-        backdate_seconds: seconds by which the timestamp of a request is set back, so that the request expires earlier. For a
-            venue whose requests stay valid for long, and have no parameter that shortens this. Source: API.
+        backdate_seconds: seconds by which a request's timestamp is set back, so that it expires earlier. Source: API.
     """
 
     class_name: str
@@ -82,8 +82,7 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
         hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
             Source: ccxt, capture.
         cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
-        margin_param: parameter of a request that places an order, for the margin mode of its position; "": the venue needs
-            none. Source: ccxt, capture.
+        margin_param: parameter of an order with the margin mode of its position; "": the venue needs none. Source: ccxt.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
@@ -98,8 +97,7 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         amount_unit: ccxt's unit of an amount: ``"contracts"``, of `Market.contract_size` base units each; ``"whole
             contracts"``: whole numbers only; ``"base"``: base units. Source: ccxt, capture.
-        significant_figures: the most significant figures of a price, to which it is tightened; None: only the market's tick
-            counts. Source: API.
+        significant_figures: the most significant figures of a price, to which it is tightened; None: any. Source: API.
         id_form: how client order ids are written: ``"plain"``; ``"t-"``: with that prefix; ``"0x"``: as 128 bits in hex.
             Source: API, capture.
         price_required: a market order needs a price: the stop's trigger price, or the market price. Source: ccxt.
@@ -171,8 +169,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that look up one order, or list orders and positions.
 
     Args:
-        find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed instead. Source: ccxt,
-            capture.
+        find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed. Source: ccxt, capture.
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
         orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. An order in two of them is shown
@@ -180,14 +177,12 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         kind_fields: fields of the venue's open orders whose words together name the order's type; (): ccxt's word is used.
             Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
-        page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
-            Source: API.
-        cursor: field of the first entry that leads to the next page; "": there is none. Source: ccxt.
-        pages_by_id: the next page of orders is requested as `after` the smallest order id. Without this and without a cursor,
-            a full page is an error, because the list may be incomplete. Source: API.
+        page_size: entries to request for one page of orders, the most that it has; None: there are no pages. Source: API.
+        cursor: field of the first entry that leads to the next page; "": there is none. Then, and without `pages_by_id`, a full
+            page is an error, because the list may be incomplete. Source: ccxt.
+        pages_by_id: the next page of orders is the one `after` the smallest order id. Source: API.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
-        other_markets: pattern of ccxt's symbols of markets that are listed too but are no linear contracts; "": none. Source:
-            ccxt.
+        other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
             instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
     """
@@ -299,43 +294,6 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     orders_read_lag: float = 1.0
     positions_read_lag: float = 1.0
     ban_seconds: float = 600.0
-
-
-class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the codes of a venue's replies mean. An entry with a blank is a phrase of a message. Source of all: API.
-
-    Args:
-        would_trigger: the price is already at or beyond the stop.
-        no_position: there is no such position. Only codes and phrases that say exactly that.
-        nothing_to_reduce: a reduce-only order has nothing to reduce. There is no position, it is too small, or other reduce-only
-            orders cover it.
-        duplicate: the client order id was used before.
-        too_many: no further stop is accepted.
-        gone: there is no such live order: it was filled, was cancelled, or never existed.
-        unchanged: the reply to an amendment that changes nothing.
-        busy: not executed now; the same request may succeed later.
-        refused: other refusals, which ccxt does not know, or takes for invalid credentials.
-        key: the credentials are invalid, or lack the permission.
-        clock: the request's timestamp is too far from the venue's time. It was not executed.
-        limited: the rate limit. The request was not executed.
-        banned: the address is banned for `Delays.ban_seconds`. The request was not executed.
-        unknown: the venue does not know whether the request was executed.
-    """
-
-    would_trigger: frozenset[str] = frozenset()
-    no_position: frozenset[str] = frozenset()
-    nothing_to_reduce: frozenset[str] = frozenset()
-    duplicate: frozenset[str] = frozenset()
-    too_many: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-    unchanged: frozenset[str] = frozenset()
-    busy: frozenset[str] = frozenset()
-    refused: frozenset[str] = frozenset()
-    key: frozenset[str] = frozenset()
-    clock: frozenset[str] = frozenset()
-    limited: frozenset[str] = frozenset()
-    banned: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):

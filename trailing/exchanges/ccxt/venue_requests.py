@@ -76,7 +76,7 @@ class VenueRequests:
         own_id: str,
         callback: Percent | None = None,
     ) -> dict[str, Any]:
-        """Return the parameters of a request about an order. A request that places an order needs `hedge` too."""
+        """Return the parameters of a request about an order. A request that places an order needs `position_params` too."""
         values: dict[Slot, Any] = {
             Slot.CLIENT_ORDER_ID: own_id,
             Slot.DIRECTION: "descending" if side == "long" else "ascending",
@@ -97,33 +97,31 @@ class VenueRequests:
             values[Slot.SOURCE] = self._venue.stops.sources[source]
         return fill_in(template, values)
 
-    @property
-    def hedge(self) -> Params:
-        """The parameters that name the position's side in hedge mode. Only requests that place an order need them."""
-        params = self._venue.account.hedge_params
-        return params if self._hedged and params is not None else {}
+    async def position_params(self, symbol: str, side: Side, *, must_exist: bool) -> Params:
+        """Return the parameters that name a position: its side in hedge mode, and its margin mode, where the venue needs them.
 
-    async def margin(self, symbol: str, side: Side, *, required: bool) -> Params:
-        """Return the parameter that states a position's margin mode; empty: the venue needs none.
-
-        The positions are read if the mode is not known. Tasks that need it at the same time share one reading.
+        Only requests that place an order need them. The positions are read if the margin mode is not known. Tasks that need
+        it at the same time share one reading.
 
         Args:
             symbol, side: of the position.
-            required: False: without such a position, the order is sent with ccxt's default, and the venue refuses it.
+            must_exist: False: if the venue lists no such position, the order is sent with ccxt's default mode, and the venue
+                refuses it.
 
         Raises:
             ExchangeUnreachable: the venue lists no such position (yet).
         """
-        name = self._venue.account.margin_param
-        if not name:
-            return {}
-        mode = await self._margin_mode(symbol, side)
-        if mode is None and required:
-            raise ExchangeUnreachable(
-                f"{self._venue.name} {symbol}: not sent, because the venue lists no {side} position, and so no margin mode"
-            )
-        return {} if mode is None else {name: mode}
+        account = self._venue.account
+        params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
+        if account.margin_param:
+            mode = await self._margin_mode(symbol, side)
+            if mode is not None:
+                params[account.margin_param] = mode
+            elif must_exist:
+                raise ExchangeUnreachable(
+                    f"{self._venue.name} {symbol}: not sent, because the venue lists no {side} position, and so no margin mode"
+                )
+        return params
 
     async def _margin_mode(self, symbol: str, side: Side) -> str | None:
         """Return a position's margin mode; None: a reading that began after this call lists no such position."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.okx_venue import OKX
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venue import (
@@ -18,7 +19,6 @@ from trailing.exchanges.ccxt.venue import (
     ClientSetup,
     CloseRequests,
     Delays,
-    ErrorCodes,
     FillRequests,
     ListRequests,
     LookUp,
@@ -235,6 +235,8 @@ VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, 
 REFUSED: Final[Mapping[str, str]] = {
     "mexc": "ccxt does not check whether a cancel there succeeded, and no look-up finds a stop by its client order id",
     "htx": "client order ids are numbers there, so a stop can't be recognised as ours",
+    # https://docs.woox.io: clientAlgoOrderId of an algo order. The 80 bits of our id don't fit in its 63.
+    "woo": "client order ids of its stops are integers, so a stop can't be recognised as ours",
     # It does not help to list the symbols that have a position or a record: an order that may exist is confirmed absent by a
     # list of the whole account, also if its position is flat and its record is lost.
     "phemex": "its stops are listed by symbol only, so a stop of ours without a position and a record would count as gone "
