@@ -183,6 +183,14 @@ async def test_an_order_that_is_no_stop_as_we_place_them_is_left_out_and_the_lis
         assert [(stop.order_id, stop.source, stop.price) for stop in stops] == [("1", "index", D(980))]
 
 
+async def test_a_settlement_does_not_change_a_position_s_entry_price() -> None:
+    settled = position("cross", avgPx="50900", nonSettleAvgPx="50000")
+    async with open_capture(
+        "okx", positions(settled, position("cross", posSide="short", nonSettleAvgPx=""))
+    ) as capture:
+        assert [report.entry_price for report in await capture.exchange.positions()] == [50000, 50000]
+
+
 async def test_each_price_source_has_its_endpoint() -> None:
     async with open_capture(
         "okx", lambda _: {"code": "0", "data": [{"last": "1", "markPx": "2", "idxPx": "3"}]}

@@ -62,12 +62,12 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
     for method in venue.client.skipped_methods:
         setattr(client, method, _do_nothing)
     _require_lists(client, venue.lists.bare_list_paths)
-    _parse_entries_one_by_one(client, venue)
     if venue.client.backdate_seconds:
         _backdate(client, int(venue.client.backdate_seconds * 1000))
     adapt = ADAPTERS.get(venue.name)
     if adapt is not None:
         adapt(client)
+    _parse_entries_one_by_one(client, venue)
     client.logger = _SILENT  # ccxt logs requests with their headers, which contain the key
     return client
 

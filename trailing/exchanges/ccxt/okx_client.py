@@ -11,12 +11,13 @@ _NO_ERROR: Final = frozenset({"", "0"})
 
 
 def adapt(client: Any) -> None:
-    """Change a new client: raise for refusals inside a reply, and add a method for the index price.
+    """Change a new client: raise for refusals inside a reply, keep entry prices, and add a method for the index price.
 
     Args:
         client: ccxt's client for OKX, which has sent nothing yet.
     """
     _check_entries(client)
+    _keep_entry_prices(client)
 
     async def fetch_index_ticker(symbol: str) -> Any:
         market = client.market(symbol)
@@ -45,3 +46,20 @@ def _check_entries(client: Any) -> None:
         return handled
 
     client.handle_errors = handle
+
+
+def _keep_entry_prices(client: Any) -> None:
+    """Parse a position's entry price as it was before settlements.
+
+    OKX sets `avgPx` of an expiry future with cross margin to the price of the last settlement. To us another entry price
+    means another position.
+    """
+    parse_position = client.parse_position
+
+    def parse(raw: Any, market: Any = None) -> Any:
+        position = parse_position(raw, market)
+        if raw.get("nonSettleAvgPx"):
+            position["entryPrice"] = raw["nonSettleAvgPx"]
+        return position
+
+    client.parse_position = parse
