@@ -266,6 +266,10 @@ def test_a_pong_is_no_message() -> None:
             ConnectionExpired("The connection will soon be closed for a service upgrade."),
         ),
         (
+            {"event": "error", "code": "60014", "msg": "Requests too frequent"},
+            ConnectionExpired("Requests too frequent"),
+        ),
+        (
             {"event": "channel-conn-count-error", "channel": "orders", "connCount": "30", "connId": "a4d3ae55"},
             ConnectionExpired("too many connections for orders"),
         ),

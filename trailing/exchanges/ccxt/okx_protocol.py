@@ -75,6 +75,9 @@ _PRICES: Final[Mapping[str, tuple[Source, str]]] = {
 _SIDES: Final[Mapping[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("short",)}
 """The sides of which a position of a leg tells; in net mode both."""
 
+_TOO_MANY_REQUESTS: Final = "60014"
+"""The code of an error after too many requests over one connection. A new connection has a new count."""
+
 _EVERYTHING: Final = "ANY"
 """The type of instruments that the account's topics name."""
 
@@ -176,6 +179,8 @@ class OkxProtocol:
                 unconfirmed = self._unconfirmed.pop(topic, {topic})
                 unconfirmed.discard(topic)
                 return () if unconfirmed else (RequestReply(),)
+            case "error" if frame.get("code") == _TOO_MANY_REQUESTS:
+                return (ConnectionExpired(str(frame.get("msg")) or "too many requests over this connection"),)
             case "error" | "login":
                 return (
                     RequestReply(f"{frame.get('code', '')} {frame.get('msg') or 'refused without a reason'}".lstrip()),
