@@ -103,6 +103,7 @@ def market(venue: str) -> dict[str, Any]:
         "info": {
             "symbol": venue_id,
             "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"],
+            "instType": "SWAP",
             "uly": f"{base}-{quote}",
             "instFamily": f"{base}-{quote}",
         },

@@ -199,7 +199,7 @@ async def test_each_price_source_has_its_endpoint() -> None:
         assert prices == [1, 2, 3]
         assert [(each.path, each.params) for each in capture.sent] == [
             ("/api/v5/market/ticker", {"instId": "BTC-USDT-SWAP"}),
-            ("/api/v5/public/mark-price", {"instId": "BTC-USDT-SWAP"}),
+            ("/api/v5/public/mark-price", {"instId": "BTC-USDT-SWAP", "instType": "SWAP"}),
             ("/api/v5/market/index-tickers", {"instId": "BTC-USDT"}),
         ]
 

@@ -13,7 +13,7 @@ import trio
 from binance_server import open_binance_server
 from bybit_server import open_bybit_server
 from inspection.ccxt_exchange import topics_of
-from okx_server import open_okx_server
+from okx_server import PASSPHRASE, open_okx_server
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Position, StopRequest
@@ -23,7 +23,8 @@ from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.venue import Venue
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
-VENUES = ("binanceusdm", "bybit")
+VENUES = ("binanceusdm", "bybit", "okx")
+KEYS = Credentials(API_KEY, SECRET, PASSPHRASE)  # only OKX has a passphrase
 Opener: TypeAlias = Any
 
 OPENERS: Mapping[str, Opener] = {
@@ -50,8 +51,9 @@ class Desk(msgspec.Struct, frozen=True):
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
 
     def topics(self) -> set[str]:
-        """Return the server's subscribed topics, without the account's connection."""
-        sockets = (socket for socket in self.server.sockets.open if "private" not in socket.path)
+        """Return the server's subscribed topics, without the account's connections."""
+        of_account = ("private", "business")
+        sockets = (socket for socket in self.server.sockets.open if not any(word in socket.path for word in of_account))
         return {topic for socket in sockets for topic in socket.topics}
 
     async def until_subscribed(self, *symbols: str) -> None:
@@ -91,13 +93,11 @@ async def open_desk(
     **settings: Any,
 ) -> AsyncIterator[Desk]:
     """Open an exchange on a server with an empty account."""
-    keys = Credentials(API_KEY, SECRET) if credentials is None else credentials
-
     async with open_server(venue, **settings) as server:
 
         def configure_both(client: Any) -> None:
             server.configure(client)
             configure(client)
 
-        async with open_ccxt(venue, credentials=keys, configure=configure_both) as exchange:
+        async with open_ccxt(venue, credentials=credentials or KEYS, configure=configure_both) as exchange:
             yield Desk(exchange, server)

@@ -11,13 +11,21 @@ _NO_ERROR: Final = frozenset({"", "0"})
 
 
 def adapt(client: Any) -> None:
-    """Change a new client: raise for refusals inside a reply, keep entry prices, and add a method for the index price.
+    """Change a new client: raise for refusals inside a reply, keep entry prices, and read mark and index prices.
 
     Args:
         client: ccxt's client for OKX, which has sent nothing yet.
     """
     _check_entries(client)
     _keep_entry_prices(client)
+
+    fetch_mark_price = client.fetch_mark_price
+
+    async def fetch_mark_price_of_type(symbol: str) -> Any:
+        """Request a mark price with the type of the instrument, which OKX requires and ccxt leaves out."""
+        return await fetch_mark_price(symbol, {"instType": client.market(symbol)["info"]["instType"]})
+
+    client.fetch_mark_price = fetch_mark_price_of_type
 
     async def fetch_index_ticker(symbol: str) -> Any:
         market = client.market(symbol)
