@@ -14,7 +14,7 @@ import trio
 from captured import Capture, open_capture
 from trio.testing import wait_all_tasks_blocked
 
-from trailing import Credentials, ExchangeUnreachable, StopRequest, TrailingError
+from trailing import Credentials, ExchangeUnreachable, NothingToReduce, StopRequest, TrailingError
 from trailing.core.model import Side
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.venues import VENUES
@@ -88,7 +88,7 @@ async def test_stops_of_one_wave_share_one_reading_of_the_margin_modes() -> None
 async def test_a_stop_is_not_sent_before_the_venue_lists_its_position() -> None:
     async with open_capture("okx", positions(position("isolated", posSide="short"))) as capture:
         forget(capture)
-        with pytest.raises(ExchangeUnreachable, match=f"okx {BTC}: not sent, because the venue lists no long position"):
+        with pytest.raises(NothingToReduce, match=f"okx {BTC}: not sent, because the venue lists no long position"):
             await capture.exchange.place_stop(request())
         assert sent(capture, "/order-algo") == []
         await close(capture)  # the venue refuses it, if there is no such position

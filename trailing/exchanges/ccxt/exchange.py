@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-import trio
-
 from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
@@ -26,9 +24,10 @@ from trailing.core.model import (
     check_utc,
     refuse,
 )
-from trailing.core.prices import EXACT, remainder
+from trailing.core.prices import remainder
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
+from trailing.exchanges.ccxt.closes import Closes
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
     CLOSING,
@@ -95,6 +94,7 @@ class CcxtExchange:
         self._prices = PriceReader(session, venue)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets)
         self._order_reads = OrderReads(self._requests, venue)
+        self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
 
@@ -257,32 +257,7 @@ class CcxtExchange:
         market = self.market(symbol)
         check_side("side", side)
         check_money("quantity", quantity)
-        own_id = to_venue_id(self.venue, client_order_id)
-        price = text((await self.price(symbol, "mark")).price) if self.venue.orders.price_required else None
-        position = await self._requests.position_params(symbol, side, must_exist=False)
-        raw = await self._requests.call(
-            "close_position",
-            "create_order",
-            symbol,
-            "market",
-            CLOSING[side],
-            amount(self.venue, quantity, market),
-            price,
-            {**self._requests.params(self.venue.closes.place, side, None, None, own_id), **position},
-            symbol=symbol,
-            about=client_order_id,
-        )
-        order_id = acknowledged_id("close_position", raw)
-        closed, average = await self._requests.fill_of(symbol, order_id, raw)
-        return Fill(
-            symbol=symbol,
-            side=side,
-            quantity=EXACT.multiply(closed, market.contract_size),
-            price=average,
-            order_id=order_id,
-            client_order_id=client_order_id,
-            at=trio.current_time(),
-        )
+        return await self._closes.close(market, side, quantity, client_order_id)
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""

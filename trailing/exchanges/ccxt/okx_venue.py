@@ -120,7 +120,10 @@ OKX: Final = Venue(
         amend_type="conditional",
         cancel={"trigger": True},
     ),
-    closes=CloseRequests(place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}),
+    closes=CloseRequests(
+        place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+        exact_in_hedge_mode=True,  # 51112: long/short mode has no reduce-only orders
+    ),
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=tuple({"trigger": True, "ordType": "conditional,oco", **each} for each in _FUTURES),

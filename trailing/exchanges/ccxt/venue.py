@@ -159,10 +159,12 @@ class CloseRequests(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         place: parameters of `create_order`. Source: ccxt, capture.
         fetch: parameters of `fetch_order` by order id, where the reply to `place` does not state the fill. Source: ccxt.
+        exact_in_hedge_mode: in hedge mode, a close larger than its position is refused instead of reduced. Source: API.
     """
 
     place: Params
     fetch: Params = {}
+    exact_in_hedge_mode: bool = False
 
 
 class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,10 +174,8 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed. Source: ccxt, capture.
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
-        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. An order in two of them is shown
-            once. Source: ccxt, capture.
-        kind_fields: fields of the venue's open orders whose words together name the order's type; (): ccxt's word is used.
-            Source: API.
+        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. Source: ccxt, capture.
+        kind_fields: fields of the venue's open orders that together name the type; (): ccxt's word is used. Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, the most that it has; None: there are no pages. Source: API.
         cursor: field of the first entry that leads to the next page; "": there is none. Then, and without `pages_by_id`, a full

@@ -109,7 +109,7 @@ class VenueRequests:
                 refuses it.
 
         Raises:
-            ExchangeUnreachable: the venue lists no such position (yet).
+            NothingToReduce: the venue lists no such position (yet). Nothing was sent.
         """
         account = self._venue.account
         params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
@@ -118,7 +118,7 @@ class VenueRequests:
             if mode is not None:
                 params[account.margin_param] = mode
             elif must_exist:
-                raise ExchangeUnreachable(
+                raise NothingToReduce(
                     f"{self._venue.name} {symbol}: not sent, because the venue lists no {side} position, and so no margin mode"
                 )
         return params
