@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from bybit_server import open_bybit_server
 from inspection.ccxt_exchange import topics_of
 from okx_server import PASSPHRASE, open_okx_server
 from venue_server import API_KEY, SECRET, VenueServer
+from venue_sockets import Socket
 
 from trailing import Credentials, Position, StopRequest
 from trailing.core.model import Side, Source
@@ -50,11 +52,13 @@ class Desk(msgspec.Struct, frozen=True):
         """Open a position at 1000."""
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
 
+    def price_sockets(self) -> list[Socket]:
+        """Return the server's connections of prices, without the account's."""
+        return [each for each in self.server.sockets.open if not re.search("private|business", each.path)]
+
     def topics(self) -> set[str]:
-        """Return the server's subscribed topics, without the account's connections."""
-        of_account = ("private", "business")
-        sockets = (socket for socket in self.server.sockets.open if not any(word in socket.path for word in of_account))
-        return {topic for socket in sockets for topic in socket.topics}
+        """Return the server's subscribed topics of prices."""
+        return {topic for socket in self.price_sockets() for topic in socket.topics}
 
     async def until_subscribed(self, *symbols: str) -> None:
         """Wait until the server pushes the prices of these symbols."""
@@ -65,6 +69,20 @@ class Desk(msgspec.Struct, frozen=True):
     def stops_there(self) -> set[str]:
         """Return the client order ids of the live stops on the server."""
         return {order.wanted.client_order_id for order in self.server.market.live_stops()}
+
+
+class NoRateLimit:
+    """A rate limiter that delays no request."""
+
+    def rate_limit_delay(self, operation: str) -> float:
+        return 0.0
+
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def on_rate_limited(self, retry_after: float) -> None: ...
+
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 def stop_request(

@@ -78,6 +78,9 @@ _SIDES: Final[Mapping[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("s
 _TOO_MANY_REQUESTS: Final = "60014"
 """The code of an error after too many requests over one connection. A new connection has a new count."""
 
+_REMEMBERED: Final = 1_000
+"""How many of the last stops with fills or an end are remembered."""
+
 _EVERYTHING: Final = "ANY"
 """The type of instruments that the account's topics name."""
 
@@ -112,6 +115,7 @@ class OkxProtocol:
             str, set[str]
         ] = {}  # by topic: the topics of its request that OKX has not confirmed yet
         self._held: dict[tuple[str, str], dict[str, Decimal]] = {}  # by instrument and leg: contracts by margin mode
+        self._executed: dict[str, None] = {}  # stops by id whose order was filled or cancelled, the latest last
 
     def topics(self, symbol: str) -> tuple[str, ...]:
         """Return the topics of trades, mark price and index price."""
@@ -210,6 +214,8 @@ class OkxProtocol:
         )
         filled = cumulative(order.get("accFillSz"), instrument)
         state = order["state"]
+        if by_stop and state != "live":
+            self._remember(order_id)
         if order.get("tradeId") and Decimal(order["fillSz"]):
             fill = Fill(
                 symbol=instrument.symbol,
@@ -246,6 +252,10 @@ class OkxProtocol:
         if state == "filled":  # its market order reports the fills
             return ()
         status = _ALGO_STATES[state]
+        if (
+            status == "triggered" and stop["algoId"] in self._executed
+        ):  # its order was told first, by another connection
+            return ()
         fail_code = stop.get("failCode") or ""
         reason = escaped(f"{state} {fail_code}".rstrip()) if status == "cancelled" and state != "canceled" else ""
         side = _side_of(stop, reduces=True)
@@ -257,6 +267,11 @@ class OkxProtocol:
         ):  # acknowledged, and then not carried out: a snapshot shows the present price
             updates.append(Unreadable(f"{instrument.symbol}: OKX did not amend the stop {stop['algoClOrdId']}"))
         return updates
+
+    def _remember(self, stop_id: str) -> None:
+        self._executed[stop_id] = None
+        if len(self._executed) > _REMEMBERED:
+            del self._executed[next(iter(self._executed))]
 
     def _parse_position(self, position: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instruments.get(position["instId"])
