@@ -103,6 +103,23 @@ def test_a_stop_is_live_triggered_or_cancelled(changes: dict[str, object], statu
     assert read(stop(**changes)) == [update(status)]
 
 
+def test_a_trigger_that_arrives_after_the_fills_is_not_told_again() -> None:
+    protocol = okx()
+    assert read(order(state="live", fillSz="0", tradeId="", accFillSz="0"), protocol) == [update("triggered", D(0))]
+    assert read(stop(state="effective"), protocol) == [update("triggered")]
+    assert [each.status for each in read(order(), protocol)] == ["partial"]  # type: ignore[union-attr]
+    assert read(stop(state="effective"), protocol) == []
+    assert read(stop(state="effective", algoId="12"), protocol) != []
+
+
+def test_only_the_last_thousand_triggered_stops_are_remembered() -> None:
+    protocol = okx()
+    for number in range(1_001):
+        read(order(algoId=str(number)), protocol)
+    assert read(stop(state="effective", algoId="0"), protocol) != []
+    assert read(stop(state="effective", algoId="1"), protocol) == []
+
+
 def test_fm51_a_stop_whose_order_failed_is_cancelled_with_the_code() -> None:
     assert read(stop(state="order_failed", failCode="51008")) == [update("cancelled", reason="order_failed 51008")]
     assert read(stop(state="partially_failed", failCode="51169")) == [
