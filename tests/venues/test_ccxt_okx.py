@@ -99,7 +99,7 @@ async def test_an_amendment_moves_the_stop_in_place_and_may_be_repeated() -> Non
         desk.server.faults.clear()
         amended = await desk.exchange.amend_stop(order, price=D(985), quantity=D("0.4"))
         assert amended == await desk.exchange.find_stop(BTC, order.client_order_id)
-        assert (amended.order_id, amended.price, amended.quantity) == (order.order_id, 985, D("0.4"))
+        assert (amended.order_id, amended.price, amended.quantity) == (order.order_id, D(985), D("0.4"))
         assert price_there(desk) == 985
 
 
