@@ -123,6 +123,8 @@ class OkxMarket(VenueMarket):
         margin_modes: of each symbol's position.
         fails_triggered: the code with which triggered algo orders fail; empty: they don't.
         cancels_triggered: a triggered algo order becomes an order that the venue cancels before it is filled.
+        as_recorded: triggered algo orders and their orders have the states and fields of the recorded frames, which the
+            documentation doesn't list: `order_placed` and `filled`, and the algo order's id in `linkedAlgoOrd` only.
         fail_codes: of failed algo orders, by number; `cancel_sources`: of cancelled plain orders.
     """
 
@@ -143,6 +145,7 @@ class OkxMarket(VenueMarket):
         }
         self.fails_triggered: str = ""
         self.cancels_triggered: bool = False
+        self.as_recorded: bool = False
         self.fail_codes: dict[int, str] = {}
         self.cancel_sources: dict[int, str] = {}
 
@@ -217,7 +220,7 @@ class OkxMarket(VenueMarket):
             self._order_changed(stop, "rejected")
         else:
             bound = self.hedged and self._part_to_take(stop.wanted)
-            self.fail_codes[stop.number] = "51112" if bound else "51169"
+            self.fail_codes[stop.number] = "51112" if bound else "51169"  # shown only if it is rejected
             super()._execute(stop)
 
     def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:

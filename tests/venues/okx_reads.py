@@ -124,7 +124,7 @@ class OkxReads:
         return self._algo_page(ended, params)
 
     def _kinds(self, params: Params) -> set[str]:
-        """Return the kinds of a list. Only `conditional` and `oco` may be asked for together."""
+        """Return the kinds of a list. Only `conditional` and `oco` may be listed together."""
         kinds = set(str(params.get("ordType", "")).split(","))
         known = ALGO_TYPES.keys() | _OTHER_ALGO_TYPES
         if not kinds <= known or (len(kinds) > 1 and kinds != {"conditional", "oco"}):

@@ -114,6 +114,7 @@ class Okx:
 
     Attributes:
         reads, trading: the endpoints' parts.
+        authorized: the key still has its permissions; without them requests are refused with 50114.
         refusals_within_success: the code of an answer with a refused entry is 0, as it was recorded, not 1.
     """
 
@@ -129,6 +130,7 @@ class Okx:
     ) -> None:
         self.opened = stream.opened
         self.received = stream.received
+        self.authorized: bool = True
         self.refusals_within_success: bool = False
         self.reads: OkxReads = OkxReads(market, stream, account_level)
         self.trading: OkxTrading = OkxTrading(market, stream, account_level)
@@ -214,7 +216,7 @@ class Okx:
             return json_reply({"code": refused.code, "data": [], "msg": refused.message}, refused.status)
 
     def _answer_entries(self, request: Request, route: Route, entries: Sequence[Params], received_at: int) -> Reply:
-        """Answer with a code for each entry. The answer's own code tells whether none, some or all of them were refused."""
+        """Answer with a code for each entry. The answer's own code states whether none, some or all of them were refused."""
         assert route.entry is not None
         rows: list[Mapping[str, object]] = []
         for params in entries:
@@ -273,6 +275,8 @@ class Okx:
             raise Refused("50113")
         if (headers.get("x-simulated-trading") == "1") != self._demo:
             raise Refused("50101")
+        if not self.authorized:
+            raise Refused("50114")
 
 
 class OkxServer(VenueServer):

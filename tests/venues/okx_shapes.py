@@ -242,7 +242,7 @@ def pushed_order(order: Order, market: OkxMarket, fill: VenueFill | None) -> dic
 def _order(order: Order, market: OkxMarket) -> dict[str, object]:
     wanted, stop = order.wanted, order.stop
     limit = wanted.limit
-    return {
+    shown: dict[str, object] = {
         "accFillSz": contracts(order.filled, wanted, market),
         "algoClOrdId": "" if stop is None else own_id(stop),
         "algoId": "" if stop is None else algo_id(stop),
@@ -292,6 +292,10 @@ def _order(order: Order, market: OkxMarket) -> dict[str, object]:
         "tradeQuoteCcy": "USDT",
         "uTime": str(order.updated_at),
     }
+    if stop is not None and market.as_recorded:
+        shown |= {"linkedAlgoOrd": {"algoId": shown.pop("algoId")}, "ordType": "trigger", "source": "algo"}
+        del shown["algoClOrdId"]
+    return shown
 
 
 def _filled(fill: VenueFill | None, market: OkxMarket) -> dict[str, object]:
@@ -464,7 +468,7 @@ def index_ticker(each: Contract, market: OkxMarket) -> dict[str, object]:
 
 
 def candle(each: Bar, now: int, *, traded: bool) -> list[str]:
-    """Return a candle. Those of mark and index prices have no volumes; the last entry tells whether the minute is over."""
+    """Return a candle. Those of mark and index prices have no volumes; the last entry states whether the minute is over."""
     prices = [number(price) for price in (each.open, each.high, each.low, each.close)]
     volumes = ["0", "0", "0"] if traded else []
     return [str(each.opened_at), *prices, *volumes, "1" if each.opened_at + MINUTE <= now else "0"]

@@ -128,6 +128,8 @@ class OkxStream:
     def algo_state(self, order: Order) -> str:
         """Return an algo order's state."""
         state = algo_state(order)
+        if state == "effective" and self._market.as_recorded:
+            return "order_placed" if order.is_open else "filled"
         return "partially_effective" if self._in_parts and state == "effective" and order.is_open else state
 
     def opened(self, socket: Socket) -> bool:
@@ -285,8 +287,8 @@ class OkxStream:
                 self._push_all("orders", self._market.contracts[event.order.wanted.symbol], row)
 
     def _publish_algo(self, order: Order, status: OrderStatus) -> None:
-        """Push an algo order's change. One that has triggered is told once: with its order, or after the fills."""
-        ending = status == "filled" and (self._fills_first or self._in_parts)
+        """Push an algo order's change. One that has triggered is pushed once: with its order, or after the fills."""
+        ending = status == "filled" and (self._fills_first or self._in_parts or self._market.as_recorded)
         starting = status == "triggered" and order.execution is not None and not self._fills_first
         if status in {"triggered", "partial", "filled"} and not ending and not starting:
             return

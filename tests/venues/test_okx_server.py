@@ -557,6 +557,14 @@ async def test_a_wrong_header_has_a_code_and_status_401(change: Change, code: st
         assert [(seen.status, seen.booked) for seen in trader.server.seen("place_stop")] == [(401, False)]
 
 
+async def test_a_key_without_permissions_has_a_code() -> None:
+    async with open_trader(OKX) as trader:
+        okx(trader).okx.authorized = False
+        with pytest.raises(AuthenticationError, match="50114"):
+            await trader.positions()
+        assert trader.server.requests[-1].status == 401
+
+
 async def test_demo_trading_needs_its_header() -> None:
     async with open_trader(OKX, demo=True, config={"headers": {"x-simulated-trading": "1"}}) as trader:
         assert await trader.positions() == []

@@ -14,6 +14,7 @@ import pytest
 import trio
 from okx_market import OkxWanted
 from okx_server import PASSPHRASE, OkxServer, open_okx_server
+from okx_shapes import algo_id
 from okx_stream import signed
 from venue_market import Trigger
 from venue_server import API_KEY
@@ -313,8 +314,8 @@ async def test_a_cancelled_and_a_failed_algo_order_are_pushed() -> None:
             place_stop(server, "second")
             server.okx_market.fails_triggered = "51008"
             await server.move_price(BTC, Decimal("979"), "last")
-            told = [(await wire.rows("orders-algo"))[0] for _ in range(4)]
-            assert [(row["algoClOrdId"], row["state"], row["failCode"]) for row in told] == [
+            pushed = [(await wire.rows("orders-algo"))[0] for _ in range(4)]
+            assert [(row["algoClOrdId"], row["state"], row["failCode"]) for row in pushed] == [
                 ("first", "live", ""),
                 ("first", "canceled", ""),
                 ("second", "live", ""),
@@ -340,6 +341,20 @@ async def test_an_algo_order_can_be_effective_in_part_first() -> None:
             await server.move_price(BTC, Decimal("979"), "last")
             states = [(await wire.rows("orders-algo"))[0]["state"] for _ in range(3)]
             assert states == ["live", "partially_effective", "effective"]
+
+
+async def test_a_trigger_can_have_the_states_and_fields_of_the_recorded_frames() -> None:
+    async with open_okx_server() as server:
+        server.okx_market.as_recorded = True
+        await enter(server)
+        async with signed_in(server, BUSINESS, ALGO_ORDERS) as business, signed_in(server, PRIVATE, ORDERS) as private:
+            order = place_stop(server)
+            await server.move_price(BTC, Decimal("979"), "last")
+            states = [(await business.rows("orders-algo"))[0]["state"] for _ in range(3)]
+            assert states == ["live", "order_placed", "filled"]
+            (row,) = await private.rows("orders")
+            assert (row["linkedAlgoOrd"], row["source"]) == ({"algoId": algo_id(order)}, "algo")
+            assert row.keys() & {"algoId", "algoClOrdId"} == set()
 
 
 async def test_a_trailing_order_is_pushed_on_a_channel_of_its_own() -> None:
@@ -372,8 +387,8 @@ async def test_a_position_is_pushed_before_or_after_the_fill(positions_first: bo
             place_stop(server)
             await server.move_price(BTC, Decimal("979"), "last")
             frames = [await wire.frame() for _ in range(3)]
-            told = [frame["data"][0].get("state", frame["data"][0].get("pos")) for frame in frames]
-            assert told == (["live", "0", "filled"] if positions_first else ["live", "filled", "0"])
+            pushed = [frame["data"][0].get("state", frame["data"][0].get("pos")) for frame in frames]
+            assert pushed == (["live", "0", "filled"] if positions_first else ["live", "filled", "0"])
 
 
 async def test_positions_of_long_short_mode_are_pushed_above_zero() -> None:
