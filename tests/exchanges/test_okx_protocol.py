@@ -9,6 +9,7 @@ import json
 from decimal import Decimal as D
 from typing import Any
 
+import msgspec
 import pytest
 
 from trailing import Credentials, Fill, OrderUpdate, Tick
@@ -110,6 +111,23 @@ def test_a_trigger_that_arrives_after_the_fills_is_not_told_again() -> None:
     assert [each.status for each in read(order(), protocol)] == ["partial"]  # type: ignore[union-attr]
     assert read(stop(state="effective"), protocol) == []
     assert read(stop(state="effective", algoId="12"), protocol) != []
+
+
+def test_an_order_that_names_its_stop_as_in_a_recorded_frame_is_known_if_the_stop_was_pushed() -> None:
+    recorded = {
+        "algoId": "",
+        "algoClOrdId": "",
+        "clOrdId": "11_0",
+        "ordType": "trigger",
+        "linkedAlgoOrd": {"algoId": "11"},
+    }
+    protocol = okx()
+    own = update("partial", D("0.02"), fill=fill_of("55", "11_0"))
+    assert [each.order_id for each in read(order(**recorded), protocol)] == ["55"]  # type: ignore[union-attr]
+    read(stop(), protocol)
+    assert read(order(**recorded), protocol) == [update("partial", D("0.02"), fill=fill_of())]
+    (limit,) = read(order(**{**recorded, "ordType": "limit"}), protocol)  # of a take-profit, which names its stop-loss
+    assert limit == msgspec.structs.replace(own, client_order_id="11_0", order_id="55")
 
 
 def test_only_the_last_thousand_triggered_stops_are_remembered() -> None:

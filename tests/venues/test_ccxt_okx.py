@@ -228,3 +228,15 @@ async def test_each_of_the_two_account_connections_counts_as_down(path: str) -> 
         await until(lambda: heard.states()[states:] == [False, True])
         await placed(desk)
         await until(heard.orders)
+
+
+async def test_fills_are_the_stop_s_also_in_the_form_of_the_recorded_frames() -> None:
+    async with hearing() as (desk, heard):
+        server_of(desk).okx_market.as_recorded = True
+        order = await placed(desk)
+        await until(heard.orders)
+        await desk.server.move_price(BTC, D(979), "last")
+        await until(lambda: heard.orders()[-1].status == "filled")
+        (fill,) = (each.fill for each in heard.orders() if each.fill is not None)
+        assert (fill.client_order_id, fill.order_id) == (order.client_order_id, order.order_id)
+        assert fill.quantity == D("0.8")

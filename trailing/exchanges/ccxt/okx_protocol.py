@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from trailing.core.model import Fill, Side, Source, check_one_of
+from trailing.exchanges.ccxt.okx_reasons import cancel_reason
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.stream_protocol import (
     ConnectionExpired,
@@ -45,26 +46,6 @@ _CANCELLED: Final = frozenset({"canceled", "mmp_canceled"})
 _FORCED: Final = frozenset({"adl", "full_liquidation", "partial_liquidation", "delivery"})
 """Categories of orders by which OKX itself reduces a position. They are not marked as reduce-only."""
 
-_BY_REQUEST: Final = frozenset({"", "1"})
-_CANCEL_SOURCES: Final[Mapping[str, str]] = {
-    "0": "by the system",
-    "2": "reduce-only, insufficient margin",
-    "3": "risk of liquidation",
-    "6": "ADL",
-    "7": "delivery",
-    "14": "IOC, the rest was not filled",
-    "15": "the price is beyond the limit",
-    "17": "the position was already closed",
-    "20": "cancel all after",
-    "21": "the position was closed",
-    "22": "reduce-only, other orders have a better price",
-    "23": "reduce-only, other orders have a better price",
-    "27": "price limit",
-    "32": "self trade prevention",
-    "33": "too many matches for one taker order",
-}
-"""What a `cancelSource` means, of those that a reduce-only market order can meet."""
-
 _PRICES: Final[Mapping[str, tuple[Source, str]]] = {
     "trades": ("last", "px"),
     "mark-price": ("mark", "markPx"),
@@ -79,7 +60,7 @@ _TOO_MANY_REQUESTS: Final = "60014"
 """The code of an error after too many requests over one connection. A new connection has a new count."""
 
 _REMEMBERED: Final = 1_000
-"""How many of the last stops with fills or an end are remembered."""
+"""How many of the last stops are remembered."""
 
 _EVERYTHING: Final = "ANY"
 """The type of instruments that the account's topics name."""
@@ -115,7 +96,8 @@ class OkxProtocol:
             str, set[str]
         ] = {}  # by topic: the topics of its request that OKX has not confirmed yet
         self._held: dict[tuple[str, str], dict[str, Decimal]] = {}  # by instrument and leg: contracts by margin mode
-        self._executed: dict[str, None] = {}  # stops by id whose order was filled or cancelled, the latest last
+        self._stops: dict[str, str] = {}  # client order ids by id, the latest last
+        self._executed: dict[str, str] = {}  # those whose order was filled or cancelled
 
     def topics(self, symbol: str) -> tuple[str, ...]:
         """Return the topics of trades, mark price and index price."""
@@ -208,14 +190,12 @@ class OkxProtocol:
         if instrument is None:
             return ()
         side = _side_of(order, reduces=order["reduceOnly"] == "true" or order["category"] in _FORCED)
-        by_stop = bool(order.get("algoId"))
-        order_id, client_order_id = (
-            (order["algoId"], order["algoClOrdId"]) if by_stop else (order["ordId"], order["clOrdId"])
-        )
+        stop = self._stop_of(order)
+        order_id, client_order_id = stop or (order["ordId"], order["clOrdId"])
         filled = cumulative(order.get("accFillSz"), instrument)
         state = order["state"]
-        if by_stop and state != "live":
-            self._remember(order_id)
+        if stop and state != "live":
+            _remember(self._executed, *stop)
         if order.get("tradeId") and Decimal(order["fillSz"]):
             fill = Fill(
                 symbol=instrument.symbol,
@@ -230,7 +210,7 @@ class OkxProtocol:
             ended: Literal["partial", "filled"] = "filled" if state == "filled" else "partial"
             return (OrderUpdate(instrument.symbol, side, client_order_id, order_id, ended, now, fill, filled),)
         if state in _CANCELLED:
-            reason = _cancel_reason(order)
+            reason = cancel_reason(order)
             return (
                 OrderUpdate(
                     instrument.symbol, side, client_order_id, order_id, "cancelled", now, filled=filled, reason=reason
@@ -238,7 +218,7 @@ class OkxProtocol:
             )
         if state != "live":
             return ()
-        if by_stop:
+        if stop:
             return (OrderUpdate(instrument.symbol, side, client_order_id, order_id, "triggered", now, filled=filled),)
         if order["ordType"] == "market":  # it is filled or cancelled next
             return ()
@@ -248,6 +228,7 @@ class OkxProtocol:
         instrument = self._instruments.get(stop["instId"])
         if instrument is None:
             return ()
+        _remember(self._stops, stop["algoId"], stop["algoClOrdId"])
         state = stop["state"]
         if state == "filled":  # its market order reports the fills
             return ()
@@ -268,10 +249,13 @@ class OkxProtocol:
             updates.append(Unreadable(f"{instrument.symbol}: OKX did not amend the stop {stop['algoClOrdId']}"))
         return updates
 
-    def _remember(self, stop_id: str) -> None:
-        self._executed[stop_id] = None
-        if len(self._executed) > _REMEMBERED:
-            del self._executed[next(iter(self._executed))]
+    def _stop_of(self, order: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return id and client order id of the stop that placed an order."""
+        if order.get("algoId"):
+            return order["algoId"], order["algoClOrdId"]
+        # In a recorded frame the order names its stop only here. OKX documents this for the limit order of a take-profit.
+        linked = (order.get("linkedAlgoOrd") or {}).get("algoId")
+        return (linked, self._stops[linked]) if linked in self._stops and order["ordType"] != "limit" else None
 
     def _parse_position(self, position: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instruments.get(position["instId"])
@@ -289,19 +273,17 @@ class OkxProtocol:
         return updates
 
 
+def _remember(stops: dict[str, str], stop_id: str, client_order_id: str) -> None:
+    stops.pop(stop_id, None)
+    stops[stop_id] = client_order_id
+    if len(stops) > _REMEMBERED:
+        del stops[next(iter(stops))]
+
+
 def _side_of(order: Mapping[str, Any], *, reduces: bool) -> Side:
     check_one_of("side", order["side"], ("buy", "sell"))
     check_one_of("posSide", order["posSide"], ("net", "long", "short"))
     return order_side(order["side"], order["posSide"], reduces=reduces)
-
-
-def _cancel_reason(order: Mapping[str, Any]) -> str:
-    """Return why OKX cancelled an order, escaped; "": a request cancelled it."""
-    source = str(order.get("cancelSource") or "")
-    if source in _BY_REQUEST:
-        return ""
-    stated = order.get("cancelSourceReason") or _CANCEL_SOURCES.get(source, "")
-    return escaped(f"cancelSource {source} {stated}".rstrip())
 
 
 def _index_of(instrument_id: str) -> str:
