@@ -53,13 +53,13 @@ async def test_loopback_is_reached() -> None:
         await stream.aclose()
 
 
-@pytest.mark.parametrize("venue", ["binanceusdm", "bybit"])
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
 async def test_a_real_exchange_can_not_be_opened_by_mistake(venue: str, reached_beyond: list[str]) -> None:
     with pytest.raises(trailing.ExchangeUnreachable):
-        async with trailing.open_ccxt(venue, credentials=trailing.Credentials("key", "secret")):
+        async with trailing.open_ccxt(venue, credentials=trailing.Credentials("key", "secret", "passphrase")):
             pass
     assert reached_beyond != []
-    assert all(host.endswith((".binance.com", ".bybit.com")) for host in reached_beyond)
+    assert all(host.endswith((".binance.com", ".bybit.com", ".okx.com")) for host in reached_beyond)
 
 
 def test_a_test_that_connects_elsewhere_fails_even_if_it_swallows_the_error(tmp_path: Path) -> None:

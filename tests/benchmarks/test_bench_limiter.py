@@ -28,12 +28,19 @@ ORDERS = 1_000
 WAVE = 50
 LATENCY = 0.2
 
-# An account on Binance that may place fewer orders: the venue's own limit lets fifty pass at once.
-FEWER = Limits(
-    windows={**limits_of("binanceusdm").windows, "orders in 10 s": Window(100, 10, burst=20)},
-    costs=limits_of("binanceusdm").costs,
-    other=limits_of("binanceusdm").other,
-)
+
+def fewer(venue: str, name: str, window: Window) -> Limits:
+    """The limits of a venue with another window."""
+    limits = limits_of(venue)
+    return Limits(windows={**limits.windows, name: window}, costs=limits.costs, other=limits.other)
+
+
+# Accounts that may place fewer orders. Binance's own limit lets fifty pass at once, and OKX's nearly.
+LIMITS = {
+    "binanceusdm": fewer("binanceusdm", "orders in 10 s", Window(100, 10, burst=20)),
+    "bybit": limits_of("bybit"),
+    "okx": fewer("okx", "order-algo", Window(16, 2, burst=8)),
+}
 
 
 def bound(limits: Limits, orders: int) -> float:
@@ -90,7 +97,7 @@ async def a_wave(venue: str) -> float:
 
 def test_what_a_turn_costs() -> None:
     with report(f"{ORDERS:,} turns in the limiter of a real exchange") as figures:
-        for venue in ("binanceusdm", "bybit"):
+        for venue in ("binanceusdm", "bybit", "okx"):
             alone, queued, looked = trio.run(a_thousand_turns, venue, clock=MockClock(autojump_threshold=0))
             figures.add(f"{venue}: a turn while nobody waits", f"{alone * 1e6:.0f} µs")
             figures.add(f"{venue}: a turn in a queue", f"{queued * 1e6:.0f} µs")
@@ -98,10 +105,10 @@ def test_what_a_turn_costs() -> None:
 
 
 def test_how_near_a_wave_comes_to_what_the_limit_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connecting, "limits_of", lambda venue: FEWER if venue == "binanceusdm" else limits_of(venue))
+    monkeypatch.setattr(connecting, "limits_of", lambda venue: LIMITS[venue])
     title = f"a wave of {WAVE} over loopback, {LATENCY * 1e3:.0f} ms latency, every tenth reply lost"
     with report(title) as figures:
-        for venue, limits in (("binanceusdm", FEWER), ("bybit", limits_of("bybit"))):
+        for venue, limits in LIMITS.items():
             elapsed, least = trio.run(a_wave, venue), bound(limits, WAVE)
             figures.add(f"{venue}: all protected after", f"{elapsed:.2f} s")
             figures.add(f"… beside the {least:.2f} s of its orders", f"{elapsed / least:.2f} x", "at most 1.3 x")

@@ -100,7 +100,13 @@ def market(venue: str) -> dict[str, Any]:
         "contractSize": "0.01" if in_contracts else "1",
         "precision": {"amount": "1" if in_contracts else "0.001", "price": "0.1"},
         "limits": {"amount": {**nothing, "min": "0.001"}, "price": nothing, "cost": nothing, "leverage": nothing},
-        "info": {"symbol": venue_id, "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"]},
+        "info": {
+            "symbol": venue_id,
+            "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"],
+            "instType": "SWAP",
+            "uly": f"{base}-{quote}",
+            "instFamily": f"{base}-{quote}",
+        },
     }
 
 
@@ -113,8 +119,8 @@ class Capture(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterator[Capture]:
-    """Open an exchange whose requests are captured before they leave the process."""
+async def open_capture(venue: str, answer: Answer = lambda _: {}, *, hedged: bool = False) -> AsyncIterator[Capture]:
+    """Open an exchange whose requests are captured before they leave the process. Its positions have cross margin."""
     row = VENUES[venue]
     keys = Credentials("0x" + "1" * 40, "0x" + "2" * 64 if venue == "hyperliquid" else "c2VjcmV0", "password")
     client = make_client(row, keys)
@@ -144,5 +150,7 @@ async def open_capture(venue: str, answer: Answer = lambda _: {}) -> AsyncIterat
 
     async with open_session(client, NoRateLimit(), explain) as session:
         markets = markets_of(row, client.markets)
-        exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=False)
-        yield Capture(exchange, MARKETS[venue][1], sent)
+        exchange = CcxtExchange(session, row, markets, Silent(), name=venue, account="default", hedged=hedged)
+        symbol = MARKETS[venue][1]
+        session.margin_modes.replace({(symbol, "long"): "cross", (symbol, "short"): "cross"})
+        yield Capture(exchange, symbol, sent)

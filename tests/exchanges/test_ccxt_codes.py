@@ -1,7 +1,7 @@
 """The errors that a venue's codes become, with its real ccxt client and its real address.
 
-The meanings are those of the venues' own lists, https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code
-and https://bybit-exchange.github.io/docs/v5/error.
+The meanings are those of the venues' own lists: https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code,
+https://bybit-exchange.github.io/docs/v5/error, and https://www.okx.com/docs-v5/en/#error-code-rest-api.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from captured import open_capture
 from ccxt import BaseError, pro
 
-from trailing import StopRequest
+from trailing import Credentials, StopRequest
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
@@ -29,7 +29,7 @@ from trailing.errors import (
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.client import Reply, make_client
 from trailing.exchanges.ccxt.errors import WRITES, ClockOff, explain
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venues import VENUES
@@ -37,6 +37,7 @@ from trailing.exchanges.ccxt.venues import VENUES
 ADDRESSES = {
     "binanceusdm": "https://fapi.binance.com/fapi/v1/algoOrder",
     "bybit": "https://api.bybit.com/v5/order/create",
+    "okx": "https://www.okx.com/api/v5/trade/order-algo",
 }
 UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
 
@@ -87,6 +88,22 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         AuthenticationFailed: (10003, 10004, 10005, 10007, 10008, 10009, 10010, 10024, 10027, 33004),
         OutcomeUnknown: (5004, 10000, 10014, 10016, 40004, 99999),
     },
+    "okx": {
+        WouldTrigger: (51051, 51053, 51277, 51278, 51279, 51280, 51302, 51304, 51306, 51308),
+        NothingToReduce: (
+            *(51023, 51043, 51058, 51112, 51115, 51148, 51168, 51169, 51170, 51171, 51205, 51206, 51521, 51522),
+        ),
+        StopRejected: (
+            *(50007, 50009, 50012, 50014, 50016, 50027, 50062, 50071, 50072, 51000, 51001, 51005, 51008, 51009, 51010),
+            *(51016, 51020, 51022, 51024, 51025, 51065, 51068, 51088, 51121, 51155, 51165, 51174, 51250, 51261, 51275),
+            51299,
+        ),
+        ExchangeUnreachable: (50001, 50013, 50017, 50020, 50022, 50023, 51028, 51029, 51030, 51032, 51290, 51513),
+        ClockOff: (50102,),
+        RateLimited: (50011, 50040, 50061),
+        AuthenticationFailed: (50030, 50101, 50103, 50105, 50110, 50111, 50113, 50114, 50119, 50120),
+        OutcomeUnknown: (50004, 50026, 50042, 51054, 51149, 51410, 51412),
+    },
 }
 # Replies about an order that is not live: it never existed, was cancelled, or was filled.
 GONE = (
@@ -95,6 +112,11 @@ GONE = (
     ("bybit", 110001, "order not exists or too late to cancel"),
     ("bybit", 110008, "Order has been completed or cancelled."),
     ("bybit", 110010, "The order has been cancelled"),
+    ("okx", 51400, "Order cancellation failed as the order has been filled, canceled or does not exist."),
+    ("okx", 51416, "Order has been triggered and can't be canceled"),
+    ("okx", 51503, "Your order has already been filled or canceled."),
+    ("okx", 51527, "Order modification unsuccessful. The stop order does not exist."),
+    ("okx", 51603, "Order does not exist."),
 )
 ROWS = [(venue, code, error) for venue, table in CODES.items() for error, codes in table.items() for code in codes]
 
@@ -102,6 +124,8 @@ ROWS = [(venue, code, error) for venue, table in CODES.items() for error, codes 
 @functools.cache
 def client_of(venue: str) -> Any:
     """Return a client that sends nothing."""
+    if venue == "okx":
+        return make_client(VENUES[venue], Credentials("key", "secret", "password"))
     return getattr(pro, venue)()
 
 
@@ -110,8 +134,20 @@ def error_of(
 ) -> TrailingError | None:
     """Return the error of an operation that the venue answers with a code; None: it succeeds."""
     status = status or (400 if venue == "binanceusdm" else 200)
+    if venue == "okx":
+        return error_of_reply(venue, operation, of_entry(code, message, "1"), status)
     names = ("code", "msg") if venue == "binanceusdm" else ("retCode", "retMsg")
-    value: dict[str, Any] = dict(zip(names, (code, message), strict=True))
+    return error_of_reply(venue, operation, dict(zip(names, (code, message), strict=True)), status)
+
+
+def of_entry(code: int, message: str, whole: str) -> dict[str, Any]:
+    """Return OKX's reply with the code `whole`, about one order that it refused."""
+    entry = {"algoId": "", "algoClOrdId": "mine", "sCode": str(code), "sMsg": message}
+    return {"code": whole, "data": [entry], "msg": ""}
+
+
+def error_of_reply(venue: str, operation: str, value: dict[str, Any], status: int) -> TrailingError | None:
+    """Return the error of an operation by the venue's reply; None: it succeeds."""
     request = Request(operation)
     request.reply = Reply(status, {}, json.dumps(value))
     with pytest.raises(BaseError) as caught:
@@ -119,11 +155,16 @@ def error_of(
     return explain(VENUES[venue], request, caught.value)
 
 
+def refused(operation: str, error: type[TrailingError]) -> type[TrailingError]:
+    """Return what an error of placing is for an operation: a cancel is checked against no price and no position."""
+    of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce}
+    return StopRejected if of_placing else error
+
+
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
 def test_a_code_decides_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
     for operation in sorted(WRITES):
-        of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce}
-        assert type(error_of(venue, operation, code)) is (StopRejected if of_placing else error), operation
+        assert type(error_of(venue, operation, code)) is refused(operation, error), operation
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
@@ -168,6 +209,30 @@ def test_a_missing_order_becomes_no_such_stop(venue: str, code: int, message: st
         assert type(error_of(venue, operation, code, message)) is NoSuchStop, operation
     for operation in ("place_stop", "close_position"):
         assert type(error_of(venue, operation, code, message)) is StopRejected, operation
+
+
+OKX_CODES = [(code, error) for venue, code, error in ROWS if venue == "okx"]
+
+
+@pytest.mark.parametrize(("code", "error"), OKX_CODES)
+def test_a_code_of_okx_has_one_meaning_whether_it_is_the_reply_s_or_an_order_s(
+    code: int, error: type[TrailingError]
+) -> None:
+    whole = {"code": str(code), "data": [], "msg": "x"}
+    for operation in sorted(WRITES):
+        for reply in (of_entry(code, "x", "0"), of_entry(code, "x", "2"), whole):
+            assert type(error_of_reply("okx", operation, reply, 200)) is refused(operation, error), (operation, reply)
+
+
+def test_a_reply_of_okx_without_a_list_is_no_success() -> None:
+    for operation, error in (("place_stop", OutcomeUnknown), ("open_stops", ExchangeUnreachable)):
+        for reply in ({"code": "0", "msg": ""}, {"code": "0", "data": {}}, {"code": "0", "data": None}):
+            assert type(error_of_reply("okx", operation, reply, 200)) is error
+
+
+def test_an_unknown_code_of_okx_refuses_an_order_but_says_nothing_of_it_for_a_whole_reply() -> None:
+    assert type(error_of("okx", "place_stop", 99999)) is StopRejected
+    assert type(error_of_reply("okx", "place_stop", {"code": "99999", "data": []}, 200)) is OutcomeUnknown
 
 
 def test_a_cancel_that_binance_refuses_for_another_reason_is_not_no_such_stop() -> None:

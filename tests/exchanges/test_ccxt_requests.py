@@ -142,11 +142,11 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
             },
         ),
         "cancel_stop": ("POST /api/v5/trade/cancel-algos", [{"algoId": "123", "instId": "BTC-USDT-SWAP"}]),
-        "find_stop": (
+        "find_stop": ("GET /api/v5/trade/order-algo", {"instId": "BTC-USDT-SWAP", "algoClOrdId": ID}),
+        "open_stops": (
             "GET /api/v5/trade/orders-algo-pending",
-            {"instId": "BTC-USDT-SWAP", "ordType": "conditional", "limit": "100"},
+            {"instType": "SWAP", "ordType": "conditional,oco", "limit": "100"},
         ),
-        "open_stops": ("GET /api/v5/trade/orders-algo-pending", {"ordType": "conditional", "limit": "100"}),
     },
     "bitget": {
         "place_stop": (

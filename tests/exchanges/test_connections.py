@@ -14,8 +14,8 @@ PER_CONNECTION = 100
 def unconnected() -> Streams:
     protocol: Any = SimpleNamespace(
         symbols_per_connection=PER_CONNECTION,
-        account_topics=(),
-        account_url=None,
+        account_topics=((),),
+        account_url=lambda topics: None,
         price_url=None,
         topics=lambda symbol: (symbol,),
     )

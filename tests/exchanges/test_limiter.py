@@ -334,6 +334,24 @@ def test_no_window_contains_more_than_the_venue_allows(venue: str, asked: list[t
             assert sum(inside) <= window.count + 1e-6
 
 
+@pytest.mark.parametrize(
+    ("operation", "most"), [("place_stop", 20), ("amend_stop", 20), ("cancel_stop", 20), ("close_position", 60)]
+)
+async def test_one_instrument_of_okx_stays_below_its_own_limit(
+    operation: str, most: int, autojump_clock: MockClock
+) -> None:
+    passed: list[float] = []
+
+    async def pass_one() -> None:
+        await limiter.acquire(operation, "BTC/USDT:USDT")
+        passed.append(trio.current_time())
+
+    async with open_limiter(limits_of("okx")) as limiter, trio.open_nursery() as nursery:
+        for _ in range(200):
+            nursery.start_soon(pass_one)
+    assert max(sum(start <= at < start + 2 for at in passed) for start in passed) <= most
+
+
 @pytest.mark.parametrize("venue", sorted(VENUES))
 def test_every_operation_fits_into_the_limits_of_every_venue(venue: str) -> None:
     limits = limits_of(venue)

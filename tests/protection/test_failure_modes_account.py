@@ -48,7 +48,7 @@ def stop_out(world: World, positions: Sequence[Position]) -> float:
 # 48: 200 positions that were stopped out at once cost two lists each.
 
 
-@pytest.mark.parametrize("venue", ["binanceusdm", "bybit"])
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
 @pytest.mark.parametrize(("count", "seconds"), [(200, 5.0), (500, 8.0)])
 async def test_fm48_positions_that_are_stopped_out_at_once_cost_a_handful_of_lists(
     count: int, seconds: float, venue: str, autojump_clock: trio.testing.MockClock
@@ -67,7 +67,7 @@ async def test_fm48_positions_that_are_stopped_out_at_once_cost_a_handful_of_lis
         assert requests(world, *LISTS, since=since) <= MOST_LISTS
 
 
-@pytest.mark.parametrize("venue", ["binanceusdm", "bybit"])
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
 async def test_fm48_a_position_that_is_opened_again_five_seconds_later_is_protected_in_time(
     venue: str, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 import trio
+from okx_server import PASSPHRASE
 from real_exchange import BTC, open_desk, stop_request
 from venue_faults import Fault, json_reply
 from venue_server import API_KEY, SECRET
@@ -20,7 +21,14 @@ from trailing.errors import TrailingError
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),))
 ECHO = json_reply(
-    {"code": -9999, "retCode": -9999, "msg": f"key {API_KEY} with {SECRET}", "retMsg": f"key {API_KEY}"}, 400
+    {
+        "code": -9999,
+        "retCode": -9999,
+        "msg": f"key {API_KEY} with {SECRET} and {PASSPHRASE}",
+        "retMsg": f"key {API_KEY}",
+        "data": [{"sCode": "9999", "sMsg": f"key {API_KEY} with {PASSPHRASE}"}],
+    },
+    400,
 )
 
 FAULTS = (
@@ -37,7 +45,7 @@ def talkative(client: Any) -> None:
 
 async def run(venue: str, store_path: str) -> None:
     log = structlog.get_logger()
-    credentials = trailing.Credentials(API_KEY, SECRET)
+    credentials = trailing.Credentials(API_KEY, SECRET, PASSPHRASE)
     log.info("opening", credentials=credentials, keys=[credentials], text=f"{credentials}")
     async with (
         open_desk(venue, credentials=credentials, configure=talkative) as desk,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ import trio
 from binance_server import open_binance_server
 from bybit_server import open_bybit_server
 from inspection.ccxt_exchange import topics_of
-from okx_server import open_okx_server
+from okx_server import PASSPHRASE, open_okx_server
 from venue_server import API_KEY, SECRET, VenueServer
+from venue_sockets import Socket
 
 from trailing import Credentials, Position, StopRequest
 from trailing.core.model import Side, Source
@@ -23,7 +25,8 @@ from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.venue import Venue
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
-VENUES = ("binanceusdm", "bybit")
+VENUES = ("binanceusdm", "bybit", "okx")
+KEYS = Credentials(API_KEY, SECRET, PASSPHRASE)  # only OKX has a passphrase
 Opener: TypeAlias = Any
 
 OPENERS: Mapping[str, Opener] = {
@@ -49,10 +52,13 @@ class Desk(msgspec.Struct, frozen=True):
         """Open a position at 1000."""
         await self.server.enter(Position(symbol, side, Decimal(quantity), Decimal(1000), datetime.now(UTC)))
 
+    def price_sockets(self) -> list[Socket]:
+        """Return the server's connections of prices, without the account's."""
+        return [each for each in self.server.sockets.open if not re.search("private|business", each.path)]
+
     def topics(self) -> set[str]:
-        """Return the server's subscribed topics, without the account's connection."""
-        sockets = (socket for socket in self.server.sockets.open if "private" not in socket.path)
-        return {topic for socket in sockets for topic in socket.topics}
+        """Return the server's subscribed topics of prices."""
+        return {topic for socket in self.price_sockets() for topic in socket.topics}
 
     async def until_subscribed(self, *symbols: str) -> None:
         """Wait until the server pushes the prices of these symbols."""
@@ -63,6 +69,20 @@ class Desk(msgspec.Struct, frozen=True):
     def stops_there(self) -> set[str]:
         """Return the client order ids of the live stops on the server."""
         return {order.wanted.client_order_id for order in self.server.market.live_stops()}
+
+
+class NoRateLimit:
+    """A rate limiter that delays no request."""
+
+    def rate_limit_delay(self, operation: str) -> float:
+        return 0.0
+
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def on_rate_limited(self, retry_after: float) -> None: ...
+
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 def stop_request(
@@ -91,13 +111,11 @@ async def open_desk(
     **settings: Any,
 ) -> AsyncIterator[Desk]:
     """Open an exchange on a server with an empty account."""
-    keys = Credentials(API_KEY, SECRET) if credentials is None else credentials
-
     async with open_server(venue, **settings) as server:
 
         def configure_both(client: Any) -> None:
             server.configure(client)
             configure(client)
 
-        async with open_ccxt(venue, credentials=keys, configure=configure_both) as exchange:
+        async with open_ccxt(venue, credentials=credentials or KEYS, configure=configure_both) as exchange:
             yield Desk(exchange, server)

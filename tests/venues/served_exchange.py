@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 import trio
-from real_exchange import open_server
-from venue_server import API_KEY, SECRET, VenueServer
+from real_exchange import KEYS, open_server
+from venue_server import VenueServer
 
-from trailing import Credentials, Percent, Position, Protected, TrailPlan, open_ccxt, open_manager, open_store
+from trailing import Percent, Position, Protected, TrailPlan, open_ccxt, open_manager, open_store
 
 T = TypeVar("T")
 PLAN = TrailPlan(initial_stop=Percent("2"), trigger="mark")
@@ -31,8 +31,7 @@ class Served:
 
     def __init__(self, venue: str, server: VenueServer, token: trio.lowlevel.TrioToken, store: str) -> None:
         self.venue, self.server, self._token, self.store = venue, server, token, store
-        keys = Credentials(API_KEY, SECRET)
-        self.bot: Callable[[], Any] = partial(open_ccxt, venue, credentials=keys, configure=server.configure)
+        self.bot: Callable[[], Any] = partial(open_ccxt, venue, credentials=KEYS, configure=server.configure)
 
     def do(self, what: Callable[..., T], *args: Any) -> T:
         """Call a function in the venue's thread."""

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 import trio
-from real_exchange import VENUES, open_server
+from real_exchange import KEYS, VENUES, open_server
 from venue_faults import Fault, every
 from venue_market import instrument
-from venue_server import API_KEY, SECRET, VenueServer
+from venue_server import VenueServer
 
 import trailing
-from trailing import Credentials, Percent, Position, TrailPlan
+from trailing import Percent, Position, TrailPlan
 
 COINS = tuple(instrument(f"C{number:02}", "0.1", "0.001", "5") for number in range(50))
 PLAN = TrailPlan(initial_stop=Percent("2"), trigger="mark")
-NAMES = {"binanceusdm": {}, "bybit": {"order_limit": 1000}}
+NAMES = {"binanceusdm": {}, "bybit": {"order_limit": 1000}, "okx": {}}
 
 
 async def a_wave(venue: str, server: VenueServer, store_url: str, began: trio.Event) -> None:
     positions = [Position(coin.symbol, "long", Decimal(1), Decimal(1000), datetime.now(UTC)) for coin in COINS]
     async with (
-        trailing.open_ccxt(venue, credentials=Credentials(API_KEY, SECRET), configure=server.configure) as exchange,
+        trailing.open_ccxt(venue, credentials=KEYS, configure=server.configure) as exchange,
         trailing.open_store(store_url) as store,
         trailing.open_manager(exchange, store, PLAN) as manager,
     ):

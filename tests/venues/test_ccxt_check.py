@@ -25,8 +25,8 @@ from trailing.cli.operate.check_run import CLEAN_UP, STEPS, Outcome, Step
 from trailing.errors import AuthenticationFailed
 from trailing.exchanges.ccxt import venues
 from trailing.exchanges.ccxt.connecting import STREAM_PROTOCOLS
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.opening import find_venue
-from trailing.exchanges.ccxt.venue import ErrorCodes
 
 NAMES = [*(step.name for step in STEPS), CLEAN_UP]
 NOT_OFFERED = {"binanceusdm": {"trigger by index"}, "bybit": {"native trailing order"}}

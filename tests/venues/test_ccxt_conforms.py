@@ -1,4 +1,4 @@
-"""The adapter passes `check_exchange` on both venues, and a manager on it loses no peak."""
+"""The adapter passes `check_exchange` on each venue, and a manager on it loses no peak."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monke
     rows = {name: with_delays(name, orders_read_lag=0.05, positions_read_lag=0.05) for name in VENUES}
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", rows)
 
-    def maker(venue: str, *, hedged: bool) -> Callable[[], AbstractAsyncContextManager[Bench]]:
+    def maker(venue: str, **settings: Any) -> Callable[[], AbstractAsyncContextManager[Bench]]:
         @asynccontextmanager
         async def new_bench() -> AsyncIterator[Bench]:
-            async with open_desk(venue, hedged=hedged) as desk:
+            async with open_desk(venue, **settings) as desk:
                 yield Bench(desk)
 
         return new_bench
@@ -56,6 +56,8 @@ async def test_the_adapter_passes_check_exchange_in_one_way_and_hedge_mode(monke
         for venue in VENUES:
             for hedged in (False, True):
                 nursery.start_soon(check_exchange, maker(venue, hedged=hedged))
+        for hedged in (False, True):
+            nursery.start_soon(check_exchange, maker("okx", hedged=hedged, margin_mode="isolated"))
 
 
 class WallClock:

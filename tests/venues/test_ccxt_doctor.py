@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from binance_shapes import position_risk
+from okx_server import OkxServer
 from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request, with_delays
 from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
@@ -83,7 +84,7 @@ async def test_a_rejected_trial_stop_is_a_failure_with_the_reason(venue: str) ->
         await desk.exchange.place_stop(stop_request())
         found = await findings(desk, place=True)
         assert set(verdicts(found)["placing"]) == {"failure"}
-        assert any(code in found["placing"][0].message for code in ("-4045", "110009"))
+        assert any(code in found["placing"][0].message for code in ("-4045", "110009", "51261"))
         assert desk.stops_there() == {stop_request().client_order_id}
 
 
@@ -118,10 +119,14 @@ async def test_a_trial_stop_that_can_not_be_cancelled_is_named(venue: str) -> No
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_permissions_that_can_not_be_parsed_are_a_note(venue: str) -> None:
-    reply = json_reply({"retCode": 0, "result": {"something": "else"}})
+    reply = json_reply({"retCode": 0, "result": {"something": "else"}, "code": "0", "data": [{"something": "else"}]})
     async with open_desk(venue) as desk:
         await desk.enter()
-        for endpoint in ("GET /sapi/v1/account/apiRestrictions", "GET /v5/user/query-api"):
+        for endpoint in (
+            "GET /sapi/v1/account/apiRestrictions",
+            "GET /v5/user/query-api",
+            "GET /api/v5/account/config",
+        ):
             desk.server.faults.add(Fault(on=endpoint, reply=reply))
         assert verdicts(await findings(desk))["permissions"] == ["note"]
 
@@ -137,7 +142,7 @@ async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: s
         assert verdicts(found)["clock"] == ["warning"]
         assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
         # Bybit cancels the stops of a flat position by itself.
-        assert verdicts(found)["stops"] == (["good", "warning"] if venue == "binanceusdm" else ["good"])
+        assert verdicts(found)["stops"] == (["good"] if venue == "bybit" else ["good", "warning"])
 
 
 @pytest.mark.parametrize(
@@ -156,6 +161,11 @@ async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: s
                 "result": {"readOnly": 1, "ips": ["*"], "permissions": {"Wallet": ["Withdraw"], "ContractTrade": []}},
             },
         ),
+        (
+            "okx",
+            "GET /api/v5/account/config",
+            {"code": "0", "data": [{"perm": "read_only,withdraw", "ip": ""}], "msg": ""},
+        ),
     ],
 )
 async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a_failure(
@@ -172,7 +182,8 @@ async def test_a_key_that_can_withdraw_is_a_warning_and_one_that_can_not_trade_a
 async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, none = {"binanceusdm": (f"{BTC} {{}}", "note"), "bybit": ("{}, for the whole account", "good")}[venue]
+    of_position, of_account = (f"{BTC} {{}}", "note"), ("{}, for the whole account", "good")
+    whole, none = of_account if venue == "bybit" else of_position
     async with open_desk(venue) as desk:
         assert verdicts(await findings(desk))["margin"] == [none]
         await desk.enter()
@@ -180,6 +191,8 @@ async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
         market = desk.server.market
         row = position_risk(BTC, "both", market.holding(BTC, "both"), market) | {"isolatedMargin": "40"}
         desk.server.faults.add(Fault(on="GET /fapi/v3/positionRisk", reply=json_reply([row])))
+        if isinstance(desk.server, OkxServer):
+            desk.server.okx_market.margin_modes[BTC] = "isolated"
         account = json_reply({"retCode": 0, "result": {"marginMode": "ISOLATED_MARGIN"}})
         desk.server.faults.add(Fault(on="GET /v5/account/info", reply=account))
         found = await findings(desk)
@@ -289,7 +302,7 @@ def test_the_command_returns_an_error_code_if_a_check_fails(
     ("words", "says"),
     [
         (["bitmex"], "VENUE: unknown venue 'bitmex'"),
-        (["okx"], "unverified"),
+        (["bitget"], "unverified"),
         (["bybit", "--symbol", "BTCUSDT"], "symbol got 'BTCUSDT'"),
         (["bybit"], "TRAILING_API_KEY is not set; set it, or give a file with --credentials FILE"),
         (["bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),

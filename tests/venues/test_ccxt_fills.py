@@ -19,6 +19,9 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "binance, the execution with an id of its own": ("binanceusdm", {"executions_named": True}),
     "binance, both": ("binanceusdm", {"fills_first": True, "executions_named": True}),
     "bybit": ("bybit", {}),
+    "okx": ("okx", {}),
+    "okx, the fills before the trigger": ("okx", {"fills_first": True}),
+    "okx, triggered in parts": ("okx", {"in_parts": True}),
 }
 
 
@@ -43,12 +46,13 @@ async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypat
                     trades += [] if update.fill is None else [update.fill.trade_id]
                     sums.append(update.filled)
                     told.append((update.client_order_id, update.status, filled))  # until the time is over
-    part, rest = Decimal("0.266"), Decimal("0.268")
+    part, rest = (Decimal("0.2666"), Decimal("0.2668")) if venue == "okx" else (Decimal("0.266"), Decimal("0.268"))
     expected = [("live", None), ("partial", part), ("partial", part), ("filled", rest)]
     triggered = (own_id, "triggered", None)
     first_fill = next(number for number, (_, status, _) in enumerate(told) if status == "partial")
     assert triggered not in told[first_fill:]
-    assert (triggered in told) == ("fills_first" not in settings)
+    # OKX pushes the order that a stop places also before its fills.
+    assert (triggered in told) == (venue == "okx" or "fills_first" not in settings)
     assert [each for each in told if each != triggered] == [(own_id, status, filled) for status, filled in expected]
     # Bybit's executions do not tell the sum, because a stop larger than the position also has nothing left to fill.
     assert sums[first_fill:] == ([None] * 3 if venue == "bybit" else [part, 2 * part, 2 * part + rest])
@@ -58,6 +62,8 @@ async def test_every_fill_of_a_triggered_stop_is_pushed_once(way: str, monkeypat
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_a_triggered_unfilled_stop_is_pushed_and_listed_as_triggered(venue: str) -> None:
+    if venue == "okx":
+        pytest.skip("OKX ends a stop when it places its order")
     async with open_desk(venue) as desk, desk.exchange.updates() as updates:
         await desk.enter()
         placed = await desk.exchange.place_stop(stop_request())

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
+from okx_server import PASSPHRASE
 from real_exchange import BTC, ETH, VENUES, with_delays
 from served_exchange import PLAN, Served, serving
 from silent import closed
@@ -27,6 +28,7 @@ def _as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Set the keys in the environment, and read lags of 0."""
     monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
     monkeypatch.setenv("TRAILING_SECRET", SECRET)
+    monkeypatch.setenv("TRAILING_PASSWORD", PASSPHRASE)
     quick = {
         name: with_delays(name, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=0.1) for name in VENUES
     }
@@ -136,7 +138,7 @@ def test_a_store_of_another_account_or_a_missing_store_is_refused_and_not_create
     [
         (["--exchange", "bybit", "--paper"], "exactly one of --paper and --exchange VENUE must be given"),
         (["--exchange", "bitmex"], "--exchange: unknown venue 'bitmex'"),
-        (["--exchange", "okx"], "unverified"),
+        (["--exchange", "bitget"], "unverified"),
         (["--exchange", "bybit", "--store", "memory:"], "--store memory: exists only inside its own process"),
         (["--exchange", "bybit", "--credentials", "/nowhere/keys.toml"], "a file that can be read"),
     ],

@@ -24,6 +24,13 @@ WAYS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "bybit": ("bybit", {}),
     "bybit, in parts and the position first": ("bybit", {"positions_first": True, "parts": 2}),
     "bybit, hedged": ("bybit", {"hedged": True}),
+    "okx": ("okx", {}),
+    "okx, in parts, and the position first and the trigger last": (
+        "okx",
+        {"positions_first": True, "fills_first": True, "parts": 2},
+    ),
+    "okx, hedged": ("okx", {"hedged": True}),
+    "okx, isolated margin": ("okx", {"margin_mode": "isolated"}),
 }
 PLAN = TrailPlan(
     initial_stop=Percent("2"),

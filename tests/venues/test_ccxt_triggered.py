@@ -11,6 +11,8 @@ import msgspec
 import pytest
 import structlog
 import trio
+from okx_server import OkxServer
+from okx_shapes import pushed_algo_order
 from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Percent, Position, Protected, TrailPlan, open_manager, open_store
@@ -78,7 +80,8 @@ async def test_fm51_a_stop_that_the_matching_engine_refuses_is_replaced_at_once_
         await world.touch()
         await world.until_opened(2)
         (gone,) = (each for each in world.events if isinstance(each, StopGone))
-        assert gone.reason == {"binanceusdm": "Reduce Only reject", "bybit": "EC_ReduceOnlyReject"}[venue]
+        reasons = {"binanceusdm": "Reduce Only reject", "bybit": "EC_ReduceOnlyReject", "okx": "order_failed 51169"}
+        assert gone.reason == reasons[venue]
         assert world.live() == [(D(980), "live")]
 
 
@@ -88,6 +91,11 @@ async def test_fm52_a_stop_that_hangs_after_its_trigger_protects_nothing_once_it
         await world.touch()
         began_at = trio.current_time()
         assert world.live() == [(D(980), "triggered")]
+        if venue == "okx":  # the server pushes the trigger with the order, which does not exist yet
+            (order,) = world.desk.server.market.live_stops()
+            assert isinstance(world.desk.server, OkxServer)
+            row = pushed_algo_order(order, world.desk.server.okx_market, "effective", "")
+            world.desk.server.stream.push("orders-algo", [row])
         await world.until_opened(2)
         assert trio.current_time() - began_at > 0.3
         assert (D(980), "live") in world.live()

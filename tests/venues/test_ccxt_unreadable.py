@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
-import trio
-from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
+from real_exchange import BTC, ETH, VENUES, Desk, NoRateLimit, open_desk, stop_request
 from venue_faults import Reply, Request, json_reply
 from venue_market import Trigger, Wanted
 
@@ -20,11 +19,13 @@ pytestmark = pytest.mark.parametrize("venue", VENUES)
 Entries: TypeAlias = list[Any]
 OURS, OTHER = stop_request().client_order_id, "tr00000000000000000001"
 BAD: Sequence[Any] = ("1e400", "1E+999999", "-1e400", "0." + "3" * 40, "abc", "NaN", "", None, [], {}, True, "\x1b[2J")
-ID_FIELD = {"binanceusdm": "clientAlgoId", "bybit": "orderLinkId"}
-ORDER_ID_FIELD = {"binanceusdm": "algoId", "bybit": "orderId"}
+ID_FIELD = {"binanceusdm": "clientAlgoId", "bybit": "orderLinkId", "okx": "algoClOrdId"}
+ORDER_ID_FIELD = {"binanceusdm": "algoId", "bybit": "orderId", "okx": "algoId"}
+NAMES = {"binanceusdm": "BTCUSDT", "bybit": "BTCUSDT", "okx": "BTC-USDT-SWAP"}
 LIST_OF: Mapping[str, Mapping[str, Callable[[Any], Entries]]] = {
     "binanceusdm": {"open_stops": lambda body: body, "positions": lambda body: body},
     "bybit": {"open_stops": lambda body: body["result"]["list"], "positions": lambda body: body["result"]["list"]},
+    "okx": {"open_stops": lambda body: body["data"], "positions": lambda body: body["data"]},
 }
 
 
@@ -44,9 +45,9 @@ def alter(desk: Desk, operation: str, change: Callable[[Entries], object]) -> No
     face.handle = handle_and_change  # type: ignore[method-assign]
 
 
-def of(entries: Entries, symbol: str = "BTCUSDT") -> dict[str, Any]:
-    """Return the entry of a symbol; an empty dict if another list of the account was requested."""
-    return next((each for each in entries if each["symbol"] == symbol), {})
+def of(entries: Entries) -> dict[str, Any]:
+    """Return the entry of BTC; an empty dict if another list of the account was requested."""
+    return next((each for each in entries if (each.get("instId") or each.get("symbol")) in NAMES.values()), {})
 
 
 def place(desk: Desk, client_order_id: str, symbol: str = BTC) -> None:
@@ -65,21 +66,8 @@ def place(desk: Desk, client_order_id: str, symbol: str = BTC) -> None:
 RAW_METHOD = {
     "binanceusdm": {"open_stops": "fapiPrivateGetOpenAlgoOrders", "positions": "fapiPrivateV3GetPositionRisk"},
     "bybit": {"open_stops": "privateGetV5OrderRealtime", "positions": "privateGetV5PositionList"},
+    "okx": {"open_stops": "privateGetTradeOrdersAlgoPending", "positions": "privateGetAccountPositions"},
 }
-
-
-class NoRateLimit:
-    """A rate limiter that delays no request."""
-
-    def rate_limit_delay(self, operation: str) -> float:
-        return 0.0
-
-    async def acquire(self, operation: str, symbol: str | None = None) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def on_rate_limited(self, retry_after: float) -> None: ...
-
-    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 class Recorded:
@@ -158,15 +146,20 @@ async def test_fm62_no_value_of_any_field_raises_or_affects_another_entry(venue:
 @pytest.mark.parametrize(
     ("operation", "field", "bad", "says"),
     [
-        ("open_stops", {"binanceusdm": "triggerPrice", "bybit": "triggerPrice"}, "1e400", "got"),
-        ("open_stops", {"binanceusdm": "algoId", "bybit": "orderId"}, None, "id is missing"),
-        ("open_stops", {"binanceusdm": "symbol", "bybit": "symbol"}, "NEWUSDT", "'NEWUSDT'"),
-        ("open_stops", {"binanceusdm": "algoStatus", "bybit": "orderStatus"}, "SLEEPING", "status got 'SLEEPING'"),
-        ("positions", {"binanceusdm": "positionAmt", "bybit": "size"}, "1e400", "got"),
-        ("positions", {"binanceusdm": "positionAmt", "bybit": "size"}, "", "quantity is missing"),
-        ("positions", {"binanceusdm": "entryPrice", "bybit": "avgPrice"}, "", "entry price is missing"),
-        ("positions", {"binanceusdm": "symbol", "bybit": "symbol"}, "NEWUSDT", "'NEWUSDT'"),
-        ("positions", {"binanceusdm": "liquidationPrice", "bybit": "liqPrice"}, "1e400", "got"),
+        ("open_stops", {"binanceusdm": "triggerPrice", "bybit": "triggerPrice", "okx": "slTriggerPx"}, "1e400", "got"),
+        ("open_stops", {"binanceusdm": "algoId", "bybit": "orderId", "okx": "algoId"}, None, "id is missing"),
+        ("open_stops", {"binanceusdm": "symbol", "bybit": "symbol", "okx": "instId"}, "NEWUSDT", "'NEWUSDT'"),
+        (
+            "open_stops",
+            {"binanceusdm": "algoStatus", "bybit": "orderStatus", "okx": "state"},
+            "SLEEPING",
+            "status got 'SLEEPING'",
+        ),
+        ("positions", {"binanceusdm": "positionAmt", "bybit": "size", "okx": "pos"}, "1e400", "got"),
+        ("positions", {"binanceusdm": "positionAmt", "bybit": "size", "okx": "pos"}, "", "quantity is missing"),
+        ("positions", {"binanceusdm": "entryPrice", "bybit": "avgPrice", "okx": "avgPx"}, "", "entry price is missing"),
+        ("positions", {"binanceusdm": "symbol", "bybit": "symbol", "okx": "instId"}, "NEWUSDT", "'NEWUSDT'"),
+        ("positions", {"binanceusdm": "liquidationPrice", "bybit": "liqPrice", "okx": "liqPx"}, "1e400", "got"),
     ],
 )
 async def test_fm64_an_unparseable_entry_makes_the_list_partial_with_the_reason(
@@ -190,6 +183,7 @@ async def test_fm64_a_duplicate_with_other_values_makes_the_list_partial_and_a_c
     changes: Mapping[str, Mapping[str, Any]] = {
         "binanceusdm": {"quantity": "0.3", "positionAmt": "0.3", "algoId": 77},
         "bybit": {"qty": "0.3", "leavesQty": "0.3", "size": "0.3", "orderId": "77"},
+        "okx": {"sz": "30", "pos": "30", "algoId": "77"},
     }
 
     def double(entries: Entries, **values: Any) -> None:
@@ -215,8 +209,9 @@ def know_an_inverse_market(client: Any) -> None:
     async def load_and_add(*args: Any) -> Any:
         await load(*args)
         linear = client.market(BTC)
-        inverse = {**linear, "symbol": "BTC/USD:BTC", "id": "BTCUSD", "settle": "BTC", "linear": False, "inverse": True}
-        client.markets["BTC/USD:BTC"], client.markets_by_id["BTCUSD"] = inverse, [inverse]
+        name = "BTC-USD-SWAP" if client.id == "okx" else "BTCUSD"
+        inverse = {**linear, "symbol": "BTC/USD:BTC", "id": name, "settle": "BTC", "linear": False, "inverse": True}
+        client.markets["BTC/USD:BTC"], client.markets_by_id[name] = inverse, [inverse]
         return client.markets
 
     client.load_markets = load_and_add
@@ -226,11 +221,11 @@ def know_an_inverse_market(client: Any) -> None:
 async def test_entries_of_other_markets_are_skipped(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
-        symbols = (
-            ["BTCUSD", "BTCUSD_PERP"] if venue == "binanceusdm" else ["BTCUSD"]
-        )  # the latter need not be among ccxt's markets
-        for symbol in symbols:
-            alter(desk, operation, lambda entries, symbol=symbol: of(entries).update({"symbol": symbol}))  # type: ignore[misc]
+        # BTCUSD_PERP need not be among ccxt's markets.
+        names_of = {"binanceusdm": ["BTCUSD", "BTCUSD_PERP"], "bybit": ["BTCUSD"], "okx": ["BTC-USD-SWAP"]}
+        field = "instId" if venue == "okx" else "symbol"
+        for name in names_of[venue]:
+            alter(desk, operation, lambda entries, name=name: of(entries).update({field: name}))  # type: ignore[misc]
             names, texts = await shown(desk, operation)
             assert (len(names), texts) == (1, ())
 
@@ -248,6 +243,13 @@ async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str)
             {"stopOrderType": "", "triggerPrice": ""},
             {"qty": "0", "leavesQty": "0"},
             {"reduceOnly": False},
+        ),
+        "okx": (
+            {"slTriggerPx": "", "slOrdPx": "", "tpTriggerPx": "1100", "tpOrdPx": "-1"},
+            {"slOrdPx": "979"},
+            {"sz": "", "closeFraction": "1"},
+            {"ordType": "oco", "tpTriggerPx": "1100", "tpOrdPx": "-1"},
+            {"reduceOnly": "false"},
         ),
     }[venue]
     for values in foreign:

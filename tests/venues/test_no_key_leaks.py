@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from okx_server import PASSPHRASE
 from real_exchange import VENUES
 from venue_server import API_KEY, SECRET
 
@@ -26,5 +27,10 @@ def test_a_failing_run_leaves_no_key_anywhere(venue: str, tmp_path: Path) -> Non
     left = {"stdout": run.stdout.encode(), "stderr": run.stderr.encode()}
     left |= {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert "trailing.db" in left
-    shows = [(name, value) for name, data in left.items() for value in (API_KEY, SECRET) if value.encode() in data]
+    shows = [
+        (name, value)
+        for name, data in left.items()
+        for value in (API_KEY, SECRET, PASSPHRASE)
+        if value.encode() in data
+    ]
     assert shows == []

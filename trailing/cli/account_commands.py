@@ -46,7 +46,7 @@ The exit code is 1 if a position has no stop afterwards.""",
         Option(
             name="--exchange",
             value="VENUE",
-            help="recover an account on this exchange: binanceusdm, bybit, or one that --allow-unverified accepts",
+            help="recover an account on this exchange: binanceusdm, bybit, okx, or one that --allow-unverified accepts",
         ),
         STORE,
         Option(
@@ -73,7 +73,7 @@ Nothing is changed, unless --place asks for a stop on trial. The exit code is 2 
 can't be relied on.""",
     module="trailing.cli.operate.doctor",
     options=(
-        Option(name="VENUE", required=True, help="binanceusdm, bybit, or a venue that --allow-unverified accepts"),
+        Option(name="VENUE", required=True, help="binanceusdm, bybit, okx, or a venue that --allow-unverified accepts"),
         Option(
             name="--symbol",
             value="SYMBOL",
@@ -104,7 +104,7 @@ the symbol has a position or an order, and touches nothing else.
 The exit code is 2 if a step did not pass, and 3 if an order or a position may be left.""",
     module="trailing.cli.operate.check",
     options=(
-        Option(name="VENUE", required=True, help="binanceusdm, bybit, or a venue that --allow-unverified accepts"),
+        Option(name="VENUE", required=True, help="binanceusdm, bybit, okx, or a venue that --allow-unverified accepts"),
         Option(
             name="--symbol",
             value="SYMBOL",

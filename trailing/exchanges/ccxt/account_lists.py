@@ -55,7 +55,7 @@ class AccountLists:
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions by symbol and side; a `PartialList` if an entry can't be parsed."""
-        raws = [raw for params in self._venue.lists.positions for raw in await self._requests.positions(params)]
+        raws = await self._requests.positions()
         reports, left_out = self._read(
             "position", raws, lambda raw: position_of(self._venue, self._markets, raw), _key_of_position
         )

@@ -64,7 +64,7 @@ class BinanceProtocol:
     sources: frozenset[Source] = frozenset({"last", "mark", "index"})
     symbols_per_connection: int = 200  # a connection takes 1024 streams, a symbol needs two
     topics_per_request: int = 100
-    account_topics: tuple[str, ...] = ()
+    account_topics: tuple[tuple[str, ...], ...] = ((),)
     heartbeat: str | None = None
     renewal_seconds: float | None = 1800.0  # a listen key expires after 60 minutes
 
@@ -91,7 +91,7 @@ class BinanceProtocol:
         """Return the URL of the category with trades and mark prices."""
         return str(self._session.client.get_ws_url("linear", "market"))
 
-    async def account_url(self) -> str:
+    async def account_url(self, topics: Sequence[str]) -> str:  # noqa: ARG002 - the listen key subscribes
         """Request a listen key, and return the URL that contains it."""
         answer = await self._session.call("updates", "fapiPrivatePostListenKey")
         return str(self._session.client.get_private_ws_url("linear", answer["listenKey"]))

@@ -58,7 +58,7 @@ class BybitProtocol:
     sources: frozenset[Source] = frozenset({"last", "mark", "index"})
     symbols_per_connection: int = 250  # a connection takes 21,000 characters of topics
     topics_per_request: int = 100
-    account_topics: tuple[str, ...] = ("order", "execution", "position")
+    account_topics: tuple[tuple[str, ...], ...] = (("order", "execution", "position"),)
     heartbeat: str | None = '{"op":"ping"}'
     renewal_seconds: float | None = None
 
@@ -83,7 +83,7 @@ class BybitProtocol:
         """Return the URL for prices of linear contracts."""
         return str(self._client.implode_hostname(self._client.urls["api"]["ws"]["public"]["linear"]))
 
-    async def account_url(self) -> str:
+    async def account_url(self, topics: Sequence[str]) -> str:  # noqa: ARG002 - all on one connection
         """Return the URL for the account, unified or not."""
         return str(self._client.implode_hostname(self._client.urls["api"]["ws"]["private"]["contract"]))
 

@@ -15,6 +15,7 @@ from ccxt import pro
 from ccxt.base.errors import BadResponse, BaseError
 
 from trailing.core.model import refuse
+from trailing.exchanges.ccxt import okx_client
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
@@ -34,6 +35,10 @@ class Reply(msgspec.Struct):
     status: int = 0
     headers: Mapping[str, str] = {}
     body: str = ""
+
+
+ADAPTERS: Final[Mapping[str, Callable[[Any], None]]] = {"okx": okx_client.adapt}
+"""Functions that change a new client where a row can't state it, by the venue's name."""
 
 
 def make_client(venue: Venue, credentials: Credentials) -> Any:
@@ -57,9 +62,20 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
     for method in venue.client.skipped_methods:
         setattr(client, method, _do_nothing)
     _require_lists(client, venue.lists.bare_list_paths)
+    if venue.client.backdate_seconds:
+        _backdate(client, int(venue.client.backdate_seconds * 1000))
+    adapt = ADAPTERS.get(venue.name)
+    if adapt is not None:
+        adapt(client)
     _parse_entries_one_by_one(client, venue)
     client.logger = _SILENT  # ccxt logs requests with their headers, which contain the key
     return client
+
+
+def _backdate(client: Any, milliseconds: int) -> None:
+    """Set the timestamps of requests back."""
+    nonce = client.nonce
+    client.nonce = lambda: nonce() - milliseconds
 
 
 def _require_lists(client: Any, paths: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.limits import limits_of
+from trailing.exchanges.ccxt.okx_protocol import OkxProtocol
 from trailing.exchanges.ccxt.polling import PolledUpdates, PriceReader
 from trailing.exchanges.ccxt.session import Request, Session, open_session
 from trailing.exchanges.ccxt.stale_prices import STALE_SECONDS, StalePriceMonitor
@@ -28,6 +29,7 @@ from trailing.exchanges.ccxt.venue_limiter import open_limiter
 STREAM_PROTOCOLS: Final[Mapping[str, Callable[[Session, Iterable[Instrument]], StreamProtocol]]] = {
     "binanceusdm": BinanceProtocol,
     "bybit": BybitProtocol,
+    "okx": OkxProtocol,
 }
 """The websocket protocols by the venue's name. The prices of all other venues are polled."""
 

@@ -20,7 +20,7 @@ class ConnectionHandler(Protocol):
         """Handle an entry that could not be parsed. `detail` says why."""
 
     def check_unreadable(self) -> None:
-        """Request a snapshot if one is due. Called twice a second while the account's connection is open."""
+        """Request a snapshot if one is due. Called twice a second by each open connection of the account."""
 
     def on_connected(self, connection: ReconnectingWebSocket, seconds: float) -> None:
         """Handle a connection that is open and subscribed, `seconds` after it began to connect."""

@@ -45,8 +45,8 @@ _LEGS: Final[Mapping[str, Side]] = {"long": "long", "short": "short"}
 
 CANDLE_SECONDS: Final = 60.0
 
-_ENDED: Final = frozenset({"closed", "canceled", "canceling", "expired", "rejected"})
-"""ccxt's statuses of an order that is not live any more."""
+_ENDED: Final = frozenset({"closed", "canceled", "canceling", "expired", "rejected", "pause"})
+"""ccxt's statuses of an order that is not live. OKX's paused orders do not wait for their price."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OURS = re.compile(r"tr([0-9a-f]{20})")
@@ -245,15 +245,14 @@ def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
 
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
-    if venue.fields.type:
-        kind = _field(raw, venue.fields.type)
-        if kind is None:
-            raise UsageError(f"{venue.fields.type} is missing")
-        if as_text(venue.fields.type, kind) not in venue.fields.stop_types and not _is_trailing(venue, raw):
-            return False
+    if raw.get("takeProfitPrice") and not raw.get("stopLossPrice"):
+        return False
     if venue.fields.execution_type and _field(raw, venue.fields.execution_type) != "Market":
         return False
-    return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
+    if not venue.fields.type:
+        return True
+    kind = _required(venue.fields.type, as_text(venue.fields.type, _field(raw, venue.fields.type)))
+    return kind in venue.fields.stop_types or _is_trailing(venue, raw)
 
 
 def _is_trailing(venue: Venue, raw: Raw) -> bool:
@@ -266,7 +265,7 @@ def _side_of(venue: Venue, raw: Raw) -> Side | None:
     closes = CLOSED_BY[raw["side"]]
     if venue.fields.position_side:
         leg = str(_field(raw, venue.fields.position_side)).lower()
-        check_one_of(venue.fields.position_side, leg, ("long", "short", "both"))
+        check_one_of(venue.fields.position_side, leg, ("long", "short", "both", "net"))
         if leg in _LEGS:
             return closes if _LEGS[leg] == closes else None
     return None if raw.get("reduceOnly") is False else closes

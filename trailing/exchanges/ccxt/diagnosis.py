@@ -23,8 +23,8 @@ from trailing.exchanges.port import StopRequest, escaped
 Verdict: TypeAlias = Literal["good", "note", "warning", "failure"]
 
 CLOCK_OFF: Final = 1.0
-"""Seconds by which a request's time may be ahead on Binance and Bybit. Our requests are corrected, those of other programs
-may not be."""
+"""Seconds by which a request's time may be ahead on Binance and Bybit (OKX allows more). Our requests are
+corrected, those of other programs may not be."""
 
 STREAM_SECONDS: Final = 10.0
 """Seconds within which the first price must arrive. After the same time a silent connection counts as lost."""

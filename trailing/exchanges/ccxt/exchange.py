@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-import trio
-
 from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
@@ -25,9 +23,9 @@ from trailing.core.model import (
     check_symbol,
     check_utc,
 )
-from trailing.core.prices import EXACT
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
+from trailing.exchanges.ccxt.closes import Closes
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
     CLOSING,
@@ -47,9 +45,6 @@ from trailing.exchanges.ccxt.venue import Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import StopRequest, check_callback, escaped
 from trailing.exchanges.updates import UpdateChannel
-
-_CANDLE_PAGE = 1000
-"""Candles to request at once. A venue that returns fewer has no more of them."""
 
 
 class UpdateSource(Protocol):
@@ -100,6 +95,7 @@ class CcxtExchange:
         self._unnamed = UnnamedStops(venue)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
         self._order_reads = OrderReads(self._requests, venue)
+        self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
 
@@ -137,6 +133,7 @@ class CcxtExchange:
         price = tightened(self.venue, request.side, request.price)
         own_id = to_venue_id(self.venue, request.client_order_id)
         params = self._requests.params(template, request.side, price, request.source, own_id, request.callback)
+        position = await self._requests.position_params(request.symbol, request.side, must_exist=True)
         with self._unnamed.placing(request, price):
             raw = await self._requests.call(
                 "place_stop",
@@ -146,7 +143,7 @@ class CcxtExchange:
                 CLOSING[request.side],
                 amount(self.venue, request.quantity, market),
                 text(price) if self.venue.orders.price_required else None,
-                {**params, **self._requests.hedge},
+                {**params, **position},
                 symbol=request.symbol,
                 about=request.client_order_id,
             )
@@ -262,31 +259,7 @@ class CcxtExchange:
         market = self.market(symbol)
         check_side("side", side)
         check_money("quantity", quantity)
-        own_id = to_venue_id(self.venue, client_order_id)
-        price = text((await self.price(symbol, "mark")).price) if self.venue.orders.price_required else None
-        raw = await self._requests.call(
-            "close_position",
-            "create_order",
-            symbol,
-            "market",
-            CLOSING[side],
-            amount(self.venue, quantity, market),
-            price,
-            {**self._requests.params(self.venue.closes.place, side, None, None, own_id), **self._requests.hedge},
-            symbol=symbol,
-            about=client_order_id,
-        )
-        order_id = acknowledged_id("close_position", raw)
-        closed, average = await self._requests.fill_of(symbol, order_id, raw)
-        return Fill(
-            symbol=symbol,
-            side=side,
-            quantity=EXACT.multiply(closed, market.contract_size),
-            price=average,
-            order_id=order_id,
-            client_order_id=client_order_id,
-            at=trio.current_time(),
-        )
+        return await self._closes.close(market, side, quantity, client_order_id)
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""
@@ -297,12 +270,12 @@ class CcxtExchange:
         candles: list[Candle] = []
         while params is not None:
             start = int(since.timestamp() * 1000)
-            asked = (symbol, "1m", start, _CANDLE_PAGE, dict(params))
+            asked = (symbol, "1m", start, self.venue.prices.candle_page, dict(params))
             rows = await self._requests.call("candles", "fetch_ohlcv", *asked, symbol=symbol)
             page = candles_of(symbol, source, rows)
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
-            if len(rows) < _CANDLE_PAGE or not page:
+            if len(rows) < self.venue.prices.candle_page or not page:
                 break
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles

@@ -102,6 +102,39 @@ _BYBIT = Limits(
     other={"requests": 1.0},
 )
 
+# https://www.okx.com/docs-v5/en/#overview-rate-limits, and the page of each endpoint. Algo orders: 20 in 2 s on each endpoint
+# that places, amends or cancels, counted for each instrument; plain orders 60. One symbol uses at most a quarter of a window
+# (module `fairness`), so these windows of the whole account keep each instrument to 16 and 30. Reads count by account, prices
+# by IP. We use nine tenths of those, because requests that are sent within 2 s may arrive within less.
+_OKX_ALGO: Final = Window(64, 2, burst=32)
+_OKX_READ: Final = Window(18, 2, burst=9)
+_OKX_ACCOUNT: Final = Window(9, 2, burst=4)
+_OKX = Limits(
+    windows={
+        "order-algo": _OKX_ALGO,
+        "amend-algos": _OKX_ALGO,
+        "cancel-algos": _OKX_ALGO,
+        "order": Window(120, 2, burst=60),
+        "order-algo details": _OKX_READ,
+        "orders-algo-pending": _OKX_READ,
+        "positions": _OKX_ACCOUNT,
+        "fills-history": _OKX_ACCOUNT,
+        "market data": _OKX_READ,
+    },
+    costs={
+        "place_stop": {"order-algo": 1.0},
+        "amend_stop": {"amend-algos": 1.0},
+        "cancel_stop": {"cancel-algos": 1.0},
+        "close_position": {"order": 1.0},
+        "find_stop": {"order-algo details": 1.0},
+        "open_stops": {"orders-algo-pending": 1.0},
+        "open_orders": {"orders-algo-pending": 1.0},
+        "order_fills": {"fills-history": 1.0, "order-algo details": 1.0},
+        "positions": {"positions": 1.0},
+    },
+    other={"market data": 1.0},
+)
+
 
 def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
     """Return one window for all operations, at the pace of ccxt for new orders. A list costs 5 tokens, a price `price`."""
@@ -118,8 +151,8 @@ def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
 _LIMITS: Final[Mapping[str, Limits]] = {
     "binanceusdm": _BINANCE,
     "bybit": _BYBIT,
+    "okx": _OKX,
     # Orders a second: 1000 / (rateLimit x cost) from the tables of ccxt 4.5.90, rounded down.
-    "okx": _careful(9),
     "bitget": _careful(10),
     "gate": _careful(15),
     "kucoinfutures": _careful(30),  # ccxt allows 66, for accounts of every level

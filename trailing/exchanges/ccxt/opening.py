@@ -36,7 +36,7 @@ async def open_ccxt(
     receives its replies.
 
     Args:
-        venue: ``"binanceusdm"`` or ``"bybit"``; see `allow_unverified` for others.
+        venue: ``"binanceusdm"``, ``"bybit"`` or ``"okx"``; see `allow_unverified` for others.
         credentials: an API key that may read and trade futures. It needs no permission to withdraw.
         account: your name for the account. The store keeps records by exchange and account.
         testnet: use the venue's test network or demo trading. The exchange's name ends with " testnet" then.

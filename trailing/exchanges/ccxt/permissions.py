@@ -39,8 +39,15 @@ async def _bybit_rights(exchange: CcxtExchange) -> Permissions:
     )
 
 
+async def _okx_rights(exchange: CcxtExchange) -> Permissions:
+    raw = (await exchange.session.call("permissions", "privateGetAccountConfig"))["data"][0]
+    rights = str(raw["perm"]).split(",")
+    return Permissions(may_trade="trade" in rights, may_withdraw="withdraw" in rights, restricted=bool(raw["ip"]))
+
+
 PERMISSION_READERS: Final[Mapping[str, Callable[[CcxtExchange], Awaitable[Permissions]]]] = {
     "binanceusdm": _binance_rights,
     "bybit": _bybit_rights,
+    "okx": _okx_rights,
 }
 """Functions that read the permissions, by the venue's name. The other venues don't state them."""

@@ -22,6 +22,7 @@ import trio_asyncio
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
 from trailing.exchanges.ccxt.client import Reply, open_client
+from trailing.exchanges.ccxt.margin_modes import MarginModes
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
@@ -84,6 +85,7 @@ class Session:
         rate_limiter: delays each call.
         on_frame: called with the text of each websocket frame, and whether it came over the account's connection; None: no
             function is. For `trailing check`.
+        margin_modes: of the account's positions, as they were listed or pushed last.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Session:
         self.client = client
         self.rate_limiter = rate_limiter
         self.on_frame: Callable[[str, bool], object] | None = None
+        self.margin_modes: MarginModes = MarginModes()
         self._tasks = tasks
         self._loop = loop
         self._explain = explain

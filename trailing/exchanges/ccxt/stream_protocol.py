@@ -77,7 +77,7 @@ class StreamProtocol(Protocol):
         sources: the price sources that the venue pushes.
         symbols_per_connection: how many symbols may be subscribed over one connection.
         topics_per_request: how many topics one subscription message may name.
-        account_topics: the topics of the account's connection.
+        account_topics: the account's topics, in one tuple for each connection that they need.
         heartbeat: the text to send on a silent connection, so that the venue replies; None: send a ping frame.
         renewal_seconds: seconds between two calls of `renew`; None: it is never called.
     """
@@ -85,7 +85,7 @@ class StreamProtocol(Protocol):
     sources: frozenset[Source]
     symbols_per_connection: int
     topics_per_request: int
-    account_topics: tuple[str, ...]
+    account_topics: tuple[tuple[str, ...], ...]
     heartbeat: str | None
     renewal_seconds: float | None
 
@@ -98,14 +98,14 @@ class StreamProtocol(Protocol):
     async def price_url(self) -> str:
         """Return the URL for prices."""
 
-    async def account_url(self) -> str:
-        """Return the URL for the account's updates. Raises ExchangeError."""
+    async def account_url(self, topics: Sequence[str]) -> str:
+        """Return the URL of a connection for the account's updates, one of `account_topics`. Raises ExchangeError."""
 
     def login_message(self) -> str | None:
-        """Return the first message of the account's connection; None: the URL is enough."""
+        """Return the first message of a connection of the account; None: the URL is enough."""
 
     async def renew(self) -> None:
-        """Extend the life of the account's connection. Raises ExchangeError."""
+        """Extend the life of a connection of the account. Raises ExchangeError."""
 
     def parse(self, frame: Frame, now: float) -> Iterable[Message]:
         """Return what a frame says, with an `Unreadable` for each entry that can't be parsed.
@@ -121,12 +121,18 @@ class StreamProtocol(Protocol):
         """Return messages that were held back for a frame that did not arrive in time."""
 
 
+_PONG = "pong"
+"""The reply to the text "ping" of venues that take no ping frames. It is the only frame that is no JSON object."""
+
+
 def parse_frame(protocol: StreamProtocol, text: str, now: float) -> Iterable[Message]:
     """Decode and parse a frame. What can't be parsed becomes an `Unreadable`.
 
     Raises:
         msgspec.DecodeError: the text is no JSON object.
     """
+    if text == _PONG:
+        return ()
     frame = decode_frame(text)
     try:
         return protocol.parse(frame, now)

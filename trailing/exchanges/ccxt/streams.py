@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
@@ -105,7 +106,7 @@ class UpdateBroadcast:
 
 
 class Streams(UpdateBroadcast):
-    """Updates over websockets: one connection for the account, and as many for prices as their symbols need.
+    """Updates over websockets: one connection for the account (two on OKX), and as many for prices as their symbols need.
 
     The connections open with the first subscriber, and stay open until the exchange is closed.
 
@@ -117,16 +118,19 @@ class Streams(UpdateBroadcast):
     def __init__(self, session: Session, protocol: StreamProtocol) -> None:
         super().__init__()
         self._session, self._protocol = session, protocol
-        self._account = ReconnectingWebSocket(session, protocol, self, protocol.account_url, account=True)
+        self._account = [
+            ReconnectingWebSocket(session, protocol, self, partial(protocol.account_url, topics), account_topics=topics)
+            for topics in protocol.account_topics
+        ]
         self._prices: list[ReconnectingWebSocket] = []
         self._connection_of: dict[str, ReconnectingWebSocket] = {}
-        self._down: dict[ReconnectingWebSocket, str] = {self._account: "not connected yet"}
+        self._down: dict[ReconnectingWebSocket, str] = dict.fromkeys(self._account, "not connected yet")
         self._started = False
         self._unread_detail = ""
         self._snapshot_due_at = -math.inf
 
     def __repr__(self) -> str:
-        connections = [self._account, *self._prices]
+        connections = [*self._account, *self._prices]
         up = sum(connection.is_subscribed for connection in connections)
         return (
             f"<Streams: {up} of {len(connections)} connections subscribed, {len(self.subscriptions)} symbols, "
@@ -157,7 +161,7 @@ class Streams(UpdateBroadcast):
         """Open a channel of all updates from now on. If a connection is not up yet, the first update says so."""
         if not self._started:
             self._started = True
-            for connection in (self._account, *self._prices):
+            for connection in (*self._account, *self._prices):
                 self._start(connection)
         async with super().updates() as channel:
             yield channel

@@ -2,8 +2,8 @@
 
 The rows follow ccxt's source. How the venue handles a request (whether a stop triggers, how it is listed, which code a
 refusal has) was not tested. An order with a client order id of ours that can't be parsed makes its list partial; it is never
-treated as absent. Only OKX is sent amendments: on the others an amendment drops the trigger source or the reduce-only flag,
-or goes to a wrong endpoint. Hedge mode is refused on all of them, where the venue states it.
+treated as absent. None is sent amendments: an amendment drops the trigger source or the reduce-only flag, or goes to a wrong
+endpoint. Hedge mode is refused on all of them, where the venue states it.
 """
 
 from __future__ import annotations
@@ -38,37 +38,6 @@ _TICKERS: Final[Mapping[Source, tuple[str, str]]] = {
 _LAST: Final[Mapping[Source, Params]] = {"last": {}}
 _LAST_AND_MARK: Final[Mapping[Source, Params]] = {**_LAST, "mark": {"price": "mark"}}
 _LAST_MARK_AND_INDEX: Final[Mapping[Source, Params]] = {**_LAST_AND_MARK, "index": {"price": "index"}}
-
-_OKX = Venue(
-    name="okx",
-    client=ClientSetup(class_name="okx", options={"defaultType": "swap"}, testnet_method="set_sandbox_mode"),
-    account=AccountMode(mode_from="fetch_position_mode", margin_mode="cross"),  # cross margin is ccxt's default
-    stops=StopRequests(
-        # A cancel and a look-up use algoClOrdId, which ccxt does not derive from clientOrderId.
-        place={"stopLossPrice": PRICE, "slTriggerPxType": SOURCE, "algoClOrdId": CLIENT_ORDER_ID, "reduceOnly": True},
-        # OKX has "index" too, but ccxt reads no index price that a stop could trail by.
-        sources={"last": "last", "mark": "mark"},
-        amend={"newSlTriggerPx": PRICE, "newSlTriggerPxType": SOURCE, "newSlOrdPx": "-1"},
-        amend_type="conditional",
-        cancel={"trigger": True},
-    ),
-    closes=_CLOSES,
-    lists=ListRequests(
-        find_list={"trigger": True, "ordType": "conditional"},
-        stops=({"trigger": True, "ordType": "conditional"},),
-        page_size=100,
-    ),
-    fields=OrderFields(client_order_id="algoClOrdId", source="slTriggerPxType"),
-    prices=PriceRequests(
-        methods={"last": ("fetch_tickers", "last"), "mark": ("fetch_mark_prices", "markPrice")},
-        candles=_LAST_MARK_AND_INDEX,
-        batched=True,
-    ),
-    errors=ErrorCodes(
-        would_trigger=frozenset({"51277", "51278", "51279", "51280"}),
-        duplicate=frozenset({"51016"}),
-    ),
-)
 
 _BITGET = Venue(
     name="bitget",
@@ -248,5 +217,5 @@ _BINGX = Venue(
     errors=ErrorCodes(no_position=frozenset({"101205"})),
 )
 
-UNVERIFIED: Final = (_OKX, _BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX)
+UNVERIFIED: Final = (_BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX)
 """All unverified venues, in no particular order."""

@@ -61,6 +61,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         prepare_methods: methods of the client to call once before the first order. Source: ccxt.
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
+        backdate_seconds: seconds by which a request's timestamp is set back, so that it expires earlier. Source: API.
     """
 
     class_name: str
@@ -69,6 +70,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
     prepare_methods: tuple[str, ...] = ()
     credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
     testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
+    backdate_seconds: float = 0.0
 
 
 class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +83,13 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
             Source: ccxt, capture.
         margin_mode: the only margin mode that orders are sent for; a position in another one is not protected. None: orders
             are for the position's own mode. Source: ccxt, capture.
+        margin_param: parameter of an order with the margin mode of its position; "": the venue needs none. Source: ccxt.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
     hedge_params: Params | None = None
     margin_mode: Literal["cross", "isolated"] | None = None
+    margin_param: str = ""
 
 
 class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,32 +162,30 @@ class CloseRequests(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         place: parameters of `create_order`. Source: ccxt, capture.
         fetch: parameters of `fetch_order` by order id, where the reply to `place` does not state the fill. Source: ccxt.
+        exact_in_hedge_mode: in hedge mode, a close larger than its position is refused instead of reduced. Source: API.
     """
 
     place: Params
     fetch: Params = {}
+    exact_in_hedge_mode: bool = False
 
 
 class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that look up one order, or list orders and positions.
 
     Args:
-        find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed instead. Source: ccxt,
-            capture.
+        find: parameters of `fetch_order` without an order id; None: the symbol's open orders are listed. Source: ccxt, capture.
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
-        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. An order in two of them is shown
-            once. Source: ccxt, capture.
-        kind_fields: fields of the venue's open orders whose words together name the order's type; (): ccxt's word is used.
-            Source: API.
+        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. Source: ccxt, capture.
+        kind_fields: fields of the venue's open orders that together name the type; (): ccxt's word is used. Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
-        page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
-            Source: API.
-        cursor: field of the first entry that leads to the next page; "": there is none, so a full page is an error, because
-            the list may be incomplete. Source: ccxt.
+        page_size: entries to request for one page of orders, the most that it has; None: there are no pages. Source: API.
+        cursor: field of the first entry that leads to the next page; "": there is none. Then, and without `pages_by_id`, a full
+            page is an error, because the list may be incomplete. Source: ccxt.
+        pages_by_id: the next page of orders is the one `after` the smallest order id. Source: API.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
-        other_markets: pattern of ccxt's symbols of markets that are listed too but are no linear contracts; "": none. Source:
-            ccxt.
+        other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
             instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
     """
@@ -196,6 +198,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
     cursor: str = ""
+    pages_by_id: bool = False
     bare_list_paths: tuple[str, ...] = ()
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
@@ -274,11 +277,13 @@ class PriceRequests(msgspec.Struct, frozen=True, kw_only=True):
         methods: for each price source ccxt's method, and the field of its result. Source: ccxt.
         batched: the methods take a list of symbols of one settle currency, and need one request for all. Source: ccxt.
         candles: for each price source the parameters of `fetch_ohlcv`. A missing source has no candles. Source: ccxt.
+        candle_page: candles to request at once. A shorter page is the last one. Source: ccxt.
     """
 
     methods: Mapping[Source, tuple[str, str]]
     candles: Mapping[Source, Params]
     batched: bool = False
+    candle_page: int = 1000
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):

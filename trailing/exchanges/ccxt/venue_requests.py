@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,9 @@ from trailing.core.model import Percent, Side, Source, check_money, check_source
 from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
+from trailing.exchanges.ccxt.margin_modes import PositionKey
 from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.unreadable import UNPARSED
 from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
 from trailing.exchanges.port import escaped
 
@@ -32,6 +35,8 @@ class VenueRequests:
         self._session = session
         self._venue = venue
         self._hedged = hedged
+        self._modes_reading: trio.Event | None = None
+        self._modes_read_at = -math.inf
 
     async def call(
         self,
@@ -71,7 +76,7 @@ class VenueRequests:
         own_id: str,
         callback: Percent | None = None,
     ) -> dict[str, Any]:
-        """Return the parameters of a request about an order. A request that places an order needs `hedge` too."""
+        """Return the parameters of a request about an order. A request that places an order needs `position_params` too."""
         values: dict[Slot, Any] = {
             Slot.CLIENT_ORDER_ID: own_id,
             Slot.DIRECTION: "descending" if side == "long" else "ascending",
@@ -92,28 +97,75 @@ class VenueRequests:
             values[Slot.SOURCE] = self._venue.stops.sources[source]
         return fill_in(template, values)
 
-    @property
-    def hedge(self) -> Params:
-        """The parameters that name the position's side in hedge mode. Only requests that place an order need them."""
-        params = self._venue.account.hedge_params
-        return params if self._hedged and params is not None else {}
+    async def position_params(self, symbol: str, side: Side, *, must_exist: bool) -> Params:
+        """Return the parameters that name a position: its side in hedge mode, and its margin mode, where the venue needs them.
+
+        Only requests that place an order need them. The positions are read if the margin mode is not known. Tasks that need
+        it at the same time share one reading.
+
+        Args:
+            symbol, side: of the position.
+            must_exist: False: if the venue lists no such position, the order is sent with ccxt's default mode, and the venue
+                refuses it.
+
+        Raises:
+            NothingToReduce: the venue lists no such position (yet). Nothing was sent.
+        """
+        account = self._venue.account
+        params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
+        if account.margin_param:
+            mode = await self._margin_mode(symbol, side)
+            if mode is not None:
+                params[account.margin_param] = mode
+            elif must_exist:
+                raise NothingToReduce(
+                    f"{self._venue.name} {symbol}: not sent, because the venue lists no {side} position, and so no margin mode"
+                )
+        return params
+
+    async def _margin_mode(self, symbol: str, side: Side) -> str | None:
+        """Return a position's margin mode; None: a reading that began after this call lists no such position."""
+        asked_at = trio.current_time()
+        while (mode := self._session.margin_modes.get(symbol, side)) is None and self._modes_read_at < asked_at:
+            if self._modes_reading is not None:
+                await self._modes_reading.wait()
+                continue
+            began_at, self._modes_reading = trio.current_time(), trio.Event()
+            try:
+                await self.positions()
+                self._modes_read_at = began_at
+            finally:
+                self._modes_reading.set()
+                self._modes_reading = None
+        return mode
 
     async def orders(self, operation: str, symbol: str | None, params: Params) -> list[Raw]:
         """Return open orders. Each page is one request to the rate limit."""
-        return await self._pages(
-            operation, "fetch_open_orders", (symbol, None, self._venue.lists.page_size), params, symbol
-        )
+        lists = self._venue.lists
+        args = (symbol, None, lists.page_size)
+        return await self._pages(operation, "fetch_open_orders", args, params, symbol, by_id=lists.pages_by_id)
 
     async def trades(self, symbol: str, since: int, params: Params, page_size: int) -> list[Raw]:
         """Return our executions of a symbol since a time in UTC milliseconds. Each page is one request to the rate limit."""
         return await self._pages("order_fills", "fetch_my_trades", (symbol, since, page_size), params, symbol)
 
-    async def positions(self, params: Params) -> list[Raw]:
-        """Return positions. Each page is one request to the rate limit."""
-        return await self._pages("positions", "fetch_positions", (None,), params)
+    async def positions(self) -> list[Raw]:
+        """Return the positions of the account. Each page of each list is one request to the rate limit."""
+        raws: list[Raw] = []
+        for params in self._venue.lists.positions:
+            raws += await self._pages("positions", "fetch_positions", (None,), params)
+        self._session.margin_modes.replace(_margin_modes(raws))
+        return raws
 
     async def _pages(
-        self, operation: str, name: str, args: tuple[Any, ...], params: Params, symbol: str | None = None
+        self,
+        operation: str,
+        name: str,
+        args: tuple[Any, ...],
+        params: Params,
+        symbol: str | None = None,
+        *,
+        by_id: bool = False,
     ) -> list[Raw]:
         raws: list[Raw] = []
         size = args[-1] or params.get("limit")
@@ -121,19 +173,29 @@ class VenueRequests:
         while True:
             page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
             raws += page
-            # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
-            cursor = self._venue.lists.cursor and next(
-                filter(None, (raw["info"].get(self._venue.lists.cursor) for raw in page)), ""
-            )
-            if not cursor and (size is None or len(page) < size):
+            following = self._following(page, size, by_id=by_id)
+            if following is None:
                 return raws
-            if not cursor:
+            if not following:
                 raise ExchangeUnreachable(
                     f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete"
                 )
-            if cursor == further.get("cursor"):
+            if further == {**params, **following}:
                 raise ExchangeUnreachable(f"{self._venue.name} {operation}: a page of the list leads to itself")
-            further = {**params, "cursor": cursor}
+            further = {**params, **following}
+
+    def _following(self, page: list[Raw], size: int | None, *, by_id: bool) -> Params | None:
+        """Return the parameters that lead to the next page; None: this is the last one; empty: none are known."""
+        # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
+        cursor = self._venue.lists.cursor and next(
+            filter(None, (raw["info"].get(self._venue.lists.cursor) for raw in page)), ""
+        )
+        if cursor:
+            return {"cursor": cursor}
+        if size is None or len(page) < size:
+            return None
+        ids = [int(raw["id"]) for raw in page if by_id and str(raw.get("id")).isdecimal()]
+        return {"after": str(min(ids))} if ids else {}
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
@@ -165,3 +227,12 @@ class VenueRequests:
         raise OutcomeUnknown(
             f"{self._venue.name} close_position {symbol}: order {shown} was accepted, but its fill is not known"
         )
+
+
+def _margin_modes(raws: list[Raw]) -> dict[PositionKey, str]:
+    """Return the margin modes that a list of open positions states. An entry that can't be parsed states none."""
+    return {
+        (raw["symbol"], raw["side"]): raw["marginMode"]
+        for raw in raws
+        if UNPARSED not in raw and raw.get("side") in ("long", "short") and raw.get("marginMode")
+    }

@@ -7,6 +7,7 @@ from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
+from trailing.exchanges.ccxt.okx_venue import OKX
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venue import (
     CALLBACK,
@@ -242,7 +243,7 @@ _BYBIT = Venue(
     errors=_BYBIT_ERRORS,
 )
 
-VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, _BYBIT, *UNVERIFIED)}
+VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, _BYBIT, OKX, *UNVERIFIED)}
 """The venues by the name that `open_ccxt` accepts."""
 
 REFUSED: Final[Mapping[str, str]] = {

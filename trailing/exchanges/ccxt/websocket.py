@@ -71,7 +71,7 @@ class ReconnectingWebSocket:
         protocol: the venue's messages.
         handler: receives updates and the state of the connection.
         get_url: returns the URL to connect to. Called before each attempt.
-        account: True for the account's connection: it logs in, and is renewed where the venue requires that.
+        account_topics: the topics of a connection of the account, which logs in and is renewed; None: it is for prices.
 
     Attributes:
         topics: the topics to subscribe to. Without any, nothing is connected, except for the account.
@@ -85,12 +85,12 @@ class ReconnectingWebSocket:
         handler: ConnectionHandler,
         get_url: Callable[[], Awaitable[str]],
         *,
-        account: bool = False,
+        account_topics: Sequence[str] | None = None,
     ) -> None:
         self._session, self._protocol, self._handler = session, protocol, handler
         self._get_url = get_url
-        self._account = account
-        self.topics: Set[str] = frozenset(protocol.account_topics) if account else frozenset()
+        self._account = account_topics is not None
+        self.topics: Set[str] = frozenset(account_topics or ())
         self.is_subscribed: bool = False
         self._silence = SILENCE_SECONDS
         self._topics_changed, self._replied = trio.Event(), trio.Event()
