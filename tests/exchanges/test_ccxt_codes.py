@@ -28,8 +28,8 @@ from trailing.errors import (
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.errors import WRITES, ClockOff, explain
+from trailing.exchanges.ccxt.http_replies import Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venues import VENUES
 

@@ -34,6 +34,20 @@ def with_delays(venue: str, **delays: float) -> Venue:
     return msgspec.structs.replace(row, delays=msgspec.structs.replace(row.delays, **delays))
 
 
+class NoRateLimit:
+    """A rate limiter that delays no request."""
+
+    def rate_limit_delay(self, operation: str) -> float:
+        return 0.0
+
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def on_rate_limited(self, retry_after: float) -> None: ...
+
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
+
+
 class Desk(msgspec.Struct, frozen=True):
     """An exchange, its server, and short methods for both."""
 

@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 import pytest
-import trio
-from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
+from real_exchange import BTC, ETH, VENUES, Desk, NoRateLimit, open_desk, stop_request
 from venue_faults import Reply, Request, json_reply
 from venue_market import Trigger, Wanted
 
@@ -66,20 +65,6 @@ RAW_METHOD = {
     "binanceusdm": {"open_stops": "fapiPrivateGetOpenAlgoOrders", "positions": "fapiPrivateV3GetPositionRisk"},
     "bybit": {"open_stops": "privateGetV5OrderRealtime", "positions": "privateGetV5PositionList"},
 }
-
-
-class NoRateLimit:
-    """A rate limiter that delays no request."""
-
-    def rate_limit_delay(self, operation: str) -> float:
-        return 0.0
-
-    async def acquire(self, operation: str, symbol: str | None = None) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def on_rate_limited(self, retry_after: float) -> None: ...
-
-    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 class Recorded:

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
+import trio
+
 from trailing.core.account import PositionReport
 from trailing.core.model import Market, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.exchanges.ccxt.client import BURST
 from trailing.exchanges.ccxt.conversion import Raw, is_linear, is_ours, position_of, stop_of
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
@@ -43,33 +46,33 @@ class AccountLists:
         raws = [
             raw for params in self._venue.lists.stops for raw in await self._requests.orders("open_stops", None, params)
         ]
-        stops, left_out = self._read_stops(raws)
+        stops, left_out = await self._read_stops(raws)
         return _whole_or_partial(sorted(stops, key=lambda stop: (stop.symbol, stop.client_order_id)), left_out)
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions by symbol and side; a `PartialList` if an entry can't be parsed."""
         raws = [raw for params in self._venue.lists.positions for raw in await self._requests.positions(params)]
-        reports, left_out = self._read(
+        reports, left_out = await self._read(
             "position", raws, lambda raw: position_of(self._venue, self._markets, raw), _key_of_position
         )
         return _whole_or_partial(sorted(reports, key=_key_of_position), left_out)
 
-    def find(self, raws: Iterable[Raw], client_order_id: str) -> StopOrder | None:
+    async def find(self, raws: Iterable[Raw], client_order_id: str) -> StopOrder | None:
         """Return the live stop with a client order id among orders; None: it is none of them.
 
         Raises:
             ExchangeUnreachable: the id is not listed, but an order can't be parsed and may be that stop.
         """
-        stops, left_out = self._read_stops(raws)
+        stops, left_out = await self._read_stops(raws)
         found = next((stop for stop in stops if stop.client_order_id == client_order_id), None)
         if found is None and left_out:
             raise ExchangeUnreachable(f"{self._venue.name} find_stop: an order can't be parsed: {escaped(left_out[0])}")
         return found
 
-    def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
-        return self._read("order", raws, lambda raw: stop_of(self._venue, self._markets, raw), _key_of_stop)
+    async def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
+        return await self._read("order", raws, lambda raw: stop_of(self._venue, self._markets, raw), _key_of_stop)
 
-    def _read(
+    async def _read(
         self,
         kind: Literal["order", "position"],
         raws: Iterable[Raw],
@@ -79,7 +82,9 @@ class AccountLists:
         """Return the entries that could be parsed, one for each key, and a text for each entry that could not."""
         entries: dict[object, T] = {}
         left_out: list[str] = []
-        for raw in raws:
+        for number, raw in enumerate(raws):
+            if number % BURST == 0:
+                await trio.lowlevel.checkpoint()
             try:
                 if UNPARSED in raw:
                     raise UsageError(raw[UNPARSED])

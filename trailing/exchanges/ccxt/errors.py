@@ -28,7 +28,7 @@ from trailing.errors import (
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.client import Reply
+from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import ErrorCodes, Venue
 from trailing.exchanges.port import escaped
@@ -112,9 +112,10 @@ def explain(
         Our error. A look-up whose reply says that there is no such order is a `NoSuchStop`. None: the call is no failure,
         because the venue replied that the order is unchanged.
     """
-    message = escaped(hide(without_queries(str(error))), 300)
+    shown = error.__cause__ if isinstance(error.__cause__, RefusedReply) else error  # ccxt's own text does not say why
+    message = escaped(hide(without_queries(str(shown))), 300)
     about = " ".join(filter(None, (venue.name, request.operation, request.symbol)))
-    explained = _explain(venue, request, error, f"{about}: {type(error).__name__} {message}".rstrip())
+    explained = _explain(venue, request, error, f"{about}: {type(shown).__name__} {message}".rstrip())
     if explained is not None:
         explained.__cause__ = foreign(error, hide)
     return explained
@@ -128,6 +129,8 @@ def _explain(venue: Venue, request: Request, error: BaseException, message: str)
     if known is not None:
         return known
     if isinstance(error.__cause__, _NOT_SENT):
+        return ExchangeUnreachable(message)
+    if isinstance(error.__cause__, Redirected) and error.__cause__.is_not_executed:
         return ExchangeUnreachable(message)
     if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
         return RateLimited(message, retry_after=retry_after(request.reply))

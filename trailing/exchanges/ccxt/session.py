@@ -21,7 +21,8 @@ import trio
 import trio_asyncio
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
-from trailing.exchanges.ccxt.client import Reply, open_client
+from trailing.exchanges.ccxt.client import open_client
+from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, limit_of
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
@@ -59,7 +60,7 @@ class Request:
         deadline: the caller's, in seconds on the running clock. Nothing is sent after it.
         symbol: the symbol that it is about; None: the account.
         sent: whether a part of it was sent.
-        reply: the last HTTP reply so far.
+        reply: the HTTP reply to what was sent last.
         result: what the client's method returned.
         error: why the call failed; None: there is a result.
         done: set when the call has ended, in whatever way.
@@ -234,7 +235,11 @@ class Session:
             if request.sent:
                 raise OutcomeUnknown(f"{request.operation}: only a part was sent before the deadline")
             raise ExchangeUnreachable(f"{request.operation}: not sent, because the deadline had passed")
-        request.sent = True
+        request.sent, request.reply = True, Reply()
+
+    def _limit(self) -> ReplyLimit:
+        request = _request.get()
+        return limit_of("" if request is None else request.operation)
 
     def _on_response(self, reply: Reply) -> None:
         request = _request.get()
@@ -280,7 +285,8 @@ async def _host(
         try:
             async with trio.open_nursery() as tasks:  # they end before the client's connections and the loop
                 session = Session(tasks, loop, client, rate_limiter, explain)
-                await loop.run_aio_coroutine(open_client(client, session._before_send, session._on_response))  # noqa: SLF001 - this module's own class
+                hooks = (session._before_send, session._limit, session._on_response)  # noqa: SLF001 - this module's own class
+                await loop.run_aio_coroutine(open_client(client, *hooks))
                 task_status.started(session)
                 await trio.sleep_forever()
         finally:

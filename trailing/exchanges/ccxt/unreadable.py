@@ -8,7 +8,7 @@ import msgspec
 
 from trailing.errors import TrailingError
 
-UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TrailingError)
+UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, TrailingError)
 """Errors that parsing code raises for an entry of an unexpected shape."""
 
 

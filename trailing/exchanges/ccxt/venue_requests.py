@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -17,6 +17,10 @@ from trailing.exchanges.port import escaped
 
 _FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between look-ups of a closing order whose reply did not state its fill."""
+
+
+MOST_PAGES: Final = 200
+"""Pages of one list. Bybit's have 50 orders or 200 positions. A list without a last page would be read for ever."""
 
 
 class VenueRequests:
@@ -114,7 +118,7 @@ class VenueRequests:
         raws: list[Raw] = []
         size = args[-1] or params.get("limit")
         further = params
-        while True:
+        for _ in range(MOST_PAGES):
             page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
             raws += page
             # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
@@ -129,6 +133,7 @@ class VenueRequests:
                     "cancel orders that are not needed"
                 )
             further = {**params, "cursor": cursor}
+        raise ExchangeUnreachable(f"{self._venue.name} {operation}: the list has more than {MOST_PAGES} pages")
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
