@@ -16,10 +16,12 @@ import trio
 from binance_shapes import position_risk
 from bybit_shapes import position as bybit_position
 from inspection.ccxt_exchange import stream_state
-from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, stop_request
+from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, open_server, stop_request
 from venue_faults import Fault, RawReply, Reply, Request, json_reply
+from venue_server import API_KEY, SECRET
 
-from trailing import ExchangeUnreachable, OutcomeUnknown, PartialList
+from trailing import Credentials, ExchangeUnreachable, OutcomeUnknown, PartialList
+from trailing.exchanges.ccxt import open_ccxt
 from trailing.exchanges.ccxt.http_replies import limit_of
 
 pytestmark = pytest.mark.parametrize("venue", VENUES)
@@ -163,6 +165,25 @@ async def test_fm66_a_list_without_a_last_page_is_unreadable(venue: str, cursor:
         for read in (desk.exchange.positions, desk.exchange.open_stops):
             with pytest.raises(ExchangeUnreachable, match="pages"):
                 await read()
+
+
+async def test_fm66_a_list_of_markets_without_a_last_page_is_given_up(venue: str) -> None:
+    if venue != "bybit":
+        pytest.skip("lists of Binance have no pages")
+    async with open_server(venue) as server:
+        face = server.face
+        handle = type(face).handle
+
+        def page(request: Request) -> Reply:
+            params = {name: value for name, value in request.params.items() if name != "cursor"}
+            reply = handle(face, msgspec.structs.replace(request, params=params))
+            return Reply(reply.body.replace(b'"nextPageCursor":""', b'"nextPageCursor":"x"'), 200, reply.headers)
+
+        face.handle = page  # type: ignore[method-assign]
+        with trio.fail_after(10), pytest.raises(OutcomeUnknown, match="more than 100 requests"):
+            async with open_ccxt(venue, credentials=Credentials(API_KEY, SECRET), configure=server.configure):
+                pass
+        assert len(server.seen("markets")) == 100
 
 
 async def test_fm66_candles_that_do_not_go_on_end_the_reading(venue: str) -> None:

@@ -12,7 +12,7 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Market, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.client import BURST
-from trailing.exchanges.ccxt.conversion import Raw, is_linear, is_ours, position_of, stop_of
+from trailing.exchanges.ccxt.conversion import Raw, client_order_id_of, is_linear, is_ours, position_of, stop_of
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
@@ -57,17 +57,31 @@ class AccountLists:
         )
         return _whole_or_partial(sorted(reports, key=_key_of_position), left_out)
 
-    async def find(self, raws: Iterable[Raw], client_order_id: str) -> StopOrder | None:
+    async def find(self, raws: Sequence[Raw], client_order_id: str, *, only: bool) -> StopOrder | None:
         """Return the live stop with a client order id among orders; None: it is none of them.
 
+        Args:
+            raws: orders, as ccxt parsed them.
+            client_order_id: ours.
+            only: the venue was asked for this id only, so that an order with another one is no reply to the request.
+
         Raises:
-            ExchangeUnreachable: the id is not listed, but an order can't be parsed and may be that stop.
+            ExchangeUnreachable: the id is not listed, but an order can't be parsed and may be that stop, or is none that was
+                asked for.
         """
         stops, left_out = await self._read_stops(raws)
+        if only and any(not self._has_id(raw, client_order_id) for raw in raws):
+            raise ExchangeUnreachable(f"{self._venue.name} find_stop: the reply is an order that was not asked for")
         found = next((stop for stop in stops if stop.client_order_id == client_order_id), None)
         if found is None and left_out:
             raise ExchangeUnreachable(f"{self._venue.name} find_stop: an order can't be parsed: {escaped(left_out[0])}")
         return found
+
+    def _has_id(self, raw: Raw, client_order_id: str) -> bool:
+        try:
+            return UNPARSED in raw or client_order_id_of(self._venue, raw) == client_order_id
+        except UsageError:  # it counts as an order that can't be parsed
+            return True
 
     async def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
         return await self._read("order", raws, lambda raw: stop_of(self._venue, self._markets, raw), _key_of_stop)

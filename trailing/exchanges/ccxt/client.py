@@ -17,7 +17,7 @@ from trailing.core.model import refuse
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, checked_response, parse_body
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
-from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.ccxt.venue import ListRequests, Venue
 
 REQUEST_SECONDS: Final = 5.0
 """Timeout of an HTTP request in seconds: half of a manager's `call_seconds`, so that a clean-up sees its end."""
@@ -51,23 +51,45 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
     )
     for method in venue.client.skipped_methods:
         setattr(client, method, _do_nothing)
-    _require_lists(client, venue.lists.bare_list_paths)
+    _require_lists(client, venue.lists)
+    _refuse_unknown_statuses(client)
     _parse_entries_one_by_one(client, venue)
     client.logger = _SILENT  # ccxt logs requests with their headers, which contain the key
     return client
 
 
-def _require_lists(client: Any, paths: tuple[str, ...]) -> None:
-    """Raise BadResponse for a reply that should be a list but is none. ccxt takes an object for an empty list."""
+def _require_lists(client: Any, lists: ListRequests) -> None:
+    """Raise BadResponse for a reply without the list that it should have. ccxt takes an object for an empty list."""
+    fields = {**dict.fromkeys(lists.bare_list_paths, ""), **lists.list_fields}
     handle_errors = client.handle_errors
 
     def handle(status: int, reason: str, url: str, method: str, headers: Any, body: str, value: Any, *rest: Any) -> Any:
         handled = handle_errors(status, reason, url, method, headers, body, value, *rest)
-        if 200 <= status < 300 and urlsplit(url).path.endswith(paths) and not isinstance(value, list):
-            raise BadResponse(f"{client.id}: the reply is not a list")
+        path = urlsplit(url).path
+        field = next((field for end, field in fields.items() if path.endswith(end)), None)
+        if 200 <= status < 300 and field is not None and not isinstance(_value_at(value, field), list):
+            raise BadResponse(f"{client.id}: the reply has no list")
         return handled
 
     client.handle_errors = handle
+
+
+def _value_at(value: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _refuse_unknown_statuses(client: Any) -> None:
+    """Raise BadResponse for every status outside of 2xx. ccxt takes one that it does not list for a success."""
+    handle_status = client.handle_http_status_code
+
+    def handle(status: int, *args: Any) -> None:
+        handle_status(status, *args)
+        if not 200 <= status < 300:
+            raise BadResponse(f"{client.id}: the reply has the status {status}")
+
+    client.handle_http_status_code = handle
 
 
 def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:

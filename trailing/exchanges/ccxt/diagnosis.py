@@ -118,8 +118,6 @@ async def _permissions(exchange: CcxtExchange, _: str) -> list[Finding]:
         rights = await read(exchange)
     except ExchangeError as error:
         return [Finding("permissions", "note", f"the venue did not state them: {error}")]
-    except (LookupError, TypeError, ValueError) as error:
-        return [Finding("permissions", "note", f"the reply can't be parsed: {escaped(repr(error))}")]
     findings = []
     if not rights.may_trade:
         findings.append(

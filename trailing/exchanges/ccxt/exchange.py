@@ -218,7 +218,8 @@ class CcxtExchange:
             if not raw.get("id"):
                 raise ExchangeUnreachable(f"{self.name} find_stop {symbol}: the reply is not an order")
             raws = [raw]
-        return await self._lists.find(raws, client_order_id)
+        asked_by_id = self.venue.lists.find is not None or Slot.CLIENT_ORDER_ID in self.venue.lists.find_list.values()
+        return await self._lists.find(raws, client_order_id, only=asked_by_id)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""

@@ -173,6 +173,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         cursor: field of the first entry that leads to the next page; "": there is none, so a full page is an error, because
             the list may be incomplete. Source: ccxt.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
+        list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of markets that are listed too but are no linear contracts; "": none. Source:
             ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
@@ -186,6 +187,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     page_size: int | None = None
     cursor: str = ""
     bare_list_paths: tuple[str, ...] = ()
+    list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
 

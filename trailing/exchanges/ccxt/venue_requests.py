@@ -15,12 +15,16 @@ from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
 from trailing.exchanges.port import escaped
 
-_FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
+FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between look-ups of a closing order whose reply did not state its fill."""
 
 
 MOST_PAGES: Final = 200
 """Pages of one list. Bybit's have 50 orders or 200 positions. A list without a last page would be read for ever."""
+
+
+_LONGEST_CURSOR = 1000
+"""Characters of the cursor of the next page. Bybit's have about 100."""
 
 
 class VenueRequests:
@@ -125,8 +129,10 @@ class VenueRequests:
             cursor = self._venue.lists.cursor and next(
                 filter(None, (raw["info"].get(self._venue.lists.cursor) for raw in page)), ""
             )
-            if not cursor and (size is None or len(page) < size):
-                return raws
+            if not isinstance(cursor, str) or len(cursor) > _LONGEST_CURSOR:
+                raise ExchangeUnreachable(f"{self._venue.name} {operation}: the reply's cursor can't be parsed")
+            if not cursor and (self._venue.lists.cursor or size is None or len(page) < size):
+                return raws  # a venue with cursors may fill its last page
             if not cursor:
                 raise ExchangeUnreachable(
                     f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete; "
@@ -138,7 +144,7 @@ class VenueRequests:
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
         shown = escaped(order_id)
-        for wait in (*_FILL_WAITS, None):
+        for wait in (*FILL_WAITS, None):
             try:
                 quantity, price = number(raw.get("filled")), number(raw.get("average"))
                 for name, value in (("filled", quantity), ("average", price)):
@@ -150,7 +156,7 @@ class VenueRequests:
             ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
             if ended and quantity and price:
                 return quantity, price
-            if ended and not quantity:
+            if ended and quantity == 0:  # None: the reply does not state it
                 raise NothingToReduce(f"{self._venue.name} close_position {symbol}: order {shown} ended without a fill")
             if wait is None:
                 break

@@ -180,6 +180,7 @@ _BYBIT = Venue(
         positions=({"settleCoin": "USDT", "limit": 200}, {"settleCoin": "USDC", "limit": 200}),
         page_size=50,
         cursor="nextPageCursor",
+        list_fields=dict.fromkeys(("/order/realtime", "/position/list", "kline"), "result.list"),
     ),
     fields=OrderFields(
         source="triggerBy",
