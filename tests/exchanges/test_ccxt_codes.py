@@ -25,6 +25,7 @@ from trailing.errors import (
     OutcomeUnknown,
     RateLimited,
     StopRejected,
+    TooManyStops,
     TrailingError,
     WouldTrigger,
 )
@@ -46,9 +47,10 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         NothingToReduce: (-2022, -2024, -4118),
         StopRejected: (
             *(-1102, -1111, -1112, -1121, -2010, -2019, -2020, -2023, -2025, -2026, -2027),
-            *(-4003, -4004, -4005, -4014, -4023, -4045, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
+            *(-4003, -4004, -4005, -4014, -4023, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
             *(-4164, -4192, -4210, -4211, -4400, -4401, -4402, -5021, -5022),
         ),
+        TooManyStops: (-4045,),
         ExchangeUnreachable: (-1008, -1016, -4117),
         ClockOff: (-1021, -5028),
         RateLimited: (-1003, -1015),
@@ -59,10 +61,11 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         WouldTrigger: (110092, 110093),
         NothingToReduce: (110017, 110034),
         StopRejected: (
-            *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110009, 110011, 110020, 110021, 110022, 110023),
+            *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110011, 110020, 110021, 110022, 110023),
             *(110040, 110042, 110043, 110064, 110065, 110066, 110067, 110068, 110069, 110072, 110094),
             *(110095, 110097, 110098, 110099, 110100, 110103),
         ),
+        TooManyStops: (110009,),
         ExchangeUnreachable: (110063, 110079),
         ClockOff: (10002,),
         RateLimited: (429, 10006, 10018),
@@ -150,7 +153,7 @@ def test_binance_s_internal_error_is_unreachable_and_its_unknown_error_is_unknow
     [
         ("wouldNotReducePosition", NothingToReduce),
         ("clientOrderIdAlreadyExist", StopRejected),
-        ("tooManySmallOrders", StopRejected),
+        ("tooManySmallOrders", TooManyStops),
         ("selfFill", StopRejected),
         ("invalidPrice", StopRejected),
         ("marketSuspended", ExchangeUnreachable),

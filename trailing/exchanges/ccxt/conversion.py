@@ -85,6 +85,7 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
             can_amend=venue.stops.amend is not None,
             two_stops=venue.stops.two_stops,
             native_callbacks=None if venue.stops.trailing is None else venue.stops.trailing.callbacks,
+            most_stops=venue.stops.most_stops,
         )
     except UsageError:  # its symbol or its rules are not those of a linear contract
         return None

@@ -25,12 +25,13 @@ from trailing.errors import (
     OutcomeUnknown,
     RateLimited,
     StopRejected,
+    TooManyStops,
     TrailingError,
     WouldTrigger,
 )
 from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
 from trailing.exchanges.ccxt.session import Request
-from trailing.exchanges.ccxt.venue import ErrorCodes, Venue
+from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
 
 WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position"})
@@ -125,7 +126,7 @@ def _explain(venue: Venue, request: Request, error: BaseException, message: str)
     writes = request.operation in WRITES
     if request.operation == "amend_stop" and _contains(request.reply, venue.errors.unchanged):
         return None
-    known = _by_code(venue.errors, request, message, venue.delays.ban_seconds)
+    known = _by_code(venue, request, message)
     if known is not None:
         return known
     if isinstance(error.__cause__, _NOT_SENT):
@@ -159,10 +160,10 @@ def retry_after(reply: Reply) -> float:
         return RETRY_AFTER
 
 
-def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: float) -> TrailingError | None:
-    reply = request.reply
+def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | None:
+    codes, reply, most_stops = venue.errors, request.reply, venue.stops.most_stops
     if _contains(reply, codes.banned):
-        return RateLimited(message, retry_after=max(retry_after(reply), ban_seconds))
+        return RateLimited(message, retry_after=max(retry_after(reply), venue.delays.ban_seconds))
     if _contains(reply, codes.limited):
         return RateLimited(message, retry_after=retry_after(reply))
     if _contains(reply, codes.key) and reply.status not in _LIMITED_STATUS:
@@ -179,7 +180,10 @@ def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: flo
         return WouldTrigger(message)
     if _contains(reply, codes.nothing_to_reduce):
         return NothingToReduce(message)
-    if _contains(reply, codes.duplicate | codes.too_many | codes.refused):
+    if _contains(reply, codes.too_many):
+        limit = "" if most_stops is None else f"; the account may have {most_stops} conditional orders"
+        return TooManyStops(f"{message}{limit}")
+    if _contains(reply, codes.duplicate | codes.refused):
         return StopRejected(message)
     if _contains(reply, codes.unknown):
         return OutcomeUnknown(message)

@@ -135,6 +135,8 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
         amend_type: the order type to pass to `edit_order`. Source: ccxt.
         cancel: parameters of `cancel_order`. Source: ccxt, capture.
         two_stops: two reduce-only stops may be live for one position at the same time. Source: API.
+        most_stops: the most live conditional orders of an account, all symbols and kinds together; None: there is no such
+            limit, or it is unknown. Source: API.
         trailing: the venue's own trailing orders; None: it has none that carry a client order id and a percentage.
     """
 
@@ -144,6 +146,7 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
     amend_type: str = "market"
     cancel: Params = {}
     two_stops: bool = True
+    most_stops: int | None = None
     trailing: NativeTrailing | None = None
 
 
@@ -260,7 +263,7 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
         would_trigger: the price is already at or beyond the stop.
         nothing_to_reduce: there is no position, or its quantity is too small.
         duplicate: the client order id was used before.
-        too_many: no further stop is accepted.
+        too_many: no further stop is accepted, because the account or the symbol has too many.
         gone: there is no such live order: it was filled, was cancelled, or never existed.
         unchanged: the reply to an amendment that changes nothing.
         busy: not executed now; the same request may succeed later.

@@ -88,6 +88,7 @@ _BINANCE = Venue(
         },
         sources={"mark": "MARK_PRICE", "last": "CONTRACT_PRICE"},
         cancel={"trigger": True},
+        most_stops=200,  # change log of 2025-12-29: over all symbols
         trailing=_BINANCE_TRAILING,
     ),
     closes=CloseRequests(place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}),
