@@ -158,7 +158,7 @@ async def test_fm62_no_reply_of_any_kind_gives_another_error_or_a_wrong_result(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operation", ["markets", "mode", "positions", "permissions", "account"])
+@pytest.mark.parametrize("operation", ["markets", "time", "mode", "positions", "permissions", "account"])
 async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_error(
     venue: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
 from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.exchanges.ccxt.clock import warn_of_skew
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.session import Session
@@ -68,6 +69,7 @@ class VenueRequests:
             )
         except ClockOff:
             await self._session.call(operation, "load_time_difference")
+            warn_of_skew(self._venue, self._session.client)
             return await self._session.call(operation, name, *args, symbol=symbol, client_order_id=about)
 
     def params(
