@@ -56,9 +56,7 @@ _OURS_IN_128_BITS = re.compile(r"0x7472([0-9a-f]{20})0{8}")
 def markets_of(venue: Venue, raw_markets: Mapping[str, Raw]) -> dict[str, Market]:
     """Return the linear contracts among ccxt's markets, by symbol."""
     return {
-        symbol: market
-        for symbol, raw in raw_markets.items()
-        if is_linear(raw) and (market := _market(venue, symbol, raw)) is not None
+        symbol: market for symbol, raw in raw_markets.items() if (market := _market(venue, symbol, raw)) is not None
     }
 
 
@@ -69,6 +67,8 @@ def is_linear(raw: Raw) -> bool:
 
 def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
     try:
+        if not is_linear(raw):
+            return None
         tick, step = number(raw["precision"]["price"]), number(raw["precision"]["amount"])
         if tick is None or step is None:
             return None
@@ -87,7 +87,7 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
             native_callbacks=None if venue.stops.trailing is None else venue.stops.trailing.callbacks,
             most_stops=venue.stops.most_stops,
         )
-    except UsageError:  # its symbol or its rules are not those of a linear contract
+    except UNREADABLE:  # its symbol or its rules are not those of a linear contract
         return None
 
 

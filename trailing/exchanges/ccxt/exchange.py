@@ -27,7 +27,7 @@ from trailing.core.model import (
     refuse,
 )
 from trailing.core.prices import EXACT, remainder
-from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
@@ -262,15 +262,18 @@ class CcxtExchange:
         )
         order_id = acknowledged_id("close_position", raw)
         closed, average = await self._requests.fill_of(symbol, order_id, raw)
-        return Fill(
-            symbol=symbol,
-            side=side,
-            quantity=EXACT.multiply(closed, market.contract_size),
-            price=average,
-            order_id=order_id,
-            client_order_id=client_order_id,
-            at=trio.current_time(),
-        )
+        try:
+            return Fill(
+                symbol=symbol,
+                side=side,
+                quantity=EXACT.multiply(closed, market.contract_size),
+                price=average,
+                order_id=order_id,
+                client_order_id=client_order_id,
+                at=trio.current_time(),
+            )
+        except UsageError as error:
+            raise OutcomeUnknown(f"close_position {symbol}: its fill can't be parsed: {error}") from error
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""
