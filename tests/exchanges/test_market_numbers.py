@@ -21,7 +21,22 @@ RAW: dict[str, Any] = {
     "contractSize": "0.01",
     "limits": {"amount": {"min": "0.001"}, "cost": {"min": "5"}},
 }
-BAD = ("1e400", "1E+999999", "NaN", "-1", "abc", "9" * 5000, "0", 0, True, [], {}, None, float("nan"), float("inf"))
+BAD: tuple[Any, ...] = (
+    "1e400",
+    "1E+999999",
+    "NaN",
+    "-1",
+    "abc",
+    "9" * 5000,
+    "0",
+    0,
+    True,
+    [],
+    {},
+    None,
+    float("nan"),
+    float("inf"),
+)
 
 
 def paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

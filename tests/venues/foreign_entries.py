@@ -93,7 +93,7 @@ _BYBIT_POSITION: Final[Entry] = {
 
 ORDERS: Final[Mapping[str, Sequence[Entry]]] = {
     "binanceusdm": tuple(
-        _BINANCE_ORDER | values
+        {**_BINANCE_ORDER, **values}
         for values in (
             {"clientAlgoId": "web_7ab3"},
             {"clientAlgoId": 1578938},  # a number
@@ -116,7 +116,7 @@ ORDERS: Final[Mapping[str, Sequence[Entry]]] = {
         )
     ),
     "bybit": tuple(
-        _BYBIT_ORDER | values
+        {**_BYBIT_ORDER, **values}
         for values in (
             {"orderLinkId": "web_7ab3"},
             {"orderLinkId": 1578938},
@@ -138,20 +138,20 @@ ORDERS: Final[Mapping[str, Sequence[Entry]]] = {
 
 UNKNOWN: Final[Mapping[str, Sequence[Entry]]] = {
     "binanceusdm": (
-        _BINANCE_ORDER | {"clientAlgoId": "n", "symbol": "NEWUSDT"},
-        _BINANCE_ORDER | {"clientAlgoId": "o", "symbol": 7},
-        _BINANCE_ORDER | {"clientAlgoId": "p", "algoStatus": "SLEEPING"},
-        _BINANCE_ORDER | {"clientAlgoId": "q", "side": "UP"},
-        _BINANCE_ORDER | {"clientAlgoId": "r", "workingType": "MOON_PRICE"},
-        _BINANCE_ORDER | {"clientAlgoId": "s", "quantity": "1e400"},
+        {**_BINANCE_ORDER, "clientAlgoId": "n", "symbol": "NEWUSDT"},
+        {**_BINANCE_ORDER, "clientAlgoId": "o", "symbol": 7},
+        {**_BINANCE_ORDER, "clientAlgoId": "p", "algoStatus": "SLEEPING"},
+        {**_BINANCE_ORDER, "clientAlgoId": "q", "side": "UP"},
+        {**_BINANCE_ORDER, "clientAlgoId": "r", "workingType": "MOON_PRICE"},
+        {**_BINANCE_ORDER, "clientAlgoId": "s", "quantity": "1e400"},
     ),
     "bybit": (
-        _BYBIT_ORDER | {"orderLinkId": "n", "symbol": "NEWUSDT"},
-        _BYBIT_ORDER | {"orderLinkId": "o", "symbol": 7},
-        _BYBIT_ORDER | {"orderLinkId": "p", "orderStatus": "Sleeping"},
-        _BYBIT_ORDER | {"orderLinkId": "q", "side": "Up"},
-        _BYBIT_ORDER | {"orderLinkId": "r", "triggerBy": "MoonPrice"},
-        _BYBIT_ORDER | {"orderLinkId": "s", "qty": "1e400", "leavesQty": "1e400"},
+        {**_BYBIT_ORDER, "orderLinkId": "n", "symbol": "NEWUSDT"},
+        {**_BYBIT_ORDER, "orderLinkId": "o", "symbol": 7},
+        {**_BYBIT_ORDER, "orderLinkId": "p", "orderStatus": "Sleeping"},
+        {**_BYBIT_ORDER, "orderLinkId": "q", "side": "Up"},
+        {**_BYBIT_ORDER, "orderLinkId": "r", "triggerBy": "MoonPrice"},
+        {**_BYBIT_ORDER, "orderLinkId": "s", "qty": "1e400", "leavesQty": "1e400"},
     ),
 }
 """Orders that can't be read. They make the list partial."""

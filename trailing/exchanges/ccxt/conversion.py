@@ -62,7 +62,7 @@ def markets_of(venue: Venue, raw_markets: Mapping[str, Raw]) -> dict[str, Market
 
 def is_linear(raw: Raw) -> bool:
     """Return whether a market is a linear contract that is settled in its quote currency."""
-    return bool(raw["contract"] and raw["linear"] and raw["quote"] == raw["settle"])
+    return bool(raw.get("contract") and raw.get("linear") and raw.get("quote") == raw.get("settle"))
 
 
 def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
