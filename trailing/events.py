@@ -68,14 +68,18 @@ class StopMoved(_Event, frozen=True, kw_only=True, gc=False):
 class OpeningFailed(_Event, frozen=True, kw_only=True, gc=False):
     """No stop could be placed for a position, so that it has no live stop.
 
+    It is published when the opening ends without a stop, and when the position is given up.
+
     Args:
         error: the last error, in words.
-        unresolved: whether the outcome of an order is still unknown.
+        unresolved: whether the outcome of an order is still unknown, so that a stop may exist. It is looked up.
+        given_up: whether nothing more is tried; False: a stop is tried again, as the plan says.
     """
 
     level: ClassVar[Level] = "warning"
     error: str
     unresolved: bool
+    given_up: bool = False
 
 
 class MoveFailed(_Event, frozen=True, kw_only=True, gc=False):

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import trailing
 from trailing.cli import INTERRUPTED, USAGE
 from trailing.cli.commands import GROUPS
 from trailing.cli.operate.recovery_result import Recovery
@@ -21,7 +22,7 @@ from trailing.cli.practice.demo import DemoResult
 from trailing.cli.practice.plan_files import DEFAULT_PLAN
 from trailing.cli.practice.run import Result
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
-from trailing.core.rules import Breakeven, Callback, Chandelier, Steps
+from trailing.core.rules import Rule
 
 Run = Callable[..., Any]
 
@@ -158,7 +159,12 @@ def test_the_plan_names_every_field_with_its_default() -> None:
             assert getattr(decoded.pacing, name) == default, name
 
 
-@pytest.mark.parametrize("kind", [Breakeven, Callback, Chandelier, Steps])
+RULES = [
+    each for each in vars(trailing).values() if isinstance(each, type) and issubclass(each, Rule) and each is not Rule
+]
+
+
+@pytest.mark.parametrize("kind", RULES)
 def test_the_plan_names_every_field_of_a_rule_and_says_which_have_no_default(kind: type[msgspec.Struct]) -> None:
     (stated,) = (rule for rule in tomllib.loads(PLAN)["rules"] if rule["type"] == kind.__name__)
     assert set(stated) - {"type"} == set(fields(kind))

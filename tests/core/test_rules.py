@@ -172,7 +172,9 @@ any_rule: st.SearchStrategy[Rule] = st.one_of(
     step_rules(),
     st.builds(Chandelier, st.decimals("0.1", "5", places=1), st.integers(1, 6)),
 )
-profits = st.decimals("0", "60", places=2)
+profits = st.sampled_from((D(0), D("0.01"))) | st.decimals(
+    "0", "60", places=2
+)  # small ones: candles lie beyond the best price
 
 
 @given(any_rule, st.sampled_from(("long", "short")), profits, candles)
@@ -210,7 +212,9 @@ def test_a_short_in_amounts_is_a_mirrored_long(rule: Rule, profit: Decimal, seen
     long_stop = rule.propose(History("long", D(100), 100 + profit, seen))
     mirrored = tuple(map(_mirrored, seen))
     short_stop = rule.propose(History("short", D(100), 100 - profit, mirrored))
-    assert (None if short_stop is None else 200 - short_stop) == long_stop
+    assert (short_stop is None) == (long_stop is None)
+    if short_stop is not None and long_stop is not None:  # an average has as many digits as fit, on either side
+        assert abs(200 - short_stop - long_stop) < D("1e-20")
 
 
 @given(st.builds(Callback, st.decimals("0.01", "50", places=2).map(Percent), distances), profits)
@@ -334,7 +338,7 @@ def test_a_rule_class_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_rule_is_refused_by_its_name() -> None:
-    with pytest.raises(UsageError, match="Rule got 'Calback', wants one of Breakeven, Callback"):
+    with pytest.raises(UsageError, match=r"Rule got 'Calback', wants one of .*\bCallback\b"):
         rule_class("Calback")
 
 

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
-from trailing.core.model import Fill, Percent, Side
+from trailing.core.model import Fill, Percent, Side, StopOrder
 from trailing.core.next_request import NEVER
 from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
@@ -844,6 +844,34 @@ def test_a_trailing_order_that_is_left_tells_no_position_from_another_one() -> N
     driver.cancels("a", at=19.0)
     driver.shows(left, a_report("1", "90"), at=21.0)
     assert driver.state.replaced_by == a_report("1", "90")
+
+
+def test_while_a_stop_is_being_placed_another_entry_price_is_no_other_position_yet() -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.cancels("a", at=19.0)
+    driver.begins()  # a person has added to the position, and `b` is filled in part as soon as it is placed
+    b = driver.executes()
+    assert isinstance(b, StopOrder)
+    left = a_report("0.7", "100.5")
+    driver.shows(left, at=21.0)
+    assert (driver.state.replaced_by, driver.state.doubted_stop) == (None, "b")
+    driver.answers(b)
+    driver.shows(b, left, at=23.0)
+    assert (driver.state.replaced_by, driver.state.doubted_stop, driver.state.quantity) == (None, None, D("0.7"))
+
+
+@pytest.mark.parametrize("error", [StopRejected("more than the position"), ExchangeUnreachable("not sent")])
+def test_a_stop_that_was_never_placed_tells_no_position_from_another_one(error: Exception) -> None:
+    driver = resting()
+    driver.shows(A, a_report(), at=10.0)
+    driver.cancels("a", at=19.0)
+    driver.begins()
+    added_to = a_report("3", "97")
+    driver.shows(added_to, at=21.0)
+    driver.answers(error=error)
+    driver.shows(added_to, at=23.0)
+    assert (driver.state.replaced_by, driver.state.doubted_stop, driver.state.quantity) == (None, None, D(3))
 
 
 @pytest.mark.parametrize(

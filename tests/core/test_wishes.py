@@ -218,7 +218,8 @@ def test_a_position_that_no_request_failed_for_is_given_up_with_a_reason() -> No
     driver = unprotected(on_unprotected="report")
     driver.shows_all()
     assert driver.state.is_given_up
-    assert driver.last(OpeningFailed)["error"] == "ExchangeError: no stop could be placed"
+    failed = driver.last(OpeningFailed)
+    assert (failed["error"], failed["given_up"]) == ("ExchangeError: no stop could be placed", True)
 
 
 def test_the_policy_waits_for_what_is_unknown() -> None:
@@ -325,7 +326,11 @@ def test_a_stop_that_was_live_before_the_deadline_is_kept() -> None:
 def test_the_end_of_an_opening_without_a_stop_is_told() -> None:
     driver = opening()
     driver.step(OpeningEnded())
-    assert driver.last(OpeningFailed) == {"error": "ExchangeError: it has no stop yet", "unresolved": False}
+    assert driver.last(OpeningFailed) == {
+        "error": "ExchangeError: it has no stop yet",
+        "unresolved": False,
+        "given_up": False,
+    }
     driver = opening()
     driver.does()
     driver.step(OpeningEnded())

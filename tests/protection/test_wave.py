@@ -15,17 +15,21 @@ from worlds import BTC, PLAN, START, SYMBOL, a_position, open_listened, open_wor
 from trailing import (
     AlreadyProtected,
     Exited,
+    Fill,
     Market,
     NothingToReduce,
+    Outcome,
     Percent,
     Position,
     Protected,
     RateLimited,
     Refused,
+    StopOrder,
     StopRejected,
     StoreError,
     TimedOut,
     TrailPlan,
+    UnprotectedTime,
     UsageError,
     WaveReport,
 )
@@ -38,6 +42,28 @@ D = Decimal
 
 def kinds(report: WaveReport) -> list[str]:
     return [type(outcome).__name__ for outcome in report.outcomes]
+
+
+STOP = StopOrder(SYMBOL, "long", D(1), D(98), "tr1", "1")
+FILL = Fill(SYMBOL, "long", D(1), D(97), "2", "tr2", at=0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "words"),
+    [
+        (Protected, {"stop": STOP}, "protected by a stop at 98"),
+        (AlreadyProtected, {"stop": STOP}, "was protected already, by a stop at 98"),
+        (TimedOut, {"stop": STOP}, "timed out, with a live stop at 98"),
+        (TimedOut, {"stop": None}, "timed out without a stop"),
+        (Refused, {"error": StopRejected("-4045: too many")}, "no stop was placed (-4045: too many)"),
+        (Exited, {"fill": FILL}, "the price was beyond the stop, so it was closed at 97"),
+    ],
+)
+def test_an_outcome_reads_as_a_sentence(kind: type[Outcome], fields: Any, words: str) -> None:
+    outcome = kind(
+        position=a_position(), elapsed=2.04, uncovered=D(0), unprotected_time=UnprotectedTime(opening=2.0), **fields
+    )
+    assert str(outcome) == f"{BTC[0]} {BTC[1]}: {words}, after 2.0 s"
 
 
 # The waves.

@@ -15,7 +15,7 @@ import trailing
 from simulation.laboratory.cancellations import UNNOTICED_SECONDS
 from simulation.laboratory.harsh_lists import UNREADABLE
 from simulation.laboratory.harsh_rates import PART_FILLED
-from simulation.laboratory.invariant_monitor import SETTLED_AFTER
+from simulation.laboratory.invariant_monitor import RECENT_SECONDS, SETTLED_AFTER
 from simulation.laboratory.monitored_exchange import MonitoredExchange
 from simulation.laboratory.position_monitor import EXIT_WITHIN
 from simulation.laboratory.process import KillableExchange, Process
@@ -268,6 +268,24 @@ async def test_a_late_order_is_cancelled_only_while_its_position_is_opened_and_b
         setup.opening = opening
         await setup.cancel(await setup.place("98"))
         assert setup.violations == violations
+
+
+@pytest.mark.parametrize("opening", [True, False])
+async def test_a_late_order_that_its_plan_cancels_explains_the_time_until_the_next_stop(
+    opening: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_monitor_setup(replace(PLAN, on_late_order="cancel")) as setup:
+        await setup.enter()
+        setup.opening, setup.invariant_monitor.why_down = opening, None
+        late = await setup.place("98")
+        setup.invariant_monitor.check(SYMBOL)
+        await trio.sleep(RECENT_SECONDS + 1)
+        await setup.cancel(late)
+        setup.invariant_monitor.check(SYMBOL)
+        await setup.place("98")
+        setup.invariant_monitor.check(SYMBOL)
+        unexplained = [what for what in setup.invariant_monitor.broken if "without a cause" in what]
+        assert len(unexplained) == (0 if opening else 1)
 
 
 async def test_the_only_stop_is_cancelled_for_another_one_that_is_tried_soon(
@@ -576,6 +594,22 @@ async def test_a_doubted_unprotected_position_may_wait_for_the_lists(
         await trio.sleep(30)
         setup.requests.check_tries(claims)
         assert set(setup.violations) == {"7. no request is made for an unprotected position"}
+
+
+@pytest.mark.parametrize("throttled", [True, False])
+async def test_a_doubted_position_waits_for_the_other_list_once_a_throttled_one_is_answered(
+    throttled: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        claims = (_Unprotected(is_entry_doubted=True),)
+        setup.requests.check_tries(claims)
+        if throttled:
+            setup.requests.note_failure("positions", None, RateLimited("not now", retry_after=70.0))
+        await trio.sleep(70)
+        setup.requests.note_answer("positions", None)
+        setup.requests.check_tries(claims)
+        assert setup.violations == ([] if throttled else ["7. no request is made for an unprotected position"])
 
 
 @pytest.mark.parametrize("wrong", ["failing", "missing", "doubled", "unreadable", None])

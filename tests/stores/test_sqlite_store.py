@@ -68,7 +68,7 @@ async def test_the_connection_uses_wal_mode_and_full_synchronisation(path: Path)
 
 
 async def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="missing/trailing.db: .*No such file"):
+    with pytest.raises(StoreError, match="missing/trailing.db can't be opened: there is no folder .*missing$"):
         async with open_store(f"sqlite:///{tmp_path}/missing/trailing.db"):
             pass
 

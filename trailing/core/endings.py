@@ -65,7 +65,8 @@ def apply_policy(p: PositionState, at: float) -> None:
 
 def tell_failure(p: PositionState, error: Exception) -> None:
     """Publish that a position has no stop."""
-    p.tell(OpeningFailed, error=f"{type(error).__name__}: {error}", unresolved=p.has_unknown)
+    what = f"{type(error).__name__}: {error}"
+    p.tell(OpeningFailed, error=what, unresolved=p.has_unknown, given_up=p.is_given_up)
 
 
 def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> None:

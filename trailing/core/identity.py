@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close
 from trailing.core.model import StopOrder
-from trailing.core.orders import Order, counts_before
+from trailing.core.orders import SENT, Order, counts_before
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -47,16 +47,19 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
 
 
 def stop_that_counts(p: PositionState) -> Order | None:
-    """Return the stop that counts, whether or not a snapshot has shown it since a restart.
+    """Return the stop that counts, whether or not a snapshot has shown it since a restart; else the one that is being placed.
 
     A stop that it superseded, or a trailing order, may be left from an earlier position, so they identify none.
     """
-    counting: Order | None = None
+    counting = placed = None
     for order in p.orders.values():
-        if order.purpose == "stop" and order.stands:
-            is_first = counting is None or counts_before(p.position.side, order, counting)
-            counting = order if is_first else counting
-    return counting
+        if order.purpose != "stop":
+            continue
+        if order.state is SENT:
+            placed = order
+        elif order.stands and (counting is None or counts_before(p.position.side, order, counting)):
+            counting = order
+    return placed if counting is None else counting
 
 
 def has_known_entry(p: PositionState, report: PositionReport) -> bool:
@@ -66,8 +69,14 @@ def has_known_entry(p: PositionState, report: PositionReport) -> bool:
 
 
 def _is_doubted_stop_gone(p: PositionState) -> bool:
-    """Return whether the stop is gone that counted when another entry price was first reported, and that no list showed."""
-    return p.doubted_stop is not None and p.doubted_stop not in p.orders
+    """Return whether the stop is gone that counted when another entry price was first reported, and that no list showed.
+
+    One that was never placed is not gone: it says nothing about the position.
+    """
+    if p.doubted_stop is None or p.doubted_stop in p.orders:
+        return False
+    ended = p.ended_orders.get(p.doubted_stop)
+    return ended is None or ended.order is not None
 
 
 def _is_successor(p: PositionState, report: PositionReport) -> bool:

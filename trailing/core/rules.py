@@ -90,8 +90,8 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
     def bind(self, side: Side, entry_price: Decimal) -> Proposer:
         """What is left of the rule once side and entry price are known: `propose` of the best price and the candles.
 
-        A rule of a bot's own writes `propose`, whose answers are checked here. The built-in ones write this, since
-        every new peak comes this way; what they give is never other than a finite Decimal, which for a short is above 0.
+        A rule writes `propose`, whose answers are checked here. `Callback` and `Breakeven`, which most plans have, write this
+        method instead, because every new peak comes this way: their answers are always right and are not checked.
 
         Raises (the proposer):
             UsageError: where the rule proposes what is no finite Decimal.
@@ -116,7 +116,7 @@ class Callback(Rule, frozen=True):
     Args:
         distance: from the best price to the stop, above 0; a percentage of the best price, below 100.
         activation: the profit of the best price over the entry price that it takes, at least 0; a percentage of the
-            entry price or an amount.
+            entry price or an amount. 0: it moves the initial stop at once.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.

@@ -39,11 +39,17 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         """The unprotected seconds of all causes."""
         return self.unprotected_time.total
 
+    def _in_words(self, what: str) -> str:
+        return f"{self.position.symbol} {self.position.side}: {what}, after {self.elapsed:.1f} s"
+
 
 class Protected(_Outcome, frozen=True, kw_only=True):
     """The exchange has acknowledged a live stop."""
 
     stop: StopOrder
+
+    def __str__(self) -> str:
+        return self._in_words(f"protected by a stop at {self.stop.price}")
 
 
 class AlreadyProtected(_Outcome, frozen=True, kw_only=True):
@@ -51,11 +57,19 @@ class AlreadyProtected(_Outcome, frozen=True, kw_only=True):
 
     stop: StopOrder
 
+    def __str__(self) -> str:
+        return self._in_words(f"was protected already, by a stop at {self.stop.price}")
+
 
 class TimedOut(_Outcome, frozen=True, kw_only=True):
     """The deadline passed. `stop`: a live stop that the clean-up found and kept by the plan, or None."""
 
     stop: StopOrder | None
+
+    def __str__(self) -> str:
+        return self._in_words(
+            "timed out without a stop" if self.stop is None else f"timed out, with a live stop at {self.stop.price}"
+        )
 
 
 class Refused(_Outcome, frozen=True, kw_only=True):
@@ -63,11 +77,17 @@ class Refused(_Outcome, frozen=True, kw_only=True):
 
     error: Exception
 
+    def __str__(self) -> str:
+        return self._in_words(f"no stop was placed ({self.error})")
+
 
 class Exited(_Outcome, frozen=True, kw_only=True):
     """The price was already beyond the stop, so the position was closed, reduce-only."""
 
     fill: Fill
+
+    def __str__(self) -> str:
+        return self._in_words(f"the price was beyond the stop, so it was closed at {self.fill.price}")
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited

@@ -54,7 +54,7 @@ async def lock_account(
             # The thread is not abandoned on cancellation, so that its lock is always released.
             taken = await trio.to_thread.run_sync(_take, path, mark)
         except OSError as error:
-            raise StoreError(f"{path}: {error}") from error
+            raise StoreError(f"{path} can't be locked: {error.strerror or error}") from error
         if isinstance(taken, _Lock):
             break
         if not standby:

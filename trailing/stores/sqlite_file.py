@@ -50,7 +50,12 @@ class SqliteFile:
             except BaseException:
                 self.connection.close()
                 raise
-        except (OSError, sqlite3.Error, StoreError) as error:
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if not path.parent.exists():
+                reason = f"there is no folder {path.parent}"
+            raise StoreError(f"{path} can't be opened: {reason}") from error
+        except (sqlite3.Error, StoreError) as error:
             raise StoreError(f"{path}: {error}") from error
 
     def require_in_place(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -58,7 +59,11 @@ class Cancellations:
         self._stops: dict[str, StopOrder] = {}
         self._ended: dict[str, tuple[StopOrder, float]] = {}
         self._allowed: set[str] = set()
+        self._asked_late: set[str] = set()
         self._only_ones: dict[tuple[str, Side], float] = {}  # time at which the only stop of a position was cancelled
+        self._late: dict[
+            tuple[str, Side], float
+        ] = {}  # time at which a late order was cancelled last, as the plan says
 
     def note_asked(self, order: StopOrder) -> None:
         """Take a cancellation that the process requests.
@@ -68,6 +73,8 @@ class Cancellations:
         stop = self._stops.get(order.client_order_id)
         if stop is None or self._why_not(stop) is None:
             self._allowed.add(order.client_order_id)
+        if self._is_late(order):
+            self._asked_late.add(order.client_order_id)
 
     def note_booking(self, booking: LogEntry) -> None:
         """Take a booking, or a refusal, of the exchange."""
@@ -81,6 +88,8 @@ class Cancellations:
             wrong = self._why_not(cancelled)
             if wrong is not None and own not in self._allowed:
                 self._report_violation(f"11. {wrong}", f"{cancelled}")
+            if self._is_late(cancelled) or own in self._asked_late:
+                self._late[cancelled.symbol, cancelled.side] = booking.at
 
     def note_answered(self, order: StopOrder) -> None:
         """Take the reply to a cancellation.
@@ -107,6 +116,13 @@ class Cancellations:
                     "11. the only stop was cancelled and none was tried in its place", f"{side} {symbol}"
                 )
 
+    def _is_late(self, order: StopOrder) -> bool:
+        return self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side)
+
+    def late_at(self, symbol: str, side: Side) -> float:
+        """Return when a late order of a position was cancelled last, as its plan says; infinitely long ago: never."""
+        return self._late.get((symbol, side), -math.inf)
+
     def _takes_two(self, symbol: str) -> bool:
         market = self._exchange.market(symbol)
         return market.two_stops or market.can_amend
@@ -118,7 +134,7 @@ class Cancellations:
             return None
         if any(one.client_order_id == order.client_order_id and one.triggered for one in stops):
             return None
-        if self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side):
+        if self._is_late(order):
             return None
         if self._takes_two(order.symbol):
             return "a live stop was cancelled for no allowed reason"

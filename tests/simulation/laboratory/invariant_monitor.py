@@ -49,6 +49,7 @@ class InvariantMonitor:
         unprotected_error: returns the error of a position that the process lists as unprotected, True if it has no error,
             and False if the process does not list the position.
         had_to_close: whether the last update of a position reported it open when the process last requested its close.
+        late_order_cancelled_at: when the process last cancelled a late order of a position, as its plan says.
 
     Attributes:
         broken: the violations, in the order of their discovery.
@@ -66,6 +67,7 @@ class InvariantMonitor:
         receives_prices: Callable[[str], bool],
         unprotected_error: Callable[[Key], Exception | bool],
         had_to_close: Callable[[Key], bool],
+        late_order_cancelled_at: Callable[[Key], float],
         *,
         keep_events: bool,
     ) -> None:
@@ -75,7 +77,7 @@ class InvariantMonitor:
             unprotected_error,
             keep_events,
         )
-        self._had_to_close = had_to_close
+        self._had_to_close, self._late_order_cancelled_at = had_to_close, late_order_cancelled_at
         self._exchange: PaperExchange
         self._written: dict[str, Intent] = {}  # the open intents, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
@@ -342,6 +344,8 @@ class InvariantMonitor:
         """Return the cause of a position's unprotected time until now."""
         since = history.unprotected_since
         if since == history.entered_at or not history.ever_protected:
+            return "opening"
+        if since is not None and since == self._late_order_cancelled_at((history.symbol, history.side)):
             return "opening"
         if self.why_down is not None:
             return self.why_down

@@ -143,6 +143,7 @@ class PositionMonitor:
             return
         self._stops[order.client_order_id] = (order.symbol, order.side)
         if track is not None:
+            track.cancelled_at = -math.inf  # what happens next is this stop's doing
             track.note_stop(order.price, ours=operation in {"place_stop", "amend_stop"})
 
     def _note_cancelled(self, booking: LogEntry) -> None:

@@ -117,10 +117,10 @@ class RequestMonitor:
 
     def note_answer(self, operation: str, symbol: str | None) -> None:
         """Take the reply to a request. Its kind does not back off any more."""
+        if (symbol, operation) in _LISTS and any(one in self._process.backs_off for one in _LISTS):
+            self._note_unconfirmed(self._process.missing_since)  # the other list of this snapshot may still come
         self._process.backs_off.pop((symbol, operation), None)
         self._process.throttled.pop((symbol, operation), None)
-        if (symbol, operation) in _LISTS and any(one in self._process.backs_off for one in _LISTS):
-            self._note_unconfirmed(self._process.missing_since)
 
     def note_positions(self, reports: Sequence[PositionReport]) -> None:
         """Take the list of positions that the process receives. It confirms a position listed once with the true quantity."""

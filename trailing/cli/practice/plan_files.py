@@ -13,9 +13,10 @@ import msgspec
 
 from trailing.cli.messages import suggest
 from trailing.cli.practice.text_files import read_text
+from trailing.core import rules
 from trailing.core.model import Percent, refuse
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
-from trailing.core.rules import Breakeven, Callback, Chandelier, Steps
+from trailing.core.rules import Breakeven, Callback, Rule
 from trailing.errors import UsageError
 
 DEFAULT_PLAN = TrailPlan(
@@ -27,7 +28,9 @@ DEFAULT_PLAN = TrailPlan(
 )
 
 _MOST_BYTES: Final = 2**20
-_RULES: Final = (Breakeven, Callback, Chandelier, Steps)
+_RULES: Final = [
+    each for each in vars(rules).values() if isinstance(each, type) and issubclass(each, Rule) and each is not Rule
+]
 _FIELDS: Final = {"type", *(name for kind in (TrailPlan, Pacing, *_RULES) for name in kind.__struct_fields__)}
 
 _QUIET_BARS: Final = 12

@@ -73,6 +73,6 @@ def _line(event: Event) -> str | None:
             profit = UNKNOWN if event.profit is None else write_money(event.profit)
             return f"{begin} closed, profit {profit}, {moves}: {event.reason}"
         case OpeningFailed():
-            return f"{begin} unprotected: {event.error}"
+            return f"{begin} unprotected{', and given up' if event.given_up else ''}: {event.error}"
         case _:
             return None
