@@ -35,7 +35,7 @@ FRAMES = (
     *('{"topic":"publicTrade.NOSUCH","data":[]}', '{"topic":"publicTrade.BTCUSDT","data":[{}]}', '{"op":[]}'),
     *('{"topic":"tickers.BTCUSDT","data":[]}', '{"op":"subscribe","success":false}', '{"ret_msg":[]}'),
     *("\N{ROCKET}" * 100, '{"e":"' + "x" * 500_000 + '"}', '{"a":' + "9" * 100_000 + "}", '{"a":1e999999999}'),
-    *("[" * 10_000, '{"e":' * 10_000, '{"e":"ORDER_TRADE_UPDATE","o":' + "[" * 900 + "]" * 900 + "}"),
+    *("[" * 100_000, '{"e":' * 100_000, '{"e":"ORDER_TRADE_UPDATE","o":' + "[" * 900 + "]" * 900 + "}"),
 )
 
 
