@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.polling import POLL_SECONDS
-from trailing.exchanges.ccxt.venue import ErrorCodes, Slot, Venue
+from trailing.exchanges.ccxt.venue import Slot, Venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 AMOUNTS = {
@@ -58,8 +59,9 @@ def table(venue: Venue) -> str:
         if venue.client.testnet_method is None
         else f"ccxt's `{venue.client.testnet_method}`",
     }
-    if venue.account.cross_margin_only:
-        rows["margin mode"] = "cross only: an isolated position is not protected"
+    if (only := venue.account.margin_mode) is not None:
+        other = "an isolated" if only == "cross" else "a cross"
+        rows["margin mode"] = f"{only} only: {other} position is not protected"
     lines = ["| what | how |", "| --- | --- |", *(f"| {what} | {how} |" for what, how in rows.items())]
     return "\n".join([*lines, ""])
 
@@ -81,6 +83,7 @@ def codes(known: ErrorCodes) -> str:
     """List the codes that become each error. All others follow ccxt's class."""
     classes = {
         "WouldTrigger": known.would_trigger,
+        "NoSuchPosition": known.no_position,
         "NothingToReduce": known.nothing_to_reduce,
         "NoSuchStop": known.gone,
         "TooManyStops": known.too_many,

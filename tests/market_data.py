@@ -1,4 +1,4 @@
-"""Real prices: the extracts in `tests/data`, and the full files that they were cut from where those are at hand."""
+"""Real prices: the extracts in `tests/data`, and the full files that they were cut from where those are at hand; and payloads."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ slow_full = pytest.param(*full.values, id=full.id, marks=[*full.marks, pytest.ma
 
 on_real_prices = pytest.mark.parametrize("prices", [extracts, full])
 """Run a test on the folder of extracts, and on that of the full files."""
+
+VENUE_PAYLOADS = FULL / "venues"
+"""Replies and frames of venues, which are not part of this repository."""
+
+needs_venue_payloads = pytest.mark.skipif(
+    not VENUE_PAYLOADS.is_dir(), reason="the payloads of venues are not beside the repository"
+)

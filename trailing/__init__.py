@@ -12,6 +12,7 @@ The layers, each of which imports only those below it:
 `trailing.testing` is the test kit, for users too.
 """
 
+from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport
 from trailing.core.findings import Finding as Finding
 from trailing.core.model import CallbackRange as CallbackRange
@@ -37,6 +38,7 @@ from trailing.errors import AuthenticationFailed as AuthenticationFailed
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
 from trailing.errors import LeaseLost as LeaseLost
+from trailing.errors import NoSuchPosition as NoSuchPosition
 from trailing.errors import NoSuchStop as NoSuchStop
 from trailing.errors import NothingToReduce as NothingToReduce
 from trailing.errors import OutcomeUnknown as OutcomeUnknown
@@ -70,7 +72,7 @@ from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
 from trailing.protection.statistics import Statistics as Statistics
-from trailing.protection.supervision import Unprotected as Unprotected
+from trailing.protection.unprotected_list import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store
 from trailing.unprotected import UnprotectedTime as UnprotectedTime

@@ -7,7 +7,8 @@
     ├─ ExchangeError
     │  ├─ StopRejected          the exchange rejected it; no order exists
     │  │  ├─ WouldTrigger       the price is already beyond the stop
-    │  │  ├─ NothingToReduce    no such position exists (any more)
+    │  │  ├─ NothingToReduce    flat, or blocked by other reduce-only orders
+    │  │  │  └─ NoSuchPosition  no such position exists (any more)
     │  │  ├─ NoSuchStop         no such live stop exists (any more)
     │  │  └─ TooManyStops       the account has as many stops as the exchange allows
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
@@ -45,7 +46,19 @@ class WouldTrigger(StopRejected):
 
 
 class NothingToReduce(StopRejected):
-    """No position exists (any more) that a reduce-only order could reduce."""
+    """A reduce-only order has nothing to reduce: the position is flat, or blocked by other reduce-only orders.
+
+    It proves neither of the two. Most exchanges refuse a stop or a close with one and the same code if the position is flat, and
+    if an open take-profit covers the whole position.
+    """
+
+
+class NoSuchPosition(NothingToReduce):
+    """The exchange says that no such position exists (any more).
+
+    An adapter raises it only if the exchange says exactly that; any other refusal of a reduce-only order is a plain
+    `NothingToReduce`.
+    """
 
 
 class NoSuchStop(StopRejected):

@@ -163,8 +163,9 @@ class PositionClosed(_Event, frozen=True, kw_only=True, gc=False):
 
     Args:
         entry_price: in quote units.
-        quantity: the sum of the reported fills, in base units. It is less than the position if a fill was not reported,
-            for example because a stop was filled while no process ran.
+        quantity: the sum of the known fills, in base units. A fill that no update reported, for example because no process ran, is
+            read from the exchange's own trades. The sum is less than the position if that was not possible, or if the position was
+            closed by orders that are not ours.
         profit: in quote units, before fees; None if it is not known, because `quantity` is not the whole position.
         moves: how often the stop was moved.
         unprotected_seconds: all its unprotected seconds, those before a restart included; `unprotected_time`: by cause.

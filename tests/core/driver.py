@@ -44,6 +44,7 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
@@ -142,6 +143,7 @@ class Driver:
         price: the exchange's own price.
         live: the stops that are live on the exchange, by client order id.
         told: all events that were published.
+        executions: what the exchange's own trades say of an order, by client order id.
     """
 
     def __init__(self, state: PositionState, at: float = 0.0, price: str = "100") -> None:
@@ -151,6 +153,7 @@ class Driver:
         self.live: dict[str, StopOrder] = {}
         self.candles: Sequence[Candle] = ()
         self.told: list[Publish] = []
+        self.executions: dict[str, Sequence[Fill]] = {}
         self._names = iter("abcdefghijklmnopqrstuvwxyz")
 
     # Inputs.
@@ -240,7 +243,7 @@ class Driver:
         self.step(Sent(request))
         return request
 
-    def executes(self) -> StopOrder | Tick | Fill | Backfill | None:
+    def executes(self) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
         """Let the exchange execute the request under way. Returns its answer, which did not come back yet."""
         request, name, side = self.state.request, self.state.request_id, self.state.position.side
         match request:
@@ -271,6 +274,8 @@ class Driver:
                 return Fill(SYMBOL, side, request.quantity, self.price, f"exchange-{name}", name, self.at)
             case ReadCandles():
                 return Backfill(self.candles, self.price)
+            case ReadFills():
+                return self.executions.get(request.id, ())
         raise AssertionError(request)
 
     def answers(self, result: Any = None, *, error: Exception | None = None, spread: float = 1.0) -> None:

@@ -48,6 +48,7 @@ from trailing.core.requests import (
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -331,10 +332,23 @@ def test_a_first_stop_that_would_trigger_is_an_exit_once_the_exchanges_own_price
 def test_a_refusal_for_lack_of_a_position_counts_as_the_first_evidence_of_flat() -> None:
     driver = opening(timing=TIMING)
     driver.at = 10.0
-    driver.fails(NothingToReduce("flat"))
+    driver.fails(NoSuchPosition("flat"))
     assert driver.state.snapshot_at == 11.0
     driver.shows(a_report(symbol="ETH/USDT:USDT"), at=11.0)
     assert driver.state.ended
+
+
+def test_fm50_nothing_to_reduce_is_no_evidence_that_the_position_is_flat() -> None:
+    """Two snapshots in one second miss the position after -4118. Without evidence in words, a minute of them is needed."""
+    driver = opening(timing=TIMING)
+    driver.at = 10.0
+    driver.fails(NothingToReduce("-4118: please check your existing position and open orders"))
+    assert driver.state.snapshot_at == 11.0  # it is read at once all the same
+    for at in (11.0, 12.0, 21.0, 60.0):
+        driver.shows(a_report(symbol="ETH/USDT:USDT"), at=at)
+    assert not driver.state.ended
+    driver.shows(a_report(), at=61.0)
+    assert driver.wants() == PlaceStop(D(98), D(1))
 
 
 # Cancelling and looking up.

@@ -115,6 +115,21 @@ def test_a_message_of_the_exchange_counts_as_the_first_evidence(
     assert is_flat(evidence, 10.0 + apart, is_empty=is_empty)
 
 
+def test_fm50_a_refusal_for_nothing_to_reduce_is_no_evidence_and_begins_the_minute_of_snapshots() -> None:
+    evidence = FlatEvidence(0.0)
+    evidence.note_flat(10.0, "nothing to reduce")
+    assert evidence.is_said  # so nothing is closed before a snapshot
+    assert not any(is_flat(evidence, at) for at in (11.0, 12.0, 22.0, 32.0, 42.0, 52.0))
+    assert is_flat(evidence, 72.0)
+
+
+def test_fm50_a_refusal_for_nothing_to_reduce_takes_no_weight_from_another_message() -> None:
+    evidence = FlatEvidence(0.0)
+    evidence.note_flat(10.0, "update")
+    evidence.note_flat(11.0, "nothing to reduce")
+    assert is_flat(evidence, 12.0)
+
+
 @pytest.mark.parametrize(("again", "counts"), [("update", True), ("fill", True), ("refusal", False)])
 def test_a_contradicted_message_counts_only_after_it_is_repeated(
     again: Literal["update", "fill", "refusal"], counts: bool

@@ -29,7 +29,7 @@ from trailing.core.requests import (
 )
 from trailing.core.rules import Breakeven, Callback, Rule
 from trailing.core.states import State
-from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, NoSuchPosition, OutcomeUnknown, StopRejected, UsageError
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded
 
 CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
@@ -189,7 +189,7 @@ def test_one_that_is_refused_is_not_tried_again(error: Exception) -> None:
 
 def test_one_that_has_nothing_to_reduce_doubts_the_position() -> None:
     driver = waiting(market=NATIVE_MARKET, native=True, timing=TIMING)
-    driver.fails(NothingToReduce("flat"))
+    driver.fails(NoSuchPosition("flat"))
     assert driver.state.snapshot_at == 1.0
     assert driver.state.native_task is None
 

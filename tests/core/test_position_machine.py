@@ -57,6 +57,7 @@ from trailing.core.rules import Breakeven, Callback, Chandelier, Rule
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -298,9 +299,17 @@ class PositionMachine(PositionShell):
                 self.answer(None, NoSuchStop("unknown order"))
             case ClosePosition() | PlaceStop() | ReplaceStop():
                 self.words_lied = True
-                self.answer(None, NothingToReduce("reduce-only orders cover it"))
+                self.answer(None, NoSuchPosition("no such position"))
             case _:
                 pass
+
+    @rule()
+    def request_is_refused_because_other_orders_cover_the_position(self) -> None:
+        way = self.have_sent()
+        if way is None or way.is_executed:
+            return
+        if isinstance(way.request, (ClosePosition, PlaceStop, ReplaceStop)):
+            self.answer(None, NothingToReduce("reduce-only orders cover it"))
 
     @precondition(lambda self: bool(self.lost))
     @rule()

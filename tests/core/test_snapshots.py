@@ -24,13 +24,13 @@ from trailing.core.goals import PROTECT
 from trailing.core.inputs import Answered, CheckWanted, CloseWanted, OrderUpdated, PositionUpdated, StopFound
 from trailing.core.model import Fill, Percent, Side, StopOrder
 from trailing.core.next_request import NEVER
-from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReplaceStop
+from trailing.core.requests import AmendStop, CancelStop, ClosePosition, FindOrder, PlaceStop, ReadFills, ReplaceStop
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.states import State
 from trailing.errors import (
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
-    NothingToReduce,
     OutcomeUnknown,
     StopRejected,
     UsageError,
@@ -126,7 +126,7 @@ def test_a_position_that_was_shown_again_has_to_be_missed_anew() -> None:
 
 def test_fm16_after_a_refusal_an_empty_list_of_positions_is_believed_two_seconds_later() -> None:
     driver = opening(timing=TIMING, at=10.0)
-    driver.fails(NothingToReduce("flat"))
+    driver.fails(NoSuchPosition("flat"))
     for at in (11.0, 11.9):
         driver.shows(at=at)
         assert driver.state.snapshot_at == 12.0
@@ -217,6 +217,7 @@ def test_a_flat_position_with_an_unknown_order_ends_once_that_can_not_be_execute
         assert not driver.state.ended
     driver.shows(ELSEWHERE, at=14.0)
     assert driver.does() == FindOrder("a")
+    assert isinstance(driver.does(), ReadFills)
     assert driver.state.ended
 
 

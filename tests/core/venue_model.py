@@ -7,6 +7,7 @@ change of the venue is a version; a list or a look-up shows any version from the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -25,18 +26,19 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
     TakeDownStop,
 )
-from trailing.errors import NoSuchStop, NothingToReduce, StopRejected, TrailingError, WouldTrigger
+from trailing.errors import NoSuchPosition, NoSuchStop, StopRejected, TrailingError, WouldTrigger
 
 SYMBOL: Final = "BTC/USDT:USDT"
 OTHER_SYMBOL: Final = "ETH/USDT:USDT"
 _ZERO: Final = Decimal(0)
 
-Answer = StopOrder | Tick | Fill | Backfill | None
+Answer = StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None
 
 ListFault = Literal["no positions", "position missing", "no stops", "stop missing"]
 """What a list leaves out without saying so."""
@@ -95,6 +97,7 @@ class Venue:
     updates: list[tuple[float, OrderUpdated | PositionUpdated]] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     filled: dict[str, Decimal] = field(default_factory=dict)
+    executions: list[Fill] = field(default_factory=list)
     entered: int = 1
     trades: int = 0
     liquidation_price: Decimal | None = None
@@ -209,10 +212,12 @@ class Venue:
                 return Tick(SYMBOL, self.price, self.at)
             case ReadCandles():
                 return Backfill((), self.price)
+            case ReadFills():
+                return [fill for fill in self.executions if fill.client_order_id == request.id]
 
     def _place(self, id_: str, price: Decimal, quantity: Decimal) -> StopOrder:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         price -= price % self.rounding
         if self.is_beyond(price):
             raise WouldTrigger("would trigger immediately")
@@ -225,7 +230,7 @@ class Venue:
 
     def _place_native(self, id_: str, request: PlaceNative) -> StopOrder:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         order = StopOrder(SYMBOL, self.side, request.quantity, request.activation, id_, f"v{id_}")
         self.stops[id_] = replace(order, callback=request.callback)
         self._push(OrderUpdated(id_, "live"))
@@ -246,7 +251,7 @@ class Venue:
 
     def _close(self, id_: str, quantity: Decimal) -> Fill:
         if not self.quantity:
-            raise NothingToReduce("nothing to reduce")
+            raise NoSuchPosition("nothing to reduce")
         quantity = min(quantity, self.quantity)
         self._reduce(id_, quantity, is_last=True)
         self._changed()
@@ -322,6 +327,7 @@ class Venue:
             self.filled[id_] = self.filled.get(id_, _ZERO) + part
             trade = f"t{self.trades}" if self.fills_as == "trade id" else None
             fill = Fill(SYMBOL, self.side, part, self.price, f"v{id_}", id_, self.at + number / 1e6, trade)
+            self.executions.append(replace(fill, trade_id=f"t{self.trades}"))
             status = "filled" if is_last and number == len(parts) - 1 else "partial"
             cumulative = self.filled[id_] if self.fills_as == "cumulative" else None
             self._push(OrderUpdated(id_, status, fill, cumulative))

@@ -32,7 +32,6 @@ MARKETS: Mapping[str, tuple[str, str]] = {
     "hyperliquid": ("0", "BTC/USDC:USDC"),
     "deribit": ("BTC_USDC-PERPETUAL", "BTC/USDC:USDC"),
     "bingx": ("BTC-USDT", "BTC/USDT:USDT"),
-    "woo": ("PERP_BTC_USDT", "BTC/USDT:USDT"),
 }
 # Requests that prepare another one. They are not part of the claims.
 ASIDE = ("userAbstraction", "/v5/user/query-api", "/v5/account/info", "/time")

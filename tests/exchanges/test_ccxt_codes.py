@@ -20,6 +20,7 @@ from trailing import StopRequest
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -44,7 +45,7 @@ UNCHANGED = "The order remains unchanged as the parameters entered match the exi
 CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
     "binanceusdm": {
         WouldTrigger: (-2021, -4142),
-        NothingToReduce: (-2022, -2024, -4118),
+        NothingToReduce: (-2022, -2024, -4112, -4118),
         StopRejected: (
             *(-1102, -1111, -1112, -1121, -2010, -2019, -2020, -2023, -2025, -2026, -2027),
             *(-4003, -4004, -4005, -4014, -4023, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
@@ -59,11 +60,28 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
     },
     "bybit": {
         WouldTrigger: (110092, 110093),
-        NothingToReduce: (110017, 110034),
+        NoSuchPosition: (110034,),
+        NothingToReduce: (110017,),
         StopRejected: (
             *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110011, 110020, 110021, 110022, 110023),
             *(110040, 110042, 110043, 110064, 110065, 110066, 110067, 110068, 110069, 110072, 110094),
             *(110095, 110097, 110098, 110099, 110100, 110103),
+            *(
+                30228,
+                110074,
+                110080,
+                110090,
+                110118,
+                110120,
+                110121,
+                110123,
+                110124,
+                110125,
+                110132,
+                110135,
+                110136,
+                110137,
+            ),
         ),
         TooManyStops: (110009,),
         ExchangeUnreachable: (110063, 110079),
@@ -107,7 +125,13 @@ def error_of(
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
 def test_a_code_decides_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
     for operation in sorted(WRITES):
-        assert type(error_of(venue, operation, code)) is error, operation
+        of_placing = operation == "cancel_stop" and error in {
+            WouldTrigger,
+            NoSuchPosition,
+            NothingToReduce,
+            TooManyStops,
+        }
+        assert type(error_of(venue, operation, code)) is (StopRejected if of_placing else error), operation
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
@@ -117,6 +141,33 @@ def test_a_read_never_becomes_a_rejection_or_an_unknown_outcome(
     kept = error in {ClockOff, RateLimited, AuthenticationFailed}
     for operation in ("find_stop", "open_stops", "positions", "price"):
         assert type(error_of(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
+
+
+@pytest.mark.parametrize(
+    ("venue", "code", "message", "error"),
+    [
+        ("binanceusdm", -2022, "ReduceOnly Order is rejected.", NothingToReduce),
+        ("binanceusdm", -2024, "Position is not sufficient.", NothingToReduce),
+        *(
+            (
+                "binanceusdm",
+                code,
+                "ReduceOnly Order Failed. Please check your existing position and open orders.",
+                NothingToReduce,
+            )
+            for code in (-4112, -4118)
+        ),
+        ("bybit", 110017, "orderQty will be truncated to zero.", NothingToReduce),
+        ("bybit", 110017, "Reduce-only rule not satisfied", NothingToReduce),
+        ("bybit", 110017, "current position is zero, cannot fix reduce-only order qty", NoSuchPosition),
+        ("bybit", 110034, "There is no net position", NoSuchPosition),
+    ],
+)
+def test_fm50_only_the_words_that_the_position_is_gone_become_no_such_position(
+    venue: str, code: int, message: str, error: type[TrailingError]
+) -> None:
+    for operation in ("place_stop", "amend_stop", "close_position"):
+        assert type(error_of(venue, operation, code, message)) is error, operation
 
 
 @pytest.mark.parametrize(("venue", "code", "message"), GONE)

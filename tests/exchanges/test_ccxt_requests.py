@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+import trio
 from captured import MARKETS, Capture, NoRateLimit, market, open_capture
 
 from trailing import (
     Credentials,
+    ExchangeUnreachable,
     OutcomeUnknown,
     Percent,
     StopOrder,
@@ -87,6 +89,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                 "triggerDirection": 2,
                 "triggerBy": "MarkPrice",
                 "reduceOnly": True,
+                "closeOnTrigger": True,
                 "orderLinkId": ID,
             },
         ),
@@ -217,6 +220,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                 "stopPriceType": "MP",
                 "reduceOnly": True,
                 "leverage": 1,
+                "marginMode": "ISOLATED",
                 "clientOid": ID,
             },
         ),
@@ -253,7 +257,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
                         {
                             "a": 0,
                             "b": False,
-                            "p": "46551",
+                            "p": "44101",
                             "s": "0.03",
                             "r": True,
                             "t": {"trigger": {"isMarket": True, "triggerPx": "49001", "tpsl": "sl"}},
@@ -305,28 +309,6 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "cancel_stop": ("DELETE /openApi/swap/v2/trade/order", {"symbol": "BTC-USDT", "orderId": "123"}),
         "find_stop": ("GET /openApi/swap/v2/trade/openOrders", {"symbol": "BTC-USDT"}),
         "open_stops": ("GET /openApi/swap/v2/trade/openOrders", {}),
-    },
-    "woo": {
-        "place_stop": (
-            "POST /v3/trade/algoOrder",
-            {
-                "symbol": "PERP_BTC_USDT",
-                "algoType": "STOP",
-                "type": "MARKET",
-                "side": "SELL",
-                "quantity": "0.03",
-                "triggerPrice": "49000.5",
-                "triggerPriceType": "MARK_PRICE",
-                "reduceOnly": True,
-                "clientAlgoOrderId": ID,
-            },
-        ),
-        "cancel_stop": ("DELETE /v3/trade/algoOrder", {"algoOrderId": "123"}),
-        "find_stop": (
-            "GET /v3/trade/algoOrders",
-            {"symbol": "PERP_BTC_USDT", "status": "INCOMPLETE", "size": "100"},
-        ),
-        "open_stops": ("GET /v3/trade/algoOrders", {"status": "INCOMPLETE", "size": "100"}),
     },
 }
 
@@ -446,6 +428,37 @@ async def test_fm01_a_close_is_a_reduce_only_market_order(venue: str) -> None:
     assert not any(word in text for word in ("trigger", "stopprice", "slorder"))
 
 
+async def test_kucoin_s_orders_name_the_margin_mode_that_its_page_says() -> None:
+    async with open_capture("kucoinfutures") as capture:
+        for call in (
+            asked(capture, "kucoinfutures")["place_stop"],
+            lambda: capture.exchange.close_position(capture.symbol, "long", QUANTITY, ID),
+        ):
+            ((_, params),) = await send(capture, call)
+            assert params["marginMode"] == "ISOLATED"
+    assert VENUES["kucoinfutures"].account.margin_mode == "isolated"
+
+
+@pytest.mark.parametrize(("slippage", "limit"), [(None, "44101"), ("0.05", "46551")])
+async def test_hyperliquid_s_slippage_cap_is_ten_percent_unless_it_is_set(slippage: str | None, limit: str) -> None:
+    async with open_capture("hyperliquid") as capture:
+        if slippage is not None:
+            capture.exchange.session.client.options["defaultSlippage"] = slippage
+        ((_, params),) = await send(capture, asked(capture, "hyperliquid")["place_stop"])
+    assert params["action"]["orders"][0]["p"] == limit
+
+
+@pytest.mark.parametrize("spelling", ["cliOrdId", "cli_ord_id"])
+async def test_either_spelling_of_a_client_order_id_on_kraken_is_read(spelling: str) -> None:
+    entry = {"order_id": "59302619", "symbol": "PF_XBTUSD", "side": "sell", "orderType": "stop", "stopPrice": 49000.5}
+    entry |= {"unfilledSize": 0.03, "filledSize": 0, "reduceOnly": True, "triggerSignal": "mark", "status": "untouched"}
+    answer = {"result": "success", "openOrders": [{**entry, "receivedTime": "2019-09-05T17:01:17.410Z", spelling: ID}]}
+    async with open_capture("krakenfutures", lambda _: answer) as capture:
+        found = await capture.exchange.find_stop(capture.symbol, ID)
+        assert found == StopOrder(capture.symbol, "long", QUANTITY, PRICE, ID, "59302619", "mark")
+        assert [*await capture.exchange.open_stops()] == [found]
+
+
 async def test_hyperliquid_gets_no_fee_approval_and_no_referrer() -> None:
     async with open_capture("hyperliquid") as capture:
         sent = await send(capture, asked(capture, "hyperliquid")["place_stop"])
@@ -486,6 +499,13 @@ def test_an_unsafe_venue_is_refused_with_the_reason(venue: str) -> None:
         find_venue(venue, allow_unverified=True)
 
 
+def test_woo_is_refused_because_its_client_order_ids_are_integers() -> None:
+    with pytest.raises(
+        UsageError, match="'woo', which can't be used safely: client order ids of its stops are integers"
+    ):
+        find_venue("woo", allow_unverified=True)
+
+
 async def test_phemex_still_lists_stops_by_symbol_only() -> None:
     setup = ClientSetup(class_name="phemex", options={"defaultType": "swap"})
     row = msgspec.structs.replace(VENUES["okx"], name="phemex", client=setup)
@@ -510,7 +530,7 @@ async def test_phemex_still_lists_stops_by_symbol_only() -> None:
 async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None:
     credentials = Credentials("key", "secret")
     refusals: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'woo'"),
+        ({"venue": "bitmex"}, r"venue got 'bitmex', wants one of 'binanceusdm', .*'okx'"),
         ({"venue": "Bybit"}, r"venue got 'Bybit', wants one of .*\(did you mean 'bybit'\?\)"),
         ({"venue": "binance"}, r"\(did you mean 'binanceusdm'\?\)$"),
         ({"venue": "bybit", "account": ""}, "account got ''"),
@@ -528,6 +548,15 @@ async def test_open_ccxt_refuses_bad_arguments_before_anything_is_sent() -> None
         async with open_ccxt("bybit", credentials={"apiKey": "very-secret"}):  # type: ignore[arg-type]
             raise AssertionError("it was opened")
     assert "very-secret" not in str(caught.value)
+
+
+async def test_a_page_that_leads_to_itself_ends_the_list_with_an_error() -> None:
+    entry = {"symbol": "BTCUSDT", "orderId": "1", "orderStatus": "Untriggered", "stopOrderType": "Stop", "side": "Sell"}
+    answer = {"retCode": 0, "result": {"category": "linear", "list": [entry], "nextPageCursor": "again"}}
+    async with open_capture("bybit", lambda _: answer) as capture:
+        with trio.fail_after(5), pytest.raises(ExchangeUnreachable, match="a page of the list leads to itself"):
+            await capture.exchange.open_stops()
+        assert len(capture.sent) == 2
 
 
 ALGO = {

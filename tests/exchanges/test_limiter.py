@@ -307,7 +307,7 @@ def test_the_delay_is_the_time_after_which_a_request_made_now_passes(
 
 @settings(max_examples=25, deadline=None)
 @given(asked=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.sampled_from([0.0, 0.0, 0.3, 2.0])), max_size=60))
-@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx", "woo"])
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx", "krakenfutures"])
 def test_no_window_contains_more_than_the_venue_allows(venue: str, asked: list[tuple[str, float]]) -> None:
     limits = limits_of(venue)
     passed: list[tuple[float, str]] = []

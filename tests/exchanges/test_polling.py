@@ -84,22 +84,6 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "data": [{"symbol": "BTC-USDT", "markPrice": "101", "indexPrice": "102", "lastFundingRate": "0.1"}],
         },
     },
-    "woo": {
-        "/v3/public/futures": {
-            "success": True,
-            "data": {
-                "rows": [
-                    {
-                        "symbol": "PERP_BTC_USDT",
-                        "24hClose": "100",
-                        "markPrice": "101",
-                        "indexPrice": "102",
-                        "24hLow": "7",
-                    }
-                ]
-            },
-        },
-    },
 }
 
 
@@ -168,7 +152,7 @@ async def test_fm47_an_invalid_requested_price_is_an_unreachable_exchange(bad: s
 def nothing(venue: str) -> object:
     if venue == "gate":
         return []
-    return {"data": {"rows": []} if venue == "woo" else [], "tickers": [], "result": {}}
+    return {"data": [], "tickers": [], "result": {}}
 
 
 @pytest.mark.parametrize("venue", VENUES)

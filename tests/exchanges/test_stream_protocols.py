@@ -21,6 +21,7 @@ from trailing.exchanges.ccxt.stream_protocol import (
     order_side,
     position_updates,
 )
+from trailing.exchanges.ccxt.unreadable import Unreadable
 from trailing.exchanges.port import PositionUpdate
 
 BTC = "BTC/USDT:USDT"
@@ -147,6 +148,43 @@ def test_a_partly_filled_stop_on_binance_is_cancelled_with_the_reason(
     assert read(protocol, frame) == [ended(reason, filled)]
 
 
+ENDED_AFTER_ITS_TRIGGER: list[tuple[dict[str, Any], D | None, str]] = [
+    (stop(X="REJECTED", rm="Reduce Only reject", ai="55", aq="0.00000"), D(0), "Reduce Only reject"),
+    (stop(X="EXPIRED", rm="", ai="55", aq="0.00000"), D(0), "EXPIRED"),
+    (stop(X="CANCELED", rm="Reduce Only reject", ai="55"), None, "Reduce Only reject"),
+    (stop(X="FINISHED", rm="", ai="55", aq="0.00000"), D(0), "FINISHED"),
+]
+
+
+@pytest.mark.parametrize(("frame", "filled", "reason"), ENDED_AFTER_ITS_TRIGGER)
+def test_fm51_a_triggered_stop_that_the_matching_engine_refuses_is_gone_at_that_frame_with_the_reason(
+    frame: dict[str, Any], filled: D | None, reason: str
+) -> None:
+    protocol = binance()
+    read(protocol, stop(X="TRIGGERING"))
+    read(protocol, stop(X="TRIGGERED", ai="55"))
+    assert read(protocol, frame) == [ended(reason, filled)]
+
+
+@pytest.mark.parametrize(("frame", "filled", "reason"), ENDED_AFTER_ITS_TRIGGER)
+def test_fm51_the_stop_s_own_reason_is_reported_also_if_its_market_order_s_end_came_first(
+    frame: dict[str, Any], filled: D | None, reason: str
+) -> None:
+    protocol = binance()
+    read(protocol, stop(X="TRIGGERING"))
+    assert read(protocol, child(x="EXPIRED", X="EXPIRED", l="0", L="0")) == []
+    assert read(protocol, frame) == [ended(reason, filled)]
+    assert list(protocol.release_overdue(100.0)) == []
+
+
+def test_fm51_a_fill_that_came_before_the_stop_s_end_is_reported_before_it() -> None:
+    protocol = binance()
+    assert read(protocol, child(l="0.5", X="PARTIALLY_FILLED")) == []
+    assert read(protocol, child(x="EXPIRED", X="EXPIRED", l="0", L="0")) == []
+    frame = stop(X="EXPIRED", rm="", ai="55", aq="0.5")
+    assert read(protocol, frame) == [fill_of("mine", "11", "0.5", "partial"), ended("EXPIRED", D("0.5"))]
+
+
 def test_a_filled_stop_on_binance_is_reported_by_its_fills_only() -> None:
     protocol = binance()
     read(protocol, stop(X="TRIGGERED", ai="55"))
@@ -245,6 +283,10 @@ def test_other_frames_of_binance_are_parsed(frame: dict[str, Any], messages: lis
         ({"success": True, "op": "subscribe", "ret_msg": "", "req_id": "1"}, [RequestReply()]),
         ({"success": False, "op": "subscribe", "ret_msg": "handler not found"}, [RequestReply("handler not found")]),
         ({"success": False, "op": "auth"}, [RequestReply("refused without a reason")]),
+        (
+            {"op": "auth", "success": False, "retCode": 10003, "retMsg": "Invalid api key"},
+            [RequestReply("Invalid api key")],
+        ),
         ({"success": True, "ret_msg": "pong", "op": "ping"}, []),
         ({"op": "pong", "args": ["1"]}, []),
         ({"op": "else"}, []),
@@ -315,6 +357,77 @@ def test_an_order_frame_of_bybit_is_ignored_if_executions_report_it(word: str) -
 def test_a_stop_that_bybit_ended_has_a_reason(changes: dict[str, str], reason: str) -> None:
     wanted = OrderUpdate(BTC, "long", "mine", "b-1", "cancelled", 7.0, filled=D("0.5"), reason=reason)
     assert read(bybit(), bybit_order(**changes, cumExecQty="0.5")) == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (
+            child(x="CALCULATED", X="NEW", o="LIMIT", l="0", L="0", t=0),
+            "BTC/USDT:USDT: CALCULATED reports a fill of 0 at 0",
+        ),
+        (child(l="2", L="0"), "BTC/USDT:USDT: TRADE reports a fill of 2 at 0"),
+        (child(l="0.000", L="980"), "BTC/USDT:USDT: TRADE reports a fill of 0.000 at 980"),
+    ],
+)
+def test_fm53_a_fill_of_nothing_on_binance_is_skipped_and_requests_a_snapshot(frame: dict[str, Any], says: str) -> None:
+    assert read(binance(), frame) == [Unreadable(says)]
+
+
+def test_fm53_a_liquidation_without_a_fill_that_ended_is_reported_as_cancelled() -> None:
+    frame = child(x="CALCULATED", X="EXPIRED", c="autoclose-1", o="LIMIT", l="0", L="0")
+    assert read(binance(), frame) == [OrderUpdate(BTC, "long", "autoclose-1", "55", "cancelled", 7.0, reason="EXPIRED")]
+
+
+OTHER_EXECUTIONS = ("CorporateAction", "MovePosition", "FutureSpread", "Settle", "UNKNOWN", "NewIn2027")
+
+
+@pytest.mark.parametrize("kind", OTHER_EXECUTIONS)
+@pytest.mark.parametrize("values", [{}, {"execQty": "0", "execPrice": "0", "side": "", "leavesQty": ""}])
+def test_fm53_an_execution_of_bybit_that_is_no_trade_is_no_fill_and_requests_a_snapshot(
+    kind: str, values: dict[str, str]
+) -> None:
+    frame = bybit_fill(execType=kind, **values)
+    assert read(bybit(), frame) == [Unreadable(f"BTC/USDT:USDT: an execution of type {kind!r} is no fill")]
+
+
+@pytest.mark.parametrize("kind", ["Trade", "AdlTrade", "BustTrade", "BlockTrade", "Delivery"])
+def test_an_execution_of_bybit_that_is_a_trade_is_a_fill(kind: str) -> None:
+    (update,) = read(bybit(), bybit_fill(execType=kind))
+    assert isinstance(update, OrderUpdate)
+    assert update.fill is not None
+
+
+@pytest.mark.parametrize("changes", [{"execQty": "0"}, {"execPrice": "0"}, {"execQty": ""}, {"leavesQty": ""}])
+def test_fm53_a_fill_of_bybit_with_an_empty_number_or_a_zero_requests_a_snapshot(changes: dict[str, str]) -> None:
+    (skipped,) = read(bybit(), bybit_fill(**changes))
+    assert isinstance(skipped, Unreadable)
+
+
+def test_fm53_an_empty_number_costs_its_own_entry_only() -> None:
+    entry = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "positionIdx": 0}
+    frame = {"topic": "position", "data": [{**entry, "size": ""}, {**entry, "size": "0.5"}]}
+    skipped, update = read(bybit(), frame)
+    assert isinstance(skipped, Unreadable)
+    assert update == PositionUpdate(BTC, "long", D("0.5"), 7.0)
+
+
+def test_fm54_ids_that_come_as_numbers_are_text() -> None:
+    updates = [
+        *read(binance(), child(c=1578938, o="LIMIT", x="NEW", X="NEW")),
+        *read(binance(), stop(caid=1578938)),
+        *read(bybit(), bybit_order(orderLinkId=1578938, orderId=7)),
+        *read(bybit(), bybit_fill(orderLinkId=1578938, orderId=7)),
+    ]
+    ids = [(each.client_order_id, each.order_id) for each in updates]  # type: ignore[union-attr]
+    assert ids == [("1578938", "55"), ("1578938", "11"), ("1578938", "7"), ("1578938", "7")]
+    (skipped,) = read(bybit(), bybit_order(orderLinkId={"id": 7}))
+    assert isinstance(skipped, Unreadable)
+
+
+def test_the_fast_executions_of_bybit_are_not_read() -> None:
+    fast = {"category": "linear", "symbol": "BTCUSDT", "execId": "3510f361", "execPrice": "12.015", "execQty": "3000"}
+    assert read(bybit(), {"topic": "execution.fast", "creationTime": 1716800399338, "data": [fast]}) == []
 
 
 @pytest.mark.parametrize(

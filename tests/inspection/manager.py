@@ -19,6 +19,7 @@ from trailing.core.model import Side
 from trailing.core.orders import SENT, Order
 from trailing.core.position import PositionState
 from trailing.core.record import save_position
+from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
 from trailing.events import Event
 from trailing.protection.adoption import find_position
@@ -272,9 +273,11 @@ class Inspection:
         return {claim.key for claim in self.claims() if not claim.quantity}
 
     def listed_beside(self) -> set[Key]:
-        """The keys under which another position than the claimed one may be listed: one that waits, or was given up."""
-        waiting = (task.state.position for task in self.supervision.registry.waiting())
-        return {(position.symbol, position.side) for position in waiting} | self.supervision.given_up.keys()
+        """The keys that may be listed beside a live stop: another position waits or was given up, or ours can't be reduced."""
+        supervision = self.supervision
+        irreducible = (task for task in supervision.registry.all() if is_irreducible(task.state))
+        positions = (task.state.position for task in (*supervision.registry.waiting(), *irreducible))
+        return {(position.symbol, position.side) for position in positions} | supervision.given_up.keys()
 
     def with_task(self) -> set[Key]:
         """The keys of all claims that a position task answers for."""

@@ -13,7 +13,7 @@ import trio
 from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_world
 from wrong_venues import WrongVenue, during, empty, open_wrong_world, requests, without
 
-from trailing import AlreadyProtected, Exited, NothingToReduce, Protected, StopOrder
+from trailing import AlreadyProtected, Exited, NoSuchPosition, Protected, StopOrder
 from trailing.core.account import PositionReport
 from trailing.testing import At, Fails, Fault, Hangs, Refuses
 from trailing.testing.faults import Operation
@@ -82,7 +82,7 @@ async def test_fm41_an_empty_list_after_a_refused_move_cancels_nothing(
     seconds: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The exchange says once that there is nothing to reduce, as while it starts again, and lists no position."""
-    faults: dict[At, Fault] = {At("place_stop", None, 2): Refuses(NothingToReduce("no such position"))}
+    faults: dict[At, Fault] = {At("place_stop", None, 2): Refuses(NoSuchPosition("no such position"))}
     async with open_wrong_world(faults, latency=0.2) as (world, venue):
         await world.protect()
         with always_a_stop(world):
@@ -124,7 +124,7 @@ async def test_fm41_a_close_that_finds_nothing_to_reduce_does_not_believe_an_emp
 
     def refuse(operation: Operation, _: str | None, __: int) -> Fault | None:
         blocked = operation == "close_position" and trio.current_time() < until
-        return Refuses(NothingToReduce("blocked by other orders")) if blocked else None
+        return Refuses(NoSuchPosition("no such position")) if blocked else None
 
     async with open_wrong_world(refuse, latency=0.1) as (world, venue):
         await world.protect()

@@ -17,7 +17,7 @@ import trailing
 from trailing import AuthenticationFailed, Percent, Protected, Refused, TrailPlan, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.model import Side
-from trailing.errors import NothingToReduce
+from trailing.errors import NoSuchPosition
 from trailing.events import OpeningFailed, PositionClosed, StopOpened
 from trailing.testing import At, Fault, Hangs, Refuses, ReplyLost, Unreachable
 from trailing.testing.faults import Faults
@@ -108,7 +108,7 @@ async def test_fm05_an_entry_that_the_exchange_itself_does_not_know_of_yet_is_ne
 
     def refuse(operation: str, *_: object) -> Fault | None:
         early = trio.current_time() < visible_from
-        return Refuses(NothingToReduce("no such position")) if early and operation == "place_stop" else None
+        return Refuses(NoSuchPosition("no such position")) if early and operation == "place_stop" else None
 
     async with open_world(orders_read_lag=3.0, positions_read_lag=3.0, latency=0.1, exchange_faults=refuse) as world:
         await trio.sleep(10)

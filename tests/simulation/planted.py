@@ -151,7 +151,7 @@ def a_trailing_order_forgotten_at_the_close(patch: pytest.MonkeyPatch) -> None:
 
     def forget(p: PositionState, **options: Any) -> None:
         for order in [one for one in p.orders.values() if one.purpose == "native"]:
-            p.drop(order, p.checked_at, "outage")
+            p.drop(order, "cancelled", p.checked_at, "outage")
         end_flat(p, **options)
 
     patch.setattr(snapshots, "end_flat", forget)

@@ -26,7 +26,7 @@ from simulation.remote_wire import (
     encode_raw,
     on_our_clock,
 )
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError, UsageError
 from trailing.exchanges.port import StopRequest, StreamState, Update
@@ -162,6 +162,14 @@ class RemoteExchange:
     async def open_stops(self) -> Sequence[StopOrder]:
         orders: Sequence[StopOrder] = await self._ask("open_stops")
         return orders
+
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        orders: Sequence[OpenOrder] = await self._ask("open_orders", symbol)
+        return orders
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        fills: Sequence[Fill] = await self._ask("order_fills", symbol, client_order_id, since)
+        return fills
 
     async def positions(self) -> Sequence[PositionReport]:
         reports: Sequence[PositionReport] = await self._ask("positions")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from trailing import errors
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import RateLimited, TrailingError
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
@@ -104,6 +104,8 @@ _OPERATIONS: dict[str, Operation] = {
     "cancel_stop": Operation(tuple[StopOrder], None, changes=True),
     "find_stop": Operation(tuple[str, str], StopOrder | None),
     "open_stops": Operation(tuple[()], tuple[StopOrder, ...]),
+    "open_orders": Operation(tuple[str], tuple[OpenOrder, ...]),
+    "order_fills": Operation(tuple[str, str, datetime], tuple[Fill, ...]),
     "positions": Operation(tuple[()], tuple[PositionReport, ...]),
     "price": Operation(tuple[str, Source], Tick),
     "close_position": Operation(tuple[str, Side, Decimal, str], Fill, changes=True),

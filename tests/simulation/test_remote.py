@@ -304,6 +304,8 @@ CHANGES: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
 READS: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
     "find_stop": lambda exchange: exchange.find_stop(BTC, "one"),
     "open_stops": lambda exchange: exchange.open_stops(),
+    "open_orders": lambda exchange: exchange.open_orders(BTC),
+    "order_fills": lambda exchange: exchange.order_fills(BTC, "one", datetime(2026, 1, 1, tzinfo=UTC)),
     "positions": lambda exchange: exchange.positions(),
     "price": lambda exchange: exchange.price(BTC, "last"),
     "candles": lambda exchange: exchange.candles(BTC, "last", datetime(2026, 1, 1, tzinfo=UTC)),

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import CallbackRange, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind
-from trailing.errors import NothingToReduce, StopRejected, WouldTrigger
+from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
 from trailing.exchanges.port import OrderUpdate, StopRequest, Update
 from trailing.testing import ExchangeUnderTest, check_exchange
@@ -338,6 +338,44 @@ class HasNoTurn(Wrapped):
         return -1.0
 
 
+class ListsNoOpenOrders(Wrapped):
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        await self.inner.open_orders(symbol)
+        return ()
+
+
+class ListsOrdersOfEverySymbol(Wrapped):
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        return await self.inner.open_orders("BTC/USDT:USDT")
+
+
+class TakesOrdersForOpenings(Wrapped):
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        return [msgspec.structs.replace(order, side=None) for order in await self.inner.open_orders(symbol)]
+
+
+class StatesNoExecutions(Wrapped):
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        await self.inner.order_fills(symbol, client_order_id, since)
+        return ()
+
+
+class StatesAnExecutionTwice(Wrapped):
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        return [*await self.inner.order_fills(symbol, client_order_id, since)] * 2
+
+
+class ForgetsSince(Wrapped):
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        return await self.inner.order_fills(symbol, client_order_id, EPOCH)
+
+
+class KnowsNoExecutions(Wrapped):
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        await self.inner.order_fills(symbol, client_order_id, since)
+        raise UsageError("it is not known how to read them here")
+
+
 class HangsInCancel(Wrapped):
     async def cancel_stop(self, order: StopOrder) -> None:
         await trio.sleep_forever()
@@ -381,6 +419,12 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (ReportsOneSideOnly, {}, r"an entered position is reported \(short\)"),
     (IsNotHedged, {}, "both sides are open at once only if it is hedged"),
     (HasNoTurn, {}, "its attributes make sense"),
+    (ListsNoOpenOrders, {}, "an open order is listed by its symbol"),
+    (ListsOrdersOfEverySymbol, {}, "an open order is listed by its symbol"),
+    (TakesOrdersForOpenings, {}, "an open order is listed by its symbol"),
+    (StatesNoExecutions, {}, "the executions of an order can be read"),
+    (StatesAnExecutionTwice, {}, "the executions of an order can be read"),
+    (ForgetsSince, {}, "the executions of an order can be read"),
     (HangsInCancel, {}, LIFE),
     (ListsATrailingOneAsPlain, {}, "a trailing order and a stop are live together and shown as what they are"),
     (TakesAnyCallback, {}, "a trailing order is refused if the market has none"),
@@ -395,3 +439,9 @@ async def test_an_exchange_with_a_bug_fails_the_check_that_names_it(
 ) -> None:
     with pytest.raises(AssertionError, match=f"^{check}"):
         await check_exchange(paper(bug, **settings))
+
+
+async def test_an_exchange_that_can_not_state_executions_keeps_the_contract(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    await check_exchange(paper(KnowsNoExecutions))

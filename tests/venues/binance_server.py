@@ -43,6 +43,7 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "duplicate": (-4116, "ClientOrderId is duplicated."),
     "too many": (-4045, "Reach max stop order limit."),
     "nothing to reduce": (-2022, "ReduceOnly Order is rejected."),
+    "covered": (-4118, "ReduceOnly Order Failed. Please check your existing position and open orders."),
     "would trigger": (-2021, "Order would immediately trigger."),
 }
 _CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
@@ -53,7 +54,8 @@ _ALGO_ORDER = _STOP | {"activatePrice", "callbackRate"}
 _PLAIN_ORDER = _ORDER | {"newClientOrderId"}
 _ALGO_ID = frozenset({"symbol", "algoId", "clientAlgoId"})
 _PLAIN_ID = frozenset({"symbol", "orderId", "origClientOrderId"})
-_BY_SYMBOL = frozenset({"open_stops", "open_plain", "price"})
+_BY_SYMBOL = frozenset({"open_stops", "open_orders", "price"})
+_WEEK = 7 * 24 * 3600 * 1000
 _KLINES = frozenset({"symbol", "pair", "interval", "startTime", "endTime", "limit"})
 
 
@@ -104,8 +106,8 @@ class Binance:
             "POST /fapi/v1/order": ("close_position", 0, "order", _PLAIN_ORDER, self._place_plain),
             "DELETE /fapi/v1/order": ("cancel_plain", 1, "signed", _PLAIN_ID, self._cancel_plain),
             "GET /fapi/v1/order": ("find_plain", 1, "signed", _PLAIN_ID, self._find_plain),
-            "GET /fapi/v1/openOrders": ("open_plain", 1, "signed", frozenset({"symbol"}), lambda _: []),
-            "GET /fapi/v1/userTrades": ("fills", 5, "signed", _KLINES | {"orderId", "fromId"}, self._user_trades),
+            "GET /fapi/v1/openOrders": ("open_orders", 1, "signed", frozenset({"symbol"}), self._open_plain),
+            "GET /fapi/v1/userTrades": ("order_fills", 5, "signed", _KLINES | {"orderId", "fromId"}, self._user_trades),
             "GET /fapi/v2/positionRisk": ("positions", 5, "signed", frozenset({"symbol"}), self._positions),
             "GET /fapi/v3/positionRisk": ("positions", 5, "signed", frozenset({"symbol"}), self._positions),
             "GET /fapi/v1/leverageBracket": ("brackets", 1, "signed", frozenset({"symbol"}), self._brackets),
@@ -125,6 +127,8 @@ class Binance:
 
     def operation(self, request: Request) -> str:
         route = self._routes.get(request.endpoint)
+        if route is not None and route[0] == "open_stops" and "symbol" in request.params:
+            return "open_orders"
         return route[0] if route is not None else ""
 
     def handle(self, request: Request) -> Reply:
@@ -278,8 +282,11 @@ class Binance:
         }
 
     def _cancel_plain(self, params: Mapping[str, str]) -> object:
-        self._order(params, -2011, "Unknown order sent.", stop=False)
-        raise Refused(-2011, "Unknown order sent.")  # a market order is never open
+        order = self._order(params, -2011, "Unknown order sent.", stop=False)
+        if not order.is_open:
+            raise Refused(-2011, "Unknown order sent.")
+        self._market.cancel(order)
+        return plain_order(order, self._market)
 
     def _find_stop(self, params: Mapping[str, str]) -> object:
         return algo_order(self._order(params, -2013, "Order does not exist.", stop=True), self._market)
@@ -291,21 +298,29 @@ class Binance:
         symbol = self._instrument(params).symbol if "symbol" in params else None
         return [algo_order(order, self._market) for order in self._market.live_stops(symbol)]
 
+    def _open_plain(self, params: Mapping[str, str]) -> object:
+        return [plain_order(order, self._market) for order in self._market.resting(self._instrument(params).symbol)]
+
     def _cancel_all(self, params: Mapping[str, str]) -> object:
         for order in self._market.live_stops(self._instrument(params).symbol):
             self._market.cancel(order)
         return {"code": "200", "msg": "The operation of cancel all open order is done."}
 
     def _user_trades(self, params: Mapping[str, str]) -> object:
-        symbol = self._instrument(params).symbol
-        wanted, start = params.get("orderId"), int(params.get("startTime", 0))
-        return [
+        """List executions of a symbol, or of one order, by the id of a plain order, within seven days."""
+        symbol, wanted = self._instrument(params).symbol, params.get("orderId")
+        end = int(params.get("endTime", self._clock.now()))
+        start = int(params.get("startTime", end - _WEEK))
+        if end - start > _WEEK:
+            raise Refused(-1127, "Lookup interval is too big.")
+        found = [
             trade(fill, self._market)
             for fill in self._market.fills
             if fill.order.wanted.symbol == symbol
-            and fill.at >= start
+            and start <= fill.at <= end
             and (wanted is None or fill.order.number == int(wanted))
         ]
+        return found[: int(params.get("limit", 500))]
 
     def _positions(self, params: Mapping[str, str]) -> object:
         wanted = self._instrument(params).symbol if "symbol" in params else None

@@ -20,7 +20,12 @@ ALGO_STATUS: Mapping[str, str] = {
     "cancelled": "CANCELED",
     "rejected": "REJECTED",
 }
-PLAIN_STATUS: Mapping[str, str] = {"live": "NEW", "partial": "PARTIALLY_FILLED", "filled": "FILLED"}
+PLAIN_STATUS: Mapping[str, str] = {
+    "live": "NEW",
+    "partial": "PARTIALLY_FILLED",
+    "filled": "FILLED",
+    "cancelled": "CANCELED",
+}
 
 
 def number(value: Decimal) -> str:
@@ -76,20 +81,21 @@ def trailed(order: Order) -> str:
 def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False) -> dict[str, object]:
     """Return a plain order. `acknowledged`: as in the reply before it is matched."""
     wanted = order.wanted
+    kind = "MARKET" if wanted.limit is None else "LIMIT"
     filled, cost = (Decimal(0), Decimal(0)) if acknowledged else (order.filled, order.cost)
     return {
         "orderId": order.number,
         "clientOrderId": wanted.client_order_id,
         "symbol": market.instruments[wanted.symbol].id,
         "status": "NEW" if acknowledged else PLAIN_STATUS[order.status],
-        "price": "0.00",
+        "price": number(wanted.limit or Decimal(0)),
         "avgPrice": "0.00" if acknowledged else number(order.average),
         "origQty": number(wanted.quantity),
         "executedQty": number(filled),
         "cumQuote": number(cost),
         "timeInForce": "GTC",
-        "type": "MARKET",
-        "origType": "MARKET",
+        "type": kind,
+        "origType": kind,
         "reduceOnly": wanted.reduce_only,
         "closePosition": False,
         "side": wanted.side.upper(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -159,17 +160,19 @@ class BinanceStream:
 
     def _plain(self, event: OrderEvent) -> object:
         order, wanted = event.order, event.order.wanted
+        kind = "MARKET" if wanted.limit is None else "LIMIT"
+        executed = {"live": "NEW", "cancelled": "CANCELED"}.get(event.status, "TRADE")
         return {
             "s": self._market.instruments[wanted.symbol].id,
             "c": wanted.client_order_id,
             "S": wanted.side.upper(),
-            "o": "MARKET",
+            "o": kind,
             "f": "GTC",
             "q": number(wanted.quantity),
-            "p": "0",
+            "p": number(wanted.limit or Decimal(0)),
             "ap": number(order.average),
             "sp": "0",
-            "x": "NEW" if event.fill is None else "TRADE",
+            "x": executed,
             "X": PLAIN_STATUS[event.status],
             "i": order.number,
             **_filled(event.fill),
@@ -179,7 +182,7 @@ class BinanceStream:
             "a": "0",
             "R": wanted.reduce_only,
             "wt": "CONTRACT_PRICE",
-            "ot": "MARKET",
+            "ot": kind,
             "ps": wanted.leg.upper(),
             "cp": False,
             "rp": "0",

@@ -44,6 +44,7 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "duplicate": (110072, "OrderLinkedID is duplicate"),
     "too many": (110009, "The number of stop orders exceeds the maximum allowable limit."),
     "nothing to reduce": (110017, "current position is zero, cannot fix reduce-only order qty"),
+    "covered": (110017, "orderQty will be truncated to zero."),
 }
 _ID = frozenset({"category", "symbol", "orderId", "orderLinkId"})
 _CREATE = frozenset(
@@ -59,6 +60,7 @@ _EXECUTIONS = _ID | {"startTime", "endTime", "limit", "cursor", "execType"}
 _KLINES = frozenset({"category", "symbol", "interval", "start", "end", "limit"})
 _MARKETS = frozenset({"category", "status", "limit", "cursor", "symbol"})
 
+_WEEK = 7 * 24 * 3600 * 1000
 _Params = Mapping[str, Any]
 
 
@@ -98,7 +100,7 @@ class Bybit:
             "GET /v5/position/list": ("positions", 50, _POSITIONS, self._positions),
             "GET /v5/order/realtime": ("open_stops", 50, _ORDERS, self._orders),
             "GET /v5/order/history": ("find_stop", 50, _ORDERS, self._history),
-            "GET /v5/execution/list": ("fills", 50, _EXECUTIONS, self._executions),
+            "GET /v5/execution/list": ("order_fills", 50, _EXECUTIONS, self._executions),
             "POST /v5/order/create": ("place_stop", order_limit, _CREATE, self._create),
             "POST /v5/order/amend": ("amend_stop", order_limit, _AMEND, self._amend),
             "POST /v5/order/cancel": ("cancel_stop", order_limit, _ID, self._cancel),
@@ -115,6 +117,8 @@ class Bybit:
             return "close_position"
         if request.path == "/v5/order/realtime" and request.params.keys() & {"orderId", "orderLinkId"}:
             return "find_stop"
+        if request.path == "/v5/order/realtime" and "symbol" in request.params:
+            return "open_orders"
         return route[0]
 
     def handle(self, request: Request) -> Reply:
@@ -256,9 +260,15 @@ class Bybit:
         return self._page([shown_order(order, self._market) for order in found], params, 20, 50)
 
     def _executions(self, params: _Params) -> object:
-        orders = [fill.order.stop or fill.order for fill in self._market.fills]
+        """List executions within seven days, the latest first."""
+        end = int(params.get("endTime", self._clock.now()))
+        start = int(params.get("startTime", end - _WEEK))
+        if end - start > _WEEK:
+            raise Refused(10001, "params error: The time range between startTime and endTime cannot exceed 7 days")
+        fills = [fill for fill in self._market.fills if start <= fill.at <= end]
+        orders = [fill.order.stop or fill.order for fill in fills]
         wanted = self._matching(params)
-        found = zip(self._market.fills, orders, strict=True)
+        found = zip(fills, orders, strict=True)
         shown = [execution(fill, order, self._market) for fill, order in found if order in wanted]
         return self._page(shown[::-1], params, 50, 100)
 

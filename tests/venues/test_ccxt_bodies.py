@@ -163,7 +163,7 @@ async def test_fm66_a_list_without_a_last_page_is_unreadable(venue: str, cursor:
 
         face.handle = page  # type: ignore[method-assign]
         for read in (desk.exchange.positions, desk.exchange.open_stops):
-            with pytest.raises(ExchangeUnreachable, match="pages"):
+            with pytest.raises(ExchangeUnreachable, match="pages|leads to itself"):
                 await read()
 
 

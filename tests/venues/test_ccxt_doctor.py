@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
 
-from trailing import open_ccxt
+from trailing import Position, open_ccxt
 from trailing.cli import main
 from trailing.core.model import StopOrder
 from trailing.exchanges.ccxt import venues
@@ -186,7 +187,7 @@ async def test_the_margin_mode_is_read_from_the_account_or_its_positions(
         assert [each.message for each in found["margin"]] == [whole.format("isolated")]
         assert verdicts(found)["margin"] == ["good"]
         if venue == "binanceusdm":  # as on a venue that sends orders for one margin mode
-            account_mode = AccountMode(cross_margin_only=True)
+            account_mode = AccountMode(margin_mode="cross")
             monkeypatch.setattr(
                 desk.exchange, "venue", msgspec.structs.replace(desk.exchange.venue, account=account_mode)
             )
@@ -303,3 +304,26 @@ def test_the_command_names_the_wrong_argument_in_one_line(
     error = capsys.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_take_profit_in_the_order_book_that_covers_the_position_is_a_warning(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request())
+        desk.server.rest_take_profit(
+            Position(BTC, "long", Decimal("0.8"), Decimal(1000), datetime.now(UTC)), Decimal(1100)
+        )
+        found = await findings(desk)
+        assert verdicts(found)["orders"] == ["good", "warning"]
+        listed, warned = found["orders"]
+        assert listed.message == f"{BTC}: 2 open"
+        assert "sell 0.8 at 1100 (bot-take-profit) covers its part of the position" in warned.message
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_open_orders_that_can_not_be_read_are_a_note(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        desk.server.faults.add(Fault(on="open_orders", reply=json_reply({}, 503)))
+        assert verdicts(await findings(desk))["orders"] == ["note"]

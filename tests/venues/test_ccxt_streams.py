@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import trio
+from documented_frames import DOCUMENTED
 from inspection.ccxt_exchange import repr_of_streams, subscribed_symbols, topics_of, unreadable_entries
+from market_data import VENUE_PAYLOADS
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk, stop_request
 from trio.testing import wait_all_tasks_blocked
 from venue_faults import Fault, json_reply
@@ -340,6 +342,32 @@ async def test_fm53_an_unparseable_update_is_skipped_and_counted_and_a_snapshot_
         assert sockets.opened == opened
         await recorder.desk.exchange.place_stop(stop_request())
         await recorder.until(recorder.orders)
+
+
+def all_frames(venue: str) -> list[Any]:
+    """Return the documented frames of a venue, and the recorded ones where they are at hand."""
+    patterns = {
+        "binanceusdm": ("binance/futures/*_data_json/*.json",),
+        "bybit": ("bybit/ws_*.json",),
+        "okx": ("okx/ws_*.json",),
+    }
+    recorded = [path for pattern in patterns[venue] for path in sorted(VENUE_PAYLOADS.glob(pattern))]
+    return [frame for _, frame, _ in DOCUMENTED.get(venue, ())] + [json.loads(path.read_text()) for path in recorded]
+
+
+async def test_fm53_no_documented_or_recorded_frame_costs_a_connection(venue: str) -> None:
+    async with open_recorder(venue) as recorder:
+        sockets, states, frames = recorder.desk.server.sockets, len(recorder.states()), all_frames(venue)
+        opened = sockets.opened
+        for socket in sockets.open:
+            for frame in frames:
+                socket.send(frame)
+        await recorder.desk.exchange.place_stop(stop_request())
+        await recorder.until(lambda: (stop_request().client_order_id, "live") in recorder.orders())
+        await recorder.desk.server.move_price(BTC, D(1001), "last")
+        await recorder.until(lambda: recorder.prices()[-1:] == [1001])
+        assert len(frames) >= 20
+        assert (sockets.opened, set(recorder.states()[states:]) - {True}) == (opened, set())
 
 
 async def test_a_connection_with_pongs_only_stays_open(venue: str, impatient: None) -> None:

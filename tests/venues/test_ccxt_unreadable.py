@@ -225,10 +225,15 @@ async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str)
         "binanceusdm": (
             {"orderType": "TAKE_PROFIT_MARKET"},
             {"orderType": "TRAILING_STOP_MARKET", "activatePrice": "0", "callbackRate": "1"},
+            {"orderType": "STOP", "price": "970"},
             {"closePosition": True, "quantity": "0"},
             {"reduceOnly": False},
         ),
-        "bybit": ({"triggerPrice": ""}, {"qty": "0", "leavesQty": "0"}, {"reduceOnly": False}),
+        "bybit": (
+            {"stopOrderType": "", "triggerPrice": ""},
+            {"qty": "0", "leavesQty": "0"},
+            {"reduceOnly": False},
+        ),
     }[venue]
     for values in foreign:
         async with open_desk(venue) as desk:
@@ -242,6 +247,42 @@ async def test_foreign_orders_of_other_kinds_leave_the_list_complete(venue: str)
             names, texts = await shown(desk, "open_stops")
             assert texts == (), values
             assert set(names) - {"theirs"} == {OTHER}
+
+
+KINDS: Mapping[str, Sequence[tuple[str, str]]] = {
+    "binanceusdm": [("orderType", kind) for kind in ("STOP", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "NEW_IN_2027")],
+    "bybit": [
+        ("orderType", "Limit"),
+        *(
+            ("stopOrderType", kind)
+            for kind in ("StopLoss", "PartialStopLoss", "TakeProfit", "TrailingStop", "OcoOrder", "NewIn2027")
+        ),
+    ],
+}
+
+
+async def test_foreign_orders_that_are_no_stops_at_market_are_not_listed_as_such(venue: str) -> None:
+    """A stop-limit order, and what belongs to a whole position: its stop loss, take-profit and trailing stop of Bybit."""
+    for field, kind in KINDS[venue]:
+        async with open_desk(venue) as desk:
+            await fill_account(desk)
+            theirs = {ID_FIELD[venue]: "theirs", field: kind, "price": "970"}
+            alter(desk, "open_stops", lambda entries, theirs=theirs: of(entries).update(theirs if of(entries) else {}))  # type: ignore[misc]
+            assert await shown(desk, "open_stops") == ([OTHER], ()), kind
+
+
+async def test_a_trailing_order_of_ours_without_an_activation_price_costs_no_other_entry(venue: str) -> None:
+    if venue != "binanceusdm":
+        pytest.skip("Bybit has no trailing orders of ours")
+    async with open_desk(venue) as desk:
+        await fill_account(desk)
+        trailing = {"orderType": "TRAILING_STOP_MARKET", "callbackRate": "1", "triggerPrice": "30"}
+        alter(desk, "open_stops", lambda entries: of(entries).update(trailing))
+        assert await shown(desk, "open_stops") == ([OURS, OTHER], ())
+        trailing["triggerPrice"] = "0.00"
+        names, (text,) = await shown(desk, "open_stops")
+        assert names == [OTHER]
+        assert OURS in text
 
 
 @pytest.mark.parametrize("numeric", [1578938, 0, 10**30])

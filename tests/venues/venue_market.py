@@ -29,6 +29,7 @@ Reason: TypeAlias = Literal[
     "duplicate",
     "too many",
     "nothing to reduce",
+    "covered",
     "would trigger",
 ]
 
@@ -88,7 +89,7 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A requested order: a stop with a trigger, otherwise a market order."""
+    """A requested order: a stop with a trigger, a limit order with a limit, otherwise a market order."""
 
     symbol: str
     side: OrderSide
@@ -97,6 +98,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     leg: Leg = "both"
     reduce_only: bool = False
     trigger: Trigger | None = None
+    limit: Decimal | None = None
 
 
 class Order:
@@ -105,6 +107,7 @@ class Order:
     Attributes:
         execution: the market order of a triggered stop. Its `stop` is this order.
         best: of a trailing order, the best price since its activation; None: it is not active.
+        reason: why it was rejected, in the venue's words.
     """
 
     def __init__(self, number: int, wanted: Wanted, at: int, stop: Order | None = None) -> None:
@@ -118,6 +121,7 @@ class Order:
         self.stop: Order | None = stop
         self.execution: Order | None = None
         self.best: Decimal | None = None
+        self.reason: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -212,6 +216,7 @@ class VenueMarket:
         listeners: are called with each event, in order.
         changes: how often the book has changed.
         fills_triggered: a stop that triggers becomes an order at market; else it stays triggered, until a price triggers it again.
+        refuses_triggered: the market order of a stop that triggers is refused.
     """
 
     def __init__(
@@ -240,6 +245,7 @@ class VenueMarket:
         self.parts: int = parts
         self.changes: int = 0
         self.fills_triggered: bool = True
+        self.refuses_triggered: bool = False
         self.now = now
         self.listeners: list[Callable[[Event], None]] = []
         self._ids_for_ever = ids_for_ever
@@ -262,6 +268,10 @@ class VenueMarket:
         self.prices[symbol, source] = price
         self.candles.add(symbol, source, price)
         self._publish(PriceEvent(symbol, price, source))
+        for order in self.resting(symbol) if source == "last" else ():
+            limit = order.wanted.limit
+            if limit is not None and (price >= limit if order.wanted.side == "sell" else price <= limit):
+                self._fill(order, self._part_to_take(order.wanted))
         for order in self.live_stops(symbol):
             trigger = order.wanted.trigger
             if order.is_open and trigger is not None and trigger.source == source and order.takes(price):
@@ -279,13 +289,21 @@ class VenueMarket:
             if order.is_open and order.wanted.trigger is not None and symbol in {None, order.wanted.symbol}
         )
 
+    def resting(self, symbol: str) -> tuple[Order, ...]:
+        """Return the open limit orders of a symbol."""
+        orders = (order for order in self.orders.values() if order.wanted.symbol == symbol)
+        return tuple(order for order in orders if order.is_open and order.wanted.limit is not None)
+
     def place(self, wanted: Wanted) -> Order:
-        """Accept an order: a stop, or a market order that is filled at once. Raises Refusal."""
+        """Accept an order: a stop, a limit order, or a market order that is filled at once. Raises Refusal."""
         self._check_new(wanted)
         self._check(wanted)
+        taken = self._part_left_by_others(wanted) if wanted.trigger is None else Decimal(0)
+        if wanted.trigger is None and not taken:
+            raise Refusal("covered")
         order = self._book(wanted)
-        if wanted.trigger is None:
-            self._fill(order, self._part_to_take(wanted))
+        if wanted.trigger is None and wanted.limit is None:
+            self._fill(order, taken)
         return order
 
     def amend(self, order: Order, quantity: Decimal, trigger: Trigger) -> None:
@@ -348,6 +366,21 @@ class VenueMarket:
         held = self.holding(wanted.symbol, wanted.leg).quantity
         return min(wanted.quantity, max(held if wanted.side == "sell" else -held, Decimal(0)))
 
+    def _part_left_by_others(self, wanted: Wanted) -> Decimal:
+        """Return what an order can take beside the open limit orders that reduce the same position.
+
+        A reduce-only order is truncated to it, and refused where nothing is left: Bybit's 110017, Binance's -4118.
+        """
+        if not self._reduces(wanted):
+            return wanted.quantity
+        others = (
+            order.wanted.quantity - order.filled
+            for order in self.resting(wanted.symbol)
+            if (order.wanted.leg, order.wanted.side) == (wanted.leg, wanted.side) and self._reduces(order.wanted)
+        )
+        held = abs(self.holding(wanted.symbol, wanted.leg).quantity)
+        return min(self._part_to_take(wanted), max(held - sum(others, Decimal(0)), Decimal(0)))
+
     def _book(self, wanted: Wanted, stop: Order | None = None) -> Order:
         order = Order(next(self._numbers), wanted, self.now(), stop)
         self.orders[order.number] = order
@@ -359,13 +392,18 @@ class VenueMarket:
         self._order_changed(stop, "triggered")
         if not self.fills_triggered:
             return
-        quantity = self._part_to_take(stop.wanted)
+        quantity = self._part_left_by_others(stop.wanted)
         if not quantity:
+            stop.reason = "Reduce Only reject"
             self._order_changed(stop, "rejected")
             return
         own_id = f"triggered-{stop.number}" if self._executions_named else stop.wanted.client_order_id
         stop.execution = self._book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
         self._order_changed(stop, "triggered")
+        if self.refuses_triggered:
+            stop.execution.status = "rejected"
+            self._order_changed(stop, "rejected")
+            return
         self._fill(stop.execution, quantity, stop)
 
     def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:

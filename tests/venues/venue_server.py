@@ -15,7 +15,7 @@ import h11
 import msgspec
 import trio
 from venue_faults import Faults, RawReply, Reply, Request, Treatment
-from venue_market import OrderSide, VenueMarket
+from venue_market import Order, OrderSide, VenueMarket, Wanted
 from venue_sockets import Socket, Sockets
 
 from trailing.core.model import Position, Source
@@ -119,6 +119,20 @@ class VenueServer:
         side: OrderSide = "buy" if position.side == "long" else "sell"
         self.market.enter(position.symbol, side, position.quantity, position.entry_price)
         await trio.lowlevel.checkpoint()
+
+    def rest_take_profit(self, position: Position, price: Decimal, client_order_id: str = "bot-take-profit") -> Order:
+        """Place a reduce-only limit order for a whole position, as a bot's own take-profit."""
+        return self.market.place(
+            Wanted(
+                symbol=position.symbol,
+                side="sell" if position.side == "long" else "buy",
+                quantity=position.quantity,
+                client_order_id=client_order_id,
+                leg=position.side if self.market.hedged else "both",
+                reduce_only=not self.market.hedged,
+                limit=price,
+            )
+        )
 
     async def move_price(self, symbol: str, price: Decimal, source: Source) -> None:
         """Move the price of one source."""

@@ -36,6 +36,36 @@ class PositionReport(msgspec.Struct, frozen=True, gc=False):
         check_symbol("PositionReport.symbol", self.symbol)
 
 
+class OpenOrder(msgspec.Struct, frozen=True, gc=False):
+    """An open order of one symbol, of any kind and any owner. It is for messages: no decision follows from its figures.
+
+    Args:
+        symbol: ccxt's unified symbol.
+        order_id: the exchange's id.
+        client_order_id: "": it has none.
+        kind: the exchange's own word for its type, such as ``"LIMIT"`` or ``"TAKE_PROFIT_MARKET"``, escaped.
+        order_side: what the order does.
+        side: the side of the position that it can only reduce; None: it may open a position, or that is unknown.
+        quantity: what is still to be filled, in base units; 0: the whole position.
+        price: the limit price; None: it has none.
+        trigger_price: the price that triggers it; None: it has none, so it is in the order book already.
+    """
+
+    symbol: str
+    order_id: str
+    client_order_id: str
+    kind: str
+    order_side: Literal["buy", "sell"]
+    side: Side | None
+    quantity: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        check_symbol("OpenOrder.symbol", self.symbol)
+        check_money("OpenOrder.quantity", self.quantity, zero=True)
+
+
 class AccountSnapshot(msgspec.Struct, frozen=True):
     """Both lists of an account.
 

@@ -18,6 +18,7 @@ from trailing.core.inputs import Answered, Backfill, Begun, Sent
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.orders import INTENDED, LIVE, Order
 from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.refusals import note_accepted
 from trailing.core.requests import (
     AmendStop,
     CancelStop,
@@ -26,6 +27,7 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
@@ -42,6 +44,7 @@ from trailing.core.stop_answers import (
     stop_acknowledged,
     stop_failed,
 )
+from trailing.core.unread_fills import fills_failed, fills_read
 from trailing.errors import (
     ExchangeUnreachable,
     NothingToReduce,
@@ -131,6 +134,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     error = answered.error
     if error is None:
         if was_sent:
+            note_accepted(p, request.kind)
             if not isinstance(request, TakeDownStop):  # the stop that is placed afterwards completes the move
                 p.back_offs.pop(request.kind, None)
             _note_success(p, request, at)
@@ -145,7 +149,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
 
 def _note_success(p: PositionState, request: Request, at: float) -> None:
     """A read shows that the exchange can be reached, and confirms nothing of what was refused before."""
-    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles))
+    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles, ReadFills))
     if not is_read:
         p.confirmed_at = at
     if not p.is_given_up and (not is_read or isinstance(p.error, (ExchangeUnreachable, OutcomeUnknown))):
@@ -162,7 +166,7 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
     backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
     if kind != request.kind:
         p.back_offs[kind] = replace(backing_off, until=max(backing_off.until, at + MOVE_AGAIN))
-    if not isinstance(request, ReadCandles):  # which is never why a position has no stop
+    if not isinstance(request, (ReadCandles, ReadFills)):  # which are never why a position has no stop
         if not p.is_given_up:  # else its error says why, and no clean-up changes that
             p.error = error
         if p.unprotected_span is not None:
@@ -244,7 +248,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
 def _close_failed(p: PositionState, request: ClosePosition, order: Order | None, error: Exception, at: float) -> None:
     p.tell(ExitFailed, error=str(error))
     if isinstance(error, NothingToReduce):  # proves nothing: another reduce-only order may cover the whole position
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
     assert order is not None
     if is_unknown(error):
         p.want_snapshot(order.sent_at + p.timing.request_validity)
@@ -276,7 +280,7 @@ def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, 
         p.native_task = None
         p.tell(NativeTrailingEnded, reason=str(error))
     if isinstance(error, NothingToReduce):
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
     if order is not None:
         order_failed(p, order, error, at)
 
@@ -320,6 +324,7 @@ _ANSWERED: Final[Mapping[type[Request], _Handler]] = {
     ClosePosition: _closed,
     PlaceNative: _native_acknowledged,
     ReadCandles: _candles_read,
+    ReadFills: fills_read,
 }
 
 _FAILED: Final[Mapping[type[Request], _Handler]] = {
@@ -333,4 +338,5 @@ _FAILED: Final[Mapping[type[Request], _Handler]] = {
     ClosePosition: _close_failed,
     PlaceNative: _native_failed,
     ReadCandles: _candles_failed,
+    ReadFills: fills_failed,
 }

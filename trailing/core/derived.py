@@ -11,6 +11,7 @@ from trailing.core.orders import CANCELLING, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.requests import FindOrder
 from trailing.core.shown import drop_late_native
+from trailing.core.unread_fills import wanted_read
 from trailing.unprotected import UnprotectedSpan
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _derive_orders(p: PositionState, at: float) -> None:
 def _derive_end(p: PositionState, at: float) -> None:
     goal = p.goal
     if isinstance(goal, End):
-        p.ended = not p.orders
+        p.ended = not p.orders and wanted_read(p) is None
     elif isinstance(goal, Release):
         is_undecided = p.check_from < math.inf or (p.flat.is_said and p.again_at < math.inf)
         settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent)

@@ -104,9 +104,10 @@ def judge_absence(
     return Verdict(False, first, second)
 
 
-Word: TypeAlias = Literal["refusal", "fill", "other side", "update"]
-"""A message that says that a position is flat, in the order of its weight: a refusal because nothing can be reduced; fills of the
-whole quantity; a position of the other side where one side at a time can be open; a pushed quantity of 0."""
+Word: TypeAlias = Literal["nothing to reduce", "refusal", "fill", "other side", "update"]
+"""A message from which it follows that a position is flat, in the order of its weight: a refusal because no such position exists;
+fills of the whole quantity; a position of the other side where one side at a time can be open; a pushed quantity of 0. Before them a
+refusal because nothing can be reduced: it is no evidence, because other reduce-only orders may cover the position."""
 
 _WEIGHT: Final = {word: weight for weight, word in enumerate(get_args(Word))}
 
@@ -134,7 +135,7 @@ class FlatEvidence:
 
     @property
     def is_said(self) -> bool:
-        """Whether a message of the exchange says that the position is flat."""
+        """Whether a message of the exchange says that the position is flat, or that nothing of it can be reduced."""
         return self._said is not None
 
     def note_changed(self, at: float) -> None:
@@ -177,7 +178,8 @@ class FlatEvidence:
             is_empty: whether it lists no position at all.
             has_stop: whether it lists a stop of ours for the position, which contradicts a refusal.
         """
-        is_said = self._said is not None and not (self._is_contradicted or (self._said == "refusal" and has_stop))
+        is_evidence = self._said not in (None, "nothing to reduce")
+        is_said = is_evidence and not (self._is_contradicted or (self._said == "refusal" and has_stop))
         apart = UNANNOUNCED
         if is_said:
             apart = EMPTY if is_empty and self._said in ("refusal", "fill") else CONFIRM_AFTER

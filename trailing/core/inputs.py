@@ -65,12 +65,12 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     """The request under way has its answer, or failed, or was given up.
 
     Args:
-        result: what the exchange answered: a `StopOrder` or None, a `Tick`, a `Fill`, a `Backfill`.
+        result: what the exchange answered: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`.
         error: what was raised, as it was raised; None: it went through, or was not sent at all.
         spread: from 0.5 to 1, by which a back-off is multiplied, so that the state has no randomness of its own.
     """
 
-    result: StopOrder | Tick | Fill | Backfill | None = None
+    result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None = None
     error: Exception | None = None
     spread: float = 1.0
 
@@ -193,7 +193,14 @@ Input: TypeAlias = (
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Something to publish: the class of the event, and its fields but for time, symbol and side."""
+    """Something to publish.
+
+    Args:
+        event: the class of the event.
+        fields: its fields but for time, symbol and side.
+        names_orders: the open orders of the symbol are read first, and added to the field `detail`.
+    """
 
     event: Callable[..., Event]
     fields: dict[str, Any]
+    names_orders: bool = False

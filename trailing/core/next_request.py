@@ -25,12 +25,14 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
     TakeDownStop,
 )
 from trailing.core.stop_slots import takes_second_stop
+from trailing.core.unread_fills import wanted_read
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -230,6 +232,12 @@ def read_candles(p: PositionState, at: float) -> Wanted:
     return ReadCandles(gap.begins_at(p.position.opened_at)) if at >= gap.read_at else gap.read_at
 
 
+def read_fills(p: PositionState, at: float) -> Wanted:
+    """Read the executions that no update has reported, before the end of a position is published."""
+    order_id = wanted_read(p)
+    return None if order_id is None else ReadFills(order_id, p.position.opened_at)
+
+
 def tend_native(p: PositionState, at: float) -> Wanted:
     """Place the exchange's own trailing order beside the first stop, or cancel the one that is not wanted any more."""
     if p.native_task is None or not isinstance(p.goal, Protect):
@@ -277,6 +285,7 @@ RULES: Final[tuple[Rule, ...]] = (
     cancel_superseded,
     move,
     read_candles,
+    read_fills,
     tend_native,
     await_fill,
     act_on_policy,

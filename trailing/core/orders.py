@@ -106,6 +106,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         makes_way: it is being cancelled so that another can be placed, where the market allows one stop only.
         is_restored: it comes from the store, and the exchange has not shown it since.
         is_superseded: another stop of its position counts, as long as there is one.
+        has_unread: it ended, and some of its executions may not have been reported.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     makes_way: bool = False
     is_restored: bool = False
     is_superseded: bool = False
+    has_unread: bool = False
 
     def after(self, event: str, **changes: object) -> Order | None:
         """This order after an event of `ORDER_EVENTS`, with other changes of its fields. None: it left the table.

@@ -27,6 +27,7 @@ from trailing.core.orders import Order
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_tighter
 from trailing.core.ratchet import Ratchet
+from trailing.core.refusals import Refusal
 from trailing.core.requests import Kind, Request
 from trailing.core.retries import BackOff
 from trailing.core.states import State
@@ -67,6 +68,7 @@ class PositionState:
         full_until: until when no second stop is placed beside the live one, because the account has no slot for it.
         taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
         error: the last error of a request, until one goes through.
+        refusal: refusals that say that nothing can be reduced, until such a request is accepted; or None.
         flat: the evidence for the position being flat.
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
         missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
@@ -84,6 +86,7 @@ class PositionState:
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
         doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
         successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
+        is_awaited: another position of its key was handed in, and waits for its end.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
         was_tried: a first stop was asked for; from then on the rules are asked.
         is_entry_checked: its figures were held against the exchange's own.
@@ -127,6 +130,7 @@ class PositionState:
     full_until: float = -math.inf
     taken_down: StopOrder | None = None
     error: Exception | None = None
+    refusal: Refusal | None = None
     flat: FlatEvidence = field(init=False)
     check_from: float = math.inf
     missed_until: float = math.inf
@@ -144,6 +148,7 @@ class PositionState:
     told_quantity: Decimal | None = None
     doubted_stop: str | None = None
     successor: Position | None = None
+    is_awaited: bool = False
     is_opening: bool = True
     was_tried: bool = False
     is_entry_checked: bool = False
@@ -325,9 +330,9 @@ class PositionState:
         """Have an event published."""
         self.effects.append(Publish(event, fields))
 
-    def alarm(self, what: str, detail: str = "") -> None:
-        """Have an alarm published."""
-        self.tell(Alarm, what=what, detail=detail)
+    def alarm(self, what: str, detail: str = "", *, names_orders: bool = False) -> None:
+        """Have an alarm published. `names_orders`: with the open orders of its symbol, which are read first."""
+        self.effects.append(Publish(Alarm, {"what": what, "detail": detail}, names_orders=names_orders))
 
     def aim(self, goal: Goal) -> None:
         """Take a goal, where its rank is above the present one's."""
@@ -348,10 +353,11 @@ class PositionState:
         """Put an order into the table, or replace it there."""
         self.orders[order.id] = order
 
-    def drop(self, order: Order, at: float, cause: Cause) -> None:
+    def drop(self, order: Order, event: str, at: float, cause: Cause) -> None:
         """Take an order out of the table. `cause`: why the position is unprotected, where it is now."""
         del self.orders[order.id]
-        self.ended_orders[order.id] = replace(order, changed_at=at)
+        has_unread = event == "absent" or order.filled > order.told
+        self.ended_orders[order.id] = replace(order, changed_at=at, has_unread=has_unread)
         if len(self.ended_orders) > _REMEMBERED:
             del self.ended_orders[next(iter(self.ended_orders))]
         self.cause = "move" if order.makes_way else cause
@@ -369,7 +375,7 @@ class PositionState:
         """
         after = before.after(event, **changes)
         if after is None:
-            self.drop(before, at, cause)
+            self.drop(before, event, at, cause)
         else:
             self.put(after)
         return after

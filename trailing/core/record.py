@@ -19,12 +19,13 @@ from trailing.core.derived import derive
 from trailing.core.evidence import Timing
 from trailing.core.goals import Close, End, Release
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
-from trailing.core.orders import CHANGING, SENT, Order
+from trailing.core.orders import CHANGING, LIVE, SENT, Order
 from trailing.core.plan import decode_plan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
+from trailing.core.unread_fills import unread_ids
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _ZERO = Decimal(0)
@@ -63,6 +64,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         end_reason: why it ended, where it is confirmed flat; None: it is not.
         replaced_by: another position that stands in its place; or None.
         is_waiting: it was handed in while an earlier position of its key was ending.
+        unread_orders: its ended orders some of whose executions may not have been reported, the last one first.
     """
 
     position: Position
@@ -96,6 +98,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     end_reason: str | None = None
     replaced_by: PositionReport | None = None
     is_waiting: bool = False
+    unread_orders: tuple[str, ...] = ()
 
 
 class IntendedOrder(msgspec.Struct, frozen=True):
@@ -158,6 +161,7 @@ def save_position(
         release=release,
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
         replaced_by=p.replaced_by,
+        unread_orders=tuple(unread_ids(p)),
     )
 
 
@@ -208,6 +212,8 @@ def restore_position(
         order = Order(intent.id, intent.purpose, SENT, intent.price, max(_ZERO, intent.quantity - told), sent_at=at)
         find_at = math.inf if intent.purpose == "exit" else at + find_after
         p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
+    for order_id in reversed(record.unread_orders):
+        p.ended_orders[order_id] = Order(order_id, "stop", LIVE, None, _ZERO, has_unread=True)
     if record.is_abandoned:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:

@@ -10,7 +10,7 @@ import msgspec
 
 from trailing.core.model import Percent
 
-Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles"]
+Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles", "fills"]
 """What backs off together after a failure: one kind of request never waits for another one's back-off."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -157,6 +157,18 @@ class ReadCandles(_Request, frozen=True, gc=False):
         return f"read the candles since {self.since:%Y-%m-%d %H:%M:%S}"
 
 
+class ReadFills(_Request, frozen=True, gc=False):
+    """Read the executions of an order, for the profit of a position that has ended."""
+
+    kind: ClassVar[Kind] = "fills"
+
+    id: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"read the executions of {self.id}"
+
+
 Request: TypeAlias = (
     PlaceStop
     | ReplaceStop
@@ -168,4 +180,5 @@ Request: TypeAlias = (
     | ClosePosition
     | PlaceNative
     | ReadCandles
+    | ReadFills
 )

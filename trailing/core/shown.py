@@ -14,6 +14,7 @@ from trailing.core.model import Percent, StopOrder
 from trailing.core.native import native_terms
 from trailing.core.orders import CANCELLING, LIVE, SENT, Order, Purpose
 from trailing.core.prices import IS_AHEAD, is_crossed, is_within
+from trailing.errors import StopRejected
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
 from trailing.unprotected import UnprotectedTime
 
@@ -236,7 +237,10 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
         if wanted:
             p.want_snapshot(at)
     elif wanted:
-        fields = {"reason": reason} if reason else {}
+        fields = {}
+        if reason:
+            fields["reason"] = reason
+            p.error = StopRejected(f"the exchange ended the stop {order.id}: {reason}")
         p.tell(StopGone, client_order_id=order.id, **fields)
         p.want_snapshot(at)  # what took the stop away may have taken the position with it
         others = any(other.purpose == "stop" and other.stands for other in p.orders.values())

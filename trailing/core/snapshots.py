@@ -18,6 +18,7 @@ from trailing.core.inputs import SnapshotTaken, StopFound
 from trailing.core.model import Side, StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, INTENDED, LIVE, SENT, Order
 from trailing.core.prices import is_crossed, is_tighter
+from trailing.core.refusals import tell_refusal
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.shown import lose, miss, new_stop, show, tell_opened, withdraw_native
@@ -263,6 +264,7 @@ def _judge_report(
     p.doubted_stop = None
     p.successor = None if p.missed_until == math.inf else p.successor
     p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
+    tell_refusal(p)
     _resize(p, report)
     _heed_liquidation(p, report)
 

@@ -13,10 +13,12 @@ from trailing.core.goals import End
 from trailing.core.model import StopOrder
 from trailing.core.orders import CANCELLING, CHANGING, LIVE, Order
 from trailing.core.prices import is_tighter
-from trailing.core.requests import AmendStop, CancelStop, FindOrder, PlaceStop, ReplaceStop, TakeDownStop
+from trailing.core.refusals import note_refusal
+from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
 from trailing.core.stop_slots import note_full
 from trailing.errors import (
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -93,7 +95,7 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     elif not isinstance(request, PlaceStop):
         p.tell(MoveFailed, price=request.price, error=str(error))
     if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # which says nothing of the position
-        doubt_position(p, error, at)
+        doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
@@ -102,10 +104,11 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     p.ratchet.ask_rules()
 
 
-def doubt_position(p: PositionState, error: StopRejected, at: float) -> None:
-    """A refusal: perhaps the position is not what it was."""
+def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:
+    """A refusal of a kind of request: perhaps the position is not what it was. Evidence is only one that says that it is gone."""
     if isinstance(error, NothingToReduce):
-        p.flat.note_flat(at, "refusal")
+        p.flat.note_flat(at, "refusal" if isinstance(error, NoSuchPosition) else "nothing to reduce")
+        note_refusal(p, kind, error, at)
     p.want_snapshot(at)
 
 

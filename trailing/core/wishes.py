@@ -41,6 +41,7 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     """Want a snapshot that shows the present moment, because something may have been missed."""
     p.want_snapshot(at)
     p.successor = wanted.successor or p.successor
+    p.is_awaited |= wanted.successor is not None
     p.missed_until = p.check_from
 
 

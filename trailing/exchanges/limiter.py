@@ -25,6 +25,8 @@ Operation = Literal[
     "cancel_stop",
     "find_stop",
     "open_stops",
+    "open_orders",
+    "order_fills",
     "positions",
     "price",
     "close_position",

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
 import msgspec
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, check_money, refuse
 from trailing.core.plan import TrailPlan
 
@@ -238,11 +238,46 @@ class Exchange(Protocol):
             A plain sequence if every entry could be parsed; otherwise a `PartialList`.
         """
 
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol, plain and conditional, ours and foreign.
+
+        It is for messages to users. So it uses the lowest priority of the rate limit, and no decision follows from it.
+
+        Returns:
+            A plain sequence if every entry could be parsed; otherwise a `PartialList`.
+
+        Raises:
+            UsageError: the symbol is unknown.
+        """
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order of ours, a stop or a close, from the exchange's list of trades.
+
+        The executions of a triggered stop include those of the market order that it became. It uses the lowest priority of the
+        rate limit.
+
+        Args:
+            symbol: ccxt's unified symbol.
+            client_order_id: of the order.
+            since: the earliest time of an execution, UTC.
+
+        Returns:
+            All executions, oldest first; empty: the exchange states none.
+
+        Raises:
+            UsageError: the symbol is unknown, or the exchange can't state the executions of an order.
+            ExchangeUnreachable: also if one of them can't be parsed, because a part of them would be a wrong sum.
+        """
+
     async def price(self, symbol: str, source: Source) -> Tick:
         """Return the exchange's present price."""
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
-        """Close at market, reduce-only, at most `quantity`. Raises NothingToReduce if the position is flat."""
+        """Close at market, reduce-only, at most `quantity`.
+
+        Raises:
+            NothingToReduce: the position is flat, or other open orders cover all of it.
+        """
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return the closed candles that opened at or after `since` (UTC), oldest first; empty if the venue has none."""

@@ -15,7 +15,8 @@ from trailing.core.model import Position, Side, StopOrder, check_money, check_si
 from trailing.core.plan import TrailPlan
 from trailing.errors import ExchangeUnreachable, RateLimited, UsageError
 from trailing.protection.clock import pauses
-from trailing.protection.supervision import UNTRACKED, Supervision
+from trailing.protection.supervision import Supervision
+from trailing.protection.unprotected_list import UNTRACKED
 
 LOOK_AGAIN: Final = 1.0
 """Seconds until the next look at the latest: the caller waits, and one list that shows the position is enough."""

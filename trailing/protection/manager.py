@@ -29,7 +29,8 @@ from trailing.protection.records import EventLog, EventPublisher, Records
 from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
-from trailing.protection.supervision import Supervision, Unprotected
+from trailing.protection.supervision import Supervision
+from trailing.protection.unprotected_list import Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease
@@ -176,6 +177,10 @@ class Manager:
         Args:
             deadline: seconds to wait for the end, above 0. The manager goes on closing it afterwards.
 
+        Returns:
+            `Exited`; `Refused` if there was nothing to close; or `TimedOut`, whose `error` says what kept it open, for example
+            the exchange's refusal because another open order covers the position.
+
         Raises:
             UsageError: no such position is protected.
 
@@ -228,7 +233,12 @@ class Manager:
         return stops
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Every position without a live stop: being opened, settled or closed, waiting for its key, or given up."""
+        """Every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
+
+        Also a position that the exchange reports and refuses to reduce, because another open order covers it, even if its stop is
+        live: the stop would be refused, too, when it triggers. Its error has the exchange's words, and an alarm named the open
+        orders.
+        """
         return self._supervision.unprotected()
 
     def statistics(self) -> Statistics:

@@ -10,6 +10,7 @@ import msgspec
 
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.position import PositionState
+from trailing.core.refusals import trouble
 from trailing.errors import ExchangeError, NothingToReduce
 from trailing.protection.position_task import PositionTask
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
@@ -62,9 +63,15 @@ class AlreadyProtected(_Outcome, frozen=True, kw_only=True):
 
 
 class TimedOut(_Outcome, frozen=True, kw_only=True):
-    """The deadline passed. `stop`: a live stop that the clean-up found and kept by the plan, or None."""
+    """The deadline passed.
+
+    Args:
+        stop: a live stop that the clean-up found and kept by the plan, or None.
+        error: the last error, or None: no request has failed.
+    """
 
     stop: StopOrder | None
+    error: Exception | None = None
 
     def __str__(self) -> str:
         return self._in_words(
@@ -243,15 +250,17 @@ class Attempt:
     def cut_short(self) -> TimedOut | Refused:
         """Return the outcome of an opening that the deadline ended. A position that was refused by then counts as refused."""
         late: StopOrder | None = None
+        error: Exception | None = None
         if self.task is not None:
             state = self.task.state
             if state.is_given_up and state.error is not None:
                 return self.refused(state.error)
-            late = state.stop
+            late, error = state.stop, trouble(state)
         return TimedOut(
             position=self.position,
             elapsed=self._elapsed,
             uncovered=self.position.quantity - (late.quantity if late is not None else Decimal(0)),
             unprotected_time=self._unprotected_time,
             stop=late,
+            error=error,
         )

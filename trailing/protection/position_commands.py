@@ -10,6 +10,7 @@ from trailing.core.inputs import CloseWanted, PlanReplaced, PricesMissed, Releas
 from trailing.core.model import Side
 from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
+from trailing.core.refusals import trouble
 from trailing.errors import UsageError
 from trailing.protection.outcomes import Exited, Refused, TimedOut
 from trailing.protection.position_task import PositionTask
@@ -43,7 +44,7 @@ async def close_position(supervision: Supervision, task: PositionTask, deadline:
         while not state.ended:
             await task.wait_changed()
     if scope.cancelled_caught:
-        return outcome(TimedOut, stop=state.stop)
+        return outcome(TimedOut, stop=state.stop, error=trouble(state))
     ended = (
         outcome(Refused, error=state.error or UsageError("there was nothing to close"))
         if state.last_fill is None

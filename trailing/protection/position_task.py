@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.next_request import NEVER, find_unknown, next_request, refresh
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
-from trailing.core.requests import FindOrder, ReadCandles, Request
+from trailing.core.requests import FindOrder, ReadCandles, ReadFills, Request
 from trailing.core.retries import FIRST, MOST
 from trailing.errors import AuthenticationFailed, LeaseLost, OutcomeUnknown, TrailingError
 from trailing.protection.records import SAVE_AGAIN
@@ -131,14 +131,14 @@ class PositionTask:
         effects = state.step(what, now)
         self.next = next_request(state, now)
         if effects:
-            owner.records.publish(state.position, effects)
+            owner.effects.publish(state, effects)
 
     def poke(self) -> None:
         """Wake the tasks that wait for something of it, and start its own loop, or wake it, where there is work."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
-        if self._abandonable is not None and self._has_urgent_work():
+        if self._abandonable is not None and (self.state.ended or self._has_urgent_work()):
             self._abandonable.cancel()
         if self._wake is not None:
             # The manager's loop sleeps on where it is woken early enough; a caller's may have come to its end.
@@ -148,8 +148,10 @@ class PositionTask:
             self._owner.start(self)
 
     def _has_urgent_work(self) -> bool:
-        """Whether something goes before the candles that are being read."""
+        """Whether something goes before what is being read. While executions are read, there is nothing else to do."""
         state = self.state
+        if isinstance(state.request, ReadFills):
+            return False
         is_at_risk = state.is_unprotected or state.would_trigger or state.goal.rank > 0
         return is_at_risk or self.has_order_in_doubt
 
@@ -258,7 +260,7 @@ class PositionTask:
         owner, state = self._owner, self.state
         order_id = owner.ids.new() if request.creates else getattr(request, "id", None)
         self._take(Begun(request, order_id))
-        result: StopOrder | Tick | Fill | Backfill | None = None
+        result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None = None
         error: TrailingError | None = None
         try:
             if request.writes:
@@ -269,7 +271,7 @@ class PositionTask:
                     return  # the price moved on while the intent was stored: nothing is sent
                 request = fresh
             self._take(Sent(request))
-            if isinstance(request, ReadCandles):
+            if isinstance(request, (ReadCandles, ReadFills)):
                 with trio.CancelScope() as self._abandonable:
                     result = await owner.sender.perform(state, request, order_id)
                 if self._abandonable.cancelled_caught:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from trailing.core.inputs import Publish
 from trailing.core.model import Position
 from trailing.core.orders import INTENDED
 from trailing.core.record import StopRecord, save_position
@@ -245,11 +244,6 @@ class Records:
         symbol = None if position is None else position.symbol
         side = None if position is None else position.side
         self.publisher.publish(event(at=self.clock.utc(), symbol=symbol, side=side, **fields))
-
-    def publish(self, position: Position, effects: list[Publish]) -> None:
-        """Publish what a position's state wants published."""
-        for effect in effects:
-            self.tell(position, effect.event, **effect.fields)
 
     def alarm(self, position: Position | None, what: str, detail: str = "") -> None:
         """Publish an alarm for a position, or for the account if None."""

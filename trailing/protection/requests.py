@@ -5,7 +5,7 @@ A request that was sent belongs to the exchange. Cancelling a caller ends its wa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from trailing.core.requests import (
     PlaceNative,
     PlaceStop,
     ReadCandles,
+    ReadFills,
     ReadPrice,
     ReplaceStop,
     Request,
@@ -101,7 +102,7 @@ class RequestSender:
 
     async def perform(
         self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Backfill | None:
+    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
         """Send a position's request, and return what the exchange answers.
 
         Args:
@@ -122,7 +123,7 @@ class RequestSender:
 
     async def _perform(
         self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Backfill | None:
+    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
         exchange, position, plan = self.exchange, p.position, p.plan
         seconds = plan.call_seconds
         match request:
@@ -156,6 +157,12 @@ class RequestSender:
                 return await self.change("close_position", close, seconds)
             case PlaceNative():
                 return await self._place_native(p, request, order_id)
+            case ReadFills():
+                turn = exchange.rate_limit_delay("order_fills")
+                if turn:  # what protects goes first, and another position's profit, too
+                    raise RateLimited(f"its turn comes in {turn:.1f} s", retry_after=turn)
+                fills = partial(exchange.order_fills, position.symbol, request.id, request.since)
+                return await self.read("order_fills", fills, seconds)
             case _:
                 assert isinstance(request, ReadCandles), request
                 reading = partial(exchange.candles, position.symbol, plan.trigger, request.since)

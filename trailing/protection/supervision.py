@@ -8,7 +8,6 @@ from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
-from typing import Final
 
 import msgspec
 import trio
@@ -22,9 +21,11 @@ from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
+from trailing.core.refusals import is_irreducible, trouble
 from trailing.core.states import State
 from trailing.errors import ExchangeError, UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
+from trailing.protection.effects import EffectPublisher
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Refused
@@ -36,24 +37,9 @@ from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
 from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
+from trailing.protection.unprotected_list import UNTRACKED, Unprotected
 from trailing.stores.port import Store
 from trailing.unprotected import UnprotectedTime
-
-UNTRACKED: Final = "not ours"
-"""The id of an open position that took the place of one of ours and was never handed in."""
-
-
-class Unprotected(msgspec.Struct, frozen=True):
-    """A position without a live stop.
-
-    Args:
-        state: its state, in the words of `State`; ``"closed"`` where no task works on it any more.
-        error: why, as far as is known.
-    """
-
-    position: Position
-    state: str
-    error: Exception | None
 
 
 class Supervision:
@@ -85,6 +71,7 @@ class Supervision:
         self.ids: OrderIds = ids
         self.now: Callable[[], float] = records.clock.now
         self._plan, self._tasks = plan, tasks
+        self.effects: EffectPublisher = EffectPublisher(sender, records, tasks)
         self.timing: Timing = Timing(
             exchange.orders_read_lag, exchange.positions_read_lag, exchange.request_validity, exchange.hedged
         )
@@ -177,13 +164,17 @@ class Supervision:
     # What is where.
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Return every position without a live stop: being opened, settled or closed, waiting for its key, or given up."""
+        """Return every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
+
+        One that the exchange reports and refuses to reduce is among them although its stop is live: the stop would be refused,
+        too, when it triggers.
+        """
         listed = dict(self.given_up)
         for task in (*self.registry.all(), *self.registry.waiting()):
             state = task.state
-            if task.is_waiting or (state.live is None and state.may_be_open):
+            if task.is_waiting or (state.live is None and state.may_be_open) or is_irreducible(state):
                 position = state.position
-                listed[position.symbol, position.side] = Unprotected(position, state.state.value, state.error)
+                listed[position.symbol, position.side] = Unprotected(position, state.state.value, trouble(state))
             elif state.replaced_by is not None:  # and what is left of its own orders is still being cancelled
                 other = state.replaced_by
                 listed[other.symbol, other.side] = self._untracked(other)

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import Exchange, StopRequest, Update
@@ -25,6 +25,8 @@ Operation: TypeAlias = Literal[
     "cancel_stop",
     "find_stop",
     "open_stops",
+    "open_orders",
+    "order_fills",
     "positions",
     "price",
     "close_position",
@@ -259,6 +261,14 @@ class FaultyExchange:
 
     async def open_stops(self) -> Sequence[StopOrder]:
         return await self._script.play("open_stops", None, self.inner.open_stops)
+
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        return await self._script.play("open_orders", symbol, lambda: self.inner.open_orders(symbol))
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        return await self._script.play(
+            "order_fills", symbol, lambda: self.inner.order_fills(symbol, client_order_id, since)
+        )
 
     async def positions(self) -> Sequence[PositionReport]:
         return await self._script.play("positions", None, self.inner.positions)

@@ -59,8 +59,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         unprotected: the positions that `Manager.unprotected` lists; None: unknown, and 12 is not checked.
         handed_in: the positions that were handed in, and that the manager must list while they are open.
         closing: the claims whose position has ended, while its orders and record are being settled.
-        listed_beside: the keys under which `Manager.unprotected` may list a second position, which waits for the key or has no
-            task any more.
+        listed_beside: the keys under which `Manager.unprotected` may list a position although a stop is live: a second position,
+            which waits for the key or has no task any more, and one that the exchange refuses to reduce.
     """
 
     live: Sequence[StopOrder]

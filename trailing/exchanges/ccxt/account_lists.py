@@ -13,6 +13,7 @@ from trailing.core.model import Market, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.client import BURST
 from trailing.exchanges.ccxt.conversion import Raw, client_order_id_of, is_linear, is_ours, position_of, stop_of
+from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
@@ -31,12 +32,18 @@ class AccountLists:
         venue: the venue's row.
         markets: the linear contracts, by symbol.
         raw_markets: all of ccxt's markets, by symbol. Entries in markets that are no linear contracts are skipped.
+        unnamed: recognises stops of ours that are listed without their client order ids.
     """
 
     def __init__(
-        self, requests: VenueRequests, venue: Venue, markets: Mapping[str, Market], raw_markets: Mapping[str, Raw]
+        self,
+        requests: VenueRequests,
+        venue: Venue,
+        markets: Mapping[str, Market],
+        raw_markets: Mapping[str, Raw],
+        unnamed: UnnamedStops,
     ) -> None:
-        self._requests, self._venue, self._markets = requests, venue, markets
+        self._requests, self._venue, self._markets, self._unnamed = requests, venue, markets, unnamed
         self._others: Collection[str] = frozenset(
             symbol for symbol, raw in raw_markets.items() if symbol not in markets and not is_linear(raw)
         )
@@ -83,8 +90,12 @@ class AccountLists:
         except UsageError:  # it counts as an order that can't be parsed
             return True
 
+    def _read_stop(self, raw: Raw) -> StopOrder | None:
+        stop = stop_of(self._venue, self._markets, raw)
+        return None if stop is None else self._unnamed.named(stop)
+
     async def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
-        return await self._read("order", raws, lambda raw: stop_of(self._venue, self._markets, raw), _key_of_stop)
+        return await self._read("order", raws, self._read_stop, _key_of_stop)
 
     async def _read(
         self,

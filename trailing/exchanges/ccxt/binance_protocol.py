@@ -30,6 +30,7 @@ from trailing.exchanges.ccxt.stream_protocol import (
     position_updates,
     ticks_of,
 )
+from trailing.exchanges.ccxt.unreadable import Unreadable, as_text
 from trailing.exchanges.port import OrderStatus, OrderUpdate, escaped
 
 _ENDED: Final = frozenset({"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"})
@@ -138,17 +139,19 @@ class BinanceProtocol:
         instrument = self._instruments.get(order["s"])
         if instrument is None:
             return ()
-        number = str(order["i"])
+        number, own_id = as_text("i", order["i"]), as_text("c", order["c"])
         side = order_side(order["S"].lower(), order.get("ps", "").lower(), reduces=bool(order.get("R")))
         is_stop = number in self._stops
-        order_id, client_order_id, side = self._stops.get(number, (number, order["c"], side))
+        order_id, client_order_id, side = self._stops.get(number, (number, own_id, side))
         filled = cumulative(order.get("z"), instrument)
-        if order["x"] in _FILLS:
+        fills = order["x"] in _FILLS
+        quantity, price = (Decimal(order["l"]), Decimal(order["L"])) if fills else (Decimal(0), Decimal(0))
+        if quantity and price:
             fill = Fill(
                 symbol=instrument.symbol,
                 side=side,
-                quantity=Decimal(order["l"]) * instrument.contract_size,
-                price=Decimal(order["L"]),
+                quantity=quantity * instrument.contract_size,
+                price=price,
                 order_id=order_id,
                 client_order_id=client_order_id,
                 at=now,
@@ -161,6 +164,8 @@ class BinanceProtocol:
             update = OrderUpdate(
                 instrument.symbol, side, client_order_id, order_id, "cancelled", now, filled=filled, reason=reason
             )
+        elif fills:  # such as a liquidation that is pending
+            return (Unreadable(f"{instrument.symbol}: {order['x']} reports a fill of {quantity} at {price}"),)
         # A market order is filled or cancelled next, and it may carry the client order id of its stop.
         elif order["x"] in _NEWS and not is_stop and order["o"] != "MARKET":
             return (OrderUpdate(instrument.symbol, side, client_order_id, order_id, "live", now, filled=filled),)
@@ -178,20 +183,21 @@ class BinanceProtocol:
         instrument = self._instruments.get(stop["s"])
         if instrument is None:
             return ()
-        order_id, client_order_id = str(stop["aid"]), stop["caid"]
+        order_id, client_order_id = as_text("aid", stop["aid"]), as_text("caid", stop["caid"])
         side = order_side(stop["S"].lower(), stop.get("ps", "").lower(), reduces=True)
         updates: list[Message] = []
         status = _status_of(stop)
-        market_order = str(stop.get("ai") or "")
+        market_order = as_text("ai", stop.get("ai"))
         if market_order not in {"", "0"}:
             _remember(self._stops, market_order, (order_id, client_order_id, side))
             self._held.pop(market_order, None)
             early = self._unlinked.pop(market_order, ())
-            # Where Binance let it keep the stop's client order id, they were reported as the stop's already.
+            # Where Binance let it keep the stop's client order id, they were reported as the stop's already. Of two updates that
+            # it has ended, the stop's own has the reason.
             updates += (
                 _as_stop(each, order_id, client_order_id, side)
                 for each in early
-                if each.client_order_id != client_order_id
+                if each.client_order_id != client_order_id and not each.status == status == "cancelled"
             )
             if early and status == "triggered":
                 status = None  # its fill, or its end, came first

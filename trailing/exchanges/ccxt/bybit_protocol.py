@@ -25,6 +25,7 @@ from trailing.exchanges.ccxt.stream_protocol import (
     position_updates,
     ticks_of,
 )
+from trailing.exchanges.ccxt.unreadable import Unreadable, as_text
 from trailing.exchanges.port import OrderStatus, OrderUpdate, escaped
 
 _LEGS: Final[Mapping[int, str]] = {0: "both", 1: "long", 2: "short"}
@@ -39,7 +40,8 @@ _STATUSES: Final[Mapping[str, OrderStatus]] = {
 }
 _NO_STOP: Final = frozenset({"", "UNKNOWN"})
 _PRICES: Final[tuple[tuple[Source, str], ...]] = (("mark", "markPrice"), ("index", "indexPrice"))
-_NO_TRADE: Final = frozenset({"Funding", "Settle"})
+_TRADES: Final = frozenset({"Trade", "AdlTrade", "BustTrade", "BlockTrade", "Delivery"})
+"""Types of executions that are fills of an order: https://bybit-exchange.github.io/docs/v5/enum#exectype."""
 _NO_REASON: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
 _EXPIRES_MS: Final = 10_000
 """Milliseconds within which the login must arrive. The same as in ccxt."""
@@ -109,13 +111,13 @@ class BybitProtocol:
                 return ticks_of(
                     self._instruments[name].symbol, ((each, data.get(field)) for each, field in _PRICES), now
                 )
-            case "order":
+            case "order" if not name:
                 return parse_each(frame["data"], lambda each: self._parse_order(each, now))
-            case "execution":
+            case "execution" if not name:
                 return parse_each(frame["data"], lambda each: self._parse_fill(each, now))
-            case "position":
+            case "position" if not name:
                 return parse_each(frame["data"], lambda each: self._parse_position(each, now))
-        return ()
+        return ()  # for one, execution.fast, which does not state what an execution closes
 
     def release_overdue(self, now: float) -> Iterable[Message]:  # noqa: ARG002 - nothing is held back
         """Return nothing: every update names its order."""
@@ -133,21 +135,24 @@ class BybitProtocol:
         filled = cumulative(order.get("cumExecQty"), instrument)
         stated = (order.get("rejectReason", ""), order.get("cancelType", ""))
         reason = escaped(next((each for each in stated if each not in _NO_REASON), "")) if word == "cancelled" else ""
-        ids = (order["orderLinkId"], order["orderId"])
+        ids = (as_text("orderLinkId", order["orderLinkId"]), as_text("orderId", order["orderId"]))
         return (OrderUpdate(instrument.symbol, side, *ids, word, now, filled=filled, reason=reason),)
 
     def _parse_fill(self, execution: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instrument(execution)
-        if instrument is None or execution["execType"] in _NO_TRADE:
+        if instrument is None or execution["execType"] == "Funding":
             return ()
+        kind = execution["execType"]
+        if kind not in _TRADES:  # such as CorporateAction or MovePosition: a snapshot shows what became of the position
+            return (Unreadable(f"{instrument.symbol}: an execution of type {kind!r} is no fill"),)
         reduces = bool(Decimal(execution.get("closedSize") or 0))
         fill = Fill(
             symbol=instrument.symbol,
             side=order_side(execution["side"].lower(), "", reduces=reduces),
             quantity=Decimal(execution["execQty"]) * instrument.contract_size,
             price=Decimal(execution["execPrice"]),
-            order_id=execution["orderId"],
-            client_order_id=execution["orderLinkId"],
+            order_id=as_text("orderId", execution["orderId"]),
+            client_order_id=as_text("orderLinkId", execution["orderLinkId"]),
             at=now,
             trade_id=execution.get("execId") or None,
         )
@@ -178,5 +183,6 @@ def _parse_reply(frame: Frame) -> Iterable[Message]:
     if frame.get("op") in {"ping", "pong"} or frame.get("ret_msg") == "pong":
         return ()
     if frame.get("op") in {"auth", "subscribe", "unsubscribe"}:
-        return (RequestReply("" if frame.get("success") else str(frame.get("ret_msg") or "refused without a reason")),)
+        reason = str(frame.get("ret_msg") or frame.get("retMsg") or "refused without a reason")
+        return (RequestReply("" if frame.get("success") else reason),)
     return ()

@@ -22,9 +22,9 @@ from trailing.core.model import (
     check_side,
     refuse,
 )
-from trailing.core.prices import EXACT
+from trailing.core.prices import EXACT, remainder
 from trailing.errors import UsageError
-from trailing.exchanges.ccxt.unreadable import UNREADABLE, reason
+from trailing.exchanges.ccxt.unreadable import UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import NativeTrailing, Venue
 from trailing.exchanges.port import escaped
 
@@ -38,7 +38,9 @@ Raw: TypeAlias = Mapping[str, Any]
 CLOSING: Final[Mapping[Side, str]] = {"long": "sell", "short": "buy"}
 """The side of the order that closes a position."""
 
-_CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+CLOSED_BY: Final[Mapping[str, Side]] = {"sell": "long", "buy": "short"}
+"""The side of the position that an order closes."""
+
 _LEGS: Final[Mapping[str, Side]] = {"long": "long", "short": "short"}
 
 CANDLE_SECONDS: Final = 60.0
@@ -123,6 +125,16 @@ def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     return int(contracts) if venue.orders.amount_unit == "whole contracts" else text(EXACT.normalize(contracts))
 
 
+def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
+    """Raise UsageError unless the price is a multiple of the market's tick, and the quantity one of its step."""
+    check_money("StopRequest.price", price)
+    check_money("StopRequest.quantity", quantity)
+    if remainder(price, market.price_tick):
+        raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
+    if remainder(quantity, market.quantity_step):
+        raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")
+
+
 def to_venue_id(venue: Venue, client_order_id: str) -> str:
     """Return a client order id as the venue writes it. Raises UsageError if the venue can't represent it."""
     if venue.orders.id_form == "t-":
@@ -194,7 +206,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
 
 def order_id_of(raw: Raw) -> str:
     """Return the venue's id of an order. Raises UsageError if it is missing or can be none."""
-    order_id = _required("id", _text_of("id", raw.get("id")))
+    order_id = _required("id", as_text("id", raw.get("id")))
     if not _ORDER_ID.fullmatch(order_id):
         raise refuse("id", order_id[:100], "an order id")
     return order_id
@@ -202,7 +214,7 @@ def order_id_of(raw: Raw) -> str:
 
 def client_order_id_of(venue: Venue, raw: Raw) -> str:
     """Return the client order id of an order as we write it; "" if it has none. Raises UsageError if it can be none."""
-    found = _text_of("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
+    found = as_text("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
     if len(found) > _LONGEST_ID or not found.isprintable():
         raise refuse("client order id", found[:_LONGEST_ID], f"a printable text of at most {_LONGEST_ID} characters")
     return from_venue_id(venue, found)
@@ -218,15 +230,6 @@ def _required(name: str, value: T | None) -> T:
     if not value:
         raise UsageError(f"{name} is missing")
     return value
-
-
-def _text_of(name: str, value: Any) -> str:
-    """Return a text that the venue may have sent as a number; "" if it is missing."""
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        raise refuse(name, value, "a text or a number")
-    return str(value)
 
 
 def _market_of(markets: Mapping[str, Market], raw: Raw) -> Market:
@@ -260,9 +263,13 @@ def _left_of(venue: Venue, raw: Raw, *, triggered: bool) -> Decimal | None:
 
 def _is_stop(venue: Venue, raw: Raw) -> bool:
     if venue.fields.type:
-        kind = _required(venue.fields.type, _text_of(venue.fields.type, _field(raw, venue.fields.type)))
-        if kind not in venue.fields.stop_types and not _is_trailing(venue, raw):
+        kind = _field(raw, venue.fields.type)
+        if kind is None:
+            raise UsageError(f"{venue.fields.type} is missing")
+        if as_text(venue.fields.type, kind) not in venue.fields.stop_types and not _is_trailing(venue, raw):
             return False
+    if venue.fields.execution_type and _field(raw, venue.fields.execution_type) != "Market":
+        return False
     return not (raw.get("takeProfitPrice") and not raw.get("stopLossPrice"))
 
 
@@ -273,7 +280,7 @@ def _is_trailing(venue: Venue, raw: Raw) -> bool:
 def _side_of(venue: Venue, raw: Raw) -> Side | None:
     """Return the side of the position that an order closes; None: it opens one."""
     check_one_of("side", raw.get("side"), ("sell", "buy"))
-    closes = _CLOSED_BY[raw["side"]]
+    closes = CLOSED_BY[raw["side"]]
     if venue.fields.position_side:
         leg = str(_field(raw, venue.fields.position_side)).lower()
         check_one_of(venue.fields.position_side, leg, ("long", "short", "both"))

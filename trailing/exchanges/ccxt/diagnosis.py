@@ -73,6 +73,7 @@ async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncI
         ("market", _market),
         ("positions", _positions),
         ("stops", _stops),
+        ("orders", _orders),
         ("stream", _stream),
     ]
     if place:
@@ -165,10 +166,12 @@ async def _margin(exchange: CcxtExchange, _: str) -> list[Finding]:
     modes = {row["symbol"]: row.get("marginMode") or "unknown" for row in rows if number(row.get("contracts"))}
     if not modes:
         return [Finding("margin", "note", "the venue states it for open positions only, and there are none")]
-    uncovered = venue.account.cross_margin_only and "isolated" in modes.values()
+    only = venue.account.margin_mode
+    other = {None: None, "cross": "isolated", "isolated": "cross"}[only]
+    uncovered = other in modes.values()
     message = ", ".join(f"{escaped(str(symbol))} {escaped(str(mode))}" for symbol, mode in sorted(modes.items()))
     if uncovered:
-        message = f"stops are sent for cross margin and do not protect isolated positions: {message}"
+        message = f"stops are sent for {only} margin and do not protect {other} positions: {message}"
     return [Finding("margin", "failure" if uncovered else "good", message)]
 
 
@@ -220,6 +223,31 @@ async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
         )
         for stop in stops
         if (stop.symbol, stop.side) not in held
+    ]
+    return findings
+
+
+async def _orders(exchange: CcxtExchange, symbol: str) -> list[Finding]:
+    """List the open orders of the symbol. A reduce-only one that has no trigger covers its part of a position."""
+    try:
+        orders = await exchange.open_orders(symbol)
+    except ExchangeError as error:
+        return [
+            Finding(
+                "orders", "note", f"the open orders of {symbol} can't be read, which protection does not need: {error}"
+            )
+        ]
+    held = {report.side for report in await exchange.positions() if report.symbol == symbol}
+    findings = [Finding("orders", "good", f"{symbol}: {len(orders)} open")]
+    findings += [
+        Finding(
+            "orders",
+            "warning",
+            f"{symbol} {order.side}: {order.kind} {order.order_side} {order.quantity} at {order.price} "
+            f"({order.client_order_id or order.order_id}) covers its part of the position: the exchange may refuse exits and stops",
+        )
+        for order in orders
+        if order.side in held and order.trigger_price is None
     ]
     return findings
 

@@ -20,6 +20,7 @@ from ccxt.base import errors as ccxt_errors
 from trailing.errors import (
     AuthenticationFailed,
     ExchangeUnreachable,
+    NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
@@ -29,6 +30,7 @@ from trailing.errors import (
     TrailingError,
     WouldTrigger,
 )
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
@@ -39,6 +41,9 @@ WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_pos
 
 _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
 """Operations about a stop that was placed before."""
+
+_PLACING: Final = WRITES - {"cancel_stop"}
+"""Operations whose order the venue checks against the price and the position."""
 
 
 class ClockOff(ExchangeUnreachable):
@@ -176,18 +181,26 @@ def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | No
         return ExchangeUnreachable(message)
     if request.operation not in WRITES:
         return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
-    if _contains(reply, codes.would_trigger):
-        return WouldTrigger(message)
-    if _contains(reply, codes.nothing_to_reduce):
-        return NothingToReduce(message)
-    if _contains(reply, codes.too_many):
-        limit = "" if most_stops is None else f"; the account may have {most_stops} conditional orders"
-        return TooManyStops(f"{message}{limit}")
-    if _contains(reply, codes.duplicate | codes.refused):
-        return StopRejected(message)
+    refusal = _refusal_of(codes, reply)
+    if refusal is TooManyStops and most_stops is not None:
+        message = f"{message}; the account may have {most_stops} conditional orders"
+    if refusal is not None:
+        return (refusal if request.operation in _PLACING else StopRejected)(message)
     if _contains(reply, codes.unknown):
         return OutcomeUnknown(message)
     return None
+
+
+def _refusal_of(codes: ErrorCodes, reply: Reply) -> type[StopRejected] | None:
+    """Return the class of a refused order; None: the reply has no code of a refusal."""
+    meanings: tuple[tuple[type[StopRejected], frozenset[str]], ...] = (
+        (WouldTrigger, codes.would_trigger),
+        (NoSuchPosition, codes.no_position),
+        (NothingToReduce, codes.nothing_to_reduce),
+        (TooManyStops, codes.too_many),
+        (StopRejected, codes.duplicate | codes.refused),
+    )
+    return next((kind for kind, wanted in meanings if _contains(reply, wanted)), None)
 
 
 def _contains(reply: Reply, wanted: frozenset[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
     Fill,
@@ -24,9 +24,8 @@ from trailing.core.model import (
     check_source,
     check_symbol,
     check_utc,
-    refuse,
 )
-from trailing.core.prices import EXACT, remainder
+from trailing.core.prices import EXACT
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
 from trailing.exchanges.ccxt.conversion import (
@@ -34,13 +33,16 @@ from trailing.exchanges.ccxt.conversion import (
     CLOSING,
     amount,
     candles_of,
+    check_steps,
     text,
     tightened,
     to_venue_id,
 )
+from trailing.exchanges.ccxt.order_reads import OrderReads
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
 from trailing.exchanges.ccxt.session import Session
+from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
 from trailing.exchanges.ccxt.venue import Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
 from trailing.exchanges.port import StopRequest, check_callback, escaped
@@ -95,7 +97,9 @@ class CcxtExchange:
         self._updates = updates
         self._requests = VenueRequests(session, venue, hedged=hedged)
         self._prices = PriceReader(session, venue)
-        self._lists = AccountLists(self._requests, venue, markets, session.client.markets)
+        self._unnamed = UnnamedStops(venue)
+        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
+        self._order_reads = OrderReads(self._requests, venue)
         self.venue = venue
         self._markets = markets
 
@@ -127,41 +131,42 @@ class CcxtExchange:
         market = self.market(request.symbol)
         check_side("StopRequest.side", request.side)
         check_callback(request, market)
-        _check_steps(market, request.price, request.quantity)
+        check_steps(market, request.price, request.quantity)
         trailing = self.venue.stops.trailing if request.callback is not None else None
         template = self.venue.stops.place if trailing is None else trailing.place
         price = tightened(self.venue, request.side, request.price)
         own_id = to_venue_id(self.venue, request.client_order_id)
-        raw = await self._requests.call(
-            "place_stop",
-            "create_order",
-            request.symbol,
-            "market",
-            CLOSING[request.side],
-            amount(self.venue, request.quantity, market),
-            text(price) if self.venue.orders.price_required else None,
-            {
-                **self._requests.params(template, request.side, price, request.source, own_id, request.callback),
-                **self._requests.hedge,
-            },
-            symbol=request.symbol,
-            about=request.client_order_id,
-        )
-        return StopOrder(
-            symbol=request.symbol,
-            side=request.side,
-            quantity=request.quantity,
-            price=(trailing is None and acknowledged_price(raw)) or price,
-            client_order_id=request.client_order_id,
-            order_id=acknowledged_id("place_stop", raw),
-            source=request.source,
-            callback=request.callback,
-        )
+        params = self._requests.params(template, request.side, price, request.source, own_id, request.callback)
+        with self._unnamed.placing(request, price):
+            raw = await self._requests.call(
+                "place_stop",
+                "create_order",
+                request.symbol,
+                "market",
+                CLOSING[request.side],
+                amount(self.venue, request.quantity, market),
+                text(price) if self.venue.orders.price_required else None,
+                {**params, **self._requests.hedge},
+                symbol=request.symbol,
+                about=request.client_order_id,
+            )
+            order = StopOrder(
+                symbol=request.symbol,
+                side=request.side,
+                quantity=request.quantity,
+                price=(trailing is None and acknowledged_price(raw)) or price,
+                client_order_id=request.client_order_id,
+                order_id=acknowledged_id("place_stop", raw),
+                source=request.source,
+                callback=request.callback,
+            )
+        self._unnamed.note_acknowledged(order)
+        return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
         """Change a live plain stop in place. Raises UsageError for a trailing order, or if the venue can't amend stops."""
         market = self.market(order.symbol)
-        _check_steps(market, price, quantity)
+        check_steps(market, price, quantity)
         if self.venue.stops.amend is None or order.callback is not None:
             raise UsageError(
                 f"{order.symbol}: {self.name} can't amend {'a stop' if order.callback is None else 'a trailing order'}"
@@ -224,6 +229,18 @@ class CcxtExchange:
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
         return await self._lists.stops()
+
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol, plain and conditional, ours and foreign, by order id."""
+        return await self._order_reads.open_orders(self.market(symbol))
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order of ours, oldest first.
+
+        Raises UsageError on a venue whose row doesn't say how to read them, which is each unverified one.
+        """
+        check_utc("since", since)
+        return await self._order_reads.order_fills(self.market(symbol), client_order_id, since)
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions in linear contracts, by symbol and side."""
@@ -309,12 +326,3 @@ class CcxtExchange:
     def rate_limit_delay(self, operation: str) -> float:
         """Return the seconds until the rate limit would let an operation (the method's name) pass."""
         return self.session.rate_limiter.rate_limit_delay(operation)
-
-
-def _check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
-    check_money("StopRequest.price", price)
-    check_money("StopRequest.quantity", quantity)
-    if remainder(price, market.price_tick):
-        raise refuse("StopRequest.price", price, f"a multiple of {market.symbol}'s tick, {market.price_tick}")
-    if remainder(quantity, market.quantity_step):
-        raise refuse("StopRequest.quantity", quantity, f"a multiple of {market.symbol}'s step, {market.quantity_step}")

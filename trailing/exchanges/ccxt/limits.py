@@ -68,6 +68,7 @@ _BINANCE = Limits(
         "close_position": _BINANCE_ORDER,
         "open_stops": {"weight": 40.0},  # openAlgoOrders without a symbol
         "positions": {"weight": 5.0},  # positionRisk
+        "order_fills": {"weight": 5.0},  # userTrades; its look-ups cost 1
         "candles": {"weight": 5.0},  # klines, 500 to 1,000 of them
     },
     other={"weight": 1.0},
@@ -93,6 +94,7 @@ _BYBIT = Limits(
         "cancel_stop": {"requests": 1.0, "order/cancel": 1.0},
         "find_stop": {"requests": 1.0, "order/realtime": 1.0},
         "open_stops": {"requests": 1.0, "order/realtime": 1.0},
+        "open_orders": {"requests": 1.0, "order/realtime": 1.0},
         "positions": {"requests": 1.0, "position/list": 1.0},
     },
     other={"requests": 1.0},
@@ -103,7 +105,10 @@ def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
     """Return one window for all operations, at the pace of ccxt for new orders. A list costs 5 tokens, a price `price`."""
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
-        costs={"open_stops": {"requests": 5.0}, "positions": {"requests": 5.0}, "price": {"requests": price}},
+        costs={
+            **{operation: {"requests": 5.0} for operation in ("open_stops", "open_orders", "order_fills", "positions")},
+            "price": {"requests": price},
+        },
         other={"requests": 1.0},
     )
 
@@ -122,7 +127,7 @@ _LIMITS: Final[Mapping[str, Limits]] = {
     "hyperliquid": _careful(5, price=5.0),
 }
 
-# krakenfutures: ccxt sends a request every 0.6 s. woo: a stop costs 5 times 0.1 s.
+# krakenfutures: ccxt sends a request every 0.6 s.
 _SLOWEST: Final = Limits(windows={"requests": Window(16, 10, burst=5)}, costs={}, other={"requests": 1.0})
 
 

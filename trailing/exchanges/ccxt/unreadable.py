@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
+from trailing.core.model import refuse
 from trailing.errors import TrailingError
 
 UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, TrailingError)
@@ -24,6 +26,15 @@ class Unreadable(msgspec.Struct, frozen=True):
     """
 
     detail: str
+
+
+def as_text(name: str, value: Any) -> str:
+    """Return an id or a word that the venue may have sent as a number; "" if it is missing. Raises UsageError for other types."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise refuse(name, value, "a text or a number")
+    return str(value)
 
 
 def reason(error: Exception) -> str:

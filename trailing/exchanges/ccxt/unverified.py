@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.venue import (
     CLIENT_ORDER_ID,
     PRICE,
@@ -19,7 +20,6 @@ from trailing.exchanges.ccxt.venue import (
     AccountMode,
     ClientSetup,
     CloseRequests,
-    ErrorCodes,
     ListRequests,
     OrderFields,
     OrderFormat,
@@ -42,7 +42,7 @@ _LAST_MARK_AND_INDEX: Final[Mapping[Source, Params]] = {**_LAST_AND_MARK, "index
 _OKX = Venue(
     name="okx",
     client=ClientSetup(class_name="okx", options={"defaultType": "swap"}, testnet_method="set_sandbox_mode"),
-    account=AccountMode(mode_from="fetch_position_mode", cross_margin_only=True),  # cross margin is ccxt's default
+    account=AccountMode(mode_from="fetch_position_mode", margin_mode="cross"),  # cross margin is ccxt's default
     stops=StopRequests(
         # A cancel and a look-up use algoClOrdId, which ccxt does not derive from clientOrderId.
         place={"stopLossPrice": PRICE, "slTriggerPxType": SOURCE, "algoClOrdId": CLIENT_ORDER_ID, "reduceOnly": True},
@@ -77,7 +77,7 @@ _BITGET = Venue(
         options={"defaultType": "swap", "uta": False},
         testnet_method="set_sandbox_mode",
     ),
-    account=AccountMode(cross_margin_only=True),  # cross margin is ccxt's default
+    account=AccountMode(margin_mode="cross"),  # cross margin is ccxt's default
     stops=StopRequests(
         place={"triggerPrice": PRICE, "triggerType": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
         sources={"last": "fill_price", "mark": "mark_price"},
@@ -105,7 +105,9 @@ _GATE = Venue(
         options={"defaultType": "swap", "unifiedAccount": False},
         testnet_method="set_sandbox_mode",
     ),
-    orders=OrderFormat(amount_unit="whole contracts", id_form="t-"),
+    # The API documents client order ids of plain orders only: https://www.gate.com/docs/developers/apiv4/#futures. ccxt issue
+    # 27998 shows stops without theirs.
+    orders=OrderFormat(amount_unit="whole contracts", id_form="t-", may_omit_ids=True),
     stops=StopRequests(
         place={"stopLossPrice": PRICE, "price_type": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
         sources={"last": "0", "mark": "1", "index": "2"},
@@ -117,20 +119,27 @@ _GATE = Venue(
     prices=PriceRequests(methods=_TICKERS, candles=_LAST_MARK_AND_INDEX, batched=True),
     errors=ErrorCodes(
         would_trigger=frozenset({"AUTO_TRIGGER_PRICE_LESS_LAST", "AUTO_TRIGGER_PRICE_GREATE_LAST"}),
-        nothing_to_reduce=frozenset({"POSITION_NOT_FOUND"}),
+        no_position=frozenset({"POSITION_NOT_FOUND"}),
     ),
 )
 
 _KUCOIN = Venue(
     name="kucoinfutures",
     client=ClientSetup(class_name="kucoinfutures", options={"defaultType": "swap", "uta": False}),
-    account=AccountMode(mode_from="fetch_position_mode"),
+    # An order for another mode than the position's is refused with 330005.
+    account=AccountMode(mode_from="fetch_position_mode", margin_mode="isolated"),
     orders=OrderFormat(amount_unit="whole contracts"),
     stops=StopRequests(
-        place={"stopLossPrice": PRICE, "stopPriceType": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+        place={
+            "stopLossPrice": PRICE,
+            "stopPriceType": SOURCE,
+            "clientOrderId": CLIENT_ORDER_ID,
+            "reduceOnly": True,
+            "marginMode": "isolated",
+        },
         sources={"last": "TP", "mark": "MP", "index": "IP"},
     ),
-    closes=_CLOSES,
+    closes=CloseRequests(place={**_CLOSES.place, "marginMode": "isolated"}),
     lists=ListRequests(find_list={"trigger": True}, stops=({"trigger": True},), page_size=50),
     fields=OrderFields(source="stopPriceType"),
     prices=PriceRequests(methods=_TICKERS, candles=_LAST, batched=True),
@@ -144,7 +153,12 @@ _KRAKEN = Venue(
         sources={"last": "last", "mark": "mark", "index": "index"},
     ),
     closes=_CLOSES,
-    fields=OrderFields(source="triggerSignal", type="orderType", stop_types=frozenset({"stop", "stp"})),
+    fields=OrderFields(
+        client_order_id="cli_ord_id",  # as in the venue's stream; ccxt reads the other spelling, cliOrdId
+        source="triggerSignal",
+        type="orderType",
+        stop_types=frozenset({"stop", "stp"}),
+    ),
     prices=PriceRequests(methods=_TICKERS, candles=_LAST_MARK_AND_INDEX, batched=True),
     # Kraken returns these as the status of a successful request.
     errors=ErrorCodes(
@@ -167,6 +181,7 @@ _HYPERLIQUID = Venue(
             "builderFee": False,
             "refSet": True,
             "approvedBuilderFee": False,
+            "defaultSlippage": "0.1",  # as the venue's own trading page; ccxt's 5 % leave a stop unfilled in a larger gap
         },
         skipped_methods=("initialize_client",),
         credential_names=("walletAddress", "privateKey", "password"),
@@ -230,37 +245,8 @@ _BINGX = Venue(
         candles=_LAST_AND_MARK,
         batched=True,
     ),
-    errors=ErrorCodes(nothing_to_reduce=frozenset({"101205"})),
+    errors=ErrorCodes(no_position=frozenset({"101205"})),
 )
 
-_WOO = Venue(
-    name="woo",
-    client=ClientSetup(
-        class_name="woo",
-        options={"defaultType": "swap"},
-        credential_names=("apiKey", "secret", "uid"),
-        testnet_method="set_sandbox_mode",
-    ),
-    stops=StopRequests(
-        place={"triggerPrice": PRICE, "triggerPriceType": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
-        sources={"last": "MARKET_PRICE", "mark": "MARK_PRICE"},
-        cancel={"trigger": True},
-    ),
-    closes=_CLOSES,
-    lists=ListRequests(find_list={"trigger": True}, stops=({"trigger": True},), page_size=100),
-    fields=OrderFields(
-        client_order_id="clientAlgoOrderId",
-        source="triggerPriceType",
-        type="algoType",
-        stop_types=frozenset({"STOP"}),
-    ),
-    prices=PriceRequests(
-        methods={"last": ("fetch_tickers", "last"), "mark": ("fetch_tickers", "markPrice")},
-        candles=_LAST,
-        batched=True,
-    ),
-    errors=ErrorCodes(would_trigger=frozenset({"317150", "317151"}), duplicate=frozenset({"-1007"})),
-)
-
-UNVERIFIED: Final = (_OKX, _BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX, _WOO)
+UNVERIFIED: Final = (_OKX, _BITGET, _GATE, _KUCOIN, _KRAKEN, _HYPERLIQUID, _DERIBIT, _BINGX)
 """All unverified venues, in no particular order."""

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from trailing.core.model import CallbackRange, Source
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 
 
 class Slot(Enum):
@@ -31,6 +32,7 @@ class Slot(Enum):
     SOURCE = "source"
     DIRECTION = "direction"
     CALLBACK = "callback"
+    ORDER_ID = "order id"
 
 
 PRICE: Final = Slot.PRICE
@@ -38,6 +40,7 @@ CLIENT_ORDER_ID: Final = Slot.CLIENT_ORDER_ID
 SOURCE: Final = Slot.SOURCE
 DIRECTION: Final = Slot.DIRECTION
 CALLBACK: Final = Slot.CALLBACK
+ORDER_ID: Final = Slot.ORDER_ID
 
 Params: TypeAlias = Mapping[str, Any]
 """Parameters of a ccxt call by name. A `Slot` is replaced by a value of the request."""
@@ -76,12 +79,13 @@ class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
             None: the venue has no hedge mode, or does not state it. Source: ccxt.
         hedge_params: additional parameters of a request that places an order in hedge mode; None: hedge mode is refused.
             Source: ccxt, capture.
-        cross_margin_only: orders are sent for cross margin, and protect no isolated position. Source: ccxt, capture.
+        margin_mode: the only margin mode that orders are sent for; a position in another one is not protected. None: orders
+            are for the position's own mode. Source: ccxt, capture.
     """
 
     mode_from: Literal["fetch_position_mode", "position_rows"] | None = None
     hedge_params: Params | None = None
-    cross_margin_only: bool = False
+    margin_mode: Literal["cross", "isolated"] | None = None
 
 
 class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,11 +94,11 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         amount_unit: ccxt's unit of an amount: ``"contracts"``, of `Market.contract_size` base units each; ``"whole
             contracts"``: whole numbers only; ``"base"``: base units. Source: ccxt, capture.
-        significant_figures: the most significant figures of a price, to which it is tightened; None: only the market's tick
-            counts. Source: API.
+        significant_figures: the most significant figures of a price, to which it is tightened; None: any. Source: API.
         id_form: how client order ids are written: ``"plain"``; ``"t-"``: with that prefix; ``"0x"``: as 128 bits in hex.
             Source: API, capture.
         price_required: a market order needs a price: the stop's trigger price, or the market price. Source: ccxt.
+        may_omit_ids: it is not known whether the venue lists the client order ids of stops. Source: API, reports.
         min_notional_exempt: reduce-only orders need not reach the market's minimum notional. Source: API.
     """
 
@@ -102,6 +106,7 @@ class OrderFormat(msgspec.Struct, frozen=True, kw_only=True):
     significant_figures: int | None = None
     id_form: Literal["plain", "t-", "0x"] = "plain"
     price_required: bool = False
+    may_omit_ids: bool = False
     min_notional_exempt: bool = False
 
 
@@ -170,6 +175,10 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
             capture.
         find_list: parameters of `fetch_open_orders` for the symbol in that case. Source: ccxt, capture.
         stops: parameters of `fetch_open_orders` for the account, for each list that can contain stops. Source: ccxt, capture.
+        orders: parameters of `fetch_open_orders` for a symbol, for each list of its open orders. An order in two of them is shown
+            once. Source: ccxt, capture.
+        kind_fields: fields of the venue's open orders whose words together name the order's type; (): ccxt's word is used.
+            Source: API.
         positions: parameters of `fetch_positions`, for each list of positions. Source: ccxt, capture.
         page_size: entries to request for one page of orders, which is also the most that it has; None: lists have no pages.
             Source: API.
@@ -186,6 +195,8 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     find: Params | None = None
     find_list: Params = {}
     stops: tuple[Params, ...] = ({},)
+    orders: tuple[Params, ...] = ({},)
+    kind_fields: tuple[str, ...] = ()
     positions: tuple[Params, ...] = ({},)
     page_size: int | None = None
     cursor: str = ""
@@ -193,6 +204,38 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
+
+
+class LookUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that finds an order of ours, so that its executions can be read.
+
+    Args:
+        params: parameters of `fetch_order` without an order id. Source: ccxt, capture.
+        field: field of the venue's order with the id that its executions have; it is empty if there are none. Source: API.
+    """
+
+    params: Params
+    field: str
+
+
+class FillRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that read the executions of an order of ours.
+
+    Args:
+        look_ups: for each kind of order, tried in this order; (): executions carry our client order id. Source: API.
+        trades: parameters of `fetch_my_trades`; `ORDER_ID` is the id of the look-up. Source: ccxt, capture.
+        field: field of the venue's execution with the id that `trades` asks for. Source: API.
+        page_size: the executions of one page. Source: API.
+        window_days: the longest time between begin and end of one request, in days. Source: API.
+        kept_days: how far back the venue states executions, in days. Source: API.
+    """
+
+    look_ups: tuple[LookUp, ...] = ()
+    trades: Params
+    field: str
+    page_size: int
+    window_days: int
+    kept_days: int
 
 
 class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +248,8 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
         source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
         type: the order's type; "": the lists contain only stop-market orders.
         stop_types: the values of `type` for plain stop-market orders.
+        execution_type: the type of the order that a triggered stop becomes, ``"Market"`` for a stop at market; "": `type` tells
+            it, or all are at market.
         status: the order's status; "": the venue does not tell a triggered stop from a waiting one.
         triggered_statuses: the values of `status` for a stop that has triggered and not ended.
         filled: the filled amount, where ccxt reports a triggered stop as filled; "": ccxt's value is correct.
@@ -218,6 +263,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     type: str = ""
     stop_types: frozenset[str] = frozenset()
+    execution_type: str = ""
     status: str = ""
     triggered_statuses: frozenset[str] = frozenset()
     filled: str = ""
@@ -256,40 +302,6 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
     ban_seconds: float = 600.0
 
 
-class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the codes of a venue's replies mean. An entry with a blank is a phrase of a message. Source of all: API.
-
-    Args:
-        would_trigger: the price is already at or beyond the stop.
-        nothing_to_reduce: there is no position, or its quantity is too small.
-        duplicate: the client order id was used before.
-        too_many: no further stop is accepted, because the account or the symbol has too many.
-        gone: there is no such live order: it was filled, was cancelled, or never existed.
-        unchanged: the reply to an amendment that changes nothing.
-        busy: not executed now; the same request may succeed later.
-        refused: other refusals, which ccxt does not know, or takes for invalid credentials.
-        key: the credentials are invalid, or lack the permission.
-        clock: the request's timestamp is too far from the venue's time. It was not executed.
-        limited: the rate limit. The request was not executed.
-        banned: the address is banned for `Delays.ban_seconds`. The request was not executed.
-        unknown: the venue does not know whether the request was executed.
-    """
-
-    would_trigger: frozenset[str] = frozenset()
-    nothing_to_reduce: frozenset[str] = frozenset()
-    duplicate: frozenset[str] = frozenset()
-    too_many: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-    unchanged: frozenset[str] = frozenset()
-    busy: frozenset[str] = frozenset()
-    refused: frozenset[str] = frozenset()
-    key: frozenset[str] = frozenset()
-    clock: frozenset[str] = frozenset()
-    limited: frozenset[str] = frozenset()
-    banned: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
-
-
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue's row.
 
@@ -301,6 +313,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         closes: requests that close a position.
         prices: requests for prices and candles.
         lists: requests that look up and list orders and positions.
+        fills: requests that read an order's executions; None: it is not known how.
         fields: the fields of the venue's orders and positions.
         orders: how the values of an order are written.
         account: hedge mode and margin mode.
@@ -315,6 +328,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     closes: CloseRequests
     prices: PriceRequests
     lists: ListRequests = ListRequests()
+    fills: FillRequests | None = None
     fields: OrderFields = OrderFields()
     orders: OrderFormat = OrderFormat()
     account: AccountMode = AccountMode()

@@ -114,6 +114,10 @@ class VenueRequests:
             operation, "fetch_open_orders", (symbol, None, self._venue.lists.page_size), params, symbol
         )
 
+    async def trades(self, symbol: str, since: int, params: Params, page_size: int) -> list[Raw]:
+        """Return our executions of a symbol since a time in UTC milliseconds. Each page is one request to the rate limit."""
+        return await self._pages("order_fills", "fetch_my_trades", (symbol, since, page_size), params, symbol)
+
     async def positions(self, params: Params) -> list[Raw]:
         """Return positions. Each page is one request to the rate limit."""
         return await self._pages("positions", "fetch_positions", (None,), params)
@@ -137,9 +141,10 @@ class VenueRequests:
                 return raws  # a venue with cursors may fill its last page
             if not cursor:
                 raise ExchangeUnreachable(
-                    f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete; "
-                    "cancel orders that are not needed"
+                    f"{self._venue.name} {operation}: the list fills its page of {size} entries and may be incomplete"
                 )
+            if cursor == further.get("cursor"):
+                raise ExchangeUnreachable(f"{self._venue.name} {operation}: a page of the list leads to itself")
             further = {**params, "cursor": cursor}
         raise ExchangeUnreachable(f"{self._venue.name} {operation}: the list has more than {MOST_PAGES} pages")
 

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
+from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
 from trailing.exchanges.ccxt.venue import (
     CALLBACK,
     CLIENT_ORDER_ID,
+    ORDER_ID,
     PRICE,
     SOURCE,
     AccountMode,
     ClientSetup,
     CloseRequests,
     Delays,
-    ErrorCodes,
+    FillRequests,
     ListRequests,
+    LookUp,
     NativeTrailing,
     OrderFields,
     OrderFormat,
@@ -45,6 +48,7 @@ _BINANCE_TRAILING = NativeTrailing(
 # internal error and -1008 are failures; an unknown error says nothing about the order.
 _BINANCE_ERRORS = ErrorCodes(
     would_trigger=frozenset({"-2021", "-4142"}),
+    # -4118: "Please check your existing position and open orders". None of them says that the position is gone.
     nothing_to_reduce=frozenset({"-2022", "-2024", "-4112", "-4118"}),
     duplicate=frozenset({"-4116", "-4111", "-20132"}),
     too_many=frozenset({"-4045"}),
@@ -95,9 +99,24 @@ _BINANCE = Venue(
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=({"trigger": True},),
-        bare_list_paths=("/openAlgoOrders", "/positionRisk", "/klines", "PriceKlines"),
+        orders=({}, {"trigger": True}),
+        kind_fields=("orderType", "type"),  # of a conditional order, and of a plain one
+        bare_list_paths=("/openAlgoOrders", "/openOrders", "/userTrades", "/positionRisk", "/klines", "PriceKlines"),
         other_markets=r"\w+USD_(PERP|\d{6})",  # inverse contracts, which move to this API
         raw_position_methods=("fapiPrivateV3GetPositionRisk", "parse_position_risk"),
+    ),
+    # .../trade/rest-api/Account-Trade-List: seven days in one request, half a year at most. A stop's market order has an id of
+    # its own.
+    fills=FillRequests(
+        look_ups=(
+            LookUp(params={"trigger": True, "clientOrderId": CLIENT_ORDER_ID}, field="actualOrderId"),
+            LookUp(params={"clientOrderId": CLIENT_ORDER_ID}, field="orderId"),
+        ),
+        trades={"orderId": ORDER_ID},
+        field="orderId",
+        page_size=1000,
+        window_days=7,
+        kept_days=180,
     ),
     fields=OrderFields(
         source="workingType",
@@ -128,7 +147,8 @@ _BINANCE = Venue(
 # https://bybit-exchange.github.io/docs/v5/error
 _BYBIT_ERRORS = ErrorCodes(
     would_trigger=frozenset({"110092", "110093"}),
-    nothing_to_reduce=frozenset({"110017", "110034"}),
+    no_position=frozenset({"110034", "current position is zero"}),
+    nothing_to_reduce=frozenset({"110017"}),  # "orderQty will be truncated to zero": flat, or covered by other orders
     duplicate=frozenset({"110072"}),
     too_many=frozenset({"110009"}),
     gone=frozenset({"110001", "110008", "110010"}),
@@ -139,6 +159,10 @@ _BYBIT_ERRORS = ErrorCodes(
         {
             *("10029", "110065", "110066", "110067", "110068", "110069"),
             *("110095", "110097", "110098", "110099", "110100", "110103"),  # before a market has opened
+            *("110074", "30228"),  # the market is not live, or is being delisted
+            *("110080", "110090", "110123", "110124", "110125", "110132"),  # limits and terms of the account
+            *("110118", "110120", "110121"),  # no price for a market order, or beyond the price limits
+            *("110135", "110136", "110137"),  # event futures
         }
     ),
     key=frozenset({"10003", "10004", "10005", "10007", "10010", "33004"}),
@@ -167,7 +191,14 @@ _BYBIT = Venue(
     ),
     account=AccountMode(mode_from="position_rows", hedge_params={"hedged": True}),
     stops=StopRequests(
-        place={"stopLossPrice": PRICE, "triggerBy": SOURCE, "clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
+        place={
+            "stopLossPrice": PRICE,
+            "triggerBy": SOURCE,
+            "clientOrderId": CLIENT_ORDER_ID,
+            "reduceOnly": True,
+            # Otherwise Bybit cancels a triggered stop for which the margin does not suffice.
+            "closeOnTrigger": True,
+        },
         sources={"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"},
         amend={"triggerPrice": PRICE, "triggerBy": SOURCE},
     ),
@@ -178,13 +209,21 @@ _BYBIT = Venue(
     lists=ListRequests(
         find_list={"trigger": True, "orderLinkId": CLIENT_ORDER_ID},
         stops=({"trigger": True, "settleCoin": "USDT"}, {"trigger": True, "settleCoin": "USDC"}),
+        kind_fields=("stopOrderType", "orderType"),
         positions=({"settleCoin": "USDT", "limit": 200}, {"settleCoin": "USDC", "limit": 200}),
         page_size=50,
         cursor="nextPageCursor",
         list_fields=dict.fromkeys(("/order/realtime", "/position/list", "kline"), "result.list"),
     ),
+    # https://bybit-exchange.github.io/docs/v5/order/execution: seven days in one request, two years at most.
+    fills=FillRequests(
+        trades={"orderLinkId": CLIENT_ORDER_ID}, field="orderLinkId", page_size=100, window_days=7, kept_days=730
+    ),
     fields=OrderFields(
         source="triggerBy",
+        type="stopOrderType",
+        stop_types=frozenset({"Stop"}),  # not StopLoss, TakeProfit and TrailingStop, which belong to the position
+        execution_type="orderType",
         status="orderStatus",
         triggered_statuses=frozenset({"Triggered", "New", "PartiallyFilled"}),  # a waiting stop is Untriggered
         quantity="qty",
@@ -211,6 +250,8 @@ VENUES: Final[Mapping[str, Venue]] = {venue.name: venue for venue in (_BINANCE, 
 REFUSED: Final[Mapping[str, str]] = {
     "mexc": "ccxt does not check whether a cancel there succeeded, and no look-up finds a stop by its client order id",
     "htx": "client order ids are numbers there, so a stop can't be recognised as ours",
+    # https://docs.woox.io: clientAlgoOrderId of an algo order. The 80 bits of our id don't fit in its 63.
+    "woo": "client order ids of its stops are integers, so a stop can't be recognised as ours",
     # It does not help to list the symbols that have a position or a record: an order that may exist is confirmed absent by a
     # list of the whole account, also if its position is flat and its record is lost.
     "phemex": "its stops are listed by symbol only, so a stop of ours without a position and a record would count as gone "

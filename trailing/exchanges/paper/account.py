@@ -7,7 +7,7 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT
 from trailing.errors import NoSuchStop, StopRejected, UsageError
@@ -15,7 +15,9 @@ from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import LiveStop, MarketBook, VenueRules
 from trailing.exchanges.paper.order_checks import check_count, check_quantity, check_stop, liquidation_price
+from trailing.exchanges.paper.order_views import Executions, as_open_order
 from trailing.exchanges.paper.saved import SavedMarketBook
+from trailing.exchanges.paper.take_profits import TakeProfits, free
 from trailing.exchanges.port import OrderStatus, OrderUpdate, PositionUpdate, StopRequest
 
 _AVERAGE = Context(prec=28)  # limits the digits of a division
@@ -36,6 +38,8 @@ class PaperAccount:
         self._ids: set[str] = set()
         self._visible_stops: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.orders_read_lag)
         self._visible_positions: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.positions_read_lag)
+        self._take_profits = TakeProfits(rules.orders_read_lag, publish)
+        self._executions = Executions(max(rules.orders_read_lag, rules.positions_read_lag))
 
     def __str__(self) -> str:
         books = self._books.values()
@@ -58,6 +62,15 @@ class PaperAccount:
     def find(self, symbol: str, client_order_id: str, at: float) -> StopOrder | None:
         """Return the live stop with a client order id as a read shows it at a time; None: it shows none."""
         return self._visible_stops.at(at).get((symbol, client_order_id))
+
+    def open_orders(self, symbol: str, at: float) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol as a read shows them at a time, by client order id."""
+        stops = (as_open_order(stop) for stop in self.stops(at) if stop.symbol == symbol)
+        return tuple(sorted((*stops, *self._take_profits.visible(symbol, at)), key=lambda order: order.client_order_id))
+
+    def order_fills(self, client_order_id: str, since: float, at: float) -> Sequence[Fill]:
+        """Return the executions of an order since a time, as a read shows them at a time, oldest first."""
+        return self._executions.of_order(client_order_id, since, at)
 
     def positions(self, at: float) -> Sequence[PositionReport]:
         """Return all open positions as a read shows them at a time, by symbol and side."""
@@ -93,6 +106,7 @@ class PaperAccount:
             for stop in book.stops.values():
                 key = (saved.symbol, stop.order.client_order_id)
                 self._visible_stops.change(key, stop.order, at - self._rules.orders_read_lag)
+            self._take_profits.load(book, at)
             for side in saved.holdings:
                 self._show(book, side, at - self._rules.positions_read_lag)
         self._ids.update(used_ids)
@@ -134,7 +148,7 @@ class PaperAccount:
             StopRejected: the client order id was used before, the market's rules are violated, or the quantity is larger than
                 the position.
             TooManyStops: the account has as many stops as the market allows.
-            NothingToReduce: there is no such position.
+            NoSuchPosition: there is no such position.
             WouldTrigger: the price is already at or beyond the stop.
         """
         book = self._book(request.symbol)
@@ -184,7 +198,24 @@ class PaperAccount:
             if client_order_id in book.stops:
                 self.cancel(symbol, client_order_id, at)
                 return symbol
+            if client_order_id in book.take_profits:
+                self._take_profits.cancel(book, client_order_id, at)
+                return symbol
         raise NoSuchStop(f"there is no live stop {client_order_id!r}")
+
+    def place_take_profit(
+        self, symbol: str, side: Side, quantity: Decimal, price: Decimal, client_order_id: str, at: float
+    ) -> OpenOrder:
+        """Place a reduce-only limit order of a user.
+
+        Raises:
+            StopRejected: the client order id was used before, or the market's rules are violated.
+            NothingToReduce: there is no such position, or other take-profits cover all of it.
+        """
+        self._check_new(client_order_id)
+        order = self._take_profits.place(self._book(symbol), side, quantity, price, client_order_id, at)
+        self._ids.add(client_order_id)
+        return order
 
     def close(
         self, symbol: str, side: Side, quantity: Decimal, at: float, *, client_order_id: str | None = None
@@ -199,7 +230,7 @@ class PaperAccount:
 
         Raises:
             StopRejected: the client order id was used before, or a part of the position violates the market's rules.
-            NothingToReduce: the position is flat.
+            NothingToReduce: the position is flat, or open take-profits cover all of it.
         """
         book = self._book(symbol)
         if client_order_id is not None:
@@ -209,6 +240,7 @@ class PaperAccount:
         if client_order_id is not None:
             if quantity < held:
                 check_quantity(book.market, quantity, price, held)
+            quantity = min(quantity, free(book, side))
             self._ids.add(client_order_id)
         return self._fill_at_market(book, side, quantity, price, client_order_id, at)
 
@@ -227,6 +259,9 @@ class PaperAccount:
     def _move(self, tick: Tick, start: Decimal, at: float) -> None:
         book = self._book(tick.symbol)
         book.prices[tick.source] = tick.price
+        if tick.source == "last" and book.take_profits:
+            for side, limit, order in self._take_profits.take_reached(book, tick.price, at):
+                self._fill_at_market(book, side, order.quantity, limit, order.client_order_id, at, order.order_id)
         for crossing in find_crossings(book, tick, start):
             side, stop = crossing.side, crossing.stop
             if stop is not None:
@@ -249,8 +284,9 @@ class PaperAccount:
     def _execute(self, book: MarketBook, stop: LiveStop, price: Decimal, tick: Tick, at: float) -> None:
         """Trigger a stop and fill the part that this tick allows. Cancel it if there is no position to reduce."""
         holding, is_new = book.holdings[stop.order.side], not stop.triggered
-        if not holding.quantity:
-            self._cancel(book, stop, at, "nothing to reduce")
+        left_free = book.free(stop.order.side)
+        if not left_free:
+            self._cancel(book, stop, at, "other orders cover the position" if holding.quantity else "nothing to reduce")
             return
         if is_new:
             stop.trigger(at + self._rules.trigger_delay)
@@ -260,10 +296,11 @@ class PaperAccount:
             self._stop_changed(stop, "triggered", at)
         if not part:
             return
-        taken = holding.reduce(part)
+        taken = holding.reduce(min(part, left_free))
         stop.filled = EXACT.add(stop.filled, taken)
         ids = (order.order_id, order.client_order_id)
         fill = Fill(order.symbol, order.side, taken, price, *ids, at, book.next_trade_id())
+        self._executions.add(fill)
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)
@@ -274,12 +311,20 @@ class PaperAccount:
         self._position_changed(book, order.side, at)
 
     def _fill_at_market(
-        self, book: MarketBook, side: Side, wanted: Decimal, price: Decimal, client_order_id: str | None, at: float
+        self,
+        book: MarketBook,
+        side: Side,
+        wanted: Decimal,
+        price: Decimal,
+        client_order_id: str | None,
+        at: float,
+        order_id: str | None = None,
     ) -> Fill:
-        symbol, order_id = book.market.symbol, book.next_order_id()
+        symbol, order_id = book.market.symbol, order_id or book.next_order_id()
         own_id = client_order_id or f"other-{order_id}"
         taken = book.holdings[side].reduce(wanted)
         fill = Fill(symbol, side, taken, price, order_id, own_id, at, book.next_trade_id())
+        self._executions.add(fill)
         self._publish(OrderUpdate(symbol, side, own_id, order_id, "filled", at, fill, fill.quantity))
         self._position_changed(book, side, at)
         return fill
@@ -315,6 +360,7 @@ class PaperAccount:
         self._show(book, side, at)
         self._publish(PositionUpdate(symbol, side, holding.quantity, at))
         if not holding.quantity:
+            self._take_profits.cancel_all(book, side, at)
             # A triggered stop is a market order now. If it stayed live, it would close the next position.
             only = not self._rules.cancel_on_flat
             self._cancel_all(book, side, at, "the position is flat", triggered_only=only)

@@ -70,5 +70,9 @@ class CandleSeries:
             if first <= bar.minute < current
         )
 
+    def running_clock(self, at: datetime) -> float:
+        """Return a UTC time in seconds on the running clock."""
+        return at.timestamp() - self._epoch_at_zero
+
     def _minute(self, now: float) -> int:
         return math.floor((self._epoch_at_zero + now) / SECONDS)

@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from trailing.core.account import PositionReport
+from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.model import (
     Candle,
     Fill,
@@ -105,7 +105,7 @@ class PaperExchange:
             UsageError: the market has no trailing orders, or does not accept this callback.
             StopRejected: the client order id was used before; the price is no multiple of the tick; the quantity is no
                 multiple of the step, below a minimum or larger than the position; or the market allows no second stop.
-            NothingToReduce: there is no such position.
+            NoSuchPosition: there is no such position.
             WouldTrigger: the price of the request's source is already at or beyond the stop, or the activation price of a
                 trailing order.
         """
@@ -161,6 +161,23 @@ class PaperExchange:
         """Return all live stops as of `orders_read_lag` ago, by symbol and client order id."""
         return await self._transport.send("open_stops", None, self._account.stops)
 
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol as of `orders_read_lag` ago, by client order id."""
+        check_symbol("symbol", symbol)
+        return await self._transport.send("open_orders", symbol, lambda at: self._account.open_orders(symbol, at))
+
+    async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order since a time (UTC), oldest first. The longer read lag delays them."""
+        check_symbol("symbol", symbol)
+        check_client_order_id(client_order_id)
+        check_utc("since", since)
+        start = self._candles.running_clock(since)
+        return await self._transport.send(
+            "order_fills",
+            symbol,
+            lambda at: self._account.order_fills(client_order_id, start, at),
+        )
+
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions as of `positions_read_lag` ago, by symbol and side."""
         return await self._transport.send("positions", None, self._account.positions)
@@ -179,7 +196,7 @@ class PaperExchange:
         The whole position, or more, may always be closed. A part must keep to the market's rules.
 
         Raises:
-            NothingToReduce: the position is flat.
+            NothingToReduce: the position is flat, or take-profits cover all of it.
             StopRejected: the client order id was used before, or a part violates the market's rules.
         """
         check_close(symbol, side, quantity)
@@ -288,7 +305,7 @@ class PaperExchange:
         return self._stream.subscriptions
 
     def reduce(self, symbol: str, side: Side, quantity: Decimal) -> Fill:
-        """Close at most the open quantity, as a user does by hand. Raises NothingToReduce if the position is flat."""
+        """Close at most the open quantity, as a user does by hand. Raises NoSuchPosition if the position is flat."""
         check_close(symbol, side, quantity)
         return self._account.close(symbol, side, quantity, trio.current_time())
 
@@ -300,8 +317,29 @@ class PaperExchange:
         self._transport.note(at, "place_by_hand", request.symbol, request.client_order_id, order)
         return order
 
+    def take_profit_by_hand(
+        self, symbol: str, side: Side, quantity: Decimal, price: Decimal, client_order_id: str = "take-profit"
+    ) -> OpenOrder:
+        """Place a reduce-only limit order at once, as a bot's own take-profit.
+
+        It fills at its price when the last price reaches it. Until then it covers its quantity, as on Binance and Bybit: a close,
+        and a stop that triggers, get what it leaves of the position. If that is nothing, the close raises NothingToReduce, and the
+        stop is cancelled with a reason. It ends with its position.
+
+        Raises:
+            StopRejected: the client order id was used before, or a rule of the market is violated.
+            NothingToReduce: there is no such position, or other take-profits cover all of it.
+        """
+        check_close(symbol, side, quantity)
+        check_money("price", price)
+        check_client_order_id(client_order_id)
+        at = trio.current_time()
+        order = self._account.place_take_profit(symbol, side, quantity, price, client_order_id, at)
+        self._transport.note(at, "take_profit_by_hand", symbol, client_order_id, order)
+        return order
+
     def cancel_by_hand(self, client_order_id: str) -> None:
-        """Cancel a stop at once, as a user does by hand. Raises NoSuchStop if it is gone."""
+        """Cancel a stop or a take-profit at once, as a user does by hand. Raises NoSuchStop if it is gone."""
         at = trio.current_time()
         symbol = self._account.cancel_anywhere(client_order_id, at)
         self._transport.note(at, "cancel_by_hand", symbol, client_order_id, None)

@@ -9,9 +9,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from trailing.core.account import OpenOrder
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
-from trailing.errors import ExchangeUnreachable, NoSuchStop, NothingToReduce
+from trailing.errors import ExchangeUnreachable, NoSuchPosition, NoSuchStop
 from trailing.exchanges.paper.saved import SavedHolding, SavedMarketBook, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
@@ -138,9 +139,10 @@ class MarketBook:
         first_entry_price: the price of the first entry, used for sources that had no price; None: there was no entry.
         holdings: the position of each side.
         stops: the live stops by client order id.
+        take_profits: the open reduce-only limit orders of a user, by client order id.
     """
 
-    __slots__ = ("_orders", "_trades", "first_entry_price", "holdings", "market", "prices", "stops")
+    __slots__ = ("_orders", "_trades", "first_entry_price", "holdings", "market", "prices", "stops", "take_profits")
 
     def __init__(self, market: Market) -> None:
         self.market: Market = market
@@ -148,6 +150,7 @@ class MarketBook:
         self.first_entry_price: Decimal | None = None
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}
+        self.take_profits: dict[str, OpenOrder] = {}
         self._orders = self._trades = 0
 
     def next_order_id(self) -> str:
@@ -186,11 +189,16 @@ class MarketBook:
         return price
 
     def held(self, side: Side) -> Holding:
-        """Return the open position. Raises NothingToReduce if it is flat."""
+        """Return the open position. Raises NoSuchPosition if it is flat."""
         holding = self.holdings[side]
         if not holding.quantity:
-            raise NothingToReduce(f"{self.market.symbol}: there is no {side} position to reduce")
+            raise NoSuchPosition(f"{self.market.symbol}: there is no {side} position to reduce")
         return holding
+
+    def free(self, side: Side) -> Decimal:
+        """Return what is left of a position for closes and triggered stops: what no take-profit covers."""
+        covered = (order.quantity for order in self.take_profits.values() if order.side == side)
+        return max(Decimal(0), EXACT.subtract(self.holdings[side].quantity, sum(covered, Decimal(0))))
 
     def save(self) -> SavedMarketBook:
         """Return the state as a value, without the market's rules."""
@@ -201,7 +209,16 @@ class MarketBook:
         }
         stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
         prices, first = dict(self.prices), self.first_entry_price
-        return SavedMarketBook(self.market.symbol, prices, holdings, stops, self._orders, first, self._trades)
+        return SavedMarketBook(
+            self.market.symbol,
+            prices,
+            holdings,
+            stops,
+            self._orders,
+            first,
+            self._trades,
+            tuple(self.take_profits.values()),
+        )
 
     def restore(self, saved: SavedMarketBook) -> None:
         """Load a saved state."""
@@ -215,6 +232,7 @@ class MarketBook:
             stop = self.stops[order.client_order_id] = LiveStop(order)
             stop.whole, stop.best = saved_stop.whole, saved_stop.best
             stop.filled = EXACT.subtract(saved_stop.whole, saved_stop.order.quantity)
+        self.take_profits = {order.client_order_id: order for order in saved.take_profits}
         self._orders, self._trades = saved.orders, saved.trades
 
     def live(self, client_order_id: str) -> LiveStop:

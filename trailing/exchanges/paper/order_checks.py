@@ -25,7 +25,7 @@ def check_stop(
 
     Raises:
         StopRejected: it violates a rule of the market, or is larger than the position.
-        NothingToReduce: there is no such position.
+        NoSuchPosition: there is no such position.
         WouldTrigger: the price of its source is already at or beyond `price`.
         ExchangeUnreachable: its source has no price yet.
     """

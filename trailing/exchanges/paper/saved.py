@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from trailing.core.account import OpenOrder
 from trailing.core.model import Side, Source, StopOrder
 
 
@@ -50,6 +51,7 @@ class SavedMarketBook(msgspec.Struct, frozen=True):
         orders: how many orders it had so far.
         first_entry_price: of the first entry; None: there was none.
         trades: how many trades it had so far.
+        take_profits: the open reduce-only limit orders of a user.
     """
 
     symbol: str
@@ -59,3 +61,4 @@ class SavedMarketBook(msgspec.Struct, frozen=True):
     orders: int
     first_entry_price: Decimal | None = None
     trades: int = 0
+    take_profits: tuple[OpenOrder, ...] = ()

@@ -1,0 +1,113 @@
+"""Failure mode 50 with the real ccxt client: a bot's own take-profit covers the position, and the venue refuses every exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal as D
+
+import pytest
+import trio
+from real_exchange import BTC, VENUES, Desk, open_desk
+
+from trailing import Callback, Manager, Percent, Position, Protected, TimedOut, TrailPlan, open_manager, open_store
+from trailing.core.model import Side
+from trailing.events import Alarm, Event, ExitFailed, PositionClosed, StopGone
+
+PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),), exit_grace=0.5)
+ALARM = "the exchange refuses to reduce an open position"
+WORDS = {
+    "binanceusdm": "Please check your existing position and open orders.",
+    "bybit": "orderQty will be truncated to zero",
+}
+CODES = {"binanceusdm": "-4118", "bybit": "110017"}
+
+pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+
+async def protect(desk: Desk, manager: Manager, side: Side) -> Position:
+    """Open and protect a position, and rest the bot's own take-profit for all of it."""
+    await desk.enter(side)
+    position = Position(BTC, side, D("0.8"), D(1000), datetime.now(UTC))
+    assert isinstance(await manager.protect(position, deadline=10), Protected)
+    await desk.until_subscribed(BTC)
+    desk.server.rest_take_profit(position, D(1100) if side == "long" else D(900))
+    return position
+
+
+def error_of(manager: Manager, side: Side) -> str:
+    found = manager.unprotected().get((BTC, side))
+    return "" if found is None else str(found.error)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(30):
+        while not holds():
+            await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_profit_and_cancelling_it_lets_the_exit_through(
+    venue: str, side: Side
+) -> None:
+    heard: tuple[Event, ...] = ()
+    async with (
+        open_desk(venue) as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+        manager.subscribe() as events,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def listen() -> None:
+            nonlocal heard
+            async for event in events:
+                heard += (event,)
+
+        nursery.start_soon(listen)
+        await protect(desk, manager, side)
+        for source in ("mark", "last"):
+            await desk.server.move_price(BTC, D(975) if side == "long" else D(1025), source)
+        await until(lambda: any(isinstance(event, StopGone) for event in heard))
+        (gone,) = [event for event in heard if isinstance(event, StopGone)]
+        if venue == "binanceusdm":
+            assert gone.reason == "Reduce Only reject"
+        await until(lambda: WORDS[venue] in error_of(manager, side))
+        await until(lambda: any(isinstance(event, Alarm) and event.what == ALARM for event in heard))
+        assert any(CODES[venue] in event.error for event in heard if isinstance(event, ExitFailed))
+        (alarm,) = [event for event in heard if isinstance(event, Alarm) and event.what == ALARM]
+        limit = "sell 0.8 at 1100" if side == "long" else "buy 0.8 at 900"
+        assert f"{limit} (bot-take-profit)" in alarm.detail
+        assert CODES[venue] in alarm.detail
+        for _ in range(20):  # at each moment, whatever is tried meanwhile
+            assert WORDS[venue] in error_of(manager, side)
+            await trio.sleep(0.05)
+        outcome = await manager.close(BTC, side, deadline=1.0)
+        assert isinstance(outcome, TimedOut)
+        assert CODES[venue] in str(outcome.error)
+        (order,) = desk.server.market.resting(BTC)
+        desk.server.market.cancel(order)
+        await until(lambda: any(isinstance(event, PositionClosed) for event in heard))
+        (closed,) = [event for event in heard if isinstance(event, PositionClosed)]
+        assert (closed.quantity, closed.profit) == (D("0.8"), D("-20"))
+        assert len([event for event in heard if isinstance(event, Alarm) and event.what == ALARM]) == 1
+        nursery.cancel_scope.cancel()
+    assert desk.server.market.live_stops() == ()
+
+
+async def test_open_orders_are_read_by_symbol_plain_and_conditional(venue: str) -> None:
+    async with (
+        open_desk(venue) as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+    ):
+        await protect(desk, manager, "long")
+        orders = {order.client_order_id: order for order in await desk.exchange.open_orders(BTC)}
+        stop = manager.stops()[BTC, "long"]
+        profit = orders.pop("bot-take-profit")
+        assert (profit.order_side, profit.side, profit.quantity, profit.price) == ("sell", "long", D("0.8"), D(1100))
+        assert (profit.kind, profit.trigger_price) == ({"binanceusdm": "LIMIT", "bybit": "Limit"}[venue], None)
+        (ours,) = orders.values()
+        assert (ours.client_order_id, ours.trigger_price, ours.side) == (stop.client_order_id, stop.price, "long")
+        assert ours.kind == {"binanceusdm": "STOP_MARKET", "bybit": "Stop Market"}[venue]
+        assert await desk.exchange.open_orders("ETH/USDT:USDT") == []

@@ -1,0 +1,98 @@
+"""The executions that no update has reported: read from the exchange's own trades before the end of a position is published.
+
+A stop that was filled while no process ran, or while the stream was down, is only known to be gone. Without its executions the
+profit of its position is unknown, which is None and never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from trailing.core.endings import OUTSIDE
+from trailing.core.goals import End
+from trailing.core.model import Fill
+from trailing.core.orders import Order, unseen
+from trailing.core.requests import ReadFills
+from trailing.core.retries import FIRST, BackOff
+from trailing.errors import RateLimited, UsageError
+from trailing.events import ExitFilled, StopFilled
+
+if TYPE_CHECKING:
+    from trailing.core.position import PositionState
+
+MOST_READS: Final = 3
+"""Reads of one order that may fail before its executions stay unknown."""
+
+
+def unread_ids(p: PositionState) -> Iterator[str]:
+    """Yield the orders whose executions may not all have been reported, the last one first."""
+    return (order.id for order in reversed(p.ended_orders.values()) if order.has_unread)
+
+
+def wanted_read(p: PositionState) -> str | None:
+    """Return the order whose executions are to be read before the end of its position is published; None: no read is wanted.
+
+    A read is in no position's way: where another one waits for the key, the end is published with what is known.
+    """
+    if not isinstance(p.goal, End) or p.is_given_up or p.is_awaited or p.orders or p.profit is not None:
+        return None
+    return next(unread_ids(p), None)
+
+
+def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence[Fill], at: float) -> None:
+    """Count what was not counted of an order's executions."""
+    order = _note_read(p, request)
+    if order is None:
+        return
+    for fill, quantity in tuple(_uncounted(p, order, result)):
+        p.filled += quantity
+        p.proceeds += quantity * fill.price
+        p.last_fill = fill
+        event = ExitFilled if order.purpose == "exit" else StopFilled
+        own_id = {} if order.purpose == "exit" else {"client_order_id": order.id}
+        p.tell(event, quantity=quantity, price=fill.price, left=p.quantity, **own_id)
+    if p.profit is not None and p.exit_reason == OUTSIDE:
+        p.exit_reason = "closed by the bot" if order.purpose == "exit" else "the stop was filled"
+
+
+def _uncounted(p: PositionState, order: Order, fills: Sequence[Fill]) -> Iterator[tuple[Fill, Decimal]]:
+    """Yield the executions that were not counted, with the quantities.
+
+    If an order alone closed the whole position, everything that was counted was its own. That holds also after a restart, which
+    forgets the trades.
+    """
+    whole = sum((fill.quantity for fill in fills), Decimal(0))
+    if abs(whole - p.position.quantity) < p.market.quantity_step:
+        counted = p.filled
+        for fill in fills:
+            new = max(Decimal(0), fill.quantity - counted)
+            counted = max(Decimal(0), counted - fill.quantity)
+            if new:
+                yield fill, new
+        return
+    for fill in fills:
+        order, new = unseen(order, fill, None)
+        if new:
+            yield fill, new
+
+
+def fills_failed(p: PositionState, request: ReadFills, _: object, error: Exception, at: float) -> None:
+    """Try again a few times. What can't be read stays unknown."""
+    failed = p.back_offs["fills"]
+    if isinstance(error, RateLimited):  # its turn comes later, which is no failure
+        p.back_offs["fills"] = BackOff(failed.failures - 1, at + max(FIRST, error.retry_after))
+    elif isinstance(error, UsageError) or failed.failures >= MOST_READS:
+        _note_read(p, request)
+
+
+def _note_read(p: PositionState, request: ReadFills) -> Order | None:
+    """Note that nothing more is to be read of an order. Returns the order, or None: it was forgotten."""
+    p.back_offs.pop("fills", None)
+    order = p.ended_orders.get(request.id)
+    if order is not None:
+        p.ended_orders[request.id] = replace(order, has_unread=False)
+    return order

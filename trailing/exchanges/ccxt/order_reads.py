@@ -1,0 +1,154 @@
+"""Reads for messages and profits: the open orders of a symbol, and the executions of an order. No decision follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import trio
+
+from trailing.core.account import OpenOrder
+from trailing.core.model import Fill, Market, check_money, check_one_of
+from trailing.core.prices import EXACT
+from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
+from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, from_venue_id, number, to_venue_id
+from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
+from trailing.exchanges.ccxt.venue import FillRequests, Slot, Venue, fill_in
+from trailing.exchanges.ccxt.venue_requests import VenueRequests
+from trailing.exchanges.port import PartialList, escaped
+
+
+class OrderReads:
+    """Reads open orders and executions on a venue.
+
+    Args:
+        requests: sends the requests.
+        venue: the venue's row.
+    """
+
+    def __init__(self, requests: VenueRequests, venue: Venue) -> None:
+        self._requests, self._venue = requests, venue
+
+    async def open_orders(self, market: Market) -> Sequence[OpenOrder]:
+        """Return all open orders of a symbol by order id; a `PartialList` if an entry can't be parsed."""
+        orders: dict[str, OpenOrder] = {}
+        left_out: list[str] = []
+        for params in self._venue.lists.orders:
+            for raw in await self._requests.orders("open_orders", market.symbol, params):
+                try:
+                    order = _open_order(self._venue, market, raw)
+                except UNREADABLE as error:
+                    left_out.append(f"order {raw.get('id')}: {reason(error)}")
+                else:
+                    orders[order.order_id] = order
+        found = [order for _, order in sorted(orders.items())]
+        return PartialList(found, left_out) if left_out else found
+
+    async def order_fills(self, market: Market, client_order_id: str, since: datetime) -> Sequence[Fill]:
+        """Return the executions of an order of ours, oldest first. Raises as the port says."""
+        requests = self._venue.fills
+        if requests is None:
+            raise UsageError(f"{self._venue.name}: it is not known how to read the executions of an order there")
+        values: dict[Slot, Any] = {Slot.CLIENT_ORDER_ID: to_venue_id(self._venue, client_order_id)}
+        if requests.look_ups:
+            order_id = await self._executed_as(market.symbol, requests, values)
+            if order_id is None:
+                return []
+            values[Slot.ORDER_ID] = order_id
+        fills: dict[str, Fill] = {}
+        for start, end in _windows(requests, since):
+            params = {**fill_in(requests.trades, values), "until": _milliseconds(end)}
+            raws = await self._requests.trades(market.symbol, _milliseconds(start), params, requests.page_size)
+            wanted = str(values[Slot.ORDER_ID if requests.look_ups else Slot.CLIENT_ORDER_ID])
+            for raw in raws:
+                try:
+                    if str(raw["info"].get(requests.field)) == wanted:
+                        fill = _fill(market, client_order_id, raw)
+                        fills[str(fill.trade_id)] = fill
+                except UNREADABLE as error:
+                    raise ExchangeUnreachable(
+                        f"{self._venue.name} order_fills {market.symbol}: an execution can't be parsed: "
+                        f"{escaped(reason(error))}"
+                    ) from error
+        return sorted(fills.values(), key=lambda fill: fill.at)
+
+    async def _executed_as(self, symbol: str, requests: FillRequests, values: dict[Slot, Any]) -> str | None:
+        """Return the id that the executions of an order have; None: it has none, or there is no such order."""
+        for look_up in requests.look_ups:
+            params = fill_in(look_up.params, values)
+            try:
+                raw = await self._requests.call("order_fills", "fetch_order", None, symbol, params, symbol=symbol)
+            except StopRejected:  # there is no such order of this kind
+                continue
+            return str(raw["info"].get(look_up.field) or "") or None
+        return None
+
+
+def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
+    """Convert an open order of ccxt's. Raises an `UNREADABLE` error if it can't be parsed."""
+    if UNPARSED in raw:
+        raise UsageError(raw[UNPARSED])
+    info = raw["info"]
+    check_one_of("symbol", raw.get("symbol"), (market.symbol,))
+    check_one_of("side", raw.get("side"), ("sell", "buy"))
+    if not raw.get("id"):
+        raise UsageError("id is missing")
+    own_id = info.get(venue.fields.client_order_id) or raw.get("clientOrderId") or ""
+    words = [str(info[field]) for field in venue.lists.kind_fields if info.get(field)] or [str(raw.get("type"))]
+    leg = str(info.get(venue.fields.position_side)).lower()
+    closes = CLOSED_BY[raw["side"]]
+    reduces = leg == closes or (
+        leg not in CLOSED_BY.values() and bool(raw.get("reduceOnly") or info.get("closePosition"))
+    )
+    contracts = number(raw.get("remaining")) or number(raw.get("amount")) or Decimal(0)
+    triggers = (raw.get(name) for name in ("triggerPrice", "stopLossPrice", "takeProfitPrice"))
+    return OpenOrder(
+        symbol=market.symbol,
+        order_id=escaped(str(raw["id"])),
+        client_order_id=from_venue_id(venue, escaped(str(own_id))),
+        kind=escaped(" ".join(words), 60),
+        order_side=raw["side"],
+        side=closes if reduces else None,
+        quantity=EXACT.multiply(contracts, market.contract_size),
+        price=number(raw.get("price")) or None,
+        trigger_price=next(filter(None, map(number, triggers)), None),
+    )
+
+
+def _fill(market: Market, client_order_id: str, raw: Raw) -> Fill:
+    """Convert an execution of ccxt's. Raises an `UNREADABLE` error if it can't be parsed."""
+    check_one_of("side", raw.get("side"), ("sell", "buy"))
+    age = datetime.now(UTC).timestamp() - raw["timestamp"] / 1000
+    return Fill(
+        symbol=market.symbol,
+        side=CLOSED_BY[raw["side"]],
+        quantity=EXACT.multiply(_above_zero("amount", raw), market.contract_size),
+        price=_above_zero("price", raw),
+        order_id=escaped(str(raw["order"])),
+        client_order_id=client_order_id,
+        at=trio.current_time() - max(age, 0.0),
+        trade_id=escaped(str(raw["id"])),
+    )
+
+
+def _above_zero(name: str, raw: Raw) -> Decimal:
+    value: Any = number(raw.get(name))
+    check_money(name, value)
+    found: Decimal = value
+    return found
+
+
+def _windows(requests: FillRequests, since: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Split the time from `since` until now into windows that one request may cover, oldest first."""
+    now = datetime.now(UTC)
+    start = max(since, now - timedelta(days=requests.kept_days))
+    while start < now:
+        end = min(start + timedelta(days=requests.window_days), now)
+        yield start, end
+        start = end
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
