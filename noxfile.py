@@ -8,12 +8,17 @@ adds the rest, which takes an hour: simulated worlds, killed processes, every Py
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import nox
 
@@ -65,12 +70,46 @@ PROCESSORS = os.cpu_count() or 1
 ONE_BY_ONE = ("--dist", "load", "--maxschedchunk", "1")
 # Many tests wait for sockets and servers, so that several processes share a processor.
 IN_PARALLEL = ("--numprocesses", str(max(6, 2 * PROCESSORS)), *ONE_BY_ONE)
-# The tests of what decides and acts compute, rather than wait. They alone have to cover it.
-DECIDING = ("tests/core", "tests/protection")
-COMPUTING = ("--numprocesses", str(PROCESSORS + 1), *ONE_BY_ONE)
+# These repeat a scenario at each of its steps, or for many symbols.
+EACH_STEP = {
+    "tests/protection/test_cancelled_anywhere.py",
+    "tests/protection/test_cancelled_exits.py",
+    "tests/protection/test_cancelled_while_recovering.py",
+    "tests/protection/test_nothing_starves.py",
+    "tests/protection/test_program_cancelled.py",
+}
+# The tests of what decides and acts. They compute, rather than wait. They alone have to cover it: each step again would only
+# take time, because a test that is traced takes more than twice as long.
+COVERING = sorted(
+    {str(path) for layer in ("core", "protection") for path in Path("tests", layer).glob("test_*.py")} - EACH_STEP
+)
+COMPUTING = ("--numprocesses", str(PROCESSORS), *ONE_BY_ONE)
 # Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves.
 TAKEOVERS = "tests/simulation/test_takeover.py"
 FAST = ("-m", "not slow and not repeats")
+# These find nothing on an older Python that the others don't find there: they look at the text of the project, or repeat what
+# other tests do, at each of its steps or in many worlds. `nox -s simulate` runs them on every Python. Two short files of
+# `EACH_STEP` stay, so that each kind of cancellation is met on the oldest Python too.
+NEWEST_ALONE = (
+    "tests/test_architecture.py",
+    "tests/test_contributing_page.py",
+    "tests/test_docs_commands.py",
+    "tests/test_docs_links.py",
+    "tests/test_docs_walk.py",
+    "tests/test_failure_mode_table.py",
+    "tests/test_language.py",
+    "tests/test_machine_tables.py",
+    "tests/test_private_access.py",
+    "tests/test_project.py",
+    "tests/cli/test_command_page.py",
+    "tests/protection/test_cancelled_anywhere.py",
+    "tests/protection/test_cancelled_while_recovering.py",
+    "tests/protection/test_map.py",
+    "tests/protection/test_nothing_starves.py",
+    "tests/protection/test_troubleshooting_page.py",
+    "tests/simulation",
+)
+Command: TypeAlias = tuple[str, ...]
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -79,52 +118,86 @@ def install(session: nox.Session, *groups: str) -> None:
     session.install("--no-compile", "--editable", ".", *nox.project.dependency_groups(PROJECT, *groups))
 
 
-def run_lint(session: nox.Session) -> None:
-    """Check style, and what ruff doesn't know about trio."""
-    session.run("ruff", "format", "--check", "--diff", ".")
-    session.run("ruff", "check", ".")
-    asynchronous = {path for path in Path("trailing").rglob("*.py") if "async " in path.read_text()}
-    flake8_async(session, NOT_OURS, asynchronous - {SERVICES, *CLEANING_UP})
-    flake8_async(session, f"{NOT_OURS},ASYNC103,ASYNC104", {SERVICES})
-    flake8_async(session, f"{NOT_OURS},ASYNC102,ASYNC103,ASYNC104", CLEANING_UP)
+STYLE = (("ruff", "format", "--check", "--diff", "."), ("ruff", "check", "."))
+"""Commands that take a second."""
+
+TYPES = (("mypy",), ("pyright", "--verifytypes", "trailing", "--ignoreexternal"))
+"""Check the types, ours and those that users see."""
 
 
-def flake8_async(session: nox.Session, disabled: str, files: set[Path]) -> None:
-    """Run flake8-async, which takes a third of a second for a file, on every processor at once."""
-    program = Path(session.bin) / "flake8-async"
-    ordered = sorted(map(str, files))
-    shares = [share for number in range(PROCESSORS) if (share := ordered[number::PROCESSORS])]
-    session.log(f"flake8-async --disable={disabled} ({len(ordered)} files)")
-    running = [subprocess.Popen([program, f"--disable={disabled}", *share]) for share in shares]
-    codes = [process.wait() for process in running]
-    if any(codes):
-        session.error("flake8-async found something")
+@contextmanager
+def flake8_async(session: nox.Session) -> Iterator[list[Command]]:
+    """Give the commands that check what ruff doesn't know about trio to a block, which runs them.
+
+    They take a quarter of a second for a file. So they get only files that have changed since a block has passed, or all of
+    them if their rules or their program changed.
+    """
+    passed = Path(session.cache_dir, "flake8-async-passed")
+    begun = passed.with_suffix(".begun")
+    begun.touch()
+    passed_at = passed.stat().st_mtime if passed.exists() else 0.0
+    if any(path.stat().st_mtime > passed_at for path in (Path(__file__), Path(session.bin, "flake8-async"))):
+        passed_at = 0.0
+    changed = {path for path in Path("trailing").rglob("*.py") if path.stat().st_mtime > passed_at}
+    asynchronous = {path for path in changed if "async " in path.read_text()}
+    shares = (
+        (NOT_OURS, asynchronous - {SERVICES, *CLEANING_UP}),
+        (f"{NOT_OURS},ASYNC103,ASYNC104", asynchronous & {SERVICES}),
+        (f"{NOT_OURS},ASYNC102,ASYNC103,ASYNC104", asynchronous & CLEANING_UP),
+    )
+    yield [("flake8-async", f"--disable={disabled}", *sorted(map(str, files))) for disabled, files in shares if files]
+    begun.replace(passed)
 
 
-def run_types(session: nox.Session) -> None:
-    """Check the types, ours and those that users see."""
-    session.run("mypy")
-    session.run("pyright", "--verifytypes", "trailing", "--ignoreexternal")
+@contextmanager
+def running_beside(session: nox.Session, *commands: Command) -> Iterator[None]:
+    """Run commands, one after the other, beside those of the block. Show their output after it."""
+    environment = {**os.environ, "PATH": os.pathsep.join((session.bin, os.environ["PATH"]))}
+
+    def run(command: Command) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    with ThreadPoolExecutor(max_workers=1) as one_by_one:
+        running = [(command, one_by_one.submit(run, command)) for command in commands]
+        try:
+            yield
+        finally:
+            failed = [command[0] for command, future in running if not has_passed(session, command, future.result())]
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
 
 
-def run_fast_tests(session: nox.Session, *, covered: bool) -> None:
-    """Run the tests that aren't slow; with `covered`, all of what decides and acts has to be covered by its tests."""
-    if session.posargs or not covered:
-        session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
-        return
-    session.run("coverage", "erase")
-    session.run("pytest", *COMPUTING, *FAST, "--cov", "--cov-report=", *DECIDING)
-    session.run("coverage", "report")
-    session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={folder}" for folder in DECIDING))
+def has_passed(session: nox.Session, command: Command, done: subprocess.CompletedProcess[str]) -> bool:
+    """Show what a command said, and return whether it passed."""
+    session.log(shlex.join(command)[:160])
+    sys.stdout.write(done.stdout + done.stderr)
+    sys.stdout.flush()
+    return done.returncode == 0
+
+
+def run_all(session: nox.Session, *commands: Command) -> None:
+    """Run commands one after the other."""
+    for command in commands:
+        session.run(*command)
 
 
 @nox.session(python=NEWEST, tags=["ci"])
 def check(session: nox.Session) -> None:
-    """Check style and types, and run the tests that aren't slow, in one environment."""
+    """Check style and types, and run the tests that aren't slow, in one environment.
+
+    Most tests wait for sockets and servers. What computes runs beside them: the linters, the type checkers, and the tests of what
+    decides and acts, with their coverage.
+    """
     install(session, "lint", "types", "test")
-    run_lint(session)
-    run_types(session)
-    run_fast_tests(session, covered=True)
+    run_all(session, *STYLE)
+    with flake8_async(session) as linters:
+        if session.posargs:
+            run_all(session, *linters, *TYPES, ("pytest", *IN_PARALLEL, *FAST, *session.posargs))
+            return
+        session.run("coverage", "erase")
+        covering = ("pytest", *COMPUTING, *FAST, "--cov", "--cov-report=", *COVERING)
+        with running_beside(session, covering, ("coverage", "report"), *linters, *TYPES):
+            session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={path}" for path in COVERING))
 
 
 @nox.session(python=NEWEST, tags=["ci"])
@@ -140,9 +213,10 @@ def slow(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, tags=["ci"])
 def oldest(session: nox.Session) -> None:
-    """Run the tests that aren't slow on the oldest Python."""
+    """Run the tests that aren't slow on the oldest Python, but for those where the Python makes no difference."""
     install(session, "test")
-    run_fast_tests(session, covered=False)
+    ignored = () if session.posargs else (f"--ignore={path}" for path in NEWEST_ALONE)
+    session.run("pytest", *IN_PARALLEL, *FAST, *ignored, *session.posargs)
 
 
 @nox.session(python=NEWEST, tags=["ci"])
@@ -176,21 +250,22 @@ def package(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style alone."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
-    run_lint(session)
+    with flake8_async(session) as linters:
+        run_all(session, *STYLE, *linters)
 
 
 @nox.session(python=NEWEST)
 def types(session: nox.Session) -> None:
     """Check the types alone."""
     install(session, "types")
-    run_types(session)
+    run_all(session, *TYPES)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests that aren't slow, or those that are named behind ``--``, on each Python."""
     install(session, "test")
-    run_fast_tests(session, covered=False)
+    session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -204,8 +279,8 @@ def bench(session: nox.Session) -> None:
 def simulate(session: nox.Session) -> None:
     """Run 2,000 harsh worlds (or ``-- --seeds N`` alone), 500 calm ones, a day, 200 kills and 50 takeovers, on Postgres too, and all else.
 
-    All else: the repeated tests, the property tests at random with 2,000 examples each, the tests on every Python between
-    the newest and the oldest, and those of the stores with psycopg[c].
+    All else: the repeated tests, the property tests at random with 2,000 examples each, all tests that aren't slow on every older
+    Python, and those of the stores with psycopg[c].
     """
     install(session, "test")
     session.env["PYTHONPATH"] = "tests"  # where the package `simulation` is
@@ -221,7 +296,7 @@ def simulate(session: nox.Session) -> None:
     session.run("python", "-m", "simulation.takeover", "--takeovers", "50")
     session.run("pytest", *IN_PARALLEL, "-m", "repeats")
     session.run("pytest", *IN_PARALLEL, "-m", "hypothesis", env={"HYPOTHESIS_PROFILE": "explore"})
-    for version in PYTHONS[1:-1]:
+    for version in PYTHONS[1:]:
         session.notify(f"tests-{version}", posargs=())
     session.notify("psycopg_c")
 

@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent
 LONGEST_FIRST = (
     FOLDER / "core" / "test_position_machine.py",
     FOLDER / "protection" / "test_postgres_outages.py",
+    FOLDER / "protection" / "test_cancelled_while_recovering.py",
     FOLDER / "cli",
     FOLDER / "venues",
     FOLDER / "psycopg_trio",

@@ -102,3 +102,9 @@ def test_the_python_that_runs_is_one_that_is_promised() -> None:
 def test_the_changelog_has_a_place_for_the_next_release_and_the_licence_is_the_one_stated(name: str) -> None:
     text = (ROOT / name).read_text()
     assert "## Unreleased" in text if name == "CHANGELOG.md" else text.startswith("MIT License")
+
+
+def test_the_tests_that_nox_names_exist() -> None:
+    names = re.findall(r'"(tests/[\w/]+(?:\.py)?)"', (ROOT / "noxfile.py").read_text())
+    assert len(names) > 15
+    assert [name for name in names if not (ROOT / name).exists()] == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,8 +78,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three symbols: one rises and falls, one falls, one hardly moves; two of them with bars missing."""
-    folder = tmp_path / "data"
+    """The folder of a wave and its prices; see `write_data`."""
+    return write_data(tmp_path / "data")
+
+
+def write_data(folder: Path) -> Path:
+    """Write three symbols: one rises and falls, one falls, one hardly moves; two of them with bars missing."""
     folder.mkdir()
     (folder / "wave.csv").write_text(
         "symbol,side,quantity,entry_price,opened_at_ms\n"
@@ -103,6 +108,25 @@ def write_candles(path: Path, cents_at: Callable[[int], int], missing: tuple[int
         money = ",".join(f"{price // 100}.{price % 100:02}" for price in prices)
         lines.append(f"{START + bar * 300_000},{money},1.5")
     path.write_text("\n".join(lines) + "\n")
+
+
+class Replayed(NamedTuple):
+    """What a replay has left."""
+
+    database: Path
+    out: str
+    """Its standard output, in JSON."""
+
+
+@pytest.fixture(scope="session")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
+    """What one replay of that wave has left. Tests copy the database, because a replay takes half a second."""
+    data = write_data(tmp_path_factory.mktemp("replayed") / "data")
+    database = data / "state.db"
+    wave = ("--wave", str(data / "wave.csv"), "--prices", str(data))
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
+        assert main(["run", "--paper", *wave, "--json", "--store", f"sqlite:///{database}"]) == 0
+    return Replayed(database, out.getvalue())
 
 
 @pytest.fixture

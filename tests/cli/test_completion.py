@@ -120,22 +120,25 @@ def test_fish_completes_commands_options_words_and_files(run: Run, tmp_path: Pat
 
 
 IN_ZSH = """
-autoload -Uz compinit && compinit -u -d {dump}
-source {script}
+autoload -Uz compinit && compinit -u -d dump
+source script.zsh
 print -r -- "$_comps[trailing]"
 typeset -a offered
 _arguments() {{ offered=("${{@}}") }}
-words=(trailing {name} --) CURRENT=3
-_trailing
-print -rl -- "${{offered[@]}}"
+for name in {names}; do
+    words=(trailing $name --) CURRENT=3
+    _trailing
+    print -r -- "$name:"
+    print -rl -- "${{offered[@]}}"
+done
 """
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_zsh_completes_the_options_of_every_command(run: Run, tmp_path: Path, name: str) -> None:
-    script = tmp_path / "script.zsh"
-    script.write_text(run("completion", "zsh").out)
-    code = IN_ZSH.format(dump=tmp_path / "dump", script=script, name=name)
-    function, *offered = in_shell("zsh", "-f", "-c", code, cwd=tmp_path)
+def test_zsh_completes_the_options_of_every_command(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "script.zsh").write_text(run("completion", "zsh").out)
+    function, *lines = in_shell("zsh", "-f", "-c", IN_ZSH.format(names=" ".join(COMMANDS)), cwd=tmp_path)
     assert function == "_trailing"
-    assert set(re.findall(r"^\*?(--[\w-]+)\[", "\n".join(offered), re.MULTILINE)) == options_of(name)
+    offered = dict(re.findall(r"^(\w+):\n(.*?)(?=^\w+:\n|\Z)", "\n".join([*lines, ""]), re.MULTILINE | re.DOTALL))
+    assert {name: set(re.findall(r"^\*?(--[\w-]+)\[", of_it, re.MULTILINE)) for name, of_it in offered.items()} == {
+        name: options_of(name) for name in COMMANDS
+    }

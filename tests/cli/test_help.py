@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,9 +113,8 @@ def test_a_module_that_is_missing_by_a_bug_keeps_its_traceback(replay: Run, monk
 
 
 @pytest.mark.parametrize("words", [("run",), ("status",), ("report",)])
-def test_a_normal_start_warns_of_nothing(replay: Run, data: Any, words: tuple[str, ...]) -> None:
-    url = f"sqlite:///{data}/state.db"
-    replay("--store", url)
+def test_a_normal_start_warns_of_nothing(replayed: Any, data: Path, words: tuple[str, ...]) -> None:
+    url = f"sqlite:///{shutil.copy(replayed.database, data)}"
     if words == ("run",):
         words = ("run", "--paper", "--wave", f"{data}/wave.csv", "--prices", str(data), "--log-level", "info")
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "trailing", *words, "--store", url]

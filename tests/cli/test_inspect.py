@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,11 +28,9 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture
-def store(replay: Run, tmp_path: Path) -> str:
+def store(replayed: Any, tmp_path: Path) -> str:
     """A store with two closed positions and an open one."""
-    url = f"sqlite:///{tmp_path}/state.db"
-    assert replay("--store", url).code == 0
-    return url
+    return f"sqlite:///{shutil.copy(replayed.database, tmp_path)}"
 
 
 def test_status_shows_what_is_open(run: Run, store: str) -> None:

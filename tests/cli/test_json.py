@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -77,10 +78,9 @@ BREAKS = {
 @pytest.mark.parametrize("broken", BREAKS)
 @pytest.mark.parametrize("command", [command for command in INSPECTING if "--follow" not in command])
 def test_standard_output_is_json_or_empty_when_a_store_is_broken(
-    run: Run, replay: Run, tmp_path: Path, command: str, broken: str
+    run: Run, replayed: Any, tmp_path: Path, command: str, broken: str
 ) -> None:
-    database = tmp_path / "state.db"
-    replay("--json", "--store", f"sqlite:///{database}")
+    database = Path(shutil.copy(replayed.database, tmp_path))
     if (statement := BREAKS[broken]) is None:
         database.write_bytes(b"no database" * 1000)
     else:

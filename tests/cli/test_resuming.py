@@ -63,10 +63,9 @@ def figures(document: dict[str, Any]) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-def whole(run: Run, words: list[str]) -> dict[str, Any]:
+def whole(replayed: Any) -> dict[str, Any]:
     """The report of the same run without an interruption."""
-    words = [*words[:-2], words[-2].replace("state.db", "whole.db"), "--json"]
-    document: dict[str, Any] = json.loads(run(*words).out)
+    document: dict[str, Any] = json.loads(replayed.out)
     assert sum(row["moves"] for row in document["report"]["positions"]) > 30
     return document
 

@@ -847,6 +847,14 @@ def test_a_trailing_order_that_is_left_tells_no_position_from_another_one() -> N
     assert driver.state.replaced_by == a_report("1", "90")
 
 
+def test_a_looser_stop_that_is_left_does_not_identify_the_position_of_the_stop_that_counts() -> None:
+    driver = resting()
+    looser = a_stop("z", "97")
+    driver.shows(A, looser, a_report(), at=10.0)
+    driver.shows(looser, a_report("1", "90"), at=21.0)
+    assert (driver.state.replaced_by, driver.state.doubted_stop) == (None, "a")
+
+
 def test_while_a_stop_is_being_placed_another_entry_price_is_no_other_position_yet() -> None:
     driver = resting()
     driver.shows(A, a_report(), at=10.0)
@@ -915,6 +923,29 @@ def test_what_the_update_of_the_last_fill_says_to_be_left_was_added_to_and_is_no
     driver.shows(driver.live["a"], a_report("0.5", "99"), at=12.0)
     assert driver.alarms == (["a closed position is open again"] if same else [ANOTHER])
     assert driver.state.quantity == (D("0.5") if same else 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_the_last_fill_left_open_is_known_after_a_restart_and_after_a_late_update_of_an_earlier_fill(
+    late: bool,
+) -> None:
+    driver = waiting(timing=TIMING)
+    driver.shows(driver.live["a"], a_report(), at=5.0)
+    left = driver.live["a"]  # a person has added 0.5; the close of the whole 1 is filled, and the stop is left
+    driver.step(CloseWanted("on purpose"))
+    driver.at = 10.0
+    driver.begins()
+    if not late:
+        driver.fills("b", "1", trade="1", status="filled")
+    else:
+        driver.at = 11.0
+        driver.fills("b", "0.4", trade="2", filled="1", status="filled")
+        earlier = Fill("BTC/USDT:USDT", "long", D("0.6"), D(98), "exchange-b", "b", 10.0, "1")
+        driver.step(OrderUpdated("b", "partial", earlier, D("0.6")), 12.0)
+    driver.step(PositionUpdated(D("0.5"), 11.0 if late else 10.0), 12.0)
+    after = driver.restarted(0.0)
+    after.shows(left, a_report("0.5", "99"), at=20.0)
+    assert (after.alarms, after.state.quantity) == (["a closed position is open again"], D("0.5"))
 
 
 def test_a_closed_position_whose_stop_is_left_is_another_one_at_another_price() -> None:

@@ -90,6 +90,26 @@ def test_a_fill_that_was_pushed_before_a_restart_is_not_counted_again() -> None:
     assert closed(driver)[:2] == (D(1), D("-3.5"))
 
 
+def test_a_part_that_was_told_before_a_restart_and_a_part_that_stays_unknown_are_counted_once() -> None:
+    driver = waiting(timing=TIMING)
+    driver.fills("a", "0.2", price="97", trade="1")
+    driver = driver.restarted(20.0)
+    driver.fills("a", "0.1", price="97", trade="2")
+    driver = flat(driver.restarted(40.0))
+    assert driver.record().told_fills == {"a": D("0.3")}
+    driver = driver.restarted(80.0)
+    fills = (execution("a", "0.2"), execution("a", "0.1", "97", "2"), execution("a", "0.4", "96", "3"))
+    assert read(driver, *fills) == [D("0.4")]
+    assert closed(driver)[:2] == (D("0.7"), None)
+
+
+def test_fills_that_were_pushed_without_trade_ids_are_not_counted_again() -> None:
+    driver = waiting(timing=TIMING)
+    driver.fills("a", "0.4", price="97")
+    assert read(flat(driver), execution("a", "0.4"), execution("a", "0.6", "96", "2")) == [D("0.6")]
+    assert closed(driver)[:2] == (D(1), D("-3.6"))
+
+
 def test_a_restart_remembers_which_executions_are_unread() -> None:
     driver = flat(waiting(timing=TIMING))
     assert driver.record().unread_orders == ("a",)

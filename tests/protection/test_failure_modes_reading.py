@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from inspection.paper import amend_by_hand
 from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_world, refuse_credentials, some_positions
 from wrong_venues import WrongVenue, during, empty, open_wrong_world, requests
 
@@ -341,6 +342,19 @@ async def test_fm16_an_empty_list_of_stops_that_exist_by_their_ids_places_none_a
         assert 0 < requests(world, "find_stop") <= requests(world, "open_stops")
         assert requests(world, "place_stop") == 0
         assert len(world.running.stops()) == 5
+
+
+async def test_fm39_a_look_up_beside_an_empty_list_shows_what_a_person_amended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_wrong_world() as (world, venue):
+        await hide_all_stops(world, venue, {})
+        first = next(iter(world.running.stops().values()))
+        with world.updates_silenced():
+            amend_by_hand(world.paper, first, D("99.5"))
+        await trio.sleep(10)
+        shown = {stop.client_order_id: stop.price for stop in world.running.stops().values()}
+        assert shown[first.client_order_id] == D("99.5")
 
 
 async def test_fm16_an_empty_list_of_stops_is_believed_once_their_ids_do_not_exist_either(

@@ -11,7 +11,7 @@ import trio
 from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, some_positions
 
 from trailing import Outcome, Pacing, Position, Protected, StoreError, TimedOut, TrailPlan
-from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow, Unreachable
+from trailing.testing import At, Fails, Fault, Hangs, Refuses, Slow, Throttles, Unreachable
 
 D = Decimal
 
@@ -170,6 +170,26 @@ async def test_fm42_a_position_that_is_closed_while_it_waits_for_its_key_gets_no
         await trio.sleep(90)
         assert await world.live() == ()
         assert world.inside.listed() == set()
+
+
+async def test_fm42_a_position_that_is_gone_when_it_gets_its_key_is_not_closed_before_a_snapshot(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(with_manager=False, latency=0.1) as world:
+        async with open_listened(world):
+            world.inject({At("cancel_stop", SYMBOL): Hangs()})
+            await let_the_first_one_end(world)
+            await world.running.protect(NEXT, deadline=1.0)
+        world.paper.reduce(SYMBOL, "long", D("1.5"))
+        hangs: dict[At, Fault] = {At("cancel_stop", SYMBOL, 1): Hangs(), At("cancel_stop", SYMBOL, 2): Hangs()}
+        world.inject(hangs | {At("place_stop", SYMBOL): Throttles(60.0)})
+        async with open_listened(world):
+            with trio.fail_after(60):
+                while not world.calls("place_stop"):
+                    await trio.sleep(0.5)
+            world.feed("97")  # beyond its first stop
+            await trio.sleep(10)
+            assert not world.calls("close_position")
 
 
 LAST = a_position(entry_price=D(102), opened_at=START + timedelta(seconds=120))

@@ -106,7 +106,7 @@ class MonitorSetup:
             lambda _: True,
             lambda _: True,
             lambda key: self.process_view.had_to_close(*key),
-            lambda key: self.cancellations.late_at(*key),
+            lambda key, at: self.cancellations.explains(*key, at),
             keep_events=False,
         )
         self._stops = 0

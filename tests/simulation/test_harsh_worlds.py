@@ -356,7 +356,7 @@ async def test_a_sick_symbol_s_cancellation_uses_the_rate_limit_and_is_not_execu
 
 def test_every_kind_strikes_in_a_few_worlds_and_the_same_seed_gives_the_same_events() -> None:
     strikes = Counter[str]()
-    for seed in range(6):
+    for seed in range(8):
         report = run_world(Scenario.from_seed(seed, RATES), keep_events=seed == 0)
         strikes.update(report.strikes)
         if seed == 0:
@@ -414,6 +414,7 @@ FOUND_AS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FOUND_AS))
 def test_a_planted_bug_is_found_in_a_few_harsh_worlds_and_in_no_calm_one_of_these_seeds(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -109,7 +109,7 @@ async def test_every_record_intent_and_event_of_an_old_store_loads_as_it_was_wri
         async with open_store(old.url) as store:
             loaded = await load_all(store)
         assert loaded["intents"] == old.intents
-        assert loaded["events"] == old.events
+        assert without_new_fields(loaded["events"], old.events) == old.events
         assert without_new_fields(loaded["stops"], old.stops) == old.stops
 
 

@@ -9,10 +9,12 @@ import pytest
 import structlog
 import structlog.testing
 import trio
+import trio.testing
 
 from trailing.errors import StoreError
 from trailing.stores import open_store, sqlite
 from trailing.stores.port import AddIntent, Store
+from trailing.stores.sqlite_file import SqliteFile
 from trailing.testing.store_samples import sample_intent
 
 HERE = ("testex", "main")
@@ -106,3 +108,19 @@ async def test_the_loss_of_an_owned_file_is_logged_once(path: Path, monkeypatch:
             await trio.sleep(0.1)
     message = f"{path}: the file was deleted while the store was open; nothing is written"
     assert logged == [{"event": "the store's file is lost", "log_level": "error", "error": message}]
+
+
+async def test_on_the_fast_clock_of_a_replay_an_owned_file_is_not_checked_more_often(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    mock_clock.rate = 10_000.0
+    async with open_store(f"sqlite:///{path}") as store, store.acquire_lease(*HERE, mark="cafe"):
+        checks = 0
+
+        def count(_: SqliteFile) -> None:
+            nonlocal checks
+            checks += 1
+
+        monkeypatch.setattr(SqliteFile, "require_in_place", count)
+        await trio.sleep(200 * sqlite.FILE_SECONDS)
+    assert checks == 0

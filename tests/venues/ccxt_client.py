@@ -12,6 +12,7 @@ import trio_asyncio
 from binance_server import open_binance_server
 from bybit_server import open_bybit_server
 from ccxt import pro
+from okx_server import PASSPHRASE, open_okx_server
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing.core.model import Position, Side, Source
@@ -20,15 +21,17 @@ Client: TypeAlias = Any
 """A ccxt client. Its methods are asyncio coroutine functions; `ask` calls them."""
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
-VENUES = ("binanceusdm", "bybit")
+VENUES = ("binanceusdm", "bybit", "okx")
 _OPEN: Mapping[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
     "binanceusdm": open_binance_server,
     "bybit": open_bybit_server,
+    "okx": open_okx_server,
 }
 _NO_SNAPSHOT = {"watchPositions": {"fetchPositionsSnapshot": False, "awaitPositionsSnapshot": False}}
 _OPTIONS: Mapping[str, Mapping[str, object]] = {
     "binanceusdm": _NO_SNAPSHOT,
     "bybit": {"defaultType": "swap", "fetchMarkets": {"types": ["linear"]}, **_NO_SNAPSHOT},
+    "okx": {"defaultType": "swap", "fetchMarkets": {"types": ["swap"]}},
 }
 _SOURCES: Mapping[str, Mapping[Source, Mapping[str, str]]] = {
     "binanceusdm": {"last": {"workingType": "CONTRACT_PRICE"}, "mark": {"workingType": "MARK_PRICE"}},
@@ -36,6 +39,11 @@ _SOURCES: Mapping[str, Mapping[Source, Mapping[str, str]]] = {
         "last": {"triggerBy": "LastPrice"},
         "mark": {"triggerBy": "MarkPrice"},
         "index": {"triggerBy": "IndexPrice"},
+    },
+    "okx": {
+        "last": {"slTriggerPxType": "last"},
+        "mark": {"slTriggerPxType": "mark"},
+        "index": {"slTriggerPxType": "index"},
     },
 }
 
@@ -55,7 +63,7 @@ async def open_client(
     """
     async with trio_asyncio.open_loop() as loop:
         options = {**_OPTIONS[venue], **(options or {})}
-        keys = {"apiKey": API_KEY, "secret": SECRET}
+        keys = {"apiKey": API_KEY, "secret": SECRET, "password": PASSPHRASE}
         client = getattr(pro, venue)({**keys, "enableRateLimit": False, "options": options, **config})
         configure(client)
         handle, client.pushed, client.loop_errors = client.handle_message, [], []
@@ -75,7 +83,7 @@ async def open_client(
 
 
 class Trader:
-    """The requests of a bot on either venue in ccxt's terms, with a long of 0.8 BTC at 1000."""
+    """The requests of a bot on any venue in ccxt's terms, with a long of 0.8 BTC at 1000. OKX counts contracts."""
 
     def __init__(self, venue: str, server: VenueServer, client: Client) -> None:
         self.venue: str = venue
@@ -98,16 +106,21 @@ class Trader:
     ) -> Any:
         """Place a reduce-only stop."""
         wanted = {"stopLossPrice": price, "reduceOnly": True, "clientOrderId": own_id, **_SOURCES[self.venue][source]}
-        return await ask(self.client.create_order, BTC, "market", side, quantity, None, wanted | params)
+        return await ask(self.client.create_order, BTC, "market", side, self.contracts(quantity), None, wanted | params)
 
     async def close(self, own_id: str, quantity: str = "0.8") -> Any:
         """Close at market, reduce-only."""
         wanted = {"reduceOnly": True, "clientOrderId": own_id}
-        return await ask(self.client.create_order, BTC, "market", "sell", quantity, None, wanted)
+        return await ask(self.client.create_order, BTC, "market", "sell", self.contracts(quantity), None, wanted)
+
+    def contracts(self, quantity: str) -> str:
+        """Return a quantity of BTC in contracts."""
+        return str(Decimal(quantity) / Decimal(str(self.client.market(BTC)["contractSize"])))
 
     async def open_stops(self) -> Any:
         """List the live stops of the account."""
-        params = {"trigger": True} if self.venue == "bybit" else {"trigger": True, "type": "swap"}
+        kinds = {"binanceusdm": {"type": "swap"}, "bybit": {}, "okx": {"ordType": "conditional"}}
+        params = {"trigger": True, **kinds[self.venue]}
         self.client.options["warnOnFetchOpenOrdersWithoutSymbol"] = False
         return await ask(self.client.fetch_open_orders, None, None, None, params)
 
@@ -125,7 +138,11 @@ class Trader:
     async def positions(self) -> list[tuple[str, str, Decimal]]:
         """Return symbol, side and quantity of the open positions."""
         reported = await ask(self.client.fetch_positions)
-        return [(each["symbol"], each["side"], Decimal(str(each["contracts"]))) for each in reported]
+        sizes = [Decimal(str(self.client.market(each["symbol"])["contractSize"])) for each in reported]
+        return [
+            (each["symbol"], each["side"], Decimal(str(each["contracts"])) * size)
+            for each, size in zip(reported, sizes, strict=True)
+        ]
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import trio
 from binance_server import open_binance_server
 from bybit_server import open_bybit_server
 from inspection.ccxt_exchange import topics_of
+from okx_server import open_okx_server
 from venue_server import API_KEY, SECRET, VenueServer
 
 from trailing import Credentials, Position, StopRequest
@@ -25,7 +26,11 @@ BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 VENUES = ("binanceusdm", "bybit")
 Opener: TypeAlias = Any
 
-OPENERS: Mapping[str, Opener] = {"binanceusdm": open_binance_server, "bybit": open_bybit_server}
+OPENERS: Mapping[str, Opener] = {
+    "binanceusdm": open_binance_server,
+    "bybit": open_bybit_server,
+    "okx": open_okx_server,
+}
 
 
 def with_delays(venue: str, **delays: float) -> Venue:

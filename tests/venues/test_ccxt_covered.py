@@ -50,7 +50,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_profit_and_cancelling_it_lets_the_exit_through(
     venue: str, side: Side
 ) -> None:
-    heard: tuple[Event, ...] = ()
+    published: tuple[Event, ...] = ()
     async with (
         open_desk(venue) as desk,
         open_store("memory:") as store,
@@ -60,22 +60,22 @@ async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_prof
     ):
 
         async def listen() -> None:
-            nonlocal heard
+            nonlocal published
             async for event in events:
-                heard += (event,)
+                published += (event,)
 
         nursery.start_soon(listen)
         await protect(desk, manager, side)
         for source in ("mark", "last"):
             await desk.server.move_price(BTC, D(975) if side == "long" else D(1025), source)
-        await until(lambda: any(isinstance(event, StopGone) for event in heard))
-        (gone,) = [event for event in heard if isinstance(event, StopGone)]
+        await until(lambda: any(isinstance(event, StopGone) for event in published))
+        (gone,) = [event for event in published if isinstance(event, StopGone)]
         if venue == "binanceusdm":
             assert gone.reason == "Reduce Only reject"
         await until(lambda: WORDS[venue] in error_of(manager, side))
-        await until(lambda: any(isinstance(event, Alarm) and event.what == ALARM for event in heard))
-        assert any(CODES[venue] in event.error for event in heard if isinstance(event, ExitFailed))
-        (alarm,) = [event for event in heard if isinstance(event, Alarm) and event.what == ALARM]
+        await until(lambda: any(isinstance(event, Alarm) and event.what == ALARM for event in published))
+        assert any(CODES[venue] in event.error for event in published if isinstance(event, ExitFailed))
+        (alarm,) = [event for event in published if isinstance(event, Alarm) and event.what == ALARM]
         limit = "sell 0.8 at 1100" if side == "long" else "buy 0.8 at 900"
         assert f"{limit} (bot-take-profit)" in alarm.detail
         assert CODES[venue] in alarm.detail
@@ -87,10 +87,10 @@ async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_prof
         assert CODES[venue] in str(outcome.error)
         (order,) = desk.server.market.resting(BTC)
         desk.server.market.cancel(order)
-        await until(lambda: any(isinstance(event, PositionClosed) for event in heard))
-        (closed,) = [event for event in heard if isinstance(event, PositionClosed)]
+        await until(lambda: any(isinstance(event, PositionClosed) for event in published))
+        (closed,) = [event for event in published if isinstance(event, PositionClosed)]
         assert (closed.quantity, closed.profit) == (D("0.8"), D("-20"))
-        assert len([event for event in heard if isinstance(event, Alarm) and event.what == ALARM]) == 1
+        assert len([event for event in published if isinstance(event, Alarm) and event.what == ALARM]) == 1
         nursery.cancel_scope.cancel()
     assert desk.server.market.live_stops() == ()
 

@@ -219,8 +219,9 @@ class VenueServer:
         return None if treatment.drop is not None else reply
 
     def _note(self, operation: str, request: Request, *, booked: bool, status: int | None) -> None:
-        ids = ("clientAlgoId", "newClientOrderId", "origClientOrderId", "orderLinkId")
-        own_id = next((request.params[name] for name in ids if name in request.params), None)
+        ids = ("clientAlgoId", "newClientOrderId", "origClientOrderId", "orderLinkId", "algoClOrdId", "clOrdId")
+        entry = request.params["batch"][0] if request.params.get("batch") else request.params
+        own_id = next((entry[name] for name in ids if name in entry), None)
         params, at = dict(request.params), trio.current_time()
         self.requests.append(Seen(at, operation, request.endpoint, params, own_id, booked, status))
 
@@ -252,7 +253,8 @@ def _request(head: h11.Request, body: str) -> Request:
     headers = {name.decode(): value.decode() for name, value in head.headers}
     params: dict[str, Any] = dict(parse_qsl(target.query, keep_blank_values=True))
     if headers.get("content-type", "").startswith("application/json"):
-        params |= msgspec.json.decode(body) if body else {}
+        entries = msgspec.json.decode(body) if body else {}
+        params |= entries if isinstance(entries, dict) else {"batch": entries}
     else:
         params |= dict(parse_qsl(body, keep_blank_values=True))
     return Request(head.method.decode(), target.path, params, target.query + body, headers)

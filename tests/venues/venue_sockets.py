@@ -20,6 +20,7 @@ class Socket:
     Attributes:
         topics: the subscribed topics.
         received: every text that was received.
+        active_at: when a text was last sent or received, on the running clock.
     """
 
     def __init__(self, path: str, query: Mapping[str, str], stream: trio.SocketStream) -> None:
@@ -27,6 +28,7 @@ class Socket:
         self.query: Mapping[str, str] = query
         self.topics: set[str] = set()
         self.received: list[str] = []
+        self.active_at: float = trio.current_time()
         self._stream = stream
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._outgoing = bytearray()
@@ -45,7 +47,13 @@ class Socket:
     def send_text(self, text: str) -> None:
         """Push a text unchanged. On a frozen connection it is lost."""
         if self._thawed is None:
+            self.active_at = trio.current_time()
             self._write(TextMessage(data=text))
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame. The connection ends when the client has answered it."""
+        if self._thawed is None:
+            self._write(CloseConnection(code=code, reason=reason))
 
     def freeze(self) -> None:
         """Send no frame and no pong, and read nothing. The connection stays open."""
@@ -87,6 +95,7 @@ class Socket:
                         self._write(event.response())
                     case TextMessage():
                         self.received.append(event.data)
+                        self.active_at = trio.current_time()
                         receive(self, event.data)
                     case CloseConnection():
                         self._write(event.response())

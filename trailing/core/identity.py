@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trailing.core.account import PositionReport
@@ -38,7 +39,7 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
         return "doubted"  # or the list of stops is incomplete
     if is_settled:
         return "another"
-    if has_stop and (p.quantity or _was_left_open(p, report)):
+    if has_stop and (p.quantity or left_open(p) == report.quantity):
         return "same"
     if not was_reported:
         return "same" if p.quantity else "another"
@@ -87,7 +88,8 @@ def _is_successor(p: PositionState, report: PositionReport) -> bool:
     return abs(other.entry_price - report.entry_price) < p.market.price_tick
 
 
-def _was_left_open(p: PositionState, report: PositionReport) -> bool:
-    """Return whether the update of the last fill left this quantity open, because a person had added to the position."""
-    last = p.last_fill
-    return last is not None and p.updated_at <= last.at and p.told_quantity == report.quantity
+def left_open(p: PositionState) -> Decimal | None:
+    """Return what the update of the last fill left open, because a person had added to the position; None: unknown."""
+    if p.last_fill is None:
+        return p.left_open_before
+    return p.told_quantity if p.updated_at <= p.last_fill.at else None

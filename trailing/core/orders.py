@@ -99,7 +99,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         find_at: from when on it is looked up by its id; infinite: it isn't.
         triggered_at: when the exchange showed it as triggered; None: it is not.
         filled: what the exchange has filled of it, by whatever it said, in base units.
-        told: what pushed fills have said of that.
+        told: what pushed fills have said of that; `told_before`: the same in earlier processes.
         proceeds: what those fills were worth, in quote units.
         trades: the trades, or where they have no ids the fills, that were counted.
         is_unwanted: it is cancelled as soon as it is live.
@@ -123,6 +123,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     triggered_at: float | None = None
     filled: Decimal = _ZERO
     told: Decimal = _ZERO
+    told_before: Decimal = _ZERO
     proceeds: Decimal = _ZERO
     trades: frozenset[object] = frozenset()
     is_unwanted: bool = False

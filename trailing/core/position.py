@@ -21,6 +21,7 @@ from trailing.core.evidence import FlatEvidence, Timing
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import PROTECT, Close, End, Goal, Protect
 from trailing.core.handlers import HANDLERS
+from trailing.core.identity import left_open
 from trailing.core.inputs import Begun, Input, PriceSeen, Publish
 from trailing.core.model import Fill, Market, Position, StopOrder
 from trailing.core.orders import Order
@@ -84,6 +85,7 @@ class PositionState:
         is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
         updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
+        left_open_before: `left_open` as a former process stored it; or None.
         doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
         successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
         is_awaited: another position of its key was handed in, and waits for its end.
@@ -146,6 +148,7 @@ class PositionState:
     is_lookup_untrusted: bool = False
     updated_at: float = -math.inf
     told_quantity: Decimal | None = None
+    left_open_before: Decimal | None = None
     doubted_stop: str | None = None
     successor: Position | None = None
     is_awaited: bool = False
@@ -295,6 +298,7 @@ class PositionState:
             self.native_task,
             self.replaced_by,
             self.filled,
+            None if self.quantity else left_open(self),
             self.ended,
         )
 

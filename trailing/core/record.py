@@ -18,6 +18,7 @@ from trailing.core.account import PositionReport
 from trailing.core.derived import derive
 from trailing.core.evidence import Timing
 from trailing.core.goals import Close, End, Release
+from trailing.core.identity import left_open
 from trailing.core.model import Candle, Market, Position, StopOrder, check_money, refuse
 from trailing.core.orders import CHANGING, LIVE, SENT, Order
 from trailing.core.plan import decode_plan
@@ -25,7 +26,7 @@ from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.shown import new_stop
 from trailing.core.states import State
-from trailing.core.unread_fills import unread_ids
+from trailing.core.unread_fills import counted_before, unread_ids
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _ZERO = Decimal(0)
@@ -64,6 +65,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         end_reason: why it ended, where it is confirmed flat; None: it is not.
         replaced_by: another position that stands in its place; or None.
         is_waiting: it was handed in while an earlier position of its key was ending.
+        left_open: what the update of the last fill left open of a position all of which was filled; None: unknown.
+        told_fills: what was counted of the executions of its acknowledged and its unread orders, by client order id.
         unread_orders: its ended orders some of whose executions may not have been reported, the last one first.
     """
 
@@ -98,6 +101,8 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     end_reason: str | None = None
     replaced_by: PositionReport | None = None
     is_waiting: bool = False
+    left_open: Decimal | None = None
+    told_fills: dict[str, Decimal] = {}
     unread_orders: tuple[str, ...] = ()
 
 
@@ -161,6 +166,8 @@ def save_position(
         release=release,
         end_reason=goal.reason if isinstance(goal, End) and not goal.is_given_up else None,
         replaced_by=p.replaced_by,
+        left_open=None if p.quantity else left_open(p),
+        told_fills=counted_before(p),
         unread_orders=tuple(unread_ids(p)),
     )
 
@@ -193,14 +200,15 @@ def restore_position(
     ratchet.suspect, ratchet.candles, ratchet.foreign_ticks = record.suspect, record.candles, record.foreign_ticks
     if record.first_stop is not None:
         ratchet.first_stop = record.first_stop
-    p.quantity, p.reported_entry = record.quantity, record.reported_entry
+    p.quantity, p.left_open_before, p.reported_entry = record.quantity, record.left_open, record.reported_entry
     p.floor, p.former_floors, p.native_task = record.floor, record.former_floors, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
     p.unprotected_time, p.unprotected_span = record.unprotected_time, None
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
-        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True))
+        told = record.told_fills.get(order.client_order_id, _ZERO)
+        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, told_before=told, is_restored=True))
         if order.callback is None and record.floor is None:
             p.raise_floor(order.price)
     for intent in intended:
@@ -213,7 +221,8 @@ def restore_position(
         find_at = math.inf if intent.purpose == "exit" else at + find_after
         p.put(replace(order, told=told, filled=told, find_at=find_at, is_restored=True))
     for order_id in reversed(record.unread_orders):
-        p.ended_orders[order_id] = Order(order_id, "stop", LIVE, None, _ZERO, has_unread=True)
+        told = record.told_fills.get(order_id, _ZERO)
+        p.ended_orders[order_id] = Order(order_id, "stop", LIVE, None, _ZERO, told_before=told, has_unread=True)
     if record.is_abandoned:
         p.goal = End("given up", is_given_up=True)
     elif record.end_reason is not None:
@@ -236,8 +245,8 @@ def _check(record: StopRecord) -> None:
     check_money("StopRecord.quantity", record.quantity, zero=True)
     for name in ("best", "last", "target"):
         check_money(f"StopRecord.{name}", getattr(record, name))
-    for name in ("first_stop", "floor"):
+    for name in ("first_stop", "floor", "left_open"):
         if getattr(record, name) is not None:
-            check_money(f"StopRecord.{name}", getattr(record, name))
+            check_money(f"StopRecord.{name}", getattr(record, name), zero=name == "left_open")
     for price in record.former_floors:
         check_money("StopRecord.former_floors", price)

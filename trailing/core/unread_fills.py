@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from trailing.core.endings import OUTSIDE
 from trailing.core.goals import End
 from trailing.core.model import Fill
-from trailing.core.orders import Order, unseen
+from trailing.core.orders import Order
 from trailing.core.requests import ReadFills
 from trailing.core.retries import FIRST, BackOff
 from trailing.errors import RateLimited, UsageError
@@ -23,6 +23,8 @@ from trailing.events import ExitFilled, StopFilled
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
+
+_ZERO = Decimal(0)
 
 MOST_READS: Final = 3
 """Reads of one order that may fail before its executions stay unknown."""
@@ -48,7 +50,7 @@ def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence
     order = _note_read(p, request)
     if order is None:
         return
-    for fill, quantity in tuple(_uncounted(p, order, result)):
+    for fill, quantity in _uncounted(order, result):
         p.filled += quantity
         p.proceeds += quantity * fill.price
         p.last_fill = fill
@@ -59,25 +61,29 @@ def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence
         p.exit_reason = "closed by the bot" if order.purpose == "exit" else "the stop was filled"
 
 
-def _uncounted(p: PositionState, order: Order, fills: Sequence[Fill]) -> Iterator[tuple[Fill, Decimal]]:
-    """Yield the executions that were not counted, with the quantities.
+def _uncounted(order: Order, fills: Sequence[Fill]) -> Iterator[tuple[Fill, Decimal]]:
+    """Yield the executions of an order that were not counted, with the quantities.
 
-    If an order alone closed the whole position, everything that was counted was its own. That holds also after a restart, which
-    forgets the trades.
+    Those that were counted are known by their trade ids. Where these are not known, because the exchange gave none or an earlier
+    process counted them, as much as was counted is left out of the oldest ones.
     """
-    whole = sum((fill.quantity for fill in fills), Decimal(0))
-    if abs(whole - p.position.quantity) < p.market.quantity_step:
-        counted = p.filled
-        for fill in fills:
-            new = max(Decimal(0), fill.quantity - counted)
-            counted = max(Decimal(0), counted - fill.quantity)
-            if new:
-                yield fill, new
-        return
+    known = sum((fill.quantity for fill in fills if fill.trade_id in order.trades), _ZERO)
+    counted = order.told_before + max(_ZERO, order.told - known)
     for fill in fills:
-        order, new = unseen(order, fill, None)
+        if fill.trade_id in order.trades:
+            continue
+        new = max(_ZERO, fill.quantity - counted)
+        counted = max(_ZERO, counted - fill.quantity)
         if new:
             yield fill, new
+
+
+def counted_before(p: PositionState) -> dict[str, Decimal]:
+    """Return what was counted of the orders whose executions may be read in a later process, by client order id."""
+    unread = (order for order in p.ended_orders.values() if order.has_unread)
+    acknowledged = (order for order in p.orders.values() if order.order is not None)
+    counted = ((order.id, order.told_before + order.told) for order in (*acknowledged, *unread))
+    return {order_id: quantity for order_id, quantity in counted if quantity}
 
 
 def fills_failed(p: PositionState, request: ReadFills, _: object, error: Exception, at: float) -> None:

@@ -92,7 +92,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     take_off(p, closed, fill)
     p.filled += quantity
     p.proceeds += quantity * fill.price
-    if quantity:
+    if quantity and (p.last_fill is None or fill.at >= p.last_fill.at):
         p.last_fill = fill
     if not p.quantity:
         note_all_filled(p, at)

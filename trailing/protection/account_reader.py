@@ -225,16 +225,20 @@ class AccountReader:
             shows_all_stops=not is_partial["open_stops"],
             shows_all_positions=not is_partial["positions"],
         )
-        if not snapshot.ours and snapshot.shows_all_stops and not await self._is_confirmed_empty(asked_at):
-            return replace(snapshot, shows_all_stops=False)
-        return snapshot
+        if snapshot.ours or not snapshot.shows_all_stops:
+            return snapshot
+        return await self._confirm_empty(snapshot)
 
-    async def _is_confirmed_empty(self, asked_at: float) -> bool:
-        """Whether a list of stops that shows none of ours is right: a few that it should show don't exist by their ids either.
+    async def _confirm_empty(self, snapshot: AccountSnapshot) -> AccountSnapshot:
+        """Look a few stops up by their ids that a list without any stop of ours should show.
 
-        Lists were seen empty for seconds while all their entries existed. Where it should show less than `LOOKED_UP`, their
-        positions look them up by themselves.
+        Lists were seen empty for seconds while all their entries existed. If the list should show less than `LOOKED_UP` stops,
+        their positions look them up.
+
+        Returns:
+            The snapshot as it is, if none of them exists; otherwise as incomplete, with the stop that was found.
         """
+        asked_at = snapshot.asked_at
         stops = tuple(islice(self._live_stops(asked_at), LOOKED_UP))
         for stop in stops if len(stops) == LOOKED_UP else ():
             finding = partial(self._sender.exchange.find_stop, stop.symbol, stop.client_order_id)
@@ -244,7 +248,7 @@ class AccountReader:
                 raise
             except ExchangeError:
                 self.want(self._clock.now())
-                return False
+                return replace(snapshot, shows_all_stops=False)
             if found is not None:
-                return False
-        return True
+                return replace(snapshot, ours={(found.symbol, found.side): (found,)}, shows_all_stops=False)
+        return snapshot

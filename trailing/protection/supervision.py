@@ -289,6 +289,7 @@ class Supervision:
         if following is not None:
             following.poke()
             if not following.state.is_opening:
+                following.step(CheckWanted())  # its caller is gone, and the position may be, too
                 self.watch(following)
 
     def check_all(self) -> None:

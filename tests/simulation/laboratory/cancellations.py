@@ -61,9 +61,7 @@ class Cancellations:
         self._allowed: set[str] = set()
         self._asked_late: set[str] = set()
         self._only_ones: dict[tuple[str, Side], float] = {}  # time at which the only stop of a position was cancelled
-        self._late: dict[
-            tuple[str, Side], float
-        ] = {}  # time at which a late order was cancelled last, as the plan says
+        self._explained: dict[tuple[str, Side], tuple[float, str]] = {}  # time and cause of the last allowed one
 
     def note_asked(self, order: StopOrder) -> None:
         """Take a cancellation that the process requests.
@@ -88,8 +86,9 @@ class Cancellations:
             wrong = self._why_not(cancelled)
             if wrong is not None and own not in self._allowed:
                 self._report_violation(f"11. {wrong}", f"{cancelled}")
-            if self._is_late(cancelled) or own in self._asked_late:
-                self._late[cancelled.symbol, cancelled.side] = booking.at
+            elif self._takes_two(cancelled.symbol):
+                is_late = self._is_late(cancelled) or own in self._asked_late
+                self._explained[cancelled.symbol, cancelled.side] = (booking.at, "opening" if is_late else "disturbed")
 
     def note_answered(self, order: StopOrder) -> None:
         """Take the reply to a cancellation.
@@ -119,9 +118,15 @@ class Cancellations:
     def _is_late(self, order: StopOrder) -> bool:
         return self._plan.on_late_order == "cancel" and self._is_opening(order.symbol, order.side)
 
-    def late_at(self, symbol: str, side: Side) -> float:
-        """Return when a late order of a position was cancelled last, as its plan says; infinitely long ago: never."""
-        return self._late.get((symbol, side), -math.inf)
+    def explains(self, symbol: str, side: Side, at: float) -> str | None:
+        """Return why a position is unprotected since a time at which the process cancelled a stop of it for an allowed reason.
+
+        Returns:
+            ``"opening"``: its plan cancels late orders. ``"disturbed"``: the process took another stop for live whose end was not
+            reported to it. None: no stop was cancelled then.
+        """
+        cancelled_at, cause = self._explained.get((symbol, side), (-math.inf, ""))
+        return cause if cancelled_at == at else None
 
     def _takes_two(self, symbol: str) -> bool:
         market = self._exchange.market(symbol)

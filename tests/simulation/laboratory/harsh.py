@@ -100,9 +100,9 @@ class HarshWorld:
         """Whether the last update of a position reported it open when the process last requested its close."""
         return self._process_view.had_to_close(symbol, side)
 
-    def late_order_cancelled_at(self, symbol: str, side: Side) -> float:
-        """When a late order of a position was cancelled last, as its plan says; infinitely long ago: never."""
-        return self._cancellations.late_at(symbol, side)
+    def explains(self, symbol: str, side: Side, at: float) -> str | None:
+        """Return the cause of unprotected time since a time at which the process cancelled a stop, as `Cancellations.explains`."""
+        return self._cancellations.explains(symbol, side, at)
 
     def _state_of(self, symbol: str, side: Side) -> str | None:
         claim = self._claim_of(symbol, side)

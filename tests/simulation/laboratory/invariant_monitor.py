@@ -49,7 +49,7 @@ class InvariantMonitor:
         unprotected_error: returns the error of a position that the process lists as unprotected, True if it has no error,
             and False if the process does not list the position.
         had_to_close: whether the last update of a position reported it open when the process last requested its close.
-        late_order_cancelled_at: when the process last cancelled a late order of a position, as its plan says.
+        explains: returns the cause of unprotected time since a time at which the process cancelled a stop for an allowed reason.
 
     Attributes:
         broken: the violations, in the order of their discovery.
@@ -67,7 +67,7 @@ class InvariantMonitor:
         receives_prices: Callable[[str], bool],
         unprotected_error: Callable[[Key], Exception | bool],
         had_to_close: Callable[[Key], bool],
-        late_order_cancelled_at: Callable[[Key], float],
+        explains: Callable[[Key, float], str | None],
         *,
         keep_events: bool,
     ) -> None:
@@ -77,12 +77,13 @@ class InvariantMonitor:
             unprotected_error,
             keep_events,
         )
-        self._had_to_close, self._late_order_cancelled_at = had_to_close, late_order_cancelled_at
+        self._had_to_close, self._explains = had_to_close, explains
         self._exchange: PaperExchange
         self._written: dict[str, Intent] = {}  # the open intents, by client order id
         self._wrong_since: dict[tuple[str, Key], float] = {}
         self._ended: dict[Key, bool] = {}
         self._closes: set[str] = set()  # the client order ids of all closes that arrived
+        self._closed_as: dict[Key, str] = {}  # the identity of the position that the last close of a key closed
         self._ended_on_record: set[Key] = set()
         self._written_by_dead: set[str] = (
             set()
@@ -155,6 +156,9 @@ class InvariantMonitor:
     def _note_closed(self, position: Position) -> None:
         """Check that a position whose record is closed has no live stop of ours."""
         self._ended_on_record.add((position.symbol, position.side))
+        history = self.histories.get((position.symbol, position.side))
+        if history is not None:  # whether it may be closed is judged elsewhere; its peak is gone with it
+            history.note_record_closed(trio.current_time())
         stops, held = self._exchange.actual(position.symbol)
         leftovers = [order for order in stops if order.side == position.side and is_ours(order.client_order_id)]
         if leftovers and position.side not in held:
@@ -208,7 +212,8 @@ class InvariantMonitor:
         """Check that a close has its intent, and comes once. A close of unknown outcome is looked up, and not sent again.
 
         Excuses: the process has to close a position that its last update reports open, if the update of the end comes late;
-        and a position that is open on record, if the process that closed it died before it stored the end.
+        a position that is open on record, if the process that closed it died before it stored the end; and one that the bot
+        has handed in again, after it was closed under another identity.
         """
         intent = self._written.get(booking.client_order_id or "")
         if intent is None:
@@ -218,7 +223,10 @@ class InvariantMonitor:
         if intent.client_order_id in self._closes:
             self.report_violation("6. a close was sent twice", f"{intent.side} {intent.symbol}")
         self._closes.add(intent.client_order_id)
-        if isinstance(booking.result, NothingToReduce) and self._ended.get(key) and not self._had_to_close(key):
+        if isinstance(booking.result, Fill):
+            self._closed_as[key] = intent.identity
+        is_again = self._ended.get(key) and self._closed_as.get(key) == intent.identity
+        if isinstance(booking.result, NothingToReduce) and is_again and not self._had_to_close(key):
             self.report_violation("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
     def _note_stop(self, order: StopOrder) -> None:
@@ -345,8 +353,9 @@ class InvariantMonitor:
         since = history.unprotected_since
         if since == history.entered_at or not history.ever_protected:
             return "opening"
-        if since is not None and since == self._late_order_cancelled_at((history.symbol, history.side)):
-            return "opening"
+        explained = None if since is None else self._explains((history.symbol, history.side), since)
+        if explained is not None:
+            return explained
         if self.why_down is not None:
             return self.why_down
         if (

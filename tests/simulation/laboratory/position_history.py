@@ -47,7 +47,7 @@ class PositionHistory:
         self.was_triggered: bool = False
         self.was_added_to: bool = False
         self.ever_protected: bool = False
-        self._entry_price, self._leftovers = entry_price, leftovers
+        self._entry_price, self._leftovers, self._bars_since = entry_price, leftovers, at
         self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of the position
         self._read = 0
 
@@ -77,7 +77,7 @@ class PositionHistory:
         if self._bars and self._bars[-1][0] == ends:
             if is_better(self.side, price, self._bars[-1][1]):
                 self._bars[-1] = (ends, price)
-        elif ends - 60.0 >= self.entered_at + _SUBSCRIBE_SECONDS:
+        elif ends - 60.0 >= self._bars_since + _SUBSCRIBE_SECONDS:
             self._bars.append((ends, price))
         if is_better(self.side, price, self.expected_peak) and receives_prices(self.symbol):
             self.expected_peak = price
@@ -85,6 +85,12 @@ class PositionHistory:
     def forget_prices(self) -> None:
         """Forget the prices that a dead process received, because the next one can only read candles."""
         self.expected_peak, self._read = self._entry_price, 0
+
+    def note_record_closed(self, at: float) -> None:
+        """Forget all prices up to a time: the process protects the position no more, or anew."""
+        self.forget_prices()
+        self._bars.clear()
+        self._bars_since = at
 
     def note_candles_read(self, until: float) -> None:
         """Assume that the process has read all candles that ended by `until`."""

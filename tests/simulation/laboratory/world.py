@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import random
 from collections.abc import Sequence
 from decimal import Decimal
@@ -72,7 +71,7 @@ class World:
             self._receives_prices,
             self._unprotected_error,
             self._had_to_close,
-            self._late_order_cancelled_at,
+            self._explains,
             keep_events=keep_events,
         )
         self._draw = random.Random(f"{scenario.seed} world")
@@ -283,8 +282,8 @@ class World:
     def _had_to_close(self, key: Key) -> bool:
         return self._harsh is not None and self._harsh.had_to_close(*key)
 
-    def _late_order_cancelled_at(self, key: Key) -> float:
-        return -math.inf if self._harsh is None else self._harsh.late_order_cancelled_at(*key)
+    def _explains(self, key: Key, at: float) -> str | None:
+        return None if self._harsh is None else self._harsh.explains(*key, at)
 
     @property
     def _rounding(self) -> Decimal:

@@ -31,7 +31,8 @@ _MOST_BYTES: Final = 2**20
 _RULES: Final = [
     each for each in vars(rules).values() if isinstance(each, type) and issubclass(each, Rule) and each is not Rule
 ]
-_FIELDS: Final = {"type", *(name for kind in (TrailPlan, Pacing, *_RULES) for name in kind.__struct_fields__)}
+_KINDS: Final[list[type[msgspec.Struct]]] = [TrailPlan, Pacing, *_RULES]
+_FIELDS: Final = {"type", *(name for kind in _KINDS for name in kind.__struct_fields__)}
 
 _QUIET_BARS: Final = 12
 """Missing bars in a row before an alarm: exchanges leave out bars, and recorded data has outages of hours."""
