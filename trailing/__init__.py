@@ -45,6 +45,7 @@ from trailing.errors import OutcomeUnknown as OutcomeUnknown
 from trailing.errors import RateLimited as RateLimited
 from trailing.errors import StopRejected as StopRejected
 from trailing.errors import StoreError as StoreError
+from trailing.errors import TooManyStops as TooManyStops
 from trailing.errors import TrailingError as TrailingError
 from trailing.errors import UsageError as UsageError
 from trailing.errors import WouldTrigger as WouldTrigger

@@ -9,7 +9,8 @@
     │  │  ├─ WouldTrigger       the price is already beyond the stop
     │  │  ├─ NothingToReduce    flat, or blocked by other reduce-only orders
     │  │  │  └─ NoSuchPosition  no such position exists (any more)
-    │  │  └─ NoSuchStop         no such live stop exists (any more)
+    │  │  ├─ NoSuchStop         no such live stop exists (any more)
+    │  │  └─ TooManyStops       the account has as many stops as the exchange allows
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
@@ -66,6 +67,10 @@ class NoSuchStop(StopRejected):
     The stop was filled, was cancelled or never existed. `amend_stop` and `cancel_stop` raise it if the exchange says exactly that;
     any other rejection is a plain `StopRejected`.
     """
+
+
+class TooManyStops(StopRejected):
+    """The account, or the symbol, has as many stops or conditional orders as the exchange allows."""
 
 
 class ExchangeUnreachable(ExchangeError):

@@ -26,11 +26,13 @@ from trailing.errors import (
     OutcomeUnknown,
     RateLimited,
     StopRejected,
+    TooManyStops,
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.client import Reply, make_client
+from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.errors import WRITES, ClockOff, explain
+from trailing.exchanges.ccxt.http_replies import Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venues import VENUES
 
@@ -48,9 +50,10 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         NothingToReduce: (-2022, -2024, -4112, -4118),
         StopRejected: (
             *(-1102, -1111, -1112, -1121, -2010, -2019, -2020, -2023, -2025, -2026, -2027),
-            *(-4003, -4004, -4005, -4014, -4023, -4045, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
+            *(-4003, -4004, -4005, -4014, -4023, -4061, -4087, -4088, -4109, -4116, -4120, -4131, -4141),
             *(-4164, -4192, -4210, -4211, -4400, -4401, -4402, -5021, -5022),
         ),
+        TooManyStops: (-4045,),
         ExchangeUnreachable: (-1008, -1016, -4117),
         ClockOff: (-1021, -5028),
         RateLimited: (-1003, -1015),
@@ -62,7 +65,7 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
         NoSuchPosition: (110034,),
         NothingToReduce: (110017,),
         StopRejected: (
-            *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110009, 110011, 110020, 110021, 110022, 110023),
+            *(10001, 10017, 10029, 110003, 110004, 110005, 110007, 110011, 110020, 110021, 110022, 110023),
             *(110040, 110042, 110043, 110064, 110065, 110066, 110067, 110068, 110069, 110072, 110094),
             *(110095, 110097, 110098, 110099, 110100, 110103),
             *(
@@ -82,6 +85,7 @@ CODES: Mapping[str, Mapping[type[TrailingError], tuple[int, ...]]] = {
                 110137,
             ),
         ),
+        TooManyStops: (110009,),
         ExchangeUnreachable: (110063, 110079),
         ClockOff: (10002,),
         RateLimited: (429, 10006, 10018),
@@ -157,7 +161,7 @@ def error_of_reply(venue: str, operation: str, value: dict[str, Any], status: in
 
 def refused(operation: str, error: type[TrailingError]) -> type[TrailingError]:
     """Return what an error of placing is for an operation: a cancel is checked against no price and no position."""
-    of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce}
+    of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce, TooManyStops}
     return StopRejected if of_placing else error
 
 
@@ -261,7 +265,7 @@ def test_binance_s_internal_error_is_unreachable_and_its_unknown_error_is_unknow
     [
         ("wouldNotReducePosition", NothingToReduce),
         ("clientOrderIdAlreadyExist", StopRejected),
-        ("tooManySmallOrders", StopRejected),
+        ("tooManySmallOrders", TooManyStops),
         ("selfFill", StopRejected),
         ("invalidPrice", StopRejected),
         ("marketSuspended", ExchangeUnreachable),

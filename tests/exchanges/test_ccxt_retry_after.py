@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.errors import RETRY_AFTER, retry_after
+from trailing.exchanges.ccxt.http_replies import Reply
 
 DATE = "Thu, 01 Jan 2026 00:00:30 GMT"
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.streams import Streams
+from trailing.exchanges.port import StreamState
 
 T = TypeVar("T")
 
@@ -24,6 +25,11 @@ def subscribed_symbols(exchange: CcxtExchange) -> set[str]:
 def topics_of(exchange: CcxtExchange, *symbols: str) -> set[str]:
     """Return the venue's topics of the symbols' prices."""
     return {topic for symbol in symbols for topic in _streams(exchange)._protocol.topics(symbol)}
+
+
+def stream_state(exchange: CcxtExchange) -> StreamState:
+    """Return the present state of the streams, with the reasons of the connections that are down."""
+    return _streams(exchange).state()
 
 
 def dropped_ticks(exchange: CcxtExchange) -> int:

@@ -286,7 +286,10 @@ class Bybit:
         return self._page(shown, params, 20, 200)
 
     def _page(self, rows: Sequence[object], params: _Params, usual: int, most: int) -> object:
-        start, limit = int(params.get("cursor") or 0), min(int(params.get("limit", usual)), most)
+        cursor = params.get("cursor") or "0"
+        if not cursor.isdecimal():
+            raise Refused(10001, "params error: cursor invalid")
+        start, limit = int(cursor), min(int(params.get("limit", usual)), most)
         end = start + limit
         cursor = str(end) if end < len(rows) else ""
         return {"category": params["category"], "list": list(rows[start:end]), "nextPageCursor": cursor}

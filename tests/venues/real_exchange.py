@@ -42,6 +42,20 @@ def with_delays(venue: str, **delays: float) -> Venue:
     return msgspec.structs.replace(row, delays=msgspec.structs.replace(row.delays, **delays))
 
 
+class NoRateLimit:
+    """A rate limiter that delays no request."""
+
+    def rate_limit_delay(self, operation: str) -> float:
+        return 0.0
+
+    async def acquire(self, operation: str, symbol: str | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def on_rate_limited(self, retry_after: float) -> None: ...
+
+    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
+
+
 class Desk(msgspec.Struct, frozen=True):
     """An exchange, its server, and short methods for both."""
 
@@ -69,20 +83,6 @@ class Desk(msgspec.Struct, frozen=True):
     def stops_there(self) -> set[str]:
         """Return the client order ids of the live stops on the server."""
         return {order.wanted.client_order_id for order in self.server.market.live_stops()}
-
-
-class NoRateLimit:
-    """A rate limiter that delays no request."""
-
-    def rate_limit_delay(self, operation: str) -> float:
-        return 0.0
-
-    async def acquire(self, operation: str, symbol: str | None = None) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def on_rate_limited(self, retry_after: float) -> None: ...
-
-    def update_from_headers(self, operation: str, headers: Mapping[str, str]) -> None: ...
 
 
 def stop_request(

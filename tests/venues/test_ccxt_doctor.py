@@ -141,6 +141,7 @@ async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: s
         found = await findings(desk)
         assert verdicts(found)["clock"] == ["warning"]
         assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
+        assert "behind the exchange's, more than half of recvWindow (5 s)" in found["clock"][0].message
         # Bybit cancels the stops of a flat position by itself.
         assert verdicts(found)["stops"] == (["good"] if venue == "bybit" else ["good", "warning"])
 

@@ -13,9 +13,11 @@ INSTRUMENTS = tuple(instrument(symbol.partition("/")[0], "0.1", "0.001", "5") fo
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_every_stop_and_every_position_is_listed_once(venue: str) -> None:
+@pytest.mark.parametrize("count", [49, 50, 100, 230])
+async def test_every_stop_and_every_position_is_listed_once(venue: str, count: int) -> None:
     async with open_desk(venue, instruments=INSTRUMENTS, most_stops=500) as desk:
-        for symbol in SYMBOLS:
+        symbols = SYMBOLS[:count]  # a page of stops has 50 entries, one of positions 200
+        for symbol in symbols:
             await desk.enter(symbol=symbol)
             trigger = Trigger(Decimal(980), "last", rising=False)
             wanted = Wanted(
@@ -27,5 +29,5 @@ async def test_every_stop_and_every_position_is_listed_once(venue: str) -> None:
                 trigger=trigger,
             )
             desk.server.market.place(wanted)
-        assert [stop.symbol for stop in await desk.exchange.open_stops()] == sorted(SYMBOLS)
-        assert [report.symbol for report in await desk.exchange.positions()] == sorted(SYMBOLS)
+        assert [stop.symbol for stop in await desk.exchange.open_stops()] == sorted(symbols)
+        assert [report.symbol for report in await desk.exchange.positions()] == sorted(symbols)

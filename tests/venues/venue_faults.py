@@ -32,6 +32,20 @@ class Reply(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
+class RawReply(msgspec.Struct, frozen=True):
+    """Bytes that are sent instead of a reply, as they are.
+
+    Args:
+        head: sent once.
+        endless: sent again and again after it, until the client closes the connection; empty: the connection stays open.
+        closes: close the connection after `head`.
+    """
+
+    head: bytes
+    endless: bytes = b""
+    closes: bool = False
+
+
 def json_reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     """Return a reply in JSON."""
     return Reply(msgspec.json.encode(value), status, {"Content-Type": "application/json", **(headers or {})})
@@ -67,7 +81,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         delay: seconds on the way to the venue; `reply_delay`: on the way back.
         drop: the connection ends ``"before"`` the request is executed, or ``"after"``, without an answer; ``"reset"``: after
             it, and is not closed but reset.
-        reply: is answered instead; the request is executed only where `executed` is true.
+        reply: is answered instead; the request is executed only where `executed` is true. `raw`: the same in bytes.
         truncated: the answer ends in its middle, and so does the connection.
     """
 
@@ -78,6 +92,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     reply_delay: float = 0.0
     drop: Literal["before", "after", "reset"] | None = None
     reply: Reply | None = None
+    raw: RawReply | None = None
     executed: bool = False
     truncated: bool = False
 
@@ -88,7 +103,7 @@ class Treatment(msgspec.Struct, frozen=True):
     delay: float
     reply_delay: float
     drop: Literal["before", "after", "reset"] | None
-    reply: Reply | None
+    reply: Reply | RawReply | None
     executed: bool
     truncated: bool
 
@@ -118,7 +133,7 @@ class Faults:
                 self._matched[index] += 1
                 if fault.when(self._matched[index]):
                     striking.append(fault)
-        reply = next((fault.reply for fault in striking if fault.reply is not None), None)
+        reply = next((found for fault in striking for found in (fault.reply, fault.raw) if found is not None), None)
         return Treatment(
             self.latency / 2 + sum(fault.delay for fault in striking),
             self.latency / 2 + sum(fault.reply_delay for fault in striking),

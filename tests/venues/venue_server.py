@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h11
 import msgspec
 import trio
-from venue_faults import Faults, Reply, Request, Treatment
+from venue_faults import Faults, RawReply, Reply, Request, Treatment
 from venue_market import Order, OrderSide, VenueMarket, Wanted
 from venue_sockets import Socket, Sockets
 
@@ -86,6 +86,8 @@ class VenueServer:
         host: with the port.
         market, clock, faults, sockets, face: for tests to read and to change.
         requests: all received requests, in order.
+        endless_bytes: sent of replies that never end.
+        socket_refusal: status and location of the answer to a websocket that is not accepted.
     """
 
     def __init__(self, market: VenueMarket, clock: Clock, sockets: Sockets, face: Face) -> None:
@@ -95,6 +97,8 @@ class VenueServer:
         self.sockets: Sockets = sockets
         self.requests: list[Seen] = []
         self.host: str = ""
+        self.endless_bytes: int = 0
+        self.socket_refusal: tuple[int, str] = (404, "")
         self.face: Face = face
 
     def configure(self, client: Any) -> None:
@@ -175,6 +179,9 @@ class VenueServer:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends a RST
         if reply is None:
             return False
+        if isinstance(reply, RawReply):
+            await self._send_raw(stream, reply)
+            return False
         date = format_datetime(datetime.fromtimestamp(self.clock.now() / 1000, UTC), usegmt=True)
         headers = [*reply.headers.items(), ("Date", date), ("Content-Length", str(len(reply.body)))]
         answer = connection.send(h11.Response(status_code=reply.status, headers=headers)) or b""
@@ -186,7 +193,15 @@ class VenueServer:
         await stream.send_all(answer)
         return connection.our_state is h11.DONE
 
-    async def _answer(self, request: Request, operation: str, treatment: Treatment) -> Reply | None:
+    async def _send_raw(self, stream: trio.SocketStream, reply: RawReply) -> None:
+        await stream.send_all(reply.head)
+        while reply.endless:
+            await stream.send_all(reply.endless)
+            self.endless_bytes += len(reply.endless)
+        while not reply.closes and await stream.receive_some(_CHUNK):
+            pass
+
+    async def _answer(self, request: Request, operation: str, treatment: Treatment) -> Reply | RawReply | None:
         if treatment.delay:
             await trio.sleep(treatment.delay)
         if treatment.drop == "before":
@@ -197,7 +212,8 @@ class VenueServer:
             answer = self.face.handle(request)
             reply = answer if reply is None else reply
         assert reply is not None
-        self._note(operation, request, booked=self.market.changes != changes, status=reply.status)
+        status = reply.status if isinstance(reply, Reply) else None
+        self._note(operation, request, booked=self.market.changes != changes, status=status)
         if treatment.reply_delay:
             await trio.sleep(treatment.reply_delay)
         return None if treatment.drop is not None else reply
@@ -213,7 +229,9 @@ class VenueServer:
         target = urlsplit(head.target.decode())
         websocket = Socket(target.path, dict(parse_qsl(target.query)), stream)
         if not self.face.opened(websocket):
-            refusal = h11.Response(status_code=404, headers=[("Content-Length", "0"), ("Connection", "close")])
+            status, location = self.socket_refusal
+            headers = [("Content-Length", "0"), ("Connection", "close"), ("Location", location)]
+            refusal = h11.Response(status_code=status, headers=headers)
             await stream.send_all((connection.send(refusal) or b"") + (connection.send(h11.EndOfMessage()) or b""))
             return
         self.sockets.opened += 1

@@ -50,6 +50,7 @@ from trailing.errors import (
     NothingToReduce,
     OutcomeUnknown,
     StopRejected,
+    TooManyStops,
     UsageError,
 )
 from trailing.events import ExitFailed, ExitFilled, ExitStarted, NativeTrailingEnded
@@ -158,7 +159,7 @@ def _note_success(p: PositionState, request: Request, at: float) -> None:
 def fail(p: PositionState, request: Request, error: Exception, at: float, spread: float) -> None:
     """Note a failure: the back-off of its kind, why the position stays unprotected, and an alarm where it goes on."""
     kind = request.kind
-    refused = isinstance(error, StopRejected) and not isinstance(error, NothingToReduce)
+    refused = isinstance(error, StopRejected) and not isinstance(error, (NothingToReduce, TooManyStops))
     if refused and isinstance(request, PlaceStop) and request.price == p.target:
         kind = "place" if p.looser_target is None else "move"  # the looser stop is placed at once
     most = MOST_FINDING if kind == "find" else MOST

@@ -226,6 +226,8 @@ class Market(msgspec.Struct, frozen=True, gc=False):
         contract_size: base units in one contract.
         can_amend: a live stop can be changed in place.
         two_stops: two reduce-only stops of one position may stand at once.
+        most_stops: how many live stops and other conditional orders the account may have, of all symbols together, at least
+            1; None: no limit is known.
         native_callbacks: what its own trailing orders take; None: it has none, or none that could be known as ours.
     """
 
@@ -238,9 +240,12 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     can_amend: bool = False
     two_stops: bool = True
     native_callbacks: CallbackRange | None = None
+    most_stops: int | None = None
 
     def __post_init__(self) -> None:
         check_symbol("Market.symbol", self.symbol)
+        if self.most_stops is not None and (type(self.most_stops) is not int or self.most_stops < 1):
+            raise refuse("Market.most_stops", self.most_stops, "a whole number of at least 1, or None")
         for name in ("price_tick", "quantity_step", "contract_size"):
             check_money(f"Market.{name}", getattr(self, name))
         for name in ("min_quantity", "min_notional"):

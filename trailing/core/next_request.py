@@ -31,6 +31,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
+from trailing.core.stop_slots import takes_second_stop
 from trailing.core.unread_fills import wanted_read
 
 if TYPE_CHECKING:
@@ -215,8 +216,10 @@ def move(p: PositionState, at: float) -> Wanted:
     if p.market.can_amend:
         return AmendStop(live.id, price, coverable)
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
-    if p.market.two_stops:
-        return ReplaceStop(price, coverable, live.id) if stops < 2 else None
+    if p.market.two_stops and stops > 1:
+        return None
+    if takes_second_stop(p, at):
+        return ReplaceStop(price, coverable, live.id)
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 

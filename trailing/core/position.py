@@ -66,6 +66,7 @@ class PositionState:
         moved_at: when the last acknowledged move was sent; None: there was none.
         crossed_at: when the price crossed the live stop; None: it is not crossed.
         would_trigger: the exchange says that the price is beyond a stop that was wanted; `refused_stop`: the tightest such.
+        full_until: until when no second stop is placed beside the live one, because the account has no slot for it.
         taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
         error: the last error of a request, until one goes through.
         refusal: refusals that say that nothing can be reduced, until such a request is accepted; or None.
@@ -128,6 +129,7 @@ class PositionState:
     crossed_at: float | None = None
     would_trigger: bool = False
     refused_stop: Decimal | None = None
+    full_until: float = -math.inf
     taken_down: StopOrder | None = None
     error: Exception | None = None
     refusal: Refusal | None = None

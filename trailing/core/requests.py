@@ -77,7 +77,7 @@ class AmendStop(_Request, frozen=True, gc=False):
 
 
 class TakeDownStop(_Request, frozen=True, gc=False):
-    """Cancel the live stop so that another can be placed, where the market allows one stop only."""
+    """Cancel the live stop so that another can be placed, where the exchange takes no second one."""
 
     kind: ClassVar[Kind] = "move"
 

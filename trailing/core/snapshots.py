@@ -22,6 +22,7 @@ from trailing.core.refusals import tell_refusal
 from trailing.core.requests import ClosePosition, FindOrder
 from trailing.core.retries import TOLD_AFTER
 from trailing.core.shown import lose, miss, new_stop, show, tell_opened, withdraw_native
+from trailing.core.stop_slots import note_listed
 from trailing.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
     report = snapshot.reports.get(key)
     if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
         p.missing_stops, p.is_lookup_untrusted, p.is_listing_untrusted = (), False, False
+    note_listed(p, snapshot)
     _judge_orders(p, snapshot, listed, at)
     _judge_leftovers(p, snapshot, listed, at)
     if report is not None or key in snapshot.doubled_positions:

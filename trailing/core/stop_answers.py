@@ -16,12 +16,14 @@ from trailing.core.prices import is_tighter
 from trailing.core.refusals import note_refusal
 from trailing.core.requests import AmendStop, CancelStop, FindOrder, Kind, PlaceStop, ReplaceStop, TakeDownStop
 from trailing.core.retries import back_off
+from trailing.core.stop_slots import note_full
 from trailing.errors import (
     NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
     OutcomeUnknown,
     StopRejected,
+    TooManyStops,
     TrailingError,
     WouldTrigger,
 )
@@ -86,9 +88,13 @@ def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder,
 def stop_failed(p: PositionState, request: Stopping, order: Order | None, error: Exception, at: float) -> None:
     """A stop was not placed or not moved, or not surely."""
     p.was_tried = True
-    if not isinstance(request, PlaceStop):
+    if isinstance(error, TooManyStops):
+        note_full(p, at)
+        if isinstance(request, ReplaceStop):  # the move goes on: it cancels the live stop first
+            p.back_offs.pop("move", None)
+    elif not isinstance(request, PlaceStop):
         p.tell(MoveFailed, price=request.price, error=str(error))
-    if isinstance(error, StopRejected):
+    if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # which says nothing of the position
         doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, refuse
+from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, check_money, refuse
 from trailing.core.plan import TrailPlan
 
 T = TypeVar("T")
@@ -116,6 +116,9 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
         fill: the execution that this update reports; None: none.
         filled: the order's filled quantity so far, in base units, `fill` included; None: the exchange does not state it.
         reason: why the order was cancelled or rejected, in the exchange's words, escaped; "": it states none.
+
+    Raises:
+        UsageError: `filled` can be no quantity.
     """
 
     symbol: str
@@ -128,6 +131,10 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False):
     filled: Decimal | None = None
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        if self.filled is not None:
+            check_money("OrderUpdate.filled", self.filled, zero=True)
+
 
 class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
     """A change of a position.
@@ -137,12 +144,18 @@ class PositionUpdate(msgspec.Struct, frozen=True, gc=False):
         side: long or short.
         quantity: in base units; 0: the position is flat.
         at: when the update arrived, in seconds on the running clock.
+
+    Raises:
+        UsageError: `quantity` can be none.
     """
 
     symbol: str
     side: Side
     quantity: Decimal
     at: float
+
+    def __post_init__(self) -> None:
+        check_money("PositionUpdate.quantity", self.quantity, zero=True)
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False):

@@ -98,12 +98,18 @@ class AccountReader:
         self.on_snapshot: Callable[[AccountSnapshot], None] = lambda _: None
         self.snapshot: AccountSnapshot | None = None
         self._begun = self._number = 0  # how many were begun; the number of `snapshot` among them
+        sender.slots.count_stops = self.count_stops
 
     @property
     def wanted_at(self) -> float:
         """From when on a snapshot is wanted, in seconds on the running clock; not before the pause after the last one."""
         assert self.snapshot is not None, "it is asked only after the first one"
         return max(self._wanted_at, self.snapshot.answered_at + self._pause)
+
+    def count_stops(self) -> int:
+        """Return how many stops the account has, as far as is known: ours now, and the others of the last snapshot."""
+        ours = sum(1 for _ in self._live_stops(math.inf))
+        return ours if self.snapshot is None else ours + self.snapshot.foreign_stops
 
     def want(self, at: float, *, is_waited_for: bool = False) -> None:
         """Have a snapshot taken that is asked for at this time or later, in seconds on the running clock. Never waits.

@@ -35,11 +35,13 @@ from trailing.errors import (
     ExchangeUnreachable,
     OutcomeUnknown,
     RateLimited,
+    TooManyStops,
     TrailingError,
 )
 from trailing.exchanges.port import Exchange, StopRequest
 from trailing.protection.clock import Clock
 from trailing.protection.lease import LeaseFence
+from trailing.protection.stop_slots import StopSlots
 
 T = TypeVar("T")
 
@@ -78,7 +80,10 @@ class RequestSender:
 
     Args:
         outage: counts the calls that reach nothing.
-        alarm: called with what is wrong and why, once the exchange has refused the credentials twice.
+        alarm: called with what is wrong and why: the exchange has refused the credentials twice, or takes no more stops.
+
+    Attributes:
+        slots: keeps the account within the stops that the exchange allows.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class RequestSender:
         self.exchange: Exchange = exchange
         self.fence: LeaseFence = fence
         self.outage: OutageDetector = outage
+        self.slots: StopSlots = StopSlots(clock, alarm)
         self._clock, self._alarm, self._is_refused = clock, alarm, False
 
     async def perform(
@@ -108,6 +114,16 @@ class RequestSender:
 
         Cancellation: the request, if it was sent, goes on.
         """
+        self.slots.check(p, request)
+        try:
+            return await self._perform(p, request, order_id)
+        except TooManyStops:
+            self.slots.note_refused(p)
+            raise
+
+    async def _perform(
+        self, p: PositionState, request: Request, order_id: str | None
+    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
         exchange, position, plan = self.exchange, p.position, p.plan
         seconds = plan.call_seconds
         match request:

@@ -12,8 +12,8 @@
 8. No tick is dropped. A confirmed peak is kept, over a restart as of the last commit and then from candles.
 9. Every exception is an outcome, an event or a raise.
 10. Intervals are measured on the monotonic clock. Times of day are aware UTC.
-11. A live stop is cancelled only if its position is flat, if another live stop at least as tight counts, if the market
-    takes one stop, or if the caller asked for it.
+11. A live stop is cancelled only if its position is flat, if another live stop at least as tight counts, if the exchange
+    takes no second stop, or if the caller asked for it.
 12. Every position that was handed in is in `Manager.stops`, in `Manager.unprotected`, or has ended.
 13. Without a new price, update or snapshot, the same request is not sent again outside its back-off. The number of account
     lists does not grow with the number of positions.
@@ -97,7 +97,7 @@ class CancelledStop(msgspec.Struct, frozen=True, kw_only=True):
         stop: the cancelled stop.
         open_quantity: the quantity of its position, in base units; 0: the position was flat.
         others: the other live stops of ours behind that position.
-        takes_one_stop: whether the market takes one stop only, and can't amend it.
+        takes_one_stop: whether the exchange takes no second stop, of the market or of the account, and can't amend it.
         was_wanted: whether the caller asked for it: by a cancelled wave, ``on_late_order="cancel"``, a release or a close.
     """
 

@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
+import trio
+
 from trailing.core.account import PositionReport
 from trailing.core.model import Market, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
-from trailing.exchanges.ccxt.conversion import Raw, is_linear, is_ours, position_of, stop_of
+from trailing.exchanges.ccxt.client import BURST
+from trailing.exchanges.ccxt.conversion import Raw, client_order_id_of, is_linear, is_ours, position_of, stop_of
 from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
@@ -50,37 +53,51 @@ class AccountLists:
         raws = [
             raw for params in self._venue.lists.stops for raw in await self._requests.orders("open_stops", None, params)
         ]
-        stops, left_out = self._read_stops(raws)
+        stops, left_out = await self._read_stops(raws)
         return _whole_or_partial(sorted(stops, key=lambda stop: (stop.symbol, stop.client_order_id)), left_out)
 
     async def positions(self) -> Sequence[PositionReport]:
         """Return all open positions by symbol and side; a `PartialList` if an entry can't be parsed."""
         raws = await self._requests.positions()
-        reports, left_out = self._read(
+        reports, left_out = await self._read(
             "position", raws, lambda raw: position_of(self._venue, self._markets, raw), _key_of_position
         )
         return _whole_or_partial(sorted(reports, key=_key_of_position), left_out)
 
-    def find(self, raws: Iterable[Raw], client_order_id: str) -> StopOrder | None:
+    async def find(self, raws: Sequence[Raw], client_order_id: str, *, only: bool) -> StopOrder | None:
         """Return the live stop with a client order id among orders; None: it is none of them.
 
+        Args:
+            raws: orders, as ccxt parsed them.
+            client_order_id: ours.
+            only: the venue was asked for this id only, so that an order with another one is no reply to the request.
+
         Raises:
-            ExchangeUnreachable: the id is not listed, but an order can't be parsed and may be that stop.
+            ExchangeUnreachable: the id is not listed, but an order can't be parsed and may be that stop, or is none that was
+                asked for.
         """
-        stops, left_out = self._read_stops(raws)
+        stops, left_out = await self._read_stops(raws)
+        if only and any(not self._has_id(raw, client_order_id) for raw in raws):
+            raise ExchangeUnreachable(f"{self._venue.name} find_stop: the reply is an order that was not asked for")
         found = next((stop for stop in stops if stop.client_order_id == client_order_id), None)
         if found is None and left_out:
             raise ExchangeUnreachable(f"{self._venue.name} find_stop: an order can't be parsed: {escaped(left_out[0])}")
         return found
 
-    def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
-        return self._read("order", raws, self._read_stop, _key_of_stop)
+    def _has_id(self, raw: Raw, client_order_id: str) -> bool:
+        try:
+            return UNPARSED in raw or client_order_id_of(self._venue, raw) == client_order_id
+        except UsageError:  # it counts as an order that can't be parsed
+            return True
 
     def _read_stop(self, raw: Raw) -> StopOrder | None:
         stop = stop_of(self._venue, self._markets, raw)
         return None if stop is None else self._unnamed.named(stop)
 
-    def _read(
+    async def _read_stops(self, raws: Iterable[Raw]) -> tuple[Collection[StopOrder], list[str]]:
+        return await self._read("order", raws, self._read_stop, _key_of_stop)
+
+    async def _read(
         self,
         kind: Literal["order", "position"],
         raws: Iterable[Raw],
@@ -90,7 +107,9 @@ class AccountLists:
         """Return the entries that could be parsed, one for each key, and a text for each entry that could not."""
         entries: dict[object, T] = {}
         left_out: list[str] = []
-        for raw in raws:
+        for number, raw in enumerate(raws):
+            if number % BURST == 0:
+                await trio.lowlevel.checkpoint()
             try:
                 if UNPARSED in raw:
                     raise UsageError(raw[UNPARSED])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -10,31 +10,26 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 from ccxt import pro
 from ccxt.base.errors import BadResponse, BaseError
 
 from trailing.core.model import refuse
 from trailing.exchanges.ccxt import okx_client
 from trailing.exchanges.ccxt.credentials import Credentials
+from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, checked_response, parse_body
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
-from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.ccxt.venue import ListRequests, Venue
 
 REQUEST_SECONDS: Final = 5.0
 """Timeout of an HTTP request in seconds: half of a manager's `call_seconds`, so that a clean-up sees its end."""
+
+BURST: Final = 200
+"""Entries to parse before other tasks run. They take about 20 ms."""
 
 _LARGE_EXPONENT = re.compile(r"[+-]?[\d.]+[eE][+-]?\d{3,}")
 
 _SILENT = logging.getLogger(f"{__name__}.silent")
 _SILENT.disabled = True
-
-
-class Reply(msgspec.Struct):
-    """An HTTP reply. Header names are in lower case; status 0: there was no reply."""
-
-    status: int = 0
-    headers: Mapping[str, str] = {}
-    body: str = ""
 
 
 ADAPTERS: Final[Mapping[str, Callable[[Any], None]]] = {"okx": okx_client.adapt}
@@ -61,7 +56,8 @@ def make_client(venue: Venue, credentials: Credentials) -> Any:
     )
     for method in venue.client.skipped_methods:
         setattr(client, method, _do_nothing)
-    _require_lists(client, venue.lists.bare_list_paths)
+    _require_lists(client, venue.lists)
+    _refuse_unknown_statuses(client)
     if venue.client.backdate_seconds:
         _backdate(client, int(venue.client.backdate_seconds * 1000))
     adapt = ADAPTERS.get(venue.name)
@@ -78,17 +74,38 @@ def _backdate(client: Any, milliseconds: int) -> None:
     client.nonce = lambda: nonce() - milliseconds
 
 
-def _require_lists(client: Any, paths: tuple[str, ...]) -> None:
-    """Raise BadResponse for a reply that should be a list but is none. ccxt takes an object for an empty list."""
+def _require_lists(client: Any, lists: ListRequests) -> None:
+    """Raise BadResponse for a reply without the list that it should have. ccxt takes an object for an empty list."""
+    fields = {**dict.fromkeys(lists.bare_list_paths, ""), **lists.list_fields}
     handle_errors = client.handle_errors
 
     def handle(status: int, reason: str, url: str, method: str, headers: Any, body: str, value: Any, *rest: Any) -> Any:
         handled = handle_errors(status, reason, url, method, headers, body, value, *rest)
-        if 200 <= status < 300 and urlsplit(url).path.endswith(paths) and not isinstance(value, list):
-            raise BadResponse(f"{client.id}: the reply is not a list")
+        path = urlsplit(url).path
+        field = next((field for end, field in fields.items() if path.endswith(end)), None)
+        if 200 <= status < 300 and field is not None and not isinstance(_value_at(value, field), list):
+            raise BadResponse(f"{client.id}: the reply has no list")
         return handled
 
     client.handle_errors = handle
+
+
+def _value_at(value: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _refuse_unknown_statuses(client: Any) -> None:
+    """Raise BadResponse for every status outside of 2xx. ccxt takes one that it does not list for a success."""
+    handle_status = client.handle_http_status_code
+
+    def handle(status: int, *args: Any) -> None:
+        handle_status(status, *args)
+        if not 200 <= status < 300:
+            raise BadResponse(f"{client.id}: the reply has the status {status}")
+
+    client.handle_http_status_code = handle
 
 
 def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:
@@ -132,7 +149,12 @@ def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:
     parse_position = guard(getattr(client, parser))
 
     async def fetch_positions(_: Any = None, params: Mapping[str, Any] = {}) -> list[Any]:
-        return [parse_position(raw) for raw in await getattr(client, method)(params)]
+        positions = []
+        for number, raw in enumerate(await getattr(client, method)(params)):
+            if number % BURST == 0:
+                await asyncio.sleep(0)
+            positions.append(parse_position(raw))
+        return positions
 
     client.fetch_positions = fetch_positions
 
@@ -148,30 +170,39 @@ async def _do_nothing(*_: Any, **__: Any) -> None:
     """Replace a method that the venue's row skips."""
 
 
-async def open_client(client: Any, before_send: Callable[[], object], on_response: Callable[[Reply], object]) -> None:
+async def open_client(
+    client: Any,
+    before_send: Callable[[], object],
+    limit: Callable[[], ReplyLimit],
+    on_response: Callable[[Reply], object],
+) -> None:
     """Open the client's HTTP session on the running asyncio loop.
 
     Args:
         client: ccxt's client.
         before_send: called when a request is signed, before any of it is sent. If it raises, nothing is sent.
+        limit: returns what is read of the reply to the running request.
         on_response: called with every HTTP reply, before ccxt parses it.
     """
+    response_class = checked_response(limit)
     client.open()
     await client.session.close()
     # aiohttp opens 100 connections by default. A further request would wait, already signed, while its validity runs.
     client.tcp_connector = aiohttp.TCPConnector(ssl=client.ssl_context, limit=0)
-    client.session = aiohttp.ClientSession(connector=client.tcp_connector, trust_env=client.aiohttp_trust_env)
+    client.session = aiohttp.ClientSession(
+        connector=client.tcp_connector, trust_env=client.aiohttp_trust_env, response_class=response_class
+    )
     # aiohttp repeats a PUT, DELETE or GET when a connection breaks. A cancel that worked would return as a failure, and an
     # order that is placed by GET would be placed twice.
     client.session._retry_connection = False  # noqa: SLF001 - there is no public way
     open_socks = client.get_socks_proxy_session
 
-    def open_socks_without_retries(url: str) -> Any:
+    def open_checked_socks(url: str) -> Any:
         session = open_socks(url)
-        session._retry_connection = False  # noqa: SLF001 - as above
+        session._retry_connection, session._response_class = False, response_class  # noqa: SLF001 - as above
         return session
 
-    client.get_socks_proxy_session = open_socks_without_retries
+    client.get_socks_proxy_session = open_checked_socks
     fetch = client.fetch
 
     async def fetch_after_check(*args: Any, **kwargs: Any) -> Any:
@@ -193,10 +224,10 @@ async def open_client(client: Any, before_send: Callable[[], object], on_respons
     def parse(text: str) -> Any:
         """Parse a reply. By itself ccxt takes a text that is no JSON for a reply, for example for an empty list."""
         try:
-            return json.loads(text, parse_float=str)  # exact; ccxt takes numbers as text too
+            return parse_body(text, limit().entries)
         except ValueError as error:
             if 200 <= status < 300:
-                raise BadResponse(f"{client.id}: the reply is not JSON") from error
+                raise BadResponse(f"{client.id}: the reply can't be read: {error}") from error
             return None
 
     client.on_rest_response = on_rest_response

@@ -9,7 +9,7 @@ import trio
 
 from trailing.core.model import Fill, Market, Side, Source, Tick
 from trailing.core.prices import EXACT
-from trailing.errors import NothingToReduce
+from trailing.errors import NothingToReduce, OutcomeUnknown, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
 from trailing.exchanges.ccxt.conversion import CLOSING, Raw, amount, text, to_venue_id
 from trailing.exchanges.ccxt.replies import acknowledged_id
@@ -52,15 +52,18 @@ class Closes:
             raw = await self._place(market, side, held, client_order_id)
         order_id = acknowledged_id("close_position", raw)
         closed, average = await self._requests.fill_of(market.symbol, order_id, raw)
-        return Fill(
-            symbol=market.symbol,
-            side=side,
-            quantity=EXACT.multiply(closed, market.contract_size),
-            price=average,
-            order_id=order_id,
-            client_order_id=client_order_id,
-            at=trio.current_time(),
-        )
+        try:
+            return Fill(
+                symbol=market.symbol,
+                side=side,
+                quantity=EXACT.multiply(closed, market.contract_size),
+                price=average,
+                order_id=order_id,
+                client_order_id=client_order_id,
+                at=trio.current_time(),
+            )
+        except UsageError as error:
+            raise OutcomeUnknown(f"close_position {market.symbol}: its fill can't be parsed: {error}") from error
 
     async def _place(self, market: Market, side: Side, quantity: Decimal, client_order_id: str) -> Raw:
         symbol, own_id = market.symbol, to_venue_id(self._venue, client_order_id)

@@ -12,6 +12,7 @@ from trailing.errors import TrailingError, UsageError
 from trailing.exchanges.ccxt.binance_protocol import BinanceProtocol
 from trailing.exchanges.ccxt.bybit_protocol import BybitProtocol
 from trailing.exchanges.ccxt.client import make_client
+from trailing.exchanges.ccxt.clock import warn_of_skew
 from trailing.exchanges.ccxt.conversion import markets_of
 from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain
@@ -53,6 +54,9 @@ async def connect(
         open_limiter(limits_of(venue.name)) as limiter,
         open_session(client, limiter, partial(_explain, venue, credentials)) as session,
     ):
+        if client.options.get("adjustForTimeDifference"):  # ccxt would sign requests before it measures the difference
+            await session.call("time", "load_time_difference")
+            warn_of_skew(venue, client)
         markets = markets_of(venue, await session.call("markets", "load_markets"))
         for method in venue.client.prepare_methods:
             await session.call("markets", method)

@@ -49,6 +49,8 @@ _ENDED: Final = frozenset({"closed", "canceled", "canceling", "expired", "reject
 """ccxt's statuses of an order that is not live. OKX's paused orders do not wait for their price."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST_ID: Final = 100  # the longest that a venue accepts has 64
+_ORDER_ID = re.compile(r"(?=.*\d)[0-9A-Za-z][\w:-]{0,99}", re.ASCII)
 _OURS = re.compile(r"tr([0-9a-f]{20})")
 _OURS_IN_128_BITS = re.compile(r"0x7472([0-9a-f]{20})0{8}")
 
@@ -56,19 +58,19 @@ _OURS_IN_128_BITS = re.compile(r"0x7472([0-9a-f]{20})0{8}")
 def markets_of(venue: Venue, raw_markets: Mapping[str, Raw]) -> dict[str, Market]:
     """Return the linear contracts among ccxt's markets, by symbol."""
     return {
-        symbol: market
-        for symbol, raw in raw_markets.items()
-        if is_linear(raw) and (market := _market(venue, symbol, raw)) is not None
+        symbol: market for symbol, raw in raw_markets.items() if (market := _market(venue, symbol, raw)) is not None
     }
 
 
 def is_linear(raw: Raw) -> bool:
     """Return whether a market is a linear contract that is settled in its quote currency."""
-    return bool(raw["contract"] and raw["linear"] and raw["quote"] == raw["settle"])
+    return bool(raw.get("contract") and raw.get("linear") and raw.get("quote") == raw.get("settle"))
 
 
 def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
     try:
+        if not is_linear(raw):
+            return None
         tick, step = number(raw["precision"]["price"]), number(raw["precision"]["amount"])
         if tick is None or step is None:
             return None
@@ -85,8 +87,9 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
             can_amend=venue.stops.amend is not None,
             two_stops=venue.stops.two_stops,
             native_callbacks=None if venue.stops.trailing is None else venue.stops.trailing.callbacks,
+            most_stops=venue.stops.most_stops,
         )
-    except UsageError:  # its symbol or its rules are not those of a linear contract
+    except UNREADABLE:  # its symbol or its rules are not those of a linear contract
         return None
 
 
@@ -173,9 +176,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     status = "open" if triggered else raw.get("status")  # ccxt reports some triggered stops as closed
     if status in _ENDED:
         return None
-    client_order_id = from_venue_id(
-        venue, as_text("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
-    )
+    client_order_id = client_order_id_of(venue, raw)
     trailing = venue.stops.trailing if _is_trailing(venue, raw) else None
     if not _is_stop(venue, raw):
         _refuse_ours(client_order_id)
@@ -194,13 +195,29 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         quantity=EXACT.multiply(left, market.contract_size),
         price=price,
         client_order_id=client_order_id,
-        order_id=_required("id", as_text("id", raw.get("id"))),
+        order_id=order_id_of(raw),
         source=_source_of(venue, raw),
         callback=None
         if trailing is None
         else Percent(_required("callback", number(_field(raw, trailing.callback_field)))),
         triggered=triggered,
     )
+
+
+def order_id_of(raw: Raw) -> str:
+    """Return the venue's id of an order. Raises UsageError if it is missing or can be none."""
+    order_id = _required("id", as_text("id", raw.get("id")))
+    if not _ORDER_ID.fullmatch(order_id):
+        raise refuse("id", order_id[:100], "an order id")
+    return order_id
+
+
+def client_order_id_of(venue: Venue, raw: Raw) -> str:
+    """Return the client order id of an order as we write it; "" if it has none. Raises UsageError if it can be none."""
+    found = as_text("client order id", _field(raw, venue.fields.client_order_id) or raw.get("clientOrderId"))
+    if len(found) > _LONGEST_ID or not found.isprintable():
+        raise refuse("client order id", found[:_LONGEST_ID], f"a printable text of at most {_LONGEST_ID} characters")
+    return from_venue_id(venue, found)
 
 
 def _refuse_ours(client_order_id: str) -> None:

@@ -15,6 +15,7 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Percent, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity, round_stop
 from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
+from trailing.exchanges.ccxt.clock import skew_text, tolerance_of
 from trailing.exchanges.ccxt.conversion import CLOSING, number
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.permissions import PERMISSION_READERS
@@ -102,6 +103,9 @@ async def _clock(exchange: CcxtExchange, _: str) -> list[Finding]:
     skew = int(venue_time) / 1000 - requested_at.timestamp() - round_trip / 2
     verdict: Verdict = "good" if abs(skew) < CLOCK_OFF else "warning"
     message = f"the exchange's clock differs by {skew:+.3f} s, a round trip takes {round_trip * 1000:.0f} ms"
+    most = tolerance_of(exchange.venue)
+    if most is not None and abs(skew) > most:
+        message = f"{message}; {skew_text(skew, most)}"
     return [Finding("clock", verdict, message, skew)]
 
 
@@ -119,8 +123,6 @@ async def _permissions(exchange: CcxtExchange, _: str) -> list[Finding]:
         rights = await read(exchange)
     except ExchangeError as error:
         return [Finding("permissions", "note", f"the venue did not state them: {error}")]
-    except (LookupError, TypeError, ValueError) as error:
-        return [Finding("permissions", "note", f"the reply can't be parsed: {escaped(repr(error))}")]
     findings = []
     if not rights.may_trade:
         findings.append(
@@ -207,7 +209,12 @@ async def _positions(exchange: CcxtExchange, _: str) -> list[Finding]:
 async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
     stops = await exchange.open_stops()
     held = {(report.symbol, report.side) for report in await exchange.positions()}
-    findings = [Finding("stops", "good", f"{len(stops)} live")]
+    most = exchange.venue.stops.most_stops
+    findings = [Finding("stops", "good", f"{len(stops)} live" + ("" if most is None else f", of at most {most}"))]
+    if most is not None and len(stops) >= most:
+        findings = [
+            Finding("stops", "warning", f"{len(stops)} live, as many as the venue allows: no other one can be placed")
+        ]
     findings += [
         Finding(
             "stops",

@@ -14,7 +14,7 @@ class ErrorCodes(msgspec.Struct, frozen=True, kw_only=True):
         nothing_to_reduce: a reduce-only order has nothing to reduce. There is no position, it is too small, or other reduce-only
             orders cover it.
         duplicate: the client order id was used before.
-        too_many: no further stop is accepted.
+        too_many: no further stop is accepted, because the account or the symbol has too many.
         gone: there is no such live order: it was filled, was cancelled, or never existed.
         unchanged: the reply to an amendment that changes nothing.
         busy: not executed now; the same request may succeed later.

@@ -26,11 +26,12 @@ from trailing.errors import (
     OutcomeUnknown,
     RateLimited,
     StopRejected,
+    TooManyStops,
     TrailingError,
     WouldTrigger,
 )
-from trailing.exchanges.ccxt.client import Reply
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
+from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
@@ -117,9 +118,10 @@ def explain(
         Our error. A look-up whose reply says that there is no such order is a `NoSuchStop`. None: the call is no failure,
         because the venue replied that the order is unchanged.
     """
-    message = escaped(hide(without_queries(str(error))), 300)
+    shown = error.__cause__ if isinstance(error.__cause__, RefusedReply) else error  # ccxt's own text does not say why
+    message = escaped(hide(without_queries(str(shown))), 300)
     about = " ".join(filter(None, (venue.name, request.operation, request.symbol)))
-    explained = _explain(venue, request, error, f"{about}: {type(error).__name__} {message}".rstrip())
+    explained = _explain(venue, request, error, f"{about}: {type(shown).__name__} {message}".rstrip())
     if explained is not None:
         explained.__cause__ = foreign(error, hide)
     return explained
@@ -129,10 +131,12 @@ def _explain(venue: Venue, request: Request, error: BaseException, message: str)
     writes = request.operation in WRITES
     if request.operation == "amend_stop" and _contains(request.reply, venue.errors.unchanged):
         return None
-    known = _by_code(venue.errors, request, message, venue.delays.ban_seconds)
+    known = _by_code(venue, request, message)
     if known is not None:
         return known
     if isinstance(error.__cause__, _NOT_SENT):
+        return ExchangeUnreachable(message)
+    if isinstance(error.__cause__, Redirected) and error.__cause__.is_not_executed:
         return ExchangeUnreachable(message)
     if request.reply.status in _LIMITED_STATUS or isinstance(error, _LIMITED):
         return RateLimited(message, retry_after=retry_after(request.reply))
@@ -161,10 +165,10 @@ def retry_after(reply: Reply) -> float:
         return RETRY_AFTER
 
 
-def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: float) -> TrailingError | None:
-    reply = request.reply
+def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | None:
+    codes, reply, most_stops = venue.errors, request.reply, venue.stops.most_stops
     if _contains(reply, codes.banned):
-        return RateLimited(message, retry_after=max(retry_after(reply), ban_seconds))
+        return RateLimited(message, retry_after=max(retry_after(reply), venue.delays.ban_seconds))
     if _contains(reply, codes.limited):
         return RateLimited(message, retry_after=retry_after(reply))
     if _contains(reply, codes.key) and reply.status not in _LIMITED_STATUS:
@@ -178,6 +182,8 @@ def _by_code(codes: ErrorCodes, request: Request, message: str, ban_seconds: flo
     if request.operation not in WRITES:
         return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
     refusal = _refusal_of(codes, reply)
+    if refusal is TooManyStops and most_stops is not None:
+        message = f"{message}; the account may have {most_stops} conditional orders"
     if refusal is not None:
         return (refusal if request.operation in _PLACING else StopRejected)(message)
     if _contains(reply, codes.unknown):
@@ -191,7 +197,8 @@ def _refusal_of(codes: ErrorCodes, reply: Reply) -> type[StopRejected] | None:
         (WouldTrigger, codes.would_trigger),
         (NoSuchPosition, codes.no_position),
         (NothingToReduce, codes.nothing_to_reduce),
-        (StopRejected, codes.duplicate | codes.too_many | codes.refused),
+        (TooManyStops, codes.too_many),
+        (StopRejected, codes.duplicate | codes.refused),
     )
     return next((kind for kind, wanted in meanings if _contains(reply, wanted)), None)
 

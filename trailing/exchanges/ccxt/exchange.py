@@ -220,7 +220,8 @@ class CcxtExchange:
             if not raw.get("id"):
                 raise ExchangeUnreachable(f"{self.name} find_stop {symbol}: the reply is not an order")
             raws = [raw]
-        return self._lists.find(raws, client_order_id)
+        asked_by_id = self.venue.lists.find is not None or Slot.CLIENT_ORDER_ID in self.venue.lists.find_list.values()
+        return await self._lists.find(raws, client_order_id, only=asked_by_id)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
@@ -275,8 +276,10 @@ class CcxtExchange:
             page = candles_of(symbol, source, rows)
             still_open = datetime.now(UTC) - timedelta(seconds=CANDLE_SECONDS)
             candles += [candle for candle in page if since <= candle.opened_at <= still_open]
-            if len(rows) < self.venue.prices.candle_page or not page:
+            if len(rows) < self.venue.prices.candle_page or not page or page[-1].opened_at > still_open:
                 break
+            if page[-1].opened_at < since:
+                raise ExchangeUnreachable(f"{self.name} candles {symbol}: the reply has no candle since {since}")
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles
 

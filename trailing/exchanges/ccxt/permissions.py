@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from trailing.errors import ExchangeUnreachable
 from trailing.exchanges.ccxt.exchange import CcxtExchange
+from trailing.exchanges.port import escaped
+
+T = TypeVar("T")
 
 
 class Permissions(msgspec.Struct, frozen=True):
@@ -24,18 +28,35 @@ class Permissions(msgspec.Struct, frozen=True):
     restricted: bool
 
 
+class _BinanceKey(msgspec.Struct, frozen=True, rename="camel"):
+    enable_futures: bool
+    enable_withdrawals: bool
+    ip_restrict: bool
+
+
+class _BybitRights(msgspec.Struct, frozen=True):
+    contract: tuple[str, ...] = msgspec.field(name="ContractTrade", default=())
+    wallet: tuple[str, ...] = msgspec.field(name="Wallet", default=())
+
+
+class _BybitKey(msgspec.Struct, frozen=True, rename="camel"):
+    read_only: Literal[0, 1]
+    permissions: _BybitRights
+    ips: tuple[str, ...]
+
+
 async def _binance_rights(exchange: CcxtExchange) -> Permissions:
-    raw = await exchange.session.call("permissions", "sapiGetAccountApiRestrictions")
-    return Permissions(bool(raw["enableFutures"]), bool(raw["enableWithdrawals"]), bool(raw["ipRestrict"]))
+    key = _parse(await exchange.session.call("permissions", "sapiGetAccountApiRestrictions"), _BinanceKey)
+    return Permissions(key.enable_futures, key.enable_withdrawals, key.ip_restrict)
 
 
 async def _bybit_rights(exchange: CcxtExchange) -> Permissions:
-    raw = (await exchange.session.call("permissions", "privateGetV5UserQueryApi"))["result"]
-    rights: Mapping[str, Any] = raw["permissions"]
+    raw = await exchange.session.call("permissions", "privateGetV5UserQueryApi")
+    key = _parse(raw.get("result") if isinstance(raw, Mapping) else raw, _BybitKey)
     return Permissions(
-        may_trade=not int(raw["readOnly"]) and "Order" in (rights.get("ContractTrade") or []),
-        may_withdraw="Withdraw" in (rights.get("Wallet") or []),
-        restricted="*" not in raw["ips"],
+        may_trade=not key.read_only and "Order" in key.permissions.contract,
+        may_withdraw="Withdraw" in key.permissions.wallet,
+        restricted="*" not in key.ips,
     )
 
 
@@ -45,9 +66,17 @@ async def _okx_rights(exchange: CcxtExchange) -> Permissions:
     return Permissions(may_trade="trade" in rights, may_withdraw="withdraw" in rights, restricted=bool(raw["ip"]))
 
 
+def _parse(raw: Any, kind: type[T]) -> T:
+    """Parse a reply. Raises ExchangeUnreachable, because a wrong value must not look like a missing permission."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ExchangeUnreachable(f"permissions: the reply can't be parsed: {escaped(str(error))}") from None
+
+
 PERMISSION_READERS: Final[Mapping[str, Callable[[CcxtExchange], Awaitable[Permissions]]]] = {
     "binanceusdm": _binance_rights,
     "bybit": _bybit_rights,
     "okx": _okx_rights,
 }
-"""Functions that read the permissions, by the venue's name. The other venues don't state them."""
+"""Functions that read the permissions, by the venue's name, or raise ExchangeError. The other venues don't state them."""

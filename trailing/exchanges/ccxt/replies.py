@@ -8,7 +8,7 @@ from typing import Any
 
 from trailing.core.model import check_money
 from trailing.errors import OutcomeUnknown, StopRejected, UsageError
-from trailing.exchanges.ccxt.conversion import Raw, number
+from trailing.exchanges.ccxt.conversion import Raw, number, order_id_of
 from trailing.exchanges.port import escaped
 
 
@@ -22,9 +22,10 @@ def acknowledged_id(operation: str, raw: Raw) -> str:
     reply: Raw = raw if isinstance(raw, Mapping) else {}
     if reply.get("status") == "rejected":
         raise StopRejected(f"{operation}: the venue rejected the order {escaped(str(reply.get('id')))}")
-    if not reply.get("id"):
-        raise OutcomeUnknown(f"{operation}: the reply contains no order id, so the order may exist")
-    return str(reply["id"])
+    try:
+        return order_id_of(reply)
+    except UsageError as error:
+        raise OutcomeUnknown(f"{operation}: the reply contains no order id, so the order may exist: {error}") from error
 
 
 def acknowledged_price(raw: Any) -> Decimal | None:

@@ -21,12 +21,16 @@ import trio
 import trio_asyncio
 
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, TrailingError
-from trailing.exchanges.ccxt.client import Reply, open_client
+from trailing.exchanges.ccxt.client import open_client
+from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, limit_of
 from trailing.exchanges.ccxt.margin_modes import MarginModes
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
 """Seconds within which the client must close its connections. ccxt sleeps 0.25 s while it does."""
+
+MOST_PARTS: Final = 100
+"""HTTP requests of one call. ccxt reads lists of markets page by page, and would read one without a last page for ever."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +63,8 @@ class Request:
         operation: the port's method name.
         deadline: the caller's, in seconds on the running clock. Nothing is sent after it.
         symbol: the symbol that it is about; None: the account.
-        sent: whether a part of it was sent.
-        reply: the last HTTP reply so far.
+        parts: how many HTTP requests were sent for it.
+        reply: the HTTP reply to what was sent last.
         result: what the client's method returned.
         error: why the call failed; None: there is a result.
         done: set when the call has ended, in whatever way.
@@ -70,7 +74,7 @@ class Request:
         self.operation = operation
         self.deadline = deadline
         self.symbol = symbol
-        self.sent = False
+        self.parts = 0
         self.reply: Reply = Reply()
         self.result: Any = None
         self.error: TrailingError | None = OutcomeUnknown(f"{operation}: the exchange was closed before the reply came")
@@ -227,20 +231,26 @@ class Session:
                 del self._in_flight[client_order_id]
 
     def _before_send(self) -> None:
-        """Check the caller's deadline after a request was signed and before it is sent.
+        """Check a request after it was signed and before it is sent.
 
         Raises:
-            ExchangeUnreachable: the deadline has passed, and nothing was sent.
-            OutcomeUnknown: the deadline has passed, and a part was sent before.
+            ExchangeUnreachable: the caller's deadline has passed, and nothing was sent.
+            OutcomeUnknown: the deadline has passed, or there are too many parts, and a part was sent before.
         """
         request = _request.get()
         if request is None:
             return
         if trio.current_time() > request.deadline:
-            if request.sent:
+            if request.parts:
                 raise OutcomeUnknown(f"{request.operation}: only a part was sent before the deadline")
             raise ExchangeUnreachable(f"{request.operation}: not sent, because the deadline had passed")
-        request.sent = True
+        if request.parts == MOST_PARTS:
+            raise OutcomeUnknown(f"{request.operation}: it needs more than {MOST_PARTS} requests")
+        request.parts, request.reply = request.parts + 1, Reply()
+
+    def _limit(self) -> ReplyLimit:
+        request = _request.get()
+        return limit_of("" if request is None else request.operation)
 
     def _on_response(self, reply: Reply) -> None:
         request = _request.get()
@@ -292,7 +302,8 @@ async def _host(
         try:
             async with trio.open_nursery() as tasks:  # they end before the client's connections and the loop
                 session = Session(tasks, loop, client, rate_limiter, explain)
-                await loop.run_aio_coroutine(open_client(client, session._before_send, session._on_response))  # noqa: SLF001 - this module's own class
+                hooks = (session._before_send, session._limit, session._on_response)  # noqa: SLF001 - this module's own class
+                await loop.run_aio_coroutine(open_client(client, *hooks))
                 task_status.started(session)
                 await trio.sleep_forever()
         finally:

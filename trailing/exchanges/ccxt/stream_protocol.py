@@ -130,6 +130,7 @@ def parse_frame(protocol: StreamProtocol, text: str, now: float) -> Iterable[Mes
 
     Raises:
         msgspec.DecodeError: the text is no JSON object.
+        RecursionError: it is nested too deeply.
     """
     if text == _PONG:
         return ()

@@ -10,7 +10,7 @@ import msgspec
 from trailing.core.model import refuse
 from trailing.errors import TrailingError
 
-UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, TrailingError)
+UNREADABLE: Final = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, TrailingError)
 """Errors that parsing code raises for an entry of an unexpected shape."""
 
 

@@ -144,6 +144,8 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
         amend_type: the order type to pass to `edit_order`. Source: ccxt.
         cancel: parameters of `cancel_order`. Source: ccxt, capture.
         two_stops: two reduce-only stops may be live for one position at the same time. Source: API.
+        most_stops: the most live conditional orders of an account, all symbols and kinds together; None: there is no such
+            limit, or it is unknown. Source: API.
         trailing: the venue's own trailing orders; None: it has none that carry a client order id and a percentage.
     """
 
@@ -153,6 +155,7 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
     amend_type: str = "market"
     cancel: Params = {}
     two_stops: bool = True
+    most_stops: int | None = None
     trailing: NativeTrailing | None = None
 
 
@@ -185,6 +188,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
             page is an error, because the list may be incomplete. Source: ccxt.
         pages_by_id: the next page of orders is the one `after` the smallest order id. Source: API.
         bare_list_paths: ends of the URL paths whose reply must be a plain JSON list. Source: API.
+        list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
             instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
@@ -200,6 +204,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str = ""
     pages_by_id: bool = False
     bare_list_paths: tuple[str, ...] = ()
+    list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
 

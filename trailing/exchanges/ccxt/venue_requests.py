@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
 from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
+from trailing.exchanges.ccxt.clock import warn_of_skew
 from trailing.exchanges.ccxt.conversion import Raw, number, text
 from trailing.exchanges.ccxt.errors import ClockOff
 from trailing.exchanges.ccxt.margin_modes import PositionKey
@@ -18,8 +19,16 @@ from trailing.exchanges.ccxt.unreadable import UNPARSED
 from trailing.exchanges.ccxt.venue import Params, Slot, Venue, fill_in
 from trailing.exchanges.port import escaped
 
-_FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
+FILL_WAITS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between look-ups of a closing order whose reply did not state its fill."""
+
+
+MOST_PAGES: Final = 200
+"""Pages of one list. Bybit's have 50 orders or 200 positions. A list without a last page would be read for ever."""
+
+
+_LONGEST_CURSOR = 1000
+"""Characters of the cursor of the next page. Bybit's have about 100."""
 
 
 class VenueRequests:
@@ -65,6 +74,7 @@ class VenueRequests:
             )
         except ClockOff:
             await self._session.call(operation, "load_time_difference")
+            warn_of_skew(self._venue, self._session.client)
             return await self._session.call(operation, name, *args, symbol=symbol, client_order_id=about)
 
     def params(
@@ -170,10 +180,10 @@ class VenueRequests:
         raws: list[Raw] = []
         size = args[-1] or params.get("limit")
         further = params
-        while True:
+        for _ in range(MOST_PAGES):
             page = list(await self.call(operation, name, *args, dict(further), symbol=symbol))
             raws += page
-            following = self._following(page, size, by_id=by_id)
+            following = self._following(operation, page, size, by_id=by_id)
             if following is None:
                 return raws
             if not following:
@@ -183,24 +193,27 @@ class VenueRequests:
             if further == {**params, **following}:
                 raise ExchangeUnreachable(f"{self._venue.name} {operation}: a page of the list leads to itself")
             further = {**params, **following}
+        raise ExchangeUnreachable(f"{self._venue.name} {operation}: the list has more than {MOST_PAGES} pages")
 
-    def _following(self, page: list[Raw], size: int | None, *, by_id: bool) -> Params | None:
+    def _following(self, operation: str, page: list[Raw], size: int | None, *, by_id: bool) -> Params | None:
         """Return the parameters that lead to the next page; None: this is the last one; empty: none are known."""
         # ccxt stores the cursor in the first entry of the reply, and then sorts the entries by time.
         cursor = self._venue.lists.cursor and next(
             filter(None, (raw["info"].get(self._venue.lists.cursor) for raw in page)), ""
         )
+        if not isinstance(cursor, str) or len(cursor) > _LONGEST_CURSOR:
+            raise ExchangeUnreachable(f"{self._venue.name} {operation}: the reply's cursor can't be parsed")
         if cursor:
             return {"cursor": cursor}
-        if size is None or len(page) < size:
-            return None
+        if self._venue.lists.cursor or size is None or len(page) < size:
+            return None  # a venue with cursors may fill its last page
         ids = [int(raw["id"]) for raw in page if by_id and str(raw.get("id")).isdecimal()]
         return {"after": str(min(ids))} if ids else {}
 
     async def fill_of(self, symbol: str, order_id: str, raw: Raw) -> tuple[Decimal, Decimal]:
         """Return the contracts that a closing order has closed, and the average price: from its reply or by look-up."""
         shown = escaped(order_id)
-        for wait in (*_FILL_WAITS, None):
+        for wait in (*FILL_WAITS, None):
             try:
                 quantity, price = number(raw.get("filled")), number(raw.get("average"))
                 for name, value in (("filled", quantity), ("average", price)):
@@ -212,7 +225,7 @@ class VenueRequests:
             ended = raw.get("status") in {"closed", "canceled", "expired", "rejected"}
             if ended and quantity and price:
                 return quantity, price
-            if ended and not quantity:
+            if ended and quantity == 0:  # None: the reply does not state it
                 raise NothingToReduce(f"{self._venue.name} close_position {symbol}: order {shown} ended without a fill")
             if wait is None:
                 break

@@ -93,6 +93,7 @@ _BINANCE = Venue(
         },
         sources={"mark": "MARK_PRICE", "last": "CONTRACT_PRICE"},
         cancel={"trigger": True},
+        most_stops=200,  # change log of 2025-12-29: over all symbols
         trailing=_BINANCE_TRAILING,
     ),
     closes=CloseRequests(place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}),
@@ -213,6 +214,7 @@ _BYBIT = Venue(
         positions=({"settleCoin": "USDT", "limit": 200}, {"settleCoin": "USDC", "limit": 200}),
         page_size=50,
         cursor="nextPageCursor",
+        list_fields=dict.fromkeys(("/order/realtime", "/position/list", "kline"), "result.list"),
     ),
     # https://bybit-exchange.github.io/docs/v5/order/execution: seven days in one request, two years at most.
     fills=FillRequests(

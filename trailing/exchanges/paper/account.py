@@ -14,7 +14,7 @@ from trailing.errors import NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.paper.crossings import find_crossings
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import LiveStop, MarketBook, VenueRules
-from trailing.exchanges.paper.order_checks import check_quantity, check_stop, liquidation_price
+from trailing.exchanges.paper.order_checks import check_count, check_quantity, check_stop, liquidation_price
 from trailing.exchanges.paper.order_views import Executions, as_open_order
 from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.paper.take_profits import TakeProfits, free
@@ -147,6 +147,7 @@ class PaperAccount:
         Raises:
             StopRejected: the client order id was used before, the market's rules are violated, or the quantity is larger than
                 the position.
+            TooManyStops: the account has as many stops as the market allows.
             NoSuchPosition: there is no such position.
             WouldTrigger: the price is already at or beyond the stop.
         """
@@ -158,6 +159,7 @@ class PaperAccount:
             raise StopRejected(
                 f"{request.symbol} {request.side}: a stop is live already, and the market allows only one"
             )
+        check_count(book.market, sum(len(each.stops) for each in self._books.values()))
         self._ids.add(request.client_order_id)
         order = StopOrder(
             request.symbol,

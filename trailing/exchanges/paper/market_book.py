@@ -26,6 +26,7 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     can_amend: bool = False
     two_stops: bool = True
     native_callbacks: CallbackRange | None = None
+    most_stops: int | None = None
     hedged: bool = False
     leverage: Decimal | None = None
     partial_fills: PartialFills | None = None
@@ -38,7 +39,11 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
         """Return a symbol's market; a permissive one if none was given. Raises UsageError if it is no symbol."""
         market = self.markets.get(symbol)
         return market or Market(
-            symbol, can_amend=self.can_amend, two_stops=self.two_stops, native_callbacks=self.native_callbacks
+            symbol,
+            can_amend=self.can_amend,
+            two_stops=self.two_stops,
+            native_callbacks=self.native_callbacks,
+            most_stops=self.most_stops,
         )
 
     def fillable(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:

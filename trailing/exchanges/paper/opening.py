@@ -30,6 +30,7 @@ async def open_paper(
     can_amend: bool = False,
     two_stops: bool = True,
     native_callbacks: CallbackRange | None = _CALLBACKS,
+    most_stops: int | None = None,
     hedged: bool = False,
     seed: int = 0,
     account: str = "default",
@@ -55,7 +56,7 @@ async def open_paper(
             callable ``(operation, symbol) -> seconds``, with the port's method name, and None as the symbol of lists.
             `enter`, `feed` and `move_to` have no latency.
         markets: the rules of some symbols. Every other symbol has a permissive market.
-        can_amend, two_stops, native_callbacks: of the permissive markets, as in `Market`. The default callbacks are
+        can_amend, two_stops, native_callbacks, most_stops: of the permissive markets, as in `Market`. The default callbacks are
             Binance's.
         hedged: a long and a short position of one symbol may be open at the same time.
         seed: of the jitter.
@@ -105,6 +106,8 @@ async def open_paper(
         raise refuse("record", record, "True, False or a callable")
     if native_callbacks is not None and not isinstance(native_callbacks, CallbackRange):
         raise refuse("native_callbacks", native_callbacks, "a CallbackRange or None")
+    if most_stops is not None and (type(most_stops) is not int or most_stops < 1):
+        raise refuse("most_stops", most_stops, "a whole number of at least 1, or None")
     if type(seed) is not int:
         raise refuse("seed", seed, "a whole number")
     if not isinstance(account, str) or not account:
@@ -118,6 +121,7 @@ async def open_paper(
         can_amend=can_amend,
         two_stops=two_stops,
         native_callbacks=native_callbacks,
+        most_stops=most_stops,
         hedged=hedged,
         leverage=_checked_leverage(leverage),
         partial_fills=_checked_partial_fills(partial_fills),

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from trailing.core.model import Market, Side, Source
 from trailing.core.prices import EXACT, is_better, is_crossed, remainder, round_stop
-from trailing.errors import StopRejected, WouldTrigger
+from trailing.errors import StopRejected, TooManyStops, WouldTrigger
 from trailing.exchanges.paper.market_book import MarketBook
 
 
@@ -63,6 +63,14 @@ def check_quantity(market: Market, quantity: Decimal, price: Decimal, held: Deci
     if quantity != held and quantity * price < market.min_notional:
         raise StopRejected(
             f"{market.symbol}: the notional of {quantity} at {price} is below the minimum {market.min_notional}"
+        )
+
+
+def check_count(market: Market, live: int) -> None:
+    """Raise TooManyStops if an account with so many live stops may have no further one."""
+    if market.most_stops is not None and live >= market.most_stops:
+        raise TooManyStops(
+            f"{market.symbol}: the account has {live} stops, and may have {market.most_stops} of all symbols together"
         )
 
 
