@@ -44,7 +44,7 @@ def paths(capture: Capture) -> list[str]:
 LISTS: Mapping[str, list[str]] = {
     "binanceusdm": ["GET /fapi/v1/openOrders", "GET /fapi/v1/openAlgoOrders"],
     "bybit": ["GET /v5/order/realtime"],
-    "okx": ["GET /api/v5/trade/orders-pending", "GET /api/v5/trade/orders-algo-pending"],
+    "okx": ["GET /api/v5/trade/orders-pending", *["GET /api/v5/trade/orders-algo-pending"] * 3],
     "bitget": ["GET /api/v2/mix/order/orders-pending", "GET /api/v2/mix/order/orders-plan-pending"],
     "gate": ["GET /api/v4/futures/usdt/orders", "GET /api/v4/futures/usdt/price_orders"],
     "kucoinfutures": ["GET /api/v1/orders", "GET /api/v1/stopOrders"],
@@ -65,7 +65,8 @@ async def test_the_plain_and_the_conditional_orders_of_the_symbol_are_asked_for(
     assert asked == LISTS[venue][: len(asked)]
     if VENUES[venue].verified:
         assert asked == LISTS[venue]
-        assert all(sent.params["symbol"] == "BTCUSDT" for sent in capture.sent)
+        field, market = ("instId", "BTC-USDT-SWAP") if venue == "okx" else ("symbol", "BTCUSDT")
+        assert all(sent.params[field] == market for sent in capture.sent)
 
 
 @pytest.mark.parametrize("venue", [name for name, row in VENUES.items() if not row.verified])

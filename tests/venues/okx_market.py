@@ -173,8 +173,8 @@ class OkxMarket(VenueMarket):
             and order.filled < order.wanted.quantity
         ]
 
-    def _check_new(self, wanted: Wanted) -> None:
-        super()._check_new(wanted)
+    def check_new(self, wanted: Wanted) -> None:
+        super().check_new(wanted)
         if not isinstance(wanted, OkxWanted) or wanted.algo_type is None:
             return
         symbol = wanted.symbol if wanted.algo_type == "conditional" else None
@@ -182,11 +182,11 @@ class OkxMarket(VenueMarket):
         if len(alike) >= self.most_algo_orders[wanted.algo_type]:
             raise Refusal("too many")
 
-    def _check(self, wanted: Wanted) -> None:
+    def check(self, wanted: Wanted) -> None:
         trigger = wanted.trigger
         if trigger is not None and not self._reduces(wanted) and (wanted.symbol, trigger.source) not in self.prices:
             raise Refusal("no price")
-        super()._check(wanted)
+        super().check(wanted)
 
     def _part_to_take(self, wanted: Wanted) -> Decimal:
         """Return what an order can take. It finds only a position of its own margin mode."""
@@ -206,24 +206,24 @@ class OkxMarket(VenueMarket):
             return self._part_to_take(wanted)
         return part if wanted.trigger is not None or part == wanted.quantity else Decimal(0)
 
-    def _book(self, wanted: Wanted, stop: Order | None = None) -> Order:
+    def book(self, wanted: Wanted, stop: Order | None = None) -> Order:
         """Book an order. The one that a triggered algo order becomes has the size of what it can take."""
         if stop is not None:
             wanted = msgspec.structs.replace(wanted, quantity=self._part_left_by_others(stop.wanted))
-        return super()._book(wanted, stop)
+        return super().book(wanted, stop)
 
-    def _execute(self, stop: Order) -> None:
+    def execute(self, stop: Order) -> None:
         if not self.fills_triggered:
-            super()._execute(stop)
+            super().execute(stop)
         elif self.fails_triggered:
             self.fail_codes[stop.number] = self.fails_triggered
             self._order_changed(stop, "rejected")
         else:
             bound = self.hedged and self._part_to_take(stop.wanted)
             self.fail_codes[stop.number] = "51112" if bound else "51169"  # shown only if it is rejected
-            super()._execute(stop)
+            super().execute(stop)
 
-    def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
+    def fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
         if stop is not None and self.cancels_triggered:
             self.cancel_sources[order.number] = "27"
             self._order_changed(order, "cancelled")
@@ -231,7 +231,7 @@ class OkxMarket(VenueMarket):
             return
         if not self.hedged and order.wanted.limit is None and self._reduces(order.wanted):
             self._cancel_worse(order.wanted, quantity)
-        super()._fill(order, quantity, stop)
+        super().fill(order, quantity, stop)
 
     def _cancel_worse(self, wanted: Wanted, quantity: Decimal) -> None:
         """Cancel the limit orders that would reduce what an order at market takes."""

@@ -271,11 +271,11 @@ class VenueMarket:
         for order in self.resting(symbol) if source == "last" else ():
             limit = order.wanted.limit
             if limit is not None and (price >= limit if order.wanted.side == "sell" else price <= limit):
-                self._fill(order, self._part_to_take(order.wanted))
+                self.fill(order, self._part_to_take(order.wanted))
         for order in self.live_stops(symbol):
             trigger = order.wanted.trigger
             if order.is_open and trigger is not None and trigger.source == source and order.takes(price):
-                self._execute(order)
+                self.execute(order)
 
     def holding(self, symbol: str, leg: Leg) -> Holding:
         """Return the position of a leg."""
@@ -296,20 +296,20 @@ class VenueMarket:
 
     def place(self, wanted: Wanted) -> Order:
         """Accept an order: a stop, a limit order, or a market order that is filled at once. Raises Refusal."""
-        self._check_new(wanted)
-        self._check(wanted)
+        self.check_new(wanted)
+        self.check(wanted)
         taken = self._part_left_by_others(wanted) if wanted.trigger is None else Decimal(0)
         if wanted.trigger is None and not taken:
             raise Refusal("covered")
-        order = self._book(wanted)
+        order = self.book(wanted)
         if wanted.trigger is None and wanted.limit is None:
-            self._fill(order, taken)
+            self.fill(order, taken)
         return order
 
     def amend(self, order: Order, quantity: Decimal, trigger: Trigger) -> None:
         """Change a live stop. Raises Refusal."""
         wanted = msgspec.structs.replace(order.wanted, quantity=quantity, trigger=trigger)
-        self._check(wanted)
+        self.check(wanted)
         order.wanted = wanted
         self._order_changed(order, "live")
 
@@ -325,7 +325,7 @@ class VenueMarket:
                 return order
         return None
 
-    def _check_new(self, wanted: Wanted) -> None:
+    def check_new(self, wanted: Wanted) -> None:
         for order in self.orders.values():
             if order.wanted.client_order_id == wanted.client_order_id and (order.is_open or self._ids_for_ever):
                 raise Refusal("duplicate")
@@ -333,7 +333,7 @@ class VenueMarket:
         if wanted.trigger is not None and len(counted) >= self.most_stops:
             raise Refusal("too many")
 
-    def _check(self, wanted: Wanted) -> None:
+    def check(self, wanted: Wanted) -> None:
         rules, trigger = self.instruments[wanted.symbol], wanted.trigger
         if trigger is not None and remainder(trigger.price, rules.price_tick):
             raise Refusal("price step")
@@ -381,13 +381,13 @@ class VenueMarket:
         held = abs(self.holding(wanted.symbol, wanted.leg).quantity)
         return min(self._part_to_take(wanted), max(held - sum(others, Decimal(0)), Decimal(0)))
 
-    def _book(self, wanted: Wanted, stop: Order | None = None) -> Order:
+    def book(self, wanted: Wanted, stop: Order | None = None) -> Order:
         order = Order(next(self._numbers), wanted, self.now(), stop)
         self.orders[order.number] = order
         self._order_changed(order, "live")
         return order
 
-    def _execute(self, stop: Order) -> None:
+    def execute(self, stop: Order) -> None:
         """Turn a triggered stop into a market order."""
         self._order_changed(stop, "triggered")
         if not self.fills_triggered:
@@ -398,15 +398,15 @@ class VenueMarket:
             self._order_changed(stop, "rejected")
             return
         own_id = f"triggered-{stop.number}" if self._executions_named else stop.wanted.client_order_id
-        stop.execution = self._book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
+        stop.execution = self.book(msgspec.structs.replace(stop.wanted, trigger=None, client_order_id=own_id), stop)
         self._order_changed(stop, "triggered")
         if self.refuses_triggered:
             stop.execution.status = "rejected"
             self._order_changed(stop, "rejected")
             return
-        self._fill(stop.execution, quantity, stop)
+        self.fill(stop.execution, quantity, stop)
 
-    def _fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
+    def fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
         wanted, price = order.wanted, self.prices[order.wanted.symbol, "last"]
         parts = list(self._split(quantity, self.instruments[wanted.symbol].quantity_step))
         for part in parts:
