@@ -45,6 +45,11 @@ async def nothing(_: Desk) -> None:
     await trio.lowlevel.checkpoint()
 
 
+async def listed(desk: Desk) -> None:
+    """List the positions, whose margin modes OKX's requests need."""
+    await desk.exchange.positions()
+
+
 def since() -> datetime:
     return datetime.now(UTC) - timedelta(minutes=10)
 
@@ -58,13 +63,13 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "place_stop": Operation(lambda desk, _: placed(desk), changes=True),
+    "place_stop": Operation(lambda desk, _: placed(desk), listed, changes=True),
     "amend_stop": Operation(
         lambda desk, order: desk.exchange.amend_stop(order, price=D(981), quantity=order.quantity), placed, changes=True
     ),
     "cancel_stop": Operation(lambda desk, order: desk.exchange.cancel_stop(order), placed, changes=True),
     "close_position": Operation(
-        lambda desk, _: desk.exchange.close_position(BTC, "long", D("0.001"), new_id()), changes=True
+        lambda desk, _: desk.exchange.close_position(BTC, "long", D("0.001"), new_id()), listed, changes=True
     ),
     "find_stop": Operation(lambda desk, order: desk.exchange.find_stop(BTC, order.client_order_id), placed),
     "open_stops": Operation(lambda desk, _: desk.exchange.open_stops(), placed),

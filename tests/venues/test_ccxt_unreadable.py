@@ -275,6 +275,7 @@ KINDS: Mapping[str, Sequence[tuple[str, str]]] = {
             for kind in ("StopLoss", "PartialStopLoss", "TakeProfit", "TrailingStop", "OcoOrder", "NewIn2027")
         ),
     ],
+    "okx": [("slOrdPx", "979"), ("ordType", "oco")],
 }
 
 

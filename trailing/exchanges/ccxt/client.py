@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from ccxt.base.errors import BadResponse, BaseError
 from trailing.core.model import refuse
 from trailing.exchanges.ccxt import okx_client
 from trailing.exchanges.ccxt.credentials import Credentials
-from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, checked_response, parse_body
+from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, checked_response, is_huge, parse_body
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import ListRequests, Venue
 
@@ -25,8 +24,6 @@ REQUEST_SECONDS: Final = 5.0
 
 BURST: Final = 200
 """Entries to parse before other tasks run. They take about 20 ms."""
-
-_LARGE_EXPONENT = re.compile(r"[+-]?[\d.]+[eE][+-]?\d{3,}")
 
 _SILENT = logging.getLogger(f"{__name__}.silent")
 _SILENT.disabled = True
@@ -160,9 +157,9 @@ def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:
 
 
 def _check_numbers(raw: Mapping[str, Any]) -> None:
-    """Refuse a number with a large exponent, because ccxt would write it out digit by digit, which takes seconds."""
+    """Refuse a number with a large exponent."""
     for name, value in raw.items():
-        if isinstance(value, str) and _LARGE_EXPONENT.fullmatch(value):
+        if is_huge(value):
             raise refuse(name, value, "a number of an ordinary size")
 
 

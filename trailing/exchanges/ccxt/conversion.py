@@ -172,6 +172,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         UsageError: the order can't be parsed, or has a client order id of ours but is not a stop as we place them. Treated
             as absent, the stop would be placed again.
     """
+    order_id = order_id_of(raw)  # an entry without one is no order of any kind
     triggered = bool(venue.fields.status) and _field(raw, venue.fields.status) in venue.fields.triggered_statuses
     status = "open" if triggered else raw.get("status")  # ccxt reports some triggered stops as closed
     if status in _ENDED:
@@ -195,7 +196,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
         quantity=EXACT.multiply(left, market.contract_size),
         price=price,
         client_order_id=client_order_id,
-        order_id=order_id_of(raw),
+        order_id=order_id,
         source=_source_of(venue, raw),
         callback=None
         if trailing is None
@@ -268,8 +269,10 @@ def _is_stop(venue: Venue, raw: Raw) -> bool:
         return False
     if not venue.fields.type:
         return True
-    kind = _required(venue.fields.type, as_text(venue.fields.type, _field(raw, venue.fields.type)))
-    return kind in venue.fields.stop_types or _is_trailing(venue, raw)
+    kind = _field(raw, venue.fields.type)
+    if kind is None:
+        raise UsageError(f"{venue.fields.type} is missing")
+    return as_text(venue.fields.type, kind) in venue.fields.stop_types or _is_trailing(venue, raw)
 
 
 def _is_trailing(venue: Venue, raw: Raw) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -35,6 +36,13 @@ _LIMITS: Final[Mapping[str, ReplyLimit]] = {
 }
 _OTHERS: Final = ReplyLimit(4 * _MIB, 5_000)
 """A thousand candles have 0.2 MiB, the prices of all markets of a venue less than 2 MiB."""
+
+_LARGE_EXPONENT: Final = re.compile(r"[+-]?[\d.]+[eE][+-]?\d{3,}")
+"""A number of no ordinary size."""
+
+_HUGE: Final = "a number with a large exponent: "
+
+_LARGE_EXPONENT_WITHIN: Final = re.compile(r"[\d.][eE][+-]?\d{3}")
 
 _NOT_EXECUTED: Final = frozenset({301, 302, 307, 308})
 
@@ -114,12 +122,16 @@ def checked_response(limit: Callable[[], ReplyLimit]) -> type[aiohttp.ClientResp
 def parse_body(text: str, most_entries: int) -> dict[str, Any] | list[Any]:
     """Parse a body. Numbers that are not whole become text, so that they are exact.
 
+    A number with a large exponent becomes a text that is no number. ccxt would write it out digit by digit, which blocks all tasks
+    for minutes.
+
     Raises:
         ValueError: it is no JSON object and no list, contains a name twice with different values, is nested too deeply, or
             has a list of too many entries.
     """
+    read = _object if _LARGE_EXPONENT_WITHIN.search(text) is None else _sane_object
     try:
-        found = json.loads(text, parse_float=str, object_pairs_hook=_object)
+        found = json.loads(text, parse_float=str, object_pairs_hook=read)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict | list):
@@ -137,6 +149,19 @@ def _check_length(found: Any, most: int, *, levels: int) -> None:
     if levels and isinstance(found, dict):
         for each in found.values():
             _check_length(each, most, levels=levels - 1)
+
+
+def _sane_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return _object([(name, _sane(value)) for name, value in pairs])
+
+
+def _sane(value: Any) -> Any:
+    return f"{_HUGE}{value[:20]}" if isinstance(value, str) and _LARGE_EXPONENT.fullmatch(value) else value
+
+
+def is_huge(value: Any) -> bool:
+    """Return whether a value of a reply is a number with a large exponent, before or after `parse_body`."""
+    return isinstance(value, str) and (value.startswith(_HUGE) or _LARGE_EXPONENT.fullmatch(value) is not None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -45,6 +45,11 @@ class _BybitKey(msgspec.Struct, frozen=True, rename="camel"):
     ips: tuple[str, ...]
 
 
+class _OkxKey(msgspec.Struct, frozen=True):
+    perm: Annotated[str, msgspec.Meta(pattern=r"^(read_only|trade|withdraw)(,(read_only|trade|withdraw))*$")]
+    ip: str
+
+
 async def _binance_rights(exchange: CcxtExchange) -> Permissions:
     key = _parse(await exchange.session.call("permissions", "sapiGetAccountApiRestrictions"), _BinanceKey)
     return Permissions(key.enable_futures, key.enable_withdrawals, key.ip_restrict)
@@ -61,9 +66,10 @@ async def _bybit_rights(exchange: CcxtExchange) -> Permissions:
 
 
 async def _okx_rights(exchange: CcxtExchange) -> Permissions:
-    raw = (await exchange.session.call("permissions", "privateGetAccountConfig"))["data"][0]
-    rights = str(raw["perm"]).split(",")
-    return Permissions(may_trade="trade" in rights, may_withdraw="withdraw" in rights, restricted=bool(raw["ip"]))
+    raw = await exchange.session.call("permissions", "privateGetAccountConfig")
+    (key,) = _parse(raw.get("data") if isinstance(raw, Mapping) else raw, tuple[_OkxKey])
+    rights = key.perm.split(",")
+    return Permissions(may_trade="trade" in rights, may_withdraw="withdraw" in rights, restricted=bool(key.ip))
 
 
 def _parse(raw: Any, kind: type[T]) -> T:
