@@ -16,7 +16,7 @@ import trio
 from binance_shapes import position_risk
 from bybit_shapes import position as bybit_position
 from inspection.ccxt_exchange import stream_state
-from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, open_server, stop_request
+from real_exchange import BTC, BUT_OKX, Desk, NoRateLimit, open_desk, open_server, stop_request
 from venue_faults import Fault, RawReply, Reply, Request, json_reply
 from venue_server import API_KEY, SECRET
 
@@ -24,7 +24,7 @@ from trailing import Credentials, ExchangeUnreachable, OutcomeUnknown, PartialLi
 from trailing.exchanges.ccxt import open_ccxt
 from trailing.exchanges.ccxt.http_replies import limit_of
 
-pytestmark = pytest.mark.parametrize("venue", VENUES)
+pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
 
 ON_THE_WAY = 16 * 2**20
 """Bytes that the kernel's and the client's buffers may hold of a reply that is not read any more."""

@@ -29,7 +29,11 @@ from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.opening import find_venue
 
 NAMES = [*(step.name for step in STEPS), CLEAN_UP]
-NOT_OFFERED = {"binanceusdm": {"trigger by index"}, "bybit": {"native trailing order"}}
+NOT_OFFERED = {
+    "binanceusdm": {"trigger by index"},
+    "bybit": {"native trailing order"},
+    "okx": {"native trailing order"},
+}
 RECORDED = {
     *("enter", "place_stop", "cancel_stop", "find_stop", "open_stops", "open_orders", "order_fills", "positions"),
     *("price", "close_position"),

@@ -8,7 +8,7 @@ from decimal import Decimal as D
 
 import pytest
 import trio
-from real_exchange import BTC, VENUES, Desk, open_desk
+from real_exchange import BTC, BUT_OKX, Desk, open_desk
 
 from trailing import Callback, Manager, Percent, Position, Protected, TimedOut, TrailPlan, open_manager, open_store
 from trailing.core.model import Side
@@ -22,7 +22,7 @@ WORDS = {
 }
 CODES = {"binanceusdm": "-4118", "bybit": "110017"}
 
-pytestmark = pytest.mark.parametrize("venue", VENUES)
+pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
 
 
 async def protect(desk: Desk, manager: Manager, side: Side) -> Position:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import trio
 from foreign_entries import ORDERS, UNKNOWN, Entry, add, numbered, orders, positions
-from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk
+from real_exchange import BTC, BUT_OKX, Desk, NoRateLimit, open_desk
 from venue_market import INSTRUMENTS, instrument
 
 import trailing
 from trailing import Callback, Manager, PartialList, Percent, Position, Protected, TrailPlan
 
-pytestmark = pytest.mark.parametrize("venue", VENUES)
+pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from trailing import (
     WouldTrigger,
 )
 from trailing.core.model import StopOrder
-from trailing.errors import TrailingError
+from trailing.errors import TooManyStops, TrailingError
 from trailing.exchanges.port import OrderUpdate, StreamState, Update
 
 OKX = "okx"
@@ -71,7 +71,7 @@ async def test_a_refusal_is_found_under_any_code_of_the_reply(within_success: bo
         ("51169", NothingToReduce),
         ("51023", NothingToReduce),
         ("51008", StopRejected),
-        ("51261", StopRejected),
+        ("51261", TooManyStops),
         ("50013", ExchangeUnreachable),
         ("50011", RateLimited),
         ("50004", OutcomeUnknown),

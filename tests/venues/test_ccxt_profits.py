@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from real_exchange import BTC, ETH, VENUES, Desk, open_desk
+from real_exchange import BTC, BUT_OKX, ETH, Desk, open_desk
 from venue_faults import Fault, json_reply
 
 from trailing import Callback, Manager, Percent, Position, Protected, TrailPlan, open_manager, open_store
@@ -18,7 +18,7 @@ from trailing.stores import MemoryStore
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),))
 
-pytestmark = pytest.mark.parametrize("venue", VENUES)
+pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
 
 
 async def protect(desk: Desk, manager: Manager, side: Side = "long") -> str:
