@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from driver import SYMBOL, a_report, a_snapshot, a_stop
+from msgspec.structs import replace
 
 from trailing.core.account import Key, PositionReport
 from trailing.errors import UsageError
@@ -24,6 +25,13 @@ def test_fm31_foreign_stops_are_left_out_and_those_of_another_instance_are_kept_
     snapshot = a_snapshot(1.0, a_stop("foreign-1"), a_stop("instance-1"))
     assert snapshot.ours == {}
     assert snapshot.others == (a_stop("instance-1"),)
+
+
+def test_every_listed_stop_is_counted_and_one_that_a_look_up_adds_is_not_foreign() -> None:
+    snapshot = a_snapshot(1.0, a_stop("a"), a_stop("foreign-1"), a_stop("instance-1"))
+    assert (snapshot.foreign_stops, snapshot.listed_stops) == (2, 3)
+    found = replace(a_snapshot(1.0), ours={KEY: (a_stop("a"),)})
+    assert (found.foreign_stops, found.listed_stops) == (0, 1)
 
 
 def test_fm64_an_order_that_is_listed_twice_exists_with_unknown_figures_and_its_list_proves_no_absence() -> None:

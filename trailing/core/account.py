@@ -80,7 +80,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
             can't be read proves presence, never absence.
         doubled_orders: client order ids that were listed more than once: they exist, with unknown figures.
         doubled_positions: the same of positions; and those whose figures are impossible.
-        listed_stops: how many stops are listed, ours and foreign.
+        foreign_stops: how many of the listed stops are not ours.
     """
 
     asked_at: float
@@ -92,12 +92,12 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
     shows_all_positions: bool = True
     doubled_orders: frozenset[str] = frozenset()
     doubled_positions: frozenset[Key] = frozenset()
-    listed_stops: int = 0
+    foreign_stops: int = 0
 
     @property
-    def foreign_stops(self) -> int:
-        """How many of the listed stops are not ours."""
-        return self.listed_stops - sum(map(len, self.ours.values()))
+    def listed_stops(self) -> int:
+        """How many stops are known to be live, ours and foreign."""
+        return self.foreign_stops + len(self.doubled_orders) + sum(map(len, self.ours.values()))
 
     @property
     def has_positions(self) -> bool:
@@ -120,14 +120,14 @@ class SnapshotBuilder:
         self._doubled_orders: set[str] = set()
         self._reports: dict[Key, PositionReport] = {}
         self._doubled_positions: set[Key] = set()
-        self._listed_stops = 0
+        self._foreign_stops = 0
 
     def add_stops(self, stops: Iterable[StopOrder]) -> None:
         """Take entries of the list of stops."""
         for order in stops:
-            self._listed_stops += 1
             own = order.client_order_id
             owner = self._owner_of(own)
+            self._foreign_stops += owner != "ours"
             if owner == "instance":
                 self._others.append(order)
             elif owner == "ours":
@@ -170,7 +170,7 @@ class SnapshotBuilder:
             shows_all_positions and not doubled_positions,
             doubled_orders,
             doubled_positions,
-            self._listed_stops,
+            self._foreign_stops,
         )
 
 
