@@ -84,7 +84,7 @@ class Client:
         """
         for part in parts:
             if part == "stop":
-                time.sleep(0.1)  # noqa: ASYNC251 - that is what it is about
+                time.sleep(0.6)  # noqa: ASYNC251 - that is what it is about
                 self.patience.deadline = math.inf
             else:
                 await self.fetch(part)
@@ -191,7 +191,7 @@ async def test_a_request_is_not_sent_after_its_deadline(
 ) -> None:
     client = Client()
     async with open_wall(client) as session:
-        client.patience.deadline = trio.current_time() + 0.05
+        client.patience.deadline = trio.current_time() + 0.5
         with client.patience, nullcontext() if error is None else pytest.raises(error) as caught:
             await session.call("place_stop", "send", *parts, client_order_id="mine")
     assert client.calls == sent
