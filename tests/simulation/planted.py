@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
@@ -202,6 +202,9 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     )
 }
 """Bugs that calm worlds find too."""
+
+OF_TRAILING_ORDERS: Final = frozenset(name for name in PLANTED if "trailing_order" in name)
+"""Bugs that do nothing in a world whose plan has no trailing order."""
 
 
 def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count, islice
+
 import pytest
 import trio
 from trio._core import _run
@@ -10,7 +12,7 @@ from simulation.laboratory import Scenario, run_world
 from simulation.laboratory.__main__ import main
 from simulation.laboratory.determinism import run_deterministically
 from simulation.laboratory.harsh_table import ALL, CALM, replay, scenario_of
-from simulation.planted import HARSH_PLANTED, PLANTED
+from simulation.planted import HARSH_PLANTED, OF_TRAILING_ORDERS, PLANTED
 
 BLOCK = 20
 SEEDS = 100
@@ -40,7 +42,9 @@ def test_the_same_seed_gives_the_same_events() -> None:
 def test_a_planted_bug_is_found_in_under_500_worlds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant = PLANTED[name] if name in PLANTED else HARSH_PLANTED[name][1]
     plant(monkeypatch)
-    assert any(run_world(scenario_of(ALL, seed)).broken for seed in range(500))
+    scenarios = (scenario_of(ALL, seed) for seed in count())
+    worlds = (each for each in scenarios if each.plan.native or name not in OF_TRAILING_ORDERS)
+    assert any(run_world(each).broken for each in islice(worlds, 500))
 
 
 def test_an_error_of_a_world_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
