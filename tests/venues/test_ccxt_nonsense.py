@@ -128,7 +128,7 @@ async def outcome(desk: Desk, operation: str, kind: str) -> str:
     right = None if each.changes else await each.call(desk, argument)
     usual, client.timeout = client.timeout, SECONDS * 1000 if kind in HANGING else 5000
     try:
-        with garbling(desk.server, NONSENSE[kind]), trio.fail_after(4):
+        with garbling(desk.server, NONSENSE[kind]), trio.fail_after(8):  # a request takes at most 5 s
             result = await each.call(desk, argument)
     except ExchangeError as error:
         text = "".join(traceback.format_exception(error))

@@ -40,6 +40,9 @@ _OTHERS: Final = ReplyLimit(4 * _MIB, 5_000)
 _LARGE_EXPONENT: Final = re.compile(r"[+-]?[\d.]+[eE][+-]?\d{3,}")
 """A number of no ordinary size."""
 
+_MOST_NESTED: Final = 20
+"""Lists and objects in each entry of a list. A market of Binance has 10."""
+
 _HUGE: Final = "a number with a large exponent: "
 
 _LARGE_EXPONENT_WITHIN: Final = re.compile(r"[\d.][eE][+-]?\d{3}")
@@ -127,8 +130,13 @@ def parse_body(text: str, most_entries: int) -> dict[str, Any] | list[Any]:
 
     Raises:
         ValueError: it is no JSON object and no list, contains a name twice with different values, is nested too deeply, or
-            has a list of too many entries.
+            has too many lists and objects, or a list of too many entries.
     """
+    nested = text.count("[") + text.count("{")
+    if (
+        nested > _MOST_NESTED * most_entries
+    ):  # before they are made: a million lists take seconds in a process with many objects
+        raise ValueError(f"it has {nested} lists and objects, more than {_MOST_NESTED * most_entries}")
     read = _object if _LARGE_EXPONENT_WITHIN.search(text) is None else _sane_object
     try:
         found = json.loads(text, parse_float=str, object_pairs_hook=read)
