@@ -280,7 +280,7 @@ async def test_copying_in_lets_other_tasks_run(autocommit: Connection) -> None:
     async with trio.open_nursery() as nursery, autocommit.cursor() as cursor:
         nursery.start_soon(count)
         async with cursor.copy("COPY copied FROM STDIN") as copy:
-            for number in range(50_000):
+            for number in range(200_000):
                 await copy.write_row((number,))
         nursery.cancel_scope.cancel()
     assert turns > 5
