@@ -178,6 +178,7 @@ FRAMES: Mapping[str, list[Message]] = {
     "bybit/ws_subscription_ack.json": [RequestReply()],
     "bybit/ws_subscription_failure.json": [RequestReply("Invalid topic: invalid.topic.BTCUSDT")],
     "bybit/ws_ticker_linear.json": [tick("mark", "17217.33"), tick("index", "17227.36")],
+    "okx/ws_trades.json": [Unreadable("KeyError: 'BTC-USD'")],  # no instrument that was subscribed
 }
 
 

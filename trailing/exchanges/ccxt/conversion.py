@@ -50,7 +50,7 @@ _ENDED: Final = frozenset({"closed", "canceled", "canceling", "expired", "reject
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_ID: Final = 100  # the longest that a venue accepts has 64
-_ORDER_ID = re.compile(r"(?=.*\d)[0-9A-Za-z][\w:-]{0,99}", re.ASCII)
+_ORDER_ID = re.compile(r"[0-9A-Za-z][\w:-]{0,99}", re.ASCII)
 _OURS = re.compile(r"tr([0-9a-f]{20})")
 _OURS_IN_128_BITS = re.compile(r"0x7472([0-9a-f]{20})0{8}")
 

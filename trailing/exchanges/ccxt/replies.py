@@ -23,9 +23,12 @@ def acknowledged_id(operation: str, raw: Raw) -> str:
     if reply.get("status") == "rejected":
         raise StopRejected(f"{operation}: the venue rejected the order {escaped(str(reply.get('id')))}")
     try:
-        return order_id_of(reply)
+        order_id = order_id_of(reply)
     except UsageError as error:
         raise OutcomeUnknown(f"{operation}: the reply contains no order id, so the order may exist: {error}") from error
+    if not any(map(str.isdigit, order_id)):  # each id that a venue has given to an order has digits
+        raise OutcomeUnknown(f"{operation}: the reply contains {order_id} as order id, so the order may exist")
+    return order_id
 
 
 def acknowledged_price(raw: Any) -> Decimal | None:
