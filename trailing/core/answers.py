@@ -1,4 +1,4 @@
-"""Update a position's state when a request of its own begins, is sent, is answered or fails."""
+"""Update a position's state when its own request begins, is sent, is answered or fails."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 _ZERO = Decimal(0)
 
 MOVE_AGAIN: Final = 5.0
-"""Least seconds until a move is tried after the exchange refused a stop at the target.
+"""Least seconds before a move after the exchange refused a stop at the target.
 
 It applies where a looser stop can be placed instead, such as after `TakeDownStop` has cancelled the old stop."""
 
@@ -136,7 +136,7 @@ def check_never_looser(p: PositionState, request: Request, at: float) -> None:
 def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     """End the request under way, and process its result or its error.
 
-    An order whose request was never sent leaves the table. Without a request under way nothing changes.
+    An order leaves the table if its request was never sent. Without a request under way nothing changes.
     """
     request, order_id, was_sent = p.request, p.request_id, p.is_sent
     if request is None:
@@ -165,8 +165,8 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
 def _note_success(p: PositionState, request: Request, at: float) -> None:
     """Clear the error that a successful request disproves.
 
-    A read clears only `ExchangeUnreachable` and `OutcomeUnknown`, because it shows that the exchange can be reached, but
-    not that the exchange accepts a request that it refused before. Any other request also sets `confirmed_at`. A position
+    A read clears only `ExchangeUnreachable` and `OutcomeUnknown`. It shows that the exchange can be reached, but not
+    that the exchange accepts a request that it refused before. Any other request also sets `confirmed_at`. A position
     that was given up keeps its error.
     """
     is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles, ReadFills))

@@ -23,7 +23,8 @@ _as_money: Final = Context(
 ).plus
 _ZERO: Final = Decimal(0)
 
-# ccxt's unified form of a linear contract is BASE/QUOTE:SETTLE, with a date if it expires. The quote currency settles it.
+# ccxt's unified form of a linear contract is BASE/QUOTE:SETTLE, with a date if it expires.
+# The contract is settled in the quote currency.
 _LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
 
 
@@ -65,7 +66,7 @@ def _is_linear(symbol: str) -> bool:
 
 
 def check_symbol(field: str, value: Any) -> None:
-    """Refuse a value that is not a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
+    """Refuse a value that is not a linear contract in unified form, such as ``BTC/USDT:USDT``."""
     if not isinstance(value, str) or not _is_linear(value):
         raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
 

@@ -1,4 +1,4 @@
-"""Derive fields of a position's state from its other fields, after each step that can change them."""
+"""Derive fields of a position's state from its others after each step that changes them."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def _derive_unprotected_time(p: PositionState, at: float) -> None:
 
 
 def _derive_crossing(p: PositionState, at: float) -> None:
-    """Note since when the price is beyond the live stop, or the plan's stop if that is looser.
+    """Note since when the price is beyond the live stop.
 
-    The plan's stop also counts while the exchange trails. Only confirmed prices justify an exit, and the plan's stop
-    follows only those.
+    The plan's stop counts instead if it is looser, or while the exchange trails. The reason is that only confirmed prices
+    justify an exit, and the plan's stop follows only those.
     """
     live, ratchet, side = p.live, p.ratchet, p.position.side
     if not isinstance(p.goal, Protect) or live is None or live.order is None:

@@ -1,4 +1,4 @@
-"""End a position: it is flat, was released, or is given up although it may be open."""
+"""End a position that is flat, released, or given up although it may be open."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refuse_entry(p: PositionState, error: Exception) -> None:
 
 
 def give_up(p: PositionState, error: Exception | None) -> None:
-    """Give up a position that may be open: publish the error, and cancel the position's orders.
+    """Give up a position that may be open: publish the error, and cancel its orders.
 
     A position that has ended, or was given up before, stays as it is.
 
@@ -42,16 +42,19 @@ def give_up(p: PositionState, error: Exception | None) -> None:
 
 
 def policy_due_at(p: PositionState, at: float) -> float:
-    """Return when an unprotected position is to be closed or given up; infinite: time alone decides nothing.
+    """Return when an unprotected position is to be closed or given up.
 
-    A remainder that is too small for a stop is due at once. Otherwise the plan's policy is due at `gives_up_at`. The
-    result is infinite during the opening, and while a request is under way or has an unknown outcome.
+    A remainder that is too small for a stop is due at once. Otherwise the plan's policy is due at `gives_up_at`.
 
-    The position may be gone together with its stop. So nothing is due while the position may be flat. A wanted snapshot
-    delays it by `call_seconds` at most.
+    The position may be gone together with its stop. So nothing is due while evidence says that the position may be
+    flat. A wanted snapshot delays the result by `call_seconds` at most.
 
     Args:
-        at: the present, in seconds on the running clock, as is the result.
+        at: the present, in seconds on the running clock.
+
+    Returns:
+        A time on the running clock, `at` or later. Infinite: time alone decides nothing, such as during the opening, or
+        while a request is under way or has an unknown outcome.
     """
     if p.is_opening or not isinstance(p.goal, Protect) or not p.is_unprotected:
         return math.inf

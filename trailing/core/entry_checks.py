@@ -15,16 +15,16 @@ from trailing.errors import UsageError
 
 
 def coverable(market: Market, quantity: Decimal) -> Decimal:
-    """Return the quantity that a stop can cover, rounded down to the market's step, in base units.
+    """Return the quantity that a stop can cover, in base units.
 
-    Return 0 if that is less than the market's smallest quantity.
+    It is rounded down to the market's step, and 0 if it is less than the market's smallest quantity.
     """
     covered = floor_quantity(quantity, market.quantity_step)
     return covered if covered >= market.min_quantity else Decimal(0)
 
 
 def check_size(position: Position, plan: TrailPlan, market: Market, first_stop: Decimal, price: Decimal | None) -> None:
-    """Refuse a quantity too small for the market, or a first stop too near to the price.
+    """Refuse a quantity too small for the market, or a first stop too near the price.
 
     The plan's `min_stop_ticks` is the least distance. It counts from the entry price if no price is known, or if the
     price is beyond the stop.
@@ -50,9 +50,10 @@ def check_size(position: Position, plan: TrailPlan, market: Market, first_stop: 
 
 
 def check_side(position: Position, price: Decimal) -> None:
-    """Refuse a given stop that is on the wrong side of both the price and the entry price.
+    """Refuse a stop on the wrong side of both the price and the entry price.
 
-    A stop on the right side of the entry price was crossed since the entry, so it is not refused.
+    Only `Position.stop_price` is checked. A stop on the right side of the entry price was crossed since the entry, so
+    it is not refused.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -85,9 +86,9 @@ def check_entry(position: Position, plan: TrailPlan, own: Decimal | None) -> Non
 
 
 def check_report(position: Position, plan: TrailPlan, market: Market, report: PositionReport) -> None:
-    """Refuse a quantity above the reported one, or an entry price too far from the reported one.
+    """Refuse a position whose quantity or entry price contradicts the exchange's report.
 
-    The quantity is rounded down to the market's step first.
+    Its quantity, rounded down to the market's step, may be at most the reported one. `check_entry` compares the prices.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
