@@ -99,8 +99,8 @@ def _derive_unprotected_time(p: PositionState, at: float) -> None:
 def _derive_crossing(p: PositionState, at: float) -> None:
     """Note since when the price is beyond the live stop.
 
-    The plan's stop counts instead if it is looser, or while the exchange trails. The reason is that only confirmed prices
-    justify an exit, and the plan's stop follows only those.
+    The plan's stop counts instead if it is looser, or while the exchange trails. The reason is that only confirmed
+    prices justify an exit, and the plan's stop follows only those.
     """
     live, ratchet, side = p.live, p.ratchet, p.position.side
     if not isinstance(p.goal, Protect) or live is None or live.order is None:

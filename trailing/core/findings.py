@@ -80,7 +80,10 @@ class Resize(_Finding, frozen=True):
 
 
 class Tighten(_Finding, frozen=True):
-    """The stop lies beyond the liquidation price. At least this one is wanted."""
+    """No looser stop than this price is wanted any more, although the record allowed one.
+
+    The stop lies beyond the liquidation price, or a live stop of ours is tighter than the record says.
+    """
 
     price: Decimal
 
