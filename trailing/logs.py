@@ -135,7 +135,7 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
 
 
 def escape_json(text: str) -> str:
-    r"""Return JSON with each unprintable character inside its strings as an escape sequence, such as ``\u202e``.
+    r"""Return JSON with the unprintable characters of its strings escaped, such as ``\u202e``.
 
     Args:
         text: valid JSON; line ends between its tokens stay.
@@ -220,7 +220,10 @@ def _hide_in_text(text: str) -> str:
 
 
 def _to_plain(value: Any) -> Any:
-    """Return structs, dataclasses and sets as dicts and lists, and any other value that isn't plain as its repr."""
+    """Return a value as plain dicts, lists and texts.
+
+    Structs and dataclasses become dicts, and sets become lists. Any other value that isn't plain becomes its repr.
+    """
     try:
         return msgspec.to_builtins(
             value, enc_hook=_mapping_or_repr, builtin_types=(bytes, bytearray, memoryview, datetime, date, time)
@@ -234,5 +237,8 @@ def _mapping_or_repr(value: Any) -> Any:
 
 
 def _to_json(event_dict: Any, **_: Any) -> str:
-    """Return one line of JSON, with money as text and times in ISO form, as in the store."""
+    """Return one line of JSON.
+
+    Money is text, and times are in ISO form, as in the store.
+    """
     return escape_json(msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode())

@@ -39,7 +39,7 @@ async def open_service_nursery(*documented: type[Exception]) -> AsyncIterator[tr
                 yield services
             except BaseException as error:
                 if outer.cancel_scope.cancel_called:
-                    raise  # a service failed, and this nursery sorts the cancellations
+                    raise  # a service failed, and this nursery decides which cancellations are its own
                 block_error = error
             finally:
                 services.cancel_scope.cancel()

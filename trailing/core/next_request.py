@@ -1,4 +1,4 @@
-"""Choose the next request of a position from one table of rules, the most urgent first.
+"""Choose a position's next request from one table of rules, the most urgent first.
 
 Each rule returns a request, the time at which it may return one, or None. The first request whose kind is not in
 back-off is chosen. If there is none, the earliest time is the next wake-up. So no kind of request waits for another
@@ -51,7 +51,7 @@ Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
 
 
 def next_request(p: PositionState, at: float) -> Request | float:
-    """Return the next request of a position, or the time at which there may be one.
+    """Return the next request of a position, or when there may be one.
 
     Args:
         at: seconds on the running clock.

@@ -1,7 +1,7 @@
-"""The state of one position in one object, which takes inputs and derives the next request.
+"""The state of one position in one object with one writer.
 
-`PositionState.step` is the only writer. `trailing.core.next_request` derives the next request of the exchange, so no
-decision is stored that could outlive its reasons. Nothing here waits, reads a clock or logs.
+`PositionState.step` is the only writer. It takes inputs, and `trailing.core.next_request` derives the next request, so
+no decision is stored that could outlive its reasons. Nothing here waits, reads a clock or logs.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class PositionState:
 
     @property
     def native(self) -> Order | None:
-        """Return the exchange's own trailing order, if it is live as far as the exchange reported."""
+        """Return the exchange's own trailing order, if it is live as far as known."""
         return next((order for order in self.orders.values() if order.purpose == "native" and order.stands), None)
 
     @property
@@ -213,7 +213,7 @@ class PositionState:
 
     @property
     def looser_target(self) -> Decimal | None:
-        """Return the looser of the plan's stop and the floor; None: there is no floor, or both are equal."""
+        """Return the looser of the plan's stop and the floor. None: there is no floor, or both are equal."""
         floor, planned = self.floor, self.ratchet.target
         if floor is None or floor == planned:
             return None
@@ -221,7 +221,7 @@ class PositionState:
 
     @property
     def coverable(self) -> Decimal:
-        """Return the quantity that a stop can cover, a multiple of the market's step; 0: it is too small for a stop."""
+        """Return the quantity that a stop can cover, a multiple of the market's step. 0: it is too small for a stop."""
         return coverable(self.market, self.quantity)
 
     @property
@@ -232,13 +232,13 @@ class PositionState:
 
     @property
     def is_unprotected(self) -> bool:
-        """Return whether it is open without a live stop of ours, as far as is known."""
+        """Return whether it is open without a live stop, as far as known."""
         return not self.is_covered and bool(self.quantity) and not self.ended
 
     @property
     def may_be_open(self) -> bool:
-        """Return whether it may be open. Fills alone do not confirm that it is flat, because a fill of another order may
-        be among them.
+        """Return whether it may be open. Fills alone do not confirm that it is flat, because a fill of another order
+        may be among them.
         """
         return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
 
@@ -249,7 +249,7 @@ class PositionState:
 
     @property
     def gives_up_at(self) -> float:
-        """Return when the plan's policy for a position without a stop is due; infinite: it is not."""
+        """Return when the plan's policy for a position without a stop is due. Infinite: it is not."""
         span = self.unprotected_span
         if self.is_opening or span is None or not isinstance(self.goal, Protect) or not self.quantity:
             return math.inf
@@ -259,7 +259,7 @@ class PositionState:
 
     @property
     def snapshot_at(self) -> float:
-        """Return the time from which a snapshot of the account is wanted; infinite: none is."""
+        """Return the time from which a snapshot of the account is wanted. Infinite: none is."""
         return math.inf if self.ended else min(self.check_from, self.again_at)
 
     @property

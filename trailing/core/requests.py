@@ -1,4 +1,4 @@
-"""The requests of a position to its exchange, of which one is under way at a time.
+"""The requests of a position to its exchange, one at a time.
 
 `trailing.core.next_request` chooses them.
 """

@@ -198,7 +198,7 @@ def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[s
 
 
 def on_stop_found(p: PositionState, found: StopFound, at: float) -> None:
-    """Adopt a live stop of ours that was found behind a position read from the exchange."""
+    """Adopt a live stop of ours found behind a position read from the exchange."""
     p.was_tried = p.is_entry_checked = True
     take_in(p, found.order, at)
     p.ratchet.ask_rules()
@@ -255,7 +255,8 @@ def _judge_report(
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
     shown_from = p.flat.shown_from(p.timing)
-    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):  # a new one was handed in as shown
+    # A position that is still opening was handed in with the reported figures, so an earlier list shows it, too.
+    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):
         p.again_at = min(p.again_at, shown_from)
         return
     if p.is_opening and not p.is_entry_checked:

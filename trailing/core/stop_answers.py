@@ -130,7 +130,7 @@ def order_failed(p: PositionState, order: Order, error: Exception, at: float) ->
         p.put(replace(order, find_at=at))
         return
     known = order.order
-    if order.state is CHANGING and known is not None:  # the refused figures are not its requested ones
+    if order.state is CHANGING and known is not None:  # a refused change leaves the figures as they were
         order = replace(order, price=known.price, quantity=known.quantity)
     after = p.change(order, "refused", at, "opening" if p.unprotected_span is None else p.unprotected_span.cause)
     if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):

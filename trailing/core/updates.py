@@ -1,4 +1,7 @@
-"""Apply pushed updates to a position's state: prices, fills, changes of orders and of the position."""
+"""Apply pushed updates to a position's state.
+
+They are prices, candles, fills, and changes of its orders and of the position.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Apply the commands of a position's callers, the steps of its opening, and failures of its task."""
+"""Apply the commands of a position's callers to its state.
+
+The steps of its opening and a failure of its task are applied here, too.
+"""
 
 from __future__ import annotations
 
