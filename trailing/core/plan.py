@@ -86,8 +86,7 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
         Returns:
             0.0: the move may be sent now. More: it is deferred, and due in so many seconds. None: it gains too little
-            to be
-                sent at all.
+            to be sent at all.
         """
         if wanted == current:
             return None
