@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from documented_entry_frames import ENTRIES
 from documented_frames import AT, BTC, DOCUMENTED, Frame
 
 from trailing.exchanges.ccxt.connecting import STREAM_PROTOCOLS
@@ -21,7 +22,7 @@ class NoSession:
     ("venue", "frame", "messages"),
     [
         pytest.param(venue, frame, messages, id=f"{venue}: {name}")
-        for venue, cases in DOCUMENTED.items()
+        for venue, cases in (*DOCUMENTED.items(), *ENTRIES.items())
         for name, frame, messages in cases
     ],
 )

@@ -114,7 +114,7 @@ class Bybit:
         if route is None:
             return ""
         if request.path == "/v5/order/create" and "triggerPrice" not in request.params:
-            return "close_position"
+            return "close_position" if request.params.get("reduceOnly") else "place_entry"
         if request.path == "/v5/order/realtime" and request.params.keys() & {"orderId", "orderLinkId"}:
             return "find_stop"
         if request.path == "/v5/order/realtime" and "symbol" in request.params:

@@ -170,9 +170,9 @@ class Okx:
                 "close_position", 300, _ORDER, entry=trading.place_plain, by_instrument=True, most=20
             ),
             "POST trade/cancel-order": Route(
-                "cancel_plain", 60, _ORDER_ID, entry=trading.cancel_plain, by_instrument=True
+                "cancel_entry", 60, _ORDER_ID, entry=trading.cancel_plain, by_instrument=True
             ),
-            "GET trade/order": Route("find_plain", 60, _ORDER_ID, reads.find_plain, by_instrument=True),
+            "GET trade/order": Route("find_entry", 60, _ORDER_ID, reads.find_plain, by_instrument=True),
             "GET trade/orders-pending": Route("open_orders", 60, _ORDERS, reads.open_plain),
             "GET trade/fills": Route("order_fills", 60, _FILLS, reads.fills(3)),
             "GET trade/fills-history": Route("order_fills", 10, _FILLS, reads.fills(90)),
@@ -190,8 +190,8 @@ class Okx:
         if route is None:
             return ""
         entry = (request.params.get("batch") or [request.params])[0]
-        if route.operation == "close_position" and entry.get("ordType") != "market":
-            return "place_plain"
+        if route.operation == "close_position" and _opens(entry):
+            return "place_entry"
         if route.operation == "open_stops" and "instId" in request.params:
             return "open_orders"
         return route.operation
@@ -277,6 +277,12 @@ class Okx:
             raise Refused("50101")
         if not self.authorized:
             raise Refused("50114")
+
+
+def _opens(params: Params) -> bool:
+    """Return whether a plain order opens a position."""
+    closes = (params.get("posSide"), params.get("side")) in {("long", "sell"), ("short", "buy")}
+    return not closes and str(params.get("reduceOnly", "false")).lower() != "true"
 
 
 class OkxServer(VenueServer):

@@ -42,7 +42,7 @@ def odd_positions(venue: str) -> list[Entry]:
 
 def touched(desk: Desk, theirs: Sequence[Entry]) -> set[str]:
     """Return the ids of foreign orders in requests that changed something. Assert that those are about our symbol only."""
-    operations = {"place_stop", "amend_stop", "cancel_stop", "close_position", "cancel_all", "cancel_plain"}
+    operations = {"place_stop", "amend_stop", "cancel_stop", "close_position", "cancel_all", "cancel_entry"}
     seen = [each for each in desk.server.requests if each.operation in operations]
     assert {str(each.params["symbol"]) for each in seen} == {"BTCUSDT"}
     assert not desk.server.seen("cancel_all")

@@ -37,6 +37,7 @@ from trailing.exchanges.ccxt.conversion import (
     tightened,
     to_venue_id,
 )
+from trailing.exchanges.ccxt.entry_orders import EntryOrders
 from trailing.exchanges.ccxt.order_reads import OrderReads
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
@@ -96,6 +97,7 @@ class CcxtExchange:
         self._unnamed = UnnamedStops(venue)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
         self._order_reads = OrderReads(self._requests, venue)
+        self._entries = EntryOrders(session, self._requests, venue, name=name, hedged=hedged)
         self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
@@ -264,19 +266,24 @@ class CcxtExchange:
         return await self._closes.close(market, side, quantity, client_order_id)
 
     async def place_entry(self, request: EntryRequest) -> EntryOrder:
-        """Refuse an entry, because no adapter was tried with entries yet. Raises UsageError."""
-        raise self._refuse_entry(request.symbol, request.client_order_id)
+        """Place an entry order, at market or with a limit that rests until it is cancelled.
+
+        Returns:
+            The entry as acknowledged. Bybit and OKX acknowledge ids only, so it shows nothing filled there.
+
+        Raises:
+            UsageError: entries were not tried on the venue, or the market can't attach the stop as requested.
+            EntryRejected: the venue rejected it, or nothing was sent because a figure lies between the market's steps.
+        """
+        return await self._entries.place(self.market(request.symbol), request)
 
     async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
-        """Raise UsageError, as `place_entry`."""
-        raise self._refuse_entry(symbol, client_order_id)
+        """Cancel what is not filled of an entry, after the requests in flight for its id have ended."""
+        await self._entries.cancel(self.market(symbol), client_order_id)
 
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
-        """Raise UsageError, as `place_entry`."""
-        raise self._refuse_entry(symbol, client_order_id)
-
-    def _refuse_entry(self, symbol: str, client_order_id: str) -> UsageError:
-        return UsageError(f"{symbol} entry {client_order_id}: {self.name} is not supported for entries yet")
+        """Return an entry, working or ended, after the requests in flight for its id have ended."""
+        return await self._entries.find(self.market(symbol), client_order_id)
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""

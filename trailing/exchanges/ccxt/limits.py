@@ -66,6 +66,7 @@ _BINANCE = Limits(
     costs={
         "place_stop": _BINANCE_ORDER,
         "close_position": _BINANCE_ORDER,
+        "place_entry": _BINANCE_ORDER,
         "enter": _BINANCE_ORDER,
         "open_stops": {"weight": 40.0},  # openAlgoOrders without a symbol
         "positions": {"weight": 5.0},  # positionRisk

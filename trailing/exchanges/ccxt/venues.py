@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
+from trailing.exchanges.ccxt.entry_requests import EntryFields, EntryRequests
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.okx_venue import OKX
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
@@ -68,6 +69,24 @@ _BINANCE_ERRORS = ErrorCodes(
     unknown=frozenset({"-1000", "-1001", "-1006", "-1007", "-1008"}),
 )
 
+_BINANCE_ENTRIES = EntryRequests(
+    place={"clientOrderId": CLIENT_ORDER_ID},
+    find=(("fetch_order", {"clientOrderId": CLIENT_ORDER_ID}),),
+    cancel={"clientOrderId": CLIENT_ORDER_ID},
+    fields=EntryFields(
+        client_order_id="clientOrderId",
+        quantity="origQty",
+        filled="executedQty",
+        average_price="avgPrice",
+        limit="price",
+        type="type",
+        updated_at="updateTime",
+        reduce_only="reduceOnly",
+        position_side="positionSide",
+        reason="status",
+    ),
+)
+
 _BINANCE = Venue(
     name="binanceusdm",
     verified=True,
@@ -97,6 +116,7 @@ _BINANCE = Venue(
         trailing=_BINANCE_TRAILING,
     ),
     closes=CloseRequests(place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}),
+    entries=_BINANCE_ENTRIES,
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=({"trigger": True},),
