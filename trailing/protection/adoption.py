@@ -1,4 +1,4 @@
-"""Finds a position that was opened by hand, so that it can be protected like any other."""
+"""Find a position that was opened by hand, so that it can be protected like any other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from trailing.protection.supervision import Supervision
 from trailing.protection.unprotected_list import UNTRACKED
 
 LOOK_AGAIN: Final = 1.0
-"""Seconds until the next look at the latest: the caller waits, and one list that shows the position is enough."""
+"""The longest wait before the next snapshot is requested, in seconds. It is short because a caller waits, and because one list
+that shows the position is enough."""
 
 
 async def find_position(
@@ -31,19 +32,20 @@ async def find_position(
     *,
     ends_at: float,
 ) -> tuple[Position, StopOrder | None]:
-    """Return a position as the exchange reports it, with `opened_at=now` because earlier prices do not count, and our live
-    stop behind it, if any.
+    """Return a position as the exchange reports it, and our live stop behind it, or None.
 
-    Where a stop is given, the exchange's own price is read too, so that the stop is checked against it. Our stop is the
-    tightest live one that has the plan's trigger. It is not looked for where the position is claimed.
+    The position has `opened_at=now` because earlier prices do not count. The stop is the tightest plain one of ours that has
+    the plan's trigger; None if the position is claimed. If `stop_price` is given, the feed also gets the exchange's own price,
+    so that `stop_price` is checked against it.
 
     Args:
-        ends_at: the deadline, on the running clock.
+        stop_price: the first stop that the caller wants, in quote units, or None.
+        ends_at: the deadline, in seconds on the running clock.
 
     Raises:
-        UsageError: there is no such position, by the rules of `trailing.core.evidence`.
+        UsageError: an argument is impossible, or it is confirmed that there is no such position (`trailing.core.evidence`).
         ExchangeUnreachable: the exchange could not be read before the deadline.
-        AuthenticationFailed: it does not take the credentials.
+        AuthenticationFailed: the exchange does not accept the credentials.
     """
     check_symbol("symbol", symbol)
     check_side("side", side)
@@ -66,9 +68,11 @@ async def find_position(
 
 
 async def _find(supervision: Supervision, symbol: str, side: Side) -> tuple[PositionReport | None, Sequence[StopOrder]]:
-    """Return the report of a position and our live stops behind it; None: it is confirmed that there is none."""
+    """Return the report of a position and our live stops behind it; None: it is confirmed that the position does not exist."""
     evidence = FlatEvidence(supervision.now())
-    evidence.note_flat(supervision.now(), "refusal")  # no position is the usual case: the caller says that there is one
+    evidence.note_flat(
+        supervision.now(), "refusal"
+    )  # else an absence takes `UNANNOUNCED` seconds; only the caller says that it exists
     while True:
         snapshot = await supervision.reader.read()
         report = snapshot.reports.get((symbol, side))
@@ -95,7 +99,7 @@ def _tightest(stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOr
 
 
 async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) -> None:
-    """Have the feed know the exchange's own price. A read that fails is tried again until the deadline."""
+    """Read the exchange's own price and give it to the feed. A failed read is tried again until the deadline."""
     sender = supervision.sender
     waits = pauses()
     while True:
@@ -111,9 +115,10 @@ async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) ->
 
 
 def _as_position(supervision: Supervision, report: PositionReport, stop_price: Decimal | None) -> Position:
-    """Its id is new, so that no earlier position of the same symbol and side is taken for it.
+    """Return the position of a report, with a new id so that no earlier position is taken for it.
 
-    Where one was given up there, it goes on under that one's: its record takes the place of the one that says so.
+    If a position of its symbol and side was given up, it gets that one's identity, so that its record replaces the record of
+    the position that was given up. An untracked position has no such identity.
     """
     now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"

@@ -1,4 +1,4 @@
-"""Publishes what the states of positions want published."""
+"""Publish the events that the states of positions give out."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from trailing.protection.requests import RequestSender
 
 
 class EffectPublisher:
-    """Publishes effects. An alarm that names open orders is raised as soon as they were read.
+    """Publish the effects of positions. An alarm that names open orders is raised after they were read.
 
     Args:
-        sender: reads them.
-        records: the events go there.
-        tasks: the service nursery in which they are read.
+        sender: reads the open orders.
+        records: publishes the events.
+        tasks: the service nursery in which the open orders are read.
     """
 
     def __init__(self, sender: RequestSender, records: Records, tasks: trio.Nursery) -> None:
         self._sender, self._records, self._tasks = sender, records, tasks
 
     def publish(self, state: PositionState, effects: Sequence[Publish]) -> None:
-        """Publish effects of one position now, without waiting."""
+        """Publish effects of one position, without waiting.
+
+        An alarm that names open orders is raised later, by a task that reads them first. If the service nursery is cancelled, it
+        is raised now and names none.
+        """
         for effect in effects:
             if not effect.names_orders or self._tasks.cancel_scope.cancel_called:
                 self._records.tell(state.position, effect.event, **effect.fields)

@@ -1,7 +1,7 @@
-"""An alarm that names the open orders of a symbol: which of them may keep a position from being closed.
+"""Raise an alarm that names the open orders which may keep a position from being closed.
 
-The read is only for this text. It is in no position's way, because it runs beside all requests and has the lowest priority of
-the rate limit. Whatever it fails with, the alarm is raised.
+The orders are read only for this text. The read delays no position, because it runs beside all requests and has the lowest
+priority of the rate limit. If it fails, the alarm is raised without names.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from trailing.protection.records import Records
 from trailing.protection.requests import RequestSender
 
 _MOST_NAMED: Final = 5
-"""Orders that an alarm names. It counts the others."""
+"""The most orders that an alarm names. It counts the others."""
 
 
 async def raise_alarm(
     sender: RequestSender, records: Records, position: Position, what: str, detail: str, *, call_seconds: float
 ) -> None:
-    """Read the open orders of a position's symbol once, and raise an alarm that names those that may cover the position.
+    """Read the open orders of a position's symbol, and raise an alarm that names them.
+
+    It names only the orders that may cover the position. The orders are read once.
 
     Args:
         what, detail: of the alarm. The names are added to the detail.
-        call_seconds: for the read, plus its turn within the rate limit.
+        call_seconds: seconds for the read, after the wait for the rate limit.
 
     Cancellation: the alarm is raised without names.
     """
@@ -43,7 +45,7 @@ async def raise_alarm(
 
 
 def name_orders(position: Position, orders: Sequence[OpenOrder]) -> str:
-    """Return a text that names the open orders that would reduce a position, ours excepted.
+    """Return a text that names the open orders that would reduce a position, except ours.
 
     Args:
         orders: the open orders of its symbol.

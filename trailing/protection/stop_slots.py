@@ -1,6 +1,6 @@
-"""The stops that an exchange allows for an account, where it has nearly as many: one alarm, and the slots that moves have freed.
+"""Keep an account within the number of stops that its exchange allows.
 
-Whether a move has a slot for a second stop is decided by `trailing.core.stop_slots`.
+`trailing.core.stop_slots` decides whether a move has a slot for a second stop.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from trailing.errors import TooManyStops
 from trailing.protection.clock import Clock
 
 TELL_AGAIN: Final = 3600.0
-"""Seconds between two alarms."""
+"""The least seconds between two alarms."""
 
 
 class StopSlots:
-    """Keeps an account within the number of stops that its exchange allows.
+    """Reserve the slots that moves have freed, and raise an alarm when no slot is left.
 
     Args:
         alarm: called with what is wrong and why.
@@ -38,7 +38,7 @@ class StopSlots:
         """Check a request before it is sent.
 
         Raises:
-            TooManyStops: every slot that is free belongs to a move that has cancelled its stop. Nothing was sent.
+            TooManyStops: moves that have cancelled their stops need the free slots. Nothing was sent.
         """
         if isinstance(request, TakeDownStop) and p.market.two_stops:
             self._moving.add(p)
@@ -52,7 +52,7 @@ class StopSlots:
             )
 
     def note_refused(self, p: PositionState) -> None:
-        """Note that the exchange refused a stop for its limit."""
+        """Raise an alarm because the exchange refused a stop for its limit."""
         self._tell(p)
 
     def _tell(self, p: PositionState) -> None:

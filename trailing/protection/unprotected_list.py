@@ -13,11 +13,12 @@ UNTRACKED: Final = "not ours"
 
 
 class Unprotected(msgspec.Struct, frozen=True):
-    """A position without a live stop.
+    """A position without a live stop, or one that the exchange refuses to reduce.
 
     Args:
-        state: its state, in the words of `State`; ``"closed"`` where no task works on it any more.
-        error: why, as far as is known.
+        position: as it was handed in, or as the exchange reports an untracked one.
+        state: a value of `State`; ``"closed"``: no task works on the position any more.
+        error: why it is listed; None: no error is known.
     """
 
     position: Position
