@@ -34,11 +34,11 @@ LONGEST_PAUSE: Final = 2.0
 """The longest pause, in seconds. Many positions that end at slightly different times need only a few reads because of it."""
 
 LOOKED_UP: Final = 3
-"""The most stops that are looked up by their ids if a list shows no stop of ours."""
+"""The most stops to look up by their ids if a list shows no stop of ours."""
 
 AT_ONCE: Final = 125
-"""Positions that take an input before other tasks get their turn, which is a few milliseconds of work. The journal commits
-between these batches, so that a thousand positions cost eight or nine commits."""
+"""Positions that take an input before other tasks get their turn. They take a few milliseconds. The journal commits between
+these batches, so that a thousand positions cost eight or nine commits."""
 
 SORTED_AT_ONCE: Final = 1_000
 """Entries of a list that are sorted before other tasks get their turn."""
@@ -103,9 +103,9 @@ class AccountReader:
 
     @property
     def wanted_at(self) -> float:
-        """The time from which the next snapshot is wanted, in seconds on the running clock; infinite: none is wanted.
+        """The time from which the next snapshot is wanted, in seconds on the running clock.
 
-        It is never before the end of the pause after the last snapshot.
+        It is never before the end of the pause after the last snapshot. Infinite: none is wanted.
         """
         assert self.snapshot is not None, "it is asked only after the first one"
         return max(self._wanted_at, self.snapshot.answered_at + self._pause)

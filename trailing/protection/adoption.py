@@ -68,11 +68,13 @@ async def find_position(
 
 
 async def _find(supervision: Supervision, symbol: str, side: Side) -> tuple[PositionReport | None, Sequence[StopOrder]]:
-    """Return the report of a position and our live stops behind it; None: it is confirmed that the position does not exist."""
+    """Return the report of a position and our live stops behind it.
+
+    None for the report: it is confirmed that the position does not exist.
+    """
     evidence = FlatEvidence(supervision.now())
-    evidence.note_flat(
-        supervision.now(), "refusal"
-    )  # else an absence takes `UNANNOUNCED` seconds; only the caller says that it exists
+    # Otherwise the absence is confirmed after `UNANNOUNCED` seconds only, although nothing but the caller says that it exists.
+    evidence.note_flat(supervision.now(), "refusal")
     while True:
         snapshot = await supervision.reader.read()
         report = snapshot.reports.get((symbol, side))
@@ -115,10 +117,10 @@ async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) ->
 
 
 def _as_position(supervision: Supervision, report: PositionReport, stop_price: Decimal | None) -> Position:
-    """Return the position of a report, with a new id so that no earlier position is taken for it.
+    """Return the position of a report, with a new id, because it may not be an earlier position of the same key.
 
-    If a position of its symbol and side was given up, it gets that one's identity, so that its record replaces the record of
-    the position that was given up. An untracked position has no such identity.
+    If a position of the key was given up, the new one gets its identity, so that the new record replaces the stored one. An
+    untracked position has no such identity.
     """
     now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"

@@ -46,9 +46,9 @@ class JournalStatistics(msgspec.Struct, frozen=True):
 
 
 class _Tally:
-    """The number of entries of one kind that were handed in, and the number of them that were committed or have failed.
+    """The number of entries of one kind that were handed in, and that are settled.
 
-    Entries are settled in the order in which they were handed in.
+    Settled entries were committed or have failed. Entries are settled in the order in which they were handed in.
     """
 
     __slots__ = ("handed_in", "settled")
@@ -279,7 +279,7 @@ class Journal:
 
     @property
     def is_behind(self) -> bool:
-        """Whether an entry is not written although its writer's time is over, because the store is stuck or slow."""
+        """Whether an entry is not written although its writer's time is over. The store is stuck or slow then."""
         oldest = (*self._under_way, *([self._writes[0]] if self._writes else ()))
         return any(unit.is_answered and not unit.is_settled for unit in oldest)
 

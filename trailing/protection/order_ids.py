@@ -13,7 +13,7 @@ _OURS = re.compile(_TAG + "(?P<mark>[0-9a-f]{4})[0-9a-f]{16}")
 
 
 def mark_of(client_order_id: str) -> str | None:
-    """Return the mark of the instance that placed an order, or None if the order does not carry our tag."""
+    """Return the mark of the instance that placed an order. None: the order does not carry our tag."""
     match = (
         _OURS.fullmatch(client_order_id) if isinstance(client_order_id, str) else None
     )  # a foreign id may be a number

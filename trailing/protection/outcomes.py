@@ -80,7 +80,7 @@ class TimedOut(_Outcome, frozen=True, kw_only=True):
 
 
 class Refused(_Outcome, frozen=True, kw_only=True):
-    """The attempt ended without a stop, because the exchange, the store or a check refused it, or because of a bug.
+    """The attempt ended without a stop: the exchange, the store or a check refused it, or a bug ended it.
 
     Args:
         error: the refusal or the bug.

@@ -1,6 +1,7 @@
-"""Sends one request to the exchange: past the lease's fence, with a deadline, its failure counted.
+"""Send one request to the exchange, with a deadline.
 
-A request that was sent belongs to the exchange. Cancelling a caller ends its waiting and recalls nothing.
+The lease's fence checks each request that changes something. Failures are counted. A request that was sent belongs to the
+exchange, so that the cancellation of a caller ends its wait and recalls nothing.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ T = TypeVar("T")
 
 
 OUTAGE = 3
-"""Consecutive failed calls (of any position) that count as an outage: one or two get lost every day."""
+"""Consecutive failed calls, of any position, that count as an outage. Fewer don't, because one or two fail every day."""
 
 
 class OutageDetector:
-    """Counts calls that reached nothing, and notices the first one that gets through again.
+    """Count consecutive calls without an answer, and notice the first answer after an outage.
 
     Attributes:
-        on_return: called then.
+        on_return: called at the first answer after an outage; or None.
     """
 
     def __init__(self) -> None:
@@ -62,25 +63,26 @@ class OutageDetector:
         self._lost = 0
 
     def failed(self, error: TrailingError) -> None:
-        """A call failed; one that was refused was answered."""
+        """Note that a call failed. A refusal and a rate limit count as answers."""
         if isinstance(error, (ExchangeUnreachable, OutcomeUnknown)) and not isinstance(error, RateLimited):
             self._lost += 1
         else:
             self.answered()
 
     def answered(self) -> None:
-        """The exchange answered, whatever it said."""
+        """Note that the exchange answered, whatever the answer was."""
         lost, self._lost = self._lost, 0
         if lost >= OUTAGE and self.on_return is not None:
             self.on_return()
 
 
 class RequestSender:
-    """Sends requests to one account's exchange.
+    """Send requests to one account's exchange.
 
     Args:
-        outage: counts the calls that reach nothing.
-        alarm: called with what is wrong and why: the exchange has refused the credentials twice, or takes no more stops.
+        fence: decides whether a request that changes something may be sent.
+        outage: counts the calls without an answer.
+        alarm: called with the problem and its cause: the exchange has refused the credentials twice, or accepts no more stops.
 
     Attributes:
         slots: keeps the account within the stops that the exchange allows.
@@ -106,13 +108,19 @@ class RequestSender:
         """Send a position's request, and return what the exchange answers.
 
         Args:
-            order_id: the order that it is about; of a placing, its new client order id.
+            order_id: the client order id of the order that it is about, or of the order that it places; None: it is about none.
 
         Raises:
-            ExchangeError, LeaseLost: as the port says. RateLimited also where its turn can't come before the caller's
-                deadline; AuthenticationFailed only where a second request is refused, too.
+            ExchangeError: as the port says.
+            RateLimited: also, without a request, for a stop whose turn comes after the caller's deadline, and for a request that
+                has to leave the limit to more urgent ones: to cancel a stop inside a move, to place a trailing order, to read
+                fills.
+            TooManyStops: also, without a request, if moves need the free slots.
+            AuthenticationFailed: a second request was refused, too.
+            LeaseLost: another process owns the account.
+            UsageError: the market can't trail natively by the plan.
 
-        Cancellation: the request, if it was sent, goes on.
+        Cancellation: a request that was sent goes on.
         """
         self.slots.check(p, request)
         try:
@@ -159,7 +167,7 @@ class RequestSender:
                 return await self._place_native(p, request, order_id)
             case ReadFills():
                 turn = exchange.rate_limit_delay("order_fills")
-                if turn:  # what protects goes first, and another position's profit, too
+                if turn:  # requests that protect a position or its profit go first
                     raise RateLimited(f"its turn comes in {turn:.1f} s", retry_after=turn)
                 fills = partial(exchange.order_fills, position.symbol, request.id, request.since)
                 return await self.read("order_fills", fills, seconds)
@@ -190,18 +198,30 @@ class RequestSender:
         return await self.change("place_stop", partial(self.exchange.place_stop, stop), plan.call_seconds)
 
     def _check_turn(self, operation: str) -> None:
-        """Refuse a request whose turn within the rate limit can't come before the caller's deadline."""
+        """Raise RateLimited if the rate limit lets a request pass only after the caller's deadline."""
         turn = self.exchange.rate_limit_delay(operation)
         if turn and self._clock.now() + turn > trio.current_effective_deadline():
             raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
 
     async def cancel(self, order: StopOrder, call_seconds: float) -> None:
-        """Cancel a stop, once. `call_seconds`: for the call, plus its turn. Raises ExchangeError, LeaseLost."""
+        """Cancel a stop, in one try. `call_seconds`: after the wait for the rate limit. Raises ExchangeError, LeaseLost."""
         await self.change("cancel_stop", partial(self.exchange.cancel_stop, order), call_seconds)
 
     async def change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
-        """Send what changes something: the only way to the exchange for it, past the fence. Errors as `perform`."""
-        # No await between this and the request: no other request can take the turn.
+        """Send a request that changes something, after the check of the fence. No other function sends one.
+
+        Args:
+            operation: the name of the port's method, for the rate limit.
+            request: calls that method.
+            call_seconds: seconds for the call, after the wait for the rate limit.
+
+        Raises:
+            ExchangeError: as the port says, or ExchangeUnreachable from the fence.
+            LeaseLost: another process owns the account. Nothing was sent.
+
+        Cancellation: the request may still be executed, so the lease stays busy for `request_validity`.
+        """
+        # No await comes between this and the request, so that no other request can take the turn.
         turn = self.exchange.rate_limit_delay(operation)
         began = self.fence.check_may_send(turn, call_seconds)
         try:
@@ -212,10 +232,14 @@ class RequestSender:
             raise
 
     async def read(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
-        """Read something. `call_seconds`: for the call, plus its turn.
+        """Send a request that changes nothing, and return the answer. The lease is not needed for it.
+
+        Args:
+            operation, request, call_seconds: as in `change`.
 
         Raises:
             ExchangeUnreachable: it can't be read now.
+            ExchangeError: as the port says.
             AuthenticationFailed: a second request was refused, too.
         """
         seconds = call_seconds + self.exchange.rate_limit_delay(operation)
@@ -245,13 +269,17 @@ class RequestSender:
         return answer
 
     async def confirm_refusal(self, error: AuthenticationFailed, seconds: float) -> None:
-        """Ask the exchange a second time whether it takes the credentials, because one refusal may be a mistake of its own.
+        """Return if the exchange refuses the credentials again. One refusal may be its own mistake.
 
-        Returns:
-            None: it refuses them again, and an alarm says so.
+        The first confirmed refusal raises an alarm.
+
+        Args:
+            error: the first refusal.
+            seconds: for the second request, a read of the positions.
 
         Raises:
-            ExchangeUnreachable: it takes them, or can't be asked. What was refused was not executed and may be sent again.
+            ExchangeUnreachable: the exchange accepts them, or did not answer. The refused request was not executed and may be
+                sent again.
         """
         with trio.move_on_after(seconds) as scope:
             try:

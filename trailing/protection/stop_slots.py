@@ -22,7 +22,7 @@ class StopSlots:
     """Reserve the slots that moves have freed, and raise an alarm when no slot is left.
 
     Args:
-        alarm: called with what is wrong and why.
+        alarm: called with the problem and its cause.
 
     Attributes:
         count_stops: returns how many stops the account has, ours and foreign, as far as is known.
