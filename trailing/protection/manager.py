@@ -17,20 +17,18 @@ from trailing.core.plan import TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
-from trailing.protection.adoption import find_position
 from trailing.protection.clock import Clock
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
-from trailing.protection.position_commands import change_plan, close_position, release_position
+from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
+from trailing.protection.position_commands import change_plan, close_position, find_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
 from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision
-from trailing.protection.unprotected_list import Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease

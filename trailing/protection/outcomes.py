@@ -1,10 +1,10 @@
-"""The outcomes of the positions of a wave, and the attempt of one position that leads to an outcome."""
+"""The outcomes of positions, the attempt that leads to one, and the list entries of unprotected positions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
+
+UNTRACKED: Final = "not ours"
+"""The id of an open position that took the place of one of ours and was never handed in."""
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -181,6 +184,20 @@ def _stop_of(outcome: Outcome) -> StopOrder | None:
             return stop
         case _:
             return None
+
+
+class Unprotected(msgspec.Struct, frozen=True):
+    """A position without a live stop, or one that the exchange refuses to reduce.
+
+    Args:
+        position: as it was handed in, or as the exchange reports an untracked one.
+        state: a value of `State`; ``"closed"``: no task works on the position any more.
+        error: why it is listed; None: no error is known.
+    """
+
+    position: Position
+    state: str
+    error: Exception | None
 
 
 class Attempt:

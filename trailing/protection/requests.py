@@ -1,14 +1,16 @@
 """Send one request to the exchange, with a deadline.
 
-The lease's fence checks each request that changes something. Failures are counted. A request that was sent belongs to the
-exchange, so that the cancellation of a caller ends its wait and recalls nothing.
+The lease's fence checks each request that changes something. Each stop needs a slot within the number that the exchange allows.
+Failures are counted. A request that was sent belongs to the exchange, so that the cancellation of a caller ends its wait and
+recalls nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -42,13 +44,14 @@ from trailing.errors import (
 from trailing.exchanges.port import Exchange, StopRequest
 from trailing.protection.clock import Clock
 from trailing.protection.lease import LeaseFence
-from trailing.protection.stop_slots import StopSlots
 
 T = TypeVar("T")
 
-
 OUTAGE = 3
 """Consecutive failed calls, of any position, that count as an outage. Fewer don't, because one or two fail every day."""
+
+TELL_AGAIN: Final = 3600.0
+"""The least seconds between two alarms that the account has no slot for another stop."""
 
 
 class OutageDetector:
@@ -74,6 +77,57 @@ class OutageDetector:
         lost, self._lost = self._lost, 0
         if lost >= OUTAGE and self.on_return is not None:
             self.on_return()
+
+
+class StopSlots:
+    """Reserve the slots that moves have freed, and raise an alarm when no slot is left.
+
+    `trailing.core.stop_slots` decides whether a move has a slot for a second stop.
+
+    Args:
+        alarm: called with the problem and its cause.
+
+    Attributes:
+        count_stops: returns how many stops the account has, ours and foreign, as far as is known.
+    """
+
+    def __init__(self, clock: Clock, alarm: Callable[[str, str], None]) -> None:
+        self._clock, self._alarm = clock, alarm
+        self._tell_from = -math.inf
+        self._moving: set[PositionState] = set()
+        self.count_stops: Callable[[], int] = lambda: 0
+
+    def check(self, p: PositionState, request: Request) -> None:
+        """Check a request before it is sent.
+
+        Raises:
+            TooManyStops: moves that have cancelled their stops need the free slots. Nothing was sent.
+        """
+        if isinstance(request, TakeDownStop) and p.market.two_stops:
+            self._moving.add(p)
+            self._tell(p)
+        if not isinstance(request, PlaceStop) or not self._moving:
+            return
+        self._moving = {each for each in self._moving if _needs_slot(each)}
+        if self._moving and p not in self._moving:
+            raise TooManyStops(
+                f"not sent: {len(self._moving)} stops are being moved, which need the free slots. {_most(p)}"
+            )
+
+    def note_refused(self, p: PositionState) -> None:
+        """Raise an alarm because the exchange refused a stop for its limit."""
+        self._tell(p)
+
+    def _tell(self, p: PositionState) -> None:
+        now = self._clock.now()
+        if now < self._tell_from:
+            return
+        self._tell_from = now + TELL_AGAIN
+        detail = (
+            f"{self.count_stops()} stops are live, and conditional orders of other kinds count too. {_most(p)}: a position "
+            "beyond it gets no stop, and a move cancels a stop before it places the next one. Cancel orders that are not needed"
+        )
+        self._alarm("the account has no slot for another stop", detail)
 
 
 class RequestSender:
@@ -301,3 +355,13 @@ def _order(p: PositionState, order_id: str | None) -> StopOrder:
     order = p.orders[order_id].order
     assert order is not None
     return order
+
+
+def _needs_slot(p: PositionState) -> bool:
+    """Return whether a move has cancelled its stop, or is about to, and has not placed the next one."""
+    return not p.ended and (p.taken_down is not None or isinstance(p.request, TakeDownStop))
+
+
+def _most(p: PositionState) -> str:
+    most = p.market.most_stops
+    return "The exchange allows no more" if most is None else f"The exchange allows {most}"

@@ -28,7 +28,7 @@ from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_t
 from trailing.protection.effects import EffectPublisher
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Refused
+from trailing.protection.outcomes import UNTRACKED, Refused, Unprotected
 from trailing.protection.position_task import PositionTask
 from trailing.protection.reconciler import Reconciler
 from trailing.protection.records import Records
@@ -37,7 +37,6 @@ from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
 from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
-from trailing.protection.unprotected_list import UNTRACKED, Unprotected
 from trailing.stores.port import Store
 from trailing.unprotected import UnprotectedTime
 
