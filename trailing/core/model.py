@@ -241,6 +241,7 @@ class Market(msgspec.Struct, frozen=True, gc=False):
             together, at least 1; None: no limit is known.
         native_callbacks: the callbacks of the exchange's own trailing orders; None: it has none, or none that trailing
             could recognize as ours.
+        attached_stop: how an entry carries its stop; None: it can't. `AttachedStopKind` describes the values.
     """
 
     symbol: str
@@ -253,11 +254,14 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     two_stops: bool = True
     native_callbacks: CallbackRange | None = None
     most_stops: int | None = None
+    attached_stop: Literal["own", "bridge"] | None = None
 
     def __post_init__(self) -> None:
         check_symbol("Market.symbol", self.symbol)
         if self.most_stops is not None and (type(self.most_stops) is not int or self.most_stops < 1):
             raise refuse("Market.most_stops", self.most_stops, "a whole number of at least 1, or None")
+        if self.attached_stop is not None:
+            check_one_of("Market.attached_stop", self.attached_stop, ("own", "bridge"))
         for name in ("price_tick", "quantity_step", "contract_size"):
             check_money(f"Market.{name}", getattr(self, name))
         for name in ("min_quantity", "min_notional"):
