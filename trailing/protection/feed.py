@@ -84,7 +84,7 @@ class Feed:
         return self._last.get((symbol, source))
 
     def take(self, update: Update) -> None:
-        """Pass one update to its positions, without waiting."""
+        """Pass one update to its positions, without waiting. An update of an entry belongs to no position and is ignored."""
         match update:
             case Tick():
                 self._take_tick(update)
@@ -93,7 +93,7 @@ class Feed:
             case PositionUpdate():
                 self._take_position(update)
             case EntryUpdate():
-                pass  # its caller placed it through the port: what it fills comes as an update of the position
+                pass  # a caller placed the entry through the port; its fills come as updates of the position
             case StreamState():
                 self._take_state(update)
 
