@@ -96,18 +96,20 @@ class Refused(_Outcome, frozen=True, kw_only=True):
 
 
 class Exited(_Outcome, frozen=True, kw_only=True):
-    """The position is closed: at market, reduce-only, because the price was already beyond the stop.
+    """The position is closed: at market, reduce-only, or by its stop.
 
-    `Manager.close` returns it too, for a position that was closed at market or by its stop.
+    An opening ends so if the price was already beyond the stop. `Manager.close` returns it, too.
 
     Args:
         fill: the last fill that closed it.
+        reason: why it was closed, in words.
     """
 
     fill: Fill
+    reason: str
 
     def __str__(self) -> str:
-        return self._in_words(f"the price was beyond the stop, so it was closed at {self.fill.price}")
+        return self._in_words(f"closed at {self.fill.price} ({self.reason})")
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited
@@ -268,6 +270,7 @@ class Attempt:
             uncovered=self.position.quantity - min(self.position.quantity, state.filled),
             unprotected_time=self._unprotected_time,
             fill=state.last_fill,
+            reason=state.exit_reason,
         )
 
     def refused(self, error: Exception) -> Refused:

@@ -16,7 +16,7 @@ from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.evidence import Timing, judge_absence
 from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.model import StopOrder
-from trailing.errors import ExchangeError, LeaseLost, StoreError, TrailingError
+from trailing.errors import ExchangeError, LeaseLost, NoSuchStop, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
@@ -191,6 +191,8 @@ class Reconciler:
         """Cancel a leftover stop. If that fails, an alarm says so, and a later snapshot finds the stop again."""
         try:
             await self._sender.cancel(order, self._call_seconds)
+        except NoSuchStop:
+            pass  # it is gone, which is what was wanted
         except ExchangeError as error:
             self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")
             await trio.sleep(self._call_seconds)
