@@ -20,7 +20,7 @@ from trailing.protection.reconciler import ALARM_AGAIN
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, Refuses, Slow
 
-UNPROTECTED = "a stop of ours stands on a position that is not protected"
+UNPROTECTED = "a stop of ours is live behind a position that is not protected"
 HELD_BACK = "a leftover stop can't be cancelled"
 
 OTHER = a_position("ETH/USDT:USDT")

@@ -252,7 +252,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
         event: ``"cancelled"`` or ``"absent"``.
         reason: why the exchange ended it, in the exchange's words; "": unknown.
     """
-    wanted = order.stands and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
+    wanted = order.exists and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
     if event == "absent":  # the snapshot without the order already contains its fills, so late ones do not count
         order = replace(order, filled=order.filled + order.quantity)
     p.change(order, event, at, "cancelled" if wanted else "outage")
@@ -271,7 +271,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
             p.error = StopRejected(f"the exchange ended the stop {order.id}: {reason}")
         p.tell(StopGone, client_order_id=order.id, **fields)
         p.want_snapshot(at)  # the position may have ended together with the stop
-        others = any(other.purpose == "stop" and other.stands for other in p.orders.values())
+        others = any(other.purpose == "stop" and other.exists for other in p.orders.values())
         if p.plan.on_stop_cancelled == "release" and not others:
             p.aim(Release(cancel_stop=False))
 

@@ -102,11 +102,14 @@ class LeaseFence:
                 with trio.CancelScope(deadline=shuts_at) as scope:
                     await lease.wait_renewed()
                 if scope.cancelled_caught:
-                    alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
+                    alarm(
+                        "nothing is sent to the exchange",
+                        "the lease on the account is not renewed; the stops stay live",
+                    )
                     await lease.wait_renewed()
                     on_return()
         except LeaseLost as lost:
-            alarm("another process owns the account now", f"{lost}; this manager ends, the stops stand")
+            alarm("another process owns the account now", f"{lost}; this manager ends, its stops stay live")
             raise
 
 

@@ -72,7 +72,7 @@ async def close_position(supervision: Supervision, task: PositionTask, deadline:
     ended = (
         outcome(Refused, error=state.error or UsageError("there was nothing to close"))
         if state.last_fill is None
-        else outcome(Exited, fill=state.last_fill)
+        else outcome(Exited, fill=state.last_fill, reason=state.exit_reason)
     )
     await supervision.records.wait_stored(state.plan.journal_wait)
     return ended

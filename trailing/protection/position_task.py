@@ -186,7 +186,7 @@ class PositionTask:
     def has_unfinished(self) -> bool:
         """Whether a request is under way or of unknown outcome, or a move has not cancelled the old stop yet."""
         state = self.state
-        stops = sum(order.purpose == "stop" and order.stands for order in state.orders.values())
+        stops = sum(order.purpose == "stop" and order.exists for order in state.orders.values())
         return state.has_unknown or state.exit_sent or state.request is not None or stops > 1
 
     def save_if_changed(self) -> None:

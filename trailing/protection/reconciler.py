@@ -94,7 +94,7 @@ class Reconciler:
         if self._is_first and snapshot.others:
             first = snapshot.others[0]
             raise LeaseLost(
-                f"{len(snapshot.others)} stops of another instance stand on this account, {first.client_order_id} of "
+                f"{len(snapshot.others)} stops of another instance are live on this account, {first.client_order_id} of "
                 f"{first.symbol} among them: end it first, or take its stops over with take_over=True"
             )
         self._is_first = False
@@ -126,7 +126,7 @@ class Reconciler:
                 if is_open:
                     found = OrphanStop.of(order)
                     self._first_alarm(
-                        "a stop of ours stands on a position that is not protected", found, order, snapshot
+                        "a stop of ours is live behind a position that is not protected", found, order, snapshot
                     )
                 elif snapshot.asked_at >= self._cancelling.get(order.client_order_id, -math.inf):
                     self._cancelling[order.client_order_id] = math.inf

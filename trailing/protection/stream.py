@@ -106,7 +106,7 @@ class Stream:
             for update in (first, *waiting(updates, _AT_ONCE)):
                 self._taken += 1
                 if self._lost and not isinstance(update, StreamState):
-                    self._feed.take(StreamState(True, self._records.clock.now(), "it is heard again"))
+                    self._feed.take(StreamState(True, self._records.clock.now(), "updates arrive again"))
                 self._lost = False
                 self._feed.take(update)
 

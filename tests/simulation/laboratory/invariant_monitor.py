@@ -24,7 +24,7 @@ from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, Save
 
 Key: TypeAlias = tuple[str, Side]
 
-ANOTHER_POSITION = "another position stands in the place of one that is protected"
+ANOTHER_POSITION = "another position has taken the place of one that is protected"
 """The text of the alarm."""
 
 SETTLED_AFTER = 150.0
