@@ -18,6 +18,7 @@ import trio
 from figures import report
 from inspection.ccxt_exchange import run_in_loop
 from trio.testing import MockClock, wait_all_tasks_blocked
+from wave_bound import LATENCY, LOST_EVERY, WAVE, bound, turn
 
 import trailing
 from trailing import Percent, Position, TrailPlan
@@ -32,9 +33,6 @@ from venue_faults import Fault, every
 from venue_market import instrument
 
 ORDERS = 1_000
-WAVE = 50
-LATENCY = 0.2
-LOST_EVERY = 10
 ROUNDS = 3
 BARE_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "binanceusdm": {"workingType": "CONTRACT_PRICE"},
@@ -55,40 +53,6 @@ FEWER = {
     "binanceusdm": fewer("binanceusdm", "orders in 10 s", Window(100, 10, burst=20)),
     "okx": fewer("okx", "order-algo", Window(16, 2, burst=8)),
 }
-
-
-def turn(limits: Limits, operation: str, number: int) -> float:
-    """Seconds until the last of so many requests may be sent, all asked for at once, of different symbols."""
-    waits = [0.0]
-    for name, tokens in limits.cost(operation).items():
-        window = limits.windows[name]
-        waits.append((number * tokens - window.burst) / window.bucket.per_second)
-    return max(waits)
-
-
-def bound(limits: Limits) -> float:
-    """Seconds in which the wave can't be protected faster, by the limits and the requests that it has to make.
-
-    - One placement for each position. The n-th one may be sent at its turn, and its reply is there a round trip later.
-    - One look-up for each placement whose reply was lost. It can't be sent before the connection ended, which is a round trip
-      after the placement, because it may have been executed. It can't be sent before its own turn either. Its reply is there
-      one more round trip later.
-    - No list. The account's stream has pushed the positions and their margin modes before the wave. The manager reads its
-      lists beside the wave, on endpoints that count by themselves (on Bybit, the list of stops counts with look-ups, which use
-      a fifth of that window).
-
-    The turns follow from the documented limits as module `limits` states them:
-
-    - Binance counts 300 orders in 10 s and 1,200 a minute, so fifty pass at once. So does OKX, which counts 20 in 2 s for each
-      instrument, and the fifty positions have fifty instruments. OKX counts 20 look-ups in 2 s by account, and five pass at
-      once. Both bounds are two round trips: 0.4 s.
-    - Bybit counts 10 orders in a second. We send 3 at once and 6 a second, so the last one waits for 7.83 s. It is one of those
-      without a reply. The bound is 8.23 s.
-    """
-    placed = [turn(limits, "place_stop", number) + LATENCY for number in range(1, WAVE + 1)]
-    lost = placed[LOST_EVERY - 1 :: LOST_EVERY]
-    found = [max(at, turn(limits, "find_stop", number)) + LATENCY for number, at in enumerate(lost, start=1)]
-    return max(*placed, *found)
 
 
 async def a_thousand_turns(venue: str) -> tuple[float, float, float]:
