@@ -251,13 +251,13 @@ def test_an_unknown_code_of_okx_refuses_an_order_but_says_nothing_of_it_for_a_wh
     assert type(error_of_reply("okx", "place_stop", {"code": "99999", "data": []}, 200)) is OutcomeUnknown
 
 
-GONE = {"binanceusdm": -2013, "bybit": 110001, "okx": 51603}
+MISSING = {"binanceusdm": -2013, "bybit": 110001, "okx": 51603}
 
 
-@pytest.mark.parametrize("venue", GONE)
+@pytest.mark.parametrize("venue", MISSING)
 def test_only_the_code_of_a_missing_order_says_that_there_is_no_entry(venue: str) -> None:
     for operation in ("find_entry", "cancel_entry"):
-        assert type(error_of(venue, operation, GONE[venue])) is NoSuchEntry
+        assert type(error_of(venue, operation, MISSING[venue])) is NoSuchEntry
     for error in (OrderNotFound("x"), InvalidOrder("x")):
         found = explain(VENUES[venue], Request("find_entry"), error)
         assert type(found) is ExchangeUnreachable

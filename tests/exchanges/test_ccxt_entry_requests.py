@@ -51,9 +51,57 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "cancel": ("DELETE /fapi/v1/order", {"symbol": "BTCUSDT", "origClientOrderId": ID}),
         "find": ("GET /fapi/v1/order", {"symbol": "BTCUSDT", "origClientOrderId": ID}),
     },
+    "okx": {
+        "limit": (
+            "POST /api/v5/trade/order",
+            {
+                "instId": "BTC-USDT-SWAP",
+                "tdMode": "cross",
+                "side": "buy",
+                "ordType": "limit",
+                "px": "49000.5",
+                "sz": "3",
+                "clOrdId": ID,
+            },
+        ),
+        "market": (
+            "POST /api/v5/trade/order",
+            {
+                "instId": "BTC-USDT-SWAP",
+                "tdMode": "cross",
+                "side": "buy",
+                "ordType": "market",
+                "sz": "3",
+                "clOrdId": ID,
+            },
+        ),
+        "stop": (
+            "POST /api/v5/trade/order",
+            {
+                "instId": "BTC-USDT-SWAP",
+                "tdMode": "cross",
+                "side": "buy",
+                "ordType": "limit",
+                "px": "49000.5",
+                "sz": "3",
+                "clOrdId": ID,
+                "attachAlgoOrds": [
+                    {
+                        "attachAlgoClOrdId": STOP_ID,
+                        "slTriggerPx": "48000.5",
+                        "slTriggerPxType": "mark",
+                        "slOrdPx": "-1",
+                    }
+                ],
+            },
+        ),
+        "cancel": ("POST /api/v5/trade/cancel-order", {"instId": "BTC-USDT-SWAP", "clOrdId": ID}),
+        "find": ("GET /api/v5/trade/order", {"instId": "BTC-USDT-SWAP", "clOrdId": ID}),
+    },
 }
 HEDGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "binanceusdm": ({"positionSide": "LONG", "side": "BUY"}, {"positionSide": "SHORT", "side": "SELL"}),
+    "okx": ({"posSide": "long", "side": "buy"}, {"posSide": "short", "side": "sell"}),
 }
 
 

@@ -233,6 +233,9 @@ class OkxMarket(VenueMarket):
             self._cancel_worse(order.wanted, quantity)
         super().fill(order, quantity, stop)
 
+    def cancel_rest(self, order: Order) -> None:
+        self._cancel(order, "14")
+
     def _cancel_worse(self, wanted: Wanted, quantity: Decimal) -> None:
         """Cancel the limit orders that would reduce what an order at market takes."""
         left = abs(self.holding(wanted.symbol, wanted.leg).quantity) - quantity

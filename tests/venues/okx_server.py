@@ -12,9 +12,12 @@ have the fields of its examples. `okx_rules` has the codes and what was assumed 
 - A limit order fills at the last price that reaches its limit.
 - A client's id may be used again once its order has ended.
 - A position that was closed is pushed once with the quantity 0.
+- A stop that an order carries (`attachAlgoOrds`) becomes an algo order of its own once the order is filled, or is partly filled
+  and the rest is cancelled (announcement of 2026-07-01). It is of the filled size and reduces; its `algoClOrdId` is the
+  `attachAlgoClOrdId`. Until then no list has it.
 - A refused login and a silent connection are closed by the server.
 
-Not here: orders with a limit behind their trigger, `oco`, attached orders, and two positions of one contract with different
+Not here: orders with a limit behind their trigger, `oco`, attached take-profits, and two positions of one contract with different
 margin modes.
 """
 
@@ -24,6 +27,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeAlias
 
 import msgspec
@@ -67,7 +71,7 @@ _PENDING = _PAGE | {"ordType", "algoId", "instType", "instId"}
 _ORDER = frozenset(
     {
         *("instId", "tdMode", "ccy", "clOrdId", "tag", "side", "posSide", "ordType", "sz", "px", "reduceOnly"),
-        *("tgtCcy", "stpMode"),
+        *("tgtCcy", "stpMode", "attachAlgoOrds"),
     }
 )
 _ORDER_ID = frozenset({"instId", "ordId", "clOrdId"})
@@ -313,6 +317,9 @@ async def open_okx_server(
     order_limit: int = 20,
     demo: bool = False,
     account_level: AccountLevel = "2",
+    entry_parts: int = 1,
+    depth: Decimal | None = None,
+    margin: Decimal | None = None,
 ) -> AsyncIterator[OkxServer]:
     """Open an OKX server with an empty account, on an ephemeral port of 127.0.0.1.
 
@@ -329,6 +336,7 @@ async def open_okx_server(
             default.
         demo: requests need the header of demo trading.
         account_level: `acctLv`.
+        entry_parts, depth, margin: of entries, as in `VenueMarket`.
     """
     clock, sockets = Clock(), Sockets()
     market = OkxMarket(
@@ -339,6 +347,9 @@ async def open_okx_server(
         hedged=hedged,
         parts=parts,
         positions_first=positions_first,
+        entry_parts=entry_parts,
+        depth=depth,
+        margin=margin,
     )
     stream = OkxStream(market, clock, sockets, fills_first=fills_first, in_parts=in_parts)
     face = Okx(market, clock, stream, algo_limit=order_limit, demo=demo, account_level=account_level)

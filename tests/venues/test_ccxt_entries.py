@@ -20,7 +20,7 @@ from trailing.core.model import Side
 from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchEntry, OutcomeUnknown, TrailingError
 from trailing.exchanges.port import Update
 
-VENUES = ("binanceusdm",)
+VENUES = ("binanceusdm", "okx")
 OURS = "tr00000000000000000001"
 
 pytestmark = pytest.mark.parametrize("venue", VENUES)
@@ -165,7 +165,7 @@ async def test_an_unaffordable_entry_is_refused_with_the_venues_code_and_words(v
 
 async def test_a_figure_between_the_steps_is_refused_before_it_is_sent(venue: str) -> None:
     async with priced_desk(venue) as desk:
-        for request in (entry(limit="990.05"), entry(quantity="0.6005")):
+        for request in (entry(limit="990.05"), entry(quantity="0.60005")):
             with pytest.raises(EntryRejected, match="is no multiple of the"):
                 await desk.exchange.place_entry(request)
         assert desk.server.seen("place_entry") == []

@@ -90,7 +90,11 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A requested order: a stop with a trigger, a limit order with a limit, otherwise a market order."""
+    """A requested order: a stop with a trigger, a limit order with a limit, otherwise a market order.
+
+    Args:
+        attached: the stop that an entry carries. The venue sets its quantity.
+    """
 
     symbol: str
     side: OrderSide
@@ -100,6 +104,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     reduce_only: bool = False
     trigger: Trigger | None = None
     limit: Decimal | None = None
+    attached: Wanted | None = None
 
 
 class Order:
@@ -322,8 +327,12 @@ class VenueMarket:
         opens = not self.reduces(wanted)
         self.fill(order, taken if self.depth is None or not opens else min(taken, self.depth))
         if opens and order.filled < wanted.quantity:
-            self.cancel(order)
+            self.cancel_rest(order)
         return order
+
+    def cancel_rest(self, order: Order) -> None:
+        """Cancel what the book could not fill of an order at market."""
+        self.cancel(order)
 
     def _part_of(self, order: Order) -> Decimal:
         """Return what one price fills of an entry with a limit."""
@@ -340,6 +349,17 @@ class VenueMarket:
     def cancel(self, order: Order) -> None:
         """Cancel a live order."""
         self._order_changed(order, "cancelled")
+        self.attach(order)
+
+    def attach(self, order: Order) -> None:
+        """Place the stop that an entry carries, of the filled quantity, if the entry has ended with one."""
+        stop = order.wanted.attached
+        if stop is None or order.is_open or not order.filled:
+            return
+        placed = self.book(msgspec.structs.replace(stop, quantity=order.filled))
+        assert stop.trigger is not None
+        if stop.trigger.is_met(self.prices[stop.symbol, stop.trigger.source]):
+            self.execute(placed)
 
     def find(self, *, stop: bool, number: int | None = None, client_order_id: str | None = None) -> Order | None:
         """Return the stop or plain order with a number, or the latest one with a client order id."""
@@ -454,6 +474,7 @@ class VenueMarket:
                 self._order_changed(stop, status, fill)
             if not self._positions_first:
                 self._change_position(wanted.symbol, wanted.leg, change, price)
+            self.attach(order)
 
     def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
         part = quantity // (step * self.parts) * step

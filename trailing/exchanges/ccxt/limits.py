@@ -122,6 +122,8 @@ _OKX = Limits(
         "amend-algos": _OKX_ORDERS,
         "cancel-algos": _OKX_ORDERS,
         "order": _OKX_ORDERS,
+        "cancel-order": _OKX_ORDERS,
+        "order details": _OKX_ORDERS,
         "order-algo details": _OKX_READ,
         "orders-algo-pending": _OKX_READ,
         "positions": _OKX_ACCOUNT,
@@ -134,6 +136,9 @@ _OKX = Limits(
         "cancel_stop": {"cancel-algos": 1.0},
         "close_position": {"order": 1.0},
         "enter": {"order": 1.0},
+        "place_entry": {"order": 1.0},
+        "cancel_entry": {"cancel-order": 1.0},
+        "find_entry": {"order details": 1.0},
         "find_stop": {"order-algo details": 1.0},
         "open_stops": {"orders-algo-pending": 1.0},
         "open_orders": {"orders-algo-pending": 1.0},
@@ -147,6 +152,9 @@ _OKX = Limits(
         "cancel_stop": _OKX_ALGO_OF_SYMBOL,
         "close_position": _OKX_ORDER_OF_SYMBOL,
         "enter": _OKX_ORDER_OF_SYMBOL,
+        "place_entry": _OKX_ORDER_OF_SYMBOL,
+        "cancel_entry": _OKX_ORDER_OF_SYMBOL,
+        "find_entry": _OKX_ORDER_OF_SYMBOL,
     },
 )
 
