@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from decimal import Decimal as D
 from typing import Any, Final
 
-from documented_frames import AT, BTC, MS, Frame, order_frame
+from documented_frames import AT, BTC, MS, Frame, bybit_fill_frame, bybit_order_frame, order_frame
 
-from trailing import EntryOrder, EntryUpdate, OrderUpdate
+from trailing import EntryOrder, EntryUpdate, Fill, OrderUpdate
 from trailing.core.model import Side
 from trailing.exchanges.ccxt.stream_protocol import Message
+from trailing.exchanges.ccxt.unreadable import Unreadable
 
 OURS: Final = "tr0123456789abcdef0123"
 
@@ -53,6 +54,25 @@ def _foreign(order_id: str, own_id: str) -> OrderUpdate:
     return OrderUpdate(BTC, "long", own_id, order_id, "live", AT, filled=D(0))
 
 
+def bybit_entry_frame(**changes: Any) -> Frame:
+    """Return Bybit's frame of an entry of ours with a limit, for a long."""
+    entry = {"orderLinkId": OURS, "side": "Buy", "orderType": "Limit", "price": "61000.10", "timeInForce": "GTC"}
+    entry |= {"reduceOnly": False, "closeOnTrigger": False, "stopOrderType": "", "triggerPrice": "", "triggerBy": ""}  # type: ignore[dict-item]
+    return bybit_order_frame(**{**entry, "orderStatus": "New", **changes})
+
+
+def bybit_entry_execution(**changes: Any) -> Frame:
+    """Return Bybit's frame of the first execution of that entry."""
+    entry = {"orderLinkId": OURS, "side": "Buy", "closedSize": "0", "stopOrderType": "UNKNOWN"}
+    return bybit_fill_frame(**{**entry, **changes})
+
+
+def _filled(side: Side, ids: tuple[str, str]) -> OrderUpdate:
+    fill = Fill(BTC, side, D("0.1"), D("58990.5"), ids[1], ids[0], AT, "e-801")
+    return OrderUpdate(BTC, side, *ids, "partial", AT, fill)
+
+
+_UNKNOWN_STATUS: Final = Unreadable("orderStatus got 'Untriggered', wants a status of a plain order")
 _TRADED: Final = {"x": "TRADE", "l": "0.1", "L": "61000.1", "t": 9}
 _AT_MARKET: Final = {"o": "MARKET", "ot": "MARKET", "p": "0"}
 
@@ -96,6 +116,47 @@ ENTRIES: Final[Mapping[str, Sequence[tuple[str, Frame, list[Message]]]]] = {
             [OrderUpdate(BTC, "long", OURS, "501", "live", AT, filled=D(0))],
         ),
         ("an entry of another program", order_frame(S="BUY", R=False), [_foreign("501", "own-1")]),
+    ],
+    "bybit": [
+        ("an entry", bybit_entry_frame(), [entry_update(order_id="b-701")]),
+        (
+            "an entry at market that is filled at once",
+            bybit_entry_frame(orderType="Market", price="", orderStatus="Filled", cumExecQty="0.3", avgPrice="61000.1"),
+            [entry_update("0.3", "61000.1", order_id="b-701", ended=True, limit=None)],
+        ),
+        (
+            "a fill of an entry",
+            bybit_entry_frame(orderStatus="PartiallyFilled", cumExecQty="0.1", avgPrice="61000.1"),
+            [entry_update("0.1", "61000.1", order_id="b-701")],
+        ),
+        (
+            "a cancelled entry",
+            bybit_entry_frame(orderStatus="Cancelled", cumExecQty="0.1", avgPrice="61000.1", cancelType="CancelByUser"),
+            [entry_update("0.1", "61000.1", order_id="b-701", ended=True, reason="CancelByUser")],
+        ),
+        (
+            "a rejected entry",
+            bybit_entry_frame(orderStatus="Rejected", rejectReason="EC_PerCancelRequest"),
+            [entry_update(order_id="b-701", ended=True, reason="EC_PerCancelRequest")],
+        ),
+        ("a status that no plain order has", bybit_entry_frame(orderStatus="Untriggered"), [_UNKNOWN_STATUS]),
+        ("a created entry", bybit_entry_frame(orderStatus="Created"), []),
+        ("an execution of an entry", bybit_entry_execution(), []),
+        (
+            "an execution that does not say whether it closes",
+            bybit_fill_frame(orderLinkId=OURS, closedSize="", side="Sell"),
+            [_filled("short", (OURS, "b-701"))],
+        ),
+        (
+            "a stop of the position that an entry carried",
+            bybit_order_frame(orderLinkId="", stopOrderType="StopLoss", parentOrderLinkId=OURS),
+            [OrderUpdate(BTC, "long", OURS, "b-701", "live", AT, filled=D(0))],
+        ),
+        (
+            "a stop of the position that the user set",
+            bybit_order_frame(orderLinkId="", stopOrderType="StopLoss", parentOrderLinkId=""),
+            [OrderUpdate(BTC, "long", "", "b-701", "live", AT, filled=D(0))],
+        ),
     ],
 }
 """By venue: what a frame tells, the frame, and what is read in it."""

@@ -51,6 +51,49 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
         "cancel": ("DELETE /fapi/v1/order", {"symbol": "BTCUSDT", "origClientOrderId": ID}),
         "find": ("GET /fapi/v1/order", {"symbol": "BTCUSDT", "origClientOrderId": ID}),
     },
+    "bybit": {
+        "limit": (
+            "POST /v5/order/create",
+            {
+                "category": "linear",
+                "symbol": "BTCUSDT",
+                "side": "Buy",
+                "orderType": "Limit",
+                "qty": "0.03",
+                "price": "49000.5",
+                "orderLinkId": ID,
+            },
+        ),
+        "market": (
+            "POST /v5/order/create",
+            {
+                "category": "linear",
+                "symbol": "BTCUSDT",
+                "side": "Buy",
+                "orderType": "Market",
+                "qty": "0.03",
+                "orderLinkId": ID,
+            },
+        ),
+        "stop": (
+            "POST /v5/order/create",
+            {
+                "category": "linear",
+                "symbol": "BTCUSDT",
+                "side": "Buy",
+                "orderType": "Limit",
+                "qty": "0.03",
+                "price": "49000.5",
+                "orderLinkId": ID,
+                "stopLoss": "48000.5",
+                "slTriggerBy": "MarkPrice",
+                "tpslMode": "Full",
+                "slOrderType": "Market",
+            },
+        ),
+        "cancel": ("POST /v5/order/cancel", {"category": "linear", "symbol": "BTCUSDT", "orderLinkId": ID}),
+        "find": ("GET /v5/order/realtime", {"category": "linear", "symbol": "BTCUSDT", "orderLinkId": ID}),
+    },
     "okx": {
         "limit": (
             "POST /api/v5/trade/order",
@@ -101,6 +144,7 @@ CLAIMS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
 }
 HEDGED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "binanceusdm": ({"positionSide": "LONG", "side": "BUY"}, {"positionSide": "SHORT", "side": "SELL"}),
+    "bybit": ({"positionIdx": 1, "side": "Buy"}, {"positionIdx": 2, "side": "Sell"}),
     "okx": ({"posSide": "long", "side": "buy"}, {"posSide": "short", "side": "sell"}),
 }
 
@@ -180,3 +224,45 @@ async def test_a_market_that_attaches_no_stop_refuses_an_entry_with_one() -> Non
         with pytest.raises(UsageError, match="can't attach a stop to an entry"):
             await capture.exchange.place_entry(request("binanceusdm", stop=AttachedStop(STOP, STOP_ID)))
         assert capture.sent == []
+
+
+EMPTY = {"retCode": 0, "retMsg": "OK", "result": {"category": "linear", "list": [], "nextPageCursor": ""}}
+
+
+async def test_an_entry_on_bybit_is_absent_only_if_no_list_has_it() -> None:
+    async with open_capture("bybit", lambda _: EMPTY) as capture:
+        assert await capture.exchange.find_entry(capture.symbol, ID) is None
+        named = {"category": "linear", "symbol": "BTCUSDT", "orderLinkId": ID}
+        sent = [(each.path, each.params) for each in capture.sent]
+        assert sent == [
+            ("/v5/order/realtime", named),
+            ("/v5/order/realtime", {**named, "openOnly": "1"}),
+            ("/v5/order/history", named),
+        ]
+
+
+@pytest.mark.parametrize("list_number", [1, 2, 3])
+async def test_an_entry_on_bybit_is_found_in_each_list(list_number: int) -> None:
+    order = {
+        "symbol": "BTCUSDT",
+        "orderId": "b-1",
+        "orderLinkId": ID,
+        "side": "Buy",
+        "orderType": "Market",
+        "orderStatus": "Filled",
+        "price": "0",
+        "qty": "0.03",
+        "cumExecQty": "0.03",
+        "avgPrice": "49000.5",
+        "reduceOnly": False,
+        "positionIdx": 0,
+        "rejectReason": "EC_NoError",
+        "updatedTime": "1790000000000",
+        "stopOrderType": "",
+    }
+    answers = [EMPTY] * (list_number - 1) + [{**EMPTY, "result": {**EMPTY["result"], "list": [order]}}]  # type: ignore[dict-item]
+    async with open_capture("bybit", lambda _: answers[len(capture.sent) - 1]) as capture:
+        found = await capture.exchange.find_entry(capture.symbol, ID)
+        assert found is not None
+        assert (found.filled, found.average_price, found.is_working) == (Decimal("0.03"), LIMIT, False)
+        assert len(capture.sent) == list_number

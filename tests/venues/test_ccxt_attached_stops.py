@@ -5,19 +5,24 @@ from __future__ import annotations
 from decimal import Decimal as D
 from typing import Any
 
+import msgspec
 import pytest
 import trio
-from real_exchange import BTC, Desk
+from bybit_market import BybitMarket
+from real_exchange import BTC, KEYS, Desk, stop_request
 from test_ccxt_entries import OURS, entry, held, listening, priced_desk
-from venue_market import Event, VenueMarket
+from venue_faults import Fault, json_reply
+from venue_market import Event, Trigger, VenueMarket
 
 from trailing import OrderUpdate
 from trailing.core.entry_orders import AttachedStop
 from trailing.core.model import Side
-from trailing.errors import EntryRejected, NoSuchStop, UsageError
+from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchStop, OutcomeUnknown, UsageError
+from trailing.exchanges.ccxt import open_ccxt
+from trailing.exchanges.port import PartialList
 
-OWN = ("okx",)
-ATTACHING = OWN
+OWN, BRIDGE = ("okx",), ("bybit",)
+ATTACHING = (*BRIDGE, *OWN)
 STOP = "tr00000000000000000002"
 
 
@@ -153,3 +158,108 @@ async def test_a_stop_with_the_wrong_id_or_between_the_ticks_is_refused_before_i
         with pytest.raises(EntryRejected, match=r"stop 970\.05 is no multiple of the tick"):
             await desk.exchange.place_entry(with_stop(venue, price="970.05"))
         assert desk.server.seen("place_entry") == []
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_a_bridge_is_live_from_the_first_fill_on_and_as_large_as_the_position(
+    venue: str, *, hedged: bool
+) -> None:
+    async with priced_desk(venue, entry_parts=3, hedged=hedged) as desk:
+        unprotected = UnprotectedTime(desk.server.market)
+        await desk.exchange.place_entry(with_stop(venue, "990"))
+        await expect_stop(desk, venue, None)
+        for price, quantity in (("985", "0.2"), ("980", "0.4")):
+            await desk.server.move_price(BTC, D(price), "last")
+            await expect_stop(desk, venue, quantity)
+        await desk.exchange.cancel_entry(BTC, OURS)
+        await expect_stop(desk, venue, "0.4")
+        assert unprotected.seconds < 0.001
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize("side", ["long", "short"])
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_clearing_a_bridge_leaves_our_own_stop(venue: str, side: Side, *, hedged: bool) -> None:
+    price = "970" if side == "long" else "1030"
+    async with priced_desk(venue, hedged=hedged) as desk:
+        await desk.exchange.place_entry(with_stop(venue, price=price, side=side))
+        own = await desk.exchange.place_stop(
+            stop_request(STOP, price="980" if side == "long" else "1020", quantity="0.6", side=side)
+        )
+        bridge = await desk.exchange.find_stop(BTC, OURS)
+        assert bridge is not None
+        assert {stop.client_order_id for stop in await desk.exchange.open_stops()} == {OURS, STOP}
+        await desk.exchange.cancel_stop(bridge)
+        assert [*await desk.exchange.open_stops()] == [own]
+        assert len(desk.server.seen("clear_bridge")) == 1
+        with pytest.raises(NoSuchStop):
+            await desk.exchange.cancel_stop(bridge)
+
+
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_a_stop_that_the_user_set_for_the_position_is_not_cleared_with_a_bridge(venue: str) -> None:
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        bridge = await desk.exchange.find_stop(BTC, OURS)
+        assert bridge is not None
+        market = desk.server.market
+        assert isinstance(market, BybitMarket)
+        market.set_stop(BTC, "both", Trigger(D(960), "last", rising=False))
+        assert [*await desk.exchange.open_stops()] == []
+        with pytest.raises(NoSuchStop):
+            await desk.exchange.cancel_stop(bridge)
+        assert [order.wanted.trigger.price for order in market.live_stops() if order.wanted.trigger] == [D(960)]
+
+
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_a_restarted_bot_finds_and_cancels_a_bridge(venue: str) -> None:
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        async with open_ccxt(venue, credentials=KEYS, configure=desk.server.configure) as restarted:
+            (found,) = await restarted.open_stops()
+            assert (found.client_order_id, found.quantity) == (OURS, D("0.6"))
+            await restarted.cancel_stop(found)
+        await expect_stop(desk, venue, None)
+
+
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_a_bridge_can_not_be_amended(venue: str) -> None:
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        (bridge,) = await desk.exchange.open_stops()
+        with pytest.raises(UsageError, match="can't amend a stop that an entry carried"):
+            await desk.exchange.amend_stop(bridge, price=D(980), quantity=D("0.6"))
+        await expect_stop(desk, venue, "0.6")
+
+
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_a_bridge_of_unknown_quantity_makes_the_list_partial(venue: str) -> None:
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        nothing = {"retCode": 0, "retMsg": "OK", "result": {"list": [], "nextPageCursor": "", "category": "linear"}}
+        desk.server.faults.add(Fault(on="positions", reply=json_reply(nothing)))
+        await expect_stop(desk, venue, "0.6")  # the order states a quantity
+        (order,) = desk.server.market.live_stops()
+        order.wanted = msgspec.structs.replace(order.wanted, stated=D(0))
+        listed = await desk.exchange.open_stops()
+        assert isinstance(listed, PartialList)
+        assert (len(listed), "its quantity is unknown" in listed.left_out[0]) == (0, True)
+        with pytest.raises(ExchangeUnreachable):
+            await desk.exchange.find_stop(BTC, OURS)
+
+
+@pytest.mark.parametrize("reply", ["not modified", "flat", "lost"])
+@pytest.mark.parametrize("venue", BRIDGE)
+async def test_what_clearing_a_bridge_is_answered(venue: str, reply: str) -> None:
+    answers = {"not modified": (34040, "not modified"), "flat": (10001, "can not set tp/sl/ts for zero position")}
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        (bridge,) = await desk.exchange.open_stops()
+        fault = Fault(on="clear_bridge", drop="after")
+        if reply in answers:
+            code, text = answers[reply]
+            fault = Fault(on="clear_bridge", reply=json_reply({"retCode": code, "retMsg": text, "result": {}}))
+        desk.server.faults.add(fault)
+        with pytest.raises(OutcomeUnknown if reply == "lost" else NoSuchStop):
+            await desk.exchange.cancel_stop(bridge)

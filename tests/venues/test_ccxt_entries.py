@@ -20,7 +20,7 @@ from trailing.core.model import Side
 from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchEntry, OutcomeUnknown, TrailingError
 from trailing.exchanges.port import Update
 
-VENUES = ("binanceusdm", "okx")
+VENUES = ("binanceusdm", "bybit", "okx")
 OURS = "tr00000000000000000001"
 
 pytestmark = pytest.mark.parametrize("venue", VENUES)

@@ -11,6 +11,7 @@ from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Market, Side, check_money, check_one_of
 from trailing.core.prices import EXACT, remainder
 from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchEntry, OutcomeUnknown, StopRejected, UsageError
+from trailing.exchanges.ccxt.bridges import Bridges
 from trailing.exchanges.ccxt.conversion import Raw, amount, from_venue_id, number, order_id_of, text, to_venue_id
 from trailing.exchanges.ccxt.entry_requests import EntryFields, EntryRequests
 from trailing.exchanges.ccxt.replies import acknowledged_id
@@ -25,6 +26,7 @@ OPENING: Final[Mapping[Side, str]] = {"long": "buy", "short": "sell"}
 """The side of the order that opens a position."""
 
 _ENDED: Final = ("closed", "canceled", "expired", "rejected")
+_LEGS: Final = {"1": "long", "2": "short"}  # Bybit's words
 _WITH_A_REASON: Final = frozenset({"expired", "rejected"})
 
 
@@ -35,19 +37,21 @@ class EntryOrders:
         session: of the requests.
         requests: sends them.
         venue: the venue's row.
+        bridges: is told of each entry that carries a stop as a bridge.
         name: of the exchange, for messages.
-        hedged: whether the account is in hedge mode.
     """
 
-    def __init__(self, session: Session, requests: VenueRequests, venue: Venue, *, name: str, hedged: bool) -> None:
+    def __init__(self, session: Session, requests: VenueRequests, venue: Venue, bridges: Bridges, *, name: str) -> None:
         self._session, self._requests, self._venue, self._name = session, requests, venue, name
-        self._hedged = hedged
+        self._bridges = bridges
 
     async def place(self, market: Market, request: EntryRequest) -> EntryOrder:
         """Place an entry. Raises as `Exchange.place_entry`."""
         entries = self._rows(request.symbol, request.client_order_id)
         check_entry_request(request, market)
         _check_steps(market, request)
+        if request.stop is not None and entries.bridge is not None:
+            self._bridges.note(request.client_order_id)
         raw = await self._requests.call(
             "place_entry",
             "create_order",
@@ -164,6 +168,7 @@ def _entry_of(venue: Venue, fields: EntryFields, market: Market, client_order_id
     check_one_of("side", raw.get("side"), ("sell", "buy"))
     check_one_of("status", status, ("open", *_ENDED))
     leg, reduces = str(info.get(fields.position_side)).lower(), str(info[fields.reduce_only]).lower() == "true"
+    leg = _LEGS.get(leg, leg)
     if not opens_position(raw["side"], leg, reduces=reduces):
         raise UsageError("it is an order that closes")
     filled = EXACT.multiply(number(info[fields.filled]) or Decimal(0), market.contract_size)

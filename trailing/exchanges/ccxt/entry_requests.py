@@ -38,6 +38,26 @@ class EntryFields(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class BridgeRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stop of a whole position is recognised that an entry carried, and how it is cleared.
+
+    Args:
+        find_list: parameters of `fetch_open_orders` for a symbol, whose list has such stops. Source: ccxt, capture.
+        parent_field: field of the venue's order with the client order id of the entry. Source: API.
+        type_field: field of the order's type; `types`: its values for such stops; `shown_type`: for stops as we place them.
+            Source: API.
+        clear_method: ccxt's method that clears the stop of a position, and `clear` its parameters. Source: API.
+    """
+
+    find_list: Mapping[str, Any]
+    parent_field: str
+    type_field: str
+    types: frozenset[str]
+    shown_type: str
+    clear_method: str
+    clear: Mapping[str, Any]
+
+
 class EntryRequests(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that place, look up and cancel an entry order.
 
@@ -48,6 +68,7 @@ class EntryRequests(msgspec.Struct, frozen=True, kw_only=True):
         cancel: parameters of `cancel_order` without an order id. Source: ccxt, capture.
         fields: the fields of the venue's plain orders.
         attached_stop: how an entry carries its stop, as `Market.attached_stop`. Source: API.
+        bridge: how such a stop is recognised and cleared, if `attached_stop` is ``"bridge"``.
         stop: parameters of an entry that carries a stop. `PRICE`, `SOURCE` and `CLIENT_ORDER_ID` are the stop's. Source: API.
     """
 
@@ -58,4 +79,5 @@ class EntryRequests(msgspec.Struct, frozen=True, kw_only=True):
     cancel: Mapping[str, Any]
     fields: EntryFields
     attached_stop: AttachedStopKind | None = None
+    bridge: BridgeRequests | None = None
     stop: Mapping[str, Any] = {}

@@ -39,17 +39,26 @@ from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
 
 WRITES: Final = frozenset(
-    {"place_stop", "amend_stop", "cancel_stop", "close_position", "place_entry", "cancel_entry", "enter"}
+    {
+        "place_stop",
+        "amend_stop",
+        "cancel_stop",
+        "close_position",
+        "place_entry",
+        "cancel_entry",
+        "enter",
+        "clear_bridge",
+    }
 )
 """Operations that change something. All others are reads, which can be repeated. `trailing check` enters."""
 
-_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
+_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop", "clear_bridge"})
 """Operations about a stop that was placed before."""
 
 _OF_AN_ENTRY: Final = frozenset({"cancel_entry", "find_entry"})
 """Operations about an entry that was placed before."""
 
-_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry"}
+_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry", "clear_bridge"}
 """Operations whose order the venue checks against the price and the position."""
 
 
@@ -182,7 +191,7 @@ def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | No
         return AuthenticationFailed(message)  # ccxt may take it for a rate limit
     if _contains(reply, codes.clock):
         return ClockOff(message)
-    if _contains(reply, codes.gone):
+    if _contains(reply, codes.gone) or (request.operation == "clear_bridge" and _contains(reply, codes.unchanged)):
         if request.operation in _OF_AN_ENTRY:
             return NoSuchEntry(message)
         return _as_refusal(request.operation, NoSuchStop if request.operation in _OF_A_STOP else StopRejected, message)

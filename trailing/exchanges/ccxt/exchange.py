@@ -24,8 +24,9 @@ from trailing.core.model import (
     check_symbol,
     check_utc,
 )
-from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
+from trailing.exchanges.ccxt.bridges import Bridges
 from trailing.exchanges.ccxt.closes import Closes
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
@@ -95,9 +96,10 @@ class CcxtExchange:
         self._requests = VenueRequests(session, venue, hedged=hedged)
         self._prices = PriceReader(session, venue)
         self._unnamed = UnnamedStops(venue)
-        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
+        self._bridges = Bridges(self._requests, venue, session.client.markets, hedged=hedged)
+        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed, self._bridges)
         self._order_reads = OrderReads(self._requests, venue)
-        self._entries = EntryOrders(session, self._requests, venue, name=name, hedged=hedged)
+        self._entries = EntryOrders(session, self._requests, venue, self._bridges, name=name)
         self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
@@ -167,13 +169,18 @@ class CcxtExchange:
         return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live plain stop in place. Raises UsageError for a trailing order, or if the venue can't amend stops."""
+        """Change a live plain stop in place.
+
+        Raises UsageError for a trailing order and for a bridge, or if the venue can't amend stops.
+        """
         market = self.market(order.symbol)
         check_steps(market, price, quantity)
         if self.venue.stops.amend is None or order.callback is not None:
             raise UsageError(
                 f"{order.symbol}: {self.name} can't amend {'a stop' if order.callback is None else 'a trailing order'}"
             )
+        if self._bridges.is_known(order.client_order_id):
+            raise UsageError(f"{order.symbol}: {self.name} can't amend a stop that an entry carried")
         price = tightened(self.venue, order.side, price)
         own_id = to_venue_id(self.venue, order.client_order_id)
         raw = await self._requests.call(
@@ -193,7 +200,14 @@ class CcxtExchange:
         return StopOrder(order.symbol, order.side, quantity, price, order.client_order_id, order_id, order.source)
 
     async def cancel_stop(self, order: StopOrder) -> None:
-        """Cancel a stop, after the requests in flight for its id have ended."""
+        """Cancel a stop, after the requests in flight for its id have ended. One that an entry carried as a bridge is cleared."""
+        if self._bridges.is_known(order.client_order_id):
+            await self.session.wait_for(order.client_order_id)
+            live = await self._lists.find_bridge(order.symbol, order.client_order_id)
+            if live is None:
+                raise NoSuchStop(f"{self.name} cancel_stop {order.symbol}: the position has no stop of that entry")
+            await self._bridges.clear(live)
+            return
         own_id = to_venue_id(self.venue, order.client_order_id) if order.client_order_id else ""
         raw = await self._requests.call(
             "cancel_stop",
@@ -227,7 +241,8 @@ class CcxtExchange:
                 raise ExchangeUnreachable(f"{self.name} find_stop {symbol}: the reply is not an order")
             raws = [raw]
         asked_by_id = self.venue.lists.find is not None or Slot.CLIENT_ORDER_ID in self.venue.lists.find_list.values()
-        return await self._lists.find(raws, client_order_id, only=asked_by_id)
+        found = await self._lists.find(raws, client_order_id, only=asked_by_id)
+        return found or await self._lists.find_bridge(symbol, client_order_id)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
