@@ -62,6 +62,8 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
         backdate_seconds: seconds by which a request's timestamp is set back, so that it expires earlier. Source: API.
+        accepted_seconds: how long the venue accepts a request after it was sent, where no `recvWindow` states it; None: not
+            known. Source: API.
     """
 
     class_name: str
@@ -71,6 +73,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
     credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
     testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
     backdate_seconds: float = 0.0
+    accepted_seconds: float | None = None
 
 
 class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
