@@ -221,8 +221,12 @@ def know_an_inverse_market(client: Any) -> None:
 async def test_entries_of_other_markets_are_skipped(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=know_an_inverse_market) as desk:
         await fill_account(desk)
-        # BTCUSD_PERP need not be among ccxt's markets.
-        names_of = {"binanceusdm": ["BTCUSD", "BTCUSD_PERP"], "bybit": ["BTCUSD"], "okx": ["BTC-USD-SWAP"]}
+        # The last ones of Binance and OKX need not be among ccxt's markets.
+        names_of = {
+            "binanceusdm": ["BTCUSD", "BTCUSD_PERP"],
+            "bybit": ["BTCUSD"],
+            "okx": ["BTC-USD-SWAP", "BTC-USD-260327"],
+        }
         field = "instId" if venue == "okx" else "symbol"
         for name in names_of[venue]:
             alter(desk, operation, lambda entries, name=name: of(entries).update({field: name}))  # type: ignore[misc]

@@ -141,6 +141,7 @@ OKX: Final = Venue(
         positions=_FUTURES,
         page_size=100,
         pages_by_id=True,
+        other_markets=r"\w+-USD-(SWAP|\d{6})",  # inverse contracts; new expiry dates are listed every week
     ),
     # .../#order-book-trading-trade-get-transaction-details-last-3-months
     fills=FillRequests(
