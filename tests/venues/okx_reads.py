@@ -195,11 +195,15 @@ class OkxReads:
         wanted = self._market.contracts.values() if params["instType"] == "SWAP" else ()
         return [shown_contract(each) for each in wanted if params.get("instId", each.id) == each.id]
 
-    def prices(self, shape: Callable[[Contract, OkxMarket], object], *, index: bool = False) -> Handler:
-        """Return an endpoint of prices."""
+    def prices(
+        self, shape: Callable[[Contract, OkxMarket], object], *, index: bool = False, typed: bool = False
+    ) -> Handler:
+        """Return an endpoint of prices: of an index, or with `typed` of a type of instruments."""
 
         def prices(params: Params) -> list[Any]:
             name, every = params.get("instId"), self._market.contracts.values()
+            if typed and not params.get("instType"):
+                raise Refused("50014", "instType")
             if params.get("instType", "SWAP") != "SWAP":
                 return []
             found = [each for each in every if name in {None, each.index if index else each.id}]

@@ -167,8 +167,6 @@ async def test_fm62_no_reply_of_any_kind_gives_another_error_or_a_wrong_result(
 async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_error(
     venue: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if venue == "okx":
-        pytest.skip("not tried with OKX yet")
     monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
     keys = Credentials(API_KEY, SECRET)
     wrong: dict[str, str] = {}

@@ -392,8 +392,6 @@ def all_frames(venue: str) -> list[Any]:
 
 
 async def test_fm53_no_documented_or_recorded_frame_costs_a_connection(venue: str) -> None:
-    if venue == "okx":
-        pytest.skip("not tried with OKX yet")
     async with open_recorder(venue) as recorder:
         sockets, states, frames = recorder.desk.server.sockets, len(recorder.states()), all_frames(venue)
         opened = sockets.opened
