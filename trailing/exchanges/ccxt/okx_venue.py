@@ -142,6 +142,8 @@ OKX: Final = Venue(
         page_size=100,
         pages_by_id=True,
         other_markets=r"\w+-USD-(SWAP|\d{6})",  # inverse contracts; new expiry dates are listed every week
+        raw_position_methods=("privateGetAccountPositions", "parse_position"),  # all positions are in one reply
+        raw_position_list="data",
     ),
     # .../#order-book-trading-trade-get-transaction-details-last-3-months
     fills=FillRequests(

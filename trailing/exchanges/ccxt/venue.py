@@ -194,7 +194,10 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
-            instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
+            instead of `fetch_positions`, if that leaves out positions that it can't parse, or parses a long list at once; None:
+            it does not. Source: ccxt.
+        raw_position_list: field of that reply with the positions, which the client has checked; "": the reply is the list.
+            Source: API.
     """
 
     find: Params | None = None
@@ -210,6 +213,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
+    raw_position_list: str = ""
 
 
 class LookUp(msgspec.Struct, frozen=True, kw_only=True):
