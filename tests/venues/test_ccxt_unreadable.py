@@ -295,7 +295,7 @@ async def test_foreign_orders_that_are_no_stops_at_market_are_not_listed_as_such
 
 async def test_a_trailing_order_of_ours_without_an_activation_price_costs_no_other_entry(venue: str) -> None:
     if venue != "binanceusdm":
-        pytest.skip("Bybit has no trailing orders of ours")
+        pytest.skip("trailing orders are placed on Binance only")
     async with open_desk(venue) as desk:
         await fill_account(desk)
         trailing = {"orderType": "TRAILING_STOP_MARKET", "callbackRate": "1", "triggerPrice": "30"}
