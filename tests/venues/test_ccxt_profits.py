@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from checked_venue import hurry
 from real_exchange import BTC, ETH, VENUES, Desk, open_desk
 from venue_faults import Fault, json_reply
 
@@ -21,6 +22,15 @@ PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation
 NAMES = {"binanceusdm": "BTCUSDT", "bybit": "BTCUSDT", "okx": "BTC-USDT-SWAP"}
 
 pytestmark = pytest.mark.parametrize("venue", VENUES)
+
+
+@pytest.fixture(autouse=True)
+def _quick_evidence(venue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits, and the minute in which a position counts as open that only the lists show as closed."""
+    hurry(monkeypatch, venue)
+    monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
+    monkeypatch.setattr("trailing.core.evidence.UNANNOUNCED", 2.0)
+    monkeypatch.setattr("trailing.core.evidence.RECHECK", 0.4)
 
 
 async def protect(desk: Desk, manager: Manager, side: Side = "long") -> str:
