@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
 
@@ -45,12 +44,6 @@ def find_missing_package(error: BaseException) -> str | None:
 def print_message(message: str) -> None:
     """Print a message to standard error as one line; blanks are collapsed and unprintable characters escaped."""
     print("trailing:", escape_unprintable(" ".join(message.split())), file=sys.stderr, flush=True)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean …?"`` with the most similar known word, or ``""`` if none is similar."""
-    similar = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {similar[0]}?" if similar else ""
 
 
 @contextmanager
