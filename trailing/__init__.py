@@ -63,14 +63,17 @@ from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery
+from trailing.protection.outcomes import AdoptionReport as AdoptionReport
 from trailing.protection.outcomes import AlreadyProtected as AlreadyProtected
 from trailing.protection.outcomes import Exited as Exited
+from trailing.protection.outcomes import NotAdopted as NotAdopted
 from trailing.protection.outcomes import OpeningTimes as OpeningTimes
 from trailing.protection.outcomes import Outcome as Outcome
 from trailing.protection.outcomes import Protected as Protected
 from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import WaveReport as WaveReport
+from trailing.protection.outcomes import WouldAdopt as WouldAdopt
 from trailing.protection.statistics import Statistics as Statistics
 from trailing.protection.unprotected_list import Unprotected as Unprotected
 from trailing.stores import open_store as open_store

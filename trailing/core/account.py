@@ -80,7 +80,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
             can't be read proves presence, never absence.
         doubled_orders: client order ids that were listed more than once: they exist, with unknown figures.
         doubled_positions: the same of positions; and those whose figures are impossible.
-        foreign_stops: how many of the listed stops are not ours.
+        foreign: the stops of other programs and of persons.
     """
 
     asked_at: float
@@ -92,7 +92,12 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
     shows_all_positions: bool = True
     doubled_orders: frozenset[str] = frozenset()
     doubled_positions: frozenset[Key] = frozenset()
-    foreign_stops: int = 0
+    foreign: tuple[StopOrder, ...] = ()
+
+    @property
+    def foreign_stops(self) -> int:
+        """How many of the listed stops are not ours."""
+        return len(self.foreign) + len(self.others)
 
     @property
     def listed_stops(self) -> int:
@@ -120,14 +125,13 @@ class SnapshotBuilder:
         self._doubled_orders: set[str] = set()
         self._reports: dict[Key, PositionReport] = {}
         self._doubled_positions: set[Key] = set()
-        self._foreign_stops = 0
+        self._foreign: list[StopOrder] = []
 
     def add_stops(self, stops: Iterable[StopOrder]) -> None:
         """Take entries of the list of stops."""
         for order in stops:
             own = order.client_order_id
             owner = self._owner_of(own)
-            self._foreign_stops += owner != "ours"
             if owner == "instance":
                 self._others.append(order)
             elif owner == "ours":
@@ -136,6 +140,8 @@ class SnapshotBuilder:
                 self._ids.add(own)
                 key = (order.symbol, order.side)
                 self._ours[key] = (*self._ours.get(key, ()), order)
+            else:
+                self._foreign.append(order)
 
     def add_positions(self, positions: Iterable[PositionReport]) -> None:
         """Take entries of the list of positions."""
@@ -170,7 +176,7 @@ class SnapshotBuilder:
             shows_all_positions and not doubled_positions,
             doubled_orders,
             doubled_positions,
-            self._foreign_stops,
+            tuple(self._foreign),
         )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.model import Fill, Position, Side, StopOrder
 from trailing.core.position import PositionState
 from trailing.core.refusals import trouble
-from trailing.errors import ExchangeError, NothingToReduce
+from trailing.errors import ExchangeError, NothingToReduce, UsageError
 from trailing.protection.position_task import PositionTask
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
@@ -36,12 +36,22 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     unprotected_time: UnprotectedTime
 
     @property
+    def symbol(self) -> str:
+        """The symbol of the position."""
+        return self.position.symbol
+
+    @property
+    def side(self) -> Side:
+        """The side of the position."""
+        return self.position.side
+
+    @property
     def unprotected_seconds(self) -> float:
         """The unprotected seconds of all causes."""
         return self.unprotected_time.total
 
     def _in_words(self, what: str) -> str:
-        return f"{self.position.symbol} {self.position.side}: {what}, after {self.elapsed:.1f} s"
+        return f"{self.symbol} {self.side}: {what}, after {self.elapsed:.1f} s"
 
 
 class Protected(_Outcome, frozen=True, kw_only=True):
@@ -98,6 +108,75 @@ class Exited(_Outcome, frozen=True, kw_only=True):
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited
+
+
+class NotAdopted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """No such position was found, so nothing was sent, and the position is in no list of the manager.
+
+    Args:
+        symbol, side: of the position.
+        elapsed: seconds from the call until this outcome was known.
+        error: a `UsageError` if two answers of the exchange do not list the position; otherwise the reason why it could not be
+            read before the deadline.
+    """
+
+    symbol: str
+    side: Side
+    elapsed: float
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.side}: not adopted ({self.error}), after {self.elapsed:.1f} s"
+
+
+class WouldAdopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What an adoption would do now, from a dry run. Nothing was sent.
+
+    Args:
+        position: as the exchange reports it.
+        stop_price: where its stop would be: the first stop, or the adopted one if that is tighter.
+        price: the exchange's own price of the plan's trigger source.
+        on_would_trigger: the plan's policy, which would apply at once because the price is already at or beyond the stop;
+            ``"exit"`` closes the position at market. None: the price is not there.
+        adopted: a live stop of ours that would become the position's; None: there is none.
+        foreign: the live stops behind it that are not ours, and that would stay as they are.
+    """
+
+    position: Position
+    stop_price: Decimal
+    price: Decimal
+    on_would_trigger: Literal["exit", "keep"] | None
+    adopted: StopOrder | None
+    foreign: tuple[StopOrder, ...]
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of the position."""
+        return self.position.symbol
+
+    @property
+    def side(self) -> Side:
+        """The side of the position."""
+        return self.position.side
+
+    def __str__(self) -> str:
+        ours, words = self.adopted, []
+        if ours is not None:
+            words.append(f"our stop at {ours.price} would be adopted")
+        if self.on_would_trigger is not None:
+            kept = "left without a stop" if ours is None else "left with it"
+            end = "closed at market at once" if self.on_would_trigger == "exit" else kept
+            words.append(
+                f"the price {self.price} is already beyond the stop at {self.stop_price}, so the position would be {end}"
+            )
+        elif ours is None:
+            words.append(f"a stop would be placed at {self.stop_price}")
+        elif ours.price != self.stop_price:
+            words.append(f"it would be moved to {self.stop_price}")
+        if self.foreign:
+            prices = ", ".join(str(order.price) for order in self.foreign)
+            words.append(f"foreign stops would stay as they are: {prices}")
+        return f"{self.symbol} {self.side}: {'; '.join(words)}"
 
 
 class OpeningTimes(msgspec.Struct, frozen=True):
@@ -160,9 +239,43 @@ class WaveReport(msgspec.Struct, frozen=True):
         return sum((outcome.unprotected_time for outcome in self.outcomes), ALWAYS_PROTECTED)
 
 
-def _stop_of(outcome: Outcome) -> StopOrder | None:
+class AdoptionReport(msgspec.Struct, frozen=True):
+    """The outcomes and figures of an adoption.
+
+    Args:
+        outcomes: in the order of the positions that were named, or else in the order of the exchange's list. A dry run gives
+            `WouldAdopt` for each position that would be adopted, and otherwise the outcome that the adoption would have.
+        elapsed: seconds from the call to its end, clean-up included.
+        opening_times: of the stops that it placed.
+        is_complete: whether every entry of the account's lists could be read. Otherwise a position may be missing, or a stop
+            of a `WouldAdopt`.
+    """
+
+    outcomes: tuple[Outcome | NotAdopted | WouldAdopt, ...]
+    elapsed: float
+    opening_times: OpeningTimes
+    is_complete: bool
+
+    @property
+    def protected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
+        """The outcomes with a live stop, a late one included."""
+        return tuple(outcome for outcome in self.outcomes if _stop_of(outcome) is not None)
+
+    @property
+    def unprotected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
+        """The outcomes whose position may be open without a stop of ours."""
+        return tuple(
+            outcome
+            for outcome in self.outcomes
+            if _stop_of(outcome) is None
+            and not isinstance(outcome, Exited)
+            and not (isinstance(outcome, NotAdopted) and isinstance(outcome.error, UsageError))
+        )
+
+
+def _stop_of(outcome: Outcome | NotAdopted | WouldAdopt) -> StopOrder | None:
     match outcome:
-        case Protected(stop=stop) | AlreadyProtected(stop=stop) | TimedOut(stop=stop):
+        case Protected(stop=stop) | AlreadyProtected(stop=stop) | TimedOut(stop=stop) | WouldAdopt(adopted=stop):
             return stop
         case _:
             return None
@@ -173,11 +286,13 @@ class Attempt:
 
     Attributes:
         task: the one that works on it, or waits for its key; None: there is none.
+        standing: a stop of ours that was found live behind it, and that becomes its stop; or None.
         acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: none was placed.
     """
 
-    def __init__(self, position: Position, supervision: Supervision) -> None:
+    def __init__(self, position: Position, supervision: Supervision, standing: StopOrder | None = None) -> None:
         self.position = position
+        self.standing = standing
         self.task: PositionTask | None = None
         self.acknowledged_after: float | None = None
         self._supervision, self._started = supervision, supervision.now()
