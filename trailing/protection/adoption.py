@@ -1,11 +1,11 @@
-"""Finds positions that were opened by hand, and protects them like any other."""
+"""Find positions that were opened by hand, and protect them like any other."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import trio
@@ -19,20 +19,128 @@ from trailing.core.prices import is_crossed, is_tighter
 from trailing.errors import ExchangeUnreachable, RateLimited, TrailingError, UsageError
 from trailing.protection.clock import pauses
 from trailing.protection.outcomes import (
-    AdoptionReport,
+    UNTRACKED,
     AlreadyProtected,
     Attempt,
-    NotAdopted,
+    Exited,
+    OpeningTimes,
     Outcome,
     Refused,
-    WouldAdopt,
+    stop_of,
 )
 from trailing.protection.supervision import Supervision
-from trailing.protection.unprotected_list import UNTRACKED
 from trailing.protection.wave import Wave
 
 LOOK_AGAIN: Final = 1.0
-"""Seconds until the next look at the latest: the caller waits, and one list that shows the position is enough."""
+"""The longest wait before the next snapshot is requested, in seconds. It is short because a caller waits, and because one list
+that shows the position is enough."""
+
+
+class NotAdopted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """No such position was found, so nothing was sent, and the position is in no list of the manager.
+
+    Args:
+        symbol, side: of the position.
+        elapsed: seconds from the call until this outcome was known.
+        error: a `UsageError` if two answers of the exchange do not list the position; otherwise the reason why it could not be
+            read before the deadline.
+    """
+
+    symbol: str
+    side: Side
+    elapsed: float
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.side}: not adopted ({self.error}), after {self.elapsed:.1f} s"
+
+
+class WouldAdopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What an adoption would do now, from a dry run. Nothing was sent.
+
+    Args:
+        position: as the exchange reports it.
+        stop_price: where its stop would be: the first stop, or the adopted one if that is tighter.
+        price: the exchange's own price of the plan's trigger source.
+        on_would_trigger: the plan's policy, which would apply at once because the price is already at or beyond the stop;
+            ``"exit"`` closes the position at market. None: the price is not there.
+        adopted: a live stop of ours that would become the position's; None: there is none.
+        foreign: the live stops behind it that are not ours, and that would stay as they are.
+    """
+
+    position: Position
+    stop_price: Decimal
+    price: Decimal
+    on_would_trigger: Literal["exit", "keep"] | None
+    adopted: StopOrder | None
+    foreign: tuple[StopOrder, ...]
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of the position."""
+        return self.position.symbol
+
+    @property
+    def side(self) -> Side:
+        """The side of the position."""
+        return self.position.side
+
+    def __str__(self) -> str:
+        ours, words = self.adopted, []
+        if ours is not None:
+            words.append(f"our stop at {ours.price} would be adopted")
+        if self.on_would_trigger is not None:
+            kept = "left without a stop" if ours is None else "left with it"
+            end = "closed at market at once" if self.on_would_trigger == "exit" else kept
+            words.append(
+                f"the price {self.price} is already beyond the stop at {self.stop_price}, so the position would be {end}"
+            )
+        elif ours is None:
+            words.append(f"a stop would be placed at {self.stop_price}")
+        elif ours.price != self.stop_price:
+            words.append(f"it would be moved to {self.stop_price}")
+        if self.foreign:
+            prices = ", ".join(str(order.price) for order in self.foreign)
+            words.append(f"foreign stops would stay as they are: {prices}")
+        return f"{self.symbol} {self.side}: {'; '.join(words)}"
+
+
+class AdoptionReport(msgspec.Struct, frozen=True):
+    """The outcomes and figures of an adoption.
+
+    Args:
+        outcomes: in the order of the positions that were named, or else in the order of the exchange's list. A dry run gives
+            `WouldAdopt` for each position that would be adopted, and otherwise the outcome that the adoption would have.
+        elapsed: seconds from the call to its end, clean-up included.
+        opening_times: of the stops that it placed.
+        is_complete: whether every entry of the account's lists could be read. Otherwise a position may be missing, or a stop
+            of a `WouldAdopt`.
+    """
+
+    outcomes: tuple[Outcome | NotAdopted | WouldAdopt, ...]
+    elapsed: float
+    opening_times: OpeningTimes
+    is_complete: bool
+
+    @property
+    def protected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
+        """The outcomes with a live stop, a late one included."""
+        return tuple(outcome for outcome in self.outcomes if _stop_of(outcome) is not None)
+
+    @property
+    def unprotected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
+        """The outcomes whose position may be open without a stop of ours."""
+        return tuple(
+            outcome
+            for outcome in self.outcomes
+            if _stop_of(outcome) is None
+            and not isinstance(outcome, Exited)
+            and not (isinstance(outcome, NotAdopted) and isinstance(outcome.error, UsageError))
+        )
+
+
+def _stop_of(outcome: Outcome | NotAdopted | WouldAdopt) -> StopOrder | None:
+    return outcome.adopted if isinstance(outcome, WouldAdopt) else stop_of(outcome)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -164,9 +272,9 @@ class Adoption:
             wants_price: whether the exchange's own price is read, too.
 
         Raises:
-            UsageError: there is no such position, by the rules of `trailing.core.evidence`.
+            UsageError: it is confirmed that there is no such position (`trailing.core.evidence`).
             ExchangeUnreachable: the exchange could not be read before the deadline.
-            AuthenticationFailed: it does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
         """
         symbol, side = key
         snapshot: AccountSnapshot | None = None
@@ -192,13 +300,15 @@ class Adoption:
     async def _look(
         self, is_shown: Callable[[AccountSnapshot], bool], has_stop: Callable[[AccountSnapshot], bool]
     ) -> AccountSnapshot | None:
-        """Return a snapshot that shows what is looked for; None: it is confirmed that it does not exist.
+        """Return a snapshot that lists a position; None: it is confirmed that the position does not exist.
 
         Args:
-            has_stop: whether a snapshot lists a stop of ours for it.
+            is_shown: returns whether a snapshot lists it.
+            has_stop: returns whether a snapshot lists a stop of ours for it.
         """
         evidence, timing = FlatEvidence(self._started), self._supervision.timing
-        evidence.note_flat(self._started, "refusal")  # no position is the usual case: the caller says that there is one
+        # Otherwise the absence is confirmed after `UNANNOUNCED` seconds only, although nothing but the caller says that it exists.
+        evidence.note_flat(self._started, "refusal")
         snapshot = self._first
         while True:
             if snapshot is None:
@@ -233,7 +343,7 @@ def _tightest(stops: Sequence[StopOrder], side: Side, plan: TrailPlan) -> StopOr
 
 
 async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) -> Tick:
-    """Return the exchange's own price. A read that fails is tried again until the deadline."""
+    """Return the exchange's own price. A failed read is tried again until the deadline."""
     sender = supervision.sender
     waits = pauses()
     while True:
@@ -248,9 +358,10 @@ async def _read_price(supervision: Supervision, symbol: str, plan: TrailPlan) ->
 
 
 def _as_position(supervision: Supervision, report: PositionReport, stop_price: Decimal | None) -> Position:
-    """Its id is new, so that no earlier position of the same symbol and side is taken for it.
+    """Return the position of a report, with a new id, because it may not be an earlier position of the same key.
 
-    Where one was given up there, it goes on under that one's: its record takes the place of the one that says so.
+    If a position of the key was given up, the new one gets its identity, so that the new record replaces the stored one. An
+    untracked position has no such identity.
     """
     now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"

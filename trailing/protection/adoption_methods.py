@@ -1,4 +1,4 @@
-"""The methods of a manager that adopt positions: they check their arguments, and `Adoption` does the rest."""
+"""Check the arguments of the manager's methods that adopt positions. `Adoption` does the rest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from trailing.core.account import Key
 from trailing.core.model import Side, check_money, check_seconds, check_side, check_symbol, refuse
 from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError, suggest
-from trailing.protection.adoption import Adoption
-from trailing.protection.outcomes import AdoptionReport, NotAdopted, Outcome, WouldAdopt
+from trailing.protection.adoption import Adoption, AdoptionReport, NotAdopted, WouldAdopt
+from trailing.protection.outcomes import Outcome
 from trailing.protection.supervision import Supervision
 from trailing.protection.wave import check_wave_plan
 
@@ -31,7 +31,9 @@ class AdoptionMethods:
         plan: TrailPlan | None = None,
         stop_price: Decimal | None = None,
     ) -> Outcome:
-        """Adopt a position that was opened by hand: read it from the exchange, then protect it as `protect` does.
+        """Adopt a position that was opened by hand.
+
+        The manager reads it from the exchange, then protects it as `protect` does.
 
         **It may close the position at once.** If the price is already beyond the first stop, the plan's `on_would_trigger`
         applies, as in `protect`: with ``"exit"``, the default, the position is closed at market. Without a `stop_price` the first
@@ -50,8 +52,9 @@ class AdoptionMethods:
             As `protect`; `AlreadyProtected` if the position is protected.
 
         Raises:
-            UsageError: two answers of the exchange report no such position, an argument is impossible, or the manager has ended.
+            UsageError: it is confirmed that no such position exists, an argument is impossible, or the manager has ended.
             ExchangeError: the position could not be read before the deadline. Nothing was sent.
+            ExceptionGroup: of a bug, after the position has its outcome.
 
         Cancellation: as `protect_wave`. While the position is being read, nothing was sent.
         """

@@ -1,4 +1,4 @@
-"""The manager connects an exchange, a store and the position tasks, and runs them."""
+"""Connect an exchange, a store and the position tasks, and run them: the manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trailing.protection.clock import Clock
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
+from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
 from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
@@ -28,7 +28,6 @@ from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision
-from trailing.protection.unprotected_list import Unprotected
 from trailing.protection.wave import Wave, check_wave_plan
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease
@@ -36,7 +35,7 @@ from trailing.stores.port import Lease, Store
 
 
 class Manager(AdoptionMethods):
-    """Protects the positions of one account. Made by `open_manager`."""
+    """Protect the positions of one account. `open_manager` makes it."""
 
     async def protect_wave(
         self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
@@ -147,7 +146,7 @@ class Manager(AdoptionMethods):
         return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
-        """The live stop of every protected position, as the exchange acknowledged it."""
+        """Return the live stop of every protected position, as the exchange acknowledged it."""
         stops = {}
         for task in self._supervision.registry.all():
             stop = task.state.stop
@@ -156,11 +155,13 @@ class Manager(AdoptionMethods):
         return stops
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
+        """Return every position without a live stop.
 
-        Also a position that the exchange reports and refuses to reduce, because another open order covers it, even if its stop is
-        live: the stop would be refused, too, when it triggers. Its error has the exchange's words, and an alarm named the open
-        orders.
+        Such a position is being opened, settled or closed, waits for its key, or was given up. A position that was not handed in
+        is listed if it took the place of one of ours.
+
+        A position that the exchange refuses to reduce, because another open order covers it, is listed even if its stop is live.
+        The stop would be refused, too, when it triggers. The error has the exchange's words, and an alarm named the open orders.
         """
         return self._supervision.unprotected()
 
@@ -169,13 +170,25 @@ class Manager(AdoptionMethods):
         return self._supervision.statistics()
 
     async def wait_closed(self) -> None:
-        """Wait until every position has ended, or was released or given up, and the store holds that."""
+        """Wait until every position has ended, or was released or given up, and the store holds that.
+
+        The wait for the store takes at most the plan's `journal_wait`.
+
+        Raises:
+            UsageError: the manager has ended, before or meanwhile.
+
+        Cancellation: ends the wait.
+        """
         with self._supervision.operation():
             await self._supervision.registry.wait_empty()
             await self._supervision.records.wait_stored(self._plan.journal_wait)
 
     def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
-        """Receive events from now on through a bounded channel. Events that find it full are dropped and counted."""
+        """Open a bounded channel of all events from now on. Events that find it full are dropped and counted.
+
+        Args:
+            capacity: the most events that may wait in the channel, at least 0.
+        """
         return self._supervision.records.publisher.subscribe(capacity)
 
 
@@ -264,7 +277,7 @@ async def plan_recovery(
 
     Raises:
         StoreError: the store can't be read.
-        LeaseLost: stops of another instance stand on the account.
+        LeaseLost: stops of another instance are live on the account.
         ExchangeError: the account can't be read now.
 
     Cancellation: nothing was written.
@@ -273,7 +286,7 @@ async def plan_recovery(
     lease.end()  # nothing is owned, so that nothing can be sent or written
     records, sender = _assemble(
         exchange, lease, Clock(utc_start), None
-    )  # no task runs the journal: it keeps what comes
+    )  # no task runs the journal, so that entries only gather in it
     async with open_service_nursery() as tasks:
         supervision = Supervision(sender, records, OrderIds(), plan, tasks, take_over=take_over)
         restore(supervision, await store.load(exchange.name, exchange.account))
@@ -284,7 +297,7 @@ async def plan_recovery(
 
 
 def _assemble(exchange: Exchange, lease: Lease, clock: Clock, log: EventLog | None) -> tuple[Records, RequestSender]:
-    """Put together what writes to the store and what sends to the exchange, both for the owner of a lease."""
+    """Return the writer to the store and the sender to the exchange, for the owner of a lease."""
     journal = Journal(lease)
     publisher = EventPublisher(journal, log, exchange.name, exchange.account)
     records = Records(exchange.name, exchange.account, journal, clock, publisher)

@@ -1,22 +1,25 @@
-"""The outcomes of the positions of a wave, and the attempt of one position that leads to an outcome."""
+"""The outcomes of positions, the attempt that leads to one, and the list entries of unprotected positions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from trailing.core.model import Fill, Position, Side, StopOrder
 from trailing.core.position import PositionState
 from trailing.core.refusals import trouble
-from trailing.errors import ExchangeError, NothingToReduce, UsageError
+from trailing.errors import ExchangeError, NothingToReduce
 from trailing.protection.position_task import PositionTask
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
+
+UNTRACKED: Final = "not ours"
+"""The id of an open position that took the place of one of ours and was never handed in."""
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -90,7 +93,11 @@ class TimedOut(_Outcome, frozen=True, kw_only=True):
 
 
 class Refused(_Outcome, frozen=True, kw_only=True):
-    """The position got no stop, and the attempt ended before the deadline: the exchange, the store or a check refused it, or a bug did."""
+    """The attempt ended without a stop: the exchange, the store or a check refused it, or a bug ended it.
+
+    Args:
+        error: the refusal or the bug.
+    """
 
     error: Exception
 
@@ -99,88 +106,32 @@ class Refused(_Outcome, frozen=True, kw_only=True):
 
 
 class Exited(_Outcome, frozen=True, kw_only=True):
-    """The price was already beyond the stop, so the position was closed, reduce-only."""
+    """The position is closed: at market, reduce-only, or by its stop.
+
+    An opening ends so if the price was already beyond the stop. `Manager.close` returns it, too.
+
+    Args:
+        fill: the last fill that closed it.
+        reason: why it was closed, in words.
+    """
 
     fill: Fill
+    reason: str
 
     def __str__(self) -> str:
-        return self._in_words(f"the price was beyond the stop, so it was closed at {self.fill.price}")
+        return self._in_words(f"closed at {self.fill.price} ({self.reason})")
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited
 
 
-class NotAdopted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """No such position was found, so nothing was sent, and the position is in no list of the manager.
-
-    Args:
-        symbol, side: of the position.
-        elapsed: seconds from the call until this outcome was known.
-        error: a `UsageError` if two answers of the exchange do not list the position; otherwise the reason why it could not be
-            read before the deadline.
-    """
-
-    symbol: str
-    side: Side
-    elapsed: float
-    error: Exception
-
-    def __str__(self) -> str:
-        return f"{self.symbol} {self.side}: not adopted ({self.error}), after {self.elapsed:.1f} s"
-
-
-class WouldAdopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What an adoption would do now, from a dry run. Nothing was sent.
-
-    Args:
-        position: as the exchange reports it.
-        stop_price: where its stop would be: the first stop, or the adopted one if that is tighter.
-        price: the exchange's own price of the plan's trigger source.
-        on_would_trigger: the plan's policy, which would apply at once because the price is already at or beyond the stop;
-            ``"exit"`` closes the position at market. None: the price is not there.
-        adopted: a live stop of ours that would become the position's; None: there is none.
-        foreign: the live stops behind it that are not ours, and that would stay as they are.
-    """
-
-    position: Position
-    stop_price: Decimal
-    price: Decimal
-    on_would_trigger: Literal["exit", "keep"] | None
-    adopted: StopOrder | None
-    foreign: tuple[StopOrder, ...]
-
-    @property
-    def symbol(self) -> str:
-        """The symbol of the position."""
-        return self.position.symbol
-
-    @property
-    def side(self) -> Side:
-        """The side of the position."""
-        return self.position.side
-
-    def __str__(self) -> str:
-        ours, words = self.adopted, []
-        if ours is not None:
-            words.append(f"our stop at {ours.price} would be adopted")
-        if self.on_would_trigger is not None:
-            kept = "left without a stop" if ours is None else "left with it"
-            end = "closed at market at once" if self.on_would_trigger == "exit" else kept
-            words.append(
-                f"the price {self.price} is already beyond the stop at {self.stop_price}, so the position would be {end}"
-            )
-        elif ours is None:
-            words.append(f"a stop would be placed at {self.stop_price}")
-        elif ours.price != self.stop_price:
-            words.append(f"it would be moved to {self.stop_price}")
-        if self.foreign:
-            prices = ", ".join(str(order.price) for order in self.foreign)
-            words.append(f"foreign stops would stay as they are: {prices}")
-        return f"{self.symbol} {self.side}: {'; '.join(words)}"
-
-
 class OpeningTimes(msgspec.Struct, frozen=True):
-    """Seconds from the claim to the exchange's acknowledgement, over the stops that were acknowledged."""
+    """Seconds from the claim to the exchange's acknowledgement, over the acknowledged stops.
+
+    Args:
+        count: the number of stops; 0: the other figures are 0, too.
+        minimum, mean, maximum: in seconds.
+    """
 
     count: int = 0
     minimum: float = 0.0
@@ -189,13 +140,13 @@ class OpeningTimes(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, seconds: Sequence[float]) -> OpeningTimes:
-        """These figures of some times; all 0 where there are none."""
+        """Return the figures of some times in seconds; all 0 if there are none."""
         if not seconds:
             return cls()
         return cls(len(seconds), min(seconds), sum(seconds) / len(seconds), max(seconds))
 
     def joined(self, other: OpeningTimes) -> OpeningTimes:
-        """These figures over both."""
+        """Return the figures over both."""
         if not (self.count and other.count):
             return self if self.count else other
         count = self.count + other.count
@@ -219,13 +170,13 @@ class WaveReport(msgspec.Struct, frozen=True):
     @property
     def protected(self) -> tuple[Outcome, ...]:
         """The outcomes with a live stop, a late one included."""
-        return tuple(outcome for outcome in self.outcomes if _stop_of(outcome) is not None)
+        return tuple(outcome for outcome in self.outcomes if stop_of(outcome) is not None)
 
     @property
     def unprotected(self) -> tuple[Outcome, ...]:
         """The outcomes whose position may be open without a stop."""
         return tuple(
-            outcome for outcome in self.outcomes if _stop_of(outcome) is None and not isinstance(outcome, Exited)
+            outcome for outcome in self.outcomes if stop_of(outcome) is None and not isinstance(outcome, Exited)
         )
 
     @property
@@ -235,59 +186,40 @@ class WaveReport(msgspec.Struct, frozen=True):
 
     @property
     def unprotected_time(self) -> UnprotectedTime:
-        """The same by cause."""
+        """The unprotected seconds of all positions by cause."""
         return sum((outcome.unprotected_time for outcome in self.outcomes), ALWAYS_PROTECTED)
 
 
-class AdoptionReport(msgspec.Struct, frozen=True):
-    """The outcomes and figures of an adoption.
-
-    Args:
-        outcomes: in the order of the positions that were named, or else in the order of the exchange's list. A dry run gives
-            `WouldAdopt` for each position that would be adopted, and otherwise the outcome that the adoption would have.
-        elapsed: seconds from the call to its end, clean-up included.
-        opening_times: of the stops that it placed.
-        is_complete: whether every entry of the account's lists could be read. Otherwise a position may be missing, or a stop
-            of a `WouldAdopt`.
-    """
-
-    outcomes: tuple[Outcome | NotAdopted | WouldAdopt, ...]
-    elapsed: float
-    opening_times: OpeningTimes
-    is_complete: bool
-
-    @property
-    def protected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
-        """The outcomes with a live stop, a late one included."""
-        return tuple(outcome for outcome in self.outcomes if _stop_of(outcome) is not None)
-
-    @property
-    def unprotected(self) -> tuple[Outcome | NotAdopted | WouldAdopt, ...]:
-        """The outcomes whose position may be open without a stop of ours."""
-        return tuple(
-            outcome
-            for outcome in self.outcomes
-            if _stop_of(outcome) is None
-            and not isinstance(outcome, Exited)
-            and not (isinstance(outcome, NotAdopted) and isinstance(outcome.error, UsageError))
-        )
-
-
-def _stop_of(outcome: Outcome | NotAdopted | WouldAdopt) -> StopOrder | None:
+def stop_of(outcome: object) -> StopOrder | None:
+    """Return the live stop of an outcome; None: it has none."""
     match outcome:
-        case Protected(stop=stop) | AlreadyProtected(stop=stop) | TimedOut(stop=stop) | WouldAdopt(adopted=stop):
+        case Protected(stop=stop) | AlreadyProtected(stop=stop) | TimedOut(stop=stop):
             return stop
         case _:
             return None
 
 
+class Unprotected(msgspec.Struct, frozen=True):
+    """A position without a live stop, or one that the exchange refuses to reduce.
+
+    Args:
+        position: as it was handed in, or as the exchange reports an untracked one.
+        state: a value of `State`; ``"closed"``: no task works on the position any more.
+        error: why it is listed; None: no error is known.
+    """
+
+    position: Position
+    state: str
+    error: Exception | None
+
+
 class Attempt:
-    """One position on its way through a wave, and the outcome that it comes to.
+    """The attempt of a wave to protect one position. Its methods return the outcome.
 
     Attributes:
-        task: the one that works on it, or waits for its key; None: there is none.
-        standing: a stop of ours that was found live behind it, and that becomes its stop; or None.
-        acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: none was placed.
+        task: the task that works on the position or waits for its key; None: there is none.
+        standing: our live stop that was found behind the position and becomes its stop; None: there is none.
+        acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: no stop was placed.
     """
 
     def __init__(self, position: Position, supervision: Supervision, standing: StopOrder | None = None) -> None:
@@ -303,7 +235,7 @@ class Attempt:
 
     @property
     def unclaimed_time(self) -> UnprotectedTime:
-        """Its unprotected seconds until now, where no claim has measured them."""
+        """The seconds from `Position.opened_at` until now, for a position whose claim has measured none."""
         return UnprotectedTime(opening=max(0.0, self._supervision.seconds_since(self.position.opened_at)))
 
     @property
@@ -313,7 +245,7 @@ class Attempt:
         return self.task.state.unprotected_time_at(self._supervision.now())
 
     def opened(self) -> Outcome:
-        """What an opening came to that ended by itself."""
+        """Return the outcome of an opening that ended by itself."""
         assert self.task is not None
         state = self.task.state
         if state.is_given_up:
@@ -351,6 +283,7 @@ class Attempt:
             uncovered=self.position.quantity - min(self.position.quantity, state.filled),
             unprotected_time=self._unprotected_time,
             fill=state.last_fill,
+            reason=state.exit_reason,
         )
 
     def refused(self, error: Exception) -> Refused:

@@ -1,4 +1,4 @@
-"""What a bot asks for one of its positions: another plan, its end at market, its release."""
+"""Carry out a bot's commands for one position: change its plan, close it, release it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,18 @@ async def _wait_opened(task: PositionTask) -> None:
 
 
 async def close_position(supervision: Supervision, task: PositionTask, deadline: float) -> Exited | TimedOut | Refused:
-    """Have a position closed, and wait for it so many seconds; afterwards its task goes on with it."""
+    """Close a position at market, and wait for its end.
+
+    A position that is being opened is closed when its opening has ended.
+
+    Args:
+        deadline: seconds to wait, above 0. Afterwards the position task goes on closing it.
+
+    Returns:
+        As `Manager.close`.
+
+    Cancellation: ends the wait.
+    """
     state, started = task.state, supervision.now()
 
     def outcome(kind: type[_O], **fields: Any) -> _O:
@@ -48,17 +59,21 @@ async def close_position(supervision: Supervision, task: PositionTask, deadline:
     ended = (
         outcome(Refused, error=state.error or UsageError("there was nothing to close"))
         if state.last_fill is None
-        else outcome(Exited, fill=state.last_fill)
+        else outcome(Exited, fill=state.last_fill, reason=state.exit_reason)
     )
     await supervision.records.wait_stored(state.plan.journal_wait)
     return ended
 
 
 async def release_position(supervision: Supervision, symbol: str, side: Side, *, cancel_stop: bool) -> None:
-    """Give a position back to its owner, and wait until it is. One that was given up is no longer listed.
+    """Stop protecting a position, and wait until its task has ended and the store holds that.
+
+    A position that was given up is only removed from the list. The wait for the store takes at most `journal_wait`.
 
     Raises:
-        UsageError: no such position is protected.
+        UsageError: no such position is protected, or the manager has ended.
+
+    Cancellation: ends the wait.
     """
     if supervision.forget_given_up(symbol, side):
         await trio.lowlevel.checkpoint()
@@ -73,12 +88,14 @@ async def release_position(supervision: Supervision, symbol: str, side: Side, *,
 
 
 async def change_plan(supervision: Supervision, task: PositionTask, plan: TrailPlan) -> None:
-    """Replace a position's plan once its opening has ended, and wait until the store holds it, at most `journal_wait`.
+    """Replace a position's plan, and wait until the store holds it, at most `journal_wait`.
+
+    If the position is being opened, the plan is replaced when the opening has ended.
 
     Raises:
-        UsageError: the position has ended, or the plan can't be carried out for it. Nothing has changed then.
+        UsageError: the position has ended, or the plan can't be carried out for it. Nothing has changed.
 
-    Cancellation: before the opening has ended nothing is changed; afterwards it ends the waiting for the store.
+    Cancellation: before the opening has ended, nothing is changed. Afterwards it ends the wait for the store.
     """
     await _wait_opened(task)
     state, before = task.state, task.state.plan
@@ -88,10 +105,10 @@ async def change_plan(supervision: Supervision, task: PositionTask, plan: TrailP
     was_frozen = state.is_frozen
     task.step(PlanReplaced(plan))
     if (plan.trigger, plan.candle_seconds) != (before.trigger, before.candle_seconds) or task.candles is None:
-        task.build_candles_for(plan)  # the bar that is being built is none of the new plan's
+        task.build_candles_for(plan)  # the candle being built does not fit the new plan
     elif not plan.candles_needed:
         task.candles = None
     if was_frozen and not state.is_frozen:
-        # It took no price while it was frozen: the peaks of its life are read anew.
+        # A frozen position takes no prices, so the peaks since its opening are read again.
         task.step(PricesMissed(state.position.opened_at, supervision.records.clock.utc()))
     await supervision.records.wait_stored(plan.journal_wait)
