@@ -110,7 +110,8 @@ class AdoptionReport(msgspec.Struct, frozen=True):
 
     Args:
         outcomes: in the order of the positions that were named, or else in the order of the exchange's list. A dry run gives
-            `WouldAdopt` for each position that would be adopted, and otherwise the outcome that the adoption would have.
+            `WouldAdopt` for each position that would be adopted, and otherwise the outcome that the adoption would have. All of
+            them have `symbol` and `side`.
         elapsed: seconds from the call to its end, clean-up included.
         opening_times: of the stops that it placed.
         is_complete: whether every entry of the account's lists could be read. Otherwise a position may be missing, or a stop

@@ -98,7 +98,7 @@ class AdoptionMethods:
             UsageError: an argument is impossible, a market is unknown, or the manager has ended. Nothing was sent.
             ExceptionGroup: of bugs, after every position has its outcome.
 
-        Cancellation: as `protect_wave`. While the positions are being read, nothing was sent.
+        Cancellation: as `protect_wave`. Nothing is sent for a position that is still being read.
         """
         keys = self._check_pairs(pairs)
         given = dict(stop_prices or {})
@@ -120,7 +120,7 @@ class AdoptionMethods:
         """Adopt every listed position of the account that no manager's task protects yet. See `adopt_wave`.
 
         **It may close positions at once**, as `adopt` does, and it adopts the positions of other programs, too. ``dry_run=True``
-        shows what it would do.
+        shows what it would do. A list without any position is read again until it is confirmed.
 
         Args:
             deadline, plan, dry_run: as for `adopt_wave`.
