@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from okx_server import OkxServer
 from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Callback, Manager, Percent, Position, Protected, TimedOut, TrailPlan, open_manager, open_store
@@ -113,6 +114,8 @@ async def test_in_net_mode_okx_cancels_the_take_profit_and_the_stop_fills(side: 
         with trio.fail_after(5):
             await manager.wait_closed()
         assert desk.server.market.resting(BTC) == ()
+        assert isinstance(desk.server, OkxServer)
+        assert list(desk.server.okx_market.cancel_sources.values()) == ["23"]
         assert desk.server.seen("close_position") == []
 
 
