@@ -126,6 +126,12 @@ def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     return int(contracts) if venue.orders.amount_unit == "whole contracts" else text(EXACT.normalize(contracts))
 
 
+def base_units(contracts: Decimal, market: Market) -> Decimal:
+    """Return a number of contracts in base units, without the zeros that the contract size adds."""
+    quantity = EXACT.normalize(EXACT.multiply(contracts, market.contract_size))
+    return quantity if quantity.as_tuple().exponent <= 0 else EXACT.quantize(quantity, Decimal(1))  # type: ignore[operator]
+
+
 def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
     """Raise UsageError unless the price is a multiple of the market's tick, and the quantity one of its step."""
     check_money("StopRequest.price", price)
@@ -194,7 +200,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     return StopOrder(
         symbol=market.symbol,
         side=side,
-        quantity=EXACT.multiply(left, market.contract_size),
+        quantity=base_units(left, market),
         price=price,
         client_order_id=client_order_id,
         order_id=order_id,
@@ -270,14 +276,20 @@ def _is_stop(venue: Venue, raw: Raw) -> bool:
         return False
     if not venue.fields.type:
         return True
-    kind = _field(raw, venue.fields.type)
+    kind = _kind_of(venue, raw)
     if kind is None:
         raise UsageError(f"{venue.fields.type} is missing")
     return as_text(venue.fields.type, kind) in venue.fields.stop_types or _is_trailing(venue, raw)
 
 
 def _is_trailing(venue: Venue, raw: Raw) -> bool:
-    return venue.stops.trailing is not None and _field(raw, venue.fields.type) in venue.stops.trailing.types
+    return venue.stops.trailing is not None and _kind_of(venue, raw) in venue.stops.trailing.types
+
+
+def _kind_of(venue: Venue, raw: Raw) -> Any:
+    """Return the venue's word for the type of an order; None: the entry has none."""
+    kind, other = _field(raw, venue.fields.type), venue.fields.other_type
+    return _field(raw, other) if kind is None and other else kind
 
 
 def _side_of(venue: Venue, raw: Raw) -> Side | None:
@@ -317,7 +329,7 @@ def position_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> Positi
         return None
     market = _market_of(markets, raw)
     check_side("side", raw.get("side"))
-    quantity = EXACT.multiply(_required("quantity", held).copy_abs(), market.contract_size)
+    quantity = base_units(_required("quantity", held).copy_abs(), market)
     entry_price = _required("entry price", number(raw.get("entryPrice")))
     check_money("quantity", quantity)
     check_money("entry price", entry_price)

@@ -71,6 +71,8 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
         backdate_seconds: seconds by which a request's timestamp is set back, so that it expires earlier. Source: API.
+        accepted_seconds: how long the venue accepts a request after it was sent, where no `recvWindow` states it; None: not
+            known. Source: API.
     """
 
     class_name: str
@@ -80,6 +82,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
     credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
     testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
     backdate_seconds: float = 0.0
+    accepted_seconds: float | None = None
 
 
 class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +203,10 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
-            instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
+            instead of `fetch_positions`, if that leaves out positions that it can't parse, or parses a long list at once; None:
+            it does not. Source: ccxt.
+        raw_position_list: field of that reply with the positions, which the client has checked; "": the reply is the list.
+            Source: API.
     """
 
     find: Params | None = None
@@ -216,6 +222,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
+    raw_position_list: str = ""
 
 
 class LookUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +266,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
         client_order_id, trigger_price: of an order; "": ccxt parses them correctly.
         source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
         type: the order's type; "": the lists contain only stop-market orders.
+        other_type: a second name of the field `type`, for a venue whose pages and payloads use both; "": there is none.
         stop_types: the values of `type` for plain stop-market orders.
         execution_type: the type of the order that a triggered stop becomes, ``"Market"`` for a stop at market; "": `type` tells
             it, or all are at market.
@@ -274,6 +282,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     trigger_price: str = ""
     source: str = ""
     type: str = ""
+    other_type: str = ""
     stop_types: frozenset[str] = frozenset()
     execution_type: str = ""
     status: str = ""
