@@ -170,7 +170,12 @@ def refused(venue: str, operation: str, error: type[TrailingError], code: int) -
         return OutcomeUnknown if str(code) in VENUES[venue].errors.duplicate else EntryRejected
     if operation == "cancel_entry" and issubclass(error, StopRejected):
         return ExchangeUnreachable
-    of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce, TooManyStops}
+    of_placing = operation in {"cancel_stop", "clear_bridge"} and error in {
+        WouldTrigger,
+        NoSuchPosition,
+        NothingToReduce,
+        TooManyStops,
+    }
     return StopRejected if of_placing else error
 
 
