@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from trailing.core.account import PositionReport
 from trailing.core.model import Market, Side, StopOrder
 from trailing.core.prices import EXACT
-from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, is_ours, text
+from trailing.errors import UsageError
+from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, is_ours, number, text
 from trailing.exchanges.ccxt.entry_requests import BridgeRequests
 from trailing.exchanges.ccxt.unreadable import UNPARSED
 from trailing.exchanges.ccxt.venue import Venue
@@ -55,10 +55,12 @@ class Bridges:
     def entry_of(self, raw: Raw) -> str | None:
         """Return the client order id of the entry that carried a stop of ccxt's; None: no entry of ours did."""
         info = raw.get("info")
-        if self.rows is None or not isinstance(info, Mapping) or info.get(self.rows.type_field) not in self.rows.types:
+        if self.rows is None or not isinstance(info, Mapping):
             return None
-        entry = info.get(self.rows.parent_field)
-        return entry if isinstance(entry, str) and is_ours(entry) and not raw.get("clientOrderId") else None
+        kind, entry = info.get(self.rows.type_field), info.get(self.rows.parent_field)
+        if not isinstance(kind, str) or not isinstance(entry, str) or raw.get("clientOrderId"):
+            return None
+        return entry if kind in self.rows.types and is_ours(entry) else None
 
     def shown(self, raw: Raw, entry: str, markets: Mapping[str, Market], held: Sequence[PositionReport]) -> Raw:
         """Return a bridge as a stop of ours, with the quantity of its position.
@@ -75,7 +77,7 @@ class Bridges:
         if whole is not None and isinstance(symbol, str) and symbol in markets:
             contracts = text(EXACT.divide(whole, markets[symbol].contract_size))
             return {**named, "amount": contracts, "remaining": contracts}
-        if not Decimal(str(raw.get("remaining") or raw.get("amount") or 0)):
+        if not _is_quantity(raw.get("remaining")) and not _is_quantity(raw.get("amount")):
             return {**raw, UNPARSED: "its position is not listed, so its quantity is unknown"}
         return named
 
@@ -90,3 +92,11 @@ class Bridges:
         await self._requests.call(
             "clear_bridge", self.rows.clear_method, params, symbol=order.symbol, about=order.client_order_id
         )
+
+
+def _is_quantity(value: Any) -> bool:
+    """Return whether a number of ccxt's is a quantity above 0."""
+    try:
+        return bool(number(value))
+    except UsageError:
+        return False

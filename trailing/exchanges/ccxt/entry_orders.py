@@ -68,7 +68,8 @@ class EntryOrders:
             order_id = acknowledged_id("place_entry", raw)
         except StopRejected as error:
             raise EntryRejected(f"{self._venue.name} {request.symbol}: {error}") from error
-        if entries.fields.quantity not in raw["info"]:  # the venue acknowledges the ids only
+        info = raw.get("info")
+        if not isinstance(info, Mapping) or entries.fields.quantity not in info:  # the venue acknowledges the ids only
             ids = (request.client_order_id, order_id)
             nothing = Decimal(0)
             return EntryOrder(
