@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from venue_market import Leg, Order, Trigger, VenueMarket, Wanted
+from venue_market import Leg, Order, OrderSide, Trigger, VenueMarket, Wanted
 
 
 class PositionStop(Wanted, frozen=True, kw_only=True):
@@ -32,34 +32,38 @@ class BybitMarket(VenueMarket):
         super().__init__(*args, **settings)
         self._attached: set[int] = set()  # the numbers of the entries whose stop was set
 
-    def attach(self, order: Order) -> None:
+    def attach(self, order: Order) -> Order | None:
         """Give the position the stop that an entry carries, at the first fill of the entry."""
         stop = order.wanted.attached
         if stop is None or not order.filled or order.number in self._attached:
-            return
+            return None
         assert stop.trigger is not None
         self._attached.add(order.number)
-        self.set_stop(order.wanted.symbol, order.wanted.leg, stop.trigger, order.wanted.client_order_id)
+        return self._set(order.wanted.leg, stop, stop.trigger, order.filled, order.wanted.client_order_id)
 
-    def set_stop(self, symbol: str, leg: Leg, trigger: Trigger, parent: str = "") -> None:
-        """Set or replace the stop of a position."""
-        present, held = self.stop_of_position(symbol, leg), self.holding(symbol, leg).quantity
-        if present is not None:
-            self.cancel(present)
+    def set_stop(self, symbol: str, leg: Leg, trigger: Trigger) -> None:
+        """Set or replace the stop of a position, which names no entry."""
+        held = self.holding(symbol, leg).quantity
+        side: OrderSide = "sell" if held > 0 else "buy"
+        self._set(leg, Wanted(symbol=symbol, side=side, quantity=abs(held), client_order_id=""), trigger, abs(held), "")
+
+    def _set(self, leg: Leg, stop: Wanted, trigger: Trigger, quantity: Decimal, parent: str) -> Order:
+        present = self.stop_of_position(stop.symbol, leg)
         wanted = PositionStop(
-            symbol=symbol,
-            side="sell" if held > 0 else "buy",
-            quantity=abs(held),
+            symbol=stop.symbol,
+            side=stop.side,
+            quantity=quantity,
             client_order_id="",
             leg=leg,
             reduce_only=True,
             trigger=trigger,
             parent=parent,
-            stated=abs(held),
+            stated=quantity,
         )
         placed = self.book(wanted)
-        if trigger.is_met(self.prices[symbol, trigger.source]):
-            self.execute(placed)
+        if present is not None:
+            self.cancel(present)
+        return placed
 
     def stop_of_position(self, symbol: str, leg: Leg) -> Order | None:
         """Return the live stop of a whole position."""

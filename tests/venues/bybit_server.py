@@ -31,7 +31,7 @@ from bybit_shapes import (
 from bybit_stream import BybitStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
-from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, Wanted
+from venue_market import INSTRUMENTS, Instrument, Leg, Order, OrderSide, Refusal, Trigger, Wanted
 from venue_server import API_KEY, SECRET, Clock, VenueServer
 from venue_sockets import Sockets
 
@@ -229,10 +229,13 @@ class Bybit:
         trigger = Trigger(_decimal(params, "stopLoss"), _source(params, "slTriggerBy"), rising=not long)
         base = entry.limit or self._market.prices.get((entry.symbol, "last"), Decimal(0))
         if trigger.is_met(base):
-            side, relation = ("Buy", "lower") if long else ("Sell", "higher")
-            message = f"StopLoss:{trigger.price} set for {side} position should {relation} than base_price:{base}"
+            word, relation = ("Buy", "lower") if long else ("Sell", "higher")
+            message = f"StopLoss:{trigger.price} set for {word} position should {relation} than base_price:{base}"
             raise Refused(10001, message)
-        return msgspec.structs.replace(entry, client_order_id="", trigger=trigger, limit=None, reduce_only=True)
+        side: OrderSide = "sell" if long else "buy"
+        return msgspec.structs.replace(
+            entry, side=side, client_order_id="", trigger=trigger, limit=None, reduce_only=True
+        )
 
     def _trading_stop(self, params: _Params) -> object:
         """Set or clear the stop of a whole position."""

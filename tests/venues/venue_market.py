@@ -349,17 +349,20 @@ class VenueMarket:
     def cancel(self, order: Order) -> None:
         """Cancel a live order."""
         self._order_changed(order, "cancelled")
-        self.attach(order)
+        self._check_attached(self.attach(order))
 
-    def attach(self, order: Order) -> None:
-        """Place the stop that an entry carries, of the filled quantity, if the entry has ended with one."""
+    def attach(self, order: Order) -> Order | None:
+        """Place the stop that an entry carries, of the filled quantity, if the entry has ended with one. Return the stop."""
         stop = order.wanted.attached
         if stop is None or order.is_open or not order.filled:
-            return
-        placed = self.book(msgspec.structs.replace(stop, quantity=order.filled))
-        assert stop.trigger is not None
-        if stop.trigger.is_met(self.prices[stop.symbol, stop.trigger.source]):
-            self.execute(placed)
+            return None
+        return self.book(msgspec.structs.replace(stop, quantity=order.filled))
+
+    def _check_attached(self, stop: Order | None) -> None:
+        """Trigger a stop that an entry carried, if the price is beyond it."""
+        trigger = None if stop is None else stop.wanted.trigger
+        if stop is not None and trigger is not None and trigger.is_met(self.prices[stop.wanted.symbol, trigger.source]):
+            self.execute(stop)
 
     def find(self, *, stop: bool, number: int | None = None, client_order_id: str | None = None) -> Order | None:
         """Return the stop or plain order with a number, or the latest one with a client order id."""
@@ -467,6 +470,8 @@ class VenueMarket:
             fill = VenueFill(len(self.fills) + 1, order, part, price, self.now())
             self.fills.append(fill)
             change = part if wanted.side == "buy" else -part
+            order.status = status
+            attached = self.attach(order)  # the venue's book has it at once with the position
             if self._positions_first:
                 self._change_position(wanted.symbol, wanted.leg, change, price)
             self._order_changed(order, status, fill)
@@ -474,7 +479,7 @@ class VenueMarket:
                 self._order_changed(stop, status, fill)
             if not self._positions_first:
                 self._change_position(wanted.symbol, wanted.leg, change, price)
-            self.attach(order)
+            self._check_attached(attached)
 
     def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
         part = quantity // (step * self.parts) * step
