@@ -39,8 +39,17 @@ CUTS: Mapping[str, dict[str, Any]] = {
 }
 
 
+SECONDS = 0.5
+"""The time-out of a request whose reply comes too late. It is executed by then."""
+
+
 def impatient(client: Any) -> None:
     client.timeout = 2_000
+
+
+def set_timeout(desk: Desk, cut: str) -> None:
+    """Let a reply that never comes in time be given up early. The others get more time, because they come."""
+    desk.exchange.session.client.timeout = SECONDS * 1000 if cut == "too late" else 2_000
 
 
 def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awaitable[object]]]]]:
@@ -73,6 +82,7 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
         prepare = changes(desk)[operation]
         for cut, settings in CUTS.items():
             change = await prepare()
+            set_timeout(desk, cut)
             desk.server.faults.add(Fault(on=operation, **settings))
             before = len(desk.server.seen(operation))
             with pytest.raises(OutcomeUnknown):
@@ -81,6 +91,7 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
             seen = desk.server.seen(operation)[before:]
             assert [each.booked for each in seen] == [True], cut
             desk.server.faults.clear()
+            set_timeout(desk, "")
             for stop in desk.server.market.live_stops():
                 desk.server.market.cancel(stop)
 
@@ -99,6 +110,7 @@ async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, 
             "candles": lambda: desk.exchange.candles(BTC, "mark", since),
         }
         for cut, settings in CUTS.items():
+            set_timeout(desk, cut)
             desk.server.faults.add(Fault(on=operation, **settings))
             before = len(desk.server.seen(operation))
             with pytest.raises(ExchangeUnreachable):
@@ -106,6 +118,7 @@ async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, 
             await trio.sleep(0.05)
             assert len(desk.server.seen(operation)) == before + 1, cut
             desk.server.faults.clear()
+        set_timeout(desk, "")
         await reads[operation]()
 
 
