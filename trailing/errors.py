@@ -11,6 +11,8 @@
     │  │  │  └─ NoSuchPosition  no such position exists (any more)
     │  │  ├─ NoSuchStop         no such live stop exists (any more)
     │  │  └─ TooManyStops       the account has as many stops as the exchange allows
+    │  ├─ EntryRejected         the exchange rejected an entry; no order exists
+    │  │  └─ NoSuchEntry        no such working entry exists (any more)
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
@@ -73,6 +75,17 @@ class TooManyStops(StopRejected):
     """The account, or the symbol, has as many stops or conditional orders as the exchange allows."""
 
 
+class EntryRejected(ExchangeError):
+    """The exchange rejected an entry order. No order exists under the client order id that was sent."""
+
+
+class NoSuchEntry(EntryRejected):
+    """The exchange has no working entry order under this client order id.
+
+    It was filled, was cancelled or never existed. `cancel_entry` raises it only if the exchange says exactly that.
+    """
+
+
 class ExchangeUnreachable(ExchangeError):
     """The request was certainly not sent, or certainly not executed. It may be sent again."""
 
@@ -90,7 +103,7 @@ class RateLimited(ExchangeUnreachable):
 
 
 class OutcomeUnknown(ExchangeError):
-    """The request was sent and no answer came, so that it may have been executed, or may be executed later."""
+    """The request was sent and no answer came. It may have been executed, or may be executed later."""
 
 
 class AuthenticationFailed(ExchangeError):
@@ -102,4 +115,7 @@ class StoreError(TrailingError):
 
 
 class LeaseLost(StoreError):
-    """Another process owns this account now."""
+    """Another process owns this account now.
+
+    `open_manager` also raises it if live stops of another instance show that another manager works on the account.
+    """
