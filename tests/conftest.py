@@ -58,7 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = (number for number, first in enumerate(LONGEST_FIRST) if path.is_relative_to(first))
         return next(long, len(LONGEST_FIRST))
 
-    items.sort(key=lambda item: place(item.path))
+    def turn(item: pytest.Item) -> tuple[int, int]:
+        """The slow tests come between the waiting ones and the many short ones, which fill the end."""
+        number = place(item.path)
+        if item.get_closest_marker("slow") is not None:
+            return 1, number
+        return (0 if number < len(LONGEST_FIRST) else 2), number
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True)
