@@ -12,6 +12,8 @@ from importlib.metadata import requires
 from trailing.errors import TrailingError, UsageError
 from trailing.logs import escape_unprintable
 
+_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
+
 
 def find_error(error: BaseException) -> TrailingError | None:
     """Return an error of the library, also from a group of one; None for any other exception."""
@@ -43,8 +45,12 @@ def find_missing_package(error: BaseException) -> str | None:
 
 
 def print_message(message: str) -> None:
-    """Print a message to standard error as one line; blanks are collapsed and unprintable characters escaped."""
-    print("trailing:", escape_unprintable(" ".join(message.split())), file=sys.stderr, flush=True)
+    """Print a message to standard error as one line.
+
+    Blanks are collapsed, unprintable characters are escaped, and the library's ``Decimal('0.5')`` is printed as ``0.5``.
+    """
+    line = _DECIMAL.sub(r"\1", " ".join(message.split()))
+    print("trailing:", escape_unprintable(line), file=sys.stderr, flush=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

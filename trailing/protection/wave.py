@@ -88,7 +88,8 @@ class Wave:
                 for index, position in enumerate(positions):
                     openings.start_soon(self._protect_one, index, position)
         finally:
-            await supervision.records.wait_stored(self._plan.journal_wait, shield=True)  # noqa: ASYNC102 - with a deadline
+            within = min(self._plan.journal_wait, self._plan.cleanup_seconds)
+            await supervision.records.wait_stored(within, shield=True)  # noqa: ASYNC102 - with a deadline
         if self._bugs:
             raise ExceptionGroup("bugs while a wave was protected; its positions have their outcomes", self._bugs)
         return WaveReport(
@@ -277,7 +278,7 @@ class Wave:
         return False
 
     async def _wait_entry_checked(self, task: PositionTask) -> None:
-        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT`.
+        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT` and at most as long as a clean-up.
 
         The wait is shielded, because the position has its stop. Without a snapshot, the last known price checks the entry, and one
         alarm says so for the whole wave.
@@ -285,14 +286,15 @@ class Wave:
         state = task.state
         if state.is_entry_checked:
             return
-        with trio.move_on_after(REPORT_WAIT, shield=True) as scope:
+        seconds = min(REPORT_WAIT, _settling_seconds(state.plan))
+        with trio.move_on_after(seconds, shield=True) as scope:
             while not (state.is_entry_checked or state.ended):
                 await task.wait_changed()
         if scope.cancelled_caught:
             task.step(EntryUnreported(self._known_price(state)))
             if not self._was_unreported:
                 self._was_unreported = True
-                detail = f"no snapshot within {REPORT_WAIT} s"
+                detail = f"no snapshot within {seconds} s"
                 self._supervision.records.alarm(None, "the positions were not read beside the wave", detail)
 
     async def _clean_up(self, task: PositionTask, error: BaseException, scope: trio.CancelScope) -> None:
@@ -308,14 +310,18 @@ class Wave:
         else:
             task.step(EntryRefused(error if isinstance(error, Exception) else ExchangeError(type(error).__name__)))
         began = min(self._supervision.now(), scope.deadline)
-        seconds = max(0.0, state.plan.cleanup_seconds - state.plan.journal_wait)
-        with trio.move_on_at(began + seconds, shield=True) as cleaning:
+        with trio.move_on_at(began + _settling_seconds(state.plan), shield=True) as cleaning:
             try:
                 await _go_on(task, lambda: _is_clean(state))
             except TrailingError as second:
                 self._supervision.records.alarm(state.position, "a clean-up failed", f"{second}, after {state.error}")
         if cleaning.cancelled_caught:
             self._supervision.records.alarm(state.position, "a clean-up did not end in time", str(state.error))
+
+
+def _settling_seconds(plan: TrailPlan) -> float:
+    """Return the seconds after its deadline that a position may take, so that `cleanup_seconds` include the saving."""
+    return max(0.0, plan.cleanup_seconds - plan.journal_wait)
 
 
 async def _go_on(task: PositionTask, until: Callable[[], bool]) -> None:
