@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
 
@@ -51,12 +50,6 @@ def print_message(message: str) -> None:
     """
     line = _DECIMAL.sub(r"\1", " ".join(message.split()))
     print("trailing:", escape_unprintable(line), file=sys.stderr, flush=True)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean …?"`` with the most similar known word, or ``""`` if none is similar."""
-    similar = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {similar[0]}?" if similar else ""
 
 
 @contextmanager
