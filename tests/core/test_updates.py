@@ -98,6 +98,7 @@ def test_a_partial_fill_leaves_the_rest_under_the_same_stop() -> None:
 def test_a_stop_that_filled_and_leaves_a_rest_leaves_it_unprotected() -> None:
     driver = waiting()
     driver.shows(driver.live["a"], a_report("1.4"))
+    driver.at = 1.0
     driver.fills("a", "1", status="filled")
     assert (driver.state.state, driver.state.quantity, driver.state.stop) == (State.UNPROTECTED, D("0.4"), None)
     assert driver.state.unprotected_span is not None
@@ -180,6 +181,14 @@ def test_fm45_a_fill_of_the_moment_at_which_a_snapshot_was_asked_for_is_in_it() 
     late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 11.0, "2")
     driver.step(OrderUpdated("a", "open", late), 13.0)
     assert (driver.state.quantity, driver.state.filled) == (D("0.2"), D("0.8"))
+
+
+def test_fm45_a_late_fill_of_a_stop_that_no_list_shows_takes_nothing_off_what_a_snapshot_has_shown() -> None:
+    driver = waiting(timing=TIMING)
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 10.0, "1")
+    driver.shows(a_report("0.6"), at=11.0, shows_all_stops=False)
+    driver.step(OrderUpdated("a", "open", late, D("0.4")), 12.0)
+    assert (driver.state.quantity, driver.state.filled, driver.row("a").quantity) == (D("0.6"), D("0.4"), D("0.6"))
 
 
 def test_fm45_what_a_leftover_stop_fills_of_the_next_position_is_not_filled_of_the_one_before() -> None:

@@ -73,12 +73,13 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    if has_ended and fill.at + p.timing.positions_read_lag <= p.shown_at:
-        new = _ZERO  # it comes late: the quantity that a snapshot showed since is without it
+    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # the quantity that a snapshot showed since is without it
+    if has_ended and is_late:
+        new = _ZERO
     if not quantity and not new:
         return
-    closed = new
-    if new > fill.quantity:  # a snapshot has shown that earlier fills closed what it covers beyond the position
+    closed = _ZERO if is_late else new
+    if closed > fill.quantity:  # a snapshot has shown that earlier fills closed what it covers beyond the position
         closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:
