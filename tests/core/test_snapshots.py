@@ -265,15 +265,43 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
     driver = resting()
     missed(driver)
     unreachable(driver)
-    driver.shows(a_report(), at=driver.at)
-    assert ("StopGone" in driver.events, driver.state.snapshot_at) == (
-        False,
-        20.0,
-    )  # lists lose an entry for up to 10 s
-    driver.at = 19.0
-    driver.fails(ExchangeUnreachable("no answer"))
-    driver.shows(a_report(), at=20.0)
+    for at in (15.0, 20.0, 25.0, 30.0, 35.0):
+        driver.at = at - 0.1
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
+        assert ("StopGone" in driver.events, driver.state.snapshot_at) == (False, at + 5.0)  # lists are wrong for seconds
+    driver.at = 39.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=40.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_two_wrong_lists_half_a_minute_apart_are_not_enough_for_a_stop_that_can_not_be_looked_up() -> None:
+    driver = resting()
+    missed(driver)
+    unreachable(driver)
+    driver.shows(a_report(), at=20.0)
+    driver.at = 39.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=40.0)
+    assert driver.stop_price == D(98)
+
+
+def test_a_stop_that_was_shown_meanwhile_has_to_be_missed_for_as_long_anew() -> None:
+    driver = resting()
+    missed(driver)
+    unreachable(driver)
+    driver.shows(a_report(), at=15.0)
+    driver.shows(A, a_report(), at=16.0)
+    for at in (17.0, 18.0, 22.0, 27.0, 32.0, 37.0, 42.0):
+        driver.at = max(driver.at, at - 0.1)
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
+    assert driver.stop_price == D(98)
+    driver.at = 46.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=47.0)
+    assert driver.stop_price is None
 
 
 def test_two_snapshots_of_one_moment_count_once_even_without_a_read_lag() -> None:
@@ -737,9 +765,10 @@ def test_a_stop_that_can_not_be_looked_up_time_and_again_is_judged_by_a_list_tha
         driver.at = max(driver.at, driver.state.back_offs["find"].until if "find" in driver.state.back_offs else 0.0)
         assert driver.fails(ExchangeUnreachable("no answer")) == FindOrder("a")
         assert driver.state.snapshot_at <= driver.at
-    driver.at = 19.0
-    driver.fails(ExchangeUnreachable("no answer"))
-    driver.shows(a_report(), at=20.0)
+    for at in (15.0, 20.0, 25.0, 30.0, 35.0, 40.0):
+        driver.at = at - 0.1
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 

@@ -34,8 +34,15 @@ CONFIRMING_SNAPSHOTS: Final = 6
 RECHECK: Final = 10.0
 """Seconds between these snapshots."""
 
-LISTS_ALONE: Final = 10.0
-"""Seconds without a stop in the lists after which it counts as gone, if it can't be looked up by its id."""
+LISTS_ALONE: Final = 30.0
+"""Seconds without a stop in the lists after which it counts as gone, if it can't be looked up by its id. At least
+`CONFIRMING_SNAPSHOTS` snapshots in that time don't show it, because lists were seen to be wrong twice within 15 s."""
+
+LIST_RECHECK: Final = 5.0
+"""Seconds between these snapshots."""
+
+LISTS_ALONE_UNTOLD: Final = 10.0
+"""The same for a stop that the exchange has never told of. Two snapshots suffice, because its position may be without a stop."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -102,6 +109,18 @@ def judge_absence(
     if since is not None and asked_at >= second:
         return Verdict(True, first, math.inf)
     return Verdict(False, first, second)
+
+
+def count_missed(missed_at: tuple[float, ...], since: float, at: float) -> tuple[float, ...]:
+    """Count a snapshot that does not show a stop, unless it comes too soon after another one. Times are on the running clock.
+
+    Args:
+        missed_at: when the snapshots that count were answered.
+        since: when the first of them was. Those before it count no more.
+        at: when this one was answered.
+    """
+    counting = tuple(one for one in missed_at if one >= since) or (since,)
+    return counting if at < counting[-1] + LIST_RECHECK else (*counting, at)
 
 
 Word: TypeAlias = Literal["nothing to reduce", "refusal", "fill", "other side", "update"]

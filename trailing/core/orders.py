@@ -96,6 +96,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         changed_at: when the exchange last acknowledged, filled or pushed something of it. A list that was asked for
             before then, plus the read lag, is no evidence about it.
         absent_since: when the first snapshot or look-up without it was answered; None: none was.
+        missed_at: when the snapshots without it that count were answered.
         find_at: from when on it is looked up by its id; infinite: it isn't.
         triggered_at: when the exchange showed it as triggered; None: it is not.
         filled: what the exchange has filled of it, by whatever it said, in base units.
@@ -119,6 +120,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     sent_at: float = -math.inf
     changed_at: float = -math.inf
     absent_since: float | None = None
+    missed_at: tuple[float, ...] = ()
     find_at: float = math.inf
     triggered_at: float | None = None
     filled: Decimal = _ZERO
