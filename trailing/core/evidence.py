@@ -8,7 +8,8 @@ an entry confirm its absence:
     not requested before the last moment at which a request of unknown outcome can be executed and become visible.
 3.  An update, a fill or a refusal that says the same replaces the first snapshot.
 4.  Without such a message a position counts as open for `UNANNOUNCED` seconds, in which at least `CONFIRMING_SNAPSHOTS` snapshots
-    don't list it and none does, because lists stay empty, or lose an entry, for seconds, and again a minute later.
+    don't list it and none does, because lists stay empty, or lose an entry, for seconds, and again a minute later. Twice as many
+    snapshots in `CONTRADICTED` seconds are needed if one of them lists a stop of ours, because most stops end with their position.
 5.  A list that could not be read in full proves no absence.
 """
 
@@ -27,6 +28,9 @@ EMPTY: Final = 2.0
 
 UNANNOUNCED: Final = 60.0
 """The same if no message says that the position is flat. Venues were seen to return empty lists for up to 10 s."""
+
+CONTRADICTED: Final = 120.0
+"""The same if a stop of ours is listed meanwhile. Twice as many snapshots are needed."""
 
 CONFIRMING_SNAPSHOTS: Final = 6
 """Least number of snapshots in that time that don't list the position. Two of them a minute apart may both be wrong."""
@@ -138,13 +142,14 @@ class FlatEvidence:
         changed_at: the last known change of the position.
     """
 
-    __slots__ = ("_counted_at", "_is_contradicted", "_said", "_since", "_snapshots", "changed_at")
+    __slots__ = ("_counted_at", "_has_stop", "_is_contradicted", "_said", "_since", "_snapshots", "changed_at")
 
     def __init__(self, at: float) -> None:
         self.changed_at: float = at
         self._since: float | None = None
         self._snapshots: int = 0
         self._counted_at: float = -math.inf
+        self._has_stop: bool = False
         self._said: Word | None = None
         self._is_contradicted: bool = False
 
@@ -195,11 +200,12 @@ class FlatEvidence:
 
         Args:
             is_empty: whether it lists no position at all.
-            has_stop: whether it lists a stop of ours for the position, which contradicts a refusal.
+            has_stop: whether it lists a stop of ours for the position, which contradicts a refusal, and a list without it.
         """
         is_evidence = self._said not in (None, "nothing to reduce")
         is_said = is_evidence and not (self._is_contradicted or (self._said == "refusal" and has_stop))
-        apart = UNANNOUNCED
+        is_contradicted = (has_stop or self._has_stop) and not is_evidence
+        apart = CONTRADICTED if is_contradicted else UNANNOUNCED
         if is_said:
             apart = EMPTY if is_empty and self._said in ("refusal", "fill") else CONFIRM_AFTER
         verdict = judge_absence(
@@ -212,13 +218,15 @@ class FlatEvidence:
         )
         if self._since != verdict.since:
             self._begin(verdict.since)
+        self._has_stop |= has_stop
         if is_said or asked_at < self.shown_from(timing):
             return verdict
         if asked_at >= self._counted_at + RECHECK:
             self._snapshots, self._counted_at = self._snapshots + 1, answered_at
-        confirmed = verdict.confirmed and self._snapshots >= CONFIRMING_SNAPSHOTS
+        confirming = CONFIRMING_SNAPSHOTS * (2 if is_contradicted else 1)
+        confirmed = verdict.confirmed and self._snapshots >= confirming
         return Verdict(confirmed, verdict.since, min(verdict.again_at, self._counted_at + RECHECK))
 
     def _begin(self, since: float | None) -> None:
         """Begin to count snapshots anew. `since`: as in `Verdict`."""
-        self._since, self._snapshots, self._counted_at = since, 0, -math.inf
+        self._since, self._snapshots, self._counted_at, self._has_stop = since, 0, -math.inf, False
