@@ -102,15 +102,17 @@ def test_fm16_an_empty_snapshot_deletes_nothing() -> None:
     assert (driver.state.state, driver.state.quantity, driver.events) == (State.WAITING, D(1), [])
 
 
-def test_fm41_a_list_without_the_position_is_believed_after_a_minute_where_nothing_else_says_so() -> None:
+def test_fm41_a_list_without_the_position_is_believed_after_two_minutes_where_only_its_live_stop_says_otherwise() -> (
+    None
+):
     for shown in ((A,), (A, ELSEWHERE)):
         driver = resting()
-        for at in (10.0, 20.0, 30.0, 40.0, 50.0, 60.0):
-            driver.shows(*shown, at=at)
-            assert driver.state.snapshot_at == at + 10.0
-        driver.shows(*shown, at=69.9)
+        for number in range(1, 13):
+            driver.shows(*shown, at=10.0 * number)
+            assert driver.state.snapshot_at == 10.0 * number + 10.0
+        driver.shows(*shown, at=129.9)
         assert driver.wants() == NEVER
-        driver.shows(*shown, at=70.0)
+        driver.shows(*shown, at=130.0)
         assert driver.wants() == CancelStop("a", "its position is closed")
         assert driver.state.exit_reason == "closed on the exchange; no update said by what"
 
@@ -269,7 +271,7 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
         driver.at = at - 0.1
         driver.fails_if_any(ExchangeUnreachable("no answer"))
         driver.shows(a_report(), at=at)
-        assert ("StopGone" in driver.events, driver.state.snapshot_at) == (False, at + 5.0)  # lists are wrong for seconds
+        assert ("StopGone" in driver.events, driver.state.snapshot_at) == (False, at + 5.0)
     driver.at = 39.9
     driver.fails_if_any(ExchangeUnreachable("no answer"))
     driver.shows(a_report(), at=40.0)
@@ -506,9 +508,9 @@ def test_a_list_is_trusted_again_once_it_shows_one_of_its_stops() -> None:
     assert not driver.state.is_listing_untrusted
 
 
-def nowhere() -> Driver:
+def nowhere(**plan: Any) -> Driver:
     """One whose stops neither lists nor look-ups show: ``a``, and ``b`` in its place."""
-    driver = resting()
+    driver = resting(**plan)
     missed(driver, 10.0)
     driver.live.clear()
     driver.settles()
@@ -543,6 +545,37 @@ def test_a_stop_stays_live_while_neither_lists_nor_look_ups_are_trusted() -> Non
         driver.shows(a_report(), at=at)
         driver.settles()
     assert (list(driver.state.orders), driver.stop_price, len(driver.alarms)) == (["b"], D(98), 1)
+
+
+def says_gone(driver: Driver, at: float) -> None:
+    """Let an amendment be refused because there is no such stop, and let its look-up agree."""
+    driver.at = at
+    assert isinstance(driver.fails(NoSuchStop("unknown order")), AmendStop)
+    driver.live.clear()
+    driver.wants(at + 1.0)
+    assert isinstance(driver.does(), FindOrder)
+
+
+def test_fm43_a_stop_that_nothing_shows_is_gone_once_a_refused_change_says_so() -> None:
+    driver = nowhere(market=AMENDS)
+    driver.live["a"] = A
+    driver.does()
+    driver.sees("102", at=30.0)
+    says_gone(driver, 30.0)
+    assert driver.events[-1] == "StopGone"
+    assert driver.wants() == PlaceStop(D("100.98"), D(1))
+
+
+def test_fm14_a_second_refused_change_places_no_further_stop_before_one_is_shown() -> None:
+    driver = nowhere(market=AMENDS)
+    driver.live["a"] = A
+    driver.does()
+    driver.sees("102", at=30.0)
+    says_gone(driver, 30.0)
+    driver.does()
+    driver.sees("104")
+    says_gone(driver, 60.0)
+    assert (list(driver.state.orders), driver.stop_price) == (["c"], D("100.98"))
 
 
 def test_a_stop_that_nothing_shows_is_looked_up_once_for_each_snapshot() -> None:
@@ -719,7 +752,7 @@ def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
     driver = waiting()
     driver.shows(a_stop("a", "99"), a_report(), at=5.0)  # a hand tightened it
     driver.cancels("a")
-    for at, price in ((5.0, "99"), (5.0, "98"), (10.0, "99")):
+    for at, price in ((5.0, "99"), (5.2, "99"), (5.2, "98"), (10.0, "99")):
         driver.at = at
         assert driver.fails(StopRejected("more than the position")) == PlaceStop(D(price), D(1))
     driver.shows(a_report("0.5"), at=20.0)

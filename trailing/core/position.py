@@ -55,7 +55,7 @@ class PositionState:
         quantity: what is left of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
         floor: the tightest stop that the exchange ever acknowledged or the liquidation price asked for; or None. No request
-            is looser. `former_floors`: the last ones before it, where the price is beyond it.
+            is looser. `former_floors`: the last ones before it, and stops that were looser, where the price is beyond it.
         reported_entry: the entry price that the exchange reports, by which another position is known; None: none yet.
         native_task: what is to be done about the exchange's own trailing order: ``"place"``, ``"withdraw"`` or
             ``"replace"`` it; None: nothing.
@@ -74,9 +74,7 @@ class PositionState:
         check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
         missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide what is undecided; infinite: nothing is.
-        checked_at: when the last snapshot that it was judged by was asked for.
-        shown_at: when the last snapshot that told its quantity was asked for.
-        listed_at: when the last snapshot that lists it was asked for.
+        checked_at, shown_at, listed_at: when the last snapshot was asked for that judged it; that told its quantity; that lists it.
         leftovers: our stops in snapshots that no row has, with when they were first shown.
         ended_orders: the last orders that left the table, by id, `changed_at` being when: a list that lags may still show
             one, and a fill of one may come late.
@@ -348,10 +346,12 @@ class PositionState:
         self.check_from = at + self.timing.positions_read_lag
 
     def raise_floor(self, price: Decimal) -> None:
-        """Let no request be looser than this price from now on."""
+        """Let no request be looser than this price from now on, or remember it, where it is looser than the floor itself."""
+        other: Decimal | None = price
         if self.floor is None or is_tighter(self.position.side, price, self.floor):
-            former = () if self.floor is None else (self.floor,)
-            self.floor, self.former_floors = price, (self.former_floors + former)[-_REMEMBERED:]
+            self.floor, other = price, self.floor
+        if other is not None and other not in (self.floor, *self.former_floors):
+            self.former_floors = (*self.former_floors, other)[-_REMEMBERED:]
 
     def put(self, order: Order) -> None:
         """Put an order into the table, or replace it there."""

@@ -207,8 +207,12 @@ def lose(p: PositionState, order: Order, at: float) -> None:
 
 
 def is_beyond_proof(p: PositionState, order: Order) -> bool:
-    """Whether no list and no look-up proves the absence of an order."""
-    return p.is_lookup_untrusted and order.order is not None and _is_needed(p, order)
+    """Whether no list and no look-up proves the absence of an order.
+
+    A refused change that says so is evidence, for one order until one is shown again: else stops would be placed without end.
+    """
+    is_refuted = order.absent_since is not None and not p.missing_stops  # an untrusted list or look-up notes no absence
+    return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_needed(p, order)
 
 
 def _is_needed(p: PositionState, order: Order) -> bool:

@@ -97,11 +97,19 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # which says nothing of the position
         doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
+        is_of_price = is_of_price and not _is_tried_again(p, request, at)
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
     if order is not None:
         order_failed(p, order, error, at)
     p.ratchet.ask_rules()
+
+
+def _is_tried_again(p: PositionState, request: Stopping, at: float) -> bool:
+    """Whether a missing stop is tried again where it was refused just now, and not at the looser target."""
+    placing = p.back_offs.get("place")
+    backs_off = isinstance(request, PlaceStop) and placing is not None and at < placing.until
+    return backs_off and request.price == p.target and p.looser_target is not None
 
 
 def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:

@@ -73,7 +73,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # the quantity that a snapshot showed since is without it
+    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # a snapshot since showed the quantity without it
     if has_ended and is_late:
         new = _ZERO
     if not quantity and not new:
