@@ -154,9 +154,14 @@ class InvariantMonitor:
             self._on_record[key] = identity
 
     def _note_closed(self, position: Position) -> None:
-        """Check that a position whose record is closed has no live stop of ours."""
-        self._ended_on_record.add((position.symbol, position.side))
-        history = self.histories.get((position.symbol, position.side))
+        """Check that a position whose record is closed has no live stop of ours.
+
+        The record of an earlier position may be closed after another one was opened. Then the other one has no end on record.
+        """
+        key: Key = (position.symbol, position.side)
+        history = self.histories.get(key)
+        if history is None or position.identity == self._entered[key].identity:
+            self._ended_on_record.add(key)
         if history is not None:  # whether it may be closed is judged elsewhere; its peak is gone with it
             history.note_record_closed(trio.current_time())
         stops, held = self._exchange.actual(position.symbol)
