@@ -14,6 +14,9 @@ The layers, each of which imports only those below it:
 
 from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport
+from trailing.core.entry_orders import AttachedStop as AttachedStop
+from trailing.core.entry_orders import EntryOrder as EntryOrder
+from trailing.core.entry_orders import EntryRequest as EntryRequest
 from trailing.core.findings import Finding as Finding
 from trailing.core.model import CallbackRange as CallbackRange
 from trailing.core.model import Candle as Candle
@@ -35,9 +38,11 @@ from trailing.core.rules import Rule as Rule
 from trailing.core.rules import Steps as Steps
 from trailing.core.states import State as State
 from trailing.errors import AuthenticationFailed as AuthenticationFailed
+from trailing.errors import EntryRejected as EntryRejected
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable
 from trailing.errors import LeaseLost as LeaseLost
+from trailing.errors import NoSuchEntry as NoSuchEntry
 from trailing.errors import NoSuchPosition as NoSuchPosition
 from trailing.errors import NoSuchStop as NoSuchStop
 from trailing.errors import NothingToReduce as NothingToReduce
@@ -52,6 +57,7 @@ from trailing.errors import WouldTrigger as WouldTrigger
 from trailing.exchanges.ccxt import Credentials as Credentials
 from trailing.exchanges.ccxt import open_ccxt as open_ccxt
 from trailing.exchanges.paper import open_paper as open_paper
+from trailing.exchanges.port import EntryUpdate as EntryUpdate
 from trailing.exchanges.port import Exchange as Exchange
 from trailing.exchanges.port import OrderUpdate as OrderUpdate
 from trailing.exchanges.port import PartialList as PartialList

@@ -11,6 +11,8 @@
     │  │  │  └─ NoSuchPosition  no such position exists (any more)
     │  │  ├─ NoSuchStop         no such live stop exists (any more)
     │  │  └─ TooManyStops       the account has as many stops as the exchange allows
+    │  ├─ EntryRejected         the exchange rejected an entry; no order exists
+    │  │  └─ NoSuchEntry        no such working entry exists (any more)
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
@@ -71,6 +73,17 @@ class NoSuchStop(StopRejected):
 
 class TooManyStops(StopRejected):
     """The account, or the symbol, has as many stops or conditional orders as the exchange allows."""
+
+
+class EntryRejected(ExchangeError):
+    """The exchange rejected an entry order. No order exists under the client order id that was sent."""
+
+
+class NoSuchEntry(EntryRejected):
+    """The exchange has no working entry order under this client order id.
+
+    It was filled, was cancelled or never existed. `cancel_entry` raises it only if the exchange says exactly that.
+    """
 
 
 class ExchangeUnreachable(ExchangeError):

@@ -1,4 +1,4 @@
-"""Logs without credentials: a processor for structlog, and a configuration for bots that have none.
+"""Logs without credentials, by a processor for structlog and a configuration for bots.
 
 The library logs through structlog and does not configure it, so that a bot's own configuration applies. Each
 configuration should have `hide_credentials` as the last processor before the renderer.
@@ -54,11 +54,11 @@ def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, A
     """Replace credentials in a log entry by ``***``. It is a structlog processor.
 
     It hides the value of each key that is named like a credential, at any depth of dicts, sequences, structs and
-    dataclasses. In every text, exceptions included, it hides the values after such names, passwords in URLs, bearer tokens
-    and private keys. It hides too much rather than too little.
+    dataclasses. In every text, exceptions included, it hides the values after such names, passwords in URLs, bearer
+    tokens and private keys. It hides too much rather than too little.
 
-    It renders exceptions that no earlier processor has rendered into ``exception``, because a later processor would print
-    them with their credentials. So place it directly before the renderer, and give a `ConsoleRenderer`
+    It renders exceptions that no earlier processor has rendered into ``exception``, because a later processor would
+    print them with their credentials. So place it directly before the renderer, and give a `ConsoleRenderer`
     ``exception_formatter=structlog.dev.plain_traceback``.
 
     Args:
@@ -67,8 +67,8 @@ def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, A
         event_dict: the entry.
 
     Returns:
-        The entry without credentials. A value that holds one is returned as plain dicts, lists and texts. Any other value is
-        returned unchanged.
+        The entry without credentials. A value that holds one is returned as plain dicts, lists and texts. Any other
+        value is returned unchanged.
     """
     if event_dict.get("exc_info"):
         from structlog.processors import format_exc_info  # noqa: PLC0415 - importing structlog takes 0.1 s
@@ -78,10 +78,12 @@ def hide_credentials(logger: Any, method: str, event_dict: MutableMapping[str, A
 
 
 def configure_logging(level: Level = "info", *, json: bool = False, stream: TextIO | None = None) -> None:
-    """Configure structlog for the whole process. The command uses it, and bots without their own configuration can.
+    """Configure structlog for the whole process.
+
+    The command uses it, and so can a bot that has no configuration of its own.
 
     The text for people has money and times in plain digits, leaves out fields that are None, and escapes unprintable
-    characters, so that a text from outside can't send escape sequences to a terminal or forge a line. The lines of a
+    characters. So a text from outside can't send escape sequences to a terminal or forge a line. The lines of a
     traceback are indented.
 
     Args:
@@ -133,7 +135,7 @@ def escape_unprintable(text: str, *, keep: str = "") -> str:
 
 
 def escape_json(text: str) -> str:
-    r"""Return JSON with each unprintable character inside its strings as an escape sequence, such as ``\u202e``.
+    r"""Return JSON with the unprintable characters of its strings escaped, such as ``\u202e``.
 
     Args:
         text: valid JSON; line ends between its tokens stay.
@@ -144,7 +146,10 @@ def escape_json(text: str) -> str:
 
 
 def _write_for_people(_: Any, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Write each field of a log entry as one line of text; the traceback keeps its lines, indented."""
+    """Write each field of a log entry as one line of text.
+
+    A traceback keeps its lines, which are indented.
+    """
     written: dict[str, Any] = {}
     for key, value in event_dict.items():
         if key == "exception" and isinstance(value, str):
@@ -172,12 +177,15 @@ def _write_value(value: Any) -> str:
 
 
 def _has_own_text(value: object) -> bool:
-    """Whether `str` gives another text than `repr`."""
+    """Return whether `str` gives another text than `repr`."""
     return "__str__" in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}
 
 
 def _hide_under(key: object, value: Any) -> Any:
-    """Return a value without credentials; all of it is one if its key is named like one."""
+    """Return a value without credentials.
+
+    If its key is named like a credential, the whole value is hidden.
+    """
     if value is not None and isinstance(key, str) and _CREDENTIAL_NAME.search(key):
         return HIDDEN
     plain = _to_plain(value)
@@ -212,7 +220,10 @@ def _hide_in_text(text: str) -> str:
 
 
 def _to_plain(value: Any) -> Any:
-    """Return structs, dataclasses and sets as dicts and lists, and any other value that isn't plain as its repr."""
+    """Return a value as plain dicts, lists and texts.
+
+    Structs and dataclasses become dicts, and sets become lists. Any other value that isn't plain becomes its repr.
+    """
     try:
         return msgspec.to_builtins(
             value, enc_hook=_mapping_or_repr, builtin_types=(bytes, bytearray, memoryview, datetime, date, time)
@@ -226,5 +237,8 @@ def _mapping_or_repr(value: Any) -> Any:
 
 
 def _to_json(event_dict: Any, **_: Any) -> str:
-    """Return one line of JSON, with money as text and times in ISO form, as in the store."""
+    """Return one line of JSON.
+
+    Money is text, and times are in ISO form, as in the store.
+    """
     return escape_json(msgspec.json.encode(event_dict, enc_hook=_mapping_or_repr).decode())

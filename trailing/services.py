@@ -1,7 +1,7 @@
-"""A nursery for services: tasks that must outlive the block that uses them.
+"""A nursery for services, which are tasks that must outlive the block that uses them.
 
-In an ordinary nursery, a cancellation from outside cancels a service together with its users, so that a shielded clean-up
-never gets its answers. Services of this nursery run until the block that uses them has ended, however it ends.
+In an ordinary nursery, a cancellation from outside cancels a service together with its users, so that a shielded
+clean-up never gets its answers. Services of this nursery run until the block that uses them has ended, however it ends.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import trio
 
 @asynccontextmanager
 async def open_service_nursery(*documented: type[Exception]) -> AsyncIterator[trio.Nursery]:
-    """Open a nursery whose tasks are cancelled when the block has ended, and never before by a cancellation from outside.
+    """Open a nursery whose tasks are cancelled when the block has ended.
 
-    The shields here are the only ones without a deadline: each user of a service has a deadline of its own.
+    A cancellation from outside never cancels them before that. The shields here are the only ones without a deadline,
+    because each user of a service has a deadline of its own.
 
     Args:
         documented: kinds of errors of services that are raised without exception groups around them. With errors of
             several kinds, the first kind counts. The group is the cause of the raised error.
 
     Raises:
-        BaseException: what the block raised, as itself.
-        ExceptionGroup: what a service raised; the block was cancelled for it. The group has the block's error too, if there
-            is one.
+        BaseException: the error of the block, as itself.
+        ExceptionGroup: the errors of services, because of which the block was cancelled. The group has the block's
+            error too, if there is one.
         Exception: one of the `documented` kinds, if services raised errors of these kinds only.
     """
     block_error: BaseException | None = None
@@ -38,7 +39,7 @@ async def open_service_nursery(*documented: type[Exception]) -> AsyncIterator[tr
                 yield services
             except BaseException as error:
                 if outer.cancel_scope.cancel_called:
-                    raise  # a service failed: this nursery sorts out whose cancellation is whose
+                    raise  # a service failed, and this nursery decides which cancellations are its own
                 block_error = error
             finally:
                 services.cancel_scope.cancel()
@@ -66,7 +67,10 @@ async def _host(task_status: trio.TaskStatus[trio.Nursery]) -> None:
 
 
 def _documented_error(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException | None:
-    """Return a copy of the error that represents a group, or None if the group has other kinds (cancellation aside)."""
+    """Return a copy of the error that represents a group.
+
+    None: the group has other kinds of errors, cancellation aside.
+    """
     if not isinstance(error, BaseExceptionGroup):
         return None
     errors = [leaf for leaf in _leaves(error) if not isinstance(leaf, trio.Cancelled)]

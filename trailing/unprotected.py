@@ -18,20 +18,22 @@ CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 class UnprotectedTime(msgspec.Struct, frozen=True, gc=False):
     """Unprotected seconds by cause, each at least 0.
 
-    A position is unprotected while it is open and the exchange has acknowledged no live stop for it. A new stop counts from
-    its acknowledgement. A stop that trailing cancels counts until the exchange confirms the cancel. A position counts as open
-    until it is confirmed flat. Where the cause changes meanwhile, the time before counts for the earlier cause.
+    A position is unprotected while it is open and the exchange has acknowledged no live stop for it. A new stop counts
+    from its acknowledgement. A stop that trailing cancels counts until the exchange confirms the cancel. A position
+    counts as open until fills have closed all of it or it is confirmed flat. If the cause changes meanwhile, the time
+    before counts for the earlier cause.
 
     Args:
-        opening: from `Position.opened_at` until the first stop is acknowledged or another cause applies. It includes the time
-            before the position was handed in, and the wait for the rate limit unless the request is refused.
-        move: between two stops of its own: in a move on a market that allows one stop at a time, where the old stop is
-            cancelled first; and after a stop was filled in part.
-        outage: the exchange could not be reached, did not answer in time, or deferred the request (`RateLimited`); or the
-            store did not commit what must be stored first; or no process ran, counted from the position's last record.
+        opening: from `Position.opened_at` until the first stop is acknowledged or another cause applies. It includes
+            the time before the position was handed in, and the wait for the rate limit unless the request is refused.
+        move: between two stops of its own. A move cancels the old stop first if the exchange takes no second one. The
+            time after a filled stop left a part of the position open counts here, too.
+        outage: the exchange could not be reached, did not answer in time, or deferred the request (`RateLimited`). Or
+            the store did not commit an entry that must be stored first. Or no process ran, counted from the position's
+            last record.
         refused: the exchange, or a check of the library, refused the stop (`StopRejected`, `AuthenticationFailed`,
             `UsageError`).
-        cancelled: the stop disappeared without a fill, and trailing did not cancel it: a person, another program or the
+        cancelled: the stop disappeared without a fill, and trailing did not cancel it. A person, another program or the
             exchange did. It is counted apart from `refused` because the remedy differs: find out who cancels.
     """
 
@@ -42,7 +44,7 @@ class UnprotectedTime(msgspec.Struct, frozen=True, gc=False):
     cancelled: float = 0.0
 
     def __post_init__(self) -> None:
-        # Without a loop, for every position that is opened builds some of these.
+        # Without a loop, because every position that is opened builds some of these.
         if not (
             0 <= self.opening < math.inf
             and 0 <= self.move < math.inf
@@ -55,7 +57,7 @@ class UnprotectedTime(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total(self) -> float:
-        """The sum of all causes."""
+        """Return the sum of all causes."""
         return self.opening + self.move + self.outage + self.refused + self.cancelled
 
     def __add__(self, other: UnprotectedTime) -> UnprotectedTime:
@@ -68,11 +70,11 @@ class UnprotectedTime(msgspec.Struct, frozen=True, gc=False):
         )
 
     def plus(self, cause: Cause, seconds: float) -> UnprotectedTime:
-        """Return the sum of these and some more seconds of one cause."""
+        """Return these seconds and some more of one cause."""
         return msgspec.structs.replace(self, **{cause: getattr(self, cause) + seconds})
 
     def rounded(self, digits: int) -> UnprotectedTime:
-        """Return these, each rounded to so many decimal places."""
+        """Return these seconds, each rounded to so many decimal places."""
         return UnprotectedTime(*(round(getattr(self, cause), digits) for cause in CAUSES))
 
     def __str__(self) -> str:
@@ -85,11 +87,13 @@ ALWAYS_PROTECTED: Final = UnprotectedTime()
 
 
 class UnprotectedSpan(msgspec.Struct, frozen=True, gc=False):
-    """A span without a live stop that has not ended yet. Its times are seconds on the running clock.
+    """A span without a live stop that has not ended yet.
+
+    Its times are seconds on the running clock.
 
     Args:
-        since: when it began.
-        cause: the present cause; `cause_since`: when that began.
+        since: when the span began.
+        cause: the present cause; `cause_since`: when the present cause began.
         earlier: its seconds of earlier causes.
     """
 
@@ -108,5 +112,8 @@ class UnprotectedSpan(msgspec.Struct, frozen=True, gc=False):
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Return the cause that a request's error stands for. A cancelled request counts as not answered in time."""
+    """Return the cause that a request's error stands for.
+
+    A cancelled request counts as not answered in time.
+    """
     return "refused" if isinstance(error, (StopRejected, AuthenticationFailed, UsageError)) else "outage"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 from typing import Any
 
 from trailing.core.model import Percent, Position, Side, Source, StopOrder, Tick
 from trailing.exchanges.paper.account import PaperAccount
 from trailing.exchanges.paper.market_book import VenueRules
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
 OPENED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -19,8 +19,8 @@ class Venue:
     """A paper account, its published updates, and short methods for requests and prices."""
 
     def __init__(self, **rules: Any) -> None:
-        self.updates: list[OrderUpdate | PositionUpdate] = []
-        self.book = PaperAccount(VenueRules(**rules), self.updates.append)
+        self.updates: list[OrderUpdate | EntryUpdate | PositionUpdate] = []
+        self.book = PaperAccount(VenueRules(**rules), self.updates.append, lambda at: OPENED + timedelta(seconds=at))
 
     def enter(self, side: Side = "long", quantity: str = "2", price: str = "100") -> None:
         self.book.enter(Position(BTC, side, D(quantity), D(price), OPENED), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from trailing.errors import StopRejected, UsageError
 from trailing.exchanges.paper.account import PaperAccount
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import VenueRules
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest
 
 BTC = "BTC/USDT:USDT"
 OPENED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,10 +36,10 @@ class BookMachine(RuleBasedStateMachine):
     )
     def open(self, hedged: bool, share: D | None, leverage: D | None, delay: float) -> None:
         self.hedged = hedged
-        self.updates: list[OrderUpdate | PositionUpdate] = []
+        self.updates: list[OrderUpdate | EntryUpdate | PositionUpdate] = []
         rules = VenueRules(hedged=hedged, partial_fills=share, leverage=leverage, can_amend=True, trigger_delay=delay)
         self.now = 0.0
-        self.book = PaperAccount(rules, self.updates.append)
+        self.book = PaperAccount(rules, self.updates.append, lambda at: OPENED + timedelta(seconds=at))
         self.entered: dict[Side, D] = {"long": D(0), "short": D(0)}
 
     @rule(side=sides, quantity=quantities, price=prices)

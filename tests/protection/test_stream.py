@@ -14,7 +14,7 @@ from inspection.paper import forget_subscriptions
 from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_world
 
 import trailing
-from trailing import Protected, Tick, TrailPlan
+from trailing import EntryRequest, Protected, Tick, TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable
 from trailing.events import PeaksRead, StreamChanged
 from trailing.exchanges.port import Update
@@ -315,3 +315,15 @@ async def test_prices_that_came_while_the_stream_was_deaf_are_read_although_the_
         async with open_listened(world) as manager:
             await trio.sleep(5)
             assert manager.stops()[BTC].price == D("103.95")
+
+
+async def test_an_entry_that_a_bot_places_through_the_port_disturbs_no_position(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_streamed() as (world, _):
+        (stop,) = await world.protect(settle=0.0)
+        world.feed("60", symbol="ETH/USDT:USDT")
+        await world.paper.place_entry(EntryRequest("ETH/USDT:USDT", "long", D(1), "mine", D(50)))
+        world.feed("40", symbol="ETH/USDT:USDT")
+        await trio.sleep(5)
+        assert world.running.stops() == {BTC: stop}

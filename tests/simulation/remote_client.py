@@ -27,6 +27,7 @@ from simulation.remote_wire import (
     on_our_clock,
 )
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError, UsageError
 from trailing.exchanges.port import StopRequest, StreamState, Update
@@ -182,6 +183,17 @@ class RemoteExchange:
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         fill: Fill = await self._ask("close_position", symbol, side, quantity, client_order_id)
         return fill
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        order: EntryOrder = await self._ask("place_entry", request)
+        return order
+
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        await self._ask("cancel_entry", symbol, client_order_id)
+
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        found: EntryOrder | None = await self._ask("find_entry", symbol, client_order_id)
+        return found
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         candles: Sequence[Candle] = await self._ask("candles", symbol, source, since)

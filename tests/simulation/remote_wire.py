@@ -16,9 +16,10 @@ import msgspec
 
 from trailing import errors
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import RateLimited, TrailingError
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
 
 T = TypeVar("T")
 
@@ -109,6 +110,9 @@ _OPERATIONS: dict[str, Operation] = {
     "positions": Operation(tuple[()], tuple[PositionReport, ...]),
     "price": Operation(tuple[str, Source], Tick),
     "close_position": Operation(tuple[str, Side, Decimal, str], Fill, changes=True),
+    "place_entry": Operation(tuple[EntryRequest], EntryOrder, changes=True),
+    "cancel_entry": Operation(tuple[str, str], None, changes=True),
+    "find_entry": Operation(tuple[str, str], EntryOrder | None),
     "candles": Operation(tuple[str, Source, datetime], tuple[Candle, ...]),
     "set_subscriptions": Operation(tuple[tuple[str, ...]], None),
     # In addition to the port: the stream, and the manual changes of the paper exchange.
@@ -118,7 +122,9 @@ _OPERATIONS: dict[str, Operation] = {
 }
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(_OPERATIONS)
 
-_UPDATES: dict[str, Any] = {kind.__name__: kind for kind in (Tick, OrderUpdate, PositionUpdate, StreamState)}
+_UPDATES: dict[str, Any] = {
+    kind.__name__: kind for kind in (Tick, OrderUpdate, EntryUpdate, PositionUpdate, StreamState)
+}
 
 
 def encode_line(value: object) -> bytes:

@@ -13,11 +13,12 @@ import pytest
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import CallbackRange, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
-from trailing.core.prices import behind
+from trailing.core.prices import behind, floor_quantity
 from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
-from trailing.exchanges.port import OrderUpdate, StopRequest, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, StopRequest, Update
 from trailing.testing import ExchangeUnderTest, check_exchange
 
 COARSE = tuple(
@@ -72,6 +73,8 @@ def paper(
         pytest.param({"trigger_delay": 2.0, "latency": 0.1}, id="fills late"),
         pytest.param({"rate_limit": RateLimit(5, 2)}, id="queues"),
         pytest.param({"markets": COARSE, "cancel_on_flat": True}, id="coarse market"),
+        pytest.param({"attached_stop": "own", "latency": 0.2}, id="entries carry their stops"),
+        pytest.param({"attached_stop": "bridge", "orders_read_lag": 0.5}, id="entries bridge to their stops"),
         pytest.param({"latency": 0.1, "jitter": 1.0, "orders_read_lag": 0.5, "positions_read_lag": 0.5}, id="jitter"),
     ],
 )
@@ -390,6 +393,59 @@ def reads_are_faster(operation: str, _: str | None) -> float:
 
 LIFE = "a placed stop can be listed found moved and cancelled"
 
+
+class HidesEntries(Wrapped):
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        await self.inner.find_entry(symbol, client_order_id)
+        return None
+
+
+class LeavesEntries(Wrapped):
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        order = await self.inner.find_entry(symbol, client_order_id)
+        if order is None or not order.is_working:
+            await self.inner.cancel_entry(symbol, client_order_id)
+
+
+class FillsAtAnyPrice(Wrapped):
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        order = await self.inner.place_entry(msgspec.structs.replace(request, limit=None))
+        return msgspec.structs.replace(order, limit=request.limit)
+
+
+class RoundsEntries(Wrapped):
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        market = self.inner.market(request.symbol)
+        quantity = floor_quantity(request.quantity, market.quantity_step)
+        order = await self.inner.place_entry(msgspec.structs.replace(request, quantity=quantity))
+        return msgspec.structs.replace(order, quantity=request.quantity)
+
+
+class DropsAttachedStops(Wrapped):
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        return await self.inner.place_entry(msgspec.structs.replace(request, stop=None))
+
+
+class PushesNoEntries(Wrapped):
+    @asynccontextmanager
+    async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
+        async with self.inner.updates() as updates:
+            yield WithoutEntries(updates)
+
+
+class WithoutEntries(trio.abc.ReceiveChannel[Update]):
+    def __init__(self, inner: trio.abc.ReceiveChannel[Update]) -> None:
+        self.inner = inner
+
+    async def receive(self) -> Update:
+        while isinstance(update := await self.inner.receive(), EntryUpdate):
+            pass
+        return update
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
 BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (HidesStopsFromTheList, {}, LIFE),
     (ListsOnlyItsOwnTag, {}, "a stop with another tag is listed"),
@@ -430,10 +486,21 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (TakesAnyCallback, {}, "a trailing order is refused if the market has none"),
     (TrailsAtOnce, {}, "a trailing order and a stop are live together and shown as what they are"),
     (TrailsByAnotherSource, {}, "a trailing order triggers behind the best price since it began"),
+    (HidesEntries, {}, "an entry at market opens a position"),
+    (PushesNoEntries, {}, "an entry at market opens a position"),
+    (LeavesEntries, {}, "a resting entry can be found and cancelled"),
+    (FillsAtAnyPrice, {}, "a resting entry can be found and cancelled"),
+    (RoundsEntries, {}, "an entry that breaks a rule is refused"),
+    (DropsAttachedStops, {}, "an entry carries its stop as its market says"),
+    (DropsAttachedStops, {"attached_stop": "own"}, "an entry carries its stop as its market says"),
+    (DropsAttachedStops, {"attached_stop": "bridge"}, "an entry carries its stop as its market says"),
 ]
 
 
-@pytest.mark.parametrize(("bug", "settings", "check"), [pytest.param(*row, id=row[0].__name__) for row in BUGS])
+@pytest.mark.parametrize(
+    ("bug", "settings", "check"),
+    [pytest.param(*row, id=row[0].__name__ + row[1].get("attached_stop", "")) for row in BUGS],
+)
 async def test_an_exchange_with_a_bug_fails_the_check_that_names_it(
     autojump_clock: trio.testing.MockClock, bug: type[Wrapped], settings: dict[str, Any], check: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""What an exchange reports of an account: the two lists, read together as a snapshot."""
+"""The reports of an exchange about an account: both lists, read together as a snapshot."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ Key: TypeAlias = tuple[str, Side]
 """Symbol and side of a position."""
 
 Owner: TypeAlias = Literal["ours", "instance", "foreign"]
-"""Whose an order is: this instance's or an earlier one's of this account; another instance's with our tag; foreign."""
+"""The owner of an order.
+
+``"ours"``: this instance, or an earlier one of this account. ``"instance"``: another instance, with our tag.
+``"foreign"``: anything else.
+"""
 
 
 class PositionReport(msgspec.Struct, frozen=True, gc=False):
-    """A position as the exchange reports it. One that it doesn't report is flat, or not visible yet.
+    """A position as the exchange reports it. A position that it does not report is flat, or not visible yet.
 
     Raises:
         UsageError: the symbol is not in unified form. Otherwise no report would match and every position would look
@@ -37,16 +41,18 @@ class PositionReport(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenOrder(msgspec.Struct, frozen=True, gc=False):
-    """An open order of one symbol, of any kind and any owner. It is for messages: no decision follows from its figures.
+    """An open order of one symbol, of any kind and any owner.
+
+    Its figures are for messages and checks. The protection of positions decides nothing by them.
 
     Args:
         symbol: ccxt's unified symbol.
         order_id: the exchange's id.
         client_order_id: "": it has none.
         kind: the exchange's own word for its type, such as ``"LIMIT"`` or ``"TAKE_PROFIT_MARKET"``, escaped.
-        order_side: what the order does.
+        order_side: whether the order buys or sells.
         side: the side of the position that it can only reduce; None: it may open a position, or that is unknown.
-        quantity: what is still to be filled, in base units; 0: the whole position.
+        quantity: the unfilled quantity, in base units; 0: the whole position.
         price: the limit price; None: it has none.
         trigger_price: the price that triggers it; None: it has none, so it is in the order book already.
     """
@@ -67,20 +73,22 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccountSnapshot(msgspec.Struct, frozen=True):
-    """Both lists of an account.
+    """Both lists of an account: its stop orders and its positions.
 
     Args:
-        asked_at: in seconds on the running clock, as every time here. The lists show no earlier state than that, less
-            the read lag.
-        answered_at: when both were there. They show no later state.
+        asked_at: when both lists were requested, in seconds on the running clock, as every time here. The lists show no
+            state that is older than this time less the read lag.
+        answered_at: when both lists had arrived. They show no later state.
         ours: our live stops, trailing ones included, by symbol and side.
         others: the stops with our tag that another instance placed.
         reports: the open positions by symbol and side.
-        shows_all_stops, shows_all_positions: whether that list was read in full. One with an entry that is doubled or
-            can't be read proves presence, never absence.
-        doubled_orders: client order ids that were listed more than once: they exist, with unknown figures.
-        doubled_positions: the same of positions; and those whose figures are impossible.
-        foreign_stops: how many of the listed stops are not ours.
+        shows_all_stops, shows_all_positions: whether that list was read in full. A list with a doubled or unreadable
+            entry proves presence, never absence.
+        doubled_orders: client order ids of our stops that were listed more than once. These stops exist, but their
+            figures are unknown, so `ours` is without them.
+        doubled_positions: symbol and side of positions that were listed more than once or have impossible figures.
+            `reports` is without them.
+        foreign_stops: the number of listed stops that are not ours.
     """
 
     asked_at: float
@@ -96,7 +104,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
 
     @property
     def listed_stops(self) -> int:
-        """How many stops are known to be live, ours and foreign."""
+        """The number of stops that are known to be live, ours and foreign."""
         return self.foreign_stops + len(self.doubled_orders) + sum(map(len, self.ours.values()))
 
     @property
@@ -106,10 +114,10 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
 
 
 class SnapshotBuilder:
-    """Sorts both lists of an account by position, some entries at a time.
+    """Sort both lists of an account by position, a few entries at a time.
 
     Args:
-        owner_of: whose an order is, by its client order id.
+        owner_of: returns the owner of an order, by its client order id.
     """
 
     def __init__(self, owner_of: Callable[[str], Owner]) -> None:
@@ -123,7 +131,7 @@ class SnapshotBuilder:
         self._foreign_stops = 0
 
     def add_stops(self, stops: Iterable[StopOrder]) -> None:
-        """Take entries of the list of stops."""
+        """Add entries of the list of stops."""
         for order in stops:
             own = order.client_order_id
             owner = self._owner_of(own)
@@ -138,7 +146,7 @@ class SnapshotBuilder:
                 self._ours[key] = (*self._ours.get(key, ()), order)
 
     def add_positions(self, positions: Iterable[PositionReport]) -> None:
-        """Take entries of the list of positions."""
+        """Add entries of the list of positions."""
         for report in positions:
             key = (report.symbol, report.side)
             if key in self._reports or not _is_readable(report):
@@ -148,11 +156,11 @@ class SnapshotBuilder:
     def build(
         self, asked_at: float, answered_at: float, *, shows_all_stops: bool = True, shows_all_positions: bool = True
     ) -> AccountSnapshot:
-        """Return the snapshot.
+        """Return the snapshot. Call this once, because it changes the builder's own lists.
 
         Args:
-            asked_at, answered_at: as of `AccountSnapshot`.
-            shows_all_stops, shows_all_positions: whether the adapter could read every entry.
+            asked_at, answered_at: as in `AccountSnapshot`.
+            shows_all_stops, shows_all_positions: whether the adapter could read every entry of that list.
         """
         doubled_orders, doubled_positions = frozenset(self._doubled_orders), frozenset(self._doubled_positions)
         if doubled_orders:
@@ -175,7 +183,7 @@ class SnapshotBuilder:
 
 
 def _is_readable(report: PositionReport) -> bool:
-    """Whether the figures of a report can be those of an open position."""
+    """Return whether the figures of a report can be those of an open position."""
     try:
         check_money("quantity", report.quantity)
         check_money("entry_price", report.entry_price)
@@ -187,7 +195,12 @@ def _is_readable(report: PositionReport) -> bool:
 
 
 class Orphan(msgspec.Struct, frozen=True):
-    """An open intent whose position has no record. `at_risk_until`: until then the request may still be executed."""
+    """An open intent whose position has no record.
+
+    Args:
+        identity: the `Position.identity` of that position.
+        at_risk_until: the exchange may execute the request until then, in seconds on the running clock.
+    """
 
     symbol: str
     side: Side

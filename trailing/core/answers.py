@@ -1,4 +1,4 @@
-"""What a position's state makes of its own requests: begun, sent, answered, failed, given up."""
+"""Update a position's state when its own request begins, is sent, is answered or fails."""
 
 from __future__ import annotations
 
@@ -63,11 +63,16 @@ if TYPE_CHECKING:
 _ZERO = Decimal(0)
 
 MOVE_AGAIN: Final = 5.0
-"""Seconds until a move is tried again whose stop was refused after the old one had made way for it."""
+"""Least seconds before a move after the exchange refused a stop at the target.
+
+It applies where a looser stop can be placed instead, such as after `TakeDownStop` has cancelled the old stop."""
 
 
 def on_begun(p: PositionState, begun: Begun, at: float) -> None:
-    """A request is under way. An order that it creates may exist from now on, as far as the store says."""
+    """Note the request under way, and put the order that it creates into the table.
+
+    The store may hold the intent of this order from now on.
+    """
     request = begun.request
     p.request, p.request_id, p.is_sent = request, begun.id, False
     if not request.creates:
@@ -85,7 +90,11 @@ def on_begun(p: PositionState, begun: Begun, at: float) -> None:
 
 
 def on_sent(p: PositionState, sent: Sent, at: float) -> None:
-    """The request leaves. Its outcome is unknown from now on until it is answered."""
+    """Note that the request is in flight. The exchange may execute it from now on.
+
+    Raises:
+        UsageError: as `check_never_looser`.
+    """
     request = sent.request
     check_never_looser(p, request, at)
     p.request, p.is_sent, p.sent_at = request, True, at
@@ -108,10 +117,13 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
 
 
 def check_never_looser(p: PositionState, request: Request, at: float) -> None:
-    """Refuse a stop that is looser than a live one of ours that protects: the one check that every request passes.
+    """Refuse a stop that is looser than a live stop of ours.
+
+    Every request passes this check just before it is sent. A stop that triggered more than `exit_grace` ago does not
+    count, because it protects nothing.
 
     Raises:
-        UsageError: it is looser. Nothing was sent.
+        UsageError: the stop is looser. Nothing was sent.
     """
     if not isinstance(request, (PlaceStop, ReplaceStop, AmendStop)):
         return
@@ -123,7 +135,10 @@ def check_never_looser(p: PositionState, request: Request, at: float) -> None:
 
 
 def on_answered(p: PositionState, answered: Answered, at: float) -> None:
-    """The request under way has ended, one way or another."""
+    """End the request under way, and process its result or its error.
+
+    An order leaves the table if its request was never sent. Without a request under way nothing changes.
+    """
     request, order_id, was_sent = p.request, p.request_id, p.is_sent
     if request is None:
         return
@@ -136,7 +151,7 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     if error is None:
         if was_sent:
             note_accepted(p, request.kind)
-            if not isinstance(request, TakeDownStop):  # the stop that is placed afterwards completes the move
+            if not isinstance(request, TakeDownStop):  # the move ends only when the new stop is placed
                 p.back_offs.pop(request.kind, None)
             _note_success(p, request, at)
             _ANSWERED[type(request)](p, request, order, answered.result, at)
@@ -149,7 +164,12 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
 
 
 def _note_success(p: PositionState, request: Request, at: float) -> None:
-    """A read shows that the exchange can be reached, and confirms nothing of what was refused before."""
+    """Clear the error that a successful request disproves.
+
+    A read clears only `ExchangeUnreachable` and `OutcomeUnknown`. It shows that the exchange can be reached, but not
+    that the exchange accepts a request that it refused before. Any other request also sets `confirmed_at`. A position
+    that was given up keeps its error.
+    """
     is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles, ReadFills))
     if not is_read:
         p.confirmed_at = at
@@ -158,7 +178,14 @@ def _note_success(p: PositionState, request: Request, at: float) -> None:
 
 
 def fail(p: PositionState, request: Request, error: Exception, at: float, spread: float) -> None:
-    """Note a failure: the back-off of its kind, why the position stays unprotected, and an alarm where it goes on."""
+    """Record a failed request: its back-off, its error, and the cause of unprotected time.
+
+    Raise an alarm when cancels, look-ups or reads of the price have failed `TOLD_AFTER` times in a row.
+
+    Args:
+        at: seconds on the running clock.
+        spread: as in `Answered`.
+    """
     kind = request.kind
     refused = isinstance(error, StopRejected) and not isinstance(error, (NothingToReduce, TooManyStops))
     if refused and isinstance(request, PlaceStop) and request.price == p.target:
@@ -171,8 +198,8 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
     backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
     if kind != request.kind:
         p.back_offs[kind] = replace(backing_off, until=max(backing_off.until, at + MOVE_AGAIN))
-    if not isinstance(request, (ReadCandles, ReadFills)):  # which are never why a position has no stop
-        if not p.is_given_up:  # else its error says why, and no clean-up changes that
+    if not isinstance(request, (ReadCandles, ReadFills)):  # these are never the cause of unprotected time
+        if not p.is_given_up:  # otherwise the error says why it was given up
             p.error = error
         if p.unprotected_span is not None:
             p.unprotected_span = p.unprotected_span.because(cause_of(error), at)
@@ -181,13 +208,16 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
 
 
 def _find_failed(p: PositionState, request: FindOrder, order: Order | None, error: Exception, at: float) -> None:
-    """What can't be looked up is judged by lists alone."""
+    """Want a snapshot at once if an earlier answer did not show the order.
+
+    The reason is that lists alone decide about an order that can't be looked up.
+    """
     if order is not None and order.absent_since is not None:
         p.again_at = min(p.again_at, at)
 
 
 def _read_failed(*_: object) -> None:
-    """What was to be read is still wanted when the back-off is over."""
+    """Change nothing, because the read is wanted again when its back-off ends."""
 
 
 # Prices.
@@ -231,13 +261,13 @@ def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, a
 
 
 def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill: Fill, at: float) -> None:
-    assert order is not None  # a close leaves the table by its answer, or by a snapshot once that is given up
+    assert order is not None  # while the request is in flight, only its own answer takes it out of the table
     rest, proceeds = fill.quantity - order.told, fill.quantity * fill.price - order.proceeds
     take_off(p, max(_ZERO, fill.quantity - order.filled), fill)
     order = replace(order, filled=max(order.filled, fill.quantity), told=max(order.told, fill.quantity))
     p.put(order)
     p.change(order, "filled", at, "move")
-    del p.ended_orders[order.id]  # the answer tells all its fills: one that is pushed later was counted
+    del p.ended_orders[order.id]  # the answer holds all its fills, so a fill pushed later is counted already
     if rest > _ZERO:
         p.filled += rest
         p.proceeds += proceeds
@@ -245,14 +275,14 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
         p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
     if not p.quantity:
         note_all_filled(p, at)
-    elif fill.at > p.updated_at:  # else the last update of the position knows of it
+    elif fill.at > p.updated_at:  # otherwise the last update of the position includes it
         p.flat.note_changed(at)
         note_cut_short(p, at)
 
 
 def _close_failed(p: PositionState, request: ClosePosition, order: Order | None, error: Exception, at: float) -> None:
     p.tell(ExitFailed, error=str(error))
-    if isinstance(error, NothingToReduce):  # proves nothing: another reduce-only order may cover the whole position
+    if isinstance(error, NothingToReduce):  # no proof: another reduce-only order may cover the whole position
         doubt_position(p, request.kind, error, at)
     assert order is not None
     if is_unknown(error):
@@ -280,7 +310,7 @@ def _native_acknowledged(
 
 
 def _native_failed(p: PositionState, request: PlaceNative, order: Order | None, error: Exception, at: float) -> None:
-    if isinstance(error, (StopRejected, UsageError)):  # it would most likely be refused again
+    if isinstance(error, (StopRejected, UsageError)):  # a retry would most likely be refused, too
         p.back_offs.pop("native", None)
         p.native_task = None
         p.tell(NativeTrailingEnded, reason=str(error))
@@ -298,7 +328,7 @@ def _candles_read(p: PositionState, request: ReadCandles, _: object, result: Bac
     p.ratchet.take_backfill(result.candles, result.price)
     p.ratchet.ask_rules()
     if gap is None or gap.read_at > p.sent_at:
-        return  # another gap came meanwhile: all of it is read anew
+        return  # a gap was added meanwhile, so the whole gap is read again
     candles, ends = result.candles, request.since
     if candles:
         ends = candles[-1].opened_at + timedelta(seconds=candles[-1].seconds)
@@ -311,8 +341,8 @@ def _candles_read(p: PositionState, request: ReadCandles, _: object, result: Bac
 
 def _candles_failed(p: PositionState, request: ReadCandles, _: object, error: Exception, at: float) -> None:
     p.back_offs.pop("candles", None)
-    assert p.gap is not None  # it ends by its candles only
-    if p.gap.read_at <= p.sent_at:  # else another gap came meanwhile, and all of it is read at once
+    assert p.gap is not None  # only an answer with candles ends a gap
+    if p.gap.read_at <= p.sent_at:  # otherwise a gap was added meanwhile, and is read at once
         p.gap = replace(p.gap, read_at=at + READ_AGAIN)
 
 

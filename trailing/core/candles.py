@@ -1,4 +1,4 @@
-"""Closed candles out of ticks, for the rules that look at candles."""
+"""Build closed candles from ticks, for the rules that use candles."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def bar_began(at: datetime, length: timedelta) -> datetime:
-    """When the bar began that a time of day lies in: at a multiple of its length since 1970, in UTC."""
+    """Return the start of the bar that contains a time of day.
+
+    Bars start at multiples of their length since 1970-01-01, in UTC.
+
+    Args:
+        at: an aware UTC datetime.
+        length: of a bar, above 0.
+    """
     return _EPOCH + (at - _EPOCH) // length * length
 
 
 class CandleBuilder:
-    """Builds the candles of one symbol and source; for where bars begin, see `bar_began`.
+    """Build the candles of one symbol and source from ticks. `bar_began` says when bars start.
 
     Args:
-        seconds: how long a bar lasts, above 0.
+        seconds: the length of a bar, above 0.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -28,9 +35,13 @@ class CandleBuilder:
         self._prices: tuple[Decimal, Decimal, Decimal, Decimal] | None = None
 
     def take(self, tick: Tick, utc: datetime) -> Candle | None:
-        """Take a tick and its time of day. Returns the candle that it closes: the first tick after its end does.
+        """Add a tick, and return the candle that it closes; None: it closes none.
 
-        A bar without ticks makes no candle.
+        The first tick after the end of a bar closes its candle. A bar without ticks makes no candle.
+
+        Args:
+            tick: of this symbol and source.
+            utc: the time of day of the tick, an aware UTC datetime.
         """
         opened_at = bar_began(utc, self._length)
         closed: Candle | None = None

@@ -1,4 +1,7 @@
-"""Checks of single values, for everything that is validated when it is built; each names the field that can't be right."""
+"""Check single values, for the types that are validated when they are built.
+
+Each check raises UsageError for a wrong value. The error names the field, the value and the values that are allowed.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,23 @@ from trailing.errors import UsageError
 
 _MOST_SHOWN: Final = 200
 
-# Money has 30 digits at most, because the product of two such numbers is exact in the 60 digits that the core calculates with;
-# with 18 decimals that reaches up to a trillion. The method raises for anything that doesn't fit.
+# Money has at most 30 digits, because the core calculates with 60 digits, so the product of two such numbers is exact.
+# With 18 decimals, 30 digits reach up to a trillion. The method raises for a number that does not fit.
 _as_money: Final = Context(
     prec=30, Emin=-18, Emax=17, traps=[Clamped, InvalidOperation, Overflow, Rounded, Subnormal]
 ).plus
 _ZERO: Final = Decimal(0)
 
-# ccxt's unified form of a linear contract: BASE/QUOTE:SETTLE, settled in the quote currency, with a date if it expires.
+# ccxt's unified form of a linear contract is BASE/QUOTE:SETTLE, with a date if it expires.
+# The contract is settled in the quote currency.
 _LINEAR = re.compile(r"[^\s/:-]+/(?P<quote>[^\s/:-]+):(?P<settle>[^\s/:-]+)(-\d{6})?")
 
 
 def refuse(field: str, got: object, wants: str) -> UsageError:
-    """Return the error for a field that can't be right: which one, what it got (at most 200 characters), what it wants."""
+    """Return the error for a field with a wrong value.
+
+    Its message names the field, the value that it got (at most 200 characters of it) and the values that it wants.
+    """
     shown = repr(got)
     return UsageError(f"{field} got {shown if len(shown) <= _MOST_SHOWN else shown[:_MOST_SHOWN] + '…'}, wants {wants}")
 
@@ -33,7 +40,7 @@ def refuse(field: str, got: object, wants: str) -> UsageError:
 def check_money(field: str, value: Any, *, zero: bool = False) -> None:
     """Refuse a value that can be neither a price nor a quantity.
 
-    Money is a Decimal from 1e-18 to below 1e18, written with at most 30 digits; or zero, where `zero` is true.
+    Money is a Decimal from 1e-18 to below 1e18, written with at most 30 digits. Zero is allowed if `zero` is true.
     """
     try:
         if type(value) is Decimal and value.is_finite() and (_as_money(value) > _ZERO or (zero and not value)):
@@ -45,7 +52,7 @@ def check_money(field: str, value: Any, *, zero: bool = False) -> None:
 
 
 def check_seconds(field: str, value: Any, *, zero: bool = True) -> None:
-    """Refuse what isn't a finite number of seconds, at least zero (above it, where `zero` is false)."""
+    """Refuse a value that is not a finite number of seconds of at least 0. Without `zero`, refuse 0, too."""
     wants = "seconds, a finite number " + ("of at least 0" if zero else "above 0")
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value < 0 or (not zero and value == 0):
@@ -59,29 +66,29 @@ def _is_linear(symbol: str) -> bool:
 
 
 def check_symbol(field: str, value: Any) -> None:
-    """Refuse what isn't a linear contract in ccxt's unified form, such as ``BTC/USDT:USDT``."""
+    """Refuse a value that is not a linear contract in unified form, such as ``BTC/USDT:USDT``."""
     if not isinstance(value, str) or not _is_linear(value):
         raise refuse(field, value, "a linear contract in unified form, such as 'BTC/USDT:USDT'")
 
 
 def check_one_of(field: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Refuse what isn't one of the words that are allowed."""
+    """Refuse a value that is not one of the allowed words."""
     if value not in allowed:
         raise refuse(field, value, "one of " + ", ".join(map(repr, allowed)))
 
 
 def check_side(field: str, value: Any) -> None:
-    """Refuse what isn't ``"long"`` or ``"short"``."""
+    """Refuse a value that is not ``"long"`` or ``"short"``."""
     check_one_of(field, value, ("long", "short"))
 
 
 def check_source(field: str, value: Any) -> None:
-    """Refuse what isn't ``"last"``, ``"mark"`` or ``"index"``."""
+    """Refuse a value that is not ``"last"``, ``"mark"`` or ``"index"``."""
     check_one_of(field, value, ("last", "mark", "index"))
 
 
 def check_utc(field: str, value: Any) -> None:
-    """Refuse what isn't an aware datetime in UTC."""
+    """Refuse a value that is not an aware datetime in UTC."""
     offset = value.utcoffset() if isinstance(value, datetime) else None
     if offset is None or offset:
         raise refuse(field, value, "an aware datetime in UTC")

@@ -1,4 +1,4 @@
-"""What follows from the rest of a position's state, and is brought up to date after every step."""
+"""Derive fields of a position's state from its others after each step that changes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def derive(p: PositionState, at: float) -> None:
-    """Bring everything up to date that follows from the rest. A restored state is derived once; then `step` does it."""
+    """Update every derived field of a position's state.
+
+    `PositionState.step` calls it, and so does `restore_position`, once.
+
+    Args:
+        at: seconds on the running clock.
+    """
     _derive_orders(p, at)
     _derive_unprotected_time(p, at)
     if p.unprotected_span is not None:
@@ -31,7 +37,7 @@ def derive(p: PositionState, at: float) -> None:
 
 
 def derive_from_price(p: PositionState, at: float) -> None:
-    """Bring up to date what follows from the price. A price changes nothing else of what `derive` sees to."""
+    """Update the fields that depend on the price. A price changes no other derived field."""
     ratchet = p.ratchet
     if p.native_task == "place":
         drop_late_native(p)
@@ -57,7 +63,7 @@ def _derive_orders(p: PositionState, at: float) -> None:
     live: Order | None = None
     covered = unknown = exit_sent = unwanted = doubted = triggered = False
     side = p.position.side
-    # The outcome of the request under way is awaited, not unknown. A look-up leaves its order as unknown as it was.
+    # The outcome of the request in flight is awaited, not unknown. A look-up in flight has not settled its order yet.
     awaited = p.request_id if p.is_sent and not isinstance(p.request, FindOrder) else None
     for order in p.orders.values():
         unwanted |= order.is_unwanted
@@ -102,7 +108,11 @@ def _derive_unprotected_time(p: PositionState, at: float) -> None:
 
 
 def _derive_crossing(p: PositionState, at: float) -> None:
-    """The price has crossed the live stop, or the plan's where that is looser: only confirmed prices justify an exit."""
+    """Note since when the price is beyond the live stop.
+
+    The plan's stop counts instead if it is looser, or while the exchange trails. The reason is that only confirmed
+    prices justify an exit, and the plan's stop follows only those.
+    """
     live, ratchet, side = p.live, p.ratchet, p.position.side
     if not isinstance(p.goal, Protect) or live is None or live.order is None:
         p.crossed_at = None

@@ -1,4 +1,4 @@
-"""How a position ends: flat, released, or given up although it may be open."""
+"""End a position that is flat, released, or given up although it may be open."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ OUTSIDE = "closed on the exchange; no update said by what"
 
 
 def refuse_entry(p: PositionState, error: Exception) -> None:
-    """Give a position up that can't be protected as it was handed in."""
+    """Give up a position that can't be protected as it was handed in."""
     p.error = error
     give_up(p, error)
 
 
 def give_up(p: PositionState, error: Exception | None) -> None:
-    """Work on a position no more although it may be open. What was placed for it is cancelled."""
+    """Give up a position that may be open: publish the error, and cancel its orders.
+
+    A position that has ended, or was given up before, stays as it is.
+
+    Args:
+        error: None: no stop could be placed.
+    """
     if isinstance(p.goal, End):
         return
     p.error = error if error is not None else ExchangeError("no stop could be placed")
@@ -36,11 +42,19 @@ def give_up(p: PositionState, error: Exception | None) -> None:
 
 
 def policy_due_at(p: PositionState, at: float) -> float:
-    """Return when time alone changes what is wanted, now or later: what is left is too small for a stop, or the plan's
-    policy is due. Infinite: it doesn't, or a request is about to say more.
+    """Return when an unprotected position is to be closed or given up.
 
-    What took the stop away may have taken the position with it. So the policy waits while the position may be flat, and for a
-    snapshot that is wanted, as long as a call may take.
+    A remainder that is too small for a stop is due at once. Otherwise the plan's policy is due at `gives_up_at`.
+
+    The position may be gone together with its stop. So nothing is due while evidence says that the position may be
+    flat. A wanted snapshot delays the result by `call_seconds` at most.
+
+    Args:
+        at: the present, in seconds on the running clock.
+
+    Returns:
+        A time on the running clock, `at` or later. Infinite: time alone decides nothing, such as during the opening, or
+        while a request is under way or has an unknown outcome.
     """
     if p.is_opening or not isinstance(p.goal, Protect) or not p.is_unprotected:
         return math.inf
@@ -51,7 +65,10 @@ def policy_due_at(p: PositionState, at: float) -> float:
 
 
 def apply_policy(p: PositionState, at: float) -> None:
-    """Do what is due about a position without a stop: close a rest that is too small for one, close it, or give it up."""
+    """Close or give up an unprotected position, if `policy_due_at` says that this is due.
+
+    A remainder that is too small for a stop is closed. Otherwise the plan's policy decides.
+    """
     if policy_due_at(p, at) > at:
         return
     plan = p.plan
@@ -70,7 +87,11 @@ def tell_failure(p: PositionState, error: Exception) -> None:
 
 
 def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> None:
-    """End a position that is confirmed flat. `replaced_by`: another position stands in its place."""
+    """End a position that is confirmed flat.
+
+    Args:
+        replaced_by: the position that is open in its place, of which an alarm tells; None: there is none.
+    """
     reason = OUTSIDE if p.quantity else p.exit_reason
     if replaced_by is not None:
         reason = "closed, and another position stands in its place"
@@ -83,27 +104,39 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
 
 
 def take_off(p: PositionState, closed: Decimal, fill: Fill) -> None:
-    """Reduce the quantity by what a fill has closed, and so what an earlier update told that it had left."""
+    """Subtract a fill from the quantity of a position.
+
+    Subtract it from the quantity of the last position update too, if the fill is later than the update.
+
+    Args:
+        closed: the quantity that the fill has closed, in base units.
+    """
     p.quantity = max(Decimal(0), p.quantity - closed)
     if p.told_quantity is not None and fill.at > p.updated_at:
         p.told_quantity = max(Decimal(0), p.told_quantity - closed)
 
 
 def note_all_filled(p: PositionState, at: float) -> None:
-    """Note that fills have closed all that was known of it: it is flat, unless more is left of what an update told last."""
+    """Note that fills have closed the whole known quantity, and want a snapshot.
+
+    The fills are evidence that the position is flat, unless the last position update still leaves a quantity.
+    """
     if not p.told_quantity:
         p.flat.note_flat(at, "fill")
     p.want_snapshot(at)
 
 
 def note_cut_short(p: PositionState, at: float) -> None:
-    """Note that a close filled less than it asked for: nothing was left to reduce, perhaps, which a snapshot decides."""
+    """Note that a close filled less than it asked for, and want a snapshot.
+
+    Perhaps nothing was left to reduce. The snapshot decides.
+    """
     p.flat.note_flat(at, "refusal")
     p.want_snapshot(at)
 
 
 def tell_end(p: PositionState, at: float) -> None:
-    """Publish that a position has ended."""
+    """Publish that a position was released or closed. `give_up` has published that it was given up."""
     if isinstance(p.goal, Release):
         p.tell(PositionReleased, stop_is_live=any(order.stands for order in p.orders.values()))
     elif not p.is_given_up:
@@ -123,7 +156,13 @@ def tell_end(p: PositionState, at: float) -> None:
 def tell_backfilled(
     p: PositionState, since: datetime, until: datetime, covered_until: datetime, candles: Sequence[Candle]
 ) -> None:
-    """Publish what was read of a price gap, and how much of it stays unknown."""
+    """Publish which candles of a price gap were read, and how many seconds stay unknown.
+
+    Args:
+        since, until: of the gap, aware UTC.
+        covered_until: the end of the time that the candles should cover, aware UTC.
+        candles: those that were read.
+    """
     covered = sum(candle.seconds for candle in candles)
     p.tell(
         PeaksRead,

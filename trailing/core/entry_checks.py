@@ -1,4 +1,7 @@
-"""What is checked of a position before and just after its first stop, so that no wrong figure closes a healthy position."""
+"""Check the figures of a position before and just after its first stop.
+
+The reason is that a wrong figure would close a healthy position.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,22 @@ from trailing.errors import UsageError
 
 
 def coverable(market: Market, quantity: Decimal) -> Decimal:
-    """Return what a stop can cover of a quantity: it, down to the market's step; 0 where the market takes none so small."""
+    """Return the quantity that a stop can cover, in base units.
+
+    It is rounded down to the market's step, and 0 if it is less than the market's smallest quantity.
+    """
     covered = floor_quantity(quantity, market.quantity_step)
     return covered if covered >= market.min_quantity else Decimal(0)
 
 
 def check_size(position: Position, plan: TrailPlan, market: Market, first_stop: Decimal, price: Decimal | None) -> None:
-    """Refuse what the market does not allow: a quantity too small, a stop too near to the price, where one is known.
+    """Refuse a quantity too small for the market, or a first stop too near the price.
+
+    The plan's `min_stop_ticks` is the least distance. It counts from the entry price if no price is known, or if the
+    price is beyond the stop.
+
+    Args:
+        price: the last known one; None: none is known.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -38,7 +50,10 @@ def check_size(position: Position, plan: TrailPlan, market: Market, first_stop: 
 
 
 def check_side(position: Position, price: Decimal) -> None:
-    """Refuse a given stop on the wrong side of the price that was not crossed: it was never on the right one.
+    """Refuse a stop on the wrong side of both the price and the entry price.
+
+    Only `Position.stop_price` is checked. A stop on the right side of the entry price was crossed since the entry, so
+    it is not refused.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -54,7 +69,11 @@ def check_side(position: Position, price: Decimal) -> None:
 
 
 def check_entry(position: Position, plan: TrailPlan, own: Decimal | None) -> None:
-    """Refuse an entry price that is too far from the exchange's own: the reported entry price, else the price now.
+    """Refuse an entry price that is further than the plan's `max_entry_gap` from the exchange's own.
+
+    Args:
+        own: the entry price that the exchange reports, or else its present or last known price; None: nothing is
+            checked.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -67,7 +86,9 @@ def check_entry(position: Position, plan: TrailPlan, own: Decimal | None) -> Non
 
 
 def check_report(position: Position, plan: TrailPlan, market: Market, report: PositionReport) -> None:
-    """Refuse what the exchange's own report contradicts.
+    """Refuse a position whose quantity or entry price contradicts the exchange's report.
+
+    Its quantity, rounded down to the market's step, may be at most the reported one. `check_entry` compares the prices.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -85,11 +106,14 @@ def least_stop(
 ) -> Decimal | None:
     """Return the loosest stop that triggers before the exchange liquidates.
 
-    It keeps the buffer as far as the market allows. Where the market is within the buffer already, it lies just before
-    the liquidation price, so that it is never an exit by itself.
+    It lies the buffer away from the liquidation price. If the price is already beyond such a stop, it lies at the
+    liquidation price, rounded to a tick towards the price, so that it does not trigger at once.
+
+    Args:
+        price: the last price.
 
     Returns:
-        The stop; None: the liquidation price is on the wrong side of the market, or nothing fits in between.
+        The stop; None: the price is beyond the liquidation price, or no tick lies between the two.
     """
     for distance in (buffer, Percent(0)):
         stop = stop_before_liquidation(side, liquidation_price, distance, market.price_tick)

@@ -1,15 +1,17 @@
-"""Decide when an absence is confirmed: of a position, of an order, of anything that a list should show.
+"""Decide when the absence of a position, an order or another listed entry is confirmed.
 
-Answers of an exchange are late, repeated, incomplete and sometimes wrong. Presence is believed at once. Two snapshots without
-an entry confirm its absence:
+Answers of an exchange are late, repeated, incomplete and sometimes wrong. Presence is believed at once. Two snapshots
+without an entry confirm its absence:
 
 1.  A list that was requested less than the read lag after the last known change proves nothing about it.
-2.  The second snapshot is requested at least `CONFIRM_AFTER` seconds, and the read lag, after the first one was answered. It is
-    not requested before the last moment at which a request of unknown outcome can be executed and become visible.
+2.  The second snapshot is requested at least `CONFIRM_AFTER` seconds, and at least the read lag, after the first one
+    was answered. It is not requested before the last moment at which a request of unknown outcome can be executed and
+    become visible.
 3.  An update, a fill or a refusal that says the same replaces the first snapshot.
-4.  Without such a message a position counts as open for `UNANNOUNCED` seconds, in which at least `CONFIRMING_SNAPSHOTS` snapshots
-    don't list it and none does, because lists stay empty, or lose an entry, for seconds, and again a minute later. Twice as many
-    snapshots in `CONTRADICTED` seconds are needed if one of them lists a stop of ours, because most stops end with their position.
+4.  Without such a message a position counts as open for `UNANNOUNCED` seconds. In this time at least
+    `CONFIRMING_SNAPSHOTS` snapshots do not list it, and none lists it. The reason is that lists stay empty, or lose an
+    entry, for seconds, and again a minute later. If one of the snapshots lists a stop of ours, `CONTRADICTED` seconds
+    and twice as many snapshots are needed, because most stops end with their position.
 5.  A list that could not be read in full proves no absence.
 """
 
@@ -21,7 +23,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import msgspec
 
 CONFIRM_AFTER: Final = 0.25
-"""Least seconds between two snapshots that confirm an absence, because two answers may come from one state of the venue."""
+"""Least seconds between two snapshots that confirm an absence, because both may show one state of the venue."""
 
 EMPTY: Final = 2.0
 """The same if a fill or a refusal says that the position is flat, and no position at all is listed."""
@@ -33,29 +35,31 @@ CONTRADICTED: Final = 120.0
 """The same if a stop of ours is listed meanwhile. Twice as many snapshots are needed."""
 
 CONFIRMING_SNAPSHOTS: Final = 6
-"""Least number of snapshots in that time that don't list the position. Two of them a minute apart may both be wrong."""
+"""Least number of snapshots in that time without the position. Two of them a minute apart may both be wrong."""
 
 RECHECK: Final = 10.0
-"""Seconds between these snapshots."""
+"""Least seconds from the answer of one of these snapshots to the request of the next one that counts."""
 
 LISTS_ALONE: Final = 30.0
-"""Seconds without a stop in the lists after which it counts as gone, if it can't be looked up by its id. At least
-`CONFIRMING_SNAPSHOTS` snapshots in that time don't show it, because lists were seen to be wrong twice within 15 s."""
+"""Seconds after which a stop that no list shows counts as gone, if it can't be looked up by its id.
+
+At least `CONFIRMING_SNAPSHOTS` snapshots in this time do not show it, because lists were wrong twice within 15 s.
+"""
 
 LIST_RECHECK: Final = 5.0
-"""Seconds between these snapshots."""
+"""Least seconds between two of these snapshots that count."""
 
 LISTS_ALONE_UNTOLD: Final = 10.0
-"""The same for a stop that the exchange has never told of. Two snapshots suffice, because its position may be without a stop."""
+"""The same for a stop that the exchange has never reported. Two snapshots suffice, so that another stop is not late."""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """The delays that an exchange states.
+    """The delays and the position mode that an exchange states.
 
     Args:
         orders_read_lag: seconds after a write until lists and look-ups of stop orders show it, at least 0.
         positions_read_lag: the same for the list of positions.
-        request_validity: seconds after it was sent in which a request may be executed, at least 0.
+        request_validity: seconds after sending in which the exchange may execute a request, at least 0.
         hedged: whether a long and a short of one symbol may be open at once.
     """
 
@@ -66,7 +70,7 @@ class Timing(msgspec.Struct, frozen=True):
 
     @property
     def read_lag(self) -> float:
-        """Seconds after a write of any kind until a snapshot shows it."""
+        """The seconds after which a snapshot shows a write of any kind."""
         return max(self.orders_read_lag, self.positions_read_lag)
 
 
@@ -97,12 +101,14 @@ def judge_absence(
     """Weigh an answer that does not show an entry. All times are in seconds on the running clock.
 
     Args:
-        since: when an earlier answer without the entry came; None: there was none.
+        since: when an earlier answer without the entry came; None: there was none. An answer before `changed_at` does
+            not count.
         asked_at, answered_at: when this answer was requested, and when it came.
         lag: the read lag of this kind of answer.
         changed_at: the last known change of the entry.
         executable_until: the last moment at which a request of unknown outcome can create the entry.
-        apart: least seconds between the two answers.
+        apart: least seconds from the earlier answer to the request of this one. `CONFIRM_AFTER` and `lag` apply where
+            they are longer.
     """
     if since is not None and since < changed_at:
         since = None
@@ -116,11 +122,13 @@ def judge_absence(
 
 
 def count_missed(missed_at: tuple[float, ...], since: float, at: float) -> tuple[float, ...]:
-    """Count a snapshot that does not show a stop, unless it comes too soon after another one. Times are on the running clock.
+    """Count a snapshot that does not show a stop, unless it comes too soon after another one.
+
+    All times are in seconds on the running clock.
 
     Args:
         missed_at: when the snapshots that count were answered.
-        since: when the first of them was. Those before it count no more.
+        since: when the first of them was answered. Earlier ones do not count any more.
         at: when this one was answered.
     """
     counting = tuple(one for one in missed_at if one >= since) or (since,)
@@ -128,9 +136,13 @@ def count_missed(missed_at: tuple[float, ...], since: float, at: float) -> tuple
 
 
 Word: TypeAlias = Literal["nothing to reduce", "refusal", "fill", "other side", "update"]
-"""A message from which it follows that a position is flat, in the order of its weight: a refusal because no such position exists;
-fills of the whole quantity; a position of the other side where one side at a time can be open; a pushed quantity of 0. Before them a
-refusal because nothing can be reduced: it is no evidence, because other reduce-only orders may cover the position."""
+"""A message that a position is flat. The words are in the order of their weight, the lightest first.
+
+``"nothing to reduce"``: a refusal because nothing can be reduced. It is no evidence, because other reduce-only orders
+may cover the position. ``"refusal"``: a refusal because no such position exists, or a close that filled less than it
+asked for. ``"fill"``: fills of the whole quantity. ``"other side"``: a snapshot lists a position of the other side,
+where one side at a time can be open. ``"update"``: a pushed quantity of 0, or a pushed position of the other side.
+"""
 
 _WEIGHT: Final = {word: weight for weight, word in enumerate(get_args(Word))}
 
@@ -154,7 +166,7 @@ class FlatEvidence:
         self._is_contradicted: bool = False
 
     def shown_from(self, timing: Timing) -> float:
-        """Return from when on a list that is requested shows the last known change."""
+        """Return the time from which a requested list shows the last known change."""
         return self.changed_at + timing.positions_read_lag
 
     @property
@@ -163,12 +175,15 @@ class FlatEvidence:
         return self._said is not None
 
     def note_changed(self, at: float) -> None:
-        """Note that the position changed, or that an update says that it is open."""
+        """Note that the position changed, or that an update says that it is open. Earlier evidence counts no more."""
         self.changed_at, self._since, self._said = at, None, None
 
     def note_flat(self, at: float, said: Word) -> None:
-        """Note a message that the position is flat. It replaces the first snapshot without it."""
-        if said in ("update", "fill"):  # the others change nothing: else each further one would postpone the belief
+        """Note a message that the position is flat. It replaces the first snapshot without the position.
+
+        An update and a fill are changes of the position, and end a contradiction by an earlier update.
+        """
+        if said in ("update", "fill"):  # no other message is a change, so that a repeated one postpones nothing
             self.changed_at = at
         if self._since is None or self._since < self.changed_at:
             self._begin(at)
@@ -178,7 +193,10 @@ class FlatEvidence:
             self._is_contradicted = False
 
     def note_contradicted(self) -> None:
-        """Note that an update says that the position is open, so that earlier messages count for nothing."""
+        """Note that an update says that the position is open.
+
+        Messages that it is flat count for nothing then, until another update or fill says so.
+        """
         self._is_contradicted = True
 
     def note_shown(self) -> None:
@@ -187,12 +205,12 @@ class FlatEvidence:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether there is evidence that the position is flat which is not confirmed yet."""
+        """Whether evidence that is not confirmed yet says that the position is flat."""
         return self._since is not None
 
     @property
     def is_told_by_update(self) -> bool:
-        """Whether an update said last that the position is flat."""
+        """Whether an update says that the position is flat. No later fill or refusal takes its place."""
         return self._said == "update"
 
     def judge(self, asked_at: float, answered_at: float, timing: Timing, *, is_empty: bool, has_stop: bool) -> Verdict:
@@ -228,5 +246,5 @@ class FlatEvidence:
         return Verdict(confirmed, verdict.since, min(verdict.again_at, self._counted_at + RECHECK))
 
     def _begin(self, since: float | None) -> None:
-        """Begin to count snapshots anew. `since`: as in `Verdict`."""
+        """Restart the count of snapshots. `since`: as in `Verdict`."""
         self._since, self._snapshots, self._counted_at, self._has_stop = since, 0, -math.inf, False

@@ -1,4 +1,7 @@
-"""The findings of a recovery. As text, each names its position, what was found and what follows."""
+"""The findings of a recovery and of later snapshots.
+
+The text of a finding names its position, the state on the exchange and the consequence.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from trailing.core.model import Side, StopOrder
 
 
 class _Finding(msgspec.Struct, frozen=True, tag=True):
-    """The position of a finding. `message` is its text without the position."""
+    """A finding about one position. `message` is its text without the position."""
 
     symbol: str
     side: Side
@@ -37,7 +40,7 @@ class Resume(_Finding, frozen=True):
 
 
 class AdoptStop(_Finding, frozen=True):
-    """A stop of ours is live that had an unknown outcome, had no record, or has other figures than the record."""
+    """A live stop of ours had an unknown outcome, had no record, or differs from its record."""
 
     order: StopOrder
 
@@ -47,7 +50,7 @@ class AdoptStop(_Finding, frozen=True):
 
 
 class StopAbsent(_Finding, frozen=True):
-    """It is confirmed that a stop does not exist: it was never placed, or is gone."""
+    """The absence of a stop is confirmed. It was never placed, or it is gone."""
 
     client_order_id: str
 
@@ -57,7 +60,7 @@ class StopAbsent(_Finding, frozen=True):
 
 
 class Unresolved(_Finding, frozen=True):
-    """It was not confirmed in time whether an order is live. It is looked up until that is confirmed."""
+    """The recovery did not confirm in time whether an order is live. The position's task goes on to find out."""
 
     client_order_id: str
 
@@ -67,7 +70,7 @@ class Unresolved(_Finding, frozen=True):
 
 
 class Resize(_Finding, frozen=True):
-    """The exchange reports this quantity; the stop follows it."""
+    """The exchange reports another quantity than the record. The stop is resized to it."""
 
     quantity: Decimal
 
@@ -77,7 +80,10 @@ class Resize(_Finding, frozen=True):
 
 
 class Tighten(_Finding, frozen=True):
-    """The stop lies beyond the liquidation price. At least this one is wanted."""
+    """No looser stop than this price is wanted any more, although the record allowed one.
+
+    The stop lies beyond the liquidation price, or a live stop of ours is tighter than the record says.
+    """
 
     price: Decimal
 
@@ -87,7 +93,7 @@ class Tighten(_Finding, frozen=True):
 
 
 class NotListed(_Finding, frozen=True):
-    """The exchange does not list the position. It is closed once that is confirmed."""
+    """The exchange does not list the position. Its record is closed once that is confirmed."""
 
     @property
     def message(self) -> str:
@@ -95,7 +101,7 @@ class NotListed(_Finding, frozen=True):
 
 
 class PositionFlat(_Finding, frozen=True):
-    """It is confirmed that the position is flat: its record is closed."""
+    """The position is confirmed flat, and its record is closed."""
 
     @property
     def message(self) -> str:
@@ -103,7 +109,7 @@ class PositionFlat(_Finding, frozen=True):
 
 
 class AnotherPosition(_Finding, frozen=True):
-    """The position has ended, and another one is open in its place, without protection."""
+    """The position has ended. Another one is open in its place, without protection."""
 
     report: PositionReport
 
@@ -124,7 +130,7 @@ class NextRequest(_Finding, frozen=True):
 
 
 class OrphanStop(_Finding, frozen=True):
-    """A stop of ours is live on an open position that has no record. It is left as it is, since it protects."""
+    """A stop of ours is live on an open position without a record. It is kept, because it protects the position."""
 
     order: StopOrder
 

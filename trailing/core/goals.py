@@ -1,5 +1,11 @@
-"""What is to become of a position. A goal of a higher rank replaces one of a lower rank and never the other way round, but
-for a revocable `Close` whose request was surely refused.
+"""The goals of a position. A goal replaces only goals of a lower rank.
+
+`Protect` is the exception, because it can replace a `Close`:
+
+-   a revocable one whose request was certainly not executed;
+-   a revocable one of unknown outcome, if a snapshot lists the position when the request can't be executed any more;
+-   a revocable one without a request under way, when the plan is replaced;
+-   any one, when a position that was closed is open again.
 """
 
 from __future__ import annotations
@@ -10,13 +16,17 @@ import msgspec
 
 
 class Protect(msgspec.Struct, frozen=True, gc=False):
-    """Keep a live stop behind it."""
+    """Keep a live stop behind the position."""
 
     rank: ClassVar[int] = 0
 
 
 class Release(msgspec.Struct, frozen=True, gc=False):
-    """Give it back to its owner. `cancel_stop`: its stop is cancelled; else the stop is left live."""
+    """Give the position back to its owner.
+
+    Args:
+        cancel_stop: whether its stop is cancelled. Otherwise the stop is left live.
+    """
 
     rank: ClassVar[int] = 1
 
@@ -24,7 +34,13 @@ class Release(msgspec.Struct, frozen=True, gc=False):
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close it at market. `is_revocable`: software wants it, and goes on protecting where the exchange refuses."""
+    """Close the position at market.
+
+    Args:
+        reason: as in `ExitStarted`.
+        is_revocable: whether software decided it, and goes on protecting if the exchange refuses. Otherwise the owner
+            decided it.
+    """
 
     rank: ClassVar[int] = 2
 
@@ -33,7 +49,12 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """Cancel what is left of its orders: it is flat, or it was given up (`is_given_up`) although it may be open."""
+    """Cancel the orders that are left of a position that is flat or given up.
+
+    Args:
+        reason: why the position has ended.
+        is_given_up: whether it was given up although it may be open.
+    """
 
     rank: ClassVar[int] = 3
 

@@ -1,4 +1,4 @@
-"""Which function takes which input of a position's state."""
+"""Map each input of a position's state to the function that handles it."""
 
 from __future__ import annotations
 

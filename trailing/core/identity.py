@@ -1,4 +1,4 @@
-"""Whether a reported position is the protected one, or another one in its place."""
+"""Decide whether a reported position is the protected one or another one in its place."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
 Identity: TypeAlias = Literal["same", "another", "doubted"]
-"""The protected position; another one; or undecided until it is confirmed whether the stop that counts is gone."""
+"""Which position a report is about. ``"same"``: the protected one. ``"another"``: another one.
+
+``"doubted"``: undecided until it is confirmed whether the stop that counts is gone.
+"""
 
 
 def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrder]) -> Identity:
     """Return whether a report is about the protected position.
 
-    Another entry price means another position, or that a person has added to this one. A live stop of ours tells the two
-    apart, because a stop ends with its position.
+    Another entry price means another position, or that a person has added to this one. A live stop of ours tells the
+    two apart, because a stop ends with its position.
 
     Args:
         listed: our stops for the key in the same snapshot, by client order id.
@@ -29,14 +32,14 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
     if has_known_entry(p, report):
         return "same"
     if isinstance(p.goal, Close) and p.flat.is_told_by_update:
-        return "another"  # whichever stop of the closed one is still live
+        return "another"  # a live stop of the closed position proves nothing then
     counting = stop_that_counts(p)
     is_plain_listed = any(order.callback is None for order in listed.values())
     has_stop = is_plain_listed if counting is None else counting.id in listed
     is_settled = _is_doubted_stop_gone(p) or _is_successor(p, report)
     was_reported = p.reported_entry is not None or p.successor is not None
     if was_reported and not (has_stop or counting is None or is_settled):
-        return "doubted"  # or the list of stops is incomplete
+        return "doubted"  # the stop may be gone, or the list of stops may be incomplete
     if is_settled:
         return "another"
     if has_stop and (p.quantity or left_open(p) == report.quantity):
@@ -48,9 +51,10 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
 
 
 def stop_that_counts(p: PositionState) -> Order | None:
-    """Return the stop that counts, whether or not a snapshot has shown it since a restart; else the one that is being placed.
+    """Return the stop that counts, or else the one that is being placed, or None.
 
-    A stop that it superseded, or a trailing order, may be left from an earlier position, so they identify none.
+    A stop counts even if no snapshot has shown it since a restart. A trailing order and a superseded stop may be left
+    from an earlier position. So a trailing order never counts, and a superseded stop only without another one.
     """
     counting = placed = None
     for order in p.orders.values():
@@ -64,15 +68,16 @@ def stop_that_counts(p: PositionState) -> Order | None:
 
 
 def has_known_entry(p: PositionState, report: PositionReport) -> bool:
-    """Return whether the reported entry price is the known one, up to a tick."""
+    """Return whether the reported entry price is less than a tick from the known one."""
     known = p.position.entry_price if p.reported_entry is None else p.reported_entry
     return abs(report.entry_price - known) < p.market.price_tick
 
 
 def _is_doubted_stop_gone(p: PositionState) -> bool:
-    """Return whether the stop is gone that counted when another entry price was first reported, and that no list showed.
+    """Return whether the doubted stop is gone.
 
-    One that was never placed is not gone: it says nothing about the position.
+    This is the stop that counted, and that the list did not show, when another entry price was first reported. A stop
+    that was never placed is not gone, because it says nothing about the position.
     """
     if p.doubted_stop is None or p.doubted_stop in p.orders:
         return False
@@ -81,7 +86,7 @@ def _is_doubted_stop_gone(p: PositionState) -> bool:
 
 
 def _is_successor(p: PositionState, report: PositionReport) -> bool:
-    """Return whether a report has the figures of the position that was handed in behind this one."""
+    """Return whether a report has the figures of the position handed in behind this one."""
     other = p.successor
     if other is None or other.quantity != report.quantity:
         return False
@@ -89,7 +94,10 @@ def _is_successor(p: PositionState, report: PositionReport) -> bool:
 
 
 def left_open(p: PositionState) -> Decimal | None:
-    """Return what the update of the last fill left open, because a person had added to the position; None: unknown."""
+    """Return the quantity that the position update of the last fill left open.
+
+    It is in base units, and above 0 if a person had added to the position. None: unknown.
+    """
     if p.last_fill is None:
         return p.left_open_before
     return p.told_quantity if p.updated_at <= p.last_fill.at else None

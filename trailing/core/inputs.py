@@ -1,5 +1,6 @@
-"""What a position's state is told: prices, its own requests and their answers, what the exchange pushes and reports, and
-what its callers want of it.
+"""The inputs of a position's state.
+
+They are prices, its own requests and their answers, pushed updates, snapshots, and the commands of its callers.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ from trailing.events import Event
 
 
 class PriceSeen(msgspec.Struct, frozen=True, gc=False):
-    """A price of the position's symbol that is not quiet."""
+    """A price of the position's symbol that `Ratchet.take_if_quiet` did not take."""
 
     tick: Tick
 
 
 class CandleClosed(msgspec.Struct, frozen=True, gc=False):
-    """A candle closed, for the rules that look at candles."""
+    """A candle closed, for the rules that use candles."""
 
     candle: Candle
 
 
 class PricesMissed(msgspec.Struct, frozen=True, gc=False):
-    """No price came in a time: its peaks are to be read. Both aware UTC."""
+    """A price gap has ended, and its peaks are to be read.
+
+    Args:
+        since, until: aware UTC.
+    """
 
     since: datetime
     until: datetime
@@ -42,14 +47,22 @@ class TimePassed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Begun(msgspec.Struct, frozen=True, gc=False):
-    """A request is about to be sent, once its intent is stored. `id`: the order that it is about, or None."""
+    """A request is about to be sent. The intent of one that `writes` is stored first.
+
+    Args:
+        id: the client order id of the order that it is about; None: it is about none.
+    """
 
     request: Request
     id: str | None = None
 
 
 class Sent(msgspec.Struct, frozen=True, gc=False):
-    """The request leaves now. `request`: as it is sent, with its present figures."""
+    """The request under way is sent now.
+
+    Args:
+        request: as it is sent, with its present figures.
+    """
 
     request: Request
 
@@ -62,12 +75,12 @@ class Backfill(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
-    """The request under way has its answer, or failed, or was given up.
+    """The request under way was answered, failed, was abandoned, or was not sent.
 
     Args:
-        result: what the exchange answered: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`.
-        error: what was raised, as it was raised; None: it went through, or was not sent at all.
-        spread: from 0.5 to 1, by which a back-off is multiplied, so that the state has no randomness of its own.
+        result: the exchange's answer: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`.
+        error: the error that was raised; None: the request succeeded, or was not sent at all.
+        spread: the factor of a back-off, from 0.5 to 1. It is an input so that the state has no randomness of its own.
     """
 
     result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None = None
@@ -76,7 +89,12 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 
 
 class OrderUpdated(msgspec.Struct, frozen=True, gc=False):
-    """The exchange pushed an update of one of the symbol's orders, as `OrderUpdate` of the port."""
+    """The exchange pushed an update of an order of the position's symbol and side.
+
+    Args:
+        id: our client order id.
+        status, fill, filled, reason: as in `OrderUpdate` of the port.
+    """
 
     id: str
     status: str
@@ -89,9 +107,9 @@ class PositionUpdated(msgspec.Struct, frozen=True, gc=False):
     """The exchange pushed an update of a position of the symbol.
 
     Args:
-        quantity: 0 is flat.
-        changed_at: when it changed, in seconds on the running clock: an update may come late.
-        is_other_side: it is of the other side's position.
+        quantity: in base units; 0: the position is flat.
+        changed_at: `PositionUpdate.at` of the port, in seconds on the running clock. An update may come late.
+        is_other_side: whether it is an update of the other side's position.
     """
 
     quantity: Decimal
@@ -112,11 +130,17 @@ class StopFound(msgspec.Struct, frozen=True, gc=False):
 
 
 class RetryNow(msgspec.Struct, frozen=True, gc=False):
-    """What kept requests from the exchange is over: every kind may be tried again at once."""
+    """Every kind of request may be tried again at once, without its back-off."""
 
 
 class CheckWanted(msgspec.Struct, frozen=True, gc=False):
-    """A caller wants a snapshot that shows the position as it is now. `successor`: it has handed in this one, of the same key."""
+    """A snapshot is wanted that shows the position as it is now.
+
+    The reason is that an update may have been missed.
+
+    Args:
+        successor: another position of the same key that a caller has handed in; None: none was.
+    """
 
     successor: Position | None = None
 
@@ -128,7 +152,11 @@ class CloseWanted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReleaseWanted(msgspec.Struct, frozen=True, gc=False):
-    """A caller gives the position back. `cancel_stop`: with its stop cancelled; else the stop is left live."""
+    """A caller gives the position back.
+
+    Args:
+        cancel_stop: whether its stop is cancelled. Otherwise the stop is left live.
+    """
 
     cancel_stop: bool
 
@@ -140,29 +168,40 @@ class PlanReplaced(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeadlineStruck(msgspec.Struct, frozen=True, gc=False):
-    """The opening ended without a live stop. `final`: it was cancelled from outside and the position is given up."""
+    """The deadline of the opening passed, or the opening was cancelled from outside.
+
+    Args:
+        final: whether it was cancelled from outside. The position is given up then, if `on_wave_cancelled` is
+            ``"withdraw"``.
+    """
 
     final: bool
 
 
 class EntryUnreported(msgspec.Struct, frozen=True, gc=False):
-    """No snapshot came in time to check the entry by. `price`: the last known one, or None."""
+    """The entry is checked without a snapshot.
+
+    Either none came in time, or the position was handed in as a snapshot just showed it.
+
+    Args:
+        price: the last known one, by which the entry is checked; None: nothing is checked.
+    """
 
     price: Decimal | None
 
 
 class EntryRefused(msgspec.Struct, frozen=True, gc=False):
-    """The position can't be protected as it was handed in. It is given up, and what was placed is cancelled."""
+    """The position can't be protected as it was handed in. It is given up, and its orders are cancelled."""
 
     error: Exception
 
 
 class OpeningEnded(msgspec.Struct, frozen=True, gc=False):
-    """The opening has ended: from now on the plan's policies count."""
+    """The opening has ended. The plan's policies count from now on."""
 
 
 class Frozen(msgspec.Struct, frozen=True, gc=False):
-    """A bug in the position's own task: its stop stays where it is."""
+    """The position's task failed by a bug, or failed to take a tick. Its stop stays where it is."""
 
     bug: Exception
 
@@ -193,12 +232,12 @@ Input: TypeAlias = (
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Something to publish.
+    """An event to publish.
 
     Args:
         event: the class of the event.
-        fields: its fields but for time, symbol and side.
-        names_orders: the open orders of the symbol are read first, and added to the field `detail`.
+        fields: the fields of the event except time, symbol and side.
+        names_orders: whether the open orders of the symbol are read first, and named in the field `detail`.
     """
 
     event: Callable[..., Event]

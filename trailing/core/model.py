@@ -1,7 +1,7 @@
-"""The values that everything else speaks in, validated when they are built.
+"""The values that all other modules use, validated when they are built.
 
-Money and sizes are `decimal.Decimal`, never float; times of day are aware UTC datetimes; a field called `at` is in
-seconds on the running clock, whose zero is anywhere.
+Money and sizes are `decimal.Decimal`, never float. Times of day are aware UTC datetimes. A field called `at` is in
+seconds on the running clock, whose zero is arbitrary.
 """
 
 from __future__ import annotations
@@ -52,18 +52,20 @@ Source = Literal["last", "mark", "index"]
 
 @lru_cache(maxsize=1024)
 def _written(at: datetime) -> str:
-    """A time as text, once for all positions of a wave."""
+    """Return a time as text. The result is cached, because the positions of a wave often share one time."""
     return at.isoformat()
 
 
 class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
-    """A percentage, so that no bare number is ever taken for a fraction: ``Percent("1.5")`` is 1.5 %.
+    """A percentage. ``Percent("1.5")`` is 1.5 %.
+
+    It is a type of its own so that no plain number is taken for a fraction.
 
     Args:
         value: a str, int or Decimal, finite and at least 0; never a float.
 
     Raises:
-        UsageError: for anything else.
+        UsageError: the value is anything else.
     """
 
     value: Decimal = msgspec.field(name="percent")
@@ -83,15 +85,15 @@ class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
         check_money("Percent", value, zero=True)
 
     def of(self, price: Decimal) -> Decimal:
-        """This share of a price."""
+        """Return this percentage of a price."""
         return price * self.value / 100
 
     def above(self, price: Decimal) -> Decimal:
-        """The price raised by this percentage."""
+        """Return the price raised by this percentage."""
         return price + price * self.value / 100
 
     def below(self, price: Decimal) -> Decimal:
-        """The price lowered by this percentage."""
+        """Return the price lowered by this percentage."""
         return price - price * self.value / 100
 
     def __str__(self) -> str:
@@ -99,18 +101,19 @@ class Percent(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """An open futures position that wants a stop behind it.
+    """An open futures position to protect with a stop.
 
     Args:
         symbol: a linear contract in ccxt's unified form, ``"BTC/USDT:USDT"``; spot and inverse are refused.
         side: ``"long"`` or ``"short"``.
         quantity: in base units, above 0.
-        entry_price: what the entry was filled at, above 0. The initial stop derives from it.
-        opened_at: when it was filled, an aware UTC datetime.
-        stop_price: the initial stop, above 0, in place of the plan's; it is checked against the market when the
-            position is protected, and not against the entry (an adopted winner's stop may be beyond it).
-        id: what tells this position from an earlier or later one of the same symbol and side; without it,
-            `opened_at` does.
+        entry_price: the price at which the entry was filled, above 0. The initial stop derives from it.
+        opened_at: when the entry was filled, an aware UTC datetime.
+        stop_price: the initial stop, above 0, in place of the plan's. It is checked when the position is protected, and
+            refused if it is on the wrong side of both the price and the entry price. So it may lie beyond the entry
+            price, as that of an adopted position in profit may.
+        id: distinguishes this position from an earlier or later one of the same symbol and side; None: `opened_at`
+            does.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -137,7 +140,7 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def identity(self) -> str:
-        """What tells this position from another one of its symbol and side."""
+        """The text that distinguishes this position from others of its symbol and side."""
         return self.id if self.id is not None else _written(self.opened_at)
 
 
@@ -148,7 +151,7 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
         symbol: in unified form.
         price: above 0.
         at: seconds on the running clock.
-        source: which price: ``"last"``, ``"mark"`` or ``"index"``.
+        source: the kind of price: ``"last"``, ``"mark"`` or ``"index"``.
     """
 
     symbol: str
@@ -169,7 +172,7 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
 
     Args:
         opened_at: when the bar began, an aware UTC datetime.
-        seconds: how long it lasted, above 0.
+        seconds: the length of the bar, above 0.
     """
 
     symbol: str
@@ -193,10 +196,16 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallbackRange(msgspec.Struct, frozen=True, gc=False):
-    """How far behind the best price a venue's own trailing orders can follow it, in percent of that price.
+    """The distances at which a venue's own trailing orders can follow the best price.
+
+    They are in percent of that price.
 
     Args:
-        least, most, step: above 0; from `least` to `most`, both included, in multiples of `step`.
+        least, most, step: each above 0. The distances are the multiples of `step` from `least` to `most`, both
+            included.
+
+    Raises:
+        UsageError: one of them is no Percent above 0.
     """
 
     least: Percent
@@ -208,7 +217,7 @@ class CallbackRange(msgspec.Struct, frozen=True, gc=False):
             raise refuse("CallbackRange", (self.least, self.most, self.step), "three Percent above 0")
 
     def takes(self, callback: Percent) -> bool:
-        """Whether it is one of them."""
+        """Return whether a callback is one of these distances."""
         return self.least <= callback <= self.most and not callback.value % self.step.value
 
     def __str__(self) -> str:
@@ -216,19 +225,23 @@ class CallbackRange(msgspec.Struct, frozen=True, gc=False):
 
 
 class Market(msgspec.Struct, frozen=True, gc=False):
-    """What an exchange allows for one symbol. Every default permits all.
+    """The rules of an exchange for one symbol.
+
+    The defaults allow almost every order, but no amending in place and no trailing order of the exchange.
 
     Args:
         price_tick: prices are multiples of it.
         quantity_step: quantities are multiples of it.
         min_quantity: the smallest order, in base units, at least 0.
-        min_notional: the smallest quantity times price, at least 0.
+        min_notional: the smallest product of quantity and price, in quote units, at least 0.
         contract_size: base units in one contract.
-        can_amend: a live stop can be changed in place.
-        two_stops: two reduce-only stops of one position may stand at once.
-        most_stops: how many live stops and other conditional orders the account may have, of all symbols together, at least
-            1; None: no limit is known.
-        native_callbacks: what its own trailing orders take; None: it has none, or none that could be known as ours.
+        can_amend: whether a live stop can be changed in place.
+        two_stops: whether two reduce-only stops of one position may be live at once.
+        most_stops: the largest number of live stops and other conditional orders of the account, of all symbols
+            together, at least 1; None: no limit is known.
+        native_callbacks: the callbacks of the exchange's own trailing orders; None: it has none, or none that trailing
+            could recognize as ours.
+        attached_stop: how an entry carries its stop; None: it can't. `AttachedStopKind` describes the values.
     """
 
     symbol: str
@@ -241,11 +254,14 @@ class Market(msgspec.Struct, frozen=True, gc=False):
     two_stops: bool = True
     native_callbacks: CallbackRange | None = None
     most_stops: int | None = None
+    attached_stop: Literal["own", "bridge"] | None = None
 
     def __post_init__(self) -> None:
         check_symbol("Market.symbol", self.symbol)
         if self.most_stops is not None and (type(self.most_stops) is not int or self.most_stops < 1):
             raise refuse("Market.most_stops", self.most_stops, "a whole number of at least 1, or None")
+        if self.attached_stop is not None:
+            check_one_of("Market.attached_stop", self.attached_stop, ("own", "bridge"))
         for name in ("price_tick", "quantity_step", "contract_size"):
             check_money(f"Market.{name}", getattr(self, name))
         for name in ("min_quantity", "min_notional"):
@@ -253,17 +269,17 @@ class Market(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopOrder(msgspec.Struct, frozen=True, gc=False):
-    """A live stop order, as the exchange acknowledged it; a trailing one is moved by the exchange.
+    """A live stop order, as the exchange acknowledged it. The exchange itself moves a trailing one.
 
     Args:
         side: the position's side, not the order's.
-        quantity: what is still to be filled, in base units, above 0.
+        quantity: the unfilled quantity, in base units, above 0.
         price: the trigger price; of a trailing one, the price from which on it trails.
-        client_order_id: ours; a stop belongs to a position by it.
-        order_id: the exchange's.
-        source: which price triggers it.
+        client_order_id: the id that its sender chose. A position's record knows its stops by it.
+        order_id: the exchange's id of it.
+        source: the kind of price that triggers it.
         callback: of a trailing one, how far behind the best price since then it triggers; None: it is a plain stop.
-        triggered: the exchange has triggered it, and has not filled it yet, or not wholly.
+        triggered: whether the exchange has triggered it and has not filled it completely yet.
     """
 
     symbol: str
@@ -291,8 +307,8 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
         side: the position's side, not the order's.
         quantity: in base units, above 0.
         at: seconds on the running clock.
-        trade_id: the exchange's id of the trade, unique per account and symbol; None: the exchange gives none, or the fill is
-            of several trades.
+        trade_id: the exchange's id of the trade, unique per account and symbol; None: the exchange gives none, or the
+            fill combines several trades.
     """
 
     symbol: str

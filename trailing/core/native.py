@@ -1,7 +1,7 @@
-"""What a plan asks of an exchange that is to trail by itself, and whether it can be asked for.
+"""Derive the exchange's own trailing order from a plan, and check that it is possible.
 
-A trailing order protects nothing before the price from which on it trails. So it stands beside the plain stop, and never in
-its place.
+A trailing order protects nothing before the price reaches its activation. So it is placed beside the plain stop, and
+never in its place.
 """
 
 from __future__ import annotations
@@ -21,14 +21,28 @@ if TYPE_CHECKING:
 
 
 class NativeTerms(msgspec.Struct, frozen=True):
-    """A trailing order as a plan wants it: from the price `activation` on, `callback` behind the best price since."""
+    """The terms of a trailing order that a plan needs.
+
+    Args:
+        activation: the price from which on it trails.
+        callback: its distance behind the best price since then.
+    """
 
     activation: Decimal
     callback: Percent
 
 
 def check_native_rules(native: Any, rules: Sequence[Rule]) -> None:
-    """Refuse rules that no exchange's own trailing order stands for. Raises UsageError."""
+    """Refuse rules that no exchange's own trailing order can carry out.
+
+    Allowed is one `Callback` alone, with a Percent as its distance and an activation above 0.
+
+    Args:
+        native: `TrailPlan.native`, which is refused unless it is a bool.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
     if type(native) is not bool:
         raise refuse("TrailPlan.native", native, "True or False")
     rule = rules[0] if len(rules) == 1 else None
@@ -44,7 +58,11 @@ def check_native_rules(native: Any, rules: Sequence[Rule]) -> None:
 
 
 def check_native_market(plan: TrailPlan, market: Market) -> None:
-    """Refuse a plan that is to be carried out natively on a market that can't. Raises UsageError."""
+    """Refuse a native plan on a market that can't carry it out. Other plans pass.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
     if not plan.native:
         return
     if market.native_callbacks is None:
@@ -61,7 +79,10 @@ def check_native_market(plan: TrailPlan, market: Market) -> None:
 
 
 def native_terms(plan: TrailPlan, position: Position, market: Market) -> NativeTerms:
-    """What a native plan's order is for a position. The activation is rounded so that it never begins later."""
+    """Return the trailing order of a native plan for a position.
+
+    Its activation is rounded so that trailing never begins later.
+    """
     rule, side = _callback_of(plan), position.side
     activation = ahead(side, position.entry_price, rule.activation)
     assert isinstance(rule.distance, Percent)

@@ -1,8 +1,9 @@
-"""What a position asks of its exchange next: one table of rules, in the order of their urgency.
+"""Choose a position's next request from one table of rules, the most urgent first.
 
-Each rule gives a request, a time at which it may give one, or None. The first request whose kind does not back off is the
-answer; else the earliest time is, which is the next wake-up. So no kind of request waits for another kind's back-off, and
-nothing that was decided is stored. A rule's own condition makes it safe; its place in the table only makes it earlier.
+Each rule returns a request, the time at which it may return one, or None. The first request whose kind is not in
+back-off is chosen. If there is none, the earliest time is the next wake-up. So no kind of request waits for another
+kind's back-off, and no decision is stored. A rule's own condition makes its request safe. Its place in the table only
+makes the request earlier.
 """
 
 from __future__ import annotations
@@ -38,21 +39,25 @@ if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
 NEVER: Final = math.inf
-"""There is nothing to do before something changes."""
+"""No request is wanted before an input changes the state."""
 
 CHECK_FIRST: Final = 15.0
-"""Seconds for which an exit by software waits, after something may have been missed, for a snapshot that shows the position.
-Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after an outage."""
+"""Seconds, beyond the read lag, for which an exit by software waits for a snapshot that shows the position, after
+something may have been missed. Lists were seen to leave entries out for up to 10 s, and a snapshot takes its time after
+an outage."""
 
 Wanted: TypeAlias = Request | float | None
 Rule: TypeAlias = "Callable[[PositionState, float], Wanted]"
 
 
 def next_request(p: PositionState, at: float) -> Request | float:
-    """Return the next request of a position, or when there may be one: a time on the running clock, or `NEVER`.
+    """Return the next request of a position, or when there may be one.
 
     Args:
         at: seconds on the running clock.
+
+    Returns:
+        A request, or a time on the running clock. The time is `NEVER` if only an input can change the answer.
     """
     if p.request is not None or p.ended:
         return NEVER
@@ -60,9 +65,9 @@ def next_request(p: PositionState, at: float) -> Request | float:
 
 
 def refresh(p: PositionState, at: float) -> Request | None:
-    """Return the request under way with its present figures, just before it is sent; None: it is not wanted any more.
+    """Return the request under way with its present figures, just before it is sent.
 
-    Its intent was being stored meanwhile, and the price may have moved.
+    The price may have moved while the intent was being stored. None: the request is not wanted any more.
     """
     begun, fresh = p.request, _choose(p, at)
     if type(fresh) is not type(begun):
@@ -91,7 +96,11 @@ def _choose(p: PositionState, at: float) -> Request | float:
 
 
 def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
-    """Cancel our live orders of a position that has ended or is given back, and those that came too late."""
+    """Cancel the position's live orders that are not wanted any more.
+
+    These are all its live orders if it has ended, or if its owner takes it back without its stop. With any other goal
+    they are the orders that are marked as unwanted, such as one that was placed too late.
+    """
     goal = p.goal
     if isinstance(goal, End):
         why = "its position is given up" if goal.is_given_up else "its position is closed"
@@ -103,17 +112,23 @@ def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
 
 
 def close(p: PositionState, at: float) -> Wanted:
-    """Close what is left of a position. Reduce-only, so stops of unknown outcome don't hold it up."""
+    """Close the rest of the position at market, reduce-only.
+
+    Stops of unknown outcome do not delay the order, because it is reduce-only.
+    """
     if not isinstance(p.goal, Close) or not p.quantity or p.exit_sent:
         return None
     if p.flat.is_said and p.snapshot_at < NEVER:
-        return None  # the exchange says that nothing is left: a snapshot decides, lest another position is closed
+        return None  # the exchange says that nothing is left; a snapshot decides, so that no other position is closed
     request = ClosePosition(p.quantity, p.goal.reason)
     return _first_checked(p, at, request) if p.goal.is_revocable else request
 
 
 def confirm(p: PositionState, at: float) -> Wanted:
-    """Read the exchange's own price, which alone confirms that a stop is crossed, or that a jump of the price is real."""
+    """Read the exchange's own price to confirm a crossed stop or a jump.
+
+    No other price confirms them.
+    """
     if not isinstance(p.goal, Protect) or not p.quantity:
         return None
     if p.ratchet.jump is not None:
@@ -125,7 +140,7 @@ def confirm(p: PositionState, at: float) -> Wanted:
 def _confirm_crossing(p: PositionState, at: float) -> Wanted:
     ratchet, exits = p.ratchet, p.plan.on_would_trigger == "exit"
     if exits and p.would_trigger and (p.is_covered or p.looser_target is None):
-        return ReadPrice("crossing")  # where a looser stop can be placed, that goes first
+        return ReadPrice("crossing")  # if a looser stop can be placed, that is done first
     if p.live is None:
         is_missing = not p.is_covered and not p.has_unknown and p.was_tried
         return ReadPrice("crossing") if is_missing and exits and ratchet.is_crossed else None
@@ -134,13 +149,16 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
         return ReadPrice("crossing") if at >= grace_ends else grace_ends
     if not exits or not ratchet.is_crossed or p.has_unknown or p.is_frozen:
         return None
-    # A stop that pacing only defers is crossed all the same; one that gains too little was never to be placed.
+    # A stop that pacing only defers counts as crossed. One that gains too little was never to be placed.
     return None if _wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
 
 
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
-    """Let an exit by software wait, after something may have been missed, for the snapshot that says how the position stands:
-    its stop may have been filled, and another position entered. Where anything says that one was, only a snapshot decides.
+    """Return the request, or the time until which it waits for a snapshot.
+
+    After something may have been missed, an exit by software waits for a snapshot that shows the position, because its
+    stop may have been filled and another position entered. If there is a sign of another position, only a snapshot
+    decides.
     """
     if _may_be_another(p):
         return NEVER
@@ -149,7 +167,7 @@ def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
 
 
 def find_unknown(p: PositionState, at: float) -> Wanted:
-    """Look an order up whose outcome is unknown, or that may be gone."""
+    """Look up an order that has an unknown outcome or may be gone."""
     first: Order | None = None
     for order in p.orders.values() if p.has_doubted else ():
         if order.find_at < NEVER and (first is None or order.find_at < first.find_at):
@@ -160,14 +178,17 @@ def find_unknown(p: PositionState, at: float) -> Wanted:
 
 
 def cover(p: PositionState, at: float) -> Wanted:
-    """Place a stop behind a position that has none: the tightest that the exchange takes."""
+    """Place the tightest possible stop behind a position that has none.
+
+    A position whose close failed gets a stop as well, until the close is tried again.
+    """
     goal = p.goal
     if not (isinstance(goal, Protect) or (isinstance(goal, Close) and "close" in p.back_offs)):
         return None
     if p.is_covered or p.has_unknown or not p.quantity or not p.coverable:
         return None
     if at >= p.gives_up_at and not (p.flat.is_doubted or p.exit_sent):
-        return None  # else the position may be flat: the policy waits, and a stop does not
+        return None  # while the position may be flat, the policy waits, and a stop is placed
     if _may_be_another(p):
         return None
     # A price of before a gap makes no stop looser: the exchange says whether its own price is beyond the target.
@@ -177,27 +198,33 @@ def cover(p: PositionState, at: float) -> Wanted:
 
 
 def cancel_superseded(p: PositionState, at: float) -> Wanted:
-    """Cancel a live stop beside the one that counts, which is at least as tight."""
+    """Cancel a live stop beside the one that counts.
+
+    The one that counts is at least as tight, unless the other one was superseded.
+    """
     live = p.live
     if live is None or live.state is not LIVE or len(p.orders) < 2 or not _is_sure(live):
         return None
-    missed_at = p.missed_until - p.timing.positions_read_lag  # something may have been missed until then
+    missed_at = p.missed_until - p.timing.positions_read_lag  # an update may have been missed until then
     if live.triggered_at is not None or live.changed_at < missed_at < NEVER:
-        return None  # it may be filled or gone by now, and the position wants the other one
+        return None  # it may be filled or gone by now, and then the position needs the other one
     if p.market.can_amend and live.quantity < p.coverable and "move" not in p.back_offs:
-        return None  # the one that counts is made to cover the whole position first
+        return None  # `move` first makes the one that counts cover the whole position
     grace, filled_by = p.plan.exit_grace, NEVER
     for order in p.orders.values():
         if order.purpose != "stop" or order.state is not LIVE or order.id == live.id:
             continue
         if order.triggered_at is None or order.is_stuck(at, grace):
             return CancelStop(order.id, "another stop of its position counts")
-        filled_by = min(filled_by, order.triggered_at + grace)  # until then it is the exchange's to fill
+        filled_by = min(filled_by, order.triggered_at + grace)  # until then the exchange may fill it
     return filled_by
 
 
 def move(p: PositionState, at: float) -> Wanted:
-    """Move the stop that counts: to a tighter price as pacing allows, or to another quantity at once."""
+    """Move the stop that counts to a tighter price or to another quantity.
+
+    Pacing can delay a tighter price. Another quantity is never delayed by pacing.
+    """
     live = p.live
     if not isinstance(p.goal, Protect) or live is None or p.has_unknown or p.is_frozen or _may_be_another(p):
         return None
@@ -207,8 +234,8 @@ def move(p: PositionState, at: float) -> Wanted:
     is_other_size = live.quantity != coverable
     assert live.order is not None
     if live.order.price == p.target and not is_other_size:
-        return None  # mostly
-    # While the exchange trails, all that is left to do is to take back what a person loosened.
+        return None  # the usual case
+    # While the exchange trails, the price of the plain stop changes only if a person loosened it.
     price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
     wait = _wait(p, live, price, at)
     rests = wait is None or wait > 0.0 or is_crossed(p.position.side, p.ratchet.last, price)
@@ -236,13 +263,16 @@ def read_candles(p: PositionState, at: float) -> Wanted:
 
 
 def read_fills(p: PositionState, at: float) -> Wanted:
-    """Read the executions that no update has reported, before the end of a position is published."""
+    """Read executions that no update has reported, before the position's end is published."""
     order_id = wanted_read(p)
     return None if order_id is None else ReadFills(order_id, p.position.opened_at)
 
 
 def tend_native(p: PositionState, at: float) -> Wanted:
-    """Place the exchange's own trailing order beside the first stop, or cancel the one that is not wanted any more."""
+    """Place or cancel the exchange's own trailing order.
+
+    The order is placed beside the first stop, and cancelled when it is not wanted any more.
+    """
     if p.native_task is None or not isinstance(p.goal, Protect):
         return None
     native = p.native
@@ -253,14 +283,17 @@ def tend_native(p: PositionState, at: float) -> Wanted:
         return None
     if _may_be_another(p):
         return None
-    if gap is not None:  # a peak that is not read yet may have passed
+    if gap is not None:  # the gap may have a peak beyond the activation
         return gap.read_at if gap.read_at > at else None
     terms = native_terms(p.plan, p.position, p.market)
     return PlaceNative(terms.activation, terms.callback, p.coverable)
 
 
 def await_fill(p: PositionState, at: float) -> Wanted:
-    """Wake up when a stop that triggered should have been filled: from then on it protects nothing."""
+    """Wake up when a triggered stop should have been filled.
+
+    From then on the stop protects nothing.
+    """
     if not p.has_triggered:
         return None
     grace = p.plan.exit_grace
@@ -275,7 +308,7 @@ def await_fill(p: PositionState, at: float) -> Wanted:
 
 
 def act_on_policy(p: PositionState, at: float) -> Wanted:
-    """Wake up when the plan's policy for a position without a stop is due."""
+    """Wake up when the plan's policy for an unprotected position is due."""
     return policy_due_at(p, at)
 
 
@@ -297,8 +330,10 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def _may_be_another(p: PositionState) -> bool:
-    """Whether another position may stand in the place of this one. The snapshot that is wanted says so; until then nothing is
-    placed for it, since a stop of ours would make the other one look like it, and nothing is closed.
+    """Return whether another position may be open in place of this one.
+
+    The snapshot that is wanted decides. Until then nothing is placed, because a stop of ours would make the other
+    position look like this one, and software closes nothing.
     """
     return (p.successor is not None or p.doubted_stop is not None) and p.snapshot_at < NEVER
 
@@ -311,20 +346,26 @@ def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Want
 
 
 def _is_sure(order: Order) -> bool:
-    """Whether nothing says that a live order may be gone."""
+    """Return whether no evidence says that a live order may be gone."""
     return order.absent_since is None and order.find_at == NEVER
 
 
 def _standing(p: PositionState, live: Order) -> Decimal:
-    """Where the stop is, as asked for or as shown, whichever is tighter."""
+    """Return the price of the live stop, as requested or as shown, whichever is tighter."""
     shown, asked = live.order, live.price
     assert shown is not None
     return asked if asked is not None and is_tighter(p.position.side, asked, shown.price) else shown.price
 
 
 def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Decimal:
-    """The target. Where the price is beyond it, or the exchange refused it: the tightest of the stops that were live before and
-    can be placed, and else the looser of the plan's stop and the floor.
+    """Return the target, or a looser stop if the target can't be placed.
+
+    It can't be placed if the price is beyond it or if the exchange refused it. The looser stop is the tightest earlier
+    one between the target and the fallback that can be placed, or else the fallback, which is the looser of the plan's
+    stop and the floor.
+
+    Args:
+        refused: the price that the exchange refused; None: none.
     """
     target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
     if looser is None or not (target == refused or is_crossed(side, last, target)):
@@ -340,7 +381,10 @@ def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> De
 
 
 def _wait(p: PositionState, live: Order, target: Decimal, at: float) -> float | None:
-    """How long a move to a target has to wait; 0.0: not at all; None: it gains too little, or nothing."""
+    """Return the seconds for which a move to a target has to wait.
+
+    0.0: the move may be sent now. None: it gains too little, or nothing.
+    """
     standing, side = _standing(p, live), p.position.side
     if not IS_AHEAD[side](target, standing):
         return None

@@ -1,4 +1,7 @@
-"""Our orders of one position that exist on the exchange, or may exist: one row each, and the table of their states."""
+"""Our orders of one position, and the table of their states.
+
+Each order that exists on the exchange, or may exist, has one row.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from trailing.errors import UsageError
 _ZERO = Decimal(0)
 
 Purpose: TypeAlias = Literal["stop", "native", "exit"]
-"""A plain stop; the exchange's own trailing order beside it; a reduce-only close at market."""
+"""``"stop"`` is a plain stop. ``"native"`` is the exchange's own trailing order beside it. ``"exit"`` is a reduce-only
+close at market."""
 
 
 class OrderState(StrEnum):
-    """Where an order stands, as far as the exchange has said."""
+    """The state of an order, as far as the exchange has reported it."""
 
     INTENDED = "intended"
     SENT = "sent"
@@ -34,7 +38,7 @@ class OrderState(StrEnum):
 
 INTENDED, SENT, LIVE, CHANGING, CANCELLING = OrderState
 ENDED: Final = None
-"""Where an order's state leads to that leaves the table."""
+"""The next state of an order that leaves the table."""
 
 ORDER_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -77,37 +81,38 @@ ORDER_TABLE: Final[Mapping[tuple[OrderState, str], OrderState | None]] = Mapping
         (CANCELLING, "cancelled"): ENDED,
     }
 )
-"""Where each event leads to. A pair that is missing is illegal: it raises and changes nothing. The docs draw it."""
+"""The next state for each event. A missing pair is illegal, so it raises and changes nothing. The docs draw it."""
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """One order of ours, as asked for and as shown.
+    """One order of ours, as requested and as shown.
 
-    Asked and shown are kept apart: a change is wanted only against what was asked for, so that an exchange which rounds
-    more coarsely than its tick causes no endless changes.
+    The requested and the shown figures are kept apart. A change is compared with the requested ones, so that an
+    exchange which rounds more coarsely than its tick causes no endless changes.
 
     Args:
         id: our client order id.
-        price: the trigger price that was last asked for; None for an exit.
-        quantity: what was last asked for, less what was filled since, in base units.
-        order: what the exchange last acknowledged or showed; None: nothing yet.
-        callback: of a native order, as asked for.
+        price: the trigger price that was last requested, or a native order's activation price; None for an exit.
+        quantity: the quantity that was last requested, less the quantity filled since, in base units.
+        order: the order as the exchange last acknowledged or showed it; None: not yet.
+        callback: the callback that was requested, for a native order.
         sent_at: when its last request was sent, in seconds on the running clock, as every time here.
-        changed_at: when the exchange last acknowledged, filled or pushed something of it. A list that was asked for
+        changed_at: when the exchange last acknowledged, filled or pushed something of it. A list that was requested
             before then, plus the read lag, is no evidence about it.
-        absent_since: when the first snapshot or look-up without it was answered; None: none was.
-        missed_at: when the snapshots without it that count were answered.
-        find_at: from when on it is looked up by its id; infinite: it isn't.
-        triggered_at: when the exchange showed it as triggered; None: it is not.
-        filled: what the exchange has filled of it, by whatever it said, in base units.
-        told: what pushed fills have said of that; `told_before`: the same in earlier processes.
-        proceeds: what those fills were worth, in quote units.
-        trades: the trades, or where they have no ids the fills, that were counted.
+        absent_since: when the first answer came that says that it does not exist: a snapshot or a look-up without it,
+            or a refusal; None: there is none.
+        missed_at: when the snapshots that do not show it and count were answered.
+        find_at: when to look it up by its id; infinite: it is not to be looked up.
+        triggered_at: when the exchange reported that it triggered; None: it has not triggered.
+        filled: its filled quantity, by any report of the exchange, in base units.
+        told: the quantity of the pushed fills that were counted; `told_before`: the same in earlier processes.
+        proceeds: the value of those fills, in quote units.
+        trades: the ids of the trades that were counted, or the fills themselves if they have no ids.
         is_unwanted: it is cancelled as soon as it is live.
-        makes_way: it is being cancelled so that another can be placed, where the market allows one stop only.
+        makes_way: it is being cancelled so that another can be placed, because the exchange takes no second stop.
         is_restored: it comes from the store, and the exchange has not shown it since.
         is_superseded: another stop of its position counts, as long as there is one.
-        has_unread: it ended, and some of its executions may not have been reported.
+        has_unread: it has ended, and updates may not have reported all of its executions.
     """
 
     id: str
@@ -135,7 +140,9 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     has_unread: bool = False
 
     def after(self, event: str, **changes: object) -> Order | None:
-        """This order after an event of `ORDER_EVENTS`, with other changes of its fields. None: it left the table.
+        """Return this order after an event of `ORDER_EVENTS`, with other changes of its fields.
+
+        None: it leaves the table.
 
         Raises:
             UsageError: the table does not allow the event.
@@ -148,26 +155,40 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stands(self) -> bool:
-        """Whether the exchange has acknowledged or shown it, so that it exists as far as is known."""
+        """Return whether the exchange has acknowledged or shown it, and no end is known."""
         return self.state is LIVE or self.state is CHANGING or self.state is CANCELLING
 
     @property
     def is_sent(self) -> bool:
-        """Whether its last request may still be open: sent, and neither acknowledged nor refused."""
+        """Return whether its last request was sent, and neither acknowledged nor refused."""
         return self.state is SENT or self.state is CHANGING or self.state is CANCELLING
 
     def is_stuck(self, at: float, grace: float) -> bool:
-        """Whether it triggered so long ago that it should have been filled by now: it protects nothing. In seconds."""
+        """Return whether it has triggered and should have been filled by now.
+
+        Such an order protects nothing.
+
+        Args:
+            at: now, in seconds on the running clock.
+            grace: seconds that the exchange has to fill it.
+        """
         return self.triggered_at is not None and at >= self.triggered_at + grace
 
     @property
     def stored(self) -> object:
-        """What of it the store has to hold: a placing under its id alone, since its intent holds the rest."""
+        """Return the part of it that the store has to hold.
+
+        Until it is acknowledged, this is its id alone, because its intent holds the rest.
+        """
         return self.id if self.order is None else self.order
 
 
 def counts_before(side: Side, newer: Order, older: Order) -> bool:
-    """Whether the newer one of two live stops of a position is the one that counts: it is at least as tight."""
+    """Return whether the newer one of two live stops is the one that counts.
+
+    A superseded stop does not count beside one that is not superseded. Otherwise the newer one counts if it is at least
+    as tight.
+    """
     if newer.is_superseded is not older.is_superseded:
         return older.is_superseded
     assert newer.order is not None
@@ -179,7 +200,8 @@ def unseen(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order,
     """Count a pushed fill once, however often and in whatever order it is pushed.
 
     Args:
-        cumulative: what the exchange had filled of the order by then, this fill included; None: it doesn't say.
+        cumulative: the filled quantity of the order by then, this fill included; None: the exchange does not report it.
+            It counts only for a fill without a trade id.
 
     Returns:
         The order with the fill counted, and the quantity that was not counted before.

@@ -1,7 +1,7 @@
-"""The plan of a position: initial stop, rules, pacing and policies, checked when it is built.
+"""The plan of a position: its initial stop, rules, pacing and policies.
 
-A plan never changes. It is stored with the position that it was given to, so that what protects a position is never a
-later default.
+A plan is checked when it is built, and never changes. The store holds it with its position, so that a later default
+never replaces it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 _HUNDRED = Percent(100)
 _ZERO = Decimal(0)
-_WITH_RULES = ("rules", "native")  # which are checked together
-_AN_INSTANT = 1e-6  # seconds: what binary fractions of a clock's reading may be off, so that no wait is that short
+_WITH_RULES = ("rules", "native")  # these fields are checked together
+_AN_INSTANT = 1e-6  # seconds; a shorter wait is a rounding error of the clock's binary fractions
 
 
 def _check_percent(field: str, value: Any, *, zero: bool = True) -> None:
@@ -44,14 +44,17 @@ def _check_percent(field: str, value: Any, *, zero: bool = True) -> None:
 
 
 class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a stop is moved, and for how little. The default moves it for every improvement.
+    """How often a stop is moved, and for how little.
+
+    By default every improvement moves the stop.
 
     Args:
-        min_interval: seconds between two moves, at least 0. An improvement that comes earlier is deferred to the end
-            of the interval, not dropped.
-        min_improvement: what a move has to gain, in percent of the current stop, below 100. A smaller one is no move.
+        min_interval: seconds between two moves, at least 0. An improvement that comes earlier is deferred to the end of
+            the interval, not dropped.
+        min_improvement: the least gain of a move, in percent of the current stop, below 100. A smaller gain is not
+            moved for.
         override: the improvement, in percent of the current stop, that does not wait for the interval; at least
-            `min_improvement`. None: every one waits.
+            `min_improvement`. None: every improvement waits.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -70,20 +73,20 @@ class Pacing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_immediate(self) -> bool:
-        """Whether every improvement may be sent at once, however small."""
+        """Return whether every improvement may be sent at once, however small."""
         return not self.min_interval and not self.min_improvement.value
 
     def wait(self, since_move: float | None, current: Decimal, wanted: Decimal) -> float | None:
-        """How long a move from one stop price to another has to wait.
+        """Return the seconds for which a move of the stop has to wait.
 
         Args:
-            since_move: seconds since the last move, or None where there was none.
+            since_move: seconds since the last move; None: there was none.
             current: the price of the live stop, above 0.
-            wanted: the one that is wanted.
+            wanted: the price of the wanted stop.
 
         Returns:
-            0.0: it may be sent now. More: it is deferred, and due in so many seconds. None: it gains too little to be
-            sent at all.
+            0.0: the move may be sent now. More: it is deferred, and due in so many seconds. None: it gains too little
+            to be sent at all.
         """
         if wanted == current:
             return None
@@ -100,41 +103,47 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How a position is protected.
 
     Args:
-        initial_stop: from the entry price to the first stop, above 0: a percentage of the entry price, below 100, or
-            an amount. `Position.stop_price` overrides it.
-        rules: each proposes a stop or nothing; the tightest proposal wins.
+        initial_stop: the distance from the entry price to the first stop, above 0. It is a percentage of the entry
+            price, below 100, or an amount in quote units. `Position.stop_price` overrides it.
+        rules: each rule proposes a stop or none. The tightest proposal wins.
         pacing: how often, and for how little, the stop is moved.
-        trigger: the price that counts, for peaks, for crossings and as the trigger of the orders.
-        native: have the exchange trail, by an order of its own beside the plain stop, where it can. That takes exactly one
-            rule, a `Callback` of a percentage with an `activation` above 0; `pacing` counts only where we trail.
-        on_unprotected: what to do with a position without a live stop: ``"retry"`` for `retry_for` seconds and then do
-            as `retry_then` says; ``"close"`` it; ``"report"`` it only.
-        retry_for: seconds for which it is tried again, at least 0.
+        trigger: the kind of price that counts, for peaks, for crossings and as the trigger of the orders.
+        native: the exchange trails, by an order of its own beside the plain stop. A plan is refused on a market that
+            can't do it. It takes exactly one rule, a `Callback` of a percentage with an `activation` above 0. `pacing`
+            counts only while the library trails.
+        on_unprotected: the policy for a position without a live stop. ``"retry"`` tries for `retry_for` seconds, and
+            then does as `retry_then` says. ``"close"`` closes the position. ``"report"`` publishes it and gives the
+            position up.
+        retry_for: seconds for which a stop is tried again, at least 0.
         retry_then: ``"close"`` or ``"report"``.
-        on_would_trigger: what to do where the price is already beyond the stop that is wanted: ``"exit"``, or
-            ``"keep"`` the live one.
+        on_would_trigger: the policy if the price is already beyond the wanted stop. ``"exit"`` closes the position, and
+            ``"keep"`` keeps the live stop.
         on_late_order: ``"adopt"`` or ``"cancel"`` a stop that is found live after the deadline.
-        on_wave_cancelled: what to do with positions without a stop where their wave is cancelled from outside:
-            ``"withdraw"`` what was placed for them and list them, without a task; or go on to ``"protect"`` them.
-        on_stop_cancelled: what to do if a person or another program cancelled the stop: ``"replace"`` it, or ``"release"``
-            the position, which is no longer protected then.
-        on_store_failure: ``"protect"`` without the store and raise an alarm, or ``"refuse"``.
-        exit_grace: seconds, at least 0, that the exchange has to fill a stop which was crossed, before software closes.
-        max_jump: a price further than this from the last one counts only once the next one agrees; above 0.
-        max_entry_gap: how far the entry price may be from the exchange's own; above 0.
+        on_wave_cancelled: the policy for positions without a stop if their wave is cancelled from outside.
+            ``"withdraw"`` cancels their orders and lists the positions, without a task. ``"protect"`` goes on to
+            protect them.
+        on_stop_cancelled: the policy if a person or another program cancelled the stop. ``"replace"`` places another
+            one. ``"release"`` releases the position, which is no longer protected then.
+        on_store_failure: the policy if the store does not take an intent. ``"protect"`` places the order and raises an
+            alarm. ``"refuse"`` does not place it, unless it closes the position.
+        exit_grace: seconds, at least 0, that the exchange has to fill a crossed stop before software closes the
+            position.
+        max_jump: a price further than this from the last one counts only once the next one agrees and the exchange's
+            own price confirms it; above 0 and below 100 percent.
+        max_entry_gap: how far the entry price may be from the exchange's own; above 0 and below 100 percent.
         min_stop_ticks: how many ticks the first stop has to be away from the price, at least 1.
         liquidation_buffer: how far a stop is kept from the liquidation price, below 100 percent.
         journal_wait: seconds, at least 0, that the store has to take the intent.
         call_seconds: the deadline of one exchange call, above 0.
         cleanup_seconds: the deadline of a clean-up, above 0 and at least as long as the exchange's read lags.
         stale_after: seconds without a price after which there is an alarm, above 0.
-        reconcile_every: seconds, above 0, between two snapshots of the account if no event asks for one. The
-            manager's plan counts.
+        reconcile_every: seconds, above 0, between two snapshots of the account if no event asks for one. The manager's
+            plan counts.
         candle_seconds: how long a candle lasts for the rules that look at candles, above 0.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
-        TypeError: without `initial_stop`: there is no default for it.
+        TypeError: `initial_stop` is missing. It has no default.
     """
 
     initial_stop: Distance
@@ -189,22 +198,25 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @cached_property
     def encoded(self) -> dict[str, Any]:
-        """What `encode_plan` gives: every position that is protected by this plan stores it, none changes it."""
+        """Return the plan as `encode_plan` encodes it, encoded once.
+
+        Every position under this plan stores the same dict, and nothing changes it.
+        """
         return encode_plan(self)
 
     @cached_property
     def candles_needed(self) -> int:
-        """How many closed candles the rules look at, at most."""
+        """Return how many closed candles the rules look at, at most."""
         return max((rule.candles_needed for rule in self.rules), default=0)
 
     def first_stop(self, position: Position, market: Market) -> Decimal:
-        """The initial stop of a position, as a multiple of the market's tick.
+        """Return the initial stop of a position, as a multiple of the market's tick.
 
-        It is `Position.stop_price` where that is set, which may be on either side of the entry price; otherwise it
-        derives from the entry price and lies on its losing side.
+        If `Position.stop_price` is set, the stop is that price, which may be on either side of the entry price.
+        Otherwise the stop derives from the entry price and lies on its losing side.
 
         Raises:
-            UsageError: where that is no possible price.
+            UsageError: the stop is not a possible price.
         """
         side, entry = position.side, position.entry_price
         if position.stop_price is not None:
@@ -220,15 +232,20 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return stop
 
     def propose(self, history: History, tick: Decimal) -> Decimal | None:
-        """The tightest stop that a rule wants, as a multiple of the tick, or None where none wants one.
+        """Return the tightest stop that a rule wants, as a multiple of the tick.
+
+        None: no rule wants one.
 
         Raises:
-            UsageError: where a rule proposes what is no finite Decimal.
+            UsageError: a rule proposes a value that is not a finite Decimal.
         """
         return self.bind(history.side, history.entry_price, tick)(history.best, history.candles)
 
     def bind(self, side: Side, entry_price: Decimal, tick: Decimal) -> Proposer:
-        """What is left of `propose` once a position is known: every new peak comes this way."""
+        """Return `propose` for a known side and entry price.
+
+        It is called for every new peak, so this work is done once.
+        """
         is_ahead = IS_AHEAD[side]
         proposers = [rule.bind(side, entry_price) for rule in self.rules]
 
@@ -247,19 +264,22 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def encode_plan(plan: TrailPlan) -> dict[str, Any]:
-    """A plan as what JSON can hold: money as text, each rule under its class's name in ``"type"``."""
+    """Return a plan as JSON can hold it.
+
+    Money is text. Each rule has the name of its class in ``"type"``.
+    """
     encoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(plan))
     return encoded
 
 
 def decode_plan(data: dict[str, Any]) -> TrailPlan:
-    """The plan that `encode_plan` encoded, or that a person wrote: a percentage may also be a text such as ``"1.5%"``.
+    """Return the plan that `encode_plan` encoded, or that a person wrote.
 
-    Everything is checked as when a plan is built.
+    A percentage may also be a text such as ``"1.5%"``. All values are checked as when a plan is built.
 
     Raises:
-        UsageError: saying what is wrong, and where; also for a key that isn't known, for a float where money is meant,
-            and for a rule whose class isn't known.
+        UsageError: a value is wrong, a key or the class of a rule is not known, or money is given as a float. The
+            message says where.
     """
     if not isinstance(data, dict):
         raise refuse("plan", data, "a mapping")
@@ -286,7 +306,7 @@ def _convert(data: dict[str, Any], kind: type[_StructT], path: str) -> _StructT:
     try:
         value = msgspec.convert(data, kind)
     except msgspec.ValidationError:
-        # Only now, so that a text of a bot's own rule which happens to end in % stays the text that it is.
+        # Tried second, so that a text of a bot's own rule that happens to end in % stays a text.
         try:
             value = msgspec.convert(_spell_out(data), kind)
         except msgspec.ValidationError as error:
@@ -296,7 +316,7 @@ def _convert(data: dict[str, Any], kind: type[_StructT], path: str) -> _StructT:
 
 
 def _spell_out(data: Any) -> Any:
-    """Turn every text that ends in % into what a `Percent` is encoded as."""
+    """Return the data with every text that ends in % as an encoded `Percent`."""
     if isinstance(data, str) and data.endswith("%"):
         return {"percent": data.removesuffix("%").strip()}
     if isinstance(data, dict):
@@ -307,7 +327,10 @@ def _spell_out(data: Any) -> Any:
 
 
 def _check_exact(given: Any, encoded: Any, path: str) -> None:
-    """Refuse what msgspec lets pass: a float where the value is a Decimal, and a further key beside a percentage."""
+    """Refuse a float for a Decimal, and a further key beside a percentage.
+
+    msgspec lets both pass.
+    """
     if isinstance(given, float) and isinstance(encoded, str):
         raise refuse(path, given, "money as text, such as '1.5', never a float")
     if isinstance(given, dict) and isinstance(encoded, dict):

@@ -1,7 +1,7 @@
-"""All that is known of one position, in one object with one writer: events in, the next request out.
+"""The state of one position in one object with one writer.
 
-`PositionState.step` is the only writer. `trailing.core.next_request` derives what is asked of the exchange next, so no
-decision is stored that could outlive its reasons. Nothing here waits, reads a clock or logs.
+`PositionState.step` is the only writer. It takes inputs, and `trailing.core.next_request` derives the next request, so
+no decision is stored that could outlive its reasons. Nothing here waits, reads a clock or logs.
 """
 
 from __future__ import annotations
@@ -43,63 +43,61 @@ class PositionState:
     """The state of one protected position.
 
     Args:
-        ratchet: the price side: what is protected and how, the best price and the stop that the plan wants.
-        timing: what the exchange promises.
+        ratchet: the price side, with the position, its plan, its market, the best price and the plan's stop.
+        timing: the delays that the exchange states.
         claimed_at: when the position was claimed, in seconds on the running clock, as every time here.
-        opened_at: when it was opened: a list that was asked for before then, plus the read lag, may show an earlier one.
-        unprotected_time: its unprotected seconds so far by cause; `unprotected_span`: the present ones, or None.
+        opened_at: when it was opened. A list requested before then, plus the read lag, may show an earlier position.
+        unprotected_time: its earlier unprotected seconds, by cause; `unprotected_span`: the present ones, or None.
 
     Attributes:
-        position, market: what is protected, and the exchange's rules for its symbol.
-        goal: what is to become of the position.
-        quantity: what is left of the position, in base units.
+        position, market: the protected position, and the exchange's rules for its symbol.
+        goal: the goal of the work on the position.
+        quantity: the open rest of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
-        floor: the tightest stop that the exchange ever acknowledged or the liquidation price asked for; or None. No request
-            is looser. `former_floors`: the last ones before it, and stops that were looser, where the price is beyond it.
-        reported_entry: the entry price that the exchange reports, by which another position is known; None: none yet.
-        native_task: what is to be done about the exchange's own trailing order: ``"place"``, ``"withdraw"`` or
-            ``"replace"`` it; None: nothing.
-        replaced_by: another position that stands in its place and is not protected; or None.
-        request: the request under way, or None; `request_id`: the order that it is about; `is_sent`, `sent_at`: whether and
-            when it left.
-        back_offs: the kinds of requests that failed, with when they may be tried again.
+        floor: the tightest stop that was acknowledged or that the liquidation price asked for; or None. No request is
+            looser, unless the floor can't be placed. `former_floors`: the last other stops.
+        reported_entry: the exchange's entry price, by which another position is recognized; None: none was reported.
+        native_task: the next action on the trailing order, ``"place"``, ``"withdraw"`` or ``"replace"``; or None.
+        replaced_by: another position that is open in its place and is not protected; or None.
+        request: the request under way, or None; `request_id`: its order; `is_sent`, `sent_at`: if and when it left.
+        back_offs: the back-offs, by kind of request.
         moved_at: when the last acknowledged move was sent; None: there was none.
-        crossed_at: when the price crossed the live stop; None: it is not crossed.
-        would_trigger: the exchange says that the price is beyond a stop that was wanted; `refused_stop`: the tightest such.
+        crossed_at: when the price crossed both the live stop and the plan's; None: it has not.
+        would_trigger: the exchange said that the price is beyond a wanted stop; `refused_stop`: the price refused last.
         full_until: until when no second stop is placed beside the live one, because the account has no slot for it.
         taken_down: the stop that was cancelled so that another can be placed, until one is; or None.
-        error: the last error of a request, until one goes through.
-        refusal: refusals that say that nothing can be reduced, until such a request is accepted; or None.
+        error: the last error of a request, until one succeeds.
+        refusal: refusals because nothing can be reduced, until such a request is accepted; or None.
         flat: the evidence for the position being flat.
-        check_from: a snapshot is wanted that is asked for at this time or later; infinite: none is.
-        missed_until: a snapshot asked for at this time or later shows what may have been missed; infinite: nothing was.
-        again_at: when another snapshot can decide what is undecided; infinite: nothing is.
-        checked_at, shown_at, listed_at: when the last snapshot was asked for that judged it; that told its quantity; that lists it.
-        leftovers: our stops in snapshots that no row has, with when they were first shown.
-        ended_orders: the last orders that left the table, by id, `changed_at` being when: a list that lags may still show
+        check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
+        missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
+        again_at: when another snapshot can decide an open question; infinite: there is none.
+        checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
+        leftovers: our stops in snapshots that have no row, with when they were first shown.
+        ended_orders: the last orders that left the table, by id, `changed_at` being when. A late list may still show
             one, and a fill of one may come late.
-        missing_stops: stops that lists and look-ups lost last, while no list has shown another one since; `missing_since`:
-            when the last of them was lost.
-        is_listing_untrusted: its lists don't show a live stop that a look-up shows, and prove no absence.
-        is_lookup_untrusted: a look-up does not show the stop in place of a missing one either, and proves none.
-        updated_at: when the position changed that an update last told of; `told_quantity`: what was left of it by then.
-        left_open_before: `left_open` as a former process stored it; or None.
-        doubted_stop: the stop that counted, unlisted, when another entry price was reported: gone, it tells another position.
-        successor: another position of its key that a caller has handed in, until a snapshot shows how it stands; or None.
+        missing_stops: stops that lists and look-ups lost, while no list has shown a stop since; `missing_since`: when
+            the last of them was lost.
+        is_listing_untrusted: its lists don't show a stop that counts as live, so they prove no absence.
+        is_lookup_untrusted: a look-up does not show the stop in place of a missing one, so look-ups prove no absence.
+        updated_at: when the change happened that an update last reported; `told_quantity`: the quantity that it left.
+        left_open_before: `left_open` as an earlier process stored it; or None.
+        doubted_stop: the unlisted stop that counted at a change of the entry price. Without it, the position is gone.
+        successor: another position of its key, handed in by a caller, until a snapshot shows which is open; or None.
         is_awaited: another position of its key was handed in, and waits for its end.
         is_opening: a caller's deadline runs for the first stop, and the plan's policies don't count yet.
-        was_tried: a first stop was asked for; from then on the rules are asked.
-        is_entry_checked: its figures were held against the exchange's own.
-        is_frozen: a rule or the task failed: its stop stays where it is.
+        was_tried: a first stop was requested. From then on the rules are asked.
+        is_entry_checked: its figures were compared with the exchange's own.
+        is_frozen: a rule or the task failed, so its stop stays where it is.
         told_liquidation: the liquidation price of the last alarm; or None.
         gap: a time without prices whose peaks are to be read; or None.
         moves, filled, proceeds, last_fill, exit_reason: counts, sums and words for its report.
-        confirmed_at: when the exchange last confirmed something; None: never.
-        live: the order of the live stop that counts, the tightest, the newest of equals; or None.
-        is_covered: whether a stop of ours stands behind it, as far as is known.
-        has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: the same of a close.
-        has_unwanted, has_doubted, has_triggered: whether one of its orders is not wanted, is to be looked up, has triggered.
-        cause, effects: why it becomes unprotected now; what is to be published by the present step.
+        confirmed_at: when the exchange last confirmed a request that is no read; None: never.
+        live: the live stop that counts: the tightest that is not superseded, the newest of equals; or None.
+        is_covered: whether a stop of ours is live, as far as is known.
+        has_unknown: whether a stop or trailing order has an unknown outcome; `exit_sent`: whether a close is unsettled.
+        has_unwanted, has_doubted, has_triggered: whether an order is unwanted, is to be looked up, has triggered.
+        cause, effects: the cause if it becomes unprotected now; the present step's events and alarms to publish.
         ended: nothing is to be done for it any more.
     """
 
@@ -183,37 +181,37 @@ class PositionState:
         self.flat = FlatEvidence(self.claimed_at)
         self.unprotected_span = UnprotectedSpan(self.claimed_at, "opening", self.claimed_at)
 
-    # What its readers ask.
+    # Its readers use these.
 
     @property
     def plan(self) -> TrailPlan:
-        """How it is protected."""
+        """Return the plan that protects it."""
         return self.ratchet.plan
 
     @property
     def stop(self) -> StopOrder | None:
-        """The live stop that counts, as the exchange acknowledged it."""
+        """Return the live stop that counts, as the exchange acknowledged it."""
         return None if self.live is None else self.live.order
 
     @property
     def native(self) -> Order | None:
-        """The exchange's own trailing order where it is live, as far as the exchange said."""
+        """Return the exchange's own trailing order, if it is live as far as known."""
         return next((order for order in self.orders.values() if order.purpose == "native" and order.stands), None)
 
     @property
     def is_trailed_by_exchange(self) -> bool:
-        """Whether the exchange's own trailing order moves, so that the plain stop rests."""
+        """Return whether the exchange's own trailing order trails, so that the plain stop rests."""
         return self.native_task is None and self.plan.native and self.native is not None
 
     @property
     def target(self) -> Decimal:
-        """The stop that is wanted: the plan's, or the floor where that is tighter."""
+        """Return the wanted stop: the plan's, or the floor if that is tighter."""
         target, floor = self.ratchet.target, self.floor
         return floor if floor is not None and is_tighter(self.position.side, floor, target) else target
 
     @property
     def looser_target(self) -> Decimal | None:
-        """The looser one of the plan's stop and the floor, to fall back on; None: there is no other than the target."""
+        """Return the looser of the plan's stop and the floor. None: there is no floor, or both are equal."""
         floor, planned = self.floor, self.ratchet.target
         if floor is None or floor == planned:
             return None
@@ -221,48 +219,50 @@ class PositionState:
 
     @property
     def coverable(self) -> Decimal:
-        """What a stop can cover of it: its quantity, down to the market's step; 0: it is too small for a stop."""
+        """Return the quantity that a stop can cover, a multiple of the market's step. 0: it is too small for a stop."""
         return coverable(self.market, self.quantity)
 
     @property
     def uncovered(self) -> Decimal:
-        """What no live stop covers of the position."""
+        """Return the quantity of the position that the live stop does not cover."""
         stop = self.stop
         return self.quantity - min(self.quantity, stop.quantity if stop is not None else _ZERO)
 
     @property
     def is_unprotected(self) -> bool:
-        """Whether it is open, as far as is known, without a stop of ours."""
+        """Return whether it is open without a live stop, as far as known."""
         return not self.is_covered and bool(self.quantity) and not self.ended
 
     @property
     def may_be_open(self) -> bool:
-        """Whether it is open as far as is known, or its fills alone say that it is flat: one of another order may be among them."""
+        """Return whether it may be open. Fills alone do not confirm that it is flat, because a fill of another order
+        may be among them.
+        """
         return bool(self.quantity) or not (isinstance(self.goal, End) or self.flat.is_told_by_update)
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it ended although it may be open: no task works on it any more."""
+        """Return whether it ended although it may be open. No task works on it any more."""
         return isinstance(self.goal, End) and self.goal.is_given_up
 
     @property
     def gives_up_at(self) -> float:
-        """When the plan's policy for a position without a stop is due; infinite: it is not."""
+        """Return when the plan's policy for a position without a stop is due. Infinite: it is not."""
         span = self.unprotected_span
         if self.is_opening or span is None or not isinstance(self.goal, Protect) or not self.quantity:
             return math.inf
         if self.taken_down is not None and "place" not in self.back_offs:
-            return math.inf  # inside a move: the next stop was not tried yet
+            return math.inf  # inside a move, whose next stop was not tried yet
         return span.since + (self.plan.retry_for if self.plan.on_unprotected == "retry" else 0.0)
 
     @property
     def snapshot_at(self) -> float:
-        """From when on a snapshot of the account is wanted; infinite: none is."""
+        """Return the time from which a snapshot of the account is wanted. Infinite: none is."""
         return math.inf if self.ended else min(self.check_from, self.again_at)
 
     @property
     def state(self) -> State:
-        """Where it stands, in the words of reports."""
+        """Return the state of the position, as reports name it."""
         if self.ended:
             return State.CLOSED
         if self.has_unknown or (self.exit_sent and self.request is None):
@@ -277,7 +277,7 @@ class PositionState:
 
     @property
     def profit(self) -> Decimal | None:
-        """In quote units, before fees. None unless the reported fills are those of the whole position."""
+        """Return the profit in quote units, before fees. None: the reported fills are not the whole position's."""
         if abs(self.filled - self.position.quantity) >= self.market.quantity_step:
             return None
         gain = self.proceeds - self.filled * self.position.entry_price
@@ -285,7 +285,7 @@ class PositionState:
 
     @property
     def facts(self) -> tuple[object, ...]:
-        """What the store has to hold: two states whose facts are equal need no save."""
+        """Return the facts that the store has to hold. Two states with equal facts need no save."""
         return (
             self.goal,
             self.quantity,
@@ -301,20 +301,20 @@ class PositionState:
         )
 
     def unprotected_time_at(self, at: float) -> UnprotectedTime:
-        """All unprotected seconds until now."""
+        """Return all unprotected seconds until now."""
         span = self.unprotected_span
         return self.unprotected_time if span is None else self.unprotected_time + span.until(at)
 
     # The one writer.
 
     def step(self, what: Input, at: float) -> list[Publish]:
-        """Take something in. A position that has ended ignores everything.
+        """Apply an input. A position that has ended ignores every input.
 
         Returns:
-            What is to be published.
+            The events and alarms to publish.
 
         Raises:
-            UsageError: it is impossible, and has changed nothing.
+            UsageError: the input is impossible, and has changed nothing.
         """
         if self.ended:
             return []
@@ -326,27 +326,27 @@ class PositionState:
         effects, self.effects = self.effects, []
         return effects
 
-    # What the handlers use. `step` alone calls them.
+    # The handlers use these. `step` alone calls the handlers.
 
     def tell(self, event: Callable[..., Event], **fields: Any) -> None:
-        """Have an event published."""
+        """Publish an event after the step."""
         self.effects.append(Publish(event, fields))
 
     def alarm(self, what: str, detail: str = "", *, names_orders: bool = False) -> None:
-        """Have an alarm published. `names_orders`: with the open orders of its symbol, which are read first."""
+        """Publish an alarm after the step. `names_orders`: with the open orders of its symbol, which are read first."""
         self.effects.append(Publish(Alarm, {"what": what, "detail": detail}, names_orders=names_orders))
 
     def aim(self, goal: Goal) -> None:
-        """Take a goal, where its rank is above the present one's."""
+        """Take a goal, if its rank is above the present one's."""
         if goal.rank > self.goal.rank:
             self.goal = goal
 
     def want_snapshot(self, at: float) -> None:
-        """Want a snapshot that shows how the position stands now."""
+        """Want a snapshot that shows the position as it is now."""
         self.check_from = at + self.timing.positions_read_lag
 
     def raise_floor(self, price: Decimal) -> None:
-        """Let no request be looser than this price from now on, or remember it, where it is looser than the floor itself."""
+        """Tighten the floor to this price, or remember a looser one among the former floors."""
         other: Decimal | None = price
         if self.floor is None or is_tighter(self.position.side, price, self.floor):
             self.floor, other = price, self.floor
@@ -358,7 +358,7 @@ class PositionState:
         self.orders[order.id] = order
 
     def drop(self, order: Order, event: str, at: float, cause: Cause) -> None:
-        """Take an order out of the table. `cause`: why the position is unprotected, where it is now."""
+        """Remove an order from the table. `cause`: why the position is unprotected, if it is now."""
         del self.orders[order.id]
         has_unread = event == "absent" or order.filled > order.told
         self.ended_orders[order.id] = replace(order, changed_at=at, has_unread=has_unread)
@@ -371,11 +371,11 @@ class PositionState:
     def change(
         self, before: Order, event: str, at: float, cause: Cause = "cancelled", **changes: object
     ) -> Order | None:
-        """Apply an event of the table of orders. Returns the order, or None: it left the table.
+        """Apply an event of the table of orders, and return the order. None: it left the table.
 
         Args:
-            cause: why the position is unprotected, where it is now.
-            changes: of other fields of the order.
+            cause: why the position is unprotected, if it is now.
+            changes: changes of other fields of the order.
         """
         after = before.after(event, **changes)
         if after is None:
@@ -385,7 +385,7 @@ class PositionState:
         return after
 
     def freeze(self, bug: Exception) -> None:
-        """Keep the stop where it is, because a rule or the task failed, with an alarm the first time."""
+        """Keep the stop where it is, because a rule or the task failed. The first time raises an alarm."""
         self.error = bug
         if not self.is_frozen:
             self.is_frozen = True
@@ -397,4 +397,4 @@ class PositionState:
 
 
 _REMEMBERED: Final = 16
-"""Orders that left the table and are remembered: a position has three at most at once, and lists lag by seconds."""
+"""Most ended orders, and former floors, that are remembered. A position has few at once, and lists lag by seconds."""

@@ -1,7 +1,7 @@
-"""The price side of a position: prices and closed candles in, the best price and the wanted stop out.
+"""The price side of a position, which turns prices and candles into the wanted stop.
 
-The wanted stop only ever tightens. A price far from the last one is a *jump*: it counts once a second price agrees and the
-exchange's own price confirms both, so that no run of bad ticks becomes a peak.
+The wanted stop only tightens. A price far from the last one is a *jump*. A jump counts once a second price agrees with
+it and the exchange's own price confirms it, so that a run of bad ticks does not become a peak.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
 
 
 class Ratchet:
-    """Where a position's stop should be, by its plan and the prices so far.
+    """The best price and the wanted stop of a position, by its plan.
 
     Args:
-        position: what is protected.
-        plan: how.
+        position: the protected position.
+        plan: its plan.
         market: the exchange's rules for its symbol.
 
     Raises:
@@ -32,10 +32,11 @@ class Ratchet:
     Attributes:
         first_stop: the price of the initial stop.
         target: the tightest stop that the plan ever wanted. Only confirmed prices justify it.
-        best: the best confirmed price so far.
+        best: the best confirmed price so far, peaks of price gaps included.
         last: the last price that counts.
-        jump: a price that a second one agrees with, far from `last`; the exchange's own price has to confirm it. Or None.
-        bug: what a rule raised. From then on no rule is asked, and the target stays. Or None.
+        jump: a price far from `last` that a second price agrees with; the exchange's own price has to confirm it. Or
+            None.
+        bug: the exception that a rule raised. From then on no rule is asked, and the target stays. Or None.
         candles: the closed candles that the rules look at.
         foreign_ticks: the number of ticks of a source that isn't the plan's. They change nothing else.
     """
@@ -83,7 +84,10 @@ class Ratchet:
         self.update_quiet_band()
 
     def take_if_quiet(self, tick: Tick) -> bool:
-        """Take a price that changes nothing, at the cost of two comparisons. False: pass the tick to `take`."""
+        """Take a price that changes nothing, at the cost of two comparisons.
+
+        False: the price is not quiet, so pass the tick to `take`.
+        """
         price = tick.price
         if self._low < price < self._high and tick.source == self._source:
             self.last = price
@@ -91,7 +95,10 @@ class Ratchet:
         return False
 
     def take(self, tick: Tick) -> bool:
-        """Take a price. Returns whether it counts: False for a foreign source, and for a jump until it is confirmed."""
+        """Take a price, and return whether it counts.
+
+        A price of a foreign source does not count, and neither does a jump until it is confirmed.
+        """
         if tick.source != self._source:
             self.foreign_ticks += 1
             return False
@@ -103,7 +110,10 @@ class Ratchet:
         return True
 
     def _is_near(self, price: Decimal) -> bool:
-        """Whether a price is near the last one. Of one that isn't, the ratchet waits for a second one that agrees."""
+        """Return whether a price is near the last one.
+
+        If it isn't, the ratchet waits for a second price that agrees with it.
+        """
         limit, suspect = self.plan.max_jump, self.suspect
         if is_within(price, self.last, limit):
             # Any two prices within a third of the limit of this one are within the limit of each other.
@@ -116,10 +126,12 @@ class Ratchet:
         return False
 
     def take_own_price(self, price: Decimal) -> bool:
-        """Take the exchange's own price, which decides on a jump. It is no peak by itself: it was read to confirm, at any time.
+        """Take the exchange's own price, which decides on a jump.
+
+        This price is no peak by itself, because it is read only to confirm.
 
         Returns:
-            Whether a jump was refuted: it was far from this price, and counts for nothing.
+            Whether a jump was refuted. Such a jump was far from this price, and does not count.
         """
         jump, limit = self.jump, self.plan.max_jump
         self.suspect = self.jump = None
@@ -135,7 +147,7 @@ class Ratchet:
             self.best = price
 
     def take_candle(self, candle: Candle) -> bool:
-        """Take a closed candle. Returns whether a rule looks at it."""
+        """Take a closed candle, and return whether a rule looks at it."""
         if candle.source != self._source or not self.plan.candles_needed:
             return False
         self.candles = (*self.candles, candle)[-self.plan.candles_needed :]
@@ -145,9 +157,9 @@ class Ratchet:
         """Take the peaks of a price gap.
 
         Args:
-            candles: closed ones. Those of another source count for nothing, and so do those that began before the
-                position was opened, because not all of their prices are the position's.
-            price: the exchange's own price now.
+            candles: closed candles. Candles of another source do not count. Candles that began before the position was
+                opened do not count either, because not all of their prices belong to its time.
+            price: the exchange's own price now, which counts, too.
         """
         long = self.position.side == "long"
         for candle in candles:
@@ -159,24 +171,29 @@ class Ratchet:
         self._count(price)
 
     def ask_rules(self) -> None:
-        """Let the plan's rules tighten the target. A rule that raises is a `bug`, and changes nothing."""
+        """Let the plan's rules tighten the target.
+
+        If a rule raises, its exception becomes the `bug` and nothing else changes.
+        """
         if self.bug is not None:
             return
         try:
             propose = self._propose
             if propose is None:
                 propose = self.plan.bind(self.position.side, self.position.entry_price, self.market.price_tick)
-                if self.best != self.position.entry_price:  # kept from the first peak on: many never come so far
+                if self.best != self.position.entry_price:  # stored from the first peak on, which many never have
                     self._propose = propose
             proposal = propose(self.best, self.candles)
-        except Exception as bug:  # what the exchange said counts all the same, whatever a rule makes of it
+        except Exception as bug:  # a failed rule must not undo the message that is applied
             self.bug = bug
             return
         if proposal is not None and self._is_ahead(proposal, self.target):
             self.target = proposal
 
     def replan(self, plan: TrailPlan) -> None:
-        """Replace the plan. The best price, the target and the first stop stay, and so do candles that fit the new plan.
+        """Replace the plan.
+
+        The best price, the target and the first stop stay, and so do candles that fit the new plan.
 
         Raises:
             UsageError: the plan has no possible first stop for the position. Nothing has changed then.
@@ -193,14 +210,14 @@ class Ratchet:
 
     @property
     def is_crossed(self) -> bool:
-        """Whether the last price is at or beyond the target."""
+        """Return whether the last price is at or beyond the target."""
         return is_crossed(self.position.side, self.last, self.target)
 
     def update_quiet_band(self, *, every_tick: bool = False, no_tick: bool = False) -> None:
-        """Compute the band from the target to the best price, itself included, in which a tick changes nothing.
+        """Compute the band of prices in which a tick changes nothing.
 
-        The live stop is never tighter than the target by more than the exchange's rounding, so one limit serves the
-        crossings of both.
+        It reaches from the target to the best price, which it includes. A crossing of the live stop counts only if the
+        price is beyond the target, too. So one limit serves both crossings.
 
         Args:
             every_tick: let no tick be quiet.

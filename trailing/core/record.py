@@ -1,6 +1,7 @@
-"""What is kept of a position: everything that restoring it needs, its plan included.
+"""The stored record of a position, with everything that restoring it needs.
 
-A record holds UTC times and elapsed seconds, never the clock's own readings: the clock starts anywhere in each process.
+The record includes the position's plan. It holds UTC times and elapsed seconds, and never readings of the running
+clock, because that clock starts anywhere in each process.
 """
 
 from __future__ import annotations
@@ -36,37 +37,39 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A `PositionState` as saved.
 
     Args:
-        plan: the plan, as `trailing.core.plan.encode_plan` gives it.
-        state: the word of the state, as in the table of states.
-        quantity: what is left of the position, in base units, at least 0.
+        plan: the plan, as `trailing.core.plan.encode_plan` returns it.
+        state: the state's word, one of `State`.
+        quantity: the open rest of the position, in base units, at least 0.
         best: the best price so far.
-        last: the last price that was believed.
+        last: the last price that counted.
         suspect: a price too far from the last one, which the next one has to confirm.
         target: the tightest stop that was ever wanted.
-        orders: the stops that are live as far as the exchange said, the one that counts last.
+        orders: the stops that are live as far as the exchange reported, the one that counts last.
         seconds_since_move: from the last move to `saved_at`, rounded to microseconds; None: the stop was not moved.
         unacknowledged_fills: the filled quantity of orders whose acknowledgement has not arrived, by client order id.
         candles: the closed candles that the rules look at.
-        foreign_ticks: ticks of a source that is not the plan's.
+        foreign_ticks: the number of ticks of a source that is not the plan's.
         reported_entry: the entry price as the exchange last reported it; None: it never did.
-        is_abandoned: no stop could be placed, and no task works on the position, which may be open.
+        is_abandoned: the position was given up. No task works on it, and it may be open.
         first_stop: the trigger price of the initial stop, which a later plan does not change; None: as `plan` says.
-        native: the exchange's own trailing order, which is live as far as the exchange said; or None.
-        native_task: what is to be done about it, as `PositionState.native_task`.
-        saved_at: the time of day of saving, aware UTC; None: not told.
+        native: the exchange's own trailing order, if it is live as far as the exchange reported; or None.
+        native_task: the next action on it, as `PositionState.native_task`.
+        saved_at: the time of day of saving, aware UTC; None: unknown.
         unprotected_time: its unprotected seconds until then, by cause.
         prices_until: `best` includes every price up to this time of day, aware UTC; None: unknown.
-        moves: how often its stop was moved.
-        filled, proceeds: what was closed of it, in base units and in quote units.
-        floor: the tightest stop that the exchange ever acknowledged; None: it is that of `orders`.
+        moves: the number of moves of its stop.
+        filled, proceeds: the closed quantity, in base units, and its value, in quote units.
+        floor: the tightest stop that the exchange ever acknowledged; None: the tightest of `orders`.
         former_floors: the last floors before it.
         close_reason: why its owner wants it closed; None: the owner doesn't.
-        release: its owner takes it back: what becomes of its stop; None: the owner doesn't.
-        end_reason: why it ended, where it is confirmed flat; None: it is not.
-        replaced_by: another position that stands in its place; or None.
+        release: whether its stop stays if its owner takes the position back; None: the owner doesn't.
+        end_reason: why it ended, if it is confirmed flat; None: it is not.
+        replaced_by: another position that is open in its place; or None.
         is_waiting: it was handed in while an earlier position of its key was ending.
-        left_open: what the update of the last fill left open of a position all of which was filled; None: unknown.
-        told_fills: what was counted of the executions of its acknowledged and its unread orders, by client order id.
+        left_open: the quantity that the last fill's update reported as left, of a position all of which was filled;
+            None: unknown.
+        told_fills: the counted quantity of the executions of its acknowledged and its unread orders, by client order
+            id.
         unread_orders: its ended orders some of whose executions may not have been reported, the last one first.
     """
 
@@ -182,16 +185,18 @@ def restore_position(
     dead_seconds: float = 0.0,
     find_after: float = 0.0,
 ) -> PositionState:
-    """Return the state that was saved. Nothing stored is believed: each of its orders has an unknown outcome.
+    """Return the state that a record holds.
+
+    The stored orders are not believed. Each of them has an unknown outcome until the exchange shows it.
 
     Args:
         intended: its orders whose intents are not settled.
         at: now, in seconds on the running clock.
-        dead_seconds: how long no process has worked on it.
-        find_after: seconds after which its orders are looked up one by one, where no snapshot has shown them.
+        dead_seconds: seconds in which no process has worked on it.
+        find_after: seconds after which its orders are looked up one by one, if no snapshot has shown them.
 
     Raises:
-        UsageError: the record can't be right.
+        UsageError: a field of the record is impossible.
     """
     _check(record)
     p = PositionState(Ratchet(record.position, decode_plan(record.plan), market), timing, at)

@@ -1,7 +1,7 @@
-"""A refusal that says that nothing can be reduced, although the exchange reports the position.
+"""Refusals to reduce a position that the exchange reports as open.
 
-Another order may cover the whole position, such as a take-profit of the bot's own. Then every further order that would reduce
-it is refused, until that one is filled or cancelled.
+Another order may cover the whole position, such as a take-profit of the bot's own. Then the exchange refuses every
+further order that would reduce the position, until that order is filled or cancelled.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """The present refusals of one kind of request, in a row.
+    """Consecutive refusals of one kind of request.
 
     Args:
-        kind: of the requests that were refused.
+        kind: the kind of the refused requests.
         error: the last refusal, with the exchange's words.
         since: when the first one came, in seconds on the running clock.
         is_told: a snapshot has shown the position since, and an alarm was raised.
@@ -36,7 +36,11 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 def note_refusal(p: PositionState, kind: Kind, error: NothingToReduce, at: float) -> None:
-    """Remember a refusal. That of an exit says more than that of a stop, and stays."""
+    """Remember a refusal.
+
+    The refusal of an exit replaces one of another kind, because it says more. No other kind replaces the remembered
+    one.
+    """
     before = p.refusal
     if before is None or (before.kind != "close" and kind == "close"):
         p.refusal = Refusal(kind, error, at)
@@ -51,7 +55,10 @@ def note_accepted(p: PositionState, kind: Kind) -> None:
 
 
 def tell_refusal(p: PositionState) -> None:
-    """Raise the alarm about refusals, once for those in a row, when a snapshot shows the position after the first one."""
+    """Raise one alarm about consecutive refusals, once a snapshot shows the position.
+
+    The snapshot must have been requested after the first refusal, plus the read lag.
+    """
     refusal = p.refusal
     if refusal is None or refusal.is_told or p.shown_at < refusal.since + p.timing.positions_read_lag:
         return
@@ -60,18 +67,27 @@ def tell_refusal(p: PositionState) -> None:
 
 
 def is_irreducible(p: PositionState) -> bool:
-    """Whether the exchange reports the position, and refuses to reduce it: its stop would be refused, too."""
+    """Return whether the exchange reports the position and refuses to reduce it.
+
+    It would refuse a stop, too.
+    """
     refusal = _present(p)
     return refusal is not None and refusal.is_told and p.may_be_open
 
 
 def trouble(p: PositionState) -> Exception | None:
-    """Return why a position has no stop, or can't be closed: the refusal to reduce it, or else the last error; None: no error."""
+    """Return why a position has no stop or can't be closed.
+
+    The reason is the refusal to reduce it, or else the last error. None: there is no error.
+    """
     refusal = _present(p)
     return p.error if refusal is None else refusal.error
 
 
 def _present(p: PositionState) -> Refusal | None:
-    """Return the refusal of what is still wanted: that of an exit counts as long as the position is to be closed."""
+    """Return the refusal, if the refused request is still wanted.
+
+    The refusal of an exit counts as long as the position is to be closed.
+    """
     refusal = p.refusal
     return None if refusal is None or (refusal.kind == "close" and not isinstance(p.goal, Close)) else refusal

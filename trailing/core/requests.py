@@ -1,4 +1,7 @@
-"""What a position asks of its exchange: one request at a time. `trailing.core.next_request` says which."""
+"""The requests of a position to its exchange, one at a time.
+
+`trailing.core.next_request` chooses them.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ import msgspec
 from trailing.core.model import Percent
 
 Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles", "fills"]
-"""What backs off together after a failure: one kind of request never waits for another one's back-off."""
+"""The kind of a request. Requests of one kind back off together after a failure, and never wait for another kind's
+back-off."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 class _Request(msgspec.Struct, frozen=True, gc=False):
-    """What every request says of itself.
+    """The base of every request.
 
     Attributes:
-        kind: which back-off it has.
+        kind: the kind that it backs off with.
         writes: whether it may create or change an order, so that its intent is stored first.
         creates: whether it places an order under a new client order id.
     """
@@ -50,7 +54,10 @@ class PlaceStop(_Placing, frozen=True, gc=False):
 
 
 class ReplaceStop(_Placing, frozen=True, gc=False):
-    """Place a stop beside the live one that it replaces; that one is cancelled afterwards."""
+    """Place a stop beside the live one that it replaces.
+
+    The replaced one is cancelled afterwards.
+    """
 
     kind: ClassVar[Kind] = "move"
 
@@ -77,7 +84,7 @@ class AmendStop(_Request, frozen=True, gc=False):
 
 
 class TakeDownStop(_Request, frozen=True, gc=False):
-    """Cancel the live stop so that another can be placed, where the exchange takes no second one."""
+    """Cancel the live stop to place another, because the exchange takes no second one."""
 
     kind: ClassVar[Kind] = "move"
 
@@ -100,7 +107,7 @@ class CancelStop(_Request, frozen=True, gc=False):
 
 
 class FindOrder(_Request, frozen=True, gc=False):
-    """Look an order up by its id."""
+    """Look up an order by its id."""
 
     kind: ClassVar[Kind] = "find"
 
@@ -122,7 +129,7 @@ class ReadPrice(_Request, frozen=True, gc=False):
 
 
 class ClosePosition(_Placing, frozen=True, gc=False):
-    """Close the position, or what is left of it, at market, reduce-only."""
+    """Close the rest of the position at market, reduce-only."""
 
     kind: ClassVar[Kind] = "close"
 

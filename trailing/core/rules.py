@@ -1,10 +1,10 @@
-"""The rules that say where a stop should be: a peak and candles in, a candidate stop or nothing out.
+"""The rules, which propose a stop from the best price and closed candles.
 
-A rule is a value with one pure method. Because it depends on nothing but the history it is given, a price that makes no
-new peak need not be shown to it at all. Rules never look at each other: the plan takes the tightest of their proposals,
-and a stop that stands only ever tightens, so a rule may propose less than it did before without loosening anything.
+A rule is a value with one pure method. It depends only on the history that it is given, so a price that makes no new
+peak need not be shown to it. Rules are independent of each other, and the plan takes the tightest of their proposals. A
+live stop only tightens, so a rule may propose a looser stop than before without loosening anything.
 
-A bot writes its own the same way::
+A bot writes its own rules the same way::
 
     class BelowPreviousLow(trailing.Rule, frozen=True):
         candles_needed = 1
@@ -25,10 +25,11 @@ from trailing.core.model import Candle, Percent, Side, check_money, refuse
 from trailing.core.prices import IS_AHEAD, ahead, behind, is_better
 
 Distance: TypeAlias = Percent | Decimal
-"""How far one price is from another: a percentage of the price it is measured from, or an amount in quote units."""
+"""The distance between two prices. It is a percentage of the price that it is measured from, or an amount in quote
+units."""
 
 Proposer: TypeAlias = Callable[[Decimal, tuple[Candle, ...]], Decimal | None]
-"""A rule once side and entry price are known: the best price and the closed candles in, a candidate stop or None out."""
+"""A rule for a known side and entry price. It takes the best price and closed candles, and returns a stop or None."""
 
 _HUNDRED = Percent(100)
 _ONE, _ZERO = Decimal(1), Decimal(0)
@@ -36,14 +37,14 @@ _classes: dict[str, type[Rule]] = {}
 
 
 class History(msgspec.Struct, frozen=True, gc=False):
-    """All that a rule may know of a position.
+    """The facts of a position that a rule may use.
 
     Args:
         side: ``"long"`` or ``"short"``.
-        entry_price: what the entry was filled at.
+        entry_price: the price at which the entry was filled.
         best: the best price so far, of the plan's source: the highest for a long, the lowest for a short.
-        candles: closed candles of that source, oldest first; at least as many as the rule needs once there were so
-            many, at times more.
+        candles: closed candles of that source, oldest first. Once enough have closed, they are at least as many as the
+            rule needs, at times more.
     """
 
     side: Side
@@ -55,13 +56,13 @@ class History(msgspec.Struct, frozen=True, gc=False):
 class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, dict=True):
     """The base of every rule, built-in or a bot's own.
 
-    A plan is stored with its position, so a rule's fields have to be what msgspec can encode and decode, and its class
-    is found again by its name: the class has to be imported before a stored plan is read. What a rule works out of its
-    fields alone may stand in a `functools.cached_property`, which is no field.
+    A plan is stored with its position, so msgspec has to be able to encode and decode a rule's fields. A stored rule's
+    class is found by its name, so the class has to be imported before a stored plan is read. A value that derives from
+    the fields alone may be a `functools.cached_property`, which is no field.
 
     Raises:
-        UsageError: when a class is defined under a name that another rule class has already. Defining the same class
-            again, as in a notebook, replaces it.
+        UsageError: a class is defined under the name of another rule class. Defining the same class again, as in a
+            notebook, replaces it.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -74,27 +75,31 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
 
     @property
     def candles_needed(self) -> int:
-        """How many closed candles this rule looks at; a bot's own rule may say so with a plain class attribute."""
+        """Return how many closed candles this rule looks at.
+
+        A bot's own rule may say so with a plain class attribute.
+        """
         return 0
 
     def propose(self, history: History) -> Decimal | None:
-        """The stop that this rule wants, not rounded, or None where it wants none.
+        """Return the stop that this rule wants, not rounded.
 
-        It has to be pure: the same history gives the same answer. A proposal of 0 or below (an amount behind a price
-        that is smaller than it) counts as none.
+        None: it wants none. A proposal of 0 or below counts as none, such as an amount behind a price that is smaller
+        than it. The method has to be pure: the same history gives the same answer.
         """
         if type(self).bind is Rule.bind:
             raise NotImplementedError
         return self.bind(history.side, history.entry_price)(history.best, history.candles)
 
     def bind(self, side: Side, entry_price: Decimal) -> Proposer:
-        """What is left of the rule once side and entry price are known: `propose` of the best price and the candles.
+        """Return `propose` for a known side and entry price.
 
-        A rule writes `propose`, whose answers are checked here. `Callback` and `Breakeven`, which most plans have, write this
-        method instead, because every new peak comes this way: their answers are always right and are not checked.
+        A rule writes `propose`, and this method checks its answers. `Callback` and `Breakeven`, which most plans have,
+        write this method instead, because it is called for every new peak. Their answers are always finite and are not
+        checked.
 
         Raises (the proposer):
-            UsageError: where the rule proposes what is no finite Decimal.
+            UsageError: the rule proposes a value that is not a finite Decimal.
         """
 
         def propose(best: Decimal, candles: tuple[Candle, ...]) -> Decimal | None:
@@ -109,14 +114,15 @@ class Rule(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True, di
 
 
 class Callback(Rule, frozen=True):
-    """A stop that follows the best price at a distance, from a profit on.
+    """A stop that follows the best price at a distance, once there is enough profit.
 
-    Once the profit is reached the rule stays active, because it is the profit of the best price.
+    After that the rule stays active, because the profit is that of the best price.
 
     Args:
-        distance: from the best price to the stop, above 0; a percentage of the best price, below 100.
-        activation: the profit of the best price over the entry price that it takes, at least 0; a percentage of the
-            entry price or an amount. 0: it moves the initial stop at once.
+        distance: the distance from the best price to the stop, above 0. It is a percentage of the best price, below
+            100, or an amount.
+        activation: the profit that activates the rule, from the entry price to the best price, at least 0. It is a
+            percentage of the entry price or an amount. 0: the rule moves the initial stop at once.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -130,7 +136,10 @@ class Callback(Rule, frozen=True):
         check_profit("Callback.activation", self.activation)
 
     def bind(self, side: Side, entry_price: Decimal) -> Proposer:
-        """The stop at `distance` behind the best price, or None before the activation."""
+        """Return a proposer of the stop at `distance` behind the best price.
+
+        The proposer returns None before the activation.
+        """
         is_ahead, activation = IS_AHEAD[side], ahead(side, entry_price, self.activation)
         if isinstance(self.distance, Percent):
             factor = behind(side, _ONE, self.distance)
@@ -140,13 +149,14 @@ class Callback(Rule, frozen=True):
 
 
 class Breakeven(Rule, frozen=True):
-    """A stop at the entry price, or a little on its winning side, from a profit on.
+    """A stop at the entry price or a little ahead, once there is enough profit.
 
     Args:
-        at: the profit of the best price over the entry price that it takes, above 0; a percentage of the entry price
-            or an amount.
-        offset: from the entry price to the stop, on the winning side, at least 0; less than `at`, which is checked
-            here where both are of one kind. Of two kinds, the rule waits until the best price has passed the stop.
+        at: the profit that activates the rule, from the entry price to the best price, above 0. It is a percentage of
+            the entry price or an amount.
+        offset: the distance from the entry price to the stop, on the winning side, at least 0 and less than `at`. This
+            is checked here if both are of one kind. If they are not, the rule waits until the best price has passed the
+            stop.
 
     Raises:
         UsageError: naming the field, what it got and what it wants.
@@ -162,7 +172,10 @@ class Breakeven(Rule, frozen=True):
             raise refuse("Breakeven.offset", self.offset, f"less than Breakeven.at, {self.at!r}")
 
     def bind(self, side: Side, entry_price: Decimal) -> Proposer:
-        """The stop at `offset` ahead of the entry price, or None before the profit."""
+        """Return a proposer of the stop at `offset` ahead of the entry price.
+
+        The proposer returns None before the profit.
+        """
         is_ahead, stop = IS_AHEAD[side], ahead(side, entry_price, self.offset)
         activation = ahead(side, entry_price, self.at)
         return lambda best, _: None if is_ahead(activation, best) or not is_ahead(best, stop) else stop
@@ -172,8 +185,8 @@ class Steps(Rule, frozen=True):
     """A stop that follows the best price more closely the more profit there is.
 
     Args:
-        steps: pairs of a profit and a distance. The pair with the highest profit that the best price has reached says
-            how far behind the best price the stop is. Profits, at least 0, grow strictly; distances, above 0 (and
+        steps: pairs of a profit and a distance. The pair with the highest profit that the best price has reached gives
+            the distance from the best price to the stop. Profits, at least 0, grow strictly. Distances, above 0 (and
             below 100 percent), shrink strictly. All profits are of one kind, percent or amount, and so are all
             distances.
 
@@ -200,7 +213,10 @@ class Steps(Rule, frozen=True):
                     )
 
     def propose(self, history: History) -> Decimal | None:
-        """The stop at the distance of the highest step reached, or None before the first one."""
+        """Return the stop at the distance of the highest step reached.
+
+        None: the first step is not reached.
+        """
         side, best = history.side, history.best
         for profit, distance in reversed(self.steps):
             if not is_better(side, ahead(side, history.entry_price, profit), best):
@@ -209,13 +225,13 @@ class Steps(Rule, frozen=True):
 
 
 class Chandelier(Rule, frozen=True):
-    """A stop that hangs from the best price by a multiple of the average true range.
+    """A stop that lies a multiple of the average true range behind the best price.
 
     That is Charles LeBeau's Chandelier Exit, as Alexander Elder describes it in "Come Into My Trading Room" (2002),
     with the best price since the entry. The average true range is that of J. Welles Wilder, "New Concepts in Technical
-    Trading Systems" (1978): the arithmetic mean of the last `period` true ranges, a true range being the span of a
-    candle together with the close before it. Wilder goes on by smoothing from the first such mean; we take the mean
-    itself each time, since a smoothed value depends on how many candles there ever were, and would be another after a
+    Trading Systems" (1978): the arithmetic mean of the last `period` true ranges. A true range is the span of a candle
+    together with the close before it. Wilder then smooths, beginning with the first such mean. This rule takes the mean
+    itself each time, because a smoothed value depends on how many candles there ever were, and would differ after a
     restart.
 
     Args:
@@ -236,11 +252,14 @@ class Chandelier(Rule, frozen=True):
 
     @property
     def candles_needed(self) -> int:
-        """One more than `period`: the first true range needs the close before it."""
+        """Return one more than `period`, because the first true range needs the close before it."""
         return self.period + 1
 
     def propose(self, history: History) -> Decimal | None:
-        """The stop behind the best price, or None while candles are missing or where none of them has a range."""
+        """Return the stop behind the best price.
+
+        None: candles are missing, or none of them has a range.
+        """
         candles = history.candles[-self.candles_needed :]
         if len(candles) < self.candles_needed:
             return None
@@ -255,10 +274,10 @@ class Chandelier(Rule, frozen=True):
 
 
 def rule_class(name: str) -> type[Rule]:
-    """The rule class of that name.
+    """Return the rule class of that name.
 
     Raises:
-        UsageError: where there is none (yet): a bot's own rules have to be imported first.
+        UsageError: no class has the name (yet). A bot's own rules have to be imported first.
     """
     found = _classes.get(name)
     if found is None:
@@ -267,7 +286,13 @@ def rule_class(name: str) -> type[Rule]:
 
 
 def check_distance(field: str, value: Any) -> None:
-    """Refuse what isn't a distance behind a price: a percentage above 0 and below 100, or an amount above 0."""
+    """Refuse a value that isn't a distance behind a price.
+
+    A distance is a percentage above 0 and below 100, or an amount above 0.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
     if isinstance(value, Percent):
         if not value.value or value >= _HUNDRED:
             raise refuse(field, value, "a percentage above 0 and below 100")
@@ -276,7 +301,13 @@ def check_distance(field: str, value: Any) -> None:
 
 
 def check_profit(field: str, value: Any, *, zero: bool = True) -> None:
-    """Refuse what isn't a profit: a percentage or an amount, at least 0 (above it, where `zero` is false)."""
+    """Refuse a value that isn't a profit.
+
+    A profit is a percentage or an amount, at least 0. If `zero` is false, it is above 0.
+
+    Raises:
+        UsageError: naming the field, what it got and what it wants.
+    """
     if not isinstance(value, Percent):
         _check_amount(field, value, zero=zero)
     elif not zero and not value.value:
@@ -294,7 +325,10 @@ def _is_pair(step: object) -> bool:
 
 
 def _is_less(one: Distance, other: Distance) -> bool | None:
-    """Whether one distance is less than another; None where one is a percentage and the other an amount."""
+    """Return whether one distance is less than another.
+
+    None: one is a percentage and the other an amount.
+    """
     if isinstance(one, Percent):
         return one < other if isinstance(other, Percent) else None
     return None if isinstance(other, Percent) else one < other

@@ -1,4 +1,4 @@
-"""What is done where the exchange shows one of our orders, or where it is confirmed that it does not exist."""
+"""Update our orders when the exchange shows one, or when an absence is confirmed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,29 @@ if TYPE_CHECKING:
 _ZERO = Decimal(0)
 
 ROUNDING: Final = Percent("0.5")
-"""How far what the exchange acknowledges may be from what was asked for and still be its rounding."""
+"""How far acknowledged figures may be from the requested ones and still be the exchange's rounding."""
 
 
 def is_as_asked(price: Decimal | None, quantity: Decimal, order: StopOrder) -> bool:
-    """Whether an order has the figures that were asked for, but for the exchange's rounding."""
+    """Return whether an order has the requested figures, up to the exchange's rounding.
+
+    Args:
+        price: the requested price; None: it is not compared.
+        quantity: the requested quantity, in base units.
+    """
     near = price is None or is_within(order.price, price, ROUNDING)
     return near and is_within(order.quantity, quantity, ROUNDING)
 
 
 def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
     """Take an order's figures as a snapshot or a look-up shows them."""
-    if shown.callback is not None and order.purpose == "stop":  # restored from an intent, which doesn't tell them apart
+    if shown.callback is not None and order.purpose == "stop":  # its intent did not distinguish them
         order = replace(order, purpose="native", callback=shown.callback)
     p.missing_stops, p.is_lookup_untrusted = (), False
     known, asked, quantity = order.order, order.price, order.quantity
     filled = order.filled
-    if order.is_sent or known is None:  # what became of a request: where it was not executed, the old figures are shown
-        # Only a price that is new after a request for a new one can be that request's, rounded.
+    if order.is_sent or known is None:  # a request's outcome; if it was not executed, the old figures are shown
+        # The shown price can be the requested one, rounded, only if both differ from the known one.
         is_new = known is None or known.price not in (shown.price, asked)
         if asked is not None and not (is_new and is_within(shown.price, asked, ROUNDING)):
             asked = shown.price
@@ -49,7 +54,7 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
             filled += max(_ZERO, quantity - shown.quantity)
         quantity = shown.quantity
     else:
-        if shown.price != known.price:  # a person amended it on the exchange: whether it counts is decided anew
+        if shown.price != known.price:  # a person amended it on the exchange, so it may count again
             asked, order = shown.price, replace(order, is_superseded=False)
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
@@ -68,11 +73,11 @@ def acknowledge(
     previous: StopOrder | None = None,
     **changes: object,
 ) -> None:
-    """Count an order as live, with the figures shown, and publish what that means.
+    """Count an order as live with the figures shown, and publish the result.
 
     Args:
-        previous: the stop that it replaces, as it was; None: none.
-        changes: of other fields of the order.
+        previous: the stop that it replaces, as it was. None: the stop that was cancelled to make way for it, if any.
+        changes: changes of other fields of the order.
     """
     if previous is None:
         previous, p.taken_down = p.taken_down, None
@@ -96,12 +101,12 @@ def acknowledge(
         _native_shown(p, order, after)
     elif previous is not None and (was_covered or previous.price != shown.price):
         _tell_moved(p, previous, shown, at)
-    elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # else it is cancelled as soon as it was found
+    elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # otherwise it is cancelled at once
         tell_opened(p, shown, at)
 
 
 def tell_opened(p: PositionState, stop: StopOrder, at: float) -> None:
-    """Publish that a position without a stop has one."""
+    """Publish that an unprotected position has a live stop."""
     unprotected_time = p.unprotected_time_at(at)
     p.tell(
         StopOpened,
@@ -129,7 +134,11 @@ def _tell_moved(p: PositionState, previous: StopOrder, order: StopOrder, at: flo
 
 
 def _native_shown(p: PositionState, before: Order, native: Order) -> None:
-    """A trailing order that isn't wanted is withdrawn; so is one whose price was reached before the exchange booked it."""
+    """Publish that a trailing order began, or mark it to be withdrawn.
+
+    It is withdrawn if its figures are not the planned ones, or if the price reached its activation before the exchange
+    acknowledged it.
+    """
     shown = native.order
     assert shown is not None
     if before.order is None:
@@ -148,7 +157,7 @@ def _native_shown(p: PositionState, before: Order, native: Order) -> None:
 
 
 def is_as_planned(p: PositionState, shown: StopOrder) -> bool:
-    """Whether a trailing order is the one that the plan asks for."""
+    """Return whether a trailing order is the one that the plan wants."""
     if not p.plan.native or shown.quantity != p.coverable:
         return False
     terms = native_terms(p.plan, p.position, p.market)
@@ -156,15 +165,15 @@ def is_as_planned(p: PositionState, shown: StopOrder) -> bool:
 
 
 def withdraw_native(p: PositionState) -> None:
-    """Trail by ourselves: a trailing order that is live is to be withdrawn."""
+    """Mark a live trailing order to be withdrawn, so that the library trails."""
     if p.native is not None and p.native_task is None:
         p.native_task = "withdraw"
 
 
 def miss(p: PositionState, order: Order, *, asked_at: float, answered_at: float) -> bool:
-    """Judge an answer that does not show an order. Returns whether it is confirmed that the order does not exist.
+    """Judge an answer without an order, and return whether its absence is confirmed.
 
-    Otherwise the order says when another look can decide.
+    If it is not, the order notes when another look-up or snapshot can decide.
     """
     verdict = judge_absence(
         order.absent_since,
@@ -178,16 +187,16 @@ def miss(p: PositionState, order: Order, *, asked_at: float, answered_at: float)
         return True
     is_looked_up = order.find_at < math.inf
     p.put(replace(order, absent_since=verdict.since, find_at=verdict.again_at if is_looked_up else math.inf))
-    if verdict.since is not None or order.is_sent:  # else the answer is older than the order, and says nothing
+    if verdict.since is not None or order.is_sent:  # otherwise the answer is older than the order, and proves nothing
         p.again_at = min(p.again_at, verdict.again_at)
     return False
 
 
 def lose(p: PositionState, order: Order, at: float) -> None:
-    """Take an order out of the table that is confirmed gone.
+    """Remove from the table an order whose absence is confirmed.
 
-    Where the stop that was placed in place of a missing one is missing, too, lists and look-ups are wrong, and to go on would
-    place stops without end. That one counts as live then, and the one before is cancelled.
+    If the stop that was placed in place of a missing one is missing, too, lists and look-ups are wrong. Further stops
+    would then be placed without end. So the newer stop counts as live, and the earlier ones are cancelled.
     """
     acknowledged = order.order
     if acknowledged is None or not _is_needed(p, order):
@@ -207,29 +216,41 @@ def lose(p: PositionState, order: Order, at: float) -> None:
 
 
 def is_beyond_proof(p: PositionState, order: Order) -> bool:
-    """Whether no list and no look-up proves the absence of an order.
+    """Return whether neither lists nor look-ups can prove the absence of an order.
 
-    A refused change that says so is evidence, for one order until one is shown again: else stops would be placed without end.
+    A refused change that says that there is no such order is evidence, for one order until a stop is shown again.
+    Otherwise stops could be placed without end.
     """
-    is_refuted = order.absent_since is not None and not p.missing_stops  # an untrusted list or look-up notes no absence
+    is_refuted = order.absent_since is not None and not p.missing_stops  # untrusted lists and look-ups set no such time
     return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_needed(p, order)
 
 
 def _is_needed(p: PositionState, order: Order) -> bool:
-    """Whether another stop would be placed if this order did not exist."""
+    """Return whether another stop would be placed if this order did not exist."""
     is_spare = order.is_superseded and p.live is not None and p.live.id != order.id
     return order.purpose == "stop" and order.state is not CANCELLING and not is_spare and not _cancels_all(p)
 
 
 def keep(p: PositionState, order: Order) -> None:
-    """Let an order count as before, although an answer does not show it. The next snapshot has it looked up again."""
+    """Keep an order as it is, although an answer does not show it.
+
+    The next snapshot has it looked up again.
+    """
     p.put(replace(order, absent_since=None, find_at=math.inf))
 
 
 def end_order(p: PositionState, order: Order, event: str, at: float, reason: str = "") -> None:
-    """Take an order out of the table that is not live any more and was not filled, and publish it where that is news."""
+    """Remove an order that ended other than by a fill, and publish its end.
+
+    The end of a stop is published only if the stop was wanted. The end of a trailing order is published unless it never
+    arrived. Nothing is published while all orders of the position are being cancelled.
+
+    Args:
+        event: ``"cancelled"`` or ``"absent"``.
+        reason: why the exchange ended it, in the exchange's words; "": unknown.
+    """
     wanted = order.stands and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
-    if event == "absent":  # a fill of it that comes late is contained in the snapshot that shows no such order
+    if event == "absent":  # the snapshot without the order already contains its fills, so late ones do not count
         order = replace(order, filled=order.filled + order.quantity)
     p.change(order, event, at, "cancelled" if wanted else "outage")
     if _cancels_all(p):
@@ -246,7 +267,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
             fields["reason"] = reason
             p.error = StopRejected(f"the exchange ended the stop {order.id}: {reason}")
         p.tell(StopGone, client_order_id=order.id, **fields)
-        p.want_snapshot(at)  # what took the stop away may have taken the position with it
+        p.want_snapshot(at)  # the position may have ended together with the stop
         others = any(other.purpose == "stop" and other.stands for other in p.orders.values())
         if p.plan.on_stop_cancelled == "release" and not others:
             p.aim(Release(cancel_stop=False))
@@ -257,7 +278,10 @@ def _cancels_all(p: PositionState) -> bool:
 
 
 def drop_late_native(p: PositionState) -> None:
-    """Place no trailing order any more whose activation was reached, or whose plain stop was moved, by now."""
+    """Place no trailing order that would come too late.
+
+    It comes too late once the best price has reached its activation, or once the plain stop is to be moved.
+    """
     live = p.live
     if live is None or live.order is None or p.is_opening:
         return
@@ -270,12 +294,12 @@ def drop_late_native(p: PositionState) -> None:
 def end_native(p: PositionState, order_id: str | None, reason: str) -> None:
     """Go on without the trailing order, or place the one that replaces it."""
     p.native_task = "place" if p.native_task == "replace" else None
-    p.moved_at = None  # what the plain stop has missed meanwhile is wanted now
+    p.moved_at = None  # the plain stop may move at once, to make up for missed moves
     p.tell(NativeTrailingEnded, reason=reason, client_order_id=order_id)
 
 
 def new_stop(order: StopOrder, *, is_unwanted: bool = False, is_superseded: bool = False) -> Order:
-    """Return the row of a live order of ours that no row was known of."""
+    """Return a new row for a live order of ours."""
     purpose: Purpose = "stop" if order.callback is None else "native"
     return Order(
         order.client_order_id,

@@ -1,4 +1,7 @@
-"""What a position's state makes of a snapshot of the account: which of its orders are live, and how the position stands."""
+"""Apply a snapshot of the account to a position's state.
+
+The snapshot shows which of the position's orders are live, and whether the position is open.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +43,15 @@ _ZERO = Decimal(0)
 
 
 def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
-    """Judge a snapshot: the orders first, since a live stop contradicts an empty list of positions."""
+    """Judge a snapshot, its stop orders first.
+
+    The orders come first because a live stop contradicts an empty list of positions.
+    """
     snapshot = taken.snapshot
     key = (p.position.symbol, p.position.side)
     wanted_at, p.again_at = p.again_at, math.inf
     p.checked_at = max(p.checked_at, snapshot.asked_at)
-    is_closing = isinstance(p.request, ClosePosition)  # while that is under way, nothing is judged by a snapshot
+    is_closing = isinstance(p.request, ClosePosition)  # during a close no snapshot decides on the position
     is_told = not is_closing and (snapshot.shows_all_positions or key in snapshot.reports)
     if snapshot.asked_at >= p.check_from and is_told:
         p.check_from = math.inf
@@ -53,7 +59,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         p.missed_until = math.inf
     listed = {order.client_order_id: order for order in snapshot.ours.get(key, ())}
     report = snapshot.reports.get(key)
-    if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only others'
+    if p.is_lookup_untrusted and snapshot.ours:  # the lists show stops again, if only those of other positions
         p.missing_stops, p.is_lookup_untrusted, p.is_listing_untrusted = (), False, False
     note_listed(p, snapshot)
     _judge_orders(p, snapshot, listed, at)
@@ -67,7 +73,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         _judge_report(p, snapshot, report, listed)
     elif snapshot.shows_all_positions:
         _judge_flat(p, snapshot, listed)
-    if not is_told or not snapshot.shows_all_stops:  # what could not be decided is still undecided
+    if not is_told or not snapshot.shows_all_stops:  # the open questions need another snapshot
         p.again_at = min(p.again_at, max(wanted_at, snapshot.answered_at + CONFIRM_AFTER))
 
 
@@ -76,7 +82,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
 
 def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
     for order in tuple(p.orders.values()):
-        is_looked_up = isinstance(p.request, FindOrder)  # that changes nothing of it, and may take its time
+        is_looked_up = isinstance(p.request, FindOrder)  # a look-up does not change the order, and may take long
         if order.state is INTENDED or (p.is_sent and order.id == p.request_id and not is_looked_up):
             continue
         if order.purpose == "exit":
@@ -87,22 +93,25 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
         elif order.id in snapshot.doubled_orders:
             p.put(replace(order, absent_since=None))
         elif not snapshot.shows_all_stops or _is_sent_after(order, snapshot):
-            continue  # that list can't show it
-        elif p.is_listing_untrusted:  # an answer by its id proves what such a list can't
+            continue  # this list can't show it
+        elif p.is_listing_untrusted:  # a look-up by its id can prove its absence, and such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
             _doubt(p, order, snapshot, at)
 
 
 def _is_sent_after(order: Order, snapshot: AccountSnapshot) -> bool:
-    """Whether an order was placed when a snapshot had been asked for, or at the very moment. A restored one was sent before."""
+    """Return whether an order was sent when a snapshot was requested, or later.
+
+    A restored order was sent before.
+    """
     return order.state in (LIVE, SENT) and not order.is_restored and order.sent_at >= snapshot.asked_at
 
 
 def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: AccountSnapshot, at: float) -> None:
     lag = p.timing.orders_read_lag
     if order.state in (CHANGING, CANCELLING):
-        # That it is there proves nothing while the change may still be executed.
+        # Its presence proves nothing while the change may still be executed.
         settled_from = order.sent_at + p.timing.request_validity + lag
         if snapshot.asked_at < settled_from:
             p.again_at = min(p.again_at, settled_from)
@@ -113,7 +122,7 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
     if order.state is LIVE and snapshot.asked_at < order.changed_at + lag:
         return
     if order.state is LIVE and _is_same(p, shown, order.order):
-        if snapshot.asked_at >= order.find_at:  # which a look-up would say, too
+        if snapshot.asked_at >= order.find_at:  # a look-up would show the same
             p.put(replace(order, find_at=math.inf))
         return
     show(p, order, shown, at)
@@ -122,21 +131,26 @@ def _judge_listed(p: PositionState, order: Order, shown: StopOrder, snapshot: Ac
 
 
 def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> bool:
-    """Whether an order is shown as it is known. Prices within a tick are one price."""
+    """Return whether a list shows an order with its known figures.
+
+    Prices less than a tick apart are one price.
+    """
     if known is None or abs(shown.price - known.price) >= p.market.price_tick:
         return False
     return shown == known or replace(shown, price=known.price) == known
 
 
 def _doubt(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
-    """Two lists do not show an order. A look-up by its id has to say so, too: lists lose entries, and a stop that is placed in
-    vain is one too many. Where it can't be looked up, lists count once enough of them, for long enough, have not shown it; of
-    one that the exchange has not told of, where no look-up was answered by then.
+    """Look up an order that two lists do not show, or remove it.
+
+    A look-up by its id has to confirm the absence, because lists lose entries and another stop would be placed in vain.
+    If the order can't be looked up, enough lists count that have not shown it for `LISTS_ALONE` seconds. For an order
+    that the exchange has never reported, the lists count after `LISTS_ALONE_UNTOLD`, if no look-up was answered by then.
     """
     if order.id == p.request_id:
         return  # its look-up is under way
     finding, since = p.back_offs.get("find"), order.absent_since
-    assert since is not None  # by the first of the two
+    assert since is not None  # set by the first of the two lists
     is_untold = order.order is None and order.changed_at == -math.inf
     can_be_found = finding is None or at >= finding.until or finding.failures < TOLD_AFTER
     order = replace(order, missed_at=count_missed(order.missed_at, since, snapshot.answered_at))
@@ -151,7 +165,10 @@ def _doubt(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float)
 
 
 def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
-    """A close of unknown outcome is settled by the first snapshot after it can't be executed: the quantity tells."""
+    """Settle a close of unknown outcome by a snapshot requested after it can't execute.
+
+    The quantity in the snapshot shows the outcome.
+    """
     settled_from = order.sent_at + p.timing.request_validity + p.timing.positions_read_lag
     if snapshot.asked_at < settled_from or not snapshot.shows_all_positions:
         p.again_at = min(p.again_at, max(settled_from, snapshot.answered_at))
@@ -163,8 +180,9 @@ def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: 
 
 
 def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder], at: float) -> None:
-    """Adopt a stop of ours that no row has: on the second snapshot that shows it, or at once if the position has none.
+    """Adopt each stop of ours that has no row.
 
+    It is adopted on the second snapshot that shows it, or on the first if the position is unprotected and not opening.
     The tightest stop counts then.
     """
     before, p.leftovers = p.leftovers, {}
@@ -189,14 +207,18 @@ def _judge_leftovers(p: PositionState, snapshot: AccountSnapshot, listed: dict[s
 
 
 def on_stop_found(p: PositionState, found: StopFound, at: float) -> None:
-    """Take a live stop of ours that was found behind a position which was read from the exchange."""
+    """Adopt a live stop of ours found behind a position read from the exchange."""
     p.was_tried = p.is_entry_checked = True
     take_in(p, found.order, at)
     p.ratchet.ask_rules()
 
 
 def take_in(p: PositionState, order: StopOrder, at: float) -> None:
-    """Take a live order of ours into the table."""
+    """Add a live order of ours to the table.
+
+    A trailing order is added to be cancelled. A stop with another trigger than the plan's does not count beside another
+    stop.
+    """
     is_native = order.callback is not None
     is_other = order.source != p.plan.trigger and p.is_covered
     p.put(new_stop(order, is_unwanted=is_native, is_superseded=is_other))
@@ -226,12 +248,12 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
         has_stop=bool(listed),
     )
     if not verdict.confirmed:
-        if verdict.since is not None:  # else the list is older than the position, and says nothing
+        if verdict.since is not None:  # otherwise the list is older than the position, and proves nothing
             p.again_at = min(p.again_at, verdict.again_at)
         return
     if other is not None:
         p.alarm("the position was flipped", f"{other.quantity} {other.side} at {other.entry_price}")
-    for client_order_id in p.leftovers:  # they are cancelled with its own, before its record is closed
+    for client_order_id in p.leftovers:  # they are cancelled with its own orders, before its record is closed
         p.put(new_stop(listed[client_order_id]))
     end_flat(p)
 
@@ -242,7 +264,8 @@ def _judge_report(
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
     shown_from = p.flat.shown_from(p.timing)
-    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):  # an opening one was handed in as shown
+    # A position that is still opening was handed in with the reported figures, so an earlier list shows it, too.
+    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):
         p.again_at = min(p.again_at, shown_from)
         return
     if p.is_opening and not p.is_entry_checked:
@@ -251,7 +274,7 @@ def _judge_report(
         p.is_entry_checked = True
         filled = max(p.filled, sum((order.filled for order in p.orders.values()), _ZERO))
         quantity = report.quantity + filled  # as it was before its stop was filled in part
-        if any(order.triggered_at is not None for order in p.orders.values()):  # whose fills may come late
+        if any(order.triggered_at is not None for order in p.orders.values()):  # its fills may come late
             quantity = max(quantity, p.position.quantity)
         still_open = replace(report, quantity=quantity)
         try:
@@ -279,7 +302,10 @@ def _judge_report(
 
 
 def _is_of_this_entry(p: PositionState, snapshot: AccountSnapshot, report: PositionReport) -> bool:
-    """Whether a report is of this position: one that was just opened may not be the one that the list still shows."""
+    """Return whether a report is of this entry, and not of an earlier one.
+
+    Until the read lag after the opening is over, only a report with the same figures is of this entry.
+    """
     if snapshot.asked_at >= p.opened_at + p.timing.positions_read_lag:
         return True
     return (report.quantity, report.entry_price) == (p.position.quantity, p.position.entry_price)
@@ -290,12 +316,12 @@ def _resize(p: PositionState, report: PositionReport) -> None:
     if report.quantity == before:
         return
     p.quantity = report.quantity
-    if p.refused_stop is not None and not p.would_trigger:  # the quantity was wrong, perhaps, and not the price
+    if p.refused_stop is not None and not p.would_trigger:  # perhaps the quantity was wrong, and not the price
         p.refused_stop = None
         p.back_offs.pop("move", None)
         p.back_offs.pop("place", None)
     if not before:
-        # All that was known of it is closed, yet some of it is open: it is not ours to close, but it wants its stop.
+        # The whole known quantity is closed, but some is open. That rest is not ours to close, but it needs a stop.
         p.alarm("a closed position is open again", f"{report.quantity}")
         if isinstance(p.goal, Close):
             p.goal = PROTECT

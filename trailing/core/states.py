@@ -1,4 +1,4 @@
-"""Where a position stands, in the words of reports, records and the store."""
+"""The state of a position, as reports, records and the store name it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a position stands, in the words of reports. No decision depends on it."""
+    """The state of a position, as reports name it. No decision depends on it."""
 
     OPENING = "opening"
     WAITING = "waiting"

@@ -1,4 +1,4 @@
-"""What a position's state makes of the answers about its stops: placed, moved, cancelled, looked up."""
+"""Apply the answers to requests that place, move, cancel or look up stops."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ Stopping: TypeAlias = PlaceStop | ReplaceStop | AmendStop
 
 
 def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, result: StopOrder, at: float) -> None:
-    """A stop was placed or moved: it is live with the figures that were asked for, or its outcome is unknown."""
+    """Count a placed or moved stop as live, with the acknowledged figures.
+
+    If these differ from the requested ones by more than rounding, the outcome is unknown.
+    """
     p.was_tried = True
-    if order is None:  # an update said meanwhile that it ended
+    if order is None:  # an update has reported its end meanwhile
         return
     if not shown.is_as_asked(request.price, request.quantity, result):
         _doubt(p, request, order, result, at)
@@ -59,16 +62,19 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     if isinstance(request, ReplaceStop):
         _supersede(p, request)
     p.raise_floor(result.price)
-    is_triggered = result.triggered or order.triggered_at is not None  # which an update may have said meanwhile
+    is_triggered = result.triggered or order.triggered_at is not None  # an update may have reported it meanwhile
     acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
     shown.acknowledge(p, order, acknowledged, at, previous=previous, changed_at=at)
-    if p.missing_stops:  # whether this one is listed
+    if p.missing_stops:  # the next snapshot shows whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
     p.ratchet.ask_rules()
 
 
 def _supersede(p: PositionState, request: ReplaceStop) -> None:
-    """Let the stop that is replaced count no more, also where the exchange has rounded the new one to a looser price."""
+    """Mark the replaced stop as superseded, unless it is tighter than the requested price.
+
+    The mark is needed if the exchange has rounded the new stop to a looser price.
+    """
     replaced = p.orders.get(request.replaces)
     if replaced is None or replaced.order is None:
         return
@@ -77,8 +83,11 @@ def _supersede(p: PositionState, request: ReplaceStop) -> None:
 
 
 def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder, at: float) -> None:
-    """The answer is not what was asked for, by more than rounding: the outcome is unknown, and is looked up."""
-    p.put(replace(order, changed_at=at, find_at=at))  # that it exists is told, whatever its figures
+    """Look up a stop whose acknowledged figures are not the requested ones.
+
+    The outcome is unknown if they differ by more than rounding.
+    """
+    p.put(replace(order, changed_at=at, find_at=at))  # the answer proves that it exists, whatever its figures
     p.back_offs[request.kind] = back_off(p.back_offs.get(request.kind), None, at, 1.0)
     p.error = OutcomeUnknown("the exchange acknowledged something else than was asked for")
     detail = f"asked {request.quantity} at {request.price}, got {result.quantity} at {result.price}"
@@ -86,15 +95,15 @@ def _doubt(p: PositionState, request: Stopping, order: Order, result: StopOrder,
 
 
 def stop_failed(p: PositionState, request: Stopping, order: Order | None, error: Exception, at: float) -> None:
-    """A stop was not placed or not moved, or not surely."""
+    """Apply the failure of a request to place or move a stop."""
     p.was_tried = True
     if isinstance(error, TooManyStops):
         note_full(p, at)
-        if isinstance(request, ReplaceStop):  # the move goes on: it cancels the live stop first
+        if isinstance(request, ReplaceStop):  # the move goes on by cancelling the live stop first
             p.back_offs.pop("move", None)
     elif not isinstance(request, PlaceStop):
         p.tell(MoveFailed, price=request.price, error=str(error))
-    if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # which says nothing of the position
+    if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # it says nothing about the position
         doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
         is_of_price = is_of_price and not _is_tried_again(p, request, at)
@@ -113,7 +122,10 @@ def _is_tried_again(p: PositionState, request: Stopping, at: float) -> bool:
 
 
 def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:
-    """A refusal of a kind of request: perhaps the position is not what it was. Evidence is only one that says that it is gone."""
+    """Want a snapshot after a refusal, because the position may have changed.
+
+    A refusal because no such position exists is evidence that it is flat. No other refusal is.
+    """
     if isinstance(error, NothingToReduce):
         p.flat.note_flat(at, "refusal" if isinstance(error, NoSuchPosition) else "nothing to reduce")
         note_refusal(p, kind, error, at)
@@ -121,12 +133,12 @@ def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float)
 
 
 def order_failed(p: PositionState, order: Order, error: Exception, at: float) -> None:
-    """What a failed request leaves of its order: unknown, or as it was."""
+    """Mark the order of a failed request as unknown, or restore it as it was."""
     if is_unknown(error):
         p.put(replace(order, find_at=at))
         return
     known = order.order
-    if order.state is CHANGING and known is not None:  # what was refused is not what was asked for last
+    if order.state is CHANGING and known is not None:  # a refused change leaves the figures as they were
         order = replace(order, price=known.price, quantity=known.quantity)
     after = p.change(order, "refused", at, "opening" if p.unprotected_span is None else p.unprotected_span.cause)
     if after is None or not isinstance(error, StopRejected) or isinstance(error, (WouldTrigger, NothingToReduce)):
@@ -139,12 +151,15 @@ def order_failed(p: PositionState, order: Order, error: Exception, at: float) ->
 
 
 def is_unknown(error: Exception) -> bool:
-    """Whether a request that was sent may have been executed all the same; after a bug, too."""
+    """Return whether a request that failed may have been executed all the same.
+
+    A bug leaves that unknown, too.
+    """
     return isinstance(error, OutcomeUnknown) or not isinstance(error, TrailingError)
 
 
 def cancelled(p: PositionState, request: CancelStop | TakeDownStop, order: Order | None, _: object, at: float) -> None:
-    """A stop or trailing order was cancelled by us."""
+    """Remove an order that we cancelled from the table."""
     if order is None:
         return
     p.change(order, "cancelled", at, "outage")
@@ -155,13 +170,13 @@ def cancelled(p: PositionState, request: CancelStop | TakeDownStop, order: Order
 def cancel_failed(
     p: PositionState, request: CancelStop | TakeDownStop, order: Order | None, error: Exception, at: float
 ) -> None:
-    """A cancellation did not go through, or not surely."""
+    """Apply the failure of a cancellation to its order."""
     if order is not None:
         order_failed(p, order, error, at)
 
 
 def found(p: PositionState, request: FindOrder, order: Order | None, result: StopOrder | None, at: float) -> None:
-    """A look-up was answered."""
+    """Apply the answer to a look-up."""
     if order is None:
         return
     if result is None:
@@ -177,7 +192,7 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
     if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
         p.is_listing_untrusted = True
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")
-    if order.id == p.doubted_stop:  # it is the same position, whatever entry price is reported next
+    if order.id == p.doubted_stop:  # it is the same position, with any entry price that is reported next
         p.doubted_stop = p.reported_entry = None
     shown.show(p, order, result, at)
     p.ratchet.ask_rules()

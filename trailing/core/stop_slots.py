@@ -1,7 +1,7 @@
-"""Whether the exchange takes a second stop of a position beside its live one, as far as is known.
+"""The exchange's limit on stops, which may allow no second stop beside the live one.
 
-An account may have a limited number of stops (`Market.most_stops`). Where no slot is left, a move has to cancel the live stop
-before it places the next one, as on a market that takes one stop only.
+An account may have a limited number of stops (`Market.most_stops`). If no slot is left, a move has to cancel the live
+stop before it places the next one, as on a market that takes only one stop.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
 FULL_FOR: Final = 300.0
-"""Seconds for which no second stop is tried after the exchange refused one for its limit, or a list showed as many stops. Lists
-don't show all orders that count, so that only a try says whether there is a slot again."""
+"""Seconds for which no second stop is tried after the exchange refused one for its limit, or a list showed as many
+stops. Only a try shows whether there is a slot again, because lists don't show all orders that count."""
 
 
 def takes_second_stop(p: PositionState, at: float) -> bool:
@@ -29,7 +29,7 @@ def note_full(p: PositionState, at: float) -> None:
 
 
 def note_listed(p: PositionState, snapshot: AccountSnapshot) -> None:
-    """Note how many stops the account has."""
+    """Note whether a snapshot lists as many stops as the account may have."""
     most = p.market.most_stops
     if most is not None and snapshot.listed_stops >= most:
         note_full(p, snapshot.answered_at)

@@ -1,7 +1,8 @@
-"""The executions that no update has reported: read from the exchange's own trades before the end of a position is published.
+"""Executions that no update has reported, read from the exchange's own trades.
 
-A stop that was filled while no process ran, or while the stream was down, is only known to be gone. Without its executions the
-profit of its position is unknown, which is None and never 0.
+They are read before the end of a position is published. A stop that was filled while no process ran, or while the
+stream was down, is only known to be gone. Without its executions the profit of its position is unknown, which is None
+and never 0.
 """
 
 from __future__ import annotations
@@ -27,18 +28,22 @@ if TYPE_CHECKING:
 _ZERO = Decimal(0)
 
 MOST_READS: Final = 3
-"""Reads of one order that may fail before its executions stay unknown."""
+"""Failed reads of one order after which its executions stay unknown."""
 
 
 def unread_ids(p: PositionState) -> Iterator[str]:
-    """Yield the orders whose executions may not all have been reported, the last one first."""
+    """Yield the ids of orders whose executions may not all have been reported.
+
+    The order that ended last comes first.
+    """
     return (order.id for order in reversed(p.ended_orders.values()) if order.has_unread)
 
 
 def wanted_read(p: PositionState) -> str | None:
-    """Return the order whose executions are to be read before the end of its position is published; None: no read is wanted.
+    """Return the id of the order whose executions are to be read next.
 
-    A read is in no position's way: where another one waits for the key, the end is published with what is known.
+    None: no read is wanted. While another position waits for the key, no executions are read, and the end is published
+    with the known ones.
     """
     if not isinstance(p.goal, End) or p.is_given_up or p.is_awaited or p.orders or p.profit is not None:
         return None
@@ -46,7 +51,7 @@ def wanted_read(p: PositionState) -> str | None:
 
 
 def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence[Fill], at: float) -> None:
-    """Count what was not counted of an order's executions."""
+    """Count the executions of an order that were not counted before."""
     order = _note_read(p, request)
     if order is None:
         return
@@ -64,8 +69,8 @@ def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence
 def _uncounted(order: Order, fills: Sequence[Fill]) -> Iterator[tuple[Fill, Decimal]]:
     """Yield the executions of an order that were not counted, with the quantities.
 
-    Those that were counted are known by their trade ids. Where these are not known, because the exchange gave none or an earlier
-    process counted them, as much as was counted is left out of the oldest ones.
+    Executions that were counted are recognized by their trade ids. If these are not known, because the exchange gave
+    none or an earlier process counted them, the counted quantity is left out of the oldest executions.
     """
     known = sum((fill.quantity for fill in fills if fill.trade_id in order.trades), _ZERO)
     counted = order.told_before + max(_ZERO, order.told - known)
@@ -79,7 +84,10 @@ def _uncounted(order: Order, fills: Sequence[Fill]) -> Iterator[tuple[Fill, Deci
 
 
 def counted_before(p: PositionState) -> dict[str, Decimal]:
-    """Return what was counted of the orders whose executions may be read in a later process, by client order id."""
+    """Return the counted quantities of orders whose executions a later process may read.
+
+    The keys are client order ids.
+    """
     unread = (order for order in p.ended_orders.values() if order.has_unread)
     acknowledged = (order for order in p.orders.values() if order.order is not None)
     counted = ((order.id, order.told_before + order.told) for order in (*acknowledged, *unread))
@@ -87,16 +95,19 @@ def counted_before(p: PositionState) -> dict[str, Decimal]:
 
 
 def fills_failed(p: PositionState, request: ReadFills, _: object, error: Exception, at: float) -> None:
-    """Try again a few times. What can't be read stays unknown."""
+    """Let the read be tried again a few times, after which the executions stay unknown."""
     failed = p.back_offs["fills"]
-    if isinstance(error, RateLimited):  # its turn comes later, which is no failure
+    if isinstance(error, RateLimited):  # its turn comes later, which does not count as a failure
         p.back_offs["fills"] = BackOff(failed.failures - 1, at + max(FIRST, error.retry_after))
     elif isinstance(error, UsageError) or failed.failures >= MOST_READS:
         _note_read(p, request)
 
 
 def _note_read(p: PositionState, request: ReadFills) -> Order | None:
-    """Note that nothing more is to be read of an order. Returns the order, or None: it was forgotten."""
+    """Note that nothing more is to be read of an order, and return it.
+
+    None: the order was forgotten.
+    """
     p.back_offs.pop("fills", None)
     order = p.ended_orders.get(request.id)
     if order is not None:

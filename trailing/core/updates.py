@@ -1,4 +1,7 @@
-"""What a position's state makes of what is pushed: prices, fills, and changes of its orders and of the position."""
+"""Apply pushed updates to a position's state.
+
+They are prices, candles, fills, and changes of its orders and of the position.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ def on_candle(p: PositionState, closed: CandleClosed, at: float) -> None:
 
 
 def on_prices_missed(p: PositionState, missed: PricesMissed, at: float) -> None:
-    """Have the peaks of a price gap read, where candles can show them."""
+    """Have the peaks of a price gap read, if candles can show them.
+
+    If they can't, the gap is published as unknown.
+    """
     gap = PriceGap(missed.since, missed.until, at).joined(p.gap)
     if gap.is_shown_by_candles(p.position.opened_at):
         p.gap = gap
@@ -47,7 +53,7 @@ def on_prices_missed(p: PositionState, missed: PricesMissed, at: float) -> None:
 
 
 def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
-    """Take an update of one of the position's orders. One of any other order is none of its business."""
+    """Take an update of one of the position's orders. Updates of other orders are ignored."""
     order = p.orders.get(update.id)
     if update.fill is not None:
         before = p.ended_orders.get(update.id) if order is None else order
@@ -61,7 +67,7 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
     elif update.status == "triggered":
         p.put(replace(order, changed_at=at, triggered_at=at if order.triggered_at is None else order.triggered_at))
     elif order.is_sent and order.state is not CANCELLING:
-        # It exists, and its figures can be read, unless an answer is about to tell them.
+        # It exists. It is looked up for its figures, unless an answer is about to show them.
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at))
     elif order.purpose == "stop" and order.state is LIVE and at >= order.changed_at + OWN_CHANGE:  # a person changed it
@@ -69,17 +75,20 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
-    """Count a fill once: for the report as it was told, for the quantity as far as nothing has shown it before."""
+    """Count a fill once, for the report and for the quantity.
+
+    The report counts every pushed fill. The quantity is reduced only by the part that nothing has shown before.
+    """
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # a snapshot since showed the quantity without it
+    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # a later snapshot's quantity already excludes it
     if has_ended and is_late:
         new = _ZERO
     if not quantity and not new:
         return
     closed = _ZERO if is_late else new
-    if closed > fill.quantity:  # a snapshot has shown that earlier fills closed what it covers beyond the position
+    if closed > fill.quantity:  # earlier fills, shown by a snapshot, closed the part of it that exceeds the position
         closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:
@@ -97,7 +106,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         p.last_fill = fill
     if not p.quantity:
         note_all_filled(p, at)
-    elif new and fill.at > p.updated_at:  # else the last update of the position knows of it
+    elif new and fill.at > p.updated_at:  # otherwise the last update of the position includes it
         p.flat.note_changed(at)
     if order.purpose == "exit":
         p.tell(ExitFilled, quantity=fill.quantity, price=fill.price, left=p.quantity)
@@ -110,10 +119,10 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
 
 
 def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, at: float) -> None:
-    """Take off an order what was filled of it and was not shown before."""
+    """Reduce an order by the filled quantity that was not shown before."""
     left, shown = order.quantity - new, order.order
     if order.purpose == "exit":
-        if update.status == "filled" and order.id != p.request_id:  # perhaps for less than was asked for
+        if update.status == "filled" and order.id != p.request_id:  # perhaps for less than requested
             p.change(order, "filled", at, "move")
         else:
             p.put(replace(order, quantity=max(_ZERO, left)))
@@ -121,7 +130,7 @@ def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, 
         p.change(order, "filled", at, "move")
         if order.purpose == "native":
             p.native_task = None
-    elif left <= _ZERO:  # what was shown contained a part of these fills already: what is left of it is read
+    elif left <= _ZERO:  # the shown quantity contained some of these fills already, so the rest is looked up
         p.put(replace(order, find_at=min(order.find_at, at)))
     elif new:
         shown = None if shown is None else replace(shown, quantity=max(left, shown.quantity - new))
@@ -129,12 +138,15 @@ def _shrink(p: PositionState, order: Order, new: Decimal, update: OrderUpdated, 
 
 
 def on_position_updated(p: PositionState, update: PositionUpdated, at: float) -> None:
-    """Take an update of the position. Its quantity is read by a snapshot, because updates come late and out of order."""
+    """Take an update of the position.
+
+    A snapshot reads the position's quantity, because updates come late and out of order.
+    """
     if update.changed_at < max(p.updated_at, min(p.opened_at, p.claimed_at)):
-        return  # it comes late: another one came since, or it tells of the position before
+        return  # it is late; a newer one came, or it is about an earlier position
     left = _ZERO if update.is_other_side else update.quantity
     if update.changed_at == p.updated_at and p.told_quantity is not None and left > p.told_quantity:
-        return  # the fills of one moment come in any order, and again: what the last of them left is the least
+        return  # fills of one moment come in any order, and again, so the least quantity is the last one
     p.updated_at, p.told_quantity = update.changed_at, left
     if update.is_other_side:
         if update.quantity and not p.timing.hedged:
@@ -146,7 +158,7 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
         p.want_snapshot(at)
     elif isinstance(p.goal, Close) and p.flat.is_said:
         p.flat.note_contradicted()
-        p.want_snapshot(at)  # perhaps another position was opened in its place: nothing is closed before that is read
+        p.want_snapshot(at)  # another position may be open in its place, so a snapshot comes before any close
     else:
         p.flat.note_changed(at)
         if update.quantity != p.quantity:

@@ -1,4 +1,7 @@
-"""What a position's callers want of it, and what its plan wants as time passes."""
+"""Apply the commands of a position's callers to its state.
+
+The steps of its opening and a failure of its task are applied here, too.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,14 @@ if TYPE_CHECKING:
 
 
 def on_time(p: PositionState, _: TimePassed, at: float) -> None:
-    """Time alone changes nothing here: what is due by now is derived after every step."""
+    """Do nothing, because everything that is due is derived after every step."""
 
 
 def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
-    """Want a snapshot that shows the present moment, because something may have been missed."""
+    """Want a snapshot of the present moment, because an update may have been missed.
+
+    A caller may name another position of the key that it has handed in.
+    """
     p.want_snapshot(at)
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
@@ -51,7 +57,7 @@ def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
 
 
 def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
-    """Close the position for its owner: nothing takes that back."""
+    """Close the position for its owner. No refusal takes that back."""
     if isinstance(p.goal, Close) and p.goal.is_revocable:
         p.goal = PROTECT
     p.back_offs.pop("close", None)
@@ -59,16 +65,18 @@ def on_close_wanted(p: PositionState, wanted: CloseWanted, at: float) -> None:
 
 
 def on_release_wanted(p: PositionState, wanted: ReleaseWanted, at: float) -> None:
-    """Give the position back."""
+    """Release the position to its owner."""
     p.aim(Release(wanted.cancel_stop))
 
 
 def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> None:
-    """Go on under another plan. Nothing loosens, and its pacing runs from the last move.
+    """Replace the plan of the position.
+
+    Nothing loosens, and the new plan's pacing runs from the last move.
 
     Raises:
-        UsageError: the plan has no possible first stop for the position; or another trigger, while a stop of ours is
-            live, or may be, with the present one. Nothing has changed.
+        UsageError: the plan has no possible first stop for the position. Or the plan has another trigger while an order
+            of ours is live, or may be, with the present one. Nothing has changed.
     """
     plan, before = replaced.plan, p.plan
     if plan.trigger != before.trigger and (p.orders or (p.request is not None and p.request.writes)):
@@ -89,7 +97,7 @@ def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> Non
         and not isinstance(p.request, ClosePosition)
         and not p.exit_sent
     ):
-        p.goal = PROTECT  # the plan before wanted it; what still holds is decided anew
+        p.goal = PROTECT  # the earlier plan wanted the close, and the new one decides again
     p.would_trigger, p.refused_stop, p.crossed_at = False, None, None
     p.back_offs.clear()
     if p.was_tried:
@@ -98,7 +106,7 @@ def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> Non
 
 
 def on_deadline_struck(p: PositionState, struck: DeadlineStruck, at: float) -> None:
-    """The opening ran out of time, or was cancelled from outside."""
+    """Note that the opening ran out of time, or was cancelled from outside."""
     if struck.final and p.plan.on_wave_cancelled == "withdraw":
         give_up(p, ExchangeError("cancelled from outside"))
         return
@@ -122,17 +130,20 @@ def on_entry_unreported(p: PositionState, unreported: EntryUnreported, at: float
 
 
 def on_entry_refused(p: PositionState, refused: EntryRefused, at: float) -> None:
-    """Give the position up as it was handed in."""
+    """Give up a position that can't be protected as it was handed in."""
     refuse_entry(p, refused.error)
 
 
 def on_opening_ended(p: PositionState, _: OpeningEnded, at: float) -> None:
-    """From now on the plan's policies count."""
+    """Let the plan's policies count from now on.
+
+    If the position has no stop, its failure is published.
+    """
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     if p.is_unprotected and not isinstance(p.goal, End):
         tell_failure(p, p.error if p.error is not None else ExchangeError("it has no stop yet"))
 
 
 def on_frozen(p: PositionState, frozen: Frozen, at: float) -> None:
-    """Keep the stop where it is."""
+    """Keep the stop where it is, because the position's task failed."""
     p.freeze(frozen.bug)

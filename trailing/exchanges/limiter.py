@@ -30,14 +30,26 @@ Operation = Literal[
     "positions",
     "price",
     "close_position",
+    "place_entry",
+    "cancel_entry",
+    "find_entry",
     "candles",
     "set_subscriptions",
 ]
 OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 
-# Clean-up before protection before moves before reads.
-_LANES = {"cancel_stop": 0, "find_stop": 0, "place_stop": 1, "close_position": 1, "amend_stop": 2}
-_READS = 3
+# Clean-up before protection before moves before entries before reads.
+_LANES = {
+    "cancel_stop": 0,
+    "find_stop": 0,
+    "cancel_entry": 0,
+    "find_entry": 0,
+    "place_stop": 1,
+    "close_position": 1,
+    "amend_stop": 2,
+    "place_entry": 3,
+}
+_READS = 4
 
 _GRAIN = 1e-9  # tokens that may be missing by rounding after a wait for an exact time
 

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, check_money, refuse
 from trailing.core.plan import TrailPlan
 
@@ -173,7 +174,19 @@ class StreamState(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
-Update: TypeAlias = Tick | OrderUpdate | PositionUpdate | StreamState
+class EntryUpdate(msgspec.Struct, frozen=True, gc=False):
+    """A change of an entry order. The exchange may push the same update more than once, late, or out of order.
+
+    Args:
+        order: the order as of this update, with its whole filled quantity so far.
+        at: when the update arrived, in seconds on the running clock.
+    """
+
+    order: EntryOrder
+    at: float
+
+
+Update: TypeAlias = Tick | OrderUpdate | EntryUpdate | PositionUpdate | StreamState
 
 
 class Exchange(Protocol):
@@ -182,7 +195,7 @@ class Exchange(Protocol):
     Attributes:
         name, account: together with symbol and side, the key of every record.
         hedged: whether a long and a short position of one symbol may be open at the same time.
-        orders_read_lag: seconds after which `find_stop` and `open_stops` certainly show an earlier write.
+        orders_read_lag: seconds after which `find_stop`, `find_entry` and `open_stops` certainly show an earlier write.
         positions_read_lag: seconds after which `positions` certainly shows an earlier fill.
         request_validity: seconds for which a sent request may still be executed. A request that changes something gets its
             timestamp first; then the caller's deadline is checked, and after the deadline nothing is sent. So a process that
@@ -277,6 +290,29 @@ class Exchange(Protocol):
 
         Raises:
             NothingToReduce: the position is flat, or other open orders cover all of it.
+        """
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        """Place an order that opens a position, and return it as acknowledged. It may be filled already.
+
+        The exchange executes a request at most once. After `OutcomeUnknown`, `find_entry` tells what came of it.
+
+        Raises:
+            UsageError: the exchange can't place entries, or the market can't attach the stop as requested.
+            EntryRejected: the exchange rejected it, for example because the margin is not sufficient.
+        """
+
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        """Cancel what is not filled of an entry, after a request in flight for its id has ended. What is filled stays.
+
+        Raises:
+            NoSuchEntry: no more of it can be filled: it has ended, or never existed.
+        """
+
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        """Return an entry, working or ended, after a request in flight for its id has ended; None: the exchange has none.
+
+        An ended one is shown for at least an hour.
         """
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:

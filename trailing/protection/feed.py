@@ -10,7 +10,7 @@ import trio
 from trailing.core.inputs import Frozen, Input, OrderUpdated, PositionUpdated, PricesMissed
 from trailing.core.model import Source, Tick
 from trailing.events import StreamChanged
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StreamState, Update
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
@@ -86,7 +86,9 @@ class Feed:
                 self._take_order(update)
             case PositionUpdate():
                 self._take_position(update)
-            case _:
+            case EntryUpdate():
+                pass  # its caller placed it through the port: what it fills comes as an update of the position
+            case StreamState():
                 self._take_state(update)
 
     def _take_tick(self, tick: Tick) -> None:

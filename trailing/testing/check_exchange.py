@@ -9,6 +9,7 @@ from typing import get_args
 import trio
 
 from trailing.core.model import Side
+from trailing.testing.exchange_entry_checks import ENTRY_CHECKS
 from trailing.testing.exchange_market_checks import MARKET_CHECKS
 from trailing.testing.exchange_order_checks import ORDER_CHECKS
 from trailing.testing.exchange_order_read_checks import ORDER_READ_CHECKS
@@ -28,7 +29,7 @@ async def check_exchange(
 
     The checks place, list, find, move and cancel stops. They cover refusals and their errors, cancelled callers, triggers,
     fills and closing, the exchange's own trailing orders if it has them, and prices and ticks of the right source and
-    symbol, and the reads of open orders and executions. Every check runs for a long and for a short, each on a new exchange. A write must be visible
+    symbol, the reads of open orders and executions, and entry orders if it can place them. Every check runs for a long and for a short, each on a new exchange. A write must be visible
     `orders_read_lag`, or `positions_read_lag`, later, so that an exchange that understates one of them fails.
 
     Args:
@@ -41,7 +42,7 @@ async def check_exchange(
 
     Cancellation: ends the present check.
     """
-    for check in (*ORDER_CHECKS, *MARKET_CHECKS, *ORDER_READ_CHECKS, *TRAILING_CHECKS):
+    for check in (*ORDER_CHECKS, *MARKET_CHECKS, *ORDER_READ_CHECKS, *TRAILING_CHECKS, *ENTRY_CHECKS):
         for side in _SIDES:
             async with maker() as bench:
                 await _run(check, Trial(bench, *symbols, side), seconds)

@@ -13,8 +13,9 @@ import msgspec
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
-from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
+from trailing.errors import EntryRejected, ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import Exchange, StopRequest, Update
 
 T = TypeVar("T")
@@ -30,6 +31,9 @@ Operation: TypeAlias = Literal[
     "positions",
     "price",
     "close_position",
+    "place_entry",
+    "cancel_entry",
+    "find_entry",
     "candles",
     "set_subscriptions",
     "accounts",
@@ -43,7 +47,7 @@ Operation: TypeAlias = Literal[
 class Refuses(msgspec.Struct, frozen=True):
     """The exchange rejects the request. Nothing is executed."""
 
-    error: StopRejected = msgspec.field(default_factory=lambda: StopRejected("refused on purpose"))
+    error: StopRejected | EntryRejected = msgspec.field(default_factory=lambda: StopRejected("refused on purpose"))
 
 
 class Unreachable(msgspec.Struct, frozen=True):
@@ -280,6 +284,15 @@ class FaultyExchange:
         return await self._script.play(
             "close_position", symbol, lambda: self.inner.close_position(symbol, side, quantity, client_order_id)
         )
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        return await self._script.play("place_entry", request.symbol, lambda: self.inner.place_entry(request))
+
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        await self._script.play("cancel_entry", symbol, lambda: self.inner.cancel_entry(symbol, client_order_id))
+
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        return await self._script.play("find_entry", symbol, lambda: self.inner.find_entry(symbol, client_order_id))
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         return await self._script.play("candles", symbol, lambda: self.inner.candles(symbol, source, since))

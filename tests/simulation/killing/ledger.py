@@ -39,8 +39,9 @@ class Ledger:
     """The positions of the exchange's history, which it takes piece by piece.
 
     Args:
-        anew: whether positions may be protected anew while a stop is live that their bot has no record of. Then one more
-            stop is allowed, and the new one may be looser. The tightest live stop counts.
+        anew: whether positions may be protected anew while stops are live that their bot has no record of. An owner without
+            its store may leave the two of a move. So two more stops are allowed, and the new one may be looser. The tightest
+            live stop counts.
 
     Attributes:
         open: the open positions, by symbol and side.
@@ -98,9 +99,10 @@ class Ledger:
             broken += _named(entry, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
             entry.tightest = order.price
-        allowed = TWO_STOPS + self._anew
+        allowed = TWO_STOPS * (1 + self._anew)
         if len(entry.stops) > allowed:
-            broken.append(f"1. the {entry} has {len(entry.stops)} live stops, {allowed} are allowed during a move")
+            ids = ", ".join(entry.stops)
+            broken.append(f"1. the {entry} has {len(entry.stops)} live stops ({ids}), {allowed} are allowed")
         return [*broken, *self._check_tightest(entry)]
 
     @staticmethod

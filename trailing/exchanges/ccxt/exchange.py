@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import (
     Candle,
     Fill,
@@ -261,6 +262,21 @@ class CcxtExchange:
         check_side("side", side)
         check_money("quantity", quantity)
         return await self._closes.close(market, side, quantity, client_order_id)
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        """Refuse an entry, because no adapter was tried with entries yet. Raises UsageError."""
+        raise self._refuse_entry(request.symbol, request.client_order_id)
+
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        """Raise UsageError, as `place_entry`."""
+        raise self._refuse_entry(symbol, client_order_id)
+
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        """Raise UsageError, as `place_entry`."""
+        raise self._refuse_entry(symbol, client_order_id)
+
+    def _refuse_entry(self, symbol: str, client_order_id: str) -> UsageError:
+        return UsageError(f"{symbol} entry {client_order_id}: {self.name} is not supported for entries yet")
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""

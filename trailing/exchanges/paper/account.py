@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Context, Decimal
+from datetime import datetime
+from decimal import Decimal
 
 import msgspec
 
 from trailing.core.account import OpenOrder, PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import EXACT
-from trailing.errors import NoSuchStop, StopRejected, UsageError
+from trailing.errors import EntryRejected, NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.paper.crossings import find_crossings
+from trailing.exchanges.paper.entries import Entries
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import LiveStop, MarketBook, VenueRules
-from trailing.exchanges.paper.order_checks import check_count, check_quantity, check_stop, liquidation_price
+from trailing.exchanges.paper.order_checks import check_count, check_quantity, check_stop
 from trailing.exchanges.paper.order_views import Executions, as_open_order
 from trailing.exchanges.paper.saved import SavedMarketBook
 from trailing.exchanges.paper.take_profits import TakeProfits, free
-from trailing.exchanges.port import OrderStatus, OrderUpdate, PositionUpdate, StopRequest
-
-_AVERAGE = Context(prec=28)  # limits the digits of a division
+from trailing.exchanges.port import EntryUpdate, OrderStatus, OrderUpdate, PositionUpdate, StopRequest
 
 
 class PaperAccount:
@@ -29,9 +30,18 @@ class PaperAccount:
     Args:
         rules: how the venue behaves.
         publish: called with each update, in order. It must not call the account.
+        utc: returns the time of day of a time on the running clock.
+
+    Attributes:
+        entries: its entry orders.
     """
 
-    def __init__(self, rules: VenueRules, publish: Callable[[OrderUpdate | PositionUpdate], None]) -> None:
+    def __init__(
+        self,
+        rules: VenueRules,
+        publish: Callable[[OrderUpdate | EntryUpdate | PositionUpdate], None],
+        utc: Callable[[float], datetime],
+    ) -> None:
         self._rules = rules
         self._publish = publish
         self._books: dict[str, MarketBook] = {}
@@ -39,6 +49,7 @@ class PaperAccount:
         self._visible_stops: LaggedView[tuple[str, str], StopOrder] = LaggedView(rules.orders_read_lag)
         self._visible_positions: LaggedView[tuple[str, Side], PositionReport] = LaggedView(rules.positions_read_lag)
         self._take_profits = TakeProfits(rules.orders_read_lag, publish)
+        self.entries: Entries = Entries(rules, utc, publish, self._stop_changed, self._position_changed)
         self._executions = Executions(max(rules.orders_read_lag, rules.positions_read_lag))
 
     def __str__(self) -> str:
@@ -66,7 +77,8 @@ class PaperAccount:
     def open_orders(self, symbol: str, at: float) -> Sequence[OpenOrder]:
         """Return all open orders of a symbol as a read shows them at a time, by client order id."""
         stops = (as_open_order(stop) for stop in self.stops(at) if stop.symbol == symbol)
-        return tuple(sorted((*stops, *self._take_profits.visible(symbol, at)), key=lambda order: order.client_order_id))
+        others = (*self._take_profits.visible(symbol, at), *self.entries.open_orders(symbol, at))
+        return tuple(sorted((*stops, *others), key=lambda order: order.client_order_id))
 
     def order_fills(self, client_order_id: str, since: float, at: float) -> Sequence[Fill]:
         """Return the executions of an order since a time, as a read shows them at a time, oldest first."""
@@ -107,6 +119,7 @@ class PaperAccount:
                 key = (saved.symbol, stop.order.client_order_id)
                 self._visible_stops.change(key, stop.order, at - self._rules.orders_read_lag)
             self._take_profits.load(book, at)
+            self.entries.load(book, at)
             for side in saved.holdings:
                 self._show(book, side, at - self._rules.positions_read_lag)
         self._ids.update(used_ids)
@@ -122,24 +135,30 @@ class PaperAccount:
             UsageError: the other side is open, in one-way mode.
         """
         book, side = self._book(position.symbol), position.side
-        if not self._rules.hedged and book.holdings["short" if side == "long" else "long"].quantity:
-            other = "short" if side == "long" else "long"
+        other: Side = "short" if side == "long" else "long"
+        if not self._rules.hedged and book.holdings[other].quantity:
             raise UsageError(
                 f"{position.symbol}: can't enter {side} while a {other} position is open, because the account is in one-way mode"
             )
-        holding = book.holdings[side]
-        cost = EXACT.multiply(position.quantity, position.entry_price)
-        quantity = EXACT.add(holding.quantity, position.quantity)
-        if holding.quantity:
-            holding.entry_price = _AVERAGE.divide(EXACT.fma(holding.quantity, holding.entry_price, cost), quantity)
-        else:
-            holding.entry_price = position.entry_price
-        holding.quantity = quantity
-        if self._rules.leverage is not None:
-            holding.liquidation_price = liquidation_price(book.market, side, holding.entry_price, self._rules.leverage)
-        if book.first_entry_price is None:
-            book.first_entry_price = position.entry_price
-        self._position_changed(book, side, at)
+        self.entries.increase(book, side, position.quantity, position.entry_price, at)
+
+    def place_entry(self, request: EntryRequest, at: float) -> EntryOrder:
+        """Place an entry order.
+
+        Raises:
+            EntryRejected: the client order id was used before, the market's rules are violated, or the other side is open.
+            ExchangeUnreachable: there is no price yet.
+        """
+        new_ids = {request.client_order_id, *([] if request.stop is None else [request.stop.client_order_id])}
+        if not new_ids.isdisjoint(self._ids):
+            raise EntryRejected(f"duplicate client order id {request.client_order_id!r}")
+        order = self.entries.place(self._book(request.symbol), request, at)
+        self._ids |= new_ids
+        return order
+
+    def cancel_entry(self, symbol: str, client_order_id: str, at: float) -> None:
+        """Cancel what is not filled of an entry. Raises NoSuchEntry if it is not working."""
+        self.entries.cancel(self._book(symbol), client_order_id, at)
 
     def place(self, request: StopRequest, at: float) -> StopOrder:
         """Place a reduce-only stop.
@@ -172,7 +191,7 @@ class PaperAccount:
             request.callback,
         )
         stop = book.stops[request.client_order_id] = LiveStop(order)
-        self._stop_changed(stop, "live", at)
+        self._stop_changed(stop, at, "live")
         return order
 
     def amend(self, symbol: str, client_order_id: str, price: Decimal, quantity: Decimal, at: float) -> StopOrder:
@@ -184,7 +203,7 @@ class PaperAccount:
         check_stop(book, stop.order.side, quantity, price, stop.order.source)
         stop.order = msgspec.structs.replace(stop.order, price=price, quantity=quantity)
         stop.whole = quantity
-        self._stop_changed(stop, "live", at)
+        self._stop_changed(stop, at, "live")
         return stop.order
 
     def cancel(self, symbol: str, client_order_id: str, at: float) -> None:
@@ -200,6 +219,9 @@ class PaperAccount:
                 return symbol
             if client_order_id in book.take_profits:
                 self._take_profits.cancel(book, client_order_id, at)
+                return symbol
+            if client_order_id in book.entries:
+                self.entries.cancel(book, client_order_id, at, "cancelled by the user")
                 return symbol
         raise NoSuchStop(f"there is no live stop {client_order_id!r}")
 
@@ -259,6 +281,8 @@ class PaperAccount:
     def _move(self, tick: Tick, start: Decimal, at: float) -> None:
         book = self._book(tick.symbol)
         book.prices[tick.source] = tick.price
+        if tick.source == "last" and book.entries:
+            self.entries.take_price(book, tick.price, at)
         if tick.source == "last" and book.take_profits:
             for side, limit, order in self._take_profits.take_reached(book, tick.price, at):
                 self._fill_at_market(book, side, order.quantity, limit, order.client_order_id, at, order.order_id)
@@ -293,7 +317,7 @@ class PaperAccount:
         order, step = stop.order, book.market.quantity_step
         part = self._rules.fillable(stop, tick, step) if at >= stop.fills_from else Decimal(0)
         if is_new and part < order.quantity:
-            self._stop_changed(stop, "triggered", at)
+            self._stop_changed(stop, at, "triggered")
         if not part:
             return
         taken = holding.reduce(min(part, left_free))
@@ -304,10 +328,10 @@ class PaperAccount:
         left = EXACT.subtract(order.quantity, taken)
         if left:
             stop.order = msgspec.structs.replace(order, quantity=left)
-            self._stop_changed(stop, "partial", at, fill)
+            self._stop_changed(stop, at, "partial", fill)
         else:
             del book.stops[order.client_order_id]
-            self._stop_changed(stop, "filled", at, fill)
+            self._stop_changed(stop, at, "filled", fill)
         self._position_changed(book, order.side, at)
 
     def _fill_at_market(
@@ -333,18 +357,18 @@ class PaperAccount:
         self, book: MarketBook, side: Side, at: float, reason: str, *, triggered_only: bool = False
     ) -> None:
         for stop in tuple(book.stops.values()):
-            if stop.order.side == side and (stop.triggered or not triggered_only):
+            if stop.order.side == side and (stop.triggered or stop.is_bridge or not triggered_only):
                 self._cancel(book, stop, at, reason)
 
     def _cancel(self, book: MarketBook, stop: LiveStop, at: float, reason: str = "") -> None:
         del book.stops[stop.order.client_order_id]
-        self._stop_changed(stop, "cancelled", at, reason=reason)
+        self._stop_changed(stop, at, "cancelled", reason=reason)
 
     def _stop_changed(
         self,
         stop: LiveStop,
-        status: OrderStatus,
         at: float,
+        status: OrderStatus = "live",
         fill: Fill | None = None,
         reason: str = "",
     ) -> None:
@@ -364,6 +388,8 @@ class PaperAccount:
             # A triggered stop is a market order now. If it stayed live, it would close the next position.
             only = not self._rules.cancel_on_flat
             self._cancel_all(book, side, at, "the position is flat", triggered_only=only)
+        else:
+            self.entries.resize_bridges(book, side, at)
 
     def _show(self, book: MarketBook, side: Side, at: float) -> None:
         symbol, holding = book.market.symbol, book.holdings[side]

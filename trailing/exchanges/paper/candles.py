@@ -74,5 +74,9 @@ class CandleSeries:
         """Return a UTC time in seconds on the running clock."""
         return at.timestamp() - self._epoch_at_zero
 
+    def utc(self, at: float) -> datetime:
+        """Return the time of day of a time on the running clock."""
+        return datetime.fromtimestamp(self._epoch_at_zero + at, UTC)
+
     def _minute(self, now: float) -> int:
         return math.floor((self._epoch_at_zero + now) / SECONDS)

@@ -10,13 +10,17 @@ from typing import TypeAlias
 import msgspec
 
 from trailing.core.account import OpenOrder
+from trailing.core.entry_orders import AttachedStopKind, EntryOrder
 from trailing.core.model import CallbackRange, Market, Side, Source, StopOrder, Tick, check_money
 from trailing.core.prices import EXACT, behind, floor_quantity, is_better, round_stop
 from trailing.errors import ExchangeUnreachable, NoSuchPosition, NoSuchStop
-from trailing.exchanges.paper.saved import SavedHolding, SavedMarketBook, SavedStop
+from trailing.exchanges.paper.saved import SavedEntry, SavedHolding, SavedMarketBook, SavedStop
 
 PartialFills: TypeAlias = Decimal | Callable[[StopOrder, Tick], Decimal]
 """How much of a triggered stop one tick fills: a share of the order, or a callable that returns the quantity."""
+
+EntryFills: TypeAlias = Decimal | Callable[[EntryOrder, Decimal], Decimal]
+"""How much of an entry one price fills: a share of the order, or a callable ``(order, price) -> quantity``."""
 
 
 class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,9 +31,11 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
     two_stops: bool = True
     native_callbacks: CallbackRange | None = None
     most_stops: int | None = None
+    attached_stop: AttachedStopKind | None = None
     hedged: bool = False
     leverage: Decimal | None = None
     partial_fills: PartialFills | None = None
+    partial_entries: EntryFills | None = None
     cancel_on_flat: bool = False
     trigger_delay: float = 0.0
     orders_read_lag: float = 0.0
@@ -44,6 +50,7 @@ class VenueRules(msgspec.Struct, frozen=True, kw_only=True):
             two_stops=self.two_stops,
             native_callbacks=self.native_callbacks,
             most_stops=self.most_stops,
+            attached_stop=self.attached_stop,
         )
 
     def fillable(self, stop: LiveStop, tick: Tick, step: Decimal) -> Decimal:
@@ -84,9 +91,10 @@ class LiveStop:
         filled: the filled quantity.
         fills_from: after the trigger, the time from which it may be filled, in seconds on the running clock.
         best: the best price that a trailing order has followed; None: it is not active yet, or is a plain stop.
+        is_bridge: whether an entry carried it, and it is as large as the position.
     """
 
-    __slots__ = ("best", "filled", "fills_from", "order", "whole")
+    __slots__ = ("best", "filled", "fills_from", "is_bridge", "order", "whole")
 
     def __init__(self, order: StopOrder) -> None:
         self.order: StopOrder = order
@@ -94,6 +102,7 @@ class LiveStop:
         self.filled: Decimal = Decimal(0)
         self.fills_from: float = -math.inf
         self.best: Decimal | None = None
+        self.is_bridge: bool = False
 
     @property
     def triggered(self) -> bool:
@@ -140,9 +149,20 @@ class MarketBook:
         holdings: the position of each side.
         stops: the live stops by client order id.
         take_profits: the open reduce-only limit orders of a user, by client order id.
+        entries: the working entry orders, by client order id.
     """
 
-    __slots__ = ("_orders", "_trades", "first_entry_price", "holdings", "market", "prices", "stops", "take_profits")
+    __slots__ = (
+        "_orders",
+        "_trades",
+        "entries",
+        "first_entry_price",
+        "holdings",
+        "market",
+        "prices",
+        "stops",
+        "take_profits",
+    )
 
     def __init__(self, market: Market) -> None:
         self.market: Market = market
@@ -151,6 +171,7 @@ class MarketBook:
         self.holdings: dict[Side, Holding] = {"long": Holding(), "short": Holding()}
         self.stops: dict[str, LiveStop] = {}
         self.take_profits: dict[str, OpenOrder] = {}
+        self.entries: dict[str, SavedEntry] = {}
         self._orders = self._trades = 0
 
     def next_order_id(self) -> str:
@@ -207,7 +228,9 @@ class MarketBook:
             for side, holding in self.holdings.items()
             if holding.quantity
         }
-        stops = tuple(SavedStop(stop.order, stop.whole, stop.triggered, stop.best) for stop in self.stops.values())
+        stops = tuple(
+            SavedStop(stop.order, stop.whole, stop.triggered, stop.best, stop.is_bridge) for stop in self.stops.values()
+        )
         prices, first = dict(self.prices), self.first_entry_price
         return SavedMarketBook(
             self.market.symbol,
@@ -218,6 +241,7 @@ class MarketBook:
             first,
             self._trades,
             tuple(self.take_profits.values()),
+            tuple(self.entries.values()),
         )
 
     def restore(self, saved: SavedMarketBook) -> None:
@@ -230,9 +254,10 @@ class MarketBook:
         for saved_stop in saved.stops:
             order = msgspec.structs.replace(saved_stop.order, triggered=saved_stop.triggered)
             stop = self.stops[order.client_order_id] = LiveStop(order)
-            stop.whole, stop.best = saved_stop.whole, saved_stop.best
+            stop.whole, stop.best, stop.is_bridge = saved_stop.whole, saved_stop.best, saved_stop.is_bridge
             stop.filled = EXACT.subtract(saved_stop.whole, saved_stop.order.quantity)
         self.take_profits = {order.client_order_id: order for order in saved.take_profits}
+        self.entries = {entry.order.client_order_id: entry for entry in saved.entries}
         self._orders, self._trades = saved.orders, saved.trades
 
     def live(self, client_order_id: str) -> LiveStop:

@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
+from trailing.core.entry_orders import AttachedStopKind
 from trailing.core.model import CallbackRange, Market, Percent, check_seconds, check_utc, refuse
 from trailing.errors import UsageError
 from trailing.exchanges.paper.candles import CandleSeries
 from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.paper.limits import PaperLimiter, RateLimit
-from trailing.exchanges.paper.market_book import PartialFills, VenueRules
+from trailing.exchanges.paper.market_book import EntryFills, PartialFills, VenueRules
 from trailing.exchanges.paper.transport import Latency, LatencyFunction, LogEntry, Transport
 from trailing.services import open_service_nursery
+
+T = TypeVar("T")
 
 _CALLBACKS = CallbackRange(Percent("0.1"), Percent(10), Percent("0.1"))
 
@@ -31,6 +34,7 @@ async def open_paper(
     two_stops: bool = True,
     native_callbacks: CallbackRange | None = _CALLBACKS,
     most_stops: int | None = None,
+    attached_stop: AttachedStopKind | None = None,
     hedged: bool = False,
     seed: int = 0,
     account: str = "default",
@@ -40,6 +44,7 @@ async def open_paper(
     request_validity: float = 3.0,
     rate_limit: RateLimit | None = None,
     partial_fills: PartialFills | None = None,
+    partial_entries: EntryFills | None = None,
     leverage: int | Decimal | None = None,
     cancel_on_flat: bool = False,
     trigger_delay: float = 0.0,
@@ -56,8 +61,8 @@ async def open_paper(
             callable ``(operation, symbol) -> seconds``, with the port's method name, and None as the symbol of lists.
             `enter`, `feed` and `move_to` have no latency.
         markets: the rules of some symbols. Every other symbol has a permissive market.
-        can_amend, two_stops, native_callbacks, most_stops: of the permissive markets, as in `Market`. The default callbacks are
-            Binance's.
+        can_amend, two_stops, native_callbacks, most_stops, attached_stop: of the permissive markets, as in `Market`. The default
+            callbacks are Binance's.
         hedged: a long and a short position of one symbol may be open at the same time.
         seed: of the jitter.
         account: the account's name.
@@ -70,6 +75,8 @@ async def open_paper(
         partial_fills: how much of a triggered stop one tick fills: a share of the order, a Decimal above 0 and up to 1,
             rounded down to whole steps but at least one; or a callable ``(order, tick) -> quantity``, rounded down to
             whole steps, where `order` has the quantity that is not filled, and 0 fills nothing at this tick. None: all.
+        partial_entries: how much of an entry one last price fills: a share of the order, as for `partial_fills`; or a callable
+            ``(order, price) -> quantity``, rounded down to whole steps, where 0 fills nothing at this price. None: all.
         leverage: an int or Decimal of at least 1: positions are isolated, and liquidated when the loss reaches
             ``1 / leverage`` of the entry's notional: at ``entry * (1 - 1/leverage)`` for a long, ``entry * (1 +
             1/leverage)`` for a short. None: no liquidation.
@@ -108,6 +115,8 @@ async def open_paper(
         raise refuse("native_callbacks", native_callbacks, "a CallbackRange or None")
     if most_stops is not None and (type(most_stops) is not int or most_stops < 1):
         raise refuse("most_stops", most_stops, "a whole number of at least 1, or None")
+    if attached_stop not in {None, "own", "bridge"}:
+        raise refuse("attached_stop", attached_stop, "'own', 'bridge' or None")
     if type(seed) is not int:
         raise refuse("seed", seed, "a whole number")
     if not isinstance(account, str) or not account:
@@ -122,9 +131,11 @@ async def open_paper(
         two_stops=two_stops,
         native_callbacks=native_callbacks,
         most_stops=most_stops,
+        attached_stop=attached_stop,
         hedged=hedged,
         leverage=_checked_leverage(leverage),
-        partial_fills=_checked_partial_fills(partial_fills),
+        partial_fills=_checked_share("partial_fills", partial_fills),
+        partial_entries=_checked_share("partial_entries", partial_entries),
         cancel_on_flat=cancel_on_flat,
         trigger_delay=trigger_delay,
         orders_read_lag=orders_read_lag,
@@ -176,9 +187,9 @@ def _checked_leverage(leverage: Any) -> Decimal | None:
     return Decimal(leverage)
 
 
-def _checked_partial_fills(partial_fills: Any) -> PartialFills | None:
-    if partial_fills is None or callable(partial_fills):
-        return partial_fills  # type: ignore[no-any-return]
-    if not isinstance(partial_fills, Decimal) or not partial_fills.is_finite() or not 0 < partial_fills <= 1:
-        raise refuse("partial_fills", partial_fills, "a Decimal above 0 and up to 1, a callable, or None")
-    return partial_fills
+def _checked_share(field: str, share: T) -> T:
+    """Raise UsageError unless it is a share of an order, a callable, or None."""
+    is_share = isinstance(share, Decimal) and share.is_finite() and 0 < share <= 1
+    if not is_share and share is not None and not callable(share):
+        raise refuse(field, share, "a Decimal above 0 and up to 1, a callable, or None")
+    return share

@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from trailing.core.account import OpenOrder
+from trailing.core.entry_orders import AttachedStop, EntryOrder
 from trailing.core.model import Side, Source, StopOrder
 
 
@@ -32,12 +33,21 @@ class SavedStop(msgspec.Struct, frozen=True):
         whole: the quantity with which it was placed or amended.
         triggered: it is a market order now. After it is loaded, it fills at the next price of its source.
         best: the best price that a trailing order has followed; None: it is not active yet, or is a plain stop.
+        is_bridge: an entry carried it, and it is as large as the position.
     """
 
     order: StopOrder
     whole: Decimal
     triggered: bool = False
     best: Decimal | None = None
+    is_bridge: bool = False
+
+
+class SavedEntry(msgspec.Struct, frozen=True):
+    """A working entry order, and the stop that it carries (None: none)."""
+
+    order: EntryOrder
+    stop: AttachedStop | None = None
 
 
 class SavedMarketBook(msgspec.Struct, frozen=True):
@@ -52,6 +62,7 @@ class SavedMarketBook(msgspec.Struct, frozen=True):
         first_entry_price: of the first entry; None: there was none.
         trades: how many trades it had so far.
         take_profits: the open reduce-only limit orders of a user.
+        entries: the working entry orders.
     """
 
     symbol: str
@@ -62,3 +73,4 @@ class SavedMarketBook(msgspec.Struct, frozen=True):
     first_entry_price: Decimal | None = None
     trades: int = 0
     take_profits: tuple[OpenOrder, ...] = ()
+    entries: tuple[SavedEntry, ...] = ()

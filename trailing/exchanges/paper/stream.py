@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from trailing.core.model import Tick
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, StreamState
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StreamState
 from trailing.exchanges.updates import UpdateChannel
 
 
@@ -51,7 +51,7 @@ class Stream:
 
         return apply
 
-    def publish(self, update: Tick | OrderUpdate | PositionUpdate) -> None:
+    def publish(self, update: Tick | OrderUpdate | EntryUpdate | PositionUpdate) -> None:
         """Push an update to all subscribers. While the stream is down, the update is lost."""
         if not self.connected or (isinstance(update, Tick) and update.symbol not in self.subscriptions):
             return
