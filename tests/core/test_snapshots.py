@@ -117,6 +117,16 @@ def test_fm41_a_list_without_the_position_is_believed_after_two_minutes_where_on
         assert driver.state.exit_reason == "closed on the exchange; no update said by what"
 
 
+def test_a_live_stop_doubles_no_time_for_a_position_that_is_being_closed() -> None:
+    driver = resting()
+    driver.step(CloseWanted("closed by the bot"), 9.0)
+    driver.fails(OutcomeUnknown("no answer"))
+    for at in (20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0):
+        assert driver.state.quantity != 0
+        driver.shows(A, at=at)
+    assert driver.state.quantity == 0
+
+
 def test_a_position_that_was_shown_again_has_to_be_missed_anew() -> None:
     driver = resting()
     driver.shows(A, at=10.0)

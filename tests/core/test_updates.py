@@ -188,6 +188,7 @@ def test_fm45_a_late_fill_of_a_stop_that_no_list_shows_takes_nothing_off_what_a_
     late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 10.0, "1")
     driver.shows(a_report("0.6"), at=11.0, shows_all_stops=False)
     driver.step(OrderUpdated("a", "open", late, D("0.4")), 12.0)
+    assert driver.state.snapshot_at == 13.0
     assert (driver.state.quantity, driver.state.filled, driver.row("a").quantity) == (D("0.6"), D("0.4"), D("0.6"))
 
 

@@ -213,16 +213,26 @@ class FlatEvidence:
         """Whether an update says that the position is flat. No later fill or refusal takes its place."""
         return self._said == "update"
 
-    def judge(self, asked_at: float, answered_at: float, timing: Timing, *, is_empty: bool, has_stop: bool) -> Verdict:
+    def judge(
+        self,
+        asked_at: float,
+        answered_at: float,
+        timing: Timing,
+        *,
+        is_empty: bool,
+        has_stop: bool,
+        is_closing: bool = False,
+    ) -> Verdict:
         """Weigh a snapshot that does not list the position.
 
         Args:
             is_empty: whether it lists no position at all.
-            has_stop: whether it lists a stop of ours for the position, which contradicts a refusal, and a list without it.
+            has_stop: whether it lists a stop of ours for the position. It contradicts a refusal, and the list itself.
+            is_closing: whether we close the position, so that its stop may be left over.
         """
         is_evidence = self._said not in (None, "nothing to reduce")
         is_said = is_evidence and not (self._is_contradicted or (self._said == "refusal" and has_stop))
-        is_contradicted = (has_stop or self._has_stop) and not is_evidence
+        is_contradicted = (has_stop or self._has_stop) and not (is_evidence or is_closing)
         apart = CONTRADICTED if is_contradicted else UNANNOUNCED
         if is_said:
             apart = EMPTY if is_empty and self._said in ("refusal", "fill") else CONFIRM_AFTER

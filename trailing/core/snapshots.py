@@ -246,6 +246,7 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
         p.timing,
         is_empty=not snapshot.has_positions,
         has_stop=bool(listed),
+        is_closing=isinstance(p.goal, Close),
     )
     if not verdict.confirmed:
         if verdict.since is not None:  # otherwise the list is older than the position, and proves nothing

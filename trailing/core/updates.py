@@ -88,6 +88,8 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     if not quantity and not new:
         return
     closed = _ZERO if is_late else new
+    if is_late and new:
+        p.want_snapshot(at)  # in case the exchange's clock is behind ours
     if closed > fill.quantity:  # earlier fills, shown by a snapshot, closed the part of it that exceeds the position
         closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
