@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trailing.exchanges.ccxt.limits import Limits, limits_of
+from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
 from trailing.exchanges.ccxt.venues import VENUES
 from trailing.exchanges.limiter import OPERATIONS
 
@@ -22,17 +22,26 @@ def write(folder: Path) -> None:
 
 
 def table(limits: Limits) -> str:
-    """Return a Markdown table with one line for each window: the venue's limit, how it is used, and by which operations."""
+    """Return a Markdown table with one line for each window: its size, how it is used, and by which operations."""
     lines = [
-        "| limit | the venue allows | at once | then per second | tokens per operation |",
+        "| limit | at most | at once | then per second | tokens per operation |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, window in limits.windows.items():
         costs = {operation: limits.cost(operation).get(name, 0.0) for operation in OPERATIONS}
         taken = ", ".join(f"`{operation}` {cost:g}" for operation, cost in costs.items() if cost)
-        allowed = f"{window.count:,g} in {window.seconds:g} s"
-        lines.append(f"| {name} | {allowed} | {window.burst:,g} | {window.bucket.per_second:.3g} | {taken} |")
+        lines.append(_row(name, window, taken))
+    lines += [
+        _row("one symbol", limits.by_symbol[operation], f"`{operation}` 1")
+        for operation in OPERATIONS
+        if operation in limits.by_symbol
+    ]
     return "\n".join([*lines, ""])
+
+
+def _row(name: str, window: Window, taken: str) -> str:
+    most = f"{window.count:,g} in {window.seconds:g} s"
+    return f"| {name} | {most} | {window.burst:,g} | {window.bucket.per_second:.3g} | {taken} |"
 
 
 def others(names: list[str]) -> str:

@@ -76,9 +76,9 @@ from trailing.protection.outcomes import Outcome as Outcome
 from trailing.protection.outcomes import Protected as Protected
 from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
+from trailing.protection.outcomes import Unprotected as Unprotected
 from trailing.protection.outcomes import WaveReport as WaveReport
 from trailing.protection.statistics import Statistics as Statistics
-from trailing.protection.unprotected_list import Unprotected as Unprotected
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store
 from trailing.unprotected import UnprotectedTime as UnprotectedTime

@@ -103,7 +103,7 @@ class RateLimited(ExchangeUnreachable):
 
 
 class OutcomeUnknown(ExchangeError):
-    """The request was sent and no answer came, so that it may have been executed, or may be executed later."""
+    """The request was sent and no answer came. It may have been executed, or may be executed later."""
 
 
 class AuthenticationFailed(ExchangeError):
@@ -115,4 +115,7 @@ class StoreError(TrailingError):
 
 
 class LeaseLost(StoreError):
-    """Another process owns this account now."""
+    """Another process owns this account now.
+
+    `open_manager` also raises it if live stops of another instance show that another manager works on the account.
+    """

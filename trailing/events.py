@@ -108,7 +108,7 @@ class StopGone(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class NativeTrailingBegan(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange trails by itself from now on, and the plain stop beside its order stays where it is.
+    """The exchange trails by itself from now on. The plain stop beside its order stays where it is.
 
     Args:
         quantity: of the trailing order, in base units.
@@ -202,10 +202,12 @@ class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
     """The peaks of a price gap were read from the exchange's candles.
 
     Args:
-        since, until: the gap, aware UTC. Whole candles inside it count, and the candle in which it ended.
+        since: the time from which on candles were read, aware UTC: one minute before the gap began, but not before the position
+            was opened. If none could show the gap, the time when it began.
+        until: when the gap ended, aware UTC. The candle in which it ended counts, too.
         source: the price source of the plan.
         candles: how many candles were read; 0: there were none to read.
-        missing: seconds of the gap that no candle covers.
+        missing: seconds from `since` until the end of the gap that no candle covers.
         best: the best price of the position, with these candles.
     """
 
@@ -218,7 +220,12 @@ class PeaksRead(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
-    """The exchange's stream was lost, or is connected again. `detail`: more in words, or ""."""
+    """The exchange's stream was lost, is connected again, or brought an update that could not be read.
+
+    Args:
+        connected: whether the stream is connected. After an update that could not be read it is True.
+        detail: more in words, or "".
+    """
 
     level: ClassVar[Level] = "warning"
     connected: bool
@@ -226,7 +233,7 @@ class StreamChanged(_Event, frozen=True, kw_only=True, gc=False):
 
 
 class AwaitsLease(_Event, frozen=True, kw_only=True, gc=False):
-    """A standby waits for the lease of its account. Only the log has this event; the store has not.
+    """A standby waits for the lease of its account. This event is only in the log, not in the store.
 
     Args:
         owner: the present owner, in words.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from trailing.exchanges.ccxt.limits import Limits
 sys.path.insert(0, str(Path(__file__).parent.parent / "venues"))
 from real_exchange import BTC, open_desk, stop_request
 
-CALLS, ROUNDS = 50, 5
+CALLS, WARM_UP = 250, 20  # Bybit lets an address send 600 in 5 s
 UNLIMITED: dict[str, dict[str, Any]] = {
     "binanceusdm": {"weight_limit": 10**9, "order_limits": (10**9, 10**9)},
     "bybit": {"order_limit": 10**9},
@@ -28,16 +29,19 @@ UNLIMITED: dict[str, dict[str, Any]] = {
 }
 
 
-async def timed(place: Callable[[str], Awaitable[Any]], name: str) -> float:
-    """Seconds for each of some calls, one after the other."""
+async def timed(call: Awaitable[Any]) -> float:
+    """Seconds that a call takes."""
     started = time.perf_counter()
-    for number in range(CALLS):
-        await place(f"{name}x{number}")
-    return (time.perf_counter() - started) / CALLS
+    await call
+    return time.perf_counter() - started
 
 
 async def compare(venue: str, bare_params: dict[str, Any]) -> tuple[float, float]:
-    """The best round of bare calls, and of the adapter's, taken in turns."""
+    """Return the tenth percentile of bare calls, and of the adapter's: the calls that the rest of the machine disturbed least.
+
+    A bare call and one of the adapter's are made in turns, so that both meet the same load of the machine. Which of the two is
+    first alternates.
+    """
     free = UNLIMITED[venue]
     async with open_desk(venue, most_stops=10**6, **free) as desk:
         await desk.enter()
@@ -52,13 +56,17 @@ async def compare(venue: str, bare_params: dict[str, Any]) -> tuple[float, float
         async def ours(client_order_id: str) -> None:
             await desk.exchange.place_stop(stop_request(client_order_id))
 
-        pairs = [(await timed(bare, f"b{turn}"), await timed(ours, f"o{turn}")) for turn in range(ROUNDS)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+        seconds: dict[Callable[[str], Awaitable[Any]], list[float]] = {bare: [], ours: []}
+        for turn in range(WARM_UP + CALLS):
+            for place in (bare, ours) if turn % 2 else (ours, bare):
+                seconds[place].append(await timed(place(f"{place.__name__}x{turn}")))
+    fastest = {place: statistics.quantiles(each[WARM_UP:], n=10)[0] for place, each in seconds.items()}
+    return fastest[bare], fastest[ours]
 
 
 def test_what_a_placed_stop_costs_beside_a_bare_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connecting, "limits_of", lambda _: Limits(windows={}, costs={}, other={}))
-    with report(f"a stop placed over loopback, server included: best of {ROUNDS} x {CALLS}") as figures:
+    with report(f"a stop placed over loopback, server included: fastest tenth of {CALLS}") as figures:
         for venue, params in (
             ("binanceusdm", {"workingType": "CONTRACT_PRICE"}),
             ("bybit", {"triggerBy": "LastPrice"}),
@@ -67,5 +75,5 @@ def test_what_a_placed_stop_costs_beside_a_bare_call(monkeypatch: pytest.MonkeyP
             bare, ours = trio.run(compare, venue, params)
             figures.add(f"{venue}: ccxt through trio-asyncio", f"{bare * 1e3:.2f} ms")
             figures.add(f"{venue}: place_stop", f"{ours * 1e3:.2f} ms")
-            figures.add("… beside the bare call", f"{ours / bare:.2f} x", "at most 1.5 x")
+            figures.add("… beside the bare call", f"{ours / bare:.2f} x", "at most 1.3 x")
     assert Decimal(ours) > 0

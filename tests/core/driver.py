@@ -31,7 +31,7 @@ from trailing.core.inputs import (
 )
 from trailing.core.model import Candle, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.next_request import next_request, refresh
-from trailing.core.orders import Order
+from trailing.core.orders import CHANGING, Order
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
@@ -346,7 +346,7 @@ class Driver:
         return [
             IntendedOrder(row.id, "exit" if row.purpose == "exit" else "stop", row.quantity + row.told, row.price)
             for row in self.state.orders.values()
-            if row.order is None
+            if row.order is None or (row.state is CHANGING and row.sent_at > -math.inf)
         ]
 
     def restarted(self, at: float | None = None, **fields: Any) -> Driver:

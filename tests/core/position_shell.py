@@ -366,7 +366,7 @@ class PositionShell(RuleBasedStateMachine):
         if isinstance(p.goal, End) or (isinstance(p.goal, Release) and p.goal.cancel_stop):
             return
         row = p.orders[request.id]
-        others = [one for one in p.orders.values() if one.id != row.id and one.purpose == "stop" and one.stands]
+        others = [one for one in p.orders.values() if one.id != row.id and one.purpose == "stop" and one.exists]
         if row.is_unwanted and self.cancels_late:
             return
         assert others, "cancelled the only stop"

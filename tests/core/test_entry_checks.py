@@ -81,7 +81,10 @@ def test_a_report_that_shows_less_or_another_price_is_refused() -> None:
     [
         ("long", "99", "100", "99.5"),
         ("short", "101", "100", "100.49"),
-        ("long", "99", "99.3", "99"),  # within the buffer: just before the liquidation price
+        ("long", "99", "99.3", "99.01"),  # within the buffer: one tick before the liquidation price
+        ("short", "101", "100.8", "100.99"),
+        ("long", "98.995", "99.3", "99"),
+        ("long", "99", "99.01", None),  # no tick between the two
         ("long", "101", "100", None),  # of the other side, in hedge mode
         ("long", "99", "99", None),
         ("short", "99", "100", None),

@@ -360,6 +360,28 @@ def test_a_stop_that_a_hand_loosened_is_put_back_without_waiting_for_the_pacing(
     assert driver.wants() == ReplaceStop(D("100.98"), D(1), "b")
 
 
+@pytest.mark.parametrize("market", [MARKET, AMENDS, ONE_STOP], ids=["two stops", "amend", "one stop"])
+def test_the_next_move_waits_for_its_interval_whichever_requests_a_move_takes(market: Market) -> None:
+    driver = waiting(market=market, **PACED)
+    driver.sees("102", at=10.0)
+    driver.settles()
+    driver.sees("103", at=12.0)
+    assert (driver.wants(), driver.state.moved_at) == (40.0, 10.0)
+
+
+@pytest.mark.parametrize("market", [MARKET, AMENDS, ONE_STOP], ids=["two stops", "amend", "one stop"])
+def test_a_move_whose_answer_was_lost_counts_for_the_pacing_once_it_is_seen(market: Market) -> None:
+    driver = waiting(market=market, **PACED)
+    driver.sees("102", at=10.0)
+    if isinstance(driver.wants(), TakeDownStop):
+        driver.does()
+    driver.fails(OutcomeUnknown("lost"), executed=True)
+    driver.at = 17.0
+    driver.settles()
+    driver.sees("103", at=18.0)
+    assert (driver.stop_price, driver.wants()) == (D("100.98"), 40.0)
+
+
 # Crossings.
 
 

@@ -75,7 +75,7 @@ def test_an_order_exists_once_it_was_shown_and_is_unknown_while_a_request_of_it_
     state: OrderState, stands: bool, is_sent: bool
 ) -> None:
     row = replace(ROW, state=state)
-    assert (row.stands, row.is_sent) == (stands, is_sent)
+    assert (row.exists, row.is_sent) == (stands, is_sent)
 
 
 def test_an_order_that_triggered_protects_for_its_grace_only() -> None:

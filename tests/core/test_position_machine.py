@@ -383,7 +383,7 @@ class PositionMachine(PositionShell):
         pick=picks,
     )
     def lists_leave_out_again_and_again(self, fault: ListFault, hides: bool, pick: float) -> None:
-        known = {id_ for id_, row in self.p.orders.items() if row.purpose == "stop" and row.stands}
+        known = {id_ for id_, row in self.p.orders.items() if row.purpose == "stop" and row.exists}
         is_lost = not known <= set(self.venue.stops) or self.lost or self.way is not None
         hides = hides and not is_lost  # a stop that is lost without a word besides is a double fault
         self.lists_begin_to_leave_out("no stops" if hides else fault, LONGEST_LIE)
@@ -563,7 +563,7 @@ class PositionMachine(PositionShell):
             self.check_flat("ends")
         if p.is_frozen or p.is_opening or not venue.quantity or p.request is not None:
             return  # while it is opened, its caller's deadline runs
-        stands = any(row.purpose == "stop" and row.stands for row in p.orders.values())
+        stands = any(row.purpose == "stop" and row.exists for row in p.orders.values())
         if not stands and next_request(p, self.at) == NEVER and p.snapshot_at == math.inf:
             raise AssertionError("nothing stands, nothing is wanted")
 

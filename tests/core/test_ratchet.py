@@ -266,7 +266,7 @@ def test_a_position_whose_rule_failed_is_frozen_with_one_alarm_and_keeps_its_sto
     driver.state.ratchet.plan = a_plan(rules=(Fails(),))
     driver.state.ratchet._propose = None
     driver.sees("105", "106", "107")
-    assert driver.alarms == ["frozen: its stop stands and is not moved"]
+    assert driver.alarms == ["frozen: its stop stays live and is not moved"]
     assert isinstance(driver.state.error, ZeroDivisionError)
     assert driver.wants() == float("inf")
     assert driver.state.ratchet.best == D(107)

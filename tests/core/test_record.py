@@ -257,7 +257,7 @@ def test_fm56_a_position_that_ended_with_another_in_its_place_stays_ended_after_
     driver.shows(driver.live["a"], other, at=9.0)
     assert driver.state.replaced_by == other
     driver = driver.restarted(at=0.0)
-    reason = "closed, and another position stands in its place"
+    reason = "closed, and another position has taken its place"
     assert (driver.state.replaced_by, driver.state.goal, driver.state.exit_reason) == (other, End(reason), reason)
     driver.shows_all(other)
     assert driver.wants() == CancelStop("a", "its position is closed")

@@ -37,7 +37,7 @@ from trailing.errors import (
 )
 from trailing.events import Alarm, OpeningFailed, PositionClosed, StopGone, StopOpened
 
-ANOTHER = "another position stands in the place of one that is protected"
+ANOTHER = "another position has taken the place of one that is protected"
 SUPERSEDED = "another stop of its position counts"
 A = a_stop("a")
 
@@ -848,10 +848,10 @@ def test_another_position_in_its_place_is_known_by_its_entry_price_once_no_stop_
     assert driver.does() == FindOrder("a")
     assert driver.wants() == 321.0  # no stop is placed before a snapshot says what it is; only the plan's policy is due
     driver.shows(other, at=22.0)
-    assert driver.alarms == ["another position stands in the place of one that is protected"]
+    assert driver.alarms == ["another position has taken the place of one that is protected"]
     assert driver.state.replaced_by == other
     driver.settles()
-    assert driver.last(PositionClosed)["reason"] == "closed, and another position stands in its place"
+    assert driver.last(PositionClosed)["reason"] == "closed, and another position has taken its place"
 
 
 def test_a_position_with_its_stop_is_the_same_whatever_its_entry_price() -> None:

@@ -365,7 +365,7 @@ def test_a_frozen_position_keeps_its_stop_is_told_once_and_takes_prices() -> Non
     driver = waiting()
     driver.step(Frozen(ValueError("on purpose")))
     driver.step(Frozen(ValueError("again")))
-    assert driver.alarms == ["frozen: its stop stands and is not moved"]
+    assert driver.alarms == ["frozen: its stop stays live and is not moved"]
     driver.sees("105")
     driver.step(CandleClosed(a_candle(0)))
     assert (driver.state.ratchet.best, driver.state.target, driver.wants()) == (D(105), D(98), NEVER)

@@ -146,6 +146,23 @@ async def test_fm60_one_symbol_leaves_most_of_a_full_bucket_to_others(autojump_c
         nursery.cancel_scope.cancel()
 
 
+async def test_a_symbol_that_the_venue_counts_by_itself_has_a_bucket_of_its_own(autojump_clock: MockClock) -> None:
+    limits = Limits(
+        {"orders": Window(120, 10, burst=100), "reads": Window(12, 10, burst=10)},
+        costs={"price": {"reads": 1.0}},
+        other={"orders": 1.0},
+        by_symbol={"place_stop": Window(4, 1, burst=2)},
+    )
+    async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
+        passing = Passing(limiter, nursery)
+        await passing.ask(*[("place_stop", "A")] * 4, *[("place_stop", "B")] * 3, *[("cancel_stop", "A")] * 8)
+        assert limiter.rate_limit_delay("place_stop", "A") == 1.5
+        assert limiter.rate_limit_delay("place_stop", "C") == 0.0
+    assert [at for at, operation, _ in passing.log if operation == "cancel_stop"] == [0.0] * 8
+    placed = [(at, symbol) for at, operation, symbol in passing.log if operation == "place_stop"]
+    assert sorted(placed) == [*[(0.0, "A")] * 2, *[(0.0, "B")] * 2, (0.5, "A"), (0.5, "B"), (1.0, "A")]
+
+
 async def test_requests_that_are_held_back_can_be_withdrawn(autojump_clock: MockClock) -> None:
     async with open_limiter(LIMITS) as limiter:
         for _ in range(AT_ONCE):

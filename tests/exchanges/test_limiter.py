@@ -352,6 +352,66 @@ async def test_one_instrument_of_okx_stays_below_its_own_limit(
     assert max(sum(start <= at < start + 2 for at in passed) for start in passed) <= most
 
 
+@pytest.mark.parametrize(
+    ("operation", "most"), [("place_stop", 20), ("amend_stop", 20), ("cancel_stop", 20), ("close_position", 60)]
+)
+async def test_one_instrument_of_okx_stays_below_its_own_limit_before_and_after_a_wave_waits(
+    operation: str, most: int, autojump_clock: MockClock
+) -> None:
+    passed: list[float] = []
+
+    async def repeat() -> None:
+        while True:
+            await limiter.acquire(operation, "BTC/USDT:USDT")
+            passed.append(trio.current_time())
+
+    async with open_limiter(limits_of("okx")) as limiter, trio.open_nursery() as nursery:
+        nursery.start_soon(repeat)  # a position of each side
+        nursery.start_soon(repeat)
+        for wave in range(4):
+            await trio.sleep(3.0)
+            for number in range(200):
+                nursery.start_soon(limiter.acquire, operation, f"COIN{wave}.{number}/USDT:USDT")
+        nursery.cancel_scope.cancel()
+    assert most // 4 < max(sum(start <= at < start + 2 for at in passed) for start in passed) <= most
+
+
+@pytest.mark.parametrize("operation", ["place_stop", "amend_stop", "cancel_stop", "close_position"])
+async def test_fifty_symbols_pass_at_once_where_okx_counts_each_by_itself(
+    operation: str, autojump_clock: MockClock
+) -> None:
+    async with open_limiter(limits_of("okx")) as limiter:
+        for number in range(50):
+            await limiter.acquire(operation, f"COIN{number}/USDT:USDT")
+        assert trio.current_time() == 0.0
+
+
+async def test_the_look_ups_of_a_wave_s_lost_replies_wait_for_no_placement_on_okx(autojump_clock: MockClock) -> None:
+    async with open_limiter(limits_of("okx")) as limiter, trio.open_nursery() as nursery:
+        for number in range(500):  # more than pass at once
+            nursery.start_soon(limiter.acquire, "place_stop", f"COIN{number}/USDT:USDT")
+        await wait_all_tasks_blocked()
+        assert limiter.rate_limit_delay("place_stop") > 1.0
+        for number in range(5):
+            await limiter.acquire("find_stop", f"COIN{number}/USDT:USDT")
+        assert trio.current_time() == 0.0
+
+
+def test_new_and_amended_orders_of_all_symbols_stay_below_the_limit_of_an_okx_sub_account() -> None:
+    limits = limits_of("okx")
+    changing = ("place_stop", "amend_stop", "close_position", "enter")
+    windows = {name: limits.windows[name] for operation in changing for name in limits.cost(operation)}
+    assert all(window.seconds == 2 for window in windows.values())
+    assert sum(window.count for window in windows.values()) <= 0.9 * 1000
+
+
+@pytest.mark.parametrize("venue", ["binanceusdm", "bybit", "okx"])
+def test_an_entry_counts_as_the_order_that_it_is(venue: str) -> None:
+    limits = limits_of(venue)
+    assert limits.cost("enter") == limits.cost("close_position") != limits.other
+    assert limits.by_symbol.get("enter") == limits.by_symbol.get("close_position")
+
+
 @pytest.mark.parametrize("venue", sorted(VENUES))
 def test_every_operation_fits_into_the_limits_of_every_venue(venue: str) -> None:
     limits = limits_of(venue)

@@ -22,8 +22,8 @@ from trailing.core.record import save_position
 from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
 from trailing.events import Event
-from trailing.protection.adoption import find_position
 from trailing.protection.outcomes import Outcome
+from trailing.protection.position_commands import find_position
 from trailing.protection.position_task import PositionTask
 
 Key: TypeAlias = tuple[str, Side]

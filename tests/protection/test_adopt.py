@@ -319,7 +319,7 @@ async def test_a_released_stop_on_the_other_side_stays_untracked(autojump_clock:
         await trio.sleep(130)
         assert left in await world.live()
         assert len(await world.live()) == 2
-        assert "a stop of ours stands on a position that is not protected" not in world.alarms()
+        assert "a stop of ours is live behind a position that is not protected" not in world.alarms()
 
 
 async def test_of_several_stops_that_were_left_standing_the_tightest_stays(

@@ -14,7 +14,7 @@ from trailing import NothingToReduce, OpenOrder, Position, TimedOut
 from trailing.core.model import Side
 from trailing.events import Alarm, ExitFailed, PositionClosed, StopGone
 from trailing.exchanges.port import PartialList
-from trailing.protection.order_alarm import name_orders
+from trailing.protection.effects import name_orders
 from trailing.testing import At, Fails, Hangs, Slow, Unreachable
 
 COVERED = "other open orders cover the"

@@ -114,7 +114,7 @@ async def test_fm11_an_exception_while_a_tick_is_taken_is_not_discarded(autojump
         world.feed("103", other.symbol)
         await trio.sleep(5)
         (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
-        assert (alarm.symbol, alarm.what) == (one.symbol, "frozen: its stop stands and is not moved")
+        assert (alarm.symbol, alarm.what) == (one.symbol, "frozen: its stop stays live and is not moved")
         assert alarm.detail == "ZeroDivisionError: a rule's bug"
         prices = {symbol: stop.price for (symbol, _), stop in world.running.stops().items()}
         assert prices == {one.symbol: D(98), other.symbol: D("101.97")}
@@ -132,7 +132,7 @@ async def test_fm11_a_bug_of_one_position_is_told_of_and_keeps_no_tick_from_anot
         world.feed("98.5")
         await trio.sleep(5)
         (alarm,) = [event for event in world.events if isinstance(event, Alarm)]
-        assert (alarm.side, alarm.what) == ("long", "frozen: its stop stands and is not moved")
+        assert (alarm.side, alarm.what) == ("long", "frozen: its stop stays live and is not moved")
         assert alarm.detail == "ZeroDivisionError: a bug"
         assert world.running.stops()[other.symbol, "short"].price == D("99.485")
 

@@ -418,7 +418,7 @@ async def test_a_rule_that_raises_freezes_its_position_and_no_other(
                 await trio.sleep(10)
                 assert manager.stops()[other.symbol, "long"].price == D("103.95")
                 assert manager.stops()[one.symbol, "long"].price == 98
-                assert world.alarms().count("frozen: its stop stands and is not moved") == 1
+                assert world.alarms().count("frozen: its stop stays live and is not moved") == 1
         async with open_listened(world) as manager:
             await trio.sleep(30)
             assert {key[0] for key in manager.stops()} == {one.symbol, other.symbol}
@@ -434,7 +434,7 @@ async def test_a_rule_that_always_raises_leaves_no_position_bare_that_has_its_st
         assert isinstance(outcome, Protected)
         await trio.sleep(5)
         await world.check(a_position())
-        assert world.alarms().count("frozen: its stop stands and is not moved") == 1
+        assert world.alarms().count("frozen: its stop stays live and is not moved") == 1
 
 
 # Beginning and end.
@@ -573,7 +573,7 @@ async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protect
         alarms = [record.event async for record in world.memory.events() if isinstance(record.event, Alarm)]
         assert [alarm.what for alarm in alarms] == [
             f"the record of {one.symbol} long can't be restored",
-            "a stop of ours stands on a position that is not protected",
+            "a stop of ours is live behind a position that is not protected",
         ]
 
 
@@ -611,7 +611,7 @@ async def test_fm11_a_bug_in_one_positions_task_freezes_it_and_no_other(autojump
             world.feed(price, one.symbol)
             world.feed(price, other.symbol)
             await trio.sleep(30)
-        assert world.alarms().count("frozen: its stop stands and is not moved") == 1
+        assert world.alarms().count("frozen: its stop stays live and is not moved") == 1
         prices = {symbol: stop.price for (symbol, _), stop in world.running.stops().items()}
         assert prices == {one.symbol: D(98), other.symbol: D("105.93")}
         await world.check(one, other)
@@ -641,7 +641,7 @@ async def test_a_position_opened_at_another_price_while_the_stop_fills_is_untrac
         again = a_position(quantity=D("0.5"), entry_price=D(97))
         await world.enter(again)  # below the stop of the one before
         await trio.sleep(30)
-        assert "another position stands in the place of one that is protected" in world.alarms()
+        assert "another position has taken the place of one that is protected" in world.alarms()
         assert world.calls("close_position") == 0
         assert set(world.running.unprotected()) == {BTC}
         outcome = await world.running.protect(again, deadline=5.0)

@@ -164,7 +164,7 @@ async def test_a_bug_in_the_core_freezes_its_position_and_no_other(
             await trio.sleep(1)
         assert world.running.stops()[BTC].price == D(98)
         assert world.running.stops()["ETH/USDT:USDT", "long"].price == D("100.98")
-        assert "frozen: its stop stands and is not moved" in world.alarms()
+        assert "frozen: its stop stays live and is not moved" in world.alarms()
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from worlds import BTC, START, SYMBOL, World, a_position, open_listened, open_wo
 from wrong_venues import during, empty, open_wrong_world
 
 from trailing.core.account import PositionReport
+from trailing.errors import NoSuchStop
 from trailing.events import Alarm
 from trailing.exchanges.port import StopRequest
 from trailing.protection.reconciler import ALARM_AGAIN
 from trailing.stores.port import AddIntent, Intent
-from trailing.testing import At, Slow
+from trailing.testing import At, Refuses, Slow
 
-UNPROTECTED = "a stop of ours stands on a position that is not protected"
+UNPROTECTED = "a stop of ours is live behind a position that is not protected"
 HELD_BACK = "a leftover stop can't be cancelled"
 
 OTHER = a_position("ETH/USDT:USDT")
@@ -149,6 +150,16 @@ async def test_a_leftover_is_cancelled_once_although_snapshots_show_it_while_it_
         await trio.sleep(120)
         assert await world.live() == ()
         assert world.calls("cancel_stop") == 1
+
+
+async def test_a_leftover_that_is_gone_when_it_is_cancelled_raises_no_alarm(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_world(exchange_faults={At("cancel_stop", None, 1): Refuses(NoSuchStop("it is gone"))}) as world:
+        await leave_stop(world)
+        await trio.sleep(300)
+        assert world.calls("cancel_stop") == 2  # a later snapshot still showed it
+        assert HELD_BACK not in world.alarms()
 
 
 async def test_a_leftover_that_lists_still_show_after_it_was_cancelled_is_not_cancelled_again(

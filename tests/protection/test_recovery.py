@@ -146,7 +146,7 @@ async def test_fm15_a_position_entered_again_while_the_process_was_dead_is_not_t
             (report,) = await world.paper.positions()
             assert report.quantity == again.quantity  # it was not closed
             assert set(manager.unprotected()) == {BTC}  # it is told of
-            assert "another position stands in the place of one that is protected" in await world.stored_alarms()
+            assert "another position has taken the place of one that is protected" in await world.stored_alarms()
             outcome = await manager.protect(again, deadline=5.0)
             assert isinstance(outcome, Protected)
             assert manager.unprotected() == {}

@@ -13,7 +13,7 @@ from trailing import Position, Protected, Refused, TooManyStops
 from trailing.core.stop_slots import FULL_FOR
 from trailing.events import Alarm, MoveFailed, OpeningFailed, StopMoved
 from trailing.exchanges.port import StopRequest
-from trailing.protection.stop_slots import TELL_AGAIN
+from trailing.protection.requests import TELL_AGAIN
 
 FULL = "the account has no slot for another stop"
 

@@ -227,7 +227,7 @@ async def test_a_new_rule_that_fails_freezes_the_position_and_its_stop_stands(
         await world.protect()
         await world.running.update(*BTC, msgspec.structs.replace(PLAN, rules=(FailsOnPurpose(),)))
         await trio.sleep(1)
-        assert "frozen: its stop stands and is not moved" in world.alarms()
+        assert "frozen: its stop stays live and is not moved" in world.alarms()
         assert world.running.stops()[BTC].price == 98
 
 

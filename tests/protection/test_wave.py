@@ -56,7 +56,7 @@ FILL = Fill(SYMBOL, "long", D(1), D(97), "2", "tr2", at=0.0)
         (TimedOut, {"stop": STOP}, "timed out, with a live stop at 98"),
         (TimedOut, {"stop": None}, "timed out without a stop"),
         (Refused, {"error": StopRejected("-4045: too many")}, "no stop was placed (-4045: too many)"),
-        (Exited, {"fill": FILL}, "the price was beyond the stop, so it was closed at 97"),
+        (Exited, {"fill": FILL, "reason": "the price is beyond it"}, "closed at 97 (the price is beyond it)"),
     ],
 )
 def test_an_outcome_reads_as_a_sentence(kind: type[Outcome], fields: Any, words: str) -> None:

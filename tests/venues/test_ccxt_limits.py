@@ -107,3 +107,4 @@ async def test_a_wave_of_fifty_with_lost_replies_is_protected_with_fifty_orders(
             assert all(isinstance(outcome, Protected) for outcome in report.outcomes), report
             assert {stop.client_order_id for stop in manager.stops().values()} == desk.stops_there()
             assert len(desk.server.seen("place_stop")) == 50
+            assert {seen.status for seen in desk.server.requests if seen.status is not None} == {200}, "none is refused"

@@ -75,7 +75,7 @@ def _derive_orders(p: PositionState, at: float) -> None:
             unknown |= is_sent and order.purpose == "native" and order.id != awaited
             continue
         unknown |= is_sent and order.id != awaited
-        if not order.stands or order.is_stuck(at, p.plan.exit_grace):
+        if not order.exists or order.is_stuck(at, p.plan.exit_grace):
             continue
         covered = True
         is_live = order.state is not CANCELLING and not order.is_restored
@@ -92,8 +92,8 @@ def _derive_end(p: PositionState, at: float) -> None:
     elif isinstance(goal, Release):
         is_undecided = p.check_from < math.inf or (p.flat.is_said and p.again_at < math.inf)
         settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent)
-        stands = any(order.stands for order in p.orders.values())
-        p.ended = settled and not (goal.cancel_stop and stands)
+        exists = any(order.exists for order in p.orders.values())
+        p.ended = settled and not (goal.cancel_stop and exists)
     if p.ended:
         tell_end(p, at)
 

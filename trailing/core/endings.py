@@ -94,10 +94,10 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
     """
     reason = OUTSIDE if p.quantity else p.exit_reason
     if replaced_by is not None:
-        reason = "closed, and another position stands in its place"
+        reason = "closed, and another position has taken its place"
         p.replaced_by = replaced_by
         what = f"{replaced_by.quantity} at {replaced_by.entry_price}"
-        p.alarm("another position stands in the place of one that is protected", what)
+        p.alarm("another position has taken the place of one that is protected", what)
     p.exit_reason = reason
     p.quantity = Decimal(0)
     p.aim(End(reason))
@@ -138,7 +138,7 @@ def note_cut_short(p: PositionState, at: float) -> None:
 def tell_end(p: PositionState, at: float) -> None:
     """Publish that a position was released or closed. `give_up` has published that it was given up."""
     if isinstance(p.goal, Release):
-        p.tell(PositionReleased, stop_is_live=any(order.stands for order in p.orders.values()))
+        p.tell(PositionReleased, stop_is_live=any(order.exists for order in p.orders.values()))
     elif not p.is_given_up:
         unprotected_time = p.unprotected_time_at(at)
         p.tell(

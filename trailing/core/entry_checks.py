@@ -10,7 +10,7 @@ from decimal import Decimal
 from trailing.core.account import PositionReport
 from trailing.core.model import Market, Percent, Position, Side
 from trailing.core.plan import TrailPlan
-from trailing.core.prices import floor_quantity, is_crossed, is_within, stop_before_liquidation
+from trailing.core.prices import ahead, floor_quantity, is_crossed, is_within, stop_before_liquidation
 from trailing.errors import UsageError
 
 
@@ -106,8 +106,8 @@ def least_stop(
 ) -> Decimal | None:
     """Return the loosest stop that triggers before the exchange liquidates.
 
-    It lies the buffer away from the liquidation price. If the price is already beyond such a stop, it lies at the
-    liquidation price, rounded to a tick towards the price, so that it does not trigger at once.
+    It lies the buffer away from the liquidation price. If the price is already beyond such a stop, it lies at the first
+    tick before the liquidation price, so that it does not trigger at once.
 
     Args:
         price: the last price.
@@ -115,8 +115,12 @@ def least_stop(
     Returns:
         The stop; None: the price is beyond the liquidation price, or no tick lies between the two.
     """
+    if is_crossed(side, price, liquidation_price):
+        return None
     for distance in (buffer, Percent(0)):
         stop = stop_before_liquidation(side, liquidation_price, distance, market.price_tick)
-        if not is_crossed(side, price, liquidation_price) and not is_crossed(side, price, stop):
+        if stop == liquidation_price:
+            stop = ahead(side, stop, market.price_tick)
+        if not is_crossed(side, price, stop):
             return stop
     return None

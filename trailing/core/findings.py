@@ -89,7 +89,7 @@ class Tighten(_Finding, frozen=True):
 
     @property
     def message(self) -> str:
-        return f"its stop lies beyond the liquidation price: tighten it to {self.price}"
+        return f"let its stop be no looser than {self.price}, for its liquidation price or a live stop of ours"
 
 
 class NotListed(_Finding, frozen=True):

@@ -62,7 +62,7 @@ def stop_that_counts(p: PositionState) -> Order | None:
             continue
         if order.state is SENT:
             placed = order
-        elif order.stands and (counting is None or counts_before(p.position.side, order, counting)):
+        elif order.exists and (counting is None or counts_before(p.position.side, order, counting)):
             counting = order
     return placed if counting is None else counting
 

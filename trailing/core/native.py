@@ -69,7 +69,7 @@ def check_native_market(plan: TrailPlan, market: Market) -> None:
         wants = f"False: {market.symbol} has no trailing order of the exchange's own that could be known as ours"
         raise refuse("TrailPlan.native", plan.native, wants)
     if not market.two_stops:
-        wants = f"False: one stop may stand on {market.symbol}, and the initial one has to"
+        wants = f"False: {market.symbol} allows one live stop, and that is the initial one"
         raise refuse("TrailPlan.native", plan.native, wants)
     distance = _callback_of(plan).distance
     assert isinstance(distance, Percent)

@@ -154,7 +154,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
         return None if state is None else replace(self, state=state, **changes)
 
     @property
-    def stands(self) -> bool:
+    def exists(self) -> bool:
         """Return whether the exchange has acknowledged or shown it, and no end is known."""
         return self.state is LIVE or self.state is CHANGING or self.state is CANCELLING
 

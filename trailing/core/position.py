@@ -196,7 +196,7 @@ class PositionState:
     @property
     def native(self) -> Order | None:
         """Return the exchange's own trailing order, if it is live as far as known."""
-        return next((order for order in self.orders.values() if order.purpose == "native" and order.stands), None)
+        return next((order for order in self.orders.values() if order.purpose == "native" and order.exists), None)
 
     @property
     def is_trailed_by_exchange(self) -> bool:
@@ -389,7 +389,7 @@ class PositionState:
         self.error = bug
         if not self.is_frozen:
             self.is_frozen = True
-            self.alarm("frozen: its stop stands and is not moved", f"{type(bug).__name__}: {bug}")
+            self.alarm("frozen: its stop stays live and is not moved", f"{type(bug).__name__}: {bug}")
 
     def __repr__(self) -> str:
         price = None if self.stop is None else self.stop.price

@@ -12,7 +12,7 @@ from trailing.core.evidence import judge_absence
 from trailing.core.goals import End, Release
 from trailing.core.model import Percent, StopOrder
 from trailing.core.native import native_terms
-from trailing.core.orders import CANCELLING, LIVE, SENT, Order, Purpose
+from trailing.core.orders import CANCELLING, CHANGING, LIVE, SENT, Order, Purpose
 from trailing.core.prices import IS_AHEAD, is_crossed, is_within
 from trailing.errors import StopRejected
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
@@ -69,19 +69,14 @@ def acknowledge(
     order: Order,
     shown: StopOrder,
     at: float,
-    *,
-    previous: StopOrder | None = None,
     **changes: object,
 ) -> None:
     """Count an order as live with the figures shown, and publish the result.
 
     Args:
-        previous: the stop that it replaces, as it was. None: the stop that was cancelled to make way for it, if any.
         changes: changes of other fields of the order.
     """
-    if previous is None:
-        previous, p.taken_down = p.taken_down, None
-    was_covered = p.is_covered
+    was_covered, previous = p.is_covered, _replaced_by(p, order)
     triggered_at = (order.triggered_at if order.triggered_at is not None else at) if shown.triggered else None
     after = p.change(
         order,
@@ -99,10 +94,23 @@ def acknowledge(
     assert after is not None
     if after.purpose == "native":
         _native_shown(p, order, after)
-    elif previous is not None and (was_covered or previous.price != shown.price):
+    elif previous is not None and (
+        previous.price != shown.price or (was_covered and previous.quantity != shown.quantity)
+    ):
+        p.moved_at = order.sent_at
         _tell_moved(p, previous, shown, at)
     elif not (was_covered or after.is_unwanted or _cancels_all(p)):  # otherwise it is cancelled at once
         tell_opened(p, shown, at)
+
+
+def _replaced_by(p: PositionState, order: Order) -> StopOrder | None:
+    """Return the stop in whose place our last request for an order puts it, as it was; None: it opens the protection."""
+    taken_down, p.taken_down = p.taken_down, None
+    if order.state is CHANGING:
+        return order.order if order.sent_at > -math.inf else None  # a restart has it confirmed, and nothing was sent
+    if order.state is not SENT or p.live is None:
+        return taken_down
+    return p.live.order
 
 
 def tell_opened(p: PositionState, stop: StopOrder, at: float) -> None:
@@ -249,7 +257,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
         event: ``"cancelled"`` or ``"absent"``.
         reason: why the exchange ended it, in the exchange's words; "": unknown.
     """
-    wanted = order.stands and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
+    wanted = order.exists and order.state is not CANCELLING and not order.is_unwanted and not _cancels_all(p)
     if event == "absent":  # the snapshot without the order already contains its fills, so late ones do not count
         order = replace(order, filled=order.filled + order.quantity)
     p.change(order, event, at, "cancelled" if wanted else "outage")
@@ -268,7 +276,7 @@ def end_order(p: PositionState, order: Order, event: str, at: float, reason: str
             p.error = StopRejected(f"the exchange ended the stop {order.id}: {reason}")
         p.tell(StopGone, client_order_id=order.id, **fields)
         p.want_snapshot(at)  # the position may have ended together with the stop
-        others = any(other.purpose == "stop" and other.stands for other in p.orders.values())
+        others = any(other.purpose == "stop" and other.exists for other in p.orders.values())
         if p.plan.on_stop_cancelled == "release" and not others:
             p.aim(Release(cancel_stop=False))
 

@@ -55,16 +55,12 @@ def stop_acknowledged(p: PositionState, request: Stopping, order: Order | None, 
     if result.price != request.price and not p.is_rounding_told:
         p.is_rounding_told = True
         p.alarm("the exchange rounds a stop more coarsely than its tick", f"asked {request.price}, got {result.price}")
-    if not isinstance(request, PlaceStop):
-        p.moved_at = p.sent_at
-    replaces = p.live if isinstance(request, ReplaceStop) else order
-    previous = None if replaces is None else replaces.order
     if isinstance(request, ReplaceStop):
         _supersede(p, request)
     p.raise_floor(result.price)
     is_triggered = result.triggered or order.triggered_at is not None  # an update may have reported it meanwhile
     acknowledged = replace(result, quantity=min(result.quantity, order.quantity), triggered=is_triggered)
-    shown.acknowledge(p, order, acknowledged, at, previous=previous, changed_at=at)
+    shown.acknowledge(p, order, acknowledged, at, changed_at=at)
     if p.missing_stops:  # the next snapshot shows whether this one is listed
         p.again_at = min(p.again_at, at + p.timing.orders_read_lag)
     p.ratchet.ask_rules()

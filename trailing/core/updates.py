@@ -99,7 +99,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         p.put(order)
         _shrink(p, order, new, update, at)
     if isinstance(p.goal, End) and not p.is_given_up and fill.at > p.checked_at:
-        p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of what stands in its place")
+        p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of the position in its place")
         return
     take_off(p, closed, fill)
     p.filled += quantity

@@ -8,7 +8,8 @@ Two rules, each with a bound:
   most `PER_ROUND` times in each lane of the same or higher priority, however often it repeats a request.
 - *Shares.* While no request waits, one symbol could still empty a bucket just before a wave of others. So a symbol may use
   at once at most a quarter of a bucket for one operation (but at least `AT_ONCE` requests), and then a quarter of the
-  bucket's rate. Its further requests are held back before they enter the queue.
+  bucket's rate. Its further requests are held back before they enter the queue. Where the venue counts an operation for each
+  symbol by itself, the symbol's share is a bucket of its own.
 
 A request without a symbol, such as the list of all positions, ranks as the first one of a symbol.
 """
@@ -28,6 +29,8 @@ AT_ONCE: Final = 8
 
 SHARE: Final = 0.25
 """Part of a bucket that one symbol may use for one operation."""
+
+NO_BUCKETS: Final[Mapping[str, Bucket]] = {}
 
 
 class Rank(NamedTuple):
@@ -71,11 +74,15 @@ class Shares:
     Args:
         buckets: by name.
         cost: returns the tokens that an operation takes.
+        by_symbol: by operation, the bucket of each symbol. A request takes one token of it.
     """
 
-    def __init__(self, buckets: Mapping[str, Bucket], cost: Callable[[str], Cost]) -> None:
+    def __init__(
+        self, buckets: Mapping[str, Bucket], cost: Callable[[str], Cost], by_symbol: Mapping[str, Bucket] = NO_BUCKETS
+    ) -> None:
         self._buckets = buckets
         self._cost = cost
+        self._by_symbol = by_symbol
         self._used_until: dict[tuple[str, str], float] = {}  # by symbol and operation, on the running clock
         self._prune_at = 1_000
 
@@ -105,6 +112,9 @@ class Shares:
 
     def _seconds(self, operation: str) -> tuple[float, float]:
         """Return the part of its share that a request uses, and that a symbol may use at once, in seconds of that share."""
+        own = self._by_symbol.get(operation)
+        if own is not None:
+            return 1 / own.per_second, own.capacity / own.per_second
         costs = [(tokens, self._buckets[name]) for name, tokens in self._cost(operation).items() if tokens]
         each = max((tokens / (SHARE * bucket.per_second) for tokens, bucket in costs), default=0.0)
         quarter_of_a_bucket = min((bucket.capacity / bucket.per_second for _, bucket in costs), default=0.0)

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import trio
 
 from trailing.exchanges.buckets import Bucket, Cost
-from trailing.exchanges.fairness import Rank, Rounds, Shares
+from trailing.exchanges.fairness import NO_BUCKETS, Rank, Rounds, Shares
 
 Operation = Literal[
     "place_stop",
@@ -83,9 +83,12 @@ class Limiter:
     Args:
         buckets: by name.
         cost: returns the tokens that an operation takes; at most a bucket's capacity from each bucket.
+        by_symbol: by operation, the bucket of each symbol; for all other operations, a symbol has a share of `buckets`.
     """
 
-    def __init__(self, buckets: Mapping[str, Bucket], cost: Callable[[str], Cost]) -> None:
+    def __init__(
+        self, buckets: Mapping[str, Bucket], cost: Callable[[str], Cost], by_symbol: Mapping[str, Bucket] = NO_BUCKETS
+    ) -> None:
         self._buckets = buckets
         self._cost = cost
         self._levels: dict[str, float] = {name: bucket.capacity for name, bucket in buckets.items()}
@@ -94,7 +97,7 @@ class Limiter:
         self._queues: dict[str, deque[Ticket]] = {}
         self._held: list[tuple[float, float, Ticket]] = []
         self._rounds = Rounds()
-        self._shares = Shares(buckets, cost)
+        self._shares = Shares(buckets, cost, by_symbol)
         self._numbers = 0
         self._changed = trio.Event()
 

@@ -1,7 +1,8 @@
-"""Reads the account's two lists for everything that needs them: one reader, one pair of lists at a time.
+"""Take the account's snapshots for every component that needs one.
 
-A position, a wave or an adoption says from when on a snapshot would help it, and never reads by itself. So the number of
-lists does not grow with the number of positions, and no caller's cancellation ends a reading that others wait for.
+One reader reads both lists, one pair at a time. A position, a wave or an adoption requests a snapshot and never reads the
+lists itself. So the number of reads does not grow with the number of positions, and the cancellation of a caller ends no read
+that others wait for.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from trailing.protection.requests import RequestSender
 T = TypeVar("T")
 
 FIRST_PAUSE: Final = 0.25
-"""Seconds between the second and the third snapshot that follow each other; then twice as long each, to `LONGEST_PAUSE`."""
+"""Seconds between the second and the third snapshot of a series. Each further pause is twice as long, up to `LONGEST_PAUSE`."""
 
 LONGEST_PAUSE: Final = 2.0
-"""So many positions that end at once, each at its own moment, cost a handful of lists."""
+"""The longest pause, in seconds. Many positions that end at slightly different times need only a few reads because of it."""
 
 LOOKED_UP: Final = 3
-"""Stops that are looked up by their ids at the most, where a list shows none of ours."""
+"""The most stops to look up by their ids if a list shows no stop of ours."""
 
 AT_ONCE: Final = 125
-"""Positions that take something in before other tasks get their turn: a few milliseconds of work. The journal commits in the
-turns between, so that a thousand positions cost eight commits or nine."""
+"""Positions that take an input before other tasks get their turn. They take a few milliseconds. The journal commits between
+these batches, so that a thousand positions cost eight or nine commits."""
 
 SORTED_AT_ONCE: Final = 1_000
 """Entries of a list that are sorted before other tasks get their turn."""
@@ -50,7 +51,7 @@ class Judge(Protocol):
 
 
 async def step_in_turns(inputs: Iterable[tuple[Judge, Input]]) -> None:
-    """Have each of these positions take its input in, `AT_ONCE` of them before other tasks get their turn."""
+    """Give each position its input. Other tasks get their turn after every `AT_ONCE` positions."""
     for number, (judge, what) in enumerate(inputs):
         if number % AT_ONCE == AT_ONCE - 1:
             await trio.lowlevel.checkpoint()
@@ -58,19 +59,19 @@ async def step_in_turns(inputs: Iterable[tuple[Judge, Input]]) -> None:
 
 
 class AccountReader:
-    """Takes snapshots of an account.
+    """Take snapshots of an account.
 
     Args:
-        judges: gives every position that is to judge a snapshot.
-        owner_of: whose an order is, by its client order id.
-        live_stops: gives the stops that should be listed.
-        alarm: called with what can't be done and why, when reading begins to fail.
-        call_seconds: how long the exchange may take for a list, once it is its turn.
-        every: seconds between two snapshots that nothing asked for.
+        judges: returns every position that judges snapshots.
+        owner_of: returns the owner of an order, by its client order id.
+        live_stops: called with a time on the running clock; returns the stops that a list requested then has to show.
+        alarm: called with the failure and its cause when a read fails, once until a read succeeds.
+        call_seconds: seconds that the exchange may take for a list, after the wait for the rate limit.
+        every: seconds after a snapshot until the next one is taken without a request.
 
     Attributes:
         on_snapshot: called with each snapshot before the positions judge it.
-        snapshot: the last one, or None.
+        snapshot: the last snapshot, or None.
     """
 
     def __init__(
@@ -97,25 +98,29 @@ class AccountReader:
         self._failed: BackOff | None = None
         self.on_snapshot: Callable[[AccountSnapshot], None] = lambda _: None
         self.snapshot: AccountSnapshot | None = None
-        self._begun = self._number = 0  # how many were begun; the number of `snapshot` among them
+        self._begun = self._number = 0  # the number of reads begun, and which of them gave `snapshot`
         sender.slots.count_stops = self.count_stops
 
     @property
     def wanted_at(self) -> float:
-        """From when on a snapshot is wanted, in seconds on the running clock; not before the pause after the last one."""
+        """The time from which the next snapshot is wanted, in seconds on the running clock.
+
+        It is never before the end of the pause after the last snapshot. Infinite: none is wanted.
+        """
         assert self.snapshot is not None, "it is asked only after the first one"
         return max(self._wanted_at, self.snapshot.answered_at + self._pause)
 
     def count_stops(self) -> int:
-        """Return how many stops the account has, as far as is known: ours now, and the others of the last snapshot."""
+        """Return the known number of live stops of the account. Ours count as of now, others as of the last snapshot."""
         ours = sum(1 for _ in self._live_stops(math.inf))
         return ours if self.snapshot is None else ours + self.snapshot.foreign_stops
 
     def want(self, at: float, *, is_waited_for: bool = False) -> None:
-        """Have a snapshot taken that is asked for at this time or later, in seconds on the running clock. Never waits.
+        """Request a snapshot that is read at this time or later. Never wait.
 
         Args:
-            is_waited_for: a caller waits for it, so that it comes `FIRST_PAUSE` after the last one at the latest.
+            at: in seconds on the running clock.
+            is_waited_for: whether a caller waits for it. The pause after the last snapshot is then at most `FIRST_PAUSE`.
         """
         is_sooner = at < self._wanted_at or (is_waited_for and not self._is_waited_for)
         self._wanted_at = min(self._wanted_at, at)
@@ -124,9 +129,9 @@ class AccountReader:
             self._wake.set()
 
     async def read(self) -> AccountSnapshot:
-        """Return a snapshot that is asked for from now on.
+        """Return a snapshot whose reading begins after this call.
 
-        Cancellation: ends the waiting.
+        Cancellation: ends the wait. The snapshot is taken all the same.
         """
         wanted = self._begun + 1
         self.want(self._clock.now(), is_waited_for=True)
@@ -135,12 +140,12 @@ class AccountReader:
         return self.snapshot
 
     async def run(self) -> None:
-        """Take snapshots for ever: whenever one is wanted, and `every` so many seconds.
+        """Take a snapshot whenever one is wanted, and `every` seconds after the last one.
 
-        One that fails is no snapshot, and is tried again further and further apart, with an alarm for the first.
+        A failed read is tried again after a back-off. The first failure in a row raises an alarm. It never returns.
 
         Raises:
-            AuthenticationFailed: the exchange does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
         """
         while True:
             await self._wait()
@@ -161,10 +166,14 @@ class AccountReader:
             self._sleeps_until = -math.inf
 
     async def take(self) -> bool:
-        """Take a snapshot now, and have every position judge it. Returns whether it could be taken.
+        """Take a snapshot now, and have every position judge it.
+
+        Returns:
+            Whether the account could be read.
 
         Raises:
-            AuthenticationFailed: the exchange does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
+            LeaseLost: `on_snapshot` raises it if the first snapshot shows stops of another instance.
         """
         self._wanted_at, self._is_waited_for = math.inf, False
         self._begun += 1
@@ -183,7 +192,7 @@ class AccountReader:
         self.on_snapshot(snapshot)
         taken = SnapshotTaken(snapshot)
         await step_in_turns((judge, taken) for judge in tuple(self._judges()))
-        del before  # not earlier: to free a large one takes as long as to judge the next
+        del before  # not earlier, because freeing a large snapshot takes as long as judging the next one
         self._taken.set()
         self._taken = trio.Event()
         return True
@@ -211,7 +220,7 @@ class AccountReader:
                     await trio.lowlevel.checkpoint()
             except ExchangeError as error:
                 errors.append(error)
-            except Exception as bug:  # nothing on the account can end a manager: the alarm and the next try follow
+            except Exception as bug:  # no content of the account may end the manager; an alarm and another try follow
                 errors.append(ExchangeUnreachable(f"{operation} can't be read: {type(bug).__name__}: {bug}"))
 
         async with trio.open_nursery() as nursery:
@@ -230,13 +239,17 @@ class AccountReader:
         return await self._confirm_empty(snapshot)
 
     async def _confirm_empty(self, snapshot: AccountSnapshot) -> AccountSnapshot:
-        """Look a few stops up by their ids that a list without any stop of ours should show.
+        """Look up a few of our stops by their ids, because a list shows none of ours.
 
-        Lists were seen empty for seconds while all their entries existed. If the list should show less than `LOOKED_UP` stops,
-        their positions look them up.
+        Lists were seen empty for seconds while all their entries existed. If the list should show fewer than `LOOKED_UP` stops,
+        nothing is looked up here, because their positions do so.
 
         Returns:
-            The snapshot as it is, if none of them exists; otherwise as incomplete, with the stop that was found.
+            The snapshot unchanged if none of these stops exists. If one is found, the snapshot has it and counts as incomplete.
+            If a look-up fails, the snapshot counts as incomplete and another one is requested.
+
+        Raises:
+            AuthenticationFailed: the exchange does not accept the credentials.
         """
         asked_at = snapshot.asked_at
         stops = tuple(islice(self._live_stops(asked_at), LOOKED_UP))

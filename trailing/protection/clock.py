@@ -1,4 +1,4 @@
-"""Time: the one place where the running clock and the time of day meet, and the pauses between tries."""
+"""Times of day that follow the running clock, and the pauses between tries."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from trailing.core.retries import FIRST, MOST
 
 
 class Clock:
-    """Times of day as they follow from the monotonic clock, so that setting the machine's clock moves no interval.
+    """A clock whose times of day follow the running clock. So setting the machine's clock changes no interval.
 
     Args:
-        utc_start: the time of day that the present moment stands for, aware UTC; None: now. A replay passes its data's.
+        utc_start: the time of day at the present moment, aware UTC; None: the machine's. A replay passes the time of its data.
 
     Attributes:
-        now: called, gives seconds on the running clock.
+        now: returns seconds on the running clock.
     """
 
     def __init__(self, utc_start: datetime | None = None) -> None:
         self._utc_start = utc_start if utc_start is not None else datetime.now(UTC)
-        # Bound once: asked for some ten times on a position's way to its stop.
+        # Bound once, because opening one position calls it about ten times.
         self.now: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._start = self.now()
 
     def utc(self) -> datetime:
-        """The time of day."""
+        """Return the time of day, aware UTC."""
         return self.utc_at(self.now())
 
     def utc_at(self, at: float) -> datetime:
-        """The time of day of a reading of the running clock."""
+        """Return the time of day, aware UTC, at a time on the running clock, in seconds."""
         return self._utc_start + timedelta(seconds=at - self._start)
 
 
 def pauses(first: float = FIRST, most: float = MOST) -> Iterator[float]:
-    """Yield the seconds to wait before each further try: doubling, with jitter between half and all of it."""
+    """Yield the seconds to wait before each further try, without end.
+
+    They double from `first` up to `most`, both in seconds. Each is multiplied by a random factor from 0.5 to 1.
+    """
     seconds = first
     while True:
         yield seconds * random.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Every update of the exchange, straight into the states: synchronously, so that no tick is dropped and none waits."""
+"""Pass every update of the exchange to the states of positions. The feed never awaits, so that no tick is dropped or waits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from trailing.protection.records import Records
 from trailing.protection.registry import Registry
 
 _LOOK_FOR_SILENCE: Final = 30.0
-"""Seconds between two looks for silent symbols at the most: half of the plan's default `stale_after`."""
+"""The longest time between two checks for silent symbols, in seconds. It is half of the plan's default `stale_after`."""
 
 
 class Feed:
-    """Takes updates and gives each to the positions that it is about.
+    """Pass each update to the positions that it is about.
 
     Args:
-        step_each: has each of some positions take an input in, without waiting.
-        on_return: called when the stream is there again: what happened in between has to be read.
+        step_each: gives each of some positions an input, without waiting.
+        on_return: called when the stream is open again or has left something out, so that the account is read.
 
     Attributes:
-        ticks: how many were taken.
+        ticks: the number of ticks taken.
     """
 
     def __init__(
@@ -45,14 +45,20 @@ class Feed:
         self.ticks: int = 0
 
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
-        """Take a bot's own prices until their channel ends, which is an alarm. They don't go with the exchange's stream."""
+        """Take a bot's own prices until their channel ends, then raise an alarm.
+
+        From now on the loss of the exchange's stream is no price gap, because these prices do not come from it.
+        """
         self._own_ticks = True
         async for tick in ticks:
             self.take(tick)
         self._records.alarm(None, "the bot's own prices have ended", "no stop is trailed any more")
 
     async def notice_silence(self) -> None:
-        """Raise an alarm, once each time, for every live position without a price of its source for `stale_after`."""
+        """Raise an alarm for each position with a live stop that got no price for `stale_after`.
+
+        The price is one of its symbol and its plan's trigger source. One alarm is raised until a price comes. It never returns.
+        """
         while True:
             now = self._records.clock.now()
             wait = _LOOK_FOR_SILENCE
@@ -74,11 +80,11 @@ class Feed:
             await trio.sleep(max(1.0, wait))
 
     def known_price(self, symbol: str, source: Source) -> Tick | None:
-        """Return the last tick of a symbol and source, however old."""
+        """Return the last tick of a symbol and source, of any age, or None."""
         return self._last.get((symbol, source))
 
     def take(self, update: Update) -> None:
-        """Take one update, now."""
+        """Pass one update to its positions, without waiting. An update of an entry belongs to no position and is ignored."""
         match update:
             case Tick():
                 self._take_tick(update)
@@ -87,7 +93,7 @@ class Feed:
             case PositionUpdate():
                 self._take_position(update)
             case EntryUpdate():
-                pass  # its caller placed it through the port: what it fills comes as an update of the position
+                pass  # a caller placed the entry through the port; its fills come as updates of the position
             case StreamState():
                 self._take_state(update)
 
@@ -97,7 +103,7 @@ class Feed:
         for task in self._registry.of_symbol(tick.symbol):
             try:
                 task.take_tick(tick)
-            except Exception as bug:  # of one position, and not the others' harm
+            except Exception as bug:  # a bug in one position must not harm the others
                 task.step(Frozen(bug))
 
     def _take_order(self, update: OrderUpdate) -> None:
@@ -119,13 +125,16 @@ class Feed:
             self.note_opened()
 
     def note_opened(self) -> None:
-        """The stream is open again, whether an update came yet or not: what happened in between has to be read."""
+        """Note that the stream is open again, whether an update came yet or not.
+
+        The time without it is a price gap, unless the bot passes its own prices. `on_return` has the account read.
+        """
         if not self._own_ticks:
             self.note_missed(self._registry.all())
         self._on_return()
 
     def note_missed(self, tasks: Iterable[PositionTask]) -> None:
-        """No price of these came from the last one on, until now."""
+        """Give each of these positions a price gap from its last tick until now."""
         clock = self._records.clock
         until, last = clock.utc(), [(task, task.last_tick_at) for task in tasks]
         self._step_each((task, PricesMissed(clock.utc_at(tick_at), until)) for task, tick_at in last)

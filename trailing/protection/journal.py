@@ -1,7 +1,7 @@
-"""The journal: many writers, one durable commit at a time (group commit).
+"""The journal commits the entries of many writers in one transaction at a time (group commit).
 
-A commit costs the disk's time whether it carries one entry or a thousand. So writers hand their entries in and wait,
-and one task commits everything that waits as one transaction, while the next ones gather.
+A commit takes the same time on the disk for one entry as for a thousand. So writers hand their entries in and wait. One task
+commits all waiting entries in one transaction, while the next entries gather.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from trailing.stores.port import AppendEvent, StoreWrite, Writer
 
 _SHORTEST_TICK = 2.0**-10
 _LONGEST_TICK = 2.0**-6
-"""Seconds that the task which ends waiting sleeps at a time. So much of a busy pass of the event loop counts as waiting
-at most: the shortest while the loop is busy, the longest in the pass in which it gets busy."""
+"""The shortest and the longest sleep of the task that ends waits, in seconds. Of a busy pass of the event loop, at most one such
+sleep counts as waiting. It is the shortest one while the loop is busy, and up to the longest one in the pass in which it becomes
+busy."""
 
 
 class JournalStatistics(msgspec.Struct, frozen=True):
-    """What a journal has done so far.
+    """The figures of what a journal has done so far.
 
     Args:
-        commits: transactions that were committed.
+        commits: committed transactions.
         entries: entries in them, telemetry included.
-        failures: calls of `write()` whose entries were not committed, or not surely.
-        dropped: telemetry that was not committed, or not surely: there was no room, its commit failed, or the journal
-            ended.
-        waiting: entries handed in and neither committed nor failed, telemetry included.
+        failures: calls of `write()` and `hand_in()` whose entries were certainly or possibly not committed. A call whose time
+            was over counts only if its commit fails later.
+        dropped: telemetry that was certainly or possibly not committed, because there was no room, its commit failed, or the
+            journal ended.
+        waiting: entries, telemetry included, that were handed in and are neither committed nor failed.
     """
 
     commits: int
@@ -44,7 +46,10 @@ class JournalStatistics(msgspec.Struct, frozen=True):
 
 
 class _Tally:
-    """How many entries of one kind were handed in, and how many of them were committed or failed, in that order."""
+    """The number of entries of one kind that were handed in, and that are settled.
+
+    Settled entries were committed or have failed. Entries are settled in the order in which they were handed in.
+    """
 
     __slots__ = ("handed_in", "settled")
 
@@ -54,7 +59,7 @@ class _Tally:
 
 
 class _Unit:
-    """Entries that are committed together or not at all, and who is to know how that ended."""
+    """Entries that are committed together or not at all, and the function that gets the result."""
 
     __slots__ = ("entries", "is_answered", "is_settled", "on_answer", "tally")
 
@@ -71,7 +76,7 @@ class _Unit:
         self.on_answer = on_answer
 
     def answer(self, error: StoreError | None) -> None:
-        """Say how it ended; only the first answer counts."""
+        """Pass the result on. Only the first result counts."""
         if not self.is_answered:
             self.is_answered = True
             if self.on_answer is not None:
@@ -79,13 +84,13 @@ class _Unit:
 
 
 class Journal:
-    """Writes entries to a store, those of many writers in one commit.
+    """Write the entries of many writers to a store, in one commit at a time.
 
     Args:
         writer: the store or lease to write to. No other component commits to it meanwhile.
-        telemetry_bound: how many posted events may wait; more are dropped and counted.
-        batch: how many entries one commit carries at most, unless a single writer hands in more, so that early
-            writers of a large wave need not wait for the rest.
+        telemetry_bound: the most posted events that may wait, at least 0. More are dropped and counted.
+        batch: the most entries in one commit, at least 1, so that early writers of a large wave need not wait for the rest. A
+            single writer may hand in more.
 
     Raises:
         UsageError: `telemetry_bound` is below 0 or `batch` below 1.
@@ -120,15 +125,17 @@ class Journal:
         return f"<Journal: {self.statistics()}>"
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Commit what is handed in, for ever: the one task that writes. It belongs in a service nursery.
+        """Commit the entries that are handed in, without end.
+
+        Only this task writes to the store. It belongs in a service nursery.
 
         Raises:
-            UsageError: it runs, or has run, already.
-            Exception: what the store raised that is not a StoreError: a bug. Every writer that waits gets a StoreError
-                from it.
+            UsageError: it was started before.
+            Exception: an error of the store that is not a StoreError, which is a bug. Every waiting writer gets a StoreError from
+                it.
 
-        Cancellation: ends the journal. A commit under way ends as its store says; every writer that still waits gets a
-        StoreError. Call `drain()` before cancelling.
+        Cancellation: ends the journal. A commit that has begun ends as the store defines. Every waiting writer gets a
+            StoreError. Call `drain()` before cancelling.
         """
         if self._started:
             raise UsageError("Journal.run: it was started already")
@@ -158,10 +165,12 @@ class Journal:
                 self._under_way = []
 
     async def _expire(self) -> None:
-        """Answer writers whose time is over. One timer for all: a deadline for each would cost more than its commit.
+        """Answer writers whose time is over.
 
-        Only time in which the store could have answered counts. An answer that is there waits while the event loop runs
-        other tasks, and so does this one: the time by which it wakes late is the loop's own, and postpones every end.
+        One timer serves all writers, because a deadline for each writer would cost more than its commit.
+
+        Only time in which the store could have answered counts. While the event loop runs other tasks, an answer that has arrived
+        waits, and so does this task. Therefore the time by which this task wakes late postpones the end of every wait.
         """
         tick = _SHORTEST_TICK
         while True:
@@ -176,26 +185,27 @@ class Journal:
                 wakes_at = min(ends_at + self._loop_busy, trio.current_time() + tick)
                 await trio.sleep_until(wakes_at)
                 if wakes_at == ends_at + self._loop_busy:
-                    await trio.lowlevel.checkpoint()  # an answer that has just come is passed on first
+                    await trio.lowlevel.checkpoint()  # an answer that has just arrived is passed on first
                     unit.answer(StoreError("not written within journal_wait; still queued, may yet be written"))
             late = trio.current_time() - wakes_at
             self._loop_busy += late
             tick = _SHORTEST_TICK if late > _SHORTEST_TICK else min(2 * tick, _LONGEST_TICK)
 
     async def write(self, *entries: StoreWrite, within: float = math.inf) -> None:
-        """Hand entries in, and wait until they are durable: all of them, or none.
+        """Hand entries in, and wait until all of them are durable.
 
-        Calls are committed in their order. Before `run()` has begun they wait for it.
+        All entries of a call are committed, or none. Calls are committed in their order. Calls before `run()` wait for it.
 
         Args:
-            within: seconds to wait at most. Only time in which the store could have answered counts, so that a busy
-                event loop ends no waiting; less than a millisecond is a millisecond.
+            within: the most seconds to wait. Only time in which the store could have answered counts, so that a busy event loop
+                ends no wait. Less than a millisecond counts as a millisecond.
 
         Raises:
-            StoreError: these entries were not committed; where the journal has ended, or the time was over: not surely.
+            StoreError: the entries were not committed. If the journal has ended, they may have been; if the time was over, they
+                may still be.
 
-        Cancellation: ends the waiting and recalls nothing. The entries were handed in, even where the caller was
-        cancelled before, and are committed all the same: what may exist is on the books.
+        Cancellation: ends the wait and recalls nothing. The entries are handed in and committed even if the caller was cancelled
+            before the call, so that every order that may exist is on record.
         """
         if not entries:
             await trio.lowlevel.checkpoint()
@@ -221,8 +231,8 @@ class Journal:
         """Hand entries in, as `write` does, without waiting for them.
 
         Args:
-            within: as of `write`.
-            on_answer: called once, with None when they are durable, or with the StoreError that `write` would raise.
+            within: as in `write`.
+            on_answer: called once: with None when the entries are durable, or with the StoreError that `write` would raise.
         """
         if self._ended:
             on_answer(self._end_error())
@@ -239,9 +249,10 @@ class Journal:
                 self._timed_came.set()
 
     def post(self, *entries: AppendEvent) -> None:
-        """Hand telemetry in. Never waits and never raises: what there is no room for is dropped and counted.
+        """Hand telemetry in. Never wait and never raise.
 
-        It is committed behind the entries of the writers that wait. Where its commit fails it is dropped.
+        Events without room are dropped and counted. Events are committed after the entries of all waiting writers. If their
+        commit fails, they are dropped.
         """
         room = 0 if self._ended else max(0, self._telemetry_bound - len(self._telemetry))
         accepted = entries[:room]
@@ -252,12 +263,12 @@ class Journal:
             self._work.set()
 
     async def drain(self) -> None:
-        """Wait until everything that was handed in so far is committed or has failed; in an ended journal it has."""
+        """Wait until everything handed in so far is committed or has failed. After the journal's end that is so at once."""
         await trio.lowlevel.checkpoint()
         await self._wait_settled(self._written, self._posted)
 
     async def flush(self) -> None:
-        """Wait until everything that writers have handed in so far is committed or has failed; telemetry may be left."""
+        """Wait until everything that writers handed in so far is committed or has failed. Telemetry may still wait."""
         await trio.lowlevel.checkpoint()
         await self._wait_settled(self._written)
 
@@ -268,12 +279,12 @@ class Journal:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something is not written yet for which its writer has stopped waiting: the store is stuck, or slow."""
+        """Whether an entry is not written although its writer's time is over. The store is stuck or slow then."""
         oldest = (*self._under_way, *([self._writes[0]] if self._writes else ()))
         return any(unit.is_answered and not unit.is_settled for unit in oldest)
 
     def statistics(self) -> JournalStatistics:
-        """What was done so far."""
+        """Return the figures of what was done so far."""
         return JournalStatistics(
             commits=self._commits,
             entries=self._entries,
@@ -283,7 +294,10 @@ class Journal:
         )
 
     def _take(self) -> list[_Unit]:
-        """The next batch: writers in the order of their calls, telemetry behind the last of them."""
+        """Remove and return the next batch.
+
+        It has the writers in the order of their calls. If no writer is left, telemetry fills the rest.
+        """
         units: list[_Unit] = []
         room = self._batch
         while self._writes and (not units or len(self._writes[0].entries) <= room):
@@ -300,7 +314,7 @@ class Journal:
             await self._writer.commit([entry for unit in units for entry in unit.entries])
         except StoreError as error:
             if len(units) > 1:
-                # Any of them may be the bad one: each gets a commit of its own, so that only its own failure is its.
+                # Any unit may be the bad one. Each gets its own commit, so that no unit fails because of another one.
                 for unit in units:
                     await self._commit([unit])
                 return

@@ -1,9 +1,8 @@
-"""Owning an account, from before anything of it is read until everything that was decided is written; and the fence before
-its exchange.
+"""The lease of an account, and the fence that checks each request against it.
 
-A store refuses what a former owner writes. An exchange knows no owners: a request of one whose lease has ended would be
-executed as any other. So a request that changes something is sent only if, at its slowest, it is over before the account
-can be another's.
+The lease is held from before the account is read until every decision is written. A store refuses the writes of a former owner.
+An exchange executes the requests of a former owner, because it does not know the lease. So a request that changes something is
+sent only if, at its slowest, it ends before another process can own the account.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from trailing.stores.port import Lease, Store
 
 
 class LeaseFence:
-    """Lets requests that change something pass while the account is surely owned.
+    """Let requests that change something pass while the account is certainly owned.
 
     Args:
         lease: of the account.
-        exchange: the one that the requests are for.
+        exchange: executes the requests.
     """
 
     def __init__(self, lease: Lease, clock: Clock, exchange: Exchange) -> None:
@@ -38,9 +37,13 @@ class LeaseFence:
         self._call_seconds = 0.0
 
     def check_plan(self, plan: TrailPlan) -> None:
-        """Refuse a plan whose calls could be shut out although the store answers, or whose clean-up is too short.
+        """Refuse a plan whose calls are too long for the lease, or whose clean-up is too short.
 
-        Raises UsageError.
+        The fence would block longer calls although the store answers. The longest `call_seconds` is kept for the alarm of
+        `watch`.
+
+        Raises:
+            UsageError: naming the field, what it got and what it wants.
         """
         check_cleanup_seconds(self._exchange, plan)
         most = self._lease.seconds - self._validity
@@ -57,14 +60,16 @@ class LeaseFence:
         """Decide whether a request that changes something may be sent.
 
         Args:
-            turn: seconds until the rate limit lets it pass; `call_seconds`: how long it may take from then on.
+            turn: seconds until the rate limit lets it pass.
+            call_seconds: seconds that it may take from then on.
 
         Returns:
-            The moment of the decision, from which those seconds count: the process may be stopped right behind it.
+            The time of the decision, on the running clock. Both times count from it, because the process may be suspended
+            right after the decision.
 
         Raises:
-            ExchangeUnreachable: it was not sent, and may be once the lease is renewed.
-            LeaseLost: it was not sent, and never will be.
+            ExchangeUnreachable: it may not be sent before the lease is renewed.
+            LeaseLost: it may never be sent.
         """
         lease, now = self._lease, self._clock.now()
         if lease.lost is not None:
@@ -74,19 +79,21 @@ class LeaseFence:
         return now
 
     def extend_busy_until(self, turn_at: float) -> None:
-        """Keep the account busy with a request that was given up: it may still be executed.
+        """Keep the account busy while an abandoned request may still be executed.
 
         Args:
-            turn_at: when the rate limit let it pass, or will, on the running clock.
+            turn_at: when the rate limit lets it pass, in seconds on the running clock.
         """
         sent_by = max(self._clock.now(), turn_at)
         self._lease.busy_until = max(self._lease.busy_until, sent_by + self._validity)
 
     async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
-        """Raise an alarm when the gate shuts because the lease is not renewed, and tell when it is open again.
+        """Raise an alarm when the fence blocks calls because the lease is not renewed.
+
+        Call `on_return` when the lease is renewed after that.
 
         Raises:
-            LeaseLost: another process owns the account now, with an alarm.
+            LeaseLost: another process owns the account now. An alarm says so.
         """
         lease = self._lease
         try:
@@ -95,11 +102,14 @@ class LeaseFence:
                 with trio.CancelScope(deadline=shuts_at) as scope:
                     await lease.wait_renewed()
                 if scope.cancelled_caught:
-                    alarm("nothing is sent to the exchange", "the lease on the account is not renewed; the stops stand")
+                    alarm(
+                        "nothing is sent to the exchange",
+                        "the lease on the account is not renewed; the stops stay live",
+                    )
                     await lease.wait_renewed()
                     on_return()
         except LeaseLost as lost:
-            alarm("another process owns the account now", f"{lost}; this manager ends, the stops stand")
+            alarm("another process owns the account now", f"{lost}; this manager ends, its stops stay live")
             raise
 
 
@@ -110,10 +120,11 @@ async def acquire_lease(
     """Own an account until the block ends.
 
     Yields:
-        The lease, and how many seconds it was waited for; None: it was free.
+        The lease, and the seconds of waiting for it; None: the account was free.
 
     Raises:
-        LeaseLost: another manager owns it, and `standby` is False.
+        LeaseLost: another manager owns the account, and `standby` is False.
+        StoreError: the store can't say who owns the account.
     """
     account = (exchange.name, exchange.account)
     async with AsyncExitStack() as stack:

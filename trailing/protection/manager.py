@@ -1,4 +1,4 @@
-"""The manager connects an exchange, a store and the position tasks, and runs them."""
+"""Connect an exchange, a store and the position tasks, and run them: the manager."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from trailing.core.plan import TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
-from trailing.protection.adoption import find_position
 from trailing.protection.clock import Clock
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, WaveReport
-from trailing.protection.position_commands import change_plan, close_position, release_position
+from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
+from trailing.protection.position_commands import change_plan, close_position, find_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
 from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision
-from trailing.protection.unprotected_list import Unprotected
 from trailing.protection.wave import Wave
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease
@@ -38,7 +36,7 @@ from trailing.stores.port import Lease, Store
 
 
 class Manager:
-    """Protects the positions of one account. Made by `open_manager`."""
+    """Protect the positions of one account. `open_manager` makes it."""
 
     def __init__(self, plan: TrailPlan, supervision: Supervision) -> None:
         self._plan, self._supervision = plan, supervision
@@ -115,7 +113,9 @@ class Manager:
         plan: TrailPlan | None = None,
         stop_price: Decimal | None = None,
     ) -> Outcome:
-        """Adopt a position that was opened by hand: read it from the exchange, then protect it as `protect` does.
+        """Adopt a position that was opened by hand.
+
+        The manager reads it from the exchange, then protects it as `protect` does.
 
         **It may close the position at once.** If the price is already beyond the first stop, the plan's `on_would_trigger`
         applies, as in `protect`: with ``"exit"``, the default, the position is closed at market. Without a `stop_price` the first
@@ -134,8 +134,9 @@ class Manager:
             As `protect`; `AlreadyProtected` if the position is protected.
 
         Raises:
-            UsageError: two answers of the exchange report no such position, an argument is impossible, or the manager has ended.
+            UsageError: it is confirmed that no such position exists, an argument is impossible, or the manager has ended.
             ExchangeError: the position could not be read before the deadline. Nothing was sent.
+            ExceptionGroup: of a bug, after the position has its outcome.
 
         Cancellation: as `protect_wave`. While the position is being read, nothing was sent.
         """
@@ -224,7 +225,7 @@ class Manager:
         return self._supervision.recovered
 
     def stops(self) -> dict[tuple[str, Side], StopOrder]:
-        """The live stop of every protected position, as the exchange acknowledged it."""
+        """Return the live stop of every protected position, as the exchange acknowledged it."""
         stops = {}
         for task in self._supervision.registry.all():
             stop = task.state.stop
@@ -233,11 +234,13 @@ class Manager:
         return stops
 
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
-        """Every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
+        """Return every position without a live stop.
 
-        Also a position that the exchange reports and refuses to reduce, because another open order covers it, even if its stop is
-        live: the stop would be refused, too, when it triggers. Its error has the exchange's words, and an alarm named the open
-        orders.
+        Such a position is being opened, settled or closed, waits for its key, or was given up. A position that was not handed in
+        is listed if it took the place of one of ours.
+
+        A position that the exchange refuses to reduce, because another open order covers it, is listed even if its stop is live.
+        The stop would be refused, too, when it triggers. The error has the exchange's words, and an alarm named the open orders.
         """
         return self._supervision.unprotected()
 
@@ -246,13 +249,25 @@ class Manager:
         return self._supervision.statistics()
 
     async def wait_closed(self) -> None:
-        """Wait until every position has ended, or was released or given up, and the store holds that."""
+        """Wait until every position has ended, or was released or given up, and the store holds that.
+
+        The wait for the store takes at most the plan's `journal_wait`.
+
+        Raises:
+            UsageError: the manager has ended, before or meanwhile.
+
+        Cancellation: ends the wait.
+        """
         with self._supervision.operation():
             await self._supervision.registry.wait_empty()
             await self._supervision.records.wait_stored(self._plan.journal_wait)
 
     def subscribe(self, capacity: int = 1000) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
-        """Receive events from now on through a bounded channel. Events that find it full are dropped and counted."""
+        """Open a bounded channel of all events from now on. Events that find it full are dropped and counted.
+
+        Args:
+            capacity: the most events that may wait in the channel, at least 0.
+        """
         return self._supervision.records.publisher.subscribe(capacity)
 
 
@@ -341,7 +356,7 @@ async def plan_recovery(
 
     Raises:
         StoreError: the store can't be read.
-        LeaseLost: stops of another instance stand on the account.
+        LeaseLost: stops of another instance are live on the account.
         ExchangeError: the account can't be read now.
 
     Cancellation: nothing was written.
@@ -350,7 +365,7 @@ async def plan_recovery(
     lease.end()  # nothing is owned, so that nothing can be sent or written
     records, sender = _assemble(
         exchange, lease, Clock(utc_start), None
-    )  # no task runs the journal: it keeps what comes
+    )  # no task runs the journal, so that entries only gather in it
     async with open_service_nursery() as tasks:
         supervision = Supervision(sender, records, OrderIds(), plan, tasks, take_over=take_over)
         restore(supervision, await store.load(exchange.name, exchange.account))
@@ -361,7 +376,7 @@ async def plan_recovery(
 
 
 def _assemble(exchange: Exchange, lease: Lease, clock: Clock, log: EventLog | None) -> tuple[Records, RequestSender]:
-    """Put together what writes to the store and what sends to the exchange, both for the owner of a lease."""
+    """Return the writer to the store and the sender to the exchange, for the owner of a lease."""
     journal = Journal(lease)
     publisher = EventPublisher(journal, log, exchange.name, exchange.account)
     records = Records(exchange.name, exchange.account, journal, clock, publisher)

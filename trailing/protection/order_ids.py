@@ -1,6 +1,6 @@
-"""Client order ids: by them a stop is known to be ours, and a position's.
+"""Client order ids, which show whether an order is ours and which instance placed it.
 
-Our tag, a mark of this instance, 64 random bits: 22 lower-case alphanumerics, which every venue takes.
+An id has our tag, the mark of the instance and 64 random bits. Every venue accepts its 22 lower-case alphanumeric characters.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ _OURS = re.compile(_TAG + "(?P<mark>[0-9a-f]{4})[0-9a-f]{16}")
 
 
 def mark_of(client_order_id: str) -> str | None:
-    """The mark of the instance that placed an order; None: it does not carry our tag."""
+    """Return the mark of the instance that placed an order. None: the order does not carry our tag."""
     match = (
         _OURS.fullmatch(client_order_id) if isinstance(client_order_id, str) else None
-    )  # a foreign one may be a number
+    )  # a foreign id may be a number
     return None if match is None else match["mark"]
 
 
 def is_ours(client_order_id: str) -> bool:
-    """Whether an order carries our tag, whichever instance placed it."""
+    """Return whether an order carries our tag, whichever instance placed it."""
     return mark_of(client_order_id) is not None
 
 
 class OrderIds:
-    """Makes the client order ids of one running instance.
+    """Make the client order ids of one running instance.
 
     Attributes:
-        mark: what they have in common.
+        mark: the common part of its ids, four hexadecimal digits.
     """
 
     def __init__(self) -> None:
@@ -37,5 +37,5 @@ class OrderIds:
         self._prefix = _TAG + self.mark
 
     def new(self) -> str:
-        """An id that was never used before."""
+        """Return a new id with 64 random bits."""
         return self._prefix + secrets.token_hex(8)

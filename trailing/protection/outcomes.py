@@ -1,10 +1,10 @@
-"""The outcomes of the positions of a wave, and the attempt of one position that leads to an outcome."""
+"""The outcomes of positions, the attempt that leads to one, and the list entries of unprotected positions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision
+
+UNTRACKED: Final = "not ours"
+"""The id of an open position that took the place of one of ours and was never handed in."""
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -80,7 +83,11 @@ class TimedOut(_Outcome, frozen=True, kw_only=True):
 
 
 class Refused(_Outcome, frozen=True, kw_only=True):
-    """The position got no stop, and the attempt ended before the deadline: the exchange, the store or a check refused it, or a bug did."""
+    """The attempt ended without a stop: the exchange, the store or a check refused it, or a bug ended it.
+
+    Args:
+        error: the refusal or the bug.
+    """
 
     error: Exception
 
@@ -89,19 +96,32 @@ class Refused(_Outcome, frozen=True, kw_only=True):
 
 
 class Exited(_Outcome, frozen=True, kw_only=True):
-    """The price was already beyond the stop, so the position was closed, reduce-only."""
+    """The position is closed: at market, reduce-only, or by its stop.
+
+    An opening ends so if the price was already beyond the stop. `Manager.close` returns it, too.
+
+    Args:
+        fill: the last fill that closed it.
+        reason: why it was closed, in words.
+    """
 
     fill: Fill
+    reason: str
 
     def __str__(self) -> str:
-        return self._in_words(f"the price was beyond the stop, so it was closed at {self.fill.price}")
+        return self._in_words(f"closed at {self.fill.price} ({self.reason})")
 
 
 Outcome: TypeAlias = Protected | AlreadyProtected | TimedOut | Refused | Exited
 
 
 class OpeningTimes(msgspec.Struct, frozen=True):
-    """Seconds from the claim to the exchange's acknowledgement, over the stops that were acknowledged."""
+    """Seconds from the claim to the exchange's acknowledgement, over the acknowledged stops.
+
+    Args:
+        count: the number of stops; 0: the other figures are 0, too.
+        minimum, mean, maximum: in seconds.
+    """
 
     count: int = 0
     minimum: float = 0.0
@@ -110,13 +130,13 @@ class OpeningTimes(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, seconds: Sequence[float]) -> OpeningTimes:
-        """These figures of some times; all 0 where there are none."""
+        """Return the figures of some times in seconds; all 0 if there are none."""
         if not seconds:
             return cls()
         return cls(len(seconds), min(seconds), sum(seconds) / len(seconds), max(seconds))
 
     def joined(self, other: OpeningTimes) -> OpeningTimes:
-        """These figures over both."""
+        """Return the figures over both."""
         if not (self.count and other.count):
             return self if self.count else other
         count = self.count + other.count
@@ -156,7 +176,7 @@ class WaveReport(msgspec.Struct, frozen=True):
 
     @property
     def unprotected_time(self) -> UnprotectedTime:
-        """The same by cause."""
+        """The unprotected seconds of all positions by cause."""
         return sum((outcome.unprotected_time for outcome in self.outcomes), ALWAYS_PROTECTED)
 
 
@@ -168,12 +188,26 @@ def _stop_of(outcome: Outcome) -> StopOrder | None:
             return None
 
 
+class Unprotected(msgspec.Struct, frozen=True):
+    """A position without a live stop, or one that the exchange refuses to reduce.
+
+    Args:
+        position: as it was handed in, or as the exchange reports an untracked one.
+        state: a value of `State`; ``"closed"``: no task works on the position any more.
+        error: why it is listed; None: no error is known.
+    """
+
+    position: Position
+    state: str
+    error: Exception | None
+
+
 class Attempt:
-    """One position on its way through a wave, and the outcome that it comes to.
+    """The attempt of a wave to protect one position. Its methods return the outcome.
 
     Attributes:
-        task: the one that works on it, or waits for its key; None: there is none.
-        acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: none was placed.
+        task: the task that works on the position or waits for its key; None: there is none.
+        acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: no stop was placed.
     """
 
     def __init__(self, position: Position, supervision: Supervision) -> None:
@@ -188,7 +222,7 @@ class Attempt:
 
     @property
     def unclaimed_time(self) -> UnprotectedTime:
-        """Its unprotected seconds until now, where no claim has measured them."""
+        """The seconds from `Position.opened_at` until now, for a position whose claim has measured none."""
         return UnprotectedTime(opening=max(0.0, self._supervision.seconds_since(self.position.opened_at)))
 
     @property
@@ -198,7 +232,7 @@ class Attempt:
         return self.task.state.unprotected_time_at(self._supervision.now())
 
     def opened(self) -> Outcome:
-        """What an opening came to that ended by itself."""
+        """Return the outcome of an opening that ended by itself."""
         assert self.task is not None
         state = self.task.state
         if state.is_given_up:
@@ -236,6 +270,7 @@ class Attempt:
             uncovered=self.position.quantity - min(self.position.quantity, state.filled),
             unprotected_time=self._unprotected_time,
             fill=state.last_fill,
+            reason=state.exit_reason,
         )
 
     def refused(self, error: Exception) -> Refused:

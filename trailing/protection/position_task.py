@@ -1,7 +1,7 @@
-"""One position at work: its state, and the loop that does its requests, one at a time.
+"""The position task has the state of one position and does its requests, one at a time.
 
-Every input goes through `PositionTask.step`, without an await: what the exchange acknowledged is in the state, handed to
-the store and published before anything else can happen. A task runs only while there is work.
+It takes every input without an await. Each acknowledgement goes through `PositionTask.step`, so that it is in the state, handed
+to the store and published before anything else can happen. The loop of a task runs only while there is work.
 """
 
 from __future__ import annotations
@@ -30,21 +30,25 @@ if TYPE_CHECKING:
 
 
 class PositionTask:
-    """One claimed position.
+    """The task of one position.
 
     Args:
-        owner: what it belongs to.
+        owner: the supervision that the task belongs to.
+        state: of the position.
 
     Attributes:
-        state: all that is known of the position. Only `step` changes it.
-        is_watched: the manager starts the loop whenever there is work; else a caller runs it, or none does.
-        is_waiting: an earlier position of its key is still ending.
-        open_intents: the client order ids whose intents are in the store.
-        next: what is asked of the exchange next, or when there may be something, as of the last step.
-        saved, saved_best: the facts and the best price that the store holds, or was handed last; None: not so.
-        save_at: when to hand the record in again that the store did not take; None: it took the last one.
-        last_tick_at: when its price came last, in seconds on the running clock.
-        candles: builds the candles that its rules look at, or None.
+        state: all that is known of the position. Only its own `step` changes it.
+        is_watched: whether the manager starts the loop when there is work. Otherwise a caller runs it, or none does.
+        is_running: whether the loop that the manager started runs.
+        is_waiting: whether it waits for its key, which another position holds.
+        open_intents: the client order ids whose intents are in the store, or may be.
+        next: the next request, or the time from which there may be one, as of the last input.
+        saved, saved_best: the facts and the best price of the last record handed to the store, at first those of `state`. A None
+            for the facts has the record handed in at the next step.
+        save_at: when to hand the record in again, because the store did not take it; None: there is no need.
+        last_tick_at: when the last price of its symbol came, of any source, in seconds on the running clock; at first when it was
+            claimed.
+        candles: builds the candles that its rules look at; None: they look at none.
     """
 
     __slots__ = (
@@ -86,13 +90,13 @@ class PositionTask:
         self.build_candles_for(state.plan)
 
     def build_candles_for(self, plan: TrailPlan) -> None:
-        """Build the candles that a plan's rules look at, from now on."""
+        """From now on, build the candles that a plan's rules look at, if they look at any."""
         self.candles = CandleBuilder(plan.candle_seconds) if plan.candles_needed else None
 
     # Inputs.
 
     def take_tick(self, tick: Tick) -> None:
-        """Take a price of its symbol. Mostly it changes nothing, at the cost of two comparisons."""
+        """Take a price of its symbol. Most prices change nothing and cost two comparisons."""
         self.last_tick_at = tick.at
         state = self.state
         if state.is_frozen:
@@ -109,10 +113,12 @@ class PositionTask:
             self.step(CandleClosed(candle))
 
     def step(self, what: Input) -> None:
-        """Take something in, and do all that follows from it without waiting: publish it, hand it to the store, start the task.
+        """Take an input and do all that follows from it, without waiting.
+
+        It publishes events, hands a changed record to the store, requests a snapshot, reports the end, and starts the loop.
 
         Raises:
-            UsageError: it is impossible, and has changed nothing.
+            UsageError: the input is impossible, and has changed nothing.
         """
         self._take(what)
         owner, state = self._owner, self.state
@@ -134,21 +140,25 @@ class PositionTask:
             owner.effects.publish(state, effects)
 
     def poke(self) -> None:
-        """Wake the tasks that wait for something of it, and start its own loop, or wake it, where there is work."""
+        """Wake the tasks that wait for a change, and the loop if there is work.
+
+        A watched position without a running loop gets one. A read of candles is abandoned if something more urgent came, and any
+        abandonable read if the position has ended.
+        """
         if self._changed is not None:
             self._changed.set()
             self._changed = None
         if self._abandonable is not None and (self.state.ended or self._has_urgent_work()):
             self._abandonable.cancel()
         if self._wake is not None:
-            # The manager's loop sleeps on where it is woken early enough; a caller's may have come to its end.
+            # A loop of the manager sleeps on if its wake-up is early enough. A caller's condition may hold by now.
             if not self.is_running or self.wakes_at() < self._sleeps_until or self._owner.may_rest(self):
                 self._wake.set()
         elif self.is_watched and not self.is_running and self.wakes_at() < NEVER:
             self._owner.start(self)
 
     def _has_urgent_work(self) -> bool:
-        """Whether something goes before what is being read. While executions are read, there is nothing else to do."""
+        """Return whether something is more urgent than the present read. Nothing is while executions are read."""
         state = self.state
         if isinstance(state.request, ReadFills):
             return False
@@ -157,7 +167,7 @@ class PositionTask:
 
     @property
     def has_order_in_doubt(self) -> bool:
-        """Whether an order is to be looked up now that may be gone, or whose outcome is unknown."""
+        """Whether an order is to be looked up now. It may be gone, or its outcome is unknown."""
         return self._order_in_doubt() is not None
 
     def _order_in_doubt(self) -> FindOrder | None:
@@ -165,19 +175,22 @@ class PositionTask:
         return request if isinstance(request, FindOrder) and "find" not in self.state.back_offs else None
 
     def wakes_at(self) -> float:
-        """When there is work: a time on the running clock, past or to come; infinite: there is none."""
+        """Return the time from which there is work, on the running clock.
+
+        Minus infinity or a past time: there is work now. Infinity: there is none.
+        """
         wakes_at = self.next if isinstance(self.next, float) else -math.inf
         return wakes_at if self.save_at is None else min(wakes_at, self.save_at)
 
     @property
     def has_unfinished(self) -> bool:
-        """Whether something was begun whose end has to be known: a request of unknown outcome, a move's old stop."""
+        """Whether a request is under way or of unknown outcome, or a move has not cancelled the old stop yet."""
         state = self.state
-        stops = sum(order.purpose == "stop" and order.stands for order in state.orders.values())
+        stops = sum(order.purpose == "stop" and order.exists for order in state.orders.values())
         return state.has_unknown or state.exit_sent or state.request is not None or stops > 1
 
     def save_if_changed(self) -> None:
-        """Have the record written, where the store does not hold the facts, the best price, or the unprotected seconds."""
+        """Hand the record in if the last one does not hold the facts, best price or unprotected seconds."""
         state = self.state
         if self.saved != state.facts or self.saved_best != state.ratchet.best or state.unprotected_span is not None:
             self._owner.records.hand_in(self)
@@ -191,14 +204,16 @@ class PositionTask:
     # The loop.
 
     async def work(self, until: Callable[[], bool]) -> None:
-        """Do the position's requests, one at a time, and wait in between, until a condition holds or the position has ended.
+        """Do the position's requests, one at a time, until a condition holds or the position has ended.
+
+        Between requests it waits until there is work.
 
         Raises:
-            AuthenticationFailed: the exchange does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
             LeaseLost: another process owns the account.
-            Exception: a bug; what was under way has an unknown outcome.
+            Exception: a bug. The request under way has an unknown outcome.
 
-        Cancellation: the outcome of a request that was sent is unknown, and in the state.
+        Cancellation: a request that was sent has an unknown outcome, which is in the state.
         """
         while not (self.state.ended or until()):
             now = self._owner.now()
@@ -212,7 +227,7 @@ class PositionTask:
                 await self._sleep()
 
     async def _sleep(self) -> None:
-        """Wait until there is work, or a caller's loop may have come to its end."""
+        """Wait until there is work, or until the condition of a caller may hold."""
         self._wake, self._sleeps_until = trio.Event(), self.wakes_at()
         try:
             with trio.CancelScope(deadline=self._sleeps_until):
@@ -221,22 +236,27 @@ class PositionTask:
             self._wake = None
 
     async def look_up(self) -> None:
-        """Look up each of its orders that a snapshot has left in doubt, before its loop runs. One that can't be looked up now
-        stays in doubt.
+        """Look up each of its orders that a snapshot has left in doubt, before its loop runs.
+
+        An order that can't be looked up now stays in doubt.
 
         Raises:
-            AuthenticationFailed: the exchange does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
 
-        Cancellation: its orders are in doubt as before.
+        Cancellation: the orders that were not looked up stay in doubt.
         """
         while (request := self._order_in_doubt()) is not None:
             await self._carry_out(request)
 
     async def run(self) -> None:
-        """Work as long as there is work. A bug freezes the position: its stop stays where it is, what is at risk goes on.
+        """Work as long as there is work, or until the manager ends.
+
+        A bug freezes the position. Its stop is no longer moved by its rules, but a missing stop is placed and an exit goes on.
 
         Raises:
             AuthenticationFailed, LeaseLost: as `work`.
+
+        Cancellation: as `work`.
         """
         pause = FIRST
         while True:
@@ -245,13 +265,13 @@ class PositionTask:
                 return
             except (AuthenticationFailed, LeaseLost):
                 raise
-            except Exception as bug:  # one position's bug is not the others'
+            except Exception as bug:  # a bug in one position must not end the others
                 self.step(Frozen(bug))
             await trio.sleep(pause)
             pause = min(2 * pause, MOST)
 
     def _save_again(self, now: float) -> None:
-        """Hand the record in again, unless the store is stuck: handing more in would only make the heap larger."""
+        """Hand the record in again, unless the journal is behind. More entries would only lengthen its queue."""
         self.save_at = now + SAVE_AGAIN
         if not self._owner.records.journal.is_behind:
             self._owner.records.hand_in(self)
@@ -268,7 +288,7 @@ class PositionTask:
                 await owner.records.commit_intent(self, order_id, request)
                 fresh = refresh(state, owner.now())
                 if fresh is None:
-                    return  # the price moved on while the intent was stored: nothing is sent
+                    return  # no longer wanted, for example because the price moved while the intent was stored
                 request = fresh
             self._take(Sent(request))
             if isinstance(request, (ReadCandles, ReadFills)):

@@ -1,6 +1,7 @@
-"""What a snapshot shows that belongs to no claimed position: leftover stops, orphaned intents, other instances.
+"""Judge the parts of a snapshot that belong to no claimed position.
 
-What belongs to a claimed position is judged by its own state. An order that isn't ours is never touched.
+These are leftover stops, orphaned intents and stops of other instances. The state of a claimed position judges its own orders.
+An order that is not ours is never changed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from trailing.core.account import AccountSnapshot, Key, Orphan, Owner
 from trailing.core.evidence import Timing, judge_absence
 from trailing.core.findings import Finding, ForeignInstance, OrphanStop
 from trailing.core.model import StopOrder
-from trailing.errors import ExchangeError, LeaseLost, StoreError, TrailingError
+from trailing.errors import ExchangeError, LeaseLost, NoSuchStop, StoreError, TrailingError
 from trailing.protection.order_ids import mark_of
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
@@ -26,23 +27,24 @@ NO_POSITION: Final = "no position"
 OPEN_POSITION: Final = "open position"
 
 ALARM_AGAIN: Final = 600.0
-"""Seconds for which snapshots don't show an order that an alarm told of, until it is forgotten."""
+"""Seconds after which an order that snapshots no longer show is forgotten. If it is shown again, it raises its alarm again."""
 
 
 class Reconciler:
-    """Judges what no position has.
+    """Judge the stops and intents of an account that belong to no claimed position.
 
     Args:
         orphans: open intents whose position has no record, by client order id.
-        call_seconds: how long the exchange may take to cancel one, once it is its turn.
-        take_over: orders of another instance that stand at the first snapshot are ours from then on.
+        mark: of this instance.
+        call_seconds: seconds that the exchange may take for a cancel, after the wait for the rate limit.
+        take_over: whether stops of another instance in the first snapshot are ours from then on.
         want_snapshot: called with the time from which another snapshot can decide something.
-        start: starts to cancel a leftover stop.
+        start: called with a leftover stop; starts to cancel it.
 
     Attributes:
-        marks: of the instances whose orders are ours; other orders with our tag are another instance's.
-        released_stops: the stops that were left live when their position was released, by client order id. They are left
-            alone until a position there is claimed again, whose state then takes them in.
+        marks: the marks of the instances whose orders are ours. Other orders with our tag are another instance's.
+        released_stops: the orders that may be live after their position was released or given up, or has ended: symbol and side
+            by client order id. They are left alone until a position of that key is claimed again, whose state then judges them.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Reconciler:
         self._orphans, self._timing, self._call_seconds = orphans, timing, call_seconds
         self._take_over, self._want_snapshot, self._start = take_over, want_snapshot, start
         self._seen: dict[tuple[str, str], float | None] = {}
-        # By client order id: when a snapshot last showed an order that an alarm told of; until when lists may show a
-        # leftover that is cancelled.
+        # By client order id: when a snapshot last showed an order that had an alarm; until when lists may show a leftover
+        # that was cancelled.
         self._alarmed: dict[str, float] = {}
         self._cancelling: dict[str, float] = {}
         self._is_first = True
@@ -72,7 +74,7 @@ class Reconciler:
         self.released_stops: dict[str, Key] = {}
 
     def owner_of(self, client_order_id: str) -> Owner:
-        """Return whose an order is."""
+        """Return the owner of an order. With `take_over`, note the marks of the first snapshot as ours."""
         mark = mark_of(client_order_id)
         if mark is None:
             return "foreign"
@@ -92,7 +94,7 @@ class Reconciler:
         if self._is_first and snapshot.others:
             first = snapshot.others[0]
             raise LeaseLost(
-                f"{len(snapshot.others)} stops of another instance stand on this account, {first.client_order_id} of "
+                f"{len(snapshot.others)} stops of another instance are live on this account, {first.client_order_id} of "
                 f"{first.symbol} among them: end it first, or take its stops over with take_over=True"
             )
         self._is_first = False
@@ -110,7 +112,7 @@ class Reconciler:
     def _judge_leftovers(self, snapshot: AccountSnapshot, before: dict[tuple[str, str], float | None]) -> None:
         for key, orders in snapshot.ours.items():
             if self._registry.get(*key) is not None:
-                continue  # its state takes them in
+                continue  # the state of the position judges them
             is_open = key in snapshot.reports or key in snapshot.doubled_positions
             if not is_open and not snapshot.shows_all_positions:
                 continue
@@ -124,14 +126,14 @@ class Reconciler:
                 if is_open:
                     found = OrphanStop.of(order)
                     self._first_alarm(
-                        "a stop of ours stands on a position that is not protected", found, order, snapshot
+                        "a stop of ours is live behind a position that is not protected", found, order, snapshot
                     )
                 elif snapshot.asked_at >= self._cancelling.get(order.client_order_id, -math.inf):
                     self._cancelling[order.client_order_id] = math.inf
                     self._start(order)
 
     def _first_alarm(self, what: str, found: Finding, order: StopOrder, snapshot: AccountSnapshot) -> None:
-        """Raise an alarm the first time that snapshots show an order."""
+        """Raise an alarm when a snapshot shows an order for the first time, or again after `ALARM_AGAIN`."""
         if order.client_order_id not in self._alarmed:
             self._alarm(what, str(found))
         self._alarmed[order.client_order_id] = snapshot.asked_at
@@ -186,9 +188,11 @@ class Reconciler:
         records.journal.hand_in(*entries, within=self._call_seconds, on_answer=on_answer)
 
     async def cancel_leftover(self, order: StopOrder) -> None:
-        """Cancel a stop of a position that is closed. Where that fails, the next snapshot finds the stop again."""
+        """Cancel a leftover stop. If that fails, an alarm says so, and a later snapshot finds the stop again."""
         try:
             await self._sender.cancel(order, self._call_seconds)
+        except NoSuchStop:
+            pass  # it is gone, which is what was wanted
         except ExchangeError as error:
             self._alarm("a leftover stop can't be cancelled", f"{order.client_order_id}: {error}")
             await trio.sleep(self._call_seconds)

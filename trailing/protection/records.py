@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from trailing.protection.position_task import PositionTask
 
 _SILENT_UNCONFIGURED: frozenset[Level] = frozenset({"debug", "info"})
-"""Logged only where structlog is configured: else it would write them to standard output."""
+"""Levels that are logged only if structlog is configured. Otherwise it would write them to standard output."""
 
 
 class EventLog:
-    """Writes events to the log."""
+    """Write events to the log."""
 
     def __init__(self) -> None:
         import structlog  # noqa: PLC0415 - importing it takes 0.1 s, which `import trailing` need not wait for
 
-        # Bound once: the logger that structlog hands out configures itself anew with every use.
+        # Bound once, because the unbound logger of structlog configures itself again with every use.
         self._log = structlog.get_logger("trailing").bind()
         self._silent = frozenset[Level]() if structlog.is_configured() else _SILENT_UNCONFIGURED
 
     def write(self, event: Event) -> None:
-        """Write one, where its level is wanted."""
+        """Write an event if its level is logged."""
         if event.level in self._silent:
             return
         fields = msgspec.structs.asdict(event)
@@ -48,10 +48,10 @@ class EventLog:
 
 
 class EventPublisher:
-    """Publishes events.
+    """Publish events to the store, to subscribers and to the log.
 
     Args:
-        log: where they are logged; None: nowhere.
+        log: writes events to the log; None: they are not logged.
 
     Attributes:
         dropped: events that a subscriber's full channel did not take.
@@ -64,7 +64,7 @@ class EventPublisher:
         self.dropped: int = 0
 
     def publish(self, event: Event) -> None:
-        """Tell everybody, now."""
+        """Publish an event now, without waiting."""
         self._journal.post(AppendEvent(self._exchange, self._account, event))
         for subscriber in self._subscribers:
             try:
@@ -76,7 +76,7 @@ class EventPublisher:
 
     @asynccontextmanager
     async def subscribe(self, capacity: int) -> AsyncIterator[trio.MemoryReceiveChannel[Event]]:
-        """Events from now on, through a channel of this capacity; what finds it full is dropped and counted."""
+        """Open a channel of all events from now on. Events that find it full are dropped and counted."""
         send, receive = trio.open_memory_channel[Event](capacity)
         self._subscribers.add(send)
         with send, receive:
@@ -87,10 +87,10 @@ class EventPublisher:
 
 
 _NO_IDS: Final[frozenset[str]] = frozenset()
-"""One for all positions: an empty set of its own takes 216 bytes."""
+"""One empty set for all positions, because each empty set of a position would take 216 bytes."""
 
 SAVE_AGAIN: Final = 5.0
-"""Seconds between tries to save what the store did not take."""
+"""Seconds between two tries to save a record that the store did not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +110,18 @@ class Records:
     # The store.
 
     async def commit_intent(self, task: PositionTask, order_id: str, request: Request) -> None:
-        """Store that an order may exist from now on, with the position's record, before it can.
+        """Store an intent and the position's record, before the order can exist.
 
-        After a crash an intent therefore always has its position, its plan and what was known before. The intents that
-        are settled by now end in the same commit, so that a placing which is refused again and again leaves no heap of them.
+        So after a crash, each intent has its position, its plan and the earlier facts. The same commit deletes the intents whose
+        outcome is known, so that repeated refusals leave no heap of intents. If the store does not take the intent and no error
+        is raised, an alarm says that the order is placed all the same.
 
         Raises:
-            StoreError: the store did not take it, and the plan refuses to go on without, or the lease is lost.
+            StoreError: the store did not take the intent, and the plan's `on_store_failure` is ``"refuse"``. A close is never
+                refused for that.
+            LeaseLost: another process owns the account.
 
-        Cancellation: ends the waiting; it may still be written, and is settled with the next save.
+        Cancellation: ends the wait. The intent may still be written, and is settled with a later save.
         """
         state, settled = task.state, self.settled(task)
         task.open_intents |= {order_id}
@@ -140,16 +143,17 @@ class Records:
         task.saved, task.saved_best = facts, state.ratchet.best
 
     def hand_in(self, task: PositionTask) -> None:
-        """Have a position's record written, and the intents settled whose outcome it holds. Never waits.
+        """Hand in a position's record, and settle the intents whose outcome it holds. Never wait.
 
-        Where the store does not take it within `journal_wait`, it is handed in again later, with an alarm the first time.
+        If the store does not take the record within `journal_wait`, it is handed in again later. The first such failure in a row
+        raises an alarm.
         """
         state = task.state
         settled = self.settled(task)
         task.open_intents = (task.open_intents - settled) or _NO_IDS
         task.saved, task.saved_best = state.facts, state.ratchet.best
         record = self.record(task)
-        # For good only where it is flat: one that was released or given up is still open, and may be protected again.
+        # A record is closed only for a flat position. A released or abandoned one is open and may be protected again.
         flat = state.ended and not state.quantity
         last = CloseStop if flat else SaveStop
 
@@ -171,7 +175,7 @@ class Records:
         )
 
     def hand_in_record(self, record: StopRecord) -> None:
-        """Have a record written that no task has. Never waits; a failure is an alarm."""
+        """Hand in the record of a position without a task. Never wait. A failure raises an alarm."""
         position = record.position
 
         def on_answer(error: StoreError | None) -> None:
@@ -182,10 +186,16 @@ class Records:
         self.journal.hand_in(last(self.exchange, self.account, record), on_answer=on_answer)
 
     async def wait_stored(self, seconds: float, *, shield: bool = False) -> bool:
-        """Wait until the store holds what was handed in so far, at most so long. What it does not take has its own alarm.
+        """Wait until the store has taken what was handed in so far, or its commit has failed.
+
+        A record that the store does not take raises its own alarm.
+
+        Args:
+            seconds: the most seconds to wait.
+            shield: whether a cancellation from outside does not end the wait.
 
         Returns:
-            Whether it holds all of it.
+            False if the time was over first.
         """
         with trio.move_on_after(seconds, shield=shield) as scope:
             await self.journal.flush()

@@ -1,7 +1,7 @@
-"""What a manager does before it yields: resumes what its store holds, and finds out how that stands on the exchange.
+"""Resume the stored positions when a manager opens, and compare them with the exchange.
 
-Nothing stored is believed: until a snapshot has shown it, every order has an unknown outcome. Where the account can't be
-read, that is how it stays, and the positions' own tasks go on with it.
+Every stored order has an unknown outcome until a snapshot or a look-up shows it. If the account can't be read, the outcome stays
+unknown, and the position tasks go on with it.
 """
 
 from __future__ import annotations
@@ -45,10 +45,13 @@ if TYPE_CHECKING:
 
 
 def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
-    """Claim everything stored. No task works on it yet.
+    """Claim the stored positions. No task works on them yet.
+
+    A position that waited for its key waits again. A record that can't be restored, a second record of one key, and an intent
+    without a record each raise an alarm.
 
     Returns:
-        The records of positions that were given up: open, perhaps, without a task.
+        The records of positions that were given up. They may be open, and no task works on them.
     """
     registry, reconciler, records = supervision.registry, supervision.reconciler, supervision.records
     known = [order.client_order_id for record in loaded.stops for order in _orders_of(record)]
@@ -61,7 +64,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
     for record in sorted(loaded.stops, key=lambda one: one.is_waiting):
         position = record.position
         key = (position.symbol, position.side, position.identity)
-        if record.state == State.CLOSED:  # released, or given up: not ours until it is protected again
+        if record.state == State.CLOSED:  # released or given up, so not ours until it is protected again
             if record.is_abandoned:
                 given_up.append(record)
             ids = (order.client_order_id for order in _orders_of(record))
@@ -81,7 +84,7 @@ def restore(supervision: Supervision, loaded: Loaded) -> tuple[StopRecord, ...]:
             held.step(CheckWanted(record.position))
         intents.pop(key, None)
     _note_orphans(supervision, intents)
-    # What another record claims was protected again, under another identity.
+    # If another record claims the key, the position was protected again under another identity.
     return tuple(one for one in given_up if registry.get(one.position.symbol, one.position.side) is None)
 
 
@@ -121,22 +124,24 @@ def _restore(supervision: Supervision, record: StopRecord, intents: Sequence[Int
 
 
 def record_call_seconds(record: StopRecord) -> float:
-    """Return the deadline of one call by a stored plan."""
+    """Return the `call_seconds` of a stored plan."""
     return float(record.plan.get("call_seconds", 10.0))
 
 
 async def recover(supervision: Supervision, *, within: float) -> tuple[Finding, ...]:
-    """Read the account until it is known which orders are live, and start each position's task as soon as it is.
+    """Read the account until it is known which orders are live, and start the position tasks.
+
+    Each task starts as soon as it is known which of its orders are live.
 
     Args:
-        within: seconds at most; what is not known by then is left to the positions' tasks.
+        within: the most seconds for the reading. Then the tasks of all other positions start, too.
 
     Returns:
-        What was found.
+        The findings.
 
     Raises:
-        AuthenticationFailed: the exchange does not take the credentials.
-        LeaseLost: another instance's stops stand on the account; nothing was written.
+        AuthenticationFailed: the exchange does not accept the credentials.
+        LeaseLost: stops of another instance are live on the account. Nothing was written.
 
     Cancellation: the tasks that were started by then run on.
     """
@@ -150,18 +155,21 @@ async def recover(supervision: Supervision, *, within: float) -> tuple[Finding, 
 async def find_settled(
     supervision: Supervision, on_settled: Callable[[PositionTask], None], *, within: float
 ) -> tuple[Finding, ...]:
-    """Take snapshots, and look up what they leave in doubt, until it is known which orders of every restored position are
-    live, or a snapshot can't be taken.
+    """Take snapshots until it is known which orders of every restored position are live.
+
+    Orders that snapshots leave in doubt are looked up beside them. It also ends if a snapshot can't be taken.
 
     Args:
         on_settled: called with each position once its orders are settled.
-        within: seconds at most; then an alarm says that the rest is not known.
+        within: the most seconds. Then an alarm says that the account was not read in time.
 
     Returns:
-        What was found, what is not known by then included.
+        The findings, also about orders whose outcome is still unknown. There are none if the account was never read.
 
     Raises:
         AuthenticationFailed, LeaseLost: as `recover`.
+
+    Cancellation: ends the search.
     """
     settling = _Settling(supervision, on_settled)
     with trio.move_on_after(within) as scope:
@@ -177,14 +185,14 @@ async def find_settled(
 
 
 class _Settling:
-    """The search for the orders that are live of every restored position.
+    """Find out which orders of every restored position are live.
 
     Args:
         on_settled: called with each position once its orders are settled.
 
     Attributes:
-        undecided: the positions whose orders are not settled, with how they were before.
-        found: what was found of the others.
+        undecided: the positions whose orders are not settled, each with its state before.
+        found: the findings about the others.
     """
 
     def __init__(self, supervision: Supervision, on_settled: Callable[[PositionTask], None]) -> None:
@@ -194,7 +202,11 @@ class _Settling:
         self.found: list[Finding] = []
 
     async def run(self) -> None:
-        """Take snapshots, and look up beside them what they leave in doubt, until all is settled or one can't be taken."""
+        """Take snapshots and look up doubted orders until all is settled, or a snapshot can't be taken.
+
+        Raises:
+            AuthenticationFailed, LeaseLost: as `recover`.
+        """
         reader = self._supervision.reader
         if self.undecided:
             # A list may still miss what happened just before updates were subscribed.
@@ -230,26 +242,32 @@ class _Settling:
             self._on_settled(task)
 
     def note(self, task: PositionTask) -> None:
-        """Note what was found of a position by now."""
+        """Add the findings about a position. It is no longer undecided."""
         is_listed, now = _is_listed(self._supervision, task), self._supervision.now()
         self.found.extend(self.undecided.pop(task).findings(task.state, now, is_listed=is_listed))
 
 
 def is_settled(state: PositionState) -> bool:
-    """Whether snapshots have settled which of a position's orders are live."""
+    """Return whether it is known which of a position's orders are live."""
     doubted = any(order.absent_since is not None for order in state.orders.values())
     return state.ended or not (state.has_unknown or state.exit_sent or doubted)
 
 
 class Before:
-    """What was remembered of a position before a snapshot was judged, to say what the snapshot changed."""
+    """The stops and figures of a position before the recovery, to find what the recovery changed."""
 
     def __init__(self, state: PositionState) -> None:
         self._orders = {one.id: one.order for one in state.orders.values() if one.purpose != "exit"}
         self._quantity, self._target = state.quantity, state.target
 
     def findings(self, state: PositionState, at: float, *, is_listed: bool) -> Iterator[Finding]:
-        """Yield what was found, and what is asked for next. `is_listed`: the last snapshot shows the position."""
+        """Yield the findings about a position, and its next request.
+
+        Args:
+            state: of the position, after the recovery.
+            at: now, in seconds on the running clock.
+            is_listed: whether the last snapshot shows the position.
+        """
         key = (state.position.symbol, state.position.side)
         if state.replaced_by is not None:
             yield AnotherPosition(*key, state.replaced_by)
@@ -288,7 +306,10 @@ def _is_listed(supervision: Supervision, task: PositionTask) -> bool:
 
 
 def untracked(supervision: Supervision, snapshot: AccountSnapshot) -> Iterator[Finding]:
-    """Yield what a snapshot shows that belongs to no record."""
+    """Yield a finding for each stop that has no record.
+
+    These are all stops of other instances, and our stops behind open positions without a claim.
+    """
     for order in snapshot.others:
         yield ForeignInstance.of(order)
     for key, orders in snapshot.ours.items():

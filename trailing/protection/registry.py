@@ -1,7 +1,7 @@
-"""Which positions are claimed, and which wait for a claim. Here is the only lock, and nothing awaits while it is held.
+"""The claims of positions, and the queues of positions that wait for a claim.
 
-It is taken without waiting. It is never contended, since nothing that holds it yields; should an await ever be put inside,
-the next taker raises at once.
+This module has the only lock of `trailing.protection`. Nothing awaits while the lock is held, so that it is free whenever it is
+needed. It is taken without waiting. If an await is ever put inside, the next attempt to take it raises at once.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class _Unwaited:
 
 
 class Registry:
-    """One claim per key: exchange, account, symbol and, where the account is hedged, side.
+    """Hold one claim for each key: exchange, account, symbol and, if the account is hedged, side.
 
-    A position whose key is still claimed by another one that ends waits behind it, and gets the key in the same locked step
-    in which it becomes free.
+    If another position holds the key of a position, the position can wait in a queue. The step that frees a key, under the lock,
+    also gives it to the first task in the queue.
     """
 
     def __init__(self, exchange: str, account: str, *, hedged: bool) -> None:
@@ -45,7 +45,7 @@ class Registry:
         self._changed: trio.Event | None = None
 
     def key(self, symbol: str, side: Side) -> Key:
-        """Return what a position is claimed under."""
+        """Return the key under which a position is claimed."""
         return (self._exchange, self._account, symbol, side if self._hedged else None)
 
     def _key_of(self, task: PositionTask) -> Key:
@@ -62,14 +62,14 @@ class Registry:
             return held
 
     def wait_for(self, task: PositionTask) -> None:
-        """Let a task wait for its key, behind those that wait already. It is listed from now on."""
+        """Put a task at the end of the queue for its key. It is listed as unprotected from now on."""
         with self._lock:
             task.is_waiting = True
             self._queues.setdefault(self._key_of(task), deque()).append(task)
             self._note_change()
 
     def drop(self, task: PositionTask) -> None:
-        """Remove a task that waits for its key from those that wait."""
+        """Remove a task from the queue for its key."""
         with self._lock:
             key = self._key_of(task)
             queue = self._queues[key]
@@ -80,7 +80,7 @@ class Registry:
             self._note_change()
 
     def release(self, task: PositionTask) -> PositionTask | None:
-        """End a claim, and hand its key to the task that waits first. Releasing it again is no error.
+        """End a claim, and give its key to the first task in the queue. To release it again is no error.
 
         Returns:
             The task that has the key now, or None.
@@ -102,24 +102,24 @@ class Registry:
     # What is claimed.
 
     def get(self, symbol: str, side: Side) -> PositionTask | None:
-        """Return the claim of this symbol and side, or None."""
+        """Return the task that has claimed this symbol and side, or None."""
         held = self._claims.get(self.key(symbol, side))
         return held if held is not None and held.state.position.side == side else None
 
     def holder(self, symbol: str, side: Side) -> PositionTask | None:
-        """Return the claim that holds the key of this symbol and side, of whichever side, or None."""
+        """Return the task that holds the key of this symbol and side, or None. Its own side may be the other one."""
         return self._claims.get(self.key(symbol, side))
 
     def of_symbol(self, symbol: str) -> tuple[PositionTask, ...]:
-        """Return every claim of a symbol: one, or where the account is hedged up to two."""
-        if not self._hedged:  # for every tick
+        """Return the tasks with a claim of a symbol, at most two in a hedged account and else one."""
+        if not self._hedged:  # the fast way, because every tick takes it
             held = self._claims.get((self._exchange, self._account, symbol, None))
             return () if held is None else (held,)
         both = (self.get(symbol, "long"), self.get(symbol, "short"))
         return tuple(held for held in both if held is not None)
 
     def all(self) -> tuple[PositionTask, ...]:
-        """Return every claim, in the order of the claims."""
+        """Return every task with a claim, in the order of the claims."""
         return tuple(self._claims.values())
 
     def waiting(self) -> tuple[PositionTask, ...]:

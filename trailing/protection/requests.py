@@ -1,13 +1,16 @@
-"""Sends one request to the exchange: past the lease's fence, with a deadline, its failure counted.
+"""Send one request to the exchange, with a deadline.
 
-A request that was sent belongs to the exchange. Cancelling a caller ends its waiting and recalls nothing.
+The lease's fence checks each request that changes something. Each stop needs a slot within the number that the exchange allows.
+Failures are counted. A request that was sent belongs to the exchange, so that the cancellation of a caller ends its wait and
+recalls nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -41,20 +44,21 @@ from trailing.errors import (
 from trailing.exchanges.port import Exchange, StopRequest
 from trailing.protection.clock import Clock
 from trailing.protection.lease import LeaseFence
-from trailing.protection.stop_slots import StopSlots
 
 T = TypeVar("T")
 
-
 OUTAGE = 3
-"""Consecutive failed calls (of any position) that count as an outage: one or two get lost every day."""
+"""Consecutive failed calls, of any position, that count as an outage. Fewer don't, because one or two fail every day."""
+
+TELL_AGAIN: Final = 3600.0
+"""The least seconds between two alarms that the account has no slot for another stop."""
 
 
 class OutageDetector:
-    """Counts calls that reached nothing, and notices the first one that gets through again.
+    """Count consecutive calls without an answer, and notice the first answer after an outage.
 
     Attributes:
-        on_return: called then.
+        on_return: called at the first answer after an outage; or None.
     """
 
     def __init__(self) -> None:
@@ -62,25 +66,77 @@ class OutageDetector:
         self._lost = 0
 
     def failed(self, error: TrailingError) -> None:
-        """A call failed; one that was refused was answered."""
+        """Note that a call failed. A refusal and a rate limit count as answers."""
         if isinstance(error, (ExchangeUnreachable, OutcomeUnknown)) and not isinstance(error, RateLimited):
             self._lost += 1
         else:
             self.answered()
 
     def answered(self) -> None:
-        """The exchange answered, whatever it said."""
+        """Note that the exchange answered, whatever the answer was."""
         lost, self._lost = self._lost, 0
         if lost >= OUTAGE and self.on_return is not None:
             self.on_return()
 
 
-class RequestSender:
-    """Sends requests to one account's exchange.
+class StopSlots:
+    """Reserve the slots that moves have freed, and raise an alarm when no slot is left.
+
+    `trailing.core.stop_slots` decides whether a move has a slot for a second stop.
 
     Args:
-        outage: counts the calls that reach nothing.
-        alarm: called with what is wrong and why: the exchange has refused the credentials twice, or takes no more stops.
+        alarm: called with the problem and its cause.
+
+    Attributes:
+        count_stops: returns how many stops the account has, ours and foreign, as far as is known.
+    """
+
+    def __init__(self, clock: Clock, alarm: Callable[[str, str], None]) -> None:
+        self._clock, self._alarm = clock, alarm
+        self._tell_from = -math.inf
+        self._moving: set[PositionState] = set()
+        self.count_stops: Callable[[], int] = lambda: 0
+
+    def check(self, p: PositionState, request: Request) -> None:
+        """Check a request before it is sent.
+
+        Raises:
+            TooManyStops: moves that have cancelled their stops need the free slots. Nothing was sent.
+        """
+        if isinstance(request, TakeDownStop) and p.market.two_stops:
+            self._moving.add(p)
+            self._tell(p)
+        if not isinstance(request, PlaceStop) or not self._moving:
+            return
+        self._moving = {each for each in self._moving if _needs_slot(each)}
+        if self._moving and p not in self._moving:
+            raise TooManyStops(
+                f"not sent: {len(self._moving)} stops are being moved, which need the free slots. {_most(p)}"
+            )
+
+    def note_refused(self, p: PositionState) -> None:
+        """Raise an alarm because the exchange refused a stop for its limit."""
+        self._tell(p)
+
+    def _tell(self, p: PositionState) -> None:
+        now = self._clock.now()
+        if now < self._tell_from:
+            return
+        self._tell_from = now + TELL_AGAIN
+        detail = (
+            f"{self.count_stops()} stops are live, and conditional orders of other kinds count too. {_most(p)}: a position "
+            "beyond it gets no stop, and a move cancels a stop before it places the next one. Cancel orders that are not needed"
+        )
+        self._alarm("the account has no slot for another stop", detail)
+
+
+class RequestSender:
+    """Send requests to one account's exchange.
+
+    Args:
+        fence: decides whether a request that changes something may be sent.
+        outage: counts the calls without an answer.
+        alarm: called with the problem and its cause: the exchange has refused the credentials twice, or accepts no more stops.
 
     Attributes:
         slots: keeps the account within the stops that the exchange allows.
@@ -106,13 +162,19 @@ class RequestSender:
         """Send a position's request, and return what the exchange answers.
 
         Args:
-            order_id: the order that it is about; of a placing, its new client order id.
+            order_id: the client order id of the order that it is about, or of the order that it places; None: it is about none.
 
         Raises:
-            ExchangeError, LeaseLost: as the port says. RateLimited also where its turn can't come before the caller's
-                deadline; AuthenticationFailed only where a second request is refused, too.
+            ExchangeError: as the port says.
+            RateLimited: also, without a request, for a stop whose turn comes after the caller's deadline, and for a request that
+                has to leave the limit to more urgent ones: to cancel a stop inside a move, to place a trailing order, to read
+                fills.
+            TooManyStops: also, without a request, if moves need the free slots.
+            AuthenticationFailed: a second request was refused, too.
+            LeaseLost: another process owns the account.
+            UsageError: the market can't trail natively by the plan.
 
-        Cancellation: the request, if it was sent, goes on.
+        Cancellation: a request that was sent goes on.
         """
         self.slots.check(p, request)
         try:
@@ -159,7 +221,7 @@ class RequestSender:
                 return await self._place_native(p, request, order_id)
             case ReadFills():
                 turn = exchange.rate_limit_delay("order_fills")
-                if turn:  # what protects goes first, and another position's profit, too
+                if turn:  # requests that protect a position or its profit go first
                     raise RateLimited(f"its turn comes in {turn:.1f} s", retry_after=turn)
                 fills = partial(exchange.order_fills, position.symbol, request.id, request.since)
                 return await self.read("order_fills", fills, seconds)
@@ -190,18 +252,30 @@ class RequestSender:
         return await self.change("place_stop", partial(self.exchange.place_stop, stop), plan.call_seconds)
 
     def _check_turn(self, operation: str) -> None:
-        """Refuse a request whose turn within the rate limit can't come before the caller's deadline."""
+        """Raise RateLimited if the rate limit lets a request pass only after the caller's deadline."""
         turn = self.exchange.rate_limit_delay(operation)
         if turn and self._clock.now() + turn > trio.current_effective_deadline():
             raise RateLimited(f"its turn comes in {turn:.1f} s, after the deadline", retry_after=turn)
 
     async def cancel(self, order: StopOrder, call_seconds: float) -> None:
-        """Cancel a stop, once. `call_seconds`: for the call, plus its turn. Raises ExchangeError, LeaseLost."""
+        """Cancel a stop, in one try. `call_seconds`: after the wait for the rate limit. Raises ExchangeError, LeaseLost."""
         await self.change("cancel_stop", partial(self.exchange.cancel_stop, order), call_seconds)
 
     async def change(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
-        """Send what changes something: the only way to the exchange for it, past the fence. Errors as `perform`."""
-        # No await between this and the request: no other request can take the turn.
+        """Send a request that changes something, after the check of the fence. No other function sends one.
+
+        Args:
+            operation: the name of the port's method, for the rate limit.
+            request: calls that method.
+            call_seconds: seconds for the call, after the wait for the rate limit.
+
+        Raises:
+            ExchangeError: as the port says, or ExchangeUnreachable from the fence.
+            LeaseLost: another process owns the account. Nothing was sent.
+
+        Cancellation: the request may still be executed, so the lease stays busy for `request_validity`.
+        """
+        # No await comes between this and the request, so that no other request can take the turn.
         turn = self.exchange.rate_limit_delay(operation)
         began = self.fence.check_may_send(turn, call_seconds)
         try:
@@ -212,10 +286,14 @@ class RequestSender:
             raise
 
     async def read(self, operation: str, request: Callable[[], Awaitable[T]], call_seconds: float) -> T:
-        """Read something. `call_seconds`: for the call, plus its turn.
+        """Send a request that changes nothing, and return the answer. The lease is not needed for it.
+
+        Args:
+            operation, request, call_seconds: as in `change`.
 
         Raises:
             ExchangeUnreachable: it can't be read now.
+            ExchangeError: as the port says.
             AuthenticationFailed: a second request was refused, too.
         """
         seconds = call_seconds + self.exchange.rate_limit_delay(operation)
@@ -245,13 +323,17 @@ class RequestSender:
         return answer
 
     async def confirm_refusal(self, error: AuthenticationFailed, seconds: float) -> None:
-        """Ask the exchange a second time whether it takes the credentials, because one refusal may be a mistake of its own.
+        """Return if the exchange refuses the credentials again. One refusal may be its own mistake.
 
-        Returns:
-            None: it refuses them again, and an alarm says so.
+        The first confirmed refusal raises an alarm.
+
+        Args:
+            error: the first refusal.
+            seconds: for the second request, a read of the positions.
 
         Raises:
-            ExchangeUnreachable: it takes them, or can't be asked. What was refused was not executed and may be sent again.
+            ExchangeUnreachable: the exchange accepts them, or did not answer. The refused request was not executed and may be
+                sent again.
         """
         with trio.move_on_after(seconds) as scope:
             try:
@@ -273,3 +355,13 @@ def _order(p: PositionState, order_id: str | None) -> StopOrder:
     order = p.orders[order_id].order
     assert order is not None
     return order
+
+
+def _needs_slot(p: PositionState) -> bool:
+    """Return whether a move has cancelled its stop, or is about to, and has not placed the next one."""
+    return not p.ended and (p.taken_down is not None or isinstance(p.request, TakeDownStop))
+
+
+def _most(p: PositionState) -> str:
+    most = p.market.most_stops
+    return "The exchange allows no more" if most is None else f"The exchange allows {most}"

@@ -1,4 +1,4 @@
-"""Figures over all that a manager has done."""
+"""The figures of all that a manager has done."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ class Statistics(msgspec.Struct, frozen=True):
     """A snapshot of a manager's figures.
 
     Args:
-        outcomes: how many of each kind, by its name.
+        waves: calls of `protect_wave`, `protect` and `adopt` that came to outcomes.
+        outcomes: the number of outcomes of each kind, by the name of the kind.
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
+        protected: claimed positions with a live stop now.
+        unprotected: positions in `Manager.unprotected` now.
         moves: acknowledged moves.
-        closed: positions that have ended.
-        unprotected_time: the unprotected seconds of all positions by cause, of ended and present ones, over their whole lives.
-            For resumed positions it includes the seconds before.
+        closed: positions that ended flat. Released and abandoned positions are not counted.
+        unprotected_time: the unprotected seconds of all ended and claimed positions by cause. For resumed positions it includes
+            the seconds before the restart.
         since_confirmed: seconds since the exchange last confirmed anything; None: never.
-        ticks: taken by the core; `foreign_ticks`: of a source that no rule looks at.
-        commits: of the journal; `dropped`: events that a full queue did not take.
+        ticks: ticks that the feed took.
+        foreign_ticks: ticks that a position ignored because they are of another source than its plan's.
+        commits: commits of the journal.
+        dropped: events that were not stored, and events that a subscriber's full channel did not take.
     """
 
     waves: int
@@ -48,7 +53,7 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts what ended; the manager adds what is still open."""
+    """Count the positions and waves that have ended. `totals` adds the present positions."""
 
     def __init__(self) -> None:
         self.waves: int = 0
@@ -61,7 +66,7 @@ class Tally:
         self.confirmed_at: float | None = None
 
     def count_ended(self, state: PositionState, at: float) -> None:
-        """Add a position that has ended."""
+        """Add a position that has ended. `at`: now, in seconds on the running clock."""
         self.closed += not state.is_given_up and not state.quantity
         self.moves += state.moves
         self.unprotected_time += state.unprotected_time_at(at)
@@ -78,10 +83,11 @@ class Tally:
     def totals(
         self, states: Collection[PositionState], at: float, *, unprotected: int, ticks: int, commits: int, dropped: int
     ) -> Statistics:
-        """Return the figures of the positions that have ended and of the present ones.
+        """Return the figures of the ended and the present positions.
 
         Args:
             states: the present positions.
+            at: now, in seconds on the running clock.
             unprotected, ticks, commits, dropped: as in `Statistics`.
         """
         confirmed = [

@@ -1,4 +1,4 @@
-"""The exchange's stream: listened to, subscribed to what is protected, and opened again where it ends or falls silent."""
+"""Keep the exchange's stream open, and subscribed to the claimed symbols."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
 
 _LOOKS = 4
-"""Looks at the stream within the time that it may be silent: one look's time is how exactly that is kept."""
+"""Checks of the stream within the time that it may be silent. The silence is noticed at most one check later."""
 
 _AT_ONCE = 100
-"""Updates that are taken, where so many are there, before other tasks get their turn: some milliseconds of work."""
+"""The most queued updates that are taken before other tasks get their turn. They take a few milliseconds."""
 
 _PROMPT = 2.0
-"""Seconds that a position's prices may take to come after it was claimed. Where they take longer, its candles are read:
-a request for each position of a wave, which would be too many for every wave."""
+"""The most seconds from a claim to the subscription of its prices without a price gap. After a longer time the candles of the
+position are read. To read them for every position of every wave would be too many requests."""
 
 
 class Stream:
-    """Listens to the exchange, and has every update taken.
+    """Listen to the exchange's stream, and give every update to the feed.
+
+    A stream that ends, or is silent for too long, is opened again.
 
     Args:
-        silence: seconds, above 0, without any update, while prices are subscribed, after which it is opened anew.
-        call_seconds: how long the exchange may take to subscribe to prices, above 0.
+        silence: seconds without any update, above 0, after which it is opened again. They count only while prices are subscribed.
+        call_seconds: seconds that the exchange may take to subscribe to prices, above 0.
         prices: whether the exchange's prices are wanted.
 
     Attributes:
-        opened: it was tried to open it, once at least.
+        opened: set once the first try to open the stream has succeeded or failed.
     """
 
     def __init__(
@@ -57,10 +59,10 @@ class Stream:
         self.opened: trio.Event = trio.Event()
 
     async def run(self) -> None:
-        """Listen for ever. What ends is opened again, further and further apart until something is heard.
+        """Listen without end. The waits before it is opened again double until an update comes.
 
         Raises:
-            AuthenticationFailed: the exchange does not take the credentials.
+            AuthenticationFailed: the exchange does not accept the credentials.
         """
         waits = pauses()
         while True:
@@ -82,7 +84,7 @@ class Stream:
             await trio.sleep(next(waits))
 
     async def _listen(self, updates: trio.abc.ReceiveChannel[Update]) -> str:
-        """Take updates until there are no more, or none come. Returns what happened."""
+        """Take updates until the channel ends or is silent for too long. Return which of both, in words."""
         silent = False
 
         async def end_silence() -> None:
@@ -104,7 +106,7 @@ class Stream:
             for update in (first, *waiting(updates, _AT_ONCE)):
                 self._taken += 1
                 if self._lost and not isinstance(update, StreamState):
-                    self._feed.take(StreamState(True, self._records.clock.now(), "it is heard again"))
+                    self._feed.take(StreamState(True, self._records.clock.now(), "updates arrive again"))
                 self._lost = False
                 self._feed.take(update)
 
@@ -116,7 +118,7 @@ class Stream:
             looks = looks + 1 if self._taken == taken and self._subscribed else 0
 
     async def _keep_subscribed(self) -> None:
-        """Keep the exchange's subscriptions equal to the symbols that are claimed."""
+        """Keep the exchange's subscriptions equal to the claimed symbols. The first failure in a row raises an alarm."""
         self._subscribed = frozenset()
         waits = pauses()
         while True:
@@ -137,7 +139,7 @@ class Stream:
                 await self._registry.wait_changed()
 
     def _note_late(self, symbols: frozenset[str]) -> None:
-        """Prices of these are heard from now on."""
+        """Give a price gap to each newly subscribed position without a price for `_PROMPT` seconds."""
         unheard_before = self._records.clock.now() - _PROMPT
         new = (held for held in self._registry.all() if held.state.position.symbol in symbols)
         self._feed.note_missed([held for held in new if held.last_tick_at < unheard_before])
@@ -149,7 +151,11 @@ class Stream:
             raise ExchangeUnreachable(f"no answer within {self._call_seconds} s")
 
     async def _confirm_refusal(self, error: AuthenticationFailed) -> str:
-        """Return why it goes on although the credentials were refused once. Raises AuthenticationFailed: twice."""
+        """Return why the stream goes on although the credentials were refused once.
+
+        Raises:
+            AuthenticationFailed: they were refused twice.
+        """
         try:
             await self._sender.confirm_refusal(error, self._call_seconds)
         except ExchangeError as unconfirmed:

@@ -1,4 +1,4 @@
-"""What a manager runs: the tasks of positions, the reader, the stream, and all that has to have ended before it does."""
+"""Run the position tasks of a manager, the services that they share, and the operations that end with the manager."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_t
 from trailing.protection.effects import EffectPublisher
 from trailing.protection.feed import Feed
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Refused
+from trailing.protection.outcomes import UNTRACKED, Refused, Unprotected
 from trailing.protection.position_task import PositionTask
 from trailing.protection.reconciler import Reconciler
 from trailing.protection.records import Records
@@ -37,7 +37,6 @@ from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
 from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
-from trailing.protection.unprotected_list import UNTRACKED, Unprotected
 from trailing.stores.port import Store
 from trailing.unprotected import UnprotectedTime
 
@@ -46,12 +45,12 @@ class Supervision:
     """The positions of one account, their tasks, and the services that they share.
 
     Args:
-        plan: the manager's, for what concerns no single position.
-        tasks: the service nursery that everything runs in.
-        take_over: orders of another instance that stand on the account are ours from now on.
+        plan: the manager's plan, for everything that concerns no single position.
+        tasks: the service nursery of all tasks.
+        take_over: whether live stops of another instance are ours from now on.
 
     Attributes:
-        recovered: what the first snapshots found when the manager opened.
+        recovered: the findings of the recovery when the manager opened.
         given_up: the positions that no task works on although they may be open, by symbol and side.
     """
 
@@ -113,13 +112,13 @@ class Supervision:
     # Callers.
 
     def check_open(self) -> None:
-        """Raises UsageError where the manager has ended."""
+        """Raise UsageError if the manager has ended."""
         if self._closing:
             raise UsageError("the manager has ended")
 
     @contextmanager
     def operation(self) -> Iterator[None]:
-        """What a caller waits for, perhaps in a task outside the manager's block: it ends with the manager.
+        """Cancel a caller's operation when the manager ends. The caller may be a task outside the manager's block.
 
         Raises:
             UsageError: the manager has ended, before or meanwhile.
@@ -136,7 +135,7 @@ class Supervision:
             raise UsageError("the manager has ended meanwhile")
 
     def get(self, symbol: str, side: Side) -> PositionTask:
-        """Return the task of a position. Raises UsageError where it is not protected, or the manager has ended."""
+        """Return the task of a position. Raises UsageError if it is not protected, or the manager has ended."""
         self.check_open()
         task = self.registry.get(symbol, side)
         if task is None:
@@ -144,10 +143,10 @@ class Supervision:
         return task
 
     def new_task(self, position: Position, plan: TrailPlan, unprotected_time: UnprotectedTime) -> PositionTask:
-        """Return the task of a position that is to be claimed.
+        """Return a new task for a position that is to be claimed.
 
         Args:
-            unprotected_time: its unprotected seconds until now.
+            unprotected_time: the unprotected seconds of the position until now, by cause.
 
         Raises:
             UsageError: the exchange has no such market, or the plan no possible first stop for the position.
@@ -166,8 +165,8 @@ class Supervision:
     def unprotected(self) -> dict[tuple[str, Side], Unprotected]:
         """Return every position without a live stop: being opened, settled or closed, waiting for its key, or given up.
 
-        One that the exchange reports and refuses to reduce is among them although its stop is live: the stop would be refused,
-        too, when it triggers.
+        A position that the exchange reports and refuses to reduce is listed even if its stop is live, because the stop would be
+        refused, too, when it triggers. So is an untracked position in the place of one of ours.
         """
         listed = dict(self.given_up)
         for task in (*self.registry.all(), *self.registry.waiting()):
@@ -175,13 +174,13 @@ class Supervision:
             if task.is_waiting or (state.live is None and state.may_be_open) or is_irreducible(state):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, trouble(state))
-            elif state.replaced_by is not None:  # and what is left of its own orders is still being cancelled
+            elif state.replaced_by is not None:  # while its own last orders are still being cancelled
                 other = state.replaced_by
                 listed[other.symbol, other.side] = self._untracked(other)
         return listed
 
     def note_never_claimed(self, refused: Refused) -> None:
-        """List a position that was refused before it could be claimed, so that no task works on it."""
+        """List a position that was refused before it could be claimed. No task works on it."""
         position = refused.position
         if self.registry.get(position.symbol, position.side) is None:
             self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
@@ -192,11 +191,11 @@ class Supervision:
 
     def _list_stored(self, listed: Unprotected) -> None:
         key = (listed.position.symbol, listed.position.side)
-        self.forget_given_up(*key, unless=listed.position.identity)  # one of a key is on record
+        self.forget_given_up(*key, unless=listed.position.identity)  # the store holds one such record for each key
         self.given_up[key] = listed
 
     def _list_untracked(self, report: PositionReport) -> None:
-        """List a position that stands in the place of one of ours, and keep that over a restart."""
+        """List an untracked position that took the place of one of ours, and store that for after a restart."""
         listed = self._untracked(report)
         self._list_stored(listed)
         self.records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), is_abandoned=True))
@@ -208,10 +207,10 @@ class Supervision:
         return Unprotected(position, State.CLOSED.value, why)
 
     def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
-        """List a position that was given up no more, here and after a restart. Returns whether one was listed.
+        """Remove an abandoned position from the list, here and in the store. Return whether it was listed.
 
         Args:
-            unless: the identity of a position whose own record takes the place of the one that says so.
+            unless: the identity of a position whose own record replaces the stored one, so that none is written here.
         """
         listed = self.given_up.pop((symbol, side), None)
         if listed is not None and listed.position.identity != unless:
@@ -220,14 +219,14 @@ class Supervision:
         return listed is not None
 
     def _bare_record(self, position: Position) -> StopRecord:
-        """Return the record of a position that no task has."""
+        """Return the record of a position without a task."""
         market = self.sender.exchange.market(position.symbol)
         state = PositionState(Ratchet(position, self._plan, market), self.timing, self.now())
         record = save_position(state, self.now(), self.records.clock.utc())
         return msgspec.structs.replace(record, state=State.CLOSED.value)
 
     def statistics(self) -> Statistics:
-        """Return figures over all that was done."""
+        """Return the figures of all that was done."""
         journal = self.records.journal.statistics()
         return self.tally.totals(
             [task.state for task in self.registry.all()],
@@ -241,7 +240,7 @@ class Supervision:
     # Tasks.
 
     def watch(self, task: PositionTask) -> None:
-        """From now on the manager works on this position whenever there is work."""
+        """Have the manager work on a position whenever there is work. It is no longer listed as given up."""
         if task.state.ended:
             return
         position = task.state.position
@@ -250,7 +249,7 @@ class Supervision:
         task.poke()
 
     def start(self, task: PositionTask) -> None:
-        """Start a position's loop. After a service has failed nothing is started any more, and the stops stay live."""
+        """Start a position's loop. After a service has failed, no loop is started, and the stops stay live."""
         if not self._tasks.cancel_scope.cancel_called:
             task.is_running = True
             self._running += 1
@@ -265,11 +264,14 @@ class Supervision:
             self._note_end()
 
     def may_rest(self, task: PositionTask) -> bool:
-        """Whether a position's loop may end although there is work: the manager is ending, and nothing is half done."""
+        """Return whether a loop may end although it has work: the manager ends, and nothing is unfinished."""
         return self._closing and not task.has_unfinished
 
     def note_ended(self, task: PositionTask) -> None:
-        """Count a position that has ended, and hand its key to the one that waits for it."""
+        """Count a position that has ended, and give its key to the next task in the queue.
+
+        A position that was given up, and an untracked one in the place of this one, are listed from now on.
+        """
         state, position = task.state, task.state.position
         key = (position.symbol, position.side)
         if self.registry.holder(*key) is not task:
@@ -289,21 +291,21 @@ class Supervision:
         if following is not None:
             following.poke()
             if not following.state.is_opening:
-                following.step(CheckWanted())  # its caller is gone, and the position may be, too
+                following.step(CheckWanted())  # its caller is gone, and the position may be flat by now
                 self.watch(following)
 
     def check_all(self) -> None:
-        """Have every position judged by a snapshot from now on: something may have been missed."""
+        """Have a new snapshot judge every position, because updates may have been missed."""
         self._step_each((task, CheckWanted()) for task in self.registry.all())
         self.reader.want(self.now() + self.timing.read_lag)
 
     def _retry_all(self) -> None:
-        """Requests may be sent again: every position tries now, and what was missed is read."""
+        """Have every position try again now, and have a new snapshot judge it, because requests may be sent again."""
         self._step_each((task, RetryNow()) for task in self.registry.all())
         self.check_all()
 
     def _step_each(self, inputs: Iterable[tuple[PositionTask, Input]]) -> None:
-        """Have each of these positions take its input in: as many now as block the loop for a moment, the others in turns."""
+        """Give each position its input: `AT_ONCE` positions now, the others in a task that lets other tasks run in between."""
         turns = iter(inputs)
         for task, what in islice(turns, AT_ONCE):
             task.step(what)
@@ -312,7 +314,7 @@ class Supervision:
             self._tasks.start_soon(step_in_turns, chain((following,), turns))
 
     def _live_stops(self, asked_at: float) -> Iterator[StopOrder]:
-        """Yield the live stops that a list which was asked for then has to show."""
+        """Yield the live stops that a list has to show. `asked_at`: when it is requested, on the running clock."""
         for task in self.registry.all():
             live = task.state.live
             if (
@@ -331,13 +333,13 @@ class Supervision:
     # From the beginning to the end.
 
     async def run(self, store: Store, ticks: trio.abc.ReceiveChannel[Tick] | None) -> None:
-        """Start what has to run while the manager is open, and resume what the store holds.
+        """Start the services, and resume the stored positions.
 
         Raises:
             UsageError: the plan of a stored position can't be carried out here.
             StoreError: the store can't be read.
-            LeaseLost: another instance's stops stand on the account; nothing was written.
-            AuthenticationFailed: the exchange does not take the credentials.
+            LeaseLost: stops of another instance are live on the account. Nothing was written.
+            AuthenticationFailed: the exchange does not accept the credentials.
         """
         exchange = self.sender.exchange
         self._tasks.start_soon(self.sender.fence.watch, partial(self.records.alarm, None), self._retry_all)
@@ -369,7 +371,11 @@ class Supervision:
             self._tasks.start_soon(self.feed.run_ticks, ticks)
 
     async def close(self) -> None:
-        """Begin nothing new; what is under way is cleaned up or settled, within the plan's `cleanup_seconds`."""
+        """End all operations and position tasks, within the plan's `cleanup_seconds`.
+
+        Operations are cancelled and clean up. A task ends when nothing of it is unfinished. If the time is over first, an alarm
+        names each position with a request of unknown outcome. The wait is shielded.
+        """
         self._closing = True
         for operation in tuple(self._operations):
             operation.cancel()

@@ -1,4 +1,7 @@
-"""A wave: a nursery, a deadline per position, a report. One position's failure is its own outcome."""
+"""Protect a wave, which is a batch of positions handed in at the same moment.
+
+Each position has its own task and deadline, all in one nursery. The failure of a position is its own outcome.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +40,21 @@ from trailing.protection.position_task import PositionTask
 from trailing.protection.supervision import Supervision
 
 REPORT_WAIT: Final = 1.0
-"""Seconds that an opening waits for the wave's snapshot once its stop is live. It is asked for beside the placing, so it is
-mostly there; a venue whose lists take longer than its orders and this is not waited for."""
+"""The most seconds that an opening waits for the wave's snapshot once its stop is live. The snapshot is requested when the stop
+is, so that it has mostly come by then. The opening goes on without it if the lists take longer than the order and this wait."""
 
 
 class Wave:
     """One call of `protect_wave`.
 
     Args:
-        deadline: seconds that each position has.
-        standing: a stop of ours that is live behind the position; None: it gets a new one.
-        is_reported: the positions are as a snapshot just showed them, so that their entries need no check.
+        plan: of all positions of the wave.
+        deadline: seconds for each position, above 0.
+        standing: our live stop behind the only position; None: each position gets a new stop.
+        is_reported: whether a snapshot has just shown the positions, so that no snapshot has to check their entries.
 
     Attributes:
-        never_claimed: the refusals of positions that may be open, and that no task works on.
+        never_claimed: the refusals of positions that may be open and that no task works on.
     """
 
     def __init__(
@@ -71,12 +75,12 @@ class Wave:
         self.never_claimed: list[Refused] = []
 
     async def run(self, positions: Sequence[Position]) -> WaveReport:
-        """Protect all of them, each in a task and within the deadline.
+        """Protect all positions, each in its own task and within the deadline.
 
         Raises:
-            ExceptionGroup: of what is not a `TrailingError`, a bug, once every position has its outcome.
+            ExceptionGroup: of bugs, which are errors other than a `TrailingError`, after every position has its outcome.
 
-        Cancellation: every partial order is cleaned up; then it passes.
+        Cancellation: every partial order is cleaned up. Then the cancellation passes on.
         """
         supervision, started = self._supervision, self._supervision.now()
         try:
@@ -100,7 +104,7 @@ class Wave:
                 outcome = await self._protect(attempt, scope)
             except TrailingError as error:
                 outcome = attempt.refused(error)
-            except Exception as bug:  # the siblings go on; it is raised when they are through
+            except Exception as bug:  # the other positions go on; it is raised after all of them have ended
                 self._bugs.append(bug)
                 outcome = attempt.refused(bug)
         if scope.cancelled_caught:
@@ -118,7 +122,7 @@ class Wave:
             held = supervision.registry.claim(new)
             if held is new:
                 return await self._open(attempt, new, scope)
-            self._standing = None  # what was live there was read before: the claim may have changed it
+            self._standing = None  # it was read before, and the other claim may have changed it since
             outcome = await self._join(attempt, held, new, scope)
             if outcome is not None:
                 return outcome
@@ -128,10 +132,14 @@ class Wave:
     async def _join(
         self, attempt: Attempt, held: PositionTask, new: PositionTask, scope: trio.CancelScope
     ) -> Outcome | None:
-        """Wait for what becomes of the claim that holds the key. None: it has ended, and the key can be claimed.
+        """Wait for the claim that holds the key, and return the outcome; None: the key can be claimed.
 
-        Another position than the one that holds the key waits behind it, is listed at once, and gets the key when it is free.
-        Cancellation: it goes on waiting, and the manager protects it then; or it is withdrawn, as the plan says.
+        A position other than the one that holds the key waits in the queue. It is listed at once and gets the key when it is free.
+
+        Raises:
+            UsageError, NothingToReduce: as `_wait_covered`.
+
+        Cancellation: the position stays in the queue and the manager protects it later, or it is withdrawn, as the plan says.
         """
         registry, position = self._supervision.registry, attempt.position
         if not _is_same(held, position):
@@ -159,11 +167,11 @@ class Wave:
                 registry.drop(new)
 
     async def _wait_covered(self, attempt: Attempt, held: PositionTask) -> StopOrder | None:
-        """Wait until a claim's stop covers a position, or the claim has changed hands (None).
+        """Return the stop of a claim as soon as it covers a position; None: the key has another holder, or none.
 
         Raises:
-            UsageError: the claim is for the other side of the position, which is open.
-            NothingToReduce: it was being closed when it was handed in.
+            UsageError: the claim is for the other side, and a snapshot shows that position as open.
+            NothingToReduce: the position was being closed when it was handed in.
         """
         registry, position, state = self._supervision.registry, attempt.position, held.state
         wanted = floor_quantity(position.quantity, state.market.quantity_step)
@@ -189,7 +197,12 @@ class Wave:
         return None
 
     def _leave_waiting(self, task: PositionTask, *, final: bool) -> None:
-        """The caller of a position that waits for its key, or has just got it, is gone: the manager goes on with it, or lists it."""
+        """Have the manager go on with a position whose caller is gone, or list it as given up.
+
+        Args:
+            task: waits for its key, or has just got it.
+            final: whether the wave was cancelled from outside. If so, `on_wave_cancelled` applies.
+        """
         task.step(DeadlineStruck(final))
         task.step(OpeningEnded())
         if not task.is_waiting:
@@ -229,7 +242,10 @@ class Wave:
         return attempt.opened()
 
     def _check(self, task: PositionTask) -> None:
-        """Refuse a position whose figures can't be right, by the last known price. Nothing was sent."""
+        """Refuse a position whose figures can't be right by its plan, its market and the last known price.
+
+        Nothing was sent.
+        """
         state = task.state
         price = self._known_price(state)
         try:
@@ -240,14 +256,14 @@ class Wave:
             task.step(EntryRefused(wrong))
 
     def _known_price(self, state: PositionState) -> Decimal | None:
-        """Return the last price of the plan's source, if the feed has one that is not stale."""
+        """Return the last price of the plan's source; None: the feed has none, or it is older than `stale_after`."""
         tick = self._supervision.feed.known_price(state.position.symbol, state.plan.trigger)
         if tick is None or self._supervision.now() - tick.at > state.plan.stale_after:
             return None
         return tick.price
 
     def _is_decided(self, state: PositionState, deadline: float) -> bool:
-        """Whether the opening has come to something: a live stop, an exit, a refusal, or a wait beyond the deadline."""
+        """Return whether the opening has ended: a live stop, an exit, a refusal, or a back-off beyond the deadline."""
         if state.live is not None or state.is_given_up or not state.quantity:
             return True
         error = state.error
@@ -261,7 +277,11 @@ class Wave:
         return False
 
     async def _wait_entry_checked(self, task: PositionTask) -> None:
-        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT`, shielded: it has its stop meanwhile."""
+        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT`.
+
+        The wait is shielded, because the position has its stop. Without a snapshot, the last known price checks the entry, and one
+        alarm says so for the whole wave.
+        """
         state = task.state
         if state.is_entry_checked:
             return
@@ -276,11 +296,14 @@ class Wave:
                 self._supervision.records.alarm(None, "the positions were not read beside the wave", detail)
 
     async def _clean_up(self, task: PositionTask, error: BaseException, scope: trio.CancelScope) -> None:
-        """Settle what may exist, within the plan's `cleanup_seconds`, the saving included."""
+        """Settle all orders that may exist, within the plan's `cleanup_seconds` less `journal_wait`.
+
+        The rest is left for the saving. A clean-up that fails or does not end in time raises an alarm.
+        """
         state = task.state
         if isinstance(error, trio.Cancelled):
             if state.live is not None and state.is_entry_checked:
-                return  # its stop is live, in the state, and handed to the store: there is nothing to clean up
+                return  # nothing to clean up, because its stop is live, in the state, and handed to the store
             task.step(DeadlineStruck(final=not scope.cancel_called))
         else:
             task.step(EntryRefused(error if isinstance(error, Exception) else ExchangeError(type(error).__name__)))
@@ -296,7 +319,7 @@ class Wave:
 
 
 async def _go_on(task: PositionTask, until: Callable[[], bool]) -> None:
-    """Work on a position, or wait where the manager works on it already, until a condition holds. Raises as `work`."""
+    """Work on a position until a condition holds, or wait if the manager works on it. Raises as `work`."""
     if not task.is_watched:
         await task.work(until)
     while task.is_watched and not until():

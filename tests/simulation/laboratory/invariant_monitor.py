@@ -19,12 +19,12 @@ from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
-from trailing.protection.unprotected_list import UNTRACKED
+from trailing.protection.outcomes import UNTRACKED
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 Key: TypeAlias = tuple[str, Side]
 
-ANOTHER_POSITION = "another position stands in the place of one that is protected"
+ANOTHER_POSITION = "another position has taken the place of one that is protected"
 """The text of the alarm."""
 
 SETTLED_AFTER = 150.0

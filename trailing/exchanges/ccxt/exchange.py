@@ -113,7 +113,10 @@ class CcxtExchange:
         try:
             return self._markets[symbol]
         except KeyError:
-            raise UsageError(f"symbol got {symbol!r}, but {self.name} lists no such linear contract") from None
+            raise UsageError(
+                f"symbol got {symbol!r}, but {self.name} lists no such linear contract among the markets that were read when "
+                "the exchange was opened; open it again if the contract was listed later"
+            ) from None
 
     async def place_stop(self, request: StopRequest) -> StopOrder:
         """Place a reduce-only stop-market order, or a trailing order.

@@ -17,7 +17,11 @@ class VenueLimiter(Limiter):
     """A limiter that follows the limits of a venue. `open_limiter` creates it."""
 
     def __init__(self, limits: Limits) -> None:
-        super().__init__({name: window.bucket for name, window in limits.windows.items()}, limits.cost)
+        super().__init__(
+            {name: window.bucket for name, window in limits.windows.items()},
+            limits.cost,
+            {operation: window.bucket for operation, window in limits.by_symbol.items()},
+        )
         self._limits = limits
 
     async def acquire(self, operation: str, symbol: str | None = None) -> None:
