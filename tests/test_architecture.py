@@ -418,7 +418,7 @@ def test_an_import_is_known_for_what_it_is(path: str, line: str, part: str) -> N
 
 
 def test_importing_the_library_imports_nothing_that_is_only_needed_when_used() -> None:
-    lazy = ("ccxt", "psycopg", "trio_asyncio", "rich", "structlog", "asyncio")
+    lazy = ("ccxt", "psycopg", "trio_asyncio", "rich", "structlog", "asyncio", "sqlite3", "tomllib")
     code = f"import trailing, sys; print(*[name for name in {lazy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert loaded.split() == []

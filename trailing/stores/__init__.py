@@ -1,5 +1,4 @@
 """Stores of stops, intents and events. `open_store` opens one by its address."""
 
 from trailing.stores.memory import MemoryStore as MemoryStore
-from trailing.stores.sqlite import SqliteStore as SqliteStore
 from trailing.stores.urls import open_store as open_store

@@ -11,7 +11,6 @@ from trailing.core.model import refuse
 from trailing.errors import UsageError
 from trailing.stores.memory import MemoryStore
 from trailing.stores.port import Store
-from trailing.stores.sqlite import open_sqlite
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
@@ -65,6 +64,9 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
     if path == url or path in ("", ":memory:") or "\0" in path:
         got = f"an address of the scheme {scheme!r}" if colon else "an address without a scheme"
         raise UsageError(f"open_store got {got}, wants {_FORMS}")
+    # imported only where it is used, as psycopg
+    from trailing.stores.sqlite import open_sqlite  # noqa: PLC0415
+
     async with open_sqlite(Path(path), read_only=read_only) as store:
         yield store
 

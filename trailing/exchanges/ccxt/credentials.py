@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -106,6 +105,8 @@ class Credentials:
 
 
 def _read_private(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - only who keeps the keys in a file needs it
+
     shown = escaped(str(path), 1000)
     try:
         with path.open("rb") as file:
