@@ -121,6 +121,20 @@ async def test_a_looser_stop_is_booked_only_where_the_market_is_beyond_the_tight
         assert classes(setup.invariant_monitor, LOOSENED) == violations
 
 
+@pytest.mark.parametrize(("when_sent", "violations"), [("99.5", [LOOSENED]), ("98.9", [])])
+async def test_the_market_may_be_back_when_a_looser_stop_is_booked_that_was_sent_while_it_was_beyond_the_tighter_one(
+    when_sent: str, violations: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        await setup.cancel(await setup.place("99"))
+        setup.move_market(when_sent)
+        setup.invariant_monitor.note_sent("place_stop", SYMBOL)
+        setup.move_market("99.5")
+        await setup.place("98")
+        assert classes(setup.invariant_monitor, LOOSENED) == violations
+
+
 @pytest.mark.parametrize("touched", [True, False])
 async def test_a_looser_stop_may_be_booked_beside_one_that_was_triggered_and_is_not_filled(
     touched: bool, autojump_clock: trio.testing.MockClock

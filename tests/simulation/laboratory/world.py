@@ -244,6 +244,7 @@ class World:
                 await bot.run(manager)
 
     def _latency(self, operation: str, symbol: str | None) -> float:
+        self._invariant_monitor.note_sent(operation, symbol)
         if self._harsh is not None:
             self._harsh.note_sent(operation, symbol)
         return self._fault_schedule.latency(operation, symbol)
