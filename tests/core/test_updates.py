@@ -350,6 +350,31 @@ def test_a_stop_that_a_person_tightens_is_looked_up_before_it_is_moved_and_loose
     assert (driver.wants(), driver.stop_price) == (NEVER, D("100.5"))
 
 
+def test_a_stop_that_a_person_changed_is_looked_up_once_a_look_up_shows_the_change() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    assert driver.wants() == 11.0
+    driver.live["a"] = a_stop("a", "99")
+    assert driver.wants(11.0) == FindOrder("a")
+    driver.does()
+    assert driver.stop_price == D(99)
+
+
+def test_a_look_up_that_was_sent_before_a_change_shows_does_not_tell_the_figures() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    driver.at = 16.0
+    driver.begins()
+    before = driver.executes()
+    driver.live["a"] = a_stop("a", "99")
+    driver.step(OrderUpdated("a", "live"), 16.2)
+    driver.answers(before)
+    assert (driver.stop_price, driver.wants()) == (D(98), 17.2)
+    driver.wants(17.2)
+    driver.does()
+    assert driver.stop_price == D(99)
+
+
 def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_change_by_a_person() -> None:
     driver = waiting()
     driver.step(OrderUpdated("a", "live"), OWN_CHANGE - 0.1)
@@ -365,9 +390,8 @@ def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_chan
 def test_a_list_that_shows_a_stop_as_it_is_known_spares_its_look_up() -> None:
     driver = waiting(timing=TIMING)
     driver.step(OrderUpdated("a", "live"), 10.0)
-    driver.fails(ExchangeUnreachable("not now"))
     driver.shows(driver.live["a"], a_report(), at=10.9)  # perhaps as it was before
-    assert driver.row("a").find_at == 10.0
+    assert driver.row("a").find_at == 11.0
     driver.shows(driver.live["a"], a_report(), at=11.0)
     assert driver.row("a").find_at == NEVER
 

@@ -185,6 +185,10 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
     if order.state in (CHANGING, CANCELLING) and p.sent_at < until:
         p.put(replace(order, absent_since=None, find_at=until + p.timing.orders_read_lag))
         return
+    shown_from = order.changed_at + p.timing.orders_read_lag
+    if order.state is LIVE and p.sent_at < shown_from:  # it exists, and may be shown as it was before the change
+        p.put(replace(order, absent_since=None, find_at=shown_from))
+        return
     if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
         p.is_listing_untrusted = True
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts: a look-up shows it")

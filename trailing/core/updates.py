@@ -71,7 +71,7 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at))
     elif order.purpose == "stop" and order.state is LIVE and at >= order.changed_at + OWN_CHANGE:  # a person changed it
-        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at)))
+        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at + p.timing.orders_read_lag)))
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
