@@ -66,6 +66,9 @@ from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
+from trailing.protection.adoption import AdoptionReport as AdoptionReport
+from trailing.protection.adoption import NotAdopted as NotAdopted
+from trailing.protection.adoption import WouldAdopt as WouldAdopt
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery

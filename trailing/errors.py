@@ -23,6 +23,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean …?"`` with the most similar known word, or ``""`` if none is similar."""
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {similar[0]}?" if similar else ""
+
 
 class TrailingError(Exception):
     """The base class of all errors that this library raises on purpose."""

@@ -31,7 +31,8 @@ def refused(run: Run, data: Path, *words: object) -> str:
     [
         (f"{HEADER}\n{GOOD}\nBBB/BTC:BTC,long,ten,100,1515561000000\n", 3, "quantity got 'ten'"),
         (f"{HEADER}\nAAA/BTC:BTC,long,0,100,1515561000000\n", 2, "quantity got"),
-        (f"{HEADER}\nAAA/BTC:BTC,long,10,-1,1515561000000\n", 2, "entry_price got"),
+        (f"{HEADER}\nAAA/BTC:BTC,long,10,-1,1515561000000\n", 2, "entry_price got -1, wants"),
+        (f"{HEADER}\nAAA/BTC:BTC,long,1E+999,1,1515561000000\n", 2, "quantity got 1E+999, wants"),
         (f"{HEADER}\nAAA/BTC:BTC,long,10,NaN,1515561000000\n", 2, "entry_price got"),
         (f"{HEADER}\nAAA/BTC:BTC,up,10,100,1515561000000\n", 2, "side got 'up'"),
         (f"{HEADER}\nAAABTC,long,10,100,1515561000000\n", 2, "symbol got 'AAABTC'"),

@@ -87,7 +87,7 @@ def test_rules_that_no_native_order_stands_for_are_refused(rules: tuple[Rule, ..
             "1",
             "TrailPlan.native got True, wants False: BTC/USDT:USDT has no trailing order",
         ),
-        ({"two_stops": False}, "1", "TrailPlan.native got True, wants False: one stop may stand on BTC/USDT:USDT"),
+        ({"two_stops": False}, "1", "TrailPlan.native got True, wants False: BTC/USDT:USDT allows one live stop"),
         ({}, "0.05", r"rules\[0\].distance got '0.05%', wants 0.1% to 10% in steps of 0.1%, as BTC/USDT:USDT takes it"),
         ({}, "0.15", r"rules\[0\].distance got '0.15%'"),
         ({}, "10.1", r"rules\[0\].distance got '10.1%'"),

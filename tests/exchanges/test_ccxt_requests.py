@@ -598,6 +598,13 @@ async def test_a_triggered_stop_on_binance_is_listed_with_its_unfilled_quantity(
         assert found == wanted
 
 
+async def test_a_stop_on_binance_is_read_whichever_name_its_type_has() -> None:
+    recorded = {"type" if name == "orderType" else name: value for name, value in ALGO.items()}
+    async with open_capture("binanceusdm", lambda _: recorded) as capture:
+        found = await capture.exchange.find_stop(capture.symbol, ID)
+    assert found == StopOrder(capture.symbol, "long", Decimal("0.03"), PRICE, ID, "11", "mark")
+
+
 async def test_the_repr_names_venue_account_mode_and_requests_and_shows_no_key() -> None:
     async with open_capture("okx") as capture:
         shown = repr(capture.exchange)

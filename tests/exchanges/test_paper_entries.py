@@ -6,7 +6,6 @@ from datetime import timedelta
 from decimal import Decimal as D
 from typing import Any
 
-import msgspec
 import pytest
 import trio
 from account_venue import BTC, OPENED, Venue
@@ -289,23 +288,3 @@ async def test_a_wrong_setting_is_named(settings: Any) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         async with open_paper(**settings):
             pass
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"filled": D(3)}, "at most the quantity, 2"),
-        ({"filled": D(1)}, "because a quantity is filled"),
-        ({"filled": D(1), "average_price": D(0)}, "EntryOrder.average_price"),
-        ({"first_filled_at": OPENED.replace(tzinfo=None)}, "EntryOrder.first_filled_at"),
-    ],
-)
-def test_an_impossible_entry_order_is_refused(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        msgspec.structs.replace(EntryOrder(BTC, "long", D(2), "e", "1", is_working=True, filled=D(0)), **change)
-
-
-def test_an_entry_request_checks_its_values() -> None:
-    for wrong in ({"limit": "0"}, {"quantity": "-1"}, {"name": ""}, {"stop": "0"}, {"stop": "1", "stop_name": ""}):
-        with pytest.raises(UsageError):
-            request(**wrong)

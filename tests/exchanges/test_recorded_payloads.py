@@ -252,8 +252,8 @@ async def test_a_recorded_list_of_positions_is_read_exactly(
 @pytest.mark.parametrize(
     ("name", "left_out"),
     [
-        # Binance documents `orderType`. This list has `type` instead.
-        ("binance/futures/http_json/open_algo_orders.json", ["orderType is missing"]),
+        # Binance documents `orderType`; this list has `type`. Its stop is not reduce-only.
+        ("binance/futures/http_json/open_algo_orders.json", []),
         ("bybit/http_get_orders_realtime_tp_sl.json", []),  # the stop loss and take-profit of a position
     ],
 )

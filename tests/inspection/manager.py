@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import TypeAlias
 from unittest import mock
 
@@ -22,9 +23,10 @@ from trailing.core.record import save_position
 from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
 from trailing.events import Event
+from trailing.protection.adoption import Adoption
 from trailing.protection.outcomes import Outcome
-from trailing.protection.position_commands import find_position
 from trailing.protection.position_task import PositionTask
+from trailing.protection.wave import Wave
 
 Key: TypeAlias = tuple[str, Side]
 """Symbol and side."""
@@ -346,15 +348,17 @@ class Inspection:
         self, standing: StopOrder, position: Position, plan: TrailPlan, *, deadline: float
     ) -> Outcome:
         """Protect a position behind which this stop of ours was found, as an adoption does."""
-        report = await self._manager._protect((position,), deadline, plan, standing=standing, is_reported=True)
-        return report.outcomes[0]
+        wave = Wave(self.supervision, plan, deadline, is_reported=True)
+        (outcome,) = await wave.run_each([partial(wave.protect, position, standing=standing)])
+        return outcome
 
     async def find_to_adopt(
         self, symbol: str, side: Side, plan: TrailPlan, stop_price: Decimal | None, *, within: float
     ) -> tuple[Position, StopOrder | None]:
         """What an adoption reads first: the position, and a live stop of ours that it may take, or None."""
-        ends_at = trio.current_time() + within
-        return await find_position(self.supervision, symbol, side, plan, stop_price, ends_at=ends_at)
+        given = {} if stop_price is None else {(symbol, side): stop_price}
+        found = await Adoption(self.supervision, plan, within, given).find((symbol, side), wants_price=bool(given))
+        return found.position, found.standing
 
     def lose_native(self, claim: Claim, client_order_id: str) -> None:
         """Note that a trailing order of the exchange's own has vanished."""

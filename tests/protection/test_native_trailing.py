@@ -372,7 +372,7 @@ async def test_one_that_is_filled_while_we_cancel_it_ends_the_position(autojump_
     ("paper", "says"),
     [
         ({"native_callbacks": None}, "TrailPlan.native got True, wants False: BTC/USDT:USDT has no trailing order"),
-        ({"two_stops": False}, "TrailPlan.native got True, wants False: one stop may stand on BTC/USDT:USDT"),
+        ({"two_stops": False}, "TrailPlan.native got True, wants False: BTC/USDT:USDT allows one live stop"),
     ],
 )
 async def test_a_market_that_can_not_carry_the_plan_out_is_refused_before_anything_is_sent(

@@ -346,6 +346,21 @@ async def test_a_clean_up_that_begins_after_the_deadline_still_ends_in_time(
         assert trio.current_time() - started <= 4.0 + PLAN.cleanup_seconds
 
 
+@pytest.mark.parametrize(("cleanup", "journal_wait"), [(1.2, 1.0), (0.5, 1.0)])
+async def test_a_wave_returns_within_a_short_clean_up_although_lists_and_store_hang(
+    cleanup: float, journal_wait: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    plan = TrailPlan(initial_stop=Percent(2), cleanup_seconds=cleanup, journal_wait=journal_wait)
+    stores: dict[At, Fault] = {At("commit", None, number): Hangs() for number in range(2, 9)}
+    faults: dict[At, Fault] = {At("positions"): Hangs()}
+    async with open_world(plan=plan, latency=1.0, exchange_faults=faults, store_faults=stores) as world:
+        await world.enter(a_position())
+        started = trio.current_time()
+        outcome = await world.running.protect(a_position(), deadline=1.1)
+        assert isinstance(outcome, Protected)
+        assert trio.current_time() - started <= 1.1 + cleanup
+
+
 async def test_a_wave_takes_no_real_time_to_end() -> None:
     positions = some_positions(20)
     async with open_world() as world:

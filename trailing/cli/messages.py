@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import requires
 
 from trailing.errors import TrailingError, UsageError
 from trailing.logs import escape_unprintable
+
+_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 
 
 def find_error(error: BaseException) -> TrailingError | None:
@@ -43,14 +44,12 @@ def find_missing_package(error: BaseException) -> str | None:
 
 
 def print_message(message: str) -> None:
-    """Print a message to standard error as one line; blanks are collapsed and unprintable characters escaped."""
-    print("trailing:", escape_unprintable(" ".join(message.split())), file=sys.stderr, flush=True)
+    """Print a message to standard error as one line.
 
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean …?"`` with the most similar known word, or ``""`` if none is similar."""
-    similar = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {similar[0]}?" if similar else ""
+    Blanks are collapsed, unprintable characters are escaped, and the library's ``Decimal('0.5')`` is printed as ``0.5``.
+    """
+    line = _DECIMAL.sub(r"\1", " ".join(message.split()))
+    print("trailing:", escape_unprintable(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 import msgspec
 
-from trailing.cli.messages import suggest
 from trailing.core.model import check_money
-from trailing.errors import UsageError
+from trailing.errors import UsageError, suggest
 
 _MOST_COLUMNS = 100
 _INDENT = 14

@@ -88,7 +88,7 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
             figures are unknown, so `ours` is without them.
         doubled_positions: symbol and side of positions that were listed more than once or have impossible figures.
             `reports` is without them.
-        foreign_stops: the number of listed stops that are not ours.
+        foreign: the listed stops without our tag.
     """
 
     asked_at: float
@@ -100,7 +100,12 @@ class AccountSnapshot(msgspec.Struct, frozen=True):
     shows_all_positions: bool = True
     doubled_orders: frozenset[str] = frozenset()
     doubled_positions: frozenset[Key] = frozenset()
-    foreign_stops: int = 0
+    foreign: tuple[StopOrder, ...] = ()
+
+    @property
+    def foreign_stops(self) -> int:
+        """Return the number of listed stops that are not ours."""
+        return len(self.foreign) + len(self.others)
 
     @property
     def listed_stops(self) -> int:
@@ -128,14 +133,13 @@ class SnapshotBuilder:
         self._doubled_orders: set[str] = set()
         self._reports: dict[Key, PositionReport] = {}
         self._doubled_positions: set[Key] = set()
-        self._foreign_stops = 0
+        self._foreign: list[StopOrder] = []
 
     def add_stops(self, stops: Iterable[StopOrder]) -> None:
         """Add entries of the list of stops."""
         for order in stops:
             own = order.client_order_id
             owner = self._owner_of(own)
-            self._foreign_stops += owner != "ours"
             if owner == "instance":
                 self._others.append(order)
             elif owner == "ours":
@@ -144,6 +148,8 @@ class SnapshotBuilder:
                 self._ids.add(own)
                 key = (order.symbol, order.side)
                 self._ours[key] = (*self._ours.get(key, ()), order)
+            else:
+                self._foreign.append(order)
 
     def add_positions(self, positions: Iterable[PositionReport]) -> None:
         """Add entries of the list of positions."""
@@ -178,7 +184,7 @@ class SnapshotBuilder:
             shows_all_positions and not doubled_positions,
             doubled_orders,
             doubled_positions,
-            self._foreign_stops,
+            tuple(self._foreign),
         )
 
 

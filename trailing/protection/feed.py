@@ -94,7 +94,7 @@ class Feed:
                 self._take_position(update)
             case EntryUpdate():
                 pass  # a caller placed the entry through the port; its fills come as updates of the position
-            case StreamState():
+            case _:
                 self._take_state(update)
 
     def _take_tick(self, tick: Tick) -> None:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 
 import trio
 
 from trailing.core.findings import Finding
 from trailing.core.model import Position, Side, StopOrder, Tick, check_seconds, refuse
-from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
+from trailing.protection.adoption_methods import AdoptionMethods
 from trailing.protection.clock import Clock
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
-from trailing.protection.position_commands import change_plan, close_position, find_position, release_position
+from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
 from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision
-from trailing.protection.wave import Wave
+from trailing.protection.wave import Wave, check_wave_plan
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease
 from trailing.stores.port import Lease, Store
 
 
-class Manager:
+class Manager(AdoptionMethods):
     """Protect the positions of one account. `open_manager` makes it."""
-
-    def __init__(self, plan: TrailPlan, supervision: Supervision) -> None:
-        self._plan, self._supervision = plan, supervision
 
     async def protect_wave(
         self, positions: Sequence[Position], *, deadline: float, plan: TrailPlan | None = None
@@ -62,92 +58,17 @@ class Manager:
         Cancellation: acknowledged stops stay live and are tracked. Partial orders are cleaned up, for at most `cleanup_seconds`;
             then the cancellation passes on. `on_wave_cancelled` says what happens to positions without a stop.
         """
-        return await self._protect(positions, deadline, plan or self._plan)
-
-    async def _protect(
-        self,
-        positions: Sequence[Position],
-        deadline: float,
-        plan: TrailPlan,
-        *,
-        standing: StopOrder | None = None,
-        is_reported: bool = False,
-    ) -> WaveReport:
+        supervision, plan = self._supervision, plan or self._plan
         check_seconds("deadline", deadline, zero=False)
-        self._check_plan(plan, {position.symbol for position in positions})
-        with self._supervision.operation():
-            wave = Wave(self._supervision, plan, deadline, standing=standing, is_reported=is_reported)
-            try:
-                report = await wave.run(positions)
-            finally:
-                for refused in wave.never_claimed:
-                    self._supervision.note_never_claimed(refused)
-        self._supervision.tally.count_wave(report)
+        check_wave_plan(supervision.sender, plan, {position.symbol for position in positions})
+        with supervision.operation():
+            report = await Wave(supervision, plan, deadline).run(positions)
+        supervision.tally.count_wave(report)
         return report
-
-    def _check_plan(self, plan: TrailPlan, symbols: Iterable[str]) -> None:
-        """Refuse a plan that can't be carried out here, or natively on one of the markets. Raises UsageError.
-
-        A symbol that the exchange does not know is its own position's failure.
-        """
-        sender = self._supervision.sender
-        sender.fence.check_plan(plan)
-        for symbol in symbols if plan.native else ():
-            try:
-                market = sender.exchange.market(symbol)
-            except UsageError:
-                continue
-            check_native_market(plan, market)
 
     async def protect(self, position: Position, *, deadline: float, plan: TrailPlan | None = None) -> Outcome:
         """Place a live stop behind one position. See `protect_wave`."""
         report = await self.protect_wave((position,), deadline=deadline, plan=plan)
-        return report.outcomes[0]
-
-    async def adopt(
-        self,
-        symbol: str,
-        side: Side,
-        *,
-        deadline: float,
-        plan: TrailPlan | None = None,
-        stop_price: Decimal | None = None,
-    ) -> Outcome:
-        """Adopt a position that was opened by hand.
-
-        The manager reads it from the exchange, then protects it as `protect` does.
-
-        **It may close the position at once.** If the price is already beyond the first stop, the plan's `on_would_trigger`
-        applies, as in `protect`: with ``"exit"``, the default, the position is closed at market. Without a `stop_price` the first
-        stop lies `initial_stop` behind the *entry* price, which the price of a losing position has often passed.
-
-        A stop that a person placed is not ours and stays as it is. A live stop of ours becomes the position's stop, and is moved
-        at once if the first stop is tighter.
-
-        Args:
-            deadline: seconds above 0 for the whole call, with the reading of the position; as in `protect_wave`.
-            plan: used instead of the manager's plan.
-            stop_price: the first stop, instead of the plan's. It may lie beyond the entry price. The outcome is `Refused` if it
-                is on the wrong side of both the price and the entry price.
-
-        Returns:
-            As `protect`; `AlreadyProtected` if the position is protected.
-
-        Raises:
-            UsageError: it is confirmed that no such position exists, an argument is impossible, or the manager has ended.
-            ExchangeError: the position could not be read before the deadline. Nothing was sent.
-            ExceptionGroup: of a bug, after the position has its outcome.
-
-        Cancellation: as `protect_wave`. While the position is being read, nothing was sent.
-        """
-        check_seconds("deadline", deadline, zero=False)
-        supervision, plan = self._supervision, plan or self._plan
-        self._check_plan(plan, (symbol,))
-        ends_at = supervision.now() + deadline
-        with supervision.operation():
-            position, standing = await find_position(supervision, symbol, side, plan, stop_price, ends_at=ends_at)
-        left = ends_at - supervision.now()
-        report = await self._protect((position,), left, plan, standing=standing, is_reported=True)
         return report.outcomes[0]
 
     async def update(self, symbol: str, side: Side, plan: TrailPlan) -> None:

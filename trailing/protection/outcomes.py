@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from trailing.core.model import Fill, Position, StopOrder
+from trailing.core.model import Fill, Position, Side, StopOrder
 from trailing.core.position import PositionState
 from trailing.core.refusals import trouble
 from trailing.errors import ExchangeError, NothingToReduce
@@ -39,12 +39,22 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     unprotected_time: UnprotectedTime
 
     @property
+    def symbol(self) -> str:
+        """The symbol of the position."""
+        return self.position.symbol
+
+    @property
+    def side(self) -> Side:
+        """The side of the position."""
+        return self.position.side
+
+    @property
     def unprotected_seconds(self) -> float:
         """The unprotected seconds of all causes."""
         return self.unprotected_time.total
 
     def _in_words(self, what: str) -> str:
-        return f"{self.position.symbol} {self.position.side}: {what}, after {self.elapsed:.1f} s"
+        return f"{self.symbol} {self.side}: {what}, after {self.elapsed:.1f} s"
 
 
 class Protected(_Outcome, frozen=True, kw_only=True):
@@ -160,13 +170,13 @@ class WaveReport(msgspec.Struct, frozen=True):
     @property
     def protected(self) -> tuple[Outcome, ...]:
         """The outcomes with a live stop, a late one included."""
-        return tuple(outcome for outcome in self.outcomes if _stop_of(outcome) is not None)
+        return tuple(outcome for outcome in self.outcomes if stop_of(outcome) is not None)
 
     @property
     def unprotected(self) -> tuple[Outcome, ...]:
         """The outcomes whose position may be open without a stop."""
         return tuple(
-            outcome for outcome in self.outcomes if _stop_of(outcome) is None and not isinstance(outcome, Exited)
+            outcome for outcome in self.outcomes if stop_of(outcome) is None and not isinstance(outcome, Exited)
         )
 
     @property
@@ -180,7 +190,8 @@ class WaveReport(msgspec.Struct, frozen=True):
         return sum((outcome.unprotected_time for outcome in self.outcomes), ALWAYS_PROTECTED)
 
 
-def _stop_of(outcome: Outcome) -> StopOrder | None:
+def stop_of(outcome: object) -> StopOrder | None:
+    """Return the live stop of an outcome; None: it has none."""
     match outcome:
         case Protected(stop=stop) | AlreadyProtected(stop=stop) | TimedOut(stop=stop):
             return stop
@@ -207,11 +218,13 @@ class Attempt:
 
     Attributes:
         task: the task that works on the position or waits for its key; None: there is none.
+        standing: our live stop that was found behind the position and becomes its stop; None: there is none.
         acknowledged_after: seconds from the claim to the acknowledgement of the stop; None: no stop was placed.
     """
 
-    def __init__(self, position: Position, supervision: Supervision) -> None:
+    def __init__(self, position: Position, supervision: Supervision, standing: StopOrder | None = None) -> None:
         self.position = position
+        self.standing = standing
         self.task: PositionTask | None = None
         self.acknowledged_after: float | None = None
         self._supervision, self._started = supervision, supervision.now()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from trailing.core.position import PositionState
 from trailing.protection.outcomes import OpeningTimes, WaveReport
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
+
+if TYPE_CHECKING:
+    from trailing.protection.adoption import AdoptionReport
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ class Tally:
         if state.confirmed_at is not None:
             self.confirmed_at = max(state.confirmed_at, self.confirmed_at or state.confirmed_at)
 
-    def count_wave(self, report: WaveReport) -> None:
+    def count_wave(self, report: WaveReport | AdoptionReport) -> None:
         """Add a wave that has ended."""
         self.waves += 1
         self.outcomes.update(type(outcome).__name__ for outcome in report.outcomes)

@@ -17,6 +17,7 @@ from trailing.core.evidence import Timing
 from trailing.core.findings import Finding
 from trailing.core.inputs import CheckWanted, Input, RetryNow
 from trailing.core.model import Position, Side, StopOrder, Tick
+from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
@@ -149,9 +150,10 @@ class Supervision:
             unprotected_time: the unprotected seconds of the position until now, by cause.
 
         Raises:
-            UsageError: the exchange has no such market, or the plan no possible first stop for the position.
+            UsageError: the exchange has no such market, or the plan can't be carried out there for the position.
         """
         now, market = self.now(), self.sender.exchange.market(position.symbol)
+        check_native_market(plan, market)
         opened_at = now - self.seconds_since(position.opened_at)
         state = PositionState(Ratchet(position, plan, market), self.timing, now, opened_at, unprotected_time)
         return PositionTask(self, state)

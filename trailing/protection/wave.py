@@ -6,15 +6,17 @@ Each position has its own task and deadline, all in one nursery. The failure of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import trio
 
 from trailing.core.entry_checks import check_side, check_size
 from trailing.core.inputs import CheckWanted, DeadlineStruck, EntryRefused, EntryUnreported, OpeningEnded, StopFound
 from trailing.core.model import Position, StopOrder
+from trailing.core.native import check_native_market
 from trailing.core.next_request import next_request
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -37,7 +39,10 @@ from trailing.protection.outcomes import (
     WaveReport,
 )
 from trailing.protection.position_task import PositionTask
+from trailing.protection.requests import RequestSender
 from trailing.protection.supervision import Supervision
+
+T = TypeVar("T")
 
 REPORT_WAIT: Final = 1.0
 """The most seconds that an opening waits for the wave's snapshot once its stop is live. The snapshot is requested when the stop
@@ -45,75 +50,93 @@ is, so that it has mostly come by then. The opening goes on without it if the li
 
 
 class Wave:
-    """One call of `protect_wave`.
+    """One call that protects a batch of positions.
 
     Args:
         plan: of all positions of the wave.
         deadline: seconds for each position, above 0.
-        standing: our live stop behind the only position; None: each position gets a new stop.
         is_reported: whether a snapshot has just shown the positions, so that no snapshot has to check their entries.
 
     Attributes:
-        never_claimed: the refusals of positions that may be open and that no task works on.
+        bugs: errors other than a `TrailingError`. They are raised after every position has its outcome.
     """
 
     def __init__(
-        self,
-        supervision: Supervision,
-        plan: TrailPlan,
-        deadline: float,
-        *,
-        standing: StopOrder | None = None,
-        is_reported: bool = False,
+        self, supervision: Supervision, plan: TrailPlan, deadline: float, *, is_reported: bool = False
     ) -> None:
         self._supervision, self._plan, self._is_reported = supervision, plan, is_reported
-        self._deadline, self._standing = deadline, standing
-        self._outcomes: dict[int, Outcome] = {}
+        self._deadline, self._started = deadline, supervision.now()
         self._opening_times: list[float] = []
-        self._bugs: list[Exception] = []
         self._was_unreported = False
-        self.never_claimed: list[Refused] = []
+        self._never_claimed: list[Refused] = []
+        self.bugs: list[Exception] = []
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since the wave began."""
+        return self._supervision.now() - self._started
+
+    @property
+    def opening_times(self) -> OpeningTimes:
+        """Return the opening times of the stops that the wave placed."""
+        return OpeningTimes.over(self._opening_times)
 
     async def run(self, positions: Sequence[Position]) -> WaveReport:
-        """Protect all positions, each in its own task and within the deadline.
+        """Protect all positions, each in its own task and within the deadline. Raises as `run_each`."""
+        outcomes = await self.run_each([partial(self.protect, position) for position in positions])
+        return WaveReport(outcomes, self.elapsed, self.opening_times)
+
+    async def run_each(self, openings: Sequence[Callable[[], Awaitable[T]]]) -> tuple[T, ...]:
+        """Call each opening in its own task, and return their outcomes in the same order.
 
         Raises:
             ExceptionGroup: of bugs, which are errors other than a `TrailingError`, after every position has its outcome.
 
         Cancellation: every partial order is cleaned up. Then the cancellation passes on.
         """
-        supervision, started = self._supervision, self._supervision.now()
-        try:
-            async with trio.open_nursery() as openings:
-                for index, position in enumerate(positions):
-                    openings.start_soon(self._protect_one, index, position)
-        finally:
-            await supervision.records.wait_stored(self._plan.journal_wait, shield=True)  # noqa: ASYNC102 - with a deadline
-        if self._bugs:
-            raise ExceptionGroup("bugs while a wave was protected; its positions have their outcomes", self._bugs)
-        return WaveReport(
-            tuple(self._outcomes[index] for index in range(len(positions))),
-            supervision.now() - started,
-            OpeningTimes.over(self._opening_times),
-        )
+        outcomes: dict[int, T] = {}
 
-    async def _protect_one(self, index: int, position: Position) -> None:
-        attempt = Attempt(position, self._supervision)
-        with trio.move_on_after(self._deadline) as scope:
+        async def run_one(index: int, opening: Callable[[], Awaitable[T]]) -> None:
+            outcomes[index] = await opening()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, opening in enumerate(openings):
+                    nursery.start_soon(run_one, index, opening)
+        finally:
+            for refused in self._never_claimed:
+                self._supervision.note_never_claimed(refused)
+            within = min(self._plan.journal_wait, self._plan.cleanup_seconds)
+            await self._supervision.records.wait_stored(within, shield=True)  # noqa: ASYNC102 - with a deadline
+        if self.bugs:
+            raise ExceptionGroup("bugs while a wave was protected; its positions have their outcomes", self.bugs)
+        return tuple(outcomes[index] for index in range(len(openings)))
+
+    async def protect(
+        self, position: Position, *, standing: StopOrder | None = None, ends_at: float | None = None
+    ) -> Outcome:
+        """Protect one position of the wave within its deadline.
+
+        Args:
+            standing: our live stop behind the position; None: it gets a new stop.
+            ends_at: the deadline, in seconds on the running clock; None: the wave's, from now on.
+        """
+        attempt = Attempt(position, self._supervision, standing)
+        with trio.move_on_at(trio.current_time() + self._deadline if ends_at is None else ends_at) as scope:
             try:
                 outcome = await self._protect(attempt, scope)
             except TrailingError as error:
                 outcome = attempt.refused(error)
             except Exception as bug:  # the other positions go on; it is raised after all of them have ended
-                self._bugs.append(bug)
+                self.bugs.append(bug)
                 outcome = attempt.refused(bug)
         if scope.cancelled_caught:
             outcome = attempt.cut_short()
-        self._outcomes[index] = outcome
         if attempt.task is None and isinstance(outcome, Refused) and not isinstance(outcome.error, NothingToReduce):
-            self.never_claimed.append(outcome)
+            self._never_claimed.append(outcome)
         if attempt.acknowledged_after is not None:
             self._opening_times.append(attempt.acknowledged_after)
+        return outcome
 
     async def _protect(self, attempt: Attempt, scope: trio.CancelScope) -> Outcome:
         supervision = self._supervision
@@ -122,7 +145,7 @@ class Wave:
             held = supervision.registry.claim(new)
             if held is new:
                 return await self._open(attempt, new, scope)
-            self._standing = None  # it was read before, and the other claim may have changed it since
+            attempt.standing = None  # it was read before, and the other claim may have changed it since
             outcome = await self._join(attempt, held, new, scope)
             if outcome is not None:
                 return outcome
@@ -222,10 +245,10 @@ class Wave:
             self._check(task)
             if self._is_reported:
                 task.step(EntryUnreported(None))
-            if self._standing is not None:
-                task.step(StopFound(self._standing))
+            if attempt.standing is not None:
+                task.step(StopFound(attempt.standing))
             await task.work(until=lambda: self._is_decided(state, scope.deadline))
-            if state.live is not None and self._standing is None:
+            if state.live is not None and attempt.standing is None:
                 attempt.acknowledged_after = self._supervision.now() - state.claimed_at
             if state.live is not None:
                 self._supervision.watch(task)  # the stop trails while the entry is checked
@@ -277,7 +300,7 @@ class Wave:
         return False
 
     async def _wait_entry_checked(self, task: PositionTask) -> None:
-        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT`.
+        """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT` and at most as long as a clean-up.
 
         The wait is shielded, because the position has its stop. Without a snapshot, the last known price checks the entry, and one
         alarm says so for the whole wave.
@@ -285,14 +308,15 @@ class Wave:
         state = task.state
         if state.is_entry_checked:
             return
-        with trio.move_on_after(REPORT_WAIT, shield=True) as scope:
+        seconds = min(REPORT_WAIT, _settling_seconds(state.plan))
+        with trio.move_on_after(seconds, shield=True) as scope:
             while not (state.is_entry_checked or state.ended):
                 await task.wait_changed()
         if scope.cancelled_caught:
             task.step(EntryUnreported(self._known_price(state)))
             if not self._was_unreported:
                 self._was_unreported = True
-                detail = f"no snapshot within {REPORT_WAIT} s"
+                detail = f"no snapshot within {seconds} s"
                 self._supervision.records.alarm(None, "the positions were not read beside the wave", detail)
 
     async def _clean_up(self, task: PositionTask, error: BaseException, scope: trio.CancelScope) -> None:
@@ -308,14 +332,32 @@ class Wave:
         else:
             task.step(EntryRefused(error if isinstance(error, Exception) else ExchangeError(type(error).__name__)))
         began = min(self._supervision.now(), scope.deadline)
-        seconds = max(0.0, state.plan.cleanup_seconds - state.plan.journal_wait)
-        with trio.move_on_at(began + seconds, shield=True) as cleaning:
+        with trio.move_on_at(began + _settling_seconds(state.plan), shield=True) as cleaning:
             try:
                 await _go_on(task, lambda: _is_clean(state))
             except TrailingError as second:
                 self._supervision.records.alarm(state.position, "a clean-up failed", f"{second}, after {state.error}")
         if cleaning.cancelled_caught:
             self._supervision.records.alarm(state.position, "a clean-up did not end in time", str(state.error))
+
+
+def check_wave_plan(sender: RequestSender, plan: TrailPlan, symbols: Iterable[str]) -> None:
+    """Refuse a plan that can't be carried out here, or natively on one of the markets. Raises UsageError.
+
+    A symbol that the exchange does not know is its own position's failure.
+    """
+    sender.fence.check_plan(plan)
+    for symbol in symbols if plan.native else ():
+        try:
+            market = sender.exchange.market(symbol)
+        except UsageError:
+            continue
+        check_native_market(plan, market)
+
+
+def _settling_seconds(plan: TrailPlan) -> float:
+    """Return the seconds after its deadline that a position may take, so that `cleanup_seconds` include the saving."""
+    return max(0.0, plan.cleanup_seconds - plan.journal_wait)
 
 
 async def _go_on(task: PositionTask, until: Callable[[], bool]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trailing.cli.messages import errors_named, suggest
-from trailing.errors import UsageError
+from trailing.cli.messages import errors_named
+from trailing.errors import UsageError, suggest
 from trailing.exchanges.ccxt import Credentials
 from trailing.exchanges.ccxt.opening import find_venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES

@@ -11,13 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from trailing.cli.messages import suggest
 from trailing.cli.practice.text_files import read_text
 from trailing.core import rules
 from trailing.core.model import Percent, refuse
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.rules import Breakeven, Callback, Rule
-from trailing.errors import UsageError
+from trailing.errors import UsageError, suggest
 
 DEFAULT_PLAN = TrailPlan(
     initial_stop=Percent("2"),

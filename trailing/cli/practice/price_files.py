@@ -16,9 +16,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from trailing.cli.messages import suggest
 from trailing.core.model import Position, Source
-from trailing.errors import UsageError
+from trailing.errors import UsageError, suggest
 from trailing.exchanges.prices import PricePoint, read_candles_csv, read_trades_csv
 
 CandleOrder: TypeAlias = Literal["peak-first", "adverse-first", "high-first", "low-first"]

@@ -15,10 +15,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
-from trailing.cli.messages import suggest
 from trailing.cli.practice.text_files import read_text
 from trailing.core.model import Position, refuse
-from trailing.errors import UsageError
+from trailing.errors import UsageError, suggest
 
 _MOST_BYTES: Final = 16 * 2**20
 """The size limit of a wave file. A wave of 20,000 positions takes 2 to 4 MiB."""

@@ -269,14 +269,20 @@ def _is_stop(venue: Venue, raw: Raw) -> bool:
         return False
     if not venue.fields.type:
         return True
-    kind = _field(raw, venue.fields.type)
+    kind = _kind_of(venue, raw)
     if kind is None:
         raise UsageError(f"{venue.fields.type} is missing")
     return as_text(venue.fields.type, kind) in venue.fields.stop_types or _is_trailing(venue, raw)
 
 
 def _is_trailing(venue: Venue, raw: Raw) -> bool:
-    return venue.stops.trailing is not None and _field(raw, venue.fields.type) in venue.stops.trailing.types
+    return venue.stops.trailing is not None and _kind_of(venue, raw) in venue.stops.trailing.types
+
+
+def _kind_of(venue: Venue, raw: Raw) -> Any:
+    """Return the venue's word for the type of an order; None: the entry has none."""
+    kind, other = _field(raw, venue.fields.type), venue.fields.other_type
+    return _field(raw, other) if kind is None and other else kind
 
 
 def _side_of(venue: Venue, raw: Raw) -> Side | None:

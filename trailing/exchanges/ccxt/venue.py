@@ -250,6 +250,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
         client_order_id, trigger_price: of an order; "": ccxt parses them correctly.
         source: the word of `StopRequests.sources`; "": there is none, because the venue has only one source.
         type: the order's type; "": the lists contain only stop-market orders.
+        other_type: a second name of the field `type`, for a venue whose pages and payloads use both; "": there is none.
         stop_types: the values of `type` for plain stop-market orders.
         execution_type: the type of the order that a triggered stop becomes, ``"Market"`` for a stop at market; "": `type` tells
             it, or all are at market.
@@ -265,6 +266,7 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
     trigger_price: str = ""
     source: str = ""
     type: str = ""
+    other_type: str = ""
     stop_types: frozenset[str] = frozenset()
     execution_type: str = ""
     status: str = ""

@@ -121,7 +121,8 @@ _BINANCE = Venue(
     ),
     fields=OrderFields(
         source="workingType",
-        type="orderType",
+        type="orderType",  # as its pages say; recorded lists have it as `type`
+        other_type="type",
         stop_types=frozenset({"STOP_MARKET"}),
         status="algoStatus",
         triggered_statuses=frozenset({"TRIGGERING", "TRIGGERED"}),
