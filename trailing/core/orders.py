@@ -196,6 +196,11 @@ def counts_before(side: Side, newer: Order, older: Order) -> bool:
     return not is_tighter(side, older.order.price, newer.order.price)
 
 
+def trade_of(fill: Fill) -> object:
+    """Return what identifies a fill: the id of its trade, or its figures if it has no id."""
+    return fill.trade_id if fill.trade_id is not None else (fill.quantity, fill.price, fill.at)
+
+
 def unseen(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order, Decimal]:
     """Count a pushed fill once, however often and in whatever order it is pushed.
 
@@ -206,7 +211,7 @@ def unseen(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order,
     Returns:
         The order with the fill counted, and the quantity that was not counted before.
     """
-    trade: object = fill.trade_id if fill.trade_id is not None else (fill.quantity, fill.price, fill.at)
+    trade = trade_of(fill)
     if trade in order.trades:
         return order, _ZERO
     quantity = fill.quantity
