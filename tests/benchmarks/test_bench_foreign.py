@@ -19,7 +19,7 @@ from trailing import Position, Protected, TrailPlan
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "venues"))
 from foreign_entries import ORDERS, add, numbered, orders, positions
-from real_exchange import BTC, NoRateLimit, open_desk
+from real_exchange import BTC, VENUES, NoRateLimit, open_desk
 from venue_market import INSTRUMENTS, instrument
 
 COUNTS = (0, 1000, 2000, 4000)
@@ -36,7 +36,7 @@ async def pass_of(venue: str, count: int) -> tuple[float, float]:
             desk.server,
             venue,
             orders(venue, count, ORDERS[venue]),
-            positions(venue, [each.id for each in coins[:count]]),
+            positions(venue, [each.base for each in coins[:count]]),
         )
         await desk.enter()
         await desk.server.move_price(BTC, Decimal(1000), "last")
@@ -78,7 +78,7 @@ def ratios(costs: Sequence[float]) -> list[float]:
     return [(cost - costs[0]) / first for cost in costs[1:]]
 
 
-@pytest.mark.parametrize("venue", ["binanceusdm", "bybit"])
+@pytest.mark.parametrize("venue", VENUES)
 def test_a_pass_costs_in_proportion_to_what_is_on_the_account(venue: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
     title = (

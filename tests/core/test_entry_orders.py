@@ -39,6 +39,11 @@ def test_an_impossible_entry_order_is_refused(change: dict[str, Any], words: str
         msgspec.structs.replace(WORKING, **change)
 
 
+def test_an_entry_without_a_limit_is_at_market_and_carries_no_stop_by_itself() -> None:
+    request = EntryRequest(BTC, "long", D(2), "e")
+    assert (request.limit, request.stop) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -19,7 +19,7 @@ from venue_server import API_KEY, SECRET, VenueServer
 from trailing import Credentials, open_ccxt
 from trailing.cli import main
 from trailing.exchanges.ccxt import venues
-from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.limits import Limits, Window
 
 WORDS = ("--testnet", "--symbol", BTC)
 FOREIGN = "x-somebody-1"
@@ -30,24 +30,21 @@ def hurry(monkeypatch: pytest.MonkeyPatch, venue: str, *, request_validity: floa
     quick = with_delays(venue, orders_read_lag=0.0, positions_read_lag=0.0, request_validity=request_validity)
     monkeypatch.setattr("trailing.exchanges.ccxt.opening.VENUES", {**venues.VENUES, venue: quick})
     quick_limits = Limits(windows={"requests": Window(20_000, 1, burst=10_000)}, costs={}, other={"requests": 1.0})
-    monkeypatch.setattr(
-        "trailing.exchanges.ccxt.connecting.limits_of",
-        lambda name: quick_limits if name in UNLIMITED else limits_of(name),
-    )
+    monkeypatch.setattr("trailing.exchanges.ccxt.connecting.limits_of", lambda _: quick_limits)
     monkeypatch.setattr("trailing.cli.operate.check_account.PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("trailing.cli.operate.check_context.POLL_SECONDS", 0.02)
     monkeypatch.setattr("trailing.cli.operate.check_triggers.ATTEMPT_SECONDS", 0.2)
     monkeypatch.setattr("trailing.cli.operate.check_triggers.AGAIN_SECONDS", 0.02)
 
 
-# What differs from venue to venue: the settings of a server that refuses no request for its rate, and a passphrase. On a
-# venue without such settings, the requests keep to the venue's limits.
+# What differs from venue to venue: the settings of a server that refuses no request for its rate, and a passphrase.
+# OKX's test network is the same host, with a header.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "binanceusdm": {"order_limits": (10_000, 10_000), "weight_limit": 100_000},
     "bybit": {"order_limit": 1000},
-    "okx": {"demo": True},
+    "okx": {"demo": True, "limited": False},
 }
-UNLIMITED = frozenset({"binanceusdm", "bybit"})
+LIVE_SETTINGS: Mapping[str, Mapping[str, Any]] = {**SETTINGS, "okx": {"demo": False, "limited": False}}
 PASSWORDS: Mapping[str, str] = {"okx": "loopback-passphrase"}
 
 
@@ -134,9 +131,8 @@ def checking(
     set_keys(venue, monkeypatch)
     monkeypatch.chdir(tmp_path)
     hurry(monkeypatch, venue)
-    with serving(
-        venue, "memory:", *((move_prices,) if moving else ()), hedged=hedged, **SETTINGS.get(venue, {})
-    ) as served:
+    settings = (LIVE_SETTINGS if live else SETTINGS)[venue]
+    with serving(venue, "memory:", *((move_prices,) if moving else ()), hedged=hedged, **settings) as served:
         served.do(add_foreign, served.server)
         monkeypatch.setattr("trailing.cli.operate.check.open_ccxt", on_server(served.server))
         yield CheckedVenue(served, tmp_path / "report.json", capsys)

@@ -7,6 +7,7 @@ from itertools import count, cycle, islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from okx_server import OkxServer
 from venue_faults import Reply, Request, json_reply
 from venue_server import VenueServer
 
@@ -59,6 +60,33 @@ _BYBIT_ORDER: Final[Entry] = {
     "createdTime": "1",
     "updatedTime": "1",
 }
+_OKX_ORDER: Final[Entry] = {
+    "algoClOrdId": "",
+    "clOrdId": "",
+    "ordId": "",
+    "instId": "BTC-USDT-SWAP",
+    "instType": "SWAP",
+    "ordType": "conditional",
+    "state": "live",
+    "side": "sell",
+    "posSide": "net",
+    "sz": "1",
+    "slTriggerPx": "500",
+    "slOrdPx": "-1",
+    "slTriggerPxType": "last",
+    "tpTriggerPx": "",
+    "tpOrdPx": "",
+    "tpTriggerPxType": "",
+    "tdMode": "cross",
+    "reduceOnly": "true",
+    "closeFraction": "",
+    "actualSz": "0",
+    "actualPx": "",
+    "triggerTime": "",
+    "cTime": "1",
+    "uTime": "1",
+    "tag": "",
+}
 _BINANCE_POSITION: Final[Entry] = {
     "positionSide": "BOTH",
     "positionAmt": "3",
@@ -90,6 +118,26 @@ _BYBIT_POSITION: Final[Entry] = {
     "createdTime": "1",
     "updatedTime": "1",
 }
+_OKX_POSITION: Final[Entry] = {
+    "instType": "SWAP",
+    "mgnMode": "cross",
+    "posId": "1",
+    "posSide": "net",
+    "pos": "3",
+    "ccy": "USDT",
+    "lever": "10",
+    "last": "2",
+    "markPx": "2",
+    "liqPx": "",
+    "avgPx": "2",
+    "upl": "0",
+    "notionalUsd": "6",
+    "margin": "",
+    "cTime": "1",
+    "uTime": "1",
+}
+_TAKES_PROFIT: Final[Entry] = {"slTriggerPx": "", "slOrdPx": "", "slTriggerPxType": "", "tpTriggerPxType": "last"}
+_TRIGGER: Final[Entry] = {"slTriggerPx": "", "slOrdPx": "", "slTriggerPxType": "", "ordType": "trigger"}
 
 ORDERS: Final[Mapping[str, Sequence[Entry]]] = {
     "binanceusdm": tuple(
@@ -133,6 +181,28 @@ ORDERS: Final[Mapping[str, Sequence[Entry]]] = {
             {"orderLinkId": "h", "orderStatus": "Deactivated"},
         )
     ),
+    "okx": tuple(
+        {**_OKX_ORDER, **values}
+        for values in (
+            {"algoClOrdId": "web7ab3"},
+            {"algoClOrdId": 1578938},
+            {"algoClOrdId": "tr-but-not-ours"},
+            {"algoClOrdId": "", "slTriggerPxType": "mark"},
+            {"algoClOrdId": None, "instId": "ETH-USDT-SWAP", "side": "buy"},
+            {"algoClOrdId": "a", **_TAKES_PROFIT, "tpTriggerPx": "2000", "tpOrdPx": "-1"},
+            {"algoClOrdId": "b", **_TAKES_PROFIT, "tpTriggerPx": "2000", "tpOrdPx": "2000"},
+            {"algoClOrdId": "c", "slOrdPx": "490"},
+            {"algoClOrdId": "d", "ordType": "oco", "tpTriggerPx": "2000", "tpOrdPx": "-1", "tpTriggerPxType": "index"},
+            {"algoClOrdId": "e", "sz": "", "closeFraction": "1"},
+            {"algoClOrdId": "f", "reduceOnly": "false", "side": "buy", "slTriggerPx": "2000"},
+            {"algoClOrdId": "g", **_TRIGGER, "triggerPx": "500", "triggerPxType": "last", "ordPx": "-1"},
+            {"algoClOrdId": "h", **_TRIGGER, "ordType": "move_order_stop", "callbackRatio": "0.05"},
+            {"algoClOrdId": "i", "state": "partially_effective", "actualSz": "1"},
+            {"algoClOrdId": "j", "state": "canceled"},
+            {"algoClOrdId": "k", "instId": "BTC-USD-SWAP"},
+            {"algoClOrdId": "l", "instId": "BTC-USD-260327", "instType": "FUTURES"},
+        )
+    ),
 }
 """Orders of each kind, without their ids."""
 
@@ -153,10 +223,18 @@ UNKNOWN: Final[Mapping[str, Sequence[Entry]]] = {
         {**_BYBIT_ORDER, "orderLinkId": "r", "triggerBy": "MoonPrice"},
         {**_BYBIT_ORDER, "orderLinkId": "s", "qty": "1e400", "leavesQty": "1e400"},
     ),
+    "okx": (
+        {**_OKX_ORDER, "algoClOrdId": "n", "instId": "NEW-USDT-SWAP"},
+        {**_OKX_ORDER, "algoClOrdId": "o", "instId": 7},
+        {**_OKX_ORDER, "algoClOrdId": "p", "state": "sleeping"},
+        {**_OKX_ORDER, "algoClOrdId": "q", "side": "up"},
+        {**_OKX_ORDER, "algoClOrdId": "r", "slTriggerPxType": "moon"},
+        {**_OKX_ORDER, "algoClOrdId": "s", "sz": "1e400"},
+    ),
 }
 """Orders that can't be read. They make the list partial."""
 
-_IDS: Final = {"binanceusdm": "algoId", "bybit": "orderId"}
+_IDS: Final = {"binanceusdm": "algoId", "bybit": "orderId", "okx": "algoId"}
 
 
 def orders(venue: str, number: int, kinds: Sequence[Entry]) -> list[Entry]:
@@ -165,14 +243,20 @@ def orders(venue: str, number: int, kinds: Sequence[Entry]) -> list[Entry]:
     return [{**kind, _IDS[venue]: next(ids)} for kind in islice(cycle(kinds), number)]
 
 
-def positions(venue: str, symbols: Sequence[str]) -> list[Entry]:
-    """Return a position of each of the venue's symbols."""
+def positions(venue: str, bases: Sequence[str]) -> list[Entry]:
+    """Return a position of the venue's contract of each of these coins."""
+    if venue == "okx":
+        return [{**_OKX_POSITION, "instId": f"{base}-USDT-SWAP"} for base in bases]
     template = _BINANCE_POSITION if venue == "binanceusdm" else _BYBIT_POSITION
-    return [{**template, "symbol": symbol} for symbol in symbols]
+    return [{**template, "symbol": f"{base}USDT"} for base in bases]
 
 
 def add(server: VenueServer, venue: str, orders: Sequence[Entry], positions: Sequence[Entry]) -> None:
-    """Let a server list these orders and positions besides its own, page by page on Bybit."""
+    """Let a server list these orders and positions besides its own, page by page on Bybit and OKX."""
+    if isinstance(server, OkxServer):
+        server.okx.reads.foreign_algo_orders = [dict(order) for order in orders]
+        server.okx.reads.foreign_positions = [dict(position) for position in positions]
+        return
     face = server.face
     handle = type(face).handle
     further = {"open_stops": list(orders), "positions": list(positions)}

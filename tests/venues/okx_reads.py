@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from okx_market import AccountLevel, AlgoType, Contract, OkxMarket
@@ -132,9 +134,8 @@ class OkxReads:
         return kinds
 
     def _algo_page(self, rows: Sequence[Mapping[str, object]], params: Params) -> list[Any]:
-        names = ("algoId", "instType", "instId")
-        found = [row for row in rows if all(params.get(name, row.get(name)) == row.get(name) for name in names)]
-        return _page(found, params, lambda row: int(str(row["algoId"])))
+        wanted = _matches(params, "algoId", "instType", "instId")
+        return _page(rows, params, lambda row: int(str(row["algoId"])), wanted)
 
     def find_plain(self, params: Params) -> list[Any]:
         """Return an order at market or with a limit."""
@@ -144,10 +145,9 @@ class OkxReads:
         """List the open orders with a limit."""
         orders = [order for order in reversed(self._market.orders.values()) if order.wanted.trigger is None]
         rows = [plain_order(order, self._market) for order in orders if order.is_open] + self.foreign_orders
-        names, kinds = ("instType", "instId", "state"), str(params.get("ordType", "")).split(",")
-        found = [row for row in rows if all(params.get(name, row.get(name)) == row.get(name) for name in names)]
-        found = [row for row in found if kinds == [""] or row["ordType"] in kinds]
-        return _page(found, params, lambda row: int(str(row["ordId"])))
+        kinds, wanted = str(params.get("ordType", "")).split(","), _matches(params, "instType", "instId", "state")
+        found = [row for row in rows if kinds == [""] or row["ordType"] in kinds]
+        return _page(found, params, lambda row: int(str(row["ordId"])), wanted)
 
     def fills(self, days: int) -> Handler:
         """Return the endpoint that lists the fills of so many days."""
@@ -162,9 +162,8 @@ class OkxReads:
                 for fill in reversed(self._market.fills)
                 if max(begin, earliest) <= fill.at <= end
             ]
-            names = ("instType", "instId", "ordId", "subType")
-            found = [row for row in rows if all(params.get(name, row.get(name)) == row.get(name) for name in names)]
-            return _page(found, params, lambda row: int(str(row["billId"])))
+            wanted = _matches(params, "instType", "instId", "ordId", "subType")
+            return _page(rows, params, lambda row: int(str(row["billId"])), wanted)
 
         return fills
 
@@ -195,11 +194,15 @@ class OkxReads:
         wanted = self._market.contracts.values() if params["instType"] == "SWAP" else ()
         return [shown_contract(each) for each in wanted if params.get("instId", each.id) == each.id]
 
-    def prices(self, shape: Callable[[Contract, OkxMarket], object], *, index: bool = False) -> Handler:
-        """Return an endpoint of prices."""
+    def prices(
+        self, shape: Callable[[Contract, OkxMarket], object], *, index: bool = False, typed: bool = False
+    ) -> Handler:
+        """Return an endpoint of prices: of an index, or with `typed` of a type of instruments."""
 
         def prices(params: Params) -> list[Any]:
             name, every = params.get("instId"), self._market.contracts.values()
+            if typed and not params.get("instType"):
+                raise Refused("50014", "instType")
             if params.get("instType", "SWAP") != "SWAP":
                 return []
             found = [each for each in every if name in {None, each.index if index else each.id}]
@@ -228,8 +231,16 @@ class OkxReads:
         return candles
 
 
-def _page(rows: Sequence[T], params: Params, key: Callable[[T], int]) -> list[T]:
+def _matches(params: Params, *names: str) -> Callable[[Mapping[str, object]], bool]:
+    """Return a filter for rows that have the values of a request."""
+    wanted = {name: params[name] for name in names if name in params}
+    return lambda row: all(row.get(name) == value for name, value in wanted.items())
+
+
+def _page(rows: Sequence[T], params: Params, key: Callable[[T], int], wanted: Callable[[T], bool]) -> list[T]:
     """Return a page, the latest first: `after` an id means older, `before` newer."""
     older, newer = int(params.get("after") or 2**63), int(params.get("before") or -1)
-    found = sorted((row for row in rows if newer < key(row) < older), key=key, reverse=True)
-    return found[: min(int(params.get("limit") or 100), 100)]
+    ordered = sorted(rows, key=key)
+    first, end = bisect_right(ordered, newer, key=key), bisect_left(ordered, older, key=key)
+    limit = min(int(params.get("limit") or 100), 100)
+    return list(islice(filter(wanted, reversed(ordered[first:end])), limit))

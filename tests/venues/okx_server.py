@@ -115,6 +115,7 @@ class Okx:
     Attributes:
         reads, trading: the endpoints' parts.
         authorized: the key still has its permissions; without them requests are refused with 50114.
+        limited: requests are counted against the venue's limits.
         refusals_within_success: the code of an answer with a refused entry is 0, as it was recorded, not 1.
     """
 
@@ -131,6 +132,7 @@ class Okx:
         self.opened = stream.opened
         self.received = stream.received
         self.authorized: bool = True
+        self.limited: bool = True
         self.refusals_within_success: bool = False
         self.reads: OkxReads = OkxReads(market, stream, account_level)
         self.trading: OkxTrading = OkxTrading(market, stream, account_level)
@@ -152,8 +154,10 @@ class Okx:
             "GET public/time": Route("time", 10, frozenset(), lambda _: [{"ts": str(self._clock.now())}], public=True),
             "GET public/instruments": Route("markets", 20, typed | {"uly"}, reads.instruments, public=True),
             "GET market/ticker": Route("price", 20, named, reads.prices(ticker), public=True),
-            "GET market/tickers": Route("price", 20, typed | {"uly"}, reads.prices(ticker), public=True),
-            "GET public/mark-price": Route("price", 10, typed | {"uly"}, reads.prices(mark_price), public=True),
+            "GET market/tickers": Route("price", 20, typed | {"uly"}, reads.prices(ticker, typed=True), public=True),
+            "GET public/mark-price": Route(
+                "price", 10, typed | {"uly"}, reads.prices(mark_price, typed=True), public=True
+            ),
             "GET market/index-tickers": Route(
                 "price", 20, named | {"quoteCcy"}, reads.prices(index_ticker, index=True), public=True
             ),
@@ -242,6 +246,8 @@ class Okx:
     def _check_limits(self, endpoint: str, route: Route, entries: Sequence[Params]) -> None:
         """Count a request, by its entries. A single order of a batch counts as an order by itself."""
         ordering = route.operation == "close_position"
+        if not self.limited:
+            return
         if ordering and len(entries) == 1:
             endpoint = "POST /api/v5/trade/order"
             route = self._routes[endpoint]
@@ -305,6 +311,7 @@ async def open_okx_server(
     fills_first: bool = False,
     in_parts: bool = False,
     order_limit: int = 20,
+    limited: bool = True,
     demo: bool = False,
     account_level: AccountLevel = "2",
 ) -> AsyncIterator[OkxServer]:
@@ -321,6 +328,7 @@ async def open_okx_server(
         in_parts: a triggered algo order is `partially_effective` until it is filled.
         order_limit: requests in 2 s to place, to amend, and to cancel algo orders of an instrument, each; the venue's limit by
             default.
+        limited: requests are counted against the venue's limits.
         demo: requests need the header of demo trading.
         account_level: `acctLv`.
     """
@@ -336,6 +344,7 @@ async def open_okx_server(
     )
     stream = OkxStream(market, clock, sockets, fills_first=fills_first, in_parts=in_parts)
     face = Okx(market, clock, stream, algo_limit=order_limit, demo=demo, account_level=account_level)
+    face.limited = limited
     server = OkxServer(market, clock, sockets, face, stream)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)

@@ -26,8 +26,6 @@ from trailing.exchanges.ccxt.venue import Venue
 
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 VENUES = ("binanceusdm", "bybit", "okx")
-BUT_OKX = VENUES[:2]
-"""For tests that were not tried with the adapter and the server of OKX yet."""
 KEYS = Credentials(API_KEY, SECRET, PASSPHRASE)  # only OKX has a passphrase
 Opener: TypeAlias = Any
 

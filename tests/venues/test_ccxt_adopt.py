@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from decimal import Decimal as D
 
 import pytest
-from real_exchange import BTC, BUT_OKX, ETH, Desk, open_desk
+from real_exchange import BTC, ETH, VENUES, Desk, open_desk
 from venue_market import INSTRUMENTS, Trigger, Wanted, instrument
 
 import trailing
 from trailing import AlreadyProtected, Manager, NotAdopted, Percent, Protected, TrailPlan, UsageError, WouldAdopt
 
-pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
+pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 PLAN = TrailPlan(initial_stop=Percent(2), trigger="last")
 COINS = [instrument(f"COIN{number}", "0.01", "0.001", "5") for number in range(10)]

@@ -16,7 +16,9 @@ import trio
 from binance_shapes import position_risk
 from bybit_shapes import position as bybit_position
 from inspection.ccxt_exchange import stream_state
-from real_exchange import BTC, BUT_OKX, Desk, NoRateLimit, open_desk, open_server, stop_request
+from okx_market import OkxMarket
+from okx_shapes import position as okx_position
+from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, open_server, stop_request
 from venue_faults import Fault, RawReply, Reply, Request, json_reply
 from venue_server import API_KEY, SECRET
 
@@ -24,7 +26,7 @@ from trailing import Credentials, ExchangeUnreachable, OutcomeUnknown, PartialLi
 from trailing.exchanges.ccxt import open_ccxt
 from trailing.exchanges.ccxt.http_replies import limit_of
 
-pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
+pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 ON_THE_WAY = 16 * 2**20
 """Bytes that the kernel's and the client's buffers may hold of a reply that is not read any more."""
@@ -78,6 +80,7 @@ async def test_fm66_an_endless_body_is_read_up_to_its_limit_only(venue: str, ope
 async def test_fm66_of_a_compressed_body_the_decompressed_size_counts(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
+        await desk.exchange.positions()  # an order on OKX states the margin mode of its position
         desk.server.faults.add(Fault(on="*", raw=bomb()))
         for operation, call in CALLS.items():
             with (
@@ -106,6 +109,8 @@ def of_many(venue: str, count: int, entry: Any) -> Reply:
     """Return a list of positions."""
     if venue == "binanceusdm":
         return json_reply([entry] * count)
+    if venue == "okx":
+        return json_reply({"code": "0", "data": [entry] * count, "msg": ""})
     return json_reply({"retCode": 0, "retMsg": "OK", "result": {"list": [entry] * count, "nextPageCursor": ""}})
 
 
@@ -120,7 +125,7 @@ async def test_fm66_a_list_of_more_entries_than_can_be_parsed_in_time_is_unreada
             await CALLS[operation](desk)
 
 
-async def test_fm66_ten_thousand_positions_are_read(venue: str) -> None:
+async def test_fm66_thousands_of_positions_are_read(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         desk.exchange.session.rate_limiter = NoRateLimit()
@@ -128,6 +133,10 @@ async def test_fm66_ten_thousand_positions_are_read(venue: str) -> None:
         holding = market.holding(BTC, "both")
         if venue == "binanceusdm":
             reply = of_many(venue, 10_000, position_risk(BTC, "both", holding, market))
+            desk.server.faults.add(Fault(on="positions", reply=reply))
+        elif isinstance(market, OkxMarket):
+            # At once, so up to the size of a reply. OKX has some hundreds of contracts.
+            reply = of_many(venue, 4000, okx_position(BTC, "both", holding, market))
             desk.server.faults.add(Fault(on="positions", reply=reply))
         else:  # in pages of 200
             entry, face = bybit_position(BTC, "both", holding, market), desk.server.face
@@ -151,25 +160,30 @@ async def test_fm66_ten_thousand_positions_are_read(venue: str) -> None:
 
 @pytest.mark.parametrize("cursor", ["same", "another"])
 async def test_fm66_a_list_without_a_last_page_is_unreadable(venue: str, cursor: str) -> None:
-    if venue != "bybit":
+    if venue == "binanceusdm":
         pytest.skip("lists of Binance have no pages")
     async with open_desk(venue) as desk:
         desk.exchange.session.rate_limiter = NoRateLimit()
         face, pages = desk.server.face, count()
 
         def page(request: Request) -> Reply:
+            if venue == "okx":  # a page of 100 is followed by one of older orders
+                first = 10**9 - (0 if cursor == "same" else next(pages) * 100)
+                rows = [{"algoId": str(first - number), "ordType": "conditional"} for number in range(100)]
+                return json_reply({"code": "0", "data": rows, "msg": ""})
             next_one = "same" if cursor == "same" else f"page-{next(pages)}"
             return json_reply({"retCode": 0, "retMsg": "OK", "result": {"list": [{}], "nextPageCursor": next_one}})
 
         face.handle = page  # type: ignore[method-assign]
-        for read in (desk.exchange.positions, desk.exchange.open_stops):
+        paged = (desk.exchange.positions, desk.exchange.open_stops)
+        for read in paged if venue == "bybit" else paged[1:]:  # OKX lists all positions at once
             with pytest.raises(ExchangeUnreachable, match="pages|leads to itself"):
                 await read()
 
 
 async def test_fm66_a_list_of_markets_without_a_last_page_is_given_up(venue: str) -> None:
     if venue != "bybit":
-        pytest.skip("lists of Binance have no pages")
+        pytest.skip("only Bybit's list of markets has pages")
     async with open_server(venue) as server:
         face = server.face
         handle = type(face).handle

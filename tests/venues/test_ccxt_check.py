@@ -14,6 +14,7 @@ import pytest
 import structlog
 import trio
 from checked_venue import UNTOUCHED, WORDS, CheckedVenue, checking, left_on
+from okx_server import PASSPHRASE
 from real_exchange import BTC, VENUES
 from venue_faults import Fault, Reply, Request, json_reply
 from venue_market import Wanted
@@ -88,8 +89,6 @@ def test_every_step_passes_in_hedge_mode_for_either_side(
 def test_a_real_account_is_checked_up_to_the_size_limit(
     venue: str, most: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if venue == "okx":
-        pytest.skip("the server of OKX's kind is its demo environment")
     with checking(venue, tmp_path, monkeypatch, capsys, live=True) as checked:
         code, out, err = checked.run("--live", "--yes", "--symbol", BTC, "--most-notional", most)
         assert left_on(checked.server) == UNTOUCHED
@@ -166,11 +165,12 @@ PLANTED = (
 )
 
 
-def plant(server: VenueServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every reply and frame contain secrets."""
-    handle, send_text = server.face.handle, Socket.send_text
+def plant(server: VenueServer, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Let every reply and frame contain secrets. Return the signatures that requests have in their headers, once they are sent."""
+    handle, send_text, received = server.face.handle, Socket.send_text, set[str]()
 
     def handle_and_plant(request: Request) -> Reply:
+        received.update(value for name, value in request.headers.items() if name.endswith("-sign"))
         reply = handle(request)
         return Reply(with_secrets(reply.body), reply.status, reply.headers)
 
@@ -179,6 +179,7 @@ def plant(server: VenueServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(server.face, "handle", handle_and_plant)
     monkeypatch.setattr(Socket, "send_text", send_and_plant)
+    return received
 
 
 def with_secrets(body: bytes) -> bytes:
@@ -194,7 +195,7 @@ def with_secrets(body: bytes) -> bytes:
 def test_the_report_and_the_output_contain_no_secret(
     checked: CheckedVenue, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(checked.server, monkeypatch)
+    in_headers = plant(checked.server, monkeypatch)
     _, out, err = checked.run()
     text = checked.report.read_text()
     signatures = [
@@ -203,7 +204,8 @@ def test_the_report_and_the_output_contain_no_secret(
         for name, value in seen.params.items()
         if name in {"signature", "listenKey"}
     ]
-    for secret in (*PLANTED, *signatures):
+    assert signatures or in_headers
+    for secret in (*PLANTED, PASSPHRASE, *signatures, *in_headers):
         assert secret not in text + out + err
     assert "seenFrom" in text  # the fields themselves were recorded
     names = {step["name"] for step in checked.document()["steps"] if step["requests"]}
@@ -357,7 +359,7 @@ def test_a_refusal_that_the_row_does_not_know_fails_its_step_with_the_words_of_t
     code, _, _ = checked.run()
     assert (code, left_on(checked.server)) == (2, UNTOUCHED)
     assert checked.outcomes()["refuse a price beyond"] == "failed"
-    assert {"binanceusdm": "-2021", "bybit": "110093"}.get(venue, "") in checked.words("refuse a price beyond")
+    assert {"binanceusdm": "-2021", "bybit": "110093", "okx": "51280"}[venue] in checked.words("refuse a price beyond")
 
 
 def test_a_venue_without_a_stream_is_checked_by_its_lists(

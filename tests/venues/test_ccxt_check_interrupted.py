@@ -16,7 +16,7 @@ import pytest
 import trio
 from checked_venue import SETTINGS, UNTOUCHED, add_foreign, credentials_of, hurry, left_on, on_server
 from moving_market import move_prices
-from real_exchange import BTC, BUT_OKX, open_server
+from real_exchange import BTC, VENUES, open_server
 from venue_faults import Fault, Request, nth
 from venue_server import VenueServer
 
@@ -114,7 +114,7 @@ async def interrupt_each(venue: str, numbers: Iterable[int], fault: Callable[[st
             assert checked.result.ended in {"interrupted", "done"}
 
 
-@pytest.mark.parametrize("venue", BUT_OKX)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_check_that_is_interrupted_at_some_of_its_requests_leaves_nothing(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +124,7 @@ async def test_a_check_that_is_interrupted_at_some_of_its_requests_leaves_nothin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [None, lost], ids=["the reply comes", "the reply is lost"])
-@pytest.mark.parametrize("venue", BUT_OKX)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_check_that_is_interrupted_at_any_of_its_requests_leaves_nothing(
     venue: str, fault: Callable[[str], Fault] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +134,7 @@ async def test_a_check_that_is_interrupted_at_any_of_its_requests_leaves_nothing
     await interrupt_each(venue, range(1, count + 1), fault)
 
 
-@pytest.mark.parametrize("venue", BUT_OKX)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_an_order_that_is_executed_after_the_interruption_is_removed(
     venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +146,7 @@ async def test_an_order_that_is_executed_after_the_interruption_is_removed(
 
 
 @pytest.mark.parametrize("number", [15, 30, 45])
-@pytest.mark.parametrize("venue", BUT_OKX)
+@pytest.mark.parametrize("venue", VENUES)
 async def test_a_check_that_is_cancelled_from_outside_leaves_nothing(
     venue: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +158,7 @@ async def test_a_check_that_is_cancelled_from_outside_leaves_nothing(
 
 @pytest.mark.parametrize("number", [20, 40, 60])
 @pytest.mark.parametrize("by", SIGNALS)
-@pytest.mark.parametrize("venue", BUT_OKX)
+@pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.slow
 def test_a_signal_to_a_real_process_ends_it_with_nothing_left(
     venue: str, by: signal.Signals, number: int, tmp_path: Path

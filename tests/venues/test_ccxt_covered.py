@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 import trio
-from real_exchange import BTC, BUT_OKX, Desk, open_desk
+from okx_server import OkxServer
+from real_exchange import BTC, VENUES, Desk, open_desk
 
 from trailing import Callback, Manager, Percent, Position, Protected, TimedOut, TrailPlan, open_manager, open_store
 from trailing.core.model import Side
@@ -19,10 +21,14 @@ ALARM = "the exchange refuses to reduce an open position"
 WORDS = {
     "binanceusdm": "Please check your existing position and open orders.",
     "bybit": "orderQty will be truncated to zero",
+    "okx": "Close order size exceeds available size for this position.",
 }
-CODES = {"binanceusdm": "-4118", "bybit": "110017"}
-
-pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
+CODES = {"binanceusdm": "-4118", "bybit": "110017", "okx": "51112"}
+REASONS = {"binanceusdm": "Reduce Only reject", "okx": "order_failed 51112"}
+LIMIT = {"binanceusdm": "LIMIT", "bybit": "Limit", "okx": "limit"}
+STOP = {"binanceusdm": "STOP_MARKET", "bybit": "Stop Market", "okx": "conditional"}
+COVERED: Mapping[str, Mapping[str, Any]] = {"okx": {"hedged": True}}
+"""The account in which a take-profit covers a position. In net mode OKX cancels it instead."""
 
 
 async def protect(desk: Desk, manager: Manager, side: Side) -> Position:
@@ -46,13 +52,14 @@ async def until(holds: Callable[[], bool]) -> None:
             await trio.sleep(0.02)
 
 
+@pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("side", ["long", "short"])
 async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_profit_and_cancelling_it_lets_the_exit_through(
     venue: str, side: Side
 ) -> None:
     published: tuple[Event, ...] = ()
     async with (
-        open_desk(venue) as desk,
+        open_desk(venue, **COVERED.get(venue, {})) as desk,
         open_store("memory:") as store,
         open_manager(desk.exchange, store, PLAN) as manager,
         manager.subscribe() as events,
@@ -70,8 +77,7 @@ async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_prof
             await desk.server.move_price(BTC, D(975) if side == "long" else D(1025), source)
         await until(lambda: any(isinstance(event, StopGone) for event in published))
         (gone,) = [event for event in published if isinstance(event, StopGone)]
-        if venue == "binanceusdm":
-            assert gone.reason == "Reduce Only reject"
+        assert gone.reason == REASONS.get(venue, gone.reason)
         await until(lambda: WORDS[venue] in error_of(manager, side))
         await until(lambda: any(isinstance(event, Alarm) and event.what == ALARM for event in published))
         assert any(CODES[venue] in event.error for event in published if isinstance(event, ExitFailed))
@@ -95,6 +101,25 @@ async def test_fm50_stop_rejected_and_exit_refused_the_alarm_names_the_take_prof
     assert desk.server.market.live_stops() == ()
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+async def test_in_net_mode_okx_cancels_the_take_profit_and_the_stop_fills(side: Side) -> None:
+    async with (
+        open_desk("okx") as desk,
+        open_store("memory:") as store,
+        open_manager(desk.exchange, store, PLAN) as manager,
+    ):
+        await protect(desk, manager, side)
+        for source in ("mark", "last"):
+            await desk.server.move_price(BTC, D(975) if side == "long" else D(1025), source)
+        with trio.fail_after(5):
+            await manager.wait_closed()
+        assert desk.server.market.resting(BTC) == ()
+        assert isinstance(desk.server, OkxServer)
+        assert list(desk.server.okx_market.cancel_sources.values()) == ["23"]
+        assert desk.server.seen("close_position") == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
 async def test_open_orders_are_read_by_symbol_plain_and_conditional(venue: str) -> None:
     async with (
         open_desk(venue) as desk,
@@ -106,8 +131,8 @@ async def test_open_orders_are_read_by_symbol_plain_and_conditional(venue: str) 
         stop = manager.stops()[BTC, "long"]
         profit = orders.pop("bot-take-profit")
         assert (profit.order_side, profit.side, profit.quantity, profit.price) == ("sell", "long", D("0.8"), D(1100))
-        assert (profit.kind, profit.trigger_price) == ({"binanceusdm": "LIMIT", "bybit": "Limit"}[venue], None)
+        assert (profit.kind, profit.trigger_price) == (LIMIT[venue], None)
         (ours,) = orders.values()
         assert (ours.client_order_id, ours.trigger_price, ours.side) == (stop.client_order_id, stop.price, "long")
-        assert ours.kind == {"binanceusdm": "STOP_MARKET", "bybit": "Stop Market"}[venue]
+        assert ours.kind == STOP[venue]
         assert await desk.exchange.open_orders("ETH/USDT:USDT") == []

@@ -133,17 +133,15 @@ async def test_permissions_that_can_not_be_parsed_are_a_note(venue: str) -> None
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_a_wrong_clock_and_a_stop_without_a_position_are_warnings(venue: str) -> None:
-    if venue == "okx":
-        pytest.skip("not tried with OKX yet")
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())
         desk.server.market.enter(BTC, "sell", stop_request().quantity, stop_request().price)
-        desk.server.clock.skew = 5.0
+        desk.server.clock.skew = 8.0
         found = await findings(desk)
         assert verdicts(found)["clock"] == ["warning"]
-        assert found["clock"][0].seconds == pytest.approx(5.0, abs=0.5)
-        assert "behind the exchange's, more than half of recvWindow (5 s)" in found["clock"][0].message
+        assert found["clock"][0].seconds == pytest.approx(8.0, abs=0.5)
+        assert "behind the exchange's, more than half of " in found["clock"][0].message
         # Bybit cancels the stops of a flat position by itself.
         assert verdicts(found)["stops"] == (["good"] if venue == "bybit" else ["good", "warning"])
 
@@ -323,8 +321,6 @@ def test_the_command_names_the_wrong_argument_in_one_line(
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_a_take_profit_in_the_order_book_that_covers_the_position_is_a_warning(venue: str) -> None:
-    if venue == "okx":
-        pytest.skip("not tried with OKX yet")
     async with open_desk(venue) as desk:
         await desk.enter()
         await desk.exchange.place_stop(stop_request())

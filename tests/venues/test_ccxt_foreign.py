@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal as D
@@ -10,13 +11,13 @@ from typing import Any
 import pytest
 import trio
 from foreign_entries import ORDERS, UNKNOWN, Entry, add, numbered, orders, positions
-from real_exchange import BTC, BUT_OKX, Desk, NoRateLimit, open_desk
+from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk
 from venue_market import INSTRUMENTS, instrument
 
 import trailing
 from trailing import Callback, Manager, PartialList, Percent, Position, Protected, TrailPlan
 
-pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
+pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 
 @pytest.fixture(autouse=True)
@@ -30,24 +31,33 @@ PLAN = TrailPlan(
 )
 MINE = Position(BTC, "long", D("0.8"), D(1000), datetime(2026, 1, 1, tzinfo=UTC))
 COUNT = 1000
+ID = re.compile(r"(?<!inst)id$", re.IGNORECASE)
+POSITION_FIELDS = {
+    "binanceusdm": ("symbol", "positionAmt", "entryPrice"),
+    "bybit": ("symbol", "size", "avgPrice"),
+    "okx": ("instId", "pos", "avgPx"),
+}
 COINS = tuple(instrument(name, "0.0001", "1", "5") for name in numbered(COUNT))
 
 
 def odd_positions(venue: str) -> list[Entry]:
     """Return positions that can't be read: of unknown symbols, and of impossible figures."""
-    found = positions(venue, ["NEWUSDT", "ETHUSDT", "X0000USDT", "X0001USDT"])
-    quantity, price = ("positionAmt", "entryPrice") if venue == "binanceusdm" else ("size", "avgPrice")
-    return [found[0], {**found[1], quantity: "1e400"}, {**found[2], price: "abc"}, {**found[3], "symbol": 7}]
+    found = positions(venue, ["NEW", "ETH", "X0000", "X0001"])
+    symbol, quantity, price = POSITION_FIELDS[venue]
+    return [found[0], {**found[1], quantity: "1e400"}, {**found[2], price: "abc"}, {**found[3], symbol: 7}]
 
 
 def touched(desk: Desk, theirs: Sequence[Entry]) -> set[str]:
     """Return the ids of foreign orders in requests that changed something. Assert that those are about our symbol only."""
     operations = {"place_stop", "amend_stop", "cancel_stop", "close_position", "cancel_all", "cancel_plain"}
     seen = [each for each in desk.server.requests if each.operation in operations]
-    assert {str(each.params["symbol"]) for each in seen} == {"BTCUSDT"}
+    sent = [params for each in seen for params in each.params.get("batch", [each.params])]
+    assert {str(params.get("instId") or params["symbol"]) for params in sent} == {
+        desk.server.market.instruments[BTC].id
+    }
     assert not desk.server.seen("cancel_all")
-    foreign = {str(value) for each in theirs for name, value in each.items() if name.lower().endswith("id") and value}
-    return {str(value) for each in seen for value in each.params.values()} & foreign
+    foreign = {str(value) for each in theirs for name, value in each.items() if ID.search(name) and value}
+    return {str(value) for params in sent for value in params.values()} & foreign
 
 
 async def until(condition: Any) -> None:
@@ -77,7 +87,7 @@ async def test_a_thousand_foreign_orders_and_positions_mislead_no_manager(venue:
     async with open_desk(venue, instruments=(*INSTRUMENTS, *COINS)) as desk:
         desk.exchange.session.rate_limiter = NoRateLimit()
         theirs = orders(venue, COUNT, ORDERS[venue])
-        add(desk.server, venue, theirs, positions(venue, [coin.id for coin in COINS]))
+        add(desk.server, venue, theirs, positions(venue, [coin.base for coin in COINS]))
         stops = await desk.exchange.open_stops()
         assert not isinstance(stops, PartialList)
         reports = await desk.exchange.positions()

@@ -78,7 +78,7 @@ async def test_requests_beyond_the_limit_wait_and_none_is_refused(venue: str) ->
 
 async def test_requests_of_another_program_on_the_account_are_counted(venue: str) -> None:
     if venue != "bybit":
-        pytest.skip("Binance tells its counts in other headers, which test_limiter.py reads")
+        pytest.skip("Binance tells its counts in other headers, which test_limiter.py reads, and OKX tells none")
     async with open_desk(venue, most_stops=20) as desk:
         await desk.enter()
         window = desk.server.face.windows["POST /v5/order/create"]  # type: ignore[attr-defined]

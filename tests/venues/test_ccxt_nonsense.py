@@ -14,11 +14,11 @@ import msgspec
 import pytest
 import trio
 from nonsense import HANGING, NONSENSE, REFUSING, Garble
-from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, open_server, stop_request
+from real_exchange import BTC, KEYS, VENUES, Desk, NoRateLimit, open_desk, open_server, stop_request
 from venue_faults import RawReply, Reply, Request
 from venue_server import API_KEY, SECRET, VenueServer
 
-from trailing import Credentials, ExchangeUnreachable, OutcomeUnknown, PartialList
+from trailing import ExchangeUnreachable, OutcomeUnknown, PartialList
 from trailing.core.model import Fill, StopOrder
 from trailing.errors import ExchangeError
 from trailing.exchanges.ccxt import open_ccxt
@@ -167,10 +167,7 @@ async def test_fm62_no_reply_of_any_kind_gives_another_error_or_a_wrong_result(
 async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_error(
     venue: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if venue == "okx":
-        pytest.skip("not tried with OKX yet")
     monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
-    keys = Credentials(API_KEY, SECRET)
     wrong: dict[str, str] = {}
     async with open_server(venue) as server:
         face = server.face
@@ -193,7 +190,7 @@ async def test_fm62_no_reply_of_any_kind_while_an_exchange_opens_gives_another_e
             face.handle = handle_and_garble  # type: ignore[method-assign,assignment]
             try:
                 with trio.fail_after(10):
-                    async with open_ccxt(venue, credentials=keys, configure=configure) as exchange:
+                    async with open_ccxt(venue, credentials=KEYS, configure=configure) as exchange:
                         repr(exchange)
             except ExchangeError as error:
                 text = "".join(traceback.format_exception(error))

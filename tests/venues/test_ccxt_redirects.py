@@ -10,14 +10,14 @@ from decimal import Decimal as D
 import pytest
 import trio
 from inspection.ccxt_exchange import stream_state
-from real_exchange import BTC, BUT_OKX, Desk, open_desk, stop_request
+from real_exchange import BTC, VENUES, Desk, open_desk, stop_request
 from venue_faults import Fault, Reply
 from venue_server import API_KEY, SECRET
 
 from trailing import ExchangeUnreachable, OutcomeUnknown, StopRequest
 from trailing.core.model import StopOrder
 
-pytestmark = pytest.mark.parametrize("venue", BUT_OKX)
+pytestmark = pytest.mark.parametrize("venue", VENUES)
 
 READS: Mapping[str, Callable[[Desk], Awaitable[object]]] = {
     "find_stop": lambda desk: desk.exchange.find_stop(BTC, stop_request().client_order_id),
@@ -79,6 +79,12 @@ def redirect(status: int, host: str, scheme: str = "http") -> Reply:
     return Reply(b"", status, {"Location": location})
 
 
+async def enter(desk: Desk) -> None:
+    """Open a position and read it, because an order on OKX states the margin mode of its position."""
+    await desk.enter()
+    await desk.exchange.positions()
+
+
 def writes_of(desk: Desk) -> Mapping[str, Callable[[Desk], Awaitable[object]]]:
     can_amend = desk.exchange.venue.stops.amend is not None
     return {name: write for name, write in WRITES.items() if can_amend or name != "amend_stop"}
@@ -89,7 +95,7 @@ async def test_fm65_a_redirected_request_was_not_executed_and_nothing_reaches_th
     venue: str, status: int
 ) -> None:
     async with open_elsewhere() as elsewhere, open_desk(venue) as desk:
-        await desk.enter()
+        await enter(desk)
         desk.server.faults.add(Fault(on="*", reply=redirect(status, elsewhere.host)))
         for name, call in {**READS, **writes_of(desk)}.items():
             with pytest.raises(ExchangeUnreachable) as raised:
@@ -99,6 +105,7 @@ async def test_fm65_a_redirected_request_was_not_executed_and_nothing_reaches_th
             assert str(status) in message
             assert API_KEY not in message
             assert SECRET not in message
+        assert {each.operation for each in desk.server.requests} >= {*READS, *writes_of(desk)}
         assert (elsewhere.connections, elsewhere.received) == (0, b"")
         assert not desk.stops_there()
 
@@ -106,7 +113,7 @@ async def test_fm65_a_redirected_request_was_not_executed_and_nothing_reaches_th
 @pytest.mark.parametrize("status", [300, 303, 304, 305, 399])
 async def test_fm65_of_another_3xx_the_outcome_of_a_change_is_unknown_and_a_read_fails(venue: str, status: int) -> None:
     async with open_elsewhere() as elsewhere, open_desk(venue) as desk:
-        await desk.enter()
+        await enter(desk)
         desk.server.faults.add(Fault(on="*", reply=redirect(status, elsewhere.host)))
         for read in READS.values():
             with pytest.raises(ExchangeUnreachable, match=str(status)):

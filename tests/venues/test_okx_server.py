@@ -641,3 +641,12 @@ async def test_an_unknown_path_contract_or_parameter_is_an_error() -> None:
             await place(trader, instId="XYZ-USDT-SWAP")
         with rejected("51000"):
             await place(trader, stopPrice="1")
+
+
+async def test_lists_of_prices_need_the_type_of_instruments() -> None:
+    async with open_trader(OKX) as trader:
+        await trader.enter()
+        for request in (trader.client.publicGetPublicMarkPrice, trader.client.publicGetMarketTickers):
+            with pytest.raises(ExchangeError, match="50014"):
+                await ask(request, {"instId": BTC_ID})
+            assert (await ask(request, {"instType": "SWAP", "instId": BTC_ID}))["data"]

@@ -230,7 +230,7 @@ async def test_prices_and_candles_belong_to_their_source(venue: str) -> None:
         ticker = await ask(trader.client.fetch_ticker, BTC)
         assert ticker["last"] == 1001
         if venue != "bybit":
-            ticker = await ask(trader.client.fetch_mark_price, BTC)
+            ticker = await ask(trader.client.fetch_mark_price, BTC, {"instType": "SWAP"} if venue == "okx" else {})
         if venue == "okx":
             (index,) = (await ask(trader.client.publicGetMarketIndexTickers, {"instId": "BTC-USDT"}))["data"]
             ticker["indexPrice"] = float(index["idxPx"])

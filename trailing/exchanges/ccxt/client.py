@@ -147,7 +147,8 @@ def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:
 
     async def fetch_positions(_: Any = None, params: Mapping[str, Any] = {}) -> list[Any]:
         positions = []
-        for number, raw in enumerate(await getattr(client, method)(params)):
+        rows = _value_at(await getattr(client, method)(params), venue.lists.raw_position_list)
+        for number, raw in enumerate(rows):
             if number % BURST == 0:
                 await asyncio.sleep(0)
             positions.append(parse_position(raw))

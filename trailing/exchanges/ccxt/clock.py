@@ -18,24 +18,24 @@ def clock_skew(client: Any) -> float | None:
     return None if behind is None else -float(behind) / 1000
 
 
-def tolerance_of(venue: Venue) -> float | None:
-    """Return half of the `recvWindow` of a venue's requests, in seconds; None: they have none."""
-    window = venue.client.options.get("recvWindow")
-    return None if window is None else float(window) / 2000
-
-
 def warn_of_skew(venue: Venue, client: Any) -> None:
-    """Log a warning if the clocks differ by more than half of `recvWindow`."""
-    skew, most = clock_skew(client), tolerance_of(venue)
-    if skew is not None and most is not None and abs(skew) > most:
-        _log.warning("%s: %s", venue.name, skew_text(skew, most))
+    """Log a warning if the clocks differ by more than half of the time for which the venue accepts a request."""
+    skew = clock_skew(client)
+    text = "" if skew is None else skew_text(venue, skew)
+    if text:
+        _log.warning("%s: %s", venue.name, text)
 
 
-def skew_text(skew: float, most: float) -> str:
-    """Return what a difference beyond half of `recvWindow` means."""
+def skew_text(venue: Venue, skew: float) -> str:
+    """Return what a difference means that is more than half of the time for which a venue accepts a request; "": it is less."""
+    window = venue.client.options.get("recvWindow")
+    name = "the time for which the exchange accepts a request" if window is None else "recvWindow"
+    seconds = venue.client.accepted_seconds if window is None else float(window) / 1000
+    if seconds is None or abs(skew) <= seconds / 2:
+        return ""
     ahead = "ahead of" if skew < 0 else "behind"
     return (
-        f"this computer's clock is {abs(skew):.3f} s {ahead} the exchange's, more than half of recvWindow ({2 * most:g} s). "
+        f"this computer's clock is {abs(skew):.3f} s {ahead} the exchange's, more than half of {name} ({seconds:g} s). "
         "Requests are corrected for it, but the exchange rejects all of them once the difference changes by as much: "
         "synchronize the clock"
     )

@@ -8,10 +8,9 @@ from decimal import Decimal
 import trio
 
 from trailing.core.model import Fill, Market, Side, Source, Tick
-from trailing.core.prices import EXACT
 from trailing.errors import NothingToReduce, OutcomeUnknown, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
-from trailing.exchanges.ccxt.conversion import CLOSING, Raw, amount, text, to_venue_id
+from trailing.exchanges.ccxt.conversion import CLOSING, Raw, amount, base_units, text, to_venue_id
 from trailing.exchanges.ccxt.replies import acknowledged_id
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
@@ -56,7 +55,7 @@ class Closes:
             return Fill(
                 symbol=market.symbol,
                 side=side,
-                quantity=EXACT.multiply(closed, market.contract_size),
+                quantity=base_units(closed, market),
                 price=average,
                 order_id=order_id,
                 client_order_id=client_order_id,

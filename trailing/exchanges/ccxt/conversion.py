@@ -125,6 +125,12 @@ def amount(venue: Venue, quantity: Decimal, market: Market) -> str | int:
     return int(contracts) if venue.orders.amount_unit == "whole contracts" else text(EXACT.normalize(contracts))
 
 
+def base_units(contracts: Decimal, market: Market) -> Decimal:
+    """Return a number of contracts in base units, without the zeros that the contract size adds."""
+    quantity = EXACT.normalize(EXACT.multiply(contracts, market.contract_size))
+    return quantity if quantity.as_tuple().exponent <= 0 else EXACT.quantize(quantity, Decimal(1))  # type: ignore[operator]
+
+
 def check_steps(market: Market, price: Decimal, quantity: Decimal) -> None:
     """Raise UsageError unless the price is a multiple of the market's tick, and the quantity one of its step."""
     check_money("StopRequest.price", price)
@@ -193,7 +199,7 @@ def stop_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> StopOrder 
     return StopOrder(
         symbol=market.symbol,
         side=side,
-        quantity=EXACT.multiply(left, market.contract_size),
+        quantity=base_units(left, market),
         price=price,
         client_order_id=client_order_id,
         order_id=order_id,
@@ -322,7 +328,7 @@ def position_of(venue: Venue, markets: Mapping[str, Market], raw: Raw) -> Positi
         return None
     market = _market_of(markets, raw)
     check_side("side", raw.get("side"))
-    quantity = EXACT.multiply(_required("quantity", held).copy_abs(), market.contract_size)
+    quantity = base_units(_required("quantity", held).copy_abs(), market)
     entry_price = _required("entry price", number(raw.get("entryPrice")))
     check_money("quantity", quantity)
     check_money("entry price", entry_price)

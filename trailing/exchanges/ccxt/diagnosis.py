@@ -15,7 +15,7 @@ from trailing.core.account import PositionReport
 from trailing.core.model import Percent, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity, round_stop
 from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
-from trailing.exchanges.ccxt.clock import skew_text, tolerance_of
+from trailing.exchanges.ccxt.clock import skew_text
 from trailing.exchanges.ccxt.conversion import CLOSING, number
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.permissions import PERMISSION_READERS
@@ -103,9 +103,8 @@ async def _clock(exchange: CcxtExchange, _: str) -> list[Finding]:
     skew = int(venue_time) / 1000 - requested_at.timestamp() - round_trip / 2
     verdict: Verdict = "good" if abs(skew) < CLOCK_OFF else "warning"
     message = f"the exchange's clock differs by {skew:+.3f} s, a round trip takes {round_trip * 1000:.0f} ms"
-    most = tolerance_of(exchange.venue)
-    if most is not None and abs(skew) > most:
-        message = f"{message}; {skew_text(skew, most)}"
+    if meaning := skew_text(exchange.venue, skew):
+        message = f"{message}; {meaning}"
     return [Finding("clock", verdict, message, skew)]
 
 

@@ -84,10 +84,13 @@ _ERRORS = ErrorCodes(
     unknown=frozenset({"50004", "50026", "50042", "51054", "51149", "51410", "51412"}),
 )
 
+_ACCEPTED: Final = 30.0
+"""Seconds after its timestamp until which OKX executes a request."""
+
 _BACKDATED: Final = 20.0
 """Seconds by which requests are dated back.
 
-OKX executes a request until 30 s after its timestamp. Only plain orders have an `expTime` that shortens this. Dated back by
+Only plain orders have an `expTime` that shortens this. Dated back by
 20 s, a request of unknown outcome is settled after 10 s. The 10 s are left for the way, and for the clock.
 """
 
@@ -106,6 +109,7 @@ OKX: Final = Venue(
         },
         testnet_method="set_sandbox_mode",
         backdate_seconds=_BACKDATED,
+        accepted_seconds=_ACCEPTED - _BACKDATED,
     ),
     account=AccountMode(
         mode_from="fetch_position_mode",
@@ -137,6 +141,9 @@ OKX: Final = Venue(
         positions=_FUTURES,
         page_size=100,
         pages_by_id=True,
+        other_markets=r"\w+-USD-(SWAP|\d{6})",  # inverse contracts; new expiry dates are listed every week
+        raw_position_methods=("privateGetAccountPositions", "parse_position"),  # all positions are in one reply
+        raw_position_list="data",
     ),
     # .../#order-book-trading-trade-get-transaction-details-last-3-months
     fills=FillRequests(
@@ -172,7 +179,7 @@ OKX: Final = Venue(
         candle_page=100,  # the most of mark and index price
     ),
     delays=Delays(
-        request_validity=30.0 - _BACKDATED + 1.0,  # 1 s by which a request's time may be ahead
+        request_validity=_ACCEPTED - _BACKDATED + 1.0,  # 1 s by which a request's time may be ahead
         # An acknowledgement says that the request was accepted, not that the order is listed.
         orders_read_lag=2.0,
     ),

@@ -11,9 +11,8 @@ import trio
 
 from trailing.core.account import OpenOrder
 from trailing.core.model import Fill, Market, check_money, check_one_of
-from trailing.core.prices import EXACT
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
-from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, from_venue_id, number, to_venue_id
+from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, base_units, from_venue_id, number, to_venue_id
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import FillRequests, Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
@@ -111,7 +110,7 @@ def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
         kind=escaped(" ".join(words), 60),
         order_side=raw["side"],
         side=closes if reduces else None,
-        quantity=EXACT.multiply(contracts, market.contract_size),
+        quantity=base_units(contracts, market),
         price=number(raw.get("price")) or None,
         trigger_price=next(filter(None, map(number, triggers)), None),
     )
@@ -124,7 +123,7 @@ def _fill(market: Market, client_order_id: str, raw: Raw) -> Fill:
     return Fill(
         symbol=market.symbol,
         side=CLOSED_BY[raw["side"]],
-        quantity=EXACT.multiply(_above_zero("amount", raw), market.contract_size),
+        quantity=base_units(_above_zero("amount", raw), market),
         price=_above_zero("price", raw),
         order_id=escaped(str(raw["order"])),
         client_order_id=client_order_id,

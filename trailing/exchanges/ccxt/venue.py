@@ -62,6 +62,8 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
         credential_names: ccxt's names of key, secret and password (`requiredCredentials`). Source: ccxt.
         testnet_method: the method that switches to the test network; None: there is none. Source: ccxt.
         backdate_seconds: seconds by which a request's timestamp is set back, so that it expires earlier. Source: API.
+        accepted_seconds: how long the venue accepts a request after it was sent, where no `recvWindow` states it; None: not
+            known. Source: API.
     """
 
     class_name: str
@@ -71,6 +73,7 @@ class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
     credential_names: tuple[str, str, str] = ("apiKey", "secret", "password")
     testnet_method: Literal["set_sandbox_mode", "enable_demo_trading"] | None = None
     backdate_seconds: float = 0.0
+    accepted_seconds: float | None = None
 
 
 class AccountMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +194,10 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
         list_fields: ends of the URL paths whose reply must have a JSON list in a field, and that field, with dots. Source: API.
         other_markets: pattern of ccxt's symbols of listed markets that are no linear contracts; "": none. Source: ccxt.
         raw_position_methods: ccxt's method that returns the venue's positions, and the one that parses a position, for use
-            instead of `fetch_positions`, if that leaves out positions that it can't parse; None: it does not. Source: ccxt.
+            instead of `fetch_positions`, if that leaves out positions that it can't parse, or parses a long list at once; None:
+            it does not. Source: ccxt.
+        raw_position_list: field of that reply with the positions, which the client has checked; "": the reply is the list.
+            Source: API.
     """
 
     find: Params | None = None
@@ -207,6 +213,7 @@ class ListRequests(msgspec.Struct, frozen=True, kw_only=True):
     list_fields: Mapping[str, str] = {}
     other_markets: str = ""
     raw_position_methods: tuple[str, str] | None = None
+    raw_position_list: str = ""
 
 
 class LookUp(msgspec.Struct, frozen=True, kw_only=True):
