@@ -1,7 +1,7 @@
 """Every check of the project, in three tiers.
 
 ``nox`` runs what every change needs: style, types, and the tests that aren't slow, on the newest Python, in one environment.
-``nox -t ci`` adds what has to hold before a change lands: the slow tests, the oldest Python, the docs, the distributions. ``nox -s simulate``
+``nox -t ci`` runs what has to hold before a change lands: the same with the slow tests, the oldest Python, the docs, the distributions. ``nox -s simulate``
 adds the rest, which takes an hour: simulated worlds, killed processes, every Python, psycopg[c], repeated and random tests.
 """
 
@@ -22,11 +22,15 @@ from typing import TypeAlias
 
 import nox
 
-nox.needs_version = ">=2025.10.16"
+nox.needs_version = ">=2026.10.20"  # the first that was tried with parallel sessions
 nox.options.sessions = ["check"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
+if (
+    "ci" in sys.argv
+):  # the sessions that allow it run beside each other, when the others have ended; their output comes at the end
+    nox.options.parallel = 3
 
 # Without bytecode each process of the tests spends ten more seconds on compiling what it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -84,9 +88,11 @@ COVERING = sorted(
     {str(path) for layer in ("core", "protection") for path in Path("tests", layer).glob("test_*.py")} - EACH_STEP
 )
 COMPUTING = ("--numprocesses", str(PROCESSORS), *ONE_BY_ONE)
-# Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves.
-TAKEOVERS = "tests/simulation/test_takeover.py"
+# Real processes compete for an account in these, within fractions of a second, and so need the processors for themselves. They
+# wait for four fifths of their time, so that the three tests don't disturb each other.
+TAKEOVERS = ("--numprocesses", "3", *ONE_BY_ONE, "tests/simulation/test_takeover.py")
 FAST = ("-m", "not slow and not repeats")
+SLOW_TOO = ("-m", "not repeats")
 # These find nothing on an older Python that the others don't find there: they look at the text of the project, or repeat what
 # other tests do, at each of its steps or in many worlds. `nox -s simulate` runs them on every Python. Two short files of
 # `EACH_STEP` stay, so that each kind of cancellation is met on the oldest Python too.
@@ -181,9 +187,8 @@ def run_all(session: nox.Session, *commands: Command) -> None:
         session.run(*command)
 
 
-@nox.session(python=NEWEST, tags=["ci"])
-def check(session: nox.Session) -> None:
-    """Check style and types, and run the tests that aren't slow, in one environment.
+def check_all(session: nox.Session, *selected: str) -> None:
+    """Check style and types, and run the selected tests, in one environment.
 
     Most tests wait for sockets and servers. What computes runs beside them: the linters, the type checkers, and the tests of what
     decides and acts, with their coverage.
@@ -192,34 +197,56 @@ def check(session: nox.Session) -> None:
     run_all(session, *STYLE)
     with flake8_async(session) as linters:
         if session.posargs:
-            run_all(session, *linters, *TYPES, ("pytest", *IN_PARALLEL, *FAST, *session.posargs))
+            run_all(session, *linters, *TYPES, ("pytest", *IN_PARALLEL, *selected, *session.posargs))
             return
         session.run("coverage", "erase")
-        covering = ("pytest", *COMPUTING, *FAST, "--cov", "--cov-report=", *COVERING)
+        covering = ("pytest", *COMPUTING, *selected, "--cov", "--cov-report=", *COVERING)
         with running_beside(session, covering, ("coverage", "report"), *linters, *TYPES):
-            session.run("pytest", *IN_PARALLEL, *FAST, *(f"--ignore={path}" for path in COVERING))
+            session.run("pytest", *IN_PARALLEL, *selected, *(f"--ignore={path}" for path in COVERING))
+
+
+@nox.session(python=NEWEST)
+def check(session: nox.Session) -> None:
+    """Check style and types, and run the tests that aren't slow."""
+    check_all(session, *FAST)
 
 
 @nox.session(python=NEWEST, tags=["ci"])
+def land(session: nox.Session) -> None:
+    """Check style and types, and run all tests, the slow ones too. One start of the processes serves both kinds."""
+    if session.posargs:
+        check_all(session, *SLOW_TOO)
+        return
+    check_all(session, *SLOW_TOO, f"--ignore={TAKEOVERS[-1]}")
+    session.run("pytest", *SLOW_TOO, *TAKEOVERS)
+
+
+@nox.session(python=NEWEST)
 def slow(session: nox.Session) -> None:
-    """Run the slow tests."""
+    """Run the slow tests alone."""
     install(session, "test")
     if session.posargs:
         session.run("pytest", *IN_PARALLEL, "-m", "slow", *session.posargs)
         return
-    session.run("pytest", *IN_PARALLEL, "-m", "slow", f"--ignore={TAKEOVERS}")
-    session.run("pytest", "-m", "slow", TAKEOVERS)
+    session.run("pytest", *IN_PARALLEL, "-m", "slow", f"--ignore={TAKEOVERS[-1]}")
+    session.run("pytest", "-m", "slow", *TAKEOVERS)
 
 
-@nox.session(python=OLDEST, tags=["ci"])
+@nox.session(python=OLDEST, tags=["ci"], allow_parallel=True)
 def oldest(session: nox.Session) -> None:
-    """Run the tests that aren't slow on the oldest Python, but for those where the Python makes no difference."""
+    """Run the tests that aren't slow on the oldest Python, in one case each, but for those where the Python makes no difference.
+
+    What differs between Pythons is the language and its library, which every case of a test uses alike. The other cases are run
+    on the newest Python, and before a release on all.
+    """
     install(session, "test")
-    ignored = () if session.posargs else (f"--ignore={path}" for path in NEWEST_ALONE)
-    session.run("pytest", *IN_PARALLEL, *FAST, *ignored, *session.posargs)
+    if session.posargs:
+        session.run("pytest", *IN_PARALLEL, *FAST, *session.posargs)
+        return
+    session.run("pytest", *IN_PARALLEL, *FAST, "--few-cases", *(f"--ignore={path}" for path in NEWEST_ALONE))
 
 
-@nox.session(python=NEWEST, tags=["ci"])
+@nox.session(python=NEWEST, tags=["ci"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation, with every warning an error, and check the links of the built pages."""
     install(session, "docs")
@@ -227,13 +254,14 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
-@nox.session(python=NEWEST, tags=["ci"])
+@nox.session(python=NEWEST, tags=["ci"], allow_parallel=True)
 def package(session: nox.Session) -> None:
     """Build both distributions, check them, and run the demo of the wheel."""
     folder = Path(session.create_tmp()) / "dist"
     shutil.rmtree(folder, ignore_errors=True)
-    session.install("build", "twine")
-    session.run("python", "-m", "build", "--outdir", str(folder))
+    # Not isolated, because pip builds in isolation in each session that installs the project.
+    session.install("build", "twine", *PROJECT["build-system"]["requires"])
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder))
     (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     session.run("twine", "check", "--strict", str(wheel), str(source))
     shipped = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}

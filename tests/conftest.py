@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import structlog
+from few_cases import few, pytest_addoption
 from hypothesis import settings
 from loopback_only import pytest_configure, pytest_runtest_teardown, reached_beyond
 from postgres_server import OwnServer, a_schema, a_server, in_schema
 
-__all__ = ["pytest_configure", "pytest_runtest_teardown", "reached_beyond"]  # pytest finds them here
+__all__ = [
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_runtest_teardown",
+    "reached_beyond",
+]  # pytest finds them here
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
@@ -37,15 +45,27 @@ LONGEST_FIRST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # when `-m` has left tests out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the tests that take longest first, so that the processes of a parallel run end at about the same time."""
+    if config.getoption("few_cases"):
+        kept = few(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+        items[:] = kept
 
     @cache
     def place(path: Path) -> int:
         long = (number for number, first in enumerate(LONGEST_FIRST) if path.is_relative_to(first))
         return next(long, len(LONGEST_FIRST))
 
-    items.sort(key=lambda item: place(item.path))
+    def turn(item: pytest.Item) -> tuple[int, int]:
+        """The slow tests come between the waiting ones and the many short ones, which fill the end."""
+        number = place(item.path)
+        if item.get_closest_marker("slow") is not None:
+            return 1, number
+        return (0 if number < len(LONGEST_FIRST) else 2), number
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +74,16 @@ def quiet_log() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """Read the certificates of the authorities once, because each client of ccxt would spend 20 ms of CPU on them.
+
+    The venues' servers on loopback are not encrypted. No test changes the context.
+    """
+    with mock.patch.object(ssl, "create_default_context", cache(ssl.create_default_context)):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,15 +46,13 @@ def texts() -> dict[str, str]:
 def names_of_tests() -> dict[str, str]:
     """The names of the tests in each file, as words."""
     return {
-        path.relative_to(ROOT).as_posix(): "\n".join(names_in(ast.parse(path.read_text())))
+        path.relative_to(ROOT).as_posix(): "\n".join(names_in(path.read_text()))
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
     }
 
 
-def names_in(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            yield node.name.replace("_", " ")
+def names_in(text: str) -> Iterator[str]:
+    yield from (name.replace("_", " ") for name in re.findall(r"^ *(?:async )?def (test_\w+)", text, re.MULTILINE))
 
 
 def forbidden(text: str) -> list[str]:

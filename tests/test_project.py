@@ -44,7 +44,8 @@ def test_the_readme_s_bot_prints_what_the_readme_says(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", program]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout == shown
+    seconds = re.compile(r"after 2\.\d s")  # beside other programs, a process notices late that 2 s have passed
+    assert seconds.sub("after 2.0 s", run.stdout) == shown
 
 
 @pytest.mark.parametrize("page", PAGES)

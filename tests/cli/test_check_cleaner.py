@@ -79,6 +79,12 @@ def test_a_value_under_a_secret_name_is_hidden_there_and_everywhere_else(cleaner
     assert cleaner.clean(value) == {"list": [{name: "***"}], "elsewhere": "said *** again", "number": 7}
 
 
+def test_a_text_that_was_shown_before_its_value_was_learned_is_hidden_afterwards(cleaner: Cleaner) -> None:
+    assert cleaner.clean_text("value-77") == "value-77"
+    cleaner.learn({"uid": "value-77"})
+    assert cleaner.clean_text("value-77") == "***"
+
+
 def test_a_short_value_is_hidden_under_its_name_only(cleaner: Cleaner) -> None:
     value = {"uid": 0, "count": 0}
     cleaner.learn(value)

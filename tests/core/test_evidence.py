@@ -9,6 +9,7 @@ import pytest
 
 from trailing.core.evidence import (
     CONFIRM_AFTER,
+    CONTRADICTED,
     EMPTY,
     RECHECK,
     UNANNOUNCED,
@@ -93,6 +94,21 @@ def test_two_snapshots_a_minute_apart_are_not_enough() -> None:
     assert again_at(evidence, 10.1) == 10.0 + RECHECK
     assert not is_flat(evidence, 70.0)
     assert again_at(evidence, 70.0) == 70.0 + RECHECK
+
+
+@pytest.mark.parametrize("shown", range(7))
+def test_fm41_a_live_stop_in_any_of_the_snapshots_doubles_the_minute(shown: int) -> None:
+    evidence = FlatEvidence(0.0)
+    for number in range(12):
+        assert not is_flat(evidence, 10.0 + RECHECK * number, has_stop=number == shown)
+    assert is_flat(evidence, 10.0 + CONTRADICTED)
+
+
+def test_a_live_stop_of_an_earlier_doubt_does_not_count() -> None:
+    evidence = FlatEvidence(0.0)
+    assert not is_flat(evidence, 5.0, has_stop=True)
+    evidence.note_shown()
+    assert is_flat(evidence, missed(evidence))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from driver import (
     Driver,
     a_report,
     a_stop,
+    a_tick,
     opening,
     unprotected,
     waiting,
@@ -806,6 +807,56 @@ def test_the_stop_that_was_live_before_is_placed_where_a_tighter_one_is_refused(
     driver.fails(WouldTrigger("too late"))
     driver.cancels("z")
     assert driver.wants() == PlaceStop(D(99), D(1))
+
+
+@pytest.mark.parametrize("missed", [CheckWanted(), PricesMissed(OPENED, OPENED + timedelta(minutes=2))])
+def test_a_price_of_before_a_gap_makes_no_stop_looser(missed: CheckWanted | PricesMissed) -> None:
+    driver = behind_its_floor(MARKET)
+    driver.step(missed)
+    driver.cancels("z")
+    assert driver.fails(WouldTrigger("too late")) == PlaceStop(D(100), D(1))
+    assert driver.wants() == PlaceStop(D(99), D(1))
+
+
+def test_a_stop_that_was_looser_than_the_floor_is_placed_where_all_tighter_ones_are_crossed() -> None:
+    driver = behind_its_floor(MARKET)
+    for price in ("99.5", "100.5"):  # a person amends it; the price is beyond the second one
+        driver.shows(a_stop("z", price), a_report())
+    driver.cancels("z")
+    assert driver.wants() == PlaceStop(D("99.5"), D(1))
+
+
+def test_each_price_counts_while_the_stop_is_looser_than_a_floor_that_the_price_is_beyond() -> None:
+    driver = behind_its_floor(AMENDS)
+    driver.step(TimePassed())
+    assert not driver.state.ratchet.take_if_quiet(a_tick("100.1"))
+    driver.sees("100.1")
+    assert driver.does() == AmendStop("z", D(100), D(1))
+    assert driver.state.ratchet.take_if_quiet(a_tick("100.2"))
+
+
+def tightened_by_hand() -> Driver:
+    """A position without a stop: a person had tightened it to 99."""
+    driver = waiting()
+    driver.shows(a_stop("a", "99"), a_report())
+    driver.cancels("a")
+    return driver
+
+
+def test_a_stop_that_was_live_before_and_is_refused_is_tried_once_more_before_a_looser_one() -> None:
+    driver = tightened_by_hand()
+    driver.fails(ExchangeUnreachable("no answer"))
+    for due in (0.2, 0.61):
+        driver.at = due
+        assert driver.wants() == PlaceStop(D(99), D(1))
+        driver.fails(StopRejected("no"))
+    assert driver.does() == PlaceStop(D(98), D(1))
+
+
+def test_a_stop_that_was_live_before_and_is_beyond_the_market_now_gives_way_to_a_looser_one_at_once() -> None:
+    driver = tightened_by_hand()
+    assert driver.fails(WouldTrigger("too late")) == PlaceStop(D(99), D(1))
+    assert driver.wants() == PlaceStop(D(98), D(1))
 
 
 # Policies.

@@ -102,17 +102,29 @@ def test_fm16_an_empty_snapshot_deletes_nothing() -> None:
     assert (driver.state.state, driver.state.quantity, driver.events) == (State.WAITING, D(1), [])
 
 
-def test_fm41_a_list_without_the_position_is_believed_after_a_minute_where_nothing_else_says_so() -> None:
+def test_fm41_a_list_without_the_position_is_believed_after_two_minutes_where_only_its_live_stop_says_otherwise() -> (
+    None
+):
     for shown in ((A,), (A, ELSEWHERE)):
         driver = resting()
-        for at in (10.0, 20.0, 30.0, 40.0, 50.0, 60.0):
-            driver.shows(*shown, at=at)
-            assert driver.state.snapshot_at == at + 10.0
-        driver.shows(*shown, at=69.9)
+        for number in range(1, 13):
+            driver.shows(*shown, at=10.0 * number)
+            assert driver.state.snapshot_at == 10.0 * number + 10.0
+        driver.shows(*shown, at=129.9)
         assert driver.wants() == NEVER
-        driver.shows(*shown, at=70.0)
+        driver.shows(*shown, at=130.0)
         assert driver.wants() == CancelStop("a", "its position is closed")
         assert driver.state.exit_reason == "closed on the exchange; no update said by what"
+
+
+def test_a_live_stop_doubles_no_time_for_a_position_that_is_being_closed() -> None:
+    driver = resting()
+    driver.step(CloseWanted("closed by the bot"), 9.0)
+    driver.fails(OutcomeUnknown("no answer"))
+    for at in (20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0):
+        assert driver.state.quantity != 0
+        driver.shows(A, at=at)
+    assert driver.state.quantity == 0
 
 
 def test_a_position_that_was_shown_again_has_to_be_missed_anew() -> None:
@@ -265,15 +277,43 @@ def test_a_stop_that_can_not_be_looked_up_for_some_time_is_gone_by_its_snapshots
     driver = resting()
     missed(driver)
     unreachable(driver)
-    driver.shows(a_report(), at=driver.at)
-    assert ("StopGone" in driver.events, driver.state.snapshot_at) == (
-        False,
-        20.0,
-    )  # lists lose an entry for up to 10 s
-    driver.at = 19.0
-    driver.fails(ExchangeUnreachable("no answer"))
-    driver.shows(a_report(), at=20.0)
+    for at in (15.0, 20.0, 25.0, 30.0, 35.0):
+        driver.at = at - 0.1
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
+        assert ("StopGone" in driver.events, driver.state.snapshot_at) == (False, at + 5.0)
+    driver.at = 39.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=40.0)
     assert driver.wants() == PlaceStop(D(98), D(1))
+
+
+def test_two_wrong_lists_half_a_minute_apart_are_not_enough_for_a_stop_that_can_not_be_looked_up() -> None:
+    driver = resting()
+    missed(driver)
+    unreachable(driver)
+    driver.shows(a_report(), at=20.0)
+    driver.at = 39.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=40.0)
+    assert driver.stop_price == D(98)
+
+
+def test_a_stop_that_was_shown_meanwhile_has_to_be_missed_for_as_long_anew() -> None:
+    driver = resting()
+    missed(driver)
+    unreachable(driver)
+    driver.shows(a_report(), at=15.0)
+    driver.shows(A, a_report(), at=16.0)
+    for at in (17.0, 18.0, 22.0, 27.0, 32.0, 37.0, 42.0):
+        driver.at = max(driver.at, at - 0.1)
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
+    assert driver.stop_price == D(98)
+    driver.at = 46.9
+    driver.fails_if_any(ExchangeUnreachable("no answer"))
+    driver.shows(a_report(), at=47.0)
+    assert driver.stop_price is None
 
 
 def test_two_snapshots_of_one_moment_count_once_even_without_a_read_lag() -> None:
@@ -478,9 +518,9 @@ def test_a_list_is_trusted_again_once_it_shows_one_of_its_stops() -> None:
     assert not driver.state.is_listing_untrusted
 
 
-def nowhere() -> Driver:
+def nowhere(**plan: Any) -> Driver:
     """One whose stops neither lists nor look-ups show: ``a``, and ``b`` in its place."""
-    driver = resting()
+    driver = resting(**plan)
     missed(driver, 10.0)
     driver.live.clear()
     driver.settles()
@@ -515,6 +555,37 @@ def test_a_stop_stays_live_while_neither_lists_nor_look_ups_are_trusted() -> Non
         driver.shows(a_report(), at=at)
         driver.settles()
     assert (list(driver.state.orders), driver.stop_price, len(driver.alarms)) == (["b"], D(98), 1)
+
+
+def says_gone(driver: Driver, at: float) -> None:
+    """Let an amendment be refused because there is no such stop, and let its look-up agree."""
+    driver.at = at
+    assert isinstance(driver.fails(NoSuchStop("unknown order")), AmendStop)
+    driver.live.clear()
+    driver.wants(at + 1.0)
+    assert isinstance(driver.does(), FindOrder)
+
+
+def test_fm43_a_stop_that_nothing_shows_is_gone_once_a_refused_change_says_so() -> None:
+    driver = nowhere(market=AMENDS)
+    driver.live["a"] = A
+    driver.does()
+    driver.sees("102", at=30.0)
+    says_gone(driver, 30.0)
+    assert driver.events[-1] == "StopGone"
+    assert driver.wants() == PlaceStop(D("100.98"), D(1))
+
+
+def test_fm14_a_second_refused_change_places_no_further_stop_before_one_is_shown() -> None:
+    driver = nowhere(market=AMENDS)
+    driver.live["a"] = A
+    driver.does()
+    driver.sees("102", at=30.0)
+    says_gone(driver, 30.0)
+    driver.does()
+    driver.sees("104")
+    says_gone(driver, 60.0)
+    assert (list(driver.state.orders), driver.stop_price) == (["c"], D("100.98"))
 
 
 def test_a_stop_that_nothing_shows_is_looked_up_once_for_each_snapshot() -> None:
@@ -691,7 +762,7 @@ def test_a_price_that_was_refused_for_another_quantity_is_tried_again() -> None:
     driver = waiting()
     driver.shows(a_stop("a", "99"), a_report(), at=5.0)  # a hand tightened it
     driver.cancels("a")
-    for at, price in ((5.0, "99"), (5.0, "98"), (10.0, "99")):
+    for at, price in ((5.0, "99"), (5.2, "99"), (5.2, "98"), (10.0, "99")):
         driver.at = at
         assert driver.fails(StopRejected("more than the position")) == PlaceStop(D(price), D(1))
     driver.shows(a_report("0.5"), at=20.0)
@@ -737,9 +808,10 @@ def test_a_stop_that_can_not_be_looked_up_time_and_again_is_judged_by_a_list_tha
         driver.at = max(driver.at, driver.state.back_offs["find"].until if "find" in driver.state.back_offs else 0.0)
         assert driver.fails(ExchangeUnreachable("no answer")) == FindOrder("a")
         assert driver.state.snapshot_at <= driver.at
-    driver.at = 19.0
-    driver.fails(ExchangeUnreachable("no answer"))
-    driver.shows(a_report(), at=20.0)
+    for at in (15.0, 20.0, 25.0, 30.0, 35.0, 40.0):
+        driver.at = at - 0.1
+        driver.fails_if_any(ExchangeUnreachable("no answer"))
+        driver.shows(a_report(), at=at)
     assert driver.wants() == PlaceStop(D(98), D(1))
 
 

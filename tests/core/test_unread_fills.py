@@ -8,9 +8,9 @@ from decimal import Decimal as D
 import pytest
 from driver import ELSEWHERE, OPENED, SUCCESSOR, SYMBOL, TIMING, Driver, a_report, opening, waiting
 
-from trailing.core.inputs import CheckWanted, CloseWanted, PositionUpdated
+from trailing.core.inputs import CheckWanted, CloseWanted, OrderUpdated, PositionUpdated
 from trailing.core.model import Fill
-from trailing.core.requests import CancelStop, FindOrder, ReadFills
+from trailing.core.requests import CancelStop, FindOrder, PlaceStop, ReadFills
 from trailing.errors import ExchangeUnreachable, NoSuchStop, OutcomeUnknown, RateLimited, UsageError
 from trailing.events import ExitFilled, PositionClosed, StopFilled
 
@@ -66,6 +66,25 @@ def test_executions_that_are_not_those_of_the_whole_position_leave_the_profit_un
     driver = flat(waiting(timing=TIMING))
     read(driver, *fills)
     assert closed(driver) == (D(quantity), None, UNKNOWN)
+
+
+@pytest.mark.parametrize("trade", ["1", None])
+def test_fm45_a_fill_that_was_read_is_not_counted_again_when_its_update_comes(trade: str | None) -> None:
+    driver = waiting(timing=TIMING)
+    driver.live.clear()
+    for at in (10.0, 11.0):
+        driver.shows(a_report(), at=at)
+    assert [type(request) for request in driver.settles()] == [
+        FindOrder,
+        PlaceStop,
+    ]  # the stop is lost, and placed again
+    flat(driver)
+    fill = Fill(SYMBOL, "long", D("0.4"), D(97), "exchange-b", "b", 0.0, trade)
+    driver.executions["b"] = (fill,)
+    assert driver.does() == ReadFills("b", OPENED)
+    driver.step(OrderUpdated("b", "open", fill, D("0.4")))
+    assert (driver.state.filled, driver.events.count("StopFilled")) == (D("0.4"), 1)
+    assert driver.wants() == ReadFills("a", OPENED)
 
 
 def test_a_fill_that_was_pushed_is_not_counted_again() -> None:

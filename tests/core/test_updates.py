@@ -98,6 +98,7 @@ def test_a_partial_fill_leaves_the_rest_under_the_same_stop() -> None:
 def test_a_stop_that_filled_and_leaves_a_rest_leaves_it_unprotected() -> None:
     driver = waiting()
     driver.shows(driver.live["a"], a_report("1.4"))
+    driver.at = 1.0
     driver.fills("a", "1", status="filled")
     assert (driver.state.state, driver.state.quantity, driver.state.stop) == (State.UNPROTECTED, D("0.4"), None)
     assert driver.state.unprotected_span is not None
@@ -180,6 +181,15 @@ def test_fm45_a_fill_of_the_moment_at_which_a_snapshot_was_asked_for_is_in_it() 
     late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 11.0, "2")
     driver.step(OrderUpdated("a", "open", late), 13.0)
     assert (driver.state.quantity, driver.state.filled) == (D("0.2"), D("0.8"))
+
+
+def test_fm45_a_late_fill_of_a_stop_that_no_list_shows_takes_nothing_off_what_a_snapshot_has_shown() -> None:
+    driver = waiting(timing=TIMING)
+    late = Fill(SYMBOL, "long", D("0.4"), D(98), "exchange-a", "a", 10.0, "1")
+    driver.shows(a_report("0.6"), at=11.0, shows_all_stops=False)
+    driver.step(OrderUpdated("a", "open", late, D("0.4")), 12.0)
+    assert driver.state.snapshot_at == 13.0
+    assert (driver.state.quantity, driver.state.filled, driver.row("a").quantity) == (D("0.6"), D("0.4"), D("0.6"))
 
 
 def test_fm45_what_a_leftover_stop_fills_of_the_next_position_is_not_filled_of_the_one_before() -> None:
@@ -340,6 +350,31 @@ def test_a_stop_that_a_person_tightens_is_looked_up_before_it_is_moved_and_loose
     assert (driver.wants(), driver.stop_price) == (NEVER, D("100.5"))
 
 
+def test_a_stop_that_a_person_changed_is_looked_up_once_a_look_up_shows_the_change() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    assert driver.wants() == 11.0
+    driver.live["a"] = a_stop("a", "99")
+    assert driver.wants(11.0) == FindOrder("a")
+    driver.does()
+    assert driver.stop_price == D(99)
+
+
+def test_a_look_up_that_was_sent_before_a_change_shows_does_not_tell_the_figures() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(OrderUpdated("a", "live"), 10.0)
+    driver.at = 16.0
+    driver.begins()
+    before = driver.executes()
+    driver.live["a"] = a_stop("a", "99")
+    driver.step(OrderUpdated("a", "live"), 16.2)
+    driver.answers(before)
+    assert (driver.stop_price, driver.wants()) == (D(98), 17.2)
+    driver.wants(17.2)
+    driver.does()
+    assert driver.stop_price == D(99)
+
+
 def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_change_by_a_person() -> None:
     driver = waiting()
     driver.step(OrderUpdated("a", "live"), OWN_CHANGE - 0.1)
@@ -355,9 +390,8 @@ def test_an_update_of_our_own_change_of_a_stop_or_of_a_trailing_order_is_no_chan
 def test_a_list_that_shows_a_stop_as_it_is_known_spares_its_look_up() -> None:
     driver = waiting(timing=TIMING)
     driver.step(OrderUpdated("a", "live"), 10.0)
-    driver.fails(ExchangeUnreachable("not now"))
     driver.shows(driver.live["a"], a_report(), at=10.9)  # perhaps as it was before
-    assert driver.row("a").find_at == 10.0
+    assert driver.row("a").find_at == 11.0
     driver.shows(driver.live["a"], a_report(), at=11.0)
     assert driver.row("a").find_at == NEVER
 

@@ -59,8 +59,17 @@ def forget(capture: Capture) -> None:
 
 async def close(capture: Capture) -> None:
     """Send a closing order. Its fill is looked up, which this venue does not answer."""
-    with trio.move_on_after(0.05), pytest.raises(TrailingError):
-        await capture.exchange.close_position(BTC, "long", QUANTITY, ID)
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as patience, pytest.raises(TrailingError):
+            nursery.start_soon(give_up_when_sent, capture, patience)
+            await capture.exchange.close_position(BTC, "long", QUANTITY, ID)
+
+
+async def give_up_when_sent(capture: Capture, patience: trio.CancelScope) -> None:
+    with trio.fail_after(10):
+        while not sent(capture, "/trade/order"):
+            await trio.sleep(0.01)
+    patience.deadline = trio.current_time() + 0.05
 
 
 @pytest.mark.parametrize("mode", ["cross", "isolated"])

@@ -18,7 +18,7 @@ from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost, Unreachable, 
 D = Decimal
 
 POSITION = a_position()
-SETTLED = 90.0  # seconds in which whatever was left to settle is settled
+SETTLED = 150.0  # seconds in which whatever was left to settle is settled
 
 FAULTS: dict[str, dict[str, Any]] = {
     "no-fault": {},

@@ -78,7 +78,7 @@ async def test_a_rehearsal_does_not_wait_until_a_position_that_is_not_listed_is_
         assert not any(isinstance(action, PositionFlat) for action in actions)
         async with open_listened(world) as manager:
             assert [str(action) for action in manager.recovered] == [str(action) for action in actions]
-            with trio.fail_after(100):
+            with trio.fail_after(160):  # its stop is still listed
                 await manager.wait_closed()
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 import trio
 from inspection.paper import cancel_in_vain
-from worlds import World, some_positions
+from worlds import World, slow_but, some_positions
 from wrong_venues import alarmed_at, open_wrong_world, requests
 
 from trailing import StopOrder
@@ -125,7 +125,7 @@ def healthy() -> Placed:
     return placed
 
 
-@pytest.mark.parametrize("name", SICKNESSES)
+@pytest.mark.parametrize("name", slow_but("silent", SICKNESSES))  # it holds its request for longest
 async def test_a_symbol_that_can_not_cancel_delays_no_other_symbols_moves(
     name: str, healthy: Placed, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -137,6 +137,7 @@ async def test_a_symbol_that_can_not_cancel_delays_no_other_symbols_moves(
     assert [at for at in alarmed if at <= told_by]
 
 
+@pytest.mark.slow
 async def test_two_healthy_runs_are_alike(healthy: Placed, autojump_clock: trio.testing.MockClock) -> None:
     placed, _, _ = await trail(None)
     assert latest(placed, healthy) <= 0.1

@@ -208,13 +208,13 @@ OF_TRAILING_ORDERS: Final = frozenset(name for name in PLANTED if "trailing_orde
 
 
 def an_amendment_by_hand_ignored(patch: pytest.MonkeyPatch) -> None:
-    """The listed price of a known stop counts only if a request for the stop has an unknown outcome."""
-    judge = snapshots._judge_listed
+    """The price of a known stop that is listed or looked up counts only if a request for the stop has an unknown outcome."""
+    show = shown.show
 
-    def ignoring(p: PositionState, order: Order, listed: StopOrder, snapshot: Any, at: float) -> None:
-        judge(p, order, listed if order.order is None or order.is_sent else order.order, snapshot, at)
+    def ignoring(p: PositionState, order: Order, listed: StopOrder, at: float) -> None:
+        show(p, order, listed if order.order is None or order.is_sent else order.order, at)
 
-    patch.setattr(snapshots, "_judge_listed", ignoring)
+    _replace_everywhere(patch, "show", ignoring)
 
 
 def a_loss_without_an_update_not_noticed(patch: pytest.MonkeyPatch) -> None:

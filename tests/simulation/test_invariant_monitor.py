@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 from typing import Literal
 
 import pytest
 import trio
 from inspection import Claim, Key
+from msgspec.structs import replace
 
 from simulation.laboratory.harsh_rates import PART_FILLED
 from simulation.laboratory.invariant_monitor import ANOTHER_POSITION, InvariantMonitor
@@ -78,6 +79,20 @@ async def test_a_close_comes_once_unless_an_update_reported_the_position_open_or
         assert classes(setup.invariant_monitor, TWICE) == violations
 
 
+async def test_the_record_of_an_earlier_position_that_is_closed_late_is_no_end_of_the_next_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_monitor_setup() as setup:
+        earlier = await setup.enter()
+        await close(setup, intend_exit(setup, 1, "earlier"))
+        await setup.paper.enter(replace(earlier, entry_price=D(101), opened_at=EARLIER + timedelta(hours=1)))
+        setup.invariant_monitor.note_commit(saved(earlier, closed=True))
+        await close(setup, intend_exit(setup, 2))
+        setup.invariant_monitor.process_died()
+        await close(setup, intend_exit(setup, 3))
+        assert classes(setup.invariant_monitor, TWICE) == []
+
+
 @pytest.mark.parametrize("by_the_dead", [True, False])
 async def test_a_close_of_a_process_that_died_meanwhile_is_no_close_of_the_next_one(
     by_the_dead: bool, autojump_clock: trio.testing.MockClock
@@ -102,6 +117,20 @@ async def test_a_looser_stop_is_booked_only_where_the_market_is_beyond_the_tight
         await setup.enter()
         await setup.cancel(await setup.place("99"))
         setup.move_market(market)
+        await setup.place("98")
+        assert classes(setup.invariant_monitor, LOOSENED) == violations
+
+
+@pytest.mark.parametrize(("when_sent", "violations"), [("99.5", [LOOSENED]), ("98.9", [])])
+async def test_the_market_may_be_back_when_a_looser_stop_is_booked_that_was_sent_while_it_was_beyond_the_tighter_one(
+    when_sent: str, violations: list[str], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_monitor_setup() as setup:
+        await setup.enter()
+        await setup.cancel(await setup.place("99"))
+        setup.move_market(when_sent)
+        setup.invariant_monitor.note_sent("place_stop", SYMBOL)
+        setup.move_market("99.5")
         await setup.place("98")
         assert classes(setup.invariant_monitor, LOOSENED) == violations
 

@@ -45,12 +45,13 @@ async def test_the_standby_takes_over_in_time_and_no_write_follows_the_end_of_it
     fates: tuple[Fate, ...], dsn: str, tmp_path: Path
 ) -> None:
     schema = f"trailing_test_takeover_{secrets.token_hex(4)}"
-    report = await run_takeovers(8, conninfo=dsn, schema=schema, seed=1, folder=tmp_path, fates=fates)
+    report = await run_takeovers(4, conninfo=dsn, schema=schema, seed=1, folder=tmp_path, fates=fates)
     assert report.violations == ()
-    assert sum(report.takeovers.values()) == 8
+    assert set(report.takeovers) == set(fates)  # one after the other
+    assert sum(report.takeovers.values()) == 4  # `nox -s simulate` runs 50
     assert max(report.slowest.values()) <= TAKEN_OVER_WITHIN
     assert report.closest > 0
-    assert report.writes > 100
+    assert report.writes > 50
 
 
 @pytest.mark.slow

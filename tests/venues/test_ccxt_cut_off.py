@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from real_exchange import BTC, VENUES, Desk, open_desk, stop_request
+from real_exchange import BTC, VENUES, Desk, NoRateLimit, open_desk, stop_request
 from venue_faults import Fault, Reply, json_reply
 
 from trailing import ExchangeUnreachable, OutcomeUnknown
@@ -39,8 +39,23 @@ CUTS: Mapping[str, dict[str, Any]] = {
 }
 
 
+SECONDS = 0.5
+"""The time-out of a request whose reply comes too late. It is executed by then."""
+
+
+@pytest.fixture(autouse=True)
+def _no_rate_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the venue refuse no request for its rate, because the requests of a test follow each other at once."""
+    monkeypatch.setattr("venue_limits.Window.take", lambda *_: True)
+
+
 def impatient(client: Any) -> None:
     client.timeout = 2_000
+
+
+def set_timeout(desk: Desk, cut: str) -> None:
+    """Let a reply that never comes in time be given up early. The others get more time, because they come."""
+    desk.exchange.session.client.timeout = SECONDS * 1000 if cut == "too late" else 2_000
 
 
 def changes(desk: Desk) -> Mapping[str, Callable[[], Awaitable[Callable[[], Awaitable[object]]]]]:
@@ -70,9 +85,11 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
         pytest.skip("Binance USD-M has no way to amend a stop")
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter(quantity="2")
+        desk.exchange.session.rate_limiter = NoRateLimit()
         prepare = changes(desk)[operation]
         for cut, settings in CUTS.items():
             change = await prepare()
+            set_timeout(desk, cut)
             desk.server.faults.add(Fault(on=operation, **settings))
             before = len(desk.server.seen(operation))
             with pytest.raises(OutcomeUnknown):
@@ -81,6 +98,7 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
             seen = desk.server.seen(operation)[before:]
             assert [each.booked for each in seen] == [True], cut
             desk.server.faults.clear()
+            set_timeout(desk, "")
             for stop in desk.server.market.live_stops():
                 desk.server.market.cancel(stop)
 
@@ -89,6 +107,7 @@ async def test_a_write_with_a_truncated_reply_is_unknown_and_sent_once(venue: st
 async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, operation: str) -> None:
     async with open_desk(venue, configure=impatient) as desk:
         await desk.enter()
+        desk.exchange.session.rate_limiter = NoRateLimit()
         order = await desk.exchange.place_stop(stop_request())
         since = datetime.now(UTC) - timedelta(minutes=5)
         reads: Mapping[str, Callable[[], Awaitable[object]]] = {
@@ -99,6 +118,7 @@ async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, 
             "candles": lambda: desk.exchange.candles(BTC, "mark", since),
         }
         for cut, settings in CUTS.items():
+            set_timeout(desk, cut)
             desk.server.faults.add(Fault(on=operation, **settings))
             before = len(desk.server.seen(operation))
             with pytest.raises(ExchangeUnreachable):
@@ -106,6 +126,7 @@ async def test_a_read_with_a_truncated_reply_fails_and_is_sent_once(venue: str, 
             await trio.sleep(0.05)
             assert len(desk.server.seen(operation)) == before + 1, cut
             desk.server.faults.clear()
+        set_timeout(desk, "")
         await reads[operation]()
 
 

@@ -52,6 +52,7 @@ from trailing.errors import (
     StopRejected,
     TooManyStops,
     UsageError,
+    WouldTrigger,
 )
 from trailing.events import ExitFailed, ExitFilled, ExitStarted, NativeTrailingEnded
 from trailing.unprotected import cause_of
@@ -188,7 +189,11 @@ def fail(p: PositionState, request: Request, error: Exception, at: float, spread
     kind = request.kind
     refused = isinstance(error, StopRejected) and not isinstance(error, (NothingToReduce, TooManyStops))
     if refused and isinstance(request, PlaceStop) and request.price == p.target:
-        kind = "place" if p.looser_target is None else "move"  # the looser stop is placed at once
+        # A price that was taken before is tried once more, unless the market is there; else the looser stop is placed at once.
+        is_first = (
+            request.price == p.floor and not isinstance(error, WouldTrigger) and not isinstance(p.error, StopRejected)
+        )
+        kind = "place" if is_first or p.looser_target is None else "move"
     most = MOST_FINDING if kind == "find" else MOST
     backing_off = p.back_offs[kind] = back_off(p.back_offs.get(kind), error, at, spread, most=most)
     if kind != request.kind:

@@ -44,8 +44,19 @@ def derive_from_price(p: PositionState, at: float) -> None:
     if ratchet.bug is not None and not p.is_frozen:
         p.freeze(ratchet.bug)
     _derive_crossing(p, at)
-    crossed = p.crossed_at is not None
-    ratchet.update_quiet_band(every_tick=crossed, no_tick=isinstance(p.goal, End))
+    every_tick = p.crossed_at is not None or _waits_for_price(p)
+    ratchet.update_quiet_band(every_tick=every_tick, no_tick=isinstance(p.goal, End))
+
+
+def _waits_for_price(p: PositionState) -> bool:
+    """Whether the live stop is looser than the floor as long as the price is beyond the floor."""
+    live, floor, side = p.stop, p.floor, p.position.side
+    return (
+        live is not None
+        and floor is not None
+        and is_tighter(side, floor, live.price)
+        and is_crossed(side, p.ratchet.last, floor)
+    )
 
 
 def _derive_orders(p: PositionState, at: float) -> None:

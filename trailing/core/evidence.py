@@ -10,7 +10,8 @@ without an entry confirm its absence:
 3.  An update, a fill or a refusal that says the same replaces the first snapshot.
 4.  Without such a message a position counts as open for `UNANNOUNCED` seconds. In this time at least
     `CONFIRMING_SNAPSHOTS` snapshots do not list it, and none lists it. The reason is that lists stay empty, or lose an
-    entry, for seconds, and again a minute later.
+    entry, for seconds, and again a minute later. If one of the snapshots lists a stop of ours, `CONTRADICTED` seconds
+    and twice as many snapshots are needed, because most stops end with their position.
 5.  A list that could not be read in full proves no absence.
 """
 
@@ -30,14 +31,26 @@ EMPTY: Final = 2.0
 UNANNOUNCED: Final = 60.0
 """The same if no message says that the position is flat. Venues were seen to return empty lists for up to 10 s."""
 
+CONTRADICTED: Final = 120.0
+"""The same if a stop of ours is listed meanwhile. Twice as many snapshots are needed."""
+
 CONFIRMING_SNAPSHOTS: Final = 6
 """Least number of snapshots in that time without the position. Two of them a minute apart may both be wrong."""
 
 RECHECK: Final = 10.0
 """Least seconds from the answer of one of these snapshots to the request of the next one that counts."""
 
-LISTS_ALONE: Final = 10.0
-"""Seconds after which a stop that no list shows counts as gone, if it can't be looked up by its id."""
+LISTS_ALONE: Final = 30.0
+"""Seconds after which a stop that no list shows counts as gone, if it can't be looked up by its id.
+
+At least `CONFIRMING_SNAPSHOTS` snapshots in this time do not show it, because lists were wrong twice within 15 s.
+"""
+
+LIST_RECHECK: Final = 5.0
+"""Least seconds between two of these snapshots that count."""
+
+LISTS_ALONE_UNTOLD: Final = 10.0
+"""The same for a stop that the exchange has never reported. Two snapshots suffice, so that another stop is not late."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -108,6 +121,20 @@ def judge_absence(
     return Verdict(False, first, second)
 
 
+def count_missed(missed_at: tuple[float, ...], since: float, at: float) -> tuple[float, ...]:
+    """Count a snapshot that does not show a stop, unless it comes too soon after another one.
+
+    All times are in seconds on the running clock.
+
+    Args:
+        missed_at: when the snapshots that count were answered.
+        since: when the first of them was answered. Earlier ones do not count any more.
+        at: when this one was answered.
+    """
+    counting = tuple(one for one in missed_at if one >= since) or (since,)
+    return counting if at < counting[-1] + LIST_RECHECK else (*counting, at)
+
+
 Word: TypeAlias = Literal["nothing to reduce", "refusal", "fill", "other side", "update"]
 """A message that a position is flat. The words are in the order of their weight, the lightest first.
 
@@ -127,13 +154,14 @@ class FlatEvidence:
         changed_at: the last known change of the position.
     """
 
-    __slots__ = ("_counted_at", "_is_contradicted", "_said", "_since", "_snapshots", "changed_at")
+    __slots__ = ("_counted_at", "_has_stop", "_is_contradicted", "_said", "_since", "_snapshots", "changed_at")
 
     def __init__(self, at: float) -> None:
         self.changed_at: float = at
         self._since: float | None = None
         self._snapshots: int = 0
         self._counted_at: float = -math.inf
+        self._has_stop: bool = False
         self._said: Word | None = None
         self._is_contradicted: bool = False
 
@@ -185,16 +213,27 @@ class FlatEvidence:
         """Whether an update says that the position is flat. No later fill or refusal takes its place."""
         return self._said == "update"
 
-    def judge(self, asked_at: float, answered_at: float, timing: Timing, *, is_empty: bool, has_stop: bool) -> Verdict:
+    def judge(
+        self,
+        asked_at: float,
+        answered_at: float,
+        timing: Timing,
+        *,
+        is_empty: bool,
+        has_stop: bool,
+        is_closing: bool = False,
+    ) -> Verdict:
         """Weigh a snapshot that does not list the position.
 
         Args:
             is_empty: whether it lists no position at all.
-            has_stop: whether it lists a stop of ours for the position, which contradicts a refusal.
+            has_stop: whether it lists a stop of ours for the position. It contradicts a refusal, and the list itself.
+            is_closing: whether we close the position, so that its stop may be left over.
         """
         is_evidence = self._said not in (None, "nothing to reduce")
         is_said = is_evidence and not (self._is_contradicted or (self._said == "refusal" and has_stop))
-        apart = UNANNOUNCED
+        is_contradicted = (has_stop or self._has_stop) and not (is_evidence or is_closing)
+        apart = CONTRADICTED if is_contradicted else UNANNOUNCED
         if is_said:
             apart = EMPTY if is_empty and self._said in ("refusal", "fill") else CONFIRM_AFTER
         verdict = judge_absence(
@@ -207,13 +246,15 @@ class FlatEvidence:
         )
         if self._since != verdict.since:
             self._begin(verdict.since)
+        self._has_stop |= has_stop
         if is_said or asked_at < self.shown_from(timing):
             return verdict
         if asked_at >= self._counted_at + RECHECK:
             self._snapshots, self._counted_at = self._snapshots + 1, answered_at
-        confirmed = verdict.confirmed and self._snapshots >= CONFIRMING_SNAPSHOTS
+        confirming = CONFIRMING_SNAPSHOTS * (2 if is_contradicted else 1)
+        confirmed = verdict.confirmed and self._snapshots >= confirming
         return Verdict(confirmed, verdict.since, min(verdict.again_at, self._counted_at + RECHECK))
 
     def _begin(self, since: float | None) -> None:
         """Restart the count of snapshots. `since`: as in `Verdict`."""
-        self._since, self._snapshots, self._counted_at = since, 0, -math.inf
+        self._since, self._snapshots, self._counted_at, self._has_stop = since, 0, -math.inf, False

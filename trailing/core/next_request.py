@@ -191,7 +191,10 @@ def cover(p: PositionState, at: float) -> Wanted:
         return None  # while the position may be flat, the policy waits, and a stop is placed
     if _may_be_another(p):
         return None
-    return PlaceStop(_reachable_target(p, refused=p.refused_stop), p.coverable)
+    # A price of before a gap makes no stop looser: the exchange says whether its own price is beyond the target.
+    is_old = p.gap is not None or p.missed_until < NEVER
+    is_tried_first = is_old and p.refused_stop != p.target
+    return PlaceStop(p.target if is_tried_first else _reachable_target(p, refused=p.refused_stop), p.coverable)
 
 
 def cancel_superseded(p: PositionState, at: float) -> Wanted:

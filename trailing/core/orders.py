@@ -101,6 +101,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
             before then, plus the read lag, is no evidence about it.
         absent_since: when the first answer came that says that it does not exist: a snapshot or a look-up without it,
             or a refusal; None: there is none.
+        missed_at: when the snapshots that do not show it and count were answered.
         find_at: when to look it up by its id; infinite: it is not to be looked up.
         triggered_at: when the exchange reported that it triggered; None: it has not triggered.
         filled: its filled quantity, by any report of the exchange, in base units.
@@ -124,6 +125,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     sent_at: float = -math.inf
     changed_at: float = -math.inf
     absent_since: float | None = None
+    missed_at: tuple[float, ...] = ()
     find_at: float = math.inf
     triggered_at: float | None = None
     filled: Decimal = _ZERO
@@ -194,6 +196,11 @@ def counts_before(side: Side, newer: Order, older: Order) -> bool:
     return not is_tighter(side, older.order.price, newer.order.price)
 
 
+def trade_of(fill: Fill) -> object:
+    """Return what identifies a fill: the id of its trade, or its figures if it has no id."""
+    return fill.trade_id if fill.trade_id is not None else (fill.quantity, fill.price, fill.at)
+
+
 def unseen(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order, Decimal]:
     """Count a pushed fill once, however often and in whatever order it is pushed.
 
@@ -204,7 +211,7 @@ def unseen(order: Order, fill: Fill, cumulative: Decimal | None) -> tuple[Order,
     Returns:
         The order with the fill counted, and the quantity that was not counted before.
     """
-    trade: object = fill.trade_id if fill.trade_id is not None else (fill.quantity, fill.price, fill.at)
+    trade = trade_of(fill)
     if trade in order.trades:
         return order, _ZERO
     quantity = fill.quantity

@@ -55,7 +55,7 @@ class PositionState:
         quantity: the open rest of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
         floor: the tightest stop that was acknowledged or that the liquidation price asked for; or None. No request is
-            looser, unless the floor can't be placed. `former_floors`: the last floors before it.
+            looser, unless the floor can't be placed. `former_floors`: the last other stops.
         reported_entry: the exchange's entry price, by which another position is recognized; None: none was reported.
         native_task: the next action on the trailing order, ``"place"``, ``"withdraw"`` or ``"replace"``; or None.
         replaced_by: another position that is open in its place and is not protected; or None.
@@ -72,9 +72,7 @@ class PositionState:
         check_from: a snapshot is wanted that is requested at this time or later; infinite: none is.
         missed_until: a snapshot requested at this time or later shows what may have been missed; infinite: nothing was.
         again_at: when another snapshot can decide an open question; infinite: there is none.
-        checked_at: when the last snapshot that it was judged by was requested.
-        shown_at: when the last snapshot that showed its quantity was requested.
-        listed_at: when the last snapshot that lists it was requested.
+        checked_at, shown_at, listed_at: when the last snapshot was requested that judged it, told its quantity, lists it.
         leftovers: our stops in snapshots that have no row, with when they were first shown.
         ended_orders: the last orders that left the table, by id, `changed_at` being when. A late list may still show
             one, and a fill of one may come late.
@@ -348,10 +346,12 @@ class PositionState:
         self.check_from = at + self.timing.positions_read_lag
 
     def raise_floor(self, price: Decimal) -> None:
-        """Tighten the floor to this price. A looser price changes nothing."""
+        """Tighten the floor to this price, or remember a looser one among the former floors."""
+        other: Decimal | None = price
         if self.floor is None or is_tighter(self.position.side, price, self.floor):
-            former = () if self.floor is None else (self.floor,)
-            self.floor, self.former_floors = price, (self.former_floors + former)[-_REMEMBERED:]
+            self.floor, other = price, self.floor
+        if other is not None and other not in (self.floor, *self.former_floors):
+            self.former_floors = (*self.former_floors, other)[-_REMEMBERED:]
 
     def put(self, order: Order) -> None:
         """Put an order into the table, or replace it there."""

@@ -224,8 +224,13 @@ def lose(p: PositionState, order: Order, at: float) -> None:
 
 
 def is_beyond_proof(p: PositionState, order: Order) -> bool:
-    """Return whether neither lists nor look-ups can prove the absence of an order."""
-    return p.is_lookup_untrusted and order.order is not None and _is_needed(p, order)
+    """Return whether neither lists nor look-ups can prove the absence of an order.
+
+    A refused change that says that there is no such order is evidence, for one order until a stop is shown again.
+    Otherwise stops could be placed without end.
+    """
+    is_refuted = order.absent_since is not None and not p.missing_stops  # untrusted lists and look-ups set no such time
+    return p.is_lookup_untrusted and order.order is not None and not is_refuted and _is_needed(p, order)
 
 
 def _is_needed(p: PositionState, order: Order) -> bool:

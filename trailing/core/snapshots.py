@@ -14,7 +14,15 @@ from msgspec.structs import replace
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry
 from trailing.core.entry_checks import check_report, least_stop
-from trailing.core.evidence import CONFIRM_AFTER, LISTS_ALONE, judge_absence
+from trailing.core.evidence import (
+    CONFIRM_AFTER,
+    CONFIRMING_SNAPSHOTS,
+    LIST_RECHECK,
+    LISTS_ALONE,
+    LISTS_ALONE_UNTOLD,
+    count_missed,
+    judge_absence,
+)
 from trailing.core.goals import PROTECT, Close, End
 from trailing.core.identity import has_known_entry, identify, stop_that_counts
 from trailing.core.inputs import SnapshotTaken, StopFound
@@ -89,7 +97,7 @@ def _judge_orders(p: PositionState, snapshot: AccountSnapshot, listed: dict[str,
         elif p.is_listing_untrusted:  # a look-up by its id can prove its absence, and such a list can't
             p.put(replace(order, find_at=min(order.find_at, at)))
         elif miss(p, order, asked_at=snapshot.asked_at, answered_at=snapshot.answered_at):
-            _doubt(p, order, snapshot.asked_at, at)
+            _doubt(p, order, snapshot, at)
 
 
 def _is_sent_after(order: Order, snapshot: AccountSnapshot) -> bool:
@@ -132,27 +140,28 @@ def _is_same(p: PositionState, shown: StopOrder, known: StopOrder | None) -> boo
     return shown == known or replace(shown, price=known.price) == known
 
 
-def _doubt(p: PositionState, order: Order, asked_at: float, at: float) -> None:
+def _doubt(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
     """Look up an order that two lists do not show, or remove it.
 
     A look-up by its id has to confirm the absence, because lists lose entries and another stop would be placed in vain.
-    If the order can't be looked up, the lists count once they have not shown it for `LISTS_ALONE` seconds. They also
-    count then for an order that the exchange has never reported, if no look-up was answered by then.
+    If the order can't be looked up, enough lists count that have not shown it for `LISTS_ALONE` seconds. For an order
+    that the exchange has never reported, the lists count after `LISTS_ALONE_UNTOLD`, if no look-up was answered by then.
     """
     if order.id == p.request_id:
         return  # its look-up is under way
-    finding = p.back_offs.get("find")
-    assert order.absent_since is not None  # set by the first of the two lists
-    lists_count_from = order.absent_since + LISTS_ALONE
+    finding, since = p.back_offs.get("find"), order.absent_since
+    assert since is not None  # set by the first of the two lists
     is_untold = order.order is None and order.changed_at == -math.inf
     can_be_found = finding is None or at >= finding.until or finding.failures < TOLD_AFTER
-    if asked_at >= lists_count_from and (is_untold or not can_be_found):
+    order = replace(order, missed_at=count_missed(order.missed_at, since, snapshot.answered_at))
+    count_from = since + (LISTS_ALONE_UNTOLD if is_untold else LISTS_ALONE)
+    has_enough = is_untold or len(order.missed_at) >= CONFIRMING_SNAPSHOTS
+    if snapshot.asked_at >= count_from and has_enough and (is_untold or not can_be_found):
         lose(p, order, at)
         return
-    if can_be_found:
-        p.put(replace(order, find_at=min(order.find_at, at)))
+    p.put(replace(order, find_at=min(order.find_at, at)) if can_be_found else order)
     if is_untold or not can_be_found:
-        p.again_at = min(p.again_at, lists_count_from)
+        p.again_at = min(p.again_at, count_from if is_untold else order.missed_at[-1] + LIST_RECHECK)
 
 
 def _settle_exit(p: PositionState, order: Order, snapshot: AccountSnapshot, at: float) -> None:
@@ -237,6 +246,7 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
         p.timing,
         is_empty=not snapshot.has_positions,
         has_stop=bool(listed),
+        is_closing=isinstance(p.goal, Close),
     )
     if not verdict.confirmed:
         if verdict.since is not None:  # otherwise the list is older than the position, and proves nothing

@@ -102,11 +102,19 @@ def stop_failed(p: PositionState, request: Stopping, order: Order | None, error:
     if isinstance(error, StopRejected) and not isinstance(error, TooManyStops):  # it says nothing about the position
         doubt_position(p, request.kind, error, at)
         is_of_price = not isinstance(request, AmendStop) and request.quantity == p.coverable  # else it was too many
+        is_of_price = is_of_price and not _is_tried_again(p, request, at)
         if isinstance(error, WouldTrigger) or (is_of_price and not isinstance(error, NothingToReduce)):
             p.would_trigger, p.refused_stop = isinstance(error, WouldTrigger), request.price
     if order is not None:
         order_failed(p, order, error, at)
     p.ratchet.ask_rules()
+
+
+def _is_tried_again(p: PositionState, request: Stopping, at: float) -> bool:
+    """Whether a missing stop is tried again where it was refused just now, and not at the looser target."""
+    placing = p.back_offs.get("place")
+    backs_off = isinstance(request, PlaceStop) and placing is not None and at < placing.until
+    return backs_off and request.price == p.target and p.looser_target is not None
 
 
 def doubt_position(p: PositionState, kind: Kind, error: StopRejected, at: float) -> None:
@@ -176,6 +184,10 @@ def found(p: PositionState, request: FindOrder, order: Order | None, result: Sto
     until = order.sent_at + p.timing.request_validity
     if order.state in (CHANGING, CANCELLING) and p.sent_at < until:
         p.put(replace(order, absent_since=None, find_at=until + p.timing.orders_read_lag))
+        return
+    shown_from = order.changed_at + p.timing.orders_read_lag
+    if order.state is LIVE and p.sent_at < shown_from:  # it exists, and may be shown as it was before the change
+        p.put(replace(order, absent_since=None, find_at=shown_from))
         return
     if order.absent_since is not None and order.state is LIVE and not p.is_listing_untrusted:
         p.is_listing_untrusted = True

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from trailing.core.endings import OUTSIDE
 from trailing.core.goals import End
 from trailing.core.model import Fill
-from trailing.core.orders import Order
+from trailing.core.orders import Order, trade_of
 from trailing.core.requests import ReadFills
 from trailing.core.retries import FIRST, BackOff
 from trailing.errors import RateLimited, UsageError
@@ -55,13 +55,19 @@ def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence
     order = _note_read(p, request)
     if order is None:
         return
+    counted = _ZERO
     for fill, quantity in _uncounted(order, result):
+        counted += quantity
         p.filled += quantity
         p.proceeds += quantity * fill.price
         p.last_fill = fill
         event = ExitFilled if order.purpose == "exit" else StopFilled
         own_id = {} if order.purpose == "exit" else {"client_order_id": order.id}
         p.tell(event, quantity=quantity, price=fill.price, left=p.quantity, **own_id)
+    told, trades = order.told + counted, order.trades | {trade_of(fill) for fill in result}
+    # An update of one of them may still come.
+    filled = max(order.filled, told)
+    p.ended_orders[order.id] = replace(order, told=told, filled=filled, trades=trades, has_unread=False)
     if p.profit is not None and p.exit_reason == OUTSIDE:
         p.exit_reason = "closed by the bot" if order.purpose == "exit" else "the stop was filled"
 

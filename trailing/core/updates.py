@@ -71,7 +71,7 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         find_at = order.find_at if order.id == p.request_id else min(order.find_at, at)
         p.put(replace(order, changed_at=at, find_at=find_at))
     elif order.purpose == "stop" and order.state is LIVE and at >= order.changed_at + OWN_CHANGE:  # a person changed it
-        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at)))
+        p.put(replace(order, changed_at=at, find_at=min(order.find_at, at + p.timing.orders_read_lag)))
 
 
 def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, at: float, *, has_ended: bool) -> None:
@@ -82,12 +82,15 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     order, quantity = unseen(before, fill, update.filled)
     known = max(order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    if has_ended and fill.at + p.timing.positions_read_lag <= p.shown_at:
-        new = _ZERO  # a late fill; a later snapshot's quantity already excludes it
+    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # a later snapshot's quantity already excludes it
+    if has_ended and is_late:
+        new = _ZERO
     if not quantity and not new:
         return
-    closed = new
-    if new > fill.quantity:  # earlier fills, shown by a snapshot, closed the part of it that exceeds the position
+    closed = _ZERO if is_late else new
+    if is_late and new:
+        p.want_snapshot(at)  # in case the exchange's clock is behind ours
+    if closed > fill.quantity:  # earlier fills, shown by a snapshot, closed the part of it that exceeds the position
         closed = max(fill.quantity, new - max(_ZERO, order.quantity - p.quantity))
     order = replace(order, filled=order.filled + new, changed_at=at)
     if has_ended:

@@ -154,9 +154,14 @@ class InvariantMonitor:
             self._on_record[key] = identity
 
     def _note_closed(self, position: Position) -> None:
-        """Check that a position whose record is closed has no live stop of ours."""
-        self._ended_on_record.add((position.symbol, position.side))
-        history = self.histories.get((position.symbol, position.side))
+        """Check that a position whose record is closed has no live stop of ours.
+
+        The record of an earlier position may be closed after another one was opened. Then the other one has no end on record.
+        """
+        key: Key = (position.symbol, position.side)
+        history = self.histories.get(key)
+        if history is None or position.identity == self._entered[key].identity:
+            self._ended_on_record.add(key)
         if history is not None:  # whether it may be closed is judged elsewhere; its peak is gone with it
             history.note_record_closed(trio.current_time())
         stops, held = self._exchange.actual(position.symbol)
@@ -229,6 +234,18 @@ class InvariantMonitor:
         if isinstance(booking.result, NothingToReduce) and is_again and not self._had_to_close(key):
             self.report_violation("6. a position was closed twice", f"{intent.side} {intent.symbol}")
 
+    def note_sent(self, operation: str, symbol: str | None) -> None:
+        """Take a request that leaves for the exchange. The market may be elsewhere when its stop is booked."""
+        if operation in ("place_stop", "amend_stop"):
+            for history in self.histories.values():
+                if history.symbol == symbol:
+                    history.was_crossed_when_sent = self._is_crossed(history)
+
+    def _is_crossed(self, history: PositionHistory) -> bool:
+        """Whether the market is at or beyond the tightest stop of a position."""
+        tightest, price = history.tightest, self._exchange.actual_price(history.symbol)
+        return tightest is not None and is_crossed(history.side, price, tightest)
+
     def _note_stop(self, order: StopOrder) -> None:
         if order.client_order_id not in self._written:
             self.report_violation("4. an order has no intent in the store", f"{order}")
@@ -237,9 +254,7 @@ class InvariantMonitor:
         history = self.histories.get((order.symbol, order.side))
         if history is None:
             return
-        if history.tightest is not None and is_crossed(
-            order.side, self._exchange.actual_price(order.symbol), history.tightest
-        ):
+        if history.was_crossed_when_sent or self._is_crossed(history):
             history.tightest = None  # excuse: beyond the market the exchange takes only a looser stop
         wrong = history.stop_booked(order.price)
         if wrong is not None:

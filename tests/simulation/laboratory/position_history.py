@@ -24,6 +24,7 @@ class PositionHistory:
         tightest: the tightest stop that was ever booked for the position, or None.
         crossed_at: time at which the price was last at or beyond the stop, or None.
         was_triggered: whether a stop of its own was triggered without being filled, so that it protects nothing.
+        was_crossed_when_sent: whether the market was at or beyond the tightest stop when the last stop or amendment was sent.
         was_added_to: whether a person added to the position.
         ever_protected: whether the position ever had a stop of its own.
         closed_by_us: whether a close of ours was filled.
@@ -46,6 +47,7 @@ class PositionHistory:
         self.closed_by_us: bool = False
         self.was_triggered: bool = False
         self.was_added_to: bool = False
+        self.was_crossed_when_sent: bool = False
         self.ever_protected: bool = False
         self._entry_price, self._leftovers, self._bars_since = entry_price, leftovers, at
         self._bars: list[tuple[float, Decimal]] = []  # the end and the best price of every whole minute of the position

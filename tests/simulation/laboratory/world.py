@@ -23,7 +23,7 @@ from simulation.laboratory.natives import trails_behind_ours
 from simulation.laboratory.process import KillableExchange, KillableStore, Process
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import TICK, Scenario
-from simulation.laboratory.settled import check_settled
+from simulation.laboratory.settled import check_settled, unprotected_at_rest, wait_settled
 from simulation.laboratory.world_store import WorldStore, open_world_store
 from trailing.core.model import Side, Tick
 from trailing.exchanges.paper import PaperExchange, open_paper
@@ -116,6 +116,7 @@ class World:
                 self._fault_schedule.is_over = True
                 self._fault_schedule.disturb()
                 await trio.sleep(scenario.calm_seconds + 1.0)  # not at the time of a price
+                await wait_settled(lambda: self._manager is None or not unprotected_at_rest(exchange, self._manager))
                 await self._check_all(exchange)
                 nursery.cancel_scope.cancel()
         invariant_monitor.finish()
@@ -243,6 +244,7 @@ class World:
                 await bot.run(manager)
 
     def _latency(self, operation: str, symbol: str | None) -> float:
+        self._invariant_monitor.note_sent(operation, symbol)
         if self._harsh is not None:
             self._harsh.note_sent(operation, symbol)
         return self._fault_schedule.latency(operation, symbol)

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +17,9 @@ from trailing.logs import HIDDEN, hide_credentials
 
 _LEAST_LEARNED: Final = 6
 """The shortest value that is hidden everywhere. A shorter one, such as "0", also stands for other things."""
+
+_LONGEST_REPEATED: Final = 100
+"""The longest text whose result is kept. Names, numbers and ids are repeated; bodies and tracebacks are not."""
 
 # Names of fields, without case, blanks and punctuation. The names of credentials are those of `trailing.logs`.
 _ACCOUNT: Final = re.compile(
@@ -51,6 +55,7 @@ class Cleaner:
         }
         self._keys = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))))
         self._learned: set[str] = set()
+        self._cleaned: dict[str, str] = {}  # short texts, because a report repeats most names and values
         self._pattern: re.Pattern[str] | None = None
 
     def __repr__(self) -> str:
@@ -61,6 +66,7 @@ class Cleaner:
         found = {text for text in _secrets_of(value) if len(text) >= _LEAST_LEARNED and text != HIDDEN}
         if not found <= self._learned:
             self._learned |= found
+            self._cleaned.clear()
             words = "|".join(map(re.escape, sorted(self._learned, key=len, reverse=True)))
             self._pattern = re.compile(rf"(?<![0-9A-Za-z])(?:{words})(?![0-9A-Za-z])")
 
@@ -85,6 +91,14 @@ class Cleaner:
 
     def clean_text(self, text: str) -> str:
         """Return a text without secrets."""
+        if len(text) > _LONGEST_REPEATED:
+            return self._clean_text(text)
+        clean = self._cleaned.get(text)
+        if clean is None:
+            clean = self._cleaned[text] = self._clean_text(text)
+        return clean
+
+    def _clean_text(self, text: str) -> str:
         text = self._keys.sub(HIDDEN, text)
         text = str(hide_credentials(None, "", {"text": text})["text"])
         if self._pattern is not None:
@@ -107,12 +121,14 @@ def _as_written(number: str) -> msgspec.Raw:
     return msgspec.Raw(number.encode())
 
 
+@lru_cache(maxsize=1000)
 def _is_secret(name: Any) -> bool:
     """Return whether the value under a name must not be shown."""
     plain = re.sub(r"[\W_]", "", str(name)).lower()
     return _may_be_learned(name) or _PRIVATE.fullmatch(plain) is not None
 
 
+@lru_cache(maxsize=1000)
 def _may_be_learned(name: Any) -> bool:
     plain = re.sub(r"[\W_]", "", str(name)).lower()
     return (
