@@ -169,7 +169,7 @@ async def run_check(
     finally:
         started = steps.begin(CLEAN_UP)
         with cancels():
-            left = await account.clean_up(tell)
+            left = await account.clean_up(tell)  # noqa: ASYNC102 - shields itself, with a deadline
         for each in left:
             on_left(each)
     steps.skip_rest()
