@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from driver import a_stop, waiting
+from driver import D, a_report, a_stop, waiting
 
-from trailing.core.identity import stop_that_counts
+from trailing.core.identity import identify, stop_that_counts
+from trailing.core.inputs import PositionUpdated
 from trailing.core.shown import new_stop
 
 
@@ -16,3 +17,12 @@ def test_a_superseded_stop_does_not_count_beside_the_other_one(price: str) -> No
     counting = stop_that_counts(driver.state)
     assert counting is not None
     assert counting.id == "a"
+
+
+def test_what_the_last_update_left_open_is_the_same_position_where_no_entry_price_is_known() -> None:
+    driver = waiting()
+    driver.fills("a", "1", trade="1")
+    driver.step(PositionUpdated(D(1), 0.0))  # a person had added to it
+    driver.state.reported_entry = None
+    assert identify(driver.state, a_report("1", "101"), {}) == "same"
+    assert identify(driver.state, a_report("2", "101"), {}) == "another"

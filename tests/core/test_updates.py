@@ -192,6 +192,22 @@ def test_fm45_a_late_fill_of_a_stop_that_no_list_shows_takes_nothing_off_what_a_
     assert (driver.state.quantity, driver.state.filled, driver.row("a").quantity) == (D("0.6"), D("0.4"), D("0.6"))
 
 
+def test_a_fill_of_the_very_moment_of_a_snapshot_is_taken_off_where_nothing_lags() -> None:
+    driver = waiting()
+    driver.shows(a_stop("a"), a_report(), at=10.0)
+    driver.fills("a", "1", at=10.0)
+    assert driver.state.quantity == D(0)
+
+
+@pytest.mark.parametrize("filled", ["0.7", None])
+def test_fm45_what_was_filled_before_a_restart_is_not_counted_with_the_next_fill(filled: str | None) -> None:
+    driver = waiting(timing=TIMING)
+    driver.fills("a", "0.4", trade="1")
+    driver = driver.restarted(20.0)
+    driver.fills("a", "0.3", trade="2", filled=filled)
+    assert (driver.state.quantity, driver.state.filled) == (D("0.3"), D("0.7"))
+
+
 def test_fm45_what_a_leftover_stop_fills_of_the_next_position_is_not_filled_of_the_one_before() -> None:
     driver = waiting(timing=TIMING)
     driver.step(PositionUpdated(D(0), 10.0), 10.0)

@@ -45,7 +45,7 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
     if has_stop and (p.quantity or left_open(p) == report.quantity):
         return "same"
     if not was_reported:
-        return "same" if p.quantity else "another"
+        return "same" if p.quantity or left_open(p) == report.quantity else "another"
     was_added_to = p.is_unprotected and report.quantity > p.quantity and not isinstance(p.goal, Close)
     return "same" if was_added_to else "another"
 

@@ -360,7 +360,7 @@ class PositionState:
     def drop(self, order: Order, event: str, at: float, cause: Cause) -> None:
         """Remove an order from the table. `cause`: why the position is unprotected, if it is now."""
         del self.orders[order.id]
-        has_unread = event == "absent" or order.filled > order.told
+        has_unread = event == "absent" or order.filled > order.told_before + order.told
         self.ended_orders[order.id] = replace(order, changed_at=at, has_unread=has_unread)
         if len(self.ended_orders) > _REMEMBERED:
             del self.ended_orders[next(iter(self.ended_orders))]

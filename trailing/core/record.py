@@ -213,7 +213,8 @@ def restore_position(
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
         told = record.told_fills.get(order.client_order_id, _ZERO)
-        p.put(replace(new_stop(order), state=CHANGING, find_at=at + find_after, told_before=told, is_restored=True))
+        row = replace(new_stop(order), state=CHANGING, find_at=at + find_after, is_restored=True)
+        p.put(replace(row, filled=told, told_before=told))
         if order.callback is None and record.floor is None:
             p.raise_floor(order.price)
     for intent in intended:

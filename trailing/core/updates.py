@@ -80,9 +80,10 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
     The report counts every pushed fill. The quantity is reduced only by the part that nothing has shown before.
     """
     order, quantity = unseen(before, fill, update.filled)
-    known = max(order.told, update.filled or _ZERO)
+    known = max(order.told_before + order.told, update.filled or _ZERO)
     new = max(_ZERO, known - order.filled)
-    is_late = fill.at + p.timing.positions_read_lag <= p.shown_at  # a later snapshot's quantity already excludes it
+    # A later snapshot's quantity already excludes it. One that was asked for at the very moment of the fill may not.
+    is_late = fill.at < p.shown_at and fill.at + p.timing.positions_read_lag <= p.shown_at
     if has_ended and is_late:
         new = _ZERO
     if not quantity and not new:
