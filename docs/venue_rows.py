@@ -46,6 +46,7 @@ def table(venue: Venue) -> str:
         "look up a stop": f"{find} with {params(lists.find if lists.find is not None else lists.find_list)}",
         "list stops": "`fetch_open_orders` with " + ", and with ".join(map(params, lists.stops)),
         "close a position": f"`create_order` at market with {params(venue.closes.place)}",
+        **entries(venue),
         "trigger sources": ", ".join(
             f"{source}{f' (`{word}`)' if word else ''}" for source, word in stops.sources.items()
         ),
@@ -64,6 +65,21 @@ def table(venue: Venue) -> str:
         rows["margin mode"] = f"{only} only: {other} position is not protected"
     lines = ["| what | how |", "| --- | --- |", *(f"| {what} | {how} |" for what, how in rows.items())]
     return "\n".join([*lines, ""])
+
+
+def entries(venue: Venue) -> Mapping[str, str]:
+    """Return what is sent for entries."""
+    rows = venue.entries
+    if rows is None:
+        return {"place an entry": "refused: it was not tried there"}
+    stop = {None: "can't carry one", "own": "becomes a stop of its own", "bridge": "becomes the stop of the position"}
+    with_stop = f", with {params(rows.stop)}" if rows.stop else ""
+    return {
+        "place an entry": f"`create_order` at market or with a limit, with {params(rows.place)}",
+        "cancel an entry": f"`cancel_order` with {params(rows.cancel)}",
+        "look up an entry": ", then ".join(f"`{method}` with {params(template)}" for method, template in rows.find),
+        "stop of an entry": f"{stop[rows.attached_stop]}{with_stop}",
+    }
 
 
 def polling(venue: Venue) -> str:
@@ -99,8 +115,13 @@ def codes(known: ErrorCodes) -> str:
 
 def params(of_call: Mapping[str, Any]) -> str:
     """List the parameters of a ccxt call, with placeholders in angle brackets."""
-    texts = [
-        f"`{name}: <{value.value}>`" if isinstance(value, Slot) else f"`{name}: {value}`"
-        for name, value in of_call.items()
-    ]
-    return ", ".join(texts) or "no parameters"
+    return ", ".join(f"`{name}: {value_text(value)}`" for name, value in of_call.items()) or "no parameters"
+
+
+def value_text(value: Any) -> str:
+    """Return a parameter's value, with placeholders in angle brackets."""
+    if isinstance(value, Slot):
+        return f"<{value.value}>"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {value_text(each)}" for name, each in value.items()) + "}"
+    return f"[{', '.join(map(value_text, value))}]" if isinstance(value, list) else str(value)

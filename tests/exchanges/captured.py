@@ -102,7 +102,7 @@ def market(venue: str) -> dict[str, Any]:
         "limits": {"amount": {**nothing, "min": "0.001"}, "price": nothing, "cost": nothing, "leverage": nothing},
         "info": {
             "symbol": venue_id,
-            "orderTypes": ["MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"],
+            "orderTypes": ["LIMIT", "MARKET", "STOP_MARKET", "TRAILING_STOP_MARKET"],
             "instType": "SWAP",
             "uly": f"{base}-{quote}",
             "instFamily": f"{base}-{quote}",

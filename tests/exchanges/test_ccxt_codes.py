@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 from captured import open_capture
-from ccxt import BaseError, pro
+from ccxt import BaseError, InvalidOrder, OrderNotFound, pro
 
 from trailing import Credentials, StopRequest
 from trailing.errors import (
     AuthenticationFailed,
+    EntryRejected,
     ExchangeUnreachable,
+    NoSuchEntry,
     NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
@@ -159,16 +161,28 @@ def error_of_reply(venue: str, operation: str, value: dict[str, Any], status: in
     return explain(VENUES[venue], request, caught.value)
 
 
-def refused(operation: str, error: type[TrailingError]) -> type[TrailingError]:
-    """Return what an error of placing is for an operation: a cancel is checked against no price and no position."""
-    of_placing = operation == "cancel_stop" and error in {WouldTrigger, NoSuchPosition, NothingToReduce, TooManyStops}
+def refused(venue: str, operation: str, error: type[TrailingError], code: int) -> type[TrailingError]:
+    """Return what an error of placing a stop is for an operation: a cancel is checked against no price and no position.
+
+    A refused cancellation of an entry says nothing about the entry. A used client order id says that there is an entry.
+    """
+    if operation == "place_entry" and issubclass(error, StopRejected):
+        return OutcomeUnknown if str(code) in VENUES[venue].errors.duplicate else EntryRejected
+    if operation == "cancel_entry" and issubclass(error, StopRejected):
+        return ExchangeUnreachable
+    of_placing = operation in {"cancel_stop", "clear_bridge"} and error in {
+        WouldTrigger,
+        NoSuchPosition,
+        NothingToReduce,
+        TooManyStops,
+    }
     return StopRejected if of_placing else error
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
 def test_a_code_decides_whether_an_order_may_exist(venue: str, code: int, error: type[TrailingError]) -> None:
     for operation in sorted(WRITES):
-        assert type(error_of(venue, operation, code)) is refused(operation, error), operation
+        assert type(error_of(venue, operation, code)) is refused(venue, operation, error, code), operation
 
 
 @pytest.mark.parametrize(("venue", "code", "error"), ROWS)
@@ -225,7 +239,10 @@ def test_a_code_of_okx_has_one_meaning_whether_it_is_the_reply_s_or_an_order_s(
     whole = {"code": str(code), "data": [], "msg": "x"}
     for operation in sorted(WRITES):
         for reply in (of_entry(code, "x", "0"), of_entry(code, "x", "2"), whole):
-            assert type(error_of_reply("okx", operation, reply, 200)) is refused(operation, error), (operation, reply)
+            assert type(error_of_reply("okx", operation, reply, 200)) is refused("okx", operation, error, code), (
+                operation,
+                reply,
+            )
 
 
 def test_a_reply_of_okx_without_a_list_is_no_success() -> None:
@@ -237,6 +254,24 @@ def test_a_reply_of_okx_without_a_list_is_no_success() -> None:
 def test_an_unknown_code_of_okx_refuses_an_order_but_says_nothing_of_it_for_a_whole_reply() -> None:
     assert type(error_of("okx", "place_stop", 99999)) is StopRejected
     assert type(error_of_reply("okx", "place_stop", {"code": "99999", "data": []}, 200)) is OutcomeUnknown
+
+
+MISSING = {"binanceusdm": -2013, "bybit": 110001, "okx": 51603}
+
+
+@pytest.mark.parametrize("venue", MISSING)
+def test_only_the_code_of_a_missing_order_says_that_there_is_no_entry(venue: str) -> None:
+    for operation in ("find_entry", "cancel_entry"):
+        assert type(error_of(venue, operation, MISSING[venue])) is NoSuchEntry
+    for error in (OrderNotFound("x"), InvalidOrder("x")):
+        found = explain(VENUES[venue], Request("find_entry"), error)
+        assert type(found) is ExchangeUnreachable
+
+
+def test_a_cancel_of_an_entry_that_binance_refuses_for_another_reason_is_not_no_such_entry() -> None:
+    refusal = error_of("binanceusdm", "cancel_entry", -2011, "Order was not canceled due to cancel restrictions.")
+    assert type(refusal) is ExchangeUnreachable
+    assert type(error_of("binanceusdm", "cancel_entry", -2011, "Unknown order sent.")) is NoSuchEntry
 
 
 def test_a_cancel_that_binance_refuses_for_another_reason_is_not_no_such_stop() -> None:

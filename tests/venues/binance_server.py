@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
 import trio
 from binance_shapes import (
     WORKING_TYPES,
@@ -45,13 +46,14 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "nothing to reduce": (-2022, "ReduceOnly Order is rejected."),
     "covered": (-4118, "ReduceOnly Order Failed. Please check your existing position and open orders."),
     "would trigger": (-2021, "Order would immediately trigger."),
+    "margin": (-2019, "Margin is insufficient."),
 }
 _CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 _SIGNATURE = re.compile(r"(?:^|&)signature=([0-9a-f]*)$")
 _ORDER = frozenset({"symbol", "side", "positionSide", "type", "quantity", "reduceOnly", "newOrderRespType"})
 _STOP = _ORDER | {"algoType", "triggerPrice", "workingType", "clientAlgoId", "priceProtect", "timeInForce"}
 _ALGO_ORDER = _STOP | {"activatePrice", "callbackRate"}
-_PLAIN_ORDER = _ORDER | {"newClientOrderId"}
+_PLAIN_ORDER = _ORDER | {"newClientOrderId", "price", "timeInForce"}
 _ALGO_ID = frozenset({"symbol", "algoId", "clientAlgoId"})
 _PLAIN_ID = frozenset({"symbol", "orderId", "origClientOrderId"})
 _BY_SYMBOL = frozenset({"open_stops", "open_orders", "price"})
@@ -104,8 +106,8 @@ class Binance:
             "GET /fapi/v1/openAlgoOrders": ("open_stops", 1, "signed", frozenset({"symbol"}), self._open_stops),
             "DELETE /fapi/v1/algoOpenOrders": ("cancel_all", 1, "signed", frozenset({"symbol"}), self._cancel_all),
             "POST /fapi/v1/order": ("close_position", 0, "order", _PLAIN_ORDER, self._place_plain),
-            "DELETE /fapi/v1/order": ("cancel_plain", 1, "signed", _PLAIN_ID, self._cancel_plain),
-            "GET /fapi/v1/order": ("find_plain", 1, "signed", _PLAIN_ID, self._find_plain),
+            "DELETE /fapi/v1/order": ("cancel_entry", 1, "signed", _PLAIN_ID, self._cancel_plain),
+            "GET /fapi/v1/order": ("find_entry", 1, "signed", _PLAIN_ID, self._find_plain),
             "GET /fapi/v1/openOrders": ("open_orders", 1, "signed", frozenset({"symbol"}), self._open_plain),
             "GET /fapi/v1/userTrades": ("order_fills", 5, "signed", _KLINES | {"orderId", "fromId"}, self._user_trades),
             "GET /fapi/v2/positionRisk": ("positions", 5, "signed", frozenset({"symbol"}), self._positions),
@@ -129,6 +131,8 @@ class Binance:
         route = self._routes.get(request.endpoint)
         if route is not None and route[0] == "open_stops" and "symbol" in request.params:
             return "open_orders"
+        if route is not None and route[0] == "close_position" and _opens(request.params):
+            return "place_entry"
         return route[0] if route is not None else ""
 
     def handle(self, request: Request) -> Reply:
@@ -251,10 +255,20 @@ class Binance:
     def _place_plain(self, params: Mapping[str, str]) -> object:
         if params.get("type") in {"STOP_MARKET", "TAKE_PROFIT_MARKET", "STOP", "TAKE_PROFIT", "TRAILING_STOP_MARKET"}:
             raise Refused(-4120, "Order type not supported for this endpoint. Please use the Algo Order API endpoints.")
-        if params.get("type") != "MARKET":
+        if params.get("type") not in {"MARKET", "LIMIT"}:
             raise Refused(-1116, "Invalid orderType.")
+        limited = params["type"] == "LIMIT"
+        if not limited and "price" in params:
+            raise Refused(-1106, "Parameter 'price' sent when not required.")
+        if limited != ("timeInForce" in params):
+            raise Refused(-1102, "Mandatory parameter 'timeinforce' was not sent, was empty/null, or malformed.")
+        if params.get("timeInForce", "GTC") != "GTC":
+            raise Refused(-1115, "Invalid timeInForce.")
         own_id = params.get("newClientOrderId", f"venue{self._clock.now()}")
-        order = self._market.place(self._wanted(params, own_id, None))
+        wanted = self._wanted(params, own_id, None)
+        if limited:
+            wanted = msgspec.structs.replace(wanted, limit=_decimal(params, "price"))
+        order = self._market.place(wanted)
         return plain_order(order, self._market, acknowledged=params.get("newOrderRespType", "ACK") == "ACK")
 
     def _order(self, params: Mapping[str, str], code: int, message: str, *, stop: bool) -> Order:
@@ -378,6 +392,12 @@ class Binance:
         return {"ipRestrict": True, "enableReading": True, "enableFutures": True, "enableWithdrawals": False}
 
 
+def _opens(params: Mapping[str, str]) -> bool:
+    """Return whether a plain order opens a position."""
+    closes = (params.get("positionSide"), params.get("side")) in {("LONG", "SELL"), ("SHORT", "BUY")}
+    return not closes and params.get("reduceOnly", "false").lower() != "true"
+
+
 _LEGS: Mapping[str, Leg] = {"both": "both", "long": "long", "short": "short"}
 
 
@@ -428,6 +448,9 @@ async def open_binance_server(
     fills_first: bool = False,
     weight_limit: int = 2400,
     order_limits: tuple[int, int] = (300, 1200),
+    entry_parts: int = 1,
+    depth: Decimal | None = None,
+    margin: Decimal | None = None,
 ) -> AsyncIterator[BinanceServer]:
     """Open a Binance server with an empty account, on an ephemeral port of 127.0.0.1.
 
@@ -439,6 +462,7 @@ async def open_binance_server(
         executions_named: the market order of a triggered stop has its own client order id, not the stop's.
         fills_first: fills are pushed before the trigger of the algo order. Both orders were observed.
         weight_limit: per minute, the venue's own by default; `order_limits`: per 10 s and per minute.
+        entry_parts, depth, margin: of entries, as in `VenueMarket`.
     """
     clock, sockets = Clock(), Sockets()
     market = VenueMarket(
@@ -449,6 +473,9 @@ async def open_binance_server(
         parts=parts,
         positions_first=positions_first,
         executions_named=executions_named,
+        entry_parts=entry_parts,
+        depth=depth,
+        margin=margin,
     )
     stream = BinanceStream(market, clock, sockets, fills_first=fills_first)
     face = Binance(market, clock, stream, weight_limit, order_limits)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from venue_candles import MINUTE, Bar
-from venue_market import Holding, Instrument, Leg, Order, VenueFill, VenueMarket
+from venue_market import Holding, Instrument, Leg, Order, OrderStatus, VenueFill, VenueMarket
 
 from trailing.core.model import Source
 
@@ -87,7 +87,7 @@ def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False
         "orderId": order.number,
         "clientOrderId": wanted.client_order_id,
         "symbol": market.instruments[wanted.symbol].id,
-        "status": "NEW" if acknowledged else PLAIN_STATUS[order.status],
+        "status": "NEW" if acknowledged else plain_status(order, order.status),
         "price": number(wanted.limit or Decimal(0)),
         "avgPrice": "0.00" if acknowledged else number(order.average),
         "origQty": number(wanted.quantity),
@@ -106,6 +106,11 @@ def plain_order(order: Order, market: VenueMarket, *, acknowledged: bool = False
         "time": order.created_at,
         "updateTime": order.updated_at,
     }
+
+
+def plain_status(order: Order, status: OrderStatus) -> str:
+    """Return the word for a plain order's status. What the market could not fill of an order at market expires."""
+    return "EXPIRED" if status == "cancelled" and order.wanted.limit is None else PLAIN_STATUS[status]
 
 
 def trade(fill: VenueFill, market: VenueMarket) -> dict[str, object]:

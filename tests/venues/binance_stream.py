@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from binance_shapes import ALGO_STATUS, PLAIN_STATUS, WORKING_TYPE, number, trailed
+from binance_shapes import ALGO_STATUS, WORKING_TYPE, number, plain_status, trailed
 from venue_market import Event, Order, OrderEvent, OrderStatus, PositionEvent, PriceEvent, VenueFill, VenueMarket
 from venue_server import Clock
 from venue_sockets import Socket, Sockets
@@ -161,7 +161,8 @@ class BinanceStream:
     def _plain(self, event: OrderEvent) -> object:
         order, wanted = event.order, event.order.wanted
         kind = "MARKET" if wanted.limit is None else "LIMIT"
-        executed = {"live": "NEW", "cancelled": "CANCELED"}.get(event.status, "TRADE")
+        word = plain_status(order, event.status)
+        executed = word if event.status in {"live", "cancelled"} else "TRADE"
         return {
             "s": self._market.instruments[wanted.symbol].id,
             "c": wanted.client_order_id,
@@ -173,7 +174,7 @@ class BinanceStream:
             "ap": number(order.average),
             "sp": "0",
             "x": executed,
-            "X": PLAIN_STATUS[event.status],
+            "X": word,
             "i": order.number,
             **_filled(event.fill),
             "z": number(order.filled),

@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
 import trio
+from bybit_market import BybitMarket, PositionStop
 from bybit_shapes import (
     LEGS,
     TRIGGERS,
@@ -29,7 +31,7 @@ from bybit_shapes import (
 from bybit_stream import BybitStream
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
-from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
+from venue_market import INSTRUMENTS, Instrument, Leg, Order, OrderSide, Refusal, Trigger, Wanted
 from venue_server import API_KEY, SECRET, Clock, VenueServer
 from venue_sockets import Sockets
 
@@ -45,14 +47,17 @@ _CODES: Mapping[str, tuple[int, str]] = {
     "too many": (110009, "The number of stop orders exceeds the maximum allowable limit."),
     "nothing to reduce": (110017, "current position is zero, cannot fix reduce-only order qty"),
     "covered": (110017, "orderQty will be truncated to zero."),
+    "margin": (110007, "ab not enough for new order"),
 }
 _ID = frozenset({"category", "symbol", "orderId", "orderLinkId"})
 _CREATE = frozenset(
     {
         *("category", "symbol", "side", "orderType", "qty", "orderLinkId", "reduceOnly", "positionIdx", "timeInForce"),
-        *("triggerPrice", "triggerBy", "triggerDirection", "closeOnTrigger"),
+        *("triggerPrice", "triggerBy", "triggerDirection", "closeOnTrigger", "price"),
+        *("stopLoss", "slTriggerBy", "tpslMode", "slOrderType"),
     }
 )
+_TRADING_STOP = frozenset({"category", "symbol", "positionIdx", "tpslMode", "stopLoss", "slTriggerBy"})
 _AMEND = _ID | {"qty", "triggerPrice", "triggerBy"}
 _ORDERS = _ID | {"orderFilter", "openOnly", "limit", "cursor", "settleCoin", "baseCoin"}
 _POSITIONS = frozenset({"category", "symbol", "settleCoin", "baseCoin", "limit", "cursor"})
@@ -80,7 +85,7 @@ class Bybit:
         order_limit: requests a second to create, to amend, and to cancel, each.
     """
 
-    def __init__(self, market: VenueMarket, clock: Clock, stream: BybitStream, order_limit: int) -> None:
+    def __init__(self, market: BybitMarket, clock: Clock, stream: BybitStream, order_limit: int) -> None:
         self.opened = stream.opened
         self.received = stream.received
         self._market = market
@@ -104,6 +109,7 @@ class Bybit:
             "POST /v5/order/create": ("place_stop", order_limit, _CREATE, self._create),
             "POST /v5/order/amend": ("amend_stop", order_limit, _AMEND, self._amend),
             "POST /v5/order/cancel": ("cancel_stop", order_limit, _ID, self._cancel),
+            "POST /v5/position/trading-stop": ("clear_bridge", order_limit, _TRADING_STOP, self._trading_stop),
         }
         self.windows = {
             endpoint: Window(1, route[1], clock.now) for endpoint, route in self._routes.items() if route[1] is not None
@@ -114,9 +120,14 @@ class Bybit:
         if route is None:
             return ""
         if request.path == "/v5/order/create" and "triggerPrice" not in request.params:
-            return "close_position"
-        if request.path == "/v5/order/realtime" and request.params.keys() & {"orderId", "orderLinkId"}:
-            return "find_stop"
+            return "close_position" if request.params.get("reduceOnly") else "place_entry"
+        params = request.params
+        if request.path == "/v5/order/realtime" and params.keys() & {"orderId", "orderLinkId"}:
+            return "find_entry" if "orderLinkId" in params and "orderFilter" not in params else "find_stop"
+        if request.path == "/v5/order/history" and "orderLinkId" in params:
+            return "find_entry"
+        if request.path == "/v5/order/cancel" and "orderLinkId" in params:
+            return "cancel_entry"
         if request.path == "/v5/order/realtime" and "symbol" in request.params:
             return "open_orders"
         return route[0]
@@ -178,8 +189,11 @@ class Bybit:
         own_id = params.get("orderLinkId", "")
         if len(own_id) > 36:
             raise Refused(10001, "params error: OrderLinkId Size error")
-        if params.get("orderType") != "Market" or params.get("side") not in {"Buy", "Sell"}:
-            raise Refused(10001, "params error: only orders at market are taken here")
+        if params.get("orderType") not in {"Market", "Limit"} or params.get("side") not in {"Buy", "Sell"}:
+            raise Refused(10001, "params error: OrderType or side invalid")
+        limit = _decimal(params, "price") if params["orderType"] == "Limit" else None
+        if limit is not None and ("triggerPrice" in params or params.get("timeInForce", "GTC") != "GTC"):
+            raise Refused(10001, "params error: only limit orders that rest are taken here")
         leg = LEGS.get(str(params.get("positionIdx", 0)))
         if leg is None or (leg != "both") != self._market.hedged:
             raise Refused(10001, "position idx not match position mode")
@@ -197,16 +211,56 @@ class Bybit:
             leg=leg,
             reduce_only=params.get("reduceOnly", False),
             trigger=trigger,
+            limit=limit,
         )
+        if "stopLoss" in params:
+            wanted = msgspec.structs.replace(wanted, attached=self._attached(params, wanted))
         with _would_trigger(trigger):
             order = self._market.place(wanted)
         return {"orderId": order_id(order), "orderLinkId": own_id}
+
+    def _attached(self, params: _Params, entry: Wanted) -> Wanted:
+        """Return the stop that an entry carries. Only that of a whole position, at market, is taken here."""
+        if params.get("tpslMode", "Full") != "Full" or params.get("slOrderType", "Market") != "Market":
+            raise Refused(10001, "params error: only tpslMode Full at market is taken here")
+        if entry.reduce_only or entry.trigger is not None:
+            raise Refused(10001, "params error: a reduce-only order can't have a stopLoss")
+        long = entry.side == "buy"
+        trigger = Trigger(_decimal(params, "stopLoss"), _source(params, "slTriggerBy"), rising=not long)
+        base = entry.limit or self._market.prices.get((entry.symbol, "last"), Decimal(0))
+        if trigger.is_met(base):
+            word, relation = ("Buy", "lower") if long else ("Sell", "higher")
+            message = f"StopLoss:{trigger.price} set for {word} position should {relation} than base_price:{base}"
+            raise Refused(10001, message)
+        side: OrderSide = "sell" if long else "buy"
+        return msgspec.structs.replace(
+            entry, side=side, client_order_id="", trigger=trigger, limit=None, reduce_only=True
+        )
+
+    def _trading_stop(self, params: _Params) -> object:
+        """Set or clear the stop of a whole position."""
+        symbol, leg = self._instrument(params).symbol, LEGS.get(str(params.get("positionIdx", 0)))
+        if leg is None or (leg != "both") != self._market.hedged:
+            raise Refused(10001, "position idx not match position mode")
+        held, present = self._market.holding(symbol, leg).quantity, self._market.stop_of_position(symbol, leg)
+        if not held:
+            raise Refused(10001, "can not set tp/sl/ts for zero position")
+        if params.get("stopLoss") == "0":
+            if present is None:
+                raise Refused(34040, "not modified")
+            self._market.cancel(present)
+            return {}
+        trigger = Trigger(_decimal(params, "stopLoss"), _source(params, "slTriggerBy"), rising=held < 0)
+        self._market.set_stop(symbol, leg, trigger)
+        return {}
 
     def _amend(self, params: _Params) -> object:
         order = self._order(params)
         trigger = order.wanted.trigger if order is not None else None
         if order is None or trigger is None or order.status != "live":
             raise Refused(110001, "order not exists or too late to replace")
+        if isinstance(order.wanted, PositionStop):
+            raise Refused(110060, "tpsl order of a position is modified by trading-stop")
         quantity = _decimal(params, "qty") if "qty" in params else order.wanted.quantity
         price = _decimal(params, "triggerPrice") if "triggerPrice" in params else trigger.price
         source = _source(params) if "triggerBy" in params else trigger.source
@@ -219,7 +273,7 @@ class Bybit:
 
     def _cancel(self, params: _Params) -> object:
         order = self._order(params)
-        if order is None or order.status != "live":
+        if order is None or not (order.status == "live" or (order.is_open and order.wanted.trigger is None)):
             raise Refused(110001, "order not exists or too late to cancel")
         self._market.cancel(order)
         return {"orderId": order_id(order), "orderLinkId": order.wanted.client_order_id}
@@ -252,7 +306,8 @@ class Bybit:
         if not params.keys() & {"symbol", "settleCoin", "baseCoin"}:
             raise Refused(10001, "params error: Missing some parameters that must be filled in, symbol or settleCoin")
         by_id = bool(params.keys() & {"orderId", "orderLinkId"})
-        found = [order for order in self._matching(params) if order.is_open or by_id]
+        ended = params.get("openOnly") == "1"
+        found = [order for order in self._matching(params) if (not order.is_open if ended else order.is_open or by_id)]
         return self._page([shown_order(order, self._market) for order in found], params, 20, 50)
 
     def _history(self, params: _Params) -> object:
@@ -326,10 +381,10 @@ class Bybit:
         return {"marginMode": "REGULAR_MARGIN", "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 10}
 
 
-def _source(params: _Params) -> Source:
-    source = TRIGGERS.get(params.get("triggerBy", "LastPrice"))
+def _source(params: _Params, name: str = "triggerBy") -> Source:
+    source = TRIGGERS.get(params.get(name, "LastPrice"))
     if source is None:
-        raise Refused(10001, "params error: TriggerBy invalid")
+        raise Refused(10001, f"params error: {name} invalid")
     return source
 
 
@@ -365,6 +420,9 @@ async def open_bybit_server(
     parts: int = 1,
     positions_first: bool = False,
     order_limit: int = 10,
+    entry_parts: int = 1,
+    depth: Decimal | None = None,
+    margin: Decimal | None = None,
 ) -> AsyncIterator[VenueServer]:
     """Open a Bybit server with an empty unified account, on an ephemeral port of 127.0.0.1.
 
@@ -374,9 +432,10 @@ async def open_bybit_server(
         parts: the number of fills of a market order.
         positions_first: a position is pushed before the fill that changed it.
         order_limit: requests a second to create, to amend, and to cancel, each; the venue's limit by default.
+        entry_parts, depth, margin: of entries, as in `VenueMarket`.
     """
     clock, sockets = Clock(), Sockets()
-    market = VenueMarket(
+    market = BybitMarket(
         instruments,
         clock.now,
         hedged=hedged,
@@ -386,6 +445,9 @@ async def open_bybit_server(
         stops_by_symbol=True,
         parts=parts,
         positions_first=positions_first,
+        entry_parts=entry_parts,
+        depth=depth,
+        margin=margin,
     )
     face = Bybit(market, clock, BybitStream(market, clock, sockets), order_limit)
     server = VenueServer(market, clock, sockets, face)

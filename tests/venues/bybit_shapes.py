@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from binance_shapes import number
+from bybit_market import PositionStop
 from venue_candles import Bar
-from venue_market import Holding, Instrument, Leg, Order, VenueFill, VenueMarket
+from venue_market import Holding, Instrument, Leg, Order, VenueFill, VenueMarket, Wanted
 
 from trailing.core.model import Source
 
@@ -59,7 +60,7 @@ def shown_order(order: Order, market: VenueMarket) -> dict[str, object]:
         "cumExecQty": number(order.filled),
         "cumExecValue": number(order.cost),
         "cumExecFee": "0",
-        "timeInForce": "IOC",
+        "timeInForce": "IOC" if wanted.limit is None else "GTC",
         "positionIdx": POSITION_IDX[wanted.leg],
         "reduceOnly": wanted.reduce_only,
         "closeOnTrigger": False,
@@ -80,6 +81,19 @@ def shown_order(order: Order, market: VenueMarket) -> dict[str, object]:
             "triggerPrice": number(trigger.price),
             "triggerBy": TRIGGER_BY[trigger.source],
             "triggerDirection": 1 if trigger.rising else 2,
+        }
+    if wanted.attached is not None and wanted.attached.trigger is not None:
+        stop = wanted.attached.trigger
+        shown |= {"stopLoss": number(stop.price), "slTriggerBy": TRIGGER_BY[stop.source], "tpslMode": "Full"}
+    if isinstance(wanted, PositionStop):
+        shown |= {
+            "stopOrderType": "StopLoss",
+            "createType": "CreateByStopLoss",
+            "parentOrderLinkId": wanted.parent,
+            "qty": number(wanted.stated),
+            "leavesQty": number(wanted.stated - order.filled) if order.is_open else "0",
+            "tpslMode": "Full",
+            "closeOnTrigger": True,
         }
     return shown
 
@@ -103,12 +117,18 @@ def execution(fill: VenueFill, order: Order, market: VenueMarket) -> dict[str, o
         "orderLinkId": wanted.client_order_id,
         "orderPrice": "0",
         "orderQty": number(wanted.quantity),
-        "orderType": "Market",
-        "stopOrderType": "UNKNOWN" if wanted.trigger is None else "Stop",
+        "orderType": "Market" if wanted.limit is None else "Limit",
+        "stopOrderType": _stop_type(wanted),
         "side": wanted.side.capitalize(),
         "leavesQty": number(wanted.quantity - order.filled) if order.status == "partial" else "0",
-        "closedSize": number(fill.quantity),
+        "closedSize": number(fill.quantity if market.reduces(wanted) else Decimal(0)),
     }
+
+
+def _stop_type(wanted: Wanted) -> str:
+    if wanted.trigger is None:
+        return "UNKNOWN"
+    return "StopLoss" if isinstance(wanted, PositionStop) else "Stop"
 
 
 def position(

@@ -151,7 +151,7 @@ class OkxMarket(VenueMarket):
 
     def place(self, wanted: Wanted) -> Order:
         """Accept an order. Raises Refusal."""
-        if isinstance(wanted, OkxWanted) and not self.is_held(wanted.symbol) and not self._reduces(wanted):
+        if isinstance(wanted, OkxWanted) and not self.is_held(wanted.symbol) and not self.reduces(wanted):
             self.margin_modes[wanted.symbol] = wanted.margin_mode
         order = super().place(wanted)
         trigger = wanted.trigger
@@ -169,7 +169,7 @@ class OkxMarket(VenueMarket):
             order
             for order in self.resting(symbol)
             if (order.wanted.leg, order.wanted.side) == (leg, side)
-            and self._reduces(order.wanted)
+            and self.reduces(order.wanted)
             and order.filled < order.wanted.quantity
         ]
 
@@ -184,14 +184,14 @@ class OkxMarket(VenueMarket):
 
     def check(self, wanted: Wanted) -> None:
         trigger = wanted.trigger
-        if trigger is not None and not self._reduces(wanted) and (wanted.symbol, trigger.source) not in self.prices:
+        if trigger is not None and not self.reduces(wanted) and (wanted.symbol, trigger.source) not in self.prices:
             raise Refusal("no price")
         super().check(wanted)
 
     def _part_to_take(self, wanted: Wanted) -> Decimal:
         """Return what an order can take. It finds only a position of its own margin mode."""
         another = isinstance(wanted, OkxWanted) and wanted.margin_mode != self.margin_modes[wanted.symbol]
-        if another and self._reduces(wanted):
+        if another and self.reduces(wanted):
             return Decimal(0)
         return super()._part_to_take(wanted)
 
@@ -229,9 +229,12 @@ class OkxMarket(VenueMarket):
             self._order_changed(order, "cancelled")
             self._order_changed(stop, "filled")
             return
-        if not self.hedged and order.wanted.limit is None and self._reduces(order.wanted):
+        if not self.hedged and order.wanted.limit is None and self.reduces(order.wanted):
             self._cancel_worse(order.wanted, quantity)
         super().fill(order, quantity, stop)
+
+    def cancel_rest(self, order: Order) -> None:
+        self._cancel(order, "14")
 
     def _cancel_worse(self, wanted: Wanted, quantity: Decimal) -> None:
         """Cancel the limit orders that would reduce what an order at market takes."""

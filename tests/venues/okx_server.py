@@ -12,9 +12,12 @@ have the fields of its examples. `okx_rules` has the codes and what was assumed 
 - A limit order fills at the last price that reaches its limit.
 - A client's id may be used again once its order has ended.
 - A position that was closed is pushed once with the quantity 0.
+- A stop that an order carries (`attachAlgoOrds`) becomes an algo order of its own once the order is filled, or is partly filled
+  and the rest is cancelled (announcement of 2026-07-01). It is of the filled size and reduces; its `algoClOrdId` is the
+  `attachAlgoClOrdId`. Until then no list has it.
 - A refused login and a silent connection are closed by the server.
 
-Not here: orders with a limit behind their trigger, `oco`, attached orders, and two positions of one contract with different
+Not here: orders with a limit behind their trigger, `oco`, attached take-profits, and two positions of one contract with different
 margin modes.
 """
 
@@ -24,6 +27,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeAlias
 
 import msgspec
@@ -67,7 +71,7 @@ _PENDING = _PAGE | {"ordType", "algoId", "instType", "instId"}
 _ORDER = frozenset(
     {
         *("instId", "tdMode", "ccy", "clOrdId", "tag", "side", "posSide", "ordType", "sz", "px", "reduceOnly"),
-        *("tgtCcy", "stpMode"),
+        *("tgtCcy", "stpMode", "attachAlgoOrds"),
     }
 )
 _ORDER_ID = frozenset({"instId", "ordId", "clOrdId"})
@@ -174,9 +178,9 @@ class Okx:
                 "close_position", 300, _ORDER, entry=trading.place_plain, by_instrument=True, most=20
             ),
             "POST trade/cancel-order": Route(
-                "cancel_plain", 60, _ORDER_ID, entry=trading.cancel_plain, by_instrument=True
+                "cancel_entry", 60, _ORDER_ID, entry=trading.cancel_plain, by_instrument=True
             ),
-            "GET trade/order": Route("find_plain", 60, _ORDER_ID, reads.find_plain, by_instrument=True),
+            "GET trade/order": Route("find_entry", 60, _ORDER_ID, reads.find_plain, by_instrument=True),
             "GET trade/orders-pending": Route("open_orders", 60, _ORDERS, reads.open_plain),
             "GET trade/fills": Route("order_fills", 60, _FILLS, reads.fills(3)),
             "GET trade/fills-history": Route("order_fills", 10, _FILLS, reads.fills(90)),
@@ -194,8 +198,8 @@ class Okx:
         if route is None:
             return ""
         entry = (request.params.get("batch") or [request.params])[0]
-        if route.operation == "close_position" and entry.get("ordType") != "market":
-            return "place_plain"
+        if route.operation == "close_position" and _opens(entry):
+            return "place_entry"
         if route.operation == "open_stops" and "instId" in request.params:
             return "open_orders"
         return route.operation
@@ -285,6 +289,12 @@ class Okx:
             raise Refused("50114")
 
 
+def _opens(params: Params) -> bool:
+    """Return whether a plain order opens a position."""
+    closes = (params.get("posSide"), params.get("side")) in {("long", "sell"), ("short", "buy")}
+    return not closes and str(params.get("reduceOnly", "false")).lower() != "true"
+
+
 class OkxServer(VenueServer):
     """The server, with what only OKX has.
 
@@ -314,6 +324,9 @@ async def open_okx_server(
     limited: bool = True,
     demo: bool = False,
     account_level: AccountLevel = "2",
+    entry_parts: int = 1,
+    depth: Decimal | None = None,
+    margin: Decimal | None = None,
 ) -> AsyncIterator[OkxServer]:
     """Open an OKX server with an empty account, on an ephemeral port of 127.0.0.1.
 
@@ -331,6 +344,7 @@ async def open_okx_server(
         limited: requests are counted against the venue's limits.
         demo: requests need the header of demo trading.
         account_level: `acctLv`.
+        entry_parts, depth, margin: of entries, as in `VenueMarket`.
     """
     clock, sockets = Clock(), Sockets()
     market = OkxMarket(
@@ -341,6 +355,9 @@ async def open_okx_server(
         hedged=hedged,
         parts=parts,
         positions_first=positions_first,
+        entry_parts=entry_parts,
+        depth=depth,
+        margin=margin,
     )
     stream = OkxStream(market, clock, sockets, fills_first=fills_first, in_parts=in_parts)
     face = Okx(market, clock, stream, algo_limit=order_limit, demo=demo, account_level=account_level)

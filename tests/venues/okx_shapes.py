@@ -247,7 +247,7 @@ def _order(order: Order, market: OkxMarket) -> dict[str, object]:
         "algoClOrdId": "" if stop is None else own_id(stop),
         "algoId": "" if stop is None else algo_id(stop),
         "attachAlgoClOrdId": "",
-        "attachAlgoOrds": [],
+        "attachAlgoOrds": _attached(wanted),
         "avgPx": number(order.average) if order.filled else "",
         "cTime": str(order.created_at),
         "cancelSource": market.cancel_sources.get(order.number, "1") if order.status == "cancelled" else "",
@@ -296,6 +296,16 @@ def _order(order: Order, market: OkxMarket) -> dict[str, object]:
         shown |= {"linkedAlgoOrd": {"algoId": shown.pop("algoId")}, "ordType": "trigger", "source": "algo"}
         del shown["algoClOrdId"]
     return shown
+
+
+def _attached(wanted: Wanted) -> list[dict[str, object]]:
+    """Return the stop-loss that an order carries."""
+    stop = wanted.attached
+    if stop is None or stop.trigger is None:
+        return []
+    trigger = {"slTriggerPx": number(stop.trigger.price), "slTriggerPxType": stop.trigger.source, "slOrdPx": "-1"}
+    empty = dict.fromkeys(("tpTriggerPx", "tpTriggerPxType", "tpOrdPx", "sz", "attachAlgoId"), "")
+    return [{**empty, "attachAlgoClOrdId": stop.client_order_id, **trigger, "amendPxOnTriggerType": "0"}]
 
 
 def _filled(fill: VenueFill | None, market: OkxMarket) -> dict[str, object]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+import msgspec
 from okx_market import WHOLE, AccountLevel, AlgoType, Contract, OkxMarket, OkxWanted, Trailing, algo_type
 from okx_reads import ALGO_TYPES, algo_named, plain_named
 from okx_rules import (
@@ -26,6 +27,8 @@ from okx_shapes import algo_id, order_id, unnamed
 from okx_shapes import own_id as shown_id
 from okx_stream import OkxStream
 from venue_market import Order, Refusal, Trigger
+
+_ATTACHED = frozenset({"attachAlgoClOrdId", "slTriggerPx", "slTriggerPxType", "slOrdPx"})
 
 
 class OkxTrading:
@@ -88,6 +91,8 @@ class OkxTrading:
                     raise Refused(self._triggered(wanted)) from refusal
                 case "nothing to reduce" | "covered":
                     raise Refused(self._nothing_to_reduce(wanted)) from refusal
+                case "margin":
+                    raise Refused("51008") from refusal
                 case "no price":
                     raise Refused("51022") from refusal
                 case reason:
@@ -225,9 +230,41 @@ class OkxTrading:
         each, own = contract_named(params, self._market), own_id(params, "clOrdId")
         common = self._common(params, own, reduces=flag(params, "reduceOnly"))
         limit = decimal(params, "px", each.price_tick) if kind == "limit" else None
-        order = self._place(OkxWanted(**common, quantity=self._size(params, "sz"), limit=limit))
+        attached = params.get("attachAlgoOrds") or []
+        wanted = OkxWanted(**common, quantity=self._size(params, "sz"), limit=limit)
+        if attached:
+            wanted = msgspec.structs.replace(wanted, attached=self._attached(attached, wanted, each))
+        order = self._place(wanted)
         now = str(self._market.now())
         return {"clOrdId": own, "ordId": order_id(order), "tag": str(params.get("tag", "")), "ts": now}
+
+    def _attached(self, attached: Any, entry: OkxWanted, each: Contract) -> OkxWanted:
+        """Return the stop-loss that an entry carries. It reduces, and has the margin mode of the entry."""
+        if not isinstance(attached, list) or len(attached) != 1 or not attached[0].keys() <= _ATTACHED:
+            raise Refused("51000", "attachAlgoOrds")
+        (params,) = attached
+        named, buys = own_id(params, "attachAlgoClOrdId"), entry.side == "sell"
+        if any(order.is_open and shown_id(order) == named for order in self._market.orders.values()):
+            raise Refused("51065")
+        price = decimal(params, "slTriggerPx", each.price_tick)
+        at_market(params, "slOrdPx")
+        trigger = Trigger(price, source(params, "slTriggerPxType"), rising=buys)
+        last = self._market.prices.get((each.symbol, "last"), Decimal(0))
+        if trigger.is_met(last if entry.limit is None else entry.limit):
+            codes = ("51051", "51053") if entry.limit is None else ("51047", "51049")
+            raise Refused(codes[buys])
+        return OkxWanted(
+            symbol=entry.symbol,
+            side="buy" if buys else "sell",
+            quantity=entry.quantity,
+            client_order_id=named or unnamed(next(self._unnamed)),
+            leg=entry.leg,
+            reduce_only=not self._market.hedged,
+            trigger=trigger,
+            margin_mode=entry.margin_mode,
+            algo_type="conditional",
+            last=last,
+        )
 
     def cancel_plain(self, params: Params) -> Mapping[str, object]:
         """Cancel an order with a limit."""

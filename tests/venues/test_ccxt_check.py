@@ -301,7 +301,7 @@ def test_a_position_that_another_program_opens_meanwhile_is_named_and_not_closed
 
 
 def test_an_entry_of_unknown_outcome_is_closed(checked: CheckedVenue) -> None:
-    checked.server.faults.add(Fault(on="close_position", when=lambda count: count == 1, drop="after"))
+    checked.server.faults.add(Fault(on="place_entry", when=lambda count: count == 1, drop="after"))
     code, _, _ = checked.run()
     assert (code, left_on(checked.server)) == (2, UNTOUCHED)
     assert checked.words("enter").startswith("OutcomeUnknown: ")

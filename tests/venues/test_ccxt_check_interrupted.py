@@ -141,7 +141,7 @@ async def test_an_order_that_is_executed_after_the_interruption_is_removed(
     hurry(monkeypatch, venue, request_validity=1.0)
     operations = await requests_of(venue)
     monkeypatch.setattr("trailing.exchanges.ccxt.client.REQUEST_SECONDS", 0.3)
-    entry, stop = operations.index("close_position") + 1, operations.index("place_stop") + 1
+    entry, stop = operations.index("place_entry") + 1, operations.index("place_stop") + 1
     await interrupt_each(venue, (entry, stop), late)
 
 

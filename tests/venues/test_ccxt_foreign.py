@@ -49,7 +49,7 @@ def odd_positions(venue: str) -> list[Entry]:
 
 def touched(desk: Desk, theirs: Sequence[Entry]) -> set[str]:
     """Return the ids of foreign orders in requests that changed something. Assert that those are about our symbol only."""
-    operations = {"place_stop", "amend_stop", "cancel_stop", "close_position", "cancel_all", "cancel_plain"}
+    operations = {"place_stop", "amend_stop", "cancel_stop", "close_position", "cancel_all", "cancel_entry"}
     seen = [each for each in desk.server.requests if each.operation in operations]
     sent = [params for each in seen for params in each.params.get("batch", [each.params])]
     assert {str(params.get("instId") or params["symbol"]) for params in sent} == {

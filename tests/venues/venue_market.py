@@ -31,6 +31,7 @@ Reason: TypeAlias = Literal[
     "nothing to reduce",
     "covered",
     "would trigger",
+    "margin",
 ]
 
 
@@ -89,7 +90,11 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A requested order: a stop with a trigger, a limit order with a limit, otherwise a market order."""
+    """A requested order: a stop with a trigger, a limit order with a limit, otherwise a market order.
+
+    Args:
+        attached: the stop that an entry carries. The venue sets its quantity.
+    """
 
     symbol: str
     side: OrderSide
@@ -99,6 +104,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     reduce_only: bool = False
     trigger: Trigger | None = None
     limit: Decimal | None = None
+    attached: Wanted | None = None
 
 
 class Order:
@@ -211,6 +217,9 @@ class VenueMarket:
         parts: into so many fills a market order is split, where its quantity allows.
         positions_first: a fill's change of the position is told before the fill.
         executions_named: what a triggered stop becomes has an own client order id, not the stop's.
+        entry_parts: a price that reaches the limit of an entry fills this part of it: 2 is a half.
+        depth: an entry at market is filled up to this quantity, and the rest is cancelled; None: all of it.
+        margin: an entry worth more is refused; None: none is.
 
     Attributes:
         listeners: are called with each event, in order.
@@ -232,6 +241,9 @@ class VenueMarket:
         parts: int = 1,
         positions_first: bool = False,
         executions_named: bool = False,
+        entry_parts: int = 1,
+        depth: Decimal | None = None,
+        margin: Decimal | None = None,
     ) -> None:
         self.instruments: Mapping[str, Instrument] = {each.symbol: each for each in instruments}
         self.by_id: Mapping[str, Instrument] = {each.id: each for each in instruments}
@@ -243,6 +255,9 @@ class VenueMarket:
         self.hedged: bool = hedged
         self.most_stops: int = most_stops
         self.parts: int = parts
+        self.entry_parts: int = entry_parts
+        self.depth: Decimal | None = depth
+        self.margin: Decimal | None = margin
         self.changes: int = 0
         self.fills_triggered: bool = True
         self.refuses_triggered: bool = False
@@ -269,9 +284,10 @@ class VenueMarket:
         self.candles.add(symbol, source, price)
         self._publish(PriceEvent(symbol, price, source))
         for order in self.resting(symbol) if source == "last" else ():
-            limit = order.wanted.limit
-            if limit is not None and (price >= limit if order.wanted.side == "sell" else price <= limit):
-                self.fill(order, self._part_to_take(order.wanted))
+            if _is_reached(order.wanted, price):
+                self.fill(
+                    order, self._part_to_take(order.wanted) if self.reduces(order.wanted) else self._part_of(order)
+                )
         for order in self.live_stops(symbol):
             trigger = order.wanted.trigger
             if order.is_open and trigger is not None and trigger.source == source and order.takes(price):
@@ -302,9 +318,26 @@ class VenueMarket:
         if wanted.trigger is None and not taken:
             raise Refusal("covered")
         order = self.book(wanted)
-        if wanted.trigger is None and wanted.limit is None:
-            self.fill(order, taken)
+        if wanted.trigger is not None or (wanted.limit is not None and self.reduces(wanted)):
+            return order
+        if wanted.limit is not None:
+            if _is_reached(wanted, self.prices[wanted.symbol, "last"]):
+                self.fill(order, self._part_of(order))
+            return order
+        opens = not self.reduces(wanted)
+        self.fill(order, taken if self.depth is None or not opens else min(taken, self.depth))
+        if opens and order.filled < wanted.quantity:
+            self.cancel_rest(order)
         return order
+
+    def cancel_rest(self, order: Order) -> None:
+        """Cancel what the book could not fill of an order at market."""
+        self.cancel(order)
+
+    def _part_of(self, order: Order) -> Decimal:
+        """Return what one price fills of an entry with a limit."""
+        step, whole = self.instruments[order.wanted.symbol].quantity_step, order.wanted.quantity
+        return min(whole - order.filled, max(step, whole // (step * self.entry_parts) * step))
 
     def amend(self, order: Order, quantity: Decimal, trigger: Trigger) -> None:
         """Change a live stop. Raises Refusal."""
@@ -316,6 +349,20 @@ class VenueMarket:
     def cancel(self, order: Order) -> None:
         """Cancel a live order."""
         self._order_changed(order, "cancelled")
+        self._check_attached(self.attach(order))
+
+    def attach(self, order: Order) -> Order | None:
+        """Place the stop that an entry carries, of the filled quantity, if the entry has ended with one. Return the stop."""
+        stop = order.wanted.attached
+        if stop is None or order.is_open or not order.filled:
+            return None
+        return self.book(msgspec.structs.replace(stop, quantity=order.filled))
+
+    def _check_attached(self, stop: Order | None) -> None:
+        """Trigger a stop that an entry carried, if the price is beyond it."""
+        trigger = None if stop is None else stop.wanted.trigger
+        if stop is not None and trigger is not None and trigger.is_met(self.prices[stop.wanted.symbol, trigger.source]):
+            self.execute(stop)
 
     def find(self, *, stop: bool, number: int | None = None, client_order_id: str | None = None) -> Order | None:
         """Return the stop or plain order with a number, or the latest one with a client order id."""
@@ -335,8 +382,9 @@ class VenueMarket:
 
     def check(self, wanted: Wanted) -> None:
         rules, trigger = self.instruments[wanted.symbol], wanted.trigger
-        if trigger is not None and remainder(trigger.price, rules.price_tick):
-            raise Refusal("price step")
+        for level in (wanted.limit, None if trigger is None else trigger.price):
+            if level is not None and remainder(level, rules.price_tick):
+                raise Refusal("price step")
         if remainder(wanted.quantity, rules.quantity_step):
             raise Refusal("quantity step")
         if wanted.quantity < rules.quantity_step:
@@ -344,16 +392,20 @@ class VenueMarket:
         price = trigger.price if trigger is not None else self.prices.get((wanted.symbol, "last"))
         if price is None:
             raise Refusal("no price")
-        if not self._reduces(wanted) and wanted.quantity * price < rules.min_notional:
+        worth = wanted.quantity * (wanted.limit or price)
+        if not self.reduces(wanted) and worth < rules.min_notional:
             raise Refusal("notional")
-        if self._reduces(wanted) and not self._part_to_take(wanted):
+        if not self.reduces(wanted) and self.margin is not None and worth > self.margin:
+            raise Refusal("margin")
+        if self.reduces(wanted) and not self._part_to_take(wanted):
             raise Refusal("nothing to reduce")
         if trigger is not None:
             now = self.prices[wanted.symbol, trigger.source]  # set by an entry
             if trigger.is_met(now) if trigger.callback is None else trigger.is_active(now):
                 raise Refusal("would trigger")
 
-    def _reduces(self, wanted: Wanted) -> bool:
+    def reduces(self, wanted: Wanted) -> bool:
+        """Return whether an order can only reduce a position."""
         return wanted.reduce_only or (wanted.leg, wanted.side) in {("long", "sell"), ("short", "buy")}
 
     def _publish(self, event: Event) -> None:
@@ -361,7 +413,7 @@ class VenueMarket:
             listener(event)
 
     def _part_to_take(self, wanted: Wanted) -> Decimal:
-        if not self._reduces(wanted):
+        if not self.reduces(wanted):
             return wanted.quantity
         held = self.holding(wanted.symbol, wanted.leg).quantity
         return min(wanted.quantity, max(held if wanted.side == "sell" else -held, Decimal(0)))
@@ -371,12 +423,12 @@ class VenueMarket:
 
         A reduce-only order is truncated to it, and refused where nothing is left: Bybit's 110017, Binance's -4118.
         """
-        if not self._reduces(wanted):
+        if not self.reduces(wanted):
             return wanted.quantity
         others = (
             order.wanted.quantity - order.filled
             for order in self.resting(wanted.symbol)
-            if (order.wanted.leg, order.wanted.side) == (wanted.leg, wanted.side) and self._reduces(order.wanted)
+            if (order.wanted.leg, order.wanted.side) == (wanted.leg, wanted.side) and self.reduces(order.wanted)
         )
         held = abs(self.holding(wanted.symbol, wanted.leg).quantity)
         return min(self._part_to_take(wanted), max(held - sum(others, Decimal(0)), Decimal(0)))
@@ -409,14 +461,17 @@ class VenueMarket:
     def fill(self, order: Order, quantity: Decimal, stop: Order | None = None) -> None:
         wanted, price = order.wanted, self.prices[order.wanted.symbol, "last"]
         parts = list(self._split(quantity, self.instruments[wanted.symbol].quantity_step))
+        ends = self.reduces(wanted) or order.filled + quantity == wanted.quantity
         for part in parts:
-            status: OrderStatus = "filled" if part is parts[-1] else "partial"
+            status: OrderStatus = "filled" if part is parts[-1] and ends else "partial"
             for each in (order, stop) if stop is not None else (order,):
                 each.filled += part
                 each.cost += part * price
             fill = VenueFill(len(self.fills) + 1, order, part, price, self.now())
             self.fills.append(fill)
             change = part if wanted.side == "buy" else -part
+            order.status = status
+            attached = self.attach(order)  # the venue's book has it at once with the position
             if self._positions_first:
                 self._change_position(wanted.symbol, wanted.leg, change, price)
             self._order_changed(order, status, fill)
@@ -424,6 +479,7 @@ class VenueMarket:
                 self._order_changed(stop, status, fill)
             if not self._positions_first:
                 self._change_position(wanted.symbol, wanted.leg, change, price)
+            self._check_attached(attached)
 
     def _split(self, quantity: Decimal, step: Decimal) -> Iterator[Decimal]:
         part = quantity // (step * self.parts) * step
@@ -446,5 +502,12 @@ class VenueMarket:
         self._publish(PositionEvent(symbol, leg))
         if not holding.quantity and self._cancel_on_flat:
             for order in self.live_stops(symbol):
-                if order.wanted.leg == leg and order.status == "live" and self._reduces(order.wanted):
+                if order.wanted.leg == leg and order.status == "live" and self.reduces(order.wanted):
                     self.cancel(order)
+
+
+def _is_reached(wanted: Wanted, price: Decimal) -> bool:
+    """Return whether a price fills an order with a limit."""
+    limit = wanted.limit
+    assert limit is not None
+    return price >= limit if wanted.side == "sell" else price <= limit

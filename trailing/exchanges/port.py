@@ -100,6 +100,20 @@ def check_callback(request: StopRequest, market: Market) -> None:
         raise refuse("StopRequest.callback", str(callback), f"a Percent that {market.symbol} accepts: {callbacks}")
 
 
+def check_entry_request(request: EntryRequest, market: Market) -> None:
+    """Raise UsageError for an entry whose stop the market can't attach in this way."""
+    stop, kind = request.stop, market.attached_stop
+    if stop is None:
+        return
+    if kind is None:
+        raise refuse("EntryRequest.stop", stop, f"None: {market.symbol} can't attach a stop to an entry")
+    if (stop.client_order_id == request.client_order_id) is not (kind == "bridge"):
+        wanted = "the entry's" if kind == "bridge" else "its own"
+        raise refuse(
+            "AttachedStop.client_order_id", stop.client_order_id, f"{wanted}, because the market attaches {kind!r}"
+        )
+
+
 OrderStatus: TypeAlias = Literal["live", "triggered", "partial", "filled", "cancelled"]
 """The status of an order. `OrderUpdate` describes the values."""
 

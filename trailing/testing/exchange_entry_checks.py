@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from functools import wraps
 
 import trio
@@ -12,7 +13,9 @@ from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.prices import is_better
 from trailing.errors import EntryRejected, NoSuchEntry, UsageError
 from trailing.exchanges.port import EntryUpdate, Update
-from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, new_id, refused, within
+from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, refused, within
+
+_WORTH = Decimal(200)
 
 
 def _where_entries_are_supported(check: Callable[[Trial], Awaitable[None]]) -> Check:
@@ -21,7 +24,7 @@ def _where_entries_are_supported(check: Callable[[Trial], Awaitable[None]]) -> C
         for source in ("last", "mark"):
             await trial.bench.move_price(trial.symbol, trial.price, source)
         try:
-            await trial.exchange.find_entry(trial.symbol, new_id())
+            await trial.exchange.find_entry(trial.symbol, new_own_id())
         except UsageError:
             return
         await check(trial)
@@ -32,7 +35,7 @@ def _where_entries_are_supported(check: Callable[[Trial], Awaitable[None]]) -> C
 @_where_entries_are_supported
 async def an_entry_at_market_opens_a_position(trial: Trial) -> None:
     """It is pushed and found as filled, with its average price, and the position is reported."""
-    request = EntryRequest(trial.symbol, trial.side, 4 * trial.unit, new_id())
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id())
     async with trial.listen() as updates:
         placed = await _place(trial, request)
         pushed = await _next_ended(updates, request.client_order_id)
@@ -51,7 +54,7 @@ async def an_entry_at_market_opens_a_position(trial: Trial) -> None:
 @_where_entries_are_supported
 async def a_resting_entry_can_be_found_and_cancelled(trial: Trial) -> None:
     """An entry with a limit behind the market works until it is cancelled. Nothing is filled."""
-    request = EntryRequest(trial.symbol, trial.side, 4 * trial.unit, new_id(), trial.stop_price("5"))
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id(), trial.stop_price("5"))
     placed = await _place(trial, request)
     expect(placed.is_working and not placed.filled, f"{request} is far from the market, and {placed} was acknowledged")
     found = await _find(trial, request.client_order_id)
@@ -71,7 +74,7 @@ async def a_resting_entry_can_be_found_and_cancelled(trial: Trial) -> None:
 async def a_resting_entry_is_filled_when_the_market_reaches_its_limit(trial: Trial) -> None:
     """The fill is no worse than the limit."""
     limit = trial.stop_price("1")
-    request = EntryRequest(trial.symbol, trial.side, 4 * trial.unit, new_id(), limit)
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id(), limit)
     await _place(trial, request)
     async with trial.listen() as updates:
         await trial.bench.move_price(trial.symbol, trial.stop_price("2"), "last")
@@ -85,7 +88,7 @@ async def a_resting_entry_is_filled_when_the_market_reaches_its_limit(trial: Tri
 @_where_entries_are_supported
 async def an_entry_is_placed_although_its_caller_is_cancelled(trial: Trial) -> None:
     """A look-up waits for the request in flight, and finds it or proves that it was not placed."""
-    request = EntryRequest(trial.symbol, trial.side, 4 * trial.unit, new_id(), trial.stop_price("5"))
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id(), trial.stop_price("5"))
     with trio.move_on_after(0.001):
         await trial.exchange.place_entry(request)
     found = await _find(trial, request.client_order_id)
@@ -99,8 +102,8 @@ async def an_entry_that_breaks_a_rule_is_refused(trial: Trial) -> None:
     """Nothing is left of it: no order and no position."""
     tick, step = trial.market.price_tick, trial.market.quantity_step
     limit = trial.stop_price("5")
-    for quantity, price in ((4 * trial.unit + step / 2, limit), (4 * trial.unit, limit + tick / 2)):
-        request = EntryRequest(trial.symbol, trial.side, quantity, new_id(), price)
+    for quantity, price in ((_quantity(trial) + step / 2, limit), (_quantity(trial), limit + tick / 2)):
+        request = EntryRequest(trial.symbol, trial.side, quantity, new_own_id(), price)
         with refused(EntryRejected, f"placing {request}"):
             await trial.exchange.place_entry(request)
         expect(await _find(trial, request.client_order_id) is None, f"{request} was refused, and find_entry shows it")
@@ -110,10 +113,10 @@ async def an_entry_that_breaks_a_rule_is_refused(trial: Trial) -> None:
 @_where_entries_are_supported
 async def an_entry_carries_its_stop_as_its_market_says(trial: Trial) -> None:
     """A filled entry has its stop, under the id that was requested. A market that can't attach one refuses it."""
-    entry_id = new_id()
-    stop_id = entry_id if trial.market.attached_stop == "bridge" else new_id()
+    entry_id = new_own_id()
+    stop_id = entry_id if trial.market.attached_stop == "bridge" else new_own_id()
     stop = AttachedStop(trial.stop_price("2"), stop_id)
-    request = EntryRequest(trial.symbol, trial.side, 4 * trial.unit, entry_id, stop=stop)
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), entry_id, stop=stop)
     if trial.market.attached_stop is None:
         with refused(UsageError, f"placing {request} on a market that attaches no stop"):
             await trial.exchange.place_entry(request)
@@ -127,6 +130,17 @@ async def an_entry_carries_its_stop_as_its_market_says(trial: Trial) -> None:
     expect(shown == wanted, f"attached was {stop}, open_stops shows {listed}")
     await trial.exchange.cancel_stop(listed)
     await trial.expect_absent(stop_id)
+
+
+def new_own_id() -> str:
+    """Return a new client order id in the form of the library's. An exchange need not push updates of other entries."""
+    return f"tr{secrets.token_hex(10)}"
+
+
+def _quantity(trial: Trial) -> Decimal:
+    """Return a quantity worth at least `_WORTH`, because `Market.min_notional` may be the minimum of stops only."""
+    steps = _WORTH / trial.price / trial.market.quantity_step
+    return max(4 * trial.unit, trial.market.quantity_step * steps.to_integral_value(ROUND_CEILING))
 
 
 async def _place(trial: Trial, request: EntryRequest) -> EntryOrder:

@@ -14,7 +14,7 @@ from trailing.cli.operate.check_updates import UpdateLog
 from trailing.core.model import Fill, Percent, Side, Source, StopOrder
 from trailing.core.prices import behind, round_stop
 from trailing.exchanges.ccxt.exchange import CcxtExchange
-from trailing.exchanges.port import OrderUpdate, PartialList, PositionUpdate, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PartialList, PositionUpdate, Update
 
 T = TypeVar("T")
 
@@ -147,6 +147,20 @@ class Check:
         update = await self.update_of(client_order_id, (status,), since)
         if update is None:
             raise NotMet(f"no update with the status {status} came within {UPDATE_SECONDS:g} s")
+        return f"; order update after {milliseconds(update.at - started)}"
+
+    async def say_entry(self, client_order_id: str, since: int, started: float) -> str:
+        """Return words about the time of the update that an entry is filled; "" on a venue without a stream. Raises NotMet."""
+        if not self.has_stream:
+            return ""
+
+        def matches(update: Update) -> bool:
+            is_ours = isinstance(update, EntryUpdate) and update.order.client_order_id == client_order_id
+            return is_ours and not update.order.unfilled  # type: ignore[union-attr]  # it is an EntryUpdate
+
+        update = await self.updates.wait_for(matches, since=since, seconds=UPDATE_SECONDS)
+        if update is None:
+            raise NotMet(f"no update that the entry is filled came within {UPDATE_SECONDS:g} s")
         return f"; order update after {milliseconds(update.at - started)}"
 
     async def say_position(self, quantity: Decimal, since: int, started: float) -> str:

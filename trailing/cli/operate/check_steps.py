@@ -56,7 +56,7 @@ async def enter(check: Check) -> str:
     acknowledged = trio.current_time() - started
     await check.until_held(check.account.quantity)
     listed = trio.current_time() - started
-    fills = await check.say_update(client_order_id, "filled", since, started)
+    fills = await check.say_entry(client_order_id, since, started)
     position = await check.say_position(check.account.quantity, since, started)
     return (
         f"{check.side} of {plain(check.account.quantity)}: acknowledged after {milliseconds(acknowledged)}, listed after "

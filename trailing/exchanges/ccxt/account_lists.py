@@ -11,6 +11,7 @@ import trio
 from trailing.core.account import PositionReport
 from trailing.core.model import Market, StopOrder
 from trailing.errors import ExchangeUnreachable, UsageError
+from trailing.exchanges.ccxt.bridges import Bridges
 from trailing.exchanges.ccxt.client import BURST
 from trailing.exchanges.ccxt.conversion import Raw, client_order_id_of, is_linear, is_ours, position_of, stop_of
 from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
@@ -33,6 +34,7 @@ class AccountLists:
         markets: the linear contracts, by symbol.
         raw_markets: all of ccxt's markets, by symbol. Entries in markets that are no linear contracts are skipped.
         unnamed: recognises stops of ours that are listed without their client order ids.
+        bridges: recognises stops of positions that entries of ours carried.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class AccountLists:
         markets: Mapping[str, Market],
         raw_markets: Mapping[str, Raw],
         unnamed: UnnamedStops,
+        bridges: Bridges,
     ) -> None:
         self._requests, self._venue, self._markets, self._unnamed = requests, venue, markets, unnamed
+        self._bridges = bridges
         self._others: Collection[str] = frozenset(
             symbol for symbol, raw in raw_markets.items() if symbol not in markets and not is_linear(raw)
         )
@@ -53,7 +57,7 @@ class AccountLists:
         raws = [
             raw for params in self._venue.lists.stops for raw in await self._requests.orders("open_stops", None, params)
         ]
-        stops, left_out = await self._read_stops(raws)
+        stops, left_out = await self._read_stops(await self._with_bridges(raws))
         return _whole_or_partial(sorted(stops, key=lambda stop: (stop.symbol, stop.client_order_id)), left_out)
 
     async def positions(self) -> Sequence[PositionReport]:
@@ -83,6 +87,29 @@ class AccountLists:
         if found is None and left_out:
             raise ExchangeUnreachable(f"{self._venue.name} find_stop: an order can't be parsed: {escaped(left_out[0])}")
         return found
+
+    async def find_bridge(self, symbol: str, client_order_id: str) -> StopOrder | None:
+        """Return the live stop of a position that an entry carried, by the entry's id; None: there is none.
+
+        Raises:
+            ExchangeUnreachable: it is not listed, but an order can't be parsed and may be that stop.
+        """
+        if self._bridges.rows is None:
+            return None
+        raws = await self._requests.orders("find_stop", symbol, dict(self._bridges.rows.find_list))
+        carried = [raw for raw in raws if UNPARSED in raw or self._bridges.entry_of(raw) == client_order_id]
+        return await self.find(await self._with_bridges(carried), client_order_id, only=False)
+
+    async def _with_bridges(self, raws: Sequence[Raw]) -> Sequence[Raw]:
+        """Return orders with the bridges among them as stops of ours. Their quantities are read from the positions."""
+        entries = [self._bridges.entry_of(raw) for raw in raws]
+        if not any(entries):
+            return raws
+        held = await self.positions()
+        return [
+            raw if entry is None else self._bridges.shown(raw, entry, self._markets, held)
+            for raw, entry in zip(raws, entries, strict=True)
+        ]
 
     def _has_id(self, raw: Raw, client_order_id: str) -> bool:
         try:

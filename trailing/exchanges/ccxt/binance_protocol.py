@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from trailing.core.model import Fill, Side, Source
+from trailing.exchanges.ccxt.entry_updates import EntryUpdates, is_entry
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.stream_protocol import (
     ConnectionExpired,
@@ -41,6 +42,8 @@ _STATUSES: Final[Mapping[str, OrderStatus]] = {
     **dict.fromkeys(_ENDED, "cancelled"),
 }
 """A stop's status by Binance's word. FINISHED is missing, because the stop's market order tells how it ended."""
+
+_WORKING: Final = frozenset({"NEW", "PARTIALLY_FILLED"})
 
 _REMEMBERED: Final = 500
 """How many market orders of triggered stops, and how many orders not linked to a stop, are kept in memory."""
@@ -73,6 +76,7 @@ class BinanceProtocol:
         instruments = tuple(instruments)
         self._instruments: Mapping[str, Instrument] = {instrument.id: instrument for instrument in instruments}
         self._ids: Mapping[str, str] = {instrument.symbol: instrument.id.lower() for instrument in instruments}
+        self._entries = EntryUpdates()
         self._stops: OrderedDict[str, tuple[str, str, Side]] = OrderedDict()  # by the id of its market order
         self._unlinked: OrderedDict[str, list[OrderUpdate]] = OrderedDict()  # by order id
         self._held: dict[str, float] = {}  # those of them that were not reported yet, and since when
@@ -140,8 +144,11 @@ class BinanceProtocol:
         if instrument is None:
             return ()
         number, own_id = as_text("i", order["i"]), as_text("c", order["c"])
-        side = order_side(order["S"].lower(), order.get("ps", "").lower(), reduces=bool(order.get("R")))
         is_stop = number in self._stops
+        leg, reduces = order.get("ps", "").lower(), bool(order.get("R"))
+        if not is_stop and is_entry(own_id, order["S"].lower(), leg, reduces=reduces):
+            return (self._parse_entry(instrument, leg, (own_id, number), order, now),)
+        side = order_side(order["S"].lower(), leg, reduces=reduces)
         order_id, client_order_id, side = self._stops.get(number, (number, own_id, side))
         filled = cumulative(order.get("z"), instrument)
         fills = order["x"] in _FILLS
@@ -178,6 +185,26 @@ class BinanceProtocol:
             return (update,)
         self._held.setdefault(number, now)
         return ()
+
+    def _parse_entry(
+        self, instrument: Instrument, leg: str, ids: tuple[str, str], order: Mapping[str, Any], now: float
+    ) -> Message:
+        filled, word = order["z"], order["X"]
+        is_first = order["x"] in _FILLS and Decimal(order["l"]) == Decimal(filled) > 0
+        return self._entries.update(
+            instrument,
+            order["S"].lower(),
+            leg,
+            ids,
+            now,
+            quantity=order["q"],
+            filled=filled,
+            average_price=order["ap"],
+            limit=order["p"] if order["o"] == "LIMIT" else None,
+            is_working=word in _WORKING,
+            reason=_reason(word) if word in _ENDED else "",
+            first_fill_ms=order["T"] if is_first else None,
+        )
 
     def _parse_stop(self, stop: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instruments.get(stop["s"])

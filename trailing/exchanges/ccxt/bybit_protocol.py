@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from trailing.core.model import Fill, Source
+from trailing.core.model import Fill, Source, refuse
+from trailing.exchanges.ccxt.conversion import is_ours
+from trailing.exchanges.ccxt.entry_updates import EntryUpdates, is_entry
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.stream_protocol import (
     Frame,
@@ -43,6 +45,10 @@ _PRICES: Final[tuple[tuple[Source, str], ...]] = (("mark", "markPrice"), ("index
 _TRADES: Final = frozenset({"Trade", "AdlTrade", "BustTrade", "BlockTrade", "Delivery"})
 """Types of executions that are fills of an order: https://bybit-exchange.github.io/docs/v5/enum#exectype."""
 _NO_REASON: Final = frozenset({"", "UNKNOWN", "EC_NoError"})
+_WORKING: Final = frozenset({"New", "PartiallyFilled"})
+"""Statuses of an entry that may be filled further."""
+_REMEMBERED: Final = 1_000
+"""Of how many stops of positions it is remembered which entry carried them."""
 _EXPIRES_MS: Final = 10_000
 """Milliseconds within which the login must arrive. The same as in ccxt."""
 
@@ -64,6 +70,10 @@ class BybitProtocol:
 
     def __init__(self, session: Session, instruments: Iterable[Instrument]) -> None:
         self._client = session.client
+        self._entries = EntryUpdates()
+        self._bridges: dict[
+            str, str
+        ] = {}  # the client order id of the entry that carried a stop, by the stop's order id
         instruments = tuple(instruments)
         self._instruments: Mapping[str, Instrument] = {instrument.id: instrument for instrument in instruments}
         self._ids: Mapping[str, str] = {instrument.symbol: instrument.id for instrument in instruments}
@@ -128,15 +138,49 @@ class BybitProtocol:
 
     def _parse_order(self, order: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument, word = self._instrument(order), _status_of(order)
-        if instrument is None or word is None:
+        if instrument is None:
             return ()
-        leg = _LEGS[order["positionIdx"]]
-        side = order_side(order["side"].lower(), leg, reduces=bool(order["reduceOnly"]))
+        leg, reduces = _LEGS[order["positionIdx"]], bool(order["reduceOnly"])
+        order_id, own_id = as_text("orderId", order["orderId"]), as_text("orderLinkId", order["orderLinkId"])
+        is_stop = order.get("stopOrderType", "") not in _NO_STOP
+        if not is_stop and is_entry(own_id, order["side"].lower(), leg, reduces=reduces):
+            return self._parse_entry(instrument, leg, (own_id, order_id), order, now)
+        entry = as_text("parentOrderLinkId", order.get("parentOrderLinkId"))
+        if order.get("stopOrderType") == "StopLoss" and not own_id and is_ours(entry):
+            own_id = self._bridges[order_id] = entry
+            if len(self._bridges) > _REMEMBERED:
+                del self._bridges[next(iter(self._bridges))]
+        if word is None:
+            return ()
+        side = order_side(order["side"].lower(), leg, reduces=reduces)
         filled = cumulative(order.get("cumExecQty"), instrument)
-        stated = (order.get("rejectReason", ""), order.get("cancelType", ""))
-        reason = escaped(next((each for each in stated if each not in _NO_REASON), "")) if word == "cancelled" else ""
-        ids = (as_text("orderLinkId", order["orderLinkId"]), as_text("orderId", order["orderId"]))
-        return (OrderUpdate(instrument.symbol, side, *ids, word, now, filled=filled, reason=reason),)
+        reason = _reason_of(order) if word == "cancelled" else ""
+        return (OrderUpdate(instrument.symbol, side, own_id, order_id, word, now, filled=filled, reason=reason),)
+
+    def _parse_entry(
+        self, instrument: Instrument, leg: str, ids: tuple[str, str], order: Mapping[str, Any], now: float
+    ) -> Iterable[Message]:
+        word = order["orderStatus"]
+        if word == "Created":
+            return ()
+        is_working, ends_early = word in _WORKING, _STATUSES.get(word) == "cancelled"
+        if not is_working and not ends_early and word != "Filled":
+            raise refuse("orderStatus", word, "a status of a plain order")
+        return (
+            self._entries.update(
+                instrument,
+                order["side"].lower(),
+                leg,
+                ids,
+                now,
+                quantity=order["qty"],
+                filled=order["cumExecQty"],
+                average_price=order["avgPrice"],
+                limit=None if order["orderType"] == "Market" else order["price"],
+                is_working=is_working,
+                reason=_reason_of(order) if ends_early else "",
+            ),
+        )
 
     def _parse_fill(self, execution: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instrument(execution)
@@ -145,14 +189,20 @@ class BybitProtocol:
         kind = execution["execType"]
         if kind not in _TRADES:  # such as CorporateAction or MovePosition: a snapshot shows what became of the position
             return (Unreadable(f"{instrument.symbol}: an execution of type {kind!r} is no fill"),)
-        reduces = bool(Decimal(execution.get("closedSize") or 0))
+        closed, order_id = execution.get("closedSize"), as_text("orderId", execution["orderId"])
+        own_id = as_text("orderLinkId", execution["orderLinkId"]) or self._bridges.get(order_id, "")
+        reduces = bool(Decimal(closed or 0))
+        if closed and not reduces and is_ours(own_id):  # of an entry, whose sum the topic of orders tells
+            before = Decimal(execution["orderQty"]) - Decimal(execution["leavesQty"]) - Decimal(execution["execQty"])
+            timed = None if before else self._entries.on_first_fill(order_id, execution["execTime"], now)
+            return () if timed is None else (timed,)
         fill = Fill(
             symbol=instrument.symbol,
             side=order_side(execution["side"].lower(), "", reduces=reduces),
             quantity=Decimal(execution["execQty"]) * instrument.contract_size,
             price=Decimal(execution["execPrice"]),
-            order_id=as_text("orderId", execution["orderId"]),
-            client_order_id=as_text("orderLinkId", execution["orderLinkId"]),
+            order_id=order_id,
+            client_order_id=own_id,
             at=now,
             trade_id=execution.get("execId") or None,
         )
@@ -176,6 +226,12 @@ def _status_of(order: Mapping[str, Any]) -> OrderStatus | None:
     if word == "New" and order.get("stopOrderType", "") not in _NO_STOP:
         return "triggered"  # before that it was Untriggered
     return _STATUSES.get(word)
+
+
+def _reason_of(order: Mapping[str, Any]) -> str:
+    """Return why an order was cancelled or rejected, escaped; "": the venue states no reason."""
+    stated = (order.get("rejectReason", ""), order.get("cancelType", ""))
+    return escaped(next((each for each in stated if each not in _NO_REASON), ""))
 
 
 def _parse_reply(frame: Frame) -> Iterable[Message]:

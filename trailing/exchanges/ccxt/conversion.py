@@ -88,6 +88,7 @@ def _market(venue: Venue, symbol: str, raw: Raw) -> Market | None:
             two_stops=venue.stops.two_stops,
             native_callbacks=None if venue.stops.trailing is None else venue.stops.trailing.callbacks,
             most_stops=venue.stops.most_stops,
+            attached_stop=None if venue.entries is None else venue.entries.attached_stop,
         )
     except UNREADABLE:  # its symbol or its rules are not those of a linear contract
         return None

@@ -1,4 +1,4 @@
-"""Opens a position at market, for `trailing check`. Nothing else in the package opens a position."""
+"""Opens a position at market, for `trailing check`, also on venues whose row has no requests about entries."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ from ccxt.base import errors as ccxt_errors
 
 from trailing.errors import (
     AuthenticationFailed,
+    EntryRejected,
     ExchangeUnreachable,
+    NoSuchEntry,
     NoSuchPosition,
     NoSuchStop,
     NothingToReduce,
@@ -36,13 +38,27 @@ from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.port import escaped
 
-WRITES: Final = frozenset({"place_stop", "amend_stop", "cancel_stop", "close_position", "enter"})
+WRITES: Final = frozenset(
+    {
+        "place_stop",
+        "amend_stop",
+        "cancel_stop",
+        "close_position",
+        "place_entry",
+        "cancel_entry",
+        "enter",
+        "clear_bridge",
+    }
+)
 """Operations that change something. All others are reads, which can be repeated. `trailing check` enters."""
 
-_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop"})
+_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop", "clear_bridge"})
 """Operations about a stop that was placed before."""
 
-_PLACING: Final = WRITES - {"cancel_stop"}
+_OF_AN_ENTRY: Final = frozenset({"cancel_entry", "find_entry"})
+"""Operations about an entry that was placed before."""
+
+_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry", "clear_bridge"}
 """Operations whose order the venue checks against the price and the position."""
 
 
@@ -115,7 +131,7 @@ def explain(
         hide: removes credentials from a text.
 
     Returns:
-        Our error. A look-up whose reply says that there is no such order is a `NoSuchStop`. None: the call is no failure,
+        Our error. A look-up whose reply says that there is no such order is a `NoSuchStop` or a `NoSuchEntry`. None: the call is no failure,
         because the venue replied that the order is unchanged.
     """
     shown = error.__cause__ if isinstance(error.__cause__, RefusedReply) else error  # ccxt's own text does not say why
@@ -149,7 +165,7 @@ def _explain(venue: Venue, request: Request, error: BaseException, message: str)
     if isinstance(error, (ccxt_errors.OnMaintenance, ccxt_errors.ExchangeClosedByUser)):
         return ExchangeUnreachable(message)
     if isinstance(error, ccxt_errors.OrderNotFound) or (writes and isinstance(error, _REFUSALS)):
-        return StopRejected(message)
+        return _as_refusal(request.operation, StopRejected, message)
     return OutcomeUnknown(message) if writes else ExchangeUnreachable(message)
 
 
@@ -175,20 +191,33 @@ def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | No
         return AuthenticationFailed(message)  # ccxt may take it for a rate limit
     if _contains(reply, codes.clock):
         return ClockOff(message)
-    if _contains(reply, codes.gone):
-        return NoSuchStop(message) if request.operation in _OF_A_STOP else StopRejected(message)
+    if _contains(reply, codes.gone) or (request.operation == "clear_bridge" and _contains(reply, codes.unchanged)):
+        if request.operation in _OF_AN_ENTRY:
+            return NoSuchEntry(message)
+        return _as_refusal(request.operation, NoSuchStop if request.operation in _OF_A_STOP else StopRejected, message)
     if _contains(reply, codes.busy):
         return ExchangeUnreachable(message)
     if request.operation not in WRITES:
         return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
+    if request.operation == "place_entry" and _contains(reply, codes.duplicate):
+        return OutcomeUnknown(message)  # there is an order under that id, and a look-up shows which one
     refusal = _refusal_of(codes, reply)
     if refusal is TooManyStops and most_stops is not None:
         message = f"{message}; the account may have {most_stops} conditional orders"
     if refusal is not None:
-        return (refusal if request.operation in _PLACING else StopRejected)(message)
+        return _as_refusal(request.operation, refusal if request.operation in _PLACING else StopRejected, message)
     if _contains(reply, codes.unknown):
         return OutcomeUnknown(message)
     return None
+
+
+def _as_refusal(operation: str, of_a_stop: type[StopRejected], message: str) -> TrailingError:
+    """Return the error for a request that the venue refused. `of_a_stop` is the class for a stop or a close."""
+    if operation == "place_entry":
+        return EntryRejected(message)
+    if operation in _OF_AN_ENTRY:  # it says nothing about the entry, and was not executed
+        return ExchangeUnreachable(message)
+    return of_a_stop(message)
 
 
 def _refusal_of(codes: ErrorCodes, reply: Reply) -> type[StopRejected] | None:

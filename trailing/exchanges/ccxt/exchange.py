@@ -24,8 +24,9 @@ from trailing.core.model import (
     check_symbol,
     check_utc,
 )
-from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
+from trailing.errors import ExchangeUnreachable, NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
+from trailing.exchanges.ccxt.bridges import Bridges
 from trailing.exchanges.ccxt.closes import Closes
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
@@ -37,6 +38,7 @@ from trailing.exchanges.ccxt.conversion import (
     tightened,
     to_venue_id,
 )
+from trailing.exchanges.ccxt.entry_orders import EntryOrders
 from trailing.exchanges.ccxt.order_reads import OrderReads
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
@@ -94,8 +96,10 @@ class CcxtExchange:
         self._requests = VenueRequests(session, venue, hedged=hedged)
         self._prices = PriceReader(session, venue)
         self._unnamed = UnnamedStops(venue)
-        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed)
+        self._bridges = Bridges(self._requests, venue, session.client.markets, hedged=hedged)
+        self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed, self._bridges)
         self._order_reads = OrderReads(self._requests, venue)
+        self._entries = EntryOrders(session, self._requests, venue, self._bridges, name=name)
         self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
@@ -165,13 +169,18 @@ class CcxtExchange:
         return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
-        """Change a live plain stop in place. Raises UsageError for a trailing order, or if the venue can't amend stops."""
+        """Change a live plain stop in place.
+
+        Raises UsageError for a trailing order and for a bridge, or if the venue can't amend stops.
+        """
         market = self.market(order.symbol)
         check_steps(market, price, quantity)
         if self.venue.stops.amend is None or order.callback is not None:
             raise UsageError(
                 f"{order.symbol}: {self.name} can't amend {'a stop' if order.callback is None else 'a trailing order'}"
             )
+        if self._bridges.is_known(order.client_order_id):
+            raise UsageError(f"{order.symbol}: {self.name} can't amend a stop that an entry carried")
         price = tightened(self.venue, order.side, price)
         own_id = to_venue_id(self.venue, order.client_order_id)
         raw = await self._requests.call(
@@ -191,7 +200,14 @@ class CcxtExchange:
         return StopOrder(order.symbol, order.side, quantity, price, order.client_order_id, order_id, order.source)
 
     async def cancel_stop(self, order: StopOrder) -> None:
-        """Cancel a stop, after the requests in flight for its id have ended."""
+        """Cancel a stop, after the requests in flight for its id have ended. One that an entry carried as a bridge is cleared."""
+        if self._bridges.is_known(order.client_order_id):
+            await self.session.wait_for(order.client_order_id)
+            live = await self._lists.find_bridge(order.symbol, order.client_order_id)
+            if live is None:
+                raise NoSuchStop(f"{self.name} cancel_stop {order.symbol}: the position has no stop of that entry")
+            await self._bridges.clear(live)
+            return
         own_id = to_venue_id(self.venue, order.client_order_id) if order.client_order_id else ""
         raw = await self._requests.call(
             "cancel_stop",
@@ -225,7 +241,8 @@ class CcxtExchange:
                 raise ExchangeUnreachable(f"{self.name} find_stop {symbol}: the reply is not an order")
             raws = [raw]
         asked_by_id = self.venue.lists.find is not None or Slot.CLIENT_ORDER_ID in self.venue.lists.find_list.values()
-        return await self._lists.find(raws, client_order_id, only=asked_by_id)
+        found = await self._lists.find(raws, client_order_id, only=asked_by_id)
+        return found or await self._lists.find_bridge(symbol, client_order_id)
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
@@ -267,19 +284,24 @@ class CcxtExchange:
         return await self._closes.close(market, side, quantity, client_order_id)
 
     async def place_entry(self, request: EntryRequest) -> EntryOrder:
-        """Refuse an entry, because no adapter was tried with entries yet. Raises UsageError."""
-        raise self._refuse_entry(request.symbol, request.client_order_id)
+        """Place an entry order, at market or with a limit that rests until it is cancelled.
+
+        Returns:
+            The entry as acknowledged. Bybit and OKX acknowledge ids only, so it shows nothing filled there.
+
+        Raises:
+            UsageError: entries were not tried on the venue, or the market can't attach the stop as requested.
+            EntryRejected: the venue rejected it, or nothing was sent because a figure lies between the market's steps.
+        """
+        return await self._entries.place(self.market(request.symbol), request)
 
     async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
-        """Raise UsageError, as `place_entry`."""
-        raise self._refuse_entry(symbol, client_order_id)
+        """Cancel what is not filled of an entry, after the requests in flight for its id have ended."""
+        await self._entries.cancel(self.market(symbol), client_order_id)
 
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
-        """Raise UsageError, as `place_entry`."""
-        raise self._refuse_entry(symbol, client_order_id)
-
-    def _refuse_entry(self, symbol: str, client_order_id: str) -> UsageError:
-        return UsageError(f"{symbol} entry {client_order_id}: {self.name} is not supported for entries yet")
+        """Return an entry, working or ended, after the requests in flight for its id have ended."""
+        return await self._entries.find(self.market(symbol), client_order_id)
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""

@@ -69,6 +69,7 @@ _BINANCE = Limits(
     costs={
         "place_stop": _BINANCE_ORDER,
         "close_position": _BINANCE_ORDER,
+        "place_entry": _BINANCE_ORDER,
         "enter": _BINANCE_ORDER,
         "open_stops": {"weight": 40.0},  # openAlgoOrders without a symbol
         "positions": {"weight": 5.0},  # positionRisk
@@ -90,11 +91,16 @@ _BYBIT = Limits(
         "order/cancel": _BYBIT_ENDPOINT,
         "order/realtime": _BYBIT_ENDPOINT,
         "position/list": _BYBIT_ENDPOINT,
+        "position/trading-stop": _BYBIT_ENDPOINT,
     },
     costs={
         "place_stop": {"requests": 1.0, "order/create": 1.0},
         "close_position": {"requests": 1.0, "order/create": 1.0},
         "enter": {"requests": 1.0, "order/create": 1.0},
+        "place_entry": {"requests": 1.0, "order/create": 1.0},
+        "cancel_entry": {"requests": 1.0, "order/cancel": 1.0},
+        "find_entry": {"requests": 1.0, "order/realtime": 1.0},
+        "clear_bridge": {"requests": 1.0, "position/trading-stop": 1.0},
         "amend_stop": {"requests": 1.0, "order/amend": 1.0},
         "cancel_stop": {"requests": 1.0, "order/cancel": 1.0},
         "find_stop": {"requests": 1.0, "order/realtime": 1.0},
@@ -121,6 +127,8 @@ _OKX = Limits(
         "amend-algos": _OKX_ORDERS,
         "cancel-algos": _OKX_ORDERS,
         "order": _OKX_ORDERS,
+        "cancel-order": _OKX_ORDERS,
+        "order details": _OKX_ORDERS,
         "order-algo details": _OKX_READ,
         "orders-algo-pending": _OKX_READ,
         "positions": _OKX_ACCOUNT,
@@ -133,6 +141,9 @@ _OKX = Limits(
         "cancel_stop": {"cancel-algos": 1.0},
         "close_position": {"order": 1.0},
         "enter": {"order": 1.0},
+        "place_entry": {"order": 1.0},
+        "cancel_entry": {"cancel-order": 1.0},
+        "find_entry": {"order details": 1.0},
         "find_stop": {"order-algo details": 1.0},
         "open_stops": {"orders-algo-pending": 1.0},
         "open_orders": {"orders-algo-pending": 1.0},
@@ -146,6 +157,9 @@ _OKX = Limits(
         "cancel_stop": _OKX_ALGO_OF_SYMBOL,
         "close_position": _OKX_ORDER_OF_SYMBOL,
         "enter": _OKX_ORDER_OF_SYMBOL,
+        "place_entry": _OKX_ORDER_OF_SYMBOL,
+        "cancel_entry": _OKX_ORDER_OF_SYMBOL,
+        "find_entry": _OKX_ORDER_OF_SYMBOL,
     },
 )
 

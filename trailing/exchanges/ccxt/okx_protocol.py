@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from trailing.core.model import Fill, Side, Source, check_one_of
+from trailing.exchanges.ccxt.entry_updates import EntryUpdates, is_entry
 from trailing.exchanges.ccxt.okx_reasons import cancel_reason
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.stream_protocol import (
@@ -42,6 +43,7 @@ _ALGO_STATES: Final[Mapping[str, OrderStatus]] = {
 }
 """The status of a stop by OKX's word. A state that is missing can't be parsed, so the account is read."""
 
+_WORKING: Final = ("live", "partially_filled")
 _CANCELLED: Final = frozenset({"canceled", "mmp_canceled"})
 _FORCED: Final = frozenset({"adl", "full_liquidation", "partial_liquidation", "delivery"})
 """Categories of orders by which OKX itself reduces a position. They are not marked as reduce-only."""
@@ -96,6 +98,7 @@ class OkxProtocol:
             str, set[str]
         ] = {}  # by topic: the topics of its request that OKX has not confirmed yet
         self._held: dict[tuple[str, str], dict[str, Decimal]] = {}  # by instrument and leg: contracts by margin mode
+        self._entries = EntryUpdates()
         self._stops: dict[str, str] = {}  # client order ids by id, the latest last
         self._executed: dict[str, str] = {}  # those whose order was filled or cancelled
 
@@ -189,7 +192,10 @@ class OkxProtocol:
         instrument = self._instruments.get(order["instId"])
         if instrument is None:
             return ()
-        side = _side_of(order, reduces=order["reduceOnly"] == "true" or order["category"] in _FORCED)
+        reduces = order["reduceOnly"] == "true" or order["category"] in _FORCED
+        side = _side_of(order, reduces=reduces)
+        if is_entry(order["clOrdId"], order["side"], order["posSide"], reduces=reduces):
+            return (self._parse_entry(instrument, order, now),)
         stop = self._stop_of(order)
         order_id, client_order_id = stop or (order["ordId"], order["clOrdId"])
         filled = cumulative(order.get("accFillSz"), instrument)
@@ -223,6 +229,25 @@ class OkxProtocol:
         if order["ordType"] == "market":  # it is filled or cancelled next
             return ()
         return (OrderUpdate(instrument.symbol, side, client_order_id, order_id, "live", now, filled=filled),)
+
+    def _parse_entry(self, instrument: Instrument, order: Mapping[str, Any], now: float) -> Message:
+        filled, state = order["accFillSz"], order["state"]
+        check_one_of("state", state, (*_WORKING, *_CANCELLED, "filled"))
+        is_first = bool(order.get("tradeId")) and Decimal(order["fillSz"]) == Decimal(filled) > 0
+        return self._entries.update(
+            instrument,
+            order["side"],
+            order["posSide"],
+            (order["clOrdId"], order["ordId"]),
+            now,
+            quantity=order["sz"],
+            filled=filled,
+            average_price=order["avgPx"],
+            limit=None if order["ordType"] == "market" else order["px"],
+            is_working=state in _WORKING,
+            reason=cancel_reason(order) if state in _CANCELLED else "",
+            first_fill_ms=order["fillTime"] if is_first else None,
+        )
 
     def _parse_stop(self, stop: Mapping[str, Any], now: float) -> Iterable[Message]:
         instrument = self._instruments.get(stop["instId"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from trailing.exchanges.ccxt.entry_requests import EntryFields, EntryRequests
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.venue import (
     CLIENT_ORDER_ID,
@@ -96,6 +97,32 @@ Only plain orders have an `expTime` that shortens this. Dated back by
 
 _FUTURES: Final = ({"instType": "SWAP"}, {"instType": "FUTURES"})
 
+# .../#order-book-trading-trade-post-place-order: attachAlgoOrds. The stop becomes an algo order under its own id when the
+# entry has been filled, or when the rest of a partly filled one has been cancelled.
+_ENTRIES: Final = EntryRequests(
+    place={"clientOrderId": CLIENT_ORDER_ID},
+    find=(("fetch_order", {"clientOrderId": CLIENT_ORDER_ID}),),
+    cancel={"clientOrderId": CLIENT_ORDER_ID},
+    fields=EntryFields(
+        client_order_id="clOrdId",
+        quantity="sz",
+        filled="accFillSz",
+        average_price="avgPx",
+        limit="px",
+        type="ordType",
+        updated_at="fillTime",
+        reduce_only="reduceOnly",
+        position_side="posSide",
+        reason="cancelSourceReason",
+    ),
+    attached_stop="own",
+    stop={
+        "attachAlgoOrds": [
+            {"attachAlgoClOrdId": CLIENT_ORDER_ID, "slTriggerPx": PRICE, "slTriggerPxType": SOURCE, "slOrdPx": "-1"}
+        ]
+    },
+)
+
 OKX: Final = Venue(
     name="okx",
     verified=True,
@@ -128,6 +155,7 @@ OKX: Final = Venue(
         place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
         exact_in_hedge_mode=True,  # 51112: long/short mode has no reduce-only orders
     ),
+    entries=_ENTRIES,
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=tuple({"trigger": True, "ordType": "conditional,oco", **each} for each in _FUTURES),

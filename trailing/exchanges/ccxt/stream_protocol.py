@@ -174,6 +174,18 @@ def order_side(order: str, leg: str, *, reduces: bool) -> Side:
     return "long" if (order == "sell") == reduces else "short"
 
 
+def opens_position(order: str, leg: str, *, reduces: bool) -> bool:
+    """Return whether an order can open or increase a position.
+
+    Args:
+        order, leg: as in `order_side`.
+        reduces: in one-way mode, whether the order can only reduce a position.
+    """
+    if leg in {"long", "short"}:
+        return (order == "buy") == (leg == "long")
+    return not reduces
+
+
 def position_updates(instrument: Instrument, leg: str, signed: Decimal, now: float) -> tuple[PositionUpdate, ...]:
     """Return the updates for a position of `signed` contracts. In one-way mode, a flat position clears both sides."""
     quantity = abs(signed) * instrument.contract_size

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from trailing.core.model import CallbackRange, Source
+from trailing.exchanges.ccxt.entry_requests import EntryRequests
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
 
 
@@ -48,7 +49,15 @@ Params: TypeAlias = Mapping[str, Any]
 
 def fill_in(params: Params, values: Mapping[Slot, Any]) -> dict[str, Any]:
     """Return the parameters of one request. The dict is new each time, because ccxt modifies it."""
-    return {name: values[value] if isinstance(value, Slot) else value for name, value in params.items()}
+    return {name: _fill_in(value, values) for name, value in params.items()}
+
+
+def _fill_in(value: Any, values: Mapping[Slot, Any]) -> Any:
+    if isinstance(value, Slot):
+        return values[value]
+    if isinstance(value, Mapping):
+        return fill_in(value, values)
+    return [_fill_in(each, values) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 class ClientSetup(msgspec.Struct, frozen=True, kw_only=True):
@@ -325,6 +334,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         client: how ccxt's client is created.
         stops: requests that place, change and cancel a stop.
         closes: requests that close a position.
+        entries: requests about entry orders; None: they are refused, because they were not tried there.
         prices: requests for prices and candles.
         lists: requests that look up and list orders and positions.
         fills: requests that read an order's executions; None: it is not known how.
@@ -340,6 +350,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     client: ClientSetup
     stops: StopRequests
     closes: CloseRequests
+    entries: EntryRequests | None = None
     prices: PriceRequests
     lists: ListRequests = ListRequests()
     fills: FillRequests | None = None

@@ -133,6 +133,16 @@ class VenueRequests:
                 )
         return params
 
+    def entry_params(self, symbol: str, side: Side) -> Params:
+        """Return the parameters that name the position of an entry. It has the margin mode of its position, if there is one.
+
+        Without a position, ccxt's default mode counts, which is cross.
+        """
+        account = self._venue.account
+        params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
+        mode = self._session.margin_modes.get(symbol, side) if account.margin_param else None
+        return params if mode is None else {**params, account.margin_param: mode}
+
     async def _margin_mode(self, symbol: str, side: Side) -> str | None:
         """Return a position's margin mode; None: a reading that began after this call lists no such position."""
         asked_at = trio.current_time()

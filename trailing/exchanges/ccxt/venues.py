@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trailing.core.model import CallbackRange, Percent
+from trailing.exchanges.ccxt.entry_requests import BridgeRequests, EntryFields, EntryRequests
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.okx_venue import OKX
 from trailing.exchanges.ccxt.unverified import UNVERIFIED
@@ -68,6 +69,24 @@ _BINANCE_ERRORS = ErrorCodes(
     unknown=frozenset({"-1000", "-1001", "-1006", "-1007", "-1008"}),
 )
 
+_BINANCE_ENTRIES = EntryRequests(
+    place={"clientOrderId": CLIENT_ORDER_ID},
+    find=(("fetch_order", {"clientOrderId": CLIENT_ORDER_ID}),),
+    cancel={"clientOrderId": CLIENT_ORDER_ID},
+    fields=EntryFields(
+        client_order_id="clientOrderId",
+        quantity="origQty",
+        filled="executedQty",
+        average_price="avgPrice",
+        limit="price",
+        type="type",
+        updated_at="updateTime",
+        reduce_only="reduceOnly",
+        position_side="positionSide",
+        reason="status",
+    ),
+)
+
 _BINANCE = Venue(
     name="binanceusdm",
     verified=True,
@@ -97,6 +116,7 @@ _BINANCE = Venue(
         trailing=_BINANCE_TRAILING,
     ),
     closes=CloseRequests(place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True}),
+    entries=_BINANCE_ENTRIES,
     lists=ListRequests(
         find={"trigger": True, "clientOrderId": CLIENT_ORDER_ID},
         stops=({"trigger": True},),
@@ -153,7 +173,8 @@ _BYBIT_ERRORS = ErrorCodes(
     nothing_to_reduce=frozenset({"110017"}),  # "orderQty will be truncated to zero": flat, or covered by other orders
     duplicate=frozenset({"110072"}),
     too_many=frozenset({"110009"}),
-    gone=frozenset({"110001", "110008", "110010"}),
+    # The phrase comes with 10001 where the stop of a position that is flat is cleared.
+    gone=frozenset({"110001", "110008", "110010", "can not set tp/sl/ts for zero position"}),
     # The phrase comes with 10001, the code of every invalid request.
     unchanged=frozenset({"34040", "The order remains unchanged"}),
     busy=frozenset({"110063", "110079"}),
@@ -172,6 +193,41 @@ _BYBIT_ERRORS = ErrorCodes(
     limited=frozenset({"10006", "429"}),
     banned=frozenset({"10018", "access too frequent"}),
     unknown=frozenset({"5004", "10000", "10014", "10016", "40004"}),  # 10014: the request was received twice
+)
+
+# https://bybit-exchange.github.io/docs/v5/order/create-order, .../open-order and .../position/trading-stop. The stop of an
+# entry with tpslMode Full is live from the first fill on, for the whole position, and has no orderLinkId of its own.
+_BYBIT_ENTRIES = EntryRequests(
+    place={"clientOrderId": CLIENT_ORDER_ID},
+    find=(
+        ("fetch_open_orders", {"orderLinkId": CLIENT_ORDER_ID}),
+        ("fetch_open_orders", {"orderLinkId": CLIENT_ORDER_ID, "openOnly": 1}),  # those that ended lately
+        ("fetch_canceled_and_closed_orders", {"orderLinkId": CLIENT_ORDER_ID}),
+    ),
+    cancel={"orderLinkId": CLIENT_ORDER_ID},
+    fields=EntryFields(
+        client_order_id="orderLinkId",
+        quantity="qty",
+        filled="cumExecQty",
+        average_price="avgPrice",
+        limit="price",
+        type="orderType",
+        updated_at="updatedTime",
+        reduce_only="reduceOnly",
+        position_side="positionIdx",
+        reason="rejectReason",
+    ),
+    attached_stop="bridge",
+    stop={"stopLoss": PRICE, "slTriggerBy": SOURCE, "tpslMode": "Full", "slOrderType": "Market"},
+    bridge=BridgeRequests(
+        find_list={"trigger": True},
+        parent_field="parentOrderLinkId",
+        type_field="stopOrderType",
+        types=frozenset({"StopLoss"}),
+        shown_type="Stop",
+        clear_method="privatePostV5PositionTradingStop",
+        clear={"category": "linear", "tpslMode": "Full", "stopLoss": "0"},
+    ),
 )
 
 _BYBIT = Venue(
@@ -208,6 +264,7 @@ _BYBIT = Venue(
         place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},
         fetch={"acknowledged": True},
     ),
+    entries=_BYBIT_ENTRIES,
     lists=ListRequests(
         find_list={"trigger": True, "orderLinkId": CLIENT_ORDER_ID},
         stops=({"trigger": True, "settleCoin": "USDT"}, {"trigger": True, "settleCoin": "USDC"}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from trailing.core.entry_orders import EntryRequest
 from trailing.core.model import Market, Side, check_money, check_side, check_source, check_symbol, refuse
 from trailing.exchanges.port import StopRequest, check_callback
 
@@ -24,20 +23,6 @@ def check_stop_request(request: StopRequest, market: Market) -> None:
     check_source("StopRequest.source", request.source)
     check_client_order_id(request.client_order_id)
     check_callback(request, market)
-
-
-def check_entry_request(request: EntryRequest, market: Market) -> None:
-    """Raise UsageError for an entry whose stop the market can't attach in this way."""
-    stop, kind = request.stop, market.attached_stop
-    if stop is None:
-        return
-    if kind is None:
-        raise refuse("EntryRequest.stop", stop, f"None: {market.symbol} can't attach a stop to an entry")
-    if (stop.client_order_id == request.client_order_id) is not (kind == "bridge"):
-        wanted = "the entry's" if kind == "bridge" else "its own"
-        raise refuse(
-            "AttachedStop.client_order_id", stop.client_order_id, f"{wanted}, because the market attaches {kind!r}"
-        )
 
 
 def check_close(symbol: str, side: Side, quantity: Decimal) -> None:

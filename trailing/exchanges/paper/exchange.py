@@ -30,7 +30,6 @@ from trailing.exchanges.paper.account import PaperAccount
 from trailing.exchanges.paper.arguments import (
     check_client_order_id,
     check_close,
-    check_entry_request,
     check_stop_request,
 )
 from trailing.exchanges.paper.candles import CandleSeries
@@ -38,7 +37,7 @@ from trailing.exchanges.paper.market_actions import MarketActions
 from trailing.exchanges.paper.market_book import VenueRules
 from trailing.exchanges.paper.stream import Stream
 from trailing.exchanges.paper.transport import LogEntry, Transport
-from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest, check_entry_request
 from trailing.exchanges.updates import UpdateChannel
 
 
