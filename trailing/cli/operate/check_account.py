@@ -78,8 +78,10 @@ class CheckedAccount:
     """
 
     def __init__(self, exchange: CcxtExchange, symbol: str, side: Side, quantity: Decimal) -> None:
-        self.exchange, self.symbol, self.quantity = exchange, symbol, quantity
+        self.exchange: CcxtExchange = exchange
+        self.symbol: str = symbol
         self.side: Side = side
+        self.quantity: Decimal = quantity
         self._sent: dict[str, StopRequest] = {}
         self._may_be_live: dict[str, StopRequest] = {}
         self._entry_id: str | None = None

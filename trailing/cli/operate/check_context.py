@@ -11,7 +11,7 @@ import trio
 
 from trailing.cli.operate.check_account import CheckedAccount, plain
 from trailing.cli.operate.check_updates import UpdateLog
-from trailing.core.model import Fill, Percent, Side, Source, StopOrder
+from trailing.core.model import Fill, Market, Percent, Side, Source, StopOrder
 from trailing.core.prices import behind, round_stop
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.port import EntryUpdate, OrderUpdate, PartialList, PositionUpdate, Update
@@ -58,16 +58,16 @@ class Check:
 
     def __init__(self, account: CheckedAccount, *, has_stream: bool, trigger_seconds: float) -> None:
         self.exchange: CcxtExchange = account.exchange
-        self.account = account
-        self.updates = UpdateLog()
-        self.symbol = account.symbol
+        self.account: CheckedAccount = account
+        self.updates: UpdateLog = UpdateLog()
+        self.symbol: str = account.symbol
         self.side: Side = account.side
-        self.market = self.exchange.market(account.symbol)
+        self.market: Market = self.exchange.market(account.symbol)
         self.source: Source = next(iter(self.exchange.venue.stops.sources))
-        self.has_stream = has_stream
-        self.trigger_seconds = trigger_seconds
+        self.has_stream: bool = has_stream
+        self.trigger_seconds: float = trigger_seconds
         self.order: StopOrder | None = None
-        self.began_at = datetime.now(UTC)
+        self.began_at: datetime = datetime.now(UTC)
 
     def __repr__(self) -> str:
         return f"<Check of {self.exchange.name} {self.symbol}: {len(self.updates.updates)} updates>"
