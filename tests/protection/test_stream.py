@@ -327,3 +327,17 @@ async def test_an_entry_that_a_bot_places_through_the_port_disturbs_no_position(
         world.feed("40", symbol="ETH/USDT:USDT")
         await trio.sleep(5)
         assert world.running.stops() == {BTC: stop}
+
+
+async def test_a_manager_that_ends_does_not_wait_for_candles(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_world(with_manager=False, exchange_faults={At("candles"): Hangs()}) as world:
+        async with open_listened(world):
+            await world.protect(settle=0.0)
+            world.paper.disconnect()
+            await trio.sleep(100)
+            world.paper.reconnect()
+            with trio.fail_after(200):
+                while not world.calls("candles"):
+                    await trio.sleep(1)
+            ends_at = trio.current_time()
+        assert trio.current_time() - ends_at < 0.5

@@ -158,12 +158,15 @@ class PositionTask:
             self._owner.start(self)
 
     def _has_urgent_work(self) -> bool:
-        """Return whether something is more urgent than the present read. Nothing is while executions are read."""
+        """Return whether something is more urgent than the present read, such as the manager's end.
+
+        Nothing is while executions are read.
+        """
         state = self.state
         if isinstance(state.request, ReadFills):
             return False
         is_at_risk = state.is_unprotected or state.would_trigger or state.goal.rank > 0
-        return is_at_risk or self.has_order_in_doubt
+        return is_at_risk or self.has_order_in_doubt or self._owner.is_ending
 
     @property
     def has_order_in_doubt(self) -> bool:

@@ -51,6 +51,7 @@ class Supervision:
         take_over: whether live stops of another instance are ours from now on.
 
     Attributes:
+        is_ending: whether the manager ends.
         recovered: the findings of the recovery when the manager opened.
         given_up: the positions that no task works on although they may be open, by symbol and side.
     """
@@ -108,13 +109,13 @@ class Supervision:
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()
-        self._closing = False
+        self.is_ending: bool = False
 
     # Callers.
 
     def check_open(self) -> None:
         """Raise UsageError if the manager has ended."""
-        if self._closing:
+        if self.is_ending:
             raise UsageError("the manager has ended")
 
     @contextmanager
@@ -267,7 +268,7 @@ class Supervision:
 
     def may_rest(self, task: PositionTask) -> bool:
         """Return whether a loop may end although it has work: the manager ends, and nothing is unfinished."""
-        return self._closing and not task.has_unfinished
+        return self.is_ending and not task.has_unfinished
 
     def note_ended(self, task: PositionTask) -> None:
         """Count a position that has ended, and give its key to the next task in the queue.
@@ -378,7 +379,7 @@ class Supervision:
         Operations are cancelled and clean up. A task ends when nothing of it is unfinished. If the time is over first, an alarm
         names each position with a request of unknown outcome. The wait is shielded.
         """
-        self._closing = True
+        self.is_ending = True
         for operation in tuple(self._operations):
             operation.cancel()
         for task in self.registry.all():
@@ -395,5 +396,5 @@ class Supervision:
                     self.records.alarm(task.state.position, "left unresolved at the end; it is in the store")
 
     def _note_end(self) -> None:
-        if self._closing and not self._running and not self._operations:
+        if self.is_ending and not self._running and not self._operations:
             self._all_ended.set()
