@@ -15,6 +15,7 @@ from typing import TypeAlias
 import pytest
 
 import trailing
+from trailing.core import rules
 
 Check: TypeAlias = Callable[[ast.AST], Iterator[int]]
 
@@ -438,6 +439,13 @@ def test_every_public_name_has_a_docstring_and_stands_in_the_reference() -> None
     assert set(names) - documented == set()
     callables = {name: value for name, value in names.items() if inspect.isclass(value) or inspect.isroutine(value)}
     assert [name for name, value in callables.items() if not (value.__doc__ or "").strip()] == []
+
+
+def test_every_rule_of_the_library_is_public() -> None:
+    own = {rule for rule in vars(rules).values() if inspect.isclass(rule) and issubclass(rule, rules.Rule)}
+    own -= {rules.Rule}
+    assert len(own) >= 4
+    assert [rule.__name__ for rule in own if getattr(trailing, rule.__name__, None) is not rule] == []
 
 
 def is_public(name: str, value: object) -> bool:
