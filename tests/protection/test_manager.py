@@ -569,7 +569,7 @@ async def test_a_record_that_can_not_be_restored_keeps_no_other_from_its_protect
         await world.memory.commit([SaveStop("paper", "default", msgspec.structs.replace(record, state="dreaming"))])
         async with trailing.open_manager(world.exchange, world.store, PLAN) as manager:
             assert set(manager.stops()) == {(other.symbol, "long")}
-            await trio.sleep(1)
+            await trio.sleep(10)
         alarms = [record.event async for record in world.memory.events() if isinstance(record.event, Alarm)]
         assert [alarm.what for alarm in alarms] == [
             f"the record of {one.symbol} long can't be restored",
