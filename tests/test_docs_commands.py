@@ -60,7 +60,7 @@ INSTALLING = {
 RUN_BY = {
     "python -m pytest tests/exchanges/test_ccxt_requests.py tests/exchanges/test_polling.py -k NAME": "tests/exchanges",
     "python docs/examples/1_ten_lines.py": "tests/test_examples.py",
-    "pytest -q tests/core/test_rules.py": "tests/core/test_rules.py",
+    "pytest -q tests/core/test_rules.py tests/test_architecture.py tests/cli/test_command_page.py": "noxfile.py",
     "ruff format .": "noxfile.py",
     'pytest -q tests/core -m "not slow"': "tests/core",
     "python -m pytest -s tests/benchmarks/test_bench_streams.py": "tests/benchmarks/test_bench_streams.py",

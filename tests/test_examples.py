@@ -57,6 +57,6 @@ def test_an_example_runs_to_its_end_and_prints_what_its_page_shows(example: Path
         re.sub(r"^\d+ (?=cancellations)", "", text, flags=re.MULTILINE) for text in (run.stdout, shown()[example.name])
     )
     assert SECONDS.sub("… s", printed) == SECONDS.sub("… s", wanted)
-    # The programs run on the real clock. They never take less time, and on a busy machine a little more.
+    # The programs run on the real clock. On a busy machine they take a little more time; a pause of random length makes it less.
     pairs = zip(SECONDS.findall(printed), SECONDS.findall(wanted), strict=True)
-    assert all(float(stated) <= float(measured) <= float(stated) + 1 for measured, stated in pairs), printed
+    assert all(float(stated) - 0.3 <= float(measured) <= float(stated) + 1 for measured, stated in pairs), printed
