@@ -77,6 +77,7 @@ def acknowledge(
         changes: changes of other fields of the order.
     """
     was_covered, previous = p.is_covered, _replaced_by(p, order)
+    p.taken_down = None
     triggered_at = (order.triggered_at if order.triggered_at is not None else at) if shown.triggered else None
     after = p.change(
         order,
@@ -105,11 +106,10 @@ def acknowledge(
 
 def _replaced_by(p: PositionState, order: Order) -> StopOrder | None:
     """Return the stop in whose place our last request for an order puts it, as it was; None: it opens the protection."""
-    taken_down, p.taken_down = p.taken_down, None
     if order.state is CHANGING:
         return order.order if order.sent_at > -math.inf else None  # a restart has it confirmed, and nothing was sent
     if order.state is not SENT or p.live is None:
-        return taken_down
+        return p.taken_down
     return p.live.order
 
 

@@ -20,6 +20,8 @@ from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, check_money, refuse
 from trailing.core.plan import TrailPlan
+from trailing.core.prices import remainder
+from trailing.errors import EntryRejected
 
 T = TypeVar("T")
 
@@ -111,6 +113,18 @@ def check_entry_request(request: EntryRequest, market: Market) -> None:
         wanted = "the entry's" if kind == "bridge" else "its own"
         raise refuse(
             "AttachedStop.client_order_id", stop.client_order_id, f"{wanted}, because the market attaches {kind!r}"
+        )
+
+
+def check_entry_steps(request: EntryRequest, market: Market) -> None:
+    """Raise EntryRejected for a figure of an entry that lies between the market's steps."""
+    stop_price = None if request.stop is None else request.stop.price
+    for name, price in (("limit", request.limit), ("stop", stop_price)):
+        if price is not None and remainder(price, market.price_tick):
+            raise EntryRejected(f"{market.symbol}: {name} {price} is no multiple of the tick {market.price_tick}")
+    if remainder(request.quantity, market.quantity_step):
+        raise EntryRejected(
+            f"{market.symbol}: quantity {request.quantity} is no multiple of the step {market.quantity_step}"
         )
 
 

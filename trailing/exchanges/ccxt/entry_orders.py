@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Market, Side, check_money, check_one_of
-from trailing.core.prices import EXACT, remainder
+from trailing.core.prices import EXACT
 from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchEntry, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.bridges import Bridges
 from trailing.exchanges.ccxt.conversion import Raw, amount, from_venue_id, number, order_id_of, text, to_venue_id
@@ -20,7 +20,7 @@ from trailing.exchanges.ccxt.stream_protocol import opens_position, order_side
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, as_text, reason
 from trailing.exchanges.ccxt.venue import Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
-from trailing.exchanges.port import check_entry_request, escaped
+from trailing.exchanges.port import check_entry_request, check_entry_steps, escaped
 
 OPENING: Final[Mapping[Side, str]] = {"long": "buy", "short": "sell"}
 """The side of the order that opens a position."""
@@ -49,7 +49,7 @@ class EntryOrders:
         """Place an entry. Raises as `Exchange.place_entry`."""
         entries = self._rows(request.symbol, request.client_order_id)
         check_entry_request(request, market)
-        _check_steps(market, request)
+        check_entry_steps(request, market)  # because ccxt would round
         if request.stop is not None and entries.bridge is not None:
             self._bridges.note(request.client_order_id)
         raw = await self._requests.call(
@@ -144,18 +144,6 @@ class EntryOrders:
             raise ExchangeUnreachable(
                 f"{self._venue.name} {market.symbol}: the order {client_order_id} can't be parsed: {escaped(reason(error))}"
             ) from error
-
-
-def _check_steps(market: Market, request: EntryRequest) -> None:
-    """Raise EntryRejected for a figure between the market's steps, because ccxt would round it."""
-    stop_price = None if request.stop is None else request.stop.price
-    for name, price in (("limit", request.limit), ("stop", stop_price)):
-        if price is not None and remainder(price, market.price_tick):
-            raise EntryRejected(f"{market.symbol}: {name} {price} is no multiple of the tick {market.price_tick}")
-    if remainder(request.quantity, market.quantity_step):
-        raise EntryRejected(
-            f"{market.symbol}: quantity {request.quantity} is no multiple of the step {market.quantity_step}"
-        )
 
 
 def _entry_of(venue: Venue, fields: EntryFields, market: Market, client_order_id: str, raw: Raw) -> EntryOrder:

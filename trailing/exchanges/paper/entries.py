@@ -11,13 +11,13 @@ from msgspec.structs import replace
 from trailing.core.account import OpenOrder
 from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.model import Market, Side, StopOrder, check_money
-from trailing.core.prices import EXACT, floor_quantity, is_better, is_crossed, remainder
+from trailing.core.prices import EXACT, floor_quantity, is_better, is_crossed
 from trailing.errors import EntryRejected, NoSuchEntry
 from trailing.exchanges.paper.lagged_view import LaggedView
 from trailing.exchanges.paper.market_book import LiveStop, MarketBook, VenueRules
 from trailing.exchanges.paper.order_checks import liquidation_price
 from trailing.exchanges.paper.saved import SavedEntry
-from trailing.exchanges.port import EntryUpdate
+from trailing.exchanges.port import EntryUpdate, check_entry_steps
 
 _AVERAGE = Context(prec=28)  # limits the digits of a division
 
@@ -201,13 +201,7 @@ def _is_reached(order: EntryOrder, price: Decimal) -> bool:
 def _check(book: MarketBook, request: EntryRequest, price: Decimal) -> None:
     """Raise EntryRejected for a request that violates a rule of the market, or whose stop would trigger at once."""
     market, limit, stop = book.market, request.limit, request.stop
-    for name, value in (("limit", limit), ("stop", None if stop is None else stop.price)):
-        if value is not None and remainder(value, market.price_tick):
-            raise EntryRejected(f"{market.symbol}: {name} {value} is no multiple of the tick {market.price_tick}")
-    if remainder(request.quantity, market.quantity_step):
-        raise EntryRejected(
-            f"{market.symbol}: quantity {request.quantity} is no multiple of the step {market.quantity_step}"
-        )
+    check_entry_steps(request, market)
     if request.quantity < market.min_quantity:
         raise EntryRejected(f"{market.symbol}: quantity {request.quantity} is below the minimum {market.min_quantity}")
     at = limit or price
