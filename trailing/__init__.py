@@ -14,6 +14,7 @@ The layers, each of which imports only those below it:
 
 from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport
+from trailing.core.entries import Entry as Entry
 from trailing.core.entry_orders import AttachedStop as AttachedStop
 from trailing.core.entry_orders import EntryOrder as EntryOrder
 from trailing.core.entry_orders import EntryRequest as EntryRequest
@@ -69,6 +70,10 @@ from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.adoption import AdoptionReport as AdoptionReport
 from trailing.protection.adoption import NotAdopted as NotAdopted
 from trailing.protection.adoption import WouldAdopt as WouldAdopt
+from trailing.protection.entry_limits import EntryLimits as EntryLimits
+from trailing.protection.entry_outcomes import EntryReport as EntryReport
+from trailing.protection.entry_outcomes import NotEntered as NotEntered
+from trailing.protection.entry_outcomes import WorkingEntry as WorkingEntry
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery

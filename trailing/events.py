@@ -31,6 +31,54 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
     side: Literal["long", "short"] | None = None
 
 
+class EntryPlaced(_Event, frozen=True, kw_only=True, gc=False):
+    """The order that opens a position was sent. Its outcome is not known yet.
+
+    Args:
+        quantity: in base units.
+        limit: the worst price to accept; None: at market.
+    """
+
+    quantity: Decimal
+    limit: Decimal | None
+    client_order_id: str
+
+
+class EntryFilled(_Event, frozen=True, kw_only=True, gc=False):
+    """A part of an entry was filled. The position begins with the first part, and each further one enlarges it.
+
+    Args:
+        quantity: of this part, in base units.
+        price: the average price of all parts so far.
+        unfilled: the rest of the entry, in base units.
+    """
+
+    quantity: Decimal
+    price: Decimal
+    unfilled: Decimal
+    client_order_id: str
+
+
+class EntryEnded(_Event, frozen=True, kw_only=True, gc=False):
+    """Nothing more of an entry is filled. The exchange has confirmed that, or the entry was never sent.
+
+    Args:
+        filled: in base units; 0: there is no position.
+        unfilled: the rest, in base units.
+        price: the average price of the fills; None: nothing was filled.
+        slippage: how much worse `price` is than the limit, or than the market price before the order was sent, in percent;
+            below 0: it is better. None: nothing was filled.
+        reason: why the exchange ended it, in the exchange's words; "": it stated none.
+    """
+
+    filled: Decimal
+    unfilled: Decimal
+    price: Decimal | None
+    slippage: Decimal | None
+    reason: str
+    client_order_id: str
+
+
 class StopOpened(_Event, frozen=True, kw_only=True, gc=False):
     """A position has a live stop: its first, or a new one after it was unprotected.
 
@@ -259,7 +307,10 @@ class Alarm(_Event, frozen=True, kw_only=True, gc=False):
 
 
 Event: TypeAlias = (
-    StopOpened
+    EntryPlaced
+    | EntryFilled
+    | EntryEnded
+    | StopOpened
     | StopMoved
     | OpeningFailed
     | MoveFailed

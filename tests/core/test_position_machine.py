@@ -19,6 +19,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from position_shell import LATEST_UPDATE, OPENED, PositionShell
 from venue_model import SYMBOL, Flaw, ListFault, Venue, is_looser, wrong
 
+from trailing.core.endings import gives_up_at
 from trailing.core.evidence import Timing
 from trailing.core.goals import PROTECT, Close, End, Release
 from trailing.core.inputs import (
@@ -608,7 +609,7 @@ class PositionMachine(PositionShell):
             is_decided_first = p.flat.is_said and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the close waits"
         if p.goal == PROTECT and p.is_unprotected and p.coverable and not p.has_unknown and "place" not in backs_off:
-            is_checked_first = self.at >= p.gives_up_at and self.at < p.check_from + p.plan.call_seconds < math.inf
+            is_checked_first = self.at >= gives_up_at(p) and self.at < p.check_from + p.plan.call_seconds < math.inf
             is_decided_first = (p.doubted_stop is not None or p.successor is not None) and p.snapshot_at < math.inf
             assert not waits or is_checked_first or is_decided_first, "the stop waits"
         for row in p.orders.values():

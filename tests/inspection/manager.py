@@ -267,8 +267,9 @@ class Inspection:
         return {claim.key for claim in self.claims()}
 
     def listed(self) -> set[Key]:
-        """The keys that a caller finds in `stops()` or in `unprotected()`."""
-        return self._manager.stops().keys() | self._manager.unprotected().keys()
+        """The keys that a caller finds in `stops()`, in `unprotected()` or in `entries()`."""
+        manager = self._manager
+        return manager.stops().keys() | manager.unprotected().keys() | manager.entries().keys()
 
     def closing(self) -> set[Key]:
         """The keys of all claims of whose position nothing is left, so that no list has to name it."""
@@ -279,7 +280,7 @@ class Inspection:
         supervision = self.supervision
         irreducible = (task for task in supervision.registry.all() if is_irreducible(task.state))
         positions = (task.state.position for task in (*supervision.registry.waiting(), *irreducible))
-        return {(position.symbol, position.side) for position in positions} | supervision.given_up.keys()
+        return {(position.symbol, position.side) for position in positions} | supervision.given_up.listed.keys()
 
     def with_task(self) -> set[Key]:
         """The keys of all claims that a position task answers for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from trailing.core import shown
+from trailing.core import entering, shown
 from trailing.core.endings import note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
@@ -20,10 +20,14 @@ from trailing.core.orders import INTENDED, LIVE, Order
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.core.refusals import note_accepted
 from trailing.core.requests import (
+    ENTRY_REQUESTS,
     AmendStop,
+    CancelEntry,
     CancelStop,
     ClosePosition,
+    FindEntry,
     FindOrder,
+    PlaceEntry,
     PlaceNative,
     PlaceStop,
     ReadCandles,
@@ -75,6 +79,9 @@ def on_begun(p: PositionState, begun: Begun, at: float) -> None:
     """
     request = begun.request
     p.request, p.request_id, p.is_sent = request, begun.id, False
+    if isinstance(request, ENTRY_REQUESTS):
+        p.request_id = None  # the stop that the entry carries may have the same id
+        entering.begin(p, request)
     if not request.creates:
         return
     assert begun.id is not None
@@ -98,6 +105,8 @@ def on_sent(p: PositionState, sent: Sent, at: float) -> None:
     request = sent.request
     check_never_looser(p, request, at)
     p.request, p.is_sent, p.sent_at = request, True, at
+    if isinstance(request, ENTRY_REQUESTS):
+        entering.send(p, request, at)
     order = p.orders.get(p.request_id) if p.request_id is not None else None
     if order is None:
         return
@@ -147,6 +156,8 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
     if order is not None and order.state is INTENDED:
         p.change(order, "dropped", at)
         order = None
+    if isinstance(request, ENTRY_REQUESTS):
+        order = entering.drop_unsent(p)
     error = answered.error
     if error is None:
         if was_sent:
@@ -161,6 +172,8 @@ def on_answered(p: PositionState, answered: Answered, at: float) -> None:
         _FAILED[type(request)](p, request, order, error, at)
     elif isinstance(request, PlaceStop):
         p.was_tried = True
+    elif isinstance(request, PlaceEntry):
+        entering.not_sent(p, error)
 
 
 def _note_success(p: PositionState, request: Request, at: float) -> None:
@@ -170,7 +183,7 @@ def _note_success(p: PositionState, request: Request, at: float) -> None:
     that the exchange accepts a request that it refused before. Any other request also sets `confirmed_at`. A position
     that was given up keeps its error.
     """
-    is_read = isinstance(request, (FindOrder, ReadPrice, ReadCandles, ReadFills))
+    is_read = isinstance(request, (FindOrder, FindEntry, ReadPrice, ReadCandles, ReadFills))
     if not is_read:
         p.confirmed_at = at
     if not p.is_given_up and (not is_read or isinstance(p.error, (ExchangeUnreachable, OutcomeUnknown))):
@@ -237,7 +250,7 @@ def _price_read(p: PositionState, request: ReadPrice, _: object, result: Tick, a
     if not is_crossed(side, price, limit):
         return
     try:
-        if p.is_opening:
+        if p.is_opening and p.entry is None:
             check_entry(p.position, p.plan, price if p.reported_entry is None else p.reported_entry)
             check_side(p.position, price)
     except UsageError as wrong:
@@ -360,6 +373,9 @@ _ANSWERED: Final[Mapping[type[Request], _Handler]] = {
     PlaceNative: _native_acknowledged,
     ReadCandles: _candles_read,
     ReadFills: fills_read,
+    PlaceEntry: entering.placed,
+    CancelEntry: entering.cancelled,
+    FindEntry: entering.found,
 }
 
 _FAILED: Final[Mapping[type[Request], _Handler]] = {
@@ -374,4 +390,7 @@ _FAILED: Final[Mapping[type[Request], _Handler]] = {
     PlaceNative: _native_failed,
     ReadCandles: _candles_failed,
     ReadFills: fills_failed,
+    PlaceEntry: entering.place_failed,
+    CancelEntry: entering.cancel_failed,
+    FindEntry: _read_failed,
 }

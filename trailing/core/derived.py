@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from trailing.core.endings import apply_policy, tell_end
+from trailing.core.entries import NOTHING_ENTERED
 from trailing.core.goals import End, Protect, Release
 from trailing.core.orders import CANCELLING, Order, counts_before
 from trailing.core.prices import is_crossed, is_tighter
@@ -28,6 +29,8 @@ def derive(p: PositionState, at: float) -> None:
     """
     _derive_orders(p, at)
     _derive_unprotected_time(p, at)
+    if p.entry is not None and not (p.is_entering or p.entry.entered):
+        p.aim(End(NOTHING_ENTERED))
     if p.unprotected_span is not None:
         apply_policy(p, at)
     if not isinstance(p.goal, Protect):
@@ -88,10 +91,10 @@ def _derive_orders(p: PositionState, at: float) -> None:
 def _derive_end(p: PositionState, at: float) -> None:
     goal = p.goal
     if isinstance(goal, End):
-        p.ended = not p.orders and wanted_read(p) is None
+        p.ended = not p.orders and p.entry_row is None and wanted_read(p) is None
     elif isinstance(goal, Release):
         is_undecided = p.check_from < math.inf or (p.flat.is_said and p.again_at < math.inf)
-        settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent)
+        settled = p.request is None and not (is_undecided or p.has_unknown or p.exit_sent or p.is_entering)
         exists = any(order.exists for order in p.orders.values())
         p.ended = settled and not (goal.cancel_stop and exists)
     if p.ended:

@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trailing.core.account import PositionReport
+from trailing.core.entries import slippage
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
 from trailing.errors import ExchangeError
-from trailing.events import OpeningFailed, PeaksRead, PositionClosed, PositionReleased
+from trailing.events import EntryEnded, OpeningFailed, PeaksRead, PositionClosed, PositionReleased
 
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
@@ -41,6 +42,16 @@ def give_up(p: PositionState, error: Exception | None) -> None:
     tell_failure(p, p.error)
 
 
+def gives_up_at(p: PositionState) -> float:
+    """Return when the plan's policy for a position without a stop is due. Infinite: it is not."""
+    span = p.unprotected_span
+    if p.is_opening or span is None or not isinstance(p.goal, Protect) or not p.quantity:
+        return math.inf
+    if p.taken_down is not None and "place" not in p.back_offs:
+        return math.inf  # inside a move, whose next stop was not tried yet
+    return span.since + (p.plan.retry_for if p.plan.on_unprotected == "retry" else 0.0)
+
+
 def policy_due_at(p: PositionState, at: float) -> float:
     """Return when an unprotected position is to be closed or given up.
 
@@ -61,7 +72,7 @@ def policy_due_at(p: PositionState, at: float) -> float:
     if p.has_unknown or p.exit_sent or p.request is not None or p.flat.is_doubted:
         return math.inf
     shown_at = at if p.check_from == math.inf else p.check_from + p.plan.call_seconds
-    return max(at, shown_at, p.gives_up_at) if p.coverable else max(at, shown_at)
+    return max(at, shown_at, gives_up_at(p)) if p.coverable else max(at, shown_at)
 
 
 def apply_policy(p: PositionState, at: float) -> None:
@@ -139,6 +150,8 @@ def tell_end(p: PositionState, at: float) -> None:
     """Publish that a position was released or closed. `give_up` has published that it was given up."""
     if isinstance(p.goal, Release):
         p.tell(PositionReleased, stop_is_live=any(order.exists for order in p.orders.values()))
+    elif p.entry is not None and not p.entry.entered:
+        tell_entry_ended(p)
     elif not p.is_given_up:
         unprotected_time = p.unprotected_time_at(at)
         p.tell(
@@ -151,6 +164,22 @@ def tell_end(p: PositionState, at: float) -> None:
             unprotected_time=unprotected_time,
             reason=p.exit_reason,
         )
+
+
+def tell_entry_ended(p: PositionState) -> None:
+    """Publish that nothing more of the entry is filled."""
+    entry = p.entry
+    assert entry is not None
+    price = entry.average_price
+    p.tell(
+        EntryEnded,
+        filled=entry.entered,
+        unfilled=entry.unfilled,
+        price=price,
+        slippage=None if price is None else slippage(p.position.side, entry.reference, price),
+        reason=entry.reason,
+        client_order_id=entry.id,
+    )
 
 
 def tell_backfilled(

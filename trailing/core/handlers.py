@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from trailing.core import answers, inputs, snapshots, updates, wishes
+from trailing.core import answers, entering, inputs, snapshots, updates, wishes
 from trailing.core.inputs import Input
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ HANDLERS: Final[Mapping[type[Input], Callable[[PositionState, Any, float], None]
     inputs.CandleClosed: updates.on_candle,
     inputs.PricesMissed: updates.on_prices_missed,
     inputs.OrderUpdated: updates.on_order_updated,
+    inputs.EntryUpdated: entering.on_entry_updated,
     inputs.PositionUpdated: updates.on_position_updated,
     inputs.Begun: answers.on_begun,
     inputs.Sent: answers.on_sent,

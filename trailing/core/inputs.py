@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from trailing.core.account import AccountSnapshot
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Candle, Fill, Position, StopOrder, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.requests import Request
@@ -78,12 +79,12 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     """The request under way was answered, failed, was abandoned, or was not sent.
 
     Args:
-        result: the exchange's answer: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`.
+        result: the exchange's answer: a `StopOrder` or None, a `Tick`, a `Fill` or several, a `Backfill`, an `EntryOrder`.
         error: the error that was raised; None: the request succeeded, or was not sent at all.
         spread: the factor of a back-off, from 0.5 to 1. It is an input so that the state has no randomness of its own.
     """
 
-    result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None = None
+    result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None = None
     error: Exception | None = None
     spread: float = 1.0
 
@@ -101,6 +102,12 @@ class OrderUpdated(msgspec.Struct, frozen=True, gc=False):
     fill: Fill | None = None
     filled: Decimal | None = None
     reason: str = ""
+
+
+class EntryUpdated(msgspec.Struct, frozen=True, gc=False):
+    """The exchange pushed an update of the position's entry. It may come late, again, or out of order."""
+
+    order: EntryOrder
 
 
 class PositionUpdated(msgspec.Struct, frozen=True, gc=False):
@@ -215,6 +222,7 @@ Input: TypeAlias = (
     | Sent
     | Answered
     | OrderUpdated
+    | EntryUpdated
     | PositionUpdated
     | SnapshotTaken
     | StopFound

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from trailing.core.endings import policy_due_at
+from trailing.core.endings import gives_up_at, policy_due_at
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.native import native_terms
 from trailing.core.orders import INTENDED, LIVE, Order
-from trailing.core.prices import IS_AHEAD, is_crossed, is_tighter
+from trailing.core.prices import is_crossed
 from trailing.core.requests import (
     AmendStop,
+    CancelEntry,
     CancelStop,
     ClosePosition,
+    FindEntry,
     FindOrder,
+    PlaceEntry,
     PlaceNative,
     PlaceStop,
     ReadCandles,
@@ -32,6 +34,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
+from trailing.core.stop_prices import pacing_wait, reachable_target, standing
 from trailing.core.stop_slots import takes_second_stop
 from trailing.core.unread_fills import wanted_read
 
@@ -124,6 +127,16 @@ def close(p: PositionState, at: float) -> Wanted:
     return _first_checked(p, at, request) if p.goal.is_revocable else request
 
 
+def cancel_entry(p: PositionState, at: float) -> Wanted:
+    """Cancel what is not filled of the entry, once its time is over or its position ends."""
+    row = p.entry_row
+    if row is None or row.state is not LIVE:
+        return None
+    assert p.entry is not None
+    is_over = p.entry.is_over or p.filled or not isinstance(p.goal, Protect)
+    return CancelEntry(row.id) if is_over else None
+
+
 def confirm(p: PositionState, at: float) -> Wanted:
     """Read the exchange's own price to confirm a crossed stop or a jump.
 
@@ -150,7 +163,7 @@ def _confirm_crossing(p: PositionState, at: float) -> Wanted:
     if not exits or not ratchet.is_crossed or p.has_unknown or p.is_frozen:
         return None
     # A stop that pacing only defers counts as crossed. One that gains too little was never to be placed.
-    return None if _wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
+    return None if pacing_wait(p, p.live, p.target, at) is None else ReadPrice("crossing")
 
 
 def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
@@ -168,13 +181,15 @@ def _first_checked(p: PositionState, at: float, request: Request) -> Wanted:
 
 def find_unknown(p: PositionState, at: float) -> Wanted:
     """Look up an order that has an unknown outcome or may be gone."""
-    first: Order | None = None
+    first: Order | None = p.entry_row if p.entry_row is not None and p.entry_row.find_at < NEVER else None
     for order in p.orders.values() if p.has_doubted else ():
         if order.find_at < NEVER and (first is None or order.find_at < first.find_at):
             first = order
     if first is None:
         return None
-    return FindOrder(first.id) if at >= first.find_at else first.find_at
+    if at < first.find_at:
+        return first.find_at
+    return FindEntry(first.id) if first.purpose == "entry" else FindOrder(first.id)
 
 
 def cover(p: PositionState, at: float) -> Wanted:
@@ -187,14 +202,22 @@ def cover(p: PositionState, at: float) -> Wanted:
         return None
     if p.is_covered or p.has_unknown or not p.quantity or not p.coverable:
         return None
-    if at >= p.gives_up_at and not (p.flat.is_doubted or p.exit_sent):
+    if at >= gives_up_at(p) and not (p.flat.is_doubted or p.exit_sent):
         return None  # while the position may be flat, the policy waits, and a stop is placed
     if _may_be_another(p):
         return None
     # A price of before a gap makes no stop looser: the exchange says whether its own price is beyond the target.
     is_old = p.gap is not None or p.missed_until < NEVER
     is_tried_first = is_old and p.refused_stop != p.target
-    return PlaceStop(p.target if is_tried_first else _reachable_target(p, refused=p.refused_stop), p.coverable)
+    return PlaceStop(p.target if is_tried_first else reachable_target(p, refused=p.refused_stop), p.coverable)
+
+
+def place_entry(p: PositionState, at: float) -> Wanted:
+    """Place the order that opens the position."""
+    entry = p.entry
+    if entry is None or not entry.is_wanted or not isinstance(p.goal, Protect):
+        return None
+    return PlaceEntry(entry.id, entry.quantity, entry.limit, entry.stop_price)
 
 
 def cancel_superseded(p: PositionState, at: float) -> Wanted:
@@ -214,6 +237,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
     for order in p.orders.values():
         if order.purpose != "stop" or order.state is not LIVE or order.id == live.id:
             continue
+        if p.is_entering and p.is_bridge(order):
+            continue  # it covers what is still to be filled
         if order.triggered_at is None or order.is_stuck(at, grace):
             return CancelStop(order.id, "another stop of its position counts")
         filled_by = min(filled_by, order.triggered_at + grace)  # until then the exchange may fill it
@@ -231,25 +256,28 @@ def move(p: PositionState, at: float) -> Wanted:
     coverable = p.coverable
     if live.state is not LIVE or not _is_sure(live) or not coverable:
         return None
-    is_other_size = live.quantity != coverable
+    is_bridged = p.is_bridge(live)  # the exchange can't amend it, and a stop of ours takes its place
+    is_other_size = (is_bridged and not p.is_entering) or (live.quantity != coverable and not is_bridged)
     assert live.order is not None
     if live.order.price == p.target and not is_other_size:
         return None  # the usual case
     # While the exchange trails, the price of the plain stop changes only if a person loosened it.
-    price = (p.floor or _standing(p, live)) if p.is_trailed_by_exchange else _reachable_target(p)
-    wait = _wait(p, live, price, at)
+    price = (p.floor or standing(p, live)) if p.is_trailed_by_exchange else reachable_target(p)
+    wait = pacing_wait(p, live, price, at)
     rests = wait is None or wait > 0.0 or is_crossed(p.position.side, p.ratchet.last, price)
     if rests or (is_other_size and price == p.refused_stop):
         if not is_other_size:
             return at + wait if wait else None
-        price = _standing(p, live)
-    if p.market.can_amend:
+        price = standing(p, live)
+    if p.market.can_amend and not is_bridged:
         return AmendStop(live.id, price, coverable)
     stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
     if p.market.two_stops and stops > 1:
         return None
     if takes_second_stop(p, at):
         return ReplaceStop(price, coverable, live.id)
+    if is_bridged:
+        return None
     placing = p.back_offs.get("place")
     return TakeDownStop(live.id) if placing is None or at >= placing.until else placing.until
 
@@ -315,9 +343,11 @@ def act_on_policy(p: PositionState, at: float) -> Wanted:
 RULES: Final[tuple[Rule, ...]] = (
     cancel_what_is_left,
     close,
+    cancel_entry,
     confirm,
     find_unknown,
     cover,
+    place_entry,
     cancel_superseded,
     move,
     read_candles,
@@ -348,49 +378,3 @@ def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Want
 def _is_sure(order: Order) -> bool:
     """Return whether no evidence says that a live order may be gone."""
     return order.absent_since is None and order.find_at == NEVER
-
-
-def _standing(p: PositionState, live: Order) -> Decimal:
-    """Return the price of the live stop, as requested or as shown, whichever is tighter."""
-    shown, asked = live.order, live.price
-    assert shown is not None
-    return asked if asked is not None and is_tighter(p.position.side, asked, shown.price) else shown.price
-
-
-def _reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Decimal:
-    """Return the target, or a looser stop if the target can't be placed.
-
-    It can't be placed if the price is beyond it or if the exchange refused it. The looser stop is the tightest earlier
-    one between the target and the fallback that can be placed, or else the fallback, which is the looser of the plan's
-    stop and the floor.
-
-    Args:
-        refused: the price that the exchange refused; None: none.
-    """
-    target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
-    if looser is None or not (target == refused or is_crossed(side, last, target)):
-        return target
-    ended = (
-        order.order.price for order in p.ended_orders.values() if order.purpose == "stop" and order.order is not None
-    )
-    for before in (*p.former_floors, *ended):
-        is_between = is_tighter(side, before, looser) and is_tighter(side, target, before)
-        if is_between and before != refused and not is_crossed(side, last, before):
-            looser = before
-    return looser
-
-
-def _wait(p: PositionState, live: Order, target: Decimal, at: float) -> float | None:
-    """Return the seconds for which a move to a target has to wait.
-
-    0.0: the move may be sent now. None: it gains too little, or nothing.
-    """
-    standing, side = _standing(p, live), p.position.side
-    if not IS_AHEAD[side](target, standing):
-        return None
-    if p.floor is not None and is_tighter(side, p.floor, standing):
-        return 0.0  # a person loosened the stop on the exchange
-    pacing = p.plan.pacing
-    if pacing.is_immediate:
-        return 0.0
-    return pacing.wait(None if p.moved_at is None else at - p.moved_at, standing, target)

@@ -21,9 +21,9 @@ from trailing.errors import UsageError
 
 _ZERO = Decimal(0)
 
-Purpose: TypeAlias = Literal["stop", "native", "exit"]
+Purpose: TypeAlias = Literal["stop", "native", "exit", "entry"]
 """``"stop"`` is a plain stop. ``"native"`` is the exchange's own trailing order beside it. ``"exit"`` is a reduce-only
-close at market."""
+close at market. ``"entry"`` is the order that opens the position, which is in no table of stops."""
 
 
 class OrderState(StrEnum):

@@ -122,6 +122,8 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         on_wave_cancelled: the policy for positions without a stop if their wave is cancelled from outside.
             ``"withdraw"`` cancels their orders and lists the positions, without a task. ``"protect"`` goes on to
             protect them.
+        on_entry_cancelled: the policy for the filled part of an entry that is cancelled from outside. ``"protect"`` keeps
+            it protected, and ``"close"`` closes it.
         on_stop_cancelled: the policy if a person or another program cancelled the stop. ``"replace"`` places another
             one. ``"release"`` releases the position, which is no longer protected then.
         on_store_failure: the policy if the store does not take an intent. ``"protect"`` places the order and raises an
@@ -157,6 +159,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     on_would_trigger: Literal["exit", "keep"] = "exit"
     on_late_order: Literal["adopt", "cancel"] = "adopt"
     on_wave_cancelled: Literal["withdraw", "protect"] = "withdraw"
+    on_entry_cancelled: Literal["protect", "close"] = "protect"
     on_stop_cancelled: Literal["replace", "release"] = "replace"
     on_store_failure: Literal["protect", "refuse"] = "protect"
     exit_grace: float = 2.0
@@ -184,6 +187,7 @@ class TrailPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         check_one_of("TrailPlan.on_would_trigger", self.on_would_trigger, ("exit", "keep"))
         check_one_of("TrailPlan.on_late_order", self.on_late_order, ("adopt", "cancel"))
         check_one_of("TrailPlan.on_wave_cancelled", self.on_wave_cancelled, ("withdraw", "protect"))
+        check_one_of("TrailPlan.on_entry_cancelled", self.on_entry_cancelled, ("protect", "close"))
         check_one_of("TrailPlan.on_stop_cancelled", self.on_stop_cancelled, ("replace", "release"))
         check_one_of("TrailPlan.on_store_failure", self.on_store_failure, ("protect", "refuse"))
         for name in ("retry_for", "exit_grace", "journal_wait"):

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from trailing.core.account import PositionReport
 from trailing.core.derived import derive, derive_from_price
+from trailing.core.entries import EntryFacts
 from trailing.core.entry_checks import coverable
 from trailing.core.evidence import FlatEvidence, Timing
 from trailing.core.gaps import PriceGap
-from trailing.core.goals import PROTECT, Close, End, Goal, Protect
+from trailing.core.goals import PROTECT, End, Goal
 from trailing.core.handlers import HANDLERS
 from trailing.core.identity import left_open
 from trailing.core.inputs import Begun, Input, PriceSeen, Publish
@@ -31,7 +32,7 @@ from trailing.core.ratchet import Ratchet
 from trailing.core.refusals import Refusal
 from trailing.core.requests import Kind, Request
 from trailing.core.retries import BackOff
-from trailing.core.states import State
+from trailing.core.states import State, state_of
 from trailing.events import Alarm, Event
 from trailing.unprotected import ALWAYS_PROTECTED, Cause, UnprotectedSpan, UnprotectedTime
 
@@ -48,12 +49,14 @@ class PositionState:
         claimed_at: when the position was claimed, in seconds on the running clock, as every time here.
         opened_at: when it was opened. A list requested before then, plus the read lag, may show an earlier position.
         unprotected_time: its earlier unprotected seconds, by cause; `unprotected_span`: the present ones, or None.
+        entry: its entry order, if this library places or placed it; or None.
 
     Attributes:
         position, market: the protected position, and the exchange's rules for its symbol.
         goal: the goal of the work on the position.
         quantity: the open rest of the position, in base units.
         orders: our orders that exist or may exist, by client order id.
+        entry_row: the entry, as `orders` has the others, until nothing more of it can be filled; or None.
         floor: the tightest stop that was acknowledged or that the liquidation price asked for; or None. No request is
             looser, unless the floor can't be placed. `former_floors`: the last other stops.
         reported_entry: the exchange's entry price, by which another position is recognized; None: none was reported.
@@ -106,11 +109,13 @@ class PositionState:
     claimed_at: float
     opened_at: float = -math.inf
     unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
+    entry: EntryFacts | None = None
     position: Position = field(init=False)
     market: Market = field(init=False)
     goal: Goal = PROTECT
     quantity: Decimal = field(init=False)
     orders: dict[str, Order] = field(default_factory=dict)
+    entry_row: Order | None = None
     floor: Decimal | None = None
     former_floors: tuple[Decimal, ...] = ()
     reported_entry: Decimal | None = None
@@ -180,6 +185,8 @@ class PositionState:
         self.native_task = "place" if self.ratchet.plan.native else None
         self.flat = FlatEvidence(self.claimed_at)
         self.unprotected_span = UnprotectedSpan(self.claimed_at, "opening", self.claimed_at)
+        if self.entry is not None:  # nothing is open yet, and the exchange will report what is
+            self.quantity, self.unprotected_span, self.is_entry_checked = _ZERO, None, True
 
     # Its readers use these.
 
@@ -229,6 +236,15 @@ class PositionState:
         return self.quantity - min(self.quantity, stop.quantity if stop is not None else _ZERO)
 
     @property
+    def is_entering(self) -> bool:
+        """Return whether more of its entry may be filled, as far as known."""
+        return self.entry is not None and (self.entry_row is not None or self.entry.is_wanted)
+
+    def is_bridge(self, order: Order) -> bool:
+        """Return whether a stop is the one that the entry carried, of the whole position and under the entry's own id."""
+        return self.entry is not None and self.entry.has_bridge and order.id == self.entry.id
+
+    @property
     def is_unprotected(self) -> bool:
         """Return whether it is open without a live stop, as far as known."""
         return not self.is_covered and bool(self.quantity) and not self.ended
@@ -246,16 +262,6 @@ class PositionState:
         return isinstance(self.goal, End) and self.goal.is_given_up
 
     @property
-    def gives_up_at(self) -> float:
-        """Return when the plan's policy for a position without a stop is due. Infinite: it is not."""
-        span = self.unprotected_span
-        if self.is_opening or span is None or not isinstance(self.goal, Protect) or not self.quantity:
-            return math.inf
-        if self.taken_down is not None and "place" not in self.back_offs:
-            return math.inf  # inside a move, whose next stop was not tried yet
-        return span.since + (self.plan.retry_for if self.plan.on_unprotected == "retry" else 0.0)
-
-    @property
     def snapshot_at(self) -> float:
         """Return the time from which a snapshot of the account is wanted. Infinite: none is."""
         return math.inf if self.ended else min(self.check_from, self.again_at)
@@ -263,17 +269,7 @@ class PositionState:
     @property
     def state(self) -> State:
         """Return the state of the position, as reports name it."""
-        if self.ended:
-            return State.CLOSED
-        if self.has_unknown or (self.exit_sent and self.request is None):
-            return State.UNRESOLVED
-        if isinstance(self.goal, (Close, End)) or not self.quantity:
-            return State.EXITING
-        if self.live is not None:
-            floor = self.floor
-            moved = floor is not None and is_tighter(self.position.side, floor, self.ratchet.first_stop)
-            return State.TRAILING if moved else State.WAITING
-        return State.OPENING if self.is_opening and self.error is None else State.UNPROTECTED
+        return state_of(self)
 
     @property
     def profit(self) -> Decimal | None:
@@ -288,7 +284,10 @@ class PositionState:
         """Return the facts that the store has to hold. Two states with equal facts need no save."""
         return (
             self.goal,
+            self.position,
             self.quantity,
+            self.entry,
+            self.entry_row is None,
             tuple(order.stored for order in self.orders.values()),
             self.floor,
             self.ratchet.plan,

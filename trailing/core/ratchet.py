@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from trailing.core.model import Candle, Market, Position, Tick
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import IS_AHEAD, is_crossed, is_within
 from trailing.core.rules import Proposer
+from trailing.errors import UsageError
 
 _ZERO = Decimal(0)
 _NEVER_BELOW, _NEVER_ABOVE = Decimal("-Infinity"), Decimal("Infinity")
@@ -207,6 +210,33 @@ class Ratchet:
         self.plan, self.bug = plan, None
         self._source, self._propose = plan.trigger, None
         self._near_low = self._near_high = _ZERO
+
+    def entered(self, position: Position, *, is_first: bool) -> Ratchet:
+        """Return the ratchet of the position as an entry has filled it by now.
+
+        Prices before the first fill are no peaks. With a further fill, the best price and the target stay, because nothing
+        loosens.
+
+        Args:
+            is_first: whether this is the first fill.
+        """
+        try:
+            after = Ratchet(position, self.plan, self.market)
+        except UsageError:  # the plan's distance is impossible at this price, but its stop is not
+            after = Ratchet(replace(position, stop_price=self.first_stop), self.plan, self.market)
+        after.last, after.candles, after.foreign_ticks, after.bug = (
+            self.last,
+            self.candles,
+            self.foreign_ticks,
+            self.bug,
+        )
+        if is_first:
+            return after
+        if self._is_ahead(self.best, after.best):
+            after.best = self.best
+        if self._is_ahead(self.target, after.target):
+            after.target = self.target
+        return after
 
     @property
     def is_crossed(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from trailing.core.account import PositionReport
 from trailing.core.derived import derive
+from trailing.core.entries import EntryFacts
 from trailing.core.evidence import Timing
 from trailing.core.goals import Close, End, Release
 from trailing.core.identity import left_open
@@ -70,6 +71,7 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             None: unknown.
         told_fills: the counted quantity of the executions of its acknowledged and its unread orders, by client order
             id.
+        entry: its entry, if this library placed it; or None.
         unread_orders: its ended orders some of whose executions may not have been reported, the last one first.
     """
 
@@ -107,13 +109,14 @@ class StopRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     left_open: Decimal | None = None
     told_fills: dict[str, Decimal] = {}
     unread_orders: tuple[str, ...] = ()
+    entry: EntryFacts | None = None
 
 
 class IntendedOrder(msgspec.Struct, frozen=True):
     """An order that may exist, because its intent is stored and not settled."""
 
     id: str
-    purpose: Literal["stop", "exit"]
+    purpose: Literal["stop", "exit", "entry"]
     quantity: Decimal
     price: Decimal | None
 
@@ -172,6 +175,7 @@ def save_position(
         left_open=None if p.quantity else left_open(p),
         told_fills=counted_before(p),
         unread_orders=tuple(unread_ids(p)),
+        entry=p.entry,
     )
 
 
@@ -209,6 +213,9 @@ def restore_position(
     p.floor, p.former_floors, p.native_task = record.floor, record.former_floors, record.native_task
     p.moves, p.filled, p.proceeds = record.moves, record.filled, record.proceeds
     p.unprotected_time, p.unprotected_span = record.unprotected_time, None
+    if record.entry is not None:  # no more of it is to be filled, and what came of it is looked up
+        now = (record.saved_at or record.entry.handed_in) + timedelta(seconds=dead_seconds)
+        p.entry = replace(record.entry, was_sent=True, is_over=True, handed_in=now)
     p.moved_at = None if record.seconds_since_move is None else at - record.seconds_since_move
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     for order in (*record.orders, *(() if record.native is None else (record.native,))):
@@ -218,6 +225,9 @@ def restore_position(
         if order.callback is None and record.floor is None:
             p.raise_floor(order.price)
     for intent in intended:
+        if intent.purpose == "entry":
+            p.entry_row = Order(intent.id, "entry", SENT, intent.price, intent.quantity, sent_at=at, find_at=at)
+            continue
         known = p.orders.get(intent.id)
         if known is not None:
             p.put(replace(known, price=intent.price, quantity=intent.quantity, sent_at=at))

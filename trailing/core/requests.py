@@ -13,7 +13,7 @@ import msgspec
 
 from trailing.core.model import Percent
 
-Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles", "fills"]
+Kind: TypeAlias = Literal["place", "move", "cancel", "find", "price", "close", "native", "candles", "fills", "entry"]
 """The kind of a request. Requests of one kind back off together after a failure, and never wait for another kind's
 back-off."""
 
@@ -176,6 +176,50 @@ class ReadFills(_Request, frozen=True, gc=False):
         return f"read the executions of {self.id}"
 
 
+class PlaceEntry(_Request, frozen=True, gc=False):
+    """Place the order that opens the position. It is executed at most once.
+
+    Args:
+        id: its client order id, which was stored with the entry.
+        limit: the worst price to accept; None: at market.
+        stop: the trigger price of the stop that it carries; None: it carries none.
+    """
+
+    kind: ClassVar[Kind] = "entry"
+    writes: ClassVar[bool] = True
+
+    id: str
+    quantity: Decimal
+    limit: Decimal | None
+    stop: Decimal | None
+
+    def __str__(self) -> str:
+        price = "at market" if self.limit is None else f"at {self.limit} or better"
+        return f"enter: {self.quantity} {price}"
+
+
+class CancelEntry(_Request, frozen=True, gc=False):
+    """Cancel what is not filled of the entry."""
+
+    kind: ClassVar[Kind] = "entry"
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"cancel the rest of its entry {self.id}"
+
+
+class FindEntry(_Request, frozen=True, gc=False):
+    """Look up the entry by its id."""
+
+    kind: ClassVar[Kind] = "find"
+
+    id: str
+
+    def __str__(self) -> str:
+        return f"look its entry {self.id} up"
+
+
 Request: TypeAlias = (
     PlaceStop
     | ReplaceStop
@@ -188,4 +232,10 @@ Request: TypeAlias = (
     | PlaceNative
     | ReadCandles
     | ReadFills
+    | PlaceEntry
+    | CancelEntry
+    | FindEntry
 )
+
+ENTRY_REQUESTS: Final = (PlaceEntry, CancelEntry, FindEntry)
+"""The requests about the entry of a position."""

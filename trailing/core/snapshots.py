@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from trailing.core.account import AccountSnapshot, PositionReport
 from trailing.core.endings import end_flat, refuse_entry
+from trailing.core.entering import note_listed as note_entry_listed
 from trailing.core.entry_checks import check_report, least_stop
 from trailing.core.evidence import (
     CONFIRM_AFTER,
@@ -70,7 +71,7 @@ def on_snapshot(p: PositionState, taken: SnapshotTaken, at: float) -> None:
         if snapshot.asked_at >= p.flat.shown_from(p.timing):
             p.flat.note_shown()
     elif report is not None:
-        _judge_report(p, snapshot, report, listed)
+        _judge_report(p, snapshot, report, listed, at)
     elif snapshot.shows_all_positions:
         _judge_flat(p, snapshot, listed)
     if not is_told or not snapshot.shows_all_stops:  # the open questions need another snapshot
@@ -234,7 +235,7 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
 
 
 def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, StopOrder]) -> None:
-    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
+    if isinstance(p.goal, End) or isinstance(p.request, ClosePosition) or p.is_entering:
         return
     other_side: Side = "short" if p.position.side == "long" else "long"
     other = None if p.timing.hedged else snapshot.reports.get((p.position.symbol, other_side))
@@ -260,13 +261,13 @@ def _judge_flat(p: PositionState, snapshot: AccountSnapshot, listed: dict[str, S
 
 
 def _judge_report(
-    p: PositionState, snapshot: AccountSnapshot, report: PositionReport, listed: dict[str, StopOrder]
+    p: PositionState, snapshot: AccountSnapshot, report: PositionReport, listed: dict[str, StopOrder], at: float
 ) -> None:
     if isinstance(p.goal, End) or isinstance(p.request, ClosePosition):
         return
     shown_from = p.flat.shown_from(p.timing)
     # A position that is still opening was handed in with the reported figures, so an earlier list shows it, too.
-    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening):
+    if snapshot.asked_at < shown_from and (p.flat.is_said or not p.is_opening or p.entry is not None):
         p.again_at = min(p.again_at, shown_from)
         return
     if p.is_opening and not p.is_entry_checked:
@@ -283,7 +284,10 @@ def _judge_report(
         except UsageError as wrong:
             refuse_entry(p, wrong)
             return
-    identity = identify(p, report, listed)
+    if p.is_entering and report.quantity > p.quantity:
+        note_entry_listed(p, report.quantity, report.entry_price, at)
+        return
+    identity = "same" if p.is_entering else identify(p, report, listed)
     p.flat.note_shown()
     if identity == "another":
         end_flat(p, replaced_by=report)
@@ -296,7 +300,8 @@ def _judge_report(
         return
     p.doubted_stop = None
     p.successor = None if p.missed_until == math.inf else p.successor
-    p.reported_entry, p.shown_at = report.entry_price, snapshot.asked_at
+    p.reported_entry = None if p.is_entering else report.entry_price  # it changes with each fill
+    p.shown_at = snapshot.asked_at
     tell_refusal(p)
     _resize(p, report)
     _heed_liquidation(p, report)

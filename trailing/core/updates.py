@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from trailing.core.endings import note_all_filled, note_cut_short, take_off, tell_backfilled
+from trailing.core.entering import look_up
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
@@ -151,6 +152,8 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     if update.changed_at == p.updated_at and p.told_quantity is not None and left > p.told_quantity:
         return  # fills of one moment come in any order, and again, so the least quantity is the last one
     p.updated_at, p.told_quantity = update.changed_at, left
+    if p.is_entering and left > p.quantity:
+        look_up(p, at)
     if update.is_other_side:
         if update.quantity and not p.timing.hedged:
             p.alarm("the position was flipped", f"{update.quantity} of the other side")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from trailing.core.endings import give_up, refuse_entry, tell_failure
+from trailing.core.entering import look_up
+from trailing.core.entries import EntryFacts
 from trailing.core.entry_checks import check_entry
 from trailing.core.goals import PROTECT, Close, End, Release
 from trailing.core.inputs import (
@@ -49,6 +51,7 @@ def on_check_wanted(p: PositionState, wanted: CheckWanted, at: float) -> None:
     p.successor = wanted.successor or p.successor
     p.is_awaited |= wanted.successor is not None
     p.missed_until = p.check_from
+    look_up(p, at)
 
 
 def on_retry_now(p: PositionState, _: RetryNow, at: float) -> None:
@@ -107,6 +110,9 @@ def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> Non
 
 def on_deadline_struck(p: PositionState, struck: DeadlineStruck, at: float) -> None:
     """Note that the opening ran out of time, or was cancelled from outside."""
+    if p.entry is not None:
+        _end_entering(p, p.entry, is_final=struck.final)
+        return
     if struck.final and p.plan.on_wave_cancelled == "withdraw":
         give_up(p, ExchangeError("cancelled from outside"))
         return
@@ -116,6 +122,15 @@ def on_deadline_struck(p: PositionState, struck: DeadlineStruck, at: float) -> N
         for order in tuple(p.orders.values()):
             if order.is_sent or order.state is INTENDED:
                 p.put(replace(order, is_unwanted=True))
+
+
+def _end_entering(p: PositionState, entry: EntryFacts, *, is_final: bool) -> None:
+    """Let no more of an entry be filled. The filled part stays protected, or is closed if the plan says so."""
+    p.entry = replace(entry, is_over=True)
+    if p.error is None and is_final:
+        p.error = ExchangeError("cancelled from outside")
+    if is_final and p.plan.on_entry_cancelled == "close" and (p.is_entering or p.quantity):
+        p.aim(Close("its entry was cancelled", is_revocable=False))
 
 
 def on_entry_unreported(p: PositionState, unreported: EntryUnreported, at: float) -> None:

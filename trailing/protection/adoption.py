@@ -366,7 +366,7 @@ def _as_position(supervision: Supervision, report: PositionReport, stop_price: D
     """
     now = supervision.records.clock.utc()
     identity = f"adopted {now.isoformat()}"
-    given_up = supervision.given_up.get((report.symbol, report.side))
+    given_up = supervision.given_up.listed.get((report.symbol, report.side))
     if given_up is not None and given_up.position.id != UNTRACKED:
         identity = given_up.position.identity
     return Position(

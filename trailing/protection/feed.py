@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from trailing.core.inputs import Frozen, Input, OrderUpdated, PositionUpdated, PricesMissed
+from trailing.core.inputs import EntryUpdated, Frozen, Input, OrderUpdated, PositionUpdated, PricesMissed
 from trailing.core.model import Source, Tick
 from trailing.events import StreamChanged
 from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StreamState, Update
@@ -17,6 +17,9 @@ from trailing.protection.registry import Registry
 
 _LOOK_FOR_SILENCE: Final = 30.0
 """The longest time between two checks for silent symbols, in seconds. It is half of the plan's default `stale_after`."""
+
+_REMEMBERED: Final = 1000
+"""The most entries without a fill that are remembered."""
 
 
 class Feed:
@@ -42,6 +45,7 @@ class Feed:
         self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[PositionTask] = set()
+        self._not_entered: dict[str, None] = {}
         self.ticks: int = 0
 
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
@@ -84,7 +88,7 @@ class Feed:
         return self._last.get((symbol, source))
 
     def take(self, update: Update) -> None:
-        """Pass one update to its positions, without waiting. An update of an entry belongs to no position and is ignored."""
+        """Pass one update to its positions, without waiting."""
         match update:
             case Tick():
                 self._take_tick(update)
@@ -93,7 +97,7 @@ class Feed:
             case PositionUpdate():
                 self._take_position(update)
             case EntryUpdate():
-                pass  # a caller placed the entry through the port; its fills come as updates of the position
+                self._take_entry(update)
             case _:
                 self._take_state(update)
 
@@ -111,6 +115,22 @@ class Feed:
         for task in self._registry.of_symbol(update.symbol):
             if task.state.position.side == update.side:
                 task.step(told)
+
+    def _take_entry(self, update: EntryUpdate) -> None:
+        order = update.order
+        for task in self._registry.of_symbol(order.symbol):
+            if task.state.entry is not None and task.state.entry.id == order.client_order_id:
+                task.step(EntryUpdated(order))
+        if order.filled and order.client_order_id in self._not_entered:
+            del self._not_entered[order.client_order_id]
+            detail = f"{order.filled} of {order.symbol} {order.side} at {order.average_price}, entry {order.client_order_id}"
+            self._records.alarm(None, "an entry was filled that the exchange had ended", detail)
+
+    def note_not_entered(self, client_order_id: str) -> None:
+        """Raise an alarm if an entry is filled that has ended without a fill."""
+        self._not_entered[client_order_id] = None
+        if len(self._not_entered) > _REMEMBERED:
+            del self._not_entered[next(iter(self._not_entered))]
 
     def _take_position(self, update: PositionUpdate) -> None:
         for task in self._registry.of_symbol(update.symbol):

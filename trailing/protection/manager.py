@@ -17,6 +17,8 @@ from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption_methods import AdoptionMethods
 from trailing.protection.clock import Clock
+from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
+from trailing.protection.entry_methods import EntryMethods
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
@@ -34,7 +36,7 @@ from trailing.stores.leases import ProcessLease
 from trailing.stores.port import Lease, Store
 
 
-class Manager(AdoptionMethods):
+class Manager(AdoptionMethods, EntryMethods):
     """Protect the positions of one account. `open_manager` makes it."""
 
     async def protect_wave(
@@ -202,6 +204,7 @@ async def open_manager(
     utc_start: datetime | None = None,
     take_over: bool = False,
     standby: bool = False,
+    entry_limits: EntryLimits = NO_LIMITS,
 ) -> AsyncIterator[Manager]:
     """Protect the positions of an account until the block ends. Their stops stay live on the exchange after that.
 
@@ -214,6 +217,7 @@ async def open_manager(
             would cancel each other's stops.
         standby: whether to wait until another manager that owns the account in this store ends, and then to go on with its
             positions as after a restart. Without it, another owner is a `LeaseLost`.
+        entry_limits: the most that `enter_wave` enters.
 
     Raises:
         UsageError: `call_seconds` of the plan, or of a stored one, exceed the lease, or `cleanup_seconds` are below a read lag.
@@ -242,6 +246,7 @@ async def open_manager(
             try:
                 async with open_service_nursery(LeaseLost, AuthenticationFailed) as tasks:
                     supervision = Supervision(sender, records, ids, plan, tasks, take_over=take_over)
+                    supervision.entry_limits = entry_limits
                     supervision.reconciler.marks |= lease.marks
                     await supervision.run(store, ticks)
                     try:

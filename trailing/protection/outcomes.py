@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
+from trailing.core.entries import Entry
 from trailing.core.model import Fill, Position, Side, StopOrder
 from trailing.core.position import PositionState
 from trailing.core.refusals import trouble
@@ -26,17 +27,22 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The fields of every outcome.
 
     Args:
-        position: as it was handed in.
+        position: as it was handed in. For an entry it is what has come of it: the filled quantity, the average price, the time of
+            the first fill by the exchange's clock. If it is not known yet whether anything was filled, it is the whole entry.
         elapsed: seconds from the claim until this outcome was known.
         uncovered: the quantity that no live stop covers: the rest of rounding down to the market's step, or all of it.
         unprotected_time: the unprotected seconds from `Position.opened_at` until a live stop was acknowledged, or else until
             this outcome, by cause.
+        entry: as it was handed in to `enter_wave`; None: the position was open already.
+        unfilled: the quantity of the entry that was not filled, in base units.
     """
 
     position: Position
     elapsed: float
     uncovered: Decimal
     unprotected_time: UnprotectedTime
+    entry: Entry | None = None
+    unfilled: Decimal = Decimal(0)
 
     @property
     def symbol(self) -> str:

@@ -75,7 +75,7 @@ async def release_position(supervision: Supervision, symbol: str, side: Side, *,
 
     Cancellation: ends the wait.
     """
-    if supervision.forget_given_up(symbol, side):
+    if supervision.given_up.forget(symbol, side):
         await trio.lowlevel.checkpoint()
         return
     task = supervision.get(symbol, side)

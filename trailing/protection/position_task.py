@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from trailing.core.candles import CandleBuilder
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.inputs import Answered, Backfill, Begun, CandleClosed, Frozen, Input, PriceSeen, Sent, TimePassed
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.next_request import NEVER, find_unknown, next_request, refresh
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
-from trailing.core.requests import FindOrder, ReadCandles, ReadFills, Request
+from trailing.core.requests import FindEntry, FindOrder, ReadCandles, ReadFills, Request
 from trailing.core.retries import FIRST, MOST
 from trailing.errors import AuthenticationFailed, LeaseLost, OutcomeUnknown, TrailingError
 from trailing.protection.records import SAVE_AGAIN
@@ -173,9 +174,9 @@ class PositionTask:
         """Whether an order is to be looked up now. It may be gone, or its outcome is unknown."""
         return self._order_in_doubt() is not None
 
-    def _order_in_doubt(self) -> FindOrder | None:
+    def _order_in_doubt(self) -> FindOrder | FindEntry | None:
         request = find_unknown(self.state, self._owner.now())
-        return request if isinstance(request, FindOrder) and "find" not in self.state.back_offs else None
+        return request if isinstance(request, (FindOrder, FindEntry)) and "find" not in self.state.back_offs else None
 
     def wakes_at(self) -> float:
         """Return the time from which there is work, on the running clock.
@@ -187,10 +188,11 @@ class PositionTask:
 
     @property
     def has_unfinished(self) -> bool:
-        """Whether a request is under way or of unknown outcome, or a move has not cancelled the old stop yet."""
+        """Whether a request is under way or of unknown outcome, an entry works, or a move has not cancelled the old stop yet."""
         state = self.state
         stops = sum(order.purpose == "stop" and order.exists for order in state.orders.values())
-        return state.has_unknown or state.exit_sent or state.request is not None or stops > 1
+        is_unsettled = state.has_unknown or state.exit_sent or state.is_entering
+        return is_unsettled or state.request is not None or stops > 1
 
     def save_if_changed(self) -> None:
         """Hand the record in if the last one does not hold the facts, best price or unprotected seconds."""
@@ -283,7 +285,7 @@ class PositionTask:
         owner, state = self._owner, self.state
         order_id = owner.ids.new() if request.creates else getattr(request, "id", None)
         self._take(Begun(request, order_id))
-        result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None = None
+        result: StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None = None
         error: TrailingError | None = None
         try:
             if request.writes:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import trio
@@ -14,7 +14,7 @@ import trio
 from trailing.core.model import Position
 from trailing.core.orders import INTENDED
 from trailing.core.record import StopRecord, save_position
-from trailing.core.requests import AmendStop, ClosePosition, PlaceNative, PlaceStop, ReplaceStop, Request
+from trailing.core.requests import AmendStop, ClosePosition, PlaceEntry, PlaceNative, PlaceStop, ReplaceStop, Request
 from trailing.errors import LeaseLost, StoreError
 from trailing.events import Alarm, Event, Level
 from trailing.protection.clock import Clock
@@ -118,7 +118,7 @@ class Records:
 
         Raises:
             StoreError: the store did not take the intent, and the plan's `on_store_failure` is ``"refuse"``. A close is never
-                refused for that.
+                refused for that, and an entry always is.
             LeaseLost: another process owns the account.
 
         Cancellation: ends the wait. The intent may still be written, and is settled with a later save.
@@ -135,6 +135,7 @@ class Records:
             await self.journal.write(*entries, within=state.plan.journal_wait)
         except StoreError as error:
             refuses = state.plan.on_store_failure == "refuse" and not isinstance(request, ClosePosition)
+            refuses = refuses or isinstance(request, PlaceEntry)
             if refuses or isinstance(error, LeaseLost):
                 raise
             self.alarm(state.position, "an order is placed that the store does not know of", f"{order_id}: {error}")
@@ -211,15 +212,18 @@ class Records:
 
     def _intent(self, task: PositionTask, order_id: str, request: Request) -> Intent:
         position = task.state.position
+        purpose: Literal["stop", "exit", "entry"] = "stop"
         quantity, price = Decimal(0), None
         match request:
             case PlaceStop() | ReplaceStop() | AmendStop():
                 quantity, price = request.quantity, request.price
             case PlaceNative():
                 quantity, price = request.quantity, request.activation
+            case PlaceEntry():
+                purpose, quantity, price = "entry", request.quantity, request.limit
             case _:
                 assert isinstance(request, ClosePosition), request
-                quantity = request.quantity
+                purpose, quantity = "exit", request.quantity
         return Intent(
             exchange=self.exchange,
             account=self.account,
@@ -227,7 +231,7 @@ class Records:
             side=position.side,
             identity=position.identity,
             client_order_id=order_id,
-            purpose="exit" if isinstance(request, ClosePosition) else "stop",
+            purpose=purpose,
             quantity=quantity,
             price=price,
             at=self.clock.utc(),
@@ -245,6 +249,8 @@ class Records:
             for order in state.orders.values()
             if order.is_sent or order.state is INTENDED or order.id == state.request_id
         }
+        if state.entry is not None and state.entry_row is not None:
+            unknown.add(state.entry.id)
         return task.open_intents - unknown
 
     # Events.

@@ -31,6 +31,7 @@ from trailing.core.goals import Protect
 from trailing.core.inputs import CheckWanted, PricesMissed
 from trailing.core.model import StopOrder
 from trailing.core.next_request import next_request
+from trailing.core.orders import LIVE
 from trailing.core.position import PositionState
 from trailing.core.prices import is_tighter
 from trailing.core.record import IntendedOrder, StopRecord, restore_position
@@ -97,6 +98,12 @@ def _note_orphans(supervision: Supervision, intents: dict[tuple[str, str, str], 
     for key, orphaned in intents.items():
         supervision.records.alarm(None, "an intent without a record", " ".join(key))
         for intent in orphaned:
+            if intent.purpose == "entry":  # no list of stops shows it, so that only a person can tell what came of it
+                what = (
+                    "an entry may be open that no record knows; cancel it on the exchange, or adopt what it has opened"
+                )
+                supervision.records.alarm(None, what, f"{intent.symbol} {intent.side}: {intent.client_order_id}")
+                continue
             supervision.orphans[intent.client_order_id] = Orphan(
                 intent.symbol, intent.side, intent.identity, intent.client_order_id, intent.purpose, at_risk_until
             )
@@ -250,7 +257,8 @@ class _Settling:
 def is_settled(state: PositionState) -> bool:
     """Return whether it is known which of a position's orders are live."""
     doubted = any(order.absent_since is not None for order in state.orders.values())
-    return state.ended or not (state.has_unknown or state.exit_sent or doubted)
+    is_found = state.entry_row is None or state.entry_row.state is LIVE
+    return state.ended or not (state.has_unknown or state.exit_sent or doubted or not is_found)
 
 
 class Before:

@@ -14,15 +14,19 @@ from typing import Final, TypeVar
 
 import trio
 
+from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.inputs import Backfill
 from trailing.core.model import Fill, StopOrder, Tick
 from trailing.core.native import check_native_market
 from trailing.core.position import PositionState
 from trailing.core.requests import (
     AmendStop,
+    CancelEntry,
     CancelStop,
     ClosePosition,
+    FindEntry,
     FindOrder,
+    PlaceEntry,
     PlaceNative,
     PlaceStop,
     ReadCandles,
@@ -158,7 +162,7 @@ class RequestSender:
 
     async def perform(
         self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
+    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None:
         """Send a position's request, and return what the exchange answers.
 
         Args:
@@ -185,7 +189,7 @@ class RequestSender:
 
     async def _perform(
         self, p: PositionState, request: Request, order_id: str | None
-    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | None:
+    ) -> StopOrder | Tick | Fill | Sequence[Fill] | Backfill | EntryOrder | None:
         exchange, position, plan = self.exchange, p.position, p.plan
         seconds = plan.call_seconds
         match request:
@@ -219,6 +223,14 @@ class RequestSender:
                 return await self.change("close_position", close, seconds)
             case PlaceNative():
                 return await self._place_native(p, request, order_id)
+            case PlaceEntry():
+                return await self._place_entry(p, request)
+            case CancelEntry():
+                cancelling = partial(exchange.cancel_entry, position.symbol, request.id)
+                await self.change("cancel_entry", cancelling, seconds)
+            case FindEntry():
+                looking = partial(exchange.find_entry, position.symbol, request.id)
+                return await self.read("find_entry", looking, seconds)
             case ReadFills():
                 turn = exchange.rate_limit_delay("order_fills")
                 if turn:  # requests that protect a position or its profit go first
@@ -250,6 +262,17 @@ class RequestSender:
             request.callback,
         )
         return await self.change("place_stop", partial(self.exchange.place_stop, stop), plan.call_seconds)
+
+    async def _place_entry(self, p: PositionState, request: PlaceEntry) -> EntryOrder:
+        position, plan, entry = p.position, p.plan, p.entry
+        assert entry is not None
+        self._check_turn("place_entry")
+        stop: AttachedStop | None = None
+        if request.stop is not None:
+            assert entry.stop_id is not None
+            stop = AttachedStop(request.stop, entry.stop_id, plan.trigger)
+        order = EntryRequest(position.symbol, position.side, request.quantity, request.id, request.limit, stop)
+        return await self.change("place_entry", partial(self.exchange.place_entry, order), plan.call_seconds)
 
     def _check_turn(self, operation: str) -> None:
         """Raise RateLimited if the rate limit lets a request pass only after the caller's deadline."""

@@ -14,13 +14,14 @@ from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.adoption import AdoptionReport
+    from trailing.protection.entry_outcomes import EntryReport
 
 
 class Statistics(msgspec.Struct, frozen=True):
     """A snapshot of a manager's figures.
 
     Args:
-        waves: calls of `protect_wave`, `protect` and `adopt` that came to outcomes.
+        waves: calls of `protect_wave`, `protect`, `adopt`, `enter_wave` and `enter` that came to outcomes.
         outcomes: the number of outcomes of each kind, by the name of the kind.
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
         protected: claimed positions with a live stop now.
@@ -78,7 +79,7 @@ class Tally:
         if state.confirmed_at is not None:
             self.confirmed_at = max(state.confirmed_at, self.confirmed_at or state.confirmed_at)
 
-    def count_wave(self, report: WaveReport | AdoptionReport) -> None:
+    def count_wave(self, report: WaveReport | AdoptionReport | EntryReport) -> None:
         """Add a wave that has ended."""
         self.waves += 1
         self.outcomes.update(type(outcome).__name__ for outcome in report.outcomes)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 from itertools import chain, islice
 
-import msgspec
 import trio
 
-from trailing.core.account import Orphan, PositionReport
+from trailing.core.account import Orphan
+from trailing.core.entries import EntryFacts
 from trailing.core.evidence import Timing
 from trailing.core.findings import Finding
 from trailing.core.inputs import CheckWanted, Input, RetryNow
@@ -21,15 +20,16 @@ from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
-from trailing.core.record import StopRecord, save_position
 from trailing.core.refusals import is_irreducible, trouble
-from trailing.core.states import State
-from trailing.errors import ExchangeError, UsageError
+from trailing.errors import UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.effects import EffectPublisher
+from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
+from trailing.protection.entry_outcomes import WorkingEntry, working_entry
 from trailing.protection.feed import Feed
+from trailing.protection.given_up import GivenUp
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import UNTRACKED, Refused, Unprotected
+from trailing.protection.outcomes import Unprotected
 from trailing.protection.position_task import PositionTask
 from trailing.protection.reconciler import Reconciler
 from trailing.protection.records import Records
@@ -53,7 +53,8 @@ class Supervision:
     Attributes:
         is_ending: whether the manager ends.
         recovered: the findings of the recovery when the manager opened.
-        given_up: the positions that no task works on although they may be open, by symbol and side.
+        entry_limits: the most that is entered; `entries_paused`: whether nothing is entered.
+        given_up: the positions that no task works on although they may be open.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Supervision:
         )
         self.registry: Registry = Registry(exchange.name, exchange.account, hedged=exchange.hedged)
         self.tally: Tally = Tally()
-        self.given_up: dict[tuple[str, Side], Unprotected] = {}
+        self.given_up: GivenUp = GivenUp(records, plan, exchange, self.timing)
         self.recovered: tuple[Finding, ...] = ()
         self.orphans: dict[str, Orphan] = {}
         self.reconciler: Reconciler = Reconciler(
@@ -106,6 +107,8 @@ class Supervision:
         self.reader.on_snapshot = self.reconciler.judge
         sender.outage.on_return = self.check_all
         self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
+        self.entry_limits: EntryLimits = NO_LIMITS
+        self.entries_paused: bool = False
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()
@@ -159,6 +162,19 @@ class Supervision:
         state = PositionState(Ratchet(position, plan, market), self.timing, now, opened_at, unprotected_time)
         return PositionTask(self, state)
 
+    def new_entering_task(self, position: Position, plan: TrailPlan, entry: EntryFacts) -> PositionTask:
+        """Return a new task for a position that is to be entered.
+
+        Args:
+            position: as the whole entry would open it at its reference price.
+
+        Raises:
+            UsageError: the plan can't be carried out there for the position.
+        """
+        now, market = self.now(), self.sender.exchange.market(position.symbol)
+        check_native_market(plan, market)
+        return PositionTask(self, PositionState(Ratchet(position, plan, market), self.timing, now, now, entry=entry))
+
     def seconds_since(self, time: datetime) -> float:
         """Return the seconds since a time of day."""
         return (self.records.clock.utc() - time).total_seconds()
@@ -171,62 +187,21 @@ class Supervision:
         A position that the exchange reports and refuses to reduce is listed even if its stop is live, because the stop would be
         refused, too, when it triggers. So is an untracked position in the place of one of ours.
         """
-        listed = dict(self.given_up)
+        listed = dict(self.given_up.listed)
         for task in (*self.registry.all(), *self.registry.waiting()):
             state = task.state
-            if task.is_waiting or (state.live is None and state.may_be_open) or is_irreducible(state):
+            if task.is_waiting or _is_bare(state) or is_irreducible(state):
                 position = state.position
                 listed[position.symbol, position.side] = Unprotected(position, state.state.value, trouble(state))
             elif state.replaced_by is not None:  # while its own last orders are still being cancelled
                 other = state.replaced_by
-                listed[other.symbol, other.side] = self._untracked(other)
+                listed[other.symbol, other.side] = self.given_up.untracked(other)
         return listed
 
-    def note_never_claimed(self, refused: Refused) -> None:
-        """List a position that was refused before it could be claimed. No task works on it."""
-        position = refused.position
-        if self.registry.get(position.symbol, position.side) is None:
-            self.given_up[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
-
-    def list_given_up(self, task: PositionTask) -> None:
-        """List a position that no task works on any more."""
-        self._list_stored(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
-
-    def _list_stored(self, listed: Unprotected) -> None:
-        key = (listed.position.symbol, listed.position.side)
-        self.forget_given_up(*key, unless=listed.position.identity)  # the store holds one such record for each key
-        self.given_up[key] = listed
-
-    def _list_untracked(self, report: PositionReport) -> None:
-        """List an untracked position that took the place of one of ours, and store that for after a restart."""
-        listed = self._untracked(report)
-        self._list_stored(listed)
-        self.records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), is_abandoned=True))
-
-    def _untracked(self, report: PositionReport) -> Unprotected:
-        opened_at, symbol = self.records.clock.utc(), report.symbol
-        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
-        why = ExchangeError("it was not handed in, and has no plan")
-        return Unprotected(position, State.CLOSED.value, why)
-
-    def forget_given_up(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
-        """Remove an abandoned position from the list, here and in the store. Return whether it was listed.
-
-        Args:
-            unless: the identity of a position whose own record replaces the stored one, so that none is written here.
-        """
-        listed = self.given_up.pop((symbol, side), None)
-        if listed is not None and listed.position.identity != unless:
-            record = msgspec.structs.replace(self._bare_record(listed.position), quantity=Decimal(0))
-            self.records.hand_in_record(record)
-        return listed is not None
-
-    def _bare_record(self, position: Position) -> StopRecord:
-        """Return the record of a position without a task."""
-        market = self.sender.exchange.market(position.symbol)
-        state = PositionState(Ratchet(position, self._plan, market), self.timing, self.now())
-        record = save_position(state, self.now(), self.records.clock.utc())
-        return msgspec.structs.replace(record, state=State.CLOSED.value)
+    def entries(self) -> dict[tuple[str, Side], WorkingEntry]:
+        """Return every entry of which more may be filled."""
+        working = (task.state for task in self.registry.all() if task.state.is_entering)
+        return {(state.position.symbol, state.position.side): working_entry(state) for state in working}
 
     def statistics(self) -> Statistics:
         """Return the figures of all that was done."""
@@ -247,7 +222,7 @@ class Supervision:
         if task.state.ended:
             return
         position = task.state.position
-        self.forget_given_up(position.symbol, position.side, unless=position.identity)
+        self.given_up.forget(position.symbol, position.side, unless=position.identity)
         task.is_watched = True
         task.poke()
 
@@ -280,13 +255,13 @@ class Supervision:
         if self.registry.holder(*key) is not task:
             return
         self.tally.count_ended(state, self.now())
-        listed = self.given_up.get(key)
-        if listed is not None and listed.position.identity == position.identity:
-            del self.given_up[key]
+        if state.entry is not None and not state.entry.entered:
+            self.feed.note_not_entered(state.entry.id)
+        self.given_up.drop(position)
         if state.is_given_up:
-            self.list_given_up(task)
+            self.given_up.add(task)
         if state.replaced_by is not None:
-            self._list_untracked(state.replaced_by)
+            self.given_up.add_untracked(state.replaced_by)
         self.reconciler.released_stops.update(dict.fromkeys(state.orders, key))
         task.is_watched = False
         following = self.registry.release(task)
@@ -359,8 +334,7 @@ class Supervision:
         await stream.opened.wait()
         loaded = await store.load(exchange.name, exchange.account)
         for record in restore(self, loaded):
-            given_up, error = record.position, ExchangeError("it was given up before the process ended")
-            self.given_up[given_up.symbol, given_up.side] = Unprotected(given_up, State.CLOSED.value, error)
+            self.given_up.add_stored(record.position)
         for task in self.registry.all():
             position = task.state.position
             try:
@@ -398,3 +372,10 @@ class Supervision:
     def _note_end(self) -> None:
         if self.is_ending and not self._running and not self._operations:
             self._all_ended.set()
+
+
+def _is_bare(state: PositionState) -> bool:
+    """Return whether a position may be open without a live stop. An entry that rests is no position yet."""
+    if state.is_entering and not state.quantity:
+        return state.entry is not None and state.entry.is_over
+    return state.live is None and state.may_be_open

@@ -5,9 +5,7 @@ Each position has its own task and deadline, all in one nursery. The failure of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,20 +15,14 @@ from trailing.core.entry_checks import check_side, check_size
 from trailing.core.inputs import CheckWanted, DeadlineStruck, EntryRefused, EntryUnreported, OpeningEnded, StopFound
 from trailing.core.model import Position, StopOrder
 from trailing.core.native import check_native_market
-from trailing.core.next_request import next_request
 from trailing.core.plan import TrailPlan
-from trailing.core.position import PositionState
 from trailing.core.prices import floor_quantity
 from trailing.errors import (
-    ExchangeError,
-    ExchangeUnreachable,
     NothingToReduce,
-    StopRejected,
-    StoreError,
     TrailingError,
     UsageError,
-    WouldTrigger,
 )
+from trailing.protection.opening import clean_up, fresh_price, go_on, is_decided, settling_seconds
 from trailing.protection.outcomes import (
     Attempt,
     OpeningTimes,
@@ -81,6 +73,10 @@ class Wave:
         """Return the opening times of the stops that the wave placed."""
         return OpeningTimes.over(self._opening_times)
 
+    def note_opened(self, seconds: float) -> None:
+        """Note that a stop was opened, so many seconds after its position began."""
+        self._opening_times.append(seconds)
+
     async def run(self, positions: Sequence[Position]) -> WaveReport:
         """Protect all positions, each in its own task and within the deadline. Raises as `run_each`."""
         outcomes = await self.run_each([partial(self.protect, position) for position in positions])
@@ -105,7 +101,8 @@ class Wave:
                     nursery.start_soon(run_one, index, opening)
         finally:
             for refused in self._never_claimed:
-                self._supervision.note_never_claimed(refused)
+                if self._supervision.registry.get(refused.symbol, refused.side) is None:
+                    self._supervision.given_up.add_refused(refused)
             within = min(self._plan.journal_wait, self._plan.cleanup_seconds)
             await self._supervision.records.wait_stored(within, shield=True)  # noqa: ASYNC102 - with a deadline
         if self.bugs:
@@ -135,7 +132,7 @@ class Wave:
         if attempt.task is None and isinstance(outcome, Refused) and not isinstance(outcome.error, NothingToReduce):
             self._never_claimed.append(outcome)
         if attempt.acknowledged_after is not None:
-            self._opening_times.append(attempt.acknowledged_after)
+            self.note_opened(attempt.acknowledged_after)
         return outcome
 
     async def _protect(self, attempt: Attempt, scope: trio.CancelScope) -> Outcome:
@@ -233,7 +230,7 @@ class Wave:
             return
         if task.state.is_given_up:
             self._supervision.registry.drop(task)
-            self._supervision.list_given_up(task)
+            self._supervision.given_up.add(task)
         self._supervision.records.hand_in(task)
 
     # It is claimed.
@@ -247,16 +244,16 @@ class Wave:
                 task.step(EntryUnreported(None))
             if attempt.standing is not None:
                 task.step(StopFound(attempt.standing))
-            await task.work(until=lambda: self._is_decided(state, scope.deadline))
+            await task.work(until=lambda: is_decided(state, scope.deadline, self._supervision.now()))
             if state.live is not None and attempt.standing is None:
                 attempt.acknowledged_after = self._supervision.now() - state.claimed_at
             if state.live is not None:
                 self._supervision.watch(task)  # the stop trails while the entry is checked
                 await self._wait_entry_checked(task)
             if state.is_given_up:
-                await _go_on(task, lambda: state.ended)
+                await go_on(task, lambda: state.ended)
         except BaseException as error:
-            await self._clean_up(task, error, scope)  # noqa: ASYNC102 - shields itself, with a deadline
+            await clean_up(self._supervision, task, error, scope)  # noqa: ASYNC102 - shields itself, with a deadline
             raise
         finally:
             task.step(OpeningEnded())
@@ -270,34 +267,13 @@ class Wave:
         Nothing was sent.
         """
         state = task.state
-        price = self._known_price(state)
+        price = fresh_price(self._supervision, state.position.symbol, state.plan)
         try:
             check_size(state.position, state.plan, state.market, state.ratchet.first_stop, price)
             if price is not None:
                 check_side(state.position, price)
         except UsageError as wrong:
             task.step(EntryRefused(wrong))
-
-    def _known_price(self, state: PositionState) -> Decimal | None:
-        """Return the last price of the plan's source; None: the feed has none, or it is older than `stale_after`."""
-        tick = self._supervision.feed.known_price(state.position.symbol, state.plan.trigger)
-        if tick is None or self._supervision.now() - tick.at > state.plan.stale_after:
-            return None
-        return tick.price
-
-    def _is_decided(self, state: PositionState, deadline: float) -> bool:
-        """Return whether the opening has ended: a live stop, an exit, a refusal, or a back-off beyond the deadline."""
-        if state.live is not None or state.is_given_up or not state.quantity:
-            return True
-        error = state.error
-        if isinstance(error, WouldTrigger) and state.plan.on_would_trigger == "exit":
-            return False
-        if isinstance(error, (StopRejected, StoreError, UsageError)):
-            return state.request is None and not state.has_unknown
-        if isinstance(error, ExchangeUnreachable):
-            following = next_request(state, self._supervision.now())
-            return isinstance(following, float) and deadline <= following < math.inf
-        return False
 
     async def _wait_entry_checked(self, task: PositionTask) -> None:
         """Wait until a snapshot has confirmed the entry, at most `REPORT_WAIT` and at most as long as a clean-up.
@@ -308,37 +284,16 @@ class Wave:
         state = task.state
         if state.is_entry_checked:
             return
-        seconds = min(REPORT_WAIT, _settling_seconds(state.plan))
+        seconds = min(REPORT_WAIT, settling_seconds(state.plan))
         with trio.move_on_after(seconds, shield=True) as scope:
             while not (state.is_entry_checked or state.ended):
                 await task.wait_changed()
         if scope.cancelled_caught:
-            task.step(EntryUnreported(self._known_price(state)))
+            task.step(EntryUnreported(fresh_price(self._supervision, state.position.symbol, state.plan)))
             if not self._was_unreported:
                 self._was_unreported = True
                 detail = f"no snapshot within {seconds} s"
                 self._supervision.records.alarm(None, "the positions were not read beside the wave", detail)
-
-    async def _clean_up(self, task: PositionTask, error: BaseException, scope: trio.CancelScope) -> None:
-        """Settle all orders that may exist, within the plan's `cleanup_seconds` less `journal_wait`.
-
-        The rest is left for the saving. A clean-up that fails or does not end in time raises an alarm.
-        """
-        state = task.state
-        if isinstance(error, trio.Cancelled):
-            if state.live is not None and state.is_entry_checked:
-                return  # nothing to clean up, because its stop is live, in the state, and handed to the store
-            task.step(DeadlineStruck(final=not scope.cancel_called))
-        else:
-            task.step(EntryRefused(error if isinstance(error, Exception) else ExchangeError(type(error).__name__)))
-        began = min(self._supervision.now(), scope.deadline)
-        with trio.move_on_at(began + _settling_seconds(state.plan), shield=True) as cleaning:
-            try:
-                await _go_on(task, lambda: _is_clean(state))
-            except TrailingError as second:
-                self._supervision.records.alarm(state.position, "a clean-up failed", f"{second}, after {state.error}")
-        if cleaning.cancelled_caught:
-            self._supervision.records.alarm(state.position, "a clean-up did not end in time", str(state.error))
 
 
 def check_wave_plan(sender: RequestSender, plan: TrailPlan, symbols: Iterable[str]) -> None:
@@ -355,25 +310,6 @@ def check_wave_plan(sender: RequestSender, plan: TrailPlan, symbols: Iterable[st
         check_native_market(plan, market)
 
 
-def _settling_seconds(plan: TrailPlan) -> float:
-    """Return the seconds after its deadline that a position may take, so that `cleanup_seconds` include the saving."""
-    return max(0.0, plan.cleanup_seconds - plan.journal_wait)
-
-
-async def _go_on(task: PositionTask, until: Callable[[], bool]) -> None:
-    """Work on a position until a condition holds, or wait if the manager works on it. Raises as `work`."""
-    if not task.is_watched:
-        await task.work(until)
-    while task.is_watched and not until():
-        await task.wait_changed()
-
-
 def _is_same(held: PositionTask, position: Position) -> bool:
     other = held.state.position
     return (other.identity, other.side) == (position.identity, position.side)
-
-
-def _is_clean(state: PositionState) -> bool:
-    if state.has_unknown or state.exit_sent:
-        return False
-    return state.ended or not (state.is_given_up or any(order.is_unwanted for order in state.orders.values()))

@@ -60,7 +60,7 @@ class CompactedBatch:
         return f"<CompactedBatch: {len(self.stops)} stops, {len(self.added)} intents, {len(self.events)} events>"
 
     def _add(self, intent: Intent) -> None:
-        if intent.purpose == "stop":
+        if intent.purpose != "exit":
             self.reopened_last[intent.exchange, intent.account, intent.symbol, intent.side, intent.identity] = None
         self.added.setdefault((intent.exchange, intent.account, intent.client_order_id), intent)
 

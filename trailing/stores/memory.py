@@ -138,7 +138,7 @@ class MemoryStore:
             intent = entry.intent
             account = self._accounts[intent.exchange, intent.account]
             account.intents.setdefault(intent.client_order_id, intent)
-            if intent.purpose == "stop":
+            if intent.purpose != "exit":
                 account.closed.discard((intent.symbol, intent.side, intent.identity))
         elif isinstance(entry, SettleIntent):
             self._accounts[entry.exchange, entry.account].intents.pop(entry.client_order_id, None)

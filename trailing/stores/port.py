@@ -23,9 +23,10 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
     """The record that an order is about to be sent. It is stored before the order can exist on the exchange.
 
     Args:
-        purpose: ``"stop"``: a stop is placed or replaced; ``"exit"``: a reduce-only close at market.
+        purpose: ``"stop"``: a stop is placed or replaced; ``"exit"``: a reduce-only close at market; ``"entry"``: an order that
+            opens the position.
         quantity: in base units.
-        price: the trigger price; None: an exit.
+        price: the trigger price, or the limit of an entry; None: at market.
         identity: `Position.identity` of the order's position.
         at: when it was written, an aware UTC datetime.
     """
@@ -36,7 +37,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
     side: Side
     identity: str
     client_order_id: str
-    purpose: Literal["stop", "exit"]
+    purpose: Literal["stop", "exit", "entry"]
     quantity: Decimal
     price: Decimal | None
     at: datetime
@@ -53,8 +54,8 @@ class SaveStop(msgspec.Struct, frozen=True, gc=False):
 class AddIntent(msgspec.Struct, frozen=True, gc=False):
     """Write an intent: the order may exist from now on.
 
-    The intent of a stop reopens the closed record of its position, with its last content, because a stop is wanted only for an
-    open position. A late `SaveStop` does not reopen it.
+    The intent of a stop or an entry reopens the closed record of its position, with its last content, because these are wanted
+    only for an open position. A late `SaveStop` does not reopen it.
     """
 
     intent: Intent

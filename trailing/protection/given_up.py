@@ -1,0 +1,95 @@
+"""The positions that no task works on although they may be open: listed, and stored for after a restart."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trailing.core.account import PositionReport
+from trailing.core.evidence import Timing
+from trailing.core.model import Position, Side
+from trailing.core.plan import TrailPlan
+from trailing.core.position import PositionState
+from trailing.core.ratchet import Ratchet
+from trailing.core.record import StopRecord, save_position
+from trailing.core.states import State
+from trailing.errors import ExchangeError
+from trailing.exchanges.port import Exchange
+from trailing.protection.outcomes import UNTRACKED, Refused, Unprotected
+from trailing.protection.records import Records
+
+if TYPE_CHECKING:
+    from trailing.protection.position_task import PositionTask
+
+
+class GivenUp:
+    """The list of these positions.
+
+    Args:
+        plan: the manager's plan, which a stored record needs.
+
+    Attributes:
+        listed: the positions, by symbol and side.
+    """
+
+    def __init__(self, records: Records, plan: TrailPlan, exchange: Exchange, timing: Timing) -> None:
+        self._records, self._plan, self._exchange, self._timing = records, plan, exchange, timing
+        self.listed: dict[tuple[str, Side], Unprotected] = {}
+
+    def add(self, task: PositionTask) -> None:
+        """List a position that no task works on any more."""
+        self._list(Unprotected(task.state.position, State.CLOSED.value, task.state.error))
+
+    def add_refused(self, refused: Refused) -> None:
+        """List a position that was refused before it could be claimed."""
+        position = refused.position
+        self.listed[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, refused.error)
+
+    def add_stored(self, position: Position) -> None:
+        """List a position that an earlier process gave up."""
+        error = ExchangeError("it was given up before the process ended")
+        self.listed[position.symbol, position.side] = Unprotected(position, State.CLOSED.value, error)
+
+    def add_untracked(self, report: PositionReport) -> None:
+        """List an untracked position that took the place of one of ours, and store that for after a restart."""
+        listed = self.untracked(report)
+        self._list(listed)
+        self._records.hand_in_record(msgspec.structs.replace(self._bare_record(listed.position), is_abandoned=True))
+
+    def untracked(self, report: PositionReport) -> Unprotected:
+        """Return the list entry of a position that was never handed in."""
+        opened_at, symbol = self._records.clock.utc(), report.symbol
+        position = Position(symbol, report.side, report.quantity, report.entry_price, opened_at, id=UNTRACKED)
+        return Unprotected(position, State.CLOSED.value, ExchangeError("it was not handed in, and has no plan"))
+
+    def drop(self, position: Position) -> None:
+        """Remove a position that has ended. The store holds its own record."""
+        listed = self.listed.get((position.symbol, position.side))
+        if listed is not None and listed.position.identity == position.identity:
+            del self.listed[position.symbol, position.side]
+
+    def forget(self, symbol: str, side: Side, *, unless: str | None = None) -> bool:
+        """Remove a position from the list, here and in the store. Return whether it was listed.
+
+        Args:
+            unless: the identity of a position whose own record replaces the stored one, so that none is written here.
+        """
+        listed = self.listed.pop((symbol, side), None)
+        if listed is not None and listed.position.identity != unless:
+            record = msgspec.structs.replace(self._bare_record(listed.position), quantity=Decimal(0))
+            self._records.hand_in_record(record)
+        return listed is not None
+
+    def _list(self, listed: Unprotected) -> None:
+        key = (listed.position.symbol, listed.position.side)
+        self.forget(*key, unless=listed.position.identity)  # the store holds one such record for each key
+        self.listed[key] = listed
+
+    def _bare_record(self, position: Position) -> StopRecord:
+        """Return the record of a position without a task."""
+        market, now = self._exchange.market(position.symbol), self._records.clock.now()
+        state = PositionState(Ratchet(position, self._plan, market), self._timing, now)
+        record = save_position(state, now, self._records.clock.utc())
+        return msgspec.structs.replace(record, state=State.CLOSED.value)
