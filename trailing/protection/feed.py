@@ -123,7 +123,9 @@ class Feed:
                 task.step(EntryUpdated(order))
         if order.filled and order.client_order_id in self._not_entered:
             del self._not_entered[order.client_order_id]
-            detail = f"{order.filled} of {order.symbol} {order.side} at {order.average_price}, entry {order.client_order_id}"
+            detail = (
+                f"{order.filled} of {order.symbol} {order.side} at {order.average_price}, entry {order.client_order_id}"
+            )
             self._records.alarm(None, "an entry was filled that the exchange had ended", detail)
 
     def note_not_entered(self, client_order_id: str) -> None:
