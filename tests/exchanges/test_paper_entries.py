@@ -288,3 +288,13 @@ async def test_a_wrong_setting_is_named(settings: Any) -> None:
     with pytest.raises(UsageError, match=next(iter(settings))):
         async with open_paper(**settings):
             pass
+
+
+@pytest.mark.parametrize("attached", ATTACHED)
+def test_an_entry_whose_filled_part_was_closed_ends_without_a_stop(attached: str) -> None:
+    venue = opened("101", attached_stop=attached, partial_entries=D("0.5"))
+    placed(venue, "100", "98", stop_name=ATTACHED[attached])
+    venue.feed("100")
+    venue.book.close(BTC, "long", D(1), 2.0)
+    venue.book.cancel_entry(BTC, "e", 3.0)
+    assert (shown(venue).is_working, shown(venue).filled, stops(venue)) == (False, D(1), [])

@@ -257,7 +257,7 @@ def _settle(p: PositionState, reason: str, at: float) -> None:
     """Note that nothing more of the entry can be filled."""
     entry = p.entry = replace(_entry(p), is_over=True, reason=reason or _entry(p).reason)
     p.entry_row = None
-    if entry.has_own_stop and entry.filled:
+    if entry.has_own_stop and entry.filled and p.quantity:
         _attach(p, entry.filled, at, find_at=at + p.timing.orders_read_lag)
     if entry.entered:
         tell_entry_ended(p)

@@ -123,7 +123,9 @@ class Entries:
                 self._resize(stop, book.holdings[side].quantity, at)
 
     def _attach(self, book: MarketBook, entry: EntryOrder, carried: AttachedStop, at: float) -> None:
-        """Let the stop that an entry carries become live, or as large as the position."""
+        """Let the stop that an entry carries become live, or as large as the position. A flat position gets none."""
+        if not book.holdings[entry.side].quantity:
+            return
         is_bridge, own_id = book.market.attached_stop == "bridge", carried.client_order_id
         quantity = book.holdings[entry.side].quantity if is_bridge else entry.filled
         stop = book.stops.get(own_id)
