@@ -296,6 +296,11 @@ class Driver:
         self.answers(error=error, spread=spread)
         return request
 
+    def does_entry(self, request: Request, result: Any) -> None:
+        """Carry out a request about the entry that is wanted now, which is this one, and answer it."""
+        assert self.begins() == request
+        self.answers(result)
+
     def fails_if_any(self, error: Exception, *, executed: bool = False) -> None:
         """Let the request that is wanted now fail, where one is."""
         if not isinstance(self.wants(), float):

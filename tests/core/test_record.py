@@ -379,7 +379,7 @@ def test_a_record_of_before_there_were_changes_of_plans_has_the_first_stop_of_it
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"state": "asleep"}, "StopRecord.state got 'asleep', wants one of ['opening', "),
+        ({"state": "asleep"}, "StopRecord.state got 'asleep', wants one of ['entering', 'opening', "),
         ({"quantity": D(-1)}, "StopRecord.quantity got Decimal('-1'), wants a finite Decimal, at least 0"),
         ({"best": D(0)}, "StopRecord.best got Decimal('0'), wants a finite Decimal above 0"),
         ({"last": D("NaN")}, "StopRecord.last got Decimal('NaN')"),

@@ -82,7 +82,9 @@ def on_plan_replaced(p: PositionState, replaced: PlanReplaced, at: float) -> Non
             of ours is live, or may be, with the present one. Nothing has changed.
     """
     plan, before = replaced.plan, p.plan
-    if plan.trigger != before.trigger and (p.orders or (p.request is not None and p.request.writes)):
+    carries_stop = p.is_entering and p.entry is not None and p.entry.stop_id is not None
+    has_stop = bool(p.orders) or carries_stop or (p.request is not None and p.request.writes)
+    if plan.trigger != before.trigger and has_stop:
         wants = f"{before.trigger!r}, as long as a stop is live, or may be, with that trigger"
         raise refuse("TrailPlan.trigger", plan.trigger, wants)
     had_bug = p.ratchet.bug is not None
