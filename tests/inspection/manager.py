@@ -23,6 +23,7 @@ from trailing.core.record import save_position
 from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
 from trailing.events import Event
+from trailing.exchanges.port import Update
 from trailing.protection.adoption import Adoption
 from trailing.protection.outcomes import Outcome
 from trailing.protection.position_task import PositionTask
@@ -419,6 +420,10 @@ class Inspection:
     def break_feed(self) -> None:
         """Let whatever the exchange pushes next raise ZeroDivisionError in the manager's stream task."""
         self.supervision.feed.take = lambda _: 1 / 0  # type: ignore[assignment,method-assign]
+
+    def take(self, update: Update) -> None:
+        """Take an update as if the exchange had pushed it."""
+        self.supervision.feed.take(update)
 
     def forget_to_list(self, symbol: str) -> None:
         """Let `unprotected()` leave a symbol's positions out."""

@@ -34,6 +34,7 @@ from trailing.core.ratchet import Ratchet
 from trailing.core.record import save_position
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
+from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
 from trailing.protection.order_ids import is_ours
 from trailing.stores import MemoryStore
 from trailing.stores.port import Loaded
@@ -82,6 +83,7 @@ class World:
     store: FaultyStore
     plan: TrailPlan
     manager: trailing.Manager | None = None
+    entry_limits: EntryLimits = NO_LIMITS
     events: list[Event] = field(default_factory=list)
     started: float = field(default_factory=trio.current_time)
 
@@ -251,6 +253,7 @@ async def open_world(
     store_faults: Faults | None = None,
     with_manager: bool = True,
     markets: Sequence[Market] = (),
+    entry_limits: EntryLimits = NO_LIMITS,
     **paper: Any,
 ) -> AsyncIterator[World]:
     """A world whose times of day begin at `START`, and whose alarms are listened to.
@@ -272,6 +275,7 @@ async def open_world(
             memory,
             FaultyStore(memory, store_faults or {}),
             plan,
+            entry_limits=entry_limits,
         )
         if not with_manager:
             yield world
@@ -286,7 +290,9 @@ async def open_world(
 async def open_listened(world: World) -> AsyncIterator[trailing.Manager]:
     """The world's manager, its events kept in the world; afterwards the world has none."""
     now = START + timedelta(seconds=trio.current_time() - world.started)
-    async with trailing.open_manager(world.exchange, world.store, world.plan, utc_start=now) as manager:
+    async with trailing.open_manager(
+        world.exchange, world.store, world.plan, utc_start=now, entry_limits=world.entry_limits
+    ) as manager:
         Inspection(manager).record_events(world.events)
         world.manager = manager
         try:

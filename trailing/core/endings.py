@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trailing.core.account import PositionReport
-from trailing.core.entries import slippage
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
 from trailing.errors import ExchangeError
@@ -170,13 +169,12 @@ def tell_entry_ended(p: PositionState) -> None:
     """Publish that nothing more of the entry is filled."""
     entry = p.entry
     assert entry is not None
-    price = entry.average_price
     p.tell(
         EntryEnded,
         filled=entry.entered,
         unfilled=entry.unfilled,
-        price=price,
-        slippage=None if price is None else slippage(p.position.side, entry.reference, price),
+        price=entry.average_price,
+        slippage=entry.slippage(p.position.side),
         reason=entry.reason,
         client_order_id=entry.id,
     )

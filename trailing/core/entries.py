@@ -110,6 +110,10 @@ class EntryFacts(msgspec.Struct, frozen=True, gc=False):
         """Return the quantity that did not become a position, in base units."""
         return max(Decimal(0), self.quantity - self.entered)
 
+    def slippage(self, side: Side) -> Decimal | None:
+        """Return the slippage of its average price; None: nothing is filled."""
+        return None if self.average_price is None else slippage(side, self.reference, self.average_price)
+
     @property
     def has_own_stop(self) -> bool:
         """Return whether the stop that it carries is an order of its own."""

@@ -152,10 +152,12 @@ def on_entry_refused(p: PositionState, refused: EntryRefused, at: float) -> None
 
 
 def on_opening_ended(p: PositionState, _: OpeningEnded, at: float) -> None:
-    """Let the plan's policies count from now on.
+    """Let the plan's policies count from now on, and let no more of the entry be filled.
 
     If the position has no stop, its failure is published.
     """
+    if p.entry is not None and not p.entry.is_over:
+        p.entry = replace(p.entry, is_over=True)
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
     if p.is_unprotected and not isinstance(p.goal, End):
         tell_failure(p, p.error if p.error is not None else ExchangeError("it has no stop yet"))

@@ -218,6 +218,7 @@ class _Attempt:
             "unprotected_time": state.unprotected_time_at(self._supervision.now()),
             "entry": self.entry,
             "unfilled": facts.unfilled,
+            "slippage": facts.slippage(state.position.side),
         }
         if state.live is not None and state.stop is not None and not state.is_entering:
             return Protected(uncovered=state.uncovered, stop=state.stop, **fields)

@@ -35,6 +35,8 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             this outcome, by cause.
         entry: as it was handed in to `enter_wave`; None: the position was open already.
         unfilled: the quantity of the entry that was not filled, in base units.
+        slippage: how much worse its average price is than its limit, or than the market price before it was sent, in percent;
+            below 0: it is better. None: there was no entry, or nothing is known to be filled.
     """
 
     position: Position
@@ -43,6 +45,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     unprotected_time: UnprotectedTime
     entry: Entry | None = None
     unfilled: Decimal = Decimal(0)
+    slippage: Decimal | None = None
 
     @property
     def symbol(self) -> str:
