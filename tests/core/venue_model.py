@@ -214,6 +214,8 @@ class Venue:
                 return Backfill((), self.price)
             case ReadFills():
                 return [fill for fill in self.executions if fill.client_order_id == request.id]
+            case _:
+                raise AssertionError(f"this venue takes no entries: {request}")
 
     def _place(self, id_: str, price: Decimal, quantity: Decimal) -> StopOrder:
         if not self.quantity:

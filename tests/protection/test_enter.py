@@ -49,13 +49,17 @@ async def a_market(
         yield world
 
 
-async def refused(world: World, entry: Entry, **options: Any) -> NotEntered:
-    """Enter what can't be entered. Nothing is sent for it, and nothing is left of it."""
+async def refused(world: World, entry: Entry, *, is_listed: bool = False) -> NotEntered:
+    """Enter what can't be entered. Nothing is sent for it, and nothing is left of it.
+
+    Args:
+        is_listed: whether an earlier position of its symbol is listed.
+    """
     before = world.calls("place_entry")
-    outcome = await world.running.enter(entry, deadline=5.0, **options)
+    outcome = await world.running.enter(entry, deadline=5.0)
     assert isinstance(outcome, NotEntered), outcome
     assert world.calls("place_entry") == before
-    assert (world.running.entries(), world.running.unprotected()) == ({}, {})
+    assert is_listed or (world.running.entries(), world.running.unprotected()) == ({}, {})
     return outcome
 
 
@@ -308,8 +312,7 @@ async def test_a_symbol_with_a_claim_is_not_entered(autojump_clock: trio.testing
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: world.running.close(*BTC, deadline=10.0))
             await trio.sleep(1.5)
-            outcome = await world.running.enter(an_entry(limit="101"), deadline=5.0)
-            assert isinstance(outcome, NotEntered)
+            outcome = await refused(world, an_entry(limit="101"), is_listed=True)
             assert str(outcome.error) == "BTC/USDT:USDT: its earlier position is still ending"
 
 
@@ -318,6 +321,7 @@ async def test_a_symbol_that_is_being_entered_is_not_entered_twice(autojump_cloc
         report = await world.running.enter_wave([an_entry(limit="101"), an_entry(limit="101")], deadline=5.0)
         (first,), (second,) = report.protected, report.not_entered
         assert (second.reason, str(second.error)) == ("claimed", "BTC/USDT:USDT is being entered already")
+        assert isinstance(first, Protected)
         assert first.position.quantity == D(2)
 
 
@@ -357,10 +361,10 @@ async def test_an_entry_beyond_a_limit_is_not_entered(
     async with a_market(entry_limits=limits) as world:
         entries = [an_entry(limit="101"), an_entry(ETH, limit="101")]
         report = await world.running.enter_wave(entries, deadline=5.0)
-        outcomes = {type(outcome): outcome for outcome in report.outcomes}
-        assert outcomes.keys() == {Protected, NotEntered}
-        assert (outcomes[NotEntered].reason, world.calls("place_entry")) == ("limit", 1)
-        words = str(outcomes[NotEntered].error)
+        (refused_one,) = report.not_entered
+        assert len(report.protected) == 1
+        assert (refused_one.reason, world.calls("place_entry")) == ("limit", 1)
+        words = str(refused_one.error)
         assert words.partition(":")[2] == sentence.partition(":")[2]  # either of the two may come first
 
 

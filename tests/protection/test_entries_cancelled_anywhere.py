@@ -176,7 +176,7 @@ async def test_what_a_cancelled_entry_has_filled_is_closed_if_the_plan_says_so(
     async def after(world: World, cancelled: bool) -> None:
         await trio.sleep(SETTLED)
         await check(world)
-        (ended,) = [event for event in world.events if isinstance(event, EntryEnded)] or [None]
+        ended = next((event for event in world.events if isinstance(event, EntryEnded)), None)
         if ended is not None and ended.at < START + timedelta(
             seconds=6.0
         ):  # the cancellation ended it, not the deadline
