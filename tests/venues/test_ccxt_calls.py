@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import trio
+from ccxt import pro
 from real_exchange import BTC, Desk, open_desk, stop_request
 from venue_faults import Fault
 
 import trailing
 from trailing import Percent, Position, Protected, TrailPlan
 from trailing.errors import CallRejected, ExchangeUnreachable, LeaseLost, OutcomeUnknown, UsageError
+from trailing.exchanges.ccxt.calls import find_method
+from trailing.exchanges.ccxt.venues import VENUES as VENUES_BY_NAME
 from trailing.stores.port import Store
 
 VENUES = ("binanceusdm", "bybit", "okx")
@@ -260,6 +263,41 @@ async def test_an_endpoint_of_the_venue_can_be_called_by_ccxt_s_name() -> None:
         assert (await desk.exchange.call("fapiPrivateGetSymbolConfig", {}, symbol="BTCUSDT"))[0]["leverage"] == 9
         with pytest.raises(UsageError, match="it would cancel the stops"):
             await desk.exchange.call("fapiPrivateDeleteAllOpenOrders", symbol="BTCUSDT")
+
+
+KINDS: Mapping[str, Mapping[str, str]] = {
+    "binanceusdm": {
+        "fetch_open_orders": "call_read",
+        "fapiPrivateGetOpenOrders": "call_read",
+        "fapiPrivateGetPositionSideDual": "call_read",
+        "createLimitBuyOrder": "call_order",
+        "fapiPrivatePostOrder": "call_order",
+        "fapiPrivatePutOrder": "call_amend",
+        "fapiPrivateDeleteOrder": "call_cancel",
+        "setLeverage": "call_change",
+        "transfer": "call_change",
+    },
+    "bybit": {
+        "privatePostV5OrderCreate": "call_order",
+        "privatePostV5OrderAmend": "call_amend",
+        "private_post_v5_order_cancel": "call_cancel",
+        "edit_order": "call_amend",
+    },
+    "okx": {
+        "privatePostTradeOrderAlgo": "call_order",
+        "privatePostTradeAmendAlgos": "call_amend",
+        "privatePostTradeCancelAlgos": "call_cancel",
+        "closePosition": "call_order",
+    },
+    "deribit": {"privateGetBuy": "call_change"},  # it is unverified, and places orders by GET
+}
+
+
+@pytest.mark.parametrize("venue", KINDS)
+def test_a_call_counts_in_the_limit_of_its_kind(venue: str) -> None:
+    row = VENUES_BY_NAME[venue]
+    client = getattr(pro, row.client.class_name)()
+    assert {name: find_method(client, row, name).kind for name in KINDS[venue]} == KINDS[venue]
 
 
 @by_venue

@@ -37,16 +37,21 @@ _REFUSED: Final = (
     (re.compile(r"close|signin|authenticate"), "the exchange opens and closes its client by itself"),
     (re.compile(r"setpositionmode"), "the exchange reads the position mode when it is opened; set it before"),
     (
-        re.compile(r"cancelall.*|.*(allopenorders|algoopenorders|cancelall|masscancel).*|cancelordersforsymbols"),
+        re.compile(
+            r"cancelall.*|cancelordersforsymbols|(?!.*get).*(allopenorders|algoopenorders|cancelall|masscancel).*"
+        ),
         "it would cancel the stops, too; cancel the bot's own orders by their ids",
     ),
-    (re.compile(r".*(positionsidedual|switchmode|setpositionmode)"), "it would change the position mode in use"),
+    (
+        re.compile(r"(?!.*get).*(positionsidedual|switchmode|setpositionmode)"),
+        "it would change the position mode in use",
+    ),
     (re.compile(r".*(listenkey|listentoken).*"), "it would end the stream of the account's updates"),
 )
 _READ: Final = re.compile(r"fetch.*")
 _KINDS: Final = (
-    (re.compile(r"cancel.*|.*(delete|cancel).*order.*"), "call_cancel"),
-    (re.compile(r"edit.*|.*(put|amend|modify).*order.*|.*amend.*"), "call_amend"),
+    (re.compile(r".*cancel.*|.*delete.*order.*"), "call_cancel"),
+    (re.compile(r"edit.*|.*amend.*|.*(put|modify).*order.*"), "call_amend"),
     (re.compile(r"create.*order.*|closeposition|closeallpositions|.*post.*order.*|.*closeposition"), "call_order"),
 )
 _IDS: Final = re.compile(r".*ids?")
@@ -159,8 +164,10 @@ def find_method(client: Any, venue: Venue, method: object) -> CcxtMethod:
     reason = next((reason for pattern, reason in _REFUSED if pattern.fullmatch(plain)), None)
     if reason is not None:
         raise UsageError(f"method got {method!r}, which can't be called: {reason}")
-    endpoint = inspect.getattr_static(type(client), method, None)
-    if isinstance(endpoint, Entry):
+    # ccxt lists endpoints in a base class, and copies some of them into the client's class as plain functions.
+    listed = (vars(each).get(method) for each in type(client).__mro__)
+    endpoint = next((each for each in listed if isinstance(each, Entry)), None)
+    if endpoint is not None:
         # Some venues change something by GET, or read by POST. Whether an unverified one does is not known.
         reads = venue.verified and endpoint.method == "GET"
         return CcxtMethod(method, "call_read" if reads else _kind_of(plain))
