@@ -94,15 +94,14 @@ class BotCalls:
     Args:
         session: sends them.
         venue: the venue's row.
-        name: of the exchange, for messages.
 
     Attributes:
         fence: of the manager that owns the account; None: no manager is open, and nothing that changes something is sent.
     """
 
-    def __init__(self, session: Session, venue: Venue, *, name: str) -> None:
+    def __init__(self, session: Session, venue: Venue) -> None:
         self.fence: Fence | None = None
-        self._session, self._venue, self._name = session, venue, name
+        self._session, self._venue = session, venue
         self._own_ids: set[str] = set()
         self._newest_ids: deque[str] = deque()
 

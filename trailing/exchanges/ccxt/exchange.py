@@ -105,7 +105,7 @@ class CcxtExchange:
         self._order_reads = OrderReads(self._requests, venue)
         self._entries = EntryOrders(session, self._requests, venue, self._bridges, name=name)
         self._settings = SettingsReader(session, self._requests, venue, name=name)
-        self._calls = BotCalls(session, venue, name=name)
+        self._calls = BotCalls(session, venue)
         self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
