@@ -18,6 +18,7 @@ from trailing.core.entries import Entry as Entry
 from trailing.core.entry_orders import AttachedStop as AttachedStop
 from trailing.core.entry_orders import EntryOrder as EntryOrder
 from trailing.core.entry_orders import EntryRequest as EntryRequest
+from trailing.core.entry_orders import EntrySettings as EntrySettings
 from trailing.core.findings import Finding as Finding
 from trailing.core.model import CallbackRange as CallbackRange
 from trailing.core.model import Candle as Candle
@@ -39,6 +40,7 @@ from trailing.core.rules import Rule as Rule
 from trailing.core.rules import Steps as Steps
 from trailing.core.states import State as State
 from trailing.errors import AuthenticationFailed as AuthenticationFailed
+from trailing.errors import CallRejected as CallRejected
 from trailing.errors import EntryRejected as EntryRejected
 from trailing.errors import ExchangeError as ExchangeError
 from trailing.errors import ExchangeUnreachable as ExchangeUnreachable

@@ -13,6 +13,7 @@
     │  │  └─ TooManyStops       the account has as many stops as the exchange allows
     │  ├─ EntryRejected         the exchange rejected an entry; no order exists
     │  │  └─ NoSuchEntry        no such working entry exists (any more)
+    │  ├─ CallRejected          the exchange rejected a call of the bot; nothing was changed
     │  ├─ ExchangeUnreachable   certainly not sent, or certainly not executed
     │  │  └─ RateLimited        carries retry_after, seconds
     │  ├─ OutcomeUnknown        sent; the order may exist
@@ -93,6 +94,10 @@ class NoSuchEntry(EntryRejected):
 
     It was filled, was cancelled or never existed. `cancel_entry` raises it only if the exchange says exactly that.
     """
+
+
+class CallRejected(ExchangeError):
+    """The exchange rejected a request of `exchange.call`. It was not executed."""
 
 
 class ExchangeUnreachable(ExchangeError):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
+from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import Market
 from trailing.errors import UsageError
 
@@ -62,6 +62,29 @@ def test_an_impossible_attached_stop_is_refused() -> None:
     for price, name, source in ((D(0), "s", "last"), (D(1), "", "last"), (D(1), "s", "best")):
         with pytest.raises(UsageError, match="AttachedStop"):
             AttachedStop(price, name, source)  # type: ignore[arg-type]
+
+
+def test_settings_have_a_leverage_for_each_side() -> None:
+    settings = EntrySettings(BTC, hedged=True, margin_mode="isolated", long_leverage=D(5), short_leverage=None)
+    assert (settings.leverage("long"), settings.leverage("short")) == (D(5), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"symbol": "BTC"}, "EntrySettings.symbol"),
+        ({"hedged": None}, "EntrySettings.hedged got None, wants True or False"),
+        (
+            {"margin_mode": "both"},
+            "EntrySettings.margin_mode got 'both', wants one of 'cross', 'isolated', 'portfolio'",
+        ),
+        ({"long_leverage": D(0)}, "EntrySettings.long_leverage"),
+        ({"short_leverage": D(-1)}, "EntrySettings.short_leverage"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        msgspec.structs.replace(EntrySettings(BTC, hedged=False), **change)
 
 
 def test_a_market_attaches_a_stop_in_a_known_way() -> None:

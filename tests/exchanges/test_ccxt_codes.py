@@ -19,6 +19,7 @@ from ccxt import BaseError, InvalidOrder, OrderNotFound, pro
 from trailing import Credentials, StopRequest
 from trailing.errors import (
     AuthenticationFailed,
+    CallRejected,
     EntryRejected,
     ExchangeUnreachable,
     NoSuchEntry,
@@ -37,6 +38,7 @@ from trailing.exchanges.ccxt.errors import WRITES, ClockOff, explain
 from trailing.exchanges.ccxt.http_replies import Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venues import VENUES
+from trailing.exchanges.limiter import CALLS
 
 ADDRESSES = {
     "binanceusdm": "https://fapi.binance.com/fapi/v1/algoOrder",
@@ -155,6 +157,7 @@ def of_entry(code: int, message: str, whole: str) -> dict[str, Any]:
 def error_of_reply(venue: str, operation: str, value: dict[str, Any], status: int) -> TrailingError | None:
     """Return the error of an operation by the venue's reply; None: it succeeds."""
     request = Request(operation)
+    request.parts = 1
     request.reply = Reply(status, {}, json.dumps(value))
     with pytest.raises(BaseError) as caught:
         client_of(venue).handle_errors(status, "", ADDRESSES[venue], "POST", {}, request.reply.body, value, {}, None)
@@ -170,6 +173,8 @@ def refused(venue: str, operation: str, error: type[TrailingError], code: int) -
         return OutcomeUnknown if str(code) in VENUES[venue].errors.duplicate else EntryRejected
     if operation == "cancel_entry" and issubclass(error, StopRejected):
         return ExchangeUnreachable
+    if operation in CALLS and issubclass(error, StopRejected):
+        return CallRejected
     of_placing = operation in {"cancel_stop", "clear_bridge"} and error in {
         WouldTrigger,
         NoSuchPosition,
@@ -192,6 +197,16 @@ def test_a_read_never_becomes_a_rejection_or_an_unknown_outcome(
     kept = error in {ClockOff, RateLimited, AuthenticationFailed}
     for operation in ("find_stop", "open_stops", "positions", "price"):
         assert type(error_of(venue, operation, code)) is (error if kept else ExchangeUnreachable), operation
+
+
+@pytest.mark.parametrize(("venue", "code", "error"), ROWS)
+def test_a_call_that_reads_is_rejected_or_fails_and_never_has_an_unknown_outcome(
+    venue: str, code: int, error: type[TrailingError]
+) -> None:
+    kept = error in {ClockOff, RateLimited, AuthenticationFailed}
+    found = type(error_of(venue, "call_read", code))
+    assert found is error if kept else found in {CallRejected, ExchangeUnreachable}
+    assert found is CallRejected or not issubclass(error, StopRejected)
 
 
 @pytest.mark.parametrize(

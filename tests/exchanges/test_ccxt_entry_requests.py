@@ -216,6 +216,8 @@ async def test_an_unverified_venue_refuses_entries_by_its_name_and_sends_nothing
         for call in ("limit", "market", "cancel", "find"):
             with pytest.raises(UsageError, match=f"entry {ID}: {venue} is not supported for entries yet"):
                 await calls(capture, venue)[call]()
+        with pytest.raises(UsageError, match=f"{venue} is not supported for entries yet"):
+            await capture.exchange.entry_settings(capture.symbol)
         assert capture.sent == []
 
 

@@ -77,6 +77,9 @@ class Client:
         self.calls.append(url)
         return url
 
+    async def request(self, url: str) -> str:
+        return await self.fetch(url)
+
     async def send(self, *parts: str) -> None:
         """Send one part after the other. At a part called `stop`, the process is suspended until the caller's deadline is over.
 

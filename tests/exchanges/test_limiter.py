@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
 from trailing.exchanges.ccxt.venue_limiter import VenueLimiter, open_limiter
 from trailing.exchanges.ccxt.venues import VENUES
-from trailing.exchanges.limiter import OPERATIONS
+from trailing.exchanges.limiter import CALLS, OPERATIONS
 
 # 4 orders at once and 1 a second; a weight of 10 at once and 2 a second.
 LIMITS = Limits(
@@ -28,7 +28,8 @@ LIMITS = Limits(
 )
 
 
-ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "positions", "open_stops")
+BTC = "BTC/USDT:USDT"
+ORDER = ("cancel_stop", "find_stop", "place_stop", "amend_stop", "price", "positions", "open_stops", "call_read")
 
 
 class Passing:
@@ -106,6 +107,68 @@ async def test_clean_up_passes_before_protection_before_moves_before_reads(autoj
         await passing.ask("price", "amend_stop", "place_stop", "cancel_stop")
         assert limiter.rate_limit_delay("find_stop") == 1.0
     assert passing.log == [(0.5, "cancel_stop"), (1.0, "place_stop"), (1.5, "amend_stop"), (2.0, "price")]
+
+
+async def test_stops_pass_before_exits_before_moves_before_entries_before_reads_before_calls_before_bridges(
+    autojump_clock: MockClock,
+) -> None:
+    urgent_first = ("place_stop", "close_position", "amend_stop", "place_entry", "price", "call_read", "clear_bridge")
+    limits = Limits(windows={"requests": Window(100, 10, burst=2)}, costs={}, other={"requests": 1.0})
+    async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
+        limiter.limit_tokens("requests", 0.0)
+        passed: list[str] = []
+
+        async def ask(operation: str) -> None:
+            await limiter.acquire(operation, BTC)
+            passed.append(operation)
+
+        for operation in reversed(urgent_first):
+            nursery.start_soon(ask, operation)
+            await wait_all_tasks_blocked()
+    assert tuple(passed) == urgent_first
+
+
+async def test_calls_leave_half_of_a_bucket_to_other_requests(autojump_clock: MockClock) -> None:
+    async with open_limiter(LIMITS) as limiter, trio.open_nursery() as nursery:  # a weight of 10, and 2 a second
+        passing = Passing(limiter, nursery)
+        await passing.ask(*["call_read"] * 8)
+        assert [at for at, _ in passing.log] == [0.0] * 5
+        assert limiter.rate_limit_delay("call_read") == 2.0
+        await passing.ask(*["find_stop"] * 5)  # all of the other half
+        assert [at for at, _ in passing.log] == [0.0] * 10
+    assert [at for at, operation in passing.log if operation == "call_read"][5:] == [3.0, 3.5, 4.0]
+
+
+async def test_a_request_that_would_not_fit_beside_the_half_passes_from_a_full_bucket(
+    autojump_clock: MockClock,
+) -> None:
+    limits = Limits(windows={"requests": Window(14, 10, burst=4)}, costs={"call_read": {"requests": 3.0}}, other={})
+    async with open_limiter(limits) as limiter:
+        await limiter.acquire("call_read")
+        assert trio.current_time() == 0.0
+        await limiter.acquire("call_read")
+        assert trio.current_time() == 3.0
+
+
+async def test_200_waiting_calls_delay_no_request_of_one_symbol_however_often_it_is_repeated(
+    autojump_clock: MockClock,
+) -> None:
+    limits = Limits(windows={"requests": Window(40, 10, burst=20)}, costs={}, other={"requests": 1.0})
+    async with open_limiter(limits) as limiter, trio.open_nursery() as nursery:
+        limiter.limit_tokens("requests", 0.0)
+        calls, stops = Passing(limiter, nursery), []
+        await calls.ask(*["call_read"] * 200)
+
+        async def place() -> None:
+            await limiter.acquire("place_stop", BTC)
+            stops.append(trio.current_time())
+
+        for _ in range(6):  # more than a round has
+            nursery.start_soon(place)
+        await trio.sleep(5.0)
+        assert stops == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+        assert calls.log == []
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_short_pause_leaves_few_tokens(autojump_clock: MockClock) -> None:
@@ -415,7 +478,7 @@ def test_an_entry_counts_as_the_order_that_it_is(venue: str) -> None:
 @pytest.mark.parametrize("venue", sorted(VENUES))
 def test_every_operation_fits_into_the_limits_of_every_venue(venue: str) -> None:
     limits = limits_of(venue)
-    for operation in (*OPERATIONS, "markets"):
+    for operation in (*OPERATIONS, *CALLS, "account_mode", "clear_bridge", "markets"):
         for name, tokens in limits.cost(operation).items():
             assert 0 < tokens <= limits.windows[name].burst < limits.windows[name].count
 

@@ -68,7 +68,7 @@ async def test_the_validity_counts_from_the_end_of_the_wait_for_the_rate_limit(a
         assert trio.current_time() == 10.0
 
 
-async def test_the_order_is_clean_up_then_protection_then_moves_then_reads(autojump_clock: MockClock) -> None:
+async def test_the_order_is_clean_up_then_stops_then_exits_then_moves_then_reads(autojump_clock: MockClock) -> None:
     limit = RateLimit(4, 1)
     async with open_paper(rate_limit=limit, can_amend=True, record=True) as exchange:
         await exchange.enter(Position(BTC, "long", D(3), D(100), datetime(2026, 1, 1, tzinfo=UTC)))
@@ -97,8 +97,8 @@ async def test_the_order_is_clean_up_then_protection_then_moves_then_reads(autoj
         assert lines == [
             (1.0, "find_stop"),
             (2.0, "cancel_stop"),
-            (3.0, "close_position"),
-            (4.0, "place_stop"),
+            (3.0, "place_stop"),
+            (4.0, "close_position"),
             (5.0, "amend_stop"),
             (6.0, "positions"),
             (7.0, "open_stops"),

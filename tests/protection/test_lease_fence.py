@@ -16,7 +16,7 @@ from worlds import BTC, PLAN, SYMBOL, World, a_position, open_listened, open_wor
 
 import trailing
 from trailing import ExchangeUnreachable, LeaseLost, Market, OutcomeUnknown, Pacing, StoreError, TrailPlan, UsageError
-from trailing.testing import At, Fails, Fault, Hangs, ReplyLost
+from trailing.testing import At, Fails, Fault, FaultyExchange, Hangs, ReplyLost
 
 D = Decimal
 
@@ -396,3 +396,35 @@ async def test_a_clean_up_as_long_as_the_read_lag_is_taken(autojump_clock: trio.
     async with open_world(plan=plan, orders_read_lag=4.0, positions_read_lag=4.0) as world:
         await world.enter(a_position())
         assert isinstance(await world.running.protect(a_position(), deadline=5.0), trailing.Protected)
+
+
+class FencedExchange(FaultyExchange):
+    """An exchange with calls of the bot, as a real one has them."""
+
+    fence: Any = None
+
+    def set_fence(self, fence: Any) -> None:
+        self.fence = fence
+
+
+async def test_the_bot_s_calls_change_something_only_while_its_manager_owns_the_account(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trailing.open_paper() as paper, trailing.open_store("memory:") as inner:
+        exchange, store = FencedExchange(paper, {}), RentingStore(inner, LEASE)
+        async with trailing.open_manager(exchange, store, PLAN):
+            exchange.fence.check_may_send(0.0, CALL)
+            store.lease.lost = "another owner has it now"
+            with pytest.raises(LeaseLost, match="^not sent: another owner has it now$"):
+                exchange.fence.check_may_send(0.0, CALL)
+            store.lease.lost = None
+        assert exchange.fence is None
+
+
+async def test_a_block_that_fails_ends_the_bot_s_calls_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with trailing.open_paper() as paper, trailing.open_store("memory:") as store:
+        exchange = FencedExchange(paper, {})
+        with pytest.raises(ValueError, match="the bot's own"):
+            async with trailing.open_manager(exchange, store, PLAN):
+                raise ValueError("the bot's own")
+        assert exchange.fence is None

@@ -27,7 +27,7 @@ from simulation.remote_wire import (
     on_our_clock,
 )
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, OutcomeUnknown, TrailingError, UsageError
 from trailing.exchanges.port import StopRequest, StreamState, Update
@@ -194,6 +194,10 @@ class RemoteExchange:
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
         found: EntryOrder | None = await self._ask("find_entry", symbol, client_order_id)
         return found
+
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        settings: EntrySettings = await self._ask("entry_settings", symbol)
+        return settings
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         candles: Sequence[Candle] = await self._ask("candles", symbol, source, since)

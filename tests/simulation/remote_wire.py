@@ -16,7 +16,7 @@ import msgspec
 
 from trailing import errors
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import Candle, Fill, Market, Position, Side, Source, StopOrder, Tick
 from trailing.errors import RateLimited, TrailingError
 from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, StopRequest, StreamState, Update
@@ -113,6 +113,7 @@ _OPERATIONS: dict[str, Operation] = {
     "place_entry": Operation(tuple[EntryRequest], EntryOrder, changes=True),
     "cancel_entry": Operation(tuple[str, str], None, changes=True),
     "find_entry": Operation(tuple[str, str], EntryOrder | None),
+    "entry_settings": Operation(tuple[str], EntrySettings),
     "candles": Operation(tuple[str, Source, datetime], tuple[Candle, ...]),
     "set_subscriptions": Operation(tuple[tuple[str, ...]], None),
     # In addition to the port: the stream, and the manual changes of the paper exchange.

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import CallbackRange, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity
 from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
@@ -426,6 +426,16 @@ class DropsAttachedStops(Wrapped):
         return await self.inner.place_entry(msgspec.structs.replace(request, stop=None))
 
 
+class AlwaysHedges(Wrapped):
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        return msgspec.structs.replace(await self.inner.entry_settings(symbol), hedged=True)
+
+
+class MixesUpSettings(Wrapped):
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        return await self.inner.entry_settings("ETH/USDT:USDT" if symbol.startswith("BTC") else "BTC/USDT:USDT")
+
+
 class PushesNoEntries(Wrapped):
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:
@@ -453,6 +463,8 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (LooksWithoutWaiting, {"latency": reads_are_faster}, "a look up shows the outcome of a cancelled call"),
     (TakesAnIdTwice, {}, "a client order id that was used is refused"),
     (ReplacesTheFirst, {}, "a client order id that was used is refused"),
+    (AlwaysHedges, {}, "the settings of entries can be read"),
+    (MixesUpSettings, {}, "the settings of entries can be read"),
     (DoesNotNameWouldTrigger, {}, "a stop that would trigger is refused"),
     (DoesNotNameNothingToReduce, {}, "a stop without a position is refused"),
     (RoundsLooser, {}, "a price off the tick is refused or tightened"),

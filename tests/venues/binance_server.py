@@ -121,6 +121,11 @@ class Binance:
                 frozenset(),
                 lambda _: {"multiAssetsMargin": False},
             ),
+            "GET /fapi/v1/accountConfig": ("account_mode", 5, "signed", frozenset(), self._account_config),
+            "GET /fapi/v1/symbolConfig": ("entry_settings", 5, "signed", frozenset({"symbol"}), self._symbol_config),
+            "POST /fapi/v1/leverage": ("", 1, "signed", frozenset({"symbol", "leverage"}), self._set_leverage),
+            "POST /fapi/v1/marginType": ("", 1, "signed", frozenset({"symbol", "marginType"}), self._set_margin_type),
+            "GET /fapi/v3/account": ("", 5, "signed", frozenset(), self._account),
             "GET /sapi/v1/account/apiRestrictions": ("permissions", 1, "signed", frozenset(), self._permissions),
             "POST /fapi/v1/listenKey": ("listen_key", 1, "key", frozenset(), stream.listen_key),
             "PUT /fapi/v1/listenKey": ("listen_key", 1, "key", frozenset({"listenKey"}), stream.listen_key),
@@ -387,6 +392,45 @@ class Binance:
 
     def _mode(self, _: Mapping[str, str]) -> object:
         return {"dualSidePosition": self._market.hedged}
+
+    def _account_config(self, _: Mapping[str, str]) -> object:
+        flags = {"canTrade": True, "canDeposit": True, "canWithdraw": True, "multiAssetsMargin": False}
+        return {"feeTier": 0, **flags, "dualSidePosition": self._market.hedged, "updateTime": 0, "tradeGroupId": -1}
+
+    def _symbol_config(self, params: Mapping[str, str]) -> object:
+        wanted = [self._instrument(params)] if "symbol" in params else self._market.by_id.values()
+        settings = self._market.settings
+        return [
+            {
+                "symbol": each.id,
+                "marginType": settings.margin_modes.get(each.symbol, "CROSSED"),
+                "isAutoAddMargin": False,
+                "leverage": int(settings.leverage(each.symbol)),
+                "maxNotionalValue": "1000000",
+            }
+            for each in wanted
+        ]
+
+    def _set_leverage(self, params: Mapping[str, str]) -> object:
+        symbol, leverage = self._instrument(params).symbol, params.get("leverage", "")
+        if not leverage.isdecimal() or not 1 <= int(leverage) <= 125:
+            raise Refused(-4028, f"Leverage {leverage} is not valid")
+        self._market.settings.leverages[symbol,] = leverage
+        return {"leverage": int(leverage), "maxNotionalValue": "1000000", "symbol": params["symbol"]}
+
+    def _set_margin_type(self, params: Mapping[str, str]) -> object:
+        symbol, modes = self._instrument(params).symbol, self._market.settings.margin_modes
+        if modes.get(symbol, "CROSSED") == params.get("marginType"):
+            raise Refused(-4046, "No need to change margin type.")
+        if any(held.quantity for (each, _), held in self._market.holdings.items() if each == symbol):
+            raise Refused(-4048, "Margin type cannot be changed if there exists position.")
+        modes[symbol] = params["marginType"]
+        return {"code": 200, "msg": "success"}
+
+    def _account(self, _: Mapping[str, str]) -> object:
+        names = ("walletBalance", "marginBalance", "availableBalance", "maxWithdrawAmount", "crossWalletBalance")
+        asset = {"asset": "USDT", **dict.fromkeys(names, "100000"), "initialMargin": "0", "maintMargin": "0"}
+        return {"totalWalletBalance": "100000", "availableBalance": "100000", "assets": [asset], "positions": []}
 
     def _permissions(self, _: Mapping[str, str]) -> object:
         return {"ipRestrict": True, "enableReading": True, "enableFutures": True, "enableWithdrawals": False}

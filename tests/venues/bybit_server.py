@@ -58,6 +58,7 @@ _CREATE = frozenset(
     }
 )
 _TRADING_STOP = frozenset({"category", "symbol", "positionIdx", "tpslMode", "stopLoss", "slTriggerBy"})
+_LEVERAGE = frozenset({"category", "symbol", "buyLeverage", "sellLeverage"})
 _AMEND = _ID | {"qty", "triggerPrice", "triggerBy"}
 _ORDERS = _ID | {"orderFilter", "openOnly", "limit", "cursor", "settleCoin", "baseCoin"}
 _POSITIONS = frozenset({"category", "symbol", "settleCoin", "baseCoin", "limit", "cursor"})
@@ -102,6 +103,9 @@ class Bybit:
             "GET /v5/asset/coin/query-info": ("coins", 5, frozenset({"coin"}), lambda _: {"rows": []}),
             "GET /v5/user/query-api": ("permissions", 10, frozenset(), self._key),
             "GET /v5/account/info": ("account", 50, frozenset(), self._account),
+            "GET /v5/account/wallet-balance": ("", 50, frozenset({"accountType", "coin"}), self._balance),
+            "POST /v5/account/set-margin-mode": ("", 5, frozenset({"setMarginMode"}), self._set_margin_mode),
+            "POST /v5/position/set-leverage": ("", 10, _LEVERAGE, self._set_leverage),
             "GET /v5/position/list": ("positions", 50, _POSITIONS, self._positions),
             "GET /v5/order/realtime": ("open_stops", 50, _ORDERS, self._orders),
             "GET /v5/order/history": ("find_stop", 50, _ORDERS, self._history),
@@ -378,7 +382,29 @@ class Bybit:
         return {"readOnly": 0, "permissions": permissions, "uta": 1, "unified": 0, "ips": ["127.0.0.1"]}
 
     def _account(self, _: _Params) -> object:
-        return {"marginMode": "REGULAR_MARGIN", "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 10}
+        mode = self._market.settings.margin_modes.get("", "REGULAR_MARGIN")
+        return {"marginMode": mode, "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 10}
+
+    def _balance(self, _: _Params) -> object:
+        coin = {"coin": "USDT", "equity": "100000", "walletBalance": "100000", "locked": "0", "totalPositionIM": "0"}
+        return {"list": [{"accountType": "UNIFIED", "totalEquity": "100000", "coin": [coin]}]}
+
+    def _set_margin_mode(self, params: _Params) -> object:
+        if params.get("setMarginMode") not in {"REGULAR_MARGIN", "ISOLATED_MARGIN", "PORTFOLIO_MARGIN"}:
+            raise Refused(10001, "params error: setMarginMode invalid")
+        self._market.settings.margin_modes[""] = params["setMarginMode"]  # of the whole account
+        return {"reasons": []}
+
+    def _set_leverage(self, params: _Params) -> object:
+        symbol = self._instrument(params).symbol
+        wanted: dict[tuple[str, ...], str] = {
+            ("long", symbol): params["buyLeverage"],
+            ("short", symbol): params["sellLeverage"],
+        }
+        if all(self._market.settings.leverage(*about) == each for about, each in wanted.items()):
+            raise Refused(110043, "Set leverage has not been modified.")
+        self._market.settings.leverages |= wanted
+        return {}
 
 
 def _source(params: _Params, name: str = "triggerBy") -> Source:

@@ -150,7 +150,7 @@ def position(
         "cumRealisedPnl": "0",
         "liqPrice": "",
         "bustPrice": "",
-        "leverage": "10",
+        "leverage": market.settings.leverage("short" if leg == "short" else "long", symbol),
         "positionIM": "0",
         "positionMM": "0",
         "positionStatus": "Normal",

@@ -187,6 +187,29 @@ class OkxReads:
         """Return the account's configuration."""
         return [account_config(self._market, self._account_level)]
 
+    def leverage_info(self, params: Params) -> list[Any]:
+        """Return the leverage of an instrument in a margin mode, for each side in long/short mode."""
+        contract, mode = contract_named(params, self._market), params.get("mgnMode")
+        if mode not in {"cross", "isolated"}:
+            raise Refused("51000", "mgnMode")
+        legs = ("long", "short") if self._market.hedged else ("net",)
+        about = {"ccy": "", "instId": contract.id, "mgnMode": mode}
+        settings = self._market.settings
+        return [{**about, "posSide": leg, "lever": settings.leverage(contract.id, mode, leg)} for leg in legs]
+
+    def set_leverage(self, params: Params) -> list[Any]:
+        """Set the leverage of an instrument in a margin mode: of both sides, unless it is isolated in long/short mode."""
+        before = self.leverage_info(params)
+        side, lever = params.get("posSide"), str(params.get("lever", ""))
+        if not lever.isdecimal() or not 1 <= int(lever) <= 125:
+            raise Refused("51000", "lever")
+        changed = [row for row in before if params["mgnMode"] == "cross" or row["posSide"] == side]
+        if not changed:
+            raise Refused("51000", "posSide")
+        for row in changed:
+            self._market.settings.leverages[row["instId"], row["mgnMode"], row["posSide"]] = lever
+        return [{**row, "lever": lever} for row in changed]
+
     def instruments(self, params: Params) -> list[Any]:
         """List the contracts."""
         if params.get("instType") not in {"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"}:

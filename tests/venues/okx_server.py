@@ -172,6 +172,12 @@ class Okx:
             "GET asset/currencies": Route("coins", 12, frozenset({"ccy"}), lambda _: []),
             "GET account/config": Route("account", 10, frozenset(), reads.config),
             "GET account/balance": Route("balance", 20, frozenset({"ccy"}), lambda _: [balance(market)]),
+            "GET account/leverage-info": Route(
+                "entry_settings", 20, frozenset({"instId", "mgnMode"}), reads.leverage_info
+            ),
+            "POST account/set-leverage": Route(
+                "", 20, frozenset({"instId", "lever", "mgnMode", "posSide"}), reads.set_leverage
+            ),
             "GET account/positions": Route("positions", 10, named | {"instType", "posId"}, reads.positions),
             "POST trade/order": Route("close_position", 60, _ORDER, entry=trading.place_plain, by_instrument=True),
             "POST trade/batch-orders": Route(

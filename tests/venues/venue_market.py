@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 from venue_candles import Candles
+from venue_settings import Settings
 
 from trailing.core.model import Source
 from trailing.core.prices import remainder
@@ -252,6 +253,7 @@ class VenueMarket:
         self.orders: dict[int, Order] = {}
         self.fills: list[VenueFill] = []
         self.candles: Candles = Candles(now)
+        self.settings: Settings = Settings()
         self.hedged: bool = hedged
         self.most_stops: int = most_stops
         self.parts: int = parts

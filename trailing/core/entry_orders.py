@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from trailing.core.checks import check_money, check_side, check_source, check_symbol, check_utc, refuse
+from trailing.core.checks import check_money, check_one_of, check_side, check_source, check_symbol, check_utc, refuse
 from trailing.core.model import Side, Source
 
 AttachedStopKind: TypeAlias = Literal["own", "bridge"]
@@ -20,6 +20,10 @@ quantity. It covers that quantity. While a part of the entry still works, the fi
 ``"bridge"``: from the first fill on, a stop of the whole position is live under the client order id of the entry. The
 exchange keeps it as large as the position.
 """
+
+
+MarginMode: TypeAlias = Literal["cross", "isolated", "portfolio"]
+"""The margin mode of an entry. Which one is in use decides what a loss can cost beyond the position's own margin."""
 
 
 class AttachedStop(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +126,40 @@ class EntryOrder(msgspec.Struct, frozen=True, gc=False):
     def unfilled(self) -> Decimal:
         """The quantity that is not filled, in base units."""
         return self.quantity - self.filled
+
+
+class EntrySettings(msgspec.Struct, frozen=True, gc=False):
+    """What an exchange has set for entries in a symbol.
+
+    Args:
+        symbol: ccxt's unified symbol.
+        hedged: whether a long and a short position may be open at the same time.
+        margin_mode: of an entry; None: the two sides differ.
+        long_leverage, short_leverage: of an entry of each side, above 0; None: the exchange does not state it.
+
+    Raises:
+        UsageError: a value is invalid.
+    """
+
+    symbol: str
+    hedged: bool
+    margin_mode: MarginMode | None = None
+    long_leverage: Decimal | None = None
+    short_leverage: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        check_symbol("EntrySettings.symbol", self.symbol)
+        if type(self.hedged) is not bool:
+            raise refuse("EntrySettings.hedged", self.hedged, "True or False")
+        if self.margin_mode is not None:
+            check_one_of("EntrySettings.margin_mode", self.margin_mode, get_args(MarginMode))
+        for name, leverage in (("long_leverage", self.long_leverage), ("short_leverage", self.short_leverage)):
+            if leverage is not None:
+                check_money(f"EntrySettings.{name}", leverage)
+
+    def leverage(self, side: Side) -> Decimal | None:
+        """Return the leverage of an entry of a side; None: the exchange does not state it."""
+        return self.long_leverage if side == "long" else self.short_leverage
 
 
 def _check_id(name: str, value: object) -> None:

@@ -6,6 +6,7 @@ Module `fairness` sets the order between symbols, and how long a request waits f
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,23 +34,35 @@ Operation = Literal[
     "place_entry",
     "cancel_entry",
     "find_entry",
+    "entry_settings",
     "candles",
     "set_subscriptions",
 ]
 OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 
-# Clean-up before protection before moves before entries before reads.
+CALLS: Final = ("call_read", "call_change", "call_order", "call_amend", "call_cancel")
+"""The kinds of the bot's own calls. One of the first kind changes nothing."""
+
+# Clean-up before stops before exits before moves before entries before reads before the bot's own calls.
 _LANES = {
     "cancel_stop": 0,
     "find_stop": 0,
     "cancel_entry": 0,
     "find_entry": 0,
     "place_stop": 1,
-    "close_position": 1,
-    "amend_stop": 2,
-    "place_entry": 3,
+    "close_position": 2,
+    "amend_stop": 3,
+    "place_entry": 4,
+    **dict.fromkeys(CALLS, 6),
+    "clear_bridge": 7,  # it waits for nothing: two stops protect the position until then
 }
-_READS = 4
+_READS = 5
+_CALLS = 6
+
+_LAST_ROUND: Final = sys.maxsize
+
+_SPARE: Final = 0.5
+"""Part of each bucket that calls, and the clearing of bridges, leave to other requests."""
 
 _GRAIN = 1e-9  # tokens that may be missing by rounding after a wait for an exact time
 
@@ -78,7 +91,8 @@ class Limiter:
 
     A waiting request reserves its tokens in every bucket that it uses, so that light requests can't starve heavy ones. A
     later request that needs no reserved token passes it. So a wave that waits for a venue's order limit delays no move and
-    no read. Symbols alternate, so that one symbol's repeated requests don't block another symbol; see `fairness`.
+    no read. Symbols alternate, so that one symbol's repeated requests don't block another symbol; see `fairness`. The bot's
+    own calls pass after all other requests, and leave them half of each bucket.
 
     Args:
         buckets: by name.
@@ -115,7 +129,8 @@ class Limiter:
     def rate_limit_delay(self, operation: str, symbol: str | None = None) -> float:
         """Return the seconds until an operation would pass if it were requested now.
 
-        The result is exact unless a request of higher rank comes later. It is an estimate if the symbol has used up its share.
+        The result is exact unless a request of higher rank comes later. It is an estimate if the symbol has used up its share,
+        and for a call of the bot.
 
         Args:
             operation: the port's method name.
@@ -129,6 +144,9 @@ class Limiter:
         paused = max(0.0, self._paused_until - self._levels_at)
         levels = self._levels_after(self._levels, paused) if paused else self._levels
         cost = self._cost(operation)
+        if rank.lane >= _CALLS:  # at least so long, because later requests pass it
+            kept = self._with_spare(cost, self._reserved(_before(rank, self._queues)))
+            return paused + self._seconds_until(cost, kept, levels)
         if not self._queues:
             return paused + self._seconds_until(cost, {}, levels)
         before = _before(rank, self._queues)
@@ -181,8 +199,13 @@ class Limiter:
         return False
 
     def _rank(self, operation: str, symbol: str | None, number: float) -> Rank:
-        now = min((tickets[0].rank.round for tickets in self._queues.values()), default=0)
-        return self._rounds.rank(symbol, _LANES.get(operation, _READS), number, now)
+        lane = _LANES.get(operation, _READS)
+        if lane >= _CALLS:  # rounds are for requests of which each has to pass in time
+            return Rank(_LAST_ROUND, lane, 1, number)
+        heads = (tickets[0].rank for tickets in self._queues.values())
+        return self._rounds.rank(
+            symbol, lane, number, min((each.round for each in heads if each.lane < _CALLS), default=0)
+        )
 
     def withdraw(self, ticket: Ticket) -> None:
         """Remove a request from the queue; if it was granted already, return its tokens."""
@@ -256,8 +279,12 @@ class Limiter:
         for operation, tickets in queues.items():
             rank = tickets[0].rank
             cost, kept = self._cost(operation), self._reserved(_before(rank, queues))
+            if rank.lane >= _CALLS:
+                kept = self._with_spare(cost, kept)
             fits = all(
-                kept.get(name, 0.0) + tokens <= self._buckets[name].capacity for name, tokens in cost.items() if tokens
+                kept.get(name, 0.0) + tokens <= self._buckets[name].capacity + _GRAIN
+                for name, tokens in cost.items()
+                if tokens
             )
             yield self._seconds_until(cost, kept, levels) if fits else math.inf, rank, operation
 
@@ -292,6 +319,12 @@ class Limiter:
             for name, tokens in self._cost(operation).items():
                 kept[name] = kept.get(name, 0.0) + count * tokens
         return kept
+
+    def _with_spare(self, cost: Cost, kept: Cost) -> Cost:
+        """Return the reserved tokens, and those that a call or a clearing of this cost leaves to other requests."""
+        capacities = ((name, tokens, self._buckets[name].capacity) for name, tokens in cost.items())
+        spare = {name: min(_SPARE * capacity, capacity - tokens) for name, tokens, capacity in capacities}
+        return {name: kept.get(name, 0.0) + spare.get(name, 0.0) for name in {*kept, *spare}}
 
     def _seconds_until(self, cost: Cost, kept: Cost, levels: Cost) -> float:
         wait = 0.0

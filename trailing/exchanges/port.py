@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import Candle, Fill, Market, Percent, Side, Source, StopOrder, Tick, check_money, refuse
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import remainder
@@ -341,6 +341,13 @@ class Exchange(Protocol):
         """Return an entry, working or ended, after a request in flight for its id has ended; None: the exchange has none.
 
         An ended one is shown for at least an hour.
+        """
+
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        """Return the position mode, the margin mode and the leverage that are set for entries in a symbol now.
+
+        Raises:
+            UsageError: the symbol is unknown, or the exchange can't place entries.
         """
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:

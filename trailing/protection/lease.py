@@ -7,8 +7,8 @@ sent only if, at its slowest, it ends before another process can own the account
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import NoReturn
 
 import trio
@@ -111,6 +111,17 @@ class LeaseFence:
         except LeaseLost as lost:
             alarm("another process owns the account now", f"{lost}; this manager ends, its stops stay live")
             raise
+
+
+@contextmanager
+def fencing_calls(exchange: Exchange, fence: LeaseFence) -> Iterator[None]:
+    """Let the bot's own calls on a real exchange change something until the block ends, as far as the fence allows."""
+    set_fence = getattr(exchange, "set_fence", lambda _: None)  # the paper exchange has no calls
+    set_fence(fence)
+    try:
+        yield
+    finally:
+        set_fence(None)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from trailing.protection.clock import Clock
 from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
 from trailing.protection.entry_methods import EntryMethods
 from trailing.protection.journal import Journal
-from trailing.protection.lease import LeaseFence, acquire_lease
+from trailing.protection.lease import LeaseFence, acquire_lease, fencing_calls
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
 from trailing.protection.position_commands import change_plan, close_position, release_position
@@ -250,7 +250,8 @@ async def open_manager(
                     supervision.reconciler.marks |= lease.marks
                     await supervision.run(store, ticks)
                     try:
-                        yield Manager(plan, supervision)
+                        with fencing_calls(exchange, sender.fence):
+                            yield Manager(plan, supervision)
                     finally:
                         await supervision.close()  # noqa: ASYNC102 - shields itself, with a deadline
             finally:

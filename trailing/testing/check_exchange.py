@@ -29,7 +29,7 @@ async def check_exchange(
 
     The checks place, list, find, move and cancel stops. They cover refusals and their errors, cancelled callers, triggers,
     fills and closing, the exchange's own trailing orders if it has them, and prices and ticks of the right source and
-    symbol, the reads of open orders and executions, and entry orders if it can place them. Every check runs for a long and for a short, each on a new exchange. A write must be visible
+    symbol, the reads of open orders and executions, and entry orders and their settings if it can place them. Every check runs for a long and for a short, each on a new exchange. A write must be visible
     `orders_read_lag`, or `positions_read_lag`, later, so that an exchange that understates one of them fails.
 
     Args:

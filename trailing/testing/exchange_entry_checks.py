@@ -9,7 +9,7 @@ from functools import wraps
 
 import trio
 
-from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
+from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest, EntrySettings
 from trailing.core.prices import is_better
 from trailing.errors import EntryRejected, NoSuchEntry, UsageError
 from trailing.exchanges.port import EntryUpdate, Update
@@ -132,6 +132,17 @@ async def an_entry_carries_its_stop_as_its_market_says(trial: Trial) -> None:
     await trial.expect_absent(stop_id)
 
 
+@_where_entries_are_supported
+async def the_settings_of_entries_can_be_read(trial: Trial) -> None:
+    """They are of the symbol, and have the position mode in which the exchange was opened. An open position changes nothing."""
+    before = await _settings(trial)
+    expect(before.hedged is trial.exchange.hedged, f"hedged is {trial.exchange.hedged}, entry_settings shows {before}")
+    await _place(trial, EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id()))
+    await trio.sleep(trial.exchange.positions_read_lag)
+    after = await _settings(trial)
+    expect(after == before, f"with a position, entry_settings shows {after} instead of {before}")
+
+
 def new_own_id() -> str:
     """Return a new client order id in the form of the library's. An exchange need not push updates of other entries."""
     return f"tr{secrets.token_hex(10)}"
@@ -141,6 +152,13 @@ def _quantity(trial: Trial) -> Decimal:
     """Return a quantity worth at least `_WORTH`, because `Market.min_notional` may be the minimum of stops only."""
     steps = _WORTH / trial.price / trial.market.quantity_step
     return max(4 * trial.unit, trial.market.quantity_step * steps.to_integral_value(ROUND_CEILING))
+
+
+async def _settings(trial: Trial) -> EntrySettings:
+    with within(CALL_SECONDS, "entry_settings"):
+        settings = await trial.exchange.entry_settings(trial.symbol)
+    expect(settings.symbol == trial.symbol, f"requested were the settings of {trial.symbol}, shown are {settings}")
+    return settings
 
 
 async def _place(trial: Trial, request: EntryRequest) -> EntryOrder:
@@ -178,4 +196,5 @@ ENTRY_CHECKS: tuple[Check, ...] = (
     an_entry_is_placed_although_its_caller_is_cancelled,
     an_entry_that_breaks_a_rule_is_refused,
     an_entry_carries_its_stop_as_its_market_says,
+    the_settings_of_entries_can_be_read,
 )

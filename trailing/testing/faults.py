@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import Candle, Fill, Market, Side, Source, StopOrder, Tick, check_one_of, check_seconds, refuse
 from trailing.errors import EntryRejected, ExchangeUnreachable, OutcomeUnknown, RateLimited, StopRejected, TrailingError
 from trailing.exchanges.port import Exchange, StopRequest, Update
@@ -34,6 +34,7 @@ Operation: TypeAlias = Literal[
     "place_entry",
     "cancel_entry",
     "find_entry",
+    "entry_settings",
     "candles",
     "set_subscriptions",
     "accounts",
@@ -293,6 +294,9 @@ class FaultyExchange:
 
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
         return await self._script.play("find_entry", symbol, lambda: self.inner.find_entry(symbol, client_order_id))
+
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        return await self._script.play("entry_settings", symbol, lambda: self.inner.entry_settings(symbol))
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         return await self._script.play("candles", symbol, lambda: self.inner.candles(symbol, source, since))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -145,14 +145,14 @@ def _parse_entries_one_by_one(client: Any, venue: Venue) -> None:
     method, parser = venue.lists.raw_position_methods
     parse_position = guard(getattr(client, parser))
 
-    async def fetch_positions(_: Any = None, params: Mapping[str, Any] = {}) -> list[Any]:
+    async def fetch_positions(symbols: Any = None, params: Mapping[str, Any] = {}) -> list[Any]:
         positions = []
         rows = _value_at(await getattr(client, method)(params), venue.lists.raw_position_list)
         for number, raw in enumerate(rows):
             if number % BURST == 0:
                 await asyncio.sleep(0)
             positions.append(parse_position(raw))
-        return positions
+        return [each for each in positions if not symbols or each["symbol"] in symbols]
 
     client.fetch_positions = fetch_positions
 
@@ -170,6 +170,7 @@ async def _do_nothing(*_: Any, **__: Any) -> None:
 
 async def open_client(
     client: Any,
+    wait_for_turn: Callable[[], Awaitable[object]],
     before_send: Callable[[], object],
     limit: Callable[[], ReplyLimit],
     on_response: Callable[[Reply], object],
@@ -178,6 +179,7 @@ async def open_client(
 
     Args:
         client: ccxt's client.
+        wait_for_turn: awaited in asyncio before a request is signed.
         before_send: called when a request is signed, before any of it is sent. If it raises, nothing is sent.
         limit: returns what is read of the reply to the running request.
         on_response: called with every HTTP reply, before ccxt parses it.
@@ -201,6 +203,13 @@ async def open_client(
         return session
 
     client.get_socks_proxy_session = open_checked_socks
+    request = client.request
+
+    async def request_in_turn(*args: Any, **kwargs: Any) -> Any:
+        await wait_for_turn()
+        return await request(*args, **kwargs)
+
+    client.request = request_in_turn
     fetch = client.fetch
 
     async def fetch_after_check(*args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+from trailing.core.entry_orders import MarginMode
 from trailing.core.model import Market
 from trailing.errors import TrailingError, UsageError
 from trailing.exchanges.ccxt.binance_protocol import BinanceProtocol
@@ -42,6 +43,7 @@ async def connect(
     *,
     account: str,
     testnet: bool,
+    margin_mode: MarginMode,
     configure: Callable[[Any], object] | None,
 ) -> AsyncIterator[CcxtExchange]:
     """Open an exchange on a venue. Arguments and errors: as `open_ccxt`."""
@@ -69,6 +71,7 @@ async def connect(
             name=f"{venue.name} testnet" if testnet else venue.name,
             account=account,
             hedged=await _is_hedged(session, venue, next(iter(markets), None)),
+            margin_mode=margin_mode,
         )
         sources = venue.prices.methods
         if isinstance(updates, PolledUpdates):

@@ -7,6 +7,7 @@ status 200 is a success without an id.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import traceback
@@ -19,6 +20,7 @@ from ccxt.base import errors as ccxt_errors
 
 from trailing.errors import (
     AuthenticationFailed,
+    CallRejected,
     EntryRejected,
     ExchangeUnreachable,
     NoSuchEntry,
@@ -30,12 +32,14 @@ from trailing.errors import (
     StopRejected,
     TooManyStops,
     TrailingError,
+    UsageError,
     WouldTrigger,
 )
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
 from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
+from trailing.exchanges.limiter import CALLS
 from trailing.exchanges.port import escaped
 
 WRITES: Final = frozenset(
@@ -48,8 +52,9 @@ WRITES: Final = frozenset(
         "cancel_entry",
         "enter",
         "clear_bridge",
+        *CALLS,
     }
-)
+) - {"call_read"}
 """Operations that change something. All others are reads, which can be repeated. `trailing check` enters."""
 
 _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop", "clear_bridge"})
@@ -58,7 +63,7 @@ _OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop", "clear_
 _OF_AN_ENTRY: Final = frozenset({"cancel_entry", "find_entry"})
 """Operations about an entry that was placed before."""
 
-_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry", "clear_bridge"}
+_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry", "clear_bridge", *CALLS}
 """Operations whose order the venue checks against the price and the position."""
 
 
@@ -86,6 +91,12 @@ _REFUSALS = (
     ccxt_errors.InvalidOrder,
     ccxt_errors.NotSupported,
     ccxt_errors.OperationRejected,
+)
+_NOT_THE_ARGUMENTS = (
+    ccxt_errors.AuthenticationError,
+    ccxt_errors.ExchangeClosedByUser,
+    ccxt_errors.NetworkError,
+    asyncio.CancelledError,
 )
 _QUERY = re.compile(r"(\b(?:https?|wss?)://[^\s?]+)\?\S*")
 _CODE = re.compile(
@@ -136,7 +147,7 @@ def explain(
     """
     shown = error.__cause__ if isinstance(error.__cause__, RefusedReply) else error  # ccxt's own text does not say why
     message = escaped(hide(without_queries(str(shown))), 300)
-    about = " ".join(filter(None, (venue.name, request.operation, request.symbol)))
+    about = f"{venue.name} {request.about}"
     explained = _explain(venue, request, error, f"{about}: {type(shown).__name__} {message}".rstrip())
     if explained is not None:
         explained.__cause__ = foreign(error, hide)
@@ -144,7 +155,9 @@ def explain(
 
 
 def _explain(venue: Venue, request: Request, error: BaseException, message: str) -> TrailingError | None:
-    writes = request.operation in WRITES
+    writes, calls = request.operation in WRITES, request.operation in CALLS
+    if calls and not request.parts and not isinstance(error, _NOT_THE_ARGUMENTS):  # ccxt refuses the arguments
+        return UsageError(message)
     if request.operation == "amend_stop" and _contains(request.reply, venue.errors.unchanged):
         return None
     known = _by_code(venue, request, message)
@@ -164,7 +177,7 @@ def _explain(venue: Venue, request: Request, error: BaseException, message: str)
         return ClockOff(message)
     if isinstance(error, (ccxt_errors.OnMaintenance, ccxt_errors.ExchangeClosedByUser)):
         return ExchangeUnreachable(message)
-    if isinstance(error, ccxt_errors.OrderNotFound) or (writes and isinstance(error, _REFUSALS)):
+    if isinstance(error, ccxt_errors.OrderNotFound) or ((writes or calls) and isinstance(error, _REFUSALS)):
         return _as_refusal(request.operation, StopRejected, message)
     return OutcomeUnknown(message) if writes else ExchangeUnreachable(message)
 
@@ -197,6 +210,8 @@ def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | No
         return _as_refusal(request.operation, NoSuchStop if request.operation in _OF_A_STOP else StopRejected, message)
     if _contains(reply, codes.busy):
         return ExchangeUnreachable(message)
+    if request.operation in CALLS and _refusal_of(codes, reply) is not None:
+        return CallRejected(message)
     if request.operation not in WRITES:
         return ExchangeUnreachable(message) if _contains(reply, codes.refused) else None
     if request.operation == "place_entry" and _contains(reply, codes.duplicate):
@@ -213,6 +228,8 @@ def _by_code(venue: Venue, request: Request, message: str) -> TrailingError | No
 
 def _as_refusal(operation: str, of_a_stop: type[StopRejected], message: str) -> TrailingError:
     """Return the error for a request that the venue refused. `of_a_stop` is the class for a stop or a close."""
+    if operation in CALLS:
+        return CallRejected(message)
     if operation == "place_entry":
         return EntryRejected(message)
     if operation in _OF_AN_ENTRY:  # it says nothing about the entry, and was not executed

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings, MarginMode
 from trailing.core.model import (
     Candle,
     Fill,
@@ -27,6 +27,7 @@ from trailing.core.model import (
 from trailing.errors import ExchangeUnreachable, NoSuchStop, StopRejected, UsageError
 from trailing.exchanges.ccxt.account_lists import AccountLists
 from trailing.exchanges.ccxt.bridges import Bridges
+from trailing.exchanges.ccxt.calls import BotCalls, Fence
 from trailing.exchanges.ccxt.closes import Closes
 from trailing.exchanges.ccxt.conversion import (
     CANDLE_SECONDS,
@@ -34,11 +35,13 @@ from trailing.exchanges.ccxt.conversion import (
     amount,
     candles_of,
     check_steps,
+    is_ours,
     text,
     tightened,
     to_venue_id,
 )
 from trailing.exchanges.ccxt.entry_orders import EntryOrders
+from trailing.exchanges.ccxt.entry_settings import SettingsReader
 from trailing.exchanges.ccxt.order_reads import OrderReads
 from trailing.exchanges.ccxt.polling import PriceReader
 from trailing.exchanges.ccxt.replies import acknowledged_id, acknowledged_price
@@ -84,6 +87,7 @@ class CcxtExchange:
         name: str,
         account: str,
         hedged: bool,
+        margin_mode: MarginMode = "cross",
     ) -> None:
         self.name = name
         self.account = account
@@ -93,13 +97,15 @@ class CcxtExchange:
         self.request_validity: float = venue.delays.request_validity
         self.session = session
         self._updates = updates
-        self._requests = VenueRequests(session, venue, hedged=hedged)
+        self._requests = VenueRequests(session, venue, hedged=hedged, entry_margin_mode=margin_mode)
         self._prices = PriceReader(session, venue)
         self._unnamed = UnnamedStops(venue)
         self._bridges = Bridges(self._requests, venue, session.client.markets, hedged=hedged)
         self._lists = AccountLists(self._requests, venue, markets, session.client.markets, self._unnamed, self._bridges)
         self._order_reads = OrderReads(self._requests, venue)
         self._entries = EntryOrders(session, self._requests, venue, self._bridges, name=name)
+        self._settings = SettingsReader(session, self._requests, venue, name=name)
+        self._calls = BotCalls(session, venue)
         self._closes = Closes(self._requests, self._lists, venue, self.price, hedged=hedged)
         self.venue = venue
         self._markets = markets
@@ -166,6 +172,7 @@ class CcxtExchange:
                 callback=request.callback,
             )
         self._unnamed.note_acknowledged(order)
+        self._calls.note(order.order_id)
         return order
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
@@ -197,6 +204,7 @@ class CcxtExchange:
             about=order.client_order_id,
         )
         order_id = order.order_id if raw is None else acknowledged_id("amend_stop", raw)
+        self._calls.note(order_id)
         return StopOrder(order.symbol, order.side, quantity, price, order.client_order_id, order_id, order.source)
 
     async def cancel_stop(self, order: StopOrder) -> None:
@@ -246,7 +254,11 @@ class CcxtExchange:
 
     async def open_stops(self) -> Sequence[StopOrder]:
         """Return all live stop-market orders, plain and trailing, ours and foreign, by symbol and client order id."""
-        return await self._lists.stops()
+        stops = await self._lists.stops()
+        for order in stops:
+            if is_ours(order.client_order_id):
+                self._calls.note(order.order_id)
+        return stops
 
     async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
         """Return all open orders of a symbol, plain and conditional, ours and foreign, by order id."""
@@ -293,7 +305,9 @@ class CcxtExchange:
             UsageError: entries were not tried on the venue, or the market can't attach the stop as requested.
             EntryRejected: the venue rejected it, or nothing was sent because a figure lies between the market's steps.
         """
-        return await self._entries.place(self.market(request.symbol), request)
+        order = await self._entries.place(self.market(request.symbol), request)
+        self._calls.note(order.order_id)
+        return order
 
     async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
         """Cancel what is not filled of an entry, after the requests in flight for its id have ended."""
@@ -302,6 +316,14 @@ class CcxtExchange:
     async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
         """Return an entry, working or ended, after the requests in flight for its id have ended."""
         return await self._entries.find(self.market(symbol), client_order_id)
+
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        """Return what is set for entries in a symbol.
+
+        On OKX each order states its margin mode: it is that of the symbol's open position, or else `margin_mode` of `open_ccxt`.
+        """
+        self.market(symbol)
+        return await self._settings.read(symbol)
 
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles, oldest first; empty for a source without candles on this venue."""
@@ -323,6 +345,40 @@ class CcxtExchange:
                 raise ExchangeUnreachable(f"{self.name} candles {symbol}: the reply has no candle since {since}")
             since = page[-1].opened_at + timedelta(seconds=CANDLE_SECONDS)
         return candles
+
+    async def call(self, method: str, /, *args: Any, **params: Any) -> Any:
+        """Send a request of the bot's own: any method of ccxt, through the same client and the same rate limiter.
+
+        All other requests pass first, and it is never repeated. A method that may change something needs an open manager,
+        because only the owner of the account may send it. ::
+
+            balance = await exchange.call("fetch_balance")
+            await exchange.call("set_leverage", 5, "BTC/USDT:USDT", marginMode="isolated")
+
+        Args:
+            method: a unified method of ccxt, or one of a venue's endpoint, such as ``"fapiPrivateGetIncome"``.
+            args: its arguments in ccxt's order.
+            params: its arguments by name. Names that it does not have become ccxt's `params`.
+
+        Returns:
+            What ccxt returns. Numbers that ccxt parses are texts.
+
+        Raises:
+            UsageError: no such method can be called, an argument is wrong or names an order of the manager, or no manager is
+                open for a change. Nothing was sent.
+            LeaseLost: another process owns the account now, or the manager has ended. Nothing was sent.
+            CallRejected: the exchange rejected it.
+            ExchangeUnreachable: it was not sent; or it only reads, and the exchange did not answer.
+            OutcomeUnknown: it may have changed something.
+
+        Cancellation: while it waits for the rate limit, nothing is sent. Later it ends the waiting and recalls nothing. For a
+            method that takes several requests, those that still wait are sent nevertheless, until the caller's deadline.
+        """
+        return await self._calls.call(method, args, params)
+
+    def set_fence(self, fence: Fence | None) -> None:
+        """Let the bot's calls change something as far as the owner's fence allows; None: no manager owns the account."""
+        self._calls.fence = fence
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
         """Replace the symbols whose prices are wanted. Raises UsageError for an unknown symbol."""

@@ -75,6 +75,11 @@ _BINANCE = Limits(
         "positions": {"weight": 5.0},  # positionRisk
         "order_fills": {"weight": 5.0},  # userTrades; its look-ups cost 1
         "candles": {"weight": 5.0},  # klines, 500 to 1,000 of them
+        "entry_settings": {"weight": 5.0},  # symbolConfig
+        "account_mode": {"weight": 5.0},  # accountConfig
+        "call_read": {"weight": 5.0},  # of most endpoints; a reply's header corrects the count
+        "call_order": _BINANCE_ORDER,
+        "call_amend": _BINANCE_ORDER,
     },
     other={"weight": 1.0},
 )
@@ -92,6 +97,7 @@ _BYBIT = Limits(
         "order/realtime": _BYBIT_ENDPOINT,
         "position/list": _BYBIT_ENDPOINT,
         "position/trading-stop": _BYBIT_ENDPOINT,
+        "position/set-leverage": _BYBIT_ENDPOINT,
     },
     costs={
         "place_stop": {"requests": 1.0, "order/create": 1.0},
@@ -107,6 +113,12 @@ _BYBIT = Limits(
         "open_stops": {"requests": 1.0, "order/realtime": 1.0},
         "open_orders": {"requests": 1.0, "order/realtime": 1.0},
         "positions": {"requests": 1.0, "position/list": 1.0},
+        "entry_settings": {"requests": 1.0, "position/list": 1.0},
+        "call_read": {"requests": 1.0, "order/realtime": 1.0, "position/list": 1.0},
+        "call_change": {"requests": 1.0, "position/set-leverage": 1.0},
+        "call_order": {"requests": 1.0, "order/create": 1.0},
+        "call_amend": {"requests": 1.0, "order/amend": 1.0},
+        "call_cancel": {"requests": 1.0, "order/cancel": 1.0},
     },
     other={"requests": 1.0},
 )
@@ -133,6 +145,13 @@ _OKX = Limits(
         "orders-algo-pending": _OKX_READ,
         "positions": _OKX_ACCOUNT,
         "fills-history": _OKX_ACCOUNT,
+        "config": Window(4.5, 2, burst=2),
+        "leverage-info": _OKX_READ,
+        "set-leverage": _OKX_READ,
+        # Calls may all be about one instrument.
+        "calls that place": _OKX_READ,
+        "calls that amend": _OKX_READ,
+        "calls that cancel": _OKX_READ,
         "market data": _OKX_READ,
     },
     costs={
@@ -149,6 +168,16 @@ _OKX = Limits(
         "open_orders": {"orders-algo-pending": 1.0},
         "order_fills": {"fills-history": 1.0, "order-algo details": 1.0},
         "positions": {"positions": 1.0},
+        "entry_settings": {"leverage-info": 1.0},
+        "account_mode": {"config": 1.0},
+        # A call may be a request to any endpoint of its kind.
+        "call_read": dict.fromkeys(
+            ("positions", "fills-history", "orders-algo-pending", "order-algo details", "market data"), 1.0
+        ),
+        "call_change": {"set-leverage": 1.0},
+        "call_order": {"order": 1.0, "order-algo": 1.0, "calls that place": 1.0},
+        "call_amend": {"order": 1.0, "amend-algos": 1.0, "calls that amend": 1.0},
+        "call_cancel": {"cancel-order": 1.0, "cancel-algos": 1.0, "calls that cancel": 1.0},
     },
     other={"market data": 1.0},
     by_symbol={
@@ -169,7 +198,10 @@ def _careful(orders_per_second: float, *, price: float = 1.0) -> Limits:
     return Limits(
         windows={"requests": Window(10 * orders_per_second, 10, burst=2 * orders_per_second)},
         costs={
-            **{operation: {"requests": 5.0} for operation in ("open_stops", "open_orders", "order_fills", "positions")},
+            **{
+                each: {"requests": 5.0}
+                for each in ("open_stops", "open_orders", "order_fills", "positions", "call_read")
+            },
             "price": {"requests": price},
         },
         other={"requests": 1.0},

@@ -21,9 +21,9 @@ def adapt(client: Any) -> None:
 
     fetch_mark_price = client.fetch_mark_price
 
-    async def fetch_mark_price_of_type(symbol: str) -> Any:
+    async def fetch_mark_price_of_type(symbol: str, params: Mapping[str, Any] = {}) -> Any:
         """Request a mark price with the type of the instrument, which OKX requires and ccxt leaves out."""
-        return await fetch_mark_price(symbol, {"instType": client.market(symbol)["info"]["instType"]})
+        return await fetch_mark_price(symbol, {"instType": client.market(symbol)["info"]["instType"], **params})
 
     client.fetch_mark_price = fetch_mark_price_of_type
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
@@ -28,6 +28,7 @@ async def open_ccxt(
     account: str = "default",
     testnet: bool = False,
     allow_unverified: bool = False,
+    margin_mode: Literal["cross", "isolated"] | None = None,
     configure: Callable[[Any], object] | None = None,
 ) -> AsyncIterator[CcxtExchange]:
     """Open an account on a real exchange.
@@ -42,6 +43,8 @@ async def open_ccxt(
         testnet: use the venue's test network or demo trading. The exchange's name ends with " testnet" then.
         allow_unverified: accept a venue whose requests were checked, but not its replies. No stop of ours was ever triggered
             there. Begin with an amount that you can afford to lose.
+        margin_mode: of entries in a symbol without an open position, on OKX, where each order states its margin mode; None:
+            ``"cross"``. All other venues store the mode, so that only None is accepted.
         configure: called with ccxt's client before its first use, to set proxies, hosts and options.
 
     Raises:
@@ -58,11 +61,16 @@ async def open_ccxt(
         raise refuse("account", account, "a text that is not empty")
     if testnet and row.client.testnet_method is None:
         raise UsageError(f"testnet=True: ccxt knows no testnet for {venue}")
+    if margin_mode not in {None, "cross", "isolated"}:
+        raise refuse("margin_mode", margin_mode, "'cross', 'isolated' or None")
+    if margin_mode is not None and not row.account.margin_param:
+        raise refuse("margin_mode", margin_mode, f"None, because {venue} stores the margin mode; set it there")
     if configure is not None and not callable(configure):
         raise refuse("configure", configure, "a callable, or None")
     # The import of ccxt takes seconds. In a thread, it doesn't block other tasks.
     connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
-    async with connecting.connect(row, credentials, account=account, testnet=testnet, configure=configure) as exchange:
+    settings = {"account": account, "testnet": testnet, "margin_mode": margin_mode or "cross", "configure": configure}
+    async with connecting.connect(row, credentials, **settings) as exchange:
         yield exchange
 
 

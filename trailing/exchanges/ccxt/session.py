@@ -24,6 +24,7 @@ from trailing.errors import ExchangeUnreachable, OutcomeUnknown, RateLimited, Tr
 from trailing.exchanges.ccxt.client import open_client
 from trailing.exchanges.ccxt.http_replies import Reply, ReplyLimit, limit_of
 from trailing.exchanges.ccxt.margin_modes import MarginModes
+from trailing.exchanges.limiter import CALLS
 from trailing.services import open_service_nursery
 
 CLOSE_SECONDS: Final = 3.0
@@ -63,6 +64,8 @@ class Request:
         operation: the port's method name.
         deadline: the caller's, in seconds on the running clock. Nothing is sent after it.
         symbol: the symbol that it is about; None: the account.
+        about: what an error calls it.
+        may_send: called right before anything of it is sent. If it raises, nothing is sent.
         parts: how many HTTP requests were sent for it.
         reply: the HTTP reply to what was sent last.
         result: what the client's method returned.
@@ -70,10 +73,20 @@ class Request:
         done: set when the call has ended, in whatever way.
     """
 
-    def __init__(self, operation: str, deadline: float = math.inf, symbol: str | None = None) -> None:
+    def __init__(
+        self,
+        operation: str,
+        deadline: float = math.inf,
+        symbol: str | None = None,
+        *,
+        about: str = "",
+        may_send: Callable[[], object] = lambda: None,
+    ) -> None:
         self.operation = operation
         self.deadline = deadline
         self.symbol = symbol
+        self.about = about or " ".join(filter(None, (operation, symbol)))
+        self.may_send = may_send
         self.parts = 0
         self.reply: Reply = Reply()
         self.result: Any = None
@@ -121,6 +134,8 @@ class Session:
         symbol: str | None = None,
         client_order_id: str | None = None,
         after_earlier: bool = False,
+        about: str = "",
+        may_send: Callable[[], object] = lambda: None,
     ) -> Any:
         """Call a coroutine method of the client when the rate limit lets it pass, and return its result.
 
@@ -131,6 +146,8 @@ class Session:
             symbol: whose share of the rate limit it uses; None: of no symbol.
             client_order_id: the order that the call is about.
             after_earlier: wait first until the calls in flight for that id have ended.
+            about: what an error calls it; "": operation and symbol.
+            may_send: called right before each part is sent. If it raises, the part is not sent.
 
         Raises:
             TrailingError: and nothing else; `OutcomeUnknown` if the session was closed before the reply came.
@@ -141,7 +158,7 @@ class Session:
         await trio.lowlevel.checkpoint_if_cancelled()
         if after_earlier and client_order_id is not None:
             await self.wait_for(client_order_id)
-        request = Request(operation, trio.current_effective_deadline(), symbol)
+        request = Request(operation, trio.current_effective_deadline(), symbol, about=about, may_send=may_send)
         if client_order_id is not None:
             self._in_flight.setdefault(client_order_id, deque()).append(request)
         try:
@@ -235,7 +252,9 @@ class Session:
 
         Raises:
             ExchangeUnreachable: the caller's deadline has passed, and nothing was sent.
-            OutcomeUnknown: the deadline has passed, or there are too many parts, and a part was sent before.
+            OutcomeUnknown: the deadline has passed, the request may not be sent any more, or there are too many parts, and a part
+                was sent before.
+            TrailingError: the request may not be sent, and nothing was sent.
         """
         request = _request.get()
         if request is None:
@@ -246,7 +265,19 @@ class Session:
             raise ExchangeUnreachable(f"{request.operation}: not sent, because the deadline had passed")
         if request.parts == MOST_PARTS:
             raise OutcomeUnknown(f"{request.operation}: it needs more than {MOST_PARTS} requests")
+        try:
+            request.may_send()
+        except TrailingError as error:
+            if not request.parts:
+                raise
+            raise OutcomeUnknown(f"{request.operation}: only a part was sent: {error}") from error
         request.parts, request.reply = request.parts + 1, Reply()
+
+    async def _wait_for_turn(self) -> None:
+        """Wait in asyncio until the rate limit lets a further part of a bot's call pass. The first part had its turn."""
+        request = _request.get()
+        if request is not None and request.operation in CALLS and request.parts:
+            await self._loop.trio_as_future(self.rate_limiter.acquire, request.operation)
 
     def _limit(self) -> ReplyLimit:
         request = _request.get()
@@ -302,7 +333,8 @@ async def _host(
         try:
             async with trio.open_nursery() as tasks:  # they end before the client's connections and the loop
                 session = Session(tasks, loop, client, rate_limiter, explain)
-                hooks = (session._before_send, session._limit, session._on_response)  # noqa: SLF001 - this module's own class
+                # This module's own class:
+                hooks = (session._wait_for_turn, session._before_send, session._limit, session._on_response)  # noqa: SLF001
                 await loop.run_aio_coroutine(open_client(client, *hooks))
                 task_status.started(session)
                 await trio.sleep_forever()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import trio
 
+from trailing.core.entry_orders import MarginMode
 from trailing.core.model import Percent, Side, Source, check_money, check_source, refuse
 from trailing.errors import ExchangeUnreachable, NothingToReduce, OutcomeUnknown, StopRejected, UsageError
 from trailing.exchanges.ccxt.clock import warn_of_skew
@@ -38,10 +39,13 @@ class VenueRequests:
         session: sends them.
         venue: the venue's row.
         hedged: whether the account is in hedge mode.
+        entry_margin_mode: of entries in a symbol without a position, on a venue where each order states its margin mode.
     """
 
-    def __init__(self, session: Session, venue: Venue, *, hedged: bool) -> None:
-        self._session = session
+    def __init__(
+        self, session: Session, venue: Venue, *, hedged: bool, entry_margin_mode: MarginMode = "cross"
+    ) -> None:
+        self._session, self._entry_margin_mode = session, entry_margin_mode
         self._venue = venue
         self._hedged = hedged
         self._modes_reading: trio.Event | None = None
@@ -134,14 +138,30 @@ class VenueRequests:
         return params
 
     def entry_params(self, symbol: str, side: Side) -> Params:
-        """Return the parameters that name the position of an entry. It has the margin mode of its position, if there is one.
+        """Return the parameters that name the position of an entry, with its margin mode, where the venue needs one.
 
-        Without a position, ccxt's default mode counts, which is cross.
+        It is the mode of the side's open position, or else of the other side's, or else the one that `open_ccxt` was given.
         """
         account = self._venue.account
         params = {} if not self._hedged or account.hedge_params is None else {**account.hedge_params}
-        mode = self._session.margin_modes.get(symbol, side) if account.margin_param else None
-        return params if mode is None else {**params, account.margin_param: mode}
+        if not account.margin_param:
+            return params
+        modes = self._session.margin_modes
+        own, other = modes.get(symbol, side), modes.get(symbol, "short" if side == "long" else "long")
+        return {**params, account.margin_param: own or other or self._entry_margin_mode}
+
+    async def entry_margin_mode(self, symbol: str) -> MarginMode | None:
+        """Return the margin mode that `entry_params` gives to entries of a symbol; None: those of the two sides differ.
+
+        The positions are read if no open position of the symbol is known.
+        """
+        sides: tuple[Side, ...] = get_args(Side)
+        if all(self._session.margin_modes.get(symbol, side) is None for side in sides):
+            await self._margin_mode(symbol, "long")
+        found = {self.entry_params(symbol, side)[self._venue.account.margin_param] for side in sides}
+        if len(found) != 1:
+            return None
+        return "isolated" if found == {"isolated"} else "cross"
 
     async def _margin_mode(self, symbol: str, side: Side) -> str | None:
         """Return a position's margin mode; None: a reading that began after this call lists no such position."""

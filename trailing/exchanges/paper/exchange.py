@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from typing import NoReturn
 
 from trailing.core.account import OpenOrder, PositionReport
-from trailing.core.entry_orders import EntryOrder, EntryRequest
+from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings, MarginMode
 from trailing.core.model import (
     Candle,
     Fill,
@@ -80,7 +81,7 @@ class PaperExchange(MarketActions):
         self.positions_read_lag: float = rules.positions_read_lag
         self.request_validity: float = request_validity
         super().__init__(PaperAccount(rules, self._publish, candles.utc), transport, candles, Stream())
-        self._limiter = limiter
+        self._limiter, self._leverage = limiter, rules.leverage
         self._log = log
 
     def __repr__(self) -> str:
@@ -249,12 +250,23 @@ class PaperExchange(MarketActions):
             after_earlier=True,
         )
 
+    async def entry_settings(self, symbol: str) -> EntrySettings:
+        """Return what `open_paper` was given: cross margin, or with a leverage isolated margin."""
+        check_symbol("symbol", symbol)
+        mode: MarginMode = "cross" if self._leverage is None else "isolated"
+        settings = EntrySettings(symbol, self.hedged, mode, self._leverage, self._leverage)
+        return await self._transport.send("entry_settings", symbol, lambda _: settings)
+
     async def candles(self, symbol: str, source: Source, since: datetime) -> Sequence[Candle]:
         """Return closed minute candles of the ticks, oldest first. A minute without a tick has none."""
         check_symbol("symbol", symbol)
         check_source("source", source)
         check_utc("since", since)
         return await self._transport.send("candles", symbol, lambda at: self._candles.closed(symbol, source, since, at))
+
+    async def call(self, method: str, /, *args: object, **params: object) -> NoReturn:  # noqa: ARG002 - as the port's
+        """Refuse the bot's own requests: only a real exchange has ccxt's methods. Raises UsageError."""
+        raise UsageError(f"call got {method!r}, but the paper exchange has no methods of ccxt; use `open_ccxt`")
 
     async def set_subscriptions(self, symbols: Set[str]) -> None:
         """Replace the symbols whose ticks are pushed. The call that was sent last counts."""
