@@ -325,7 +325,7 @@ async def test_a_symbol_that_is_being_entered_is_not_entered_twice(autojump_cloc
         assert first.position.quantity == D(2)
 
 
-async def test_a_position_that_nobody_protects_is_not_added_to(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_position_without_a_task_is_not_added_to(autojump_clock: trio.testing.MockClock) -> None:
     async with a_market() as world:
         await world.enter(a_position(side="short"))
         await world.inside.read_account()
