@@ -63,7 +63,7 @@ class EntryLimits(msgspec.Struct, frozen=True):
         """
         symbol, leverage = settings.symbol, settings.leverage(side)
         if self.margin_mode is not None and settings.margin_mode != self.margin_mode:
-            found = settings.margin_mode or "unclear"
+            mode = settings.margin_mode or "unclear"
             raise LimitReached(
                 f"{symbol}: its margin mode is {mode}, and EntryLimits.margin_mode is {self.margin_mode}"
             )
