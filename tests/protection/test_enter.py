@@ -102,6 +102,10 @@ async def test_an_entry_at_market_reads_the_price_and_tells_its_slippage(
         assert (outcome.position.entry_price, outcome.slippage) == (D("100.5"), D("0.5000"))
         (ended,) = (event for event in world.events if isinstance(event, EntryEnded))
         assert ended.slippage == D("0.5000")
+        world.feed("100", ETH)
+        await filled_at_once(world, an_entry(ETH, limit="101"))  # filled at 100, so better than its limit
+        slippage = world.running.statistics().slippage
+        assert (slippage.count, slippage.mean, slippage.maximum) == (2, D("-0.24505"), D("0.5000"))
 
 
 async def feed_later(world: World, seconds: float, price: str) -> None:
@@ -120,7 +124,8 @@ async def test_a_limit_that_is_not_reached_ends_with_nothing_left(autojump_clock
         )
         assert not await world.paper.open_orders(SYMBOL)
         assert not (await world.load()).stops
-        assert world.running.statistics().outcomes == {"NotEntered": 1}
+        statistics = world.running.statistics()
+        assert (statistics.outcomes, statistics.not_entered) == ({"NotEntered": 1}, {"unfilled": 1})
 
 
 @pytest.mark.parametrize("attached", ATTACHED)
