@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from trailing.price_files import Bars, read_prices
 FIRST = int(datetime(2026, 1, 5, tzinfo=UTC).timestamp() * 1000)
 WORDS = ("--since", "2026-01-05", "--until", "2026-01-05T10:00")
 MINUTES = 600
+TESTS = Path(__file__).parents[1]
 
 
 def record(served: Served, symbol: str, count: int, source: Source = "last", *, missing: tuple[int, ...] = ()) -> None:
@@ -353,3 +356,29 @@ def test_a_month_of_minutes_takes_less_than_ten_seconds(desk: Desk) -> None:
     taken = time.monotonic() - begun
     assert "43200 bars, 43200 of them new" in ran.out
     assert taken < 10
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_leaves_whole_files_and_the_next_continues(tmp_path: Path) -> None:
+    words = ("--since", "2026-01-05", "--until", "2026-01-08T11:20")
+    path = ":".join(str(each) for each in (TESTS, TESTS / "servers", TESTS / "venues"))
+
+    def run(page: int, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            str(TESTS / "venues/downloading_process.py"),
+            "bybit",
+            str(page),
+            str(tmp_path),
+            *more,
+        ]
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=environment)
+
+    begun = run(99, "--since", "2026-01-05", "--until", "2026-01-05T01:00")
+    assert "60 bars, 60 of them new" in begun.stdout
+    assert run(3, *words).returncode == -signal.SIGKILL
+    assert len(read_prices(tmp_path / "btc-usdt-1m.csv")) == 60
+    ended = run(99, *words)
+    assert "5000 bars, 2940 of them new" in ended.stdout
+    expect_whole(Desk(None, tmp_path, None), 5000)  # type: ignore[arg-type]

@@ -9,6 +9,9 @@ import msgspec
 
 from trailing.exchanges.buckets import Bucket, Cost
 
+DOWNLOADS: Final = ("history_candles", "history_reference_candles")
+"""Operations that are none of the port's: pages of candles of the last price, and of mark and index prices."""
+
 
 class Window(msgspec.Struct, frozen=True):
     """A limit of `count` tokens in any `seconds`, wherever the venue's window begins.

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 from trailing.core.checks import check_money, check_source, check_symbol
 from trailing.core.model import Market, Source, refuse
 from trailing.errors import UsageError, suggest
+from trailing.exchanges.ccxt.limits import DOWNLOADS
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.unreadable import UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import Venue
@@ -88,7 +89,7 @@ class PublicMarketData:
         if params is None:
             raise refuse("source", source, f"a source that {self.name} has candles of")
         limit = -(-(end - start) // length)
-        operation = "history_candles" if source == "last" else "history_reference_candles"
+        operation = DOWNLOADS[source != "last"]
         asked = (symbol, timeframe, start, limit, {**params, "until": end - 1})
         rows = await self._session.call(operation, "fetch_ohlcv", *asked)
         bars = {bar[0]: bar for row in rows if (bar := _bar_of(symbol, row, source)) is not None}
