@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import structlog
-from checked_venue import LIVE_SETTINGS
 from real_exchange import BTC, ETH, VENUES
 from served_exchange import Served, serving
 from venue_candles import LENGTHS, MINUTE, Bar
@@ -76,8 +75,9 @@ class Desk(NamedTuple):
 
 
 @contextmanager
-def opened(venue: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, **settings: Any) -> Iterator[Desk]:
-    with serving(venue, "memory:", **{**LIVE_SETTINGS[venue], **settings}) as served:
+def opened(venue: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Iterator[Desk]:
+    """Open a venue that refuses requests beyond its own rate limits."""
+    with serving(venue, "memory:") as served:
         opening = partial(open_market_data, configure=served.server.configure)
         monkeypatch.setattr("trailing.cli.practice.candles.open_market_data", opening)
         monkeypatch.setattr("trailing.cli.practice.candle_download.FIRST_WAIT_SECONDS", 0.01)
@@ -186,6 +186,28 @@ def test_parquet_has_the_same_bars_and_is_continued(desk: Desk) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert "600 bars, 540 of them new" in ran.out
     expect_whole(desk, name="btc-usdt-1m.parquet")
+
+
+@pytest.mark.parametrize("venue", ["bybit"])
+def test_a_terminal_gets_a_progress_bar_of_each_market(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(desk.served, BTC, MINUTES)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal then
+    monkeypatch.setenv("NO_COLOR", "1")
+    ran = desk.run()
+    assert "BTC/USDT:USDT" in ran.err
+    assert "600/600" in ran.err
+    assert "600/600" not in desk.run(*WORDS, "--json").out
+
+
+@pytest.mark.parametrize("venue", ["bybit"])
+def test_every_market_and_file_is_checked_before_the_first_download(desk: Desk) -> None:
+    record(desk.served, BTC, MINUTES)
+    desk.out.mkdir()
+    (desk.out / "eth-usdt-1m.csv").write_text("mine")
+    assert "eth-usdt-1m.csv exists and was not downloaded" in desk.run(symbols=(BTC, ETH)).err
+    assert "lists no linear contract" in desk.run(symbols=(BTC, "XXX/USDT:USDT")).err
+    assert desk.requests() == 0
+    assert sorted(path.name for path in desk.out.iterdir()) == ["candles.json", "eth-usdt-1m.csv"]
 
 
 LIMITED = {
@@ -326,6 +348,16 @@ def test_a_file_of_other_prices_is_not_continued(desk: Desk) -> None:
     assert "btc-usdt-1m.csv, line 6: close got '-1000.5'" in desk.run().err
     (desk.out / "candles.json").write_text("{")
     assert "candles.json can't be read" in desk.run().err
+
+
+@pytest.mark.parametrize("venue", ["binanceusdm"])
+def test_a_page_of_long_bars_is_no_longer_than_the_venue_allows(desk: Desk) -> None:
+    day = LENGTHS["1d"]
+    bars = [Bar(FIRST + n * day, Decimal(5), Decimal(6), Decimal(4), Decimal(5)) for n in range(-400, 0)]
+    desk.served.do(desk.served.server.market.candles.record, BTC, "mark", bars, day)
+    ran = desk.run("--since", "2024-12-01", "--until", "2026-01-05", "--timeframe", "1d", "--source", "mark")
+    assert (ran.code, ran.err) == (0, "")
+    assert (desk.requests(), len(desk.bars("btc-usdt-1d.csv"))) == (2, 400)
 
 
 @pytest.mark.parametrize("venue", ["bybit"])

@@ -53,6 +53,7 @@ class Download(msgspec.Struct, kw_only=True):
         at: up to here is done.
         listed_later: the contract was listed after the time that was asked for.
         added: the number of new bars.
+        begun: whether it was reached before the command ended.
     """
 
     symbol: str
@@ -64,6 +65,7 @@ class Download(msgspec.Struct, kw_only=True):
     at: int
     listed_later: bool
     added: int = 0
+    begun: bool = False
 
     def read(self, source: Source) -> Bars | None:
         """Return what the file has; None: there is no file. Prices of indexes and marks have finer ticks than the market."""
@@ -85,10 +87,10 @@ class DownloadProgress:
 
 
 def plan_downloads(data: PublicMarketData, wanted: Wanted, *, now: Callable[[], datetime]) -> Sequence[Download]:
-    """Return the downloads of all markets.
+    """Return the downloads of all markets, and record in their directory where the files come from.
 
     Raises:
-        UsageError: the venue has no such market or timeframe, or no bar can have closed since then.
+        UsageError: the venue has no such market or timeframe, no bar can have closed since then, or a file has other prices.
     """
     length = data.check_timeframe(wanted.timeframe)
     closed = int((now().timestamp() - SETTLE_SECONDS) * 1000) - length + 1
@@ -114,6 +116,9 @@ def plan_downloads(data: PublicMarketData, wanted: Wanted, *, now: Callable[[], 
                 listed_later=listed > wanted.since,
             )
         )
+    for each in downloads:
+        origin = Origin(venue=data.name, symbol=each.symbol, source=wanted.source, since=each.start)
+        claim_file(each.path, origin)
     return downloads
 
 
@@ -126,10 +131,7 @@ async def run_download(data: PublicMarketData, wanted: Wanted, download: Downloa
 
     Cancellation: what was read before is in the file.
     """
-    claim_file(
-        download.path,
-        Origin(venue=data.name, symbol=download.symbol, source=wanted.source, since=download.start),
-    )
+    download.begun = True
     with open_bar_writer(download.path) as writer:
         if writer.last is not None:
             download.at = writer.last + download.length  # wherever `start` is, so that no hole is left

@@ -127,15 +127,16 @@ def main(
                         break
 
     _, interruption = run_until_signal(work, log_level=log_level)
-    contents = [download.read(wanted.source) for download in downloads]
-    files = tuple(map(_describe, downloads, contents))
-    ended = "complete" if all(file.complete for file in files) else "failed"
+    begun = [download for download in downloads if download.begun]
+    contents = [download.read(wanted.source) for download in begun]
+    files = tuple(map(_describe, begun, contents))
+    ended = "failed" if failures else "complete"
     if interruption.by is not None:
         ended = f"cancelled by {interruption.by.name}"
     if json:
         print_json(CandlesDocument(venue=venue, source=source, timeframe=timeframe, ended=ended, files=files))
     else:
-        _print(downloads, contents, files)
+        _print(begun, contents, files)
     if ended != "complete":
         print_message(f"{failures[0] if failures else ended}; the same command continues")
     return interruption.exit_code or (USAGE if failures else 0)
