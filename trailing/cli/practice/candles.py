@@ -128,6 +128,8 @@ def main(
 
     _, interruption = run_until_signal(work, log_level=log_level)
     begun = [download for download in downloads if download.begun]
+    if interruption.by is not None and not begun:
+        return interruption.exit_code
     contents = [download.read(wanted.source) for download in begun]
     files = tuple(map(_describe, begun, contents))
     ended = "failed" if failures else "complete"
