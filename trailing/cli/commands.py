@@ -8,10 +8,11 @@ from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
+from trailing.core.model import Source
 
 INTRODUCTION: Final = (
-    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, doctor "
-    "and check talk to a real one."
+    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only candles, recover "
+    "--exchange, doctor and check talk to a real one, and candles needs no keys."
 )
 EXIT_CODES: Final = """\
 exit codes:
@@ -125,6 +126,46 @@ saved. With a store in a file, the same command resumes a run that was interrupt
     ),
 )
 
+_CANDLES: Final = Command(
+    name="candles",
+    summary="download candles of a real exchange into price files",
+    details="""\
+Download candles of a real exchange into a directory, one price file for each symbol. It needs no keys.
+
+A file that exists is continued after its last bar. SIGINT and SIGTERM end the download in order: what was
+downloaded is in the files, and the same command continues.""",
+    module="trailing.cli.practice.candles",
+    options=(
+        Option(name="VENUE", required=True, help="the exchange: binanceusdm, bybit or okx"),
+        Option(name="SYMBOL", required=True, repeats=True, help="linear contracts such as BTC/USDT:USDT"),
+        Option(name="--timeframe", value="LENGTH", default="1m", help="the length of a candle: 1m, 5m, 1h, 1d"),
+        Option(
+            name="--since",
+            value="TIME",
+            required=True,
+            help="the first candle: a duration back from now (12h, 30d) or a UTC time (2025-01-31T08:00)",
+        ),
+        Option(name="--until", value="TIME", help="candles that open before this time; without it: until now"),
+        Option(
+            name="--source",
+            value="PRICE",
+            default="last",
+            choices=get_args(Source),
+            help="the price that the candles are of",
+        ),
+        Option(name="--out", value="DIR", required=True, help="the directory of the files", completes="files"),
+        Option(
+            name="--format",
+            value="FORMAT",
+            default="csv",
+            choices=("csv", "parquet"),
+            help="the format of the files; parquet needs: pip install 'trailing[parquet]'",
+        ),
+        JSON,
+        log_level("warning"),
+    ),
+)
+
 _STATUS: Final = Command(
     name="status",
     summary="show open stops, and orders of unknown outcome",
@@ -197,7 +238,7 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 )
 
 GROUPS: Final = (
-    Group("Practice without an exchange", (_DEMO, _RUN)),
+    Group("Practice without an account", (_DEMO, _RUN, _CANDLES)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
     Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from trailing.cli.practice.plan_files import read_plan
-from trailing.cli.practice.price_files import CandleOrder, PriceFile, check_prices, find_price_files, longest_bar
+from trailing.cli.practice.price_files import CandleOrder, PriceFile, check_opened, longest_bar, read_price_files
 from trailing.cli.practice.saved_account import Command, SavedPaperAccount
 from trailing.cli.practice.wave_files import read_wave
 from trailing.core.model import Position, check_seconds, refuse
@@ -98,9 +98,9 @@ def prepare(
     check_seconds("--latency", latency)
     rate = parse_speed(speed)
     positions = read_wave(wave)
-    files = find_price_files(prices, positions, candles)
+    files = read_price_files(prices, positions, candles)
     checked = read_plan(plan, bar_seconds=longest_bar(files))
-    check_prices(files, positions, checked.trigger, wave=wave)
+    check_opened(files, positions, wave=wave)
     command = Command(
         wave=str(wave.resolve()),
         prices=tuple(f"{file.symbol}={file.path.resolve()}" for file in files),

@@ -27,6 +27,7 @@ from trailing.core.model import Tick
 from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
 from trailing.logs import Level
+from trailing.price_files import describe_prices
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import Loaded, Store
 
@@ -180,6 +181,7 @@ def _notes(job: ReplayJob, result: Result) -> list[str]:
             "inside a candle the price passes every price, and a stop fills at its own price; to the next open it jumps",
             f"which extreme of a candle came first is unknown; assumed: {job.assumed_candles}, which is no bound",
         ]
+    notes += [line for file in job.files for line in describe_prices(file.prices)]
     return notes
 
 

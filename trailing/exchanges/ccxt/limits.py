@@ -9,6 +9,9 @@ import msgspec
 
 from trailing.exchanges.buckets import Bucket, Cost
 
+DOWNLOADS: Final = ("history_candles", "history_reference_candles")
+"""Operations that are none of the port's: pages of candles of the last price, and of mark and index prices."""
+
 
 class Window(msgspec.Struct, frozen=True):
     """A limit of `count` tokens in any `seconds`, wherever the venue's window begins.
@@ -80,6 +83,9 @@ _BINANCE = Limits(
         "call_read": {"weight": 5.0},  # of most endpoints; a reply's header corrects the count
         "call_order": _BINANCE_ORDER,
         "call_amend": _BINANCE_ORDER,
+        # Counted twice, so that a download leaves half of the weight to a bot on the same address.
+        "history_candles": {"weight": 10.0},
+        "history_reference_candles": {"weight": 10.0},
     },
     other={"weight": 1.0},
 )
@@ -153,6 +159,8 @@ _OKX = Limits(
         "calls that amend": _OKX_READ,
         "calls that cancel": _OKX_READ,
         "market data": _OKX_READ,
+        "history-candles": Window(18, 2, burst=4),
+        "history-mark-price-candles": Window(9, 2, burst=2),  # and history-index-candles, by the address too
     },
     costs={
         "place_stop": {"order-algo": 1.0},
@@ -178,6 +186,8 @@ _OKX = Limits(
         "call_order": {"order": 1.0, "order-algo": 1.0, "calls that place": 1.0},
         "call_amend": {"order": 1.0, "amend-algos": 1.0, "calls that amend": 1.0},
         "call_cancel": {"cancel-order": 1.0, "cancel-algos": 1.0, "calls that cancel": 1.0},
+        "history_candles": {"history-candles": 1.0},
+        "history_reference_candles": {"history-mark-price-candles": 1.0},
     },
     other={"market data": 1.0},
     by_symbol={

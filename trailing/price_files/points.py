@@ -1,0 +1,67 @@
+"""The path of the price in a file: one point of a trade, four of a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Final
+
+from trailing.core.model import Source, Tick
+from trailing.core.prices import EXACT
+from trailing.exchanges.prices import PricePoint
+
+BAR_SHARES: Final = (0, 1 / 3, 2 / 3, 299 / 300)
+"""Where the four points of a bar lie: at 0, 100, 200 and 299 s of five minutes."""
+
+
+def price_writer(decimals: int) -> Callable[[int], Decimal]:
+    """Return a function from whole units of ``10 ** -decimals`` to the price, without trailing zeros."""
+    units_by_decimals = [Decimal((0, (1,), -number)) for number in range(decimals + 1)]
+    multiply = EXACT.multiply
+
+    def price(units: int) -> Decimal:
+        left = decimals
+        while left and not units % 10:
+            units //= 10
+            left -= 1
+        return multiply(units, units_by_decimals[left])
+
+    return price
+
+
+def trade_points(symbol: str, source: Source, decimals: int, trades: Iterable[tuple[int, int]]) -> Iterator[PricePoint]:
+    """Yield a jump to each trade.
+
+    Args:
+        decimals: a price is a whole number times ``10 ** -decimals``.
+        trades: the UTC milliseconds and the price of each.
+    """
+    price = price_writer(decimals)
+    for at, units in trades:
+        yield PricePoint(Tick(symbol, price(units), at / 1000, source))
+
+
+def bar_points(
+    symbol: str,
+    source: Source,
+    decimals: int,
+    seconds: float,
+    bars: Iterable[tuple[int, tuple[int, int, int, int]]],
+    *,
+    high_first: bool,
+) -> Iterator[PricePoint]:
+    """Yield four points of each bar. The price jumps to the open, and is continuous from there to the close.
+
+    Args:
+        decimals: as `trade_points`.
+        seconds: the length of a bar.
+        bars: the UTC milliseconds of the open, and open, high, low and close, of each.
+        high_first: whether the high comes before the low.
+    """
+    price = price_writer(decimals)
+    offsets = [seconds * share for share in BAR_SHARES]
+    for opened_at, (first, high, low, last) in bars:
+        start = opened_at / 1000
+        path = (first, high, low, last) if high_first else (first, low, high, last)
+        for units, offset in zip(path, offsets, strict=True):
+            yield PricePoint(Tick(symbol, price(units), start + offset, source), continuous=offset > 0)
