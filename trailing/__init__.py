@@ -69,6 +69,7 @@ from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.adoption import AdoptionReport as AdoptionReport
 from trailing.protection.adoption import NotAdopted as NotAdopted
 from trailing.protection.adoption import WouldAdopt as WouldAdopt
+from trailing.protection.health import Health as Health
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery
