@@ -39,8 +39,9 @@ ARROWS = {
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", ""},
+    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "alerts", "testing", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.
