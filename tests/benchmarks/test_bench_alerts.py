@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 
 import trio
@@ -109,7 +110,7 @@ def taken(events: Sequence[Event]) -> float:
 
 
 def looks(positions: int) -> tuple[float, float, float]:
-    """Seconds of a look while none of so many unprotected positions is old, when all of them fire, and of their message."""
+    """Seconds of a look while none of so many unprotected positions is old, when as many as a look takes fire, and of their message."""
     conditions = Conditions(AlertRules())
     first, second, third = (a_look(positions, now, unprotected=True) for now in (0.0, 5.0, 10.0))
     conditions.look(first)
@@ -118,7 +119,7 @@ def looks(positions: int) -> tuple[float, float, float]:
     times.append(time.perf_counter())
     fired: Sequence[Alert] = conditions.look(third)
     times.append(time.perf_counter())
-    assert len(fired) == positions
+    assert len(fired) == min(positions, 1_000)
     compose(fired)
     times.append(time.perf_counter())
     young, old, message = (later - earlier for earlier, later in pairwise(times))
@@ -128,7 +129,10 @@ def looks(positions: int) -> tuple[float, float, float]:
 def test_what_a_look_costs() -> None:
     with report("alerts: one look, all positions unprotected") as figures:
         for positions in (200, 2_000, 20_000):
-            for index, what in enumerate(("none is old", "all fire", "their message")):
-                figures.add(
-                    f"{positions:,} positions: {what}", f"{best(lambda i=index, n=positions: looks(n)[i]) * 1e3:.2f} ms"
-                )  # type: ignore[misc]
+            for index, what in enumerate(("none is old", "all that a look takes fire", "their message")):
+                seconds = best(partial(_one_of_looks, positions, index))
+                figures.add(f"{positions:,} positions: {what}", f"{seconds * 1e3:.2f} ms")
+
+
+def _one_of_looks(positions: int, index: int) -> float:
+    return looks(positions)[index]
