@@ -236,7 +236,7 @@ def test_a_new_manager_counts_the_journal_from_0() -> None:
     account.health = {"journal": JournalStatistics(commits=9, entries=99, failures=5, dropped=0, waiting=3)}
     account.wait(seconds=20)
     account.conditions.end(None, account.now, START)
-    account.health = {}
+    account.health = {"journal": JournalStatistics(commits=9, entries=99, failures=0, dropped=0, waiting=0)}
     assert account.wait(seconds=100) == []
 
 

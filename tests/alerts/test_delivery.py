@@ -71,6 +71,24 @@ async def test_a_channel_that_hangs_for_an_hour_gets_the_last_state_of_each_aler
     }
 
 
+async def test_an_alert_whose_sending_hung_is_sent_again(autojump_clock: MockClock) -> None:
+    hangs = [1]
+
+    async def hang_once() -> None:
+        if hangs:
+            hangs.clear()
+            await trio.sleep_forever()
+
+    channel = RecordingChannel(before=hang_once)
+    async with delivering(channel) as delivery:
+        delivery.put([an_alert()])
+        await trio.sleep(SEND_SECONDS + 1.0)
+        assert delivery.waiting == 1
+        assert delivery.failing_since is not None
+        await trio.sleep(BETWEEN)
+    assert channel.states("stream") == [True]
+
+
 async def test_a_state_that_changes_while_it_is_being_sent_is_sent_again(autojump_clock: MockClock) -> None:
     channel = RecordingChannel(before=partial(trio.sleep, 3.0))
     async with delivering(channel) as delivery:

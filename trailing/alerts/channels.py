@@ -57,8 +57,8 @@ class WebhookChannel:
         UsageError: it is no such address.
     """
 
-    def __init__(self, url: str | SecretUrl, name: str = "") -> None:
-        self._url = url if isinstance(url, SecretUrl) else SecretUrl(url, "WebhookChannel.url")
+    def __init__(self, url: str, name: str = "") -> None:
+        self._url = SecretUrl(url, "WebhookChannel.url")
         if self._url.scheme not in {"http", "https"}:
             raise UsageError(f"WebhookChannel.url got a {self._url.scheme} address, wants http or https")
         self.name: str = name or f"webhook {self._url.host}"
@@ -84,8 +84,8 @@ class AppriseChannel:
         UsageError: apprise can't parse the address, or is not installed.
     """
 
-    def __init__(self, url: str | SecretUrl, name: str = "") -> None:
-        self._url = url if isinstance(url, SecretUrl) else SecretUrl(url, "AppriseChannel.url")
+    def __init__(self, url: str, name: str = "") -> None:
+        self._url = SecretUrl(url, "AppriseChannel.url")
         with _own_log() as said:
             apprise = _import_apprise()
             # Without a timeout of its own, apprise sends in the calling thread. Otherwise it would send in a pool of threads that
@@ -132,8 +132,8 @@ def make_channel(url: str, name: str = "") -> Channel:
     """
     secret = SecretUrl(url, f"the alert channel {name}" if name else "an alert channel")
     if secret.scheme in {"http", "https"} and secret.host not in NATIVE_HOSTS:
-        return WebhookChannel(secret, name)
-    return AppriseChannel(secret, name)
+        return WebhookChannel(url, name)
+    return AppriseChannel(url, name)
 
 
 def _import_apprise() -> Any:
