@@ -240,6 +240,17 @@ async def test_no_part_of_an_address_is_logged_at_any_level(
     assert SECRET not in logged
 
 
+async def test_a_bug_of_a_plugin_is_an_error_without_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> bool:
+        raise ValueError(f"bad json://example.com/hook/{SECRET}")
+
+    channel = AppriseChannel(f"json://example.com/hook/{SECRET}")
+    monkeypatch.setattr("apprise.Apprise.notify", fail)
+    with pytest.raises(NotSent, match="ValueError: bad ") as caught:
+        await channel.send(MESSAGE)
+    assert SECRET not in str(caught.value)
+
+
 async def test_other_threads_log_while_apprise_sends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with receiver(None) as found:
