@@ -41,8 +41,9 @@ ARROWS = {
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "testing", ""},
+    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "alerts", "testing", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

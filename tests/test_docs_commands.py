@@ -52,6 +52,7 @@ NOX = sorted(command for command in SHOWN if re.match(r"nox\b", command))
 INSTALLING = {
     "python3 -m venv .venv",
     "pip install .",
+    "pip install '.[alerts]'",
     "pip install nox",
     "pip install --upgrade pip",
     "pip install --editable . --group dev",

@@ -76,6 +76,7 @@ from trailing.protection.entry_limits import EntryLimits as EntryLimits
 from trailing.protection.entry_outcomes import EntryReport as EntryReport
 from trailing.protection.entry_outcomes import NotEntered as NotEntered
 from trailing.protection.entry_outcomes import WorkingEntry as WorkingEntry
+from trailing.protection.health import Health as Health
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery

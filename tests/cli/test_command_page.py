@@ -15,8 +15,10 @@ import msgspec
 import pytest
 
 import trailing
+from trailing.alerts.trial import TrialResult
 from trailing.cli import INTERRUPTED, LEFT_OVER, USAGE
 from trailing.cli.commands import GROUPS
+from trailing.cli.operate.alerts import AlertsDocument
 from trailing.cli.operate.check import CheckDocument
 from trailing.cli.operate.check_account import Left
 from trailing.cli.operate.check_run import StepResult
@@ -148,6 +150,7 @@ def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: P
     assert list(pruned) == keys("prune")
     assert keys("recover") == names(Recovery)
     assert keys("check") == [*names(CheckDocument), *names(StepResult), *names(Left)]
+    assert keys("alerts") == [*names(AlertsDocument), *names(TrialResult)]
     assert keys("demo") == names(DemoResult)
     assert keys("candles") == [*names(CandlesDocument), *names(CandleFile)]
 

@@ -150,3 +150,26 @@ The exit code is 2 if a step did not pass, and 3 if an order or a position may b
         JSON,
     ),
 )
+
+ALERTS: Final = Command(
+    name="alerts",
+    summary="list the alert channels, and send a test to each",
+    details="""\
+List the alert channels and the heartbeat that a bot would use with the same settings. With --test, send one
+test message to each channel, and one heartbeat.
+
+The exit code is 2 if there is no channel, or if a receiver did not take the test.""",
+    module="trailing.cli.operate.alerts",
+    options=(
+        Option(name="--test", help="send one test message to each channel, and one heartbeat"),
+        Option(
+            name="--file",
+            value="FILE",
+            help="a TOML file with the table channels, the address heartbeat, or both, that only its owner can read; without "
+            "it, the environment variables TRAILING_ALERTS (addresses with blanks between them) and TRAILING_HEARTBEAT",
+            completes="files",
+        ),
+        Option(name="--table", value="NAME", help="the table of that file that holds them"),
+        JSON,
+    ),
+)

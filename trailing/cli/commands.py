@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
+from trailing.cli.account_commands import ALERTS, CHECK, DOCTOR, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
@@ -20,7 +20,8 @@ exit codes:
   1    a bug, with its traceback; or standard output was closed;
        or a position has no stop after recover
   2    the command can't do what was asked, and one line says why;
-       or doctor found a failure; or a step of check did not pass
+       or doctor found a failure; or a step of check did not pass;
+       or a receiver did not take the test of alerts
   3    check may have left an order or a position, and names it
   130  ended by SIGINT (Ctrl-C)
   143  ended by SIGTERM
@@ -240,6 +241,6 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 GROUPS: Final = (
     Group("Practice without an account", (_DEMO, _RUN, _CANDLES)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
-    Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
+    Group("Operate an account", (RECOVER, DOCTOR, CHECK, ALERTS, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )

@@ -48,6 +48,11 @@ class Feed:
         self._not_entered: dict[str, None] = {}
         self.ticks: int = 0
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the exchange's stream is not connected."""
+        return self._lost
+
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
         """Take a bot's own prices until their channel ends, then raise an alarm.
 

@@ -36,6 +36,10 @@ class LeaseFence:
         self._validity = exchange.request_validity
         self._call_seconds = 0.0
 
+    def seconds_left(self) -> float:
+        """Return the seconds for which no other process can own the account, at least 0."""
+        return 0.0 if self._lease.lost is not None else max(0.0, self._lease.held_until - self._clock.now())
+
     def check_plan(self, plan: TrailPlan) -> None:
         """Refuse a plan whose calls are too long for the lease, or whose clean-up is too short.
 

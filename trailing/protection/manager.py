@@ -19,6 +19,7 @@ from trailing.protection.adoption_methods import AdoptionMethods
 from trailing.protection.clock import Clock
 from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
 from trailing.protection.entry_methods import EntryMethods
+from trailing.protection.health import Health, read_health, warn_if_unwatched
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease, fencing_calls
 from trailing.protection.order_ids import OrderIds
@@ -171,6 +172,10 @@ class Manager(AdoptionMethods, EntryMethods):
         """Return the figures of all that this manager has done."""
         return self._supervision.statistics()
 
+    def health(self) -> Health:
+        """Return the present state of the stream, the lease and the journal."""
+        return read_health(self._supervision)
+
     async def wait_closed(self) -> None:
         """Wait until every position has ended, or was released or given up, and the store holds that.
 
@@ -233,6 +238,7 @@ async def open_manager(
     """
     if not isinstance(plan, TrailPlan):
         raise UsageError(f"plan got {plan!r}, wants a TrailPlan")
+    warn_if_unwatched(exchange)
     clock, log, ids = Clock(utc_start), EventLog(), OrderIds()
     owning = acquire_lease(store, exchange, mark=ids.mark, standby=standby, clock=clock, log=log)
     async with owning as (lease, waited):

@@ -19,6 +19,7 @@ from trailing.errors import ExchangeError, UsageError
 from trailing.exchanges.ccxt import open_ccxt
 from trailing.exchanges.port import Exchange
 from trailing.logs import Level
+from trailing.protection.health import IS_WATCHED
 from trailing.protection.manager import open_manager, plan_recovery
 
 SETTLE_SECONDS: Final = 900.0
@@ -90,6 +91,7 @@ async def _dry_run(exchange: Exchange, store_url: str) -> Recovery:
 
 
 async def _recover(exchange: Exchange, store_url: str) -> Recovery:
+    IS_WATCHED.set(True)  # a person reads what the command prints
     # Each position has its own plan in the store, so the default plan is not used.
     async with open_stored(store_url, read_only=False) as store, open_manager(exchange, store, DEFAULT_PLAN) as manager:
         with trio.move_on_after(SETTLE_SECONDS) as settling:

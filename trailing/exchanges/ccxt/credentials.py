@@ -85,7 +85,7 @@ class Credentials:
             UsageError: the file can't be read, other users can read it, or a field is missing or unknown. The message shows
                 no value of the file.
         """
-        found: Any = _read_private(Path(path))
+        found: Any = read_private_file(path, "credentials")
         shown = escaped(str(path), 1000)
         if table is not None:
             found = found.get(table)
@@ -104,19 +104,28 @@ class Credentials:
         return cls(*(found.get(field) for field in _FIELDS))
 
 
-def _read_private(path: Path) -> dict[str, Any]:
+def read_private_file(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """Read a TOML file that belongs to this user and that no other user can read.
+
+    Args:
+        name: of the contents, for the errors.
+
+    Raises:
+        UsageError: the file can't be read, or other users can read it. The message shows no value of the file.
+    """
     import tomllib  # noqa: PLC0415 - only who keeps the keys in a file needs it
 
+    path = Path(path)
     shown = escaped(str(path), 1000)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid != os.geteuid():
-                raise UsageError(f"credentials: {shown} belongs to another user")
+                raise UsageError(f"{name}: {shown} belongs to another user")
             if stat.S_IMODE(status.st_mode) & 0o077:
-                raise UsageError(f"credentials: other users can read {shown}; run chmod 600 on it")
+                raise UsageError(f"{name}: other users can read {shown}; run chmod 600 on it")
             return tomllib.load(file)
     except OSError as error:
-        raise refuse("credentials", str(path), f"a file that can be read ({error.strerror})") from None
+        raise refuse(name, str(path), f"a file that can be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise UsageError(f"credentials: {shown} is not valid TOML") from None  # the decoder's message may quote a key
+        raise UsageError(f"{name}: {shown} is not valid TOML") from None  # the decoder's message may quote a key
