@@ -26,6 +26,7 @@ Operation = Literal[
     "find_stop",
     "open_stops",
     "open_orders",
+    "cancel_order",
     "order_fills",
     "positions",
     "price",
@@ -41,6 +42,7 @@ OPERATIONS: Final[tuple[str, ...]] = get_args(Operation)
 # Clean-up before protection before moves before entries before reads.
 _LANES = {
     "cancel_stop": 0,
+    "cancel_order": 0,
     "find_stop": 0,
     "cancel_entry": 0,
     "find_entry": 0,

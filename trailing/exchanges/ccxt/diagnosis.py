@@ -246,7 +246,7 @@ async def _orders(exchange: CcxtExchange, symbol: str) -> list[Finding]:
             f"({order.client_order_id or order.order_id}) covers its part of the position: the exchange may refuse exits and stops",
         )
         for order in orders
-        if order.side in held and order.trigger_price is None
+        if order.side in held and order.covers_position
     ]
     return findings
 
