@@ -39,10 +39,11 @@ Operation: TypeAlias = Literal[
     "set_subscriptions",
     "accounts",
     "load",
+    "lease_owner",
     "acquire_lease",
     "commit",
 ]
-"""The methods of the ports that a fault can strike. The last four are a store's, `commit` its leases' too."""
+"""The methods of the ports that a fault can strike. The last five are a store's, `commit` its leases' too."""
 
 
 class Refuses(msgspec.Struct, frozen=True):
