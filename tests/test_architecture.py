@@ -38,9 +38,10 @@ ARROWS = {
     "psycopg_trio": set[str](),  # can be copied into another project
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
-    "": BOTTOM | {"core", "exchanges", "stores", "protection"},
-    "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", ""},
+    "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten"},
+    "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
+    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "testing", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

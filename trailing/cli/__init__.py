@@ -1,7 +1,7 @@
 """The `trailing` command: its entry point and its exit codes.
 
-Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, or a position has no stop
-after `recover`; 2 the command can't do what was asked (one line says why), `doctor` found a failure, or a step of `check`
+Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, a position has no stop
+after `recover`, or something is open after `flatten`; 2 the command can't do what was asked (one line says why), `doctor` found a failure, or a step of `check`
 did not pass; 3 `check` may have left an order or a position; 128 plus the signal's number after a signal: 130 for SIGINT,
 143 for SIGTERM.
 """

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
+from trailing.cli.account_commands import CHECK, DOCTOR, FLATTEN, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 
 INTRODUCTION: Final = (
-    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, doctor "
-    "and check talk to a real one."
+    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, flatten, "
+    "doctor and check talk to a real one."
 )
 EXIT_CODES: Final = """\
 exit codes:
   0    success
   1    a bug, with its traceback; or standard output was closed;
-       or a position has no stop after recover
+       or a position has no stop after recover;
+       or something is open after flatten
   2    the command can't do what was asked, and one line says why;
        or doctor found a failure; or a step of check did not pass
   3    check may have left an order or a position, and names it
@@ -199,6 +200,6 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 GROUPS: Final = (
     Group("Practice without an exchange", (_DEMO, _RUN)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
-    Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
+    Group("Operate an account", (RECOVER, FLATTEN, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )
