@@ -15,7 +15,7 @@ import trio
 from trailing import AuthenticationFailed, NothingToReduce, Position, StopRejected, StopRequest, Tick, UsageError
 from trailing.core.account import PositionReport
 from trailing.core.entry_orders import EntryRequest
-from trailing.core.model import Side
+from trailing.core.model import Side, StopOrder
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.port import PartialList
 from trailing.flatten.account import open_flattening
@@ -37,6 +37,7 @@ from trailing.testing.faults import Faults
 BTC, ETH = "BTC/USDT:USDT", "ETH/USDT:USDT"
 OURS = "trabcd0123456789abcdef"
 LAG = 0.5
+CANCELS = {"cancel_stop", "cancel_order"}
 
 
 @dataclass
@@ -481,3 +482,144 @@ async def test_a_stop_that_fills_while_the_close_is_sent_is_no_second_exit(
         nursery.start_soon(fall)
         result = await world.flatten()
         assert (result.is_done, world.held(), world.stops()) == (True, {}, [])
+
+
+async def test_open_orders_that_can_not_be_read_are_problems_of_the_survey_and_not_of_the_exit(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("open_orders", BTC): Unreachable(), At("open_orders", ETH, 1): Hangs()}) as world:
+        await world.enter()
+        await world.enter(ETH, stop=an_id(2))
+        await trio.sleep(LAG)
+        first, second = (await world.survey()).problems
+        assert first.startswith(f"{BTC}: the open orders can't be read: ")
+        assert second.endswith(("no answer within 10.0 s", "could be read within 10 s"))
+
+
+async def test_while_the_open_orders_can_not_be_read_the_stop_is_cancelled_and_the_exit_is_not_done(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("open_orders"): Unreachable()}) as world:
+        await world.enter()
+        result = await world.flatten(deadline=60.0)
+        assert (world.held(), world.stops(), result.still_open, result.is_done) == ({}, [], (), False)
+        (words,) = result.not_cancelled
+        assert words.startswith(f"{BTC}: the open orders can't be read: ")
+
+
+async def test_a_take_profit_is_not_found_while_the_open_orders_can_not_be_read_and_the_close_is_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("open_orders", call=1): Unreachable()}) as world:
+        await world.enter()
+        world.paper.take_profit_by_hand(BTC, "long", D(2), D(110), "profit")
+        result = await world.flatten()
+        assert (result.is_done, world.held()) == (True, {})
+        assert any("the open orders can't be read" in said for said in world.said)
+
+
+async def test_a_stop_that_can_not_be_cancelled_is_listed(autojump_clock: trio.testing.MockClock) -> None:
+    async with a_world({At("cancel_stop"): Refuses(StopRejected("no such right"))}) as world:
+        await world.enter()
+        result = await world.flatten(deadline=60.0)
+        assert (world.held(), world.stops(), result.still_open, result.is_done) == ({}, [OURS], (), False)
+        assert result.not_cancelled == (f"{BTC} long stop 2 at 98 ({OURS}): no such right",)
+
+
+class KnowsNoExecutions:
+    def __init__(self, inner: PaperExchange) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def order_fills(self, *_: object) -> Sequence[object]:
+        raise UsageError("it is not known how to read them here")
+
+
+async def test_without_executions_a_lost_reply_is_settled_by_the_lists_alone_after_the_unannounced_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("close_position", call=1): ReplyLost()}, KnowsNoExecutions) as world:
+        await world.enter()
+        result = await world.flatten()
+        assert (result.is_done, world.stops(), len(world.sent("close_position"))) == (True, [], 1)
+        assert min(world.sent("cancel_stop")) > 60.0
+        assert [(one.quantity, one.price) for one in result.closed] == [(D(0), None)]
+
+
+async def test_a_lost_reply_is_settled_by_the_executions_within_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("close_position", call=1): ReplyLost()}) as world:
+        await world.enter()
+        result = await world.flatten()
+        assert (result.is_done, len(world.sent("close_position"))) == (True, 1)
+        assert max(world.sent("cancel_stop")) < 10.0
+
+
+class ListsCancelledStops:
+    """Acknowledges the first cancellation, and does not execute it."""
+
+    def __init__(self, inner: PaperExchange) -> None:
+        self.inner, self.until = inner, 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def cancel_stop(self, order: StopOrder) -> None:
+        if not self.until:
+            self.until = trio.current_time()
+            return
+        await self.inner.cancel_stop(order)
+
+
+async def test_a_stop_that_is_listed_after_its_acknowledged_cancellation_is_cancelled_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world(wrap=ListsCancelledStops) as world:
+        await world.enter()
+        result = await world.flatten()
+        assert (result.is_done, world.stops(), len(world.sent("cancel_stop"))) == (True, [], 2)
+
+
+async def test_in_one_way_mode_a_position_of_the_other_side_is_evidence_and_is_closed_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world() as world, trio.open_nursery() as nursery:
+        await world.enter(stop=None)
+        await trio.sleep(LAG)
+
+        async def flip() -> None:
+            world.paper.reduce(BTC, "long", D(2))
+            await world.enter(side="short", stop=an_id(2))
+
+        async with open_flattening(world.exchange) as flattening:
+            await flattening.look()
+            nursery.start_soon(flip)
+            await trio.sleep(2 * LAG)
+            started = trio.current_time()
+            await flattening.run(180.0)
+            result = flattening.result()
+        assert (result.is_done, world.held(), world.stops()) == (True, {}, [])
+        assert trio.current_time() - started < 60.0
+
+
+async def test_a_position_that_is_opened_again_while_its_orders_are_read_keeps_its_stop_until_it_is_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("open_orders", call=1): Slow(4.0)}) as world, trio.open_nursery() as nursery:
+        await world.enter()
+
+        async def enter_again() -> None:
+            while not world.sent("open_orders"):
+                await trio.sleep(0.1)
+            await world.enter(stop=an_id(2))
+
+        nursery.start_soon(enter_again)
+        result = await world.flatten()
+        assert (result.is_done, world.held(), world.stops()) == (True, {}, [])
+        times = {entry.client_order_id: entry.at for entry in world.paper.log if entry.operation in CANCELS}
+        closes = [entry.at for entry in world.paper.log if entry.operation == "close_position"]
+        assert len(closes) == 2
+        assert times[an_id(2)] > closes[1]

@@ -119,11 +119,18 @@ async def requests_of(venue: str) -> int:
 
 
 async def interrupt_each(venue: str, numbers: Iterable[int], fault: Callable[[str], Fault] | None = None) -> None:
-    """Interrupt an exit at each of these requests in turn, counted from 1."""
-    for number in numbers:
-        interrupted = Interrupted(venue, at=number, fault=fault)
-        await interrupted.run()
-        interrupted.check()
+    """Interrupt an exit at each of these requests, counted from 1. A few run at the same time, because they mostly wait."""
+    limiter = trio.CapacityLimiter(4)
+
+    async def interrupt(number: int) -> None:
+        async with limiter:
+            interrupted = Interrupted(venue, at=number, fault=fault)
+            await interrupted.run()
+            interrupted.check()
+
+    async with trio.open_nursery() as nursery:
+        for number in numbers:
+            nursery.start_soon(interrupt, number)
 
 
 @pytest.mark.slow

@@ -277,9 +277,12 @@ class Flattening:
             target.tries = None  # the next close is another attempt
 
     async def _clean(self, target: Target) -> None:
-        failed = await self._orders.clean(target)
+        found = await self._orders.find_left_behind(target)
+        # A new position may have been opened since the last snapshot, and its stop may be among the orders.
+        await self._reader.read()
         if not target.is_flat:
-            return  # it is open again
+            return
+        failed = await self._orders.cancel_left_behind(target, found)
         if failed is None:
             target.on_done(self._clock.now())
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
@@ -27,6 +27,19 @@ def order_in_words(order: OpenOrder | StopOrder) -> str:
     price = order.price if order.trigger_price is None else order.trigger_price
     at = "" if price is None else f" at {price}"
     return f"{order.symbol} {order.kind} {order.order_side} {order.quantity}{at} ({name})"
+
+
+class LeftBehind(NamedTuple):
+    """The reduce-only orders of a flat position.
+
+    Args:
+        orders: those that are not among the stops.
+        unread: why the open orders can't be read; None: they were.
+    """
+
+    stops: tuple[StopOrder, ...]
+    orders: tuple[OpenOrder, ...]
+    unread: Exception | None
 
 
 class OrderCleaner:
@@ -65,35 +78,29 @@ class OrderCleaner:
         failures = await self._cancel((), orders)
         return len(failures) < len(orders)
 
-    async def clean(self, target: Target) -> Exception | None:
-        """Cancel the reduce-only orders of a position that is confirmed flat, its stops among them.
-
-        Returns:
-            Why one of them may still be live; None: all of them are gone.
-        """
-        failed: Exception | None = None
-        listed: Sequence[OpenOrder] = ()
+    async def find_left_behind(self, target: Target) -> LeftBehind:
+        """Return the reduce-only orders of a position that is confirmed flat, its stops among them."""
+        stops = tuple(stop for stop in target.stops if self._may_cancel(stop))
         try:
             listed = await self._read(target)
         except (ExchangeError, UsageError) as error:
             self._tell(f"{target.symbol}: the open orders can't be read: {error}")
-            failed = error
-        else:
-            self.left[target.symbol] = tuple(order_in_words(order) for order in listed if order.side is None)
-        if not target.is_flat:
-            return None  # it is open again
-        stops = [stop for stop in target.stops if self._may_cancel(stop)]
+            return LeftBehind(stops, (), error)
+        self.left[target.symbol] = tuple(order_in_words(order) for order in listed if order.side is None)
         known = {stop.order_id for stop in stops}
-        orders = [
-            order
-            for order in listed
-            if order.side == target.side and order.order_id not in known and self._may_cancel(order)
-        ]
-        failures = await self._cancel(stops, orders)
-        target.not_cancelled = tuple(f"{words}: {error}" for words, error in failures.items())
-        if failed is not None:
-            target.not_cancelled += (f"{target.symbol}: the open orders can't be read: {failed}",)
-        return failed or next(iter(failures.values()), None)
+        orders = (order for order in listed if order.side == target.side and order.order_id not in known)
+        return LeftBehind(stops, tuple(filter(self._may_cancel, orders)), None)
+
+    async def cancel_left_behind(self, target: Target, found: LeftBehind) -> Exception | None:
+        """Cancel what was found of a flat position.
+
+        Returns:
+            Why an order may still be live; None: all of them are gone.
+        """
+        failures = await self._cancel(found.stops, found.orders)
+        unread = () if found.unread is None else (f"{target.symbol}: the open orders can't be read: {found.unread}",)
+        target.not_cancelled = (*(f"{words}: {error}" for words, error in failures.items()), *unread)
+        return found.unread or next(iter(failures.values()), None)
 
     def _may_cancel(self, order: StopOrder | OpenOrder) -> bool:
         return not self._only_ours or is_ours(order.client_order_id)
