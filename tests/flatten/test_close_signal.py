@@ -92,6 +92,14 @@ async def test_a_second_signal_within_5_s_closes_every_position_and_everything_i
         assert bot.said()[-1] == "every position is closed"
 
 
+async def test_a_third_signal_is_a_first_one_again(autojump_clock: trio.testing.MockClock) -> None:
+    async with a_bot() as bot:
+        for _ in range(3):
+            await bot.send()
+        await trio.sleep(10.0)
+        assert [said for said in bot.said() if "SIGUSR1" in said] == [ONCE, TWICE, ONCE]
+
+
 async def test_signals_that_are_further_apart_close_nothing(autojump_clock: trio.testing.MockClock) -> None:
     async with a_bot() as bot:
         for _ in range(3):
