@@ -19,6 +19,7 @@ from trailing.core.model import Side, StopOrder
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.port import PartialList
 from trailing.flatten.account import open_flattening
+from trailing.flatten.orders import READS_AT_ONCE
 from trailing.flatten.result import FlattenResult, Survey
 from trailing.testing import (
     At,
@@ -702,3 +703,14 @@ async def test_a_stop_that_ends_with_its_position_is_no_failed_cancellation(
         assert (result.is_done, world.stops(), result.cancelled) == (True, [], ())
         assert len(world.sent("cancel_stop")) >= 1
         assert not any("not cancelled" in said for said in world.said)
+
+
+async def test_the_open_orders_of_flat_positions_are_read_a_few_at_a_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_world({At("open_orders"): Slow(3.0)}) as world:
+        await fill_twenty(world)
+        assert (await world.flatten()).is_done
+        reads = world.sent("open_orders")
+        assert len(reads) == 20
+        assert max(sum(at <= other < at + 3.0 for other in reads) for at in reads) == READS_AT_ONCE

@@ -18,6 +18,10 @@ from trailing.protection.requests import RequestSender
 CALL_SECONDS: Final = 10.0
 """Seconds that the exchange may take for a request, after the wait for the rate limit."""
 
+READS_AT_ONCE: Final = 4
+"""Open orders of so many flat positions are read at once. A read takes four requests on OKX, and twenty reads at once would each take
+longer than `CALL_SECONDS` within its rate limit, and would be given up and sent again."""
+
 
 def order_in_words(order: OpenOrder | StopOrder) -> str:
     """Return an order as a user would recognise it."""
@@ -57,6 +61,7 @@ class OrderCleaner:
 
     def __init__(self, sender: RequestSender, *, only_ours: bool, tell: Callable[[str], None]) -> None:
         self._sender, self._only_ours, self._tell = sender, only_ours, tell
+        self._reading = trio.CapacityLimiter(READS_AT_ONCE)
         self.cancelled: dict[str, str] = {}
         self.left: dict[str, tuple[str, ...]] = {}
 
@@ -82,7 +87,8 @@ class OrderCleaner:
         """Return the reduce-only orders of a position that is confirmed flat, its stops among them."""
         stops = tuple(stop for stop in target.stops if self._may_cancel(stop))
         try:
-            listed = await self._read(target)
+            async with self._reading:
+                listed = await self._read(target)
         except (ExchangeError, UsageError) as error:
             self._tell(f"{target.symbol}: the open orders can't be read: {error}")
             return LeftBehind(stops, (), error)
