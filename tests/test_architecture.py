@@ -40,10 +40,11 @@ ARROWS = {
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
-    "": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
-    "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "alerts", "testing", ""},
+    "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
+    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "testing", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

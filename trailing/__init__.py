@@ -3,6 +3,7 @@
 The layers, each of which imports only those below it:
 
 - `trailing.cli`: the command.
+- `trailing.flatten`: the emergency exit, of a whole account and of a running bot.
 - `trailing.protection`: the trio shell, opened by `open_manager`.
 - `trailing.exchanges`, `trailing.stores`: the ports and their implementations, opened by `open_paper`, `open_ccxt` and
   `open_store`.
@@ -67,6 +68,7 @@ from trailing.exchanges.port import PartialList as PartialList
 from trailing.exchanges.port import PositionUpdate as PositionUpdate
 from trailing.exchanges.port import StopRequest as StopRequest
 from trailing.exchanges.port import StreamState as StreamState
+from trailing.flatten.close_signal import close_all_on_signal as close_all_on_signal
 from trailing.logs import configure_logging as configure_logging
 from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.adoption import AdoptionReport as AdoptionReport

@@ -77,7 +77,7 @@ class NoSuchStop(StopRejected):
     """The exchange has no live stop under this client order id.
 
     The stop was filled, was cancelled or never existed. `amend_stop` and `cancel_stop` raise it if the exchange says exactly that;
-    any other rejection is a plain `StopRejected`.
+    any other rejection is a plain `StopRejected`. `cancel_order` raises it for an order of any kind.
     """
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from driver import SYMBOL, a_report, a_snapshot, a_stop
 from msgspec.structs import replace
 
-from trailing.core.account import Key, PositionReport
+from trailing.core.account import Key, OpenOrder, PositionReport
+from trailing.core.model import Side
 from trailing.errors import UsageError
 
 KEY: Key = (SYMBOL, "long")
@@ -67,3 +70,15 @@ def test_a_liquidation_price_of_zero_is_none() -> None:
 def test_a_report_of_a_symbol_in_another_form_is_refused() -> None:
     with pytest.raises(UsageError, match="PositionReport.symbol got 'BTCUSDT'"):
         PositionReport("BTCUSDT", "long", a_report().quantity, a_report().entry_price)
+
+
+@pytest.mark.parametrize(
+    ("side", "is_conditional", "covers"), [("long", False, True), ("long", True, False), (None, False, False)]
+)
+def test_a_reduce_only_order_in_the_order_book_covers_its_position(
+    side: Side | None, is_conditional: bool, covers: bool
+) -> None:
+    order = OpenOrder(
+        "BTC/USDT:USDT", "1", "", "LIMIT", "sell", side, Decimal(1), Decimal(110), is_conditional=is_conditional
+    )
+    assert order.covers_position == covers

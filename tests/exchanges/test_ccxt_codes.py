@@ -175,7 +175,7 @@ def refused(venue: str, operation: str, error: type[TrailingError], code: int) -
         return ExchangeUnreachable
     if operation in CALLS and issubclass(error, StopRejected):
         return CallRejected
-    of_placing = operation in {"cancel_stop", "clear_bridge"} and error in {
+    of_placing = operation in {"cancel_stop", "cancel_order", "clear_bridge"} and error in {
         WouldTrigger,
         NoSuchPosition,
         NothingToReduce,
@@ -238,7 +238,7 @@ def test_fm50_only_the_words_that_the_position_is_gone_become_no_such_position(
 
 @pytest.mark.parametrize(("venue", "code", "message"), GONE)
 def test_a_missing_order_becomes_no_such_stop(venue: str, code: int, message: str) -> None:
-    for operation in ("amend_stop", "cancel_stop", "find_stop"):
+    for operation in ("amend_stop", "cancel_stop", "cancel_order", "find_stop"):
         assert type(error_of(venue, operation, code, message)) is NoSuchStop, operation
     for operation in ("place_stop", "close_position"):
         assert type(error_of(venue, operation, code, message)) is StopRejected, operation

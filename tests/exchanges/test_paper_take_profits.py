@@ -154,3 +154,15 @@ async def test_reads_show_orders_and_executions_after_the_read_lag(autojump_cloc
             await exchange.order_fills(BTC, "stop", datetime(2026, 1, 1))
         with pytest.raises(UsageError, match="symbol got"):
             await exchange.open_orders("BTCUSDT")
+
+
+async def test_a_take_profit_can_be_cancelled_as_an_open_order_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_paper(latency=0.1) as exchange:
+        await enter(exchange)
+        exchange.take_profit_by_hand(BTC, "long", D(2), D(110), "tp")
+        (order,) = await exchange.open_orders(BTC)
+        assert order.covers_position
+        await exchange.cancel_order(order)
+        assert await exchange.open_orders(BTC) == ()
+        with pytest.raises(NoSuchStop):
+            await exchange.cancel_order(order)

@@ -168,6 +168,9 @@ class RemoteExchange:
         orders: Sequence[OpenOrder] = await self._ask("open_orders", symbol)
         return orders
 
+    async def cancel_order(self, order: OpenOrder) -> None:
+        await self._ask("cancel_order", order)
+
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         fills: Sequence[Fill] = await self._ask("order_fills", symbol, client_order_id, since)
         return fills

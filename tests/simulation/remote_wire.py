@@ -106,6 +106,7 @@ _OPERATIONS: dict[str, Operation] = {
     "find_stop": Operation(tuple[str, str], StopOrder | None),
     "open_stops": Operation(tuple[()], tuple[StopOrder, ...]),
     "open_orders": Operation(tuple[str], tuple[OpenOrder, ...]),
+    "cancel_order": Operation(tuple[OpenOrder], None, changes=True),
     "order_fills": Operation(tuple[str, str, datetime], tuple[Fill, ...]),
     "positions": Operation(tuple[()], tuple[PositionReport, ...]),
     "price": Operation(tuple[str, Source], Tick),

@@ -32,6 +32,7 @@ from trailing.errors import (
     WouldTrigger,
 )
 from trailing.exchanges.paper import PaperExchange, open_paper
+from trailing.exchanges.paper.order_views import as_open_order
 from trailing.exchanges.port import Exchange, OrderUpdate, PositionUpdate, StopRequest, StreamState
 from trailing.testing import check_exchange
 
@@ -300,6 +301,7 @@ CHANGES: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
     "amend_stop": lambda exchange: exchange.amend_stop(STOP, price=Decimal(99), quantity=Decimal(1)),
     "cancel_stop": lambda exchange: exchange.cancel_stop(STOP),
     "close_position": lambda exchange: exchange.close_position(BTC, "long", Decimal(1), "two"),
+    "cancel_order": lambda exchange: exchange.cancel_order(as_open_order(STOP)),
 }
 READS: dict[str, Callable[[RemoteExchange], Awaitable[object]]] = {
     "find_stop": lambda exchange: exchange.find_stop(BTC, "one"),

@@ -145,6 +145,16 @@ class _HasManyOwners(MemoryStore):
         yield ProcessLease(self.commit, "it")
 
 
+class _NamesNoOwner(MemoryStore):
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return None
+
+
+class _NamesOwnersOfFreeAccounts(MemoryStore):
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return "another manager of this store"
+
+
 class _LetsFormerOwnersWrite(MemoryStore):
     @asynccontextmanager
     async def acquire_lease(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[LeaseProxy]:  # type: ignore[override]
@@ -171,6 +181,8 @@ class _KeepsALease(MemoryStore):
         (_ClosesOnlyKnownStops, "a record whose first entry closes it stays closed"),
         (_DeletesClosedStops, "opened again without a save: as written last, in its old place"),
         (_ClosesAtTheEnd, "closed and opened again in one commit"),
+        (_NamesNoOwner, "lease_owner names the owner of an account"),
+        (_NamesOwnersOfFreeAccounts, "lease_owner of an account that no process owns is None"),
         (_IgnoresSince, "since: the events at that time or later"),
         (_NeverFollows, "a follower sees what is there, and what comes"),
         (_LosesEvents, "events come back exactly"),

@@ -165,3 +165,36 @@ def test_a_lock_file_that_was_removed_before_it_was_locked_is_created_again(
     assert os.path.samestat(path.stat(), os.fstat(held.descriptor))
     assert take_lock(path, "0002") == f"process {os.getpid()}"
     held.release()
+
+
+async def test_the_owner_of_an_account_is_named_without_a_lease_also_from_a_store_opened_read_only(
+    tmp_path: Path,
+) -> None:
+    url = url_of(tmp_path)
+    async with another_owner(url) as process, open_store(url, read_only=True) as store:
+        assert await store.lease_owner("ex", "main") == f"process {process.pid}"
+        assert await store.lease_owner("ex", "other") is None
+        assert lease_files(tmp_path) == ["trailing.db-lease-main@ex"]
+        process.kill()
+        await process.wait()
+        assert await store.lease_owner("ex", "main") is None
+        assert lease_files(tmp_path) == ["trailing.db-lease-main@ex"]
+
+
+async def test_a_lock_file_with_the_number_of_another_running_process_is_no_owner(tmp_path: Path) -> None:
+    url = url_of(tmp_path)
+    async with another_owner(url) as process:
+        process.kill()
+        await process.wait()
+    file = tmp_path / "trailing.db-lease-main@ex"
+    for number in (os.getpid(), 1):  # 1 is a process of another user
+        file.write_text(f'{{"process":{number},"marks":[]}}')
+        async with open_store(url, read_only=True) as store:
+            assert await store.lease_owner("ex", "main") is None
+
+
+async def test_a_lock_file_that_can_not_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    async with open_store(url_of(tmp_path)) as store:
+        (tmp_path / "trailing.db-lease-main@ex").symlink_to("trailing.db-lease-main@ex")  # a loop
+        with pytest.raises(StoreError, match="-lease-main@ex can't be read: "):
+            await store.lease_owner("ex", "main")

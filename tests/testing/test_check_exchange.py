@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from trailing.core.account import OpenOrder, PositionReport
 from trailing.core.entry_orders import EntryOrder, EntryRequest, EntrySettings
 from trailing.core.model import CallbackRange, Fill, Market, Percent, Position, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity
-from trailing.errors import NothingToReduce, StopRejected, UsageError, WouldTrigger
+from trailing.errors import NoSuchStop, NothingToReduce, StopRejected, UsageError, WouldTrigger
 from trailing.exchanges.paper import PaperExchange, RateLimit, open_paper
 from trailing.exchanges.port import EntryUpdate, OrderUpdate, StopRequest, Update
 from trailing.testing import ExchangeUnderTest, check_exchange
@@ -357,6 +358,30 @@ class TakesOrdersForOpenings(Wrapped):
         return [msgspec.structs.replace(order, side=None) for order in await self.inner.open_orders(symbol)]
 
 
+class LeavesOpenOrders(Wrapped):
+    async def cancel_order(self, order: OpenOrder) -> None:
+        if not any(order.order_id == live.order_id for live in await self.inner.open_orders(order.symbol)):
+            await self.inner.cancel_order(order)
+
+
+class CancelsConditionalOrdersOnly(Wrapped):
+    async def cancel_order(self, order: OpenOrder) -> None:
+        if order.is_conditional:
+            await self.inner.cancel_order(order)
+
+
+class TakesConditionalOrdersForResting(Wrapped):
+    async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
+        orders = await self.inner.open_orders(symbol)
+        return [msgspec.structs.replace(order, is_conditional=False) for order in orders]
+
+
+class CancelsOrdersThatAreGone(Wrapped):
+    async def cancel_order(self, order: OpenOrder) -> None:
+        with contextlib.suppress(NoSuchStop):
+            await self.inner.cancel_order(order)
+
+
 class StatesNoExecutions(Wrapped):
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         await self.inner.order_fills(symbol, client_order_id, since)
@@ -490,6 +515,10 @@ BUGS: list[tuple[type[Wrapped], dict[str, Any], str]] = [
     (ListsNoOpenOrders, {}, "an open order is listed by its symbol"),
     (ListsOrdersOfEverySymbol, {}, "an open order is listed by its symbol"),
     (TakesOrdersForOpenings, {}, "an open order is listed by its symbol"),
+    (LeavesOpenOrders, {}, "any open order can be cancelled"),
+    (TakesConditionalOrdersForResting, {}, "any open order can be cancelled"),
+    (CancelsOrdersThatAreGone, {}, "any open order can be cancelled"),
+    (CancelsConditionalOrdersOnly, {}, "a resting entry is an open order that can be cancelled"),
     (StatesNoExecutions, {}, "the executions of an order can be read"),
     (StatesAnExecutionTwice, {}, "the executions of an order can be read"),
     (ForgetsSince, {}, "the executions of an order can be read"),

@@ -86,6 +86,9 @@ class Bybit:
 
     Args:
         order_limit: requests a second to create, to amend, and to cancel, each.
+
+    Attributes:
+        dcp_infos: of the disconnection protection; empty: it is not configured.
     """
 
     def __init__(self, market: BybitMarket, clock: Clock, stream: BybitStream, order_limit: int) -> None:
@@ -94,6 +97,7 @@ class Bybit:
         self._market = market
         self._clock = clock
         self._address = Window(5, 600, clock.now)
+        self.dcp_infos: list[dict[str, str]] = []
         # Endpoint: the port's method name, the limit in a second, the allowed parameters, and the handler.
         self._routes: dict[str, tuple[str, int | None, frozenset[str], Callable[[_Params], object]]] = {
             "GET /v5/market/time": ("time", None, frozenset(), self._time),
@@ -108,6 +112,7 @@ class Bybit:
             "GET /v5/account/wallet-balance": ("", 50, frozenset({"accountType", "coin"}), self._balance),
             "POST /v5/account/set-margin-mode": ("", 5, frozenset({"setMarginMode"}), self._set_margin_mode),
             "POST /v5/position/set-leverage": ("", 10, _LEVERAGE, self._set_leverage),
+            "GET /v5/account/query-dcp-info": ("dcp", 5, frozenset(), lambda _: {"dcpInfos": self.dcp_infos}),
             "GET /v5/position/list": ("positions", 50, _POSITIONS, self._positions),
             "GET /v5/order/realtime": ("open_stops", 50, _ORDERS, self._orders),
             "GET /v5/order/history": ("find_stop", 50, _ORDERS, self._history),

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import trio
 from okx_server import OkxServer
-from real_exchange import BTC, VENUES, Desk, open_desk
+from real_exchange import BTC, VENUES, Desk, open_desk, stop_request
 
 from trailing import Callback, Manager, Percent, Position, Protected, TimedOut, TrailPlan, open_manager, open_store
 from trailing.core.model import Side
+from trailing.errors import NoSuchStop
 from trailing.events import Alarm, Event, ExitFailed, PositionClosed, StopGone
 
 PLAN = TrailPlan(initial_stop=Percent(2), rules=(Callback(Percent(1), activation=Percent(1)),), exit_grace=0.5)
@@ -136,3 +137,20 @@ async def test_open_orders_are_read_by_symbol_plain_and_conditional(venue: str) 
         assert (ours.client_order_id, ours.trigger_price, ours.side) == (stop.client_order_id, stop.price, "long")
         assert ours.kind == STOP[venue]
         assert await desk.exchange.open_orders("ETH/USDT:USDT") == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_foreign_take_profit_and_a_foreign_stop_can_be_cancelled_as_they_are_listed(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        await desk.enter()
+        await desk.exchange.place_stop(stop_request("foreign-stop" if venue != "okx" else "foreignstop"))
+        desk.server.rest_take_profit(Position(BTC, "long", D("0.8"), D(1000), datetime.now(UTC)), D(1100))
+        orders = await desk.exchange.open_orders(BTC)
+        assert {order.is_conditional: order.covers_position for order in orders} == {True: False, False: True}
+        for order in orders:
+            await desk.exchange.cancel_order(order)
+        assert await desk.exchange.open_orders(BTC) == []
+        assert (desk.server.market.live_stops(), desk.server.market.resting(BTC)) == ((), ())
+        for order in orders:
+            with pytest.raises(NoSuchStop):
+                await desk.exchange.cancel_order(order)

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 from binance_shapes import position_risk
+from bybit_server import Bybit
 from okx_server import OkxServer
-from real_exchange import BTC, VENUES, Desk, open_desk, open_server, stop_request, with_delays
+from real_exchange import BTC, ETH, VENUES, Desk, open_desk, open_server, stop_request, with_delays
 from served_exchange import serving
 from venue_faults import Fault, json_reply, nth
 from venue_server import API_KEY, SECRET, VenueServer
@@ -55,6 +56,9 @@ async def test_a_correct_account_has_good_findings_only(venue: str) -> None:
     async with open_desk(venue) as desk:
         await desk.enter()
         found = await findings(desk, place=True)
+        unknown = [] if venue == "bybit" else ["note"]  # only Bybit states whether a dead-man's switch is armed
+        assert verdicts(found)["switch"] == (unknown or ["good"])
+        del found["switch"]
         assert {verdict for of_it in verdicts(found).values() for verdict in of_it} == {"good"}
         assert len(found["placing"]) == len(venues.VENUES[venue].stops.sources)
         assert desk.stops_there() == set()
@@ -340,3 +344,42 @@ async def test_open_orders_that_can_not_be_read_are_a_note(venue: str) -> None:
         await desk.enter()
         desk.server.faults.add(Fault(on="open_orders", reply=json_reply({}, 503)))
         assert verdicts(await findings(desk))["orders"] == ["note"]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_take_profit_in_the_order_book_of_another_symbol_with_a_position_is_a_warning_too(venue: str) -> None:
+    async with open_desk(venue) as desk:
+        position = Position(ETH, "short", Decimal("0.8"), Decimal(1000), datetime.now(UTC))
+        await desk.server.enter(position)
+        desk.server.rest_take_profit(position, Decimal(900))
+        listed, warned = (await findings(desk))["orders"]
+        assert (listed.message, warned.verdict) == (f"{BTC}: 0 open", "warning")
+        assert f"{ETH} short: " in warned.message
+
+
+@pytest.mark.parametrize(
+    ("infos", "verdict"),
+    [
+        ([{"product": "DERIVATIVES", "dcpStatus": "ON", "timeWindow": "10"}], "warning"),
+        ([{"product": "SPOT", "dcpStatus": "ON", "timeWindow": "10"}], "good"),
+        ([{"product": "DERIVATIVES", "dcpStatus": "OFF", "timeWindow": "10"}], "good"),
+        ([], "good"),
+        ([{"product": "DERIVATIVES"}], "note"),
+    ],
+)
+async def test_an_armed_disconnection_protection_of_bybit_is_a_warning(
+    infos: list[dict[str, str]], verdict: str
+) -> None:
+    async with open_desk("bybit") as desk:
+        assert isinstance(desk.server.face, Bybit)
+        desk.server.face.dcp_infos = infos
+        (found,) = (await findings(desk))["switch"]
+        assert found.verdict == verdict
+        assert ("10 s after a program" in found.message) == (verdict == "warning")
+
+
+@pytest.mark.parametrize(("venue", "word"), [("binanceusdm", "countdownCancelAll"), ("okx", "cancel-all-after")])
+async def test_a_switch_that_the_venue_does_not_state_is_a_note_that_names_it(venue: str, word: str) -> None:
+    async with open_desk(venue) as desk:
+        (found,) = (await findings(desk))["switch"]
+        assert (found.verdict, word in found.message) == ("note", True)

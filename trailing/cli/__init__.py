@@ -1,8 +1,9 @@
 """The `trailing` command: its entry point and its exit codes.
 
-Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, or a position has no stop
-after `recover`; 2 the command can't do what was asked (one line says why), `doctor` found a failure, a step of `check`
-did not pass, or a receiver did not take the test of `alerts`; 3 `check` may have left an order or a position; 128 plus the signal's number after a signal: 130 for SIGINT,
+Exit codes: 0 success; 1 a bug (with its traceback), the reader of standard output has gone, a position has no stop
+after `recover`, or something is open after `flatten`; 2 the command can't do what was asked (one line says why), `doctor` found a
+failure, a step of `check` did not pass, or a receiver did not take the test of `alerts`; 3 `check` may have left an order or a
+position; 128 plus the signal's number after a signal: 130 for SIGINT,
 143 for SIGTERM.
 """
 

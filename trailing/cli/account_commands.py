@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from trailing.cli.parser import Command, Option, money, number
-from trailing.cli.shared_options import JSON, STORE, log_level
+from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 from trailing.core.model import Side
 
 _CREDENTIALS: Final = (
@@ -84,6 +84,60 @@ can't be relied on.""",
         Option(
             name="--place",
             help="place a stop 20% away behind an open position of the symbol, look it up, and cancel it",
+        ),
+        JSON,
+    ),
+)
+
+FLATTEN: Final = Command(
+    name="flatten",
+    summary="close every position of an account at market, now",
+    details="""\
+Close every position of an account at market, reduce-only and all in parallel. It is the emergency exit: it
+needs keys, and no bot.
+
+The command shows what it will close and asks, unless --yes is given. Reduce-only orders that block a close are
+cancelled. The stops and the other reduce-only orders of a position are cancelled once the position is
+confirmed flat. At the end, two snapshots have to prove that nothing is open.
+
+With --store it says which process owns the account, and closes all the same. A running bot may open positions
+again, so end it.
+
+The exit code is 1, with a list, while anything is open. After SIGINT or SIGTERM the list says what is not
+closed; an order that was sent may still be executed.""",
+    module="trailing.cli.operate.flatten",
+    options=(
+        Option(name="VENUE", required=True, help="binanceusdm, bybit, okx, or a venue that --allow-unverified accepts"),
+        Option(
+            name="--symbol",
+            value="SYMBOL",
+            repeats=True,
+            help="close the position of this symbol only, and leave the orders of others alone; may be given several times",
+        ),
+        Option(
+            name="--only-ours",
+            help="close only positions with a stop of ours behind them, and those that the store knows; cancel only our "
+            "orders behind flat positions",
+        ),
+        Option(
+            name="--store",
+            value=STORE_URL,
+            help="the bot's store, sqlite:///FILE or postgresql://HOST/DATABASE, to say which process owns the account",
+        ),
+        Option(
+            name="--account",
+            value="NAME",
+            default="default",
+            help="the name that the bot gives the account in its store",
+        ),
+        *_CREDENTIALS,
+        Option(name="--yes", help="close without asking"),
+        Option(
+            name="--deadline",
+            value="SECONDS",
+            default=180.0,
+            parse=number,
+            help="when the command ends, whatever is open then",
         ),
         JSON,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from trailing.cli.account_commands import ALERTS, CHECK, DOCTOR, RECOVER
+from trailing.cli.account_commands import ALERTS, CHECK, DOCTOR, FLATTEN, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
@@ -12,13 +12,14 @@ from trailing.core.model import Source
 
 INTRODUCTION: Final = (
     "Trailing stops for futures positions. The practice commands use a simulated exchange. Only candles, recover "
-    "--exchange, doctor and check talk to a real one, and candles needs no keys."
+    "--exchange, flatten, doctor and check talk to a real one, and candles needs no keys."
 )
 EXIT_CODES: Final = """\
 exit codes:
   0    success
   1    a bug, with its traceback; or standard output was closed;
-       or a position has no stop after recover
+       or a position has no stop after recover;
+       or something is open after flatten
   2    the command can't do what was asked, and one line says why;
        or doctor found a failure; or a step of check did not pass;
        or a receiver did not take the test of alerts
@@ -241,6 +242,6 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 GROUPS: Final = (
     Group("Practice without an account", (_DEMO, _RUN, _CANDLES)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
-    Group("Operate an account", (RECOVER, DOCTOR, CHECK, ALERTS, _PRUNE)),
+    Group("Operate an account", (RECOVER, FLATTEN, DOCTOR, CHECK, ALERTS, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )

@@ -54,7 +54,8 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
         side: the side of the position that it can only reduce; None: it may open a position, or that is unknown.
         quantity: the unfilled quantity, in base units; 0: the whole position.
         price: the limit price; None: it has none.
-        trigger_price: the price that triggers it; None: it has none, so it is in the order book already.
+        trigger_price: the price that triggers it; None: it has none, or the exchange does not state it.
+        is_conditional: whether it waits for a trigger. Otherwise it is in the order book already.
     """
 
     symbol: str
@@ -66,10 +67,16 @@ class OpenOrder(msgspec.Struct, frozen=True, gc=False):
     quantity: Decimal
     price: Decimal | None = None
     trigger_price: Decimal | None = None
+    is_conditional: bool = False
 
     def __post_init__(self) -> None:
         check_symbol("OpenOrder.symbol", self.symbol)
         check_money("OpenOrder.quantity", self.quantity, zero=True)
+
+    @property
+    def covers_position(self) -> bool:
+        """Whether it covers its part of a position, so that the exchange may refuse to reduce that part at market."""
+        return self.side is not None and not self.is_conditional
 
 
 class AccountSnapshot(msgspec.Struct, frozen=True):

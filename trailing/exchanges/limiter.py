@@ -27,6 +27,7 @@ Operation = Literal[
     "find_stop",
     "open_stops",
     "open_orders",
+    "cancel_order",
     "order_fills",
     "positions",
     "price",
@@ -46,6 +47,7 @@ CALLS: Final = ("call_read", "call_change", "call_order", "call_amend", "call_ca
 # Clean-up before stops before exits before moves before entries before reads before the bot's own calls.
 _LANES = {
     "cancel_stop": 0,
+    "cancel_order": 0,
     "find_stop": 0,
     "cancel_entry": 0,
     "find_entry": 0,

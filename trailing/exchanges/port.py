@@ -291,6 +291,14 @@ class Exchange(Protocol):
             UsageError: the symbol is unknown.
         """
 
+    async def cancel_order(self, order: OpenOrder) -> None:
+        """Cancel an order that `open_orders` lists, of any kind and any owner. For users' commands only.
+
+        Raises:
+            UsageError: the symbol is unknown.
+            NoSuchStop: it is gone.
+        """
+
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         """Return the executions of an order of ours, a stop or a close, from the exchange's list of trades.
 

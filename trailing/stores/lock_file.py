@@ -68,6 +68,53 @@ async def lock_account(
         taken.release()
 
 
+async def find_owner(database: Path, exchange: str, account: str) -> str | None:
+    """Return the process that has locked an account; None: none has.
+
+    Raises:
+        StoreError: naming the file: it can't be read.
+    """
+    path = _path(database, exchange, account)
+    try:
+        return await trio.to_thread.run_sync(_find_owner, path)
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _find_owner(path: Path) -> str | None:
+    import fcntl  # noqa: PLC0415 - as in `_lock`
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        content = _read(descriptor)
+        if content is not None and not _is_running(content.process):
+            return None  # its owner was killed; a try to lock the file could refuse an owner that starts just now
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(content)
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _holder(content: _LockContent | None) -> str:
+    return "another process" if content is None else f"process {content.process}"
+
+
 def _path(database: Path, exchange: str, account: str) -> Path:
     # Quoted, so that a name can't lead to another folder and each account has its own file.
     return database.with_name(f"{database.name}-lease-{quote(account, safe='')}@{quote(exchange, safe='')}")
@@ -143,7 +190,7 @@ def _lock(path: Path) -> int | str:
             except BlockingIOError:
                 content = _read(descriptor)
                 os.close(descriptor)
-                return "another process" if content is None else f"process {content.process}"
+                return _holder(content)
             if _is_file(path, descriptor):
                 return descriptor
         except BaseException:

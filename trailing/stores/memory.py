@@ -63,6 +63,12 @@ class MemoryStore:
         found = self._accounts[exchange, account]
         return Loaded(stops=found.open_stops(), intents=tuple(found.intents.values()))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return who owns an account now; None: it is free."""
+        await trio.lowlevel.checkpoint()
+        owner = self._owners.get((exchange, account))
+        return None if owner is None or owner.ended.is_set() else "another manager of this store"
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False

@@ -155,6 +155,15 @@ class Store(Writer, Protocol):
     async def load(self, exchange: str, account: str) -> Loaded:
         """Return the open stops and the intents of an account. Raises StoreError."""
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return the process that owns an account now, in words; None: the account is free.
+
+        It acquires nothing, waits for no owner, and works on a store that was opened read-only.
+
+        Raises:
+            StoreError: the store can't say who owns the account.
+        """
+
     def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AbstractAsyncContextManager[Lease]:

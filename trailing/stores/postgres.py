@@ -158,6 +158,10 @@ class PostgresStore:
         """
         await self._commit(entries, ())
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return the process that owns an account now, and for how long; None: it is free. Raises StoreError."""
+        return await self._leases.find_owner(exchange, account)
+
     def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False
     ) -> AbstractAsyncContextManager[PostgresLease]:

@@ -268,6 +268,11 @@ class LeaseTable:
 
         return await self._server.run(execute, retry_forever=retry_forever)
 
+    async def find_owner(self, exchange: str, account: str) -> str | None:
+        """See `Store.lease_owner`."""
+        found, _ = await self.run(_FIND_OWNER, {"exchange": exchange, "account": account, "holder": uuid4()})
+        return None if found is None else _owner(*found)
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool
@@ -281,10 +286,7 @@ class LeaseTable:
             if lease is not None:
                 break
             if found is not None and not standby:
-                owner, seconds = found
-                raise LeaseLost(
-                    f"{exchange} {account} is owned by {owner}; its lease runs out in {seconds:.1f} s unless it is renewed"
-                )
+                raise LeaseLost(f"{exchange} {account} is owned by {_owner(*found)}")
             await trio.sleep(POLL_SECONDS if found is None else min(POLL_SECONDS, max(0.0, found[1])))
         async with open_service_nursery() as services:
             services.start_soon(lease.renew_until_lost)
@@ -311,3 +313,7 @@ class LeaseTable:
         lease = PostgresLease(self, key, fence, frozenset(marks) - {mark})
         lease.extend(sent_at + self.timing.seconds)
         return lease
+
+
+def _owner(owner: str, seconds: float) -> str:
+    return f"{owner}; its lease runs out in {seconds:.1f} s unless it is renewed"

@@ -25,7 +25,7 @@ from trailing.stores.codec import EVENT, INTENT, decode, encode, microseconds
 from trailing.stores.compaction import CompactedBatch
 from trailing.stores.event_reader import PAGE_ROWS, EventReader
 from trailing.stores.leases import ProcessLease
-from trailing.stores.lock_file import lock_account
+from trailing.stores.lock_file import find_owner, lock_account
 from trailing.stores.plans import decode_plans, decode_record, split_plans
 from trailing.stores.port import AppendEvent, CloseStop, EventRecord, Loaded, StoreWrite
 from trailing.stores.sqlite_file import SqliteFile
@@ -134,6 +134,10 @@ class SqliteStore:
             StoreError: naming the first row that can't be decoded, because no row is left out silently.
         """
         return await self._run(self._load, exchange, account)
+
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return the process of this machine that owns an account now; None: it is free. Raises StoreError."""
+        return await find_owner(self._path, exchange, account)
 
     @asynccontextmanager
     async def acquire_lease(

@@ -11,7 +11,7 @@ import trio
 
 from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest, EntrySettings
 from trailing.core.prices import is_better
-from trailing.errors import EntryRejected, NoSuchEntry, UsageError
+from trailing.errors import EntryRejected, NoSuchEntry, NoSuchStop, UsageError
 from trailing.exchanges.port import EntryUpdate, Update
 from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, refused, within
 
@@ -68,6 +68,25 @@ async def a_resting_entry_can_be_found_and_cancelled(trial: Trial) -> None:
     await trial.expect_flat()
     with refused(NoSuchEntry, "cancelling a cancelled entry"):
         await trial.exchange.cancel_entry(trial.symbol, request.client_order_id)
+
+
+@_where_entries_are_supported
+async def a_resting_entry_is_an_open_order_that_can_be_cancelled(trial: Trial) -> None:
+    """`open_orders` shows that it opens a position and rests in the order book. `cancel_order` cancels it."""
+    request = EntryRequest(trial.symbol, trial.side, _quantity(trial), new_own_id(), trial.stop_price("5"))
+    placed = await _place(trial, request)
+    await trio.sleep(trial.exchange.orders_read_lag)
+    orders = await trial.exchange.open_orders(trial.symbol)
+    shown = next((order for order in orders if order.order_id == placed.order_id), None)
+    expect(shown is not None, f"working is {placed}, and open_orders does not list it")
+    assert shown is not None
+    expect(shown.side is None and not shown.is_conditional, f"working is {placed}, open_orders shows {shown}")
+    with within(CALL_SECONDS, "cancel_order"):
+        await trial.exchange.cancel_order(shown)
+    found = await _find(trial, request.client_order_id)
+    expect(found is None or not found.is_working, f"{shown} is cancelled, find_entry shows {found}")
+    with refused(NoSuchStop, "cancelling a cancelled order"):
+        await trial.exchange.cancel_order(shown)
 
 
 @_where_entries_are_supported
@@ -192,6 +211,7 @@ async def _next_ended(updates: trio.abc.ReceiveChannel[Update], client_order_id:
 ENTRY_CHECKS: tuple[Check, ...] = (
     an_entry_at_market_opens_a_position,
     a_resting_entry_can_be_found_and_cancelled,
+    a_resting_entry_is_an_open_order_that_can_be_cancelled,
     a_resting_entry_is_filled_when_the_market_reaches_its_limit,
     an_entry_is_placed_although_its_caller_is_cancelled,
     an_entry_that_breaks_a_rule_is_refused,

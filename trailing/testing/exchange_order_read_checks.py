@@ -9,8 +9,8 @@ from decimal import Decimal
 import trio
 
 from trailing.core.model import Fill
-from trailing.errors import UsageError
-from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, new_id, within
+from trailing.errors import NoSuchStop, UsageError
+from trailing.testing.exchange_trial import CALL_SECONDS, Check, Trial, expect, new_id, refused, within
 
 
 async def an_open_order_is_listed_by_its_symbol(trial: Trial) -> None:
@@ -32,6 +32,23 @@ async def an_open_order_is_listed_by_its_symbol(trial: Trial) -> None:
     await trio.sleep(trial.exchange.orders_read_lag)
     left = [order.order_id for order in await trial.exchange.open_orders(trial.symbol)]
     expect(placed.order_id not in left, f"open_orders shows {placed}, which is cancelled")
+
+
+async def any_open_order_can_be_cancelled(trial: Trial) -> None:
+    """`cancel_order` cancels an order without our tag, as `open_orders` lists it."""
+    await trial.enter()
+    stop = await trial.place(trial.request("2"))
+    await trio.sleep(trial.exchange.orders_read_lag)
+    found = [order for order in await trial.exchange.open_orders(trial.symbol) if order.order_id == stop.order_id]
+    expect(len(found) == 1, f"open_orders lists {stop} {len(found)} times")
+    expect(found[0].is_conditional and not found[0].covers_position, f"{stop} waits for a trigger, and not {found[0]}")
+    with within(CALL_SECONDS, "cancel_order"):
+        await trial.exchange.cancel_order(found[0])
+    await trio.sleep(trial.exchange.orders_read_lag)
+    left = await trial.exchange.find_stop(trial.symbol, stop.client_order_id)
+    expect(left is None, f"{found[0]} was cancelled, and {left} is live")
+    with refused(NoSuchStop, "cancelling a cancelled order"):
+        await trial.exchange.cancel_order(found[0])
 
 
 async def the_executions_of_an_order_can_be_read(trial: Trial) -> None:
@@ -76,5 +93,6 @@ def _sum(fills: Sequence[Fill]) -> Decimal:
 
 ORDER_READ_CHECKS: tuple[Check, ...] = (
     an_open_order_is_listed_by_its_symbol,
+    any_open_order_can_be_cancelled,
     the_executions_of_an_order_can_be_read,
 )

@@ -27,6 +27,7 @@ Operation: TypeAlias = Literal[
     "find_stop",
     "open_stops",
     "open_orders",
+    "cancel_order",
     "order_fills",
     "positions",
     "price",
@@ -39,10 +40,11 @@ Operation: TypeAlias = Literal[
     "set_subscriptions",
     "accounts",
     "load",
+    "lease_owner",
     "acquire_lease",
     "commit",
 ]
-"""The methods of the ports that a fault can strike. The last four are a store's, `commit` its leases' too."""
+"""The methods of the ports that a fault can strike. The last five are a store's, `commit` its leases' too."""
 
 
 class Refuses(msgspec.Struct, frozen=True):
@@ -269,6 +271,9 @@ class FaultyExchange:
 
     async def open_orders(self, symbol: str) -> Sequence[OpenOrder]:
         return await self._script.play("open_orders", symbol, lambda: self.inner.open_orders(symbol))
+
+    async def cancel_order(self, order: OpenOrder) -> None:
+        await self._script.play("cancel_order", order.symbol, lambda: self.inner.cancel_order(order))
 
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         return await self._script.play(

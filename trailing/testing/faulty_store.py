@@ -45,6 +45,9 @@ class FaultyStore:
     async def load(self, exchange: str, account: str) -> Loaded:
         return await self._script.play("load", None, lambda: self.inner.load(exchange, account))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return await self._script.play("lease_owner", None, lambda: self.inner.lease_owner(exchange, account))
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False

@@ -44,7 +44,11 @@ async def _check_an_owner(store: Store) -> Lease:
         await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*HERE, sample_record("AAA/USDT:USDT"))])
         await _require_ids(store, ["t1"], "what an owner commits is there")
         await _require_refused(store)
+        owner = await store.lease_owner(*HERE)
+        if not owner:
+            raise AssertionError(f"lease_owner names the owner of an account: got {owner!r}")
         for other in _OTHERS:
+            await _require_free(store, *other)
             async with store.acquire_lease(*other, mark="0002") as another:
                 await another.commit([AddIntent(sample_intent("t1", *other))])
         naive = msgspec.structs.replace(sample_intent("t9"), at=datetime(2026, 1, 1))  # noqa: DTZ001 - a naive time must be refused
@@ -133,6 +137,12 @@ async def _check_cancelled_while_standing_by(store: Store) -> None:
             raise AssertionError("a standby can be cancelled")
     async with _own(store, "0009"):
         pass
+
+
+async def _require_free(store: Store, exchange: str, account: str) -> None:
+    owner = await store.lease_owner(exchange, account)
+    if owner is not None:
+        raise AssertionError(f"lease_owner of an account that no process owns is None: got {owner!r}")
 
 
 async def _require_refused(store: Store) -> None:

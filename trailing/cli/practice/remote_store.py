@@ -54,6 +54,10 @@ class RemoteStore:
         """See `Store.prune`."""
         return await self._call(partial(self._store.prune, before))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """See `Store.lease_owner`."""
+        return await self._call(partial(self._store.lease_owner, exchange, account))
+
     @asynccontextmanager
     async def acquire_lease(
         self,

@@ -104,6 +104,11 @@ class HoldingStore:
         with self._clock.held():
             return await self._store.load(exchange, account)
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """See `Store.lease_owner`."""
+        with self._clock.held():
+            return await self._store.lease_owner(exchange, account)
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False

@@ -12,11 +12,12 @@ import msgspec
 import trio
 
 from trailing.core.account import PositionReport
-from trailing.core.model import Percent, Source, StopOrder, Tick
+from trailing.core.model import Percent, Side, Source, StopOrder, Tick
 from trailing.core.prices import behind, floor_quantity, round_stop
 from trailing.errors import ExchangeError, OutcomeUnknown, StopRejected, TrailingError, UsageError
 from trailing.exchanges.ccxt.clock import skew_text
 from trailing.exchanges.ccxt.conversion import CLOSING, number
+from trailing.exchanges.ccxt.dead_man_switches import read_dead_man_switch
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.permissions import PERMISSION_READERS
 from trailing.exchanges.port import StopRequest, escaped
@@ -74,6 +75,7 @@ async def examine(exchange: CcxtExchange, *, symbol: str, place: bool) -> AsyncI
         ("positions", _positions),
         ("stops", _stops),
         ("orders", _orders),
+        ("switch", _switch),
         ("stream", _stream),
     ]
     if place:
@@ -227,28 +229,40 @@ async def _stops(exchange: CcxtExchange, _: str) -> list[Finding]:
 
 
 async def _orders(exchange: CcxtExchange, symbol: str) -> list[Finding]:
-    """List the open orders of the symbol. A reduce-only one that has no trigger covers its part of a position."""
-    try:
-        orders = await exchange.open_orders(symbol)
-    except ExchangeError as error:
-        return [
+    """List the open orders of the symbol, and find those that cover a part of any open position."""
+    held: dict[str, set[Side]] = {symbol: set()}
+    for report in await exchange.positions():
+        held.setdefault(report.symbol, set()).add(report.side)
+    findings: list[Finding] = []
+    for each, sides in held.items():
+        try:
+            orders = await exchange.open_orders(each)
+        except ExchangeError as error:
+            text = f"the open orders of {each} can't be read, which protection does not need: {error}"
+            findings.append(Finding("orders", "note", text))
+            continue
+        if each == symbol:
+            findings.append(Finding("orders", "good", f"{each}: {len(orders)} open"))
+        findings += [
             Finding(
-                "orders", "note", f"the open orders of {symbol} can't be read, which protection does not need: {error}"
+                "orders",
+                "warning",
+                f"{each} {order.side}: {order.kind} {order.order_side} {order.quantity} at {order.price} "
+                f"({order.client_order_id or order.order_id}) covers its part of the position: the exchange may refuse exits and stops",
             )
+            for order in orders
+            if order.side in sides and order.covers_position
         ]
-    held = {report.side for report in await exchange.positions() if report.symbol == symbol}
-    findings = [Finding("orders", "good", f"{symbol}: {len(orders)} open")]
-    findings += [
-        Finding(
-            "orders",
-            "warning",
-            f"{symbol} {order.side}: {order.kind} {order.order_side} {order.quantity} at {order.price} "
-            f"({order.client_order_id or order.order_id}) covers its part of the position: the exchange may refuse exits and stops",
-        )
-        for order in orders
-        if order.side in held and order.trigger_price is None
-    ]
     return findings
+
+
+async def _switch(exchange: CcxtExchange, _: str) -> list[Finding]:
+    """Look for a dead-man's switch, because it would cancel protective stops, too."""
+    try:
+        state = await read_dead_man_switch(exchange)
+    except ExchangeError as error:
+        return [Finding("switch", "note", f"the venue did not state whether a dead-man's switch is armed: {error}")]
+    return [Finding("switch", state.verdict, state.message)]
 
 
 async def _stream(exchange: CcxtExchange, symbol: str) -> list[Finding]:

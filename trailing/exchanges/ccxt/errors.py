@@ -47,6 +47,7 @@ WRITES: Final = frozenset(
         "place_stop",
         "amend_stop",
         "cancel_stop",
+        "cancel_order",
         "close_position",
         "place_entry",
         "cancel_entry",
@@ -57,13 +58,13 @@ WRITES: Final = frozenset(
 ) - {"call_read"}
 """Operations that change something. All others are reads, which can be repeated. `trailing check` enters."""
 
-_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "find_stop", "clear_bridge"})
-"""Operations about a stop that was placed before."""
+_OF_A_STOP: Final = frozenset({"amend_stop", "cancel_stop", "cancel_order", "find_stop", "clear_bridge"})
+"""Operations about a stop that was placed before, or about any order that was listed."""
 
 _OF_AN_ENTRY: Final = frozenset({"cancel_entry", "find_entry"})
 """Operations about an entry that was placed before."""
 
-_PLACING: Final = WRITES - {"cancel_stop", "cancel_entry", "clear_bridge", *CALLS}
+_PLACING: Final = WRITES - {"cancel_stop", "cancel_order", "cancel_entry", "clear_bridge", *CALLS}
 """Operations whose order the venue checks against the price and the position."""
 
 

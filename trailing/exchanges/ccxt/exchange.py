@@ -264,6 +264,11 @@ class CcxtExchange:
         """Return all open orders of a symbol, plain and conditional, ours and foreign, by order id."""
         return await self._order_reads.open_orders(self.market(symbol))
 
+    async def cancel_order(self, order: OpenOrder) -> None:
+        """Cancel an order that `open_orders` lists, after the requests in flight for its id have ended."""
+        self.market(order.symbol)
+        await self._order_reads.cancel_order(order)
+
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         """Return the executions of an order of ours, oldest first.
 

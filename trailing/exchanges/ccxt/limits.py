@@ -115,6 +115,7 @@ _BYBIT = Limits(
         "clear_bridge": {"requests": 1.0, "position/trading-stop": 1.0},
         "amend_stop": {"requests": 1.0, "order/amend": 1.0},
         "cancel_stop": {"requests": 1.0, "order/cancel": 1.0},
+        "cancel_order": {"requests": 1.0, "order/cancel": 1.0},
         "find_stop": {"requests": 1.0, "order/realtime": 1.0},
         "open_stops": {"requests": 1.0, "order/realtime": 1.0},
         "open_orders": {"requests": 1.0, "order/realtime": 1.0},
@@ -166,6 +167,7 @@ _OKX = Limits(
         "place_stop": {"order-algo": 1.0},
         "amend_stop": {"amend-algos": 1.0},
         "cancel_stop": {"cancel-algos": 1.0},
+        "cancel_order": {"cancel-algos": 1.0, "cancel-order": 1.0},  # on one of both endpoints
         "close_position": {"order": 1.0},
         "enter": {"order": 1.0},
         "place_entry": {"order": 1.0},
@@ -194,6 +196,7 @@ _OKX = Limits(
         "place_stop": _OKX_ALGO_OF_SYMBOL,
         "amend_stop": _OKX_ALGO_OF_SYMBOL,
         "cancel_stop": _OKX_ALGO_OF_SYMBOL,
+        "cancel_order": _OKX_ALGO_OF_SYMBOL,
         "close_position": _OKX_ORDER_OF_SYMBOL,
         "enter": _OKX_ORDER_OF_SYMBOL,
         "place_entry": _OKX_ORDER_OF_SYMBOL,

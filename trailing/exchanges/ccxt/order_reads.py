@@ -1,4 +1,4 @@
-"""Reads for messages and profits: the open orders of a symbol, and the executions of an order. No decision follows from them."""
+"""Open orders of any kind and owner, and the executions of an order: for messages, for profits, and for users' commands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import trio
 
 from trailing.core.account import OpenOrder
-from trailing.core.model import Fill, Market, check_money, check_one_of
+from trailing.core.model import Fill, Market, Side, check_money, check_one_of
 from trailing.errors import ExchangeUnreachable, StopRejected, UsageError
 from trailing.exchanges.ccxt.conversion import CLOSED_BY, Raw, base_units, from_venue_id, number, to_venue_id
+from trailing.exchanges.ccxt.replies import acknowledged_id
 from trailing.exchanges.ccxt.unreadable import UNPARSED, UNREADABLE, reason
 from trailing.exchanges.ccxt.venue import FillRequests, Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
@@ -20,7 +21,7 @@ from trailing.exchanges.port import PartialList, escaped
 
 
 class OrderReads:
-    """Reads open orders and executions on a venue.
+    """Reads open orders and executions on a venue, and cancels open orders.
 
     Args:
         requests: sends the requests.
@@ -35,15 +36,34 @@ class OrderReads:
         orders: dict[str, OpenOrder] = {}
         left_out: list[str] = []
         for params in self._venue.lists.orders:
+            is_conditional = bool(params.get("trigger"))
             for raw in await self._requests.orders("open_orders", market.symbol, params):
                 try:
-                    order = _open_order(self._venue, market, raw)
+                    order = _open_order(self._venue, market, raw, is_conditional=is_conditional)
                 except UNREADABLE as error:
                     left_out.append(f"order {raw.get('id')}: {reason(error)}")
                 else:
                     orders[order.order_id] = order
         found = [order for _, order in sorted(orders.items())]
         return PartialList(found, left_out) if left_out else found
+
+    async def cancel_order(self, order: OpenOrder) -> None:
+        """Cancel an order of `open_orders`, after the requests in flight for its client order id. Raises as the port says."""
+        template = self._venue.stops.cancel if order.is_conditional else {}
+        own_id = to_venue_id(self._venue, order.client_order_id) if order.client_order_id else ""
+        closes: Side = CLOSED_BY[order.order_side]
+        raw = await self._requests.call(
+            "cancel_order",
+            "cancel_order",
+            order.order_id,
+            order.symbol,
+            self._requests.params(template, closes, order.trigger_price, None, own_id),
+            symbol=order.symbol,
+            about=order.client_order_id or None,
+            after_earlier=True,
+        )
+        if self._venue.verified:  # it is unknown whether the others name the order in their reply
+            acknowledged_id("cancel_order", raw)
 
     async def order_fills(self, market: Market, client_order_id: str, since: datetime) -> Sequence[Fill]:
         """Return the executions of an order of ours, oldest first. Raises as the port says."""
@@ -85,8 +105,12 @@ class OrderReads:
         return None
 
 
-def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
-    """Convert an open order of ccxt's. Raises an `UNREADABLE` error if it can't be parsed."""
+def _open_order(venue: Venue, market: Market, raw: Raw, *, is_conditional: bool) -> OpenOrder:
+    """Convert an open order of ccxt's. Raises an `UNREADABLE` error if it can't be parsed.
+
+    Args:
+        is_conditional: whether it is from a list of conditional orders. Otherwise its trigger price tells.
+    """
     if UNPARSED in raw:
         raise UsageError(raw[UNPARSED])
     info = raw["info"]
@@ -103,6 +127,7 @@ def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
     )
     contracts = number(raw.get("remaining")) or number(raw.get("amount")) or Decimal(0)
     triggers = (raw.get(name) for name in ("triggerPrice", "stopLossPrice", "takeProfitPrice"))
+    trigger_price = next(filter(None, map(number, triggers)), None)
     return OpenOrder(
         symbol=market.symbol,
         order_id=escaped(str(raw["id"])),
@@ -112,7 +137,8 @@ def _open_order(venue: Venue, market: Market, raw: Raw) -> OpenOrder:
         side=closes if reduces else None,
         quantity=base_units(contracts, market),
         price=number(raw.get("price")) or None,
-        trigger_price=next(filter(None, map(number, triggers)), None),
+        trigger_price=trigger_price,
+        is_conditional=is_conditional or trigger_price is not None,
     )
 
 

@@ -166,6 +166,17 @@ class PaperExchange(MarketActions):
         check_symbol("symbol", symbol)
         return await self._transport.send("open_orders", symbol, lambda at: self._account.open_orders(symbol, at))
 
+    async def cancel_order(self, order: OpenOrder) -> None:
+        """Cancel an open order of any kind, after earlier requests for its id. Raises NoSuchStop if it is gone."""
+        check_symbol("OpenOrder.symbol", order.symbol)
+        await self._transport.send(
+            "cancel_order",
+            order.symbol,
+            partial(self._account.cancel_anywhere, order.client_order_id),
+            client_order_id=order.client_order_id,
+            after_earlier=True,
+        )
+
     async def order_fills(self, symbol: str, client_order_id: str, since: datetime) -> Sequence[Fill]:
         """Return the executions of an order since a time (UTC), oldest first. The longer read lag delays them."""
         check_symbol("symbol", symbol)

@@ -41,4 +41,5 @@ def as_open_order(stop: StopOrder) -> OpenOrder:
         side=stop.side,
         quantity=stop.quantity,
         trigger_price=stop.price,
+        is_conditional=True,
     )
