@@ -41,10 +41,12 @@ ARROWS = {
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
-    "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
+    "config": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "alerts"},
+    "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "config"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
-    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "testing", ""},
+    "cli": BOTTOM
+    | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "config", "testing", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

@@ -3,6 +3,7 @@
 The layers, each of which imports only those below it:
 
 - `trailing.cli`: the command.
+- `trailing.config`: a whole bot from a file, opened by `open_from_config`.
 - `trailing.flatten`: the emergency exit, of a whole account and of a running bot.
 - `trailing.protection`: the trio shell, opened by `open_manager`.
 - `trailing.exchanges`, `trailing.stores`: the ports and their implementations, opened by `open_paper`, `open_ccxt` and
@@ -13,6 +14,14 @@ The layers, each of which imports only those below it:
 `trailing.testing` is the test kit, for users too.
 """
 
+from trailing.config.bot import Bot as Bot
+from trailing.config.bot import open_from_config as open_from_config
+from trailing.config.bot import stop_seconds as stop_seconds
+from trailing.config.settings import AlertSettings as AlertSettings
+from trailing.config.settings import BotConfig as BotConfig
+from trailing.config.settings import StoreSettings as StoreSettings
+from trailing.config.settings import VenueSettings as VenueSettings
+from trailing.config.settings import read_config as read_config
 from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport
 from trailing.core.entries import Entry as Entry

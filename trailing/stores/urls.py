@@ -43,6 +43,7 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
         UsageError: the address is invalid. The error does not repeat the address, because it may contain a password.
         StoreError: the store can't be opened.
     """
+    check_store_url(url)
     if url == "memory:":
         yield MemoryStore()
         return
@@ -59,16 +60,33 @@ async def open_store(url: str, *, read_only: bool = False) -> AsyncIterator[Stor
         async with open_postgres(conninfo, schema=schema, read_only=read_only, lease=lease) as store:
             yield store
         return
+    # imported only where it is used, as psycopg
+    from trailing.stores.sqlite import open_sqlite  # noqa: PLC0415
+
+    async with open_sqlite(Path(url.removeprefix(_SQLITE)), read_only=read_only) as store:
+        yield store
+
+
+def check_store_url(url: str) -> None:
+    """Refuse an address that is of no store. The rest of a Postgres address is checked when it is opened.
+
+    Raises:
+        UsageError: the address is invalid. The error does not repeat it, because it may contain a password.
+    """
+    if url == "memory:" or is_postgres(url):
+        return
     scheme, colon, _ = url.partition(":")
     path = url.removeprefix(_SQLITE)
     if path == url or path in ("", ":memory:") or "\0" in path:
         got = f"an address of the scheme {scheme!r}" if colon else "an address without a scheme"
         raise UsageError(f"open_store got {got}, wants {_FORMS}")
-    # imported only where it is used, as psycopg
-    from trailing.stores.sqlite import open_sqlite  # noqa: PLC0415
 
-    async with open_sqlite(Path(path), read_only=read_only) as store:
-        yield store
+
+def has_password(url: str) -> bool:
+    """Return whether the address of a Postgres store contains a password."""
+    address, _, query = url.partition("?")
+    user = address.partition("://")[2].rpartition("@")[0]
+    return is_postgres(url) and (":" in user or any(name in query for name in ("password=", "passcode=")))
 
 
 def is_postgres(url: str) -> bool:

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
-from trailing.cli.practice.text_files import read_text
+from trailing.config.text_files import read_text
 from trailing.core.model import Position, refuse
 from trailing.errors import UsageError, suggest
 

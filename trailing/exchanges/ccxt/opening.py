@@ -58,14 +58,7 @@ async def open_ccxt(
     row = find_venue(venue, allow_unverified=allow_unverified)
     if not isinstance(credentials, Credentials):
         raise UsageError("credentials wants a Credentials value")  # the value is not shown, it may be a key
-    if not isinstance(account, str) or not account:
-        raise refuse("account", account, "a text that is not empty")
-    if testnet and row.client.testnet_method is None:
-        raise UsageError(f"testnet=True: ccxt knows no testnet for {venue}")
-    if margin_mode not in {None, "cross", "isolated"}:
-        raise refuse("margin_mode", margin_mode, "'cross', 'isolated' or None")
-    if margin_mode is not None and not row.account.margin_param:
-        raise refuse("margin_mode", margin_mode, f"None, because {venue} stores the margin mode; set it there")
+    check_venue_settings(row, account=account, testnet=testnet, margin_mode=margin_mode)
     if configure is not None and not callable(configure):
         raise refuse("configure", configure, "a callable, or None")
     # The import of ccxt takes seconds. In a thread, it doesn't block other tasks.
@@ -93,6 +86,22 @@ async def open_market_data(
     connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
     async with connecting.connect_public(row, configure=configure) as data:
         yield data
+
+
+def check_venue_settings(row: Venue, *, account: object, testnet: object, margin_mode: object) -> None:
+    """Check the settings of an account against what its venue has. The arguments are those of `open_ccxt`.
+
+    Raises:
+        UsageError: a value is wrong; the message names the field, the value and what is accepted.
+    """
+    if not isinstance(account, str) or not account:
+        raise refuse("account", account, "a text that is not empty")
+    if testnet and row.client.testnet_method is None:
+        raise UsageError(f"testnet=True: ccxt knows no testnet for {row.name}")
+    if margin_mode not in {None, "cross", "isolated"}:
+        raise refuse("margin_mode", margin_mode, "'cross', 'isolated' or None")
+    if margin_mode is not None and not row.account.margin_param:
+        raise refuse("margin_mode", margin_mode, f"None, because {row.name} stores the margin mode; set it there")
 
 
 def find_venue(name: object, *, allow_unverified: bool) -> Venue:
