@@ -243,8 +243,9 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[VenueServer]:
 
 
 def test_the_command_shows_the_findings(
-    servers: list[VenueServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    servers: list[VenueServer], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TRAILING_ALERTS", "https://hooks.example/abcdef")
     keys = tmp_path / "keys.toml"
     keys.write_text(f'[there]\napi_key = "{API_KEY}"\nsecret = "{SECRET}"\n')
     keys.chmod(0o600)
@@ -258,6 +259,51 @@ def test_the_command_shows_the_findings(
     document = json.loads(capsys.readouterr().out)
     assert (document["exchange"], document["verdict"]) == ("bybit", "good")
     assert len(servers) == 2
+
+
+def alerts_finding(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    """Run the command, and return its exit code with the finding about alerts."""
+    code = main(["doctor", "bybit", *words, "--json"])
+    (finding,) = (each for each in json.loads(capsys.readouterr().out)["findings"] if each["subject"] == "alerts")
+    return code, finding
+
+
+def test_the_command_warns_of_a_real_account_without_an_alert_channel(
+    servers: list[VenueServer], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
+    monkeypatch.setenv("TRAILING_SECRET", SECRET)
+    for name in ("TRAILING_ALERTS", "TRAILING_HEARTBEAT"):
+        monkeypatch.delenv(name, raising=False)
+    code, finding = alerts_finding(capsys)
+    assert (code, finding["verdict"]) == (0, "warning")
+    assert finding["message"] == "no alert reaches a person: TRAILING_ALERTS is not set"
+    _, finding = alerts_finding(capsys, "--testnet")
+    assert finding["verdict"] == "note"
+    monkeypatch.setenv("TRAILING_ALERTS", "https://hooks.example/abcdef nonsense-abcdef")
+    _, finding = alerts_finding(capsys)
+    assert finding["verdict"] == "warning"
+    assert "address 2 of the environment variable TRAILING_ALERTS" in finding["message"]
+    assert "abcdef" not in finding["message"]
+
+
+def test_the_command_finds_the_channels_of_the_private_file(
+    servers: list[VenueServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAILING_API_KEY", API_KEY)
+    monkeypatch.setenv("TRAILING_SECRET", SECRET)
+    file = tmp_path / "alerts.toml"
+    file.write_text(
+        '[bot]\nheartbeat = "https://ping.example/abcdef"\n[bot.channels]\nphone = "https://a.example/abcdef"\n'
+    )
+    file.chmod(0o600)
+    _, finding = alerts_finding(capsys, "--alerts", str(file), "--alerts-table", "bot")
+    assert (finding["verdict"], finding["message"]) == ("good", "1 configured: phone")
+    file.write_text("[bot.channels]\n")
+    _, finding = alerts_finding(capsys, "--alerts", str(file), "--alerts-table", "bot")
+    assert (finding["verdict"], finding["message"]) == ("warning", f"no alert reaches a person: {file} has no channels")
+    assert main(["doctor", "bybit", "--alerts-table", "bot"]) == 2
+    assert capsys.readouterr().err == "trailing: doctor: --alerts-table needs --alerts\n"
 
 
 @pytest.mark.parametrize("cancels", [True, False])

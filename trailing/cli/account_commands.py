@@ -67,7 +67,7 @@ DOCTOR: Final = Command(
     summary="check an account on a real exchange before a bot relies on it",
     details="""\
 Check an account on a real exchange: clock, permissions, modes, markets, stream, and whether it accepts a
-stop.
+stop; and whether alerts about it reach a person.
 
 Nothing is changed, unless --place asks for a stop on trial. The exit code is 2 if a finding means that stops
 can't be relied on.""",
@@ -85,6 +85,14 @@ can't be relied on.""",
             name="--place",
             help="place a stop 20% away behind an open position of the symbol, look it up, and cancel it",
         ),
+        Option(
+            name="--alerts",
+            value="FILE",
+            help="the bot's private file with the addresses of alerts; without it, the environment variables "
+            "TRAILING_ALERTS and TRAILING_HEARTBEAT",
+            completes="files",
+        ),
+        Option(name="--alerts-table", value="NAME", help="the table of that file that holds them"),
         JSON,
     ),
 )

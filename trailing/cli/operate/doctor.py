@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from trailing.alerts.targets import AlertTargets
 from trailing.cli import USAGE
 from trailing.cli.json_output import print_json
 from trailing.cli.messages import print_message
@@ -13,6 +14,7 @@ from trailing.cli.operate.venue_options import check_venue, read_credentials
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.cli.tables import add_row, new_table, print_table
 from trailing.core.model import check_symbol
+from trailing.errors import UsageError
 from trailing.exchanges.ccxt import open_ccxt
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def main(
     place: bool,
     testnet: bool,
     allow_unverified: bool,
+    alerts: str | None,
+    alerts_table: str | None,
     json: bool,
 ) -> int:
     """Check an account and print the findings. The arguments are the options of `trailing doctor`.
@@ -43,6 +47,8 @@ def main(
     check_symbol("--symbol", symbol)
     check_venue("VENUE", venue, allow_unverified=allow_unverified)
     keys = read_credentials(credentials, table)
+    if alerts is None and alerts_table is not None:
+        raise UsageError("doctor: --alerts-table needs --alerts")
 
     findings: list[Finding] = []
 
@@ -52,6 +58,7 @@ def main(
 
             async for finding in examine(exchange, symbol=symbol, place=place):
                 findings.append(finding)  # noqa: PERF401 - after a signal, the findings so far are kept
+            findings.append(_examine_alerts(alerts, alerts_table, testnet=testnet))
             return exchange.name
 
     name, interruption = run_until_signal(check)
@@ -71,3 +78,20 @@ def main(
             add_row(shown, Text(finding.verdict, _STYLES[finding.verdict]), finding.subject, Text(finding.message))
         print_table(shown)
     return USAGE if verdict == "failure" else 0
+
+
+def _examine_alerts(file: str | None, table: str | None, *, testnet: bool) -> Finding:
+    """Say whether alerts about the bot reach a person, if it has the same settings. Nothing is sent."""
+    from trailing.exchanges.ccxt.diagnosis import Finding  # noqa: PLC0415 - as above
+
+    where = "TRAILING_ALERTS is not set" if file is None else f"{file} has no channels"
+    try:
+        targets = AlertTargets.from_environment() if file is None else AlertTargets.from_file(file, table)
+    except UsageError as error:
+        return Finding("alerts", "warning", f"no alert reaches a person: {error}")
+    if not targets.channels:
+        message = f"no alert reaches a person: {where}"
+        return Finding("alerts", "note" if testnet else "warning", message)
+    names = ", ".join(channel.name for channel in targets.channels)
+    silence = "" if targets.heartbeat is not None else "; without a heartbeat, no monitor notices that the bot is off"
+    return Finding("alerts", "good", f"{len(targets.channels)} configured: {names}{silence}")
