@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from trailing.config.settings import BotConfig, VenueSettings, read_config
@@ -32,7 +32,8 @@ CLOSING_SECONDS: Final = 20.0
 more for a busy machine."""
 
 
-class Bot(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)  # msgspec would look up `Alerts`, which is imported only when it is used
+class Bot:
     """What `open_from_config` opened.
 
     Args:

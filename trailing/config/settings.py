@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -88,7 +89,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     standby: bool = False
 
 
-class AlertSettings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)  # msgspec would look up `AlertRules`, which is imported only when it is used
+class AlertSettings:
     """The section `alerts`: when an alert fires, and where the addresses are.
 
     Args:
