@@ -112,7 +112,7 @@ async def test_an_alert_says_that_the_manager_could_not_be_opened(
     channel = Recorder()
     send_alerts_to(channel, monkeypatch)
     async with open_from_config(file):
-        with pytest.raises(LeaseLost):
+        with trio.fail_after(60), pytest.raises(LeaseLost):
             async with open_from_config(file):
                 pass
     assert channel.rules == ["lease", "ended"]  # "lease" is the rule about another owner
