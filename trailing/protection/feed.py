@@ -28,6 +28,7 @@ class Feed:
 
     Attributes:
         ticks: the number of ticks taken.
+        is_lost: whether the exchange's stream is lost, as far as it has reported.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Feed:
         on_return: Callable[[], None],
     ) -> None:
         self._records, self._registry, self._step_each, self._on_return = records, registry, step_each, on_return
-        self._lost = False
+        self.is_lost: bool = False
         self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[PositionTask] = set()
@@ -118,9 +119,9 @@ class Feed:
             task.step(PositionUpdated(update.quantity, update.at, is_other_side))
 
     def _take_state(self, update: StreamState) -> None:
-        if update.connected or not self._lost:
+        if update.connected or not self.is_lost:
             self._records.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
-        self._lost = not update.connected
+        self.is_lost = not update.connected
         if update.connected:
             self.note_opened()
 

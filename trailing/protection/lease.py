@@ -29,10 +29,14 @@ class LeaseFence:
     Args:
         lease: of the account.
         exchange: executes the requests.
+
+    Attributes:
+        lease: as given.
     """
 
     def __init__(self, lease: Lease, clock: Clock, exchange: Exchange) -> None:
-        self._lease, self._clock, self._exchange = lease, clock, exchange
+        self.lease: Lease = lease
+        self._clock, self._exchange = clock, exchange
         self._validity = exchange.request_validity
         self._call_seconds = 0.0
 
@@ -46,13 +50,13 @@ class LeaseFence:
             UsageError: naming the field, what it got and what it wants.
         """
         check_cleanup_seconds(self._exchange, plan)
-        most = self._lease.seconds - self._validity
+        most = self.lease.seconds - self._validity
         if plan.call_seconds > most:
             raise refuse(
                 "TrailPlan.call_seconds",
                 plan.call_seconds,
                 f"at most {most:g} s: with the exchange's request_validity, {self._validity:g} s, a call has to end "
-                f"within the {self._lease.seconds:g} s for which the account is surely owned",
+                f"within the {self.lease.seconds:g} s for which the account is surely owned",
             )
         self._call_seconds = max(self._call_seconds, plan.call_seconds)
 
@@ -71,7 +75,7 @@ class LeaseFence:
             ExchangeUnreachable: it may not be sent before the lease is renewed.
             LeaseLost: it may never be sent.
         """
-        lease, now = self._lease, self._clock.now()
+        lease, now = self.lease, self._clock.now()
         if lease.lost is not None:
             raise LeaseLost(f"not sent: {lease.lost}")
         if now + turn + call_seconds + self._validity > lease.held_until:
@@ -85,7 +89,7 @@ class LeaseFence:
             turn_at: when the rate limit lets it pass, in seconds on the running clock.
         """
         sent_by = max(self._clock.now(), turn_at)
-        self._lease.busy_until = max(self._lease.busy_until, sent_by + self._validity)
+        self.lease.busy_until = max(self.lease.busy_until, sent_by + self._validity)
 
     async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
         """Raise an alarm when the fence blocks calls because the lease is not renewed.
@@ -95,7 +99,7 @@ class LeaseFence:
         Raises:
             LeaseLost: another process owns the account now. An alarm says so.
         """
-        lease = self._lease
+        lease = self.lease
         try:
             while True:
                 shuts_at = lease.held_until - self._validity - self._call_seconds

@@ -21,6 +21,7 @@ from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
+from trailing.protection.overview import Overview, take_overview
 from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
@@ -168,6 +169,10 @@ class Manager(AdoptionMethods):
     def statistics(self) -> Statistics:
         """Return the figures of all that this manager has done."""
         return self._supervision.statistics()
+
+    def overview(self) -> Overview:
+        """Return all positions as they are now, and the health of the stream, the store and the lease."""
+        return take_overview(self._supervision)
 
     async def wait_closed(self) -> None:
         """Wait until every position has ended, or was released or given up, and the store holds that.
