@@ -145,6 +145,11 @@ class _HasManyOwners(MemoryStore):
         yield ProcessLease(self.commit, "it")
 
 
+class _NamesNoOwner(MemoryStore):
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return None
+
+
 class _LetsFormerOwnersWrite(MemoryStore):
     @asynccontextmanager
     async def acquire_lease(self, *account: str, mark: str, standby: bool = False) -> AsyncIterator[LeaseProxy]:  # type: ignore[override]
@@ -176,6 +181,7 @@ class _KeepsALease(MemoryStore):
         (_LosesEvents, "events come back exactly"),
         (_ForgetsStops, "records come back exactly"),
         (_HasManyOwners, "a second owner of an account gets LeaseLost"),
+        (_NamesNoOwner, "lease_owner says who owns an account, and None if it is free: got None"),
         (_LetsFormerOwnersWrite, "a former owner's AddIntent is LeaseLost"),
         (_KeepsALease, "a standby owns the account 10.0 s after its owner has ended"),
     ],

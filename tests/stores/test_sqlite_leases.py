@@ -101,6 +101,38 @@ async def test_two_stores_of_one_process_do_not_share_an_account(tmp_path: Path)
                 raise AssertionError("two own one account")
 
 
+async def test_the_owner_is_named_while_its_process_lives(tmp_path: Path) -> None:
+    async with open_store(url_of(tmp_path), read_only=False) as store:
+        assert await store.lease_owner("ex", "main") is None
+        async with another_owner(url_of(tmp_path)) as process:
+            assert await store.lease_owner("ex", "main") == f"process {process.pid}"
+            assert await store.lease_owner("ex", "other") is None
+        assert len(lease_files(tmp_path)) == 1  # it was killed, and left its file
+        assert await store.lease_owner("ex", "main") is None
+
+
+async def test_without_the_list_of_locks_the_process_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailing.stores.lock_file.LOCKS", tmp_path / "missing")
+    async with open_store(url_of(tmp_path)) as store:
+        async with another_owner(url_of(tmp_path)) as process:
+            assert await store.lease_owner("ex", "main") == f"process {process.pid}"
+        assert await store.lease_owner("ex", "main") is None
+
+
+async def test_asking_for_the_owner_takes_no_lock(tmp_path: Path) -> None:
+    async with open_store(url_of(tmp_path)) as store:
+        async with another_owner(url_of(tmp_path)):
+            pass
+        before = lease_files(tmp_path)
+        await store.lease_owner("ex", "main")
+        assert lease_files(tmp_path) == before
+        async with store.acquire_lease("ex", "main", mark="0009") as lease:
+            assert await store.lease_owner("ex", "main") == f"process {os.getpid()}"
+            assert lease.lost is None
+
+
 @pytest.mark.parametrize("account", ["../elsewhere", "a@b", "größte 停", "a/b", ""])
 async def test_no_account_name_leads_to_a_lock_file_in_another_folder(account: str, tmp_path: Path) -> None:
     async with open_store(url_of(tmp_path)) as store, store.acquire_lease("ex", account, mark="0001"):

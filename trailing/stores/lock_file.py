@@ -20,6 +20,9 @@ from trailing.stores.leases import Commit, ProcessLease
 POLL_SECONDS = 0.25
 """Seconds between two tries to lock the file. Waiting for the lock in a thread could not be cancelled."""
 
+LOCKS = Path("/proc/locks")
+"""Linux lists the locks of this machine here, those of other containers aside."""
+
 _MAX_MARKS = 100
 _MAX_BYTES = 10_000
 
@@ -66,6 +69,50 @@ async def lock_account(
     finally:
         lease.end()
         taken.release()
+
+
+async def find_owner(database: Path, exchange: str, account: str) -> str | None:
+    """Return who has locked the file of an account, in words; None: the account is free.
+
+    It does not try to lock the file, because an owner that begins at that moment would be refused.
+
+    Raises:
+        StoreError: naming the file: it can't be read.
+    """
+    path = _path(database, exchange, account)
+    try:
+        return await trio.to_thread.run_sync(_find_owner, path)
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _find_owner(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            content, inode = _read(file.fileno()), os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return None
+    try:
+        locks = LOCKS.read_text()
+    except OSError:  # a system without the list
+        is_locked = content is not None and _is_alive(content.process)
+    else:
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
+        rows = (line.split() for line in locks.splitlines())
+        is_locked = any("FLOCK" in row and any(word.endswith(f":{inode}") for word in row[4:]) for row in rows)
+    if not is_locked:
+        return None  # a killed owner leaves the file
+    return "another process" if content is None else f"process {content.process}"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _path(database: Path, exchange: str, account: str) -> Path:

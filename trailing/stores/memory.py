@@ -82,6 +82,12 @@ class MemoryStore:
         finally:
             lease.end()
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return who owns an account now, in words; None: the account is free."""
+        await trio.lowlevel.checkpoint()
+        owner = self._owners.get((exchange, account))
+        return None if owner is None or owner.ended.is_set() else "a manager of this store"
+
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """Write all entries in order, or none of them.
 

@@ -174,6 +174,15 @@ class Store(Writer, Protocol):
             has ended, so that a shielded clean-up can still write.
         """
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return who owns an account now, in words; None: the account is free.
+
+        It changes nothing, and disturbs neither an owner nor a process that is about to own the account.
+
+        Raises:
+            StoreError: the store can't say who owns the account.
+        """
+
     def events(self, since: datetime | None = None, *, follow: bool = False) -> AsyncIterator[EventRecord]:
         """Return an iterator over the events of every account, oldest first.
 

@@ -175,6 +175,14 @@ class PostgresStore:
             )
         return self._leases.acquire_lease(exchange, account, mark=mark, standby=standby)
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return who owns an account now, in words; None: the account is free.
+
+        Raises:
+            StoreError: the server does not answer.
+        """
+        return await self._leases.find_owner(exchange, account)
+
     async def _commit(self, entries: Sequence[StoreWrite], required: Sequence[Statement]) -> None:
         async with self._one_commit:
             self._number += 1

@@ -268,6 +268,12 @@ class LeaseTable:
 
         return await self._server.run(execute, retry_forever=retry_forever)
 
+    async def find_owner(self, exchange: str, account: str) -> str | None:
+        """Return the owner of an account, in words; None: it is free. Raises StoreError."""
+        key: dict[str, Any] = {"exchange": exchange, "account": account, "holder": uuid4()}
+        found, _ = await self.run(_FIND_OWNER, key)
+        return None if found is None else str(found[0])
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool

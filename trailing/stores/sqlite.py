@@ -25,7 +25,7 @@ from trailing.stores.codec import EVENT, INTENT, decode, encode, microseconds
 from trailing.stores.compaction import CompactedBatch
 from trailing.stores.event_reader import PAGE_ROWS, EventReader
 from trailing.stores.leases import ProcessLease
-from trailing.stores.lock_file import lock_account
+from trailing.stores.lock_file import find_owner, lock_account
 from trailing.stores.plans import decode_plans, decode_record, split_plans
 from trailing.stores.port import AppendEvent, CloseStop, EventRecord, Loaded, StoreWrite
 from trailing.stores.sqlite_file import SqliteFile
@@ -153,6 +153,10 @@ class SqliteStore:
             await self._run(self._file.require_version)
             services.start_soon(self._watch_file)
             yield lease
+
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """Return who owns an account now, in words; None: the account is free. Raises StoreError."""
+        return await find_owner(self._path, exchange, account)
 
     async def _watch_file(self) -> NoReturn:
         """Log once if the file is deleted or replaced, also without commits. Never return."""

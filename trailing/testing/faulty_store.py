@@ -54,6 +54,9 @@ class FaultyStore:
             lease = await self._script.play("acquire_lease", None, lambda: stack.enter_async_context(owning))
             yield LeaseProxy(lease, lambda entries: self._commit(lease, entries))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return await self.inner.lease_owner(exchange, account)
+
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         await self._commit(self.inner, entries)
 

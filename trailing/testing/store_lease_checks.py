@@ -36,6 +36,7 @@ def _own(store: Store, mark: str, *, standby: bool = False) -> AbstractAsyncCont
 
 
 async def _check_an_owner(store: Store) -> Lease:
+    await _require_owner(store, owned=False)
     async with _own(store, "0001") as lease:
         if lease.lost is not None or not lease.held_until > trio.current_time() or not lease.seconds > 0:
             raise AssertionError(
@@ -44,6 +45,7 @@ async def _check_an_owner(store: Store) -> Lease:
         await lease.commit([AddIntent(sample_intent("t1")), SaveStop(*HERE, sample_record("AAA/USDT:USDT"))])
         await _require_ids(store, ["t1"], "what an owner commits is there")
         await _require_refused(store)
+        await _require_owner(store, owned=True)
         for other in _OTHERS:
             async with store.acquire_lease(*other, mark="0002") as another:
                 await another.commit([AddIntent(sample_intent("t1", *other))])
@@ -59,6 +61,12 @@ async def _check_an_owner(store: Store) -> Lease:
         await _require_ids(store, ["t1"], "an owner's commit that fails changes nothing")
         lease.busy_until = max(lease.busy_until, trio.current_time())
     return lease
+
+
+async def _require_owner(store: Store, *, owned: bool) -> None:
+    owner = await store.lease_owner(*HERE)
+    if (owner is not None) is not owned:
+        raise AssertionError(f"lease_owner says who owns an account, and None if it is free: got {owner!r}")
 
 
 async def _check_a_former_owner(store: Store, former: Lease) -> None:

@@ -213,6 +213,9 @@ class KillableStore:
         await self._process.wait_if_dead()
         return loaded
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        return await self._inner.lease_owner(exchange, account)
+
     @asynccontextmanager
     async def acquire_lease(
         self, exchange: str, account: str, *, mark: str, standby: bool = False

@@ -46,6 +46,10 @@ class RemoteStore:
         """See `Store.load`."""
         return await self._call(partial(self._store.load, exchange, account))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """See `Store.lease_owner`."""
+        return await self._call(partial(self._store.lease_owner, exchange, account))
+
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """See `Store.commit`."""
         await self._call(partial(self._store.commit, entries))

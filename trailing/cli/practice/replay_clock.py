@@ -115,6 +115,11 @@ class HoldingStore:
                 lease = await stack.enter_async_context(owning)
             yield LeaseProxy(lease, lambda entries: self._commit(lease, entries))
 
+    async def lease_owner(self, exchange: str, account: str) -> str | None:
+        """See `Store.lease_owner`."""
+        with self._clock.held():
+            return await self._store.lease_owner(exchange, account)
+
     async def commit(self, entries: Sequence[StoreWrite]) -> None:
         """See `Store.commit`."""
         await self._commit(self._store, entries)
