@@ -33,6 +33,7 @@ ARROWS = {
     "events": {"unprotected"},
     "services": set[str](),
     "logs": {"errors"},
+    "extras": {"errors"},
     "core": {"errors", "events", "unprotected"},
     "exchanges": BOTTOM | {"core"},
     "psycopg_trio": set[str](),  # can be copied into another project
@@ -40,7 +41,8 @@ ARROWS = {
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", ""},
+    "web": BOTTOM | {"core", "exchanges", "stores", "protection", "extras"},
+    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", "web", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

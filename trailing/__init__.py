@@ -69,6 +69,7 @@ from trailing.logs import hide_credentials as hide_credentials
 from trailing.protection.adoption import AdoptionReport as AdoptionReport
 from trailing.protection.adoption import NotAdopted as NotAdopted
 from trailing.protection.adoption import WouldAdopt as WouldAdopt
+from trailing.protection.health import Health as Health
 from trailing.protection.manager import Manager as Manager
 from trailing.protection.manager import open_manager as open_manager
 from trailing.protection.manager import plan_recovery as plan_recovery
@@ -81,7 +82,6 @@ from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import Unprotected as Unprotected
 from trailing.protection.outcomes import WaveReport as WaveReport
-from trailing.protection.overview import Health as Health
 from trailing.protection.overview import Overview as Overview
 from trailing.protection.overview import PositionOverview as PositionOverview
 from trailing.protection.statistics import Statistics as Statistics

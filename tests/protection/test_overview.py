@@ -35,8 +35,8 @@ async def test_a_protected_position_is_shown_with_price_stop_moves_and_its_unpro
         assert (view.is_unprotected, view.unprotected_for, view.error) == (False, 0.0, "")
         assert view.unprotected_time == UnprotectedTime(opening=1.0)
         overview = world.running.overview()
-        assert (overview.exchange, overview.account) == ("paper", world.paper.account)
-        assert overview.health.price_age == 3.0
+        assert (overview.health.exchange, overview.health.account) == ("paper", world.paper.account)
+        assert overview.price_age == 3.0
 
 
 async def test_a_position_that_waits_for_its_stop_is_shown_with_the_seconds_so_far(
@@ -63,7 +63,7 @@ async def test_a_position_that_no_task_works_on_is_shown_as_given_up(autojump_cl
         assert (view.position, view.state, view.is_unprotected) == (a_position(), "given up", True)
         assert (view.stop, view.price_age, view.unprotected_for) == (None, None, None)
         assert view.error == "refused on purpose"
-        assert world.running.overview().health.price_age is None
+        assert world.running.overview().price_age is None
 
 
 async def test_the_health_shows_a_lost_stream_until_it_is_back(autojump_clock: trio.testing.MockClock) -> None:
@@ -83,16 +83,24 @@ async def test_the_health_shows_what_the_store_has_not_written(autojump_clock: t
         with trio.move_on_after(5.0) as scope:
             await world.running.protect(a_position(), deadline=20.0)
         assert scope.cancelled_caught is False
-        health = world.running.overview().health
-        assert health.journal_waiting > 0
-        assert health.journal_behind
+        health = world.running.health()
+        assert health.journal.waiting > 0
+        assert health.journal_is_behind
 
 
 async def test_the_lease_of_a_process_is_shown_as_held_without_end(autojump_clock: trio.testing.MockClock) -> None:
     async with open_world() as world:
         health = world.running.overview().health
-        assert (health.lease_seconds, health.lease_lost) == (math.inf, None)
-        assert (health.journal_waiting, health.journal_behind) == (0, False)
+        assert health.lease_seconds == math.inf
+        assert (health.journal.waiting, health.journal_is_behind) == (0, False)
+
+
+async def test_a_lost_lease_is_shown_without_seconds(autojump_clock: trio.testing.MockClock) -> None:
+    with trio.CancelScope() as scope:
+        async with open_world() as world:
+            manager = world.running
+            scope.cancel()
+    assert manager.health().lease_seconds == 0.0
 
 
 async def test_an_overview_is_a_value_that_later_events_do_not_change(autojump_clock: trio.testing.MockClock) -> None:

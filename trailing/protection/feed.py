@@ -28,7 +28,6 @@ class Feed:
 
     Attributes:
         ticks: the number of ticks taken.
-        is_lost: whether the exchange's stream is lost, as far as it has reported.
     """
 
     def __init__(
@@ -39,11 +38,16 @@ class Feed:
         on_return: Callable[[], None],
     ) -> None:
         self._records, self._registry, self._step_each, self._on_return = records, registry, step_each, on_return
-        self.is_lost: bool = False
+        self._lost = False
         self._own_ticks = False
         self._last: dict[tuple[str, Source], Tick] = {}
         self._silent: set[PositionTask] = set()
         self.ticks: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the exchange's stream is not connected."""
+        return self._lost
 
     async def run_ticks(self, ticks: trio.abc.ReceiveChannel[Tick]) -> None:
         """Take a bot's own prices until their channel ends, then raise an alarm.
@@ -119,9 +123,9 @@ class Feed:
             task.step(PositionUpdated(update.quantity, update.at, is_other_side))
 
     def _take_state(self, update: StreamState) -> None:
-        if update.connected or not self.is_lost:
+        if update.connected or not self._lost:
             self._records.tell(None, StreamChanged, connected=update.connected, detail=update.detail)
-        self.is_lost = not update.connected
+        self._lost = not update.connected
         if update.connected:
             self.note_opened()
 

@@ -29,16 +29,16 @@ class LeaseFence:
     Args:
         lease: of the account.
         exchange: executes the requests.
-
-    Attributes:
-        lease: as given.
     """
 
     def __init__(self, lease: Lease, clock: Clock, exchange: Exchange) -> None:
-        self.lease: Lease = lease
-        self._clock, self._exchange = clock, exchange
+        self._lease, self._clock, self._exchange = lease, clock, exchange
         self._validity = exchange.request_validity
         self._call_seconds = 0.0
+
+    def seconds_left(self) -> float:
+        """Return the seconds for which no other process can own the account, at least 0."""
+        return 0.0 if self._lease.lost is not None else max(0.0, self._lease.held_until - self._clock.now())
 
     def check_plan(self, plan: TrailPlan) -> None:
         """Refuse a plan whose calls are too long for the lease, or whose clean-up is too short.
@@ -50,13 +50,13 @@ class LeaseFence:
             UsageError: naming the field, what it got and what it wants.
         """
         check_cleanup_seconds(self._exchange, plan)
-        most = self.lease.seconds - self._validity
+        most = self._lease.seconds - self._validity
         if plan.call_seconds > most:
             raise refuse(
                 "TrailPlan.call_seconds",
                 plan.call_seconds,
                 f"at most {most:g} s: with the exchange's request_validity, {self._validity:g} s, a call has to end "
-                f"within the {self.lease.seconds:g} s for which the account is surely owned",
+                f"within the {self._lease.seconds:g} s for which the account is surely owned",
             )
         self._call_seconds = max(self._call_seconds, plan.call_seconds)
 
@@ -75,7 +75,7 @@ class LeaseFence:
             ExchangeUnreachable: it may not be sent before the lease is renewed.
             LeaseLost: it may never be sent.
         """
-        lease, now = self.lease, self._clock.now()
+        lease, now = self._lease, self._clock.now()
         if lease.lost is not None:
             raise LeaseLost(f"not sent: {lease.lost}")
         if now + turn + call_seconds + self._validity > lease.held_until:
@@ -89,7 +89,7 @@ class LeaseFence:
             turn_at: when the rate limit lets it pass, in seconds on the running clock.
         """
         sent_by = max(self._clock.now(), turn_at)
-        self.lease.busy_until = max(self.lease.busy_until, sent_by + self._validity)
+        self._lease.busy_until = max(self._lease.busy_until, sent_by + self._validity)
 
     async def watch(self, alarm: Callable[[str, str], None], on_return: Callable[[], None]) -> NoReturn:
         """Raise an alarm when the fence blocks calls because the lease is not renewed.
@@ -99,7 +99,7 @@ class LeaseFence:
         Raises:
             LeaseLost: another process owns the account now. An alarm says so.
         """
-        lease = self.lease
+        lease = self._lease
         try:
             while True:
                 shuts_at = lease.held_until - self._validity - self._call_seconds

@@ -17,6 +17,7 @@ from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
 from trailing.protection.adoption_methods import AdoptionMethods
 from trailing.protection.clock import Clock
+from trailing.protection.health import Health, read_health
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease
 from trailing.protection.order_ids import OrderIds
@@ -169,6 +170,10 @@ class Manager(AdoptionMethods):
     def statistics(self) -> Statistics:
         """Return the figures of all that this manager has done."""
         return self._supervision.statistics()
+
+    def health(self) -> Health:
+        """Return the present state of the stream, the lease and the journal."""
+        return read_health(self._supervision)
 
     def overview(self) -> Overview:
         """Return all positions as they are now, and the health of the stream, the store and the lease."""

@@ -10,6 +10,7 @@ import msgspec
 
 from trailing.core.model import Position, Side, StopOrder
 from trailing.core.refusals import trouble
+from trailing.protection.health import Health, read_health
 from trailing.protection.outcomes import Unprotected
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
@@ -48,41 +49,19 @@ class PositionOverview(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
-class Health(msgspec.Struct, frozen=True, gc=False):
-    """The health of what a manager depends on.
-
-    Args:
-        stream_connected: whether the exchange's stream is connected, as far as it has reported.
-        price_age: seconds since the last tick of any protected symbol; None: no position is protected.
-        journal_waiting: entries that were handed to the store, and are neither committed nor failed.
-        journal_behind: whether an entry is not written although its writer's time is over.
-        lease_seconds: for how long, at least, no other process can own the account. Infinite if only the end of the
-            process ends the lease; below 0 if the lease was not renewed in time.
-        lease_lost: why the lease is lost, in words; None: it is not known to be lost.
-    """
-
-    stream_connected: bool
-    price_age: float | None
-    journal_waiting: int
-    journal_behind: bool
-    lease_seconds: float
-    lease_lost: str | None
-
-
 class Overview(msgspec.Struct, frozen=True):
     """All positions of a manager at one moment.
 
     Args:
         at: the time of day, aware UTC.
-        exchange, account: the names of the account.
         positions: protected and unprotected ones, in the order in which they were claimed.
-        health: of what they depend on.
+        price_age: seconds since the last tick of any of their symbols; None: no task works on a position.
+        health: of the stream, the lease and the journal.
     """
 
     at: datetime
-    exchange: str
-    account: str
     positions: tuple[PositionOverview, ...]
+    price_age: float | None
     health: Health
 
 
@@ -93,20 +72,11 @@ def take_overview(supervision: Supervision) -> Overview:
     views = [_view(task, now, is_unprotected=_key(task.state.position) in unprotected) for task in tasks]
     shown = {_key(task.state.position) for task in tasks}
     views += [_view_untended(listed) for key, listed in unprotected.items() if key not in shown]
-    journal, lease = supervision.records.journal, supervision.sender.fence.lease
     return Overview(
         supervision.records.clock.utc(),
-        supervision.records.exchange,
-        supervision.records.account,
         tuple(views),
-        Health(
-            not supervision.feed.is_lost,
-            min((view.price_age for view in views if view.price_age is not None), default=None),
-            journal.statistics().waiting,
-            journal.is_behind,
-            lease.held_until - now,
-            lease.lost,
-        ),
+        min((view.price_age for view in views if view.price_age is not None), default=None),
+        read_health(supervision),
     )
 
 

@@ -1,0 +1,280 @@
+"""What a page shows, from a manager in the same process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+import msgspec
+import trio
+
+from trailing.events import Event, StopMoved
+from trailing.logs import escape_unprintable, hide_credentials
+from trailing.protection.manager import Manager
+from trailing.protection.overview import Overview, PositionOverview
+from trailing.web.history import History
+from trailing.web.hub import Hub
+from trailing.web.metrics import Metrics, Values, manager_values
+
+SAMPLE_SECONDS: Final = 0.5
+"""Seconds between two looks at all positions."""
+
+GATHER_SECONDS: Final = 0.1
+"""Seconds in which events are gathered before the next look, so that a wave causes only a few looks."""
+
+MOST_TEXT: Final = 500
+"""The most characters of a text from outside."""
+
+MOST_ENDED: Final = 50
+"""Positions whose chart is kept after their end."""
+
+
+class Source(Protocol):
+    """Where the page's data comes from.
+
+    Attributes:
+        hub: gets the frames.
+    """
+
+    hub: Hub
+
+    async def run(self) -> None:
+        """Send frames to the hub until it is cancelled."""
+
+    def whole(self) -> dict[str, Any]:
+        """Return everything that a new page shows."""
+
+    def chart(self, key: str) -> dict[str, Any] | None:
+        """Return the chart of a position; None: there is no such position."""
+
+    def values(self) -> Mapping[str, Values]:
+        """Return the metrics, by name and labels."""
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with stream, store and lease, each in words; empty: all is well."""
+
+
+class ManagerSource:
+    """The positions of a manager in this process.
+
+    It reads the manager's overview, which changes nothing. It is never part of a tick's path.
+
+    Args:
+        manager: the manager.
+        metrics: counts its events.
+    """
+
+    def __init__(self, manager: Manager, metrics: Metrics) -> None:
+        self.hub: Hub = Hub()
+        self._manager, self._metrics = manager, metrics
+        self._shown: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, tuple[Any, ...]] = {}
+        self._histories: dict[str, History] = {}
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._health: dict[str, Any] = {}
+        self._news: list[dict[str, Any]] = []
+        self._wake = trio.Event()
+        self._number = 0
+
+    async def run(self) -> None:
+        """Look at all positions every `SAMPLE_SECONDS`, and soon after each event."""
+        self._metrics.note_protected(self._manager.overview())
+        async with self._manager.subscribe(10_000) as events, trio.open_nursery() as nursery:
+            nursery.start_soon(self._take_events, events)
+            while True:
+                self._look()
+                with trio.move_on_after(SAMPLE_SECONDS) as waiting:
+                    await self._wake.wait()
+                if not waiting.cancelled_caught:
+                    await trio.sleep(GATHER_SECONDS)
+
+    async def _take_events(self, events: trio.MemoryReceiveChannel[Event]) -> None:
+        async for event in events:
+            self.take_event(event)
+
+    def take_event(self, event: Event) -> None:
+        """Count an event, and show it soon."""
+        self._metrics.take(event)
+        shown = show_event(event)
+        self.hub.events.append(shown)
+        self._news.append(shown)
+        if isinstance(event, StopMoved) and event.unprotected_seconds:
+            self._add_stretch(event)
+        self._wake.set()
+
+    def _add_stretch(self, event: StopMoved) -> None:
+        for (symbol, side, _), key in self._keys.items():
+            if (symbol, side) == (event.symbol, event.side) and key in self._shown:
+                until = event.at.timestamp()
+                self._histories[key].add_stretch(until - event.unprotected_seconds, until)
+
+    def _look(self) -> None:
+        """Compare all positions with what the pages have, and send the differences."""
+        self._wake = trio.Event()
+        overview = self._manager.overview()
+        at = overview.at.timestamp()
+        changed, prices, present = list[dict[str, Any]](), list[tuple[str, str]](), set[str]()
+        for view in overview.positions:
+            key = self._key(view)
+            present.add(key)
+            price = show_money(view.price)
+            known = (view.state, view.quantity, view.stop, view.moves, view.is_unprotected, view.error)
+            if key not in self._shown or self._known[key] != known:
+                self._known[key] = known
+                self._shown[key] = row = _row(key, view, at)
+                changed.append(row)
+                self._note(key, view, at)
+            elif self._shown[key]["price"] != price:
+                self._shown[key]["price"] = price
+                prices.append((key, price))
+            if view.price_age is not None:
+                self._histories[key].add_price(at, float(view.price))
+        gone = [key for key in self._shown if key not in present]
+        for key in gone:
+            self._end(key, at)
+        self._health = _health(overview)
+        news, self._news = self._news, []
+        self.hub.send(
+            "change",
+            {
+                "at": at,
+                "health": self._health,
+                "changed": changed,
+                "prices": prices,
+                "gone": gone,
+                "events": news,
+            },
+        )
+
+    def _key(self, view: PositionOverview) -> str:
+        position = view.position
+        name = (position.symbol, position.side, position.identity)
+        key = self._keys.get(name)
+        if key is None:
+            self._number += 1
+            key = self._keys[name] = f"p{self._number}"
+            self._histories[key] = History(show_money(position.entry_price))
+        return key
+
+    def _note(self, key: str, view: PositionOverview, at: float) -> None:
+        history = self._histories[key]
+        history.set_stop(at, None if view.stop is None else float(view.stop.price))
+        history.set_unprotected(at, at - view.unprotected_for if view.unprotected_for else None)
+
+    def _end(self, key: str, at: float) -> None:
+        """Forget a position that has ended. The charts of the last ones are kept."""
+        del self._shown[key], self._known[key]
+        self._histories[key].set_unprotected(at, None)
+        ended = [(name, each) for name, each in self._keys.items() if each not in self._shown]
+        for name, each in ended[:-MOST_ENDED]:
+            del self._keys[name], self._histories[each]
+
+    def whole(self) -> dict[str, Any]:
+        """Return everything that a new page shows."""
+        overview = self._manager.overview()
+        return {
+            "kind": "bot",
+            "account": show_text(f"{overview.health.exchange} {overview.health.account}"),
+            "at": overview.at.timestamp(),
+            "health": _health(overview),
+            "positions": list(self._shown.values()),
+            "events": list(self.hub.events),
+        }
+
+    def chart(self, key: str) -> dict[str, Any] | None:
+        """Return the chart of a position; None: there is no such position."""
+        history = self._histories.get(key)
+        return None if history is None else history.as_json()
+
+    def values(self) -> Mapping[str, Values]:
+        """Return the metrics, by name and labels."""
+        return manager_values(self._manager.overview(), self._manager.statistics())
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with stream, store and lease, each in words; empty: all is well."""
+        health = self._manager.health()
+        found = {
+            "the exchange's stream is lost": not health.stream_connected,
+            "the store is behind": health.journal_is_behind,
+            "the lease is lost or not renewed": health.lease_seconds <= 0,
+        }
+        return [problem for problem, applies in found.items() if applies]
+
+
+def _row(key: str, view: PositionOverview, at: float) -> dict[str, Any]:
+    position = view.position
+    running = view.unprotected_for or 0.0
+    return {
+        "key": key,
+        "symbol": show_text(position.symbol),
+        "side": position.side,
+        "quantity": show_money(view.quantity),
+        "entry": show_money(position.entry_price),
+        "opened": position.opened_at.timestamp(),
+        "state": view.state,
+        "price": show_money(view.price),
+        "stop": None if view.stop is None else show_money(view.stop.price),
+        "moves": view.moves,
+        "unprotected": view.is_unprotected,
+        "unprotected_since": round(at - running, 1) if running else None,
+        "unprotected_before": round(view.unprotected_time.total - running, 3),
+        "saved": None,
+        "error": show_text(view.error),
+    }
+
+
+def _health(overview: Overview) -> dict[str, Any]:
+    health = overview.health
+    return {
+        "stream": "connected" if health.stream_connected else "lost",
+        "price_age": None if overview.price_age is None else round(overview.price_age, 1),
+        "store": "behind" if health.journal_is_behind else "up to date",
+        "waiting": health.journal.waiting,
+        "lease": "held" if health.lease_seconds > 0 else "lost or not renewed",
+        "lease_seconds": round(health.lease_seconds, 1) if health.lease_seconds < math.inf else None,
+        "detail": "",
+    }
+
+
+def show_event(event: Event) -> dict[str, Any]:
+    """Return an event as a page shows it: time, level, kind, position, and the other fields in words."""
+    fields = msgspec.structs.asdict(event)
+    left_out = ("at", "symbol", "side", "unprotected_time", "client_order_id")
+    words = [
+        f"{name} {_word(value)}" for name, value in fields.items() if name not in left_out and (value or value is False)
+    ]
+    return {
+        "at": event.at.timestamp(),
+        "level": event.level,
+        "kind": type(event).__name__,
+        "position": show_text(" ".join(filter(None, (event.symbol, event.side)))),
+        "text": show_text(", ".join(words)),
+    }
+
+
+def _word(value: Any) -> str:
+    match value:
+        case float():
+            return f"{value:.3f}"
+        case Decimal():
+            return show_money(value)
+        case datetime():
+            return value.isoformat(timespec="seconds")
+        case _:
+            return str(value)
+
+
+def show_text(text: str) -> str:
+    """Return a text from outside: without credentials, shortened, and with unprintable characters escaped."""
+    if not text:
+        return text
+    hidden = hide_credentials(None, "", {"text": text[:MOST_TEXT]})["text"]
+    return escape_unprintable(hidden)
+
+
+def show_money(value: Decimal) -> str:
+    """Return an amount in plain digits, without zeros at the end."""
+    return f"{value.normalize():f}"
