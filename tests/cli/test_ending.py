@@ -42,6 +42,7 @@ def words(data: Path) -> dict[str, Words]:
         "events": lambda url: ["events", "--json", "--store", url],
         "events --follow": lambda url: ["events", "--follow", "--json", "--store", url],
         "report": lambda url: ["report", "--json", "--store", url],
+        "web": lambda url: ["web", "--bind", "127.0.0.1:0", "--json", "--store", url],
         "prune": lambda url: ["prune", "--older", "1d", "--json", "--store", url],
         "doctor": lambda _: ["doctor", "bybit", "--json"],
         "recover": lambda _: ["recover", "--exchange", "bybit", "--json", "--store", "sqlite:///none.db"],
@@ -50,7 +51,7 @@ def words(data: Path) -> dict[str, Words]:
 
 
 WAITING_FOR_A_SERVER = [
-    *("run", "status", "status --follow", "events", "events --follow", "report", "prune", "doctor", "recover")
+    *("run", "status", "status --follow", "events", "events --follow", "report", "web", "prune", "doctor", "recover")
 ]
 
 

@@ -66,8 +66,8 @@ async def test_a_position_appears_with_its_stop_and_gets_its_prices(autojump_clo
         assert (row["state"], row["stop"], row["price"], row["moves"]) == ("waiting", "98", "100", 0)
         assert (row["unprotected"], row["unprotected_since"], row["error"]) == (False, None, "")
         bot.feed("100.50")
-        await trio.sleep(1.0)
-        assert page.row()["price"] == "100.5"
+        await trio.sleep(2.0)
+        assert page.row()["price"] == "100.50"
         assert sum(bool(frame["changed"]) for frame in page.frames) == 1
         bot.feed("103")
         await trio.sleep(1.0)
@@ -107,7 +107,7 @@ async def test_a_page_gets_a_frame_at_least_every_second_even_if_nothing_happens
         await trio.sleep(60.0)
         gaps = [later - earlier for earlier, later in zip(page.times, page.times[1:], strict=False)]
         assert max(gaps) <= 1.0
-        assert len(gaps) >= 60 / SAMPLE_SECONDS - 5
+        assert len(gaps) >= 60 / SAMPLE_SECONDS - 2
 
 
 async def test_a_wave_causes_few_frames(autojump_clock: trio.testing.MockClock) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from decimal import Decimal
 from typing import Any, Final
 
 MOST_PRICES: Final = 720
 """The most prices of one position. When there are more, every second one is dropped, and fewer are taken from then on."""
+
+LEAST_GAP: Final = 0.9
+"""The least seconds between two prices of one position."""
 
 MOST_STOPS: Final = 500
 MOST_STRETCHES: Final = 200
@@ -24,18 +28,19 @@ class History:
     def __init__(self, entry: str) -> None:
         self.entry: str = entry
         self._times, self._prices = array("d"), array("d")
-        self._least_gap = 0.0
+        self._next_at, self._least_gap = 0.0, LEAST_GAP
         self._stops: deque[tuple[float, float | None]] = deque(maxlen=MOST_STOPS)
         self._stretches: deque[tuple[float, float]] = deque(maxlen=MOST_STRETCHES)
         self._unprotected_since: float | None = None
 
-    def add_price(self, at: float, price: float) -> None:
+    def add_price(self, at: float, price: Decimal | float) -> None:
         """Add a price, unless the last one is too near in time."""
-        times, prices = self._times, self._prices
-        if times and at - times[-1] < self._least_gap:
+        if at < self._next_at:
             return
+        self._next_at = at + self._least_gap
+        times, prices = self._times, self._prices
         times.append(at)
-        prices.append(price)
+        prices.append(float(price))
         if len(times) > MOST_PRICES:
             self._times, self._prices = times[::2], prices[::2]
             self._least_gap = 1.5 * (times[-1] - times[0]) / MOST_PRICES

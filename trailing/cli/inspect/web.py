@@ -47,6 +47,7 @@ async def _serve(
     url: str, bind: str, token: str | None, hosts: tuple[str, ...], _: Interruption, *, json: bool
 ) -> None:
     async with open_stored(url) as store, trio.open_nursery() as nursery:
+        await store.accounts()  # a store that can't be read at the start is an error; later the page says so
         serving = partial(serve_store, store, bind=bind, token=token, hosts=hosts)
         page: str = await nursery.start(serving)
         if json:
