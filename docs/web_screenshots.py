@@ -9,7 +9,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent / "tests" / "web"))
 
-from browser import CHROMIUM, open_browser, started
+from browser import CHROMIUM, open_browser, started  # noqa: E402 - the folder is named above
 
 BTC = "BTC/USDT:USDT"
 SYMBOLS = [BTC, "ETH/USDT:USDT", "SOL/USDT:USDT"]

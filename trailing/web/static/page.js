@@ -65,12 +65,18 @@
 
   function show(shown) {
     const { data, row, cells } = shown;
-    const long = data.side === "long" ? 1 : -1;
     row.classList.toggle("unprotected", data.unprotected);
     setText(cells.state, data.state);
     setText(cells.error, data.error);
-    setText(cells.price, data.price ?? "–");
     setText(cells.stop, data.stop ?? "none");
+    showPrice(shown);
+    showTime(shown);
+  }
+
+  // What a price changes, because prices are most of what comes.
+  function showPrice({ data, cells }) {
+    const long = data.side === "long" ? 1 : -1;
+    setText(cells.price, data.price ?? "–");
     const price = data.price === null ? NaN : Number(data.price);
     const stop = data.stop === null ? NaN : Number(data.stop);
     const distance = ((price - stop) / price) * 100 * long;
@@ -79,8 +85,8 @@
     const places = Math.min(8, Math.max(2, decimals(data.price ?? ""), decimals(data.entry)));
     setText(cells.profit, Number.isNaN(profit) ? "–" : `${profit >= 0 ? "+" : "−"}${Math.abs(profit).toFixed(places)}`);
     cells.profit.classList.toggle("gain", profit > 0);
-    cells.profit.classList.toggle("loss", profit < 0);
-    showTime(shown);
+    const kind = profit > 0 ? "gain" : profit < 0 ? "loss" : "";
+    if (cells.profit.className !== kind) cells.profit.className = kind;
   }
 
   function showTime({ data, cells }) {
@@ -245,7 +251,7 @@
       const shown = rows.get(key);
       if (shown === undefined) continue;
       shown.data.price = price;
-      show(shown);
+      showPrice(shown);
     }
     if (data.changed.length || data.gone.length) order();
     if (data.changed.length) for (const each of data.changed) {
