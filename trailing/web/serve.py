@@ -21,7 +21,7 @@ AGAIN_SECONDS: Final = 1.0
 """Seconds after an error of the page's own until it goes on."""
 
 
-async def serve(
+async def serve(  # noqa: ASYNC128 - `_serve` calls it
     manager: Manager,
     *,
     bind: str = BIND,
@@ -53,7 +53,7 @@ async def serve(
     await _serve(source, metrics, bind=bind, token=token, hosts=hosts, task_status=task_status)
 
 
-async def serve_store(
+async def serve_store(  # noqa: ASYNC128 - `_serve` calls it
     store: Store,
     *,
     bind: str = BIND,
