@@ -44,7 +44,9 @@ ARROWS = {
     "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
-    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "testing", ""},
+    "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "cli": BOTTOM
+    | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "testing", "web", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

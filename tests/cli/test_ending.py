@@ -42,6 +42,7 @@ def words(data: Path) -> dict[str, Words]:
         "events": lambda url: ["events", "--json", "--store", url],
         "events --follow": lambda url: ["events", "--follow", "--json", "--store", url],
         "report": lambda url: ["report", "--json", "--store", url],
+        "web": lambda url: ["web", "--bind", "127.0.0.1:0", "--json", "--store", url],
         "prune": lambda url: ["prune", "--older", "1d", "--json", "--store", url],
         "doctor": lambda _: ["doctor", "bybit", "--json"],
         "candles": lambda _: [
@@ -60,6 +61,7 @@ WAITING_FOR_A_SERVER = [
         "events",
         "events --follow",
         "report",
+        "web",
         "prune",
         "doctor",
         "candles",

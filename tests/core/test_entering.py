@@ -800,3 +800,16 @@ def test_prices_on_the_right_side_pass() -> None:
 def test_slippage_is_worse_above_for_a_long_and_below_for_a_short() -> None:
     assert slippage("long", D(100), D("100.5")) == D("0.5000")
     assert slippage("short", D(100), D("100.5")) == D("-0.5000")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (PlaceEntry("e", D(2), None, None), "enter: 2 at market"),
+        (PlaceEntry("e", D(2), D(100), None), "enter: 2 at 100 or better"),
+        (CancelEntry("e"), "cancel the rest of its entry e"),
+        (FindEntry("e"), "look its entry e up"),
+    ],
+)
+def test_a_request_about_an_entry_says_what_it_does(request_: PlaceEntry | CancelEntry | FindEntry, words: str) -> None:
+    assert str(request_) == words

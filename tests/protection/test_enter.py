@@ -579,6 +579,25 @@ async def test_an_entry_that_fills_after_its_end_was_confirmed_raises_an_alarm(
         assert world.alarms() == ["an entry was filled that the exchange had ended"]
 
 
+async def test_an_update_of_another_entry_of_the_symbol_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with a_market() as world:
+        await filled_at_once(world, an_entry(limit="101"))
+        order = trailing.EntryOrder(SYMBOL, "long", D(9), "other", "1", False, D(9), D(90))
+        world.inside.take(trailing.EntryUpdate(order, trio.current_time()))
+        assert world.claim().quantity == D(2)
+
+
+async def test_a_cancelled_entry_is_closed_within_the_clean_up_if_the_plan_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market(partial_entries=D("0.4"), plan=replace(PLAN, on_entry_cancelled="close")) as world:
+        with trio.move_on_after(3.0):
+            world.feed("99")
+            await world.running.enter(an_entry(limit="99"), deadline=60.0)
+        assert not await world.paper.positions()
+        assert not await world.paper.open_orders(SYMBOL)
+
+
 # Restarts.
 
 

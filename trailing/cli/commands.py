@@ -9,6 +9,7 @@ from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 from trailing.core.model import Source
+from trailing.web.addresses import BIND
 
 INTRODUCTION: Final = (
     "Trailing stops for futures positions. The practice commands use a simulated exchange. Only candles, recover "
@@ -196,6 +197,40 @@ _EVENTS: Final = Command(
     ),
 )
 
+_WEB: Final = Command(
+    name="web",
+    summary="show a store in a browser: stops, their age, the lease",
+    details="""\
+Serve a read-only page about a store, and its metrics at /metrics. It shows the last acknowledged stop of each position, the
+age of its record, and who owns the account. Prices and profits are shown only by the page that a bot serves itself.
+
+The page is for this machine alone. With another address than a loopback one, every request needs the token in the
+environment variable TRAILING_WEB_TOKEN or in --token-file.""",
+    module="trailing.cli.inspect.web",
+    options=(
+        STORE,
+        Option(
+            name="--bind",
+            value="HOST:PORT",
+            default=BIND,
+            help="the address to serve at; port 0 takes a free port",
+        ),
+        Option(
+            name="--token-file",
+            value="FILE",
+            help="a file that only you can read (chmod 600), with the token in its first line",
+            completes="files",
+        ),
+        Option(
+            name="--host",
+            value="NAME",
+            repeats=True,
+            help="a further name under which browsers reach the page, as behind a proxy; needs a token; may be given several times",
+        ),
+        Option(name="--json", help="print the page's URL as JSON, and nothing else, to standard output"),
+    ),
+)
+
 _REPORT: Final = Command(
     name="report",
     summary="report profit, moves and unprotected seconds per position",
@@ -241,7 +276,7 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 
 GROUPS: Final = (
     Group("Practice without an account", (_DEMO, _RUN, _CANDLES)),
-    Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
+    Group("Inspect a store", (_STATUS, _EVENTS, _REPORT, _WEB)),
     Group("Operate an account", (RECOVER, FLATTEN, DOCTOR, CHECK, ALERTS, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )
