@@ -104,10 +104,9 @@ async def go_on(task: PositionTask, until: Callable[[], bool]) -> None:
 
 
 def _is_clean(state: PositionState) -> bool:
-    if state.ended:
-        return True
     if state.has_unknown or state.exit_sent or state.is_entering:
         return False
-    if state.entry is not None and isinstance(state.goal, Close):
-        return False  # its entry was cancelled, and the plan closes what was filled
-    return not (state.is_given_up or any(order.is_unwanted for order in state.orders.values()))
+    closes = state.entry is not None and isinstance(
+        state.goal, Close
+    )  # its entry was cancelled, and the plan closes the rest
+    return state.ended or not (closes or state.is_given_up or any(order.is_unwanted for order in state.orders.values()))
