@@ -38,9 +38,10 @@ ARROWS = {
     "psycopg_trio": set[str](),  # can be copied into another project
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
+    "backtest": BOTTOM | {"core"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", ""},
+    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", "backtest", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.
