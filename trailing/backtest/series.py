@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BarSeries(Protocol):
@@ -60,3 +67,23 @@ class TradeSeries(Protocol):
 
 
 Series: TypeAlias = BarSeries | TradeSeries
+
+
+def is_bars(series: Series) -> TypeIs[BarSeries]:
+    """Return whether a series has bars. Otherwise it has trades."""
+    return hasattr(series, "opened_at")
+
+
+def times_of(series: Series) -> Sequence[int]:
+    """Return when each bar opened, or when each trade happened, in UTC milliseconds."""
+    return series.opened_at if is_bars(series) else series.at
+
+
+def first_index(series: Series, opened_at: datetime) -> int:
+    """Return the index of the first bar or trade that counts for a position. The length of the series: none does.
+
+    A bar that began before the position was opened does not count, because its extremes may have come before. A bar
+    that opens at that very time counts, and so does a trade.
+    """
+    microseconds = (opened_at - _EPOCH) // timedelta(microseconds=1)
+    return bisect_left(times_of(series), -(-microseconds // 1000))

@@ -27,7 +27,6 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import Fill, Market, Position, StopOrder, Tick
-from trailing.core.native import check_native_market
 from trailing.core.next_request import next_request, refresh
 from trailing.core.plan import TrailPlan
 from trailing.core.position import PositionState
@@ -47,6 +46,22 @@ from trailing.errors import UsageError, WouldTrigger
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST_REQUESTS: Final = 100
 """More requests than a position can want at one moment. A state that wants more has a bug."""
+
+
+def check_entry_of(position: Position, plan: TrailPlan, market: Market) -> None:
+    """Refuse a position that a manager would refuse, too, or a plan that no backtest can carry out.
+
+    Raises:
+        UsageError: naming the position, or the field of the plan.
+    """
+    if plan.native:
+        raise UsageError("TrailPlan.native got True, wants False in a backtest, because no exchange trails here")
+    try:
+        first_stop = plan.first_stop(position, market)
+        check_size(position, plan, market, first_stop, position.entry_price)
+        check_side(position, position.entry_price)
+    except UsageError as wrong:
+        raise UsageError(f"{position.symbol} {position.side}: {wrong}") from None
 
 
 class SimulatedPosition:
@@ -90,9 +105,7 @@ class SimulatedPosition:
     def __init__(
         self, position: Position, plan: TrailPlan, market: Market, at: float, *, keeps_stops: bool = False
     ) -> None:
-        check_native_market(plan, market)
-        if plan.native:
-            raise UsageError("TrailPlan.native got True, wants False in a backtest, because no exchange trails here")
+        check_entry_of(position, plan, market)
         if not market.can_amend:  # how a stop is moved changes nothing without latency, and amending is one request
             market = replace(market, can_amend=True)
         self.state: PositionState = PositionState(Ratchet(position, plan, market), Timing(), at, at)
@@ -105,8 +118,6 @@ class SimulatedPosition:
         self.price: Decimal = position.entry_price
         self._symbol, self._trigger, self._ids, self._keeps_stops = position.symbol, plan.trigger, 0, keeps_stops
         self._candles = CandleBuilder(plan.candle_seconds) if plan.candles_needed else None
-        check_size(position, plan, market, self.state.ratchet.first_stop, self.price)
-        check_side(position, self.price)
         self._open(at)
 
     def _open(self, at: float) -> None:

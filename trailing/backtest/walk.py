@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Final
 
 import msgspec
 
-from trailing.backtest.series import BarSeries, Series, TradeSeries
+from trailing.backtest.series import BarSeries, Series, TradeSeries, first_index, is_bars, times_of
 from trailing.backtest.simulated import SimulatedPosition
 from trailing.core.model import Market, Position
 from trailing.core.paths import CLOSE_AHEAD, point_prices, point_times
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import EXACT
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -49,22 +44,6 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stops: tuple[tuple[float, Decimal], ...] = ()
 
 
-def is_bars(series: Series) -> bool:
-    """Return whether a series has bars. Otherwise it has trades."""
-    return hasattr(series, "opened_at")
-
-
-def first_index(series: Series, opened_at: datetime) -> int:
-    """Return the index of the first bar or trade that counts for a position. The length of the series: none does.
-
-    A bar that began before the position was opened does not count, because its extremes may have come before. A bar
-    that opens at that very time counts, and so does a trade.
-    """
-    times = series.opened_at if hasattr(series, "opened_at") else series.at
-    microseconds = (opened_at - _EPOCH) // timedelta(microseconds=1)
-    return bisect_left(times, -(-microseconds // 1000))
-
-
 def walk(
     position: Position,
     plan: TrailPlan,
@@ -87,17 +66,13 @@ def walk(
     Raises:
         UsageError: the position, the plan and the market can't be right together, or a rule of the plan failed.
     """
-    first = first_index(series, position.opened_at)
-    if hasattr(series, "opened_at"):
-        if first == len(series.opened_at):
-            return None
-        entered_at = series.opened_at[first] / 1000
-        simulated = SimulatedPosition(position, plan, market, entered_at, keeps_stops=keeps_stops)
+    first, times = first_index(series, position.opened_at), times_of(series)
+    if first == len(times):
+        return None
+    simulated = SimulatedPosition(position, plan, market, times[first] / 1000, keeps_stops=keeps_stops)
+    if is_bars(series):
         last, worst = _walk_bars(simulated, series, first, high_first=high_first)
     else:
-        if first == len(series.at):
-            return None
-        simulated = SimulatedPosition(position, plan, market, series.at[first] / 1000, keeps_stops=keeps_stops)
         last, worst = _walk_trades(simulated, series, first)
     return _result(simulated, series, first, last, worst)
 
@@ -140,11 +115,7 @@ def _walk_bars(simulated: SimulatedPosition, bars: BarSeries, first: int, *, hig
         low, high = lows[index], highs[index]
         if low > below and high < above and (times[index] + milliseconds) / 1000 < simulated.due:
             quiet = (index, 3)
-            if is_long:
-                if low < worst:
-                    worst = low
-            elif high > worst:
-                worst = high
+            worst = min(worst, low) if is_long else max(worst, high)
             continue
         prices = point_prices(opens[index], high, low, closes[index], high_first=high_first)
         moments = point_times(times[index], seconds)
