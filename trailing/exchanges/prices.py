@@ -23,6 +23,7 @@ from trailing.core.model import (
     check_symbol,
     refuse,
 )
+from trailing.core.paths import point_prices, point_times
 from trailing.core.prices import EXACT
 from trailing.errors import UsageError
 from trailing.exchanges.port import escaped
@@ -38,10 +39,12 @@ class PricePoint(msgspec.Struct, frozen=True, gc=False):
         tick: the price.
         continuous: True: the price passes every price in between, as inside a candle (`PaperExchange.move_to`). False: it jumps,
             as between two trades or to a candle's open (`PaperExchange.feed`).
+        ends_bar: whether it is the close of a candle. It comes before the next candle's open, which has the same time.
     """
 
     tick: Tick
     continuous: bool = False
+    ends_bar: bool = False
 
 
 def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[PricePoint]:
@@ -69,12 +72,8 @@ def read_candles_csv(
 ) -> Iterator[PricePoint]:
     """Read candles, four points each: the open, the high and the low in the given order, and the close.
 
-    The points lie at 0, 1/3, 2/3 and 299/300 of the bar (at 0, 100, 200 and 299 s of five minutes). The price jumps to the
-    open, and is continuous from there to the close.
-
-    A bar does not state whether its high came before its low. Which order is worse for a trailing stop depends on the
-    moment: for a long after a new peak it is `high_first` (the stop is raised, then hit); for its initial stop it is the low
-    first. Neither order is a bound on the result.
+    The points lie at 0, 1/3, 2/3 and the end of the bar. The price jumps to the open, and is continuous from there to the close.
+    `trailing.core.paths` has this path.
 
     The file is UTF-8. Its header line names at least ``timestamp_ms`` (UTC milliseconds of the bar's open), ``open``,
     ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped. It is read while the iterator is consumed.
@@ -191,9 +190,9 @@ def _candle_points(
             raise row.refuse("high", "the highest price of the bar")
         if low > min(first, last):
             raise row.refuse("low", "the lowest price of the bar")
-        middle = (high, low) if high_first else (low, high)
-        for price, share in zip((first, *middle, last), (0, 1 / 3, 2 / 3, 299 / 300), strict=True):
-            yield PricePoint(Tick(symbol, price, at / 1000 + seconds * share, source), continuous=share > 0)
+        prices = point_prices(first, high, low, last, high_first=high_first)
+        for number, (price, moment) in enumerate(zip(prices, point_times(at, seconds), strict=True)):
+            yield PricePoint(Tick(symbol, price, moment, source), continuous=number > 0, ends_bar=number == 3)
 
 
 class _Row:
