@@ -25,7 +25,7 @@ LINES = 400
 
 WRITES = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
 
-BOTTOM = {"errors", "events", "unprotected", "services", "logs"}
+BOTTOM = {"errors", "events", "unprotected", "services", "logs", "extras"}
 # Part of the library -> the parts it may import. "" is the public face, trailing/__init__.py.
 ARROWS = {
     "errors": set[str](),
@@ -33,15 +33,17 @@ ARROWS = {
     "events": {"unprotected"},
     "services": set[str](),
     "logs": {"errors"},
+    "extras": {"errors"},
     "core": {"errors", "events", "unprotected"},
     "exchanges": BOTTOM | {"core"},
     "psycopg_trio": set[str](),  # can be copied into another project
     "stores": BOTTOM | {"core", "psycopg_trio"},
+    "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "backtest": BOTTOM | {"core"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "stores", "protection", "testing", "backtest", ""},
+    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "testing", "backtest", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

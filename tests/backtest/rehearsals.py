@@ -20,7 +20,7 @@ from trailing.backtest.series import Series, first_index, is_bars, times_of
 from trailing.cli.practice.replay import Replay
 from trailing.cli.practice.replay_clock import ReplayClock
 from trailing.core.paths import point_prices, point_times
-from trailing.events import ExitFilled, PositionClosed, StopFilled, StopMoved, StopOpened
+from trailing.events import Event, ExitFilled, PositionClosed, StopFilled, StopMoved, StopOpened
 from trailing.exchanges.prices import PricePoint
 from trailing.stores import MemoryStore
 
@@ -125,7 +125,7 @@ def rehearsed(
     start = min(enters_at.values())
     clock = ReplayClock(start, None)
 
-    def note(event: trailing.Event) -> None:
+    def note(event: Event) -> None:
         if event.symbol is None or event.side is None:
             return
         story = by_key[event.symbol, event.side]
@@ -174,9 +174,7 @@ class _Story:
         return Figures(self.exit_at, self.exit_price, self.reason, moves, tuple(self.stops), self.profit)
 
 
-def points_of(
-    prices: Mapping[str, Series], plan: TrailPlan, start: float, *, high_first: bool
-) -> Iterator[PricePoint]:
+def points_of(prices: Mapping[str, Series], plan: TrailPlan, start: float, *, high_first: bool) -> Iterator[PricePoint]:
     """The path of all symbols from a time on."""
 
     def of(symbol: str, series: Series) -> Iterator[PricePoint]:

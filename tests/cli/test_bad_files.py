@@ -190,7 +190,8 @@ def test_a_symbol_with_several_files_is_refused_until_one_is_chosen(run: Run, da
         ("AAA/BTC:BTC=nowhere.csv", "does not exist"),
         ("ZZZ/BTC:BTC={data}/aaa-btc-5m.csv", "not in the wave"),
         ("AAB/BTC:BTC={data}/aaa-btc-5m.csv", "AAB/BTC:BTC is not in the wave. Did you mean AAA/BTC:BTC?"),
-        ("AAA/BTC:BTC={data}/wave.csv", "has to end in -trades.csv"),
+        ("AAA/BTC:BTC={data}/wave.csv", "wave.csv, line 1: header got"),
+        ("AAA/BTC:BTC=/dev/null", "the name of /dev/null has to end in .csv or .parquet"),
         ("AAA/BTC:BTC={data}", "is a directory; give a file"),
     ],
 )

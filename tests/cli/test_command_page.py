@@ -23,7 +23,7 @@ from trailing.cli.operate.check_run import StepResult
 from trailing.cli.operate.recovery_result import Recovery
 from trailing.cli.practice.demo import DemoResult
 from trailing.cli.practice.plan_files import DEFAULT_PLAN
-from trailing.cli.practice.run import Result
+from trailing.cli.practice.run_report import Result
 from trailing.core.plan import Pacing, TrailPlan, decode_plan
 from trailing.core.rules import Rule
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
@@ -14,11 +14,9 @@ from trailing.backtest.costs import Account, Costs
 from trailing.backtest.entries import Entry
 from trailing.backtest.walk import Walk
 from trailing.core.model import Side
+from trailing.core.paths import AssumedOrder
 from trailing.core.plan import TrailPlan
 from trailing.core.prices import EXACT
-
-AssumedOrder: TypeAlias = Literal["high-first", "low-first"]
-"""The order of a bar's extremes in one run."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO: Final = Decimal(0)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trailing.backtest.costs import Costs, pay_funding, settle
 from trailing.backtest.entries import AlwaysIn, Entry, Every, Signal, enter_at, generate_every, given_entries
-from trailing.backtest.results import AssumedOrder, Backtest, Run, Trade, add_up, make_trade
+from trailing.backtest.results import Backtest, Run, Trade, add_up, make_trade
 from trailing.backtest.series import Series, is_bars, times_of
 from trailing.backtest.simulated import check_entry_of
 from trailing.backtest.walk import Walk, walk
 from trailing.core.model import Market, Position, check_symbol, refuse
-from trailing.core.paths import CandleOrder, assumed_orders
+from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
 from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Final
 
 from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
-from trailing.cli.practice.price_files import CandleOrder
+from trailing.cli.practice.cost_options import COST_OPTIONS
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
+from trailing.core.paths import CANDLE_ORDERS
 
 INTRODUCTION: Final = (
     "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, doctor "
@@ -99,11 +100,11 @@ saved. With a store in a file, the same command resumes a run that was interrupt
         Option(
             name="--candles",
             value="ORDER",
-            default="peak-first",
-            choices=get_args(CandleOrder),
-            help="which extreme of a candle is assumed to come first: with peak-first the high of a long and the low of a "
-            "short, with adverse-first the other one; neither is a bound on the result",
+            default="both",
+            choices=CANDLE_ORDERS,
+            help="which extreme of a candle is assumed to come first; both: replay each order, and report both and the range",
         ),
+        *COST_OPTIONS,
         Option(
             name="--deadline",
             value="SECONDS",

@@ -11,6 +11,7 @@ import msgspec
 
 from trailing.cli.position_summaries import ENDED, PositionSummary
 from trailing.core.model import Side
+from trailing.core.prices import EXACT
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _PLACES = 6
@@ -23,7 +24,8 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         state: as in `PositionSummary`.
         exit_price: the average price of the reported fills; None without one.
-        profit: in quote units, before fees; None while the position is open, and if a fill was not reported.
+        profit: in quote units; None while the position is open, and if a fill was not reported.
+        costs: what was subtracted from the profit; None: it is before fees.
         stop_price: the live stop, or the last one.
         unprotected_seconds: seconds without a live stop; of an open position, up to its last record.
         unprotected_time: the same by cause.
@@ -46,13 +48,14 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None
     reason: str | None
     alarms: int
+    costs: Decimal | None = None
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """The sums of the rows.
 
     Args:
-        profit: by quote currency, before fees, of the closed positions whose profit is known.
+        profit: by quote currency, before fees or after their `costs`, of the closed positions whose profit is known.
         profit_unknown: the number of closed positions that `profit` leaves out.
     """
 
@@ -77,10 +80,6 @@ class Report(msgspec.Struct, frozen=True):
 def build_report(summaries: Iterable[PositionSummary]) -> Report:
     """Return the report of some positions, in their order."""
     rows = tuple(map(_row, summaries))
-    profit: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        if row.profit is not None:
-            profit[quote_of(row.symbol)] += row.profit
     closed = sum(row.state in ENDED for row in rows)
     return Report(
         rows,
@@ -88,7 +87,7 @@ def build_report(summaries: Iterable[PositionSummary]) -> Report:
             positions=len(rows),
             closed=closed,
             open=len(rows) - closed,
-            profit=dict(sorted(profit.items())),
+            profit=add_up_profit(rows),
             profit_unknown=sum(row.state == "closed" and row.profit is None for row in rows),
             moves=sum(row.moves for row in rows),
             unprotected_seconds=round(sum(row.unprotected_seconds for row in rows), _PLACES),
@@ -96,6 +95,15 @@ def build_report(summaries: Iterable[PositionSummary]) -> Report:
             alarms=sum(row.alarms for row in rows),
         ),
     )
+
+
+def add_up_profit(rows: Iterable[ReportRow]) -> dict[str, Decimal]:
+    """Return the sums of the known profits, by quote currency. They are exact."""
+    profit: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        if row.profit is not None:
+            profit[quote_of(row.symbol)] = EXACT.add(profit[quote_of(row.symbol)], row.profit)
+    return dict(sorted(profit.items()))
 
 
 def quote_of(symbol: str) -> str:

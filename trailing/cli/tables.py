@@ -84,11 +84,12 @@ def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
     """Print a report to standard output; columns that a terminal has no room for are left out."""
     console = Console()
-    columns = list(_REPORT)
+    columns = [name for name in _REPORT if name != "costs" or any(row.costs is not None for row in report.positions)]
     table = report_table(report, columns, title=title)
     dispensable = list(_DISPENSABLE)
     while console.is_terminal and dispensable and _width(table) > console.width:
-        columns.remove(dispensable.pop(0))
+        left_out = dispensable.pop(0)
+        columns = [name for name in columns if name != left_out]
         table = report_table(report, columns, title=title)
     print_table(table, notes=[*_left_out(report), *notes])
 
@@ -130,6 +131,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "entry": write_money(row.entry_price),
         "exit": write_money(row.exit_price) or (UNKNOWN if row.state == "closed" else ""),
         "profit": _profit(row.profit, unknown=row.state == "closed"),
+        "costs": write_money(row.costs),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
         "unprotected s": f"{row.unprotected_seconds:.3f}",
@@ -140,9 +142,9 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
     }
 
 
-_NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "unprotected s")
+_NUMBERS = ("quantity", "entry", "exit", "profit", "costs", "stop", "moves", "unprotected s")
 _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
-_DISPENSABLE = ("reason", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
+_DISPENSABLE = ("reason", "costs", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
 
 
 def _causes(unprotected_time: UnprotectedTime) -> str:

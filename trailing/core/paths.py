@@ -14,6 +14,9 @@ from trailing.core.model import refuse
 CandleOrder: TypeAlias = Literal["both", "high-first", "low-first"]
 """Which extreme of a bar is assumed to come first. ``"both"``: each order is replayed, and the range is reported."""
 
+AssumedOrder: TypeAlias = Literal["high-first", "low-first"]
+"""The order of one replay."""
+
 CANDLE_ORDERS: Final[tuple[CandleOrder, ...]] = ("both", "high-first", "low-first")
 
 CLOSE_AHEAD: Final = 1e-3

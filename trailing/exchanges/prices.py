@@ -1,15 +1,13 @@
-"""Prices for the paper exchange: from CSV files, or generated at random from a seed.
+"""Prices for the paper exchange: points of a path, and random ones from a seed. `trailing.price_files` reads those of files.
 
-All are lazy iterators of ticks. Their `at` is in seconds since 1970 (UTC) and never decreases; a replay maps it to its clock.
+Their `at` is in seconds since 1970 (UTC) and never decreases; a replay maps it to its clock.
 """
 
 from __future__ import annotations
 
-import csv
 import random
-from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -23,13 +21,9 @@ from trailing.core.model import (
     check_symbol,
     refuse,
 )
-from trailing.core.paths import point_prices, point_times
 from trailing.core.prices import EXACT
-from trailing.errors import UsageError
-from trailing.exchanges.port import escaped
 
 _NO_JUMP = Percent(0)
-_YEAR_10000 = 253_402_300_800_000  # in milliseconds; a larger value was given in another unit
 
 
 class PricePoint(msgspec.Struct, frozen=True, gc=False):
@@ -45,55 +39,6 @@ class PricePoint(msgspec.Struct, frozen=True, gc=False):
     tick: Tick
     continuous: bool = False
     ends_bar: bool = False
-
-
-def read_trades_csv(path: str | Path, symbol: str, *, source: Source = "last") -> Iterator[PricePoint]:
-    """Read trades, one point each. The price jumps from trade to trade.
-
-    The file is UTF-8. Its header line names at least ``timestamp_ms`` (UTC milliseconds, never decreasing) and ``price``
-    (above 0). It is read while the iterator is consumed.
-
-    Args:
-        path: the file.
-        symbol: ccxt's unified symbol, for the ticks.
-        source: the price source of the ticks.
-
-    Raises:
-        UsageError: at once for an argument. While the file is read, for one of its lines: the message names the file, the
-            line number, the field, the value, and what is accepted.
-    """
-    check_symbol("symbol", symbol)
-    check_source("source", source)
-    return _trade_points(Path(path), symbol, source)
-
-
-def read_candles_csv(
-    path: str | Path, symbol: str, *, high_first: bool, bar_seconds: float = 300.0, source: Source = "last"
-) -> Iterator[PricePoint]:
-    """Read candles, four points each: the open, the high and the low in the given order, and the close.
-
-    The points lie at 0, 1/3, 2/3 and the end of the bar. The price jumps to the open, and is continuous from there to the close.
-    `trailing.core.paths` has this path.
-
-    The file is UTF-8. Its header line names at least ``timestamp_ms`` (UTC milliseconds of the bar's open), ``open``,
-    ``high``, ``low`` and ``close`` (above 0). Missing bars are skipped. It is read while the iterator is consumed.
-
-    Args:
-        path: the file.
-        symbol: ccxt's unified symbol, for the ticks.
-        high_first: whether every bar is assumed to have reached its high before its low.
-        bar_seconds: the length of a bar in seconds, above 0.
-        source: the price source of the ticks.
-
-    Raises:
-        UsageError: as `read_trades_csv`; also if bars overlap.
-    """
-    check_symbol("symbol", symbol)
-    if type(high_first) is not bool:
-        raise refuse("high_first", high_first, "True or False")
-    check_seconds("bar_seconds", bar_seconds, zero=False)
-    check_source("source", source)
-    return _candle_points(Path(path), symbol, source, high_first=high_first, seconds=bar_seconds)
 
 
 def generate_prices(
@@ -164,90 +109,3 @@ def _walk(
         if jumps:
             move += jump if up else -jump
         level = max(1, level + round(level * move))
-
-
-def _trade_points(path: Path, symbol: str, source: Source) -> Iterator[PricePoint]:
-    previous = 0
-    for row in _rows(path, ("timestamp_ms", "price")):
-        at = row.milliseconds("timestamp_ms")
-        if at < previous:
-            raise row.refuse("timestamp_ms", f"at least {previous}, the value of the line before")
-        previous = at
-        yield PricePoint(Tick(symbol, row.price("price"), at / 1000, source))
-
-
-def _candle_points(
-    path: Path, symbol: str, source: Source, *, high_first: bool, seconds: float
-) -> Iterator[PricePoint]:
-    earliest = 0.0
-    for row in _rows(path, ("timestamp_ms", "open", "high", "low", "close")):
-        at = row.milliseconds("timestamp_ms")
-        if at < earliest:
-            raise row.refuse("timestamp_ms", f"at least {earliest:.0f}, the end of the bar in the line before")
-        earliest = at + seconds * 1000
-        first, high, low, last = (row.price(field) for field in ("open", "high", "low", "close"))
-        if high < max(first, low, last):
-            raise row.refuse("high", "the highest price of the bar")
-        if low > min(first, last):
-            raise row.refuse("low", "the lowest price of the bar")
-        prices = point_prices(first, high, low, last, high_first=high_first)
-        for number, (price, moment) in enumerate(zip(prices, point_times(at, seconds), strict=True)):
-            yield PricePoint(Tick(symbol, price, moment, source), continuous=number > 0, ends_bar=number == 3)
-
-
-class _Row:
-    """One line of a file. Its methods return fields, or raise an error that names file and line."""
-
-    def __init__(self, path: Path, number: int, columns: dict[str, int], values: Sequence[str]) -> None:
-        self._path = path
-        self._number = number
-        self._columns = columns
-        self._values = values
-
-    def milliseconds(self, field: str) -> int:
-        text = self._values[self._columns[field]]
-        value = int(text) if text.isascii() and text.isdigit() else _YEAR_10000
-        if value >= _YEAR_10000:
-            raise self.refuse(field, "UTC milliseconds, a whole number")
-        return value
-
-    def price(self, field: str) -> Decimal:
-        try:
-            price = Decimal(self._values[self._columns[field]])
-            check_money(field, price)
-        except (InvalidOperation, UsageError):
-            raise self.refuse(field, "a price above 0, below 1e18, with at most 30 digits") from None
-        return price
-
-    def refuse(self, field: str, wants: str) -> UsageError:
-        return _refuse_line(self._path, self._number, field, self._values[self._columns[field]], wants)
-
-
-def _rows(path: Path, fields: Sequence[str]) -> Iterator[_Row]:
-    """Yield the lines of a file except blank ones. Raises UsageError if one of the columns is missing."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if header is None:
-                raise _refuse_line(path, 1, "header", "", "a header line that names the columns")
-            columns = {name: index for index, name in enumerate(header)}
-            for field in fields:
-                if field not in columns:
-                    raise _refuse_line(path, 1, "header", ",".join(header), f"a column {field}")
-            empty = True
-            for values in reader:
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise _refuse_line(path, reader.line_num, "line", ",".join(values), f"{len(header)} values")
-                empty = False
-                yield _Row(path, reader.line_num, columns, values)
-            if empty:
-                raise _refuse_line(path, reader.line_num, "file", "nothing after the header", "at least one line")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{escaped(str(path), 1000)} can't be read: {escaped(str(error))}") from error
-
-
-def _refuse_line(path: Path, number: int, field: str, got: str, wants: str) -> UsageError:
-    return UsageError(f"{escaped(str(path), 1000)}, line {number}: {refuse(field, got, wants)}")

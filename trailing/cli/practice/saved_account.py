@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.stores import SQLITE
 from trailing.core.model import Position, Side
+from trailing.core.paths import AssumedOrder, CandleOrder
 from trailing.errors import LeaseLost, UsageError
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.saved import SavedMarketBook
@@ -71,7 +71,17 @@ class Booked(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):
-    """The last line of a run that has ended and can't be resumed."""
+    """The last line of a run that has ended and can't be resumed.
+
+    Args:
+        how: how it ended, in words.
+        ticks: the number of prices fed.
+        dropped: the number of events that the store did not take.
+    """
+
+    how: str = ""
+    ticks: int = 0
+    dropped: int = 0
 
 
 _Line: TypeAlias = Begun | Booked | Ended
@@ -87,7 +97,7 @@ class SavedPaperAccount:
         entered: symbol and side of every position that was entered.
         fed: the number of prices fed at the last booking.
         at: the time of the last booking, in seconds on the data's clock; None without one.
-        ended: whether the run has ended, so that it can't be resumed.
+        end: how the run has ended; None: it has not, and can be resumed.
     """
 
     def __init__(self, begun: Begun) -> None:
@@ -97,7 +107,7 @@ class SavedPaperAccount:
         self.entered: set[tuple[str, Side]] = set()
         self.fed: int = 0
         self.at: float | None = None
-        self.ended: bool = False
+        self.end: Ended | None = None
 
     def add(self, line: _Line) -> None:
         """Apply the next line."""
@@ -110,7 +120,12 @@ class SavedPaperAccount:
             if line.entered is not None:
                 self.entered.add((symbol, line.entered))
         elif isinstance(line, Ended):
-            self.ended = True
+            self.end = line
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended, so that it can't be resumed."""
+        return self.end is not None
 
     def is_open(self, position: Position) -> bool:
         """Whether a position was entered and is still open."""
@@ -160,9 +175,9 @@ class AccountWriter:
         for symbol in sorted(self._changed):
             self._write(symbol)
 
-    def end(self) -> None:
+    def end(self, end: Ended) -> None:
         """Write that the run has ended."""
-        os.write(self._file, _encoded(Ended()))
+        os.write(self._file, _encoded(end))
 
     def _write(self, symbol: str, client_order_id: str | None = None, entered: Side | None = None) -> None:
         assert self.exchange is not None
@@ -171,10 +186,27 @@ class AccountWriter:
         os.write(self._file, _encoded(Booked(self._fed, self._at, place, client_order_id, entered)))
 
 
-def saved_account_path(store_url: str) -> Path | None:
-    """Return the path of the account that belongs to a store; None if the store is not a file."""
+def saved_account_path(store_url: str, order: AssumedOrder | None = None) -> Path | None:
+    """Return the path of the account that belongs to a store; None if the store is not a file.
+
+    Args:
+        order: the order of a candle's high and low, if a run has both; None: it has one.
+    """
     path = store_url.removeprefix(SQLITE)
-    return None if path == store_url else Path(f"{path}-paper")
+    suffix = "" if order is None else f"-{order}"
+    return None if path == store_url else Path(f"{path}-paper{suffix}")
+
+
+def find_interrupted(store_url: str) -> tuple[SavedPaperAccount, AssumedOrder | None] | None:
+    """Return the account of the interrupted run that began last, and its order if its run has both; None: there is none.
+
+    Raises:
+        UsageError: a file can't be read or is not a saved account.
+    """
+    orders: tuple[AssumedOrder | None, ...] = (None, "high-first", "low-first")
+    found = [(read_saved_account(saved_account_path(store_url, order)), order) for order in orders]
+    interrupted = [(saved, order) for saved, order in found if saved is not None and not saved.ended]
+    return max(interrupted, key=lambda each: each[0].begun.at, default=None)
 
 
 def read_saved_account(path: Path | None) -> SavedPaperAccount | None:
