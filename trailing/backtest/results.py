@@ -20,6 +20,7 @@ from trailing.core.prices import EXACT
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
 _PLACES: Final = Decimal("0.0001")
 
 
@@ -148,22 +149,29 @@ def make_trade(entry: Entry, walk: Walk, account: Account | None) -> Trade:
         quantity=position.quantity,
         entry_price=position.entry_price,
         entered_at=position.opened_at,
-        exit_price=None if is_open else walk.exit_price,
+        exit_price=None if is_open else _plain(walk.exit_price),
         exited_at=None if walk.exit_at is None else _EPOCH + timedelta(seconds=walk.exit_at),
         reason=walk.reason,
-        profit=None if account is None else account.profit,
-        gross=None if account is None else account.gross,
-        slippage=None if account is None else account.slippage,
-        fees=None if account is None else account.fees,
-        funding=None if account is None else account.funding,
+        profit=None if account is None else _plain(account.profit),
+        gross=None if account is None else _plain(account.gross),
+        slippage=None if account is None else _plain(account.slippage),
+        fees=None if account is None else _plain(account.fees),
+        funding=None if account is None else _plain(account.funding),
         moves=walk.moves,
-        stop=walk.stop,
+        stop=None if walk.stop is None else _plain(walk.stop),
         mae=_percent(position.entry_price, walk.worst),
         mfe=_percent(position.entry_price, walk.best),
         bars=walk.last - walk.first + 1,
         last_price=walk.exit_price if is_open else None,
         id=position.id,
     )
+
+
+def _plain(value: Decimal) -> Decimal:
+    """Return a value without trailing zeros and without an exponent."""
+    short = value.normalize(EXACT)
+    exponent = short.as_tuple().exponent
+    return short.quantize(_ONE, context=EXACT) if isinstance(exponent, int) and exponent > 0 else short
 
 
 def _percent(entry: Decimal, price: Decimal) -> Decimal:
@@ -196,4 +204,4 @@ def _total(trades: list[Trade]) -> Totals:
 
 def _sum(trades: list[Trade], name: str) -> Decimal:
     with localcontext(EXACT):
-        return sum((getattr(trade, name) for trade in trades), _ZERO)
+        return _plain(sum((getattr(trade, name) for trade in trades), _ZERO))

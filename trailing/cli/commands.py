@@ -34,6 +34,29 @@ _SINCE: Final = Option(
     help="only events since then: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10)",
 )
 _JSON_LINES: Final = Option(name="--json", help="print one JSON object per line, and nothing else, to standard output")
+_PRICES: Final = Option(
+    name="--prices",
+    value="WHERE",
+    required=True,
+    repeats=True,
+    help="a directory of price files such as ada-btc-5m.csv or xrp-eth-trades.csv, one such file, or SYMBOL=FILE; "
+    "may be given several times",
+    completes="files",
+)
+_PLAN: Final = Option(
+    name="--plan",
+    value="FILE",
+    help="how to protect the positions, in TOML; without it: an initial stop 2% away, breakeven from 0.8% on, and "
+    "0.5% behind the best price from 1.5% on",
+    completes="files",
+)
+_CANDLES: Final = Option(
+    name="--candles",
+    value="ORDER",
+    default="both",
+    choices=CANDLE_ORDERS,
+    help="which extreme of a candle is assumed to come first; both: replay each order, and report both and the range",
+)
 _DEMO: Final = Command(
     name="demo",
     summary="protect five positions on a slow simulated exchange, in 30 s",
@@ -67,23 +90,9 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="the positions: CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list of objects",
             completes="files",
         ),
-        Option(
-            name="--prices",
-            value="WHERE",
-            required=True,
-            repeats=True,
-            help="a directory of price files such as ada-btc-5m.csv or xrp-eth-trades.csv, one such file, or SYMBOL=FILE; "
-            "may be given several times",
-            completes="files",
-        ),
+        _PRICES,
         Option(name="--paper", required=True, help="confirms that no real order is meant"),
-        Option(
-            name="--plan",
-            value="FILE",
-            help="how to protect the positions, in TOML; without it: an initial stop 2% away, breakeven from 0.8% on, and "
-            "0.5% behind the best price from 1.5% on",
-            completes="files",
-        ),
+        _PLAN,
         Option(
             name="--store",
             value=STORE_URL,
@@ -97,13 +106,7 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="seconds of the data per second, or max; at a given rate the machine's own time counts too: at 1000, a "
             "millisecond of work is a second of the data",
         ),
-        Option(
-            name="--candles",
-            value="ORDER",
-            default="both",
-            choices=CANDLE_ORDERS,
-            help="which extreme of a candle is assumed to come first; both: replay each order, and report both and the range",
-        ),
+        _CANDLES,
         *COST_OPTIONS,
         Option(
             name="--deadline",
@@ -123,6 +126,63 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             hidden=True,
             help="how long the paper exchange takes for a request",
         ),
+    ),
+)
+
+_BACKTEST: Final = Command(
+    name="backtest",
+    summary="try a plan on recorded prices, on the core alone",
+    details="""\
+Walk positions along recorded prices under a plan, and print a table of their trades. The core decides as it does in a
+bot; there is no manager, no store and no network. The fills are those of trailing run.
+
+The entries come from exactly one of --wave, --signals, --store, --every and --always-in.""",
+    module="trailing.cli.practice.backtest",
+    options=(
+        _PRICES,
+        Option(
+            name="--wave",
+            value="FILE",
+            help="entries: positions that were entered, CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list",
+            completes="files",
+        ),
+        Option(
+            name="--signals",
+            value="FILE",
+            help="entries: at the open of the first candle at or after each time, CSV (timestamp_ms,symbol,side and, if "
+            "wanted, quantity,stop_price)",
+            completes="files",
+        ),
+        Option(name="--store", value=STORE_URL, help="entries: the closed positions of a bot's store"),
+        Option(name="--every", value="TIME", help="entries: at the first open of each interval (30m, 4h, 1d), in UTC"),
+        Option(name="--always-in", help="entries: at the first open, and at the open after each exit"),
+        Option(
+            name="--symbol",
+            value="SYMBOL",
+            repeats=True,
+            help="only this symbol, such as BTC/USDT:USDT; may be given several times; --every and --always-in need it, or "
+            "--prices SYMBOL=FILE",
+        ),
+        Option(
+            name="--side",
+            value="SIDE",
+            default="long",
+            choices=("long", "short", "both"),
+            help="the side of --every and --always-in",
+        ),
+        Option(
+            name="--quantity",
+            value="NUMBER",
+            default="1",
+            help="the quantity, in base units, of --every, --always-in and of signals without one",
+        ),
+        _SINCE,
+        _PLAN,
+        _CANDLES,
+        *COST_OPTIONS,
+        JSON,
+        Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
+        log_level("warning"),
     ),
 )
 
@@ -198,7 +258,7 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 )
 
 GROUPS: Final = (
-    Group("Practice without an exchange", (_DEMO, _RUN)),
+    Group("Practice without an exchange", (_DEMO, _RUN, _BACKTEST)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
     Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),

@@ -113,7 +113,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
         total: dict[str, str | Text] = {
             "position": f"{count} {currency}".rstrip(),
             "state": f"{totals.closed} closed",
-            "profit": _profit(profit, unknown=totals.profit_unknown > 0),
+            "profit": write_profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
             "unprotected s": f"{totals.unprotected_seconds:.3f}",
             "by cause": _causes(totals.unprotected_time),
@@ -130,7 +130,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "quantity": write_money(row.quantity),
         "entry": write_money(row.entry_price),
         "exit": write_money(row.exit_price) or (UNKNOWN if row.state == "closed" else ""),
-        "profit": _profit(row.profit, unknown=row.state == "closed"),
+        "profit": write_profit(row.profit, unknown=row.state == "closed"),
         "costs": write_money(row.costs),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
@@ -173,7 +173,7 @@ def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Tabl
             write_money(summary.exit_price if is_over else price, digits=6) or (UNKNOWN if is_closed else ""),
             write_money(summary.stop_price, digits=6),
             "" if is_over else _distance(summary, price),
-            _profit(summary.profit if is_over else _open_profit(summary, price), digits=4, unknown=is_closed),
+            write_profit(summary.profit if is_over else _open_profit(summary, price), digits=4, unknown=is_closed),
             str(summary.moves),
             f"{summary.unprotected_seconds:.1f}",
         )
@@ -193,7 +193,8 @@ def _open_profit(summary: PositionSummary, price: Decimal | None) -> Decimal | N
     return gain * summary.quantity
 
 
-def _profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:
+def write_profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:
+    """Return a profit in its colour. `unknown`: None is an unknown profit, and otherwise there is none."""
     if value is None and unknown:
         return Text(UNKNOWN)
     text = write_money(value, digits=digits)

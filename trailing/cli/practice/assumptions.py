@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from trailing.backtest import Costs
 from trailing.cli.tables import write_money
@@ -40,3 +41,12 @@ def describe_range(profits: Mapping[str, tuple[Decimal, Decimal]]) -> list[str]:
         f"profit after costs: from {write_money(lowest)} to {write_money(highest)} {currency}, by the order of high and low"
         for currency, (lowest, highest) in profits.items()
     ]
+
+
+def describe_costs(costs: Costs) -> dict[str, Any]:
+    """Return the costs as JSON can hold them."""
+    return {
+        "slippage_percent": costs.slippage.value,
+        "fee_percent": costs.fee.value,
+        "funding": {symbol: len(rates) for symbol, rates in sorted(costs.funding.items())},
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,12 +9,11 @@ from typing import Final
 
 from trailing.backtest import Costs, FundingRate
 from trailing.cli.parser import Option
-from trailing.cli.practice.text_files import read_text
+from trailing.cli.practice.text_files import read_csv
 from trailing.core.model import Percent, refuse
 from trailing.errors import UsageError, suggest
 
 _MOST_BYTES: Final = 16 * 2**20
-_COLUMNS: Final = ("timestamp_ms", "rate")
 
 COST_OPTIONS: Final = (
     Option(
@@ -78,24 +75,13 @@ def read_funding(path: Path) -> tuple[FundingRate, ...]:
     Raises:
         UsageError: the file can't be read, or has a bad value. The message names file, line, field and value.
     """
-    reader = csv.reader(io.StringIO(read_text(path, most_bytes=_MOST_BYTES), newline=""), strict=True)
     rates = list[FundingRate]()
-    try:
-        header = next(reader, [])
-        missing = [name for name in _COLUMNS if name not in header]
-        if missing:
-            raise UsageError(f"{path}, line 1: header got {','.join(header)!r}, wants a column {missing[0]}")
-        columns = [header.index(name) for name in _COLUMNS]
-        for values in reader:
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise UsageError(f"{path}, line {reader.line_num}: line got {len(values)} values, wants {len(header)}")
-            rates.append(_rate(path, reader.line_num, *(values[column] for column in columns)))
-            if len(rates) > 1 and rates[-2].at >= rates[-1].at:
-                raise UsageError(f"{path}, line {reader.line_num}: timestamp_ms got {rates[-1].at}, wants a later time")
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: not CSV: {error}") from error
+    for number, row in read_csv(path, required=("timestamp_ms", "rate"), most_bytes=_MOST_BYTES):
+        rates.append(_rate(path, number, row["timestamp_ms"], row["rate"]))
+        if len(rates) > 1 and rates[-2].at >= rates[-1].at:
+            raise UsageError(
+                f"{path}, line {number}: timestamp_ms got {rates[-1].at}, wants a later time than the line before"
+            )
     if not rates:
         raise UsageError(f"{path} has no payment")
     return tuple(rates)

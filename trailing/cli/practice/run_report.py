@@ -14,7 +14,7 @@ from msgspec.structs import asdict, replace
 from trailing.backtest import Costs
 from trailing.backtest.costs import pay_funding, settle
 from trailing.cli.json_output import print_json
-from trailing.cli.practice.assumptions import describe_assumptions, describe_range
+from trailing.cli.practice.assumptions import describe_assumptions, describe_costs, describe_range
 from trailing.cli.practice.plan_files import describe_plan
 from trailing.cli.practice.replay_job import ReplayJob
 from trailing.cli.reports import Report, ReportRow, add_up_profit
@@ -78,15 +78,6 @@ def print_results_json(job: ReplayJob, results: Sequence[Result]) -> None:
         print_json(document | asdict(results[0]))
     else:
         print_json(document | {"candles": job.candles, "runs": results, "profit_range": profit_range(results)})
-
-
-def describe_costs(costs: Costs) -> dict[str, Any]:
-    """Return the costs as JSON can hold them."""
-    return {
-        "slippage_percent": costs.slippage.value,
-        "fee_percent": costs.fee.value,
-        "funding": {symbol: len(rates) for symbol, rates in sorted(costs.funding.items())},
-    }
 
 
 def profit_range(results: Sequence[Result]) -> dict[str, tuple[Decimal, Decimal]]:
