@@ -24,6 +24,9 @@ from trailing.events import Event, ExitFilled, PositionClosed, StopFilled, StopM
 from trailing.exchanges.prices import PricePoint
 from trailing.stores import MemoryStore
 
+TICK = Decimal("1e-8")
+"""The price tick of a market that a replay knows nothing of."""
+
 
 @dataclass
 class Bars:
@@ -89,14 +92,18 @@ class Figures:
 
 
 def walked(
-    positions: Iterable[Position], plan: TrailPlan, prices: Mapping[str, Series], *, high_first: bool
+    positions: Iterable[Position],
+    plan: TrailPlan,
+    prices: Mapping[str, Series],
+    *,
+    high_first: bool,
+    tick: Decimal = TICK,
 ) -> list[Figures]:
     """The figures by the core alone."""
     found = []
     for position in positions:
-        result = walk(
-            position, plan, Market(position.symbol), prices[position.symbol], high_first=high_first, keeps_stops=True
-        )
+        market = Market(position.symbol, price_tick=tick)
+        result = walk(position, plan, market, prices[position.symbol], high_first=high_first, keeps_stops=True)
         assert result is not None
         is_open = result.exit_at is None
         gain = (result.exit_price - position.entry_price) * position.quantity
@@ -114,7 +121,12 @@ def walked(
 
 
 def rehearsed(
-    positions: Sequence[Position], plan: TrailPlan, prices: Mapping[str, Series], *, high_first: bool
+    positions: Sequence[Position],
+    plan: TrailPlan,
+    prices: Mapping[str, Series],
+    *,
+    high_first: bool,
+    tick: Decimal = TICK,
 ) -> list[Figures]:
     """The figures by manager, store and paper exchange."""
     by_key = {(position.symbol, position.side): _Story() for position in positions}
@@ -124,6 +136,7 @@ def rehearsed(
     }
     start = min(enters_at.values())
     clock = ReplayClock(start, None)
+    markets = [Market(symbol, price_tick=tick) for symbol in prices]
 
     def note(event: Event) -> None:
         if event.symbol is None or event.side is None:
@@ -140,7 +153,7 @@ def rehearsed(
         begins = datetime.fromtimestamp(start, UTC)
         hedged = len({position.symbol for position in positions}) < len(positions)
         async with (
-            trailing.open_paper(latency=0.0, hedged=hedged, utc_start=begins) as exchange,
+            trailing.open_paper(markets=markets, latency=0.0, hedged=hedged, utc_start=begins) as exchange,
             trailing.open_manager(exchange, MemoryStore(), plan, utc_start=begins) as manager,
         ):
             run = Replay(

@@ -34,7 +34,7 @@ Words = Callable[[str], list[str]]
 @pytest.fixture
 def words(data: Path) -> dict[str, Words]:
     """The words after `trailing` for each command, by the address of its store."""
-    run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data)]
+    run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--candles", "high-first"]
     return {
         "run": lambda url: [*run, "--json", "--store", url],
         "status": lambda url: ["status", "--json", "--store", url],

@@ -49,8 +49,17 @@ def down(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_command_with_json_is_tested() -> None:
     with_json = {command.name for command in COMMANDS if any(option.name == "--json" for option in command.options)}
-    # `recover` is tested in tests/venues/test_ccxt_recover.py; `doctor`, `check` and `demo` have no store.
-    assert with_json == {"run", "recover", "doctor", "check", "demo", *(command.split()[0] for command in INSPECTING)}
+    # `recover` is tested in tests/venues/test_ccxt_recover.py; `backtest` in test_backtest.py;
+    # `doctor`, `check` and `demo` have no store.
+    assert with_json == {
+        "run",
+        "backtest",
+        "recover",
+        "doctor",
+        "check",
+        "demo",
+        *(command.split()[0] for command in INSPECTING),
+    }
 
 
 @pytest.mark.parametrize("command", INSPECTING)
@@ -105,6 +114,7 @@ def test_standard_output_is_empty_when_the_files_of_a_run_are_broken(
     (tmp_path / broken).write_bytes(b"broken\n" * 1000)
     if words[0] == "run":
         words = ("run", "--paper", *words[1:], "--wave", str(data / "wave.csv"), "--prices", str(data))
+        words += ("--candles", "high-first")
     ran = run(*words, "--json", "--store", f"sqlite:///{tmp_path}/state.db")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 

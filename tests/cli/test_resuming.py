@@ -47,7 +47,8 @@ def _own_signals(own_signals: None) -> None:
 def words(data: Path, tmp_path: Path) -> list[str]:
     """The words of a replay whose state is in a file."""
     store = f"sqlite:///{tmp_path}/state.db"
-    return ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store, "--json"]
+    words = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store]
+    return [*words, "--candles", "high-first", "--json"]
 
 
 def die(words: list[str], bookings: int) -> None:
@@ -96,6 +97,7 @@ def test_a_trailing_order_of_the_exchange_has_its_best_price_after_the_process_d
         'initial_stop = "2%"\nnative = true\n[[rules]]\ntype = "Callback"\ndistance = "1%"\nactivation = "1%"\n'
     )
     words = ["run", "--paper", "--wave", str(tmp_path / "wave.csv"), "--prices", str(tmp_path), "--json"]
+    words += ["--candles", "high-first"]
     words += ["--plan", str(tmp_path / "plan.toml"), "--store", f"sqlite:///{tmp_path}/state.db"]
     whole = json.loads(run(*words, "--new").out)
     assert [row["exit_price"] for row in whole["report"]["positions"]] == ["101.97", "51"]
@@ -158,7 +160,7 @@ def test_an_interrupted_run_is_resumed_only_with_the_same_files(
         (data / "plan.toml").write_text('initial_stop = "3%"\n')
         words += ["--plan", str(data / "plan.toml")]
     else:
-        words += ["--candles", "adverse-first"]
+        words += ["--candles", "low-first"]
     before = snapshot(data.parent)
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")
