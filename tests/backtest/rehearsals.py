@@ -17,7 +17,7 @@ import trailing
 from trailing import Market, Position, Tick, TrailPlan
 from trailing.backtest import walk
 from trailing.backtest.series import Series, first_index, is_bars, times_of
-from trailing.cli.practice.replay import Replay
+from trailing.cli.practice.replay import Replay, manager_plan
 from trailing.cli.practice.replay_clock import ReplayClock
 from trailing.core.paths import point_prices, point_times
 from trailing.events import Event, ExitFilled, PositionClosed, StopFilled, StopMoved, StopOpened
@@ -154,7 +154,7 @@ def rehearsed(
         hedged = len({position.symbol for position in positions}) < len(positions)
         async with (
             trailing.open_paper(markets=markets, latency=0.0, hedged=hedged, utc_start=begins) as exchange,
-            trailing.open_manager(exchange, MemoryStore(), plan, utc_start=begins) as manager,
+            trailing.open_manager(exchange, MemoryStore(), manager_plan(plan), utc_start=begins) as manager,
         ):
             run = Replay(
                 positions,

@@ -105,7 +105,7 @@ class Supervision:
         )
         self.reader.on_snapshot = self.reconciler.judge
         sender.outage.on_return = self.check_all
-        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
+        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all, look_every=plan.stale_after / 2)
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()

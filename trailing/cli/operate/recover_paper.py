@@ -6,7 +6,7 @@ from functools import partial
 
 from trailing.cli.operate.recovery_result import Recovery, dry_run_result, print_result, recovery_result, wait_settled
 from trailing.cli.practice.paper_run import open_paper_run
-from trailing.cli.practice.replay import Replay
+from trailing.cli.practice.replay import Replay, manager_plan
 from trailing.cli.practice.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.practice.replay_job import ReplayJob, prepare_again, without_password
 from trailing.cli.practice.saved_account import SavedPaperAccount, find_interrupted
@@ -57,7 +57,7 @@ async def _recover(
         with interruption.cancels():  # only this block, because the result so far is printed after it
             async with (
                 open_paper_run(job, saved, store, clock, save_to=job.account_path) as run,
-                open_manager(run.exchange, store, job.plan, utc_start=run.begins_at) as manager,
+                open_manager(run.exchange, store, manager_plan(job.plan), utc_start=run.begins_at) as manager,
             ):
                 replay = Replay(
                     (),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 import trio
 from msgspec.structs import replace
@@ -29,6 +30,20 @@ from trailing.protection.manager import Manager
 
 _MOST_WAITING_EVENTS = 100_000
 """Events that may wait for `on_event`. Few ever wait, because their task does nothing else."""
+
+_NEVER: Final = 1e9
+"""Seconds between two snapshots that no event asks for. It is longer than any data."""
+
+
+def manager_plan(plan: TrailPlan) -> TrailPlan:
+    """Return the plan of a replay's manager, which takes no snapshot of the account unless an event asks for one.
+
+    The paper account changes only by events. So further snapshots would show nothing new.
+
+    Args:
+        plan: of the positions.
+    """
+    return replace(plan, reconcile_every=_NEVER)
 
 
 class Replay:
@@ -116,8 +131,7 @@ class Replay:
 
     async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
         for at, entries, points in self._moments():
-            await trio.sleep_until(at)
-            await self._clock.settle()
+            await self._clock.advance_to(at)
             closes = [point for point in points if point.ends_bar]
             if closes:
                 await self._feed_points(exchange, closes)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
-
-from msgspec.structs import replace
 
 from trailing.cli.messages import print_message
 from trailing.cli.position_summaries import ENDED, PositionSummaries
 from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.paper_run import PaperRun, open_paper_run
 from trailing.cli.practice.progress import show_progress
-from trailing.cli.practice.replay import Replay
+from trailing.cli.practice.replay import Replay, manager_plan
 from trailing.cli.practice.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.practice.replay_job import ReplayJob, prepare, without_password
 from trailing.cli.practice.run_report import Result, print_results, print_results_json, subtract_costs
@@ -23,14 +20,10 @@ from trailing.cli.reports import Report, build_report
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.core.paths import CandleOrder
-from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 from trailing.logs import Level
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import Loaded, Store
-
-_NEVER: Final = 1e9
-"""Seconds between two snapshots that no event asks for. It is longer than any data."""
 
 
 def main(
@@ -151,7 +144,7 @@ async def _replay(
             async with (
                 show_progress(summaries, prices, log_level) as on_event,  # first, because it redirects the log
                 open_paper_run(job, saved, store, clock, save_to=job.account_path) as run,
-                open_manager(run.exchange, store, _quiet(job.plan), utc_start=run.begins_at) as manager,
+                open_manager(run.exchange, store, manager_plan(job.plan), utc_start=run.begins_at) as manager,
             ):
                 replay = Replay(
                     run.to_enter,
@@ -197,14 +190,6 @@ async def _read_report(store: Store, account: str, job: ReplayJob, loaded: Loade
             summaries.add_event(record.event)
     summaries.add_records(loaded.stops)
     return subtract_costs(build_report(summaries), job)
-
-
-def _quiet(plan: TrailPlan) -> TrailPlan:
-    """Return the plan of the replay's manager, which takes no snapshot of the account unless an event asks for one.
-
-    The paper account changes only by events. So further snapshots show nothing new.
-    """
-    return replace(plan, reconcile_every=_NEVER)
 
 
 def _describe_interruption(job: ReplayJob, result: Result, interruption: Interruption) -> str:
