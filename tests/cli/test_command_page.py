@@ -135,7 +135,7 @@ def names(kind: type[msgspec.Struct]) -> list[str]:
 
 def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/state.db"
-    assert list(json.loads(replay("--json", "--store", url).out)) == keys("run") == ["plan", "candles", *names(Result)]
+    assert list(json.loads(replay("--json", "--store", url).out)) == keys("run") == ["plan", "costs", *names(Result)]
     first, *_ = run("events", "--json", "--store", url).out.splitlines()
     assert list(json.loads(first)) == keys("events")
     report, status, pruned = (

@@ -21,7 +21,7 @@ from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
 
 _MOST_ROWS: Final = 100
-"""Trades that a table shows. A longer table helps nobody to compare plans, and the CSV file has all trades."""
+"""The most trades that a table shows. The CSV file has all of them."""
 
 _NUMBERS: Final = ("quantity", "entry", "exit", "profit", "moves", "MAE %", "MFE %", "bars")
 _COLUMNS: Final = ("position", "side", *_NUMBERS, "entered (UTC)", "exited (UTC)", "reason")
