@@ -124,7 +124,7 @@ def test_the_exit_codes_are_those_of_the_table() -> None:
 
 def keys(command: str) -> list[str]:
     """The keys that a command prints, as the page says."""
-    (table,) = re.findall(r"^### What `--json` prints\n(.*?)^A `report`", PAGE, re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^### What `--json` prints\n(.*?)^With both orders", PAGE, re.MULTILINE | re.DOTALL)
     (cell,) = re.findall(rf"^\| `{command}` \| (.*) \|$", table, re.MULTILINE)
     return re.findall(r"`(\w+)`", cell)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from trailing.logs import Level
 
 Entries: TypeAlias = Sequence[Position | Entry | Signal] | Every | AlwaysIn
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES: Final[dict[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("short",), "both": ("long", "short")}
 
 
@@ -139,7 +140,8 @@ async def _read_summaries(url: str, since: datetime | None, _: Interruption) -> 
     async with open_stored(url) as store:
         async for record in store.events(since):
             accounts.setdefault((record.exchange, record.account), PositionSummaries()).add_event(record.event)
-    return [summary for summaries in accounts.values() for summary in summaries if summary.state == "closed"]
+    closed = [summary for summaries in accounts.values() for summary in summaries if summary.state == "closed"]
+    return sorted(closed, key=lambda summary: (summary.opened_at or _EPOCH, summary.symbol, summary.side))
 
 
 def _position(summary: PositionSummary) -> Position | None:
