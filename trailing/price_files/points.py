@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from functools import cache
 
 from trailing.core.model import Source, Tick
 from trailing.core.paths import point_prices, point_times
@@ -11,6 +12,7 @@ from trailing.core.prices import EXACT
 from trailing.exchanges.prices import PricePoint
 
 
+@cache
 def price_writer(decimals: int) -> Callable[[int], Decimal]:
     """Return a function from whole units of ``10 ** -decimals`` to the price, without trailing zeros."""
     units_by_decimals = [Decimal((0, (1,), -number)) for number in range(decimals + 1)]
