@@ -34,7 +34,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             end.
         profit: after costs, in quote units; None while it is open. `gross`, `slippage`, `fees` and `funding` are its parts.
         moves: how often its stop was moved.
-        stop: the price of the stop at the end; None: none was live.
+        stop: the price of its live stop at the end.
         mae, mfe: the maximum adverse and the maximum favourable excursion, in percent of the entry price, at least 0.
         bars: the number of bars (or trades) that it lasted, that of the exit included.
         last_price: the last price, if it is open.
@@ -55,7 +55,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fees: Decimal | None
     funding: Decimal | None
     moves: int
-    stop: Decimal | None
+    stop: Decimal
     mae: Decimal
     mfe: Decimal
     bars: int
@@ -158,7 +158,7 @@ def make_trade(entry: Entry, walk: Walk, account: Account | None) -> Trade:
         fees=None if account is None else _plain(account.fees),
         funding=None if account is None else _plain(account.funding),
         moves=walk.moves,
-        stop=None if walk.stop is None else _plain(walk.stop),
+        stop=_plain(walk.stop),
         mae=_percent(position.entry_price, walk.worst),
         mfe=_percent(position.entry_price, walk.best),
         bars=walk.last - walk.first + 1,

@@ -25,7 +25,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         exit_at: when it ended, in seconds since 1970; None: it is open when the data end.
         exit_price: the price at which it was closed, before slippage. If it is open, the last price.
         reason: why it was closed; None: it is open.
-        stop: the price of its live stop at the end; None: none was live.
+        stop: the price of its live stop at the end.
         moves: how often the stop was moved.
         worst, best: the prices of its time that were worst and best for it, its entry and its exit included.
         stops: the time and the price of each acknowledged stop, the first one included; empty unless they were kept.
@@ -37,7 +37,7 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     exit_at: float | None
     exit_price: Decimal
     reason: str | None
-    stop: Decimal | None
+    stop: Decimal
     moves: int
     worst: Decimal
     best: Decimal
@@ -78,8 +78,7 @@ def walk(
 
 
 def _result(simulated: SimulatedPosition, series: Series, first: int, last: int, worst: int) -> Walk:
-    state = simulated.state
-    position, ratchet = state.position, state.ratchet
+    position = simulated.position
     exit_price = simulated.price if simulated.exit_price is None else simulated.exit_price
     pick = min if position.side == "long" else max
     return Walk(
@@ -89,10 +88,10 @@ def _result(simulated: SimulatedPosition, series: Series, first: int, last: int,
         exit_at=simulated.exit_at,
         exit_price=exit_price,
         reason=simulated.exit_reason,
-        stop=None if simulated.stop is None else simulated.stop.price,
-        moves=state.moves,
+        stop=simulated.stop,
+        moves=simulated.moves,
         worst=pick(series.price(worst), position.entry_price, exit_price),
-        best=ratchet.best,
+        best=simulated.ratchet.best,
         stops=tuple(simulated.stops),
     )
 
@@ -104,7 +103,7 @@ def _walk_bars(simulated: SimulatedPosition, bars: BarSeries, first: int, *, hig
     the last of them in a row, before the next price that may change something.
     """
     opens, highs, lows, closes, times = bars.open, bars.high, bars.low, bars.close, bars.opened_at
-    seconds, is_long, decimals = bars.seconds, simulated.state.position.side == "long", bars.decimals
+    seconds, is_long, decimals = bars.seconds, simulated.position.side == "long", bars.decimals
     milliseconds = seconds * 1000
     pick = min if is_long else max
     worst = opens[first]
@@ -147,7 +146,7 @@ def _take_point(simulated: SimulatedPosition, bars: BarSeries, index: int, numbe
 
 def _walk_trades(simulated: SimulatedPosition, trades: TradeSeries, first: int) -> tuple[int, int]:
     """Return the index of the last trade, and the worst price before the exit, in units of the series."""
-    times, prices, is_long = trades.at, trades.price_units, simulated.state.position.side == "long"
+    times, prices, is_long = trades.at, trades.price_units, simulated.position.side == "long"
     worst = prices[first]
     below, above = _band(simulated, trades.decimals)
     quiet = -1
@@ -177,7 +176,7 @@ def _band(simulated: SimulatedPosition, decimals: int) -> tuple[float, float]:
     """Return the limits of the prices that change nothing, both excluded, in units of the series."""
     if simulated.takes_candles:
         return math.inf, -math.inf
-    low, high = simulated.state.ratchet.quiet_band
+    low, high = simulated.ratchet.quiet_band
     below = low.scaleb(decimals, EXACT).to_integral_value(ROUND_FLOOR, EXACT) if low.is_finite() else low
     above = high.scaleb(decimals, EXACT).to_integral_value(ROUND_CEILING, EXACT) if high.is_finite() else high
     return (int(below) if below.is_finite() else float(below)), (int(above) if above.is_finite() else float(above))
