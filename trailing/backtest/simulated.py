@@ -169,7 +169,6 @@ class SimulatedPosition:
         candle = None if self._candles is None else self._candles.take(tick, _EPOCH + timedelta(seconds=dated))
         if candle is not None and ratchet.take_candle(candle):
             ratchet.ask_rules()
-            ratchet.update_quiet_band()
         if not ratchet.take_if_quiet(tick):
             if not ratchet.take(tick):  # a jump. The path is the venue's own price, so it is confirmed at once
                 ratchet.take(tick)
