@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trailing.exchanges.ccxt.limits import Limits, Window, limits_of
+from trailing.exchanges.ccxt.limits import DOWNLOADS, Limits, Window, limits_of
 from trailing.exchanges.ccxt.venues import VENUES
 from trailing.exchanges.limiter import OPERATIONS
 
@@ -28,7 +28,7 @@ def table(limits: Limits) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, window in limits.windows.items():
-        costs = {operation: limits.cost(operation).get(name, 0.0) for operation in OPERATIONS}
+        costs = {operation: limits.cost(operation).get(name, 0.0) for operation in (*OPERATIONS, *DOWNLOADS)}
         taken = ", ".join(f"`{operation}` {cost:g}" for operation, cost in costs.items() if cost)
         lines.append(_row(name, window, taken))
     lines += [

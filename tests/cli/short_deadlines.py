@@ -11,10 +11,12 @@ from typing import Any
 
 import trailing.cli.operate.doctor
 import trailing.cli.operate.recover_exchange
+import trailing.cli.practice.candles
 import trailing.cli.practice.remote_store
 import trailing.stores.postgres
 from trailing import open_ccxt
 from trailing.cli import main
+from trailing.exchanges.ccxt.opening import open_market_data
 from trailing.stores.postgres_server import ServerTiming
 
 SECONDS = 1.0
@@ -28,6 +30,7 @@ def shorten_deadlines(proxy_port: str) -> None:
     changes: list[tuple[object, str, object]] = [
         (trailing.cli.operate.doctor, "open_ccxt", partial(open_ccxt, configure=configure)),
         (trailing.cli.operate.recover_exchange, "open_ccxt", partial(open_ccxt, configure=configure)),
+        (trailing.cli.practice.candles, "open_market_data", partial(open_market_data, configure=configure)),
         (trailing.stores.postgres, "ServerTiming", partial(ServerTiming, reply=SECONDS, cleanup=SECONDS, poll=SECONDS)),
         (trailing.cli.practice.remote_store, "ANSWER_SECONDS", SECONDS),
     ]

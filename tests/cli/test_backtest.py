@@ -247,6 +247,7 @@ def test_a_run_in_both_orders_that_was_interrupted_goes_on_where_it_was(
         ran = run(*stored)
     assert ran.code == 130
     assert [each["candles"] for each in json.loads(ran.out)["runs"]] == ["high-first"]
+    assert json.loads(ran.out)["profit_range"] is None
     with interrupted_after(2 * bookings):  # in the second one
         ran = run(*stored)
     assert ran.code == 130

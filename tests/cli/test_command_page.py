@@ -21,6 +21,7 @@ from trailing.cli.operate.check import CheckDocument
 from trailing.cli.operate.check_account import Left
 from trailing.cli.operate.check_run import StepResult
 from trailing.cli.operate.recovery_result import Recovery
+from trailing.cli.practice.candles import CandleFile, CandlesDocument
 from trailing.cli.practice.demo import DemoResult
 from trailing.cli.practice.plan_files import DEFAULT_PLAN
 from trailing.cli.practice.run_report import Result
@@ -148,6 +149,7 @@ def test_json_has_the_keys_that_the_page_says(run: Run, replay: Run, tmp_path: P
     assert keys("recover") == names(Recovery)
     assert keys("check") == [*names(CheckDocument), *names(StepResult), *names(Left)]
     assert keys("demo") == names(DemoResult)
+    assert keys("candles") == [*names(CandlesDocument), *names(CandleFile)]
 
 
 def test_the_plan_names_every_field_with_its_default() -> None:

@@ -44,13 +44,27 @@ def words(data: Path) -> dict[str, Words]:
         "report": lambda url: ["report", "--json", "--store", url],
         "prune": lambda url: ["prune", "--older", "1d", "--json", "--store", url],
         "doctor": lambda _: ["doctor", "bybit", "--json"],
+        "candles": lambda _: [
+            *("candles", "bybit", "BTC/USDT:USDT", "--since", "1d", "--out", str(data / "candles"), "--json"),
+        ],
         "recover": lambda _: ["recover", "--exchange", "bybit", "--json", "--store", "sqlite:///none.db"],
         "demo": lambda _: ["demo", "--json"],
     }
 
 
 WAITING_FOR_A_SERVER = [
-    *("run", "status", "status --follow", "events", "events --follow", "report", "prune", "doctor", "recover")
+    *(
+        "run",
+        "status",
+        "status --follow",
+        "events",
+        "events --follow",
+        "report",
+        "prune",
+        "doctor",
+        "candles",
+        "recover",
+    )
 ]
 
 

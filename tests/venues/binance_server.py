@@ -27,6 +27,7 @@ from binance_shapes import (
     trade,
 )
 from binance_stream import BinanceStream
+from venue_candles import LENGTHS
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, Refusal, Trigger, VenueMarket, Wanted
@@ -58,6 +59,7 @@ _ALGO_ID = frozenset({"symbol", "algoId", "clientAlgoId"})
 _PLAIN_ID = frozenset({"symbol", "orderId", "origClientOrderId"})
 _BY_SYMBOL = frozenset({"open_stops", "open_orders", "price"})
 _WEEK = 7 * 24 * 3600 * 1000
+_LONGEST_RANGE = 200 * 24 * 3600 * 1000  # of candles of mark and index prices, by their pages
 _KLINES = frozenset({"symbol", "pair", "interval", "startTime", "endTime", "limit"})
 
 
@@ -371,12 +373,17 @@ class Binance:
 
     def _klines(self, source: Source, name: str) -> Callable[[Mapping[str, str]], object]:
         def klines(params: Mapping[str, str]) -> object:
-            if params.get("interval") != "1m":
+            length = LENGTHS.get(params.get("interval", ""))
+            if length is None:
                 raise Refused(-1120, "Invalid interval.")
-            start, limit = params.get("startTime"), min(int(params.get("limit", 500)), 1500)
-            symbol = self._instrument(params, name).symbol
-            since = None if start is None else int(start)
-            return [bar(each) for each in self._market.candles.since(symbol, source, since, limit)]
+            symbol, limit = self._instrument(params, name).symbol, min(int(params.get("limit", 500)), 1500)
+            start, end = (int(params[each]) if each in params else None for each in ("startTime", "endTime"))
+            if start is not None and end is not None and end - start > _LONGEST_RANGE:
+                raise Refused(-4179, "startTime and endTime are too far apart.")
+            bars = self._market.candles.between(symbol, source, length, start or 0, 2**62 if end is None else end)
+            return [
+                bar(each, length) for each in (bars[:limit] if end is None and start is not None else bars[-limit:])
+            ]
 
         return klines
 

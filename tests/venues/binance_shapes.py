@@ -161,10 +161,10 @@ def position_risk(symbol: str, leg: Leg, holding: Holding, market: VenueMarket) 
     }
 
 
-def bar(each: Bar) -> list[object]:
+def bar(each: Bar, length: int = MINUTE) -> list[object]:
     """Return a candle."""
     prices = (number(price) for price in (each.open, each.high, each.low, each.close))
-    return [each.opened_at, *prices, "0", each.opened_at + MINUTE - 1, "0", 0, "0", "0", "0"]
+    return [each.opened_at, *prices, "0", each.opened_at + length - 1, "0", 0, "0", "0", "0"]
 
 
 def exchange_info(market: VenueMarket, now: int, weight_limit: int) -> dict[str, object]:

@@ -29,6 +29,7 @@ from bybit_shapes import (
     ticker,
 )
 from bybit_stream import BybitStream
+from venue_candles import LENGTHS
 from venue_faults import Reply, Request, json_reply
 from venue_limits import Window
 from venue_market import INSTRUMENTS, Instrument, Leg, Order, OrderSide, Refusal, Trigger, Wanted
@@ -65,6 +66,7 @@ _EXECUTIONS = _ID | {"startTime", "endTime", "limit", "cursor", "execType"}
 _KLINES = frozenset({"category", "symbol", "interval", "start", "end", "limit"})
 _MARKETS = frozenset({"category", "status", "limit", "cursor", "symbol"})
 
+_INTERVALS = {"1": LENGTHS["1m"], "5": LENGTHS["5m"], "15": LENGTHS["15m"], "60": LENGTHS["1h"], "D": LENGTHS["1d"]}
 _WEEK = 7 * 24 * 3600 * 1000
 _Params = Mapping[str, Any]
 
@@ -360,11 +362,15 @@ class Bybit:
 
     def _klines(self, source: Source) -> Callable[[_Params], object]:
         def klines(params: _Params) -> object:
-            if params.get("interval") != "1":
+            length = _INTERVALS.get(params.get("interval", ""))
+            if length is None:
                 raise Refused(10001, "Invalid period!")
-            found, start = self._instrument(params), params.get("start")
-            since, limit = None if start is None else int(start), min(int(params.get("limit", 200)), 1000)
-            bars = self._market.candles.since(found.symbol, source, since, limit)
+            found, limit = self._instrument(params), min(int(params.get("limit", 200)), 1000)
+            start, end = (int(params[each]) if each in params else None for each in ("start", "end"))
+            all_bars = self._market.candles.between(
+                found.symbol, source, length, start or 0, 2**62 if end is None else end
+            )
+            bars = all_bars[:limit] if end is None and start is not None else all_bars[-limit:]
             rows = [kline(each, traded=source == "last") for each in reversed(bars)]
             return {"category": params["category"], "symbol": found.id, "list": rows}
 

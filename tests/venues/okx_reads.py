@@ -23,6 +23,7 @@ from okx_shapes import (
     transaction,
 )
 from okx_stream import OkxStream
+from venue_candles import LENGTHS
 from venue_market import Order
 
 from trailing.core.model import Source
@@ -66,6 +67,9 @@ def plain_named(market: OkxMarket, params: Params, code: str) -> Order:
     if not found:
         raise Refused(code)
     return found[0]
+
+
+_BARS = {"1m": LENGTHS["1m"], "5m": LENGTHS["5m"], "15m": LENGTHS["15m"], "1H": LENGTHS["1h"], "1Dutc": LENGTHS["1d"]}
 
 
 class OkxReads:
@@ -216,17 +220,17 @@ class OkxReads:
         """Return an endpoint of candles of one source."""
 
         def candles(params: Params) -> list[Any]:
-            if params.get("bar", "1m") != "1m":
+            length = _BARS.get(params.get("bar", "1m"))
+            if length is None:
                 raise Refused("51000", "bar")
             every, name = self._market.contracts.values(), params.get("instId")
             found = [each for each in every if name == (each.index if of == "index" else each.id)]
             if not found:
                 raise Refused("51001")
-            before, after = int(params.get("before", -1)), int(params.get("after", 2**63))
-            bars = self._market.candles.since(found[0].symbol, of, 0, 10**6)
-            wanted = [each for each in bars if before < each.opened_at < after]
+            before, after = int(params.get("before", -1)), int(params.get("after", 2**62))
+            wanted = self._market.candles.between(found[0].symbol, of, length, before + 1, after - 1)
             limit = min(int(params.get("limit", 100)), most)
-            return [candle(each, self._market.now(), traded=of == "last") for each in reversed(wanted[-limit:])]
+            return [candle(each, self._market.now(), length, traded=of == "last") for each in reversed(wanted[-limit:])]
 
         return candles
 

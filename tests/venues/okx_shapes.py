@@ -477,11 +477,11 @@ def index_ticker(each: Contract, market: OkxMarket) -> dict[str, object]:
     return {"instId": each.index, "idxPx": price, **others, "ts": str(market.now())}
 
 
-def candle(each: Bar, now: int, *, traded: bool) -> list[str]:
+def candle(each: Bar, now: int, length: int = MINUTE, *, traded: bool) -> list[str]:
     """Return a candle. Those of mark and index prices have no volumes; the last entry states whether the minute is over."""
     prices = [number(price) for price in (each.open, each.high, each.low, each.close)]
     volumes = ["0", "0", "0"] if traded else []
-    return [str(each.opened_at), *prices, *volumes, "1" if each.opened_at + MINUTE <= now else "0"]
+    return [str(each.opened_at), *prices, *volumes, "1" if each.opened_at + length <= now else "0"]
 
 
 def shown_contract(each: Contract) -> dict[str, object]:

@@ -1,8 +1,12 @@
-"""Minute candles like a venue's: the open one is included, and a minute without trades repeats the last price."""
+"""Candles like a venue's: recorded ones of any length, or those of minutes that are built from prices.
+
+Of those from prices, the open one is included, and a minute without trades repeats the last price.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -11,6 +15,15 @@ from trailing.core.model import Source
 
 MINUTE = 60_000
 """Milliseconds."""
+
+LENGTHS: Mapping[str, int] = {
+    "1m": MINUTE,
+    "5m": 5 * MINUTE,
+    "15m": 15 * MINUTE,
+    "1h": 60 * MINUTE,
+    "1d": 1440 * MINUTE,
+}
+"""The milliseconds of the lengths that the servers know."""
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -29,6 +42,20 @@ class Candles:
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
         self._bars: dict[tuple[str, Source], dict[int, Bar]] = {}
+        self._recorded: dict[tuple[str, Source, int], Sequence[Bar]] = {}
+
+    def record(self, symbol: str, source: Source, bars: Sequence[Bar], length: int = MINUTE) -> None:
+        """Set all candles of a length in milliseconds, oldest first. Some may be missing."""
+        self._recorded[symbol, source, length] = bars
+
+    def between(self, symbol: str, source: Source, length: int, start: int, end: int) -> Sequence[Bar]:
+        """Return the candles that open from `start` to `end`, both included, and not in the future; oldest first."""
+        recorded = self._recorded.get((symbol, source, length))
+        if recorded is None:
+            bars = self.since(symbol, source, start, 10**6) if length == MINUTE else ()
+            return [bar for bar in bars if bar.opened_at <= end]
+        first = bisect_left(recorded, start, key=_opened_at)
+        return recorded[first : bisect_right(recorded, min(end, self._now()), key=_opened_at)]
 
     def add(self, symbol: str, source: Source, price: Decimal, at: int | None = None) -> None:
         """Add a price to the minute of a time, in milliseconds; None: now."""
@@ -51,3 +78,7 @@ class Candles:
         if start is None:
             return bars[-limit:]
         return [bar for bar in bars if bar.opened_at >= start][:limit]
+
+
+def _opened_at(bar: Bar) -> int:
+    return bar.opened_at

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
 from trailing.cli.parser import Command, Group, Option, number
 from trailing.cli.practice.cost_options import COST_OPTIONS
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
+from trailing.core.model import Source
 from trailing.core.paths import CANDLE_ORDERS
 
 INTRODUCTION: Final = (
-    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only recover --exchange, doctor "
-    "and check talk to a real one."
+    "Trailing stops for futures positions. The practice commands use a simulated exchange. Only candles, recover "
+    "--exchange, doctor and check talk to a real one, and candles needs no keys."
 )
 EXIT_CODES: Final = """\
 exit codes:
@@ -50,7 +51,7 @@ _PLAN: Final = Option(
     "0.5% behind the best price from 1.5% on",
     completes="files",
 )
-_CANDLES: Final = Option(
+_CANDLE_ORDER: Final = Option(
     name="--candles",
     value="ORDER",
     default="both",
@@ -106,7 +107,7 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="seconds of the data per second, or max; at a given rate the machine's own time counts too: at 1000, a "
             "millisecond of work is a second of the data",
         ),
-        _CANDLES,
+        _CANDLE_ORDER,
         *COST_OPTIONS,
         Option(
             name="--deadline",
@@ -178,10 +179,50 @@ The entries come from exactly one of --wave, --signals, --store, --every and --a
         ),
         _SINCE,
         _PLAN,
-        _CANDLES,
+        _CANDLE_ORDER,
         *COST_OPTIONS,
         JSON,
         Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
+        log_level("warning"),
+    ),
+)
+
+_CANDLES: Final = Command(
+    name="candles",
+    summary="download candles of a real exchange into price files",
+    details="""\
+Download candles of a real exchange into a directory, one price file for each symbol. It needs no keys.
+
+A file that exists is continued after its last bar. SIGINT and SIGTERM end the download in order: what was
+downloaded is in the files, and the same command continues.""",
+    module="trailing.cli.practice.candles",
+    options=(
+        Option(name="VENUE", required=True, help="the exchange: binanceusdm, bybit or okx"),
+        Option(name="SYMBOL", required=True, repeats=True, help="linear contracts such as BTC/USDT:USDT"),
+        Option(name="--timeframe", value="LENGTH", default="1m", help="the length of a candle: 1m, 5m, 1h, 1d"),
+        Option(
+            name="--since",
+            value="TIME",
+            required=True,
+            help="the first candle: a duration back from now (12h, 30d) or a UTC time (2025-01-31T08:00)",
+        ),
+        Option(name="--until", value="TIME", help="candles that open before this time; without it: until now"),
+        Option(
+            name="--source",
+            value="PRICE",
+            default="last",
+            choices=get_args(Source),
+            help="the price that the candles are of",
+        ),
+        Option(name="--out", value="DIR", required=True, help="the directory of the files", completes="files"),
+        Option(
+            name="--format",
+            value="FORMAT",
+            default="csv",
+            choices=("csv", "parquet"),
+            help="the format of the files; parquet needs: pip install 'trailing[parquet]'",
+        ),
+        JSON,
         log_level("warning"),
     ),
 )
@@ -258,7 +299,7 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 )
 
 GROUPS: Final = (
-    Group("Practice without an exchange", (_DEMO, _RUN, _BACKTEST)),
+    Group("Practice without an account", (_DEMO, _RUN, _BACKTEST, _CANDLES)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
     Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),

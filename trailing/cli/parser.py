@@ -136,7 +136,7 @@ def parse_options(command: Command, words: Sequence[str]) -> dict[str, Any] | No
         known = [option.name for option in command.options if not option.hidden]
         parser.error(f"unknown option {name!r}.{suggest(name, known)}")
     given = vars(values)
-    missing = [option.name for option in command.options if option.required and given[option.parameter] is None]
+    missing = [option.name for option in command.options if option.required and given[option.parameter] in (None, [])]
     if missing:
         parser.error(f"{' and '.join(missing)} must be given")
     del given["help"]
@@ -187,7 +187,10 @@ class _Parser(argparse.ArgumentParser):
 def _make_parser(command: Command) -> _Parser:
     width = _columns()
     required = [option for option in command.options if option.required]
-    words = [option.name if option.is_argument else f"{option.name} {option.value}".rstrip() for option in required]
+    words = [
+        f"{option.name}{' …' * option.repeats}" if option.is_argument else f"{option.name} {option.value}".rstrip()
+        for option in required
+    ]
     parser = _Parser(
         prog=f"trailing {command.name}",
         usage=" ".join(["trailing", command.name, *words, "[options]"]),
@@ -199,7 +202,10 @@ def _make_parser(command: Command) -> _Parser:
     for option in command.options:
         text = argparse.SUPPRESS if option.hidden else _write_help(option).replace("%", "%%")
         if option.is_argument:
-            parser.add_argument(option.parameter, nargs="?", metavar=option.name, type=_parse_value(option), help=text)
+            number = "*" if option.repeats else "?"
+            parser.add_argument(
+                option.parameter, nargs=number, metavar=option.name, type=_parse_value(option), help=text
+            )
         elif option.is_flag:
             parser.add_argument(option.name, action="store_true", help=text)
         else:

@@ -85,7 +85,7 @@ def main(
             break
     assert interruption is not None
     show = print_results_json if json else print_results
-    show(job, results)
+    show(job, results, is_whole=interruption.by is None)
     if interruption.by is not None:
         print_message(_describe_interruption(jobs[len(results) - 1], results[-1], interruption))
     for result in results:

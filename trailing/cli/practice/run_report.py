@@ -71,13 +71,18 @@ def _costed(row: ReportRow, job: ReplayJob) -> ReportRow:
         return replace(row, profit=row.profit - costs, costs=costs)
 
 
-def print_results_json(job: ReplayJob, results: Sequence[Result]) -> None:
-    """Print the results as one JSON document. Those of several orders are in a list, with the range of their profits."""
+def print_results_json(job: ReplayJob, results: Sequence[Result], *, is_whole: bool) -> None:
+    """Print the results as one JSON document. Those of several orders are in a list, with the range of their profits.
+
+    Args:
+        is_whole: whether no signal interrupted the run. Otherwise it has no range.
+    """
     document: dict[str, Any] = {"plan": encode_plan(job.plan), "costs": describe_costs(job.costs)}
     if len(job.in_each_order()) == 1:
         print_json(document | asdict(results[0]))
-    else:
-        print_json(document | {"candles": job.candles, "runs": results, "profit_range": profit_range(results)})
+        return
+    profits = profit_range(results) if is_whole else None
+    print_json(document | {"candles": job.candles, "runs": results, "profit_range": profits})
 
 
 def profit_range(results: Sequence[Result]) -> dict[str, tuple[Decimal, Decimal]]:
@@ -89,15 +94,15 @@ def profit_range(results: Sequence[Result]) -> dict[str, tuple[Decimal, Decimal]
     return {currency: (min(found), max(found)) for currency, found in sorted(profits.items())}
 
 
-def print_results(job: ReplayJob, results: Sequence[Result]) -> None:
-    """Print a table for each order, and the assumptions below the last one."""
+def print_results(job: ReplayJob, results: Sequence[Result], *, is_whole: bool) -> None:
+    """Print a table for each order, and the range and the assumptions below the last one. The arguments: as above."""
     orders = len(job.in_each_order())
     for result in results:
         notes = [f"{result.ended}, after {result.ticks} prices"]
         if result.resumed_at is not None:
             notes.insert(0, f"this run was interrupted before, and resumed at {write_time(result.resumed_at)} UTC")
         if result is results[-1]:
-            if len(results) == orders > 1:
+            if is_whole and orders > 1:
                 notes += describe_range(profit_range(results))
             notes += _describe(job)
         print_report(result.report, notes=notes, title=None if orders == 1 else f"candles: {result.candles}")

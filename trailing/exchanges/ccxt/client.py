@@ -33,14 +33,15 @@ ADAPTERS: Final[Mapping[str, Callable[[Any], None]]] = {"okx": okx_client.adapt}
 """Functions that change a new client where a row can't state it, by the venue's name."""
 
 
-def make_client(venue: Venue, credentials: Credentials) -> Any:
+def make_client(venue: Venue, credentials: Credentials | None) -> Any:
     """Return ccxt's client for a venue. It has sent nothing yet.
 
     Args:
         venue: the venue's row.
-        credentials: the keys that sign requests.
+        credentials: the keys that sign requests; None: it can send public requests only.
     """
-    keys = dict(zip(venue.client.credential_names, credentials.values, strict=True))
+    values = () if credentials is None else credentials.values
+    keys = dict(zip(venue.client.credential_names, values, strict=credentials is not None))
     client = getattr(pro, venue.client.class_name)(
         {
             **{name: value for name, value in keys.items() if value is not None},

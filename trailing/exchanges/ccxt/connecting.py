@@ -18,6 +18,7 @@ from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.errors import explain
 from trailing.exchanges.ccxt.exchange import CcxtExchange
 from trailing.exchanges.ccxt.limits import limits_of
+from trailing.exchanges.ccxt.market_data import PublicMarketData
 from trailing.exchanges.ccxt.okx_protocol import OkxProtocol
 from trailing.exchanges.ccxt.polling import PolledUpdates, PriceReader
 from trailing.exchanges.ccxt.session import Request, Session, open_session
@@ -83,6 +84,19 @@ async def connect(
             updates.end()
 
 
+@asynccontextmanager
+async def connect_public(venue: Venue, *, configure: Callable[[Any], object] | None) -> AsyncIterator[PublicMarketData]:
+    """Open the public market data of a venue, without keys. Arguments and errors: as `open_market_data`."""
+    client = make_client(venue, None)
+    if configure is not None:
+        configure(client)
+    async with (
+        open_limiter(limits_of(venue.name)) as limiter,
+        open_session(client, limiter, partial(_explain, venue, None)) as session,
+    ):
+        yield PublicMarketData(session, venue, markets_of(venue, await session.call("markets", "load_markets")))
+
+
 def _updates(session: Session, venue: Venue, markets: Mapping[str, Market]) -> Streams | PolledUpdates:
     protocol = STREAM_PROTOCOLS.get(venue.name)
     if protocol is None:
@@ -92,8 +106,10 @@ def _updates(session: Session, venue: Venue, markets: Mapping[str, Market]) -> S
     return Streams(session, protocol(session, instruments))
 
 
-def _explain(venue: Venue, credentials: Credentials, request: Request, error: BaseException) -> TrailingError | None:
-    return explain(venue, request, error, credentials.hide)
+def _explain(
+    venue: Venue, credentials: Credentials | None, request: Request, error: BaseException
+) -> TrailingError | None:
+    return explain(venue, request, error, str if credentials is None else credentials.hide)
 
 
 async def _is_hedged(session: Session, venue: Venue, symbol: str | None) -> bool:

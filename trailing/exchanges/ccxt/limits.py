@@ -9,6 +9,9 @@ import msgspec
 
 from trailing.exchanges.buckets import Bucket, Cost
 
+DOWNLOADS: Final = ("history_candles", "history_reference_candles")
+"""Operations that are none of the port's: pages of candles of the last price, and of mark and index prices."""
+
 
 class Window(msgspec.Struct, frozen=True):
     """A limit of `count` tokens in any `seconds`, wherever the venue's window begins.
@@ -75,6 +78,9 @@ _BINANCE = Limits(
         "positions": {"weight": 5.0},  # positionRisk
         "order_fills": {"weight": 5.0},  # userTrades; its look-ups cost 1
         "candles": {"weight": 5.0},  # klines, 500 to 1,000 of them
+        # Counted twice, so that a download leaves half of the weight to a bot on the same address.
+        "history_candles": {"weight": 10.0},
+        "history_reference_candles": {"weight": 10.0},
     },
     other={"weight": 1.0},
 )
@@ -134,6 +140,8 @@ _OKX = Limits(
         "positions": _OKX_ACCOUNT,
         "fills-history": _OKX_ACCOUNT,
         "market data": _OKX_READ,
+        "history-candles": Window(18, 2, burst=4),
+        "history-mark-price-candles": Window(9, 2, burst=2),  # and history-index-candles, by the address too
     },
     costs={
         "place_stop": {"order-algo": 1.0},
@@ -149,6 +157,8 @@ _OKX = Limits(
         "open_orders": {"orders-algo-pending": 1.0},
         "order_fills": {"fills-history": 1.0, "order-algo details": 1.0},
         "positions": {"positions": 1.0},
+        "history_candles": {"history-candles": 1.0},
+        "history_reference_candles": {"history-mark-price-candles": 1.0},
     },
     other={"market data": 1.0},
     by_symbol={

@@ -205,6 +205,7 @@ OKX: Final = Venue(
         },
         candles={"last": {}, "mark": {"price": "mark"}, "index": {"price": "index"}},
         candle_page=100,  # the most of mark and index price
+        history_pages={"last": 300},
     ),
     delays=Delays(
         request_validity=_ACCEPTED - _BACKDATED + 1.0,  # 1 s by which a request's time may be ahead

@@ -18,6 +18,7 @@ from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 
 if TYPE_CHECKING:
     from trailing.exchanges.ccxt.exchange import CcxtExchange
+    from trailing.exchanges.ccxt.market_data import PublicMarketData
 
 
 @asynccontextmanager
@@ -64,6 +65,26 @@ async def open_ccxt(
     connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
     async with connecting.connect(row, credentials, account=account, testnet=testnet, configure=configure) as exchange:
         yield exchange
+
+
+@asynccontextmanager
+async def open_market_data(
+    venue: str, *, configure: Callable[[Any], object] | None = None
+) -> AsyncIterator[PublicMarketData]:
+    """Open the public market data of a verified venue. It needs no keys.
+
+    Args:
+        venue: ``"binanceusdm"``, ``"bybit"`` or ``"okx"``.
+        configure: as in `open_ccxt`.
+
+    Raises:
+        UsageError: the venue is unknown or unverified.
+        ExchangeUnreachable: the markets can't be read now.
+    """
+    row = find_venue(venue, allow_unverified=False)
+    connecting = await trio.to_thread.run_sync(import_module, "trailing.exchanges.ccxt.connecting")
+    async with connecting.connect_public(row, configure=configure) as data:
+        yield data
 
 
 def find_venue(name: object, *, allow_unverified: bool) -> Venue:

@@ -301,12 +301,14 @@ class PriceRequests(msgspec.Struct, frozen=True, kw_only=True):
         batched: the methods take a list of symbols of one settle currency, and need one request for all. Source: ccxt.
         candles: for each price source the parameters of `fetch_ohlcv`. A missing source has no candles. Source: ccxt.
         candle_page: candles to request at once. A shorter page is the last one. Source: ccxt.
+        history_pages: the candles of a page of a download, where it may be larger than `candle_page`. Source: ccxt.
     """
 
     methods: Mapping[Source, tuple[str, str]]
     candles: Mapping[Source, Params]
     batched: bool = False
     candle_page: int = 1000
+    history_pages: Mapping[Source, int] = {}
 
 
 class Delays(msgspec.Struct, frozen=True, kw_only=True):
