@@ -41,9 +41,10 @@ ARROWS = {
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "backtest": BOTTOM | {"core"},
+    "sweep": BOTTOM | {"core", "backtest", "extras"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", ""},
-    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "testing", "backtest", ""},
+    "cli": BOTTOM | {"core", "exchanges", "price_files", "stores", "protection", "testing", "backtest", "sweep", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.
