@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from trailing.cli.account_commands import CHECK, DOCTOR, RECOVER
-from trailing.cli.parser import Command, Group, Option, number
+from trailing.cli.parser import Command, Group, Option, number, whole_number
 from trailing.cli.practice.cost_options import COST_OPTIONS
+from trailing.cli.practice.grid_options import GRID_OPTIONS
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 from trailing.core.model import Source
 from trailing.core.paths import CANDLE_ORDERS
@@ -130,6 +131,47 @@ saved. With a store in a file, the same command resumes a run that was interrupt
     ),
 )
 
+_ENTRIES: Final = (
+    Option(
+        name="--wave",
+        value="FILE",
+        help="entries: positions that were entered, CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list",
+        completes="files",
+    ),
+    Option(
+        name="--signals",
+        value="FILE",
+        help="entries: at the open of the first candle at or after each time, CSV (timestamp_ms,symbol,side and, if "
+        "wanted, quantity,stop_price)",
+        completes="files",
+    ),
+    Option(name="--store", value=STORE_URL, help="entries: the closed positions of a bot's store"),
+    Option(name="--every", value="TIME", help="entries: at the first open of each interval (30m, 4h, 1d), in UTC"),
+    Option(name="--always-in", help="entries: at the first open, and at the open after each exit"),
+    Option(
+        name="--symbol",
+        value="SYMBOL",
+        repeats=True,
+        help="only this symbol, such as BTC/USDT:USDT; may be given several times; --every and --always-in need it, or "
+        "--prices SYMBOL=FILE",
+    ),
+    Option(
+        name="--side",
+        value="SIDE",
+        default="long",
+        choices=("long", "short", "both"),
+        help="the side of --every and --always-in",
+    ),
+    Option(
+        name="--quantity",
+        value="NUMBER",
+        default="1",
+        help="the quantity, in base units, of --every, --always-in and of signals without one",
+    ),
+    _SINCE,
+)
+"""The options that name the entries of a backtest or a sweep."""
+
 _BACKTEST: Final = Command(
     name="backtest",
     summary="try a plan on recorded prices, on the core alone",
@@ -141,48 +183,55 @@ The entries come from exactly one of --wave, --signals, --store, --every and --a
     module="trailing.cli.practice.backtest",
     options=(
         _PRICES,
-        Option(
-            name="--wave",
-            value="FILE",
-            help="entries: positions that were entered, CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list",
-            completes="files",
-        ),
-        Option(
-            name="--signals",
-            value="FILE",
-            help="entries: at the open of the first candle at or after each time, CSV (timestamp_ms,symbol,side and, if "
-            "wanted, quantity,stop_price)",
-            completes="files",
-        ),
-        Option(name="--store", value=STORE_URL, help="entries: the closed positions of a bot's store"),
-        Option(name="--every", value="TIME", help="entries: at the first open of each interval (30m, 4h, 1d), in UTC"),
-        Option(name="--always-in", help="entries: at the first open, and at the open after each exit"),
-        Option(
-            name="--symbol",
-            value="SYMBOL",
-            repeats=True,
-            help="only this symbol, such as BTC/USDT:USDT; may be given several times; --every and --always-in need it, or "
-            "--prices SYMBOL=FILE",
-        ),
-        Option(
-            name="--side",
-            value="SIDE",
-            default="long",
-            choices=("long", "short", "both"),
-            help="the side of --every and --always-in",
-        ),
-        Option(
-            name="--quantity",
-            value="NUMBER",
-            default="1",
-            help="the quantity, in base units, of --every, --always-in and of signals without one",
-        ),
-        _SINCE,
+        *_ENTRIES,
         _PLAN,
         _CANDLE_ORDER,
         *COST_OPTIONS,
         JSON,
         Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
+        log_level("warning"),
+    ),
+)
+
+_SWEEP: Final = Command(
+    name="sweep",
+    summary="try many plans on recorded prices, and find the best",
+    details="""\
+Walk every combination of values along recorded prices, and print the best plans. A compiled kernel walks them, with the
+trades of trailing backtest to the last digit; it needs the extra: pip install 'trailing[sweep]'.
+
+The report says what the best of so many plans would gain by chance, and how the plan that is best in the first part of
+the time does in the rest. The entries come from exactly one of --wave, --signals, --store, --every and --always-in.""",
+    module="trailing.cli.practice.sweep",
+    options=(
+        _PRICES,
+        *GRID_OPTIONS,
+        *_ENTRIES,
+        Option(
+            name="--plan",
+            value="FILE",
+            help="the other fields of every plan, in TOML, and its rules of kinds that no option varies; without it: an "
+            "initial stop 2% away, and no rule",
+            completes="files",
+        ),
+        _CANDLE_ORDER,
+        *COST_OPTIONS[:2],
+        Option(
+            name="--first-part",
+            value="PERCENT",
+            default="70",
+            help="the part of the time on which the walk-forward chooses a plan",
+        ),
+        Option(
+            name="--best", value="NUMBER", default=10, parse=whole_number, help="how many of the best plans are shown"
+        ),
+        Option(name="--jobs", value="NUMBER", default=1, parse=whole_number, help="how many processes walk the plans"),
+        Option(name="--seed", value="NUMBER", default=0, parse=whole_number, help="of the by-chance figure"),
+        JSON,
+        Option(name="--csv", value="FILE", help="write all plans to this file too", completes="files"),
+        Option(
+            name="--trades", value="FILE", help="write the trades of the best plans to this CSV file", completes="files"
+        ),
         log_level("warning"),
     ),
 )
@@ -299,7 +348,7 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 )
 
 GROUPS: Final = (
-    Group("Practice without an account", (_DEMO, _RUN, _BACKTEST, _CANDLES)),
+    Group("Practice without an account", (_DEMO, _RUN, _BACKTEST, _SWEEP, _CANDLES)),
     Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
     Group("Operate an account", (RECOVER, DOCTOR, CHECK, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),

@@ -57,11 +57,14 @@ class Chosen(msgspec.Struct, frozen=True):
     exit_code: int = 0
 
 
-def choose_entries(options: EntryOptions, prices: Sequence[str], log_level: Level) -> Chosen:
+def choose_entries(
+    options: EntryOptions, prices: Sequence[str], log_level: Level, *, command: str = "backtest"
+) -> Chosen:
     """Return the entries that the options name.
 
     Args:
         prices: the values of ``--prices``, which may name symbols.
+        command: the command that has them, for the error.
 
     Raises:
         UsageError: not exactly one source is given, or an option or a file can't be right.
@@ -77,7 +80,7 @@ def choose_entries(options: EntryOptions, prices: Sequence[str], log_level: Leve
     given = [name for name, is_given in sources.items() if is_given]
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
-        raise UsageError(f"backtest wants exactly one of {', '.join(sources)}, and got {got}")
+        raise UsageError(f"{command} wants exactly one of {', '.join(sources)}, and got {got}")
     (source,) = given
     wanted = tuple(dict.fromkeys(options.symbol or ()))
     for symbol in wanted:

@@ -120,12 +120,13 @@ def write_trades_csv(path: Path, result: Backtest) -> None:
             writer.writerow(("candles", *names))
             for each in result.runs:
                 for trade in each.trades:
-                    writer.writerow((each.candles or "", *(_cell(getattr(trade, name)) for name in names)))
+                    writer.writerow((each.candles or "", *(write_cell(getattr(trade, name)) for name in names)))
     except OSError as error:
         raise UsageError(f"--csv {path} can't be written: {error.strerror or error}") from error
 
 
-def _cell(value: Any) -> str:
+def write_cell(value: Any) -> str:
+    """Return a value of a trade as the text of a CSV file."""
     if value is None:
         return ""
     if isinstance(value, Decimal):
