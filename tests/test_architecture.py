@@ -40,13 +40,16 @@ ARROWS = {
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
+    "backtest": BOTTOM | {"core"},
+    "sweep": BOTTOM | {"core", "backtest"},
     "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
     "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "cli": BOTTOM
-    | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "testing", "web", ""},
+    | {"core", "exchanges", "price_files", "stores", "protection", "backtest", "sweep", "flatten"}
+    | {"alerts", "testing", "web", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

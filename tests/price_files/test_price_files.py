@@ -62,7 +62,7 @@ def test_a_bar_is_a_jump_to_its_open_and_three_moves_in_the_stated_order(
 ) -> None:
     points = list(bars_of(write(tmp_path, BARS)).points(BTC, high_first=high_first))
     assert [point.tick.price for point in points[:4]] == prices
-    assert [point.tick.at for point in points] == [0.0, 100.0, 200.0, 299.0, 600.0, 700.0, 800.0, 899.0]
+    assert [point.tick.at for point in points] == [0.0, 100.0, 200.0, 300.0, 600.0, 700.0, 800.0, 900.0]
     assert [point.continuous for point in points] == [False, True, True, True] * 2
 
 
