@@ -235,7 +235,8 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
         p.opened_at = _filled_at(p, entry.first_filled_at, at)
     p.flat.note_changed(at)
     p.want_snapshot(at)
-    p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
+    if new:
+        p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
     if entry.has_bridge:
         _attach(p, p.quantity, at, find_at=math.inf)
 
