@@ -667,6 +667,25 @@ def test_a_bridge_that_was_filled_is_not_expected_again() -> None:
     assert driver.state.is_unprotected
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_is_filled_after_the_end_of_the_position_is_unprotected_from_then_on(is_restarted: bool) -> None:
+    driver = resting()
+    updates(driver, order("1"))
+    driver.does()
+    (stop,) = driver.live
+    if is_restarted:
+        driver = restarted(driver, is_open=True)
+    driver.at = 50.0
+    driver.fills(stop, "1", status="filled")
+    assert not driver.state.quantity
+    before = driver.state.unprotected_time_at(50.0).total
+    driver.at = 60.0
+    updates(driver, order("1.5"))
+    assert driver.state.is_unprotected
+    assert driver.state.opened_at == 60.0
+    assert driver.state.unprotected_time_at(65.0).total == before + 5.0
+
+
 def test_the_trigger_of_an_entry_that_carries_a_stop_can_not_be_changed() -> None:
     driver = resting("own")
     with pytest.raises(UsageError, match="trigger"):
