@@ -216,7 +216,7 @@ def test_a_look_up_that_fails_is_tried_again() -> None:
     driver = entering()
     driver.fails(OutcomeUnknown("lost"))
     driver.fails(ExchangeUnreachable("down"))
-    assert driver.wants() == 0.2
+    assert (driver.wants(), driver.state.snapshot_at) == (0.2, 0.0)  # meanwhile a list may show what was filled
 
 
 def test_an_update_before_the_answer_counts_and_a_lost_answer_is_looked_up() -> None:
@@ -684,6 +684,20 @@ def test_what_is_filled_after_the_end_of_the_position_is_unprotected_from_then_o
     assert driver.state.is_unprotected
     assert driver.state.opened_at == 60.0
     assert driver.state.unprotected_time_at(65.0).total == before + 5.0
+
+
+def test_a_bridge_that_the_exchange_places_again_keeps_the_fills_that_were_counted() -> None:
+    driver = resting("bridge")
+    updates(driver, order("1"))
+    driver.fills("e", "1", trade="t1", status="filled")
+    updates(driver, order("1.5", working=False))
+    driver.live["e"] = a_stop("e", "98.00", "0.5")
+    for at in (1.0, 2.0):
+        driver.shows_all(a_report("0.5"), at=at)
+    assert driver.row("e").order is not None
+    driver.fills("e", "1", trade="t1")  # pushed again
+    assert (driver.state.filled, driver.state.quantity) == (D(1), D("0.5"))
+    assert driver.record().told_fills == {"e": D(1)}
 
 
 def test_the_trigger_of_an_entry_that_carries_a_stop_can_not_be_changed() -> None:

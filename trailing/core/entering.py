@@ -131,6 +131,11 @@ def found(p: PositionState, request: FindEntry, row: Order | None, result: Entry
     _settle(p, "the exchange has no such order", at)
 
 
+def find_failed(p: PositionState, request: FindEntry, row: Order | None, error: Exception, at: float) -> None:
+    """Want a snapshot, because its list of positions counts as long as the entry can't be looked up."""
+    p.again_at = min(p.again_at, at)
+
+
 # What it is.
 
 
