@@ -37,6 +37,8 @@ def is_decided(state: PositionState, deadline: float, now: float) -> bool:
     if state.is_entering:
         wanted = state.entry is not None and state.entry.is_wanted
         return wanted and isinstance(state.error, ExchangeUnreachable) and _waits_beyond(state, deadline, now)
+    if state.entry is not None and isinstance(state.goal, Close) and state.quantity:
+        return False  # its owner closes it before the deadline
     if state.live is not None or state.is_given_up or not state.quantity:
         return True
     error = state.error
