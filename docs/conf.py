@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import failure_modes
 import limit_rows
 import machine_tables
+import metric_rows
 import venue_rows
 from sphinx.util.nodes import make_refnode
 
@@ -91,5 +92,6 @@ def setup(app: Sphinx) -> None:
     failure_modes.write(Path(app.srcdir) / "_build" / "generated")
     venue_rows.write(Path(app.srcdir) / "_build" / "generated")
     limit_rows.write(Path(app.srcdir) / "_build" / "generated")
+    metric_rows.write(Path(app.srcdir) / "_build" / "generated")
     app.connect("missing-reference", resolve_by_last_name)
     app.connect("autodoc-process-docstring", split_short_sections, priority=400)  # before napoleon

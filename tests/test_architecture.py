@@ -40,13 +40,17 @@ ARROWS = {
     "stores": BOTTOM | {"core", "psycopg_trio"},
     "price_files": BOTTOM | {"core", "exchanges"},
     "protection": BOTTOM | {"core", "exchanges", "stores"},
+    "backtest": BOTTOM | {"core"},
+    "sweep": BOTTOM | {"core", "backtest"},
     "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "config": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "alerts"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "config"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
+    "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "cli": BOTTOM
-    | {"core", "exchanges", "price_files", "stores", "protection", "flatten", "alerts", "config", "testing", ""},
+    | {"core", "exchanges", "price_files", "stores", "protection", "backtest", "sweep", "flatten"}
+    | {"alerts", "config", "testing", "web", ""},
     "__main__": {"cli"},
 }
 # No I/O, no clock, no randomness, no logging: what decides is a function of its arguments.

@@ -89,11 +89,14 @@ def test_a_command_of_trailing_has_the_options_that_a_page_shows(command: str) -
         "check": ["bybit", "--symbol", "BTC/USDT:USDT"],
         "run": ["--wave", "w.csv", "--prices", "p/"],
         "prune": ["--older", "30d"],
+        "backtest": ["--prices", "p/"],
+        "sweep": ["--prices", "p/"],
     }
     named = [word for word in words[1:] if not word.startswith("-")]
     if (
         (words[0] in {"doctor", "check"} and not named)
         or words[0] == "run"
+        or (words[0] in {"backtest", "sweep"} and "--prices" not in words)
         or (words[0] == "prune" and "--older" not in words)
     ):
         words += needed[words[0]]

@@ -34,7 +34,13 @@ def test_the_readme_has_exactly_two_commands_of_one_line_each() -> None:
 def test_ci_runs_the_readme_s_second_command_with_its_own_tier_behind_it() -> None:
     script = ROOT / ".ci" / "run"
     lines = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
-    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', f"{COMMANDS[1]} -t ci"]
+    programs = [line for line in lines if "apt-get install" in line]
+    assert [line for line in lines if line not in programs] == [
+        "set -eu",
+        'cd "$(dirname "$0")/.."',
+        f"{COMMANDS[1]} -t ci",
+    ]
+    assert all(line.endswith("|| true; fi") for line in programs)  # CI runs where nothing can be installed, too
     assert os.access(script, os.X_OK)
 
 

@@ -123,7 +123,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
     """What one replay of that wave has left. Tests copy the database, because a replay takes half a second."""
     data = write_data(tmp_path_factory.mktemp("replayed") / "data")
     database = data / "state.db"
-    wave = ("--wave", str(data / "wave.csv"), "--prices", str(data))
+    wave = ("--wave", str(data / "wave.csv"), "--prices", str(data), "--candles", "high-first")
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
         assert main(["run", "--paper", *wave, "--json", "--store", f"sqlite:///{database}"]) == 0
     return Replayed(database, out.getvalue())
@@ -131,9 +131,10 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replayed:
 
 @pytest.fixture
 def replay(run: Run, data: Path) -> Run:
-    """Run a replay of that wave; more words can be added."""
+    """Run a replay of that wave, the high of each bar first; more words can be added."""
 
     def replay(*words: object) -> Ran:
-        return run("run", "--paper", "--wave", data / "wave.csv", "--prices", data, *words)
+        order = () if "--candles" in words else ("--candles", "high-first")
+        return run("run", "--paper", "--wave", data / "wave.csv", "--prices", data, *order, *words)
 
     return replay

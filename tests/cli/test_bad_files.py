@@ -131,36 +131,37 @@ def test_a_bad_price_late_in_a_file_is_refused_before_the_replay_starts(run: Run
     assert error.startswith(f"trailing: {prices}, line 101: open got '-")
 
 
-FIRST_PRICE, LAST_PRICE = 1_515_560_100_000, 1_515_596_999_000  # of each file: the bars of 04:55 to 15:05 UTC
+FIRST_OPEN, LAST_OPEN = 1_515_560_100_000, 1_515_596_700_000  # of each file: the bars of 04:55 to 15:05 UTC
 
 
 @pytest.mark.parametrize(
     ("opened_at_ms", "written"),
     [
         (1_515_561_000, "1515561000 ms (1970-01-18T12:59:21+00:00)"),  # seconds
-        (FIRST_PRICE - 1, "1515560099999 ms (2018-01-10T04:54:59.999000+00:00)"),
-        (LAST_PRICE + 1, "1515596999001 ms (2018-01-10T15:09:59.001000+00:00)"),
+        (FIRST_OPEN - 1, "1515560099999 ms (2018-01-10T04:54:59.999000+00:00)"),
+        (LAST_OPEN + 1, "1515596700001 ms (2018-01-10T15:05:00.001000+00:00)"),
     ],
 )
-def test_a_position_opened_before_its_first_price_or_after_the_last_is_refused(
+def test_a_position_opened_before_its_first_open_or_after_the_last_is_refused(
     run: Run, data: Path, opened_at_ms: int, written: str
 ) -> None:
     wave, prices = data / "wave.csv", data / "bbb-btc-5m.csv"
     wave.write_text(wave.read_text().replace("short,5,200,1515561000000", f"short,5,200,{opened_at_ms}"))
+    hint = ". It looks like seconds instead of milliseconds" if opened_at_ms < FIRST_OPEN / 100 else ""
     assert refused(run, data, "--wave", wave) == (
-        f"trailing: {wave}: BBB/BTC:BTC short: opened_at is {written}; {prices} has prices "
-        "from 1515560100000 ms (2018-01-10T04:55:00+00:00) to 1515596999000 ms (2018-01-10T15:09:59+00:00)\n"
+        f"trailing: {wave}: BBB/BTC:BTC short: opened_at is {written}; {prices} has candles that open "
+        f"from 1515560100000 ms (2018-01-10T04:55:00+00:00) to 1515596700000 ms (2018-01-10T15:05:00+00:00){hint}\n"
     )
 
 
 def test_both_positions_of_a_symbol_have_to_be_opened_between_its_prices(run: Run, data: Path) -> None:
     wave = data / "wave.csv"
-    wave.write_text(f"{wave.read_text()}AAA/BTC:BTC,short,10,100,{LAST_PRICE + 1}\n")
+    wave.write_text(f"{wave.read_text()}AAA/BTC:BTC,short,10,100,{LAST_OPEN + 1}\n")
     assert "AAA/BTC:BTC short: opened_at is" in refused(run, data, "--wave", wave, "--candles", "high-first")
 
 
-@pytest.mark.parametrize("opened_at_ms", [FIRST_PRICE, FIRST_PRICE + 1, LAST_PRICE])
-def test_a_position_opened_at_or_inside_the_first_bar_or_at_the_last_price_is_replayed(
+@pytest.mark.parametrize("opened_at_ms", [FIRST_OPEN, FIRST_OPEN + 1, LAST_OPEN])
+def test_a_position_opened_at_or_inside_the_first_bar_or_at_the_last_open_is_replayed(
     run: Run, data: Path, opened_at_ms: int
 ) -> None:
     wave = data / "one.csv"
@@ -210,8 +211,8 @@ def test_prices_that_fit_no_position_are_refused(run: Run, data: Path, prices: s
         (("--deadline", "soon"), "run: --deadline: 'soon' is not a number"),
         (("--deadline",), "run: --deadline needs a value. See trailing run --help"),
         (("--latency=-1",), "--latency got -1.0"),
-        (("--candles", "peek-first"), "--candles: 'peek-first' is not one of peak-first, adverse-first"),
-        (("--candles", "peek-first"), "Did you mean peak-first?"),
+        (("--candles", "hihg-first"), "--candles: 'hihg-first' is not one of both, high-first"),
+        (("--candles", "hihg-first"), "Did you mean high-first?"),
         (("--bogus", "1"), "run: unknown option '--bogus'. See trailing run --help"),
         (("--stroe=1",), "run: unknown option '--stroe'. Did you mean --store?"),
         (("--new=1",), "run: --new takes no value"),

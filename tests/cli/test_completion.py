@@ -72,7 +72,7 @@ def test_bash_completes_words_and_files_as_values_and_no_other_values(
     complete: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "wave one.csv").touch()
-    assert complete("run", "--candles", "") == ["adverse-first", "high-first", "low-first", "peak-first"]
+    assert complete("run", "--candles", "") == ["both", "high-first", "low-first"]
     assert complete("run", "--log-level", "w") == ["warning"]
     assert complete("run", "--json", "--wave", "wa") == ["wave one.csv"]
     assert complete("run", "--deadline", "") == []
@@ -111,7 +111,7 @@ def test_fish_completes_commands_options_words_and_files(run: Run, tmp_path: Pat
         return in_shell("fish", "--no-config", "-c", f"source script.fish; complete -C '{line}'", cwd=tmp_path)
 
     assert complete("trailing re") == ["recover", "report"]
-    assert complete("trailing run --candles ") == ["adverse-first", "high-first", "low-first", "peak-first"]
+    assert complete("trailing run --candles ") == ["both", "high-first", "low-first"]
     assert complete("trailing run --wave wa") == ["wave one.csv"]
     assert complete("trailing run --deadline ") == []
     assert complete("trailing completion ") == ["bash", "fish", "zsh"]

@@ -34,7 +34,7 @@ Words = Callable[[str], list[str]]
 @pytest.fixture
 def words(data: Path) -> dict[str, Words]:
     """The words after `trailing` for each command, by the address of its store."""
-    run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data)]
+    run = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--candles", "high-first"]
     return {
         "run": lambda url: [*run, "--json", "--store", url],
         "status": lambda url: ["status", "--json", "--store", url],
@@ -42,6 +42,7 @@ def words(data: Path) -> dict[str, Words]:
         "events": lambda url: ["events", "--json", "--store", url],
         "events --follow": lambda url: ["events", "--follow", "--json", "--store", url],
         "report": lambda url: ["report", "--json", "--store", url],
+        "web": lambda url: ["web", "--bind", "127.0.0.1:0", "--json", "--store", url],
         "prune": lambda url: ["prune", "--older", "1d", "--json", "--store", url],
         "doctor": lambda _: ["doctor", "bybit", "--json"],
         "candles": lambda _: [
@@ -60,6 +61,7 @@ WAITING_FOR_A_SERVER = [
         "events",
         "events --follow",
         "report",
+        "web",
         "prune",
         "doctor",
         "candles",
@@ -70,7 +72,8 @@ WAITING_FOR_A_SERVER = [
 
 def test_every_command_is_tested(words: dict[str, Words]) -> None:
     commands = {command.name for group in GROUPS for command in group.commands}
-    untested = {"completion", "check"}  # the one waits for nothing, the other has tests of its own in tests/venues
+    # `completion` and a `backtest` of files wait for nothing; `check` has tests of its own in tests/venues.
+    untested = {"completion", "backtest", "check"}
     assert {name.split()[0] for name in words} == commands - untested
     assert set(WAITING_FOR_A_SERVER) == set(words) - {"demo"}
 

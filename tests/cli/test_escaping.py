@@ -52,6 +52,8 @@ def check_shown(*texts: str) -> None:
         ("status", "--store", f"{EVIL}:///x"),
         ("events", "--since", EVIL),
         ("prune", "--older", EVIL),
+        ("web", "--store", f"sqlite:///{EVIL}"),
+        ("web", "--token-file", EVIL),
         ("demo", "--log-level", EVIL),
         ("doctor", EVIL),
         ("doctor", "bybit", "--symbol", EVIL),

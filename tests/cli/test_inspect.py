@@ -139,7 +139,7 @@ def test_following_continues_until_a_signal_comes(store: str) -> None:
 def test_pruning_deletes_old_events_and_leaves_what_is_open(run: Run, store: str) -> None:
     events = [json.loads(line) for line in run("events", "--store", store, "--json").out.splitlines()]
     before = events[len(events) // 2]["event"]["at"]
-    old = [event for event in events if event["event"]["at"] < before]
+    old = [event for event in events if datetime.fromisoformat(event["event"]["at"]) < datetime.fromisoformat(before)]
     ran = run("prune", "--store", store, "--older", before, "--json")
     assert json.loads(ran.out)["deleted"] == len(old) > 0
     left = [json.loads(line) for line in run("events", "--store", store, "--json").out.splitlines()]

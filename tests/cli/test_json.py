@@ -29,6 +29,7 @@ INSPECTING: dict[str, list[str]] = {
     "events": [],
     "events --follow": [],
     "report": [],
+    "web": ["--bind", "127.0.0.1:0"],
     "prune": ["--older", "1d"],
 }
 
@@ -49,8 +50,9 @@ def down(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_command_with_json_is_tested() -> None:
     with_json = {command.name for command in COMMANDS if any(option.name == "--json" for option in command.options)}
-    # `recover` is tested in tests/venues/test_ccxt_recover.py; the others have no store.
-    others = {"run", "recover", "doctor", "check", "candles", "demo"}
+    # `recover` is tested in tests/venues/test_ccxt_recover.py, `backtest` in test_backtest.py,
+    # `sweep` in test_sweep.py; the others have no store.
+    others = {"run", "backtest", "sweep", "recover", "doctor", "check", "candles", "demo"}
     assert with_json == {*others, *(command.split()[0] for command in INSPECTING)}
 
 
@@ -77,7 +79,9 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("broken", BREAKS)
-@pytest.mark.parametrize("command", [command for command in INSPECTING if "--follow" not in command])
+@pytest.mark.parametrize(
+    "command", [command for command in INSPECTING if "--follow" not in command and command != "web"]
+)
 def test_standard_output_is_json_or_empty_when_a_store_is_broken(
     run: Run, replayed: Any, tmp_path: Path, command: str, broken: str
 ) -> None:
@@ -106,6 +110,7 @@ def test_standard_output_is_empty_when_the_files_of_a_run_are_broken(
     (tmp_path / broken).write_bytes(b"broken\n" * 1000)
     if words[0] == "run":
         words = ("run", "--paper", *words[1:], "--wave", str(data / "wave.csv"), "--prices", str(data))
+        words += ("--candles", "high-first")
     ran = run(*words, "--json", "--store", f"sqlite:///{tmp_path}/state.db")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
 

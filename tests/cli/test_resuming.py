@@ -14,6 +14,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from trailing import LeaseLost
+from trailing.cli.practice.saved_account import _lock
+
 Run = Callable[..., Any]
 
 START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
@@ -21,9 +24,11 @@ START = 1_515_561_000_000  # 2018-01-10 05:10 UTC
 DIES = """
 import os, sys
 from trailing.cli import main
+from trailing.cli.practice import saved_account
 from trailing.cli.practice.saved_account import AccountWriter
 
 left = int(sys.argv[1])
+saved_account._COMPACT_ABOVE = int(sys.argv[2])
 write = AccountWriter._write
 
 def write_and_die(writer, *changed):
@@ -34,7 +39,7 @@ def write_and_die(writer, *changed):
         os._exit(9)
 
 AccountWriter._write = write_and_die
-sys.exit(main(sys.argv[2:]))
+sys.exit(main(sys.argv[3:]))
 """
 
 
@@ -47,12 +52,17 @@ def _own_signals(own_signals: None) -> None:
 def words(data: Path, tmp_path: Path) -> list[str]:
     """The words of a replay whose state is in a file."""
     store = f"sqlite:///{tmp_path}/state.db"
-    return ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store, "--json"]
+    words = ["run", "--paper", "--wave", str(data / "wave.csv"), "--prices", str(data), "--store", store]
+    return [*words, "--candles", "high-first", "--json"]
 
 
-def die(words: list[str], bookings: int) -> None:
-    """Run a process that dies after so many bookings of its exchange, before the exchange answers the last request."""
-    ran = subprocess.run([sys.executable, "-c", DIES, str(bookings), *words], capture_output=True, check=False)
+def die(words: list[str], bookings: int, *, compact_above: int = 2**20) -> None:
+    """Run a process that dies after so many bookings of its exchange, before the exchange answers the last request.
+
+    Its account is replaced by a shorter one where it has more than `compact_above` bytes.
+    """
+    numbers = [str(bookings), str(compact_above)]
+    ran = subprocess.run([sys.executable, "-c", DIES, *numbers, *words], capture_output=True, check=False)
     assert ran.returncode == 9, ran.stderr.decode()
 
 
@@ -96,6 +106,7 @@ def test_a_trailing_order_of_the_exchange_has_its_best_price_after_the_process_d
         'initial_stop = "2%"\nnative = true\n[[rules]]\ntype = "Callback"\ndistance = "1%"\nactivation = "1%"\n'
     )
     words = ["run", "--paper", "--wave", str(tmp_path / "wave.csv"), "--prices", str(tmp_path), "--json"]
+    words += ["--candles", "high-first"]
     words += ["--plan", str(tmp_path / "plan.toml"), "--store", f"sqlite:///{tmp_path}/state.db"]
     whole = json.loads(run(*words, "--new").out)
     assert [row["exit_price"] for row in whole["report"]["positions"]] == ["101.97", "51"]
@@ -117,6 +128,34 @@ def test_a_run_whose_process_dies_again_and_again_has_the_same_result(
         die(words, every)
     document = json.loads(run(*words).out)
     assert figures(document) == figures(whole)
+
+
+def test_an_account_that_was_replaced_by_a_shorter_one_is_resumed_with_the_same_result(
+    run: Run, words: list[str], whole: dict[str, Any], tmp_path: Path
+) -> None:
+    account = tmp_path / "state.db-paper"
+    die(words, 60)
+    long = account.stat().st_size
+    account.unlink()
+    (tmp_path / "state.db").unlink()
+    die(words, 60, compact_above=4_000)
+    assert account.stat().st_size < 16_000 < long / 2
+    assert account.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.glob("*.new")] == []
+    document = json.loads(run(*words).out)
+    assert document["resumed_at"] is not None
+    assert figures(document) == figures(whole)
+    assert document["ticks"] == whole["ticks"]
+
+
+def test_the_owner_of_an_account_that_was_replaced_meanwhile_is_not_disturbed(tmp_path: Path) -> None:
+    path = tmp_path / "state.db-paper"
+    path.write_bytes(b"")
+    with path.open("r+b") as opened_before:
+        (tmp_path / "new").write_bytes(b"")
+        (tmp_path / "new").replace(path)
+        with pytest.raises(LeaseLost, match="another process is running this run"):
+            _lock(path, opened_before.fileno())
 
 
 def test_a_run_that_a_signal_ended_is_resumed_and_says_so(
@@ -158,7 +197,7 @@ def test_an_interrupted_run_is_resumed_only_with_the_same_files(
         (data / "plan.toml").write_text('initial_stop = "3%"\n')
         words += ["--plan", str(data / "plan.toml")]
     else:
-        words += ["--candles", "adverse-first"]
+        words += ["--candles", "low-first"]
     before = snapshot(data.parent)
     ran = run(*words)
     assert (ran.code, ran.out) == (2, "")

@@ -84,7 +84,7 @@ def test_a_wave_is_protected_trailed_and_reported(replay: Run, run: Run, tmp_pat
         0,
         0,
     )
-    assert document["candles"] == "peak-first"
+    assert document["candles"] == "high-first"
     assert document["plan"]["initial_stop"] == {"percent": "2"}
     check_adds_up(document)
     check_monotone(read_events(run, store), rows)
@@ -114,20 +114,20 @@ def test_standard_output_has_only_json(replay: Run) -> None:
 
 def test_a_replay_states_its_assumptions(replay: Run, run: Run, data: Path) -> None:
     ran = replay()
-    assert "profit is before fees and slippage" in ran.out
+    assert "costs: slippage 0% per fill at market, fee 0% per fill, no funding" in ran.out
     assert "inside a candle the price passes every price, and a stop fills at its own price" in ran.out
     assert "plan (the default): initial stop 2%; Breakeven(at 0.8%, offset 0.05%); Callback(" in ran.out
-    assert "assumed: peak-first" in ran.out
+    assert "assumed: high-first" in ran.out
     plan = data / "plan.toml"
     plan.write_text('initial_stop = "3%"\nstale_after = 7200.0\n')
-    ran = replay("--plan", plan, "--candles", "adverse-first")
+    ran = replay("--plan", plan, "--candles", "low-first")
     assert "plan: initial stop 3%; stale_after 7200; candle_seconds 300" in ran.out
-    assert "assumed: adverse-first" in ran.out
+    assert "assumed: low-first" in ran.out
     ran = run(*write_trades(data, [(0, "100"), (1_000, "103")]))
     assert "a stop fills at the first trade at or beyond its price, at the price of that trade" in ran.out
 
 
-def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(run: Run, data: Path) -> None:
+def test_the_order_of_high_and_low_matters(run: Run, data: Path) -> None:
     """Only if the peak comes first, this bar reaches the stop on its way down."""
     wave, prices = data / "one.csv", data / "one-btc-5m.csv"
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
@@ -135,14 +135,12 @@ def test_the_order_of_high_and_low_matters_and_the_peak_first_is_the_worse_one(r
         "timestamp_ms,open,high,low,close\n1515561000000,100,102,99,101.8\n1515561300000,101.8,101.9,101.7,101.8\n"
     )
     ends = {}
-    for order in ("peak-first", "adverse-first", "high-first", "low-first"):
+    for order in ("high-first", "low-first"):
         ran = run("run", "--paper", "--wave", wave, "--prices", prices, "--candles", order, "--json")
         row = json.loads(ran.out)["report"]["positions"][0]
         ends[order] = (row["state"], row["exit_price"])
     assert ends == {
-        "peak-first": ("closed", "101.490"),  # 0.5 % behind the high, on the way to the low
-        "adverse-first": ("protected", None),
-        "high-first": ("closed", "101.490"),
+        "high-first": ("closed", "101.490"),  # 0.5 % behind the high, on the way to the low
         "low-first": ("protected", None),
     }
 
@@ -152,7 +150,7 @@ def write_candle(data: Path, candle: str) -> tuple[object, ...]:
     wave, prices = data / "one.csv", data / "one-btc-5m.csv"
     wave.write_text("symbol,side,quantity,entry_price,opened_at_ms\nONE/BTC:BTC,long,1,100,1515561000000\n")
     prices.write_text(f"timestamp_ms,open,high,low,close\n1515561000000,{candle}\n")
-    return "run", "--paper", "--wave", wave, "--prices", prices, "--json"
+    return "run", "--paper", "--wave", wave, "--prices", prices, "--candles", "high-first", "--json"
 
 
 @pytest.mark.parametrize("latency", ["0", "5"])
@@ -171,7 +169,7 @@ def test_a_close_at_market_fills_at_the_replay_s_price_whatever_the_plan_s_trigg
 ) -> None:
     plan = data / "plan.toml"
     plan.write_text(f'initial_stop = "2%"\ntrigger = "{trigger}"\n')
-    ran = run(*write_candle(data, "97,97.5,96,97"), "--plan", plan)
+    ran = run(*write_candle(data, "97,97.5,96,97"), "--plan", plan, "--latency", "1")
     (row,) = json.loads(ran.out)["report"]["positions"]
     assert (row["exit_price"], row["reason"]) == ("97", "the price was already beyond the initial stop")
 
@@ -184,7 +182,7 @@ def test_a_wave_in_json_has_the_result_of_the_same_wave_in_csv(replay: Run, run:
     rows[0]["opened_at"] = "2018-01-10T05:10:00Z"
     del rows[0]["opened_at_ms"]
     wave.write_text(json.dumps(rows))
-    ran = run("run", "--paper", "--wave", wave, "--prices", data, "--json")
+    ran = run("run", "--paper", "--wave", wave, "--prices", data, "--candles", "high-first", "--json")
     assert ran.out == replay("--json").out
 
 
@@ -258,7 +256,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 @on_real_prices
 @pytest.mark.parametrize(
     ("wave", "order", "gapped"),
-    [("wave-10.csv", "peak-first", 0), ("wave-10.csv", "adverse-first", 0), ("wave-gap.csv", "adverse-first", 2)],
+    [
+        ("wave-10.csv", "high-first", 0),
+        ("wave-10.csv", "low-first", 0),
+        ("wave-gap.csv", "high-first", 1),
+        ("wave-gap.csv", "low-first", 1),
+    ],
 )
 def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_gapped(
     run: Run, prices: Path, wave: str, order: str, gapped: int
@@ -272,11 +275,17 @@ def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_
         base, quote, _ = re.split("[/:]", row["symbol"].lower())
         closed_at = datetime.fromisoformat(row["closed_at"]).timestamp() * 1000
         candles = read_rows(prices / f"{base}-{quote}-5m.csv")
-        candle = [candle for candle in candles if int(candle["timestamp_ms"]) <= closed_at][-1]
+        # A close has the time of the next open, at which a stop fills only at the open itself.
+        is_open = any(
+            (int(candle["timestamp_ms"]), Decimal(candle["open"])) == (closed_at, Decimal(row["exit_price"]))
+            for candle in candles
+        )
+        begun = [c for c in candles if int(c["timestamp_ms"]) < closed_at + (1 if is_open else 0)]
+        candle = begun[-1]
         stop, first, high, low = (
             Decimal(text) for text in (row["stop_price"], candle["open"], candle["high"], candle["low"])
         )
-        if closed_at == int(candle["timestamp_ms"]):
+        if is_open:
             assert first <= stop if row["side"] == "long" else first >= stop
             assert Decimal(row["exit_price"]) == first
             at_an_open += 1
@@ -298,7 +307,7 @@ def test_every_exit_over_candles_is_at_its_stop_or_at_the_open_of_a_candle_that_
 def test_a_wave_over_ten_real_pairs_gives_the_same_bytes_each_time_and_a_report_that_adds_up(
     run: Run, tmp_path: Path, prices: Path, plan: str | None, runs: int, closed: int
 ) -> None:
-    words = ["run", "--paper", "--wave", prices / "wave-10.csv", "--prices", prices, "--json"]
+    words = ["run", "--paper", "--wave", prices / "wave-10.csv", "--prices", prices, "--candles", "low-first", "--json"]
     if plan is not None:
         (tmp_path / "plan.toml").write_text(plan)
         words += ["--plan", tmp_path / "plan.toml"]

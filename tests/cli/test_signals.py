@@ -64,7 +64,19 @@ def interrupt_once(folder: Path, number: signal.Signals, *, twice: bool) -> bool
     url = f"sqlite:///{database}"
     wave, plan = folder / "wave.csv", folder / "plan.toml"
     plan.write_text('initial_stop = "2%"\ncleanup_seconds = 30\n')  # so that a slow machine does not matter
-    words = ("run", "--paper", "--wave", str(wave), "--prices", str(folder), "--plan", str(plan), "--store", url)
+    words: tuple[str, ...] = (
+        "run",
+        "--paper",
+        "--wave",
+        str(wave),
+        "--prices",
+        str(folder),
+        "--plan",
+        str(plan),
+        "--store",
+        url,
+    )
+    words += ("--candles", "high-first")
     process = subprocess.Popen(
         [sys.executable, "-m", "trailing", *words, "--latency", "2", "--speed", "1", "--json"],
         stdout=subprocess.PIPE,

@@ -216,7 +216,7 @@ def test_a_look_up_that_fails_is_tried_again() -> None:
     driver = entering()
     driver.fails(OutcomeUnknown("lost"))
     driver.fails(ExchangeUnreachable("down"))
-    assert driver.wants() == 0.2
+    assert (driver.wants(), driver.state.snapshot_at) == (0.2, 0.0)  # meanwhile a list may show what was filled
 
 
 def test_an_update_before_the_answer_counts_and_a_lost_answer_is_looked_up() -> None:
@@ -667,6 +667,39 @@ def test_a_bridge_that_was_filled_is_not_expected_again() -> None:
     assert driver.state.is_unprotected
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_is_filled_after_the_end_of_the_position_is_unprotected_from_then_on(is_restarted: bool) -> None:
+    driver = resting()
+    updates(driver, order("1"))
+    driver.does()
+    (stop,) = driver.live
+    if is_restarted:
+        driver = restarted(driver, is_open=True)
+    driver.at = 50.0
+    driver.fills(stop, "1", status="filled")
+    assert not driver.state.quantity
+    before = driver.state.unprotected_time_at(50.0).total
+    driver.at = 60.0
+    updates(driver, order("1.5"))
+    assert driver.state.is_unprotected
+    assert driver.state.opened_at == 60.0
+    assert driver.state.unprotected_time_at(65.0).total == before + 5.0
+
+
+def test_a_bridge_that_the_exchange_places_again_keeps_the_fills_that_were_counted() -> None:
+    driver = resting("bridge")
+    updates(driver, order("1"))
+    driver.fills("e", "1", trade="t1", status="filled")
+    updates(driver, order("1.5", working=False))
+    driver.live["e"] = a_stop("e", "98.00", "0.5")
+    for at in (1.0, 2.0):
+        driver.shows_all(a_report("0.5"), at=at)
+    assert driver.row("e").order is not None
+    driver.fills("e", "1", trade="t1")  # pushed again
+    assert (driver.state.filled, driver.state.quantity) == (D(1), D("0.5"))
+    assert driver.record().told_fills == {"e": D(1)}
+
+
 def test_the_trigger_of_an_entry_that_carries_a_stop_can_not_be_changed() -> None:
     driver = resting("own")
     with pytest.raises(UsageError, match="trigger"):
@@ -800,3 +833,16 @@ def test_prices_on_the_right_side_pass() -> None:
 def test_slippage_is_worse_above_for_a_long_and_below_for_a_short() -> None:
     assert slippage("long", D(100), D("100.5")) == D("0.5000")
     assert slippage("short", D(100), D("100.5")) == D("-0.5000")
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (PlaceEntry("e", D(2), None, None), "enter: 2 at market"),
+        (PlaceEntry("e", D(2), D(100), None), "enter: 2 at 100 or better"),
+        (CancelEntry("e"), "cancel the rest of its entry e"),
+        (FindEntry("e"), "look its entry e up"),
+    ],
+)
+def test_a_request_about_an_entry_says_what_it_does(request_: PlaceEntry | CancelEntry | FindEntry, words: str) -> None:
+    assert str(request_) == words

@@ -80,6 +80,8 @@ def test_a_quiet_tick_lies_between_the_target_and_the_best_price_or_is_at_it(sid
     assert ratchet.last == D(inside[-1])
     assert [ratchet.take_if_quiet(a_tick(price)) for price in outside] == [False] * 4
     assert not ratchet.take_if_quiet(a_tick(inside[0], source="mark"))
+    low, high = ratchet.quiet_band
+    assert [low < D(price) < high for price in (*inside, *outside)] == [True] * 2 + [False] * 4
 
 
 def test_no_tick_is_quiet_while_each_is_wanted_or_the_price_is_beyond_the_target_or_a_jump_is_doubted() -> None:

@@ -834,6 +834,19 @@ def test_a_stop_that_was_superseded_counts_again_where_a_person_tightens_it() ->
     assert driver.wants() == CancelStop("b", SUPERSEDED)
 
 
+@pytest.mark.parametrize(("loosened", "counts"), [("97", "98"), ("98.5", "98.5")])
+def test_a_stop_that_was_superseded_counts_again_where_a_person_loosens_the_other_one_beyond_it(
+    loosened: str, counts: str
+) -> None:
+    driver = resting()
+    driver.sees("102", at=2.0)
+    driver.does()
+    driver.fails(ExchangeUnreachable("not cancelled"))
+    driver.shows(driver.live["a"], a_stop("b", loosened), a_report(), at=10.0)
+    assert driver.stop_price == D(counts)
+    assert driver.wants() == CancelStop("b" if counts == "98" else "a", SUPERSEDED)
+
+
 # Another position in its place.
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 
 import trio
 
 from trailing import StopRecord
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Side, StopOrder
 from trailing.errors import TrailingError
 from trailing.exchanges.limiter import Limiter
 from trailing.exchanges.paper import PaperExchange
-from trailing.exchanges.port import StreamState, Update
+from trailing.exchanges.paper.market_book import LiveStop
+from trailing.exchanges.port import EntryUpdate, StreamState, Update
 from trailing.stores import MemoryStore
 
 
@@ -65,6 +67,34 @@ def amend_by_hand(paper: PaperExchange, order: StopOrder, price: Decimal) -> Sto
     amended = paper._account.amend(order.symbol, order.client_order_id, price, order.quantity, at)
     paper._transport.note(at, "amend_by_hand", order.symbol, order.client_order_id, amended)
     return amended
+
+
+def watch_entries(
+    paper: PaperExchange, entry_changed: Callable[[EntryOrder], object], stop_attached: Callable[[StopOrder], object]
+) -> None:
+    """Call functions at each change of an entry, and with each stop that an entry has placed or resized.
+
+    Args:
+        entry_changed: called after the position has changed.
+        stop_attached: called before the change of its entry. The position may change later.
+    """
+    entries = paper._account.entries
+    publish, change_stop = entries._publish, entries._stop_changed
+
+    def published(update: EntryUpdate) -> None:
+        publish(update)
+        entry_changed(update.order)
+
+    def changed(stop: LiveStop, at: float) -> None:
+        change_stop(stop, at)
+        stop_attached(stop.order)
+
+    entries._publish, entries._stop_changed = published, changed
+
+
+def working_entries(paper: PaperExchange, symbol: str) -> tuple[EntryOrder, ...]:
+    """Return the working entries of a symbol, without latency and read lag."""
+    return tuple(entry.order for entry in paper._account._book(symbol).entries.values())
 
 
 async def cancel_in_vain(paper: PaperExchange, order: StopOrder, error: TrailingError) -> None:

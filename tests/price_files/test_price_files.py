@@ -62,7 +62,7 @@ def test_a_bar_is_a_jump_to_its_open_and_three_moves_in_the_stated_order(
 ) -> None:
     points = list(bars_of(write(tmp_path, BARS)).points(BTC, high_first=high_first))
     assert [point.tick.price for point in points[:4]] == prices
-    assert [point.tick.at for point in points] == [0.0, 100.0, 200.0, 299.0, 600.0, 700.0, 800.0, 899.0]
+    assert [point.tick.at for point in points] == [0.0, 100.0, 200.0, 300.0, 600.0, 700.0, 800.0, 900.0]
     assert [point.continuous for point in points] == [False, True, True, True] * 2
 
 
@@ -245,7 +245,8 @@ def test_real_trades_are_read_whole_in_the_order_of_time(prices: Path) -> None:
 @pytest.mark.parametrize("name", ["xrp-usdt-usdt-5m.csv", "ada-btc-5m.csv", "nxt-btc-5m.csv"])
 def test_real_bars_are_read_whole_in_the_order_of_time(prices: Path, name: str) -> None:
     bars = bars_of(prices / name)
-    times = [point.tick.at for point in bars.points(BTC, high_first=False)]
+    # A close has the time of the next open, and comes before it.
+    times = [(point.tick.at, not point.ends_bar) for point in bars.points(BTC, high_first=False)]
     assert len(times) == 4 * lines_of(prices / name)
     assert all(earlier < later for earlier, later in pairwise(times))
     assert (bars.off_tick > 0, bars.decimals) == ((True, 4) if name.startswith("xrp") else (False, 8))

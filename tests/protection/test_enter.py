@@ -165,6 +165,51 @@ async def enter_in_background(world: World, entry: Entry) -> None:
     await world.running.enter(entry, deadline=5.0)
 
 
+@pytest.mark.parametrize("command", ["close", "release"])
+async def test_a_command_for_an_entry_that_rests_does_not_wait_for_its_deadline(
+    command: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with a_market() as world, trio.open_nursery() as nursery:
+        outcomes: list[EntryOutcome] = []
+
+        async def enter() -> None:
+            outcomes.append(await world.running.enter(an_entry(limit="90"), deadline=3600.0))
+
+        nursery.start_soon(enter)
+        await trio.sleep(5.0)
+        before = trio.current_time()
+        if command == "close":
+            closed = await world.running.close(*BTC, deadline=10.0)
+            assert isinstance(closed, trailing.Refused)
+        else:
+            await world.running.release(*BTC, cancel_stop=False)
+        assert trio.current_time() - before < 5.0
+        await trio.sleep(1.0)
+        (outcome,) = outcomes
+        assert isinstance(outcome, NotEntered)
+        assert str(outcome.error) == "its rest was cancelled before the deadline"
+        assert not await world.paper.open_orders(SYMBOL)
+
+
+async def test_a_close_while_the_rest_of_an_entry_works_closes_what_is_filled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market(partial_entries=D("0.4")) as world, trio.open_nursery() as nursery:
+        outcomes: list[EntryOutcome] = []
+
+        async def enter() -> None:
+            outcomes.append(await world.running.enter(an_entry(limit="100"), deadline=3600.0))
+
+        nursery.start_soon(enter)
+        await trio.sleep(5.0)
+        closed = await world.running.close(*BTC, deadline=20.0)
+        assert isinstance(closed, Exited), closed
+        await trio.sleep(5.0)
+        (outcome,) = outcomes
+        assert isinstance(outcome, Exited), outcome
+        assert (outcome.unfilled, await world.paper.positions()) == (D("1.2"), ())
+
+
 async def test_a_price_beyond_the_stop_closes_what_was_entered(autojump_clock: trio.testing.MockClock) -> None:
     async with a_market() as world:
         trio.lowlevel.spawn_system_task(feed_later, world, 0.8, "90")
@@ -577,6 +622,25 @@ async def test_an_entry_that_fills_after_its_end_was_confirmed_raises_an_alarm(
         for _ in range(2):
             world.inside.take(trailing.EntryUpdate(order, trio.current_time()))
         assert world.alarms() == ["an entry was filled that the exchange had ended"]
+
+
+async def test_an_update_of_another_entry_of_the_symbol_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with a_market() as world:
+        await filled_at_once(world, an_entry(limit="101"))
+        order = trailing.EntryOrder(SYMBOL, "long", D(9), "other", "1", False, D(9), D(90))
+        world.inside.take(trailing.EntryUpdate(order, trio.current_time()))
+        assert world.claim().quantity == D(2)
+
+
+async def test_a_cancelled_entry_is_closed_within_the_clean_up_if_the_plan_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market(partial_entries=D("0.4"), plan=replace(PLAN, on_entry_cancelled="close")) as world:
+        with trio.move_on_after(3.0):
+            world.feed("99")
+            await world.running.enter(an_entry(limit="99"), deadline=60.0)
+        assert not await world.paper.positions()
+        assert not await world.paper.open_orders(SYMBOL)
 
 
 # Restarts.

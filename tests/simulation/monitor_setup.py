@@ -12,6 +12,8 @@ import trio
 from inspection.paper import amend_by_hand
 
 from simulation.laboratory.cancellations import Cancellations
+from simulation.laboratory.entry_bookings import EntryBookings
+from simulation.laboratory.entry_monitor import EntryMonitor
 from simulation.laboratory.fault_log import FaultLog
 from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import HarshRates
@@ -28,11 +30,18 @@ from trailing.core.rules import Callback
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import StopRequest
+from trailing.protection.entry_outcomes import WorkingEntry
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 SYMBOL = "COIN/USDT:USDT"
 ONE_STOP = "ONE/USDT:USDT"
-MARKETS = (Market(SYMBOL, price_tick=TICK), Market(ONE_STOP, price_tick=TICK, two_stops=False))
+OWN, BRIDGE = "OWN/USDT:USDT", "BRIDGE/USDT:USDT"
+MARKETS = (
+    Market(SYMBOL, price_tick=TICK, quantity_step=TICK),
+    Market(ONE_STOP, price_tick=TICK, two_stops=False),
+    Market(OWN, price_tick=TICK, quantity_step=TICK, attached_stop="own"),
+    Market(BRIDGE, price_tick=TICK, quantity_step=TICK, attached_stop="bridge"),
+)
 PLAN = TrailPlan(initial_stop=Percent("2"), rules=(Callback(Percent("0.5"), activation=Percent("0.5")),))
 
 
@@ -85,19 +94,31 @@ def saved(position: Position, *, closed: bool = False) -> list[StoreWrite]:
     return [(CloseStop if closed else SaveStop)("paper", "default", record)]
 
 
+class FakeManager:
+    """The entries that a manager lists."""
+
+    def __init__(self, *listed: WorkingEntry) -> None:
+        self._listed = listed
+
+    def entries(self) -> dict[tuple[str, Side], WorkingEntry]:
+        return {(one.symbol, one.side): one for one in self._listed}
+
+
 class MonitorSetup:
     """An exchange, its manual changes and the monitors. Each stop is ours.
 
     Attributes:
         violations: the classes of the violations, in order. Those of the invariant monitor are in its `broken`.
+        manager: the process's manager, as far as the entry monitor asks it.
         opening: whether the positions are being opened.
+        was_cancelled: whether the entries of the positions were cancelled from outside.
     """
 
     def __init__(self, plan: TrailPlan) -> None:
         self.paper: PaperExchange
         self.plan = plan
         self.violations: list[str] = []
-        self.opening = False
+        self.opening = self.was_cancelled = False
         self.fault_schedule = FaultSchedule(scenario(plan))
         self.log = FaultLog(0, HarshRates.of("none"), self.fault_schedule)
         self.process_view = ProcessView()
@@ -108,6 +129,13 @@ class MonitorSetup:
             lambda key: self.process_view.had_to_close(*key),
             lambda key, at: self.cancellations.explains(*key, at),
             keep_events=False,
+        )
+        self.manager: FakeManager | None = None
+        self.entry_monitor = EntryMonitor(
+            self.fault_schedule,
+            lambda: self.manager,
+            self.invariant_monitor.was_added_to,
+            self._report_violation,
         )
         self._stops = 0
 
@@ -126,9 +154,17 @@ class MonitorSetup:
             self._report_violation,
         )
         self.positions = PositionMonitor(
-            scenario(self.plan), paper, self.fault_schedule, self.log, self.process_view, self._report_violation
+            scenario(self.plan),
+            paper,
+            self.fault_schedule,
+            self.log,
+            self.process_view,
+            lambda _: self.was_cancelled,
+            self._report_violation,
         )
         self.invariant_monitor.set_exchange(paper)
+        self.entry_monitor.set_exchange(paper)
+        EntryBookings(paper, self.entry_monitor, self.invariant_monitor, self.note_booking)
 
     def _report_violation(self, what: str, _: str) -> None:
         self.violations.append(what)
@@ -139,6 +175,7 @@ class MonitorSetup:
         self.leftovers.note_booking(booking)
         self.cancellations.note_booking(booking)
         self.positions.note_booking(booking)
+        self.entry_monitor.note_booking(booking)
         self.invariant_monitor.note_booking(booking)
 
     async def enter(self, symbol: str = SYMBOL, side: Side = "long", quantity: int = 1) -> Position:
@@ -175,9 +212,18 @@ class MonitorSetup:
 
 
 @asynccontextmanager
-async def open_monitor_setup(plan: TrailPlan = PLAN, **options: Any) -> AsyncIterator[MonitorSetup]:
-    """Open an exchange with two markets: `SYMBOL` takes two stops, `ONE_STOP` takes one. `options`: of the exchange."""
-    setup = MonitorSetup(plan)
+async def open_monitor_setup(
+    plan: TrailPlan = PLAN, *, kind: type[MonitorSetup] = MonitorSetup, **options: Any
+) -> AsyncIterator[MonitorSetup]:
+    """Open an exchange with four markets, and the monitors.
+
+    `SYMBOL` takes two stops, `ONE_STOP` takes one. In `OWN` and `BRIDGE` an entry may carry its stop.
+
+    Args:
+        kind: the class of the setup.
+        options: of the exchange.
+    """
+    setup = kind(plan)
     async with open_paper(latency=0.01, markets=MARKETS, record=setup.note_booking, **options) as paper:
         setup.start_monitors(paper)
         yield setup

@@ -14,6 +14,7 @@ from trailing.core import (
     account,
     answers,
     endings,
+    entering,
     handlers,
     next_request,
     record,
@@ -22,15 +23,16 @@ from trailing.core import (
     stop_answers,
     updates,
 )
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.evidence import FlatEvidence, Verdict
 from trailing.core.inputs import PricesMissed
 from trailing.core.model import Fill, StopOrder
 from trailing.core.orders import LIVE, SENT, Order
 from trailing.core.position import PositionState
 from trailing.core.prices import is_tighter
-from trailing.core.requests import AmendStop, ClosePosition, ReplaceStop, TakeDownStop
+from trailing.core.requests import AmendStop, ClosePosition, PlaceEntry, ReplaceStop, TakeDownStop
 from trailing.core.retries import BackOff
-from trailing.errors import StopRejected
+from trailing.errors import ExchangeUnreachable, OutcomeUnknown, StopRejected
 from trailing.protection import recovery
 from trailing.protection.feed import Feed
 from trailing.protection.records import Records
@@ -182,6 +184,36 @@ def a_restart_that_forgets_unknown_requests(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "restore_position", trusting)
 
 
+def an_unknown_entry_sent_again(patch: pytest.MonkeyPatch) -> None:
+    """An entry whose reply was lost counts as not sent."""
+    settle = entering.place_failed
+
+    def send_again(p: PositionState, request: Any, row: Order | None, error: Exception, at: float) -> None:
+        settle(p, request, row, ExchangeUnreachable(str(error)) if isinstance(error, OutcomeUnknown) else error, at)
+
+    patch.setitem(answers._FAILED, PlaceEntry, send_again)
+
+
+def an_entry_fill_counted_twice(patch: pytest.MonkeyPatch) -> None:
+    """A fill that is shown again is added again."""
+    count = entering._count
+
+    def again(p: PositionState, shown: EntryOrder, at: float) -> None:
+        before = p.entry
+        if before is not None and shown.filled and shown.filled == before.filled and before.unfilled:
+            p.entry = replace(before, filled=Decimal(0))
+            more = min(before.quantity, before.entered + shown.filled)
+            shown = replace(shown, filled=more)
+        count(p, shown, at)
+
+    patch.setattr(entering, "_count", again)
+
+
+def a_remainder_that_is_not_cancelled(patch: pytest.MonkeyPatch) -> None:
+    """What is not filled of an entry at its deadline works on."""
+    _replace_rule(patch, "cancel_entry", lambda p, at: None)
+
+
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     plant.__name__: plant
     for plant in (
@@ -199,6 +231,9 @@ PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         an_unnoticed_end_of_a_trailing_order,
         a_trailing_order_taken_for_the_stop,
         a_restart_that_forgets_unknown_requests,
+        an_unknown_entry_sent_again,
+        an_entry_fill_counted_twice,
+        a_remainder_that_is_not_cancelled,
     )
 }
 """Bugs that calm worlds find too."""

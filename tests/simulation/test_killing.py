@@ -16,17 +16,19 @@ import trio
 import trio.testing
 
 from simulation.killing import KillingReport, __main__, kill_and_restart
-from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
-from simulation.killing.history import Accepted, Entered, Event, Filled, History, Withdrawn
+from simulation.killing.checks import Records, broken_by, left_entries, not_covered, unsettled, without_a_stop
+from simulation.killing.history import Accepted, Attached, Entered, Event, Filled, History, PartEntered, Withdrawn
 from simulation.killing.ledger import Ledger
 from simulation.killing.market import MovingMarket
 from simulation.killing.markets import all_markets
 from simulation.killing.run_store import FileRunStore
 from trailing import Market, Percent, Position, StopOrder, TrailPlan, UsageError
 from trailing.core.account import PositionReport
+from trailing.core.entries import EntryFacts
+from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.evidence import Timing
 from trailing.core.inputs import StopFound
-from trailing.core.model import Fill, Side
+from trailing.core.model import Fill, Side, Tick
 from trailing.core.position import PositionState
 from trailing.core.ratchet import Ratchet
 from trailing.core.record import StopRecord, save_position
@@ -95,6 +97,17 @@ async def test_a_wave_survives_a_bot_that_is_killed_many_times(tmp_path: Path) -
 
 
 @pytest.mark.slow
+async def test_waves_of_entries_survive_a_bot_that_is_killed_many_times(tmp_path: Path) -> None:
+    with trio.fail_after(300):
+        report = await kill_and_restart(4, seed=4, folder=tmp_path, positions=9, entries=True)
+    assert report.violations == ()
+    assert (report.kills, report.restarts) == (4, 4)
+    assert report.checks > report.kills
+    assert report.positions >= 4
+    assert report.stops > 0
+
+
+@pytest.mark.slow
 async def test_a_run_that_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
     with trio.move_on_after(3) as scope:
         await kill_and_restart(100, seed=4, folder=tmp_path, positions=5)
@@ -117,6 +130,94 @@ def test_the_ledger_finds_a_position_that_two_bots_have_entered() -> None:
     again = Entered(1.5, msgspec.structs.replace(POSITION, id="two"))
     (found,) = Ledger().take(a_history(Entered(1.0, POSITION), again))
     assert "entered again" in found
+
+
+def an_entry(filled: str, name: str = "tr0123" + "e" * 16, *, is_working: bool = True) -> EntryOrder:
+    return EntryOrder(BTC, "long", D(2), name, "1", is_working, D(filled), D(100) if D(filled) else None, START)
+
+
+def test_the_ledger_takes_the_parts_of_an_entry_and_the_stop_that_it_carries() -> None:
+    ledger = Ledger()
+    parts = (
+        PartEntered(1.0, an_entry("1")),
+        Attached(1.0, msgspec.structs.replace(LOOSE, quantity=D(1))),
+        PartEntered(2.0, an_entry("2")),
+    )
+    assert ledger.take(a_history(*parts, Attached(2.0, LOOSE), Accepted(2.0, TIGHT), stops=(LOOSE, TIGHT))) == []
+    entry = ledger.open[KEY]
+    assert (entry.remaining, entry.position.quantity, ledger.entered) == (D(2), D(2), 1)
+    assert entry.attached == {LOOSE.client_order_id}
+    third, fourth = a_stop("99", "third"), a_stop("99", "fourth")
+    assert list(ledger.note(Accepted(3.0, third))) == []  # the two of a move, beside the one that its entry carries
+    (found,) = ledger.note(Accepted(3.0, fourth))
+    assert "has 4 live stops" in found
+
+
+def test_what_is_filled_of_an_entry_after_the_end_of_its_position_opens_it_again() -> None:
+    ledger = Ledger()
+    assert ledger.take(a_history(PartEntered(1.0, an_entry("1")), a_fill(quantity="1"), remaining="0")) == []
+    assert list(ledger.note(Attached(2.0, LOOSE))) == []  # it is placed although nothing is open
+    assert ledger.take(a_history(PartEntered(3.0, an_entry("2")), remaining="1")) == []
+    assert (ledger.entered, ledger.ended) == (1, 1)
+
+
+def test_the_ledger_finds_a_second_entry_of_an_open_position() -> None:
+    ledger = Ledger()
+    assert list(ledger.note(PartEntered(1.0, an_entry("1")))) == []
+    (found,) = ledger.note(PartEntered(1.5, an_entry("1", "another")))
+    assert "entered again" in found
+
+
+@pytest.mark.parametrize(("written_at", "found"), [(START, 1), (START + timedelta(seconds=2), 0), (None, 1)])
+def test_an_entry_of_a_dead_bot_has_to_be_cancelled(written_at: datetime | None, found: int) -> None:
+    history = msgspec.structs.replace(a_history(), entries=(an_entry("0"),))
+    intents = () if written_at is None else (an_intent(LOOSE),)
+    own = history.entries[0].client_order_id
+    written = tuple(
+        msgspec.structs.replace(intent, client_order_id=own, purpose="entry", at=written_at or START)
+        for intent in intents
+    )
+    assert len(left_entries(history, Loaded((), written), START + timedelta(seconds=1))) == found
+
+
+@pytest.mark.parametrize(
+    ("quantity", "entries", "reported", "found"),
+    [("2", False, False, 0), ("1", False, False, 1), ("1", True, False, 0), ("1", False, True, 0)],
+)
+def test_a_stop_has_to_cover_the_whole_position(quantity: str, entries: bool, reported: bool, found: int) -> None:
+    ledger, stop = Ledger(), msgspec.structs.replace(LOOSE, quantity=D(quantity))
+    history = a_history(Entered(0.0, POSITION), Accepted(1.0, stop), stops=(stop,))
+    ledger.take(history)
+    if entries:
+        history = msgspec.structs.replace(history, entries=(an_entry("1"),))
+    assert len(not_covered(ledger, history, {KEY} if reported else set())) == found
+
+
+def test_the_first_fill_of_an_entry_may_set_peak_and_target_back() -> None:
+    facts = EntryFacts("tr1", D(2), D(100), START)
+    records = Records()
+    assert records.take(Loaded((a_record(best=D(103), entry=facts),), ())) == []
+    filled = msgspec.structs.replace(facts, entered=D(1))
+    assert records.take(Loaded((a_record(best=D(101), entry=filled),), ())) == []
+    assert len(records.take(Loaded((a_record(best=D(100), entry=filled),), ()))) == 1
+
+
+async def test_the_market_reports_what_entries_fill_and_place(autojump_clock: trio.testing.MockClock) -> None:
+    market = Market(BTC, attached_stop="bridge")
+    async with open_paper(record=True, partial_entries=D("0.5"), markets=(market,)) as exchange:
+        moving = MovingMarket(exchange, {BTC: market}, seed=1)
+        exchange.feed(Tick(BTC, D(100), 0.0))
+        stop = AttachedStop(D(98), "tr-entry")
+        await exchange.place_entry(EntryRequest(BTC, "long", D(2), "tr-entry", stop=stop))
+        history = await moving.history(0)
+        kinds = [type(event) for event in history.events]
+        assert kinds == [PartEntered, Attached]
+        assert [entry.client_order_id for entry in history.entries] == ["tr-entry"]
+        assert await moving.taken() == (BTC,)
+        exchange.reduce(BTC, "long", D("0.5"))
+        (_, resized) = (await moving.history(history.number)).events
+        assert isinstance(resized, Attached)
+        assert resized.order.quantity == D("0.5")
 
 
 async def test_a_symbol_with_an_open_position_can_not_be_entered_again(autojump_clock: trio.testing.MockClock) -> None:
@@ -320,7 +421,7 @@ def test_the_command_fails_on_a_violation_and_prints_the_command_that_repeats_it
     answer: Callable[[KillingReport], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer(a_report("2. a stop [never] loosens"))
-    assert __main__.main(["--kills", "3", "--seed", "5", "--positions", "9"]) == 1
+    assert __main__.main(["--kills", "3", "--seed", "5", "--positions", "9", "--entries"]) == 1
     printed = capsys.readouterr().out
     assert "violation 2. a stop [never] loosens" in printed
-    assert "repeat it with: python -m simulation.killing --kills 3 --seed 5 --positions 9\n" in printed
+    assert "repeat it with: python -m simulation.killing --kills 3 --seed 5 --positions 9 --entries\n" in printed

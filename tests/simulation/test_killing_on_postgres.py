@@ -22,10 +22,13 @@ ACCOUNT = "paper", "default"
 
 
 @pytest.mark.slow
-async def test_a_wave_on_postgres_survives_a_bot_that_is_killed_many_times(dsn: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entries", [False, True])
+async def test_a_wave_on_postgres_survives_a_bot_that_is_killed_many_times(
+    entries: bool, dsn: str, tmp_path: Path
+) -> None:
     before = schemas(dsn)
     with trio.fail_after(300):
-        report = await kill_and_restart(3, seed=4, folder=tmp_path, positions=8, store=dsn)
+        report = await kill_and_restart(3, seed=4, folder=tmp_path, positions=8, store=dsn, entries=entries)
     assert report.violations == ()
     assert (report.kills, report.restarts) == (3, 3)
     assert report.checks > report.kills

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from trailing.core.entries import EntryFacts
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Position, Side, StopOrder
 from trailing.core.record import StopRecord
 from trailing.stores.port import Intent, Loaded
@@ -84,10 +86,31 @@ TWO: dict[str, Any] = {
 UNRESOLVED: dict[str, Any] = {"remembered": {}, "loaded": Loaded((record(),), (intent("tr1"),))}
 
 
+def entry(client_order_id: str = "tr5") -> EntryOrder:
+    return EntryOrder(BTC, "long", Decimal(3), client_order_id, "e", is_working=True, filled=Decimal(0))
+
+
+def carrying(stop_id: str, *orders: StopOrder) -> StopRecord:
+    """The record of an entry that carries a stop."""
+    facts = EntryFacts("tr5", Decimal(3), Decimal(100), NOON, stop_id=stop_id, stop_price=Decimal(95))
+    return msgspec.structs.replace(record(*orders), entry=facts)
+
+
+# An entry works, and the exchange has placed the stop that it carries, of which nothing is known yet.
+ENTERING: dict[str, Any] = {
+    "entries": (entry(), entry("by-hand")),
+    "live": (order("tr1"), order("tr2"), order("tr6")),
+    "loaded": Loaded((carrying("tr6", order("tr1")),), (intent("tr2"), intent("tr5"))),
+    "moving": {KEY},
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
+        ENTERING,
+        {**ENTERING, "listed_entries": {"tr5"}, "unprotected": set()},
         {**TWO, "moving": {KEY}},
         UNRESOLVED,
         {"live": (), "remembered": {}, "loaded": NOTHING, "claims": set(), "held": set(), "positions": {}},
@@ -149,6 +172,24 @@ def test_a_sound_snapshot_breaks_nothing(changes: dict[str, Any]) -> None:
             12,
             "the long BTC.* was handed in, is open, and is in no list",
             id="forgotten",
+        ),
+        pytest.param(
+            {**ENTERING, "live": (*ENTERING["live"], order("tr7"))},
+            1,
+            "has 4 live stops, allowed are 3",
+            id="four stops beside an entry",
+        ),
+        pytest.param(
+            {**ENTERING, "loaded": Loaded((carrying("tr6", order("tr1")),), (intent("tr2"),))},
+            4,
+            "entry tr5 of the long BTC.*, 3 unfilled is not in intents",
+            id="an entry without an intent",
+        ),
+        pytest.param(
+            {**ENTERING, "listed_entries": set(), "unprotected": set()},
+            12,
+            "entry tr5 of the long BTC.* works and is not listed",
+            id="an entry that is not listed",
         ),
         pytest.param({"unprotected": {KEY}}, 12, "the long BTC.* is in both lists", id="in both lists"),
     ],

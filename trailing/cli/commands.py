@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from trailing.cli.account_commands import ALERTS, CHECK, DOCTOR, FLATTEN, RECOVER
-from trailing.cli.parser import Command, Group, Option, number
-from trailing.cli.practice.price_files import CandleOrder
+from trailing.cli.parser import Command, Group, Option, number, whole_number
+from trailing.cli.practice.cost_options import COST_OPTIONS
+from trailing.cli.practice.grid_options import GRID_OPTIONS
 from trailing.cli.shared_options import JSON, STORE, STORE_URL, log_level
 from trailing.core.model import Source
+from trailing.core.paths import CANDLE_ORDERS
+from trailing.web.addresses import BIND
 
 INTRODUCTION: Final = (
     "Trailing stops for futures positions. The practice commands use a simulated exchange. Only candles, recover "
@@ -36,6 +39,29 @@ _SINCE: Final = Option(
     help="only events since then: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10)",
 )
 _JSON_LINES: Final = Option(name="--json", help="print one JSON object per line, and nothing else, to standard output")
+_PRICES: Final = Option(
+    name="--prices",
+    value="WHERE",
+    required=True,
+    repeats=True,
+    help="a directory of price files such as ada-btc-5m.csv or xrp-eth-trades.csv, one such file, or SYMBOL=FILE; "
+    "may be given several times",
+    completes="files",
+)
+_PLAN: Final = Option(
+    name="--plan",
+    value="FILE",
+    help="how to protect the positions, in TOML; without it: an initial stop 2% away, breakeven from 0.8% on, and "
+    "0.5% behind the best price from 1.5% on",
+    completes="files",
+)
+_CANDLE_ORDER: Final = Option(
+    name="--candles",
+    value="ORDER",
+    default="both",
+    choices=CANDLE_ORDERS,
+    help="which extreme of a candle is assumed to come first; both: replay each order, and report both and the range",
+)
 _DEMO: Final = Command(
     name="demo",
     summary="protect five positions on a slow simulated exchange, in 30 s",
@@ -69,23 +95,9 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="the positions: CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list of objects",
             completes="files",
         ),
-        Option(
-            name="--prices",
-            value="WHERE",
-            required=True,
-            repeats=True,
-            help="a directory of price files such as ada-btc-5m.csv or xrp-eth-trades.csv, one such file, or SYMBOL=FILE; "
-            "may be given several times",
-            completes="files",
-        ),
+        _PRICES,
         Option(name="--paper", required=True, help="confirms that no real order is meant"),
-        Option(
-            name="--plan",
-            value="FILE",
-            help="how to protect the positions, in TOML; without it: an initial stop 2% away, breakeven from 0.8% on, and "
-            "0.5% behind the best price from 1.5% on",
-            completes="files",
-        ),
+        _PLAN,
         Option(
             name="--store",
             value=STORE_URL,
@@ -99,14 +111,8 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             help="seconds of the data per second, or max; at a given rate the machine's own time counts too: at 1000, a "
             "millisecond of work is a second of the data",
         ),
-        Option(
-            name="--candles",
-            value="ORDER",
-            default="peak-first",
-            choices=get_args(CandleOrder),
-            help="which extreme of a candle is assumed to come first: with peak-first the high of a long and the low of a "
-            "short, with adverse-first the other one; neither is a bound on the result",
-        ),
+        _CANDLE_ORDER,
+        *COST_OPTIONS,
         Option(
             name="--deadline",
             value="SECONDS",
@@ -125,6 +131,111 @@ saved. With a store in a file, the same command resumes a run that was interrupt
             hidden=True,
             help="how long the paper exchange takes for a request",
         ),
+    ),
+)
+
+_ENTRIES: Final = (
+    Option(
+        name="--wave",
+        value="FILE",
+        help="entries: positions that were entered, CSV (symbol,side,quantity,entry_price,opened_at_ms), or a JSON list",
+        completes="files",
+    ),
+    Option(
+        name="--signals",
+        value="FILE",
+        help="entries: at the open of the first candle at or after each time, CSV (timestamp_ms,symbol,side and, if "
+        "wanted, quantity,stop_price)",
+        completes="files",
+    ),
+    Option(name="--store", value=STORE_URL, help="entries: the closed positions of a bot's store"),
+    Option(name="--every", value="TIME", help="entries: at the first open of each interval (30m, 4h, 1d), in UTC"),
+    Option(name="--always-in", help="entries: at the first open, and at the open after each exit"),
+    Option(
+        name="--symbol",
+        value="SYMBOL",
+        repeats=True,
+        help="only this symbol, such as BTC/USDT:USDT; may be given several times; --every and --always-in need it, or "
+        "--prices SYMBOL=FILE",
+    ),
+    Option(
+        name="--side",
+        value="SIDE",
+        default="long",
+        choices=("long", "short", "both"),
+        help="the side of --every and --always-in",
+    ),
+    Option(
+        name="--quantity",
+        value="NUMBER",
+        default="1",
+        help="the quantity, in base units, of --every, --always-in and of signals without one",
+    ),
+    _SINCE,
+)
+"""The options that name the entries of a backtest or a sweep."""
+
+_BACKTEST: Final = Command(
+    name="backtest",
+    summary="try a plan on recorded prices, on the core alone",
+    details="""\
+Walk positions along recorded prices under a plan, and print a table of their trades. The core decides as it does in a
+bot; there is no manager, no store and no network. The fills are those of trailing run.
+
+The entries come from exactly one of --wave, --signals, --store, --every and --always-in.""",
+    module="trailing.cli.practice.backtest",
+    options=(
+        _PRICES,
+        *_ENTRIES,
+        _PLAN,
+        _CANDLE_ORDER,
+        *COST_OPTIONS,
+        JSON,
+        Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
+        log_level("warning"),
+    ),
+)
+
+_SWEEP: Final = Command(
+    name="sweep",
+    summary="try many plans on recorded prices, and find the best",
+    details="""\
+Walk every combination of values along recorded prices, and print the best plans. A compiled kernel walks them, with the
+trades of trailing backtest to the last digit; it needs the extra: pip install 'trailing[sweep]'.
+
+The report says what the best of so many plans would gain by chance, and how the plan that is best in the first part of
+the time does in the rest. The entries come from exactly one of --wave, --signals, --store, --every and --always-in.""",
+    module="trailing.cli.practice.sweep",
+    options=(
+        _PRICES,
+        *GRID_OPTIONS,
+        *_ENTRIES,
+        Option(
+            name="--plan",
+            value="FILE",
+            help="the other fields of every plan, in TOML, and its rules of kinds that no option varies; without it: an "
+            "initial stop 2% away, and no rule",
+            completes="files",
+        ),
+        _CANDLE_ORDER,
+        *COST_OPTIONS[:2],
+        Option(
+            name="--first-part",
+            value="PERCENT",
+            default="70",
+            help="the part of the time on which the walk-forward chooses a plan",
+        ),
+        Option(
+            name="--best", value="NUMBER", default=10, parse=whole_number, help="how many of the best plans are shown"
+        ),
+        Option(name="--jobs", value="NUMBER", default=1, parse=whole_number, help="how many processes walk the plans"),
+        Option(name="--seed", value="NUMBER", default=0, parse=whole_number, help="of the by-chance figure"),
+        JSON,
+        Option(name="--csv", value="FILE", help="write all plans to this file too", completes="files"),
+        Option(
+            name="--trades", value="FILE", help="write the trades of the best plans to this CSV file", completes="files"
+        ),
+        log_level("warning"),
     ),
 )
 
@@ -196,6 +307,40 @@ _EVENTS: Final = Command(
     ),
 )
 
+_WEB: Final = Command(
+    name="web",
+    summary="show a store in a browser: stops, their age, the lease",
+    details="""\
+Serve a read-only page about a store, and its metrics at /metrics. It shows the last acknowledged stop of each position, the
+age of its record, and who owns the account. Prices and profits are shown only by the page that a bot serves itself.
+
+The page is for this machine alone. With another address than a loopback one, every request needs the token in the
+environment variable TRAILING_WEB_TOKEN or in --token-file.""",
+    module="trailing.cli.inspect.web",
+    options=(
+        STORE,
+        Option(
+            name="--bind",
+            value="HOST:PORT",
+            default=BIND,
+            help="the address to serve at; port 0 takes a free port",
+        ),
+        Option(
+            name="--token-file",
+            value="FILE",
+            help="a file that only you can read (chmod 600), with the token in its first line",
+            completes="files",
+        ),
+        Option(
+            name="--host",
+            value="NAME",
+            repeats=True,
+            help="a further name under which browsers reach the page, as behind a proxy; needs a token; may be given several times",
+        ),
+        Option(name="--json", help="print the page's URL as JSON, and nothing else, to standard output"),
+    ),
+)
+
 _REPORT: Final = Command(
     name="report",
     summary="report profit, moves and unprotected seconds per position",
@@ -240,8 +385,8 @@ fish: trailing completion fish > ~/.config/fish/completions/trailing.fish""",
 )
 
 GROUPS: Final = (
-    Group("Practice without an account", (_DEMO, _RUN, _CANDLES)),
-    Group("Inspect a store", (_STATUS, _EVENTS, _REPORT)),
+    Group("Practice without an account", (_DEMO, _RUN, _BACKTEST, _SWEEP, _CANDLES)),
+    Group("Inspect a store", (_STATUS, _EVENTS, _REPORT, _WEB)),
     Group("Operate an account", (RECOVER, FLATTEN, DOCTOR, CHECK, ALERTS, _PRUNE)),
     Group("Set up the shell", (_COMPLETION,)),
 )

@@ -94,6 +94,13 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
+def whole_number(text: str) -> int:
+    """Return a text as a whole number of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def money(text: str) -> Decimal:
     """Return a text as an amount of money above 0."""
     try:

@@ -11,6 +11,7 @@ import msgspec
 
 from trailing.cli.position_summaries import ENDED, PositionSummary
 from trailing.core.model import Side
+from trailing.core.prices import EXACT
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 _PLACES = 6
@@ -24,7 +25,8 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         state: as in `PositionSummary`.
         slippage: of its entry, in percent, as in `EntryEnded`; None: this library did not enter it.
         exit_price: the average price of the reported fills; None without one.
-        profit: in quote units, before fees; None while the position is open, and if a fill was not reported.
+        profit: in quote units; None while the position is open, and if a fill was not reported.
+        costs: what was subtracted from the profit; None: it is before fees.
         stop_price: the live stop, or the last one.
         unprotected_seconds: seconds without a live stop; of an open position, up to its last record.
         unprotected_time: the same by cause.
@@ -48,6 +50,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None
     reason: str | None
     alarms: int
+    costs: Decimal | None = None
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +58,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         closed: positions that ended; `not_entered`: entries of which nothing was filled.
-        profit: by quote currency, before fees, of the closed positions whose profit is known.
+        profit: by quote currency, before fees or after their `costs`, of the closed positions whose profit is known.
         profit_unknown: the number of closed positions that `profit` leaves out.
     """
 
@@ -81,10 +84,6 @@ class Report(msgspec.Struct, frozen=True):
 def build_report(summaries: Iterable[PositionSummary]) -> Report:
     """Return the report of some positions, in their order."""
     rows = tuple(map(_row, summaries))
-    profit: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for row in rows:
-        if row.profit is not None:
-            profit[quote_of(row.symbol)] += row.profit
     ended = sum(row.state in ENDED for row in rows)
     not_entered = sum(row.state == "not entered" for row in rows)
     return Report(
@@ -94,7 +93,7 @@ def build_report(summaries: Iterable[PositionSummary]) -> Report:
             closed=ended - not_entered,
             not_entered=not_entered,
             open=len(rows) - ended,
-            profit=dict(sorted(profit.items())),
+            profit=add_up_profit(rows),
             profit_unknown=sum(row.state == "closed" and row.profit is None for row in rows),
             moves=sum(row.moves for row in rows),
             unprotected_seconds=round(sum(row.unprotected_seconds for row in rows), _PLACES),
@@ -102,6 +101,15 @@ def build_report(summaries: Iterable[PositionSummary]) -> Report:
             alarms=sum(row.alarms for row in rows),
         ),
     )
+
+
+def add_up_profit(rows: Iterable[ReportRow]) -> dict[str, Decimal]:
+    """Return the sums of the known profits, by quote currency. They are exact."""
+    profit: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        if row.profit is not None:
+            profit[quote_of(row.symbol)] = EXACT.add(profit[quote_of(row.symbol)], row.profit)
+    return dict(sorted(profit.items()))
 
 
 def quote_of(symbol: str) -> str:

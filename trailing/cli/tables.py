@@ -84,12 +84,14 @@ def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
     """Print a report to standard output; columns that a terminal has no room for are left out."""
     console = Console()
-    is_entered = any(row.slippage is not None for row in report.positions)
-    columns = [column for column in _REPORT if column != "slippage" or is_entered]
+    rows = report.positions
+    empty = {name for name in _OPTIONAL if all(getattr(row, name) is None for row in rows)}
+    columns = [name for name in _REPORT if name not in empty]
     table = report_table(report, columns, title=title)
     dispensable = [column for column in _DISPENSABLE if column in columns]
     while console.is_terminal and dispensable and _width(table) > console.width:
-        columns.remove(dispensable.pop(0))
+        left_out = dispensable.pop(0)
+        columns = [name for name in columns if name != left_out]
         table = report_table(report, columns, title=title)
     print_table(table, notes=[*_left_out(report), *notes])
 
@@ -113,7 +115,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
         total: dict[str, str | Text] = {
             "position": f"{count} {currency}".rstrip(),
             "state": f"{totals.closed} closed" + (f", {totals.not_entered} not entered" if totals.not_entered else ""),
-            "profit": _profit(profit, unknown=totals.profit_unknown > 0),
+            "profit": write_profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
             "unprotected s": f"{totals.unprotected_seconds:.3f}",
             "by cause": _causes(totals.unprotected_time),
@@ -131,7 +133,8 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "entry": write_money(row.entry_price),
         "slippage": "" if row.slippage is None else f"{row.slippage:.2f}%",
         "exit": write_money(row.exit_price) or (UNKNOWN if row.state == "closed" else ""),
-        "profit": _profit(row.profit, unknown=row.state == "closed"),
+        "profit": write_profit(row.profit, unknown=row.state == "closed"),
+        "costs": write_money(row.costs),
         "stop": write_money(row.stop_price),
         "moves": str(row.moves),
         "unprotected s": f"{row.unprotected_seconds:.3f}",
@@ -142,9 +145,10 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
     }
 
 
-_NUMBERS = ("quantity", "entry", "slippage", "exit", "profit", "stop", "moves", "unprotected s")
+_NUMBERS = ("quantity", "entry", "slippage", "exit", "profit", "costs", "stop", "moves", "unprotected s")
 _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
-_DISPENSABLE = ("reason", "opened (UTC)", "slippage", "by cause", "quantity", "closed (UTC)", "stop", "entry")
+_OPTIONAL = ("slippage", "costs")
+_DISPENSABLE = ("reason", "costs", "opened (UTC)", "slippage", "by cause", "quantity", "closed (UTC)", "stop", "entry")
 
 
 def _causes(unprotected_time: UnprotectedTime) -> str:
@@ -173,7 +177,7 @@ def live_table(summaries: PositionSummaries, prices: Mapping[str, Tick]) -> Tabl
             write_money(summary.exit_price if is_over else price, digits=6) or (UNKNOWN if is_closed else ""),
             write_money(summary.stop_price, digits=6),
             "" if is_over else _distance(summary, price),
-            _profit(summary.profit if is_over else _open_profit(summary, price), digits=4, unknown=is_closed),
+            write_profit(summary.profit if is_over else _open_profit(summary, price), digits=4, unknown=is_closed),
             str(summary.moves),
             f"{summary.unprotected_seconds:.1f}",
         )
@@ -193,7 +197,8 @@ def _open_profit(summary: PositionSummary, price: Decimal | None) -> Decimal | N
     return gain * summary.quantity
 
 
-def _profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:
+def write_profit(value: Decimal | None, *, digits: int = 10, unknown: bool = False) -> Text:
+    """Return a profit in its colour. `unknown`: None is an unknown profit, and otherwise there is none."""
     if value is None and unknown:
         return Text(UNKNOWN)
     text = write_money(value, digits=digits)

@@ -35,3 +35,19 @@ def parse_since(text: str | None, option: str = "--since") -> datetime | None:
     except (ValueError, OverflowError):
         raise refuse(option, text, wants) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def parse_duration(text: str, option: str) -> float:
+    """Return the seconds that a text such as ``30m``, ``4h`` or ``1d`` means.
+
+    Raises:
+        UsageError: it is no duration above 0. The message begins with the option.
+    """
+    duration = _DURATION.fullmatch(text)
+    try:
+        seconds = timedelta(**{_UNITS[duration[2]]: int(duration[1])}).total_seconds() if duration else 0.0
+    except OverflowError:
+        seconds = 0.0
+    if not seconds:
+        raise refuse(option, text, "a duration above 0 such as '30m', '4h' or '1d'")
+    return seconds

@@ -392,5 +392,5 @@ _FAILED: Final[Mapping[type[Request], _Handler]] = {
     ReadFills: fills_failed,
     PlaceEntry: entering.place_failed,
     CancelEntry: entering.cancel_failed,
-    FindEntry: _read_failed,
+    FindEntry: entering.find_failed,
 }

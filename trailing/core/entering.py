@@ -131,6 +131,11 @@ def found(p: PositionState, request: FindEntry, row: Order | None, result: Entry
     _settle(p, "the exchange has no such order", at)
 
 
+def find_failed(p: PositionState, request: FindEntry, row: Order | None, error: Exception, at: float) -> None:
+    """Want a snapshot, because its list of positions counts as long as the entry can't be looked up."""
+    p.again_at = min(p.again_at, at)
+
+
 # What it is.
 
 
@@ -230,18 +235,21 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
     )
     p.ratchet = p.ratchet.entered(position, is_first=is_first)
     p.position, p.reported_entry = p.ratchet.position, None
-    p.quantity += new
     if is_first:
         p.opened_at = _filled_at(p, entry.first_filled_at, at)
+    elif not p.quantity:  # what was filled before is closed already
+        p.opened_at = at
+    p.quantity += new
     p.flat.note_changed(at)
     p.want_snapshot(at)
-    p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
+    if new:
+        p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
     if entry.has_bridge:
         _attach(p, p.quantity, at, find_at=math.inf)
 
 
 def _begin_unprotected(p: PositionState) -> None:
-    """Count the position as unprotected since its first fill, unless a stop of ours is live."""
+    """Count the position as unprotected since it is open, unless a stop of ours is live."""
     if p.unprotected_span is None and not any(one.purpose == "stop" and one.exists for one in p.orders.values()):
         p.unprotected_span = UnprotectedSpan(p.opened_at, "opening", p.opened_at)
 

@@ -105,12 +105,11 @@ def cancel_what_is_left(p: PositionState, at: float) -> Wanted:
     they are the orders that are marked as unwanted, such as one that was placed too late.
     """
     goal = p.goal
+    if isinstance(goal, (Protect, Close)) or (isinstance(goal, Release) and not goal.cancel_stop):
+        return _cancel_first(p, "it is not wanted any more", unwanted=True) if p.has_unwanted else None
+    why = "its position is given back"
     if isinstance(goal, End):
         why = "its position is given up" if goal.is_given_up else "its position is closed"
-    elif isinstance(goal, Release) and goal.cancel_stop:
-        why = "its position is given back"
-    else:
-        return _cancel_first(p, "it is not wanted any more", unwanted=True) if p.has_unwanted else None
     return _cancel_first(p, why)
 
 
@@ -271,8 +270,7 @@ def move(p: PositionState, at: float) -> Wanted:
         price = standing(p, live)
     if p.market.can_amend and not is_bridged:
         return AmendStop(live.id, price, coverable)
-    stops = sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values())
-    if p.market.two_stops and stops > 1:
+    if len(p.orders) > 1 and p.market.two_stops and _has_second_stop(p):
         return None
     if takes_second_stop(p, at):
         return ReplaceStop(price, coverable, live.id)
@@ -373,6 +371,10 @@ def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Want
         if order.state is LIVE and order.is_unwanted >= unwanted:
             return CancelStop(order.id, why)
     return None
+
+
+def _has_second_stop(p: PositionState) -> bool:
+    return sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values()) > 1
 
 
 def _is_sure(order: Order) -> bool:

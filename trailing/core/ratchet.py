@@ -97,6 +97,11 @@ class Ratchet:
             return True
         return False
 
+    @property
+    def quiet_band(self) -> tuple[Decimal, Decimal]:
+        """The two limits between which a price changes nothing, both excluded. They may be infinite, or exclude every price."""
+        return self._low, self._high
+
     def take(self, tick: Tick) -> bool:
         """Take a price, and return whether it counts.
 

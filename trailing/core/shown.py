@@ -13,7 +13,7 @@ from trailing.core.goals import End, Release
 from trailing.core.model import Percent, StopOrder
 from trailing.core.native import native_terms
 from trailing.core.orders import CANCELLING, CHANGING, LIVE, SENT, Order, Purpose
-from trailing.core.prices import IS_AHEAD, is_crossed, is_within
+from trailing.core.prices import IS_AHEAD, is_crossed, is_tighter, is_within
 from trailing.errors import StopRejected
 from trailing.events import NativeTrailingBegan, NativeTrailingEnded, StopGone, StopMoved, StopOpened
 from trailing.unprotected import UnprotectedTime
@@ -56,12 +56,23 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
     else:
         if shown.price != known.price:  # a person amended it on the exchange, so it may count again
             asked, order = shown.price, replace(order, is_superseded=False)
+            _count_tighter_again(p, shown)
         if shown.quantity != known.quantity:
             filled += max(_ZERO, known.quantity - shown.quantity)
             quantity = shown.quantity
     if not is_crossed(p.position.side, p.ratchet.last, shown.price) and order.purpose == "stop":
         p.raise_floor(shown.price)
     acknowledge(p, order, shown, at, price=asked, quantity=quantity, filled=filled)
+
+
+def _count_tighter_again(p: PositionState, amended: StopOrder) -> None:
+    """Let superseded stops that are tighter than an amended one count again, because none is cancelled for a looser one."""
+    for order in tuple(p.orders.values()):
+        if order.id == amended.client_order_id or not order.is_superseded:
+            continue
+        assert order.order is not None
+        if is_tighter(amended.side, order.order.price, amended.price):
+            p.put(replace(order, is_superseded=False))
 
 
 def acknowledge(

@@ -222,7 +222,16 @@ def take_in(p: PositionState, order: StopOrder, at: float) -> None:
     """
     is_native = order.callback is not None
     is_other = order.source != p.plan.trigger and p.is_covered
-    p.put(new_stop(order, is_unwanted=is_native, is_superseded=is_other))
+    row, before = (
+        new_stop(order, is_unwanted=is_native, is_superseded=is_other),
+        p.ended_orders.pop(order.client_order_id, None),
+    )
+    if (
+        before is not None
+    ):  # it had ended by other reports, or the exchange placed it again for a further fill of the entry
+        known = before.told_before + before.told
+        row = replace(row, told=before.told, told_before=before.told_before, trades=before.trades, filled=known)
+    p.put(row)
     if is_native:
         return
     if not is_crossed(p.position.side, p.ratchet.last, order.price):

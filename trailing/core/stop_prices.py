@@ -29,8 +29,11 @@ def reachable_target(p: PositionState, *, refused: Decimal | None = None) -> Dec
     Args:
         refused: the price that the exchange refused; None: none.
     """
-    target, looser, last, side = p.target, p.looser_target, p.ratchet.last, p.position.side
-    if looser is None or not (target == refused or is_crossed(side, last, target)):
+    target, last, side = p.target, p.ratchet.last, p.position.side
+    if not (target == refused or is_crossed(side, last, target)):
+        return target
+    looser = p.looser_target
+    if looser is None:
         return target
     ended = (
         order.order.price for order in p.ended_orders.values() if order.purpose == "stop" and order.order is not None

@@ -33,10 +33,12 @@ class PricePoint(msgspec.Struct, frozen=True, gc=False):
         tick: the price.
         continuous: True: the price passes every price in between, as inside a candle (`PaperExchange.move_to`). False: it jumps,
             as between two trades or to a candle's open (`PaperExchange.feed`).
+        ends_bar: whether it is the close of a candle. It comes before the next candle's open, which has the same time.
     """
 
     tick: Tick
     continuous: bool = False
+    ends_bar: bool = False
 
 
 def generate_prices(

@@ -94,7 +94,8 @@ class UpdateChannel(trio.abc.ReceiveChannel[Update]):
             raise trio.BusyResourceError("another task is receiving from this channel")
         self._receiving = True
         try:
-            await trio.lowlevel.checkpoint()
+            if self._queue or self._ended or self._closed:  # otherwise the wait below is a checkpoint
+                await trio.lowlevel.checkpoint()
             while True:
                 try:
                     return self.receive_nowait()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Final
+from functools import cache
 
 from trailing.core.model import Source, Tick
+from trailing.core.paths import point_prices, point_times
 from trailing.core.prices import EXACT
 from trailing.exchanges.prices import PricePoint
 
-BAR_SHARES: Final = (0, 1 / 3, 2 / 3, 299 / 300)
-"""Where the four points of a bar lie: at 0, 100, 200 and 299 s of five minutes."""
 
-
+@cache
 def price_writer(decimals: int) -> Callable[[int], Decimal]:
     """Return a function from whole units of ``10 ** -decimals`` to the price, without trailing zeros."""
     units_by_decimals = [Decimal((0, (1,), -number)) for number in range(decimals + 1)]
@@ -50,7 +49,7 @@ def bar_points(
     *,
     high_first: bool,
 ) -> Iterator[PricePoint]:
-    """Yield four points of each bar. The price jumps to the open, and is continuous from there to the close.
+    """Yield four points of each bar, as `trailing.core.paths` describes them.
 
     Args:
         decimals: as `trade_points`.
@@ -59,9 +58,7 @@ def bar_points(
         high_first: whether the high comes before the low.
     """
     price = price_writer(decimals)
-    offsets = [seconds * share for share in BAR_SHARES]
-    for opened_at, (first, high, low, last) in bars:
-        start = opened_at / 1000
-        path = (first, high, low, last) if high_first else (first, low, high, last)
-        for units, offset in zip(path, offsets, strict=True):
-            yield PricePoint(Tick(symbol, price(units), start + offset, source), continuous=offset > 0)
+    for opened_at, units in bars:
+        path = zip(point_prices(*units, high_first=high_first), point_times(opened_at, seconds), strict=True)
+        for number, (each, at) in enumerate(path):
+            yield PricePoint(Tick(symbol, price(each), at, source), continuous=number > 0, ends_bar=number == 3)

@@ -65,7 +65,7 @@ class EntryWave:
 
     async def _enter(self, entry: Entry) -> EntryOutcome:
         """Enter one position of the wave within its deadline."""
-        attempt = _Attempt(entry, self._supervision)
+        attempt = _Attempt(entry, self._supervision, self._deadline)
         outcome: EntryOutcome
         with trio.move_on_after(self._deadline) as scope:
             try:
@@ -193,10 +193,10 @@ class _Attempt:
         task: the task that works on the entry; None: the entry was not claimed.
     """
 
-    def __init__(self, entry: Entry, supervision: Supervision) -> None:
+    def __init__(self, entry: Entry, supervision: Supervision, deadline: float) -> None:
         self.entry = entry
         self.task: PositionTask | None = None
-        self._supervision, self._started = supervision, supervision.now()
+        self._supervision, self._started, self._deadline = supervision, supervision.now(), deadline
 
     def outcome(self) -> EntryOutcome:
         """Return the outcome of the entry as it stands now."""
@@ -206,7 +206,9 @@ class _Attempt:
         facts = state.entry
         assert facts is not None
         if not state.is_entering and not facts.entered:
-            return self.failed(state.error or ExchangeError(facts.reason or "it was not filled before the deadline"))
+            is_late = self._supervision.now() - self._started >= self._deadline
+            why = "it was not filled before the deadline" if is_late else "its rest was cancelled before the deadline"
+            return self.failed(state.error or ExchangeError(facts.reason or why))
         fields: dict[str, Any] = {
             "position": state.position,
             "elapsed": self._supervision.now() - self._started,
@@ -215,10 +217,10 @@ class _Attempt:
             "unfilled": facts.unfilled,
             "slippage": facts.slippage(state.position.side),
         }
-        if state.live is not None and state.stop is not None and not state.is_entering:
-            return Protected(uncovered=state.uncovered, stop=state.stop, **fields)
         if state.last_fill is not None and not state.quantity and not state.is_entering:
             return Exited(uncovered=Decimal(0), fill=state.last_fill, reason=state.exit_reason, **fields)
+        if state.live is not None and state.stop is not None and not state.is_entering:
+            return Protected(uncovered=state.uncovered, stop=state.stop, **fields)
         return TimedOut(uncovered=state.uncovered, stop=state.stop, error=trouble(state), **fields)
 
     def failed(self, error: Exception) -> EntryOutcome:

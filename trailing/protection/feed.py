@@ -15,9 +15,6 @@ from trailing.protection.position_task import PositionTask
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
 
-_LOOK_FOR_SILENCE: Final = 30.0
-"""The longest time between two checks for silent symbols, in seconds. It is half of the plan's default `stale_after`."""
-
 _REMEMBERED: Final = 1000
 """The most entries without a fill that are remembered."""
 
@@ -28,6 +25,7 @@ class Feed:
     Args:
         step_each: gives each of some positions an input, without waiting.
         on_return: called when the stream is open again or has left something out, so that the account is read.
+        look_every: the longest time between two checks for silent symbols, in seconds.
 
     Attributes:
         ticks: the number of ticks taken.
@@ -39,7 +37,10 @@ class Feed:
         registry: Registry,
         step_each: Callable[[Iterable[tuple[PositionTask, Input]]], None],
         on_return: Callable[[], None],
+        *,
+        look_every: float,
     ) -> None:
+        self._look_every = look_every
         self._records, self._registry, self._step_each, self._on_return = records, registry, step_each, on_return
         self._lost = False
         self._own_ticks = False
@@ -70,7 +71,7 @@ class Feed:
         """
         while True:
             now = self._records.clock.now()
-            wait = _LOOK_FOR_SILENCE
+            wait = self._look_every
             for task in self._registry.all():
                 state = task.state
                 last = self._last.get((state.position.symbol, state.plan.trigger))

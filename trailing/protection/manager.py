@@ -24,6 +24,7 @@ from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease, fencing_calls
 from trailing.protection.order_ids import OrderIds
 from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
+from trailing.protection.overview import Overview, take_overview
 from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
 from trailing.protection.records import EventLog, EventPublisher, Records
@@ -175,6 +176,10 @@ class Manager(AdoptionMethods, EntryMethods):
     def health(self) -> Health:
         """Return the present state of the stream, the lease and the journal."""
         return read_health(self._supervision)
+
+    def overview(self) -> Overview:
+        """Return all positions as they are now, and the health of the stream, the store and the lease."""
+        return take_overview(self._supervision)
 
     async def wait_closed(self) -> None:
         """Wait until every position has ended, or was released or given up, and the store holds that.

@@ -37,6 +37,8 @@ def is_decided(state: PositionState, deadline: float, now: float) -> bool:
     if state.is_entering:
         wanted = state.entry is not None and state.entry.is_wanted
         return wanted and isinstance(state.error, ExchangeUnreachable) and _waits_beyond(state, deadline, now)
+    if state.entry is not None and isinstance(state.goal, Close) and state.quantity:
+        return False  # its owner closes it before the deadline
     if state.live is not None or state.is_given_up or not state.quantity:
         return True
     error = state.error
@@ -104,10 +106,9 @@ async def go_on(task: PositionTask, until: Callable[[], bool]) -> None:
 
 
 def _is_clean(state: PositionState) -> bool:
-    if state.ended:
-        return True
     if state.has_unknown or state.exit_sent or state.is_entering:
         return False
-    if state.entry is not None and isinstance(state.goal, Close):
-        return False  # its entry was cancelled, and the plan closes what was filled
-    return not (state.is_given_up or any(order.is_unwanted for order in state.orders.values()))
+    closes = state.entry is not None and isinstance(
+        state.goal, Close
+    )  # its entry was cancelled, and the plan closes the rest
+    return state.ended or not (closes or state.is_given_up or any(order.is_unwanted for order in state.orders.values()))

@@ -20,14 +20,16 @@ _O = TypeVar("_O", Exited, TimedOut, Refused)
 
 
 async def _wait_opened(task: PositionTask) -> None:
-    while task.state.is_opening and not task.state.ended:
+    """Wait until a position was opened. Nothing waits for an entry, which may rest for long."""
+    while task.state.is_opening and task.state.entry is None and not task.state.ended:
         await task.wait_changed()
 
 
 async def close_position(supervision: Supervision, task: PositionTask, deadline: float) -> Exited | TimedOut | Refused:
     """Close a position at market, and wait for its end.
 
-    A position that is being opened is closed when its opening has ended.
+    A position that is being opened is closed when its opening has ended. One that is being entered is closed at once, and the rest
+    of its entry is cancelled.
 
     Args:
         deadline: seconds to wait, above 0. Afterwards the position task goes on closing it.
@@ -90,7 +92,7 @@ async def release_position(supervision: Supervision, symbol: str, side: Side, *,
 async def change_plan(supervision: Supervision, task: PositionTask, plan: TrailPlan) -> None:
     """Replace a position's plan, and wait until the store holds it, at most `journal_wait`.
 
-    If the position is being opened, the plan is replaced when the opening has ended.
+    If the position is being opened, and not entered, the plan is replaced when the opening has ended.
 
     Raises:
         UsageError: the position has ended, or the plan can't be carried out for it. Nothing has changed.

@@ -107,7 +107,7 @@ class Supervision:
         )
         self.reader.on_snapshot = self.reconciler.judge
         sender.outage.on_return = self.check_all
-        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
+        self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all, look_every=plan.stale_after / 2)
         self.entry_limits: EntryLimits = NO_LIMITS
         self.entries_paused: bool = False
         self.settings_check: SettingsCheck = SettingsCheck(sender, plan.call_seconds)

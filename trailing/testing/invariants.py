@@ -14,7 +14,8 @@
 10. Intervals are measured on the monotonic clock. Times of day are aware UTC.
 11. A live stop is cancelled only if its position is flat, if another live stop at least as tight counts, if the exchange
     takes no second stop, or if the caller asked for it.
-12. Every position that was handed in is in `Manager.stops`, in `Manager.unprotected`, or has ended.
+12. Every position that was handed in is in `Manager.stops`, in `Manager.unprotected`, or has ended. Every entry of which more
+    may be filled is in `Manager.entries`.
 13. Without a new price, update or snapshot, the same request is not sent again outside its back-off. The number of account
     lists does not grow with the number of positions.
 
@@ -32,6 +33,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_better, is_tighter
 from trailing.stores.port import Loaded
@@ -59,6 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         unprotected: the positions that `Manager.unprotected` lists; None: unknown, and 12 is not checked.
         handed_in: the positions that were handed in, and that the manager must list while they are open.
         closing: the claims whose position has ended, while its orders and record are being settled.
+        entries: every working entry order on the exchange, ours or not, in its true state.
+        listed_entries: the client order ids that `Manager.entries` lists; None: unknown, and 12 is not checked for them.
         listed_beside: the keys under which `Manager.unprotected` may list a position although a stop is live: a second position,
             which waits for the key or has no task any more, and one that the exchange refuses to reduce.
     """
@@ -79,6 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     handed_in: Set[Key] = frozenset()
     closing: Set[Key] = frozenset()
     listed_beside: Set[Key] = frozenset()
+    entries: Sequence[EntryOrder] = ()
+    listed_entries: Set[str] | None = None
 
     @property
     def ours(self) -> tuple[StopOrder, ...]:
@@ -87,6 +93,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             order
             for order in self.live
             if self.is_ours(order.client_order_id) and order.client_order_id not in self.before
+        )
+
+    @property
+    def our_entries(self) -> tuple[EntryOrder, ...]:
+        """The working entries that carry our tag and were placed by this manager."""
+        return tuple(
+            entry
+            for entry in self.entries
+            if self.is_ours(entry.client_order_id) and entry.client_order_id not in self.before
         )
 
 
@@ -147,12 +162,20 @@ def _shown(order: StopOrder) -> str:
     return f"{order.client_order_id} of the {_named(_key(order))}, {order.quantity} at {order.price}"
 
 
+def _shown_entry(entry: EntryOrder) -> str:
+    return f"{entry.client_order_id} of the {entry.side} {entry.symbol}, {entry.unfilled} unfilled"
+
+
 def one_stop_each(snapshot: Snapshot) -> list[str]:
     """Return the breaks of invariant 1: too many live stops for a position, or one without a claim."""
     broken = []
     counts = Counter((_key(order), order.callback is None) for order in snapshot.ours)
+    carried = _carried_stops(snapshot)
+    beside = {_key(order) for order in snapshot.ours if order.client_order_id in carried}
     for (key, plain), count in counts.items():
         allowed = 2 if key in snapshot.moving else 1
+        if plain and key in snapshot.moving and key in beside:
+            allowed += 1  # the stop that its entry carries
         if count > allowed:
             what = "live stops" if plain else "live trailing orders"
             broken.append(f"the {_named(key)} has {count} {what}, allowed are {allowed}")
@@ -199,20 +222,30 @@ def acknowledged_is_known(snapshot: Snapshot) -> list[str]:
     return _broken(3, broken)
 
 
+def _carried_stops(snapshot: Snapshot) -> set[str]:
+    """Return the client order ids of the stops that stored entries carry."""
+    entries = (record.entry for record in snapshot.loaded.stops)
+    return {entry.stop_id for entry in entries if entry is not None and entry.stop_id is not None}
+
+
 def all_stored(snapshot: Snapshot) -> list[str]:
-    """Return the breaks of invariant 4: live stops of ours that are not stored and raised no alarm."""
+    """Return the breaks of invariant 4: live stops and working entries of ours that are not stored and raised no alarm."""
     records = snapshot.loaded.stops
     written = {order.client_order_id for record in records for order in record.orders}
     written |= {record.native.client_order_id for record in records if record.native is not None}
-    written |= {intent.client_order_id for intent in snapshot.loaded.intents}
-    return _broken(
-        4,
-        (
-            f"stop {_shown(order)} is neither in stops nor in intents, and there was no alarm"
-            for order in snapshot.ours
-            if order.client_order_id not in written and _key(order) not in snapshot.alarmed
-        ),
-    )
+    intended = {intent.client_order_id for intent in snapshot.loaded.intents}
+    written |= intended | _carried_stops(snapshot)
+    broken = [
+        f"stop {_shown(order)} is neither in stops nor in intents, and there was no alarm"
+        for order in snapshot.ours
+        if order.client_order_id not in written and _key(order) not in snapshot.alarmed
+    ]
+    broken += [
+        f"entry {_shown_entry(entry)} is not in intents"
+        for entry in snapshot.our_entries
+        if entry.client_order_id not in intended
+    ]
+    return _broken(4, broken)
 
 
 def nothing_leaked(snapshot: Snapshot) -> list[str]:
@@ -277,7 +310,7 @@ def cancelled_for_a_reason(cancelled: Iterable[CancelledStop]) -> list[str]:
 
 
 def all_listed(snapshot: Snapshot) -> list[str]:
-    """Return the breaks of invariant 12: claims and open positions that are in none of the manager's lists.
+    """Return the breaks of invariant 12: claims, open positions and entries that are in none of the manager's lists.
 
     A claim whose position has ended need not be listed. A key is in both lists only if they list two positions.
     """
@@ -291,6 +324,12 @@ def all_listed(snapshot: Snapshot) -> list[str]:
         f"the {_named(key)} was handed in, is open, and is in no list"
         for key in sorted(snapshot.handed_in & snapshot.positions.keys() - listed - snapshot.claims)
     ]
+    if snapshot.listed_entries is not None:
+        broken += [
+            f"entry {_shown_entry(entry)} works and is not listed"
+            for entry in snapshot.our_entries
+            if entry.client_order_id not in snapshot.listed_entries
+        ]
     doubled = snapshot.remembered.keys() & snapshot.unprotected - snapshot.listed_beside
     broken += [f"the {_named(key)} is in both lists" for key in sorted(doubled)]
     return _broken(12, broken)

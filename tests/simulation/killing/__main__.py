@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--store", metavar="URL", help="keep the store on this server (postgresql://…) instead of in a file"
     )
+    parser.add_argument(
+        "--entries", action="store_true", help="the bots open their positions with entries, and are killed during these"
+    )
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     console = Console(soft_wrap=True)
@@ -46,6 +49,7 @@ def main(arguments: list[str]) -> int:
             folder=folder,
             positions=options.positions,
             store=options.store,
+            entries=options.entries,
             progress=progress,
         )
         report = trio.run(run)
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> int:
     for violation in report.violations:
         console.print(f"[red]violation[/red] {escape(violation)}", highlight=False)
     if report.violations:
-        again = f"--kills {options.kills} --seed {seed} --positions {options.positions}{' --store …' if options.store else ''}"
+        again = f"--kills {options.kills} --seed {seed} --positions {options.positions}{' --store …' if options.store else ''}{' --entries' if options.entries else ''}"
         console.print(f"repeat it with: python -m simulation.killing {again}", highlight=False)
     return 1 if report.violations else 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -51,12 +51,17 @@ _WORTH = Decimal(1000)
 
 
 class Bot:
-    """The bot of one process."""
+    """The bot of one process.
+
+    Attributes:
+        exchange, manager, seed: as given.
+        draw: the random generator of the bot.
+    """
 
     def __init__(self, exchange: RemoteExchange, manager: Manager, seed: str) -> None:
-        self._exchange, self._manager = exchange, manager
-        self._draw = random.Random(seed)
-        self._seed = seed
+        self.exchange, self.manager = exchange, manager
+        self.draw = random.Random(seed)
+        self.seed = seed
         self._entered = 0
         self._free = dict.fromkeys(exchange.symbols, trio.current_time())
 
@@ -69,51 +74,55 @@ class Bot:
             positions = await self._positions_to_protect()
             if positions:
                 write_line(event="wave", positions=len(positions))
-                await self._manager.protect_wave(positions, deadline=_WAVE_SECONDS)
-            unprotected = sorted(self._manager.unprotected())
+                await self.manager.protect_wave(positions, deadline=_WAVE_SECONDS)
+            unprotected = sorted(self.manager.unprotected())
             if positions or unprotected != reported or not ready:
                 write_line(event="trailing" if ready else "ready", unprotected=unprotected)
             ready, reported = True, unprotected
 
+    def free_symbols(self, taken: Collection[str]) -> Sequence[str]:
+        """Return the symbols that were free for a while. `taken`: those that are not free now."""
+        now = trio.current_time()
+        free = [symbol for symbol in self.exchange.symbols if symbol not in taken]
+        self._free = {symbol: self._free.get(symbol, now) for symbol in free}
+        return [symbol for symbol in free if now - self._free[symbol] >= _FREE_SECONDS]
+
     async def _positions_to_protect(self) -> Sequence[Position]:
         """Return the open positions without a claim, and a new position for each symbol that was free for a while."""
-        claimed = self._claimed()
-        open_now: Sequence[Position] = await self._exchange.ask("entered", ENTERED)
+        claimed = self.claimed()
+        open_now: Sequence[Position] = await self.exchange.ask("entered", ENTERED)
         claimed |= (
-            self._claimed()
+            self.claimed()
         )  # a position that ended meanwhile counts as claimed, because the reply is older than its end
         to_protect = [position for position in open_now if (position.symbol, position.side) not in claimed]
         taken = {position.symbol for position in open_now} | {symbol for symbol, _ in claimed}
-        free = [symbol for symbol in self._exchange.symbols if symbol not in taken]
-        now = trio.current_time()
-        self._free = {symbol: self._free.get(symbol, now) for symbol in free}
+        free = self.free_symbols(taken)
         async with trio.open_nursery() as nursery:
             for symbol in free:
-                if now - self._free[symbol] >= _FREE_SECONDS:
-                    nursery.start_soon(self._enter, symbol, to_protect)
+                nursery.start_soon(self._enter, symbol, to_protect)
         return to_protect
 
-    def _claimed(self) -> set[tuple[str, Side]]:
+    def claimed(self) -> set[tuple[str, Side]]:
         """Return every claimed position, until its last record is written.
 
         A position that is being closed is in neither of the manager's lists. If the bot handed it in, it would be protected
         anew after its end.
         """
-        return Inspection(self._manager).claimed()
+        return Inspection(self.manager).claimed()
 
     async def _enter(self, symbol: str, entered: list[Position]) -> None:
-        side: Side = self._draw.choice(("long", "short"))
+        side: Side = self.draw.choice(("long", "short"))
         self._entered += 1
         try:
-            entered.append(await self._enter_at_market(symbol, side, f"{self._seed}/{self._entered}"))
+            entered.append(await self._enter_at_market(symbol, side, f"{self.seed}/{self._entered}"))
         except TrailingError:
             return  # the other side is open, or the exchange is slow: an entry that was booked anyway is found later
 
     async def _enter_at_market(self, symbol: str, side: Side, name: str) -> Position:
-        price = (await self._exchange.price(symbol, PLAN.trigger)).price
-        quantity = floor_quantity(_WORTH / price, self._exchange.market(symbol).quantity_step)
+        price = (await self.exchange.price(symbol, PLAN.trigger)).price
+        quantity = floor_quantity(_WORTH / price, self.exchange.market(symbol).quantity_step)
         position = Position(symbol, side, quantity, price, datetime.now(UTC), id=name)
-        await self._exchange.enter(position)
+        await self.exchange.enter(position)
         return position
 
 
@@ -129,7 +138,7 @@ class _ReportingStore(FaultyStore):
             yield lease
 
 
-async def _run(port: int, store: str, seed: str) -> None:
+async def _run(port: int, store: str, seed: str, kind: type[Bot]) -> None:
     lease_outlives_owner = is_postgres(store)  # a lease on Postgres survives its process, a lock on a file does not
     plan = msgspec.structs.replace(PLAN, call_seconds=CALL_SECONDS) if lease_outlives_owner else PLAN
     async with (
@@ -138,10 +147,11 @@ async def _run(port: int, store: str, seed: str) -> None:
         open_manager(exchange, _ReportingStore(opened, {}), plan, standby=lease_outlives_owner) as manager,
     ):
         write_line(event="recovered")
-        await Bot(exchange, manager, seed).run()
+        await kind(exchange, manager, seed).run()
 
 
-async def _main() -> None:
+async def main(kind: type[Bot] = Bot) -> None:
+    """Run a bot as its command line says, until its input ends. `kind`: the class of the bot."""
     # structlog would import rich for colours, which takes a fifth of a bot's start.
     sys.modules["rich"] = None  # type: ignore[assignment]
     configure_logging("warning")  # to standard error
@@ -149,10 +159,10 @@ async def _main() -> None:
     await wait_line()
     async with trio.open_nursery() as nursery:
         port, store, seed = sys.argv[1:]
-        nursery.start_soon(_run, int(port), store, seed)
+        nursery.start_soon(_run, int(port), store, seed, kind)
         await wait_end()
         nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":
-    trio.run(_main)
+    trio.run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from simulation.killing.history import History
 from simulation.killing.ledger import Ledger
@@ -37,6 +38,7 @@ def snapshot(ledger: Ledger, history: History, loaded: Loaded, markets: dict[str
         loaded=loaded,
         is_ours=is_ours,
         moving=moving,
+        entries=history.entries,
     )
 
 
@@ -59,7 +61,9 @@ class Records:
             position = record.position
             key = (position.symbol, position.side), position.identity
             self._before[key] = record
-            if (earlier := before.get(key)) is not None:
+            earlier = before.get(key)
+            # Before the first fill of an entry, its reference price counts.
+            if earlier is not None and (earlier.entry is None or earlier.entry.entered):
                 broken += peak_kept(position.side, (earlier.best,), record.best)
                 broken += nothing_loosened(position.side, (earlier.target, record.target))
         return [f"{each}, in the store" for each in broken]
@@ -71,6 +75,29 @@ def without_a_stop(ledger: Ledger, reported: set[Key]) -> list[str]:
         f"the {entry} has no live stop and is not reported as unprotected"
         for key, entry in ledger.open.items()
         if not entry.stops and key not in reported
+    ]
+
+
+def left_entries(history: History, loaded: Loaded, before: datetime) -> list[str]:
+    """Return every entry that works, and was not written by the bot that was started at a time."""
+    own = {intent.client_order_id for intent in loaded.intents if intent.at >= before}
+    return [
+        f"the entry {entry.client_order_id} of the {entry.side} {entry.symbol} still works"
+        for entry in history.entries
+        if entry.client_order_id not in own
+    ]
+
+
+def not_covered(ledger: Ledger, history: History, reported: set[Key]) -> list[str]:
+    """Return every position with a stop, but none for its whole quantity. That of a working entry may still grow."""
+    growing = {(entry.symbol, entry.side) for entry in history.entries}
+    live = {stop.client_order_id: stop.quantity for stop in history.stops}
+    return [
+        f"a part of the {entry} has no stop"
+        for key, entry in ledger.open.items()
+        if key not in growing | reported
+        and entry.stops
+        and max((live.get(own, Decimal(0)) for own in entry.stops), default=Decimal(0)) < entry.remaining
     ]
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from simulation.remote_wire import Operation
 from trailing.core.account import PositionReport
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.exchanges.paper.transport import LogEntry
 
@@ -18,6 +19,20 @@ class Entered(msgspec.Struct, frozen=True, tag=True):
 
     at: float
     position: Position
+
+
+class PartEntered(msgspec.Struct, frozen=True, tag=True):
+    """A part of an entry was filled. `order`: the entry with all that is filled so far."""
+
+    at: float
+    order: EntryOrder
+
+
+class Attached(msgspec.Struct, frozen=True, tag=True):
+    """An entry has placed or resized the stop that it carries."""
+
+    at: float
+    order: StopOrder
 
 
 class Accepted(msgspec.Struct, frozen=True, tag=True):
@@ -42,7 +57,7 @@ class Filled(msgspec.Struct, frozen=True, tag=True):
     fill: Fill
 
 
-Event: TypeAlias = Entered | Accepted | Withdrawn | Filled
+Event: TypeAlias = Entered | PartEntered | Attached | Accepted | Withdrawn | Filled
 
 
 class History(msgspec.Struct, frozen=True):
@@ -52,7 +67,7 @@ class History(msgspec.Struct, frozen=True):
         now: seconds on the exchange's clock, as every `at` in the events.
         number: number of events so far, for the next request.
         events: the new events in the order of booking.
-        stops, positions: the state after the last event.
+        stops, positions, entries: the state after the last event. Of the entries, those that work.
     """
 
     now: float
@@ -60,6 +75,7 @@ class History(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     stops: tuple[StopOrder, ...]
     positions: tuple[PositionReport, ...]
+    entries: tuple[EntryOrder, ...] = ()
 
 
 HISTORY = Operation(tuple[int], History)
@@ -67,6 +83,9 @@ HISTORY = Operation(tuple[int], History)
 
 ENTERED = Operation(tuple[()], tuple[Position, ...])
 """Return every open position as it was entered, because the bot itself stores none."""
+
+TAKEN = Operation(tuple[()], tuple[str, ...])
+"""Return the symbols with an open position or a working entry."""
 
 SHAKE = Operation(tuple[int], int, changes=True)
 """Let the market jump beyond the stops of some open positions. Returns their number."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from simulation.killing.history import Accepted, Entered, Event, Filled, History
+from simulation.killing.history import Accepted, Attached, Entered, Event, Filled, History, PartEntered
+from trailing.core.entry_orders import EntryOrder
 from trailing.core.model import Fill, Position, StopOrder
 from trailing.core.prices import is_tighter
 from trailing.testing.invariants import Key, never_crossed_zero, nothing_loosened
@@ -22,6 +23,7 @@ class LedgerEntry:
         stops: the live stops, by client order id.
         tightest: the tightest stop that was ever accepted, or None.
         last_tightest: the price of the tightest live stop at the last event, or None.
+        attached: the client order ids of the stops that its entry has placed.
     """
 
     def __init__(self, position: Position) -> None:
@@ -30,6 +32,7 @@ class LedgerEntry:
         self.stops: dict[str, StopOrder] = {}
         self.tightest: Decimal | None = None
         self.last_tightest: Decimal | None = None
+        self.attached: set[str] = set()
 
     def __str__(self) -> str:
         return f"{self.position.side} {self.position.symbol} ({self.position.identity})"
@@ -57,6 +60,7 @@ class Ledger:
         self.ended: int = 0
         self.number: int = 0
         self._owners: dict[str, LedgerEntry] = {}
+        self._by_entry: dict[str, LedgerEntry] = {}
 
     def take(self, history: History) -> list[str]:
         """Take the events since the last call. Returns the invariants that they broke."""
@@ -72,6 +76,10 @@ class Ledger:
         match event:
             case Entered():
                 return self._enter(event.position)
+            case PartEntered():
+                return self._enter_part(event.order)
+            case Attached():
+                return self._attach(event.order)
             case Accepted():
                 return self._accept(event.order)
             case Filled():
@@ -88,6 +96,40 @@ class Ledger:
         self.open[key] = LedgerEntry(position)
         return [] if before is None else [f"the {before} was entered again, as {position.identity}"]
 
+    def _enter_part(self, order: EntryOrder) -> list[str]:
+        """Enlarge the position of an entry. What is filled after its end opens the same position again."""
+        key, own = (order.symbol, order.side), order.client_order_id
+        entry, before = self._by_entry.get(own), self.open.get(key)
+        assert order.average_price is not None
+        assert order.first_filled_at is not None
+        position = Position(order.symbol, order.side, order.filled, order.average_price, order.first_filled_at, id=own)
+        if entry is None:
+            entry = self._by_entry[own] = LedgerEntry(position)
+            self.entered += 1
+        else:
+            entry.remaining += order.filled - entry.position.quantity
+            entry.position = position
+        self.open[key] = entry
+        return [] if before in {None, entry} else [f"the {before} was entered again, as {own}"]
+
+    def _attach(self, order: StopOrder) -> list[str]:
+        """Take the stop that an entry carries. It may be looser than ours, and is not ours to be moved."""
+        entry = self.open.get((order.symbol, order.side))
+        if entry is None:
+            return []
+        self._owners[order.client_order_id] = entry
+        entry.stops[order.client_order_id] = order
+        entry.attached.add(order.client_order_id)
+        return self._check_number(entry) + self._check_tightest(entry)
+
+    def _check_number(self, entry: LedgerEntry) -> list[str]:
+        """Check the number of live stops. Beside the two of a move, there may be the one that the entry has placed."""
+        allowed = TWO_STOPS * (1 + self._anew) + len(entry.attached & entry.stops.keys())
+        if len(entry.stops) <= allowed:
+            return []
+        ids = ", ".join(entry.stops)
+        return [f"1. the {entry} has {len(entry.stops)} live stops ({ids}), {allowed} are allowed"]
+
     def _accept(self, order: StopOrder) -> list[str]:
         entry = self.open[order.symbol, order.side]
         self.accepted += 1
@@ -99,11 +141,7 @@ class Ledger:
             broken += _named(entry, nothing_loosened(order.side, (before, order.price)))
         if before is None or is_tighter(order.side, order.price, than=before):
             entry.tightest = order.price
-        allowed = TWO_STOPS * (1 + self._anew)
-        if len(entry.stops) > allowed:
-            ids = ", ".join(entry.stops)
-            broken.append(f"1. the {entry} has {len(entry.stops)} live stops ({ids}), {allowed} are allowed")
-        return [*broken, *self._check_tightest(entry)]
+        return [*broken, *self._check_number(entry), *self._check_tightest(entry)]
 
     @staticmethod
     def _check_tightest(entry: LedgerEntry) -> list[str]:

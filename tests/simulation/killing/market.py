@@ -11,14 +11,16 @@ from decimal import Decimal
 from functools import partial
 
 import trio
+from inspection.paper import watch_entries, working_entries
 
-from simulation.killing.history import ENTERED, HISTORY, SHAKE, Event, History, to_events
+from simulation.killing.history import ENTERED, HISTORY, SHAKE, TAKEN, Attached, Event, History, PartEntered, to_events
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, VALIDITY, all_markets, first_price
 from simulation.killing.stdio import wait_end, write_line
 from simulation.remote import Services, serve_exchange
 from simulation.remote_wire import OPERATIONS
-from trailing.core.model import Market, Position, Tick
+from trailing.core.entry_orders import EntryOrder
+from trailing.core.model import Market, Position, StopOrder, Tick
 from trailing.errors import ExchangeUnreachable, UsageError
 from trailing.exchanges.paper import PaperExchange, open_paper
 
@@ -26,6 +28,9 @@ TICK_SECONDS = 0.05
 _NOISE = 0.0006  # share of the price, for each tick
 _TREND = 0.0004
 _TREND_ENDS = 0.02  # probability at each tick
+PART_ENTERED = Decimal("0.4")
+"""The share of an entry that one price fills."""
+
 _SHAKE = 0.03  # further than the widest stop, and too small for the confirmation of jumps
 
 
@@ -46,6 +51,9 @@ class MovingMarket:
         self._events: list[Event] = []
         self._taken = 0
         self._entering: set[str] = set()
+        self._attached: list[StopOrder] = []
+        self._filled: dict[str, Decimal] = {}  # by client order id of the entry
+        watch_entries(exchange, self._note_entry, self._attached.append)
 
     async def walk(self) -> None:
         """Move all prices, again and again."""
@@ -67,10 +75,26 @@ class MovingMarket:
         log = self._exchange.log
         new = to_events(log[self._taken :])
         self._taken = len(log)
+        new += tuple(Attached(trio.current_time(), stop) for stop in self._attached)  # resized after an exit
+        self._attached.clear()
         self._events += new
         for event in new:
             self._ledger.note(event)
         return len(self._events)
+
+    def _note_entry(self, order: EntryOrder) -> None:
+        """Take a change of an entry as events: what it has filled, and the stop that it has placed or resized."""
+        at, own = trio.current_time(), order.client_order_id
+        new: list[Event] = []
+        if order.filled > self._filled.get(own, Decimal(0)):
+            self._filled[own] = order.filled
+            new.append(PartEntered(at, order))
+        new += [Attached(at, stop) for stop in self._attached]
+        self._attached.clear()
+        self._catch_up()
+        self._events += new
+        for event in new:
+            self._ledger.note(event)
 
     async def history(self, since: int) -> History:
         """Return the events since a number of events and the present state, read until no event came in between."""
@@ -82,13 +106,19 @@ class MovingMarket:
                 continue  # this process was blocked for longer than a request is valid
             if self._catch_up() == before:
                 new = tuple(self._events[since:])
-                return History(trio.current_time(), before, new, tuple(stops), tuple(positions))
+                entries = tuple(one for symbol in self._markets for one in working_entries(self._exchange, symbol))
+                return History(trio.current_time(), before, new, tuple(stops), tuple(positions), entries)
 
     async def entered(self) -> tuple[Position, ...]:
         """Return every open position as it was entered."""
         await trio.lowlevel.checkpoint()
         self._catch_up()
         return tuple(entry.position for entry in self._ledger.open.values())
+
+    async def taken(self) -> tuple[str, ...]:
+        """Return the symbols with an open position or a working entry."""
+        is_open = {position.symbol for position in await self.entered()}
+        return tuple(one for one in self._markets if one in is_open or working_entries(self._exchange, one))
 
     async def enter(self, position: Position) -> None:
         """Book an entry, unless the symbol has a position: two bots may find it free at a takeover.
@@ -120,7 +150,13 @@ async def run_market(seed: int, positions: int, ended: trio.Event, task_status: 
     markets = all_markets(seed, positions)
     async with (
         open_paper(
-            latency=LATENCY, jitter=JITTER, seed=seed, markets=markets, request_validity=VALIDITY, record=True
+            latency=LATENCY,
+            jitter=JITTER,
+            seed=seed,
+            markets=markets,
+            request_validity=VALIDITY,
+            record=True,
+            partial_entries=PART_ENTERED,
         ) as exchange,
         trio.open_nursery() as nursery,
     ):
@@ -128,6 +164,7 @@ async def run_market(seed: int, positions: int, ended: trio.Event, task_status: 
         services: Services = {
             "history": (HISTORY, market.history),
             "entered": (ENTERED, market.entered),
+            "taken": (TAKEN, market.taken),
             "shake": (SHAKE, market.shake),
             "enter": (OPERATIONS["enter"], market.enter),
         }

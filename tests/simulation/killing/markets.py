@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from decimal import Decimal
+from typing import Final, Literal
 
 from trailing.core.model import Market
 
@@ -14,9 +15,14 @@ LATENCY, JITTER = 0.002, 0.010
 VALIDITY = 0.1
 """Seconds within which a request may be executed. A bot waits so long before it assumes that one was not."""
 
+_ATTACHED: Final[tuple[Literal["own", "bridge"] | None, ...]] = (None, "own", "bridge")
+
 
 def all_markets(seed: int, positions: int) -> dict[str, Market]:
-    """Return the markets by symbol: a third takes two stops, a third amends, a third takes one stop only."""
+    """Return the markets by symbol: a third takes two stops, a third amends, a third takes one stop only.
+
+    Of each third, a third lets an entry carry no stop, one of its own, or a bridge.
+    """
     return {market.symbol: market for market in (_market(seed, number) for number in range(positions))}
 
 
@@ -34,4 +40,5 @@ def _market(seed: int, number: int) -> Market:
         quantity_step=Decimal(1).scaleb(-digits - 1),
         can_amend=number % 3 == 1,
         two_stops=number % 3 != 2,
+        attached_stop=_ATTACHED[number // 3 % 3],
     )

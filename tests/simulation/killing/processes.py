@@ -53,12 +53,13 @@ class Bots:
         store: the address of the store.
         seed: the seed of the run.
         positions: the number of open positions at a time.
+        entries: whether the bots open their positions with entries.
     """
 
-    def __init__(self, folder: Path, store: str, seed: int, positions: int) -> None:
+    def __init__(self, folder: Path, store: str, seed: int, positions: int, *, entries: bool = False) -> None:
         self.log: Path = folder / "processes.log"
         self._store, self._seed, self._positions = store, seed, positions
-        self._started = 0
+        self._started, self._module = 0, "killing.entry_bot" if entries else "killing.bot"
 
     @asynccontextmanager
     async def market(self) -> AsyncIterator[int]:
@@ -79,7 +80,7 @@ class Bots:
     async def warm(self, port: int) -> ChildProcess:
         """Start a bot that waits for `activate`."""
         self._started += 1
-        return await start("killing.bot", port, self._store, f"{self._seed}/{self._started}", log=self.log)
+        return await start(self._module, port, self._store, f"{self._seed}/{self._started}", log=self.log)
 
     def log_tail(self) -> str:
         """Return the end of the processes' standard error."""

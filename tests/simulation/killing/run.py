@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import trio
 
-from simulation.killing.checks import Records, broken_by, unsettled, without_a_stop
+from simulation.killing.checks import Records, broken_by, left_entries, not_covered, unsettled, without_a_stop
 from simulation.killing.history import HISTORY, SHAKE, History
 from simulation.killing.ledger import Ledger
 from simulation.killing.markets import JITTER, LATENCY, all_markets
@@ -35,6 +35,7 @@ _IN_FLIGHT = 2 * (LATENCY + JITTER)  # the requests of a dead bot are booked by 
 _WEIGHTS: Mapping[Phase, int] = {"recovery": 3, "wave": 3, "trailing": 4}
 _WAITING: Mapping[Phase, int] = {"waiting": 1}  # only if a dead bot owns the account for a while
 _LONGEST: Mapping[Phase, float] = {"waiting": 0.5, "recovery": 0.35, "wave": 0.025, "trailing": 0.6}
+_LONGEST_ENTERING = 0.3
 _PHASE_OF_EVENT: Mapping[str, Phase] = {
     "recovering": "recovery",
     "recovered": "trailing",
@@ -88,6 +89,7 @@ async def kill_and_restart(
     folder: Path,
     positions: int = 30,
     store: str | None = None,
+    entries: bool = False,
     progress: Callable[[int, Phase, float], None] = lambda _number, _phase, _seconds: None,
 ) -> KillingReport:
     """Protect one long wave with a bot that is killed with SIGKILL, at times drawn from a seed.
@@ -102,6 +104,7 @@ async def kill_and_restart(
         positions: the number of open positions at a time, at least 1.
         store: the address of a Postgres server, instead of a file. A schema is created there, and dropped at the end. The
             next bot owns the account only after the dead bot's short lease has ended.
+        entries: whether the bots open their positions with entries, and are killed during these.
         progress: called for each kill with its number from 1 on, its phase, and the seconds for which the bot ran.
 
     Raises:
@@ -112,10 +115,10 @@ async def kill_and_restart(
     """
     async with AsyncExitStack() as stack:
         run_store = await stack.enter_async_context(open_run_store(store, folder))
-        bots = Bots(folder, run_store.url, seed, positions)
+        bots = Bots(folder, run_store.url, seed, positions, entries=entries)
         port = await stack.enter_async_context(bots.market())
         exchange = await stack.enter_async_context(open_remote(port))
-        run = _Run(bots, run_store, port, exchange, all_markets(seed, positions), seed)
+        run = _Run(bots, run_store, port, exchange, all_markets(seed, positions), seed, entries=entries)
         return await run.run(kills, progress)
 
 
@@ -128,8 +131,11 @@ class _Run:
         exchange: RemoteExchange,
         markets: dict[str, Market],
         seed: int,
+        *,
+        entries: bool,
     ) -> None:
         self._run_store = run_store
+        self._longest = {**_LONGEST, "wave": _LONGEST_ENTERING} if entries else _LONGEST
         self._weights = {**_WEIGHTS, **(_WAITING if run_store.lease_seconds else {})}
         self._bots, self._port, self._exchange, self._markets = bots, port, exchange, markets
         self._draw = random.Random(f"{seed}/moments")
@@ -196,7 +202,7 @@ class _Run:
         """Run a bot until the time of its kill, or until it ends by itself."""
         self._phase, self._event, self._reported = "waiting", "", set()
         self._starts += 1
-        delay = self._draw.uniform(0, _LONGEST[until])
+        delay = self._draw.uniform(0, self._longest[until])
         await self._exchange.ask("shake", SHAKE, self._draw.randint(0, len(self._markets) // 2))
         self._restarted_at = datetime.now(UTC)
         await activate(bot)
@@ -251,6 +257,8 @@ class _Run:
             loaded = await self._load()
             found = set(broken_by(self._ledger, history, loaded, self._markets))
             found |= {*without_a_stop(self._ledger, self._reported), *unsettled(loaded, self._restarted_at)}
+            found |= {*not_covered(self._ledger, history, self._reported)}
+            found |= {*left_entries(history, loaded, self._restarted_at)}
             lasting = found if lasting is None else lasting & found
             seconds = trio.current_time() - self._began
             if lasting and seconds > PROTECTED_WITHIN:

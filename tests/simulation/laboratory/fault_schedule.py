@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import trio
 
 from simulation.laboratory.scenario import Scenario
-from trailing.errors import StopRejected
+from trailing.errors import EntryRejected, StopRejected
+from trailing.stores.port import AddIntent, CloseStop, SaveStop, StoreWrite
 from trailing.testing.faults import Fault, Hangs, Refuses, ReplyLost, Slow, Throttles, Unreachable
 
 _REFUSED = {"place_stop", "amend_stop", "cancel_stop", "close_position"}
+_REFUSED_ENTRY = {"place_entry", "cancel_entry"}
+ENTRY_OPERATIONS = frozenset({"place_entry", "cancel_entry", "find_entry"})
+"""The operations of entries, which have faults of their own."""
 
 
 class FaultSchedule:
@@ -26,6 +30,7 @@ class FaultSchedule:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._draw = random.Random(f"{scenario.seed} weather")  # another text would draw other worlds
+        self._entry_draw = random.Random(f"{scenario.seed} entry faults")
         self._latency = random.Random(f"{scenario.seed} latency")
         self._disturbed: dict[str | None, float] = {None: 0.0}
         self._explained: dict[str | None, float] = {None: 0.0}
@@ -62,6 +67,8 @@ class FaultSchedule:
 
     def fault(self, operation: str, symbol: str | None, _: int) -> Fault | None:
         """Return the fault of a call that is made now, or None."""
+        if operation in ENTRY_OPERATIONS:
+            return self._entry_fault(operation, symbol)
         draw, scenario = self._draw.random(), self._scenario
         if self.is_over:
             return None
@@ -83,6 +90,51 @@ class FaultSchedule:
         if fault is not None:
             self.disturb(symbol)
         return fault
+
+    def _entry_fault(self, operation: str, symbol: str | None) -> Fault | None:
+        """Return the fault of a request for an entry, or None. These faults are more frequent, because entries are few."""
+        draw, rates = self._entry_draw, self._scenario.entries
+        drawn = draw.random()
+        if self.is_over:
+            return None
+        if self.is_unreachable:
+            return Unreachable() if drawn < 0.7 else Hangs(booked=drawn > 0.9)
+        kinds: tuple[tuple[float, Fault], ...] = (
+            (rates.lost_replies, ReplyLost()),
+            (rates.hangs, Hangs(booked=draw.random() < 0.5)),
+            (rates.unreachable, Unreachable()),
+            (rates.throttles, Throttles(draw.uniform(1, 10))),
+            (rates.slow, Slow(draw.uniform(1, 5))),
+            (
+                rates.refusals if operation in _REFUSED_ENTRY else 0.0,
+                Refuses(EntryRejected("refused by the simulation")),
+            ),
+        )
+        for rate, fault in kinds:
+            if drawn < rate:
+                self.disturb(symbol)
+                return fault
+            drawn -= rate
+        return None
+
+    def store_fails(self, entries: Sequence[StoreWrite]) -> bool:
+        """Return whether a commit fails. It fails only with records of entries.
+
+        It never fails with the intent of a stop or of an exit, because such an order is placed all the same, and not with
+        the record of a position that has ended, because that is not saved again.
+        """
+        rate = self._scenario.entries.store_failures
+        others = [
+            one
+            for one in entries
+            if isinstance(one, CloseStop) or (isinstance(one, AddIntent) and one.intent.purpose != "entry")
+        ]
+        of_entry = [one for one in entries if isinstance(one, SaveStop) and one.record.entry is not None]
+        if not rate or self.is_over or others or not of_entry or self._entry_draw.random() >= rate:
+            return False
+        for one in of_entry:
+            self.disturb(one.record.position.symbol)
+        return True
 
     async def play(self) -> None:
         """Begin and end the outages at their times."""

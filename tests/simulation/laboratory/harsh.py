@@ -37,6 +37,7 @@ class HarshWorld:
         feed: moves the market to a price, for one tick.
         report_violation: called with the class of a violation and its details.
         manager: returns the manager of the running process, or None.
+        was_cancelled: whether an entry of a position was cancelled from outside.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class HarshWorld:
         feed: Callable[[Tick], object],
         report_violation: ReportViolation,
         manager: Callable[[], Manager | None],
+        was_cancelled: Callable[[tuple[str, Side]], bool],
     ) -> None:
         self._paper, self._fault_schedule, self._manager = paper, fault_schedule, manager
         self._log = FaultLog(scenario.seed, rates, fault_schedule)
@@ -67,7 +69,7 @@ class HarshWorld:
             report_violation,
         )
         self._positions = PositionMonitor(
-            scenario, paper, fault_schedule, self._log, self._process_view, report_violation
+            scenario, paper, fault_schedule, self._log, self._process_view, was_cancelled, report_violation
         )
 
     @property

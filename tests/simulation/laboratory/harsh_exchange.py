@@ -23,6 +23,7 @@ from simulation.laboratory.harsh_orders import (
 from simulation.laboratory.harsh_updates import HarshUpdates, HiddenEnds, LateUpdates, WrongTicks
 from simulation.laboratory.scenario import Scenario
 from trailing.core.account import PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import StopOrder, Tick
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.limits import RateLimit
@@ -68,6 +69,12 @@ class HarshExchange(FaultyExchange):
         order = await super().place_stop(request)
         await self._early.hold_back(order)
         return self._acknowledgements.shown(order)
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        if request.stop is not None:
+            price = self._markets.booked(request.symbol, request.stop.price)
+            request = replace(request, stop=replace(request.stop, price=price))
+        return await super().place_entry(request)
 
     async def amend_stop(self, order: StopOrder, *, price: Decimal, quantity: Decimal) -> StopOrder:
         price = self._markets.booked(order.symbol, price)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from simulation.laboratory.fault_log import FaultLog
 from simulation.laboratory.harsh_rates import LATE_SECONDS
 from trailing.core.model import Tick
-from trailing.exchanges.port import OrderUpdate, PositionUpdate, Update
+from trailing.exchanges.port import EntryUpdate, OrderUpdate, PositionUpdate, Update
 from trailing.exchanges.updates import waiting
 
 _OFF: Final = (Decimal(10), Decimal("0.1"))
@@ -30,7 +30,7 @@ class LateUpdates:
     def __init__(self, log: FaultLog) -> None:
         self._log, self._draw = log, log.draw("late_updates")
 
-    def delays(self, update: OrderUpdate | PositionUpdate) -> tuple[float, ...]:
+    def delays(self, update: OrderUpdate | EntryUpdate | PositionUpdate) -> tuple[float, ...]:
         """Return the delays of an update in seconds, one for each time it comes. Most updates come once, at once."""
         if self._log.is_over or not self._log.rates.late_updates:
             return (0.0,)
@@ -40,7 +40,7 @@ class LateUpdates:
         delays = [self._draw.uniform(*LATE_SECONDS) if is_late else 0.0]
         if is_repeated:
             delays.append(delays[0] + self._draw.uniform(*LATE_SECONDS))
-        self._log.note("late_updates", update.symbol, until=trio.current_time() + delays[-1])
+        self._log.note("late_updates", _symbol_of(update), until=trio.current_time() + delays[-1])
         return tuple(delays)
 
 
@@ -116,7 +116,7 @@ class HarshUpdates(trio.abc.ReceiveChannel[Update]):
             return
         if isinstance(update, Tick):
             self._there += (*self._wrong.before(update), update)
-        elif isinstance(update, (OrderUpdate, PositionUpdate)):
+        elif isinstance(update, (OrderUpdate, EntryUpdate, PositionUpdate)):
             for delay in self._late.delays(update):
                 self._number += 1
                 heapq.heappush(self._coming, (trio.current_time() + delay, self._number, update))
@@ -130,3 +130,7 @@ class HarshUpdates(trio.abc.ReceiveChannel[Update]):
 
     async def aclose(self) -> None:
         await self._updates.aclose()
+
+
+def _symbol_of(update: OrderUpdate | EntryUpdate | PositionUpdate) -> str:
+    return update.order.symbol if isinstance(update, EntryUpdate) else update.symbol

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
-from typing import TypeAlias
 
 import trio
+from inspection.paper import working_entries
 
+from simulation.laboratory.counted_fills import CountedFills
+from simulation.laboratory.entry_terms import ATTACHED, ENTRY_FILL
 from simulation.laboratory.fault_schedule import FaultSchedule
-from simulation.laboratory.position_history import PositionHistory
-from trailing.core.model import Fill, Position, Side, StopOrder, Tick
+from simulation.laboratory.position_history import Key, PositionHistory
+from trailing.core.model import Fill, Position, StopOrder, Tick
 from trailing.core.prices import is_crossed
 from trailing.core.record import StopRecord
 from trailing.errors import NothingToReduce, WouldTrigger
@@ -21,8 +23,6 @@ from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
 from trailing.protection.outcomes import UNTRACKED
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
-
-Key: TypeAlias = tuple[str, Side]
 
 ANOTHER_POSITION = "another position has taken the place of one that is protected"
 """The text of the alarm."""
@@ -38,7 +38,8 @@ RECENT_SECONDS = 30.0
 
 _UNPROTECTED, _UNREPORTED = "a position is unprotected for too long", "an unprotected position is not listed"
 _TWO_STOPS, _LEFTOVER = "a position has two stops for too long", "a stop is left over without a position"
-_EXPECTED = (_UNPROTECTED, _UNREPORTED, _TWO_STOPS, _LEFTOVER)
+_UNCOVERED = "a part of a position has no stop for too long"
+_EXPECTED = (_UNPROTECTED, _UNREPORTED, _TWO_STOPS, _LEFTOVER, _UNCOVERED)
 
 
 class InvariantMonitor:
@@ -71,12 +72,8 @@ class InvariantMonitor:
         *,
         keep_events: bool,
     ) -> None:
-        self._fault_schedule, self._receives_prices, self._unprotected_error, self._keep_events = (
-            fault_schedule,
-            receives_prices,
-            unprotected_error,
-            keep_events,
-        )
+        self._fault_schedule, self._receives_prices = fault_schedule, receives_prices
+        self._unprotected_error, self._keep_events = unprotected_error, keep_events
         self._had_to_close, self._explains = had_to_close, explains
         self._exchange: PaperExchange
         self._written: dict[str, Intent] = {}  # the open intents, by client order id
@@ -85,16 +82,13 @@ class InvariantMonitor:
         self._closes: set[str] = set()  # the client order ids of all closes that arrived
         self._closed_as: dict[Key, str] = {}  # the identity of the position that the last close of a key closed
         self._ended_on_record: set[Key] = set()
-        self._written_by_dead: set[str] = (
-            set()
-        )  # the intents, by client order id, that were open when their process died
+        # The intents, by client order id, that were open when their process died.
+        self._written_by_dead: set[str] = set()
         self._entered: dict[Key, Position] = {}
         self._on_record: dict[Key, str] = {}  # the identity of the last record's position
-        self._entry_prices: dict[tuple[Key, str], Decimal] = {}  # on record, by key and identity
-        self._intended_for: dict[
-            str, tuple[Key, str]
-        ] = {}  # key and identity of an order's position, by client order id
-        self._fills: dict[str, Decimal] = {}  # the filled quantity of each order, by client order id
+        self._counted_fills = CountedFills(self.report_violation)
+        self._attached: dict[str, Decimal] = {}  # the prices of the stops that entries have placed, by client order id
+        self._attached_on_record: set[str] = set()
         self._booked = False
         self.why_down: str | None = "no process"
         self.broken: list[str] = []
@@ -111,6 +105,15 @@ class InvariantMonitor:
     def report_violation(self, what: str, about: str = "") -> None:
         """Add a violation. `what`: the text of its class; `about`: its details."""
         self.broken.append(f"at {trio.current_time():.3f}: {what}: {about}")
+
+    def was_added_to(self, key: Key) -> bool:
+        """Return whether a person added to the open position of a key."""
+        history = self.histories.get(key)
+        return history is not None and history.was_added_to
+
+    def note_attached_soon(self, stops: Iterable[StopOrder]) -> None:
+        """Take the stops that an entry has just placed, before the booking of its fill."""
+        self._attached |= {order.client_order_id: order.price for order in stops}
 
     def process_died(self) -> None:
         """Forget the prices that the dead process received, and the ends that are not on record."""
@@ -131,12 +134,13 @@ class InvariantMonitor:
             if isinstance(entry, AddIntent):
                 intent = entry.intent
                 self._written[intent.client_order_id] = intent
-                self._intended_for[intent.client_order_id] = ((intent.symbol, intent.side), intent.identity)
+                self._counted_fills.note_intent(intent)
             elif isinstance(entry, SettleIntent):
                 self._written.pop(entry.client_order_id, None)
             elif isinstance(entry, SaveStop):
                 self._note_saved(entry.record)
             elif isinstance(entry, CloseStop):
+                self._counted_fills.note_record(entry.record)
                 self._note_closed(entry.record.position)
             elif isinstance(entry, AppendEvent):
                 event = entry.event
@@ -144,14 +148,21 @@ class InvariantMonitor:
                     key = (event.symbol, event.side)
                     self._note_another(key, closed.get(key, self._on_record.get(key)))
                 elif isinstance(event, PositionClosed) and event.symbol and event.side:
-                    self._check_fills((event.symbol, event.side), event)
+                    self._counted_fills.check((event.symbol, event.side), event)
         self.steps += 1
 
     def _note_saved(self, record: StopRecord) -> None:
         key, identity = _key_of(record), record.position.identity
-        self._entry_prices[key, identity] = record.position.entry_price
+        self._counted_fills.note_record(record)
         if not (record.is_waiting or record.is_abandoned):
             self._on_record[key] = identity
+        history = self.histories.get(key)
+        for order in record.orders:
+            own, live = order.client_order_id, self._exchange.actual(key[0])[0]
+            if history is not None and own in self._attached.keys() - self._attached_on_record:
+                self._attached_on_record.add(own)
+                true = [one.price for one in live if one.client_order_id == own]
+                history.note_on_record(order.price, self._attached[own], *true)
 
     def _note_closed(self, position: Position) -> None:
         """Check that a position whose record is closed has no live stop of ours.
@@ -169,16 +180,6 @@ class InvariantMonitor:
         if leftovers and position.side not in held:
             self.report_violation("5. a stop was left behind a position whose record is closed", f"{leftovers}")
 
-    def _check_fills(self, key: Key, event: PositionClosed) -> None:
-        """Check that a closed position reports no more fills than its own orders had."""
-        filled = Decimal(0)
-        for own, quantity in self._fills.items():
-            owner = self._intended_for.get(own)
-            if owner is not None and owner[0] == key and self._entry_prices.get(owner) == event.entry_price:
-                filled += quantity
-        if event.quantity > filled:
-            self.report_violation("FM 45. a fill was counted twice", f"{key[1]} {key[0]}: {event.quantity} of {filled}")
-
     def note_booking(self, booking: LogEntry) -> None:
         """Take a booking, or a refusal, of the exchange."""
         self._booked = True
@@ -192,9 +193,10 @@ class InvariantMonitor:
             key: Key = (booking.result.symbol, booking.result.side)
             if key not in self.histories:
                 self._entered[key] = booking.result
+            elif booking.operation == ENTRY_FILL:
+                self.histories[key].note_average(booking.result.entry_price)
         if isinstance(booking.result, Fill) and booking.operation == "fill":
-            filled = self._fills.get(booking.result.client_order_id, Decimal(0))
-            self._fills[booking.result.client_order_id] = filled + booking.result.quantity
+            self._counted_fills.note_fill(booking.result)
         own = booking.client_order_id
         if own is not None and booking.operation in ("cancel_stop", "amend_stop") and not is_ours(own):
             self.report_violation("FM 31. an order that isn't ours was touched", f"{booking}")
@@ -204,6 +206,10 @@ class InvariantMonitor:
             history = self.histories.get((booking.result.symbol, booking.result.side))
             if history is not None:
                 history.stop_loosened(booking.result.price)
+        elif isinstance(booking.result, StopOrder) and booking.operation == ATTACHED:
+            history = self.histories.get((booking.result.symbol, booking.result.side))
+            if history is not None:
+                history.note_attached(booking.result.client_order_id)
         elif booking.operation == "close_position":
             self._note_close(booking)
         elif isinstance(booking.result, Fill) and booking.result.client_order_id in self._written:
@@ -310,10 +316,11 @@ class InvariantMonitor:
                 history.note_protection(at, self._cause_of_unprotected_time(history), protected=bool(plain))
             if history is not None:
                 history.note_stops(plain)
-            protecting = [
-                order for order in plain if not order.triggered
-            ]  # a triggered stop that is not filled protects nothing
-            if len(protecting) > 2 or len(ours) - len(plain) > 1:
+            # A triggered stop that is not filled protects nothing.
+            protecting = [order for order in plain if not order.triggered]
+            carried = sum(order.client_order_id in self._attached for order in protecting)
+            # The stop that an entry carries may come while ours is being moved.
+            if len(protecting) > 2 + min(1, carried) or len(ours) - len(plain) > 1:
                 about = f"{side} {symbol}, {len(protecting)} stops, {len(ours) - len(plain)} trailing orders"
                 self.report_violation("1. more than two stops, or more than one trailing order", about)
             wrong = self._what_is_wrong(key, history, plain, ours)
@@ -333,10 +340,14 @@ class InvariantMonitor:
                 wrong.append(_UNPROTECTED)
             if not error:
                 wrong.append(_UNREPORTED)
-        if len(plain) > 1:
+        is_entering = bool(working_entries(self._exchange, key[0]))
+        if len(plain) > 1 and not is_entering:  # the stop that an entry carries covers what is still to be filled
             wrong.append(_TWO_STOPS)
         if history is None and ours:
             wrong.append(_LEFTOVER)
+        covered = max((order.quantity for order in plain), default=None)
+        if covered is not None and covered < self._exchange.actual(key[0])[1].get(key[1], Decimal(0)):
+            wrong.append(_UNCOVERED)
         return wrong
 
     def _expect(self, what: str, key: Key, calm: float, at: float, *, wrong: bool) -> None:
@@ -373,10 +384,8 @@ class InvariantMonitor:
             return explained
         if self.why_down is not None:
             return self.why_down
-        if (
-            since is None
-            or self._fault_schedule.unexplained_seconds(history.symbol) - (trio.current_time() - since) < RECENT_SECONDS
-        ):
+        calm = self._fault_schedule.unexplained_seconds(history.symbol)
+        if since is None or calm - (trio.current_time() - since) < RECENT_SECONDS:
             return "disturbed"
         if history.crossed_at is not None and trio.current_time() - history.crossed_at < RECENT_SECONDS:
             return "crossed"

@@ -14,6 +14,7 @@ from simulation.laboratory.process import KillableExchange, Process
 from simulation.laboratory.process_view import ProcessView
 from simulation.laboratory.request_monitor import RequestMonitor
 from trailing.core.account import PositionReport
+from trailing.core.entry_orders import EntryOrder, EntryRequest
 from trailing.core.model import Fill, Side, Source, StopOrder, Tick
 from trailing.errors import OutcomeUnknown, StopRejected, TrailingError
 from trailing.exchanges.port import OrderUpdate, PositionUpdate, StopRequest, Update
@@ -126,6 +127,21 @@ class MonitoredExchange(FaultyExchange):
             self._requests.note_request("close_position", symbol, side, quantity)
             self._process_view.note_closing(symbol, side)
         return await super().close_position(symbol, side, quantity, client_order_id)
+
+    async def place_entry(self, request: EntryRequest) -> EntryOrder:
+        if self._process.alive:
+            self._requests.note_request("place_entry", request.symbol, request.side, request.quantity)
+        return await super().place_entry(request)
+
+    async def cancel_entry(self, symbol: str, client_order_id: str) -> None:
+        if self._process.alive:
+            self._requests.note_request("cancel_entry", symbol, client_order_id)
+        await super().cancel_entry(symbol, client_order_id)
+
+    async def find_entry(self, symbol: str, client_order_id: str) -> EntryOrder | None:
+        if self._process.alive:
+            self._requests.note_request("find_entry", symbol, client_order_id)
+        return await super().find_entry(symbol, client_order_id)
 
     @asynccontextmanager
     async def updates(self) -> AsyncIterator[trio.abc.ReceiveChannel[Update]]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from decimal import Decimal
+from typing import TypeAlias
 
 from trailing.core.model import Side, StopOrder
 from trailing.core.prices import is_better, is_crossed, is_tighter
+
+Key: TypeAlias = tuple[str, Side]
+"""Symbol and side."""
 
 _SUBSCRIBE_SECONDS = 3.0
 """Seconds after an entry in which prices may come before the subscription."""
@@ -68,6 +72,27 @@ class PositionHistory:
         """Take a stop of ours that a person loosened. Later stops of ours may start from there."""
         if self.tightest is not None and is_tighter(self.side, self.tightest, than=price):
             self.tightest = price
+
+    def note_attached(self, client_order_id: str) -> None:
+        """Take a stop of ours that the position's entry has placed."""
+        self._leftovers = self._leftovers - {client_order_id}
+
+    def note_on_record(self, *prices: Decimal) -> None:
+        """Take such a stop once it is on record, because before that the process need not know it.
+
+        Args:
+            prices: on record, and the true one. The looser one counts, because the exchange may round, and a person amend.
+        """
+        price = next(one for one in prices if not any(is_tighter(self.side, one, than=other) for other in prices))
+        if self.tightest is None or is_tighter(self.side, price, than=self.tightest):
+            self.tightest = price
+
+    def note_average(self, price: Decimal) -> None:
+        """Take another average price of the entry. Before it has a stop, the process needs no better peak than that."""
+        if self.expected_peak == self._entry_price and is_better(self.side, self._entry_price, price):
+            self.expected_peak = price
+        if is_better(self.side, self._entry_price, price):
+            self._entry_price = price
 
     def take_price(self, price: Decimal, at: float, receives_prices: Callable[[str], bool]) -> None:
         """Take a price. `receives_prices`: whether the process receives the prices of a symbol."""

@@ -6,7 +6,7 @@ The checks are those of invariants 2, 8, 9 and 12, and of exits. The docstring o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Final
 
@@ -14,10 +14,12 @@ import trio
 from inspection import Claim, Inspection
 
 from simulation.laboratory.bugs import is_laboratory_bug
+from simulation.laboratory.entry_terms import ENTRY_FILL
 from simulation.laboratory.fault_log import FaultLog
 from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh_rates import COARSE_TICKS, EMPTY_SECONDS
-from simulation.laboratory.invariant_monitor import SETTLED_AFTER, Key
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER
+from simulation.laboratory.position_history import Key
 from simulation.laboratory.process_view import ProcessView
 from simulation.laboratory.request_monitor import ReportViolation
 from simulation.laboratory.scenario import TICK, Scenario
@@ -41,6 +43,7 @@ class PositionMonitor:
 
     Args:
         exchange: the true state.
+        was_cancelled: whether an entry of a position was cancelled from outside.
         report_violation: called with the class of a violation and its details.
     """
 
@@ -51,13 +54,16 @@ class PositionMonitor:
         fault_schedule: FaultSchedule,
         log: FaultLog,
         process_view: ProcessView,
+        was_cancelled: Callable[[Key], bool],
         report_violation: ReportViolation,
     ) -> None:
+        self._was_cancelled = was_cancelled
         self._scenario, self._exchange, self._fault_schedule = scenario, exchange, fault_schedule
         self._log, self._process_view, self._report_violation = log, process_view, report_violation
         self._tracks: dict[Key, Track] = {}
         self._orders: set[str] = set()  # the client order ids of all stops and trailing orders that were booked for us
         self._stops: dict[str, Key] = {}  # the position of each plain stop, by client order id
+        self._ended: set[str] = set()  # the identities of the positions that have ended
         self._frozen: set[Claim] = set()
         self._unlisted: set[Claim] = set()
 
@@ -115,7 +121,7 @@ class PositionMonitor:
         """Take a booking, or a refusal, of the exchange."""
         result = booking.result
         if isinstance(result, Position):
-            self._note_entry(result, booking.at)
+            self._note_entry(result, booking.at, is_ours=booking.operation == ENTRY_FILL)
         elif isinstance(result, StopOrder):
             self._note_stop(booking.operation, result)
         elif result is None and booking.operation == "cancel_stop":
@@ -124,15 +130,24 @@ class PositionMonitor:
             if is_ours(result.client_order_id) and result.client_order_id not in self._orders:
                 self._check_exit(result)
             if result.side not in self._exchange.actual(result.symbol)[1]:
-                self._tracks.pop((result.symbol, result.side), None)
+                ended = self._tracks.pop((result.symbol, result.side), None)
+                if ended is not None:
+                    self._ended.add(ended.position.identity)
 
-    def _note_entry(self, position: Position, at: float) -> None:
+    def _note_entry(self, position: Position, at: float, *, is_ours: bool) -> None:
+        """Take an entry. `is_ours`: the library has placed it, so that its intent is on record and it must be listed."""
         key = (position.symbol, position.side)
-        if key in self._tracks:
-            self._tracks[key].was_added_to = True
-        else:
+        track = self._tracks.get(key)
+        if track is None:
             market = self._exchange.market(position.symbol)
-            self._tracks[key] = Track(position, self._scenario.plan, market, at)
+            track = self._tracks[key] = Track(position, self._scenario.plan, market, at)
+            track.handed_in = track.on_record = is_ours
+            if is_ours:  # the price that has filled it may be beyond its stop already
+                track.take_price(self._exchange.actual_price(position.symbol), at)
+        elif is_ours and track.position.identity == position.identity:
+            track.entered(position)
+        else:
+            track.was_added_to = True
 
     def _note_stop(self, operation: str, order: StopOrder) -> None:
         track = self._tracks.get((order.symbol, order.side))
@@ -163,10 +178,16 @@ class PositionMonitor:
     def _check_exit(self, fill: Fill) -> None:
         """No exit without a price of the market that is at or beyond a stop which is justified.
 
-        Excuse: the exit may come some time after that price, because closing may be throttled.
+        Excuses: the exit may come some time after that price, because closing may be throttled. A plan may close what was
+        filled of an entry that is cancelled. And after the end of a position, its entry may be filled further until it is
+        cancelled, which is closed at once.
         """
         track = self._tracks.get((fill.symbol, fill.side))
         if track is None:
+            return
+        if track.position.identity in self._ended:
+            return
+        if self._scenario.plan.on_entry_cancelled == "close" and self._was_cancelled(track.key):
             return
         if track.crossed_at is None or trio.current_time() - track.crossed_at > EXIT_WITHIN:
             about = f"{fill.side} {fill.symbol} at {fill.price}, the tightest justified stop is {track.justified}"

@@ -186,6 +186,7 @@ class KillableStore:
         latency: the most seconds that a commit waits.
         on_commit: called with the committed entries.
         is_remote: whether the process may die while its commit is in flight.
+        fails: whether a commit of these entries fails now.
     """
 
     def __init__(
@@ -197,9 +198,10 @@ class KillableStore:
         on_commit: Callable[[Sequence[StoreWrite]], None],
         *,
         is_remote: bool,
+        fails: Callable[[Sequence[StoreWrite]], bool] = lambda _: False,
     ) -> None:
         self._inner, self._process, self._latency, self._draw = inner, process, latency, draw
-        self._on_commit, self._is_remote = on_commit, is_remote
+        self._on_commit, self._is_remote, self._fails = on_commit, is_remote, fails
 
     async def accounts(self) -> Sequence[tuple[str, str]]:
         await self._process.step()
@@ -236,6 +238,8 @@ class KillableStore:
         if self._is_remote and self._process.steps_left == 0:
             self._process.die()  # its commit is in flight and goes on
         try:
+            if self._fails(entries):
+                raise StoreError("the simulation refuses this commit")
             await writer.commit(entries)
         except StoreError:
             await self._process.wait_if_dead()  # a dead process gets no refusal either

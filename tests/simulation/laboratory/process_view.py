@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 import trio
 
+from simulation.laboratory.entry_terms import ATTACHED
 from trailing.core.model import Side, StopOrder
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import OrderUpdate, PositionUpdate
@@ -51,7 +52,12 @@ class ProcessView:
     def __init__(self) -> None:
         self.listed_at: dict[str, float] = {}
         self._booked: dict[str, set[Decimal]] = {}  # by client order id: all prices that the order had
+        self._attached: set[str] = set()  # the client order ids of the stops that entries have placed
         self._process = _OfOneProcess()
+
+    def is_attached(self, order: StopOrder) -> bool:
+        """Whether an entry has placed a stop."""
+        return order.client_order_id in self._attached
 
     def process_died(self) -> None:
         """Forget the data of the dead process."""
@@ -61,6 +67,8 @@ class ProcessView:
 
     def note_booking(self, booking: LogEntry) -> None:
         """Take a booking, or a refusal, of the exchange."""
+        if booking.operation == ATTACHED and booking.client_order_id is not None:
+            self._attached.add(booking.client_order_id)
         if isinstance(booking.result, StopOrder):
             self._booked.setdefault(booking.result.client_order_id, set()).add(booking.result.price)
 

@@ -160,9 +160,12 @@ class RequestMonitor:
     def check_missing(self, symbol: str, side: Side) -> None:
         """Invariant 1: no missing stop is placed while a live one protects the position.
 
-        Excuse: the process need not assume a stop that it has not received, or that it has cancelled.
+        Excuses: the process need not assume a stop that it has not received, or that it has cancelled; and not one that an
+        entry has placed, as long as it does not know that its entry has ended.
         """
         for order in filter(self._process_view.must_assume_live, self._protecting_stops(symbol, side)):
+            if self._process_view.is_attached(order):
+                continue
             self._report_violation("1. a missing stop is placed beside a live one", f"{side} {symbol}: {order}")
 
     def _protecting_stops(self, symbol: str, side: Side) -> Iterator[StopOrder]:

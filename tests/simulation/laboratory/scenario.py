@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 from msgspec.structs import replace
 
+from simulation.laboratory.entry_terms import NO_ENTRIES, EntryTerms, with_entries
 from simulation.laboratory.harsh_rates import HarshRates
 from trailing.core.model import CallbackRange, Market, Percent
 from trailing.core.plan import Pacing, TrailPlan
@@ -41,6 +42,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         waves: times at which the bot opens a position in every symbol where it has none.
         store_latency: the most seconds that a commit takes.
         harsh: the rates of the harsh faults; None: an ordinary world.
+        entries: the waves of entries and their faults.
     """
 
     seed: int
@@ -66,6 +68,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[float, ...]
     store_latency: float
     harsh: HarshRates | None = None
+    entries: EntryTerms = NO_ENTRIES
 
     @classmethod
     def from_seed(cls, seed: int, harsh: HarshRates | None = None) -> Scenario:
@@ -84,6 +87,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         if random.Random(f"{seed} native").random() < _NATIVE:
             markets = tuple(replace(market, two_stops=True, native_callbacks=_CALLBACKS) for market in markets)
             plan = replace(plan, rules=plan.rules[:1], native=True)
+        markets, plan, entries = with_entries(seed, markets, plan, duration)
         return cls(
             seed=seed,
             symbols=symbols,
@@ -101,6 +105,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             waves=(draw.uniform(0, 30), *times(3)),
             store_latency=draw.choice((0.0, 0.05)),
             harsh=harsh,
+            entries=entries,
         )
 
     @classmethod

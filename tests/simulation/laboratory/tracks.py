@@ -45,7 +45,8 @@ class Track:
         self.own: Decimal | None = None
         self.unlisted_since: float | None = None
         self.loosened_since: float | None = None
-        self._propose = plan.bind(position.side, position.entry_price, market.price_tick)
+        self._plan, self._market = plan, market
+        self._proposes = [plan.bind(position.side, position.entry_price, market.price_tick)]
 
     @property
     def key(self) -> tuple[str, Side]:
@@ -56,11 +57,24 @@ class Track:
         """Take a price of the market."""
         if is_better(self.position.side, price, self.best):
             self.best = price
-            proposal = self._propose(price, ())
-            if proposal is not None:
-                self.note_stop(proposal)
+            self._ask_rules()
         if is_crossed(self.position.side, price, self.justified):
             self.crossed_at = at
+
+    def entered(self, position: Position) -> None:
+        """Take a further fill of the entry. The process may still use the average price of before."""
+        self.position = position
+        self._proposes.append(self._plan.bind(position.side, position.entry_price, self._market.price_tick))
+        self.note_stop(self._plan.first_stop(position, self._market))
+        if is_better(position.side, position.entry_price, self.best):
+            self.best = position.entry_price
+        self._ask_rules()
+
+    def _ask_rules(self) -> None:
+        for propose in self._proposes:
+            proposal = propose(self.best, ())
+            if proposal is not None:
+                self.note_stop(proposal)
 
     def note_stop(self, price: Decimal, *, ours: bool = False) -> None:
         """Take a justified stop: a booked one, an amended one, or one that a rule wants."""

@@ -14,12 +14,16 @@ from simulation.laboratory.bot import START, Bot, time_of_day
 from simulation.laboratory.bugs import is_laboratory_bug, leaves
 from simulation.laboratory.clock import IOAwareClock
 from simulation.laboratory.determinism import run_deterministically
+from simulation.laboratory.entry_bookings import EntryBookings
+from simulation.laboratory.entry_bot import EntryBot
+from simulation.laboratory.entry_monitor import EntryMonitor
 from simulation.laboratory.fault_schedule import FaultSchedule
 from simulation.laboratory.harsh import HarshWorld, exchange_options
 from simulation.laboratory.harsh_rates import COARSE_TICKS, HarshRates
-from simulation.laboratory.invariant_monitor import SETTLED_AFTER, InvariantMonitor, Key
+from simulation.laboratory.invariant_monitor import SETTLED_AFTER, InvariantMonitor
 from simulation.laboratory.manual_changes import ManualChanges
 from simulation.laboratory.natives import trails_behind_ours
+from simulation.laboratory.position_history import Key
 from simulation.laboratory.process import KillableExchange, KillableStore, Process
 from simulation.laboratory.report import WorldReport
 from simulation.laboratory.scenario import TICK, Scenario
@@ -76,6 +80,12 @@ class World:
         )
         self._draw = random.Random(f"{scenario.seed} world")
         self._manual_changes = ManualChanges(scenario, self._fault_schedule, self._invariant_monitor, self._draw)
+        self._entry_monitor = EntryMonitor(
+            self._fault_schedule,
+            lambda: self._manager,
+            self._invariant_monitor.was_added_to,
+            self._invariant_monitor.report_violation,
+        )
         self._harsh: HarshWorld | None = None
         self._store = store
         self._world_store: WorldStore
@@ -97,10 +107,13 @@ class World:
                 positions_read_lag=scenario.read_lag,
                 utc_start=START,
                 record=self._note_booking,
+                partial_entries=scenario.entries.filled,
                 **exchange_options(scenario.harsh),
             ) as exchange,
         ):
             invariant_monitor.set_exchange(exchange)
+            self._entry_monitor.set_exchange(exchange)
+            EntryBookings(exchange, self._entry_monitor, invariant_monitor, self._note_booking)
             if scenario.harsh is not None:
                 self._harsh = self._harsh_world(exchange, scenario.harsh)
             self._feed_all(exchange, [10_000] * scenario.symbols)
@@ -141,6 +154,7 @@ class World:
             lambda tick: self._feed_tick(exchange, tick),
             self._invariant_monitor.report_violation,
             lambda: self._manager,
+            self._entry_monitor.was_cancelled,
         )
 
     # The events of the world.
@@ -159,6 +173,7 @@ class World:
         self._invariant_monitor.take_price(tick)
         if self._harsh is not None:
             self._harsh.check(tick.symbol)
+        self._entry_monitor.check(tick.symbol)
 
     async def _move_prices(self, exchange: PaperExchange) -> None:
         scenario, draw = self._scenario, random.Random(f"{self._scenario.seed} prices")
@@ -193,7 +208,12 @@ class World:
             self._objects.append(sum(kind.startswith("trailing.protection") for kind in kinds))
 
     async def _run_processes(self, exchange: PaperExchange) -> None:
-        bot = Bot(self._scenario, exchange, self._note_handed_in)
+        bot = Bot(
+            self._scenario,
+            exchange,
+            self._note_handed_in,
+            EntryBot(self._scenario, exchange, self._entry_monitor),
+        )
         async with trio.open_nursery() as old_processes:
             while True:
                 process = self._process
@@ -204,6 +224,7 @@ class World:
                 self._deaths += 1
                 self._manager, self._connection = None, None
                 self._invariant_monitor.process_died()
+                self._entry_monitor.process_died()
                 if self._harsh is not None:
                     self._harsh.process_died()
                 self._fault_schedule.disturb()
@@ -235,8 +256,22 @@ class World:
             else:
                 connection, exchange_port = self._harsh.connect(process)
             latency, is_remote = scenario.store_latency, world_store.is_remote
-            store = KillableStore(inner, process, latency, self._draw, self._note_commit, is_remote=is_remote)
-            async with open_manager(exchange_port, store, scenario.plan, utc_start=time_of_day()) as manager:
+            store = KillableStore(
+                inner,
+                process,
+                latency,
+                self._draw,
+                self._note_commit,
+                is_remote=is_remote,
+                fails=self._fault_schedule.store_fails,
+            )
+            async with open_manager(
+                exchange_port,
+                store,
+                scenario.plan,
+                utc_start=time_of_day(),
+                entry_limits=scenario.entries.limits,
+            ) as manager:
                 if process.alive:
                     self._manager, self._connection = manager, connection
                     self._invariant_monitor.why_down = None
@@ -252,11 +287,13 @@ class World:
     def _note_booking(self, booking: LogEntry) -> None:
         if self._harsh is not None:
             self._harsh.note_booking(booking)
+        self._entry_monitor.note_booking(booking)
         self._invariant_monitor.note_booking(booking)
 
     def _note_commit(self, entries: Sequence[StoreWrite]) -> None:
         if self._harsh is not None:
             self._harsh.note_commit(entries)
+        self._entry_monitor.note_commit(entries)
         self._invariant_monitor.note_commit(entries)
 
     def _note_handed_in(self, symbol: str, side: Side) -> None:
@@ -322,3 +359,5 @@ class World:
         async with self._world_store.open() as store:
             loaded = await store.load(exchange.name, exchange.account)
         check_settled(exchange, self._manager, loaded, self._scenario.markets, self._invariant_monitor.report_violation)
+        symbols = [market.symbol for market in self._scenario.markets]
+        self._entry_monitor.check_at_rest(symbols, self._manager)

@@ -6,10 +6,10 @@ from functools import partial
 
 from trailing.cli.operate.recovery_result import Recovery, dry_run_result, print_result, recovery_result, wait_settled
 from trailing.cli.practice.paper_run import open_paper_run
-from trailing.cli.practice.replay import Replay
+from trailing.cli.practice.replay import Replay, manager_plan
 from trailing.cli.practice.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.practice.replay_job import ReplayJob, prepare_again, without_password
-from trailing.cli.practice.saved_account import SavedPaperAccount, read_saved_account, saved_account_path
+from trailing.cli.practice.saved_account import SavedPaperAccount, find_interrupted
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.model import Tick
 from trailing.errors import UsageError
@@ -26,12 +26,13 @@ def recover_paper(store_url: str, *, dry_run: bool, json: bool, log_level: Level
     Raises:
         UsageError: there is no interrupted run, or its files have changed.
     """
-    saved = read_saved_account(saved_account_path(store_url))
-    if saved is None or saved.ended:
+    found = find_interrupted(store_url)
+    if found is None:
         raise UsageError(
             f"--store {without_password(store_url)} has no interrupted run. Only a run with --store sqlite:///FILE is resumable"
         )
-    job = prepare_again(saved.begun.command, store_url)
+    saved, order = found
+    job = prepare_again(saved.begun.command, store_url).in_order(order)
     job.check_resumes(saved)
     clock = ReplayClock(job.start.timestamp(), None)
     work = partial(_dry_run if dry_run else _recover, job, saved, clock)
@@ -55,13 +56,15 @@ async def _recover(
     async with open_holding_store(job.store_url, clock) as store:
         with interruption.cancels():  # only this block, because the result so far is printed after it
             async with (
-                open_paper_run(job, saved, store, clock, save_to=saved_account_path(job.store_url)) as run,
-                open_manager(run.exchange, store, job.plan, utc_start=run.begins_at) as manager,
+                open_paper_run(job, saved, store, clock, save_to=job.account_path) as run,
+                open_manager(run.exchange, store, manager_plan(job.plan), utc_start=run.begins_at) as manager,
             ):
                 replay = Replay(
                     (),
                     run.points,
                     clock,
+                    plan=job.plan,
+                    enters_at=lambda _: 0.0,
                     deadline=job.deadline,
                     settle_seconds=0.0,
                     prices=dict[str, Tick](),

@@ -67,8 +67,10 @@ async def open_paper_run(
         LeaseLost: another process is running this run.
     """
     # Each run has its own account, so that positions and stops of other runs are not mistaken for its own.
-    account = f"run-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}" if saved is None else saved.begun.account
-    run = PaperRun(job, saved, merged_points(job.files, job.plan.trigger, job.start.timestamp()))
+    suffix = f"-{job.order}" if job.order is not None and job.candles == "both" else ""
+    account = f"run-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}{suffix}" if saved is None else saved.begun.account
+    points = merged_points(job.files, job.plan.trigger, job.starts, high_first=job.high_first)
+    run = PaperRun(job, saved, points)
     resumption = None
     if saved is not None:
         resumption = await find_resumption(store, saved, "paper", job.positions)

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from itertools import dropwhile
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import msgspec
 
+from trailing.backtest.series import first_index, times_of
 from trailing.core.model import Position, Source
 from trailing.errors import UsageError
 from trailing.exchanges.prices import PricePoint
 from trailing.price_files import Bars, Prices, find_price_files, read_prices
-from trailing.price_files.points import BAR_SHARES
-
-CandleOrder: TypeAlias = Literal["peak-first", "adverse-first", "high-first", "low-first"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAYS_UNTIL_1980 = timedelta(days=3652)
 
 
 class PriceFile(msgspec.Struct, frozen=True):
-    """The price file of one symbol.
-
-    Args:
-        high_first: whether the high of a candle is assumed to come before the low.
-    """
+    """The price file of one symbol."""
 
     symbol: str
     prices: Prices
-    high_first: bool
 
     @property
     def path(self) -> Path:
@@ -43,63 +36,81 @@ class PriceFile(msgspec.Struct, frozen=True):
         """Seconds of a candle; None: the file has trades."""
         return self.prices.seconds if isinstance(self.prices, Bars) else None
 
-    @property
-    def period(self) -> tuple[float, float]:
-        """The times of the first and the last price, in seconds since 1970."""
-        prices = self.prices
-        if isinstance(prices, Bars):
-            return prices.starts_at / 1000, prices.opened_at[-1] / 1000 + prices.seconds * BAR_SHARES[-1]
-        return prices.starts_at / 1000, prices.ends_at / 1000
+    def points(self, source: Source, *, high_first: bool) -> Iterator[PricePoint]:
+        """Yield its prices.
 
-    def points(self, source: Source) -> Iterator[PricePoint]:
-        """Yield its prices."""
+        Args:
+            high_first: whether the high of a candle is assumed to come before the low.
+        """
         if isinstance(self.prices, Bars):
-            return self.prices.points(self.symbol, high_first=self.high_first, source=source)
+            return self.prices.points(self.symbol, high_first=high_first, source=source)
         return self.prices.points(self.symbol, source=source)
 
 
-def read_price_files(given: Sequence[str], positions: Sequence[Position], order: CandleOrder) -> tuple[PriceFile, ...]:
+def read_price_files(given: Sequence[str], positions: Sequence[Position]) -> tuple[PriceFile, ...]:
     """Read the price file of each symbol of a wave, in the wave's order.
 
     Args:
         given: directories, files, or ``SYMBOL=FILE``.
-        order: the extreme of a candle that is assumed to come first: with ``"peak-first"`` the high for a long and the
-            low for a short, with ``"adverse-first"`` the other one.
 
     Raises:
         UsageError: a symbol has no file or several, or a file can't be right.
     """
-    files = []
-    for symbol, path in find_price_files(given, (position.symbol for position in positions)).items():
-        prices = read_prices(path)
-        high_first = isinstance(prices, Bars) and _is_high_first(symbol, positions, order)
-        files.append(PriceFile(symbol, prices, high_first))
-    return tuple(files)
+    found = find_price_files(given, (position.symbol for position in positions))
+    return tuple(PriceFile(symbol, read_prices(path)) for symbol, path in found.items())
 
 
-def check_opened(files: Iterable[PriceFile], positions: Sequence[Position], *, wave: Path) -> None:
-    """Check that each position was opened between the first and the last price of its symbol.
+def entering_times(
+    files: Iterable[PriceFile], positions: Sequence[Position], *, wave: Path
+) -> dict[tuple[str, str], float]:
+    """Return when the first price comes that counts for each position, by symbol and side, in seconds since 1970.
+
+    A candle that began before the position was opened does not count.
 
     Args:
         wave: the file of the positions, for the error.
 
     Raises:
-        UsageError: one was not.
+        UsageError: a position was opened before its symbol's first price, or after the last price that could count for it.
     """
+    found = dict[tuple[str, str], float]()
     for file in files:
-        first, last = (datetime.fromtimestamp(at, UTC) for at in file.period)
+        times = times_of(file.prices)
+        first, last = (_EPOCH + timedelta(milliseconds=at) for at in (times[0], times[-1]))
         for position in positions:
-            if position.symbol == file.symbol and not first <= position.opened_at <= last:
+            if position.symbol != file.symbol:
+                continue
+            if not first <= position.opened_at <= last:
+                hint = ""
+                if position.opened_at - _EPOCH < _DAYS_UNTIL_1980:
+                    hint = ". It looks like seconds instead of milliseconds"
+                what = "prices" if file.bar_seconds is None else "candles that open"
                 raise UsageError(
                     f"{wave}: {position.symbol} {position.side}: opened_at is {_write_time(position.opened_at)}; {file.path} "
-                    f"has prices from {_write_time(first)} to {_write_time(last)}"
+                    f"has {what} from {_write_time(first)} to {_write_time(last)}{hint}"
                 )
+            found[position.symbol, position.side] = times[first_index(file.prices, position.opened_at)] / 1000
+    return found
 
 
-def merged_points(files: Iterable[PriceFile], source: Source, start: float) -> Iterator[PricePoint]:
-    """Yield the prices of all files from a time on, by time and then by the files' order."""
-    merged = heapq.merge(*(file.points(source) for file in files), key=attrgetter("tick.at"))
-    return (point for point in merged if point.tick.at >= start)
+def merged_points(
+    files: Iterable[PriceFile], source: Source, starts: Mapping[str, float], *, high_first: bool
+) -> Iterator[PricePoint]:
+    """Yield the prices of all files by time. At one time the closes of candles come first, then the files' order counts.
+
+    Args:
+        starts: when the first price of each symbol counts, in seconds since 1970. A close of that time belongs to a candle that
+            began before.
+    """
+
+    def when(point: PricePoint) -> tuple[float, bool]:
+        return point.tick.at, not point.ends_bar
+
+    def of(file: PriceFile) -> Iterator[PricePoint]:
+        start = (starts[file.symbol], True)
+        return dropwhile(lambda point: when(point) < start, file.points(source, high_first=high_first))
+
+    return heapq.merge(*map(of, files), key=when)
 
 
 def longest_bar(files: Iterable[PriceFile]) -> float | None:
@@ -110,14 +121,3 @@ def longest_bar(files: Iterable[PriceFile]) -> float | None:
 def _write_time(at: datetime) -> str:
     """Return a time as ``opened_at_ms`` and, in brackets, as ``opened_at``."""
     return f"{(at - _EPOCH) // timedelta(milliseconds=1)} ms ({at.isoformat()})"
-
-
-def _is_high_first(symbol: str, positions: Sequence[Position], order: CandleOrder) -> bool:
-    if order in ("high-first", "low-first"):
-        return order == "high-first"
-    sides = {position.side for position in positions if position.symbol == symbol}
-    if len(sides) > 1:
-        raise UsageError(
-            f"--candles: {order} is ambiguous, because {symbol} is long and short in the wave; choose high-first or low-first"
-        )
-    return (sides == {"long"}) == (order == "peak-first")

@@ -1,7 +1,11 @@
 """A replay of a wave on the paper exchange, with prices from files, on the data's time.
 
 It gives the same result each time, although trio runs tasks in random order. At each moment of the data, first all due work
-is done until every task waits. Then positions are entered, then prices are fed.
+is done until every task waits. Then come the closes of the bars that end, then positions are entered and protected, then the
+other prices come. Before each of these steps, every task waits again.
+
+The prices are the exchange's own, so a price further than `max_jump` from the one before is confirmed at once. The replay feeds
+it twice: the second one agrees with the first, and the manager then reads the same price from the exchange.
 """
 
 from __future__ import annotations
@@ -9,11 +13,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 import trio
+from msgspec.structs import replace
 
 from trailing.cli.practice.replay_clock import ReplayClock
 from trailing.core.model import Position, Tick
+from trailing.core.paths import CLOSE_AHEAD
+from trailing.core.plan import TrailPlan
+from trailing.core.prices import is_within
 from trailing.events import Event
 from trailing.exchanges.paper.exchange import PaperExchange
 from trailing.exchanges.prices import PricePoint
@@ -22,12 +31,28 @@ from trailing.protection.manager import Manager
 _MOST_WAITING_EVENTS = 100_000
 """Events that may wait for `on_event`. Few ever wait, because their task does nothing else."""
 
+_NEVER: Final = 1e9
+"""Seconds between two snapshots that no event asks for. It is longer than any data."""
+
+
+def manager_plan(plan: TrailPlan) -> TrailPlan:
+    """Return the plan of a replay's manager, which takes no snapshot of the account unless an event asks for one.
+
+    The paper account changes only by events. So further snapshots would show nothing new.
+
+    Args:
+        plan: of the positions.
+    """
+    return replace(plan, reconcile_every=_NEVER)
+
 
 class Replay:
     """Enters positions at their times, protects them, and feeds prices.
 
     Args:
         positions: the positions to enter.
+        plan: their plan.
+        enters_at: when a position is entered, in seconds on the data's clock. Prices before that do not count for it.
         entered: positions that are already open on the exchange; they are protected first.
         points: the prices, by time on the data's clock.
         deadline: seconds that each position has to be protected.
@@ -48,6 +73,8 @@ class Replay:
         points: Iterable[PricePoint],
         clock: ReplayClock,
         *,
+        plan: TrailPlan,
+        enters_at: Callable[[Position], float],
         deadline: float,
         settle_seconds: float,
         prices: dict[str, Tick],
@@ -59,6 +86,8 @@ class Replay:
         self.fed: int = fed
         self.ended: str = "it did not reach its end"
         self._positions, self._entered, self._points, self._clock = positions, entered, points, clock
+        self._plan, self._enters_at = plan, enters_at
+        self._fresh = {position.symbol for position in entered}  # symbols with a position that no price has reached yet
         self._deadline, self._settle_seconds = deadline, settle_seconds
         self._prices, self._on_event, self._on_fed = prices, on_event, on_fed
         self._unprotected = len(positions) + len(entered)
@@ -102,31 +131,51 @@ class Replay:
 
     async def _feed(self, exchange: PaperExchange, manager: Manager, nursery: trio.Nursery) -> None:
         for at, entries, points in self._moments():
-            await trio.sleep_until(at)
-            await self._clock.settle()
-            for position in entries:
-                await exchange.enter(position)
+            await self._clock.advance_to(at)
+            closes = [point for point in points if point.ends_bar]
+            if closes:
+                await self._feed_points(exchange, closes)
+                await self._clock.settle()
             if entries:
+                for position in entries:
+                    await exchange.enter(position)
+                    self._fresh.add(position.symbol)
                 nursery.start_soon(self._protect, manager, entries)
-            fed = set[str]()
-            for point in points:
-                tick = point.tick
-                if tick.symbol in fed:  # two trades in one millisecond: each one is acted on
-                    await self._clock.settle()
-                    fed.clear()
-                fed.add(tick.symbol)
-                self._prices[tick.symbol] = tick
-                self.fed += 1
-                if point.continuous:
-                    exchange.move_to(tick)
-                else:
-                    exchange.feed(tick)
-                self._on_fed(self.fed)
+                await self._clock.settle()
+            await self._feed_points(exchange, [point for point in points if not point.ends_bar])
+
+    async def _feed_points(self, exchange: PaperExchange, points: Iterable[PricePoint]) -> None:
+        fed = set[str]()
+        for point in points:
+            symbol = point.tick.symbol
+            if symbol in fed:  # two prices of one moment: each one is acted on
+                await self._clock.settle()
+                fed.clear()
+            fed.add(symbol)
+            self._feed_point(exchange, point)
+
+    def _feed_point(self, exchange: PaperExchange, point: PricePoint) -> None:
+        tick = point.tick
+        symbol, before = tick.symbol, self._prices.get(tick.symbol)
+        if point.ends_bar:  # a candle that is built from the prices has to contain its own close
+            tick = replace(tick, at=tick.at - CLOSE_AHEAD)
+        self._prices[symbol] = tick
+        self.fed += 1
+        if point.continuous:
+            exchange.move_to(tick)
+        else:
+            exchange.feed(tick)
+        if (
+            symbol in self._fresh or before is None or not is_within(tick.price, before.price, self._plan.max_jump)
+        ):  # it may be a jump
+            exchange.feed(tick)
+            self._fresh.discard(symbol)
+        self._on_fed(self.fed)
 
     def _moments(self) -> Iterator[tuple[float, Sequence[Position], Sequence[PricePoint]]]:
         """Yield each time once, with the positions to enter and the prices to feed."""
-        by_time = sorted(self._positions, key=attrgetter("opened_at"))  # stable: the wave's order within a time
-        waves = [(at.timestamp(), tuple(wave)) for at, wave in groupby(by_time, attrgetter("opened_at"))]
+        by_time = sorted(self._positions, key=self._enters_at)  # stable: the wave's order within a time
+        waves = [(at, tuple(wave)) for at, wave in groupby(by_time, self._enters_at)]
         for at, points in groupby(self._points, attrgetter("tick.at")):
             while waves and waves[0][0] < at:
                 yield *waves.pop(0), ()
@@ -136,7 +185,7 @@ class Replay:
             yield at, entries, ()
 
     async def _protect(self, manager: Manager, positions: Sequence[Position]) -> None:
-        await manager.protect_wave(positions, deadline=self._deadline)
+        await manager.protect_wave(positions, deadline=self._deadline, plan=self._plan)
         self._note_protected(len(positions))
 
     def _note_protected(self, count: int) -> None:

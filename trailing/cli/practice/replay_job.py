@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from trailing.backtest import Costs
 from trailing.cli.practice.plan_files import read_plan
-from trailing.cli.practice.price_files import CandleOrder, PriceFile, check_opened, longest_bar, read_price_files
-from trailing.cli.practice.saved_account import Command, SavedPaperAccount
+from trailing.cli.practice.price_files import PriceFile, entering_times, longest_bar, read_price_files
+from trailing.cli.practice.saved_account import Command, SavedPaperAccount, saved_account_path
 from trailing.cli.practice.wave_files import read_wave
 from trailing.core.model import Position, check_seconds, refuse
+from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
 from trailing.core.plan import TrailPlan, encode_plan
 from trailing.errors import UsageError
 from trailing.logs import hide_credentials
@@ -22,6 +25,10 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         own_plan: whether the plan came from a file.
+        enters_at: when the first price comes that counts for each position, by symbol and side, in seconds since 1970.
+        candles: the order of a candle's high and low that was asked for.
+        order: the order of this replay; None: it is not chosen yet, or no file has candles.
+        costs: they are subtracted from the profits of the report.
         deadline: seconds that each position may take to be protected, above 0.
         latency: seconds that the exchange takes for a request, at least 0.
         speed: seconds of the data per second, above 0; None: as fast as possible.
@@ -32,8 +39,11 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
     plan: TrailPlan
     own_plan: bool
     files: tuple[PriceFile, ...]
+    enters_at: dict[tuple[str, str], float]
     store_url: str
     candles: CandleOrder
+    order: AssumedOrder | None
+    costs: Costs
     deadline: float
     latency: float
     speed: float | None
@@ -41,13 +51,43 @@ class ReplayJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def start(self) -> datetime:
-        """When the first position was opened."""
-        return min(position.opened_at for position in self.positions)
+        """When the first price comes that counts."""
+        return datetime.fromtimestamp(min(self.enters_at.values()), UTC)
+
+    @property
+    def starts(self) -> dict[str, float]:
+        """When the first price of each symbol comes that counts, in seconds since 1970."""
+        starts = dict[str, float]()
+        for (symbol, _), at in self.enters_at.items():
+            starts[symbol] = min(at, starts.get(symbol, at))
+        return starts
 
     @property
     def assumed_candles(self) -> CandleOrder | None:
         """The assumed order of a candle's high and low; None if no file has candles."""
-        return None if longest_bar(self.files) is None else self.candles
+        return None if longest_bar(self.files) is None else self.order or self.candles
+
+    @property
+    def high_first(self) -> bool:
+        """Whether the high of a candle comes before the low in this replay."""
+        return (self.order or self.candles) != "low-first"
+
+    @property
+    def account_path(self) -> Path | None:
+        """The file of the paper account; None: the account is not saved."""
+        return saved_account_path(self.store_url, self.order if self.candles == "both" else None)
+
+    def in_each_order(self) -> tuple[ReplayJob, ...]:
+        """Return the replays that were asked for: one for each order of a candle's high and low."""
+        if longest_bar(self.files) is None:
+            return (self,)
+        return tuple(
+            self.in_order("high-first" if high_first else "low-first") for high_first in assumed_orders(self.candles)
+        )
+
+    def in_order(self, order: AssumedOrder | None) -> ReplayJob:
+        """Return this replay with an order of a candle's high and low."""
+        return msgspec.structs.replace(self, order=order)
 
     @property
     def is_hedged(self) -> bool:
@@ -88,8 +128,12 @@ def prepare(
     candles: CandleOrder,
     deadline: float,
     latency: float,
+    read_costs: Callable[[Iterable[str]], Costs] = lambda _: Costs(),
 ) -> ReplayJob:
     """Read and check the options and every file.
+
+    Args:
+        read_costs: returns the costs for these symbols.
 
     Raises:
         UsageError: one of them can't be right.
@@ -98,9 +142,10 @@ def prepare(
     check_seconds("--latency", latency)
     rate = parse_speed(speed)
     positions = read_wave(wave)
-    files = read_price_files(prices, positions, candles)
+    assumed_orders(candles)
+    files = read_price_files(prices, positions)
     checked = read_plan(plan, bar_seconds=longest_bar(files))
-    check_opened(files, positions, wave=wave)
+    enters_at = entering_times(files, positions, wave=wave)
     command = Command(
         wave=str(wave.resolve()),
         prices=tuple(f"{file.symbol}={file.path.resolve()}" for file in files),
@@ -114,8 +159,11 @@ def prepare(
         plan=checked,
         own_plan=plan is not None,
         files=files,
+        enters_at=enters_at,
         store_url=store_url,
         candles=candles,
+        order=None,
+        costs=read_costs([file.symbol for file in files]),
         deadline=deadline,
         latency=latency,
         speed=rate,

@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from trailing.cli.json_output import print_json
 from trailing.cli.messages import print_message
-from trailing.cli.position_summaries import PositionSummaries
+from trailing.cli.position_summaries import ENDED, PositionSummaries
+from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.paper_run import PaperRun, open_paper_run
-from trailing.cli.practice.plan_files import describe_plan
-from trailing.cli.practice.price_files import CandleOrder
 from trailing.cli.practice.progress import show_progress
-from trailing.cli.practice.replay import Replay
+from trailing.cli.practice.replay import Replay, manager_plan
 from trailing.cli.practice.replay_clock import ReplayClock, open_holding_store
 from trailing.cli.practice.replay_job import ReplayJob, prepare, without_password
-from trailing.cli.practice.saved_account import SavedPaperAccount, read_saved_account, saved_account_path
+from trailing.cli.practice.run_report import Result, print_results, print_results_json, subtract_costs
+from trailing.cli.practice.saved_account import Ended, SavedPaperAccount, read_saved_account
 from trailing.cli.reports import Report, build_report
 from trailing.cli.signals import Interruption, run_until_signal
-from trailing.cli.tables import print_report, write_time
 from trailing.core.model import Tick
-from trailing.core.plan import encode_plan
+from trailing.core.paths import CandleOrder
 from trailing.errors import UsageError
 from trailing.logs import Level
-from trailing.price_files import describe_prices
 from trailing.protection.manager import Manager, open_manager
 from trailing.stores.port import Loaded, Store
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a replay.
-
-    Args:
-        resumed_at: where an interrupted run was resumed, in the data's time; None: it is a new run.
-        stops, unprotected: the numbers of open positions with and without a live stop.
-        unknown_outcomes: the number of orders in the store whose outcome is unknown.
-        ticks: the number of prices fed, those before an interruption included.
-        dropped: the number of events that the store did not take.
-    """
-
-    ended: str
-    resumed_at: datetime | None
-    report: Report
-    stops: int
-    unprotected: int
-    unknown_outcomes: int
-    ticks: int
-    dropped: int
 
 
 def main(
@@ -62,6 +35,9 @@ def main(
     store: str,
     speed: str,
     candles: CandleOrder,
+    slippage: str,
+    fee: str,
+    funding: list[str] | None,
     deadline: float,
     new: bool,
     json: bool,
@@ -87,27 +63,73 @@ def main(
         candles=candles,
         deadline=deadline,
         latency=latency,
+        read_costs=costs_reader(slippage, fee, funding),
     )
-    saved = None if new else read_saved_account(saved_account_path(job.store_url))
-    if saved is not None and saved.ended:
-        saved = None
-    if saved is not None:
-        job.check_resumes(saved)
-    clock = ReplayClock(job.start.timestamp(), job.speed)
-    work = partial(_replay, job, saved, clock, log_level)
-    result, interruption = run_until_signal(work, announce=True, log_level=log_level, clock=clock.clock)
-    if result is None:
-        return interruption.exit_code  # the error was printed
-    if json:
-        document: dict[str, Any] = {"plan": encode_plan(job.plan), "candles": job.assumed_candles}
-        print_json(document | msgspec.structs.asdict(result))
-    else:
-        print_report(result.report, notes=_notes(job, result))
+    jobs = job.in_each_order()
+    saved = [None if new else read_saved_account(each.account_path) for each in jobs]
+    results = list[Result]()
+    interruption: Interruption | None = None
+    for each, account in zip(jobs, _to_go_on_with(saved), strict=True):
+        if account is not None:
+            each.check_resumes(account)
+        clock = ReplayClock(each.start.timestamp(), each.speed)
+        if account is not None and account.end is not None:
+            work = partial(_read_ended, each, account, account.end, clock)
+        else:
+            work = partial(_replay, each, account, clock, log_level)
+        result, interruption = run_until_signal(work, announce=True, log_level=log_level, clock=clock.clock)
+        if result is None:
+            return interruption.exit_code  # the error was printed
+        results.append(result)
+        if interruption.by is not None:
+            break
+    assert interruption is not None
+    show = print_results_json if json else print_results
+    show(job, results, is_whole=interruption.by is None)
     if interruption.by is not None:
-        print_message(_describe_interruption(job, result, interruption))
-    if result.dropped:
-        print_message(f"{result.dropped} events are missing from the store, so the report may be incomplete")
+        print_message(_describe_interruption(jobs[len(results) - 1], results[-1], interruption))
+    for result in results:
+        if result.dropped:
+            print_message(f"{result.dropped} events are missing from the store, so the report may be incomplete")
     return interruption.exit_code
+
+
+def _to_go_on_with(saved: Sequence[SavedPaperAccount | None]) -> Sequence[SavedPaperAccount | None]:
+    """Return the account of each replay that belongs to the interrupted run, the ended ones included; None: it begins anew.
+
+    The replays of a run follow each other. So an account belongs to the same run as the one before it if it began later.
+    """
+    found = list[SavedPaperAccount | None]()
+    for account in saved:
+        before = found[-1] if found else None
+        if account is None or (found and (before is None or not before.ended or account.begun.at < before.begun.at)):
+            found.append(None)
+        else:
+            found.append(account)
+    is_over = all(account is not None and account.ended for account in found)
+    return [None] * len(found) if is_over else found
+
+
+async def _read_ended(
+    job: ReplayJob, saved: SavedPaperAccount, end: Ended, clock: ReplayClock, _: Interruption
+) -> Result:
+    """Return the result of a replay that ended before the run was interrupted."""
+    account = saved.begun.account
+    async with open_holding_store(job.store_url, clock, read_only=True) as store:
+        loaded = await store.load("paper", account)
+        report = await _read_report(store, account, job, loaded)
+    rows = report.positions
+    return Result(
+        candles=job.assumed_candles,
+        ended=end.how,
+        resumed_at=None,
+        report=report,
+        stops=sum(row.state == "protected" for row in rows),
+        unprotected=sum(row.state not in (*ENDED, "protected") for row in rows),
+        unknown_outcomes=len(loaded.intents),
+        ticks=end.ticks,
+        dropped=end.dropped,
+    )
 
 
 async def _replay(
@@ -121,13 +143,15 @@ async def _replay(
         with interruption.cancels():  # only this block, because the report is read after it
             async with (
                 show_progress(summaries, prices, log_level) as on_event,  # first, because it redirects the log
-                open_paper_run(job, saved, store, clock, save_to=saved_account_path(job.store_url)) as run,
-                open_manager(run.exchange, store, job.plan, utc_start=run.begins_at) as manager,
+                open_paper_run(job, saved, store, clock, save_to=job.account_path) as run,
+                open_manager(run.exchange, store, manager_plan(job.plan), utc_start=run.begins_at) as manager,
             ):
                 replay = Replay(
                     run.to_enter,
                     run.points,
                     clock,
+                    plan=job.plan,
+                    enters_at=lambda position: job.enters_at[position.symbol, position.side],
                     deadline=job.deadline,
                     settle_seconds=1.0 + 10 * job.latency,
                     prices=prices,
@@ -139,7 +163,7 @@ async def _replay(
                 run.latency_counts = True
                 await replay.run(run.exchange, manager)
                 if run.writer is not None:
-                    run.writer.end()
+                    run.writer.end(Ended(replay.ended, replay.fed, manager.statistics().dropped))
         account = "" if run is None else run.exchange.account
         loaded = await store.load("paper", account)
         report = await _read_report(store, account, job, loaded)
@@ -147,6 +171,7 @@ async def _replay(
     if interruption.by is not None:
         ended = f"cancelled by {interruption.by.name}"
     return Result(
+        candles=job.assumed_candles,
         ended=ended,
         resumed_at=run.begins_at if run is not None and run.resumed else None,
         report=report,
@@ -164,25 +189,7 @@ async def _read_report(store: Store, account: str, job: ReplayJob, loaded: Loade
         if record.account == account:
             summaries.add_event(record.event)
     summaries.add_records(loaded.stops)
-    return build_report(summaries)
-
-
-def _notes(job: ReplayJob, result: Result) -> list[str]:
-    notes = [
-        f"{result.ended}, after {result.ticks} prices; profit is before fees and slippage",
-        f"plan{'' if job.own_plan else ' (the default)'}: {describe_plan(job.plan)}",
-    ]
-    if result.resumed_at is not None:
-        notes.insert(0, f"this run was interrupted before, and resumed at {write_time(result.resumed_at)} UTC")
-    if job.assumed_candles is None:
-        notes.append("a stop fills at the first trade at or beyond its price, at the price of that trade")
-    else:
-        notes += [
-            "inside a candle the price passes every price, and a stop fills at its own price; to the next open it jumps",
-            f"which extreme of a candle came first is unknown; assumed: {job.assumed_candles}, which is no bound",
-        ]
-    notes += [line for file in job.files for line in describe_prices(file.prices)]
-    return notes
+    return subtract_costs(build_report(summaries), job)
 
 
 def _describe_interruption(job: ReplayJob, result: Result, interruption: Interruption) -> str:
@@ -196,6 +203,6 @@ def _describe_interruption(job: ReplayJob, result: Result, interruption: Interru
         parts.append("the state was in memory only, because there was no --store")
     else:
         parts.append(f"state saved in {without_password(job.store_url)}")
-    if saved_account_path(job.store_url) is not None:
+    if job.account_path is not None:
         parts.append("the same command resumes the run")
     return "; ".join(parts)

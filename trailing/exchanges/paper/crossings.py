@@ -47,6 +47,11 @@ def find_crossings(book: MarketBook, tick: Tick, start: Decimal) -> Sequence[Cro
         order = stop.order
         if order.source != tick.source:
             continue
+        if order.callback is None and not stop.triggered:  # the usual case
+            price = first_crossing(order.side, order.price, start, end)
+            if price is not None:
+                found.append(Crossing(abs(price - start), _STOP, -abs(end - order.price), price, order.side, stop))
+            continue
         # The path to a new best price does not trigger the order that trails behind it.
         begins_at = end if stop.follow(end) else start
         trigger = stop.trigger_price(book.market.price_tick)

@@ -1,0 +1,91 @@
+"""`trailing backtest`: walk positions along recorded prices on the core alone, and report their trades."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from trailing.backtest import Backtest, run
+from trailing.cli.practice.backtest_entries import EntryOptions, choose_entries
+from trailing.cli.practice.backtest_report import print_backtest, print_backtest_json, write_trades_csv
+from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.plan_files import read_plan
+from trailing.cli.signals import Interruption, run_until_signal
+from trailing.core.paths import CandleOrder
+from trailing.logs import Level
+from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
+
+
+def main(
+    *,
+    prices: list[str],
+    wave: str | None,
+    signals: str | None,
+    store: str | None,
+    every: str | None,
+    always_in: bool,
+    symbol: list[str] | None,
+    side: str,
+    quantity: str,
+    since: str | None,
+    plan: str | None,
+    candles: CandleOrder,
+    slippage: str,
+    fee: str,
+    funding: list[str] | None,
+    json: bool,
+    csv: str | None,
+    log_level: Level,
+) -> int:
+    """Run a backtest and print its trades. The arguments are the options of `trailing backtest`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: an option or a file can't be right. Nothing was walked.
+        StoreError: the store can't be read.
+    """
+    options = EntryOptions(
+        wave=wave,
+        signals=signals,
+        store=store,
+        every=every,
+        always_in=always_in,
+        symbol=symbol,
+        side=side,
+        quantity=quantity,
+        since=since,
+    )
+    read_costs = costs_reader(slippage, fee, funding)
+    chosen = choose_entries(options, prices, log_level)
+    if chosen.exit_code:
+        return chosen.exit_code
+    series = {name: read_prices(path) for name, path in find_price_files(prices, chosen.symbols).items()}
+    costs = read_costs(series)
+    longest = max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None)
+    checked = read_plan(None if plan is None else Path(plan), bar_seconds=longest)
+    walking = partial(run, checked, series, chosen.entries, costs=costs, candles=candles)
+    result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
+    if result is None:
+        return interruption.exit_code
+    if csv is not None:
+        write_trades_csv(Path(csv), result)
+    if json:
+        print_backtest_json(result)
+    else:
+        notes = [line for each in series.values() for line in describe_prices(each)]
+        if chosen.left_out:
+            notes.append(f"left out: {chosen.left_out} closed positions of the store without a known entry")
+        has_trades = any(not isinstance(each, Bars) for each in series.values())
+        print_backtest(result, own_plan=plan is not None, has_trades=has_trades, notes=notes)
+    return interruption.exit_code
+
+
+async def _in_thread(walking: partial[Backtest], interruption: Interruption) -> Backtest | None:
+    """Walk in a thread, so that a signal ends the command at once."""
+    with interruption.cancels():
+        return await trio.to_thread.run_sync(walking, abandon_on_cancel=True)
+    return None

@@ -1,0 +1,153 @@
+"""The entries of `trailing backtest`: a wave, signals, the positions of a store, or generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from trailing.backtest import AlwaysIn, Entry, Every, Signal
+from trailing.cli.position_summaries import PositionSummaries, PositionSummary
+from trailing.cli.practice.signal_files import read_signals
+from trailing.cli.practice.wave_files import read_wave
+from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.stores import open_stored
+from trailing.cli.time_options import parse_duration, parse_since
+from trailing.core.model import Position, Side, check_money, check_symbol, refuse
+from trailing.errors import UsageError
+from trailing.logs import Level
+
+Entries: TypeAlias = Sequence[Position | Entry | Signal] | Every | AlwaysIn
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SIDES: Final[dict[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("short",), "both": ("long", "short")}
+
+
+class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that name the entries, as they were typed. Exactly one source has to be there."""
+
+    wave: str | None
+    signals: str | None
+    store: str | None
+    every: str | None
+    always_in: bool
+    symbol: list[str] | None
+    side: str
+    quantity: str
+    since: str | None
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The entries and the symbols that need prices.
+
+    Args:
+        left_out: the number of positions of a store that can't be walked, because their quantity, entry price or time is
+            unknown.
+        exit_code: not 0: a signal ended the reading of the store.
+    """
+
+    entries: Entries
+    symbols: tuple[str, ...]
+    left_out: int = 0
+    exit_code: int = 0
+
+
+def choose_entries(
+    options: EntryOptions, prices: Sequence[str], log_level: Level, *, command: str = "backtest"
+) -> Chosen:
+    """Return the entries that the options name.
+
+    Args:
+        prices: the values of ``--prices``, which may name symbols.
+        command: the command that has them, for the error.
+
+    Raises:
+        UsageError: not exactly one source is given, or an option or a file can't be right.
+        StoreError: the store can't be read.
+    """
+    sources = {
+        "--wave": options.wave is not None,
+        "--signals": options.signals is not None,
+        "--store": options.store is not None,
+        "--every": options.every is not None,
+        "--always-in": options.always_in,
+    }
+    given = [name for name, is_given in sources.items() if is_given]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        raise UsageError(f"{command} wants exactly one of {', '.join(sources)}, and got {got}")
+    (source,) = given
+    wanted = tuple(dict.fromkeys(options.symbol or ()))
+    for symbol in wanted:
+        check_symbol("--symbol", symbol)
+    if options.since is not None and source != "--store":
+        raise UsageError("--since counts only with --store")
+    quantity = _quantity(options.quantity)
+    if options.wave is not None:
+        return _given(read_wave(Path(options.wave)), wanted)
+    if options.signals is not None:
+        return _given(read_signals(Path(options.signals), quantity=quantity), wanted)
+    if options.store is not None:
+        return _stored(options.store, options.since, wanted, log_level)
+    symbols = wanted or tuple(
+        dict.fromkeys(
+            symbol for symbol, equals, _ in (word.partition("=") for word in prices) if equals and ":" in symbol
+        )
+    )
+    if not symbols:
+        raise UsageError(f"{source} needs the symbols: give --symbol BTC/USDT:USDT, or --prices BTC/USDT:USDT=FILE")
+    sides = _SIDES[options.side]
+    if options.every is None:
+        return Chosen(AlwaysIn(sides=sides, quantity=quantity), symbols)
+    return Chosen(Every(seconds=parse_duration(options.every, "--every"), sides=sides, quantity=quantity), symbols)
+
+
+def _quantity(text: str) -> Decimal:
+    try:
+        quantity = Decimal(text)
+        check_money("--quantity", quantity)
+    except (InvalidOperation, UsageError):
+        raise refuse("--quantity", text, "a number above 0") from None
+    return quantity
+
+
+def _given(found: Sequence[Position | Signal], wanted: Sequence[str]) -> Chosen:
+    kept = [each for each in found if not wanted or each.symbol in wanted]
+    if not kept:
+        raise UsageError(f"there is no entry of {', '.join(wanted)}")
+    return Chosen(kept, tuple(dict.fromkeys(each.symbol for each in kept)))
+
+
+def _stored(url: str, since: str | None, wanted: Sequence[str], log_level: Level) -> Chosen:
+    read = partial(_read_summaries, url, parse_since(since))
+    summaries, interruption = run_until_signal(read, log_level=log_level)
+    if summaries is None:
+        return Chosen((), (), exit_code=interruption.exit_code)
+    summaries = [summary for summary in summaries if not wanted or summary.symbol in wanted]
+    positions = [position for summary in summaries if (position := _position(summary)) is not None]
+    if not positions:
+        where = f" of {', '.join(wanted)}" if wanted else ""
+        raise UsageError(f"--store {url} has no closed position{where} with a known entry")
+    symbols = tuple(dict.fromkeys(position.symbol for position in positions))
+    return Chosen(positions, symbols, left_out=len(summaries) - len(positions))
+
+
+async def _read_summaries(url: str, since: datetime | None, _: Interruption) -> list[PositionSummary]:
+    """Return the closed positions of all accounts, by the time of their entry."""
+    accounts: dict[tuple[str, str], PositionSummaries] = {}
+    async with open_stored(url) as store:
+        async for record in store.events(since):
+            accounts.setdefault((record.exchange, record.account), PositionSummaries()).add_event(record.event)
+    closed = [summary for summaries in accounts.values() for summary in summaries if summary.state == "closed"]
+    return sorted(closed, key=lambda summary: (summary.opened_at or _EPOCH, summary.symbol, summary.side))
+
+
+def _position(summary: PositionSummary) -> Position | None:
+    if summary.quantity is None or summary.entry_price is None or summary.opened_at is None:
+        return None
+    return Position(summary.symbol, summary.side, summary.quantity, summary.entry_price, summary.opened_at)

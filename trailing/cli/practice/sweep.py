@@ -1,0 +1,181 @@
+"""`trailing sweep`: walk many plans along recorded prices, and say which are better than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from trailing.cli.practice.backtest_entries import EntryOptions, choose_entries
+from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.grid_options import parse_axes
+from trailing.cli.practice.plan_files import read_plan
+from trailing.cli.signals import Interruption, run_until_signal
+from trailing.core.checks import refuse
+from trailing.core.model import Percent
+from trailing.core.paths import CandleOrder
+from trailing.core.plan import TrailPlan
+from trailing.errors import UsageError
+from trailing.extras import import_extra
+from trailing.logs import Level
+from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
+
+if TYPE_CHECKING:
+    from trailing.sweep import SweepResult
+
+
+def main(
+    *,
+    prices: list[str],
+    initial_stop: str | None,
+    callback: str | None,
+    activation: str | None,
+    breakeven: str | None,
+    breakeven_offset: str | None,
+    steps: list[str] | None,
+    chandelier: str | None,
+    chandelier_period: str | None,
+    wave: str | None,
+    signals: str | None,
+    store: str | None,
+    every: str | None,
+    always_in: bool,
+    symbol: list[str] | None,
+    side: str,
+    quantity: str,
+    since: str | None,
+    plan: str | None,
+    candles: CandleOrder,
+    slippage: str,
+    fee: str,
+    first_part: str,
+    best: int,
+    seed: int,
+    jobs: int,
+    json: bool,
+    csv: str | None,
+    trades: str | None,
+    log_level: Level,
+) -> int:
+    """Run a sweep and print its best plans. The arguments are the options of `trailing sweep`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: an option or a file can't be right, or the extra is missing. Nothing was walked.
+        StoreError: the store can't be read.
+    """
+    import_extra("numba", extra="sweep", purpose="sweeps")
+    from trailing.cli.practice import sweep_report  # noqa: PLC0415 - it needs the extra
+    from trailing.sweep import Grid, run  # noqa: PLC0415
+
+    axes = parse_axes(
+        {
+            "initial_stop": initial_stop,
+            "callback": callback,
+            "activation": activation,
+            "breakeven": breakeven,
+            "breakeven_offset": breakeven_offset,
+            "steps": steps,
+            "chandelier": chandelier,
+            "chandelier_period": chandelier_period,
+        }
+    )
+    Grid(**axes)  # refused before a file is read
+    options = EntryOptions(
+        wave=wave,
+        signals=signals,
+        store=store,
+        every=every,
+        always_in=always_in,
+        symbol=symbol,
+        side=side,
+        quantity=quantity,
+        since=since,
+    )
+    read_costs = costs_reader(slippage, fee, None)
+    part = _first_part(first_part)
+    for name, value in (("--best", best), ("--jobs", jobs)):
+        if value < 1:
+            raise refuse(name, value, "a whole number of at least 1")
+    chosen = choose_entries(options, prices, log_level, command="sweep")
+    if chosen.exit_code:
+        return chosen.exit_code
+    series = {name: read_prices(path) for name, path in find_price_files(prices, chosen.symbols).items()}
+    base = _base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
+    walking = partial(
+        run,
+        series,
+        Grid(**axes, base=base),
+        chosen.entries,
+        costs=read_costs(series),
+        candles=candles,
+        first_part=part,
+        best=best,
+        seed=seed,
+        jobs=jobs,
+    )
+    result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
+    if result is None:
+        return interruption.exit_code
+    if csv is not None:
+        sweep_report.write_plans_csv(Path(csv), result)
+    if trades is not None:
+        sweep_report.write_best_trades_csv(Path(trades), result)
+    if json:
+        sweep_report.print_sweep_json(result)
+    else:
+        notes = [line for each in series.values() for line in describe_prices(each)]
+        has_trades = any(not isinstance(each, Bars) for each in series.values())
+        sweep_report.print_sweep(result, has_trades=has_trades, notes=notes)
+    return interruption.exit_code
+
+
+def _base_plan(path: str | None, bar_seconds: float | None) -> TrailPlan:
+    """Return the plan whose values the grid replaces. Without a file it has no rules."""
+    base = read_plan(None if path is None else Path(path), bar_seconds=bar_seconds)
+    return base if path is not None else msgspec.structs.replace(base, rules=())
+
+
+def _first_part(text: str) -> Percent:
+    try:
+        part = Percent(text.removesuffix("%"))
+    except UsageError:
+        part = Percent(0)
+    if not 0 < part.value < 100:
+        raise refuse("--first-part", text, "a percentage above 0 and below 100, such as 70")
+    return part
+
+
+async def _in_thread(walking: partial[SweepResult], interruption: Interruption) -> SweepResult | None:
+    """Walk in a thread. A signal ends the sweep at its next step."""
+    with interruption.cancels(), _progress_bar() as show:
+
+        def progress(done: int, total: int) -> None:
+            trio.from_thread.check_cancelled()
+            show(done, total)
+
+        return await trio.to_thread.run_sync(partial(walking, progress=progress))
+    return None
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time left on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("sweep"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sweep", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

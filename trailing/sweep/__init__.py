@@ -1,0 +1,30 @@
+"""Sweeps: many plans along the same prices, by a compiled kernel that gives the core's results.
+
+It needs the extra ``sweep``: ``pip install 'trailing[sweep]'``.
+"""
+
+from trailing.extras import import_extra
+
+import_extra("numba", extra="sweep", purpose="sweeps")
+
+from trailing.sweep.chance import Chance
+from trailing.sweep.grids import MOST_PLANS, Grid
+from trailing.sweep.plateau import Plateau, Span
+from trailing.sweep.results import OrderResult, PlanResult, SweepInputs, SweepResult, WalkedSymbol
+from trailing.sweep.running import run
+from trailing.sweep.walk_forward import WalkForward
+
+__all__ = [
+    "MOST_PLANS",
+    "Chance",
+    "Grid",
+    "OrderResult",
+    "PlanResult",
+    "Plateau",
+    "Span",
+    "SweepInputs",
+    "SweepResult",
+    "WalkForward",
+    "WalkedSymbol",
+    "run",
+]
