@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def test_what_compose_mounts_and_builds_exists(compose: dict[str, Any]) -> None:
     assert context == ROOT
     assert (context / build["dockerfile"]).is_file()
     volumes = [volume.split(":") for service in compose["services"].values() for volume in service.get("volumes", ())]
-    assert {source for source, *_ in volumes if not source.startswith("./")} == set(compose["volumes"])
-    files = {source for source, *_ in volumes if source.startswith("./")}
+    assert {source for source, *_ in volumes if not source.startswith(".")} == set(compose["volumes"])
+    files = {source for source, *_ in volumes if source.startswith(".")}
     assert {file for file in files if not (DEPLOY / file).is_file()} == {"./web-token"}  # a secret of the operator
     assert all(volume[2:] == ["ro"] for volume in volumes if volume[0] in files)
 
@@ -132,11 +133,13 @@ def test_no_deploy_file_holds_a_secret(compose: dict[str, Any]) -> None:
 
 
 def test_prometheus_reads_the_bot_of_the_compose_file(compose: dict[str, Any]) -> None:
-    (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
-    ((target,),) = (config["targets"] for config in job["static_configs"])
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    ((target,),) = (targets["targets"] for targets in job["static_configs"])
     assert target.partition(":")[0] in compose["services"]
     mounted = {volume.split(":")[1] for volume in compose["services"]["prometheus"]["volumes"]}
     assert {job["authorization"]["credentials_file"], "/etc/prometheus/prometheus.yml"} < mounted
+    assert {f"/etc/prometheus/{name}" for name in config["rule_files"]} < mounted
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
@@ -153,6 +156,10 @@ def test_the_image_runs_the_bot_without_root_and_without_a_shell() -> None:
     last = {step[0]: step[1] for step in steps}
     assert (last["USER"], last["STOPSIGNAL"]) == ("bot", "SIGTERM")
     assert json.loads(last["CMD"]) == ["python", "bot.py", "trailing.toml"]
+    (extras,) = re.findall(r"/src\[([\w,]+)\]", (DEPLOY / "Dockerfile").read_text())
+    assert set(extras.split(",")) <= set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    )
     copied = [source for word, rest in steps if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]]
     assert len(copied) > 4
     assert [source for source in copied if not (ROOT / source).exists()] == []
