@@ -88,6 +88,7 @@ from trailing.protection.outcomes import Refused as Refused
 from trailing.protection.outcomes import TimedOut as TimedOut
 from trailing.protection.outcomes import Unprotected as Unprotected
 from trailing.protection.outcomes import WaveReport as WaveReport
+from trailing.protection.statistics import Slippage as Slippage
 from trailing.protection.statistics import Statistics as Statistics
 from trailing.stores import open_store as open_store
 from trailing.stores.port import Store as Store

@@ -39,10 +39,12 @@ def an_entry(symbol: str = SYMBOL, side: Side = "long", quantity: str = "2", **f
 
 
 @asynccontextmanager
-async def a_market(
-    attached: Any = None, *, latency: float = 1.0, price: str = "100", **options: Any
-) -> AsyncIterator[World]:
-    """A world whose market is at 100."""
+async def a_market(attached: Any = None, *, price: str = "100", **options: Any) -> AsyncIterator[World]:
+    """A world whose market is at 100. Every request takes 1 s, but for the read of the settings."""
+
+    def latency(operation: str, symbol: str | None) -> float:
+        return 0.0 if operation == "entry_settings" else 1.0
+
     async with open_world(latency=latency, attached_stop=attached, **options) as world:
         for symbol in (SYMBOL, ETH):
             world.feed(price, symbol)
@@ -100,6 +102,10 @@ async def test_an_entry_at_market_reads_the_price_and_tells_its_slippage(
         assert (outcome.position.entry_price, outcome.slippage) == (D("100.5"), D("0.5000"))
         (ended,) = (event for event in world.events if isinstance(event, EntryEnded))
         assert ended.slippage == D("0.5000")
+        world.feed("100", ETH)
+        await filled_at_once(world, an_entry(ETH, limit="101"))  # filled at 100, so better than its limit
+        slippage = world.running.statistics().slippage
+        assert (slippage.count, slippage.mean, slippage.maximum) == (2, D("-0.24505"), D("0.5000"))
 
 
 async def feed_later(world: World, seconds: float, price: str) -> None:
@@ -118,7 +124,8 @@ async def test_a_limit_that_is_not_reached_ends_with_nothing_left(autojump_clock
         )
         assert not await world.paper.open_orders(SYMBOL)
         assert not (await world.load()).stops
-        assert world.running.statistics().outcomes == {"NotEntered": 1}
+        statistics = world.running.statistics()
+        assert (statistics.outcomes, statistics.not_entered) == ({"NotEntered": 1}, {"unfilled": 1})
 
 
 @pytest.mark.parametrize("attached", ATTACHED)
@@ -386,9 +393,85 @@ async def test_an_entry_at_market_within_the_slippage_is_filled(autojump_clock: 
         assert outcome.position.entry_price == D(100) or outcome.position.entry_price == D(99)
 
 
+async def test_the_position_mode_is_read_once_before_the_first_entry(autojump_clock: trio.testing.MockClock) -> None:
+    async with a_market() as world:
+        await world.running.enter_wave([an_entry(limit="101"), an_entry(ETH, limit="101")], deadline=10.0)
+        await world.running.enter(an_entry("COIN0/USDT:USDT", limit="101"), deadline=1.5)
+        assert world.calls("entry_settings") == 1
+
+
+async def test_a_read_of_the_settings_that_fails_is_made_again_by_the_next_entry(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market(exchange_faults={At("entry_settings", None, 1): Fails(ExchangeUnreachable("down"))}) as world:
+        report = await world.running.enter_wave([an_entry(limit="101"), an_entry(ETH, limit="101")], deadline=10.0)
+        assert [outcome.reason for outcome in report.not_entered] == ["unreachable"]
+        assert len(report.protected) == 1
+
+
+async def test_an_account_whose_position_mode_was_changed_enters_nothing(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_market() as world:
+
+        async def other_mode(symbol: str) -> trailing.EntrySettings:
+            return trailing.EntrySettings(symbol, hedged=True)
+
+        monkeypatch.setattr(world.exchange, "entry_settings", other_mode)
+        outcome = await refused(world, an_entry(limit="101"))
+        assert (outcome.reason, str(outcome.error)) == (
+            "invalid",
+            "the account is in hedge mode now, and was in one-way mode when the exchange was opened; open it again",
+        )
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "sentence"),
+    [
+        (
+            {"margin_mode": "isolated"},
+            {"margin_mode": "cross"},
+            "BTC/USDT:USDT: its margin mode is cross, and EntryLimits.margin_mode is isolated",
+        ),
+        (
+            {"margin_mode": "isolated"},
+            {},
+            "BTC/USDT:USDT: its margin mode is unclear, and EntryLimits.margin_mode is isolated",
+        ),
+        (
+            {"max_leverage": D(5)},
+            {"long_leverage": D(20)},
+            "BTC/USDT:USDT: its leverage is 20, and EntryLimits.max_leverage is 5",
+        ),
+        ({"max_leverage": D(5)}, {}, "BTC/USDT:USDT: its leverage is unknown, and EntryLimits.max_leverage is 5"),
+        ({"max_leverage": D(5), "margin_mode": "cross"}, {"long_leverage": D(5), "margin_mode": "cross"}, ""),
+    ],
+)
+async def test_margin_mode_and_leverage_beyond_the_limits_enter_nothing(
+    limits: dict[str, Any],
+    settings: dict[str, Any],
+    sentence: str,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_market(entry_limits=EntryLimits(**limits)) as world:
+
+        async def these(symbol: str) -> trailing.EntrySettings:
+            return trailing.EntrySettings(symbol, hedged=False, **settings)
+
+        monkeypatch.setattr(world.exchange, "entry_settings", these)
+        if not sentence:
+            await filled_at_once(world, an_entry(limit="101"))
+            return
+        outcome = await refused(world, an_entry(limit="101"))
+        assert (outcome.reason, str(outcome.error)) == ("limit", sentence)
+
+
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
+        ({"max_leverage": D(0)}, "max_leverage"),
+        ({"margin_mode": "wide"}, "margin_mode"),
         ({"max_positions": 0}, "max_positions"),
         ({"max_positions": True}, "max_positions"),
         ({"max_notional_per_wave": D(-1)}, "max_notional_per_wave"),

@@ -10,6 +10,9 @@ from trailing.core.model import Position, Side
 from trailing.core.record import StopRecord
 from trailing.events import (
     Alarm,
+    EntryEnded,
+    EntryFilled,
+    EntryPlaced,
     Event,
     ExitFailed,
     ExitFilled,
@@ -25,14 +28,16 @@ from trailing.events import (
 )
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
-ENDED = ("closed", "released")
+ENDED = ("closed", "released", "not entered")
 
 
 class PositionSummary:
     """The history of one position in figures, up to its latest event.
 
     Attributes:
-        state: ``"opening"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"`` or ``"released"``.
+        state: ``"entering"``, ``"opening"``, ``"protected"``, ``"unprotected"``, ``"exiting"``, ``"closed"``, ``"released"`` or
+            ``"not entered"``.
+        slippage: of its entry, in percent, as in `EntryEnded`; None: it was not entered by this library.
         quantity, entry_price, opened_at: None while they are unknown.
         stop_price: the live stop, or the last one.
         moves: how many the exchange has acknowledged.
@@ -61,6 +66,7 @@ class PositionSummary:
         self._filled_at: datetime | None = None
         self.reason: str | None = None
         self.alarms: int = 0
+        self.slippage: Decimal | None = None
 
     @property
     def exit_price(self) -> Decimal | None:
@@ -81,6 +87,16 @@ class PositionSummary:
     def add_event(self, event: Event) -> None:
         """Apply the next event."""
         match event:
+            case EntryPlaced():
+                self.state, self.quantity = "entering", event.quantity
+            case EntryFilled():
+                self.state = "opening" if self.state == "entering" else self.state
+                self.entry_price, self.opened_at = event.price, self.opened_at or event.at
+            case EntryEnded():
+                self.quantity, self.slippage = event.filled, event.slippage
+                if not event.filled:
+                    self.state, self.closed_at = "not entered", event.at
+                    self.reason = event.reason or "it was not filled"
             case StopOpened():
                 self.state, self.stop_price = "protected", event.price
                 self.unprotected_seconds, self.unprotected_time = event.unprotected_seconds, event.unprotected_time
@@ -154,7 +170,7 @@ class PositionSummaries:
         if event.symbol is None or event.side is None:
             return
         summary = self.of(event.symbol, event.side)
-        if summary.state in ENDED and isinstance(event, (StopOpened, OpeningFailed, ExitStarted)):
+        if summary.state in ENDED and isinstance(event, (EntryPlaced, StopOpened, OpeningFailed, ExitStarted)):
             summary = self._begin(event.symbol, event.side)
         summary.add_event(event)
 

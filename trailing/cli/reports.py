@@ -22,6 +22,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         state: as in `PositionSummary`.
+        slippage: of its entry, in percent, as in `EntryEnded`; None: this library did not enter it.
         exit_price: the average price of the reported fills; None without one.
         profit: in quote units, before fees; None while the position is open, and if a fill was not reported.
         stop_price: the live stop, or the last one.
@@ -36,6 +37,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     quantity: Decimal | None
     entry_price: Decimal | None
+    slippage: Decimal | None
     exit_price: Decimal | None
     profit: Decimal | None
     stop_price: Decimal | None
@@ -52,12 +54,14 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """The sums of the rows.
 
     Args:
+        closed: positions that ended; `not_entered`: entries of which nothing was filled.
         profit: by quote currency, before fees, of the closed positions whose profit is known.
         profit_unknown: the number of closed positions that `profit` leaves out.
     """
 
     positions: int
     closed: int
+    not_entered: int
     open: int
     profit: dict[str, Decimal]
     profit_unknown: int
@@ -81,13 +85,15 @@ def build_report(summaries: Iterable[PositionSummary]) -> Report:
     for row in rows:
         if row.profit is not None:
             profit[quote_of(row.symbol)] += row.profit
-    closed = sum(row.state in ENDED for row in rows)
+    ended = sum(row.state in ENDED for row in rows)
+    not_entered = sum(row.state == "not entered" for row in rows)
     return Report(
         rows,
         Totals(
             positions=len(rows),
-            closed=closed,
-            open=len(rows) - closed,
+            closed=ended - not_entered,
+            not_entered=not_entered,
+            open=len(rows) - ended,
             profit=dict(sorted(profit.items())),
             profit_unknown=sum(row.state == "closed" and row.profit is None for row in rows),
             moves=sum(row.moves for row in rows),
@@ -110,6 +116,7 @@ def _row(summary: PositionSummary) -> ReportRow:
         state=summary.state,
         quantity=summary.quantity,
         entry_price=summary.entry_price,
+        slippage=summary.slippage,
         exit_price=summary.exit_price,
         profit=summary.profit,
         stop_price=summary.stop_price,

@@ -84,9 +84,10 @@ def print_table(table: Table, *, notes: Sequence[str] = ()) -> None:
 def print_report(report: Report, *, notes: Sequence[str] = (), title: str | None = None) -> None:
     """Print a report to standard output; columns that a terminal has no room for are left out."""
     console = Console()
-    columns = list(_REPORT)
+    is_entered = any(row.slippage is not None for row in report.positions)
+    columns = [column for column in _REPORT if column != "slippage" or is_entered]
     table = report_table(report, columns, title=title)
-    dispensable = list(_DISPENSABLE)
+    dispensable = [column for column in _DISPENSABLE if column in columns]
     while console.is_terminal and dispensable and _width(table) > console.width:
         columns.remove(dispensable.pop(0))
         table = report_table(report, columns, title=title)
@@ -111,7 +112,7 @@ def report_table(report: Report, columns: Sequence[str], *, title: str | None = 
     for currency, profit in totals.profit.items() or [("", None)]:
         total: dict[str, str | Text] = {
             "position": f"{count} {currency}".rstrip(),
-            "state": f"{totals.closed} closed",
+            "state": f"{totals.closed} closed" + (f", {totals.not_entered} not entered" if totals.not_entered else ""),
             "profit": _profit(profit, unknown=totals.profit_unknown > 0),
             "moves": str(totals.moves),
             "unprotected s": f"{totals.unprotected_seconds:.3f}",
@@ -128,6 +129,7 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
         "state": write_state(row.state),
         "quantity": write_money(row.quantity),
         "entry": write_money(row.entry_price),
+        "slippage": "" if row.slippage is None else f"{row.slippage:.2f}%",
         "exit": write_money(row.exit_price) or (UNKNOWN if row.state == "closed" else ""),
         "profit": _profit(row.profit, unknown=row.state == "closed"),
         "stop": write_money(row.stop_price),
@@ -140,9 +142,9 @@ def _cells(row: ReportRow) -> dict[str, str | Text]:
     }
 
 
-_NUMBERS = ("quantity", "entry", "exit", "profit", "stop", "moves", "unprotected s")
+_NUMBERS = ("quantity", "entry", "slippage", "exit", "profit", "stop", "moves", "unprotected s")
 _REPORT = ("position", "side", "state", *_NUMBERS, "by cause", "opened (UTC)", "closed (UTC)", "reason")
-_DISPENSABLE = ("reason", "opened (UTC)", "by cause", "quantity", "closed (UTC)", "stop", "entry")
+_DISPENSABLE = ("reason", "opened (UTC)", "slippage", "by cause", "quantity", "closed (UTC)", "stop", "entry")
 
 
 def _causes(unprotected_time: UnprotectedTime) -> str:

@@ -27,16 +27,13 @@ from trailing.errors import (
     TrailingError,
     UsageError,
 )
+from trailing.protection.entry_limits import LimitReached
 from trailing.protection.entry_outcomes import EntryOutcome, EntryReport, NotEntered, NotEnteredReason
 from trailing.protection.opening import clean_up, fresh_price, is_decided
 from trailing.protection.outcomes import Exited, Protected, TimedOut
 from trailing.protection.position_task import PositionTask
 from trailing.protection.supervision import Supervision
 from trailing.protection.wave import Wave
-
-
-class _LimitReached(UsageError):
-    """A limit of `EntryLimits` was reached. Nothing was sent."""
 
 
 class _Paused(UsageError):
@@ -93,6 +90,7 @@ class EntryWave:
             price = (await supervision.sender.read("price", reading, plan.call_seconds)).price
         check_prices(entry, price, plan.max_entry_gap)
         await self._check_flat(entry)
+        await supervision.settings_check.check(entry.symbol, entry.side, supervision.entry_limits)
         task = self._new_task(entry, price)
         self._check_allowed(entry)
         held = supervision.registry.claim(task)
@@ -107,9 +105,7 @@ class EntryWave:
             raise _Paused(f"{entry.symbol}: entries are paused")
         most, claimed = self._supervision.entry_limits.max_positions, len(self._supervision.registry.all())
         if most is not None and claimed >= most:
-            raise _LimitReached(
-                f"{entry.symbol}: {claimed} positions are open, and EntryLimits.max_positions is {most}"
-            )
+            raise LimitReached(f"{entry.symbol}: {claimed} positions are open, and EntryLimits.max_positions is {most}")
 
     async def _check_flat(self, entry: Entry) -> None:
         """Refuse a symbol with a position that no task works on. The last snapshot of the account shows it.
@@ -171,7 +167,7 @@ class EntryWave:
     def _count_notional(self, entry: Entry, notional: Decimal) -> None:
         most = self._supervision.entry_limits.max_notional_per_wave
         if most is not None and self._notional + notional > most:
-            raise _LimitReached(
+            raise LimitReached(
                 f"{entry.symbol}: the wave would be worth {self._notional + notional}, and "
                 f"EntryLimits.max_notional_per_wave is {most}"
             )
@@ -242,7 +238,7 @@ def _reason(error: Exception, state: PositionState | None) -> NotEnteredReason:
     match error:
         case _Claimed():
             return "claimed"
-        case _LimitReached():
+        case LimitReached():
             return "limit"
         case _Paused():
             return "paused"

@@ -99,7 +99,9 @@ def _note_orphans(supervision: Supervision, intents: dict[tuple[str, str, str], 
         supervision.records.alarm(None, "an intent without a record", " ".join(key))
         for intent in orphaned:
             if intent.purpose == "entry":  # no list of stops shows it, so that only a person can tell what came of it
-                detail = f"{intent.symbol} {intent.side} {intent.client_order_id}: cancel it on the exchange, or adopt it"
+                detail = (
+                    f"{intent.symbol} {intent.side} {intent.client_order_id}: cancel it on the exchange, or adopt it"
+                )
                 supervision.records.alarm(None, "an entry may be open that no record knows", detail)
                 continue
             supervision.orphans[intent.client_order_id] = Orphan(

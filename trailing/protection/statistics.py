@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from trailing.core.position import PositionState
-from trailing.protection.outcomes import OpeningTimes, WaveReport
+from trailing.protection.entry_outcomes import EntryReport, NotEntered
+from trailing.protection.outcomes import Exited, OpeningTimes, Protected, TimedOut, WaveReport
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
     from trailing.protection.adoption import AdoptionReport
-    from trailing.protection.entry_outcomes import EntryReport
+
+
+class Slippage(msgspec.Struct, frozen=True):
+    """How much worse than their reference price entries were filled, in percent, as in `EntryEnded`.
+
+    Args:
+        count: the number of entries; 0: the other figures are 0, too.
+        mean, maximum: in percent; below 0: better than the reference.
+    """
+
+    count: int = 0
+    mean: Decimal = Decimal(0)
+    maximum: Decimal = Decimal(0)
+
+    def plus(self, worse: Decimal) -> Slippage:
+        """Return the figures with another entry."""
+        count = self.count + 1
+        mean = (self.mean * self.count + worse) / count
+        return Slippage(count, mean, worse if not self.count else max(self.maximum, worse))
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -24,6 +44,8 @@ class Statistics(msgspec.Struct, frozen=True):
         waves: calls of `protect_wave`, `protect`, `adopt`, `enter_wave` and `enter` that came to outcomes.
         outcomes: the number of outcomes of each kind, by the name of the kind.
         opening_times: seconds from claim to acknowledgement, over the stops that waves placed.
+        not_entered: the number of entries of which nothing was filled, by the reason in `NotEntered`.
+        slippage: over the entries that were filled.
         protected: claimed positions with a live stop now.
         unprotected: positions in `Manager.unprotected` now.
         moves: acknowledged moves.
@@ -40,6 +62,8 @@ class Statistics(msgspec.Struct, frozen=True):
     waves: int
     outcomes: dict[str, int]
     opening_times: OpeningTimes
+    not_entered: dict[str, int]
+    slippage: Slippage
     protected: int
     unprotected: int
     moves: int
@@ -64,6 +88,8 @@ class Tally:
         self.waves: int = 0
         self.outcomes: Counter[str] = Counter()
         self.opening_times: OpeningTimes = OpeningTimes()
+        self.not_entered: Counter[str] = Counter()
+        self.slippage: Slippage = Slippage()
         self.closed: int = 0
         self.moves: int = 0
         self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
@@ -84,6 +110,11 @@ class Tally:
         self.waves += 1
         self.outcomes.update(type(outcome).__name__ for outcome in report.outcomes)
         self.opening_times = self.opening_times.joined(report.opening_times)
+        for outcome in report.outcomes:
+            if isinstance(outcome, NotEntered):
+                self.not_entered[outcome.reason] += 1
+            elif isinstance(outcome, (Protected, Exited, TimedOut)) and outcome.slippage is not None:
+                self.slippage = self.slippage.plus(outcome.slippage)
 
     def totals(
         self, states: Collection[PositionState], at: float, *, unprotected: int, ticks: int, commits: int, dropped: int
@@ -102,6 +133,8 @@ class Tally:
             waves=self.waves,
             outcomes=dict(self.outcomes),
             opening_times=self.opening_times,
+            not_entered=dict(self.not_entered),
+            slippage=self.slippage,
             protected=sum(state.live is not None for state in states),
             unprotected=unprotected,
             moves=self.moves + sum(state.moves for state in states),

@@ -24,7 +24,7 @@ from trailing.core.refusals import is_irreducible, trouble
 from trailing.errors import UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.effects import EffectPublisher
-from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
+from trailing.protection.entry_limits import NO_LIMITS, EntryLimits, SettingsCheck
 from trailing.protection.entry_outcomes import WorkingEntry, working_entry
 from trailing.protection.feed import Feed
 from trailing.protection.given_up import GivenUp
@@ -53,7 +53,8 @@ class Supervision:
     Attributes:
         is_ending: whether the manager ends.
         recovered: the findings of the recovery when the manager opened.
-        entry_limits: the most that is entered; `entries_paused`: whether nothing is entered.
+        entry_limits: the most that is entered; `entries_paused`: whether nothing is entered; `settings_check`: checks what
+            the exchange has set for entries.
         given_up: the positions that no task works on although they may be open.
     """
 
@@ -109,6 +110,7 @@ class Supervision:
         self.feed: Feed = Feed(records, self.registry, self._step_each, self.check_all)
         self.entry_limits: EntryLimits = NO_LIMITS
         self.entries_paused: bool = False
+        self.settings_check: SettingsCheck = SettingsCheck(sender, plan.call_seconds)
         self._operations: set[trio.CancelScope] = set()
         self._running = 0
         self._all_ended = trio.Event()
