@@ -36,10 +36,10 @@ def adapt(client: Any) -> None:
 
     edit_order_request = client.edit_order_request
 
-    def edit_request(id: str, *args: Any) -> Any:
+    def edit_request(order_id: str, *args: Any) -> Any:
         """Leave an empty order id out of an amendment, which names the order by its client order id then."""
-        request = edit_order_request(id, *args)
-        if not id:
+        request = edit_order_request(order_id, *args)
+        if not order_id:
             request.pop("algoId", None)
         return request
 
