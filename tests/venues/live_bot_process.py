@@ -24,6 +24,6 @@ if __name__ == "__main__":
 
     keys = {"TRAILING_API_KEY": API_KEY, "TRAILING_SECRET": SECRET, "TRAILING_PASSWORD": PASSPHRASE}
     os.environ.update(keys)
-    trailing.open_ccxt = partial(trailing.open_ccxt, configure=configure)  # type: ignore[assignment]
+    trailing.open_ccxt = partial(trailing.open_ccxt, configure=configure)
     sys.argv = [str(BOT), venue]
     runpy.run_path(str(BOT), run_name="__main__")

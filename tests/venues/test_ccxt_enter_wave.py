@@ -156,9 +156,12 @@ async def test_an_entry_is_unprotected_for_one_round_trip_at_most_and_with_its_s
         await desk.until_settled()
 
 
+@pytest.mark.parametrize("hedged", [False, True])
 @pytest.mark.parametrize("venue", VENUES)
-async def test_a_wave_of_longs_and_shorts_ends_with_one_stop_of_ours_for_each(venue: str, own_time: OwnTime) -> None:
-    async with entering(venue, 4) as desk:
+async def test_a_wave_of_longs_and_shorts_ends_with_one_stop_of_ours_for_each(
+    venue: str, own_time: OwnTime, *, hedged: bool
+) -> None:
+    async with entering(venue, 4, hedged=hedged) as desk:
         entries = [
             Entry(coin.symbol, "short" if number % 2 else "long", D("0.6"), limit=D(1000) if number > 1 else None)
             for number, coin in enumerate(coins(4))

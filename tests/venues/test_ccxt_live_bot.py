@@ -48,6 +48,12 @@ class Bot:
             return
         raise AssertionError(f"{line!r} was not said: {self.said}")
 
+    async def kill(self) -> None:
+        """Kill it, so that it can clean up nothing."""
+        self._process.kill()
+        with trio.fail_after(5):
+            await self._process.wait()
+
     async def end(self) -> None:
         """End it as an operator does. It must end by itself, without an error."""
         self._process.send_signal(signal.SIGTERM)
@@ -121,4 +127,32 @@ async def test_the_bot_enters_protects_trails_is_restarted_and_ends(venue: str, 
             await bot.until(f"{ETH}: closed, profit -20")
             await bot.end()
         assert on_the_server(server) == ({}, [], [])
+        assert not [line for line in bot.said if line.startswith("ALARM")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_bot_that_is_killed_while_its_entry_is_partly_filled_protects_the_part_and_cancels_the_rest(
+    venue: str, tmp_path: Path
+) -> None:
+    async with open_server(venue, entry_parts=4) as server:
+        set_prices(server, [BTC, ETH], D(1000))
+        async with running(venue, server, tmp_path) as bot:
+            (tmp_path / "signals.csv").write_text(f"{BTC},buy,0.8,990\n{ETH},sell,0.2,1050\n")
+            with trio.fail_after(20):
+                while len(on_the_server(server)[2]) < 2:
+                    await trio.sleep(0.01)
+            set_prices(server, [BTC], D(985))  # fills a quarter
+            await bot.kill()
+        held, _, working = on_the_server(server)
+        assert (held, sorted(working)) == ({BTC: D("0.2")}, [BTC, ETH])
+        async with running(venue, server, tmp_path) as bot:
+            # Where the venue attached a stop, it is there; otherwise it is placed now.
+            settled = ({BTC: D("0.2")}, [(BTC, D("0.2"), D("970.2") if venue != "binanceusdm" else D("965.3"))], [])
+            with trio.move_on_after(20):
+                while on_the_server(server) != settled:
+                    await trio.sleep(0.02)
+            assert on_the_server(server) == settled
+            await bot.end()
+        assert on_the_server(server) == settled
         assert not [line for line in bot.said if line.startswith("ALARM")]
