@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import trio
 from bybit_market import PositionStop
-from entered_waves import FREE, PLAN, EntryDesk, coins, entry_desk, set_prices
+from entered_waves import FREE, PLAN, BookTimes, EntryDesk, coins, entry_desk, set_prices
 from inspection.own_time import OwnTime
 from real_exchange import with_delays
 from venue_faults import Fault, json_reply, nth
-from venue_market import Wanted
+from venue_market import Trigger, VenueMarket, Wanted
 
-from trailing import Entry, NotEntered, Protected, open_manager, open_store
+from trailing import Entry, NotEntered, Protected, Tick, open_manager, open_store
 from trailing.events import Alarm, EntryEnded, EntryFilled, Event
 from trailing.exchanges.ccxt import entry_settings, venues
 from trailing.protection.entry_outcomes import EntryOutcome
@@ -129,6 +129,43 @@ def protected(outcomes: Sequence[EntryOutcome]) -> list[Protected]:
     """Return the outcomes, all of which must be `Protected`."""
     assert [outcome for outcome in outcomes if not isinstance(outcome, Protected)] == []
     return [outcome for outcome in outcomes if isinstance(outcome, Protected)]
+
+
+# How it is measured.
+
+
+async def test_the_book_counts_the_time_of_a_position_without_a_stop(autojump_clock: trio.testing.MockClock) -> None:
+    market = VenueMarket(coins(2), lambda: 0)
+    times = BookTimes(market)
+    market.enter(COIN, "buy", D(1), D(1000))
+    await trio.sleep(0.3)
+    stop = Wanted(
+        symbol=COIN,
+        side="sell",
+        quantity=D(1),
+        client_order_id="x",
+        reduce_only=True,
+        trigger=Trigger(D(980), "last", rising=False),
+    )
+    order = market.place(stop)
+    await trio.sleep(5)
+    market.cancel(order)
+    await trio.sleep(0.4)
+    market.place(stop)
+    assert {symbol: round(seconds, 6) for symbol, seconds in times.seconds.items()} == {COIN: 0.7}
+
+
+async def test_frames_of_the_stream_take_half_of_the_latency(own_time: OwnTime) -> None:
+    async with entry_desk("binanceusdm", coins(1), latency=0.4) as desk, desk.exchange.updates() as updates:
+        await desk.exchange.set_subscriptions({COIN})
+        with trio.fail_after(10):
+            await desk.until_subscribed(COIN)
+            at = trio.current_time()
+            set_prices(desk.server, [COIN], D(1001))
+            async for update in updates:
+                if isinstance(update, Tick) and update.price == D(1001):
+                    break
+        assert 0.2 <= trio.current_time() - at <= 0.3
 
 
 # How long the server's book has a position without a stop.

@@ -148,7 +148,8 @@ async def test_a_bot_that_is_killed_while_its_entry_is_partly_filled_protects_th
         assert (held, sorted(working)) == ({BTC: D("0.2")}, [BTC, ETH])
         async with running(venue, server, tmp_path) as bot:
             # Where the venue attached a stop, it is there; otherwise it is placed now.
-            settled = ({BTC: D("0.2")}, [(BTC, D("0.2"), D("970.2") if venue != "binanceusdm" else D("965.3"))], [])
+            price = D("965.3") if venue == "binanceusdm" else D("970.2")
+            settled: tuple[object, object, object] = ({BTC: D("0.2")}, [(BTC, D("0.2"), price)], [])
             with trio.move_on_after(20):
                 while on_the_server(server) != settled:
                     await trio.sleep(0.02)
