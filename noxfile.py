@@ -79,6 +79,7 @@ EACH_STEP = {
     "tests/protection/test_cancelled_anywhere.py",
     "tests/protection/test_cancelled_exits.py",
     "tests/protection/test_cancelled_while_recovering.py",
+    "tests/protection/test_entries_cancelled_anywhere.py",
     "tests/protection/test_nothing_starves.py",
     "tests/protection/test_program_cancelled.py",
 }
@@ -110,6 +111,7 @@ NEWEST_ALONE = (
     "tests/cli/test_command_page.py",
     "tests/protection/test_cancelled_anywhere.py",
     "tests/protection/test_cancelled_while_recovering.py",
+    "tests/protection/test_entries_cancelled_anywhere.py",
     "tests/protection/test_map.py",
     "tests/protection/test_nothing_starves.py",
     "tests/protection/test_troubleshooting_page.py",

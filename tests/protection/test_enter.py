@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace
-from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world
+from worlds import BTC, PLAN, START, SYMBOL, World, a_position, open_listened, open_world, refuse_credentials
 
 import trailing
 from trailing import Entry, EntryLimits, Exited, Market, NotEntered, Percent, Protected, Tick, TimedOut
 from trailing.core.model import Side
 from trailing.errors import (
+    AuthenticationFailed,
     EntryRejected,
     ExchangeUnreachable,
     StopRejected,
@@ -25,6 +26,7 @@ from trailing.errors import (
 )
 from trailing.events import EntryEnded, EntryFilled, EntryPlaced
 from trailing.protection.entry_outcomes import EntryOutcome
+from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost
 
 D = Decimal
@@ -536,6 +538,59 @@ async def test_a_bug_in_one_entry_is_raised_once_the_others_have_their_outcomes(
         await trio.sleep(30.0)
         assert world.running.stops().keys() == {BTC}
         assert world.running.entries() == {}
+
+
+async def test_a_bug_before_an_entry_is_claimed_is_its_outcome(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_market() as world:
+
+        def fails(symbol: str) -> Market:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(world.exchange, "market", fails)
+        with pytest.raises(ExceptionGroup, match="bugs"):
+            await world.running.enter(an_entry(limit="101"), deadline=5.0)
+        assert (world.running.entries(), world.running.unprotected(), world.calls("place_entry")) == ({}, {}, 0)
+
+
+async def test_entries_without_a_fill_are_remembered_but_not_all_of_them(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market() as world:
+        for number in range(1001):
+            world.inside.supervision.feed.note_not_entered(f"e{number}")
+        for name in ("e0", "e1"):
+            order = trailing.EntryOrder(SYMBOL, "long", D(2), name, "1", False, D(1), D(90))
+            world.inside.take(trailing.EntryUpdate(order, trio.current_time()))
+        assert world.alarms() == ["an entry was filled that the exchange had ended"]
+
+
+async def test_credentials_that_are_refused_end_the_manager_and_send_no_entry_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    refuse = refuse_credentials("place_entry", AuthenticationFailed("key expired"))
+    async with a_market(with_manager=False, exchange_faults=refuse) as world:
+        with pytest.raises(AuthenticationFailed):
+            async with open_listened(world) as manager:
+                await manager.enter(an_entry(limit="101"), deadline=5.0)
+                await trio.sleep_forever()
+        assert world.calls("place_entry") == 1
+
+
+async def test_an_entry_without_a_record_raises_an_alarm_and_its_intent_is_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with a_market(with_manager=False) as world:
+        intent = Intent("paper", "default", SYMBOL, "long", "i", "tr1", "entry", D(1), None, START)
+        await world.memory.commit([AddIntent(intent)])
+        async with open_listened(world):
+            await trio.sleep(200.0)
+        assert await world.stored_alarms() == [
+            "an intent without a record",
+            "an entry may be open that no record knows",
+        ]
+        assert [one.client_order_id for one in (await world.load()).intents] == ["tr1"]
 
 
 async def test_an_entry_that_fills_after_its_end_was_confirmed_raises_an_alarm(

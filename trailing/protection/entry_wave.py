@@ -182,8 +182,7 @@ class EntryWave:
             raise
         finally:
             task.step(OpeningEnded())
-            if not task.is_watched:
-                supervision.watch(task)
+            supervision.watch(task)
         return attempt.outcome()
 
 
