@@ -12,7 +12,7 @@ import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
 EXAMPLES = sorted((DOCS / "examples").glob("*.py"))
-PAGES = ("tutorial.md", "howto/adopt.md", "howto/native.md", "howto/alerts.md", "howto/sweep.md")
+PAGES = ("tutorial.md", "howto/enter.md", "howto/adopt.md", "howto/native.md", "howto/alerts.md", "howto/sweep.md")
 INCLUDED = re.compile(
     r"^```\{literalinclude\} (?:\.\./)?examples/(\S+)$|^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )

@@ -84,6 +84,7 @@ from trailing.protection.adoption import AdoptionReport as AdoptionReport
 from trailing.protection.adoption import NotAdopted as NotAdopted
 from trailing.protection.adoption import WouldAdopt as WouldAdopt
 from trailing.protection.entry_limits import EntryLimits as EntryLimits
+from trailing.protection.entry_outcomes import EntryOutcome as EntryOutcome
 from trailing.protection.entry_outcomes import EntryReport as EntryReport
 from trailing.protection.entry_outcomes import NotEntered as NotEntered
 from trailing.protection.entry_outcomes import WorkingEntry as WorkingEntry

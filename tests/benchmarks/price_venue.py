@@ -43,7 +43,7 @@ async def push(server: VenueServer, count: int, per_second: float) -> None:
         written = min(count, due)
         for socket in server.sockets.open:
             if socket.topics and batch:
-                socket._outgoing += batch
+                socket._outgoing.append((trio.current_time(), batch))
                 socket._something.set()
         await trio.sleep(TICK_SECONDS if per_second else 0)
     while any(socket._outgoing for socket in server.sockets.open):

@@ -14,7 +14,7 @@ import trio
 from captured import Capture, open_capture
 from trio.testing import wait_all_tasks_blocked
 
-from trailing import Credentials, ExchangeUnreachable, NothingToReduce, StopRequest, TrailingError
+from trailing import Credentials, ExchangeUnreachable, NothingToReduce, StopOrder, StopRequest, TrailingError
 from trailing.core.model import Side
 from trailing.exchanges.ccxt.client import make_client
 from trailing.exchanges.ccxt.venues import VENUES
@@ -239,3 +239,15 @@ def test_a_request_is_dated_back_and_so_expires_ten_seconds_after_it_was_sent() 
     assert signed["headers"]["OK-ACCESS-PASSPHRASE"] == "password"
     assert VENUES["okx"].delays.request_validity == 30 - 20 + 1
     assert re.fullmatch(r"[A-Za-z0-9+/]{43}=", signed["headers"]["OK-ACCESS-SIGN"])
+
+
+async def test_a_stop_whose_order_id_is_unknown_is_amended_and_cancelled_by_its_client_order_id() -> None:
+    # An entry carried it, and no list has shown it yet.
+    carried = StopOrder(BTC, "long", QUANTITY, PRICE, ID, "", "mark")
+    async with open_capture("okx", positions()) as capture:
+        amended = await capture.exchange.amend_stop(carried, price=PRICE + 1, quantity=QUANTITY)
+        assert amended.order_id == "11"
+        await capture.exchange.cancel_stop(carried)
+        (amendment,) = sent(capture, "/amend-algos")
+        assert (amendment["algoClOrdId"], "algoId" in amendment, "clOrdId" in amendment) == (ID, False, False)
+        assert sent(capture, "/cancel-algos") == [[{"algoClOrdId": ID, "instId": "BTC-USDT-SWAP"}]]

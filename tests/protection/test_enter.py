@@ -143,6 +143,33 @@ async def test_what_is_filled_until_the_deadline_stays_protected_and_the_rest_is
         assert all(order.trigger_price is not None for order in await world.paper.open_orders(SYMBOL))
 
 
+@pytest.mark.parametrize("attached", ATTACHED)
+async def test_an_entry_is_protected_once_its_stop_covers_all_of_its_fills(
+    attached: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with a_market(attached, partial_entries=D("0.5")) as world, trio.open_nursery() as nursery:
+        for at in (2.0, 5.0):
+            nursery.start_soon(feed_later, world, at, "99")
+        outcome = await filled_at_once(world, an_entry(limit="99"))
+        assert (outcome.unfilled, outcome.uncovered, outcome.stop.quantity) == (D(0), D(0), D(2))
+
+
+async def test_an_entry_whose_stop_can_not_grow_is_protected_with_the_uncovered_part_at_its_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    faults = {At("place_stop", None, number): Refuses() for number in range(2, 40)}
+    async with (
+        a_market(partial_entries=D("0.5"), exchange_faults=faults) as world,
+        trio.open_nursery() as nursery,
+    ):
+        for at in (2.0, 5.0):
+            nursery.start_soon(feed_later, world, at, "99")
+        outcome = await filled_at_once(world, an_entry(limit="99"))
+        assert (outcome.unfilled, outcome.uncovered, outcome.stop.quantity) == (D(0), D(1), D(1))
+        assert outcome.elapsed <= 10.0
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_working_entry_is_listed_until_it_has_ended(autojump_clock: trio.testing.MockClock) -> None:
     async with a_market(partial_entries=D("0.25")) as world, trio.open_nursery() as nursery:
         nursery.start_soon(enter_in_background, world, an_entry(limit="99"))

@@ -14,7 +14,7 @@ from test_ccxt_entries import OURS, entry, held, listening, priced_desk
 from venue_faults import Fault, json_reply
 from venue_market import Event, Trigger, VenueMarket
 
-from trailing import OrderUpdate
+from trailing import OrderUpdate, StopOrder
 from trailing.core.entry_orders import AttachedStop
 from trailing.core.model import Side
 from trailing.errors import EntryRejected, ExchangeUnreachable, NoSuchStop, OutcomeUnknown, UsageError
@@ -122,6 +122,17 @@ async def test_a_stop_that_an_entry_carried_is_amended_and_cancelled_as_any_othe
         await expect_stop(desk, venue, None)
         with pytest.raises(NoSuchStop):
             await desk.exchange.cancel_stop(moved)
+
+
+@pytest.mark.parametrize("venue", OWN)
+async def test_a_stop_that_an_entry_carried_is_amended_and_cancelled_before_any_list_has_shown_it(venue: str) -> None:
+    async with priced_desk(venue) as desk:
+        await desk.exchange.place_entry(with_stop(venue))
+        carried = StopOrder(BTC, "long", D("0.6"), D(970), STOP, "", "last")
+        await desk.exchange.amend_stop(carried, price=D(980), quantity=D("0.6"))
+        await expect_stop(desk, venue, "0.6", "980")
+        await desk.exchange.cancel_stop(carried)
+        await expect_stop(desk, venue, None)
 
 
 @pytest.mark.parametrize("venue", ATTACHING)

@@ -234,6 +234,7 @@ class VenueServer:
             refusal = h11.Response(status_code=status, headers=headers)
             await stream.send_all((connection.send(refusal) or b"") + (connection.send(h11.EndOfMessage()) or b""))
             return
+        websocket.delay = self.sockets.delay
         self.sockets.opened += 1
         self.sockets.open.append(websocket)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ class Socket:
         topics: the subscribed topics.
         received: every text that was received.
         active_at: when a text was last sent or received, on the running clock.
+        delay: seconds until a frame leaves the server. The order of the frames stays.
     """
 
     def __init__(self, path: str, query: Mapping[str, str], stream: trio.SocketStream) -> None:
@@ -29,9 +31,10 @@ class Socket:
         self.topics: set[str] = set()
         self.received: list[str] = []
         self.active_at: float = trio.current_time()
+        self.delay: float = 0.0
         self._stream = stream
         self._protocol = WSConnection(ConnectionType.SERVER)
-        self._outgoing = bytearray()
+        self._outgoing: list[tuple[float, bytes]] = []  # when each frame leaves, on the running clock
         self._something = trio.Event()
         self._sending = trio.Lock()
         self._thawed: trio.Event | None = None
@@ -116,31 +119,41 @@ class Socket:
             if self._thawed is not None:
                 await self._thawed.wait()
             self._something = trio.Event()
-            try:
-                await self._send_waiting()
-            except trio.BrokenResourceError:
-                self._scope.cancel()
+            while self._outgoing:
+                await trio.sleep_until(self._outgoing[0][0])
+                try:
+                    await self._send_waiting(trio.current_time())
+                except trio.BrokenResourceError:
+                    self._scope.cancel()
+                    return
 
-    async def _send_waiting(self) -> None:
+    async def _send_waiting(self, until: float = math.inf) -> None:
         async with self._sending:
-            data, self._outgoing = bytes(self._outgoing), bytearray()
-            await self._stream.send_all(data)
+            due = [data for at, data in self._outgoing if at <= until]
+            del self._outgoing[: len(due)]
+            await self._stream.send_all(b"".join(due))
 
     def _write(self, event: Event) -> None:
         try:
-            self._outgoing += self._protocol.send(event)
+            data = self._protocol.send(event)
         except LocalProtocolError:
             return  # the connection is closing
+        self._outgoing.append((trio.current_time() + self.delay, data))
         self._something.set()
 
 
 class Sockets:
-    """All websockets of a server. Prices of a silenced symbol are pushed to no subscriber."""
+    """All websockets of a server. Prices of a silenced symbol are pushed to no subscriber.
+
+    Attributes:
+        delay: seconds until a frame leaves the server, on connections that are opened from now on.
+    """
 
     def __init__(self) -> None:
         self.open: list[Socket] = []
         self.opened: int = 0
         self.silent: set[str] = set()
+        self.delay: float = 0.0
 
     def freeze(self) -> None:
         """Freeze the open connections."""

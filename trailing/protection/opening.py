@@ -29,7 +29,7 @@ from trailing.protection.supervision import Supervision
 def is_decided(state: PositionState, deadline: float, now: float) -> bool:
     """Return whether an opening has ended: a live stop, an exit, a refusal, or a back-off beyond the deadline.
 
-    An entry has ended only if nothing more of it can be filled.
+    An entry has ended only if nothing more of it can be filled, and its stop covers all of its fills.
 
     Args:
         deadline, now: in seconds on the running clock.
@@ -37,9 +37,11 @@ def is_decided(state: PositionState, deadline: float, now: float) -> bool:
     if state.is_entering:
         wanted = state.entry is not None and state.entry.is_wanted
         return wanted and isinstance(state.error, ExchangeUnreachable) and _waits_beyond(state, deadline, now)
-    if state.entry is not None and isinstance(state.goal, Close) and state.quantity:
+    if state.is_given_up or not state.quantity:
+        return True
+    if state.entry is not None and isinstance(state.goal, Close):
         return False  # its owner closes it before the deadline
-    if state.live is not None or state.is_given_up or not state.quantity:
+    if state.stop is not None and (state.entry is None or state.stop.quantity >= state.coverable):
         return True
     error = state.error
     if isinstance(error, WouldTrigger) and state.plan.on_would_trigger == "exit":

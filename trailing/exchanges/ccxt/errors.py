@@ -36,7 +36,7 @@ from trailing.errors import (
     WouldTrigger,
 )
 from trailing.exchanges.ccxt.error_codes import ErrorCodes
-from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply
+from trailing.exchanges.ccxt.http_replies import Redirected, RefusedReply, Reply, refusal_words
 from trailing.exchanges.ccxt.session import Request
 from trailing.exchanges.ccxt.venue import Venue
 from trailing.exchanges.limiter import CALLS
@@ -150,6 +150,8 @@ def explain(
     message = escaped(hide(without_queries(str(shown))), 300)
     about = f"{venue.name} {request.about}"
     explained = _explain(venue, request, error, f"{about}: {type(shown).__name__} {message}".rstrip())
+    if type(explained) is EntryRejected and (said := refusal_words(request.reply.body)):
+        explained = EntryRejected(f"{about}: {escaped(hide(said), 300)}")
     if explained is not None:
         explained.__cause__ = foreign(error, hide)
     return explained

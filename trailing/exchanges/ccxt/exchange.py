@@ -199,7 +199,9 @@ class CcxtExchange:
             CLOSING[order.side],
             amount(self.venue, quantity, market),
             text(price) if self.venue.orders.price_required else None,
-            self._requests.params(self.venue.stops.amend, order.side, price, order.source, own_id),
+            self._requests.params(
+                self.venue.stops.amend_params(order.order_id), order.side, price, order.source, own_id
+            ),
             symbol=order.symbol,
             about=order.client_order_id,
         )
@@ -222,7 +224,9 @@ class CcxtExchange:
             "cancel_order",
             order.order_id,
             order.symbol,
-            self._requests.params(self.venue.stops.cancel, order.side, order.price, order.source, own_id),
+            self._requests.params(
+                self.venue.stops.cancel_params(order.order_id), order.side, order.price, order.source, own_id
+            ),
             symbol=order.symbol,
             about=order.client_order_id,
             after_earlier=True,

@@ -185,3 +185,23 @@ def _host_of(location: str) -> str:
         return urlsplit(location).hostname or "no other host"
     except ValueError:
         return "no host that can be read"
+
+
+_WORDS: Final = (("sCode", "sMsg"), ("code", "msg"), ("retCode", "retMsg"))
+"""The fields of a refusal's code and words: of an order on OKX, of Binance and of Bybit."""
+
+
+def refusal_words(body: str) -> str:
+    """Return the code and the words with which a venue refused an order; "": the body has none."""
+    try:
+        reply = msgspec.json.decode(body)
+    except ValueError:
+        return ""
+    if not isinstance(reply, dict):
+        return ""
+    entries = reply.get("data")
+    for entry in (*(entries if isinstance(entries, list) else ()), reply):
+        for code, words in _WORDS:
+            if isinstance(entry, dict) and str(entry.get(code, "0")) != "0" and isinstance(entry.get(words), str):
+                return f"{entry[code]} {entry[words]}".strip()
+    return ""

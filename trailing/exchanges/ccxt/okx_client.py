@@ -11,7 +11,7 @@ _NO_ERROR: Final = frozenset({"", "0"})
 
 
 def adapt(client: Any) -> None:
-    """Change a new client: raise for refusals inside a reply, keep entry prices, and read mark and index prices.
+    """Change a new client: raise for refusals in a reply, keep entry prices, read mark and index prices, amend by client ids.
 
     Args:
         client: ccxt's client for OKX, which has sent nothing yet.
@@ -33,6 +33,17 @@ def adapt(client: Any) -> None:
         return client.parse_ticker(client.safe_dict(answer["data"], 0, {}), market)
 
     client.fetch_index_ticker = fetch_index_ticker
+
+    edit_order_request = client.edit_order_request
+
+    def edit_request(order_id: str, *args: Any) -> Any:
+        """Leave an empty order id out of an amendment, which names the order by its client order id then."""
+        request = edit_order_request(order_id, *args)
+        if not order_id:
+            request.pop("algoId", None)
+        return request
+
+    client.edit_order_request = edit_request
 
 
 def _check_entries(client: Any) -> None:

@@ -150,6 +150,8 @@ OKX: Final = Venue(
         amend={"newSlTriggerPx": PRICE, "newSlTriggerPxType": SOURCE, "newSlOrdPx": "-1"},
         amend_type="conditional",
         cancel={"trigger": True},
+        amend_by_client_id={"algoClOrdId": CLIENT_ORDER_ID},
+        cancel_by_client_id={"clientOrderId": CLIENT_ORDER_ID},
     ),
     closes=CloseRequests(
         place={"clientOrderId": CLIENT_ORDER_ID, "reduceOnly": True},

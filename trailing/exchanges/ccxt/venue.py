@@ -155,6 +155,8 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
             the old one. Source: ccxt, capture.
         amend_type: the order type to pass to `edit_order`. Source: ccxt.
         cancel: parameters of `cancel_order`. Source: ccxt, capture.
+        amend_by_client_id, cancel_by_client_id: parameters besides, where the order id is unknown, because an entry carried the
+            stop and no list has shown it yet. Source: API, ccxt, capture.
         two_stops: two reduce-only stops may be live for one position at the same time. Source: API.
         most_stops: the most live conditional orders of an account, all symbols and kinds together; None: there is no such
             limit, or it is unknown. Source: API.
@@ -166,9 +168,20 @@ class StopRequests(msgspec.Struct, frozen=True, kw_only=True):
     amend: Params | None = None
     amend_type: str = "market"
     cancel: Params = {}
+    amend_by_client_id: Params = {}
+    cancel_by_client_id: Params = {}
     two_stops: bool = True
     most_stops: int | None = None
     trailing: NativeTrailing | None = None
+
+    def amend_params(self, order_id: str) -> Params:
+        """Return the parameters that amend a stop. `order_id`: empty, if it is unknown."""
+        assert self.amend is not None
+        return self.amend if order_id else {**self.amend, **self.amend_by_client_id}
+
+    def cancel_params(self, order_id: str) -> Params:
+        """Return the parameters that cancel a stop. `order_id`: empty, if it is unknown."""
+        return self.cancel if order_id else {**self.cancel, **self.cancel_by_client_id}
 
 
 class CloseRequests(msgspec.Struct, frozen=True, kw_only=True):
