@@ -49,7 +49,7 @@ from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.unnamed_stops import UnnamedStops
 from trailing.exchanges.ccxt.venue import Slot, Venue, fill_in
 from trailing.exchanges.ccxt.venue_requests import VenueRequests
-from trailing.exchanges.port import StopRequest, check_callback, escaped
+from trailing.exchanges.port import StopRequest, check_callback
 from trailing.exchanges.updates import UpdateChannel
 
 
@@ -288,14 +288,7 @@ class CcxtExchange:
     async def price(self, symbol: str, source: Source) -> Tick:
         """Return the exchange's present price. Raises UsageError for a source that the venue does not publish."""
         self.market(symbol)
-        check_source("source", source)
-        if source not in self.venue.prices.methods:
-            raise UsageError(f"source got {source!r}, but {self.name} does not publish its {source} price")
-        for found in await self._prices.read([symbol], [source]):
-            if isinstance(found, Tick):
-                return found
-            raise ExchangeUnreachable(f"{self.name} price: {escaped(found.detail)}")
-        raise ExchangeUnreachable(f"{self.name} price: the reply contains no {source} price of {symbol}")
+        return await self._prices.read_one(symbol, source, self.name)
 
     async def close_position(self, symbol: str, side: Side, quantity: Decimal, client_order_id: str) -> Fill:
         """Close at market, reduce-only, at most `quantity`, which must be a multiple of the market's step."""

@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import trio
 
-from trailing.core.model import Source, Tick
-from trailing.errors import ExchangeError
+from trailing.core.model import Source, Tick, check_source
+from trailing.errors import ExchangeError, ExchangeUnreachable, UsageError
 from trailing.exchanges.ccxt.session import Session
 from trailing.exchanges.ccxt.stream_protocol import ticks_of
 from trailing.exchanges.ccxt.streams import UpdateBroadcast
 from trailing.exchanges.ccxt.unreadable import Unreadable
 from trailing.exchanges.ccxt.venue import Venue
-from trailing.exchanges.port import StreamState
+from trailing.exchanges.port import StreamState, escaped
 
 POLL_SECONDS: Final = 5.0
 """Seconds from the begin of one round of requests to the next, on venues whose prices are polled."""
@@ -53,6 +53,17 @@ class PriceReader:
                 raw = raws.get(symbol) or {}
                 ticks += ticks_of(symbol, ((source, raw.get(field)) for source, field in fields.items()), now)
         return ticks
+
+    async def read_one(self, symbol: str, source: Source, name: str) -> Tick:
+        """Return the present price of a symbol. Raises as `Exchange.price`. `name`: of the exchange, for messages."""
+        check_source("source", source)
+        if source not in self._venue.prices.methods:
+            raise UsageError(f"source got {source!r}, but {name} does not publish its {source} price")
+        for found in await self.read([symbol], [source]):
+            if isinstance(found, Tick):
+                return found
+            raise ExchangeUnreachable(f"{name} price: {escaped(found.detail)}")
+        raise ExchangeUnreachable(f"{name} price: the reply contains no {source} price of {symbol}")
 
     def batches(self, symbols: Set[str]) -> list[list[str]]:
         """Return the symbols in batches for one request each: those of one settle currency, or one symbol."""
