@@ -11,7 +11,7 @@ import pytest
 from rehearsals import Bars, Trades
 
 from trailing import Callback, Market, Percent, Position, TrailPlan, UsageError
-from trailing.backtest import AlwaysIn, Costs, Entry, Every, FundingRate, Signal, run
+from trailing.backtest import AlwaysIn, Costs, EntryPoint, Every, FundingRate, Signal, run
 
 D = Decimal
 SYMBOL = "AAA/USDT:USDT"
@@ -59,7 +59,7 @@ def test_each_cost_is_subtracted_exactly(side: str, series: Bars, exit_price: st
 def test_an_entry_at_market_has_slippage_too() -> None:
     costs = Costs(slippage=Percent(1))
     signal = Signal(symbol=SYMBOL, side="long", at=START, quantity=D(3))
-    (each,) = run(PLAN, {SYMBOL: FALL}, [signal, Entry(a_position())], costs=costs, candles="high-first").runs
+    (each,) = run(PLAN, {SYMBOL: FALL}, [signal, EntryPoint(a_position())], costs=costs, candles="high-first").runs
     assert [trade.slippage for trade in each.trades] == [D("5.94"), D("2.94")]
     assert [trade.profit for trade in each.trades] == [D("-11.94"), D("-8.94")]
 

@@ -4,7 +4,7 @@ The fill model is that of ``trailing run --paper``, and both give the same exits
 """
 
 from trailing.backtest.costs import Account, Costs, FundingRate
-from trailing.backtest.entries import AlwaysIn, Entry, Every, Signal
+from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal
 from trailing.backtest.results import Backtest, Run, Totals, Trade
 from trailing.backtest.running import run
 from trailing.backtest.walk import Walk, walk
@@ -14,7 +14,7 @@ __all__ = [
     "AlwaysIn",
     "Backtest",
     "Costs",
-    "Entry",
+    "EntryPoint",
     "Every",
     "FundingRate",
     "Run",

@@ -18,7 +18,7 @@ _ONE: Final = Decimal(1)
 _SECONDS_UNTIL_1980: Final = timedelta(days=3652)
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class EntryPoint(msgspec.Struct, frozen=True, gc=False):
     """A position to walk.
 
     Args:
@@ -105,14 +105,16 @@ def _check_generated(name: str, sides: Any, quantity: Any) -> None:
     check_money(f"{name}.quantity", quantity)
 
 
-def enter_at(series: Series, index: int, symbol: str, side: Side, quantity: Decimal) -> Entry:
+def enter_at(series: Series, index: int, symbol: str, side: Side, quantity: Decimal) -> EntryPoint:
     """Return an entry at market at the open of a bar, or at the price of a trade."""
     price = series.price(series.open[index] if is_bars(series) else series.price_units[index])
     opened_at = _EPOCH + timedelta(milliseconds=times_of(series)[index])
-    return Entry(Position(symbol, side, quantity, price, opened_at), at_market=True)
+    return EntryPoint(Position(symbol, side, quantity, price, opened_at), at_market=True)
 
 
-def given_entries(given: Iterable[Entry | Position | Signal], prices: Mapping[str, Series]) -> Sequence[Entry]:
+def given_entries(
+    given: Iterable[EntryPoint | Position | Signal], prices: Mapping[str, Series]
+) -> Sequence[EntryPoint]:
     """Return the entries of positions and signals.
 
     Raises:
@@ -125,20 +127,20 @@ def given_entries(given: Iterable[Entry | Position | Signal], prices: Mapping[st
             index = _checked_index(series, each.symbol, each.side, each.at)
             entry = enter_at(series, index, each.symbol, each.side, each.quantity)
             if each.stop_price is not None:
-                entry = Entry(msgspec.structs.replace(entry.position, stop_price=each.stop_price), at_market=True)
-        elif isinstance(each, (Entry, Position)):
-            entry = each if isinstance(each, Entry) else Entry(each)
+                entry = EntryPoint(msgspec.structs.replace(entry.position, stop_price=each.stop_price), at_market=True)
+        elif isinstance(each, (EntryPoint, Position)):
+            entry = each if isinstance(each, EntryPoint) else EntryPoint(each)
             position = entry.position
             _checked_index(_series_of(position.symbol, prices), position.symbol, position.side, position.opened_at)
         else:
-            raise refuse("entries", each, "Position, Entry or Signal objects, or one Every or AlwaysIn")
+            raise refuse("entries", each, "Position, EntryPoint or Signal objects, or one Every or AlwaysIn")
         entries.append(entry)
     if not entries:
         raise UsageError("there is nothing to enter: give at least one position or signal")
     return entries
 
 
-def generate_every(every: Every, symbol: str, series: Series) -> Iterator[Entry]:
+def generate_every(every: Every, symbol: str, series: Series) -> Iterator[EntryPoint]:
     """Yield the entries of one symbol, by time."""
     times, interval, following = times_of(series), round(every.seconds * 1000), 0
     for index, at in enumerate(times):

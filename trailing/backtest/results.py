@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from trailing.backtest.costs import Account, Costs
-from trailing.backtest.entries import Entry
+from trailing.backtest.entries import EntryPoint
 from trailing.backtest.walk import Walk
 from trailing.core.model import Side
 from trailing.core.paths import AssumedOrder
@@ -135,7 +135,7 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def make_trade(entry: Entry, walk: Walk, account: Account | None) -> Trade:
+def make_trade(entry: EntryPoint, walk: Walk, account: Account | None) -> Trade:
     """Return the trade of an entry.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trailing.backtest.costs import Costs, pay_funding, settle
-from trailing.backtest.entries import AlwaysIn, Entry, Every, Signal, enter_at, generate_every, given_entries
+from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal, enter_at, generate_every, given_entries
 from trailing.backtest.results import Backtest, Run, Trade, add_up, make_trade
 from trailing.backtest.series import Series, is_bars, times_of
 from trailing.backtest.simulated import check_entry_of
@@ -21,7 +21,7 @@ _NO_COSTS = Costs()
 def run(
     plan: TrailPlan,
     prices: Mapping[str, Series],
-    entries: Iterable[Position | Entry | Signal] | Every | AlwaysIn,
+    entries: Iterable[Position | EntryPoint | Signal] | Every | AlwaysIn,
     *,
     costs: Costs = _NO_COSTS,
     candles: CandleOrder = "both",
@@ -84,11 +84,11 @@ def _check_prices(prices: Mapping[str, Series]) -> None:
 def _walks(
     plan: TrailPlan,
     prices: Mapping[str, Series],
-    entries: Sequence[Entry] | Every | AlwaysIn,
+    entries: Sequence[EntryPoint] | Every | AlwaysIn,
     markets: Mapping[str, Market],
     *,
     high_first: bool,
-) -> Iterator[tuple[Entry, Walk]]:
+) -> Iterator[tuple[EntryPoint, Walk]]:
     if isinstance(entries, AlwaysIn):
         for symbol, series in prices.items():
             for side in entries.sides:
@@ -115,13 +115,13 @@ def _index_after(series: Series, index: int) -> int:
     return after
 
 
-def _walk(entry: Entry, plan: TrailPlan, market: Market, series: Series, *, high_first: bool) -> Walk:
+def _walk(entry: EntryPoint, plan: TrailPlan, market: Market, series: Series, *, high_first: bool) -> Walk:
     walked = walk(entry.position, plan, market, series, high_first=high_first)
     assert walked is not None, "its first price was checked"
     return walked
 
 
-def _trade(entry: Entry, walked: Walk, series: Series, costs: Costs) -> Trade:
+def _trade(entry: EntryPoint, walked: Walk, series: Series, costs: Costs) -> Trade:
     if walked.exit_at is None:
         return make_trade(entry, walked, None)
     position = entry.position

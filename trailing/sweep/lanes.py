@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from trailing.backtest.costs import Costs
-from trailing.backtest.entries import AlwaysIn, Entry, Every, enter_at, generate_every
+from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, enter_at, generate_every
 from trailing.backtest.series import Series, first_index, is_bars, times_of
 from trailing.core.model import Market, Side
 from trailing.core.plan import TrailPlan
@@ -93,7 +93,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     always_in: bool
     series: Any
     market: Market
-    entries: tuple[Entry, ...]
+    entries: tuple[EntryPoint, ...]
     starts: tuple[int, ...]
     scale: Scale
     prices: Any
@@ -118,7 +118,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
             after += 1
         return after
 
-    def enter(self, index: int) -> Entry:
+    def enter(self, index: int) -> EntryPoint:
         """Return the entry that follows an end."""
         return enter_at(self.series, index, self.symbol, self.side, self.entries[0].position.quantity)
 
@@ -126,7 +126,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 def make_lanes(
     plans: Sequence[TrailPlan],
     prices: Mapping[str, Series],
-    entries: Sequence[Entry] | Every | AlwaysIn,
+    entries: Sequence[EntryPoint] | Every | AlwaysIn,
     markets: Mapping[str, Market],
 ) -> tuple[Lane, ...]:
     """Return a lane for each symbol, side and kind of entry, in a fixed order."""
@@ -160,9 +160,9 @@ def make_lanes(
 
 
 def _grouped(
-    prices: Mapping[str, Series], entries: Sequence[Entry] | Every | AlwaysIn
-) -> dict[tuple[str, Side, bool], list[Entry]]:
-    groups: dict[tuple[str, Side, bool], list[Entry]] = {}
+    prices: Mapping[str, Series], entries: Sequence[EntryPoint] | Every | AlwaysIn
+) -> dict[tuple[str, Side, bool], list[EntryPoint]]:
+    groups: dict[tuple[str, Side, bool], list[EntryPoint]] = {}
     for entry in _all(prices, entries):
         key = (entry.position.symbol, entry.position.side, entry.at_market)
         groups.setdefault(key, []).append(entry)
@@ -171,7 +171,7 @@ def _grouped(
     return groups
 
 
-def _all(prices: Mapping[str, Series], entries: Sequence[Entry] | Every | AlwaysIn) -> Iterator[Entry]:
+def _all(prices: Mapping[str, Series], entries: Sequence[EntryPoint] | Every | AlwaysIn) -> Iterator[EntryPoint]:
     if isinstance(entries, AlwaysIn):
         for symbol, series in prices.items():
             for side in entries.sides:

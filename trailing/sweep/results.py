@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trailing.backtest.costs import Costs
-from trailing.backtest.entries import AlwaysIn, Entry, Every
+from trailing.backtest.entries import AlwaysIn, EntryPoint, Every
 from trailing.backtest.results import Backtest
 from trailing.backtest.running import run
 from trailing.backtest.series import Series
@@ -97,7 +97,7 @@ class SweepInputs:
     """What the plans of a sweep were walked along, as `trailing.backtest.run` takes it."""
 
     prices: Mapping[str, Series]
-    entries: Sequence[Entry] | Every | AlwaysIn
+    entries: Sequence[EntryPoint] | Every | AlwaysIn
     candles: CandleOrder
     markets: Mapping[str, Market]
 

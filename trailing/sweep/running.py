@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from trailing.backtest.costs import Costs
-from trailing.backtest.entries import AlwaysIn, Entry, Every, Signal, given_entries
+from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal, given_entries
 from trailing.backtest.series import Series, is_bars, times_of
 from trailing.core.model import Market, Percent, Position, check_symbol, refuse
 from trailing.core.paths import AssumedOrder, CandleOrder, assumed_orders
@@ -39,7 +39,7 @@ _POLL_SECONDS: Final = 0.2
 def run(
     prices: Mapping[str, Series],
     plans: Grid | Sequence[TrailPlan],
-    entries: Iterable[Position | Entry | Signal] | Every | AlwaysIn,
+    entries: Iterable[Position | EntryPoint | Signal] | Every | AlwaysIn,
     *,
     costs: Costs = _NO_COSTS,
     candles: CandleOrder = "both",

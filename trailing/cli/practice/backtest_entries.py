@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from trailing.backtest import AlwaysIn, Entry, Every, Signal
+from trailing.backtest import AlwaysIn, EntryPoint, Every, Signal
 from trailing.cli.position_summaries import PositionSummaries, PositionSummary
 from trailing.cli.practice.signal_files import read_signals
 from trailing.cli.practice.wave_files import read_wave
@@ -22,7 +22,7 @@ from trailing.core.model import Position, Side, check_money, check_symbol, refus
 from trailing.errors import UsageError
 from trailing.logs import Level
 
-Entries: TypeAlias = Sequence[Position | Entry | Signal] | Every | AlwaysIn
+Entries: TypeAlias = Sequence[Position | EntryPoint | Signal] | Every | AlwaysIn
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES: Final[dict[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("short",), "both": ("long", "short")}
