@@ -279,6 +279,8 @@ class InvariantMonitor:
         self.check(key[0])
         if history is not None and key in self.histories:
             self.histories[key].was_added_to = history.was_added_to
+            # What a person added may have made the entry price worse, and the other position begins there.
+            self.histories[key].note_average(self._exchange.actual_price(key[0]))
 
     def take_price(self, tick: Tick) -> None:
         """Take a price of the market."""
