@@ -44,10 +44,10 @@ ARROWS = {
     "sweep": BOTTOM | {"core", "backtest"},
     "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
-    "config": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "alerts"},
+    "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
+    "config": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "alerts", "web"},
     "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "config"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
-    "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "cli": BOTTOM
     | {"core", "exchanges", "price_files", "stores", "protection", "backtest", "sweep", "flatten"}
     | {"alerts", "config", "testing", "web", ""},

@@ -21,6 +21,7 @@ from trailing.config.settings import AlertSettings as AlertSettings
 from trailing.config.settings import BotConfig as BotConfig
 from trailing.config.settings import StoreSettings as StoreSettings
 from trailing.config.settings import VenueSettings as VenueSettings
+from trailing.config.settings import WebSettings as WebSettings
 from trailing.config.settings import read_config as read_config
 from trailing.core.account import OpenOrder as OpenOrder
 from trailing.core.account import PositionReport as PositionReport

@@ -236,3 +236,41 @@ def test_addresses_of_alerts_come_from_the_environment_or_from_the_private_file(
     private.chmod(0o600)
     config = read(file, VENUE + STORE + PLAN + '[alerts]\nfile = "alerts.toml"\n')
     assert [channel.name for channel in config.alerts.targets().channels] == ["phone"]
+
+
+def test_a_file_without_the_section_web_serves_no_page(file: Path) -> None:
+    assert read(file, VENUE + STORE + PLAN).web is None
+
+
+def test_the_section_web_says_where_the_page_is_served(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = file.parent / "web-token"
+    token.write_text("a" * 40)
+    token.chmod(0o600)
+    web = read(
+        file, VENUE + STORE + PLAN + '[web]\nbind = "0.0.0.0:80"\nhosts = ["bot"]\ntoken_file = "web-token"\n'
+    ).web
+    assert web == trailing.WebSettings(bind="0.0.0.0:80", hosts=("bot",), token_file=token)
+    assert web.token() == "a" * 40
+    monkeypatch.setenv("TRAILING_WEB_TOKEN", "b" * 40)
+    assert trailing.WebSettings().token() == "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ('bind = "everywhere"', "web.bind got 'everywhere', wants HOST:PORT, such as 127.0.0.1:8787"),
+        ("bind = 80", "web.bind got 80, wants a text that is not empty"),
+        ('port = "80"', "web has the unknown field 'port'; known fields: bind, hosts, token_file."),
+        ('token = "secret"', "web.token is a credential, and this file must hold none"),
+    ],
+)
+def test_a_wrong_field_of_web_is_refused(file: Path, fields: str, message: str) -> None:
+    found = refused(file, VENUE + STORE + PLAN + "[web]\n" + fields + "\n")
+    assert message in found
+    assert "secret" not in found
+
+
+def test_an_address_that_other_machines_reach_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRAILING_WEB_TOKEN", raising=False)
+    with pytest.raises(UsageError, match="a token is needed"):
+        trailing.WebSettings(bind="0.0.0.0:8787").token()

@@ -20,7 +20,7 @@ import yaml
 
 from trailing import BotConfig, EntryLimits, Percent, TrailPlan, UsageError, read_config, stop_seconds
 from trailing.alerts import AlertRules
-from trailing.config.settings import AlertSettings, StoreSettings, VenueSettings
+from trailing.config.settings import AlertSettings, StoreSettings, VenueSettings, WebSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
@@ -35,6 +35,7 @@ def section_fields() -> dict[str, set[str]]:
         "store": {*StoreSettings.__struct_fields__},
         "entry_limits": {*EntryLimits.__struct_fields__},
         "alerts": alerts,
+        "web": {*WebSettings.__struct_fields__},
     }
 
 
@@ -70,7 +71,7 @@ def test_a_configuration_with_every_optional_field_is_read(tmp_path: Path) -> No
     text = re.sub(r"^# (\w+ = )", r"\1", (DEPLOY / "trailing.toml").read_text(), flags=re.MULTILINE)
     text = text.replace('name = "bybit"', 'name = "okx"')
     (tmp_path / "trailing.toml").write_text(text)
-    for name in ("keys.toml", "alerts.toml"):
+    for name in ("keys.toml", "alerts.toml", "web-token"):
         (tmp_path / name).touch()
     config = read_config(tmp_path / "trailing.toml")
     assert config.alerts.rules == AlertRules(ignored_alarms=frozenset({"no price of its trigger source"}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trailing.config.settings import BotConfig, VenueSettings, read_config
+from trailing.config.settings import BotConfig, VenueSettings, WebSettings, read_config
 from trailing.core.model import Tick
 from trailing.core.plan import TrailPlan
 from trailing.exchanges.ccxt.credentials import Credentials
@@ -39,6 +39,7 @@ class Bot:
     Args:
         config: what the file says.
         alerts, exchange, store, manager: the parts, in the order in which they were opened.
+        page: the URL of the page; None: the file has no section `web`.
     """
 
     config: BotConfig
@@ -46,6 +47,7 @@ class Bot:
     exchange: Exchange
     store: Store
     manager: Manager
+    page: str | None = None
 
 
 @asynccontextmanager
@@ -78,13 +80,14 @@ async def open_from_config(
 
     config = read_config(path)
     credentials, targets = config.venue.credentials(), config.alerts.targets()
+    page = None if config.web is None else _Page(config.web)
     async with (
         open_alerts(targets, rules=config.alerts.rules) as alerts,
         _open_exchange(config.venue, credentials, configure) as exchange,
         open_store(config.store.url) as store,
         alerts.watch(
             open_manager(
-                exchange,
+                exchange if page is None else page.metrics.measure(exchange),
                 store,
                 config.plan,
                 ticks=ticks,
@@ -96,7 +99,37 @@ async def open_from_config(
         open_service_nursery() as services,
     ):
         await services.start(partial(close_all_on_signal, manager))
-        yield Bot(config, alerts, exchange, store, manager)
+        url = None if page is None else await services.start(partial(page.serve, manager))
+        yield Bot(config, alerts, exchange, store, manager, url)
+
+
+class _Page:
+    """The page of a bot, whose settings and extra are checked before anything is opened.
+
+    Attributes:
+        metrics: measures the exchange.
+    """
+
+    def __init__(self, settings: WebSettings) -> None:
+        from trailing.web.metrics import Metrics  # noqa: PLC0415 - `import trailing` need not wait for it
+        from trailing.web.serve import check_extra  # noqa: PLC0415 - as above
+
+        check_extra()
+        self._settings, self._token, self.metrics = settings, settings.token(), Metrics()
+
+    async def serve(self, manager: Manager, *, task_status: trio.TaskStatus[str]) -> None:  # noqa: ASYNC128 - `serve` calls it
+        """Serve the page until it is cancelled. Raises as `trailing.web.serve`."""
+        from trailing.web.serve import serve  # noqa: PLC0415 - as above
+
+        settings = self._settings
+        await serve(
+            manager,
+            bind=settings.bind,
+            token=self._token,
+            hosts=settings.hosts,
+            metrics=self.metrics,
+            task_status=task_status,
+        )
 
 
 def stop_seconds(plan: TrailPlan) -> float:

@@ -22,13 +22,14 @@ from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 from trailing.exchanges.port import escaped
 from trailing.protection.entry_limits import EntryLimits
 from trailing.stores.urls import check_store_url, has_password
+from trailing.web.addresses import BIND, parse_bind
 
 if TYPE_CHECKING:
     from trailing.alerts import AlertRules, AlertTargets
 
 PAPER: Final = "paper"
 
-_SECTIONS: Final = ("venue", "store", "plan", "entry_limits", "alerts")
+_SECTIONS: Final = ("venue", "store", "plan", "entry_limits", "alerts", "web")
 _NEEDED: Final = ("venue", "store", "plan")
 _PAPER_FIELDS: Final = ("name", "account", "latency")
 _VENUE_FIELDS: Final = (
@@ -114,6 +115,33 @@ class AlertSettings:
         return AlertTargets.from_environment() if self.file is None else AlertTargets.from_file(self.file, self.table)
 
 
+class WebSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The section `web`: the read-only page and the metrics. A file without it serves none.
+
+    Args:
+        bind: ``"HOST:PORT"``; port 0 takes a free one.
+        hosts: further names of the page, as behind a proxy.
+        token_file: a private file with the token; None: it is in ``TRAILING_WEB_TOKEN``, if there is one.
+    """
+
+    bind: str = BIND
+    hosts: tuple[str, ...] = ()
+    token_file: Path | None = None
+
+    def token(self) -> str | None:
+        """Read the token from the private file or from the environment; None: there is none.
+
+        Raises:
+            UsageError: the token is missing, too short, or other users can read the file. The message does not show it.
+        """
+        from trailing.web.access import check_token  # noqa: PLC0415 - as above
+        from trailing.web.tokens import find_token  # noqa: PLC0415 - as above
+
+        token = find_token(self.token_file)
+        check_token(parse_bind(self.bind)[0], token)
+        return token
+
+
 class BotConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of a bot. `read_config` reads it.
 
@@ -121,6 +149,7 @@ class BotConfig(msgspec.Struct, frozen=True, kw_only=True):
         venue, store, alerts: the sections of these names.
         plan: the plan of the manager.
         entry_limits: the most that the bot enters.
+        web: the section of this name; None: the file has none.
     """
 
     venue: VenueSettings
@@ -128,6 +157,7 @@ class BotConfig(msgspec.Struct, frozen=True, kw_only=True):
     plan: TrailPlan
     entry_limits: EntryLimits
     alerts: AlertSettings
+    web: WebSettings | None = None
 
 
 def read_config(path: str | os.PathLike[str]) -> BotConfig:
@@ -157,6 +187,7 @@ def read_config(path: str | os.PathLike[str]) -> BotConfig:
         plan=read_plan(file, "plan"),
         entry_limits=_read_entry_limits(file),
         alerts=_read_alerts(file),
+        web=_read_web(file) if "web" in file.data else None,
     )
 
 
@@ -257,3 +288,13 @@ def _read_alerts(file: TomlFile) -> AlertSettings:
     if table is not None and path is None:
         raise section.error("table", "alerts.table needs alerts.file")
     return AlertSettings(file=path, table=table, rules=section.build("AlertRules", lambda: AlertRules(**fields)))
+
+
+def _read_web(file: TomlFile) -> WebSettings:
+    section = Section(file, "web", ("bind", "hosts", "token_file"))
+    bind = section.text("bind") or BIND
+    try:
+        parse_bind(bind)
+    except UsageError as error:
+        raise section.error("bind", f"web.{error}") from None
+    return WebSettings(bind=bind, hosts=tuple(section.texts("hosts")), token_file=section.path("token_file"))

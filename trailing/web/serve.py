@@ -77,6 +77,11 @@ async def serve_store(  # noqa: ASYNC128 - `_serve` calls it
     await _serve(StoreSource(store), Metrics(), bind=bind, token=token, hosts=hosts, task_status=task_status)
 
 
+def check_extra() -> None:
+    """Raise UsageError if the extra `web` is not installed. The message says what to install."""
+    require_extra("web", "starlette", "hypercorn", "prometheus_client")
+
+
 async def _serve(
     source: Source,
     metrics: Metrics,
@@ -90,7 +95,7 @@ async def _serve(
     check_token(host, token)
     if hosts and token is None:
         raise UsageError("hosts wants a token, because a proxy may pass requests of other machines on")
-    require_extra("web", "starlette", "hypercorn", "prometheus_client")
+    check_extra()
     import structlog  # noqa: PLC0415 - importing it takes 0.1 s
 
     from trailing.web.app import make_app  # noqa: PLC0415 - an extra
