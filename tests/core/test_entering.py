@@ -21,6 +21,7 @@ from driver import (
     a_position,
     a_report,
     a_stop,
+    waiting,
 )
 from msgspec.structs import replace
 
@@ -749,6 +750,17 @@ def test_a_fill_while_no_process_ran_counts_as_unprotected_since_then() -> None:
     after = restarted(driver, is_open=True, dead_seconds=60.0)
     after.does_entry(FindEntry("e"), order("2", first_filled_at=OPENED + timedelta(seconds=20)))
     assert after.state.unprotected_time_at(10.0).total == 40.0
+
+
+def test_a_stop_that_was_filled_in_part_while_no_process_ran_counts_its_next_fill_once() -> None:
+    driver = waiting()
+    after = driver.restarted(at=5.0)
+    for at in (5.0, 6.0):
+        after.shows(a_stop("a", "98", "0.6"), a_report("0.6"), at=at)
+    assert after.state.quantity == D("0.6")
+    after.at = 7.0
+    after.fills("a", "0.2", filled="0.6", trade="t2", status="partial")
+    assert after.state.quantity == D("0.4")
 
 
 def test_what_an_entry_has_opened_survives_a_restart() -> None:

@@ -52,6 +52,8 @@ def show(p: PositionState, order: Order, shown: StopOrder, at: float) -> None:
             asked = shown.price
         if known is None and not is_within(shown.quantity, quantity, ROUNDING):  # some of it was filled by then
             filled += max(_ZERO, quantity - shown.quantity)
+        elif known is not None and order.is_restored:  # some of it may have been filled while no process ran
+            filled += max(_ZERO, min(quantity, known.quantity) - shown.quantity)
         quantity = shown.quantity
     else:
         if shown.price != known.price:  # a person amended it on the exchange, so it may count again
