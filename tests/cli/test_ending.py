@@ -72,8 +72,9 @@ WAITING_FOR_A_SERVER = [
 
 def test_every_command_is_tested(words: dict[str, Words]) -> None:
     commands = {command.name for group in GROUPS for command in group.commands}
-    # `completion` and a `backtest` of files wait for nothing; `check` has tests of its own in tests/venues.
-    untested = {"completion", "backtest", "check"}
+    # `completion`, and a `backtest` or a `sweep` of files, wait for nothing; `check` and `flatten` have tests of their own in
+    # tests/venues, and `alerts` in tests/alerts.
+    untested = {"completion", "backtest", "sweep", "check", "flatten", "alerts"}
     assert {name.split()[0] for name in words} == commands - untested
     assert set(WAITING_FOR_A_SERVER) == set(words) - {"demo"}
 
