@@ -43,7 +43,7 @@ async def test_a_store_shows_the_last_acknowledged_stop_and_its_age(autojump_clo
         assert row["saved"] == record.saved_at.timestamp()
         assert (whole["kind"], whole["account"]) == ("store", "paper default")
         assert (whole["health"]["store"], whole["health"]["lease"]) == ("up to date", "held")
-        assert whole["health"]["detail"] == "paper default: a manager of this store"
+        assert whole["health"]["detail"] == "paper default: another manager of this store"
         chart = source.chart(row["key"])
         assert chart is not None
         assert [price for _, price in chart["stops"]] == [98.0, 101.97]
