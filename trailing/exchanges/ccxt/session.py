@@ -85,7 +85,7 @@ class Request:
         self.operation = operation
         self.deadline = deadline
         self.symbol = symbol
-        self.about = about or " ".join(filter(None, (operation, symbol)))
+        self.about: str = about or " ".join(filter(None, (operation, symbol)))
         self.may_send = may_send
         self.parts = 0
         self.reply: Reply = Reply()
