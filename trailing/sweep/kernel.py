@@ -112,23 +112,14 @@ def _walk(
     peak_first,
     tick,
     den,
-    opens,
-    highs,
-    lows,
-    closes,
-    block_highs,
-    block_lows,
-    ranges,
-    first,
-    gap,
-    trails,
-    candles,
-    breakevens,
-    active,
-    levels,
-    level_stops,
+    bars,
+    table,
+    scratch,
 ):
     """Walk one position from the open of a bar on. Returns its end: the last six values of `TRADE_COLUMNS`."""
+    opens, highs, lows, closes, block_highs, block_lows, ranges = bars
+    first, gap, trails, candles, breakevens = table
+    active, levels, level_stops = scratch
     count = opens.shape[0]
     stop, upper = _begin(entry, plan, tick, den, first, gap, trails, breakevens, active, levels, level_stops)
     if stop == NEVER:
@@ -239,6 +230,17 @@ def _add_profit(row, entry, price, is_open, entered, left, costs, segment_closes
     return net > 0
 
 
+@_inlined
+def _scratch(table):
+    """Return the arrays in which a walk keeps its position's state."""
+    _, _, trails, _, breakevens = table
+    return (
+        np.empty(trails.shape[1], np.int64),
+        np.empty(breakevens.shape[1], np.int64),
+        np.empty(breakevens.shape[1], np.int64),
+    )
+
+
 @_compiled
 def walk_plans(
     peak_first,
@@ -271,13 +273,10 @@ def walk_plans(
             closed trades.
         profits: per plan and segment gets the profit after costs, as a share of the entry price.
     """
-    opens, highs, lows, closes, block_highs, block_lows, ranges = bars
-    first, gap, trails, candles, breakevens = table
-    active = np.empty(trails.shape[1], np.int64)
-    levels = np.empty(breakevens.shape[1], np.int64)
-    level_stops = np.empty(breakevens.shape[1], np.int64)
+    opens = bars[0]
+    scratch = _scratch(table)
     count = opens.shape[0]
-    for plan in range(first.shape[0]):
+    for plan in range(table[0].shape[0]):
         trades = gained = still_open = refused = moved = in_first_part = entry_sum = exit_sum = 0
         number = 0
         start = starts[0] if starts.shape[0] else count
@@ -290,21 +289,9 @@ def walk_plans(
                 peak_first,
                 tick,
                 den,
-                opens,
-                highs,
-                lows,
-                closes,
-                block_highs,
-                block_lows,
-                ranges,
-                first,
-                gap,
-                trails,
-                candles,
-                breakevens,
-                active,
-                levels,
-                level_stops,
+                bars,
+                table,
+                scratch,
             )
             if end == REFUSED:
                 refused += 1
@@ -329,11 +316,8 @@ def walk_plans(
 @_compiled
 def list_trades(peak_first, always_in, following, starts, entries, tick, den, bars, table, trades):
     """Walk the only plan of a table from every entry, note each trade in `trades`, and return their number."""
-    opens, highs, lows, closes, block_highs, block_lows, ranges = bars
-    first, gap, trails, candles, breakevens = table
-    active = np.empty(trails.shape[1], np.int64)
-    levels = np.empty(breakevens.shape[1], np.int64)
-    level_stops = np.empty(breakevens.shape[1], np.int64)
+    opens = bars[0]
+    scratch = _scratch(table)
     count = opens.shape[0]
     number = 0
     start = starts[0] if starts.shape[0] else count
@@ -346,21 +330,9 @@ def list_trades(peak_first, always_in, following, starts, entries, tick, den, ba
             peak_first,
             tick,
             den,
-            opens,
-            highs,
-            lows,
-            closes,
-            block_highs,
-            block_lows,
-            ranges,
-            first,
-            gap,
-            trails,
-            candles,
-            breakevens,
-            active,
-            levels,
-            level_stops,
+            bars,
+            table,
+            scratch,
         )
         trades[number, 0], trades[number, 1] = start, entry
         trades[number, 2], trades[number, 3], trades[number, 4] = bar, price, point
