@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -11,8 +11,6 @@ from trailing.core.model import Side, check_seconds, refuse
 
 RuleName: TypeAlias = Literal["unprotected", "close", "alarm", "stream", "store", "journal", "lease", "ended", "events"]
 """The rule that an alert comes from; see `AlertRules`."""
-
-RULE_NAMES: Final[tuple[RuleName, ...]] = get_args(RuleName)
 
 
 class AlertRules(msgspec.Struct, frozen=True, kw_only=True):
