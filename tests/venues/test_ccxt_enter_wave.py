@@ -28,6 +28,7 @@ VENUES = ("binanceusdm", "bybit", "okx")
 ATTACHING = ("bybit", "okx")
 LATENCY = 0.2
 COIN = coins(1)[0].symbol
+LISTS = {"positions", "open_stops"}
 
 
 @pytest.fixture
@@ -97,6 +98,12 @@ class Entering(EntryDesk, frozen=True):
                 await trio.sleep(0.02)
         raise AssertionError(f"{known} on the server, {wanted} expected; {self.manager.unprotected()}")
 
+    def asked_after_entry(self) -> list[str]:
+        """Return the operations that the server received after the last entry order, without those that list the account."""
+        operations = [seen.operation for seen in self.server.requests]
+        last = max(number for number, operation in enumerate(operations) if operation == "place_entry")
+        return [each for each in operations[last + 1 :] if each not in LISTS]
+
     def told(self, kind: type[Event]) -> list[Any]:
         """Return the events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
@@ -156,7 +163,7 @@ async def test_the_book_counts_the_time_of_a_position_without_a_stop(autojump_cl
 
 
 async def test_frames_of_the_stream_take_half_of_the_latency(own_time: OwnTime) -> None:
-    async with entry_desk("binanceusdm", coins(1), latency=0.4) as desk, desk.exchange.updates() as updates:
+    async with entry_desk("binanceusdm", coins(1), latency=2.0) as desk, desk.exchange.updates() as updates:
         await desk.exchange.set_subscriptions({COIN})
         with trio.fail_after(10):
             await desk.until_subscribed(COIN)
@@ -165,7 +172,7 @@ async def test_frames_of_the_stream_take_half_of_the_latency(own_time: OwnTime) 
             async for update in updates:
                 if isinstance(update, Tick) and update.price == D(1001):
                     break
-        assert 0.2 <= trio.current_time() - at <= 0.3
+        assert 1.0 <= trio.current_time() - at < 2.0
 
 
 # How long the server's book has a position without a stop.
@@ -189,7 +196,7 @@ async def test_an_entry_is_unprotected_for_one_round_trip_at_most_and_with_its_s
         if venue in ATTACHING:
             assert seconds == [0.0] * 3
         else:
-            assert LATENCY <= statistics.median(seconds) <= LATENCY + 0.02
+            assert LATENCY <= statistics.median(seconds) < 2 * LATENCY
         await desk.until_settled()
 
 
@@ -256,7 +263,10 @@ async def test_a_limit_entry_keeps_the_stop_of_its_part_and_its_rest_is_cancelle
         (outcome,) = protected(outcomes)
         assert (outcome.position.quantity, outcome.unfilled, desk.working()) == (D("0.2"), D("0.4"), [])
         await desk.until_settled()
-        assert desk.times.seconds[COIN] <= (0.0 if venue == "bybit" else LATENCY + 0.05)
+        if venue == "bybit":
+            assert desk.times.seconds == {COIN: 0.0}
+        else:  # one round trip, because nothing else is asked before
+            assert desk.asked_after_entry()[0] == "place_stop"
         (ended,) = desk.told(EntryEnded)
         assert (ended.filled, ended.unfilled) == (D("0.2"), D("0.4"))
 
