@@ -613,14 +613,36 @@ def test_an_attached_stop_that_is_not_there_is_replaced() -> None:
     assert driver.settles() == [FindOrder("s"), PlaceStop(D("98.00"), D(2))]
 
 
-def test_an_own_stop_is_not_expected_behind_a_position_that_was_closed() -> None:
+def test_an_own_stop_that_may_be_left_behind_a_position_that_was_closed_meanwhile_is_cancelled() -> None:
     driver = resting("own")
     updates(driver, order("1"))
     driver.does()
     driver.fills("a", "1", status="filled")
     driver.does_entry(CancelEntry("e"), None)
     driver.does_entry(FindEntry("e"), order("1", working=False))
-    assert "s" not in driver.state.orders
+    driver.live["s"] = a_stop("s", "98.00", "1")
+    for at in (5.0, 10.0):
+        driver.at = at
+        driver.shows()
+    assert driver.settles() == [CancelStop("s", "its position is closed")]
+    assert driver.state.ended
+    assert driver.events.count("StopOpened") == 1
+
+
+def test_a_stop_of_a_part_is_no_looser_than_the_own_stop_that_comes_with_the_entrys_end() -> None:
+    driver = resting("own")
+    updates(driver, order("1", price="99"))
+    assert driver.does() == PlaceStop(D("98.00"), D(1))
+
+
+def test_a_fill_that_closes_more_than_is_known_shows_that_more_was_entered() -> None:
+    driver = resting("bridge")
+    updates(driver, order("1"))
+    driver.live["e"] = a_stop("e", "98.00", "2")
+    driver.fills("e", "1.5", status="filled", filled="1.5")
+    assert (driver.state.quantity, driver.state.entry.entered) == (D(0), D("1.5"))  # type: ignore[union-attr]
+    updates(driver, order("2", working=False))
+    assert driver.state.quantity == D("0.5")
 
 
 def test_a_bridge_covers_from_the_first_fill_on_and_makes_way_for_an_own_stop() -> None:

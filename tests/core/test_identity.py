@@ -26,3 +26,16 @@ def test_what_the_last_update_left_open_is_the_same_position_where_no_entry_pric
     driver.state.reported_entry = None
     assert identify(driver.state, a_report("1", "101"), {}) == "same"
     assert identify(driver.state, a_report("2", "101"), {}) == "another"
+
+
+def test_an_update_after_the_one_of_the_last_fill_is_of_the_same_position_unless_that_one_said_that_it_is_flat() -> (
+    None
+):
+    for left, identity in (("1", "same"), ("0", "another")):
+        driver = waiting()
+        driver.fills("a", "1", trade="1")
+        driver.step(PositionUpdated(D(left), 0.0))
+        driver.step(PositionUpdated(D("0.6"), 5.0))
+        driver.state.reported_entry = D(100)
+        stop = a_stop("a", "98")
+        assert identify(driver.state, a_report("0.6", "101"), {"a": stop}) == identity

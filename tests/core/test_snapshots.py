@@ -539,6 +539,30 @@ def test_where_a_look_up_does_not_show_the_stop_in_place_of_a_missing_one_either
     assert driver.wants() == CancelStop("a", SUPERSEDED)
 
 
+def test_a_stop_that_was_first_looked_for_late_may_be_lost_too_so_that_another_one_is_placed() -> None:
+    driver = resting()
+    missed(driver, 10.0)
+    driver.live.clear()
+    driver.settles()
+    missed(driver, 100.0)
+    driver.live.clear()
+    assert driver.settles() == [FindOrder("b"), PlaceStop(D(98), D(1))]
+    assert driver.alarms == []
+
+
+def test_stops_are_not_placed_without_end_although_each_was_first_looked_for_late() -> None:
+    driver = resting()
+    for at in (100.0, 200.0, 300.0, 400.0):
+        missed(driver, at)
+        driver.live.clear()
+        driver.settles()
+    missed(driver, 500.0)
+    driver.live.clear()
+    assert driver.does() == FindOrder("e")
+    assert driver.alarms == ["a stop that was acknowledged is not listed"]
+    assert (driver.state.live.id, driver.state.is_lookup_untrusted) == ("e", True)  # type: ignore[union-attr]
+
+
 def test_a_missing_stop_that_its_cancellation_does_not_find_leaves_the_table() -> None:
     driver = nowhere()
     driver.fails(NoSuchStop("unknown order"))

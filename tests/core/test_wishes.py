@@ -316,6 +316,16 @@ def test_after_a_deadline_a_stop_that_comes_late_is_kept_or_cancelled_as_the_pla
         assert wanted == (CancelStop("a", "it is not wanted any more") if policy == "cancel" else NEVER)
 
 
+def test_a_stop_that_is_found_after_the_clean_up_is_kept_because_another_one_would_be_placed() -> None:
+    driver = opening(on_late_order="cancel")
+    driver.begins_only()
+    driver.step(DeadlineStruck(final=False))
+    driver.leaves()
+    driver.step(OpeningEnded())
+    driver.answers(driver.executes())
+    assert (driver.wants(), driver.stop_price) == (NEVER, D(98))
+
+
 def test_a_stop_that_was_live_before_the_deadline_is_kept() -> None:
     driver = opening(on_late_order="cancel")
     driver.does()

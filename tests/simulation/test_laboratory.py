@@ -15,9 +15,6 @@ from simulation.laboratory.harsh_table import ALL, CALM, replay, scenario_of
 from simulation.laboratory.settled import SETTLES_WITHIN, wait_settled
 from simulation.planted import HARSH_PLANTED, OF_TRAILING_ORDERS, PLANTED
 
-OPEN = {(CALM, 20), (ALL, 37)}
-"""Worlds with violations that are not explained yet: a stop of ours was on its way while the venue placed the one that an entry
-carried; and an exit whose crossing the world did not note."""
 BLOCK = 20
 SEEDS = 100
 """`nox -s simulate` runs many more."""
@@ -27,7 +24,7 @@ SEEDS = 100
 @pytest.mark.parametrize("kind", [CALM, ALL])
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
 def test_no_invariant_is_broken_in_the_worlds_from_seed(first: int, kind: str) -> None:
-    for seed in (seed for seed in range(first, first + BLOCK) if (kind, seed) not in OPEN):
+    for seed in range(first, first + BLOCK):
         report = run_world(scenario_of(kind, seed))
         assert report.broken == (), "\n".join((*report.broken, f"replay it with: {replay(kind, seed)}"))
         assert report.deaths >= 1

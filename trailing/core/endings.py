@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from trailing.core.account import PositionReport
 from trailing.core.goals import Close, End, Protect, Release
 from trailing.core.model import Candle, Fill
@@ -116,11 +118,16 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
 def take_off(p: PositionState, closed: Decimal, fill: Fill) -> None:
     """Subtract a fill from the quantity of a position.
 
-    Subtract it from the quantity of the last position update too, if the fill is later than the update.
+    Subtract it from the quantity of the last position update too, if the fill is later than the update. A fill that closes
+    more than is known shows that more of the entry was filled by then.
 
     Args:
         closed: the quantity that the fill has closed, in base units.
     """
+    if p.is_entering and closed > p.quantity:
+        entry = p.entry
+        assert entry is not None
+        p.entry = replace(entry, entered=min(entry.quantity, entry.entered + closed - p.quantity))
     p.quantity = max(Decimal(0), p.quantity - closed)
     if p.told_quantity is not None and fill.at > p.updated_at:
         p.told_quantity = max(Decimal(0), p.told_quantity - closed)

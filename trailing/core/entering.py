@@ -246,6 +246,9 @@ def _enter(p: PositionState, entry: EntryFacts, at: float) -> None:
         p.tell(EntryFilled, quantity=new, price=entry.average_price, unfilled=entry.unfilled, client_order_id=entry.id)
     if entry.has_bridge:
         _attach(p, p.quantity, at, find_at=math.inf)
+    elif entry.has_own_stop:  # it will be live when the entry ends, so that no other stop may be looser
+        assert entry.stop_price is not None
+        p.raise_floor(entry.stop_price)
 
 
 def _begin_unprotected(p: PositionState) -> None:
@@ -265,7 +268,7 @@ def _settle(p: PositionState, reason: str, at: float) -> None:
     """Note that nothing more of the entry can be filled."""
     entry = p.entry = replace(_entry(p), is_over=True, reason=reason or _entry(p).reason)
     p.entry_row = None
-    if entry.has_own_stop and entry.filled and p.quantity:
+    if entry.has_own_stop and entry.filled:  # it is left over if the position was closed meanwhile
         _attach(p, entry.filled, at, find_at=at + p.timing.orders_read_lag)
     if entry.entered:
         tell_entry_ended(p)
@@ -293,7 +296,7 @@ def _attach(p: PositionState, quantity: Decimal, at: float, *, find_at: float) -
     p.put(replace(new_stop(stop), changed_at=at, find_at=find_at))
     p.raise_floor(stop.price)
     p.was_tried = True
-    if not p.is_covered:
+    if p.quantity and not p.is_covered:
         tell_opened(p, stop, at)
     p.ratchet.ask_rules()
 

@@ -52,6 +52,15 @@ LIST_RECHECK: Final = 5.0
 LISTS_ALONE_UNTOLD: Final = 10.0
 """The same for a stop that the exchange has never reported. Two snapshots suffice, so that another stop is not late."""
 
+LOOKED_FOR_AT_ONCE: Final = 15.0
+"""Seconds after its acknowledgement in which a first answer without a stop says that the answers are wrong.
+
+An exchange that loses a stop in silence hardly does so at once. Lists were wrong for up to 10 s.
+"""
+
+MOST_MISSING: Final = 4
+"""Number of lost stops after which the answers are wrong in any case, so that stops are not placed without end."""
+
 
 class Timing(msgspec.Struct, frozen=True):
     """The delays and the position mode that an exchange states.

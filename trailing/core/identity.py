@@ -94,10 +94,9 @@ def _is_successor(p: PositionState, report: PositionReport) -> bool:
 
 
 def left_open(p: PositionState) -> Decimal | None:
-    """Return the quantity that the position update of the last fill left open.
+    """Return the quantity that the position update of the last fill left open, or a later update if that one left some.
 
     It is in base units, and above 0 if a person had added to the position. None: unknown.
     """
-    if p.last_fill is None:
-        return p.left_open_before
-    return p.told_quantity if p.updated_at <= p.last_fill.at else None
+    is_of_last_fill = p.last_fill is not None and p.updated_at <= p.last_fill.at
+    return p.told_quantity if is_of_last_fill else p.left_open_before

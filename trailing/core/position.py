@@ -84,7 +84,7 @@ class PositionState:
         is_listing_untrusted: its lists don't show a stop that counts as live, so they prove no absence.
         is_lookup_untrusted: a look-up does not show the stop in place of a missing one, so look-ups prove no absence.
         updated_at: when the change happened that an update last reported; `told_quantity`: the quantity that it left.
-        left_open_before: `left_open` as an earlier process stored it; or None.
+        left_open_before: `left_open` as an earlier process stored it, or as a later update than the last fill's changed it.
         doubted_stop: the unlisted stop that counted at a change of the entry price. Without it, the position is gone.
         successor: another position of its key, handed in by a caller, until a snapshot shows which is open; or None.
         is_awaited: another position of its key was handed in, and waits for its end.

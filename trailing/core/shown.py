@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from trailing.core.evidence import judge_absence
+from trailing.core.evidence import LOOKED_FOR_AT_ONCE, MOST_MISSING, judge_absence
 from trailing.core.goals import End, Release
 from trailing.core.model import Percent, StopOrder
 from trailing.core.native import native_terms
@@ -216,13 +216,14 @@ def miss(p: PositionState, order: Order, *, asked_at: float, answered_at: float)
 def lose(p: PositionState, order: Order, at: float) -> None:
     """Remove from the table an order whose absence is confirmed.
 
-    If the stop that was placed in place of a missing one is missing, too, lists and look-ups are wrong. Further stops
-    would then be placed without end. So the newer stop counts as live, and the earlier ones are cancelled.
+    If the stop that was placed in place of a missing one is missing, too, and was so at once, lists and look-ups are
+    wrong. Further stops would then be placed without end. So the newer stop counts as live, and the earlier ones are
+    cancelled. A stop that was first looked for later may have been lost meanwhile, so that another one is placed.
     """
     acknowledged = order.order
     if acknowledged is None or not _is_needed(p, order):
         end_order(p, order, "absent", at)
-    elif p.missing_stops and order.sent_at >= p.missing_since:
+    elif p.missing_stops and order.sent_at >= p.missing_since and _is_never_shown(p, order):
         p.is_listing_untrusted = p.is_lookup_untrusted = True
         keep(p, order)
         p.alarm("a stop that was acknowledged is not listed", f"{order.id} counts")
@@ -234,6 +235,12 @@ def lose(p: PositionState, order: Order, at: float) -> None:
             p.again_at = min(p.again_at, at)
         end_order(p, order, "absent", at)
         p.missing_stops, p.missing_since = (*p.missing_stops, acknowledged), at
+
+
+def _is_never_shown(p: PositionState, order: Order) -> bool:
+    """Return whether lists and look-ups probably never show a stop, rather than that it was lost since it was placed."""
+    was_missing_at_once = order.absent_since is not None and order.absent_since < order.changed_at + LOOKED_FOR_AT_ONCE
+    return was_missing_at_once or len(p.missing_stops) >= MOST_MISSING
 
 
 def is_beyond_proof(p: PositionState, order: Order) -> bool:

@@ -14,6 +14,7 @@ from trailing.core.endings import note_all_filled, note_cut_short, take_off, tel
 from trailing.core.entering import look_up
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
+from trailing.core.identity import left_open
 from trailing.core.inputs import CandleClosed, OrderUpdated, PositionUpdated, PriceSeen, PricesMissed
 from trailing.core.model import Fill
 from trailing.core.orders import CANCELLING, LIVE, Order, unseen
@@ -151,7 +152,9 @@ def on_position_updated(p: PositionState, update: PositionUpdated, at: float) ->
     left = _ZERO if update.is_other_side else update.quantity
     if update.changed_at == p.updated_at and p.told_quantity is not None and left > p.told_quantity:
         return  # fills of one moment come in any order, and again, so the least quantity is the last one
+    was_left_open = left_open(p)
     p.updated_at, p.told_quantity = update.changed_at, left
+    p.left_open_before = left if was_left_open else None
     if p.is_entering and left > p.quantity:
         look_up(p, at)
     if update.is_other_side:

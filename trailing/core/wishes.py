@@ -28,7 +28,7 @@ from trailing.core.inputs import (
     TimePassed,
 )
 from trailing.core.model import refuse
-from trailing.core.orders import INTENDED
+from trailing.core.orders import CANCELLING, INTENDED
 from trailing.core.requests import ClosePosition
 from trailing.core.shown import is_as_planned
 from trailing.errors import ExchangeError, UsageError
@@ -154,11 +154,15 @@ def on_entry_refused(p: PositionState, refused: EntryRefused, at: float) -> None
 def on_opening_ended(p: PositionState, _: OpeningEnded, at: float) -> None:
     """Let the plan's policies count from now on, and let no more of the entry be filled.
 
+    A stop of unknown outcome that was to be cancelled is wanted again, because another one would be placed in its place.
     If the position has no stop, its failure is published.
     """
     if p.entry is not None and not p.entry.is_over:
         p.entry = replace(p.entry, is_over=True)
     p.is_opening, p.is_entry_checked, p.was_tried = False, True, True
+    for order in tuple(p.orders.values()):
+        if order.purpose == "stop" and order.is_sent and order.state is not CANCELLING:
+            p.put(replace(order, is_unwanted=False))
     if p.is_unprotected and not isinstance(p.goal, End):
         tell_failure(p, p.error if p.error is not None else ExchangeError("it has no stop yet"))
 

@@ -60,7 +60,8 @@ class Cancellations:
         self._ended: dict[str, tuple[StopOrder, float]] = {}
         self._allowed: set[str] = set()
         self._asked_late: set[str] = set()
-        self._only_ones: dict[tuple[str, Side], float] = {}  # time at which the only stop of a position was cancelled
+        self._booked: dict[tuple[str, Side], float] = {}  # time at which a stop of a position was last cancelled
+        self._only_ones: dict[tuple[str, Side], float] = {}  # time of the reply, for the only stop of a position
         self._explained: dict[tuple[str, Side], tuple[float, str]] = {}  # time and cause of the last allowed one
 
     def note_asked(self, order: StopOrder) -> None:
@@ -83,6 +84,7 @@ class Cancellations:
             self._ended[own] = (self._stops.pop(own), booking.at)
         elif own in self._stops and booking.operation == "cancel_stop" and booking.result is None:
             cancelled = self._stops.pop(own)
+            self._booked[cancelled.symbol, cancelled.side] = booking.at
             wrong = self._why_not(cancelled)
             if wrong is not None and own not in self._allowed:
                 self._report_violation(f"11. {wrong}", f"{cancelled}")
@@ -103,11 +105,11 @@ class Cancellations:
         self._only_ones.clear()
 
     def check(self) -> None:
-        """Check that a stop or an exit is tried within `STARTS_WITHIN` of cancelling the only stop."""
+        """Check that a stop or an exit is tried after cancelling the only stop, and within `STARTS_WITHIN` of the reply."""
         for (symbol, side), at in tuple(self._only_ones.items()):
             stops, held = self._exchange.actual(symbol)
             has_stop = any(order.side == side and is_ours(order.client_order_id) for order in stops)
-            if side not in held or has_stop or self._requests.tried_at(symbol) >= at:
+            if side not in held or has_stop or self._requests.tried_at(symbol) >= self._booked.get((symbol, side), at):
                 del self._only_ones[symbol, side]
             elif trio.current_time() - at > STARTS_WITHIN:
                 del self._only_ones[symbol, side]

@@ -145,7 +145,7 @@ class PositionMonitor:
             if is_ours:  # the price that has filled it may be beyond its stop already
                 track.take_price(self._exchange.actual_price(position.symbol), at)
         elif is_ours and track.position.identity == position.identity:
-            track.entered(position)
+            track.entered(position, trio.current_time())
         else:
             track.was_added_to = True
 

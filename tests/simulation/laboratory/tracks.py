@@ -46,6 +46,7 @@ class Track:
         self.unlisted_since: float | None = None
         self.loosened_since: float | None = None
         self._plan, self._market = plan, market
+        self._last: Decimal = position.entry_price
         self._proposes = [plan.bind(position.side, position.entry_price, market.price_tick)]
 
     @property
@@ -55,20 +56,28 @@ class Track:
 
     def take_price(self, price: Decimal, at: float) -> None:
         """Take a price of the market."""
+        self._last = price
         if is_better(self.position.side, price, self.best):
             self.best = price
             self._ask_rules()
-        if is_crossed(self.position.side, price, self.justified):
+        self._note_crossing(at)
+
+    def _note_crossing(self, at: float) -> None:
+        if is_crossed(self.position.side, self._last, self.justified):
             self.crossed_at = at
 
-    def entered(self, position: Position) -> None:
-        """Take a further fill of the entry. The process may still use the average price of before."""
+    def entered(self, position: Position, at: float) -> None:
+        """Take a further fill of the entry. The process may still use the average price of before.
+
+        The last price may be beyond the stop that the new average price justifies.
+        """
         self.position = position
         self._proposes.append(self._plan.bind(position.side, position.entry_price, self._market.price_tick))
         self.note_stop(self._plan.first_stop(position, self._market))
         if is_better(position.side, position.entry_price, self.best):
             self.best = position.entry_price
         self._ask_rules()
+        self._note_crossing(at)
 
     def _ask_rules(self) -> None:
         for propose in self._proposes:
