@@ -35,6 +35,7 @@ from trailing.core.inputs import (
     CloseWanted,
     DeadlineStruck,
     EntryUpdated,
+    OrderUpdated,
     PlanReplaced,
     PositionUpdated,
     ReleaseWanted,
@@ -627,6 +628,20 @@ def test_an_own_stop_that_may_be_left_behind_a_position_that_was_closed_meanwhil
     assert driver.settles() == [CancelStop("s", "its position is closed")]
     assert driver.state.ended
     assert driver.events.count("StopOpened") == 1
+
+
+def test_an_own_stop_that_is_reported_as_live_counts_before_the_end_of_its_entry_is_known() -> None:
+    driver = resting("own")
+    driver.step(OrderUpdated("s", "live"))
+    assert driver.state.live is None  # nothing is filled yet
+    updates(driver, order("1"))
+    driver.step(OrderUpdated("other", "live"))
+    assert driver.state.live is None
+    driver.step(OrderUpdated("s", "live"))
+    assert (driver.stop_price, driver.events[-1]) == (D("98.00"), "StopOpened")
+    driver.live["s"] = a_stop("s", "98.00", "1")
+    driver.does_entry(FindEntry("e"), order("1", working=False))
+    assert driver.settles() == [FindOrder("s")]
 
 
 def test_a_stop_of_a_part_is_no_looser_than_the_own_stop_that_comes_with_the_entrys_end() -> None:

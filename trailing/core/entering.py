@@ -145,6 +145,16 @@ def on_entry_updated(p: PositionState, update: EntryUpdated, at: float) -> None:
         show(p, update.order, at)
 
 
+def on_own_stop_live(p: PositionState, at: float) -> None:
+    """Count the entry's own stop as live, because the exchange says so before the end of the entry is known.
+
+    The stop and the entry are looked up for their figures.
+    """
+    if p.quantity:
+        _attach(p, p.quantity, at, find_at=at + p.timing.orders_read_lag)
+    look_up(p, at)
+
+
 def show(p: PositionState, shown: EntryOrder, at: float, *, asked_at: float | None = None) -> None:
     """Take the entry as the exchange shows it.
 

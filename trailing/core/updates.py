@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from trailing.core.endings import note_all_filled, note_cut_short, take_off, tell_backfilled
-from trailing.core.entering import look_up
+from trailing.core.entering import look_up, on_own_stop_live
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
 from trailing.core.identity import left_open
@@ -62,7 +62,12 @@ def on_order_updated(p: PositionState, update: OrderUpdated, at: float) -> None:
         if before is not None:
             _filled(p, before, update, update.fill, at, has_ended=order is None)
         return
-    if order is None or order.purpose == "exit":
+    if order is None:
+        carries_it = p.is_entering and p.entry is not None and p.entry.has_own_stop and p.entry.stop_id == update.id
+        if carries_it and update.status == "live":
+            on_own_stop_live(p, at)
+        return
+    if order.purpose == "exit":
         return
     if update.status == "cancelled":
         end_order(p, order, "cancelled", at, update.reason)
