@@ -27,7 +27,7 @@ from trailing.events import (
 )
 from trailing.protection.health import Health
 from trailing.protection.journal import JournalStatistics
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BTC: Key = ("BTC/USDT:USDT", "long")

@@ -21,7 +21,7 @@ from trailing.alerts.messages import compose
 from trailing.events import Alarm, Event, StopMoved
 from trailing.protection.health import Health
 from trailing.protection.journal import JournalStatistics
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 
 EVENTS = 10_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,10 +24,10 @@ from trailing.core.refusals import is_irreducible
 from trailing.core.requests import PlaceStop
 from trailing.events import Event
 from trailing.exchanges.port import Update
-from trailing.protection.adoption import Adoption
-from trailing.protection.outcomes import Outcome
 from trailing.protection.position_task import PositionTask
-from trailing.protection.wave import Wave
+from trailing.protection.waves.adoption import Adoption
+from trailing.protection.waves.outcomes import Outcome
+from trailing.protection.waves.wave import Wave
 
 Key: TypeAlias = tuple[str, Side]
 """Symbol and side."""

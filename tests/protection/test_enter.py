@@ -25,7 +25,7 @@ from trailing.errors import (
     UsageError,
 )
 from trailing.events import EntryEnded, EntryFilled, EntryPlaced
-from trailing.protection.entry_outcomes import EntryOutcome
+from trailing.protection.waves.entry_outcomes import EntryOutcome
 from trailing.stores.port import AddIntent, Intent
 from trailing.testing import At, Fails, Hangs, Refuses, ReplyLost
 

@@ -18,7 +18,7 @@ import trailing
 from trailing import Callback, Exited, Market, Percent, State, StoreError, Tick, TrailPlan
 from trailing.core.model import Side
 from trailing.events import Alarm, ExitStarted, PositionClosed, StopFilled
-from trailing.protection.outcomes import OpeningTimes
+from trailing.protection.waves.outcomes import OpeningTimes
 from trailing.stores.leases import LeaseProxy
 from trailing.stores.port import AppendEvent, CloseStop, Lease, SaveStop, StoreWrite
 from trailing.testing import At, Fails, Fault, Hangs, ReplyLost, never_crossed_zero

@@ -10,7 +10,7 @@ from pathlib import Path
 import trailing
 
 HERE = Path(__file__).parent
-MODULES = {path.stem for path in (Path(trailing.__file__).parent / "protection").glob("*.py")} - {"__init__"}
+MODULES = {path.stem for path in (Path(trailing.__file__).parent / "protection").rglob("*.py")} - {"__init__"}
 TESTS = {path.name for path in HERE.glob("test_*.py")} - {Path(__file__).name}
 
 
@@ -25,7 +25,7 @@ def imported(test: str) -> Iterator[str]:
     for node in ast.walk(ast.parse((HERE / test).read_text())):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                if found := re.match(r"trailing\.protection\.(\w+)", f"{node.module}.{alias.name}"):
+                if found := re.match(r"trailing\.protection\.(?:waves\.)?(\w+)", f"{node.module}.{alias.name}"):
                     yield found[1]
 
 

@@ -34,8 +34,8 @@ from trailing.core.ratchet import Ratchet
 from trailing.core.record import save_position
 from trailing.events import Alarm, Event
 from trailing.exchanges.paper import PaperExchange
-from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
 from trailing.protection.order_ids import is_ours
+from trailing.protection.waves.entry_limits import NO_LIMITS, EntryLimits
 from trailing.stores import MemoryStore
 from trailing.stores.port import Loaded
 from trailing.testing import Fails, FaultyExchange, FaultyStore, Snapshot, check_invariants

@@ -30,7 +30,7 @@ from trailing.core.rules import Callback
 from trailing.exchanges.paper import PaperExchange, open_paper
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.exchanges.port import StopRequest
-from trailing.protection.entry_outcomes import WorkingEntry
+from trailing.protection.waves.entry_outcomes import WorkingEntry
 from trailing.stores.port import CloseStop, SaveStop, StoreWrite
 
 SYMBOL = "COIN/USDT:USDT"

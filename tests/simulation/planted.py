@@ -38,7 +38,7 @@ from trailing.protection.feed import Feed
 from trailing.protection.records import Records
 from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
-from trailing.protection.wave import Wave
+from trailing.protection.waves.wave import Wave
 
 
 def _replace_rule(patch: pytest.MonkeyPatch, name: str, rule: Callable[[PositionState, float], Any]) -> None:

@@ -23,8 +23,8 @@ from trailing.core.entry_orders import AttachedStop, EntryOrder, EntryRequest
 from trailing.core.model import Position
 from trailing.errors import EntryRejected, ExchangeError
 from trailing.exchanges.port import StopRequest
-from trailing.protection.entry_outcomes import NotEntered, WorkingEntry
-from trailing.protection.outcomes import Protected, TimedOut
+from trailing.protection.waves.entry_outcomes import NotEntered, WorkingEntry
+from trailing.protection.waves.outcomes import Protected, TimedOut
 from trailing.stores.port import AddIntent, Intent, SaveStop, SettleIntent
 from trailing.unprotected import ALWAYS_PROTECTED
 

@@ -21,8 +21,8 @@ from venue_market import Trigger, VenueMarket, Wanted
 from trailing import Entry, NotEntered, Protected, Tick, open_manager, open_store
 from trailing.events import Alarm, EntryEnded, EntryFilled, Event
 from trailing.exchanges.ccxt import entry_settings, venues
-from trailing.protection.entry_outcomes import EntryOutcome
 from trailing.protection.manager import Manager
+from trailing.protection.waves.entry_outcomes import EntryOutcome
 
 VENUES = ("binanceusdm", "bybit", "okx")
 ATTACHING = ("bybit", "okx")

@@ -26,7 +26,7 @@ from trailing.events import (
     StreamChanged,
 )
 from trailing.protection.health import Health
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 
 Key: TypeAlias = tuple[str, Side]
 

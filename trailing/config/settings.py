@@ -20,7 +20,7 @@ from trailing.exchanges.ccxt.credentials import Credentials
 from trailing.exchanges.ccxt.opening import check_venue_settings, find_venue
 from trailing.exchanges.ccxt.venues import REFUSED, VENUES
 from trailing.exchanges.port import escaped
-from trailing.protection.entry_limits import EntryLimits
+from trailing.protection.waves.entry_limits import EntryLimits
 from trailing.stores.urls import check_store_url, has_password
 from trailing.web.addresses import BIND, parse_bind
 

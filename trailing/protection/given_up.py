@@ -17,8 +17,8 @@ from trailing.core.record import StopRecord, save_position
 from trailing.core.states import State
 from trailing.errors import ExchangeError
 from trailing.exchanges.port import Exchange
-from trailing.protection.outcomes import UNTRACKED, Refused, Unprotected
 from trailing.protection.records import Records
+from trailing.protection.waves.outcomes import UNTRACKED, Refused, Unprotected
 
 if TYPE_CHECKING:
     from trailing.protection.position_task import PositionTask

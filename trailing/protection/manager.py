@@ -15,15 +15,11 @@ from trailing.core.plan import TrailPlan
 from trailing.errors import AuthenticationFailed, ExchangeUnreachable, LeaseLost, UsageError
 from trailing.events import Event, TookOver
 from trailing.exchanges.port import Exchange
-from trailing.protection.adoption_methods import AdoptionMethods
 from trailing.protection.clock import Clock
-from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
-from trailing.protection.entry_methods import EntryMethods
 from trailing.protection.health import Health, read_health, warn_if_unwatched
 from trailing.protection.journal import Journal
 from trailing.protection.lease import LeaseFence, acquire_lease, fencing_calls
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
 from trailing.protection.overview import Overview, take_overview
 from trailing.protection.position_commands import change_plan, close_position, release_position
 from trailing.protection.position_task import PositionTask
@@ -32,7 +28,11 @@ from trailing.protection.recovery import find_settled, restore
 from trailing.protection.requests import OutageDetector, RequestSender
 from trailing.protection.statistics import Statistics
 from trailing.protection.supervision import Supervision
-from trailing.protection.wave import Wave, check_wave_plan
+from trailing.protection.waves.adoption_methods import AdoptionMethods
+from trailing.protection.waves.entry_limits import NO_LIMITS, EntryLimits
+from trailing.protection.waves.entry_methods import EntryMethods
+from trailing.protection.waves.outcomes import Exited, Outcome, Refused, TimedOut, Unprotected, WaveReport
+from trailing.protection.waves.wave import Wave, check_wave_plan
 from trailing.services import open_service_nursery
 from trailing.stores.leases import ProcessLease
 from trailing.stores.port import Lease, Store

@@ -11,7 +11,7 @@ import msgspec
 from trailing.core.model import Position, Side, StopOrder
 from trailing.core.refusals import trouble
 from trailing.protection.health import Health, read_health
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from trailing.core.native import check_native_market
 from trailing.core.plan import TrailPlan
 from trailing.core.refusals import trouble
 from trailing.errors import UsageError
-from trailing.protection.outcomes import Exited, Refused, TimedOut
 from trailing.protection.position_task import PositionTask
 from trailing.protection.supervision import Supervision
+from trailing.protection.waves.outcomes import Exited, Refused, TimedOut
 
 _O = TypeVar("_O", Exited, TimedOut, Refused)
 

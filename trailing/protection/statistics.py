@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trailing.core.position import PositionState
-from trailing.protection.entry_outcomes import EntryReport, NotEntered
-from trailing.protection.outcomes import Exited, OpeningTimes, Protected, TimedOut, WaveReport
+from trailing.protection.waves.entry_outcomes import EntryReport, NotEntered
+from trailing.protection.waves.outcomes import Exited, OpeningTimes, Protected, TimedOut, WaveReport
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 if TYPE_CHECKING:
-    from trailing.protection.adoption import AdoptionReport
+    from trailing.protection.waves.adoption import AdoptionReport
 
 
 class Slippage(msgspec.Struct, frozen=True):

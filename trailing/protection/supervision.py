@@ -24,12 +24,9 @@ from trailing.core.refusals import is_irreducible, trouble
 from trailing.errors import UsageError
 from trailing.protection.account_reader import AT_ONCE, AccountReader, step_in_turns
 from trailing.protection.effects import EffectPublisher
-from trailing.protection.entry_limits import NO_LIMITS, EntryLimits, SettingsCheck
-from trailing.protection.entry_outcomes import WorkingEntry, working_entry
 from trailing.protection.feed import Feed
 from trailing.protection.given_up import GivenUp
 from trailing.protection.order_ids import OrderIds
-from trailing.protection.outcomes import Unprotected
 from trailing.protection.position_task import PositionTask
 from trailing.protection.reconciler import Reconciler
 from trailing.protection.records import Records
@@ -38,6 +35,9 @@ from trailing.protection.registry import Registry
 from trailing.protection.requests import RequestSender
 from trailing.protection.statistics import Statistics, Tally
 from trailing.protection.stream import Stream
+from trailing.protection.waves.entry_limits import NO_LIMITS, EntryLimits, SettingsCheck
+from trailing.protection.waves.entry_outcomes import WorkingEntry, working_entry
+from trailing.protection.waves.outcomes import Unprotected
 from trailing.stores.port import Store
 from trailing.unprotected import UnprotectedTime
 

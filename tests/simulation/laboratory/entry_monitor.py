@@ -21,8 +21,8 @@ from trailing.core.model import Side
 from trailing.core.record import StopRecord
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
-from trailing.protection.entry_outcomes import EntryOutcome, NotEntered, WorkingEntry
-from trailing.protection.outcomes import Exited, Protected, TimedOut
+from trailing.protection.waves.entry_outcomes import EntryOutcome, NotEntered, WorkingEntry
+from trailing.protection.waves.outcomes import Exited, Protected, TimedOut
 from trailing.stores.port import AddIntent, CloseStop, SaveStop, SettleIntent, StoreWrite
 
 GONE_AFTER: Final = 150.0

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from trailing.core.model import Market, Percent
 from trailing.core.plan import TrailPlan
-from trailing.protection.entry_limits import NO_LIMITS, EntryLimits
+from trailing.protection.waves.entry_limits import NO_LIMITS, EntryLimits
 
 ENTRY_FILL, ATTACHED = "entry_fill", "attach_stop"
 """The operations of two bookings that the exchange does not record: an entry's fill, and a stop that an entry has placed."""

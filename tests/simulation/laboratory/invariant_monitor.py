@@ -21,7 +21,7 @@ from trailing.events import Alarm, PositionClosed
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
 from trailing.protection.order_ids import is_ours
-from trailing.protection.outcomes import UNTRACKED
+from trailing.protection.waves.outcomes import UNTRACKED
 from trailing.stores.port import AddIntent, AppendEvent, CloseStop, Intent, SaveStop, SettleIntent, StoreWrite
 
 ANOTHER_POSITION = "another position has taken the place of one that is protected"

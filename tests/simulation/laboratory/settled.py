@@ -14,7 +14,7 @@ from trailing.errors import WouldTrigger
 from trailing.exchanges.paper import PaperExchange
 from trailing.protection.manager import Manager
 from trailing.protection.order_ids import is_ours
-from trailing.protection.outcomes import Unprotected
+from trailing.protection.waves.outcomes import Unprotected
 from trailing.stores.port import Loaded
 from trailing.testing.invariants import Snapshot, broken_invariants
 

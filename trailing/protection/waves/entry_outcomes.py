@@ -10,7 +10,7 @@ import msgspec
 from trailing.core.entries import Entry
 from trailing.core.model import Side
 from trailing.core.position import PositionState
-from trailing.protection.outcomes import Exited, OpeningTimes, Protected, TimedOut, stop_of
+from trailing.protection.waves.outcomes import Exited, OpeningTimes, Protected, TimedOut, stop_of
 from trailing.unprotected import ALWAYS_PROTECTED, UnprotectedTime
 
 NotEnteredReason: TypeAlias = Literal[

@@ -22,17 +22,17 @@ from trailing.errors import (
     TrailingError,
     UsageError,
 )
-from trailing.protection.opening import clean_up, fresh_price, go_on, is_decided, settling_seconds
-from trailing.protection.outcomes import (
+from trailing.protection.position_task import PositionTask
+from trailing.protection.requests import RequestSender
+from trailing.protection.supervision import Supervision
+from trailing.protection.waves.opening import clean_up, fresh_price, go_on, is_decided, settling_seconds
+from trailing.protection.waves.outcomes import (
     Attempt,
     OpeningTimes,
     Outcome,
     Refused,
     WaveReport,
 )
-from trailing.protection.position_task import PositionTask
-from trailing.protection.requests import RequestSender
-from trailing.protection.supervision import Supervision
 
 T = TypeVar("T")
 

@@ -27,13 +27,13 @@ from trailing.errors import (
     TrailingError,
     UsageError,
 )
-from trailing.protection.entry_limits import LimitReached
-from trailing.protection.entry_outcomes import EntryOutcome, EntryReport, NotEntered, NotEnteredReason
-from trailing.protection.opening import clean_up, fresh_price, is_decided
-from trailing.protection.outcomes import Exited, Protected, TimedOut
 from trailing.protection.position_task import PositionTask
 from trailing.protection.supervision import Supervision
-from trailing.protection.wave import Wave
+from trailing.protection.waves.entry_limits import LimitReached
+from trailing.protection.waves.entry_outcomes import EntryOutcome, EntryReport, NotEntered, NotEnteredReason
+from trailing.protection.waves.opening import clean_up, fresh_price, is_decided
+from trailing.protection.waves.outcomes import Exited, Protected, TimedOut
+from trailing.protection.waves.wave import Wave
 
 
 class _Paused(UsageError):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from trailing.core.entries import Entry
 from trailing.core.model import Side, check_seconds, refuse
 from trailing.core.plan import TrailPlan
-from trailing.protection.entry_outcomes import EntryOutcome, EntryReport, WorkingEntry
-from trailing.protection.entry_wave import EntryWave
-from trailing.protection.wave import check_wave_plan
+from trailing.protection.waves.entry_outcomes import EntryOutcome, EntryReport, WorkingEntry
+from trailing.protection.waves.entry_wave import EntryWave
+from trailing.protection.waves.wave import check_wave_plan
 
 if TYPE_CHECKING:
     from trailing.protection.supervision import Supervision

@@ -18,7 +18,8 @@ from trailing.core.plan import TrailPlan
 from trailing.core.prices import is_crossed, is_tighter
 from trailing.errors import ExchangeUnreachable, RateLimited, TrailingError, UsageError
 from trailing.protection.clock import pauses
-from trailing.protection.outcomes import (
+from trailing.protection.supervision import Supervision
+from trailing.protection.waves.outcomes import (
     UNTRACKED,
     AlreadyProtected,
     Attempt,
@@ -28,8 +29,7 @@ from trailing.protection.outcomes import (
     Refused,
     stop_of,
 )
-from trailing.protection.supervision import Supervision
-from trailing.protection.wave import Wave
+from trailing.protection.waves.wave import Wave
 
 LOOK_AGAIN: Final = 1.0
 """The longest wait before the next snapshot is requested, in seconds. It is short because a caller waits, and because one list

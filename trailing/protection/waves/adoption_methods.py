@@ -10,10 +10,10 @@ from trailing.core.account import Key
 from trailing.core.model import Side, check_money, check_seconds, check_side, check_symbol, refuse
 from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError, suggest
-from trailing.protection.adoption import Adoption, AdoptionReport, NotAdopted, WouldAdopt
-from trailing.protection.outcomes import Outcome
 from trailing.protection.supervision import Supervision
-from trailing.protection.wave import check_wave_plan
+from trailing.protection.waves.adoption import Adoption, AdoptionReport, NotAdopted, WouldAdopt
+from trailing.protection.waves.outcomes import Outcome
+from trailing.protection.waves.wave import check_wave_plan
 
 
 class AdoptionMethods:
