@@ -630,6 +630,17 @@ def test_an_own_stop_that_may_be_left_behind_a_position_that_was_closed_meanwhil
     assert driver.events.count("StopOpened") == 1
 
 
+def test_a_fill_that_a_snapshot_has_shown_already_does_not_enlarge_the_entry() -> None:
+    driver = resting()
+    updates(driver, order("1"))
+    driver.does()
+    driver.shows(a_stop("a", "98", "0.6"), a_report("0.6"), at=5.0)
+    driver.fills("a", "0.2", filled="0.6", at=6.0)
+    driver.fills("a", "0.4", filled="1", status="filled", at=7.0)
+    assert driver.state.entry is not None
+    assert (driver.state.quantity, driver.state.entry.entered) == (D(0), D(1))
+
+
 def test_an_own_stop_that_is_reported_as_live_counts_before_the_end_of_its_entry_is_known() -> None:
     driver = resting("own")
     driver.step(OrderUpdated("s", "live"))

@@ -39,3 +39,5 @@ def test_an_update_after_the_one_of_the_last_fill_is_of_the_same_position_unless
         driver.state.reported_entry = D(100)
         stop = a_stop("a", "98")
         assert identify(driver.state, a_report("0.6", "101"), {"a": stop}) == identity
+        assert identify(driver.state, a_report("0.5", "101"), {"a": stop}) == identity
+        assert identify(driver.state, a_report("0.7", "101"), {"a": stop}) == "another"

@@ -254,6 +254,19 @@ def test_the_stop_that_counts_covers_the_whole_position_before_another_is_cancel
     assert driver.settles() == [AmendStop("z", D(99), D(1)), CancelStop("a", SUPERSEDED)]
 
 
+def test_a_second_stop_that_a_person_may_have_tightened_is_looked_up_before_it_is_cancelled() -> None:
+    driver = waiting(timing=TIMING)
+    driver.step(StopFound(a_stop("z", "99")))
+    driver.live["z"] = a_stop("z", "99")
+    driver.step(OrderUpdated("a", "live"), 20.0)
+    driver.at = 21.0
+    assert driver.fails(RateLimited("wait", retry_after=1.0)) == FindOrder("a")
+    assert isinstance(driver.wants(), float)
+    driver.live["a"] = a_stop("a", "99.5")
+    driver.at = 60.0
+    assert driver.settles() == [FindOrder("a"), CancelStop("z", SUPERSEDED)]
+
+
 def test_a_stop_beside_one_that_may_be_gone_is_not_cancelled() -> None:
     driver = waiting(timing=TIMING)
     driver.step(StopFound(a_stop("z", "99")))

@@ -1034,6 +1034,23 @@ def test_what_the_update_of_the_last_fill_says_to_be_left_was_added_to_and_is_no
     assert driver.state.quantity == (D("0.5") if same else 0)
 
 
+def test_a_larger_position_whose_stop_we_were_changing_is_the_same_and_gets_another_stop() -> None:
+    driver = waiting(market=AMENDS)
+    driver.shows(A, a_report(), at=5.0)
+    driver.sees("102", at=10.0)
+    driver.begins()
+    after = driver.restarted(20.0)
+    after.live.clear()
+    for at in (21.0, 22.0):
+        after.shows(a_report("2", "101"), at=at)
+    assert after.state.doubted_stop is None
+    after.at = 22.0
+    assert after.does() == FindOrder("a")
+    after.shows(a_report("2", "101"), at=23.0)
+    assert (after.state.replaced_by, after.state.quantity) == (None, D(2))
+    assert isinstance(after.wants(), PlaceStop)
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_what_the_last_fill_left_open_is_known_after_a_restart_and_after_a_late_update_of_an_earlier_fill(
     late: bool,

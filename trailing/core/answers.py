@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from trailing.core import entering, shown
-from trailing.core.endings import note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
+from trailing.core.endings import count_closed, note_all_filled, note_cut_short, refuse_entry, take_off, tell_backfilled
 from trailing.core.entry_checks import check_entry, check_side
 from trailing.core.gaps import BAR, READ_AGAIN
 from trailing.core.goals import PROTECT, Close
@@ -282,8 +282,7 @@ def _closed(p: PositionState, request: ClosePosition, order: Order | None, fill:
     p.change(order, "filled", at, "move")
     del p.ended_orders[order.id]  # the answer holds all its fills, so a fill pushed later is counted already
     if rest > _ZERO:
-        p.filled += rest
-        p.proceeds += proceeds
+        count_closed(p, rest, proceeds)
         p.last_fill = fill
         p.tell(ExitFilled, quantity=rest, price=proceeds / rest, left=p.quantity)
     if not p.quantity:

@@ -118,19 +118,26 @@ def end_flat(p: PositionState, *, replaced_by: PositionReport | None = None) -> 
 def take_off(p: PositionState, closed: Decimal, fill: Fill) -> None:
     """Subtract a fill from the quantity of a position.
 
-    Subtract it from the quantity of the last position update too, if the fill is later than the update. A fill that closes
-    more than is known shows that more of the entry was filled by then.
+    Subtract it from the quantity of the last position update too, if the fill is later than the update.
 
     Args:
         closed: the quantity that the fill has closed, in base units.
     """
-    if p.is_entering and closed > p.quantity:
-        entry = p.entry
-        assert entry is not None
-        p.entry = replace(entry, entered=min(entry.quantity, entry.entered + closed - p.quantity))
     p.quantity = max(Decimal(0), p.quantity - closed)
     if p.told_quantity is not None and fill.at > p.updated_at:
         p.told_quantity = max(Decimal(0), p.told_quantity - closed)
+
+
+def count_closed(p: PositionState, quantity: Decimal, proceeds: Decimal) -> None:
+    """Count what fills have closed, in base units, and what was paid for it, in quote units.
+
+    If they have closed more than is known to be entered, more of the entry was filled by then.
+    """
+    p.filled += quantity
+    p.proceeds += proceeds
+    entry = p.entry
+    if p.is_entering and entry is not None and p.filled > entry.entered:
+        p.entry = replace(entry, entered=min(entry.quantity, p.filled))
 
 
 def note_all_filled(p: PositionState, at: float) -> None:

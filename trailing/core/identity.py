@@ -13,6 +13,8 @@ from trailing.core.orders import SENT, Order, counts_before
 if TYPE_CHECKING:
     from trailing.core.position import PositionState
 
+_ZERO = Decimal(0)
+
 Identity: TypeAlias = Literal["same", "another", "doubted"]
 """Which position a report is about. ``"same"``: the protected one. ``"another"``: another one.
 
@@ -42,10 +44,11 @@ def identify(p: PositionState, report: PositionReport, listed: dict[str, StopOrd
         return "doubted"  # the stop may be gone, or the list of stops may be incomplete
     if is_settled:
         return "another"
-    if has_stop and (p.quantity or left_open(p) == report.quantity):
+    is_left = bool(p.quantity) or report.quantity <= (left_open(p) or _ZERO)
+    if is_left and (has_stop or not was_reported):
         return "same"
     if not was_reported:
-        return "same" if p.quantity or left_open(p) == report.quantity else "another"
+        return "another"
     was_added_to = p.is_unprotected and report.quantity > p.quantity and not isinstance(p.goal, Close)
     return "same" if was_added_to else "another"
 

@@ -34,6 +34,7 @@ from trailing.core.requests import (
     Request,
     TakeDownStop,
 )
+from trailing.core.retries import TOLD_AFTER
 from trailing.core.stop_prices import pacing_wait, reachable_target, standing
 from trailing.core.stop_slots import takes_second_stop
 from trailing.core.unread_fills import wanted_read
@@ -238,6 +239,8 @@ def cancel_superseded(p: PositionState, at: float) -> Wanted:
             continue
         if p.is_entering and p.is_bridge(order):
             continue  # it covers what is still to be filled
+        if _awaits_look_up(p, order):
+            continue  # a person may have tightened it
         if order.triggered_at is None or order.is_stuck(at, grace):
             return CancelStop(order.id, "another stop of its position counts")
         filled_by = min(filled_by, order.triggered_at + grace)  # until then the exchange may fill it
@@ -375,6 +378,12 @@ def _cancel_first(p: PositionState, why: str, *, unwanted: bool = False) -> Want
 
 def _has_second_stop(p: PositionState) -> bool:
     return sum(order.purpose == "stop" and order.state is not INTENDED for order in p.orders.values()) > 1
+
+
+def _awaits_look_up(p: PositionState, order: Order) -> bool:
+    """Return whether a look-up of an order is due, and does not fail again and again."""
+    finding = p.back_offs.get("find")
+    return order.find_at < NEVER and (finding is None or finding.failures < TOLD_AFTER)
 
 
 def _is_sure(order: Order) -> bool:

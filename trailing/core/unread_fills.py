@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from trailing.core.endings import OUTSIDE
+from trailing.core.endings import OUTSIDE, count_closed
 from trailing.core.goals import End
 from trailing.core.model import Fill
 from trailing.core.orders import Order, trade_of
@@ -58,8 +58,7 @@ def fills_read(p: PositionState, request: ReadFills, _: object, result: Sequence
     counted = _ZERO
     for fill, quantity in _uncounted(order, result):
         counted += quantity
-        p.filled += quantity
-        p.proceeds += quantity * fill.price
+        count_closed(p, quantity, quantity * fill.price)
         p.last_fill = fill
         event = ExitFilled if order.purpose == "exit" else StopFilled
         own_id = {} if order.purpose == "exit" else {"client_order_id": order.id}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from trailing.core.endings import note_all_filled, note_cut_short, take_off, tell_backfilled
+from trailing.core.endings import count_closed, note_all_filled, note_cut_short, take_off, tell_backfilled
 from trailing.core.entering import look_up, on_own_stop_live
 from trailing.core.gaps import PriceGap
 from trailing.core.goals import Close, End
@@ -110,8 +110,7 @@ def _filled(p: PositionState, before: Order, update: OrderUpdated, fill: Fill, a
         p.alarm("a stop of a position that has ended was filled", f"{fill.quantity} of the position in its place")
         return
     take_off(p, closed, fill)
-    p.filled += quantity
-    p.proceeds += quantity * fill.price
+    count_closed(p, quantity, quantity * fill.price)
     if quantity and (p.last_fill is None or fill.at >= p.last_fill.at):
         p.last_fill = fill
     if not p.quantity:

@@ -17,7 +17,7 @@ from inspection.paper import working_entries
 from simulation.laboratory.fault_schedule import FaultSchedule
 from trailing.core.entries import Entry
 from trailing.core.entry_orders import EntryOrder
-from trailing.core.model import Side
+from trailing.core.model import Position, Side
 from trailing.core.record import StopRecord
 from trailing.exchanges.paper import PaperExchange
 from trailing.exchanges.paper.transport import LogEntry
@@ -81,9 +81,10 @@ class EntryMonitor:
         self._handed_in: list[HandIn] = []
         self._orders: dict[str, EntryOrder] = {}  # the executed ones in their true state, by client order id
         self._of_order: dict[str, HandIn] = {}
-        self._intents: set[str] = set()
+        self._intents: dict[str, tuple[str, Side]] = {}  # the open ones, by client order id of the entry
         self._identities: dict[str, str] = {}  # of the positions, by client order id of the entry
         self._stop_ids: set[str] = set()  # of the stops that entries on record carry
+        self._added_to: set[str] = set()  # the entries whose position lists show larger, by client order id
         self._reported: set[tuple[str, str]] = set()
 
     def set_exchange(self, exchange: PaperExchange) -> None:
@@ -148,14 +149,19 @@ class EntryMonitor:
             return
         key = (one.entry.symbol, one.entry.side)
         self._check_counted(one, outcome, filled)
-        if order is not None and outcome.unfilled != order.unfilled and not self._was_added_to(key):
+        if (
+            order is not None
+            and outcome.unfilled != order.unfilled
+            and not self._may_show_more(order.client_order_id, key)
+        ):
             about = f"{one}: {outcome.unfilled} instead of {order.unfilled}"
             self._report_violation("5. an outcome has a wrong unfilled quantity", about)
 
     def _check_counted(self, one: HandIn, outcome: Protected | Exited | TimedOut, filled: Decimal) -> None:
         assert outcome.unfilled is not None
         counted = one.entry.quantity - outcome.unfilled
-        if counted > filled and not self._was_added_to((one.entry.symbol, one.entry.side)):
+        key = (one.entry.symbol, one.entry.side)
+        if counted > filled and not self._may_show_more(one.order_id or "", key):
             self._report_violation("FM 45. a fill of an entry was counted twice", f"{one}: {counted} of {filled}")
 
     def note_order(self, order: EntryOrder) -> None:
@@ -179,6 +185,10 @@ class EntryMonitor:
     def note_booking(self, booking: LogEntry) -> None:
         """Take a booking, or a refusal, of the exchange."""
         own = booking.client_order_id
+        if booking.operation == "enter" and isinstance(booking.result, Position):
+            # The bot enters the same position in another way while the outcome of the entry is unknown.
+            opened = (booking.result.symbol, booking.result.side)
+            self._added_to.update(unknown for unknown, key in self._intents.items() if key == opened)
         if booking.operation != "place_entry" or own is None:
             return
         if own not in self._intents:
@@ -187,6 +197,8 @@ class EntryMonitor:
             self._report_violation("5. an entry was sent again", f"{booking}")
 
     def _is_of(self, order: EntryOrder, entry: Entry) -> bool:
+        if entry.limit is not None and order.limit != entry.limit:
+            return False
         figures = (order.symbol, order.side, order.quantity)
         identity = entry.id or order.client_order_id
         return figures == (entry.symbol, entry.side, entry.quantity) and identity == self.identity(
@@ -197,10 +209,10 @@ class EntryMonitor:
         """Take entries that the store has committed."""
         for entry in entries:
             if isinstance(entry, AddIntent) and entry.intent.purpose == "entry":
-                self._intents.add(entry.intent.client_order_id)
+                self._intents[entry.intent.client_order_id] = (entry.intent.symbol, entry.intent.side)
                 self._identities[entry.intent.client_order_id] = entry.intent.identity
             elif isinstance(entry, SettleIntent):
-                self._intents.discard(entry.client_order_id)
+                self._intents.pop(entry.client_order_id, None)
             elif isinstance(entry, (SaveStop, CloseStop)) and entry.record.entry is not None:
                 self._note_record(entry.record)
 
@@ -210,9 +222,15 @@ class EntryMonitor:
         if facts.stop_id is not None:
             self._stop_ids.add(facts.stop_id)
         filled = self.filled(facts.id)
-        if facts.entered > filled and not self._was_added_to(key):
+        if facts.entered > filled and not self._may_show_more(facts.id, key):
             about = f"{key[1]} {key[0]}: {facts.entered} of {filled} on record"
             self._report_violation("FM 45. a fill of an entry was counted twice", about)
+
+    def _may_show_more(self, client_order_id: str, key: tuple[str, Side]) -> bool:
+        """Return whether a person or the bot added to the position of an entry, which may have ended by now."""
+        if self._was_added_to(key):
+            self._added_to.add(client_order_id)
+        return client_order_id in self._added_to
 
     # Checks.
 

@@ -377,7 +377,10 @@ class InvariantMonitor:
             self._end(key, history, at)
 
     def _cause_of_unprotected_time(self, history: PositionHistory) -> str:
-        """Return the cause of a position's unprotected time until now."""
+        """Return the cause of a position's unprotected time until now.
+
+        Excuse: what a person added is known from a snapshot only, which disturbances delay.
+        """
         since = history.unprotected_since
         if since == history.entered_at or not history.ever_protected:
             return "opening"
@@ -387,7 +390,10 @@ class InvariantMonitor:
         if self.why_down is not None:
             return self.why_down
         calm = self._fault_schedule.unexplained_seconds(history.symbol)
-        if since is None or calm - (trio.current_time() - since) < RECENT_SECONDS:
+        open_for = 0.0 if since is None else trio.current_time() - since
+        if since is None or calm - open_for < RECENT_SECONDS:
+            return "disturbed"
+        if history.was_added_to and self._fault_schedule.undisturbed_seconds(history.symbol) < open_for:
             return "disturbed"
         if history.crossed_at is not None and trio.current_time() - history.crossed_at < RECENT_SECONDS:
             return "crossed"

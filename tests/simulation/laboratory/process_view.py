@@ -52,7 +52,7 @@ class ProcessView:
     def __init__(self) -> None:
         self.listed_at: dict[str, float] = {}
         self._booked: dict[str, set[Decimal]] = {}  # by client order id: all prices that the order had
-        self._attached: set[str] = set()  # the client order ids of the stops that entries have placed
+        self._attached: dict[str, Decimal] = {}  # the first price of each stop that an entry has placed
         self._process = _OfOneProcess()
 
     def is_attached(self, order: StopOrder) -> bool:
@@ -67,9 +67,9 @@ class ProcessView:
 
     def note_booking(self, booking: LogEntry) -> None:
         """Take a booking, or a refusal, of the exchange."""
-        if booking.operation == ATTACHED and booking.client_order_id is not None:
-            self._attached.add(booking.client_order_id)
         if isinstance(booking.result, StopOrder):
+            if booking.operation == ATTACHED:
+                self._attached.setdefault(booking.result.client_order_id, booking.result.price)
             self._booked.setdefault(booking.result.client_order_id, set()).add(booking.result.price)
 
     def note_shown(self, orders: Sequence[StopOrder], *, within: float = 0.0) -> None:
@@ -120,8 +120,13 @@ class ProcessView:
         return None if shown is None or trio.current_time() < shown.counts_from else shown.price
 
     def possible_prices(self, order: StopOrder) -> set[Decimal]:
-        """Return the prices that the process may assume of a stop: the true one and the last received ones."""
+        """Return the prices that the process may assume of a stop: the true one and the last received ones.
+
+        It has not received the price of a stop that an entry has placed, but has asked for it.
+        """
         prices, shown = {order.price}, self._process.shown.get(order.client_order_id)
+        if shown is None and order.client_order_id in self._attached:
+            prices.add(self._attached[order.client_order_id])
         if shown is not None:
             prices.add(shown.price)
             if shown.before is not None and trio.current_time() < shown.counts_from:
