@@ -134,7 +134,7 @@ async def interrupt_each(venue: str, numbers: Iterable[int], fault: Callable[[st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [None, lost, late])
+@pytest.mark.parametrize("fault", [None, pytest.param(lost, marks=pytest.mark.repeats), late])
 @pytest.mark.parametrize("venue", VENUES)
 async def test_interrupted_at_each_request_every_open_position_keeps_its_stop_and_is_listed(
     venue: str, fault: Callable[[str], Fault] | None, monkeypatch: pytest.MonkeyPatch
