@@ -178,7 +178,7 @@ class PaperAccount:
             raise StopRejected(
                 f"{request.symbol} {request.side}: a stop is live already, and the market allows only one"
             )
-        check_count(book.market, sum(len(each.stops) for each in self._books.values()))
+        check_count(book.market, (len(each.stops) for each in self._books.values()))
         self._ids.add(request.client_order_id)
         order = StopOrder(
             request.symbol,

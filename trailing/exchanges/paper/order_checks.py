@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from trailing.core.model import Market, Side, Source
@@ -66,9 +67,13 @@ def check_quantity(market: Market, quantity: Decimal, price: Decimal, held: Deci
         )
 
 
-def check_count(market: Market, live: int) -> None:
-    """Raise TooManyStops if an account with so many live stops may have no further one."""
-    if market.most_stops is not None and live >= market.most_stops:
+def check_count(market: Market, counts: Iterable[int]) -> None:
+    """Raise TooManyStops if an account may have no further stop.
+
+    Args:
+        counts: the number of live stops in each market, which is only counted if there is a limit.
+    """
+    if market.most_stops is not None and (live := sum(counts)) >= market.most_stops:
         raise TooManyStops(
             f"{market.symbol}: the account has {live} stops, and may have {market.most_stops} of all symbols together"
         )
