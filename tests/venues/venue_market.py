@@ -375,8 +375,9 @@ class VenueMarket:
         return None
 
     def check_new(self, wanted: Wanted) -> None:
+        own_id = wanted.client_order_id  # "": it was sent without one
         for order in self.orders.values():
-            if order.wanted.client_order_id == wanted.client_order_id and (order.is_open or self._ids_for_ever):
+            if own_id and order.wanted.client_order_id == own_id and (order.is_open or self._ids_for_ever):
                 raise Refusal("duplicate")
         counted = self.live_stops(wanted.symbol if self._stops_by_symbol else None)
         if wanted.trigger is not None and len(counted) >= self.most_stops:
