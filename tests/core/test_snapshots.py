@@ -1038,17 +1038,16 @@ def test_a_larger_position_whose_stop_we_were_changing_is_the_same_and_gets_anot
     driver = waiting(market=AMENDS)
     driver.shows(A, a_report(), at=5.0)
     driver.sees("102", at=10.0)
-    driver.begins()
-    after = driver.restarted(20.0)
-    after.live.clear()
-    for at in (21.0, 22.0):
-        after.shows(a_report("2", "101"), at=at)
-    assert after.state.doubted_stop is None
-    after.at = 22.0
-    assert after.does() == FindOrder("a")
-    after.shows(a_report("2", "101"), at=23.0)
-    assert (after.state.replaced_by, after.state.quantity) == (None, D(2))
-    assert isinstance(after.wants(), PlaceStop)
+    driver.fails(OutcomeUnknown("lost"))
+    driver.live.clear()
+    for at in (11.0, 12.0):
+        driver.shows(a_report("2", "101"), at=at)
+    assert driver.state.doubted_stop is None
+    driver.at = 12.0
+    assert driver.does() == FindOrder("a")
+    driver.shows(a_report("2", "101"), at=13.0)
+    assert (driver.state.replaced_by, driver.state.quantity) == (None, D(2))
+    assert isinstance(driver.wants(), PlaceStop)
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -33,7 +33,7 @@ def test_an_event_that_the_page_names_is_one(name: str) -> None:
 
 def alarms() -> Iterator[str]:
     """Yield the texts of all alarms, but for those that name a position in them."""
-    for path in (path for layer in ("core", "protection") for path in (ROOT / "trailing" / layer).glob("*.py")):
+    for path in (path for layer in ("core", "protection") for path in (ROOT / "trailing" / layer).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("alarm"):
                 texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and arg.value is not None]

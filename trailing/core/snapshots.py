@@ -304,7 +304,8 @@ def _judge_report(
     if identity == "doubted":
         counting = stop_that_counts(p)
         assert counting is not None  # without one nothing is doubted
-        if counting.state not in (CHANGING, CANCELLING):  # one that we cancel or move is gone for that reason
+        is_ours_to_change = counting.state in (CHANGING, CANCELLING) and not counting.is_restored
+        if not is_ours_to_change:  # one that we move or cancel may be gone for that reason
             p.doubted_stop = p.doubted_stop or counting.id
         p.again_at = min(p.again_at, snapshot.answered_at + max(CONFIRM_AFTER, p.timing.orders_read_lag))
         return

@@ -79,6 +79,7 @@ class PositionMonitor:
         """Reset the state of the dead process. The next one starts with the records only."""
         for track in self._tracks.values():
             track.handed_in, track.unlisted_since = track.on_record, None
+            track.cancelled_at = -math.inf  # the next process can't know why the stop is gone
         self._frozen.clear()
         self._unlisted.clear()
 
