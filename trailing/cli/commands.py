@@ -175,6 +175,12 @@ _ENTRIES: Final = (
 )
 """The options that name the entries of a backtest or a sweep."""
 
+_HTML: Final = Option(
+    name="--html",
+    value="FILE",
+    help="write a report with pictures to this file too; it needs: pip install 'trailing[plot]'",
+    completes="files",
+)
 _BACKTEST: Final = Command(
     name="backtest",
     summary="try a plan on recorded prices, on the core alone",
@@ -192,6 +198,7 @@ The entries come from exactly one of --wave, --signals, --store, --every and --a
         *COST_OPTIONS,
         JSON,
         Option(name="--csv", value="FILE", help="write all trades to this file too", completes="files"),
+        _HTML,
         log_level("warning"),
     ),
 )
@@ -235,6 +242,7 @@ the time does in the rest. The entries come from exactly one of --wave, --signal
         Option(
             name="--trades", value="FILE", help="write the trades of the best plans to this CSV file", completes="files"
         ),
+        _HTML,
         log_level("warning"),
     ),
 )

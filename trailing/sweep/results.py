@@ -175,11 +175,12 @@ class SweepResult:
             moves=int(counts[MOVES]),
         )
 
-    def backtest(self, number: int) -> Backtest:
+    def backtest(self, number: int, *, keeps_stops: bool = False) -> Backtest:
         """Return the trades of a plan, walked by the core.
 
         Args:
             number: of the plan, from 0 on.
+            keeps_stops: whether `Run.stops` is filled, for a picture.
 
         Raises:
             UsageError: the plan has no possible first stop for one of the entries.
@@ -192,6 +193,7 @@ class SweepResult:
             costs=self.costs,
             candles=given.candles,
             markets=given.markets,
+            keeps_stops=keeps_stops,
         )
 
     def records(self) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from trailing.cli.time_options import parse_duration, parse_since
 from trailing.core.model import Position, Side, check_money, check_symbol, refuse
 from trailing.errors import UsageError
 from trailing.logs import Level
+from trailing.unprotected import UnprotectedStretch
 
 Entries: TypeAlias = Sequence[Position | EntryPoint | Signal] | Every | AlwaysIn
 
@@ -48,12 +49,14 @@ class Chosen(msgspec.Struct, frozen=True):
     Args:
         left_out: the number of positions of a store that can't be walked, because their quantity, entry price or time is
             unknown.
+        unprotected: the times in which the positions of a store had no live stop.
         exit_code: not 0: a signal ended the reading of the store.
     """
 
     entries: Entries
     symbols: tuple[str, ...]
     left_out: int = 0
+    unprotected: tuple[UnprotectedStretch, ...] = ()
     exit_code: int = 0
 
 
@@ -134,7 +137,12 @@ def _stored(url: str, since: str | None, wanted: Sequence[str], log_level: Level
         where = f" of {', '.join(wanted)}" if wanted else ""
         raise UsageError(f"--store {url} has no closed position{where} with a known entry")
     symbols = tuple(dict.fromkeys(position.symbol for position in positions))
-    return Chosen(positions, symbols, left_out=len(summaries) - len(positions))
+    stretches = tuple(
+        UnprotectedStretch(summary.symbol, summary.side, since, until)
+        for summary in summaries
+        for since, until in summary.unprotected_stretches
+    )
+    return Chosen(positions, symbols, left_out=len(summaries) - len(positions), unprotected=stretches)
 
 
 async def _read_summaries(url: str, since: datetime | None, _: Interruption) -> list[PositionSummary]:

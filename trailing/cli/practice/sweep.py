@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from trailing.cli.practice.backtest_entries import EntryOptions, choose_entries
 from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.grid_options import parse_axes
+from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_plan
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.checks import refuse
@@ -62,6 +63,7 @@ def main(
     json: bool,
     csv: str | None,
     trades: str | None,
+    html: str | None,
     log_level: Level,
 ) -> int:
     """Run a sweep and print its best plans. The arguments are the options of `trailing sweep`.
@@ -102,6 +104,7 @@ def main(
         since=since,
     )
     read_costs = costs_reader(slippage, fee, None)
+    check_html(html)
     part = _first_part(first_part)
     for name, value in (("--best", best), ("--jobs", jobs)):
         if value < 1:
@@ -130,11 +133,19 @@ def main(
         sweep_report.write_plans_csv(Path(csv), result)
     if trades is not None:
         sweep_report.write_best_trades_csv(Path(trades), result)
+    notes = [line for each in series.values() for line in describe_prices(each)]
+    has_trades = any(not isinstance(each, Bars) for each in series.values())
+    if html is not None:
+        from trailing.plots import sweep_page  # noqa: PLC0415 - it needs the extra
+
+        lines, written = (
+            sweep_report.judgement(result),
+            sweep_report.sweep_notes(result, has_trades=has_trades, notes=notes),
+        )
+        write_html(html, sweep_page(result, lines=lines, notes=written, unprotected=chosen.unprotected))
     if json:
         sweep_report.print_sweep_json(result)
     else:
-        notes = [line for each in series.values() for line in describe_prices(each)]
-        has_trades = any(not isinstance(each, Bars) for each in series.values())
         sweep_report.print_sweep(result, has_trades=has_trades, notes=notes)
     return interruption.exit_code
 
