@@ -145,10 +145,12 @@ def test_of_too_many_trades_the_latest_are_drawn_and_counted() -> None:
 
 def test_the_equity_is_the_sum_of_profits_by_the_time_of_exits() -> None:
     series = bars_of(100, 200, 190, 100, 120, 100)
-    result = run(PLAN, {BTC: series}, AlwaysIn(), candles="both", keeps_stops=True)
+    result = run(PLAN, {BTC: series}, AlwaysIn(sides=("long", "short")), candles="both", keeps_stops=True)
     figure = equity_figure(result.runs, "USDT", name="equity")
     assert list(legend(figure)) == ["high-first", "low-first"]
     for renderers, each in zip(legend(figure).values(), result.runs, strict=True):
+        times = renderers[0].data_source.data["x"].tolist()
+        assert times == sorted(times)
         assert renderers[0].data_source.data["y"][-1] == pytest.approx(float(each.totals["USDT"].profit))
 
 

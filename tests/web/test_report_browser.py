@@ -135,6 +135,8 @@ def test_a_report_is_drawn_offline_in_its_colours_and_fits_its_width(
         shown = colours(page, figure)
         assert tuple(shown["back"]) == back, figure
         assert shown["share"] < 0.99, figure  # something is drawn
+        if figure != "heat_map":
+            assert shown["share"] > 0.5, figure  # and not on another background
     assert complaints == []
 
 
