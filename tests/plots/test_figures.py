@@ -151,6 +151,7 @@ def test_the_equity_is_the_sum_of_profits_by_the_time_of_exits() -> None:
     for renderers, each in zip(legend(figure).values(), result.runs, strict=True):
         times = renderers[0].data_source.data["x"].tolist()
         assert times == sorted(times)
+        assert (times[0], renderers[0].data_source.data["y"][0]) == (milliseconds(BEGIN), 0)
         assert renderers[0].data_source.data["y"][-1] == pytest.approx(float(each.totals["USDT"].profit))
 
 

@@ -16,17 +16,27 @@ _COLOURS = {"high-first": STOP, "low-first": LOSS}
 
 
 def equity_figure(runs: Sequence[Run], currency: str, *, name: str) -> figure:
-    """Return the sum of the profits of closed trades of a currency, a line for each order of a bar's extremes."""
+    """Return the sum of the profits of closed trades of a currency, a line for each order of a bar's extremes.
+
+    It is 0 at the first entry.
+
+    Args:
+        runs: some of which have trades of the currency.
+    """
     lines = []
     for run in runs:
+        if currency not in run.totals:
+            continue
         closed = [
             (trade.exited_at, trade.profit)
             for trade in run.trades
             if trade.currency == currency and trade.exited_at is not None and trade.profit is not None
         ]
         closed.sort(key=lambda each: each[0])
-        times = np.array([at.timestamp() * 1000 for at, _ in closed], np.float64)
-        lines.append((run.candles, times, np.cumsum(np.array([float(profit) for _, profit in closed], np.float64))))
+        began = min(trade.entered_at for trade in run.trades if trade.currency == currency)
+        times = np.array([at.timestamp() * 1000 for at in (began, *(at for at, _ in closed))], np.float64)
+        profits = np.array([0.0, *(float(profit) for _, profit in closed)], np.float64)
+        lines.append((run.candles, times, np.cumsum(profits)))
     return _figure(lines, name=name, y_label=f"profit, {currency}")
 
 

@@ -85,7 +85,7 @@ def price_figure(
     items.append(("stop", [made.line(times, prices, color=STOP, line_width=2)]))
     items += _draw_trades(made, trades)
     if stretches:
-        items.append(("unprotected", [made.scatter([], [], marker="square", size=10, color=UNPROTECTED)]))
+        items.append(("unprotected", [made.scatter([times[0]], [np.nan], marker="square", size=10, color=UNPROTECTED)]))
     add_legend(made, items)
     return Drawn(made, len(trades), of)
 
@@ -141,7 +141,7 @@ def _draw_price(made: figure, series: Series, trades: Sequence[Trade]) -> list[A
     ends_at = np.append(starts[1:], len(at)) - 1
     high, low = np.maximum.reduceat(high, starts), np.minimum.reduceat(low, starts)
     at, close = at[ends_at], close[ends_at]
-    band = made.varea(at, low, high, fill_color=PRICE, fill_alpha=0.25)
+    band = made.varea_step(at, low, high, step_mode="before", fill_color=PRICE, fill_alpha=0.25)
     return [band, made.line(at, close, color=PRICE, line_width=1.2)]
 
 

@@ -37,27 +37,34 @@ def lower_run(runs: Sequence[Run]) -> Run:
 
 
 def trade_sections(
-    run: Run, prices: Mapping[str, Series], unprotected: Sequence[UnprotectedStretch]
+    run: Run,
+    prices: Mapping[str, Series],
+    unprotected: Sequence[UnprotectedStretch],
+    *,
+    prefix: str = "",
+    label: str = "",
 ) -> Iterator[Section]:
     """Yield the sections about the trades of one order of a bar's extremes.
 
     Args:
         run: with its stops.
         unprotected: times in which a position had no live stop.
+        prefix: of the names of the figures, which are unique in a page.
+        label: what the headings have at their end.
     """
     order = "" if run.candles is None else f" Candles: {run.candles}, the order in which the trades gained less."
-    yield from _price_sections(run, prices, unprotected, order)
+    yield from _price_sections(run, prices, unprotected, order, prefix)
     step = -(-len(run.trades) // MOST_TRADES)
     some = f" Every {step}th trade is shown." if step > 1 else ""
     yield Section(
-        heading="MAE and MFE",
+        heading=f"MAE and MFE{label}",
         caption=f"How far the price went against each trade, and how far for it, in percent of its entry.{order}{some}",
-        figure=excursion_figure(run.trades, name="excursions"),
+        figure=excursion_figure(run.trades, name=f"{prefix}excursions"),
     )
     rows = tuple(map(_row, run.trades[:MOST_ROWS]))
     count = len(run.trades)
     yield Section(
-        heading="Trades",
+        heading=f"Trades{label}",
         caption=(f"The first {MOST_ROWS} of {count} trades." if count > MOST_ROWS else "") + order,
         table=Table(columns=_COLUMNS, right=_RIGHT, rows=rows),
         is_folded=True,
@@ -65,7 +72,7 @@ def trade_sections(
 
 
 def _price_sections(
-    run: Run, prices: Mapping[str, Series], unprotected: Sequence[UnprotectedStretch], order: str
+    run: Run, prices: Mapping[str, Series], unprotected: Sequence[UnprotectedStretch], order: str, prefix: str
 ) -> Iterator[Section]:
     groups: dict[str, list[tuple[Trade, Stops]]] = {}
     for trade, stops in zip(run.trades, run.stops, strict=True):
@@ -79,7 +86,7 @@ def _price_sections(
             [trade for trade, _ in group],
             [stops for _, stops in group],
             stretches,
-            name=f"price_{number}",
+            name=f"{prefix}price_{number}",
         )
         caption = "The price with the entries, the exits and the stop." + order
         if drawn.trades < drawn.of:
