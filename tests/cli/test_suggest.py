@@ -117,6 +117,7 @@ def test_the_json_has_the_same_and_no_number_where_there_are_not_enough_trades(s
     document = json.loads(suggested("--json", "--candles", "low-first").out)
     btc, usdt = document["currencies"]
     assert document["least_trades"] == 30
+    assert "positions" not in btc
     assert (btc["currency"], btc["enough_trades"], btc["own"], btc["best"], btc["chance"]) == (
         "BTC",
         False,

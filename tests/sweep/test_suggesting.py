@@ -103,6 +103,19 @@ def test_the_best_plan_has_the_profit_that_was_planted() -> None:
     assert (found.tried, found.left_out, found.totals.profit) == (4, 0, Decimal(240))
 
 
+def test_a_plan_counts_with_the_order_in_which_it_gained_less() -> None:
+    positions, prices = [own(number) for number in range(40)], {USDT: rounds(41)}
+    means = {}
+    for candles in ("both", "high-first", "low-first"):
+        (found,) = suggest(positions, prices, GRID, candles=candles)
+        means[candles] = {each.number: (each.mean.value, each.candles) for each in found.best}
+    assert means["high-first"] != means["low-first"]
+    for number, worse in means["both"].items():
+        assert worse[0] == min(means["high-first"][number][0], means["low-first"][number][0])
+        assert worse[1] is not None
+        assert worse == means[worse[1]][number]
+
+
 def test_each_profit_is_that_of_a_backtest() -> None:
     draw = np.random.default_rng(3)
     closes = (1000 + np.cumsum(draw.normal(0, 4, 1500))).round(1).tolist()
