@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from trailing.plots.page import Section, Table, make_page
-from trailing.plots.trades import lower_run, trade_sections
+from trailing.plots.trades import trade_sections
 from trailing.unprotected import UnprotectedStretch
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def _sections(result: SweepResult, unprotected: Sequence[UnprotectedStretch]) ->
         entries = "1 entry" if refused == 1 else f"{refused} entries"
         yield Section(heading="Trades", caption=f"Not shown: the best plan has no possible first stop for {entries}.")
         return
-    run = lower_run(result.backtest(number, keeps_stops=True).runs)
+    worse = result.worse_order_of(number).candles
+    (run,) = result.backtest(number, candles=worse, keeps_stops=True).runs
     yield from trade_sections(run, result.inputs.prices, unprotected)
 
 
