@@ -222,7 +222,7 @@ def land(session: nox.Session) -> None:
         return
     check_all(session, *SLOW_TOO, f"--ignore={TAKEOVERS[-1]}")
     session.run("pytest", *SLOW_TOO, *TAKEOVERS)
-    session.run("pytest", *SLOW_TOO, "tests/web/test_browser.py")
+    session.run("pytest", *SLOW_TOO, "tests/web/test_browser.py", "tests/web/test_report_browser.py")
 
 
 @nox.session(python=NEWEST)

@@ -30,7 +30,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 FOLDER = Path(__file__).parent
-BROWSER = "test_browser.py"
+BROWSERS = ("test_browser.py", "test_report_browser.py")
 # Folders and files whose tests take longest, mostly by waiting for sockets and servers. Started first, they wait beside
 # each other and beside the tests that compute.
 LONGEST_FIRST = (
@@ -49,10 +49,12 @@ LONGEST_FIRST = (
 @pytest.hookimpl(trylast=True)  # when `-m` has left tests out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the tests that take longest first, so that the processes of a parallel run end at about the same time."""
-    in_a_browser = [item for item in items if item.path.name == BROWSER]
+    in_a_browser = [item for item in items if item.path.name in BROWSERS]
     if len(in_a_browser) < len(items):  # Playwright's event loop keeps trio from running in the same process afterwards
         for item in in_a_browser:
-            item.add_marker(pytest.mark.skip(reason=f"it needs a process of its own: pytest tests/web/{BROWSER}"))
+            item.add_marker(
+                pytest.mark.skip(reason=f"it needs a process of its own: pytest tests/web/{item.path.name}")
+            )
     if config.getoption("few_cases"):
         kept = few(items)
         config.hook.pytest_deselected(items=list(set(items) - set(kept)))

@@ -42,6 +42,7 @@ ARROWS = {
     "protection": BOTTOM | {"core", "exchanges", "stores"},
     "backtest": BOTTOM | {"core"},
     "sweep": BOTTOM | {"core", "backtest"},
+    "plots": BOTTOM | {"core", "backtest", "sweep"},
     "flatten": BOTTOM | {"core", "exchanges", "stores", "protection"},
     "alerts": BOTTOM | {"core", "exchanges", "protection"},
     "web": BOTTOM | {"core", "exchanges", "stores", "protection"},
@@ -49,7 +50,7 @@ ARROWS = {
     "": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", "config"},
     "testing": BOTTOM | {"core", "exchanges", "stores", "protection", "flatten", ""},
     "cli": BOTTOM
-    | {"core", "exchanges", "price_files", "stores", "protection", "backtest", "sweep", "flatten"}
+    | {"core", "exchanges", "price_files", "stores", "protection", "backtest", "sweep", "plots", "flatten"}
     | {"alerts", "config", "testing", "web", ""},
     "__main__": {"cli"},
 }

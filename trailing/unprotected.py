@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -117,3 +118,17 @@ def cause_of(error: BaseException) -> Cause:
     A cancelled request counts as not answered in time.
     """
     return "refused" if isinstance(error, (StopRejected, AuthenticationFailed, UsageError)) else "outage"
+
+
+class UnprotectedStretch(msgspec.Struct, frozen=True, gc=False):
+    """A time in which an open position had no live stop.
+
+    Args:
+        symbol, side: of the position.
+        since, until: aware UTC.
+    """
+
+    symbol: str
+    side: Literal["long", "short"]
+    since: datetime
+    until: datetime

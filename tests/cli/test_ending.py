@@ -43,6 +43,7 @@ def words(data: Path) -> dict[str, Words]:
         "events --follow": lambda url: ["events", "--follow", "--json", "--store", url],
         "report": lambda url: ["report", "--json", "--store", url],
         "web": lambda url: ["web", "--bind", "127.0.0.1:0", "--json", "--store", url],
+        "suggest": lambda url: ["suggest", "--prices", str(data), "--callback", "1%", "--json", "--store", url],
         "prune": lambda url: ["prune", "--older", "1d", "--json", "--store", url],
         "doctor": lambda _: ["doctor", "bybit", "--json"],
         "candles": lambda _: [
@@ -62,6 +63,7 @@ WAITING_FOR_A_SERVER = [
         "events --follow",
         "report",
         "web",
+        "suggest",
         "prune",
         "doctor",
         "candles",

@@ -51,8 +51,20 @@ def down(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_command_with_json_is_tested() -> None:
     with_json = {command.name for command in COMMANDS if any(option.name == "--json" for option in command.options)}
     # `recover` is tested in tests/venues/test_ccxt_recover.py, `backtest` in test_backtest.py,
-    # `sweep` in test_sweep.py; the others have no store.
-    others = {"run", "backtest", "sweep", "recover", "flatten", "doctor", "check", "alerts", "candles", "demo"}
+    # `sweep` in test_sweep.py, `suggest` in test_suggest.py; the others have no store.
+    others = {
+        "run",
+        "backtest",
+        "sweep",
+        "suggest",
+        "recover",
+        "flatten",
+        "doctor",
+        "check",
+        "alerts",
+        "candles",
+        "demo",
+    }
     assert with_json == {*others, *(command.split()[0] for command in INSPECTING)}
 
 

@@ -5,6 +5,7 @@ The fill model is that of ``trailing run --paper``, and both give the same exits
 
 from trailing.backtest.costs import Account, Costs, FundingRate
 from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal
+from trailing.backtest.own import OwnPosition, is_covered, own_trade
 from trailing.backtest.results import Backtest, Run, Totals, Trade
 from trailing.backtest.running import run
 from trailing.backtest.walk import Walk, walk
@@ -17,11 +18,14 @@ __all__ = [
     "EntryPoint",
     "Every",
     "FundingRate",
+    "OwnPosition",
     "Run",
     "Signal",
     "Totals",
     "Trade",
     "Walk",
+    "is_covered",
+    "own_trade",
     "run",
     "walk",
 ]

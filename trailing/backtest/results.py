@@ -90,17 +90,20 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     moves: int
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The trades under one order of a bar's extremes.
 
     Args:
         candles: the order; None: no symbol has bars.
         totals: by quote currency.
+        stops: of each trade, the time (seconds since 1970) and the price of each acknowledged stop, the first one included;
+            empty unless they were kept.
     """
 
     candles: AssumedOrder | None
     trades: tuple[Trade, ...]
     totals: dict[str, Totals]
+    stops: tuple[tuple[tuple[float, Decimal], ...], ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
         """Return a dict for each trade, as ``pandas.DataFrame`` and ``polars.DataFrame`` take them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from trailing.backtest.costs import Costs, pay_funding, settle
 from trailing.backtest.entries import AlwaysIn, EntryPoint, Every, Signal, enter_at, generate_every, given_entries
@@ -26,6 +27,7 @@ def run(
     costs: Costs = _NO_COSTS,
     candles: CandleOrder = "both",
     markets: Mapping[str, Market] | None = None,
+    keeps_stops: bool = False,
 ) -> Backtest:
     """Walk entries along recorded prices under a plan, and return their trades and totals.
 
@@ -39,6 +41,7 @@ def run(
         costs: slippage, fee and funding; all 0 by default.
         candles: which extreme of a bar is assumed to come first. ``"both"`` walks both orders.
         markets: the rules of symbols, such as the price tick; a symbol without one gets `Market`'s defaults.
+        keeps_stops: whether `Run.stops` is filled, for a picture.
 
     Returns:
         A `Backtest` with one `Run` for each order. Without any bars there is one run.
@@ -61,12 +64,14 @@ def run(
             check_entry_of(entry.position, plan, known[entry.position.symbol])
     runs = []
     for high_first in orders:
-        trades = tuple(
-            _trade(entry, walked, prices[entry.position.symbol], costs)
-            for entry, walked in _walks(plan, prices, entries, known, high_first=high_first is not False)
-        )
+        trades, stops = list[Trade](), list[tuple[tuple[float, Decimal], ...]]()
+        is_high_first = high_first is not False
+        for entry, walked in _walks(plan, prices, entries, known, high_first=is_high_first, keeps_stops=keeps_stops):
+            trades.append(_trade(entry, walked, prices[entry.position.symbol], costs))
+            if keeps_stops:
+                stops.append(walked.stops)
         name: AssumedOrder | None = None if high_first is None else "high-first" if high_first else "low-first"
-        runs.append(Run(candles=name, trades=trades, totals=add_up(trades)))
+        runs.append(Run(candles=name, trades=tuple(trades), totals=add_up(trades), stops=tuple(stops)))
     if not any(each.trades for each in runs):
         raise UsageError("there is nothing to enter: no interval of Every begins within the prices")
     return Backtest(plan=plan, costs=costs, runs=tuple(runs))
@@ -88,6 +93,7 @@ def _walks(
     markets: Mapping[str, Market],
     *,
     high_first: bool,
+    keeps_stops: bool,
 ) -> Iterator[tuple[EntryPoint, Walk]]:
     if isinstance(entries, AlwaysIn):
         for symbol, series in prices.items():
@@ -95,7 +101,7 @@ def _walks(
                 index = 0
                 while index < len(times_of(series)):
                     entry = enter_at(series, index, symbol, side, entries.quantity)
-                    walked = _walk(entry, plan, markets[symbol], series, high_first=high_first)
+                    walked = _walk(entry, plan, markets[symbol], series, high_first=high_first, keeps_stops=keeps_stops)
                     yield entry, walked
                     index = _index_after(series, walked.last)
         return
@@ -103,7 +109,8 @@ def _walks(
         entries = [entry for symbol, series in prices.items() for entry in generate_every(entries, symbol, series)]
     for entry in entries:
         symbol = entry.position.symbol
-        yield entry, _walk(entry, plan, markets[symbol], prices[symbol], high_first=high_first)
+        series = prices[symbol]
+        yield entry, _walk(entry, plan, markets[symbol], series, high_first=high_first, keeps_stops=keeps_stops)
 
 
 def _index_after(series: Series, index: int) -> int:
@@ -115,8 +122,10 @@ def _index_after(series: Series, index: int) -> int:
     return after
 
 
-def _walk(entry: EntryPoint, plan: TrailPlan, market: Market, series: Series, *, high_first: bool) -> Walk:
-    walked = walk(entry.position, plan, market, series, high_first=high_first)
+def _walk(
+    entry: EntryPoint, plan: TrailPlan, market: Market, series: Series, *, high_first: bool, keeps_stops: bool
+) -> Walk:
+    walked = walk(entry.position, plan, market, series, high_first=high_first, keeps_stops=keeps_stops)
     assert walked is not None, "its first price was checked"
     return walked
 

@@ -45,6 +45,7 @@ class PositionSummary:
         filled, proceeds: the sums of the reported fills, in base and quote units.
         profit: in quote units, before fees; None while the position is open, and if it is unknown.
         closed_at: when its last part was filled; without a reported fill, when snapshots confirmed that it is flat.
+        unprotected_stretches: the times without a live stop that have ended, as (since, until).
         alarms: the number of alarms, failed moves and failed exits.
     """
 
@@ -59,6 +60,8 @@ class PositionSummary:
         self.moves: int = 0
         self.unprotected_seconds: float = 0.0
         self.unprotected_time: UnprotectedTime = ALWAYS_PROTECTED
+        self.unprotected_stretches: list[tuple[datetime, datetime]] = []
+        self._unprotected_since: datetime | None = None
         self.filled: Decimal = Decimal(0)
         self.proceeds: Decimal = Decimal(0)
         self.profit: Decimal | None = None
@@ -92,12 +95,16 @@ class PositionSummary:
             case EntryFilled():
                 self.state = "opening" if self.state == "entering" else self.state
                 self.entry_price, self.opened_at = event.price, self.opened_at or event.at
+                if self.stop_price is None:
+                    self._unprotected_since = self._unprotected_since or event.at
             case EntryEnded():
                 self.quantity, self.slippage = event.filled, event.slippage
                 if not event.filled:
                     self.state, self.closed_at = "not entered", event.at
                     self.reason = event.reason or "it was not filled"
             case StopOpened():
+                if self.stop_price is None and self._unprotected_since is None:
+                    self._unprotected_since = event.at - timedelta(seconds=event.unprotected_seconds)
                 self.state, self.stop_price = "protected", event.price
                 self.unprotected_seconds, self.unprotected_time = event.unprotected_seconds, event.unprotected_time
                 self.reason = None
@@ -106,34 +113,46 @@ class PositionSummary:
                     self.opened_at = event.at - timedelta(seconds=event.unprotected_seconds)
                 if self.quantity is None:
                     self.quantity = event.quantity
+                self._end_stretch(event.at)
             case StopMoved():
                 self.moves += 1
                 self.stop_price = event.price
                 self.unprotected_seconds += event.unprotected_seconds
                 self.unprotected_time += event.unprotected_time
+                self._unprotected_since = event.at - timedelta(seconds=event.unprotected_seconds)
+                self._end_stretch(event.at)
             case StopFilled() | ExitFilled():
                 self.filled += event.quantity
                 self.proceeds += event.quantity * event.price
                 self._filled_at = None if event.left else event.at
             case OpeningFailed():
                 self.state, self.reason = "unprotected", event.error
+                self._unprotected_since = self._unprotected_since or event.at
             case StopGone():
                 self.state = "unprotected"
+                self._unprotected_since = self._unprotected_since or event.at
             case ExitStarted():
                 self.state, self.reason = "exiting", event.reason
             case PositionClosed():
                 self._close(event)
             case PositionReleased():
                 self.state, self.closed_at = "released", event.at
+                self._end_stretch(event.at)
                 self.reason = (
                     "released, its stop stays live" if event.stop_is_live else "released, its stop was cancelled"
                 )
             case MoveFailed() | ExitFailed() | Alarm():
                 self.alarms += 1
 
+    def _end_stretch(self, at: datetime) -> None:
+        since, self._unprotected_since = self._unprotected_since, None
+        if since is not None and since < at:
+            self.unprotected_stretches.append((since, at))
+
     def _close(self, event: PositionClosed) -> None:
         self.state, self.reason = "closed", event.reason
         self.closed_at = event.at if self._filled_at is None else self._filled_at
+        self._end_stretch(self.closed_at)
         self.entry_price = event.entry_price
         self.profit = event.profit
         self.moves = event.moves

@@ -14,6 +14,11 @@ STORE: Final = Option(
     default="sqlite:///trailing.db",
     help="the store: sqlite:///FILE or postgresql://HOST/DATABASE",
 )
+SINCE: Final = Option(
+    name="--since",
+    value="TIME",
+    help="only events since then: a duration back from now (30m, 24h, 7d) or a UTC time (2018-01-10T05:10)",
+)
 JSON: Final = Option(name="--json", help="print one JSON document, and nothing else, to standard output")
 
 

@@ -259,6 +259,7 @@ def walk_plans(
     counts,
     sums,
     profits,
+    listed,
 ):
     """Walk plans from every entry, and add up the results.
 
@@ -272,6 +273,8 @@ def walk_plans(
         counts: per plan gets the counts. `sums`: per plan gets the sums of the entry prices and of the exit prices of
             closed trades.
         profits: per plan and segment gets the profit after costs, as a share of the entry price.
+        listed: gets the columns of each trade of the last plan, refused ones included; without rows: it gets nothing. One
+            function does both, because each that walks takes seconds to compile.
     """
     opens = bars[0]
     scratch = _scratch(table)
@@ -282,7 +285,7 @@ def walk_plans(
         start = starts[0] if starts.shape[0] else count
         while start < count:
             entry = opens[start] if always_in and number else entries[number]
-            bar, price, _, end, moves, _ = _walk(
+            bar, price, point, end, moves, stop = _walk(
                 start,
                 entry,
                 plan,
@@ -306,40 +309,15 @@ def walk_plans(
                 else:
                     entry_sum += entry
                     exit_sum += price
+            if number < listed.shape[0]:
+                listed[number, 0], listed[number, 1] = start, entry
+                listed[number, 2], listed[number, 3], listed[number, 4] = bar, price, point
+                listed[number, 5], listed[number, 6], listed[number, 7] = end, moves, stop
             number += 1
             start = following[bar] if always_in else starts[number] if number < starts.shape[0] else count
         counts[plan, TRADES], counts[plan, GAINS], counts[plan, STILL_OPEN] = trades, gained, still_open
         counts[plan, REFUSALS], counts[plan, MOVES], counts[plan, EARLY] = refused, moved, in_first_part
         sums[plan, 0], sums[plan, 1] = entry_sum, exit_sum
-
-
-@_compiled
-def list_trades(peak_first, always_in, following, starts, entries, tick, den, bars, table, trades):
-    """Walk the only plan of a table from every entry, note each trade in `trades`, and return their number."""
-    opens = bars[0]
-    scratch = _scratch(table)
-    count = opens.shape[0]
-    number = 0
-    start = starts[0] if starts.shape[0] else count
-    while start < count:
-        entry = opens[start] if always_in and number else entries[number]
-        bar, price, point, end, moves, stop = _walk(
-            start,
-            entry,
-            0,
-            peak_first,
-            tick,
-            den,
-            bars,
-            table,
-            scratch,
-        )
-        trades[number, 0], trades[number, 1] = start, entry
-        trades[number, 2], trades[number, 3], trades[number, 4] = bar, price, point
-        trades[number, 5], trades[number, 6], trades[number, 7] = end, moves, stop
-        number += 1
-        start = following[bar] if always_in else starts[number] if number < starts.shape[0] else count
-    return number
 
 
 @_compiled

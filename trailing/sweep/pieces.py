@@ -27,6 +27,8 @@ _CORE_STEPS: Final = 100_000
 
 COUNT_COLUMNS: Final = 6
 
+_NOT_LISTED: Final = np.zeros((0, kernel.TRADE_COLUMNS), np.int64)
+
 _STOP_FILLED: Final = "the stop was filled"
 """The core's reason of an exit by the live stop."""
 
@@ -150,6 +152,7 @@ def _by_kernel(piece: Piece, table: PlanTable, result: PieceResult) -> None:
         closes,
         piece.timeline.early,
         *result,
+        _NOT_LISTED,
     )
     np.abs(result.sums, out=result.sums)  # a short is walked on negated prices
 
@@ -183,7 +186,7 @@ def _by_core(piece: Piece, plan: TrailPlan, row: int, result: PieceResult) -> No
 def walk_by_core(lane: Lane, plan: TrailPlan, *, high_first: bool) -> tuple[list[list[int]], int]:
     """Return the trades of a plan as the core makes them, and the number of refused entries.
 
-    Each trade has the columns of `trailing.sweep.kernel.list_trades`.
+    Each trade has the columns of `trailing.sweep.kernel.TRADE_COLUMNS`.
     """
     trades = list[list[int]]()
     refused = 0
@@ -213,8 +216,9 @@ def walk_by_kernel(lane: Lane, plan: TrailPlan, *, high_first: bool) -> list[lis
     """Return the trades of a plan as the kernel makes them, refused ones included."""
     periods = periods_of((plan,))
     most = len(times_of(lane.series)) if lane.always_in else len(lane.starts)
-    trades = np.zeros((most, kernel.TRADE_COLUMNS), np.int64)
-    number = kernel.list_trades(
+    trades, counts = np.zeros((most, kernel.TRADE_COLUMNS), np.int64), np.zeros((1, COUNT_COLUMNS), np.int64)
+    view = view_bars(lane.prices, lane.side, periods)
+    kernel.walk_plans(
         high_first == (lane.side == "long"),
         lane.always_in,
         _following(lane),
@@ -222,11 +226,18 @@ def walk_by_kernel(lane: Lane, plan: TrailPlan, *, high_first: bool) -> list[lis
         _entry_prices(lane),
         lane.scale.tick,
         lane.scale.den,
-        tuple(view_bars(lane.prices, lane.side, periods)),
+        np.zeros(2),
+        tuple(view),
         tuple(encode_plans((plan,), lane.side, lane.scale, periods)),
+        np.zeros(len(view.closes), np.int64),
+        view.closes[-1:],
+        0,
+        counts,
+        np.zeros((1, 2), np.int64),
+        np.zeros((1, 1)),
         trades,
     )
-    found: list[list[int]] = trades[:number].tolist()
+    found: list[list[int]] = trades[: counts[0, [kernel.TRADES, kernel.REFUSALS]].sum()].tolist()
     return found
 
 

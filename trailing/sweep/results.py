@@ -146,6 +146,14 @@ class SweepResult:
         is_rare = self.chance.probability <= _RARE
         return is_rare and self.walk_forward.rest_profit > 0 and (self.ranges is None or self.ranges >= 1)
 
+    def worse_order_of(self, number: int) -> OrderResult:
+        """Return the results under the order of a bar's extremes in which a plan gained less.
+
+        Args:
+            number: of the plan, from 0 on.
+        """
+        return min(self.orders, key=lambda order: float(order.profits[number].sum()))
+
     def plan_result(self, number: int, *, drawdown: float | None = None) -> PlanResult:
         """Return the result of a plan.
 
@@ -153,7 +161,7 @@ class SweepResult:
             number: of the plan, from 0 on.
             drawdown: is passed on.
         """
-        order = min(self.orders, key=lambda order: float(order.profits[number].sum()))
+        order = self.worse_order_of(number)
         counts = order.counts[number]
         profits = {each.candles: 100 * float(each.profits[number].sum()) for each in self.orders}
         return PlanResult(
@@ -175,11 +183,13 @@ class SweepResult:
             moves=int(counts[MOVES]),
         )
 
-    def backtest(self, number: int) -> Backtest:
+    def backtest(self, number: int, *, candles: CandleOrder | None = None, keeps_stops: bool = False) -> Backtest:
         """Return the trades of a plan, walked by the core.
 
         Args:
             number: of the plan, from 0 on.
+            candles: which extreme of a bar is assumed to come first; None: as in the sweep.
+            keeps_stops: whether `Run.stops` is filled, for a picture.
 
         Raises:
             UsageError: the plan has no possible first stop for one of the entries.
@@ -190,8 +200,9 @@ class SweepResult:
             given.prices,
             given.entries,
             costs=self.costs,
-            candles=given.candles,
+            candles=candles or given.candles,
             markets=given.markets,
+            keeps_stops=keeps_stops,
         )
 
     def records(self) -> list[dict[str, Any]]:

@@ -9,8 +9,14 @@ import trio
 
 from trailing.backtest import Backtest, run
 from trailing.cli.practice.backtest_entries import EntryOptions, choose_entries
-from trailing.cli.practice.backtest_report import print_backtest, print_backtest_json, write_trades_csv
+from trailing.cli.practice.backtest_report import (
+    backtest_notes,
+    print_backtest,
+    print_backtest_json,
+    write_trades_csv,
+)
 from trailing.cli.practice.cost_options import costs_reader
+from trailing.cli.practice.html_report import check_html, write_html
 from trailing.cli.practice.plan_files import read_plan
 from trailing.cli.signals import Interruption, run_until_signal
 from trailing.core.paths import CandleOrder
@@ -37,6 +43,7 @@ def main(
     funding: list[str] | None,
     json: bool,
     csv: str | None,
+    html: str | None,
     log_level: Level,
 ) -> int:
     """Run a backtest and print its trades. The arguments are the options of `trailing backtest`.
@@ -59,6 +66,7 @@ def main(
         quantity=quantity,
         since=since,
     )
+    check_html(html)
     read_costs = costs_reader(slippage, fee, funding)
     chosen = choose_entries(options, prices, log_level)
     if chosen.exit_code:
@@ -67,19 +75,24 @@ def main(
     costs = read_costs(series)
     longest = max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None)
     checked = read_plan(None if plan is None else Path(plan), bar_seconds=longest)
-    walking = partial(run, checked, series, chosen.entries, costs=costs, candles=candles)
+    walking = partial(run, checked, series, chosen.entries, costs=costs, candles=candles, keeps_stops=html is not None)
     result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
     if result is None:
         return interruption.exit_code
     if csv is not None:
         write_trades_csv(Path(csv), result)
+    notes = [line for each in series.values() for line in describe_prices(each)]
+    if chosen.left_out:
+        notes.append(f"left out: {chosen.left_out} closed positions of the store without a known entry")
+    has_trades = any(not isinstance(each, Bars) for each in series.values())
+    if html is not None:
+        from trailing.plots import backtest_page  # noqa: PLC0415 - it needs the extra
+
+        written = backtest_notes(result, own_plan=plan is not None, has_trades=has_trades, notes=notes)
+        write_html(html, backtest_page(result, series, notes=written, unprotected=chosen.unprotected))
     if json:
         print_backtest_json(result)
     else:
-        notes = [line for each in series.values() for line in describe_prices(each)]
-        if chosen.left_out:
-            notes.append(f"left out: {chosen.left_out} closed positions of the store without a known entry")
-        has_trades = any(not isinstance(each, Bars) for each in series.values())
         print_backtest(result, own_plan=plan is not None, has_trades=has_trades, notes=notes)
     return interruption.exit_code
 

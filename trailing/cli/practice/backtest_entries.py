@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
 
 from trailing.backtest import AlwaysIn, EntryPoint, Every, Signal
-from trailing.cli.position_summaries import PositionSummaries, PositionSummary
+from trailing.cli.practice.closed_positions import read_closed_positions
 from trailing.cli.practice.signal_files import read_signals
 from trailing.cli.practice.wave_files import read_wave
-from trailing.cli.signals import Interruption, run_until_signal
-from trailing.cli.stores import open_stored
-from trailing.cli.time_options import parse_duration, parse_since
+from trailing.cli.time_options import parse_duration
 from trailing.core.model import Position, Side, check_money, check_symbol, refuse
 from trailing.errors import UsageError
 from trailing.logs import Level
+from trailing.unprotected import UnprotectedStretch
 
 Entries: TypeAlias = Sequence[Position | EntryPoint | Signal] | Every | AlwaysIn
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIDES: Final[dict[str, tuple[Side, ...]]] = {"long": ("long",), "short": ("short",), "both": ("long", "short")}
 
 
@@ -48,12 +44,14 @@ class Chosen(msgspec.Struct, frozen=True):
     Args:
         left_out: the number of positions of a store that can't be walked, because their quantity, entry price or time is
             unknown.
+        unprotected: the times in which the positions of a store had no live stop.
         exit_code: not 0: a signal ended the reading of the store.
     """
 
     entries: Entries
     symbols: tuple[str, ...]
     left_out: int = 0
+    unprotected: tuple[UnprotectedStretch, ...] = ()
     exit_code: int = 0
 
 
@@ -124,30 +122,13 @@ def _given(found: Sequence[Position | Signal], wanted: Sequence[str]) -> Chosen:
 
 
 def _stored(url: str, since: str | None, wanted: Sequence[str], log_level: Level) -> Chosen:
-    read = partial(_read_summaries, url, parse_since(since))
-    summaries, interruption = run_until_signal(read, log_level=log_level)
-    if summaries is None:
-        return Chosen((), (), exit_code=interruption.exit_code)
-    summaries = [summary for summary in summaries if not wanted or summary.symbol in wanted]
-    positions = [position for summary in summaries if (position := _position(summary)) is not None]
+    stored = read_closed_positions(url, since, wanted, log_level)
+    if stored.exit_code:
+        return Chosen((), (), exit_code=stored.exit_code)
+    positions = [position for closed in stored.positions if (position := closed.position) is not None]
     if not positions:
         where = f" of {', '.join(wanted)}" if wanted else ""
         raise UsageError(f"--store {url} has no closed position{where} with a known entry")
     symbols = tuple(dict.fromkeys(position.symbol for position in positions))
-    return Chosen(positions, symbols, left_out=len(summaries) - len(positions))
-
-
-async def _read_summaries(url: str, since: datetime | None, _: Interruption) -> list[PositionSummary]:
-    """Return the closed positions of all accounts, by the time of their entry."""
-    accounts: dict[tuple[str, str], PositionSummaries] = {}
-    async with open_stored(url) as store:
-        async for record in store.events(since):
-            accounts.setdefault((record.exchange, record.account), PositionSummaries()).add_event(record.event)
-    closed = [summary for summaries in accounts.values() for summary in summaries if summary.state == "closed"]
-    return sorted(closed, key=lambda summary: (summary.opened_at or _EPOCH, summary.symbol, summary.side))
-
-
-def _position(summary: PositionSummary) -> Position | None:
-    if summary.quantity is None or summary.entry_price is None or summary.opened_at is None:
-        return None
-    return Position(summary.symbol, summary.side, summary.quantity, summary.entry_price, summary.opened_at)
+    left_out = len(stored.positions) - len(positions)
+    return Chosen(positions, symbols, left_out=left_out, unprotected=stored.unprotected)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,7 @@ from trailing.core.paths import CandleOrder
 from trailing.core.plan import encode_plan
 from trailing.errors import UsageError
 
-_MOST_ROWS: Final = 100
+MOST_ROWS: Final = 100
 """The most trades that a table shows. The CSV file has all of them."""
 
 _NUMBERS: Final = ("quantity", "entry", "exit", "profit", "moves", "MAE %", "MFE %", "bars")
@@ -37,26 +38,31 @@ def print_backtest(result: Backtest, *, own_plan: bool, has_trades: bool, notes:
     """
     for each in result.runs:
         below = list[str]()
-        if len(each.trades) > _MOST_ROWS:
-            below.append(f"the first {_MOST_ROWS} of {len(each.trades)} trades; --csv FILE writes all of them")
+        if len(each.trades) > MOST_ROWS:
+            below.append(f"the first {MOST_ROWS} of {len(each.trades)} trades; --csv FILE writes all of them")
         if each is result.runs[-1]:
-            if len(result.runs) > 1:
-                below += describe_range(result.profit_range)
-            below += [
-                f"plan{'' if own_plan else ' (the default)'}: {describe_plan(result.plan)}",
-                *describe_assumptions(result.costs, _candles(result), has_trades=has_trades),
-                *notes,
-            ]
-        _print_run(each, title=f"candles: {each.candles}" if len(result.runs) > 1 else None, notes=below)
+            below += backtest_notes(result, own_plan=own_plan, has_trades=has_trades, notes=notes)
+        print_trades(each, title=f"candles: {each.candles}" if len(result.runs) > 1 else None, notes=below)
+
+
+def backtest_notes(result: Backtest, *, own_plan: bool, has_trades: bool, notes: Sequence[str]) -> list[str]:
+    """Return the range of the profits, the plan, the assumptions and the notes, a line each. Arguments: as `print_backtest`."""
+    return [
+        *(describe_range(result.profit_range) if len(result.runs) > 1 else ()),
+        f"plan{'' if own_plan else ' (the default)'}: {describe_plan(result.plan)}",
+        *describe_assumptions(result.costs, _candles(result), has_trades=has_trades),
+        *notes,
+    ]
 
 
 def _candles(result: Backtest) -> CandleOrder | None:
     return result.runs[0].candles if len(result.runs) == 1 else "both"
 
 
-def _print_run(run: Run, *, title: str | None, notes: Sequence[str]) -> None:
+def print_trades(run: Run, *, title: str | None, notes: Sequence[str]) -> None:
+    """Print a table of the first trades of a run, its totals, and notes below."""
     table = new_table(*_COLUMNS, right=_NUMBERS, title=title)
-    for trade in run.trades[:_MOST_ROWS]:
+    for trade in run.trades[:MOST_ROWS]:
         add_row(
             table,
             trade.symbol,
@@ -101,7 +107,7 @@ def print_backtest_json(result: Backtest) -> None:
         {
             "plan": encode_plan(result.plan),
             "costs": describe_costs(result.costs),
-            "runs": result.runs,
+            "runs": [msgspec.structs.replace(run, stops=()) for run in result.runs],
             "profit_range": result.profit_range,
         }
     )

@@ -47,6 +47,12 @@ def read_plan(path: Path | None, *, bar_seconds: float | None) -> TrailPlan:
     return _fit(plans.read_plan(file), set(file.data), bar_seconds)
 
 
+def read_base_plan(path: str | None, bar_seconds: float | None) -> TrailPlan:
+    """Return the plan whose values a grid replaces. Without a file it has no rules. Errors: as `read_plan`."""
+    base = read_plan(None if path is None else Path(path), bar_seconds=bar_seconds)
+    return base if path is not None else msgspec.structs.replace(base, rules=())
+
+
 def describe_plan(plan: TrailPlan) -> str:
     """Return a plan in one line: its stop, its rules, and the values that differ from the defaults."""
     rules = [f"{type(rule).__name__}({_describe_fields(rule)})" for rule in plan.rules]

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
-import trio
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from trailing.cli.practice.backtest_entries import EntryOptions, choose_entries
 from trailing.cli.practice.cost_options import costs_reader
 from trailing.cli.practice.grid_options import parse_axes
-from trailing.cli.practice.plan_files import read_plan
-from trailing.cli.signals import Interruption, run_until_signal
+from trailing.cli.practice.html_report import check_html, write_html
+from trailing.cli.practice.plan_files import read_base_plan
+from trailing.cli.practice.sweep_progress import walk_in_thread
+from trailing.cli.signals import run_until_signal
 from trailing.core.checks import refuse
 from trailing.core.model import Percent
 from trailing.core.paths import CandleOrder
-from trailing.core.plan import TrailPlan
 from trailing.errors import UsageError
 from trailing.extras import import_extra
 from trailing.logs import Level
 from trailing.price_files import Bars, describe_prices, find_price_files, read_prices
-
-if TYPE_CHECKING:
-    from trailing.sweep import SweepResult
 
 
 def main(
@@ -62,6 +52,7 @@ def main(
     json: bool,
     csv: str | None,
     trades: str | None,
+    html: str | None,
     log_level: Level,
 ) -> int:
     """Run a sweep and print its best plans. The arguments are the options of `trailing sweep`.
@@ -102,6 +93,7 @@ def main(
         since=since,
     )
     read_costs = costs_reader(slippage, fee, None)
+    check_html(html)
     part = _first_part(first_part)
     for name, value in (("--best", best), ("--jobs", jobs)):
         if value < 1:
@@ -110,7 +102,7 @@ def main(
     if chosen.exit_code:
         return chosen.exit_code
     series = {name: read_prices(path) for name, path in find_price_files(prices, chosen.symbols).items()}
-    base = _base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
+    base = read_base_plan(plan, max((each.seconds for each in series.values() if isinstance(each, Bars)), default=None))
     walking = partial(
         run,
         series,
@@ -123,26 +115,28 @@ def main(
         seed=seed,
         jobs=jobs,
     )
-    result, interruption = run_until_signal(partial(_in_thread, walking), log_level=log_level)
+    result, interruption = run_until_signal(partial(walk_in_thread, walking, "sweep"), log_level=log_level)
     if result is None:
         return interruption.exit_code
     if csv is not None:
         sweep_report.write_plans_csv(Path(csv), result)
     if trades is not None:
         sweep_report.write_best_trades_csv(Path(trades), result)
+    notes = [line for each in series.values() for line in describe_prices(each)]
+    has_trades = any(not isinstance(each, Bars) for each in series.values())
+    if html is not None:
+        from trailing.plots import sweep_page  # noqa: PLC0415 - it needs the extra
+
+        lines, written = (
+            sweep_report.judgement(result),
+            sweep_report.sweep_notes(result, has_trades=has_trades, notes=notes),
+        )
+        write_html(html, sweep_page(result, lines=lines, notes=written, unprotected=chosen.unprotected))
     if json:
         sweep_report.print_sweep_json(result)
     else:
-        notes = [line for each in series.values() for line in describe_prices(each)]
-        has_trades = any(not isinstance(each, Bars) for each in series.values())
         sweep_report.print_sweep(result, has_trades=has_trades, notes=notes)
     return interruption.exit_code
-
-
-def _base_plan(path: str | None, bar_seconds: float | None) -> TrailPlan:
-    """Return the plan whose values the grid replaces. Without a file it has no rules."""
-    base = read_plan(None if path is None else Path(path), bar_seconds=bar_seconds)
-    return base if path is not None else msgspec.structs.replace(base, rules=())
 
 
 def _first_part(text: str) -> Percent:
@@ -153,29 +147,3 @@ def _first_part(text: str) -> Percent:
     if not 0 < part.value < 100:
         raise refuse("--first-part", text, "a percentage above 0 and below 100, such as 70")
     return part
-
-
-async def _in_thread(walking: partial[SweepResult], interruption: Interruption) -> SweepResult | None:
-    """Walk in a thread. A signal ends the sweep at its next step."""
-    with interruption.cancels(), _progress_bar() as show:
-
-        def progress(done: int, total: int) -> None:
-            trio.from_thread.check_cancelled()
-            show(done, total)
-
-        return await trio.to_thread.run_sync(partial(walking, progress=progress))
-    return None
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time left on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("sweep"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("sweep", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show

@@ -33,16 +33,23 @@ def print_sweep(result: SweepResult, *, has_trades: bool, notes: Sequence[str]) 
     table = new_table(*axes, *_FIGURES, right=(*axes, *_FIGURES))
     for each in result.best:
         add_row(table, *each.values.values(), *_figures(each))
-    lines = [
-        *_judgement(result),
-        *(f"warning: {warning}" for warning in result.warnings),
+    print_table(table, notes=[*judgement(result), *sweep_notes(result, has_trades=has_trades, notes=notes)])
+
+
+def judgement(result: SweepResult) -> list[str]:
+    """Return how far to trust the best plan, and the warnings, a line each."""
+    return [*_judgement(result), *(f"warning: {warning}" for warning in result.warnings)]
+
+
+def sweep_notes(result: SweepResult, *, has_trades: bool, notes: Sequence[str]) -> list[str]:
+    """Return the assumptions and the notes, a line each. Arguments: as `print_sweep`."""
+    return [
         "a profit is the sum of the trades of all symbols, each in percent of its entry's value, after costs",
         "open trades count at the last price; a plan counts with the order in which it gained less",
         *_walked(result),
         *describe_assumptions(result.costs, _candles(result), has_trades=has_trades),
         *notes,
     ]
-    print_table(table, notes=lines)
 
 
 def _figures(each: PlanResult) -> tuple[str, ...]:
