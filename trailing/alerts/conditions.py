@@ -37,6 +37,10 @@ _MOST_AT_ONCE: Final = 1_000
 """The most positions whose alerts fire, or recover, in one look. The next look takes the others, so that a look takes only
 milliseconds of the event loop's time."""
 
+_EARLY: Final = 0.1
+"""Seconds by which a look may come before its second. Looks are a second apart by the clock, some milliseconds more or less, and
+without this every second alert would fire one look late."""
+
 _NAMED: Final = 5
 """The most positions that the text of one alert names. It counts the others."""
 
@@ -189,6 +193,10 @@ class Conditions:
             case _:
                 pass
 
+    def _is_over(self, since: float, seconds: float) -> bool:
+        """Return whether so many seconds have passed."""
+        return self._now - since >= seconds - _EARLY
+
     # Positions.
 
     def _check_unprotected(self, unprotected: Mapping[Key, Unprotected]) -> None:
@@ -206,7 +214,7 @@ class Conditions:
                 age = self._ages[key] = _Age(identity, self._now)
             seconds = self._now - age.since
             if (
-                seconds >= self._rules.unprotected_seconds
+                self._is_over(age.since, self._rules.unprotected_seconds)
                 and left
                 and (name := _key("unprotected", key)) not in self.firing
             ):
@@ -231,7 +239,7 @@ class Conditions:
         for key, begun in tuple(self._exits.items()):
             if self._now - begun.last_at >= max(self._rules.quiet_seconds, self._rules.close_seconds):
                 self._end_exit(key, f"it was not tried again for {_minutes(self._rules.quiet_seconds)}")
-            elif self._now - begun.since >= self._rules.close_seconds:
+            elif self._is_over(begun.since, self._rules.close_seconds):
                 why = f" ({begun.reason})" if begun.reason else ""
                 error = f" Last error: {begun.error}." if begun.error else ""
                 self._fire(
@@ -281,7 +289,7 @@ class Conditions:
         lost_at = self._stream_lost_at
         if lost_at is None:
             self._recover("stream", "stream", "The stream of the exchange is connected again.")
-        elif self._now - lost_at >= self._rules.stream_seconds:
+        elif self._is_over(lost_at, self._rules.stream_seconds):
             self._fire(
                 "stream",
                 "stream",
@@ -300,7 +308,7 @@ class Conditions:
             self._recover("store", "store", "The store takes entries again.")
         elif self._uncommitted_at is None and (journal.waiting or failed):
             self._uncommitted_at = self._now
-        if self._uncommitted_at is not None and self._now - self._uncommitted_at >= self._rules.store_seconds:
+        if self._uncommitted_at is not None and self._is_over(self._uncommitted_at, self._rules.store_seconds):
             self._fire(
                 "store",
                 "store",
@@ -313,7 +321,7 @@ class Conditions:
             self._recover("journal", "journal", "The journal is not behind any more.")
         elif self._behind_at is None:
             self._behind_at = self._now
-        if self._behind_at is not None and self._now - self._behind_at >= self._rules.journal_seconds:
+        if self._behind_at is not None and self._is_over(self._behind_at, self._rules.journal_seconds):
             self._fire(
                 "journal",
                 "journal",
