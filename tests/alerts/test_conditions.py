@@ -14,7 +14,8 @@ import pytest
 import trailing
 from trailing import OutcomeUnknown, Position
 from trailing.alerts import Alert, AlertRules
-from trailing.alerts.conditions import STREAM_ALARM, Conditions, Key, Look
+from trailing.alerts.conditions import STREAM_ALARM, Conditions, Look
+from trailing.core.account import Key
 from trailing.events import (
     Alarm,
     ExitFailed,
